@@ -1,0 +1,75 @@
+"""`trace-net doctor`: what this machine can draw and compute with."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from importlib import metadata
+from typing import Any
+
+from trace_net import options, report, streams
+
+DISTRIBUTIONS = ("trace-net", "numpy", "networkx", "pluggy", "graphviz", "pygraphviz", "typer")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def doctor(json: options.JsonOption = False) -> None:
+    """Show renderers and layout engines, array backends, devices and versions."""
+    findings = examine()
+    if json:
+        report.print_json("doctor", findings)
+        return
+    out = streams.console()
+    for section, facts in findings.items():
+        rows = facts.items() if isinstance(facts, dict) else [(name, "") for name in facts]
+        out.print(report.table((section, ""), rows))
+
+
+def examine() -> dict[str, Any]:
+    """Facts by section."""
+    from tracer import plugins, registry
+
+    return {
+        "system": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "threads": os.cpu_count() or 1,
+            **{name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        },
+        "versions": {name: version(name) for name in DISTRIBUTIONS},
+        "layout engines": {
+            "dot": shutil.which("dot") or "not on the PATH: install Graphviz",
+            "pygraphviz": version("pygraphviz", "pip install 'trace-net[render]'"),
+            "built-in": "svg and html only",
+        },
+        "renderers": {name: registry.renderers.entry(name).plugin for name in registry.renderers},
+        "backends": {
+            "numpy": version("numpy"),
+            "cupy": examine_cupy(),
+            **{name: registry.backends.entry(name).plugin for name in registry.backends},
+        },
+        "plugins": {p.name: p.error or p.status for p in plugins.loaded()},
+    }
+
+
+def version(distribution: str, remedy: str = "") -> str:
+    """The installed version, or that there is none and what to do."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return f"not installed: {remedy}" if remedy else "not installed"
+
+
+def examine_cupy() -> str:
+    """Whether CuPy is installed and finds a device. CuPy is imported only if it is there."""
+    if importlib.util.find_spec("cupy") is None:
+        return "not installed: pip install 'trace-net[cuda12]' for an NVIDIA device"
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
+        return f"{cupy.__version__}, {count} device(s)"
+    except Exception as error:  # a broken driver raises errors of many types
+        return f"installed, but it fails: {type(error).__name__}: {error}"

@@ -1,0 +1,72 @@
+"""Arguments and options that several commands take, with their completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from trace_net.errors import UsageError
+
+
+def renderer_names(incomplete: str) -> list[str]:
+    """Registered formats that begin with what was typed."""
+    from tracer import registry
+
+    return [name for name in registry.renderers if name.startswith(incomplete)]
+
+
+def overlay_names(incomplete: str) -> list[str]:
+    """Registered overlays that begin with what was typed."""
+    from tracer import registry
+
+    return [name for name in registry.overlays if name.startswith(incomplete)]
+
+
+def quantity_names(incomplete: str) -> list[str]:
+    """Registered quantities that begin with what was typed."""
+    from tracer import registry
+
+    return [name for name in registry.quantities if name.startswith(incomplete)]
+
+
+def look_up(known: Mapping[str, Any], name: str) -> Any:
+    """A registered object; `UsageError` with the nearest known name if there is none."""
+    from tracer.errors import RegistryError
+
+    try:
+        return known[name]
+    except RegistryError as error:
+        raise UsageError(str(error), hint="`trace-net plugins` lists what is registered") from error
+
+
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        help="path.py, path.py:attr, path.py:factory(k=1) or pkg.module:attr. Without attr: "
+        "build_model() or model. Inputs come from example_inputs, an array, a tuple of arrays or "
+        "a dict of keyword arguments, or a function that returns one; loss and targets are "
+        "optional.",
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=SPEC",
+        help="An input in place of example_inputs: x=f32[32,10] (random, fixed seed), "
+        "y=i64[32]<10 (integers below 10) or x=@file.npy. Repeatable.",
+    ),
+]
+QuantityOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quantity",
+        metavar="NAME",
+        help="A quantity to compute in the sweep, as in kfac. Repeatable.",
+        autocompletion=quantity_names,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -1,0 +1,120 @@
+"""Traces a target: forward, loss, one sweep, with the user's own errors kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from trace_net.errors import ModelError
+from trace_net.streams import Step
+from trace_net.target import Arguments, Subject, parameter_names
+from trace_net.usercode import user_code
+
+if TYPE_CHECKING:
+    from tracer import Tape, Tensor
+
+
+@dataclass
+class Run:
+    """What came of running a subject. `failure` is set where it stopped before its end."""
+
+    subject: Subject
+    tape: Tape
+    output: Any = None
+    loss: Tensor | None = None
+    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failure: ModelError | None = None
+
+
+def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
+    """Run the model on its inputs, then one sweep for `quantities` unless that is empty.
+
+    An error in the model, in the loss or in the sweep ends the run and is kept as `failure`, so
+    that what was recorded can still be drawn.
+    """
+    import tracer
+
+    done = Run(subject, tracer.Tape(watch=True))
+    where = subject.target.where
+    try:
+        with done.tape:
+            step("running the model")
+            with user_code(f"the forward pass of {where}"):
+                inputs = mark_batches(subject)
+                done.output = subject.model(*inputs.positional, **inputs.keywords)
+            step("computing the loss")
+            with user_code(f"the loss of {where}"):
+                done.loss = objective(subject, done.output)
+        if quantities:
+            step("sweeping backward")
+            with user_code(f"the backward sweep of {where}"):
+                done.results = done.tape.backward(done.loss, quantities=quantities)
+    except ModelError as failure:
+        done.failure = failure
+    return done
+
+
+def mark_batches(subject: Subject) -> Arguments:
+    """The inputs with every array of at least one dimension marked as a batch and named."""
+    import numpy as np
+
+    import tracer
+
+    def mark(value: Any, name: str) -> Any:
+        is_array = isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__")
+        return tracer.batch(value, name=name) if is_array and value.ndim else value
+
+    names = parameter_names(subject.model)
+    count = len(subject.inputs.positional)
+    if len(names) < count:
+        names = ["input"] if count == 1 else [f"input{i}" for i in range(count)]
+    return Arguments(
+        tuple(mark(v, n) for v, n in zip(subject.inputs.positional, names, strict=False)),
+        {name: mark(value, name) for name, value in subject.inputs.keywords.items()},
+    )
+
+
+def objective(subject: Subject, output: Any) -> Tensor:
+    """The scalar to differentiate: the loss; else the output, summed where it is no scalar."""
+    from tracer import Tensor
+    from tracer.errors import TracerError
+
+    if subject.loss is not None:
+        value = subject.loss(output, *subject.targets.positional, **subject.targets.keywords)
+        source = "loss"
+    else:
+        tensors = list(tensors_in(output))
+        if not tensors:
+            raise TracerError(
+                f"the model returned {type(output).__name__}, which holds no tensor: nothing in it "
+                f"depends on a tracer.parameter or on an input"
+            )
+        subject.choices["loss"] = "the sum of the output" if tensors[0].size != 1 else "the output"
+        value = sum((t.sum() for t in tensors[1:]), start=tensors[0].sum())
+        source = "output"
+    if not isinstance(value, Tensor) or value.size != 1:
+        shape = list(value.shape) if hasattr(value, "shape") else type(value).__name__
+        raise TracerError(f"the {source} must be a tensor with one element, got {shape}")
+    return value
+
+
+def tensors_in(output: Any) -> Iterator[Tensor]:
+    """The tensors in an output: itself, or those in nested tuples, lists and dicts."""
+    from tracer import Tensor
+
+    pending = [output]
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple | list):
+            pending[:0] = value
+        elif isinstance(value, dict):
+            pending[:0] = value.values()
+
+
+def describe_choices(subject: Subject) -> str:
+    """What was chosen, on one line, for stderr."""
+    chosen = ", ".join(f"{what}: {how}" for what, how in subject.choices.items())
+    return f"{subject.target.where}: {chosen}"

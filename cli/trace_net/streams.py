@@ -1,0 +1,93 @@
+"""What a command says: data to stdout; messages, progress and errors to stderr.
+
+Names in a model may hold anything, so all text is printed without markup and with control
+characters escaped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Tables written to a pipe are not broken at 80 columns.
+PIPE_WIDTH = 1000
+
+Step = Callable[[str], None]
+
+
+def printable(text: str) -> str:
+    """`text` with control characters escaped, so that no name moves the cursor."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def one_line(text: str) -> str:
+    """`text` on one printable line: runs of white space become one space."""
+    return printable(" ".join(text.split()))
+
+
+def console(file: TextIO | None = None) -> Console:
+    """A rich console that takes text literally; NO_COLOR is honoured by rich itself."""
+    from rich.console import Console
+
+    stream = file or sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+
+def note(message: str) -> None:
+    """A line on stderr about a choice that was made."""
+    print(f"trace-net: {one_line(message)}", file=sys.stderr)
+
+
+def report_error(message: str, hint: str = "", details: str = "") -> None:
+    """An error on stderr: one line, its details if it has any, and a line that starts `hint:`."""
+    err = console(sys.stderr)
+    err.print("error: ", style="bold red", end="")
+    err.print(one_line(message), soft_wrap=True)
+    for line in details.splitlines():
+        err.print(printable(line), soft_wrap=True)
+    if hint:
+        err.print("hint: ", style="bold cyan", end="")
+        err.print(one_line(hint), soft_wrap=True)
+
+
+def write_data(data: bytes) -> None:
+    """Bytes to stdout."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+@contextmanager
+def progress(steps: int) -> Iterator[Step]:
+    """A progress bar on stderr over a known number of steps, if stderr is a terminal.
+
+    Yields a function to be called with a description when a step begins.
+    """
+    if not sys.stderr.isatty():
+        yield lambda description: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns: tuple[Any, ...] = (
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
+        task = bar.add_task("starting", total=steps)
+        begun = 0
+
+        def step(description: str) -> None:
+            nonlocal begun
+            bar.update(task, completed=begun, description=one_line(description))
+            begun += 1
+
+        yield step

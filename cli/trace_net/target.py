@@ -1,0 +1,337 @@
+"""TARGET: the model that a command works on, as written on the command line, and as loaded.
+
+The conventions, for a module with or without an attribute after the colon:
+
+- model: the attribute; else `build_model()`; else `model`; else the only model in the module.
+- inputs: `--input`; else `example_inputs`, a function or a value: an array, a tuple or list of
+  arrays, or a dict of keyword arguments.
+- `loss(output, *targets)`, optional, with `targets` given in the same forms as `example_inputs`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from trace_net.errors import UsageError
+from trace_net.usercode import shown, user_code
+from tracer.errors import suggestion
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMS = "write path.py, path.py:attr, path.py:factory(k=1) or pkg.module:attr"
+FILE = re.compile(r"(?P<where>.+?\.py)(?::(?P<what>.*))?", re.DOTALL)
+MODULE = re.compile(r"(?P<where>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<what>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parsed TARGET. `expression` is what follows the colon, `attribute` the name in it."""
+
+    path: Path | None = None
+    module: str = ""
+    expression: str = ""
+    attribute: str = ""
+    called: bool = False
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The file or module, for messages."""
+        return shown(self.path) if self.path else self.module
+
+    @property
+    def stem(self) -> str:
+        """What a file made from this target is called, without its suffix."""
+        return self.path.stem if self.path else self.module.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Positional and keyword arguments of a call."""
+
+    positional: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded target: the model, what it is called with, and how each was chosen."""
+
+    target: Target
+    model: Callable[..., Any]
+    inputs: Arguments
+    loss: Callable[..., Any] | None
+    targets: Arguments
+    choices: dict[str, str]
+
+
+def parse_target(text: str) -> Target:
+    """The parts of TARGET. Arguments of a factory are literals, parsed and never evaluated.
+
+    Raises `UsageError` where the text has none of the forms, or there is no such file.
+    """
+    match = FILE.fullmatch(text) or MODULE.fullmatch(text)
+    if match is None:
+        kind = "is a folder" if Path(text).is_dir() else "has none of the forms of TARGET"
+        raise UsageError(f"{text!r} {kind}", hint=FORMS)
+    path = Path(match["where"]) if match.re is FILE else None
+    if path is not None and not path.is_file():
+        raise UsageError(f"no file {match['where']!r}", hint=_nearby(path))
+    module = "" if path else match["where"]
+    if match["what"] is None:
+        return Target(path)
+    expression = match["what"].strip()
+    return Target(path, module, expression, *_parse_attribute(expression))
+
+
+def load(target: Target, given: dict[str, np.ndarray]) -> Subject:
+    """Run the user's file and find model, inputs and loss in it.
+
+    Random initial values are the same in every run, unless the file seeds them itself.
+    Raises `ModelError` where the file or its functions fail, `UsageError` where something is not
+    found.
+    """
+    import tracer
+
+    tracer.plugins.load()
+    tracer.seed(0)
+    module = _import(target)
+    choices: dict[str, str] = {}
+    model = _find_model(target, module, choices)
+    inputs = _find_inputs(target, module, model, given, choices)
+    loss = getattr(module, "loss", None)
+    if not callable(loss):
+        loss, targets = None, Arguments()
+    else:
+        choices["loss"] = "loss"
+        targets = _value(target, module, "targets", choices)
+    return Subject(target, model, inputs, loss, targets, choices)
+
+
+def _parse_attribute(text: str) -> tuple[str, bool, tuple[Any, ...], dict[str, Any]]:
+    """Attribute, whether it is called, and the call's arguments."""
+    try:
+        parsed = ast.parse(text, mode="eval").body
+        name = parsed.func if isinstance(parsed, ast.Call) else parsed
+        attribute = _dotted(name)
+        if not isinstance(parsed, ast.Call):
+            return attribute, False, (), {}
+        arguments = tuple(_literal(argument) for argument in parsed.args)
+        keywords = {}
+        for keyword in parsed.keywords:
+            if keyword.arg is None:
+                raise ValueError("** is not a literal")
+            keywords[keyword.arg] = _literal(keyword.value)
+        return attribute, True, arguments, keywords
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise UsageError(f"cannot read {text!r} in TARGET: {reason}", hint=FORMS) from error
+
+
+def _dotted(name: ast.expr) -> str:
+    if isinstance(name, ast.Name):
+        return name.id
+    if isinstance(name, ast.Attribute):
+        return f"{_dotted(name.value)}.{name.attr}"
+    raise ValueError(f"expected a name, got {ast.unparse(name)}")
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(
+            f"arguments are literals (numbers, strings, tuples, lists, dicts, True, False, None), "
+            f"got {ast.unparse(node)}"
+        ) from None
+
+
+def _nearby(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {shown(folder)!r} either"
+    found = suggestion(path.name, [p.name for p in folder.glob("*.py")]).strip()
+    return found or FORMS
+
+
+def _import(target: Target) -> ModuleType:
+    """The user's module, run with its own folder (or the current one) first on `sys.path`."""
+    folder = target.path.resolve().parent if target.path else Path.cwd()
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if target.path is None:
+        return _import_module(target.module)
+    path = target.path.resolve()
+    module = ModuleType(f"trace_net_target_{path.stem}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and pickles look their module up by name
+    with user_code(f"running {target.where}"):
+        exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        with user_code(f"importing {name}"):
+            return importlib.import_module(name)
+    except Exception as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and name.startswith(cause.name or "?"):
+            raise UsageError(
+                f"no module {cause.name!r}",
+                hint="it must be importable from the current folder, or installed",
+            ) from error
+        raise
+
+
+def _find_model(target: Target, module: ModuleType, choices: dict[str, str]) -> Any:
+    if target.attribute:
+        model = _attribute(target, module)
+        choices["model"] = target.expression
+        if target.called:
+            with user_code(f"{choices['model']} of {target.where}"):
+                model = model(*target.arguments, **target.keywords)
+    elif callable(factory := getattr(module, "build_model", None)):
+        choices["model"] = "build_model()"
+        with user_code(f"build_model() of {target.where}"):
+            model = factory()
+    elif hasattr(module, "model"):
+        choices["model"] = "model"
+        model = module.model
+    else:
+        name, model = _only_model(target, module)
+        choices["model"] = name
+    if isinstance(model, type) or not callable(model) or _takes_nothing(model):
+        raise UsageError(
+            f"{choices['model']} of {target.where} is {_describe(model)}, not a model",
+            hint="a model is called with the inputs: name one, or write a class or a factory with "
+            "parentheses, as in path.py:Net(width=8)",
+        )
+    return model
+
+
+def _attribute(target: Target, module: ModuleType) -> Any:
+    value: Any = module
+    for part in target.attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise UsageError(
+                f"{target.where} has no {target.attribute!r}."
+                f"{suggestion(part, [n for n in dir(value) if not n.startswith('_')])}",
+                hint=_offer(target, module),
+            ) from None
+    return value
+
+
+def _only_model(target: Target, module: ModuleType) -> tuple[str, Any]:
+    """The one object with parameters in the module; `UsageError` for none or several."""
+    found = dict(_models(module))
+    if len({id(model) for model in found.values()}) == 1:
+        return next(iter(found.items()))
+    if found:
+        raise UsageError(
+            f"{target.where} holds several models: {', '.join(found)}",
+            hint=f"name one, as in {target.where}:{next(iter(found))}",
+        )
+    raise UsageError(f"{target.where} holds no model", hint=_offer(target, module))
+
+
+def _models(module: ModuleType) -> Iterator[tuple[str, Any]]:
+    """Objects that can be called and have parameters, under the names that the module gives."""
+    for name, value in vars(module).items():
+        if (
+            not name.startswith("_")
+            and not isinstance(value, type | ModuleType)
+            and callable(value)
+            and hasattr(value, "named_parameters")
+        ):
+            yield name, value
+
+
+def _offer(target: Target, module: ModuleType) -> str:
+    functions = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and name not in ("example_inputs", "targets", "loss")
+        and not name.startswith("_")
+    ]
+    names = [*dict(_models(module)), *functions]
+    define = "define `model` or `build_model()`"
+    return f"{define}, or name one of {', '.join(names)}" if names else f"{define} in it"
+
+
+def _find_inputs(
+    target: Target,
+    module: ModuleType,
+    model: Any,
+    given: dict[str, np.ndarray],
+    choices: dict[str, str],
+) -> Arguments:
+    if given:
+        choices["inputs"] = "--input " + ", ".join(given)
+        return _by_signature(model, given)
+    if not hasattr(module, "example_inputs"):
+        raise UsageError(
+            f"{target.where} has no `example_inputs`",
+            hint="define it beside the model, or give inputs, as in --input x=f32[32,10]",
+        )
+    return _value(target, module, "example_inputs", choices, key="inputs")
+
+
+def _by_signature(model: Any, given: dict[str, np.ndarray]) -> Arguments:
+    """Arrays by keyword where the model's call names them, else by position."""
+    names = parameter_names(model)
+    keywords = {name: array for name, array in given.items() if name in names}
+    positional = tuple(array for name, array in given.items() if name not in names)
+    return Arguments(positional, keywords)
+
+
+def parameter_names(model: Any) -> list[str]:
+    """The names of the arguments that a model's call takes; empty where they are not known."""
+    try:
+        parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.kind in kinds]
+
+
+def _value(
+    target: Target, module: ModuleType, name: str, choices: dict[str, str], key: str = ""
+) -> Arguments:
+    """`example_inputs` or `targets`: called if it is a function, and sorted into arguments."""
+    value = getattr(module, name, ())
+    if hasattr(module, name):
+        choices[key or name] = f"{name}()" if inspect.isroutine(value) else name
+    if inspect.isroutine(value):
+        with user_code(f"{name}() of {target.where}"):
+            value = value()
+    if isinstance(value, dict):
+        return Arguments(keywords=value)
+    return Arguments(tuple(value) if isinstance(value, tuple | list) else (value,))
+
+
+def _takes_nothing(model: Any) -> bool:
+    return inspect.isfunction(model) and not inspect.signature(model).parameters
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isfunction(value):
+        return "a function without parameters"
+    return f"of type {type(value).__name__}"

@@ -1,0 +1,491 @@
+"""Activations: an operation where a rule of its own is faster or more exact, a function, a layer.
+
+All are written to neither overflow nor lose their sign in float32, and to give PyTorch's gradient
+at their kinks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer import Elementwise, Operation, operation
+from tracer.errors import ShapeError, TracerError
+from tracer.operation import POOLED
+
+
+def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
+    """Example inputs on both sides of zero and away from kinks, once for each set of params."""
+
+    def examples(rng: Any) -> list[Any]:
+        x = rng.uniform(0.1, 0.4, (2, 3)) * rng.choice([-1.0, 1.0], (2, 3))
+        return [((x,), params) for params in options or ({},)]
+
+    return examples
+
+
+# -- piecewise linear -------------------------------------------------------------------------
+
+
+@operation("relu")
+class Rectify(Elementwise):
+    """`max(x, 0)`, with gradient 0 at 0."""
+
+    saves = ("output",)
+    examples = _cases()
+
+    def forward(x):
+        return np.maximum(x, 0)
+
+    def vjp(node, g):
+        return (np.where(node.output <= 0, 0, g),)
+
+
+@operation("leaky_relu")
+class LeakyRectify(Elementwise):
+    saves = ("inputs",)
+    examples = _cases({"negative_slope": 0.2})
+
+    def forward(x, *, negative_slope):
+        return np.where(x > 0, x, x * negative_slope)
+
+    def vjp(node, g):
+        return (np.where(node.inputs[0] > 0, g, g * node.params["negative_slope"]),)
+
+
+@operation("prelu")
+class ParametricRectify(Elementwise):
+    """`x` where it is positive, `slope * x` elsewhere; both are differentiated."""
+
+    saves = ("inputs",)
+
+    def forward(x, slope):
+        return np.where(x > 0, x, x * slope)
+
+    def vjp(node, g):
+        x, slope = node.inputs
+        positive = x > 0
+        return (
+            lambda: np.where(positive, g, g * slope),
+            lambda: np.where(positive, 0, g * x),
+        )
+
+    def examples(rng):
+        return [((rng.choice([-1.0, 1.0], (2, 3)) * rng.uniform(0.1, 1), rng.random(3)), {})]
+
+
+@operation("hardtanh")
+class Clamp(Elementwise):
+    """Clipping to `[min_val, max_val]`, with gradient 0 at both ends."""
+
+    saves = ("inputs",)
+    examples = _cases({"min_val": -0.2, "max_val": 0.3})
+
+    def forward(x, *, min_val, max_val):
+        return np.clip(x, min_val, max_val)
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        outside = (x <= node.params["min_val"]) | (x >= node.params["max_val"])
+        return (np.where(outside, 0, g),)
+
+
+@operation("softshrink")
+class SoftShrink(Elementwise):
+    """`x` moved towards zero by `lambd`, not beyond."""
+
+    saves = ("inputs",)
+    examples = _cases({"lambd": 0.25})
+
+    def forward(x, *, lambd):
+        return x - np.clip(x, -lambd, lambd)
+
+    def vjp(node, g):
+        return (_shrunk(node, g),)
+
+
+@operation("hardshrink")
+class HardShrink(Elementwise):
+    """`x` where it is larger than `lambd` in magnitude, zero elsewhere."""
+
+    saves = ("inputs",)
+    examples = _cases({"lambd": 0.25})
+
+    def forward(x, *, lambd):
+        return np.where(abs(x) <= lambd, 0, x)
+
+    def vjp(node, g):
+        return (_shrunk(node, g),)
+
+
+def _shrunk(node, g):
+    x, lambd = node.inputs[0], node.params["lambd"]
+    return np.where((x >= -lambd) & (x <= lambd), 0, g)
+
+
+@operation("threshold")
+class Cut(Elementwise):
+    """`x` where it is above `threshold`, `value` elsewhere."""
+
+    saves = ("inputs",)
+    examples = _cases({"threshold": 0.25, "value": 2.0})
+
+    def forward(x, *, threshold, value):
+        return np.where(x <= threshold, value, x)
+
+    def vjp(node, g):
+        return (np.where(node.inputs[0] <= node.params["threshold"], 0, g),)
+
+
+# -- exponentials -----------------------------------------------------------------------------
+
+
+@operation("sigmoid")
+class Logistic(Elementwise):
+    """`1 / (1 + exp(-x))`, by an exponential that never overflows."""
+
+    saves = ("output",)
+    examples = _cases()
+
+    def forward(x):
+        small = np.exp(-abs(x))
+        return np.where(x >= 0, 1, small) / (1 + small)
+
+    def vjp(node, g):
+        y = node.output
+        return (g * (y * (1 - y)),)
+
+
+@operation("softplus")
+class SoftRectify(Elementwise):
+    """`log(1 + exp(beta x)) / beta`, and `x` where `beta x` is above `threshold`."""
+
+    saves = ("inputs",)
+    examples = _cases({"beta": 1.0, "threshold": 20.0}, {"beta": 3.0, "threshold": 0.5})
+
+    def forward(x, *, beta=1.0, threshold=20.0):
+        scaled = x * beta
+        return np.where(scaled > threshold, x, np.logaddexp(scaled, 0) / beta)
+
+    def vjp(node, g):
+        scaled = node.inputs[0] * node.params.get("beta", 1.0)
+        linear = scaled > node.params.get("threshold", 20.0)
+        return (np.where(linear, g, g * Logistic(scaled)),)
+
+
+@operation("logsigmoid")
+class LogLogistic(Elementwise):
+    """`-log(1 + exp(-x))`."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return -np.logaddexp(-x, 0)
+
+    def vjp(node, g):
+        return (g * Logistic(-node.inputs[0]),)
+
+
+@operation("elu")
+class ExponentialLinear(Elementwise):
+    """`scale x` where positive, `scale alpha (exp(rate x) - 1)` elsewhere: ELU, CELU and SELU."""
+
+    saves = ("inputs",)
+    examples = _cases(
+        {"alpha": 1.0, "scale": 1.0, "rate": 1.0}, {"alpha": 1.3, "scale": 1.1, "rate": 0.7}
+    )
+
+    def forward(x, *, alpha, scale, rate):
+        below = np.expm1(np.minimum(x, 0) * rate)
+        return np.where(x > 0, x * scale, below * (scale * alpha))
+
+    def vjp(node, g):
+        x, p = node.inputs[0], node.params
+        positive = x > 0
+        below = np.exp(np.where(positive, 0, x) * p["rate"])
+        slope = below * (p["scale"] * p["alpha"] * p["rate"])
+        return (g * np.where(positive, p["scale"], slope),)
+
+
+@operation("silu")
+class SigmoidWeighted(Elementwise):
+    """`x sigmoid(x)` (Elfwing et al. 2018)."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return x * Logistic(x)
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        s = Logistic(x)
+        return (g * (s * (1 + x * (1 - s))),)
+
+
+@operation("mish")
+class SoftplusGated(Elementwise):
+    """`x tanh(softplus(x))` (Misra 2019)."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return x * np.tanh(np.logaddexp(x, 0))
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        t = np.tanh(SoftRectify(x))
+        return (g * (t + x * (1 - t * t) * Logistic(x)),)
+
+
+@operation("gelu")
+class GaussianGated(Elementwise):
+    """`x Phi(x)`, with the normal distribution's Phi (Hendrycks and Gimpel 2016)."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return x * _normal_cdf(x)
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        density = np.exp(-0.5 * (x * x)) * (1 / math.sqrt(2 * math.pi))
+        return (g * (_normal_cdf(x) + x * density),)
+
+
+def _normal_cdf(x):
+    return 0.5 * (1 + tracer.erf(x * math.sqrt(0.5)))
+
+
+@operation("gelu_tanh")
+class TanhGated(Elementwise):
+    """GELU with Phi approximated by a tanh of a cubic."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return 0.5 * x * (1 + np.tanh(_cubic(x)))
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        t = np.tanh(_cubic(x))
+        slope = math.sqrt(2 / math.pi) * (1 + (3 * 0.044715) * (x * x))
+        return (g * (0.5 * (1 + t) + (0.5 * x) * (1 - t * t) * slope),)
+
+
+def _cubic(x):
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+
+
+# -- along an axis ----------------------------------------------------------------------------
+
+
+def _along_axis(rng: Any) -> list[Any]:
+    x = rng.standard_normal((2, 3, 4))
+    return [((x,), {"axis": -1}), ((x,), {"axis": -2})]
+
+
+def _unless_normalised(node: Any, axis: Any) -> Any:
+    """Samples stay where they are; where they are what is normalised over, they are coupled."""
+    rank = len(node.shape)
+    return POOLED if isinstance(axis, int) and axis - rank == node.params["axis"] else axis
+
+
+@operation("softmax")
+class NormalisedExponential(Operation):
+    """`exp(x) / sum(exp(x))` along a negative axis."""
+
+    saves = ("output",)
+    examples = _along_axis
+
+    def forward(x, *, axis):
+        out = np.exp(x - np.max(x, axis=axis, keepdims=True))
+        out /= np.sum(out, axis=axis, keepdims=True)
+        return out
+
+    def vjp(node, g):
+        y = node.output
+        mean = np.sum(g * y, axis=node.params["axis"], keepdims=True)
+        return (y * (g - mean),)
+
+    def batch_axis(node, axes):
+        return _unless_normalised(node, axes[0])
+
+
+@operation("log_softmax")
+class LogNormalisedExponential(Operation):
+    """`x - log(sum(exp(x)))` along a negative axis."""
+
+    saves = ("output",)
+    examples = _along_axis
+
+    def forward(x, *, axis):
+        shifted = x - np.max(x, axis=axis, keepdims=True)
+        shifted -= np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+        return shifted
+
+    def vjp(node, g):
+        total = np.sum(g, axis=node.params["axis"], keepdims=True)
+        return (g - np.exp(node.output) * total,)
+
+    def batch_axis(node, axes):
+        return _unless_normalised(node, axes[0])
+
+
+# -- functions, named as in torch.nn.functional ------------------------------------------------
+
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def relu(input: Any) -> Any:
+    """`max(input, 0)`."""
+    return Rectify(input)
+
+
+def relu6(input: Any) -> Any:
+    """`min(max(input, 0), 6)`."""
+    return Clamp(input, min_val=0.0, max_val=6.0)
+
+
+def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+    """`input` where positive, `negative_slope * input` elsewhere."""
+    return LeakyRectify(input, negative_slope=negative_slope)
+
+
+def prelu(input: Any, weight: Any) -> Any:
+    """`input` where positive, `weight * input` elsewhere; `weight` is `[1]` or `[channels]`."""
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if weight.shape not in ((1,), (channels,)):
+        raise ShapeError(
+            f"PReLU expects a slope for each of {channels} channels of its input "
+            f"{list(input.shape)}, or one for all, got {list(weight.shape)}: give it "
+            f"num_parameters={channels}"
+        )
+    return ParametricRectify(input, weight.reshape(-1, *(1,) * max(0, input.ndim - 2)))
+
+
+def elu(input: Any, alpha: float = 1.0) -> Any:
+    """`input` where positive, `alpha (exp(input) - 1)` elsewhere (Clevert et al. 2016)."""
+    return ExponentialLinear(input, alpha=alpha, scale=1.0, rate=1.0)
+
+
+def celu(input: Any, alpha: float = 1.0) -> Any:
+    """`input` where positive, `alpha (exp(input / alpha) - 1)` elsewhere (Barron 2017)."""
+    return ExponentialLinear(input, alpha=alpha, scale=1.0, rate=1.0 / alpha)
+
+
+def selu(input: Any) -> Any:
+    """The ELU that keeps mean and variance (Klambauer et al. 2017)."""
+    return ExponentialLinear(input, alpha=SELU_ALPHA, scale=SELU_SCALE, rate=1.0)
+
+
+def gelu(input: Any, approximate: str = "none") -> Any:
+    """`input Phi(input)`; `approximate="tanh"` for the approximation of Phi by a tanh."""
+    if approximate not in ("none", "tanh"):
+        raise TracerError(f'approximate is "none" or "tanh", got {approximate!r}')
+    return TanhGated(input) if approximate == "tanh" else GaussianGated(input)
+
+
+def silu(input: Any) -> Any:
+    """`input sigmoid(input)`."""
+    return SigmoidWeighted(input)
+
+
+def mish(input: Any) -> Any:
+    """`input tanh(softplus(input))`."""
+    return SoftplusGated(input)
+
+
+def sigmoid(input: Any) -> Any:
+    """`1 / (1 + exp(-input))`."""
+    return Logistic(input)
+
+
+def tanh(input: Any) -> Any:
+    """`np.tanh(input)`."""
+    return np.tanh(input)
+
+
+def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """`log(1 + exp(beta input)) / beta`, and `input` where `beta input > threshold`."""
+    return SoftRectify(input, beta=beta, threshold=threshold)
+
+
+def logsigmoid(input: Any) -> Any:
+    """`log(sigmoid(input))`."""
+    return LogLogistic(input)
+
+
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """`input` clipped to `[min_val, max_val]`."""
+    return Clamp(input, min_val=min_val, max_val=max_val)
+
+
+def hardsigmoid(input: Any) -> Any:
+    """`relu6(input + 3) / 6`."""
+    return relu6(input + 3) / 6
+
+
+def hardswish(input: Any) -> Any:
+    """`input relu6(input + 3) / 6` (Howard et al. 2019)."""
+    return input * relu6(input + 3) / 6
+
+
+def softsign(input: Any) -> Any:
+    """`input / (1 + |input|)`."""
+    return input / (1 + abs(input))
+
+
+def softshrink(input: Any, lambd: float = 0.5) -> Any:
+    """`input` moved towards zero by `lambd`."""
+    return SoftShrink(input, lambd=lambd)
+
+
+def hardshrink(input: Any, lambd: float = 0.5) -> Any:
+    """`input` where `|input| > lambd`, zero elsewhere."""
+    return HardShrink(input, lambd=lambd)
+
+
+def tanhshrink(input: Any) -> Any:
+    """`input - tanh(input)`."""
+    return input - np.tanh(input)
+
+
+def threshold(input: Any, threshold: float, value: float) -> Any:
+    """`input` where it is above `threshold`, `value` elsewhere."""
+    return Cut(input, threshold=threshold, value=value)
+
+
+def softmax(input: Any, dim: int | None = None) -> Any:
+    """`exp(input)` normalised to sum to one along `dim`."""
+    return NormalisedExponential(input, axis=_negative_axis("softmax", input, dim))
+
+
+def log_softmax(input: Any, dim: int | None = None) -> Any:
+    """The logarithm of `softmax`."""
+    return LogNormalisedExponential(input, axis=_negative_axis("log_softmax", input, dim))
+
+
+def softmin(input: Any, dim: int | None = None) -> Any:
+    """`softmax(-input)`."""
+    return softmax(-input, dim)
+
+
+def _negative_axis(function: str, input: Any, dim: int | None) -> int:
+    if dim is None:
+        raise ShapeError(
+            f"{function} expects dim, the axis to normalise over, which is not guessed as PyTorch "
+            f"once did: give dim=-1 for the last axis"
+        )
+    if not -input.ndim <= dim < input.ndim:
+        raise ShapeError(f"{function} got dim={dim} for an input {list(input.shape)}")
+    return dim if dim < 0 else dim - input.ndim

@@ -1,0 +1,141 @@
+"""`Embedding`: rows of a table, selected by indices."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer import Gather, Operation, backend, operation, samples_first
+from tracer.errors import ShapeError, TracerError
+from tracer.operations.indexing import ScatterAdd
+from tracer_layers.initial import normal
+from tracer_layers.module import Module, float_dtype
+from tracer_layers.rules import data_axis
+
+
+@operation("embedding")
+class Lookup(Operation):
+    """`weight[index]`: `index [...]` of ints, `weight [K, D]`; row `padding_idx` gets no gradient.
+
+    A gradient reaches the table as an addition of rows, a parameter's as a `Gather`.
+    """
+
+    saves = ("inputs",)
+    linear_in = (1,)
+
+    def forward(index, weight, *, padding_idx):
+        if index.dtype.kind not in "iu":
+            raise ShapeError(f"expects indices of an int dtype, got {index.dtype}: use astype(int)")
+        rows = len(weight)
+        if index.size and not (0 <= int(index.min()) and int(index.max()) < rows):
+            raise ShapeError(
+                f"expects indices from 0 to {rows - 1} for num_embeddings={rows}, got "
+                f"{int(index.min())} to {int(index.max())}: give the layer more embeddings"
+            )
+        return weight[index]
+
+    def vjp(node, g):
+        index, weight = node.inputs
+        rows, width = weight.shape
+
+        def table():
+            host = backend.to_host(index)
+            positions = host[..., None] * width + np.arange(width)
+            values = _without_padding(node, g)
+            return ScatterAdd(values, positions=positions, shape=(rows, width))
+
+        return None, table
+
+    def batch_axis(node, axes):
+        return data_axis(axes)
+
+    def parameter_cotangent(node, slot, g):
+        index, weight = node.inputs
+        first = samples_first(_without_padding(node, g), node.batch_axis, lead=1)
+        rows, samples, *_, width = first.shape
+        uses = math.prod(first.shape[2:-1])
+        index = samples_first(index, node.batch_axes[0])
+        right = np.reshape(first, (rows, samples, uses, width))
+        return Gather(np.reshape(index, (samples, uses)), right, weight.shape)
+
+    def examples(rng):
+        index, weight = np.array([[0, 2], [2, 3], [1, 1]]), rng.random((4, 2))
+        return [((index, weight), {"padding_idx": p}) for p in (None, 2)]
+
+
+def _without_padding(node, g):
+    """The cotangents, zero where the index is that of the padding."""
+    padding = node.params["padding_idx"]
+    return g if padding is None else np.where(node.inputs[0][..., None] == padding, 0, g)
+
+
+def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
+    """`weight[input]`: ints `[...]` and a table `[K, D]` give `[..., D]`."""
+    if padding_idx is not None and padding_idx < 0:
+        padding_idx += len(weight)
+    return Lookup(input, weight, padding_idx=padding_idx)
+
+
+class Embedding(Module):
+    """A table of `num_embeddings` vectors, looked up by ints; that of `padding_idx` stays zero."""
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+        _weight: Any = None,
+        _freeze: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        rng: Any = None,
+    ):
+        if max_norm is not None or scale_grad_by_freq or sparse:
+            raise TracerError(
+                "Embedding expects max_norm, scale_grad_by_freq and sparse at their defaults: the "
+                "first writes into its weight, the others change the gradient that is computed"
+            )
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                raise TracerError(
+                    f"padding_idx is one of the {num_embeddings} embeddings, got {padding_idx}"
+                )
+            padding_idx %= num_embeddings
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.padding_idx = padding_idx
+        self.weight = tracer.parameter(self._table(_weight, float_dtype(dtype, device), rng))
+        self.requires_grad_(not _freeze)
+
+    def _table(self, given: Any, dtype: Any, rng: Any) -> Any:
+        shape = (self.num_embeddings, self.embedding_dim)
+        if given is None:
+            table = normal(shape, dtype, rng)
+            if self.padding_idx is not None:
+                table[self.padding_idx] = 0
+            return table
+        if tuple(given.shape) != shape:
+            raise ShapeError(f"Embedding expects a weight {list(shape)}, got {list(given.shape)}")
+        return given
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
+    ) -> Embedding:
+        """An embedding of given rows `[K, D]`, frozen unless told otherwise."""
+        return cls(*embeddings.shape, padding_idx, _weight=embeddings, _freeze=freeze)
+
+    def forward(self, input: Any) -> Any:
+        return Lookup(input, self.weight, padding_idx=self.padding_idx)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

@@ -1,0 +1,440 @@
+"""`Module`: what layers and models are made of, with the interface of `torch.nn.Module`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tracer
+from tracer import Tensor, backend
+from tracer.errors import ShapeError, TracerError, suggestion
+from tracer.operation import PARAMETER
+from tracer.tape import Place, current_tape
+
+_active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
+
+#: what torch.nn.Module offers and this one does not, with what to do instead
+_DEPARTURES = {
+    "zero_grad": "Tape.backward returns gradients and stores none: leave the call out",
+    "cuda": "arrays stay in the library that they were made with: load CuPy arrays",
+    "cpu": "arrays stay in the library that they were made with: load NumPy arrays",
+    "bfloat16": "NumPy has no bfloat16: use half() or float()",
+    "type": "use to(dtype)",
+    "register_forward_hook": "override forward, or read the values from the tape's graph",
+    "register_forward_pre_hook": "override forward, or read the values from the tape's graph",
+    "register_full_backward_hook": "ask Tape.backward for a quantity",
+}
+
+
+class IncompatibleKeys(NamedTuple):
+    """The names in which a state and a module differ; see `Module.load_state_dict`."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of layers and models; mirrors `torch.nn.Module`.
+
+    Parameters (`tracer.parameter`) and modules assigned to attributes are registered under the
+    attribute's name. Subclasses define `forward`; calling the module runs it. The outermost module
+    called marks its raw arrays as batches of samples and names the parameters of the tape.
+    """
+
+    training: bool
+
+    #: attribute name -> "parameter", "buffer", "transient" (a buffer that is not saved) or "module"
+    _registered: dict[str, str]
+    #: the name under which the parent holds this module; None for a root
+    _component: str | None
+    #: the last place that this module was called from, and the place inside of it
+    _place: tuple[Place | None, Place | None]
+
+    def __new__(cls, *args: Any, **options: Any) -> Module:
+        self = super().__new__(cls)
+        vars(self).update(training=True, _registered={}, _component=None, _place=(None, None))
+        return self
+
+    # -- calling ----------------------------------------------------------------------------
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward: define forward(self, x)")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        tape = current_tape()
+        if not _active.get():
+            return self._call_as_root(tape, inputs, options)
+        if tape is None:
+            return self.forward(*inputs, **options)
+        outer = tape.place
+        called_from, inside = self._place
+        tape.place = inside if called_from is outer else self._enter(tape, outer)
+        try:
+            return self.forward(*inputs, **options)
+        finally:
+            tape.place = outer
+
+    def _call_as_root(self, tape: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        self._name_parameters(tape)
+        token = _active.set(True)
+        try:
+            inputs = tuple(map(_marked, inputs))
+            return self.forward(*inputs, **{k: _marked(v) for k, v in options.items()})
+        finally:
+            _active.reset(token)
+
+    def _name_parameters(self, tape: Any) -> None:
+        """Tell the tape, and those that it is nested in, to name parameters as this module does."""
+        while tape is not None:
+            if not any(root is self for root in tape.roots):
+                tape.roots.append(self)
+            tape = tape.parent
+
+    def _enter(self, tape: Any, outer: Place) -> Place:
+        """The place inside this module when it is called at `outer`; kept for the next call."""
+        name = self._component
+        if name is None:
+            self._name_parameters(tape)
+            return outer
+        path = f"{outer.scope}.{name}" if outer.scope else name
+        inside = Place(path, (*outer.scopes, type(self).__name__), outer.time)
+        vars(self)["_place"] = (outer, inside)
+        return inside
+
+    # -- registration -----------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = self._registered.get(name)
+        if isinstance(value, Module):
+            kind = "module"
+            vars(value).update(_component=name, _place=(None, None))
+        elif _is_parameter(value):
+            kind = "parameter"
+        elif kind == "parameter" and value is not None:
+            raise TracerError(
+                f"{type(self).__name__}.{name} is a parameter: assign a tracer.parameter or None, "
+                f"not {_described(value)}"
+            )
+        elif kind == "module" and value is not None:
+            raise TracerError(
+                f"{type(self).__name__}.{name} is a module: assign a Module or None, "
+                f"not {_described(value)}"
+            )
+        if kind is not None:
+            self._registered[name] = kind
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._registered.pop(name, None)
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"{type(self).__name__} has no attribute {name!r}"
+        if name in _DEPARTURES:
+            message += f": {_DEPARTURES[name]}"
+        else:
+            message += f".{suggestion(name, vars(self).get('_registered', ()))}"
+        raise AttributeError(message)
+
+    def _register(self, name: str, kind: str, value: Any) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise TracerError(f"a {kind}'s name is a string without dots, got {name!r}")
+        if hasattr(self, name) and name not in self._registered:
+            raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
+        self._registered[name] = kind
+        setattr(self, name, value)
+
+    def register_parameter(self, name: str, param: Tensor | None) -> None:
+        """Register a parameter, or None to keep the name for one."""
+        if param is not None and not _is_parameter(param):
+            raise TracerError(f"{name!r} is a tracer.parameter or None, got {_described(param)}")
+        self._register(name, "parameter", param)
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """Register an array that belongs to the state and is not trained."""
+        self._register(name, "buffer" if persistent else "transient", tensor)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register a module under any name, a number among them."""
+        if module is not None and not isinstance(module, Module):
+            raise TracerError(f"{name!r} is a Module or None, got {_described(module)}")
+        self._register(name, "module", module)
+
+    register_module = add_module
+
+    # -- what it holds ----------------------------------------------------------------------
+
+    def _held(self, *kinds: str) -> Iterator[tuple[str, Any]]:
+        for name, kind in self._registered.items():
+            if kind in kinds and (value := getattr(self, name)) is not None:
+                yield name, value
+
+    def _named(
+        self, kinds: tuple[str, ...], prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        modules = self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]
+        seen: set[int] = set()
+        for path, module in modules:
+            for name, value in module._held(*kinds):
+                if remove_duplicate and id(value) in seen:
+                    continue
+                seen.add(id(value))
+                yield _joined(path, name), value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Dotted name and parameter; one held twice comes under its first name."""
+        return self._named(("parameter",), prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Every parameter once."""
+        return (value for _, value in self.named_parameters(recurse=recurse))
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """Dotted name and array of every buffer."""
+        return self._named(("buffer", "transient"), prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Any]:
+        """Every buffer once."""
+        return (value for _, value in self.named_buffers(recurse=recurse))
+
+    def named_modules(
+        self, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module under `prefix`, and all below it, depth first."""
+        seen: set[int] = set()
+        waiting: list[tuple[str, Module]] = [(prefix, self)]
+        while waiting:
+            path, module = waiting.pop()
+            if remove_duplicate and id(module) in seen:
+                continue
+            seen.add(id(module))
+            yield path, module
+            below = [(_joined(path, name), child) for name, child in module._held("module")]
+            waiting += reversed(below)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Name and module of those held directly, each once."""
+        seen: set[int] = set()
+        for name, child in self._held("module"):
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
+
+    def children(self) -> Iterator[Module]:
+        """The modules held directly, each once."""
+        return (child for _, child in self.named_children())
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a dotted path; the empty path is this one."""
+        module: Any = self
+        for name in filter(None, target.split(".")):
+            module = getattr(module, name)
+        return module
+
+    def get_parameter(self, target: str) -> Tensor:
+        """The parameter at a dotted path."""
+        path, _, name = target.rpartition(".")
+        return getattr(self.get_submodule(path), name)
+
+    # -- state ------------------------------------------------------------------------------
+
+    def _state(self) -> Iterator[tuple[str, Module, str]]:
+        """Dotted name, module and attribute of everything that is saved, ties included."""
+        for path, module in self.named_modules(remove_duplicate=False):
+            for kind in ("parameter", "buffer"):
+                for name, _ in module._held(kind):
+                    yield _joined(path, name), module, name
+
+    def state_dict(self, prefix: str = "") -> dict[str, Any]:
+        """Dotted name -> raw array of parameters and saved buffers; the arrays are not copied."""
+        return {
+            prefix + full: _array(getattr(module, name)) for full, module, name in self._state()
+        }
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True
+    ) -> IncompatibleKeys:
+        """Take over arrays (NumPy's, PyTorch's, nested lists) by name, in each parameter's dtype.
+
+        Raises `ShapeError` that names all keys that are missing or unexpected, unless `strict` is
+        false, and all shapes that differ. Nothing is loaded then.
+        """
+        places = {full: (module, name) for full, module, name in self._state()}
+        missing = [key for key in places if key not in state_dict]
+        unexpected = [key for key in state_dict if key not in places]
+        problems = []
+        if strict and missing:
+            shapes = (f"{k} {list(_shape(getattr(*places[k])))}" for k in missing)
+            problems.append(f"missing: {', '.join(shapes)}")
+        if strict and unexpected:
+            shapes = (f"{k} {list(_shape(state_dict[k]))}" for k in unexpected)
+            problems.append(f"unexpected: {', '.join(shapes)}")
+        for key in places.keys() & state_dict.keys():
+            expected, got = _shape(getattr(*places[key])), _shape(state_dict[key])
+            if expected != got:
+                problems.append(f"{key} is of shape {list(expected)}, got {list(got)}")
+        if problems:
+            raise ShapeError(
+                f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}. Build "
+                f"the model with the arguments it was saved with, or pass strict=False to skip "
+                f"missing and unexpected names"
+            )
+        for key, (module, name) in places.items():
+            if key in state_dict:
+                _assign(module, name, state_dict[key])
+        return IncompatibleKeys(missing, unexpected)
+
+    # -- modes ------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch dropout and the like on, or off with `mode=False`."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """`train(False)`."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Freeze all parameters (`False`) or let them want gradients again.
+
+        A frozen parameter keeps its name and its ties; a trace made afterwards treats it as a
+        constant.
+        """
+        for parameter in self.parameters():
+            parameter.node.wants = requires_grad
+        return self
+
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
+        """Call `fn` on every module, those below first."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, *args: Any, **options: Any) -> Module:
+        """`to(dtype)`: convert parameters and buffers of a float dtype to another."""
+        dtype = options.pop("dtype", None)
+        device = options.pop("device", None)
+        for argument in args:
+            if isinstance(argument, str) and argument.split(":")[0] in ("cpu", "cuda", "meta"):
+                device = argument
+            else:
+                dtype = argument
+        if options:
+            raise TracerError(f"to() expects a dtype, got also {', '.join(options)}: leave it out")
+        found = float_dtype(dtype, device)
+        if dtype is None:
+            return self
+        for module in self.modules():
+            for name, value in module._held("parameter", "buffer", "transient"):
+                if _array(value).dtype.kind == "f":
+                    _assign(module, name, value, found)
+        return self
+
+    def float(self) -> Module:
+        """Convert to float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Module:
+        """Convert to float64."""
+        return self.to(np.float64)
+
+    def half(self) -> Module:
+        """Convert to float16."""
+        return self.to(np.float16)
+
+    # -- text -------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """The arguments, for `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}" for name, child in self._held("module")]
+        extra = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        body = "\n".join(filter(None, [extra, *lines])).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:
+    """The dtype of new parameters: float32 unless given; a device is refused."""
+    if device is not None and str(device) != "cpu":
+        raise TracerError(
+            f"a device is not chosen here, got device={device!r}: leave it out, and load CuPy "
+            f"arrays with load_state_dict for a model on the GPU"
+        )
+    try:
+        found = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError:
+        raise TracerError(f"dtype is one of NumPy's, such as np.float64, got {dtype!r}") from None
+    if found.kind != "f":
+        raise TracerError(f"parameters are of a float dtype, got {found}: use np.float32")
+    return found
+
+
+def _marked(value: Any) -> Any:
+    """A raw array with axes as a batch; anything else as it is."""
+    if isinstance(value, Tensor) or not backend.is_array(value) or not value.shape:
+        return value
+    return tracer.batch(value)
+
+
+def _array(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _plain(value: Any) -> Any:
+    """An array of a known library: PyTorch's tensors and lists become NumPy arrays."""
+    value = _array(value)
+    return value if backend.is_array(value) else np.asarray(value)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    value = _array(value)
+    return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
+
+
+def _assign(module: Module, name: str, value: Any, dtype: Any = None) -> None:
+    """Replace the array of a parameter or buffer by a copy of `value`.
+
+    The old array is left alone, since tapes may hold it.
+    """
+    held = getattr(module, name)
+    old = _array(held)
+    new = _plain(value).astype(old.dtype if dtype is None else dtype)
+    if isinstance(held, Tensor):
+        held.data = new
+        held.node.dtype = new.dtype
+    else:
+        setattr(module, name, new)
+
+
+def _is_parameter(value: Any) -> bool:
+    """Whether it came from `tracer.parameter`, frozen or not."""
+    return isinstance(value, Tensor) and value.node is not None and value.node.op is PARAMETER
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _described(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"a {type(value).__name__} of shape {list(value.shape)}"
+    return repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"

@@ -1,0 +1,45 @@
+"""What the rules of several layers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracer import backend
+from tracer.errors import ShapeError, TracerError
+from tracer.operation import POOLED, UNKNOWN
+
+
+def data_axis(axes: Any) -> Any:
+    """The axis of the samples in the first input, if no other input has one; else `UNKNOWN`."""
+    data, *others = axes
+    alone = all(axis is None or axis is POOLED for axis in others)
+    return data if isinstance(data, int) and alone else UNKNOWN
+
+
+def mapped_axis(axis: Any, rank: int, mixed: int) -> Any:
+    """Where samples on `axis` of `rank` stay, if an operation mixes the last `mixed` axes."""
+    return POOLED if isinstance(axis, int) and axis >= rank - mixed else axis
+
+
+def arange(x: Any, count: int) -> Any:
+    """`np.arange(count)` in the library of `x`."""
+    return backend.of(x).from_host(np.arange(count))
+
+
+def not_in_place(layer: str, inplace: bool) -> None:
+    """Refuse `inplace=True`."""
+    if inplace:
+        raise TracerError(
+            f"{layer}(inplace=True): tensors are never written into: leave inplace out"
+        )
+
+
+def same_shape(prediction: Any, target: Any) -> None:
+    """Refuse a target that is not of the prediction's shape."""
+    if prediction.shape != target.shape:
+        raise ShapeError(
+            f"expects a target of the prediction's shape {list(prediction.shape)}, got "
+            f"{list(target.shape)}: reshape one of them"
+        )

@@ -1,0 +1,123 @@
+"""Quantities of the generalised Gauss-Newton matrix (Schraudolph 2002): exact and sampled."""
+
+import numpy as np
+
+from tracer.kronecker import Kronecker
+from tracer.quantity import Quantity
+from tracer.rows import GGNMonteCarlo, ggn_exact
+
+
+class _Sampled(Quantity):
+    """Configured by the number of samples drawn from the model's likelihood."""
+
+    def __init__(self, mc_samples=1):
+        self.rows = GGNMonteCarlo(samples=mc_samples)
+
+
+class SqrtGGNExact(Quantity):
+    """Rows `u_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`."""
+
+    name = "sqrt_ggn_exact"
+    rows = ggn_exact
+
+    def extract(self, cotangent, context):
+        return cotangent.per_sample()
+
+    def join(self, first, second):
+        return np.concatenate([first, second])
+
+    def merge(self, first, second, shards):
+        roots = [shard.weight**0.5 for shard in shards]
+        return np.concatenate([roots[0] * first, roots[1] * second], axis=1)
+
+
+class SqrtGGNMC(_Sampled, SqrtGGNExact):
+    """The same in expectation, from M samples of the likelihood, `[M, N, *p.shape]`."""
+
+    name = "sqrt_ggn_mc"
+
+
+class DiagGGNExact(Quantity):
+    """Diagonal of the generalised Gauss-Newton matrix, `[*p.shape]`."""
+
+    name = "diag_ggn_exact"
+    rows = ggn_exact
+
+    def extract(self, cotangent, context):
+        return cotangent.sum_of_squares()
+
+
+class DiagGGNMC(_Sampled, DiagGGNExact):
+    """The same in expectation, from M samples of the likelihood."""
+
+    name = "diag_ggn_mc"
+
+
+class DiagGGNExactBatch(Quantity):
+    """Each sample's share of the diagonal, `[N, *p.shape]`."""
+
+    name = "diag_ggn_exact_batch"
+    rows = ggn_exact
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        return cotangent.per_sample_squares()
+
+    def merge(self, first, second, shards):
+        return np.concatenate([shards[0].weight * first, shards[1].weight * second])
+
+
+class DiagGGNMCBatch(_Sampled, DiagGGNExactBatch):
+    """The same in expectation, from M samples of the likelihood."""
+
+    name = "diag_ggn_mc_batch"
+
+
+class KFLR(Quantity):
+    """Kronecker factors of the GGN block, exact in the outputs (Botev et al. 2017).
+
+    `sharing` is "expand" or "reduce" (Eschenhagen et al. 2023) for weights that a sample uses
+    several times; "expand" is also what Martens, Ba and Johnson (2018) take for recurrent weights
+    with independent time steps, up to its scale.
+    """
+
+    name = "kflr"
+    rows = ggn_exact
+
+    def __init__(self, sharing="expand"):
+        self.sharing = sharing
+
+    def extract(self, cotangent, context):
+        return cotangent.kronecker(self.sharing)
+
+    def join(self, first, second):
+        """Further rows add to the output factors; the inputs are the same."""
+        return _combined(first, second, (1, 1), (1, 0))
+
+    def merge(self, first, second, shards):
+        count = shards[0].samples + shards[1].samples
+        return _combined(
+            first,
+            second,
+            (shards[0].weight, shards[1].weight),
+            (shards[0].samples / count, shards[1].samples / count),
+        )
+
+
+class KFAC(KFLR):
+    """The same from M samples of the model's likelihood (Martens and Grosse 2015)."""
+
+    name = "kfac"
+
+    def __init__(self, mc_samples=1, sharing="expand"):
+        super().__init__(sharing)
+        self.rows = GGNMonteCarlo(samples=mc_samples)
+
+
+def _combined(first, second, outputs, inputs):
+    """Weighted sums of two blocks' factors: output factors come first, input factors second."""
+    factors = []
+    for i, (a, b) in enumerate(zip(first.factors, second.factors, strict=True)):
+        x, y = inputs if i % 2 else outputs
+        factors.append(x * a + y * b)
+    return Kronecker(tuple(factors), first.shape, first._pull)

@@ -1,0 +1,105 @@
+"""Quantities of first derivatives. `g_n` is sample n's share of the gradient."""
+
+import numpy as np
+
+from tracer.quantity import Quantity
+
+
+class Grad(Quantity):
+    """The gradient of the objective, `[*p.shape]`."""
+
+    name = "grad"
+    needs_samples = False
+
+    def extract(self, cotangent, context):
+        return cotangent.total()[0]
+
+
+class GradBatch(Quantity):
+    """The samples' gradients `g_n`, `[N, *p.shape]`; they sum to `grad`."""
+
+    name = "grad_batch"
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        return cotangent.per_sample()[0]
+
+    def merge(self, first, second, shards):
+        return np.concatenate([shards[0].weight * first, shards[1].weight * second])
+
+
+class BatchL2(Quantity):
+    """Squared Euclidean norms of the samples' gradients, `[N]`."""
+
+    name = "batch_l2"
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        return cotangent.squared_norms()[0]
+
+    def merge(self, first, second, shards):
+        return np.concatenate([shards[0].weight ** 2 * first, shards[1].weight ** 2 * second])
+
+
+class BatchDot(Quantity):
+    """Inner products of all pairs of the samples' gradients, `[N, N]`.
+
+    The products between two shards are not in either shard's value, so states do not merge.
+    """
+
+    name = "batch_dot"
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        return cotangent.gram()[0, :, 0]
+
+    merge = None
+
+
+class SumGradSquared(Quantity):
+    """Sum over samples of the squared gradient, `sum_n g_n^2`, `[*p.shape]`."""
+
+    name = "sum_grad_squared"
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        return cotangent.sum_of_squares()
+
+    def merge(self, first, second, shards):
+        return shards[0].weight ** 2 * first + shards[1].weight ** 2 * second
+
+
+class Variance(Quantity):
+    """Variance of the samples' gradients, `mean_n g_n^2 - (mean_n g_n)^2`, `[*p.shape]`.
+
+    The state is (number of samples, their mean, their sum of squared deviations), which merges
+    without cancellation (Chan, Golub and LeVeque 1979).
+    """
+
+    name = "variance"
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        count = cotangent.samples
+        mean = cotangent.batch_total()[0] / count
+        return count, mean, cotangent.sum_of_squares() - count * mean * mean
+
+    def join(self, first, second):
+        return first
+
+    def merge(self, first, second, shards):
+        (n, mean_n, m_n), (k, mean_k, m_k) = (
+            (count, shard.weight * mean, shard.weight**2 * squares)
+            for (count, mean, squares), shard in zip((first, second), shards, strict=True)
+        )
+        difference = mean_k - mean_n
+        total = n + k
+        return (
+            total,
+            mean_n + difference * (k / total),
+            m_n + m_k + difference * difference * (n * k / total),
+        )
+
+    def finish(self, state, context):
+        count, _, squares = state
+        return np.maximum(squares, 0) / count

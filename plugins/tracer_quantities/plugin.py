@@ -1,0 +1,9 @@
+"""What this plugin registers."""
+
+from tracer.hookspecs import hookimpl
+from tracer_quantities import QUANTITIES
+
+
+@hookimpl
+def register_quantities():
+    return QUANTITIES

@@ -1,0 +1,75 @@
+"""Model files in a folder of their own, and the command run inside the test's process."""
+
+import sys
+import textwrap
+from dataclasses import dataclass
+
+import pytest
+from cli_models import PLAIN
+
+from trace_net.main import main
+
+
+@dataclass
+class Outcome:
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The one line that starts `error:`; the test fails where there are none or several."""
+        (line,) = [line for line in self.err.splitlines() if line.startswith("error:")]
+        return line
+
+    @property
+    def hint(self) -> str:
+        (line,) = [line for line in self.err.splitlines() if line.startswith("hint:")]
+        return line
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current folder of the test; modules and paths that a target adds are removed again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    known = set(sys.modules)
+    yield tmp_path
+    for name in [name for name in sys.modules if name not in known]:
+        if not name.startswith(("numpy", "networkx", "rich", "tracer", "trace_net.", "typer")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def write_file(folder):
+    """Write a file of Python code, dedented, and give its name."""
+
+    def write(name: str, code: str) -> str:
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(textwrap.dedent(code), encoding="utf-8")
+        return name
+
+    return write
+
+
+@pytest.fixture
+def plain(write_file) -> str:
+    """A model in plain NumPy code, with inputs, targets and a loss."""
+    return write_file("plain.py", PLAIN)
+
+
+@pytest.fixture
+def command(capsys):
+    """Run `trace-net` with these arguments."""
+
+    def run(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run

@@ -1,0 +1,306 @@
+"""Every command on models that work."""
+
+import json
+
+import numpy as np
+import pytest
+from cli_models import PLAIN
+
+from tracer import registry
+from tracer.extensions import Command, Overlay, Renderer, RendererUnavailable
+
+
+def test_visualize_writes_beside_by_default(command, folder, plain):
+    outcome = command("visualize", plain)
+    assert outcome.code == 0, outcome.err
+    assert (folder / "plain.svg").read_text().lstrip().startswith("<")
+    assert outcome.out == ""
+    assert "model: model" in outcome.err
+    assert "inputs: example_inputs()" in outcome.err
+
+
+def test_visualize_to_stdout_prints_nothing_else(command, write_file, folder):
+    target = write_file("net.py", PLAIN + "\n    print('loading')\n")
+    outcome = command("visualize", target, "-o", "-", "--format", "json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["nodes"]
+    assert "loading" in outcome.err
+    assert [p.name for p in folder.iterdir()] == ["net.py"]
+
+
+def test_visualize_json_says_what_was_drawn(command, plain):
+    outcome = command(
+        "visualize", plain, "-o", "g.dot", "--direction", "forward", "--json", "--depth", "1"
+    )
+    document = json.loads(outcome.out)
+    assert document["schema_version"] == 1
+    assert document["file"] == "g.dot"
+    assert document["format"] == "dot"
+    assert document["direction"] == "forward"
+    assert document["kinds"]["parameter"] == 2
+    assert document["choices"]["loss"] == "loss"
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+@pytest.mark.parametrize("time", ["unrolled", "folded"])
+def test_visualize_every_view(command, folder, plain, direction, time):
+    outcome = command("visualize", plain, "-o", "g.json", "--direction", direction, "--time", time)
+    assert outcome.code == 0, outcome.err
+    kinds = {node["kind"] for node in json.loads((folder / "g.json").read_text())["nodes"]}
+    assert ("cotangent" in kinds) == (direction != "forward")
+    assert ("parameter" in kinds) == (direction != "backward")
+
+
+def test_visualize_with_a_quantity_keeps_its_norms(command, folder, plain):
+    outcome = command("visualize", plain, "-o", "g.json", "--quantity", "grad")
+    assert outcome.code == 0, outcome.err
+    nodes = json.loads((folder / "g.json").read_text())["nodes"]
+    norms = {n["label"]: n["quantities"]["grad"] for n in nodes if n["kind"] == "parameter"}
+    assert set(norms) == {"w", "b"}
+    assert all(norm > 0 for norm in norms.values())
+
+
+def test_visualize_with_given_inputs(command, write_file):
+    write_file("net.py", PLAIN.replace("def example_inputs", "def unused"))
+    outcome = command("visualize", "net.py", "--input", "x=f64[5,4]", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["choices"]["inputs"] == "--input x"
+
+
+def test_without_a_loss_the_output_is_summed(command, write_file):
+    write_file("net.py", PLAIN.replace("def loss", "def unused"))
+    outcome = command("quantities", "net.py", "--json")
+    assert "loss: the sum of the output" in outcome.err
+    (w,) = [v for v in json.loads(outcome.out)["values"] if v["parameter"] == "w"]
+    assert w["shape"] == [4, 3]
+
+
+def test_summary_counts_a_shared_parameter_once(command, write_file):
+    code = PLAIN.replace("np.tanh(x @ w + b)", "np.tanh(np.tanh(x @ w + b) @ w.T)").replace(
+        "np.ones((5, 3))", "np.ones((5, 4))"
+    )
+    outcome = command("summary", write_file("net.py", code), "--json")
+    assert outcome.code == 0, outcome.err
+    document = json.loads(outcome.out)
+    assert document["total"]["parameters"] == 4 * 3 + 3
+    first = document["operations"][0]
+    assert (first["operation"], first["shape"], first["bytes"]) == ("matmul", [5, 3], 5 * 3 * 8)
+    assert document["total"]["flops"] == sum(row["flops"] for row in document["operations"])
+
+
+def test_summary_counts_the_operations_of_a_product(command, plain):
+    rows = json.loads(command("summary", plain, "--json").out)["operations"]
+    assert rows[0]["flops"] == 2 * 5 * 4 * 3
+
+
+def test_summary_is_a_table(command, plain):
+    outcome = command("summary", plain)
+    assert outcome.code == 0
+    for word in ("operation", "parameters", "FLOPs", "bytes", "matmul", "[5, 3]"):
+        assert word in outcome.out
+
+
+def test_quantities_writes_arrays_under_their_names(command, folder, plain):
+    outcome = command("quantities", plain, "--quantity", "grad", "-o", "q.npz")
+    assert outcome.code == 0, outcome.err
+    arrays = np.load(folder / "q.npz")
+    assert sorted(arrays.files) == ["grad/b", "grad/w"]
+    assert arrays["grad/w"].shape == (4, 3)
+    assert f"{np.linalg.norm(arrays['grad/w']):.4g}" in outcome.out
+
+
+def test_quantities_of_a_wrong_loss_shape(command, write_file):
+    write_file("net.py", PLAIN.replace(".sum()", ""))
+    outcome = command("quantities", "net.py")
+    assert outcome.code == 1
+    assert "one element" in outcome.error
+
+
+def test_quantities_with_kronecker_factors(command, folder, plain):
+    outcome = command("quantities", plain, "--quantity", "kfac", "-o", "q.npz")
+    if outcome.code == 1:  # a loss in plain NumPy code does not say where the model ends
+        assert "kfac" in outcome.error
+        return
+    assert "kfac/w/factor0" in np.load(folder / "q.npz").files
+
+
+def test_check_accepts_right_gradients(command, plain):
+    outcome = command("check", plain)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("ok") == 4
+    assert "WRONG" not in outcome.out
+
+
+def test_check_finds_parameters_in_objects_and_closures(command, write_file):
+    write_file(
+        "net.py",
+        """
+        import numpy as np
+        import tracer
+
+        class Layer:
+            def __init__(self):
+                self.weights = [tracer.parameter(np.ones((2, 2), np.float32), name="inner")]
+
+            def __call__(self, x):
+                return np.sin(x @ self.weights[0])
+
+        def build_model():
+            layer, scale = Layer(), tracer.parameter(np.array([2.0, 3.0]), name="scale")
+            return lambda x: layer(x) * scale
+
+        example_inputs = np.arange(6.0).reshape(3, 2)
+        """,
+    )
+    outcome = command("check", "net.py")
+    assert outcome.code == 0, outcome.err
+    assert "inner" in outcome.out
+    assert "scale" in outcome.out
+
+
+def test_check_reports_a_wrong_rule(command, write_file):
+    write_file(
+        "net.py",
+        """
+        import numpy as np
+        import tracer
+
+        @tracer.operation("wrong_square")
+        class WrongSquare(tracer.Elementwise):
+            def forward(x):
+                return x * x
+
+            def vjp(node, g):
+                return (g * node.inputs[0],)
+
+        w = tracer.parameter(np.ones(3), name="w")
+        model = lambda x: WrongSquare(x * w)
+        example_inputs = np.ones((2, 3))
+        """,
+    )
+    outcome = command("check", "net.py")
+    assert outcome.code == 1
+    assert "central differences at w" in outcome.error
+    assert "WRONG" in outcome.out
+
+
+def test_check_refuses_a_model_that_changes_between_runs(command, write_file):
+    write_file("net.py", PLAIN.replace("x @ w + b", "x @ w + b + rng.standard_normal(3)"))
+    outcome = command("check", "net.py")
+    assert outcome.code == 1
+    assert "different losses" in outcome.error
+
+
+def test_check_of_an_unknown_plugin(command):
+    outcome = command("check", "nonsense")
+    assert outcome.code == 2
+    assert "plugin" in outcome.error
+
+
+def test_plugins_lists_what_each_registers(command):
+    outcome = command("plugins", "--json")
+    assert outcome.code == 0, outcome.err
+    found = {plugin["name"]: plugin for plugin in json.loads(outcome.out)["plugins"]}
+    assert found["tracer"]["status"] == "loaded"
+    assert "matmul" in found["tracer"]["provides"]["operation"]
+    assert "svg" in found["render"]["provides"]["renderer"]
+    assert "render" in command("plugins").out
+
+
+def test_doctor_names_engines_backends_and_versions(command):
+    document = json.loads(command("doctor", "--json").out)
+    assert document["schema_version"] == 1
+    assert document["versions"]["numpy"] == np.__version__
+    assert "svg" in document["renderers"]
+    assert "cupy" in document["backends"]
+    assert "numpy" in command("doctor").out
+
+
+def test_version(command):
+    assert command("--version").out.startswith("trace-net ")
+
+
+@pytest.fixture
+def register():
+    """Register something for the time of one test."""
+    added = []
+
+    def add(registered, value):
+        registered.add(value, "guest")
+        added.append((registered, value.name))
+
+    yield add
+    for registered, name in added:
+        registered.remove(name)
+
+
+def test_a_plugins_command_is_a_subcommand(command, register):
+    def greet(name: str, loud: bool = False):
+        print(name.upper() if loud else name)
+
+    register(registry.commands, Command("greet", greet, help="Say a name."))
+    assert command("greet", "--loud", "ada").out == "ADA\n"
+    assert "Say a name." in command("--help").out
+
+
+def test_a_plugins_command_that_fails_is_named(command, register):
+    def crash():
+        raise RuntimeError("broken")
+
+    register(registry.commands, Command("crash", crash))
+    outcome = command("crash")
+    assert outcome.code == 4
+    assert "plugin 'guest'" in outcome.error
+    assert "TRACER_DISABLE_PLUGINS=guest" in outcome.hint
+
+
+def test_a_renderer_that_is_missing_or_broken(command, register, plain, folder):
+    class Missing(Renderer):
+        name = "missing"
+
+        def render(self, graph, options):
+            raise RendererUnavailable("no engine draws this: install one")
+
+    class Broken(Renderer):
+        name = "broken"
+
+        def render(self, graph, options):
+            raise ZeroDivisionError("oops")
+
+    register(registry.renderers, Missing())
+    register(registry.renderers, Broken())
+    assert command("visualize", plain, "--format", "missing").code == 3
+    outcome = command("visualize", plain, "--format", "broken")
+    assert outcome.code == 4
+    assert "plugin 'guest'" in outcome.error
+    assert [p.name for p in folder.iterdir()] == ["plain.py"]
+
+
+def test_an_overlay_gets_its_quantities_and_the_renderer_its_values(command, register, plain):
+    seen = {}
+
+    class Constant(Overlay):
+        name = "constant"
+        quantities = ("grad",)
+
+        def values(self, graph, results):
+            seen["results"] = sorted(results["grad"])
+            return dict.fromkeys(graph, 1.0)
+
+    class Spy(Renderer):
+        name = "spy"
+
+        def render(self, graph, options):
+            seen.update(options=options, values=options.values)
+            return b"spied"
+
+    register(registry.overlays, Constant())
+    register(registry.renderers, Spy())
+    outcome = command(
+        "visualize", plain, "--format", "spy", "--overlay", "constant", "--timeout", "7",
+        "--theme", "dark", "--depth", "2",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert seen["results"] == ["b", "w"]
+    assert set(seen["values"].values()) == {1.0}
+    assert (seen["options"].timeout, seen["options"].theme, seen["options"].depth) == (7, "dark", 2)

@@ -1,0 +1,211 @@
+"""TARGET: what is parsed, what is found in a file, and what is refused."""
+
+import numpy as np
+import pytest
+
+from trace_net.errors import UsageError
+from trace_net.target import load, parse_target
+
+
+def test_a_file_alone(write_file):
+    target = parse_target(write_file("net.py", ""))
+    assert (target.attribute, target.called, target.stem) == ("", False, "net")
+
+
+def test_a_factory_with_literals(write_file):
+    write_file("net.py", "")
+    target = parse_target("net.py:zoo.mlp(8, name='a:b', sizes=[1, -2], flag=True)")
+    assert target.attribute == "zoo.mlp"
+    assert target.called
+    assert target.arguments == (8,)
+    assert target.keywords == {"name": "a:b", "sizes": [1, -2], "flag": True}
+
+
+def test_a_module_with_an_attribute():
+    target = parse_target("package.module:net")
+    assert (target.module, target.attribute, target.stem) == ("package.module", "net", "module")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "net(open('x'))",
+        "net(k=__import__('os'))",
+        "net(1 + x)",
+        "net(**{'a': 1})",
+        "net(",
+        "",
+        "1",
+        "net()()",
+        "net[0]",
+        "a; b",
+    ],
+)
+def test_what_is_no_name_or_no_literal_is_refused(write_file, expression):
+    write_file("net.py", "")
+    with pytest.raises(UsageError, match="in TARGET"):
+        parse_target(f"net.py:{expression}")
+
+
+@pytest.mark.parametrize("text", ["net", "net.txt", "a b:c", ":x", "", "."])
+def test_other_forms_are_refused(text):
+    with pytest.raises(UsageError) as raised:
+        parse_target(text)
+    assert "pkg.module:attr" in raised.value.hint
+
+
+def test_a_missing_file_suggests_its_neighbour(write_file):
+    write_file("network.py", "")
+    with pytest.raises(UsageError) as raised:
+        parse_target("netwrok.py")
+    assert "network.py" in raised.value.hint
+
+
+def subject(text, given=None):
+    return load(parse_target(text), given or {})
+
+
+def test_build_model_comes_before_model(write_file):
+    write_file(
+        "net.py",
+        """
+        def model(x): return "model"
+        def build_model(): return lambda x: "built"
+        example_inputs = ()
+        """,
+    )
+    found = subject("net.py")
+    assert found.model(0) == "built"
+    assert found.choices["model"] == "build_model()"
+
+
+def test_an_attribute_is_the_model_and_a_call_makes_one(write_file):
+    write_file(
+        "net.py",
+        """
+        class zoo:
+            def double(x): return 2 * x
+            def scale(k, by=1): return lambda x: k * by * x
+        example_inputs = 1.0
+        """,
+    )
+    assert subject("net.py:zoo.double").model(3) == 6
+    assert subject("net.py:zoo.scale(5, by=2)").model(3) == 30
+
+
+@pytest.mark.parametrize(
+    ("code", "positional", "keywords"),
+    [
+        ("example_inputs = 1.5", (1.5,), {}),
+        ("example_inputs = (1, 2)", (1, 2), {}),
+        ("def example_inputs(): return [1, 2]", (1, 2), {}),
+        ("def example_inputs(): return {'x': 1}", (), {"x": 1}),
+    ],
+)
+def test_forms_of_example_inputs(write_file, code, positional, keywords):
+    write_file("net.py", f"def model(x, y=0): return x\n{code}\n")
+    found = subject("net.py")
+    assert (found.inputs.positional, found.inputs.keywords) == (positional, keywords)
+
+
+def test_given_inputs_replace_the_example(write_file):
+    write_file("net.py", "def model(x, *, y): return x\nexample_inputs = 1.5\n")
+    found = subject("net.py", {"anything": np.ones(1), "y": np.zeros(2)})
+    assert found.inputs.positional == (np.ones(1),)
+    assert list(found.inputs.keywords) == ["y"]
+
+
+def test_loss_and_targets(write_file):
+    write_file(
+        "net.py",
+        """
+        def model(x): return x
+        def loss(output, a, b): return 0
+        def targets(): return (1, 2)
+        example_inputs = 1.5
+        """,
+    )
+    found = subject("net.py")
+    assert found.loss is not None
+    assert found.targets.positional == (1, 2)
+
+
+def test_a_module_in_the_current_folder(write_file):
+    write_file("package_of_test/__init__.py", "")
+    write_file("package_of_test/net.py", "def net(x): return x\nexample_inputs = 1.5\n")
+    assert subject("package_of_test.net:net").model(1) == 1
+
+
+def test_a_file_may_import_its_neighbour_and_is_not_main(write_file):
+    write_file("sub/neighbour_of_test.py", "def model(x): return x\n")
+    write_file(
+        "sub/net.py",
+        """
+        from dataclasses import dataclass
+        from neighbour_of_test import model
+        example_inputs = 1.5
+        assert __name__ != "__main__"
+        @dataclass
+        class Config:
+            width: "int" = 3
+        """,
+    )
+    assert subject("sub/net.py").model(1) == 1
+
+
+REFUSED = {
+    "no model": ("x = 1", "holds no model"),
+    "several models": (
+        """
+        class Net:
+            def __call__(self, x): return x
+            def named_parameters(self): return []
+        first, second = Net(), Net()
+        """,
+        "holds several models: first, second",
+    ),
+    "not callable": ("model = 3", "is of type int, not a model"),
+    "a class": ("class model: pass", "is the class model, not a model"),
+    "no inputs": ("def model(x): return x", "has no `example_inputs`"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_file_without_what_is_needed(write_file, case):
+    code, message = REFUSED[case]
+    write_file("net.py", code)
+    with pytest.raises(UsageError, match=message) as raised:
+        subject("net.py")
+    assert raised.value.hint
+
+
+def test_the_only_model_in_a_file_is_taken(write_file):
+    write_file(
+        "net.py",
+        """
+        class Net:
+            def __call__(self, x): return x
+            def named_parameters(self): return []
+        first = alias = Net()
+        example_inputs = 1.5
+        """,
+    )
+    assert subject("net.py").choices["model"] == "first"
+
+
+def test_a_factory_without_parentheses_is_explained(write_file):
+    write_file("net.py", "def make(): return abs\nexample_inputs = 1.5")
+    with pytest.raises(UsageError, match="a function without parameters") as raised:
+        subject("net.py:make")
+    assert "parentheses" in raised.value.hint
+
+
+def test_an_unknown_attribute_suggests_a_known_one(write_file):
+    write_file("net.py", "def encoder(x): return x\n")
+    with pytest.raises(UsageError, match="Did you mean 'encoder'"):
+        subject("net.py:encodr")
+
+
+def test_an_unknown_module_is_a_usage_error():
+    with pytest.raises(UsageError, match="no module 'no_such_module_here'"):
+        subject("no_such_module_here:net")

@@ -1,0 +1,130 @@
+"""trace-net: a tape-based automatic differentiation library with an extensible registry.
+
+    import tracer
+
+    with tracer.Tape() as tape:
+        loss = cross_entropy(model(x), y)
+    results = tape.backward(loss, quantities=("grad", "grad_batch", "kfac"))
+
+See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the registry.
+"""
+
+from tracer import backend, errors, registry
+from tracer.backend import Backend
+from tracer.tensor import Tensor, batch, parameter  # isort: skip  (operations need tensors)
+from tracer.cotangents import Cotangent, Dense, Gather, Mixed, Outer, Reindexed, Summed
+from tracer.cotangents import samples_first
+from tracer.dispatch import implements
+from tracer.errors import (
+    BatchError,
+    GraphError,
+    PluginError,
+    QuantityError,
+    RegistryError,
+    ShapeError,
+    TracerError,
+    TracingError,
+)
+from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.functional import (
+    ggn_vp,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    trace,
+    value_and_grad,
+    vjp,
+)
+from tracer.hookspecs import hookimpl
+from tracer.kronecker import Kronecker
+from tracer.operation import POOLED, UNKNOWN, Elementwise, Operation, operation
+from tracer.operations.arithmetic import Erf as erf
+from tracer.operations.arithmetic import Expit as expit
+from tracer.operations.arithmetic import LogExpit as log_expit
+from tracer.operations.indexing import index_add, index_set
+from tracer.operations.reductions import logsumexp
+from tracer.quantity import Context, Quantity, Shard
+from tracer.random import seed
+from tracer.rows import GGNMonteCarlo, Rows, ggn_exact, ggn_mc, gradient
+from tracer.tape import Node, Tape, current_tape, pause, scope, steps
+
+__version__ = "0.1.0"
+
+
+def register(op: Operation) -> Operation:
+    """Register an operation from a script or notebook; plugins use `register_operations`."""
+    registry.load_plugins()
+    return registry.operations.add(op)
+
+
+__all__ = [
+    "POOLED",
+    "UNKNOWN",
+    "Backend",
+    "BatchError",
+    "Command",
+    "Context",
+    "Cotangent",
+    "Dense",
+    "DrawOptions",
+    "Elementwise",
+    "GGNMonteCarlo",
+    "Gather",
+    "GraphError",
+    "Kronecker",
+    "Mixed",
+    "Node",
+    "Operation",
+    "Outer",
+    "Overlay",
+    "PluginError",
+    "Quantity",
+    "QuantityError",
+    "RegistryError",
+    "Reindexed",
+    "Renderer",
+    "RendererUnavailable",
+    "Rows",
+    "ShapeError",
+    "Shard",
+    "Summed",
+    "Tape",
+    "Tensor",
+    "TracerError",
+    "TracingError",
+    "backend",
+    "batch",
+    "current_tape",
+    "erf",
+    "errors",
+    "expit",
+    "ggn_exact",
+    "ggn_mc",
+    "ggn_vp",
+    "grad",
+    "gradient",
+    "hessian",
+    "hookimpl",
+    "hvp",
+    "implements",
+    "index_add",
+    "index_set",
+    "jacobian",
+    "jvp",
+    "log_expit",
+    "logsumexp",
+    "operation",
+    "parameter",
+    "pause",
+    "register",
+    "registry",
+    "samples_first",
+    "scope",
+    "seed",
+    "steps",
+    "trace",
+    "value_and_grad",
+    "vjp",
+]

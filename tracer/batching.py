@@ -1,0 +1,77 @@
+"""Where the samples are: the batch axis of every tensor, followed forward through a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracer.errors import BatchError
+from tracer.operation import INPUT, POOLED, UNKNOWN
+from tracer.tape import Node
+
+
+@dataclass
+class Batch:
+    """What is known of the samples in a record.
+
+    `axes` maps recorded nodes to their axis (see `tracer.operation.Axis`); `size` is the number of
+    samples or None; `lost` the nodes through which the axis could not be followed, `coupled` those
+    in which a batched operation consumes something that depends on several samples.
+    """
+
+    axes: dict[Node, Any] = field(default_factory=dict)
+    size: int | None = None
+    lost: list[Node] = field(default_factory=list)
+    coupled: list[Node] = field(default_factory=list)
+
+    def axis(self, node: Node | None) -> Any:
+        """The axis of the samples in a node's output; None for constants and parameters."""
+        if node is None:
+            return None
+        if node.op is INPUT:
+            return node.params["axis"]
+        return self.axes.get(node)
+
+
+def follow(nodes: Iterable[Node]) -> Batch:
+    """Follow the batch axis through `nodes`, in the order of recording."""
+    batch = Batch()
+    for node in nodes:
+        op = node.op
+        axes = [batch.axis(parent) for parent in node.parents]
+        for parent, axis in zip(node.parents, axes, strict=True):
+            if parent is not None and parent.op is INPUT:
+                _size(batch, parent, axis)
+        known = any(isinstance(axis, int) for axis in axes)
+        if op.name == "batch" or (op.loss and (known or UNKNOWN in axes)):
+            axis = op.batch_axis(node, axes)
+            _size(batch, node, axis)
+        elif UNKNOWN in axes:
+            axis = UNKNOWN
+        elif not known:
+            axis = POOLED if POOLED in axes else None
+        else:
+            axis = op.batch_axis(node, axes) if op.batch_axis is not None else UNKNOWN
+            if axis is UNKNOWN and node.wants:
+                batch.lost.append(node)
+            if isinstance(axis, int) and any(
+                a is POOLED and p is not None and p.wants
+                for a, p in zip(axes, node.parents, strict=True)
+            ):
+                batch.coupled.append(node)
+        batch.axes[node] = axis
+    return batch
+
+
+def _size(batch: Batch, node: Node, axis: Any) -> None:
+    if not isinstance(axis, int) or axis >= len(node.shape):
+        return
+    size = node.shape[axis]
+    if batch.size is None:
+        batch.size = size
+    elif batch.size != size:
+        raise BatchError(
+            f"one batch has {batch.size} samples and another ({node.label}) has {size} along axis "
+            f"{axis}: mark with tracer.batch only axes of the same samples"
+        )

@@ -1,0 +1,587 @@
+"""The algebra of parameter cotangents.
+
+At a parameter, what a sweep brings is `U[v, n, *p]`: for each of V rows and N samples a cotangent
+of the parameter. It is seldom wanted itself, and seldom cheap; the classes here represent it in
+the form in which an operation makes it and offer the contractions that quantities need. All are
+functions of arrays, defined by `per_sample()`, and none but that one makes `[V, N, *p]` unless it
+is the cheapest form within a block of samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracer import backend
+from tracer.errors import QuantityError
+from tracer.kronecker import Kronecker
+
+#: bytes of a temporary of a contraction, where no memory budget says less: it stays in cache
+BLOCK_BYTES = 4 << 20
+
+
+def samples_first(array: Any, axis: int, lead: int = 0) -> Any:
+    """`array` with axis `axis + lead` moved to position `lead` (`lead` stack axes come first)."""
+    return array if axis == 0 else np.moveaxis(array, axis + lead, lead)
+
+
+class Cotangent:
+    """`U[v, n, *p]`, represented. Subclasses give `per_sample` and `select`, and what is cheaper.
+
+    Attributes: `rows` V, `samples` N, `shape` of the parameter, `dtype`, `budget` in bytes or None,
+    `unbatched` a stack `[V, *p]` of what reached the parameter through no sample, or None.
+    """
+
+    shape: tuple[int, ...]
+    rows: int
+    samples: int
+    dtype: Any
+    budget: int | None = None
+    unbatched: Any = None
+
+    # -- what subclasses define ---------------------------------------------------------------
+
+    def per_sample(self) -> Any:
+        """`[V, N, *p]`, all of it."""
+        raise NotImplementedError  # every subclass defines it
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Cotangent:
+        """The same for some rows and samples; `samples` is a slice or an array of ints."""
+        raise NotImplementedError  # every subclass defines it
+
+    def _total(self) -> Any:
+        return _accumulate(block.per_sample().sum(1) for block in self._sample_blocks())
+
+    def _squared_norms(self) -> Any:
+        return np.concatenate([_norms(block.per_sample()) for block in self._sample_blocks()], 1)
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        def squares(block: Cotangent) -> Any:
+            u = block.per_sample()
+            return np.sum(u * u if signs is None else u * u * signs.reshape(-1, *_ones(u, 1)), 0)
+
+        return _accumulate(squares(block).sum(0) for block in self._sample_blocks())
+
+    def _per_sample_squares(self, signs: Any) -> Any:
+        parts = []
+        for block in self._sample_blocks():
+            u = block.per_sample()
+            u = u * u if signs is None else u * u * signs.reshape(-1, *_ones(u, 1))
+            parts.append(u.sum(0))
+        return np.concatenate(parts)
+
+    def _gram(self) -> Any:
+        u = self.per_sample().reshape(self.rows * self.samples, -1)
+        return (u @ u.T).reshape(self.rows, self.samples, self.rows, self.samples)
+
+    def _project(self, direction: Any) -> Any:
+        flat = direction.reshape(-1)
+        parts = [
+            block.per_sample().reshape(block.rows, block.samples, -1) @ flat
+            for block in self._sample_blocks()
+        ]
+        return np.concatenate(parts, 1)
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        """One factor, the block itself, where the parameter is a vector."""
+        if len(self.shape) > 1:
+            raise QuantityError(
+                f"a parameter of shape {list(self.shape)} is used by no linear map here, so its "
+                f"curvature block has no Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
+            )
+        u = self.per_sample().reshape(self.rows * self.samples, -1)
+        return Kronecker((u.T @ u,), self.shape)
+
+    # -- the contractions ---------------------------------------------------------------------
+
+    def total(self) -> Any:
+        """`[V, *p]`: the sum over samples, and what came through no sample."""
+        total = self._total()
+        return total if self.unbatched is None else total + self.unbatched
+
+    def batch_total(self) -> Any:
+        """`[V, *p]`: the sum over samples alone."""
+        return self._total()
+
+    def sum_of_squares(self, signs: Any = None) -> Any:
+        """`[*p]`: squares summed over rows and samples; `signs [V]` weighs the rows."""
+        return self._sum_of_squares(signs)
+
+    def per_sample_squares(self, signs: Any = None) -> Any:
+        """`[N, *p]`: squares summed over rows; `signs [V]` weighs the rows."""
+        return self._per_sample_squares(signs)
+
+    def squared_norms(self) -> Any:
+        """`[V, N]`: squared Euclidean norms."""
+        return self._squared_norms()
+
+    def gram(self) -> Any:
+        """`[V, N, V, N]`: inner products of all pairs."""
+        return self._gram()
+
+    def project(self, direction: Any) -> Any:
+        """`[V, N]`: inner products with one direction `[*p]`."""
+        return self._project(direction)
+
+    def kronecker(self, sharing: str = "expand") -> Kronecker:
+        """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand" or "reduce" (see QUANTITIES)."""
+        if sharing not in ("expand", "reduce"):
+            raise QuantityError(f'sharing is "expand" or "reduce", got {sharing!r}')
+        return self._kronecker(sharing)
+
+    def combine(self, others: Sequence[Cotangent]) -> Cotangent:
+        """The sum with further uses of the same parameter, structured where it can be."""
+        uses = [self, *others]
+        merged = self._merge(others) if len({use.kind() for use in uses}) == 1 else None
+        return merged or Mixed(uses)
+
+    def kind(self) -> Any:
+        """Uses of equal kind merge into one of that kind."""
+        return type(self)
+
+    def _merge(self, others: Sequence[Any]) -> Cotangent | None:
+        return None
+
+    # -- chunks -------------------------------------------------------------------------------
+
+    def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
+        """Blocks of samples whose `[V, n, *p]` stays within the budget."""
+        if bytes_per_sample is None:
+            bytes_per_sample = self.rows * math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        step = max(1, min(self.budget or BLOCK_BYTES, BLOCK_BYTES) // max(1, bytes_per_sample))
+        if step >= self.samples:
+            yield self
+            return
+        for start in range(0, self.samples, step):
+            yield self.select(samples=slice(start, start + step))
+
+
+def _accumulate(parts: Any) -> Any:
+    total = None
+    for part in parts:
+        total = part if total is None else total + part
+    return total
+
+
+def _ones(array: Any, lead: int) -> tuple[int, ...]:
+    return (1,) * (array.ndim - lead)
+
+
+def _norms(u: Any) -> Any:
+    flat = u.reshape(u.shape[0], u.shape[1], -1)
+    return np.einsum("vnp,vnp->vn", flat, flat)
+
+
+class Dense(Cotangent):
+    """The array `[V, N, *p]` itself."""
+
+    def __init__(self, array: Any):
+        self.array = array
+        self.rows, self.samples = array.shape[:2]
+        self.shape = tuple(array.shape[2:])
+        self.dtype = array.dtype
+
+    def per_sample(self) -> Any:
+        return self.array
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Dense:
+        return Dense(self.array[rows][:, samples])
+
+    def _merge(self, others: Sequence[Any]) -> Dense:
+        return Dense(_accumulate([self.array, *(other.array for other in others)]))
+
+    def _total(self) -> Any:
+        return self.array.sum(1)
+
+    def _squared_norms(self) -> Any:
+        return _norms(self.array)
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        flat = self.array.reshape(self.rows, self.samples, -1)
+        if signs is None:
+            return np.einsum("vnp,vnp->p", flat, flat).reshape(self.shape)
+        return np.einsum("v,vnp,vnp->p", signs, flat, flat).reshape(self.shape)
+
+
+class Summed(Cotangent):
+    """`U[v, n] = sum_t terms[v, n, t]`: a bias, used T times by each sample."""
+
+    def __init__(self, terms: Any):
+        self.terms = terms
+        self.rows, self.samples = terms.shape[:2]
+        self.shape = tuple(terms.shape[3:])
+        self.dtype = terms.dtype
+        self._dense: Any = None
+
+    def per_sample(self) -> Any:
+        if self._dense is None:
+            self._dense = self.terms[:, :, 0] if self.terms.shape[2] == 1 else self.terms.sum(2)
+        return self._dense
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Summed:
+        return Summed(self.terms[rows][:, samples])
+
+    def _merge(self, others: Sequence[Any]) -> Summed:
+        return Summed(np.concatenate([self.terms, *(other.terms for other in others)], 2))
+
+    def _total(self) -> Any:
+        return self.terms.sum((1, 2))
+
+    def _squared_norms(self) -> Any:
+        return _norms(self.per_sample())
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        return Dense(self.per_sample())._sum_of_squares(signs)
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        if len(self.shape) > 1:
+            return super()._kronecker(sharing)
+        b = self.terms if sharing == "expand" else self.per_sample()
+        b = b.reshape(-1, *self.shape)
+        return Kronecker((b.T @ b,), self.shape)
+
+
+class Outer(Cotangent):
+    """A linear map's: `U[v, n] = sum_t right[v, n, t] (x) left[n, t]`, in G groups.
+
+    `left [N, T, G, I]` are its inputs, `right [V, N, T, G, O]` the cotangents of its outputs; the
+    natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function that makes the
+    array, called when it is first needed.
+    """
+
+    def __init__(self, left: Any, right: Any, shape: tuple[int, ...]):
+        self._left = left
+        self.right = right
+        self.shape = tuple(shape)
+        self.rows, self.samples, self.uses, self.groups, self.outputs = right.shape
+        self.inputs = math.prod(shape) // (self.groups * self.outputs)
+        self.dtype = right.dtype
+
+    @property
+    def left(self) -> Any:
+        if callable(self._left):
+            self._left = self._left()
+        return self._left
+
+    def permuted(self, order: Sequence[int]) -> Cotangent:
+        """The same with the axes of `shape` in another order."""
+        if list(order) == list(range(len(order))):
+            return self
+        back = [0] * len(order)
+        for i, j in enumerate(order):
+            back[j] = i
+        return Reindexed(
+            self,
+            tuple(self.shape[i] for i in order),
+            pull=lambda stack: np.transpose(stack, [0, *(i + 1 for i in order)]),
+            push=lambda direction: np.transpose(direction, back),
+            key=("permuted", *order),
+        )
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
+        whole = isinstance(samples, slice) and samples == slice(None)
+        left = self._left if whole else self.left[samples]
+        return Outer(left, self.right[rows][:, samples], self.shape)
+
+    def kind(self) -> Any:
+        return Outer, self.groups, self.outputs, self.inputs, self.shape
+
+    def _merge(self, others: Sequence[Any]) -> Outer:
+        left = np.concatenate([self.left, *(other.left for other in others)], 1)
+        right = np.concatenate([self.right, *(other.right for other in others)], 2)
+        return Outer(left, right, self.shape)
+
+    def per_sample(self) -> Any:
+        """`[V, N, *p]`: a matrix product over the uses, per sample and group."""
+        left = np.moveaxis(self.left, 1, 2)  # [N, G, T, I]
+        right = np.transpose(self.right, (0, 1, 3, 4, 2))  # [V, N, G, O, T]
+        u = right * np.swapaxes(left, -1, -2) if self.inputs == 1 == self.uses else right @ left
+        return u.reshape(self.rows, self.samples, *self.shape)
+
+    def _total(self) -> Any:
+        uses = self.samples * self.uses
+        left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
+        right = self.right.reshape(self.rows, uses, self.groups, self.outputs)
+        total = np.transpose(right, (0, 2, 3, 1)) @ left
+        return total.reshape(self.rows, *self.shape)
+
+    def _squared_norms(self) -> Any:
+        """From two T x T Gram matrices, or from the products, whichever costs less."""
+        grams = self.uses * (self.inputs + self.rows * self.outputs)
+        if self.uses == 1:
+            left, right = self.left[:, 0], self.right[:, :, 0]
+            return np.einsum(
+                "ng,vng->vn",
+                np.einsum("ngi,ngi->ng", left, left),
+                np.einsum("vngo,vngo->vng", right, right),
+            )
+        if grams < self.rows * self.inputs * self.outputs:
+            parts = []
+            per_sample = self.uses**2 * self.groups * (1 + self.rows) * self.dtype.itemsize
+            for block in self._sample_blocks(per_sample):
+                left = np.moveaxis(block.left, 1, 2)  # [n, G, T, I]
+                right = np.swapaxes(block.right, 2, 3)  # [V, n, G, T, O]
+                of_left = left @ np.swapaxes(left, -1, -2)
+                of_right = right @ np.swapaxes(right, -1, -2)
+                parts.append((of_right * of_left).sum((-3, -2, -1)))
+            return np.concatenate(parts, 1)
+        return super()._squared_norms()
+
+    def _square_terms(self, signs: Any) -> tuple[Any, Any]:
+        """For one use a sample: squares of the inputs, and of the outputs summed over rows."""
+        left, right = self.left[:, 0], self.right[:, :, 0]
+        squares = right * right
+        if signs is not None:
+            squares = squares * signs.reshape(-1, 1, 1, 1)
+        return left * left, squares.sum(0)
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        if self.uses > 1:
+            return super()._sum_of_squares(signs)
+        left, right = self._square_terms(signs)  # [N, G, I], [N, G, O]
+        total = np.transpose(right, (1, 2, 0)) @ np.moveaxis(left, 1, 0)
+        return total.reshape(self.shape)
+
+    def _per_sample_squares(self, signs: Any) -> Any:
+        if self.uses > 1:
+            return super()._per_sample_squares(signs)
+        left, right = self._square_terms(signs)
+        return (right[..., :, None] * left[..., None, :]).reshape(self.samples, *self.shape)
+
+    def _gram(self) -> Any:
+        """From Gram matrices of all uses of all samples, or from the products per sample."""
+        count, width = self.rows * self.samples, math.prod(self.shape)
+        pairs = (self.samples * self.uses) ** 2
+        by_grams = pairs * (self.inputs + self.rows**2 * self.outputs) * self.groups
+        by_products = count * width * (self.uses + count)
+        if self.uses > 1 and by_products <= by_grams:
+            return super()._gram()
+        total = None
+        for g in range(self.groups):
+            left = self.left[:, :, g].reshape(-1, self.inputs)
+            of_left = (left @ left.T).reshape(self.samples, self.uses, self.samples, self.uses)
+            right = self.right[:, :, :, g].reshape(-1, self.outputs)
+            of_right = (right @ right.T).reshape((self.rows, self.samples, self.uses) * 2)
+            part = np.einsum("vntwms,ntms->vnwm", of_right, of_left)
+            total = part if total is None else total + part
+        return total
+
+    def _project(self, direction: Any) -> Any:
+        matrix = direction.reshape(self.groups, self.outputs, self.inputs)
+        mapped = np.moveaxis(self.left, 2, 1) @ np.swapaxes(matrix, -1, -2)  # [N, G, T, O]
+        return np.einsum("vntgo,ngto->vn", self.right, mapped)
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        """Grosse and Martens 2016 ("expand"), Eschenhagen et al. 2023 ("expand", "reduce")."""
+        left, right = self.left, self.right
+        if sharing == "expand":
+            left = left.reshape(-1, self.groups, self.inputs)
+            right = right.reshape(-1, self.groups, self.outputs)
+        else:
+            left, right = left.mean(1), right.sum(2).reshape(-1, self.groups, self.outputs)
+        factors: list[Any] = []
+        for g in range(self.groups):
+            a, b = left[:, g], right[:, g]
+            factors += [b.T @ b, (a.T @ a) / len(a)]
+        return Kronecker(tuple(factors), self.shape)
+
+
+class Gather(Cotangent):
+    """A table's: `U[v, n, k] = sum over t with index[n, t] == k of right[v, n, t]`.
+
+    `index [N, T]`, `right [V, N, T, D]`, `shape` is `(K, D)`.
+    """
+
+    def __init__(self, index: Any, right: Any, shape: tuple[int, int]):
+        self.index = index
+        self.right = right
+        self.shape = tuple(shape)
+        self.rows, self.samples, self.uses, self.width = right.shape
+        self.dtype = right.dtype
+
+    def kind(self) -> Any:
+        return Gather, self.shape
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Gather:
+        return Gather(self.index[samples], self.right[rows][:, samples], self.shape)
+
+    def _merge(self, others: Sequence[Any]) -> Gather:
+        index = np.concatenate([self.index, *(other.index for other in others)], 1)
+        right = np.concatenate([self.right, *(other.right for other in others)], 2)
+        return Gather(index, right, self.shape)
+
+    def _sum_at(self, positions: Any, values: Any, count: int) -> Any:
+        """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
+        lead = values.shape[:-2]
+        places = positions[:, None] * self.width + np.arange(self.width)
+        flat = values.reshape(-1, len(positions) * self.width)
+        added = _scatter(flat, places.reshape(-1), count * self.width)
+        return added.reshape(*lead, count, self.width)
+
+    def _segments(self) -> tuple[Any, Any, Any]:
+        """Uses of the same entry by the same sample summed: values `[V, S, D]`, sample, entry."""
+        index = backend.to_host(self.index)
+        keys = index + self.shape[0] * np.arange(self.samples)[:, None]
+        distinct, inverse = np.unique(keys.reshape(-1), return_inverse=True)
+        right = self.right.reshape(self.rows, -1, self.width)
+        values = self._sum_at(inverse.reshape(-1), right, len(distinct))
+        return values, distinct // self.shape[0], distinct % self.shape[0]
+
+    def per_sample(self) -> Any:
+        entries, width = self.shape
+        index = backend.to_host(self.index)
+        keys = (index + entries * np.arange(self.samples)[:, None]).reshape(-1)
+        right = self.right.reshape(self.rows, -1, width)
+        dense = self._sum_at(keys, right, self.samples * entries)
+        return dense.reshape(self.rows, self.samples, entries, width)
+
+    def _total(self) -> Any:
+        right = self.right.reshape(self.rows, -1, self.width)
+        return self._sum_at(backend.to_host(self.index).reshape(-1), right, self.shape[0])
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        values, _, entry = self._segments()
+        squares = values * values
+        if signs is not None:
+            squares = squares * signs.reshape(-1, 1, 1)
+        return self._sum_at(entry, squares.sum(0), self.shape[0])
+
+    def _squared_norms(self) -> Any:
+        values, sample, _ = self._segments()
+        return _scatter(np.sum(values * values, -1), sample, self.samples)
+
+    def _project(self, direction: Any) -> Any:
+        return np.einsum("vntd,ntd->vn", self.right, direction[self.index])
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        """The inputs are one-hot vectors; the factors refer to the weight as `[D, K]`."""
+        entries = self.shape[0]
+        index = backend.to_host(self.index)
+        if sharing == "expand":
+            b = self.right.reshape(-1, self.width)
+            counts = np.bincount(index.reshape(-1), minlength=entries) / index.size
+            inputs = np.diag(counts)
+        else:
+            b = self.right.sum(2).reshape(-1, self.width)
+            hot = np.zeros((self.samples, entries))
+            np.add.at(hot, (np.arange(self.samples)[:, None], index), 1 / self.uses)
+            inputs = hot.T @ hot / self.samples
+        inputs = backend.of(b).from_host(inputs.astype(self.dtype))
+        return Kronecker(
+            (b.T @ b, inputs),
+            self.shape,
+            pull=lambda stack: np.swapaxes(stack.reshape(len(stack), self.width, entries), 1, 2),
+        )
+
+
+def _scatter(values: Any, positions: Any, size: int) -> Any:
+    """`[V, size]` with `values [V, K]` added at positions that may repeat (recorded if traced)."""
+    from tracer.operations.indexing import ScatterAdd
+
+    return ScatterAdd(values, positions=positions, shape=(size,))
+
+
+class Reindexed(Cotangent):
+    """Another cotangent, its elements put elsewhere: what a transposed or sliced weight has.
+
+    `pull` takes stacks `[K, *inner.shape]` to `[K, *shape]`, each element to one place; `push` takes
+    a direction `[*shape]` back. Cotangents with equal `key` merge.
+    """
+
+    def __init__(
+        self,
+        inner: Cotangent,
+        shape: tuple[int, ...],
+        pull: Callable[[Any], Any],
+        push: Callable[[Any], Any],
+        key: Any,
+    ):
+        self.inner = inner
+        self.shape = tuple(shape)
+        self.pull = pull
+        self.push = push
+        self.key = key
+        self.rows, self.samples, self.dtype = inner.rows, inner.samples, inner.dtype
+
+    def kind(self) -> Any:
+        return Reindexed, self.key, self.shape, self.inner.kind()
+
+    def _like(self, inner: Cotangent) -> Reindexed:
+        inner.budget = self.budget
+        return Reindexed(inner, self.shape, self.pull, self.push, self.key)
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Reindexed:
+        return self._like(self.inner.select(rows, samples))
+
+    def _merge(self, others: Sequence[Any]) -> Reindexed:
+        return self._like(self.inner.combine([other.inner for other in others]))
+
+    def per_sample(self) -> Any:
+        inner = self.inner.per_sample()
+        pulled = self.pull(inner.reshape(-1, *self.inner.shape))
+        return pulled.reshape(self.rows, self.samples, *self.shape)
+
+    def _total(self) -> Any:
+        return self.pull(self.inner.total())
+
+    def _squared_norms(self) -> Any:
+        return self.inner.squared_norms()
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        return self.pull(self.inner.sum_of_squares(signs)[None])[0]
+
+    def _per_sample_squares(self, signs: Any) -> Any:
+        return self.pull(self.inner.per_sample_squares(signs))
+
+    def _gram(self) -> Any:
+        return self.inner.gram()
+
+    def _project(self, direction: Any) -> Any:
+        return self.inner.project(self.push(direction))
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        inner = self.inner.kronecker(sharing)
+        return Kronecker(inner.factors, self.shape, pull=lambda stack: self.pull(inner.pull(stack)))
+
+
+class Mixed(Cotangent):
+    """The sum of uses of different kinds, as of a table that is also a linear map's weight."""
+
+    def __init__(self, uses: Sequence[Cotangent]):
+        self.uses = list(uses)
+        first = self.uses[0]
+        self.shape, self.rows, self.samples = first.shape, first.rows, first.samples
+        self.dtype = np.result_type(*(use.dtype for use in self.uses))
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Mixed:
+        return Mixed([use.select(rows, samples) for use in self.uses])
+
+    def per_sample(self) -> Any:
+        return _accumulate(use.per_sample() for use in self.uses)
+
+    def _total(self) -> Any:
+        return _accumulate(use.total() for use in self.uses)
+
+    def _project(self, direction: Any) -> Any:
+        return _accumulate(use.project(direction) for use in self.uses)
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        if len(self.shape) == 1:
+            return super()._kronecker(sharing)
+        raise QuantityError(
+            f"a parameter of shape {list(self.shape)} is used in several different ways "
+            f"({', '.join(type(use).__name__ for use in self.uses)}), so its curvature block has no "
+            f"Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
+        )
+
+
+def collect(uses: Sequence[Cotangent]) -> Cotangent:
+    """All uses of one parameter as one cotangent: uses of one kind merge, kinds are mixed."""
+    groups: dict[Any, list[Cotangent]] = {}
+    for use in uses:
+        groups.setdefault(use.kind(), []).append(use)
+    merged = [first.combine(rest) if rest else first for first, *rest in groups.values()]
+    return merged[0] if len(merged) == 1 else Mixed(merged)

@@ -1,0 +1,99 @@
+"""NumPy's functions on tensors: which operation or derived function stands for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tracer.errors import TracingError
+
+#: ufunc -> what is called in its place, with the same inputs
+UFUNCS: dict[Any, Callable[..., Any]] = {}
+#: NumPy function -> what is called in its place, with the same arguments
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+#: name of a ufunc of `scipy.special` -> what is called in its place
+SPECIAL: dict[str, Callable[..., Any]] = {}
+#: (ufunc, method) -> what is called in its place
+METHODS: dict[tuple[Any, str], Callable[..., Any]] = {}
+
+REGISTER = (
+    "write a rule with @tracer.operation(name, numpy=function) and tracer.register(operation), or "
+    "compose it of known functions with @tracer.implements(function)"
+)
+
+
+def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
+
+    For functions that are written in terms of others, and so need no rule of their own.
+    """
+
+    def bind(handler: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            table: dict[Any, Any] = UFUNCS if isinstance(function, np.ufunc) else FUNCTIONS
+            if function is not None:
+                table[function] = handler
+        return handler
+
+    return bind
+
+
+def bind(op: Any) -> None:
+    """Let a registered operation stand for the NumPy functions that it names."""
+    for function in op.numpy:
+        if isinstance(function, str):
+            SPECIAL[function] = op
+        else:
+            implements(function)(op.fast.get(function, op))
+
+
+def unbind(op: Any) -> None:
+    """Undo `bind`."""
+    for function in op.numpy:
+        for table in (UFUNCS, FUNCTIONS, SPECIAL):
+            if table.get(function) in (op, op.fast.get(function)):
+                del table[function]
+
+
+def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
+    """A ufunc call on tensors that is not the plain one: a method, options, another library's."""
+    name = ufunc.__name__
+    if kwargs.get("out") is not None and any(o is not None for o in kwargs["out"]):
+        raise TracingError(
+            f"np.{name} is asked to write a tensor's values into an existing array (`+=` into an "
+            f"array, or `out=`), where its history would be lost: write `a = np.{name}(a, b)`"
+        )
+    if method == "at":
+        raise TracingError(
+            f"np.{name}.at writes into an array: use tracer.index_add(x, index, values)"
+        )
+    if method != "__call__":
+        handler = METHODS.get((ufunc, method))
+        if handler is None:
+            raise no_rule(ufunc, f"{name}.{method}")
+        return handler(*inputs, **{k: v for k, v in kwargs.items() if k != "out"})
+    if kwargs.pop("out", None) and not kwargs:
+        return UFUNCS[ufunc](*inputs)
+    handler = UFUNCS.get(ufunc) or SPECIAL.get(name)
+    if handler is None:
+        raise no_rule(ufunc)
+    dtype = kwargs.pop("dtype", None)
+    if kwargs:
+        raise TracingError(
+            f"np.{name} on tensors takes no {', '.join(kwargs)}: select with np.where afterwards"
+        )
+    out = handler(*inputs)
+    return out if dtype is None else np.astype(out, dtype)
+
+
+def no_rule(function: Any, name: str | None = None) -> TracingError:
+    """The error for a function that cannot be differentiated."""
+    module = getattr(function, "__module__", None)
+    name = name or getattr(function, "__name__", repr(function))
+    full = f"{module}.{name}" if module and not isinstance(function, np.ufunc) else f"np.{name}"
+    return TracingError(
+        f"{full} has no rule, so it cannot be recorded on tensors: {REGISTER}; tensor.data gives "
+        f"the plain array where no derivative is wanted"
+    )

@@ -1,0 +1,42 @@
+"""The errors that users meet. Each message says what was expected, what came and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class TracerError(Exception):
+    """Base of every error raised by trace-net."""
+
+
+class TracingError(TracerError, TypeError):
+    """Something that cannot be recorded: a write into a tensor, a function without a rule."""
+
+
+class ShapeError(TracerError, ValueError):
+    """Shapes, dtypes or arguments that an operation does not take."""
+
+
+class BatchError(TracerError, ValueError):
+    """A per-sample quantity where samples are not known or not independent."""
+
+
+class QuantityError(TracerError, ValueError):
+    """A quantity that is unknown, or undefined for this parameter or objective."""
+
+
+class RegistryError(TracerError, LookupError):
+    """A name that is not registered, or registered twice."""
+
+
+class PluginError(TracerError):
+    """A plugin that does not load or breaks a rule of the registry."""
+
+
+class GraphError(TracerError, ValueError):
+    """A graph that cannot be built, folded or unrolled."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'kfac'?"` for the nearest of the known names, or the empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

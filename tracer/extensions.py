@@ -1,0 +1,69 @@
+"""What plugins provide besides operations, quantities and backends: pictures and commands."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@dataclass(frozen=True, slots=True)
+class DrawOptions:
+    """How to draw a graph.
+
+    `depth` collapses modules nested deeper than that many levels (`None`: nothing is collapsed).
+    `overlay` and `values` colour nodes: `values` maps node ids to numbers. `timeout` bounds the
+    layout, in seconds. `theme` is `"auto"`, `"light"` or `"dark"`.
+    """
+
+    title: str = ""
+    depth: int | None = None
+    overlay: Overlay | None = None
+    values: Mapping[str, float] | None = None
+    timeout: float = 30.0
+    theme: str = "auto"
+
+
+class Renderer(ABC):
+    """Draws a graph in one format. `name` is the format and the file suffix, as in `"svg"`."""
+
+    name: str
+    media_type: str = "application/octet-stream"
+
+    @abstractmethod
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        """The picture, as bytes to be written to a file.
+
+        Raises `RendererUnavailable` where a program or library is missing or timed out.
+        """
+
+
+class RendererUnavailable(Exception):
+    """No engine can draw this format here, or it timed out; the message says what to install."""
+
+
+class Overlay(ABC):
+    """Colours nodes by a number. `quantities` are computed before `values` is called."""
+
+    name: str
+    label: str = ""
+    quantities: tuple[str, ...] = ()
+
+    @abstractmethod
+    def values(
+        self, graph: nx.MultiDiGraph, results: Mapping[str, Mapping[str, Any]]
+    ) -> Mapping[str, float]:
+        """Node id -> number. NaN and infinities are kept; a node without a value is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand of `trace-net`: a function that typer understands, by its annotations."""
+
+    name: str
+    function: Callable[..., Any]
+    help: str = ""

@@ -1,0 +1,118 @@
+"""Kronecker-factored curvature blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tracer.errors import QuantityError
+
+
+class Kronecker:
+    """A block as a Kronecker product of symmetric factors.
+
+    `factors` is `(output_factor [O, O], input_factor [I, I])` for a weight `[O, I...]`, the block
+    being output (x) input in row-major order; `(factor,)` for a vector; one pair after the other
+    for a map in groups, whose block is block-diagonal. `pull` takes stacks in that natural layout
+    to the layout of the parameter, `shape`, where they differ.
+    """
+
+    def __init__(
+        self,
+        factors: tuple[Any, ...],
+        shape: tuple[int, ...],
+        pull: Callable[[Any], Any] | None = None,
+    ):
+        self.factors = factors
+        self.shape = tuple(shape)
+        self._pull = pull
+
+    def pull(self, stack: Any) -> Any:
+        """`[K, natural]` to `[K, *shape]`."""
+        if self._pull is not None:
+            return self._pull(stack)
+        return stack.reshape(len(stack), *self.shape)
+
+    @property
+    def groups(self) -> int:
+        return max(1, len(self.factors) // 2)
+
+    @property
+    def pairs(self) -> list[tuple[Any, Any | None]]:
+        """(output factor, input factor or None) per group."""
+        if len(self.factors) == 1:
+            return [(self.factors[0], None)]
+        return list(zip(self.factors[::2], self.factors[1::2], strict=True))
+
+    def dense(self) -> Any:
+        """The block `[P, P]` over the parameter in its own row-major order."""
+        blocks = [b if a is None else np.kron(b, a) for b, a in self.pairs]
+        size = sum(len(block) for block in blocks)
+        out = np.zeros_like(blocks[0], shape=(size, size))
+        start = 0
+        for block in blocks:
+            stop = start + len(block)
+            out[start:stop, start:stop] = block
+            start = stop
+        order = self._order()
+        return out[order][:, order]
+
+    def _order(self) -> Any:
+        """Positions in the natural layout, listed in the parameter's row-major order."""
+        natural = np.arange(math.prod(self.shape))[None]
+        return self.pull(natural).reshape(-1)
+
+    def _to_natural(self, vector: Any) -> Any:
+        flat = vector.reshape(-1)
+        out = np.empty_like(flat)
+        out[self._order()] = flat
+        return out
+
+    def _apply(self, vector: Any, pairs: list[tuple[Any, Any]]) -> Any:
+        if vector.shape != self.shape and vector.size != math.prod(self.shape):
+            raise QuantityError(
+                f"a vector of shape {list(self.shape)} is expected, got {list(vector.shape)}"
+            )
+        natural = self._to_natural(vector)
+        out, start = [], 0
+        for b, a in pairs:
+            size = len(b) * (1 if a is None else len(a))
+            part = natural[start : start + size]
+            out.append(b @ part if a is None else (b @ part.reshape(len(b), -1) @ a).reshape(-1))
+            start += size
+        return self.pull(np.concatenate(out)[None])[0].reshape(vector.shape)
+
+    def matvec(self, vector: Any) -> Any:
+        """The block times a vector shaped like the parameter (or flat)."""
+        return self._apply(vector, self.pairs)
+
+    def inverse(self, damping: float = 0.0) -> Kronecker:
+        """The inverse, with `sqrt(damping)` added to the diagonal of both factors.
+
+        The two are balanced by the ratio of their mean eigenvalues (Martens and Grosse 2015,
+        section 6.3). A single factor has `damping` itself added.
+        """
+        if damping < 0:
+            raise QuantityError(f"damping is not negative, got {damping}")
+        factors: list[Any] = []
+        for b, a in self.pairs:
+            if a is None:
+                factors.append(np.linalg.inv(b + damping * np.eye(len(b), dtype=b.dtype)))
+                continue
+            mean_b, mean_a = float(np.trace(b)) / len(b), float(np.trace(a)) / len(a)
+            balance = math.sqrt(mean_a / mean_b) if mean_a > 0 and mean_b > 0 else 1.0
+            root = math.sqrt(damping)
+            factors.append(np.linalg.inv(b + root / balance * np.eye(len(b), dtype=b.dtype)))
+            factors.append(np.linalg.inv(a + root * balance * np.eye(len(a), dtype=a.dtype)))
+        return Kronecker(tuple(factors), self.shape, self._pull)
+
+    def eigh(self) -> list[tuple[Any, Any]]:
+        """(eigenvalues, eigenvectors) of each factor, in the order of `factors`."""
+        return [tuple(np.linalg.eigh(factor)) for factor in self.factors]  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        sizes = ", ".join("x".join(map(str, f.shape)) for f in self.factors)
+        return f"Kronecker({sizes})"

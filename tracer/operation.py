@@ -1,0 +1,301 @@
+"""Operations: a forward function, its rules beside it, and how a call is recorded.
+
+    @operation("tanh", numpy=np.tanh)
+    class Tanh(Elementwise):
+        saves = ("output",)
+
+        def forward(x):
+            return np.tanh(x)
+
+        def vjp(node, g):
+            y = node.output
+            return (g * (1 - y * y),)
+
+    y = Tanh(x)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from tracer import backend, registry
+from tracer.errors import ShapeError, TracingError
+from tracer.tape import NOWHERE, Failure, Node, current_tape
+
+_NO_PARAMS: dict[str, Any] = {}
+_frame = sys._getframe
+
+#: The axis of the samples in a tensor: an int, None (not batched), `POOLED` (it depends on several
+#: samples and has no axis of them) or `UNKNOWN` (it could not be followed).
+Axis = Any
+
+
+class _Sentinel:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+POOLED = _Sentinel("POOLED")
+UNKNOWN = _Sentinel("UNKNOWN")
+
+
+class Operation:
+    """An operation with its rules. `@operation(name)` makes one instance of a subclass.
+
+    Functions of a subclass are plain functions, without `self`:
+
+    - `forward(*inputs, **params) -> array`.
+    - `vjp(node, g) -> tuple`, one entry per input. `g` is a stack of cotangents
+      `[V, *output.shape]`, an entry a stack `[V, *input.shape]`, or None (no gradient), or a
+      function without arguments that gives it, which is called only if that input wants a
+      gradient. Rules use negative axes. The engine undoes broadcasting.
+    - `batch_axis(node, axes) -> axis` where samples lie in the output, given where they lie in
+      each input (see `Axis`). Without it the engine falls back to one row per sample.
+    - `parameter_cotangent(node, slot, g) -> Cotangent`, optional: what reaches an unbatched input,
+      sample by sample, in its natural form (`tracer.cotangents`). `node.batch_axis` and
+      `node.batch_axes` tell where the samples are.
+    - `carry(node, slot, cotangent) -> Cotangent | None`, optional, for operations on unbatched
+      tensors: the same with a structured cotangent of the output.
+    - `jvp(node, tangents) -> array`, optional: a stack `[V, *output.shape]` from stacks of inputs
+      (None: a constant). Without it the engine transposes `vjp`.
+    - `flops(node) -> int`, optional: floating-point operations of the forward call.
+
+    `saves` names what the rules read of a node: `"inputs"`, `"output"`, both or nothing.
+    `numpy` lists the NumPy functions that record this operation when called on tensors.
+    """
+
+    name: str
+    leaf = False
+    elementwise = False
+    loss = False
+    saves: tuple[str, ...] = ("inputs", "output")
+    numpy: tuple[Any, ...] = ()
+    fast: dict[Any, Any] = {}  # noqa: RUF012  (ufunc -> a quicker way to record this operation)
+    #: linear in all its inputs together
+    linear = False
+    #: slots in which it is linear while the other inputs are constant
+    linear_in: tuple[int, ...] = ()
+    #: puts each element of its input in exactly one place of its output (a bool, or of the node)
+    reindexes: Any = False
+
+    forward: Callable[..., Any]
+    vjp: Callable[..., Sequence[Any]]
+    batch_axis: Callable[..., Axis] | None = None
+    parameter_cotangent: Callable[..., Any] | None = None
+    carry: Callable[..., Any] | None = None
+    jvp: Callable[..., Any] | None = None
+    flops: Callable[..., int] | None = None
+
+    def __init__(self, name: str, numpy: Any = ()):
+        self.name = name
+        self.numpy = numpy if isinstance(numpy, tuple) else (numpy,)
+        self.saves_inputs = "inputs" in self.saves
+        self.saves_output = "output" in self.saves
+        self.__doc__ = type(self).__doc__
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """Compute, and record on the current tape if an input is on one.
+
+        Raw arrays give a raw array, tensors a tensor.
+        """
+        arrays = []
+        parents = []
+        tensors = traced = wants = kept = False
+        for x in inputs:
+            if type(x) is Tensor:
+                tensors = True
+                node = x.node
+                arrays.append(x.data)
+                parents.append(node)
+                if node is not None:
+                    traced = True
+                    wants = wants or node.wants
+                    kept = kept or not node.parents
+                else:
+                    kept = True
+            else:
+                arrays.append(x)
+                parents.append(None)
+                kept = True
+        if not tensors:
+            return self.forward(*arrays, **params)
+        try:
+            out = self.forward(*arrays, **params)
+        except Exception as error:
+            raise explain(error, self, arrays, parents, params) from error
+        if type(out) is not ndarray:
+            out = backend.as_array(out)
+        tape = current_tape()
+        if tape is None or not traced:
+            return Tensor(out, None)
+        frame = _frame(1)
+        while frame.f_code.co_filename in INTERNAL_FILES and frame.f_back is not None:
+            frame = frame.f_back
+        node = Node(
+            self,
+            tuple(parents),
+            tuple(arrays) if self.saves_inputs else leaves_only(arrays, parents) if kept else None,
+            params,
+            out if self.saves_output else None,
+            out,
+            tape.place,
+            frame,
+            wants,
+        )
+        tape.nodes.append(node)
+        if tape.watched is not None:
+            watch(tape, node, out)
+        return Tensor(out, node)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+    def __copy__(self) -> Operation:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Operation:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _by_name, (self.name,)
+
+
+def leaves_only(arrays: Sequence[Any], parents: Sequence[Any]) -> tuple[Any, ...]:
+    """What a replay of the forward computation needs of the inputs: constants and leaves."""
+    return tuple(
+        a if p is None or not p.parents else None for a, p in zip(arrays, parents, strict=True)
+    )
+
+
+class Elementwise(Operation):
+    """An operation that acts on each element alone, with broadcasting between its inputs."""
+
+    elementwise = True
+
+    def batch_axis(node, axes):
+        rank = len(node.shape)
+        found = None
+        for slot, axis in enumerate(axes):
+            if axis is None or axis is POOLED:
+                continue
+            if axis is UNKNOWN:
+                return UNKNOWN
+            shifted = axis + rank - len(node.input_shape(slot))
+            if found is not None and found != shifted:
+                return UNKNOWN
+            found = shifted
+        return found
+
+
+def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
+    """Class decorator: turns the functions of a subclass of `Operation` into an operation.
+
+    The result is called like a function. It takes the place of `numpy`'s function(s) on tensors
+    once it is registered: through the hook `register_operations`, or with `tracer.register(op)`.
+    """
+
+    def make(cls: type) -> Any:
+        if not issubclass(cls, Operation):
+            raise TracingError(
+                f"@operation({name!r}) expects a subclass of tracer.Operation or "
+                f"tracer.Elementwise, got {cls.__name__}"
+            )
+        for key, value in list(vars(cls).items()):
+            if callable(value) and not key.startswith("__") and not isinstance(value, type):
+                setattr(cls, key, staticmethod(value))
+        if "forward" not in vars(cls):
+            raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")
+        return cls(name, numpy)
+
+    return make
+
+
+for _rule in ("batch_axis",):
+    setattr(Elementwise, _rule, staticmethod(getattr(Elementwise, _rule)))
+
+
+class _Leaf(Operation):
+    leaf = True
+    saves = ()
+
+
+def _by_name(name: str) -> Operation:
+    return {"parameter": PARAMETER, "input": INPUT}.get(name) or registry.operations[name]
+
+
+#: what leaf nodes carry in place of an operation
+PARAMETER = _Leaf("parameter")
+INPUT = _Leaf("input")
+
+
+def watch(tape: Any, node: Node, value: Any) -> None:
+    """Keep statistics of a value for the graph."""
+    tape.watched[id(node)] = statistics(value)
+
+
+def statistics(value: Any) -> dict[str, Any]:
+    """Norm, extremes and counts of non-finite elements of an array, as Python numbers."""
+    data = value if isinstance(value, ndarray) else backend.to_host(value)
+    if data.dtype.kind not in "fiub" or data.size == 0:
+        return {}
+    data = data.astype(np.float64)
+    finite = np.isfinite(data)
+    kept = data[finite]
+    return {
+        "norm": float(np.linalg.norm(data)) if finite.all() else float("nan"),
+        "min": float(kept.min()) if kept.size else None,
+        "max": float(kept.max()) if kept.size else None,
+        "nan": int(np.isnan(data).sum()),
+        "inf": int(np.isinf(data).sum()),
+    }
+
+
+def describe(value: Any) -> str:
+    """`float32[3, 4]`, for messages."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return repr(value) if isinstance(value, int | float | complex | bool) else type(value).__name__
+
+
+def explain(
+    error: Exception,
+    op: Operation,
+    arrays: Sequence[Any],
+    parents: Sequence[Any],
+    params: dict[str, Any],
+) -> Exception:
+    """The error with the operation, the module, the shapes and the dtypes in its message."""
+    tape = current_tape()
+    place = tape.place if tape is not None else NOWHERE
+    where = f" in layer {place.scope!r} ({place.scopes[-1]})" if place.scope else ""
+    given = ", ".join(
+        describe(a) + (f" ({p.params['name']})" if p is not None and p.params.get("name") else "")
+        for a, p in zip(arrays, parents, strict=True)
+    )
+    options = "".join(f", {k}={v!r}" for k, v in params.items() if not hasattr(v, "shape"))
+    message = f"{op.name}{where} got {given}{options}: {error}"
+    if tape is not None and tape.watched is not None and tape.failure is None:
+        frame = _frame(2)
+        while frame.f_code.co_filename in INTERNAL_FILES and frame.f_back is not None:
+            frame = frame.f_back
+        tape.failure = Failure(op, tuple(parents), place, frame.f_code, frame.f_lasti, message)
+    if isinstance(error, ShapeError) or type(error) in (ValueError, IndexError, TypeError):
+        return ShapeError(message)
+    error.add_note(message)
+    return error
+
+
+#: files whose frames are not the user's: `source` of a node names the first frame outside them
+INTERNAL_FILES: set[str] = {__file__}
+
+from tracer.tensor import Tensor  # noqa: E402  (tensors call operations, operations make tensors)

@@ -1,0 +1,28 @@
+"""The core's own operations: NumPy's functions with their rules, one file per family.
+
+This package is the first plugin that loads, and has no privilege over others.
+"""
+
+from tracer import backend, rows
+from tracer.hookspecs import hookimpl
+from tracer.operation import INTERNAL_FILES
+from tracer.operations import arithmetic, indexing, linalg, products, reductions, shapes
+from tracer.tensor import MarkBatch
+
+FAMILIES = (arithmetic, reductions, shapes, indexing, products, linalg)
+INTERNAL_FILES.update(module.__file__ for module in FAMILIES)
+
+
+@hookimpl
+def register_operations():
+    return [MarkBatch, *(op for family in FAMILIES for op in family.OPERATIONS)]
+
+
+@hookimpl
+def register_rows():
+    return rows.BUNDLED
+
+
+@hookimpl
+def register_backends():
+    return [backend.NUMPY, backend.CUPY]

@@ -1,0 +1,282 @@
+"""Selecting elements and adding at indices: each is the other's transpose."""
+
+import math
+
+import numpy as np
+
+from tracer import backend
+from tracer.dispatch import implements
+from tracer.errors import TracingError
+from tracer.operation import POOLED, UNKNOWN, Operation, operation
+from tracer.operations.arithmetic import raw
+from tracer.tensor import Tensor
+
+
+def _parts(index):
+    return index if isinstance(index, tuple) else (index,)
+
+
+def _basic(index):
+    """Whether an index selects each element at most once by its form alone."""
+    return all(i is None or i is Ellipsis or isinstance(i, slice | int | np.integer) for i in index)
+
+
+class _Indexing(Operation):
+    saves = ()
+    linear = True
+
+
+@operation("getitem")
+class GetItem(_Indexing):
+    """`x[index]`; `index` is a tuple of what NumPy takes, with raw arrays."""
+
+    def forward(x, *, index):
+        return x[index]
+
+    def vjp(node, g):
+        index, shape = node.params["index"], node.input_shape(0)
+        if _basic(index):
+            return (Embed(g, index=index, shape=shape),)
+        return (ScatterAdd(g, positions=_positions(index, shape), shape=shape),)
+
+    def batch_axis(node, axes):
+        index, shape, axis = node.params["index"], node.input_shape(0), axes[0]
+        whole = _positions(index, shape) // math.prod(shape[axis + 1 :]) % shape[axis]
+        return _axis_of_range(whole, shape[axis])
+
+    def reindexes(node):
+        return _basic(node.params["index"])
+
+    def examples(rng):
+        x, rows = rng.random((3, 4)), np.array([0, 2, 2])
+        return [
+            ((x,), {"index": (slice(None), slice(0, 4, 2))}),
+            ((x,), {"index": (..., 1)}),
+            ((x,), {"index": (None, slice(1, 3))}),
+            ((x,), {"index": (rows,)}),
+            ((x,), {"index": (rows, np.array([0, 1, 1]))}),
+            ((x,), {"index": (slice(None), rows)}),
+            ((x,), {"index": (x > 0.5,)}),
+        ]
+
+
+def _positions(index, shape):
+    """The positions in the flattened array that `index` selects, shaped like the result."""
+    index = tuple(backend.to_host(i) if backend.is_array(i) else i for i in index)
+    return np.arange(math.prod(shape)).reshape(shape)[index]
+
+
+def _axis_of_range(coordinate, size):
+    """The axis along which an array of coordinates counts 0, 1, ..., size - 1."""
+    for axis, length in enumerate(coordinate.shape):
+        if length == size:
+            counting = np.arange(size).reshape([-1 if i == axis else 1
+                                                for i in range(coordinate.ndim)])  # fmt: skip
+            if (coordinate == counting).all():
+                return axis
+    return UNKNOWN if size > 1 else POOLED
+
+
+@operation("embed")
+class Embed(_Indexing):
+    """A stack of zeros `[V, *shape]` with the stack `[V, ...]` at a basic `index` of `shape`."""
+
+    def forward(values, *, index, shape):
+        zeros = np.zeros_like(values, shape=(len(values), *shape))
+        zeros[(slice(None), *index)] = values
+        return zeros
+
+    def vjp(node, g):
+        return (g[(slice(None), slice(None), *node.params["index"])],)
+
+    def examples(rng):
+        return [((rng.random((2, 2)),), {"index": (slice(0, 4, 2),), "shape": (4,)})]
+
+
+@operation("scatter_add")
+class ScatterAdd(_Indexing):
+    """A stack of zeros `[V, *shape]` with `[V, *positions.shape]` added at flat positions."""
+
+    def forward(values, *, positions, shape):
+        flat = values.reshape(len(values), -1)
+        added = backend.of(values).scatter_add(flat, positions.reshape(-1), math.prod(shape))
+        return added.reshape(len(values), *shape)
+
+    def vjp(node, g):
+        positions = backend.of(raw(g)).from_host(node.params["positions"])
+        flat = np.reshape(g, (*g.shape[:2], -1))
+        return (flat[..., positions],)
+
+    def examples(rng):
+        return [((rng.random((2, 3)),), {"positions": np.array([0, 5, 5]), "shape": (2, 3)})]
+
+
+@operation("take_along_axis")
+class TakeAlongAxis(_Indexing):
+    """`np.take_along_axis` with a negative axis and raw indices."""
+
+    saves = ("inputs",)
+
+    def forward(x, indices, *, axis):
+        return np.take_along_axis(x, indices, axis)
+
+    def vjp(node, g):
+        shape, indices = node.input_shape(0), backend.to_host(raw(node.inputs[1]))
+        every = np.arange(math.prod(shape)).reshape(shape)
+        positions = np.take_along_axis(every, indices, node.params["axis"])
+        return ScatterAdd(g, positions=positions, shape=shape), None
+
+    def batch_axis(node, axes):
+        axis = next(a for a in axes if isinstance(a, int))
+        return UNKNOWN if axis - len(node.shape) == node.params["axis"] else axis
+
+    def examples(rng):
+        return [((rng.random((3, 4)), np.array([[0, 0], [1, 3], [2, 2]])), {"axis": -1})]
+
+
+@operation("index_set")
+class IndexSet(Operation):
+    """`x` with `value` at `index`: what item assignment would do, as a new array."""
+
+    saves = ()
+    linear = True
+
+    def forward(x, value, *, index):
+        out = x.copy()
+        out[index] = value
+        return out
+
+    def vjp(node, g):
+        index = node.params["index"]
+        keep = np.ones(node.shape, dtype=bool)
+        keep[index] = False
+        keep = backend.of(raw(g)).from_host(keep)
+        positions = _positions(index, node.shape)
+        flat = np.reshape(g, (len(g), -1))
+        return lambda: np.where(keep, g, 0), lambda: flat[:, positions]
+
+    def batch_axis(node, axes):
+        if isinstance(axes[0], int):
+            return axes[0]
+        return UNKNOWN
+
+    def examples(rng):
+        return [((rng.random((3, 4)), rng.random(4)), {"index": (1,)})]
+
+
+@implements(np.take)
+def take(a, indices, axis=None, out=None, mode="raise"):
+    indices = raw(indices)
+    if axis is None:
+        return np.ravel(a)[indices]
+    return a[(slice(None),) * (axis % a.ndim) + (indices,)]
+
+
+@implements(np.take_along_axis)
+def take_along_axis(arr, indices, axis=-1):
+    indices = raw(indices)
+    if axis is None:
+        return np.take_along_axis(np.ravel(arr), np.ravel(indices), 0)
+    shape = list(arr.shape)
+    shape[axis] = indices.shape[axis]
+    indices = np.broadcast_to(indices, shape)
+    return TakeAlongAxis(arr, indices, axis=axis - arr.ndim if axis >= 0 else axis)
+
+
+@implements(np.sort)
+def sort(a, axis=-1, kind=None, order=None, *, stable=None):
+    if axis is None:
+        a, axis = np.ravel(a), -1
+    return np.take_along_axis(a, np.argsort(raw(a), axis=axis, stable=True), axis)
+
+
+@implements(np.partition)
+def partition(a, kth, axis=-1, kind="introselect", order=None):
+    return np.take_along_axis(a, np.argpartition(raw(a), kth, axis=axis), axis)
+
+
+@implements(np.median)
+def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    ordered = np.moveaxis(np.sort(a, axis=axis), axis, 0)
+    half = ordered.shape[0] // 2
+    middle = ordered[half] if len(ordered) % 2 else 0.5 * (ordered[half - 1] + ordered[half])
+    return np.expand_dims(middle, axis) if keepdims else middle
+
+
+@implements(np.diagonal)
+def diagonal(a, offset=0, axis1=0, axis2=1):
+    moved = np.moveaxis(a, (axis1, axis2), (-2, -1))
+    rows, columns = moved.shape[-2:]
+    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    i = np.arange(count)
+    return moved[..., i - min(offset, 0), i + max(offset, 0)]
+
+
+@implements(np.diag)
+def diag(v, k=0):
+    if v.ndim == 2:
+        return np.diagonal(v, k)
+    size = v.shape[0] + abs(k)
+    i = np.arange(v.shape[0])
+    positions = (i - min(k, 0)) * size + i + max(k, 0)
+    return ScatterAdd(v[None], positions=positions, shape=(size, size))[0]
+
+
+@implements(np.tril)
+def tril(m, k=0):
+    return np.where(_triangle(m, k), m, 0)
+
+
+@implements(np.triu)
+def triu(m, k=0):
+    return np.where(_triangle(m, k - 1), 0, m)
+
+
+def _triangle(m, k):
+    return backend.of(raw(m)).from_host(np.tri(*m.shape[-2:], k=k, dtype=bool))
+
+
+@implements(np.trace)
+def trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None):
+    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
+
+
+@implements(np.select)
+def select(condlist, choicelist, default=0):
+    out = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        out = np.where(condition, choice, out)
+    return out
+
+
+def index_set(x, index, value):
+    """A copy of `x` with `value` at `index`: the functional form of `x[index] = value`."""
+    return IndexSet(x, value, index=_plain_index(index))
+
+
+def index_add(x, index, value):
+    """A copy of `x` with `value` added at `index`, where indices may repeat."""
+    index = _plain_index(index)
+    picked = np.broadcast_to(value, raw(x)[index].shape)
+    return x + ScatterAdd(picked[None], positions=_positions(index, x.shape), shape=x.shape)[0]
+
+
+def _plain_index(index):
+    return tuple(raw(i) for i in _parts(index))
+
+
+def _getitem(self, index):
+    index = tuple(raw(i) for i in index) if isinstance(index, tuple) else (raw(index),)
+    for i in index:
+        if getattr(i, "dtype", None) is not None and i.dtype.kind not in "iub":
+            raise TracingError(
+                f"an index is an array of ints or booleans, got {i.dtype}: use astype(int)"
+            )
+    return GetItem(self, index=index)
+
+
+Tensor.__getitem__ = _getitem
+
+OPERATIONS = [GetItem, Embed, ScatterAdd, TakeAlongAxis, IndexSet]

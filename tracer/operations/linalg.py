@@ -1,0 +1,193 @@
+"""Linear algebra on the last two axes, with stacks of matrices before them."""
+
+import numpy as np
+
+from tracer.dispatch import implements
+from tracer.errors import ShapeError
+from tracer.operation import UNKNOWN, Operation, operation
+from tracer.operations.arithmetic import raw
+
+
+class Matrix(Operation):
+    """An operation on each matrix of a stack."""
+
+    def batch_axis(node, axes):
+        rank = len(node.shape)
+        shifted = {
+            a + rank - len(node.input_shape(i)) for i, a in enumerate(axes) if isinstance(a, int)
+        }
+        axis = shifted.pop()
+        return UNKNOWN if shifted or axis >= rank - 2 else axis
+
+
+class ToScalar(Operation):
+    """An operation that makes a number of each matrix of a stack."""
+
+    def batch_axis(node, axes):
+        return axes[0] if axes[0] < len(node.shape) else UNKNOWN
+
+
+for _kind in (Matrix, ToScalar):
+    _kind.batch_axis = staticmethod(_kind.batch_axis)
+
+
+def _transposed(a):
+    return np.swapaxes(a, -1, -2)
+
+
+def _regular(rng, *shape):
+    """Well-conditioned matrices."""
+    return rng.random(shape) + 2 * np.eye(shape[-1])
+
+
+def _one_matrix(rng):
+    return [((_regular(rng, 3, 3),), {}), ((_regular(rng, 2, 2, 2),), {})]
+
+
+@operation("inv", numpy=np.linalg.inv)
+class Inverse(Matrix):
+    saves = ("output",)
+    forward = np.linalg.inv
+    examples = _one_matrix
+
+    def vjp(node, g):
+        y = _transposed(node.output)
+        return (-(y @ g @ y),)
+
+
+@operation("solve")
+class Solve(Matrix):
+    """`solve(a, b)` with `b` a stack of matrices."""
+
+    forward = np.linalg.solve
+    linear_in = (1,)
+
+    def vjp(node, g):
+        back = np.linalg.solve(np.broadcast_to(_transposed(node.inputs[0]),
+                                               (*g.shape[:-2], *node.inputs[0].shape[-2:])), g)  # fmt: skip
+        return lambda: -(back @ _transposed(node.output)), back
+
+    def examples(rng):
+        return [((_regular(rng, 3, 3), rng.random((3, 2))), {}),
+                ((_regular(rng, 2, 3, 3), rng.random((2, 3, 1))), {})]  # fmt: skip
+
+
+@implements(np.linalg.solve)
+def solve(a, b):
+    if np.ndim(b) == 1:
+        return Solve(a, b[:, None])[..., 0]
+    return Solve(a, b)
+
+
+@operation("cholesky")
+class Cholesky(Matrix):
+    """The lower factor. The derivative is that of the symmetric part of the matrix."""
+
+    saves = ("output",)
+
+    def forward(a):
+        return np.linalg.cholesky(a)
+
+    def vjp(node, g):
+        factor = node.output
+        inner = np.tril(_transposed(factor) @ np.tril(g))
+        half = inner - 0.5 * inner * np.eye(factor.shape[-1], dtype=factor.dtype)
+        right = np.linalg.inv(factor)
+        full = _transposed(right) @ half @ right
+        return (0.5 * (full + _transposed(full)),)
+
+    def examples(rng):
+        a = _regular(rng, 3, 3)
+        return [((a @ a.T,), {})]
+
+
+@implements(np.linalg.cholesky)
+def cholesky(a, /, *, upper=False):
+    lower = Cholesky(0.5 * (a + _transposed(a)))
+    return _transposed(lower) if upper else lower
+
+
+@operation("det", numpy=np.linalg.det)
+class Determinant(ToScalar):
+    """The determinant, from which the derivative follows by the inverse (regular matrices)."""
+
+    forward = np.linalg.det
+    examples = _one_matrix
+
+    def vjp(node, g):
+        scale = (g * node.output)[..., None, None]
+        return (scale * _transposed(np.linalg.inv(node.inputs[0])),)
+
+
+@operation("logabsdet")
+class LogAbsDet(ToScalar):
+    """The logarithm of the determinant's absolute value."""
+
+    saves = ("inputs",)
+    examples = _one_matrix
+
+    def forward(a):
+        return np.linalg.slogdet(a)[1]
+
+    def vjp(node, g):
+        return (g[..., None, None] * _transposed(np.linalg.inv(node.inputs[0])),)
+
+
+@implements(np.linalg.slogdet)
+def slogdet(a):
+    sign = np.linalg.slogdet(raw(a))[0]
+    return type(np.linalg.slogdet(np.eye(1)))(sign, LogAbsDet(a))
+
+
+@implements(np.linalg.norm)
+def norm(x, ord=None, axis=None, keepdims=False):
+    if axis is None and (ord is None or x.ndim == 1):
+        x, axis, back = np.ravel(x), 0, (1,) * x.ndim
+        out = norm(x, ord, 0)
+        return np.reshape(out, back) if keepdims else out
+    axes = (axis,) if isinstance(axis, int) else axis or (-2, -1)
+    if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
+        return np.sqrt(np.sum(np.square(x), axis=axes, keepdims=keepdims))
+    if len(axes) == 1:
+        if ord == np.inf:
+            return np.max(abs(x), axis=axes, keepdims=keepdims)
+        if ord == -np.inf:
+            return np.min(abs(x), axis=axes, keepdims=keepdims)
+        if isinstance(ord, int | float) and ord > 0:
+            return np.sum(abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1 / ord)
+    if len(axes) == 2 and ord in (1, np.inf):
+        first, second = axes if ord == 1 else axes[::-1]
+        sums = np.sum(abs(x), axis=first, keepdims=True)
+        top = np.max(sums, axis=second, keepdims=True)
+        return top if keepdims else np.squeeze(top, axis=axes)
+    raise ShapeError(
+        f"np.linalg.norm on tensors takes ord None, 'fro', a positive number, inf or -inf for "
+        f"vectors and 'fro', 1, inf for matrices; got {ord!r} over axes {axes}"
+    )
+
+
+@implements(np.linalg.matrix_power)
+def matrix_power(a, n):
+    if n < 0:
+        a, n = np.linalg.inv(a), -n
+    if n == 0:
+        return np.zeros_like(raw(a)) + np.eye(a.shape[-1], dtype=a.dtype)
+    out = None
+    while n:
+        if n % 2:
+            out = a if out is None else out @ a
+        n //= 2
+        if n:
+            a = a @ a
+    return out
+
+
+@implements(np.linalg.multi_dot)
+def multi_dot(arrays, *, out=None):
+    left, *rest = arrays
+    for right in rest:
+        left = np.dot(left, right)
+    return left
+
+
+OPERATIONS = [Inverse, Solve, Cholesky, Determinant, LogAbsDet]

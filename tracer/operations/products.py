@@ -1,0 +1,349 @@
+"""Products that contract axes: matmul, einsum and what is written in terms of them.
+
+A contraction of data with a parameter gives its cotangent as an `Outer`: the letters of the
+parameter are those of the output (O), those of the data (I) or both (G, a group); the letters that
+data and output share besides the samples' are the uses (T).
+"""
+
+import math
+import string
+
+import numpy as np
+
+from tracer.cotangents import Dense, Outer
+from tracer.dispatch import implements
+from tracer.errors import ShapeError
+from tracer.operation import POOLED, UNKNOWN, Operation, operation
+from tracer.tensor import Tensor
+
+
+@operation("matmul")
+class MatMul(Operation):
+    """`x @ y` for arrays of two and more axes."""
+
+    saves = ("inputs",)
+    linear_in = (0, 1)
+    broadcasts = True
+
+    def forward(x, y):
+        return np.matmul(x, y)
+
+    def vjp(node, g):
+        x, y = node.inputs
+
+        def left():
+            if x.ndim == 2 and g.ndim > 3:
+                return _flat(g, -2) @ np.swapaxes(_flat(y[None], -2), -1, -2)
+            return g @ np.swapaxes(y, -1, -2)
+
+        def right():
+            if y.ndim == 2 and x.ndim > 2:
+                rows = np.reshape(x, (-1, x.shape[-1]))
+                return rows.T @ np.reshape(g, (len(g), -1, g.shape[-1]))
+            return np.swapaxes(x, -1, -2) @ g
+
+        return left, right
+
+    def batch_axis(node, axes):
+        return _einsum_axis(_matmul_subscripts(node), node, axes)
+
+    def parameter_cotangent(node, slot, g):
+        return contraction_cotangent(_matmul_subscripts(node), node, slot, g)
+
+    def flops(node):
+        return 2 * math.prod(node.shape) * node.input_shape(0)[-1]
+
+    def examples(rng):
+        return [
+            ((rng.random((3, 4)), rng.random((4, 2))), {}),
+            ((rng.random((2, 3, 4)), rng.random((4, 2))), {}),
+            ((rng.random((3, 4)), rng.random((2, 4, 2))), {}),
+            ((rng.random((2, 1, 3, 4)), rng.random((5, 4, 2))), {}),
+        ]
+
+
+def _flat(a, axis):
+    """`[V, *batch, i, o]` as `[V, i, batch * o]`."""
+    moved = np.moveaxis(a, axis, 1)
+    return np.reshape(moved, (*moved.shape[:2], -1))
+
+
+def _matmul_subscripts(node):
+    rank = len(node.shape)
+    batch = string.ascii_lowercase[: rank - 2]
+    operands = []
+    for slot, own in enumerate(("yk", "kz")):
+        shape = node.input_shape(slot)
+        letters = batch[len(batch) - (len(shape) - 2) :]
+        operands.append(letters + own)
+    return operands, batch + "yz"
+
+
+@implements(np.matmul)
+def matmul(x, y):
+    x_rank, y_rank = np.ndim(x), np.ndim(y)
+    if x_rank == 0 or y_rank == 0:
+        raise ShapeError("matmul takes arrays with at least one axis: use * for scalars")
+    if x_rank >= 2 and y_rank >= 2:
+        return MatMul(x, y)
+    out = MatMul(x[None, :] if x_rank == 1 else x, y[:, None] if y_rank == 1 else y)
+    if x_rank == 1:
+        out = out[..., 0, :]
+    return out[..., 0] if y_rank == 1 else out
+
+
+@operation("einsum")
+class Einsum(Operation):
+    """`np.einsum` with explicit subscripts: `inputs` and `output`, strings of letters."""
+
+    saves = ("inputs",)
+    linear_in = tuple(range(26))
+
+    def forward(*operands, inputs, output):
+        return np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=len(operands) > 2)
+
+    def vjp(node, g):
+        inputs, output = node.params["inputs"], node.params["output"]
+        return [
+            lambda slot=slot: _einsum_vjp(node, slot, g, inputs, output)
+            for slot in range(len(inputs))
+        ]
+
+    def batch_axis(node, axes):
+        return _einsum_axis((node.params["inputs"], node.params["output"]), node, axes)
+
+    def parameter_cotangent(node, slot, g):
+        subscripts = node.params["inputs"], node.params["output"]
+        return contraction_cotangent(subscripts, node, slot, g)
+
+    def flops(node):
+        sizes = {}
+        for slot, letters in enumerate(node.params["inputs"]):
+            sizes.update(zip(letters, node.input_shape(slot), strict=True))
+        return 2 * math.prod(sizes.values())
+
+    def examples(rng):
+        a, b, c = rng.random((2, 3)), rng.random((3, 4)), rng.random((3, 3))
+        return [
+            ((a, b), {"inputs": ("ij", "jk"), "output": "ki"}),
+            ((a,), {"inputs": ("ij",), "output": "j"}),
+            ((c,), {"inputs": ("ii",), "output": "i"}),
+            ((c,), {"inputs": ("ii",), "output": ""}),
+            ((a, b, c), {"inputs": ("ij", "jk", "jl"), "output": "ilk"}),
+        ]
+
+
+def _einsum_vjp(node, slot, g, inputs, output, keep=""):
+    """The stack for one operand; `keep` names letters of the output to keep besides (samples)."""
+    own = inputs[slot]
+    stack = next(c for c in string.ascii_letters if c not in "".join(inputs) + output)
+    others = [(inputs[i], node.inputs[i]) for i in range(len(inputs)) if i != slot]
+    present = set(output).union(*(letters for letters, _ in others))
+    wanted = "".join(dict.fromkeys(own))
+    target = stack + keep + "".join(c for c in wanted if c in present)
+    operands = [stack + output, *(letters for letters, _ in others)]
+    out = np.einsum(f"{','.join(operands)}->{target}", g, *(a for _, a in others))
+    shape = node.input_shape(slot)
+    sizes = dict(zip(own, shape, strict=True))
+    lead = out.shape[: 1 + len(keep)]
+    if len(target) - len(lead) < len(wanted):
+        # letters that only this operand has were summed: every element of them has a share
+        expanded = [sizes[c] if c in present else 1 for c in wanted]
+        out = np.broadcast_to(
+            np.reshape(out, (*lead, *expanded)), (*lead, *(sizes[c] for c in wanted))
+        )
+    if len(wanted) < len(own):
+        # a repeated letter took a diagonal: its gradient lies on that diagonal
+        every = "".join(own)
+        eyes = np.ones(shape, dtype=bool)
+        for i, c in enumerate(every):
+            j = every.index(c)
+            if j < i:
+                grid = np.ogrid[tuple(slice(n) for n in shape)]
+                eyes = eyes & (grid[i] == grid[j])
+        pick = [sizes[c] if every.index(c) == i else 1 for i, c in enumerate(every)]
+        out = np.where(eyes, np.reshape(out, (*lead, *pick)), 0)
+    return out
+
+
+def _einsum_axis(subscripts, node, axes):
+    inputs, output = subscripts
+    found = set()
+    for letters, axis in zip(inputs, axes, strict=True):
+        if axis is UNKNOWN:
+            return UNKNOWN
+        if isinstance(axis, int):
+            found.add(letters[axis])
+    if len(found) > 1:
+        return UNKNOWN
+    (letter,) = found
+    return output.index(letter) if letter in output else POOLED
+
+
+def contraction_cotangent(subscripts, node, slot, g):
+    """What reaches a parameter through a contraction with data, as an `Outer` where it is one."""
+    inputs, output = subscripts
+    own, sample = inputs[slot], output[node.batch_axis]
+    others = [i for i in range(len(inputs)) if i != slot]
+    if len(others) == 1 and isinstance(node.batch_axes[others[0]], int):
+        data = inputs[others[0]]
+        outs = [c for c in own if c in output and c not in data]
+        ins = [c for c in own if c in data and c not in output]
+        groups = [c for c in own if c in data and c in output]
+        uses = [c for c in output if c in data and c not in own and c != sample]
+        plain = len({*data}) == len(data) and len({*own}) == len(own)
+        complete = {*outs, *ins, *groups} == {*own} and {*data} == {sample, *uses, *ins, *groups}
+        sizes = dict(zip(own, node.input_shape(slot), strict=True))
+        full = all(
+            size == n or size == sizes.get(c, size)
+            for c, size, n in zip(output, node.shape, node.shape, strict=True)
+        )
+        broadcast = any(
+            node.input_shape(i)[k] == 1 and size > 1
+            for i in range(len(inputs))
+            for k, c in enumerate(inputs[i])
+            if c in output
+            for size in [node.shape[output.index(c)]]
+        )
+        if plain and complete and full and not broadcast:
+            x = node.inputs[others[0]]
+            left = _arranged(x, data, [[sample], uses, groups, ins])
+            right = _arranged(g, "*" + output, [["*"], [sample], uses, groups, outs])
+            natural = [*groups, *outs, *ins]
+            outer = Outer(left, right, tuple(sizes[c] for c in natural))
+            return outer.permuted([natural.index(c) for c in own])
+    if sample in own or any(c in output and n == 1 for c, n in zip(own, node.input_shape(slot), strict=True)):  # noqa: E501
+        return None
+    return Dense(_einsum_vjp(node, slot, g, tuple(inputs), output, keep=sample))
+
+
+def _arranged(array, letters, groups):
+    """The array with its axes grouped: each group of letters becomes one axis."""
+    order = [letters.index(c) for group in groups for c in group]
+    moved = np.transpose(array, order)
+    sizes = [math.prod(array.shape[letters.index(c)] for c in group) for group in groups]
+    return np.reshape(moved, sizes)
+
+
+@implements(np.einsum)
+def einsum(*operands, out=None, optimize=False, **kwargs):
+    if out is not None or kwargs or not isinstance(operands[0], str):
+        raise ShapeError(
+            "np.einsum on tensors takes subscripts as a string and arrays, without further options"
+        )
+    inputs, output = _explicit(operands[0], [np.ndim(a) for a in operands[1:]])
+    return Einsum(*operands[1:], inputs=tuple(inputs), output=output)
+
+
+def _explicit(subscripts, ranks):
+    """Subscripts with the ellipsis written out and the output given."""
+    subscripts = subscripts.replace(" ", "")
+    left, arrow, output = subscripts.partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(ranks):
+        raise ShapeError(f"einsum {subscripts!r} names {len(inputs)} operands, got {len(ranks)}")
+    free = [c for c in string.ascii_letters if c not in subscripts]
+    longest = max(
+        (r - len(s) + 3 for s, r in zip(inputs, ranks, strict=True) if "..." in s), default=0
+    )
+    filler = "".join(free[:longest])
+    inputs = [
+        s.replace("...", filler[longest - (r - len(s) + 3) :] if "..." in s else "")
+        for s, r in zip(inputs, ranks, strict=True)
+    ]
+    for letters, rank in zip(inputs, ranks, strict=True):
+        if len(letters) != rank:
+            raise ShapeError(f"einsum {subscripts!r}: {letters!r} stands for {rank} axes")
+    if arrow:
+        output = output.replace("...", filler)
+    else:
+        every = "".join(inputs)
+        output = filler + "".join(
+            c for c in sorted(set(every)) if every.count(c) == 1 and c not in filler
+        )
+    return inputs, output
+
+
+@implements(np.tensordot)
+def tensordot(a, b, axes=2):
+    a_rank, b_rank = np.ndim(a), np.ndim(b)
+    if isinstance(axes, int):
+        a_axes, b_axes = list(range(a_rank - axes, a_rank)), list(range(axes))
+    else:
+        a_axes, b_axes = (list(np.atleast_1d(x)) for x in axes)
+    letters = iter(string.ascii_letters)
+    a_letters = [next(letters) for _ in range(a_rank)]
+    b_letters = [next(letters) for _ in range(b_rank)]
+    for i, j in zip(a_axes, b_axes, strict=True):
+        b_letters[j] = a_letters[i]
+    shared = {a_letters[i] for i in a_axes}
+    output = "".join(c for c in [*a_letters, *b_letters] if c not in shared)
+    return Einsum(a, b, inputs=("".join(a_letters), "".join(b_letters)), output=output)
+
+
+@implements(np.dot)
+def dot(a, b, out=None):
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return np.multiply(a, b)
+    if np.ndim(b) <= 2:
+        return np.matmul(a, b)
+    return np.tensordot(a, b, ((np.ndim(a) - 1,), (np.ndim(b) - 2,)))
+
+
+@implements(np.vdot)
+def vdot(a, b, /):
+    return np.matmul(np.ravel(a), np.ravel(b))
+
+
+@implements(np.inner)
+def inner(a, b, /):
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return np.multiply(a, b)
+    return np.tensordot(a, b, ((np.ndim(a) - 1,), (np.ndim(b) - 1,)))
+
+
+@implements(np.outer)
+def outer(a, b, out=None):
+    return np.ravel(a)[:, None] * np.ravel(b)[None, :]
+
+
+@implements(np.kron)
+def kron(a, b):
+    rank = max(np.ndim(a), np.ndim(b))
+    a = np.reshape(a, (1,) * (rank - np.ndim(a)) + np.shape(a))
+    b = np.reshape(b, (1,) * (rank - np.ndim(b)) + np.shape(b))
+    spread_a = np.reshape(a, [s for n in a.shape for s in (n, 1)])
+    spread_b = np.reshape(b, [s for n in b.shape for s in (1, n)])
+    return np.reshape(spread_a * spread_b, [m * n for m, n in zip(a.shape, b.shape, strict=True)])
+
+
+@implements(np.cross)
+def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(a, axisa, 0), np.moveaxis(b, axisb, 0)
+    if len(a) != 3 or len(b) != 3:
+        raise ShapeError("np.cross on tensors takes vectors of three elements")
+    parts = [a[i] * b[j] - a[j] * b[i] for i, j in ((1, 2), (2, 0), (0, 1))]
+    return np.moveaxis(np.stack(parts), 0, axisc)
+
+
+for _function, _subscripts in {
+    "vecdot": "...i,...i->...",
+    "matvec": "...ij,...j->...i",
+    "vecmat": "...i,...ij->...j",
+}.items():
+    if hasattr(np, _function):
+        implements(getattr(np, _function))(
+            lambda a, b, _subscripts=_subscripts: np.einsum(_subscripts, a, b)
+        )
+
+Tensor.__matmul__ = lambda self, other: matmul(self, raw_if_list(other))
+Tensor.__rmatmul__ = lambda self, other: matmul(raw_if_list(other), self)
+
+
+def raw_if_list(value):
+    return np.asarray(value) if isinstance(value, list | tuple) else value
+
+
+OPERATIONS = [MatMul, Einsum]

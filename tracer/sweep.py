@@ -1,0 +1,325 @@
+"""The backward sweep: stacks of cotangents through the record, last operation first.
+
+A cotangent is a stack `[V, *shape]`; one row and many take the same path. The loop is iterative,
+drops each stack as soon as it is passed on, and, where asked, what the nodes saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from tracer.batching import Batch
+from tracer.cotangents import Cotangent, Dense, Reindexed, Summed, collect
+from tracer.errors import ShapeError
+from tracer.operation import statistics
+from tracer.tape import Node
+from tracer.tensor import Tensor
+
+
+class Recorded:
+    """A node as its rules see it while the sweep itself is recorded: values are tensors."""
+
+    __slots__ = ("inputs", "node", "output")
+
+    def __init__(self, node: Node):
+        self.node = node
+        self.output = None if node.output is None else Tensor(node.output, node)
+        self.inputs = None if node.inputs is None else tuple(
+            x if p is None or x is None else Tensor(x, p)
+            for x, p in zip(node.inputs, node.parents, strict=True)
+        )  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)
+
+
+class Sampled:
+    """A node with the axes of its samples, for `parameter_cotangent`."""
+
+    __slots__ = ("batch_axes", "batch_axis", "node")
+
+    def __init__(self, node: Any, axis: int, axes: list[Any]):
+        self.node = node
+        self.batch_axis = axis
+        self.batch_axes = axes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)
+
+
+def fit(g: Any, shape: tuple[int, ...]) -> Any:
+    """A stack of the broadcast shape as a stack of `shape`: summed where it was broadcast."""
+    lead = g.ndim - 1 - len(shape)
+    if lead > 0:
+        g = g.sum(axis=tuple(range(1, lead + 1)))
+    elif lead < 0:
+        g = g.reshape(g.shape[0], *(1,) * -lead, *g.shape[1:])
+    axes = tuple(i + 1 for i, n in enumerate(shape) if n == 1 and g.shape[i + 1] != 1)
+    if axes:
+        g = g.sum(axis=axes, keepdims=True)
+    if g.shape[1:] != shape:
+        g = np.broadcast_to(g, (g.shape[0], *shape))
+    return g
+
+
+def cotangents_of(view: Any, node: Node, g: Any) -> Any:
+    """What the operation's `vjp` returns, checked for its length."""
+    try:
+        entries = node.op.vjp(view, g)
+    except Exception as error:
+        error.add_note(
+            f"in the vjp of {node!r}, given a cotangent of shape {list(g.shape)} ([V, *output])"
+        )
+        raise
+    if len(entries) != len(node.parents):
+        raise ShapeError(
+            f"the vjp of {node.op.name} returned {len(entries)} entries for "
+            f"{len(node.parents)} inputs: return one per input, None for no gradient"
+        )
+    return entries
+
+
+def entry_value(entry: Any) -> Any:
+    """An entry of a vjp, evaluated if it is a function."""
+    return entry() if entry.__class__ is FunctionType else entry
+
+
+class Sweep:
+    """One sweep over `nodes` (in the order of recording).
+
+    `stacks` holds the seeds to begin with and, at the end, what arrived at leaves and elsewhere
+    outside `nodes`. With `batch`, what reaches an unbatched tensor from a batched operation is
+    collected in `uses` as cotangents of the algebra, and `complete(leaf, uses, stack)` is called
+    for each leaf as soon as nothing more can reach it. `only` restricts the sweep to these nodes.
+    """
+
+    def __init__(
+        self,
+        nodes: list[Node],
+        stacks: dict[Node, Any],
+        *,
+        recorded: bool = False,
+        release: bool = False,
+        only: set[Node] | None = None,
+        batch: Batch | None = None,
+        complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
+        watched: dict[Any, Any] | None = None,
+    ):
+        self.nodes = nodes
+        self.stacks = stacks
+        self.recorded = recorded
+        self.release = release
+        self.only = only
+        self.batch = batch
+        self.complete = complete
+        self.watched = watched
+        self.uses: dict[Node, list[Cotangent]] = {}
+
+    def run(self) -> dict[Node, Any]:
+        stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
+        finished = self._last_uses() if self.complete is not None else {}
+        recorded, release, watched = self.recorded, self.release, self.watched
+        for node in reversed(self.nodes):
+            g = stacks.pop(node, None)
+            if uses and node in uses:
+                self._carry(node, uses.pop(node))
+            if g is not None:
+                if watched is not None:
+                    watched[id(node), "cotangent"] = statistics(g[0])
+                view = Recorded(node) if recorded else node
+                if batch is not None and isinstance(batch.axes.get(node), int):
+                    self._collect(view, node, g)
+                else:
+                    parents = node.parents
+                    for slot, entry in enumerate(cotangents_of(view, node, g)):
+                        parent = parents[slot]
+                        if (
+                            parent is None
+                            or not parent.wants
+                            or entry is None
+                            or (only is not None and parent not in only)
+                        ):
+                            continue
+                        if entry.__class__ is FunctionType:
+                            entry = entry()
+                            if entry is None:
+                                continue
+                        if entry.shape[1:] != parent.shape:
+                            entry = fit(entry, parent.shape)
+                        before = stacks.get(parent)
+                        stacks[parent] = entry if before is None else before + entry
+                if release:
+                    forget(node)
+            if finished:
+                for leaf in finished.get(node, ()):
+                    self._finish(leaf)
+        if self.complete is not None:
+            for leaf in [n for n in (*uses, *stacks) if n.op.leaf]:
+                self._finish(leaf)
+        return stacks
+
+    def _finish(self, leaf: Node) -> None:
+        uses, stack = self.uses.pop(leaf, []), self.stacks.pop(leaf, None)
+        if uses or stack is not None:
+            if self.watched is not None:
+                total = stack if stack is not None else 0
+                total = total + sum(use.total() for use in uses) if uses else total
+                self.watched[id(leaf), "cotangent"] = statistics(total[0])
+            assert self.complete is not None
+            self.complete(leaf, uses, stack)
+
+    def _last_uses(self) -> dict[Node, list[Node]]:
+        """The operation after which (in the order of the sweep) a leaf is complete."""
+        first: dict[Node, Node] = {}
+        for node in self.nodes:
+            if node.wants:
+                for parent in node.parents:
+                    if parent is not None and parent.op.leaf and parent.wants:
+                        first.setdefault(parent, node)
+        finished: dict[Node, list[Node]] = {}
+        for leaf, node in first.items():
+            finished.setdefault(node, []).append(leaf)
+        return finished
+
+    def _add(self, parent: Node, stack: Any) -> None:
+        if stack.shape[1:] != parent.shape:
+            stack = fit(stack, parent.shape)
+        before = self.stacks.get(parent)
+        self.stacks[parent] = stack if before is None else before + stack
+
+    # -- edges between batched operations and unbatched tensors ---------------------------------
+
+    def _collect(self, view: Any, node: Node, g: Any) -> None:
+        assert self.batch is not None
+        axis = self.batch.axes[node]
+        axes = [self.batch.axis(parent) for parent in node.parents]
+        entries: Any = None
+        for slot, parent in enumerate(node.parents):
+            if parent is None or not parent.wants:
+                continue
+            if self.only is not None and parent not in self.only:
+                continue
+            if axes[slot] is None:
+                use = None
+                if node.op.parameter_cotangent is not None:
+                    use = node.op.parameter_cotangent(Sampled(view, axis, axes), slot, g)
+                if use is None:
+                    entries = cotangents_of(view, node, g) if entries is None else entries
+                    use = derived(view, node, slot, g, axis, entries)
+                if use is not None:
+                    self.uses.setdefault(parent, []).append(use)
+                continue
+            entries = cotangents_of(view, node, g) if entries is None else entries
+            entry = entry_value(entries[slot])
+            if entry is not None:
+                self._add(parent, entry)
+
+    # -- operations between a leaf and the tensor that batched operations consume ---------------
+
+    def _carry(self, node: Node, uses: list[Cotangent]) -> None:
+        cotangent = collect(uses)
+        view = Recorded(node) if self.recorded else node
+        for slot, parent in enumerate(node.parents):
+            if parent is None or not parent.wants:
+                continue
+            carried = None
+            if node.op.carry is not None:
+                carried = node.op.carry(view, slot, cotangent)
+            if carried is None and _reindexes(node):
+                carried = _reindexed(node, cotangent)
+            if carried is None:
+                u = cotangent.per_sample()
+                flat = u.reshape(-1, *node.shape)
+                entry = entry_value(cotangents_of(view, node, flat)[slot])
+                if entry is None:
+                    continue
+                entry = fit(entry, parent.shape)
+                carried = Dense(entry.reshape(*u.shape[:2], *parent.shape))
+            self.uses.setdefault(parent, []).append(carried)
+
+
+def _reindexes(node: Node) -> bool:
+    reindexes = node.op.reindexes
+    return reindexes(node) if callable(reindexes) else reindexes
+
+
+def _reindexed(node: Node, cotangent: Cotangent) -> Reindexed:
+    op, params, shape = node.op, node.params, node.input_shape(0)
+    return Reindexed(
+        cotangent,
+        shape,
+        pull=lambda stack: fit(entry_value(op.vjp(node, stack)[0]), shape),
+        push=lambda direction: op.forward(direction, **params),
+        key=(op.name, repr(sorted(params.items()))),
+    )
+
+
+def derived(view: Any, node: Node, slot: int, g: Any, axis: int, entries: Any) -> Cotangent | None:
+    """The cotangent of an unbatched input of any operation.
+
+    Where the operation only broadcasts that input over the samples, its `vjp` before summing
+    already has them apart; elsewhere one row per sample goes through the `vjp`.
+    """
+    shape = node.input_shape(slot)
+    aligned = axis + len(shape) - len(node.shape)
+    if (node.op.elementwise or getattr(node.op, "broadcasts", False)) and (
+        aligned < 0 or (shape[aligned] == 1 and node.shape[axis] > 1)
+    ):
+        entry = entry_value(entries[slot])
+        if entry is None:
+            return None
+        if node.op.elementwise and entry.shape[1:] != node.shape:
+            entry = np.broadcast_to(entry, (len(g), *node.shape))
+        if entry.ndim - 1 == len(node.shape) and entry.shape[1 + axis] == node.shape[axis]:
+            return _summed(entry, axis, shape)
+    count = node.shape[axis]
+    mask = np.eye(count, dtype=bool).reshape(
+        1, count, *(count if i == axis else 1 for i in range(len(node.shape)))
+    )
+    rows = np.where(mask, g[:, None], 0).reshape(-1, *node.shape)
+    entry = entry_value(cotangents_of(view, node, rows)[slot])
+    return None if entry is None else Dense(fit(entry, shape).reshape(len(g), count, *shape))
+
+
+def _summed(entry: Any, axis: int, shape: tuple[int, ...]) -> Cotangent:
+    """`[V, *broadcast]` with samples on `axis` as the sum over the other broadcast axes."""
+    rank, lead = entry.ndim - 1, entry.ndim - 1 - len(shape)
+    summed = [
+        i for i in range(rank)
+        if i != axis and (i < lead or (shape[i - lead] == 1 and entry.shape[1 + i] > 1))
+    ]  # fmt: skip
+    kept = [i for i in range(rank) if i != axis and i not in summed]
+    order = [0, 1 + axis, *(1 + i for i in summed), *(1 + i for i in kept)]
+    moved = np.transpose(entry, order)
+    return Summed(moved.reshape(*moved.shape[:2], -1, *shape))
+
+
+def forget(node: Node) -> None:
+    """Drop what a node saved, but for the constants and leaves that a replay starts from."""
+    node.output = None
+    if node.inputs is not None:
+        node.inputs = tuple(
+            x if p is None or not p.parents else None
+            for x, p in zip(node.inputs, node.parents, strict=True)
+        )
+
+
+def replay(nodes: Iterable[Node]) -> None:
+    """Compute again what a sweep has dropped, from the leaves and constants."""
+    values: dict[Node, Any] = {}
+    for node in nodes:
+        arrays = tuple(
+            values[p] if p in values else x
+            for x, p in zip(
+                node.inputs or (None,) * len(node.parents), node.parents, strict=True
+            )
+        )
+        out = values[node] = node.op.forward(*arrays, **node.params)
+        if node.op.saves_inputs:
+            node.inputs = arrays
+        if node.op.saves_output:
+            node.output = out

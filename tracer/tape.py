@@ -1,0 +1,287 @@
+"""The tape: what is recorded, where, and the nodes that it is made of.
+
+Nodes point to their inputs and never forward, and a tensor points to its node and never back, so
+there are no reference cycles: a tape is freed by reference counting alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar, Token
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tracer import plugins
+from tracer.errors import TracingError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from tracer.operation import Operation
+    from tracer.tensor import Tensor
+
+_current: ContextVar[Tape | None] = ContextVar("tracer_tape", default=None)
+
+#: the innermost open tape of this thread or task, or None
+current_tape = _current.get
+
+
+class Place(NamedTuple):
+    """Where in a model something is recorded: module path, class names along it, time step."""
+
+    scope: str = ""
+    scopes: tuple[str, ...] = ()
+    time: int | None = None
+
+
+NOWHERE = Place()
+
+
+class Node:
+    """One recorded operation, or a leaf (`op.leaf` is true; it has no parents).
+
+    `parents` holds a node or None (a constant) per input. `inputs` and `output` hold the raw
+    arrays that the rules of `op` read; they are None where `op.saves` does not name them, and after
+    a sweep has passed.
+    """
+
+    __slots__ = (
+        "code",
+        "dtype",
+        "inputs",
+        "lasti",
+        "op",
+        "output",
+        "params",
+        "parents",
+        "place",
+        "shape",
+        "wants",
+    )
+
+    def __init__(
+        self,
+        op: Operation,
+        parents: tuple[Node | None, ...],
+        inputs: tuple[Any, ...] | None,
+        params: dict[str, Any],
+        output: Any,
+        value: Any,
+        place: Place,
+        frame: Any,
+        wants: bool,
+    ):
+        self.op = op
+        self.parents = parents
+        self.inputs = inputs
+        self.params = params
+        self.output = output
+        self.shape: tuple[int, ...] = value.shape
+        self.dtype = value.dtype
+        self.place = place
+        self.code: CodeType | None = frame.f_code
+        self.lasti: int = frame.f_lasti
+        self.wants = wants
+
+    def input_shape(self, slot: int) -> tuple[int, ...]:
+        """Shape of an input that wants a gradient, whether or not it was saved."""
+        parent = self.parents[slot]
+        if parent is not None:
+            return parent.shape
+        return getattr(self.inputs[slot], "shape", ()) if self.inputs is not None else ()
+
+    @property
+    def source(self) -> str | None:
+        """`file.py:12`, the user's line that recorded this node."""
+        if self.code is None:
+            return None
+        for start, stop, line in self.code.co_lines():
+            if start <= self.lasti < stop and line is not None:
+                return f"{os.path.basename(self.code.co_filename)}:{line}"
+        return f"{os.path.basename(self.code.co_filename)}:{self.code.co_firstlineno}"
+
+    @property
+    def label(self) -> str:
+        """The name of a leaf, or of the operation."""
+        return self.params.get("name") or self.op.name if self.op.leaf else self.op.name
+
+    def __repr__(self) -> str:
+        where = f" in {self.place.scope}" if self.place.scope else ""
+        return f"<{self.label} {self.dtype}{list(self.shape)}{where}>"
+
+
+class Tape:
+    """Records the operations on tensors inside its `with` block.
+
+    A tape opened inside another shares its record, so that what the inner one computes, its
+    sweeps included, can be differentiated by the outer one. `watch=True` keeps statistics of every
+    value and cotangent (norm, NaN and infinity counts), for pictures.
+    """
+
+    def __init__(self, *, watch: bool = False):
+        plugins.load()
+        self.nodes: list[Node] = []
+        self.start = 0
+        self.stop: int | None = None
+        self.place = NOWHERE
+        self.parent: Tape | None = None
+        self.roots: list[Any] = []
+        self.watched: dict[int, dict[str, Any]] | None = {} if watch else None
+        self.failure: Failure | None = None
+        self._token: Token[Tape | None] | None = None
+        self._open = False
+        self.swept = False
+
+    def __enter__(self) -> Tape:
+        if self._open or self.stop is not None:
+            raise TracingError("a Tape records one `with` block: make a new Tape for another one")
+        self.parent = open_tape()
+        if self.parent is not None:
+            self.nodes, self.place = self.parent.nodes, self.parent.place
+            self.start = len(self.nodes)
+        self._token = _current.set(self)
+        self._open = True
+        _call_hook("begin_trace", tape=self)
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._open = False
+        self.stop = len(self.nodes)
+        if self._token is not None:
+            _current.reset(self._token)
+            self._token = None
+        _call_hook("end_trace", tape=self)
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    def recorded(self) -> list[Node]:
+        """The nodes of this tape's own block, in the order of recording."""
+        return self.nodes[self.start : self.stop]
+
+    def backward(
+        self,
+        loss: Tensor,
+        quantities: Sequence[Any] = ("grad",),
+        *,
+        memory_budget: int | None = None,
+        rng: Any = None,
+        samples: Sequence[int] | None = None,
+        reduce: Mapping[str, Callable[[str, Any], Any]] | None = None,
+        outputs: Tensor | None = None,
+    ) -> dict[str, Any]:
+        """One sweep for the gradient of `loss` and any number of further quantities.
+
+        `loss` has one element. `quantities` are registered names or configured objects. Returns
+        quantity name -> parameter name -> value (raw arrays, or what the quantity defines).
+
+        `memory_budget` bounds the bytes of temporary values: rows and samples are worked on in
+        chunks, with identical results. `rng` (a `numpy.random.Generator`) makes sampled
+        quantities reproducible. `samples` restricts per-sample quantities to these samples.
+        `reduce[name](parameter_name, value)` replaces a quantity's value as soon as it exists.
+        `outputs` is the tensor at which the Gauss-Newton matrix splits model from loss, for a loss
+        in plain NumPy code.
+
+        The sweep frees what it has passed; another sweep of the same tape first replays the
+        forward computation from the leaves.
+        """
+        from tracer.backward import backward
+
+        return backward(
+            self,
+            loss,
+            quantities,
+            memory_budget=memory_budget,
+            rng=rng,
+            samples=samples,
+            reduce=reduce or {},
+            outputs=outputs,
+        )
+
+    def graph(self, direction: str = "forward", time: str = "unrolled") -> nx.MultiDiGraph:
+        """The recorded graph as a `networkx.MultiDiGraph`; see `tracer.graph.build`."""
+        from tracer.graph import build
+
+        return build(self, direction, time)
+
+
+class Failure(NamedTuple):
+    """The operation that raised while a watched tape recorded, for the partial graph."""
+
+    op: Operation
+    parents: tuple[Node | None, ...]
+    place: Place
+    code: CodeType
+    lasti: int
+    error: str
+
+
+def open_tape() -> Tape | None:
+    """The innermost tape that is still open in this thread or task."""
+    tape = _current.get()
+    while tape is not None and not tape._open:
+        tape = tape.parent
+    return tape
+
+
+class using:
+    """Make `tape` (or no tape) the current one for a `with` block."""
+
+    __slots__ = ("tape", "token")
+
+    def __init__(self, tape: Tape | None):
+        self.tape = tape
+
+    def __enter__(self) -> None:
+        self.token = _current.set(self.tape)
+
+    def __exit__(self, *error: Any) -> None:
+        _current.reset(self.token)
+
+
+def pause() -> using:
+    """`with tracer.pause():` records nothing; results are constants to the tapes around it."""
+    return using(None)
+
+
+class scope:
+    """`with tracer.scope("encoder"):` puts what is recorded in it under this name in the graph."""
+
+    __slots__ = ("kind", "name", "outer", "tape")
+
+    def __init__(self, name: str, kind: str | None = None):
+        self.name = name
+        self.kind = kind or name
+
+    def __enter__(self) -> None:
+        self.tape = tape = _current.get()
+        if tape is not None:
+            self.outer = place = tape.place
+            path = f"{place.scope}.{self.name}" if place.scope else self.name
+            tape.place = Place(path, (*place.scopes, self.kind), place.time)
+
+    def __exit__(self, *error: Any) -> None:
+        if self.tape is not None:
+            self.tape.place = self.outer
+
+
+def steps(count: int) -> Iterator[int]:
+    """`for t in tracer.steps(T):` marks what each round of a loop records with its time step."""
+    tape = _current.get()
+    outer = tape.place if tape is not None else NOWHERE
+    try:
+        for t in range(count):
+            if tape is not None:
+                tape.place = outer._replace(time=t)
+            yield t
+    finally:
+        if tape is not None:
+            tape.place = outer
+
+
+def _call_hook(name: str, **arguments: Any) -> None:
+    hook = plugins.hook()
+    if hook is not None and (caller := getattr(hook, name)).get_hookimpls():
+        caller(**arguments)

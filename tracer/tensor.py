@@ -1,0 +1,251 @@
+"""Tensors: an array and the node that recorded it, behaving like the array in NumPy code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracer import backend, dispatch
+from tracer.errors import ShapeError, TracingError
+from tracer.tape import NOWHERE, Node, _current
+
+_WRITE = (
+    "a tensor is never written into, since the values that derivatives need would be lost: "
+    "write {instead}"
+)
+
+
+class Tensor:
+    """An array that operations on it are recorded for.
+
+    `data` is the raw NumPy or CuPy array. Operators, indexing and NumPy functions give tensors;
+    comparisons give raw arrays of booleans. Outside a `with tracer.Tape()` block nothing is
+    recorded.
+    """
+
+    __slots__ = ("__weakref__", "data", "node")
+    __array_priority__ = 1000
+
+    def __init__(self, data: Any, node: Node | None = None):
+        self.data = data
+        self.node = node
+
+    # -- what it is -------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def dtype(self) -> Any:
+        return self.data.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self.data.nbytes
+
+    @property
+    def name(self) -> str | None:
+        """The name of a parameter or batch, else None."""
+        return self.node.params.get("name") if self.node is not None and self.node.op.leaf else None
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.node is not None and self.node.op.leaf and self.node.wants
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Any:
+        if self.ndim == 0:
+            raise ShapeError("a tensor without axes cannot be iterated over")
+        return (self[i] for i in range(len(self.data)))
+
+    def __repr__(self) -> str:
+        origin = f", {self.node.label}" if self.node is not None else ""
+        return f"Tensor({self.data!r}{origin})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    __hash__ = object.__hash__
+
+    # -- values out of the trace ------------------------------------------------------------
+
+    def item(self) -> Any:
+        """The one element as a Python number, outside the trace."""
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        return self.data.tolist()
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def detach(self) -> Tensor:
+        """The same values as a constant: no gradient flows through."""
+        return Tensor(self.data, None)
+
+    # -- NumPy's protocols ------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs:
+            handler = dispatch.UFUNCS.get(ufunc)
+            if handler is not None:
+                return handler(*inputs)
+        return dispatch.ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        handler = dispatch.FUNCTIONS.get(function)
+        if handler is None:
+            raise dispatch.no_rule(function)
+        return handler(*args, **kwargs)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TracingError(
+            "a tensor does not become a plain NumPy array by itself (np.asarray, or assigning it "
+            "into an array's items), since its history would be lost: use tensor.data for the "
+            "value, or build the array with np.stack, np.concatenate or np.where"
+        )
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TracingError(
+            "item assignment: "
+            + _WRITE.format(instead="np.where(mask, new, x) or tracer.index_set(x, index, value)")
+        )
+
+    # -- methods of ndarray that make sense --------------------------------------------------
+
+    @property
+    def T(self) -> Tensor:
+        return np.transpose(self)  # type: ignore[return-value]
+
+    @property
+    def mT(self) -> Tensor:
+        return np.swapaxes(self, -1, -2)  # type: ignore[return-value]
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Tensor:
+        if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+            shape = tuple(shape[0])
+        return np.reshape(self, shape, **kwargs)  # type: ignore[return-value]
+
+    def transpose(self, *axes: Any) -> Tensor:
+        if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
+            axes = axes[0]
+        return np.transpose(self, axes or None)  # type: ignore[return-value]
+
+    def copy(self, order: str = "C") -> Tensor:
+        return np.copy(self)  # type: ignore[return-value]
+
+
+def _method(function: Any) -> Any:
+    def method(self, *args, **kwargs):
+        return function(self, *args, **kwargs)
+
+    method.__name__ = function.__name__
+    method.__doc__ = f"`np.{function.__name__}` of this tensor."
+    return method
+
+
+for _name in (
+    "all any argmax argmin argsort clip cumsum cumprod diagonal dot flatten max mean min prod "
+    "ravel repeat round sort squeeze std sum swapaxes take trace var"
+).split():
+    _function = np.ravel if _name == "flatten" else getattr(np, _name)
+    setattr(Tensor, _name, _method(_function))
+
+
+def parameter(array: Any, name: str | None = None) -> Tensor:
+    """A leaf that wants a gradient.
+
+    `array` is of a float dtype (a list of floats becomes an array); integers and booleans are
+    refused. Results of `Tape.backward` are keyed by `name`.
+    """
+    data = _float_array(array, "a parameter")
+    return Tensor(data, _leaf(PARAMETER, data, {"name": name}, wants=True))
+
+
+def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
+    """Marks an array as a batch of independent samples along `axis`.
+
+    Per-sample quantities need to know this axis; it is followed through all operations. Given a
+    tensor, marks it where it stands.
+    """
+    if isinstance(array, Tensor) and array.node is not None:
+        return MarkBatch(array, axis=_normalised(axis, array.ndim))
+    data = array.data if isinstance(array, Tensor) else backend.as_array(array)
+    if data.dtype == object:
+        raise TracingError("batch expects an array of numbers, got an array of objects")
+    params = {"name": name, "axis": _normalised(axis, data.ndim)}
+    return Tensor(data, _leaf(INPUT, data, params, wants=False))
+
+
+def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
+    node = Node(op, (), (), params, None, data, NOWHERE, _NO_FRAME, wants)
+    tape = _current.get()
+    if tape is not None and tape.watched is not None:
+        watch(tape, node, data)
+    return node
+
+
+def _normalised(axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise ShapeError(f"batch axis {axis} is out of range for an array with {rank} axes")
+    return axis % rank
+
+
+def _float_array(array: Any, what: str) -> Any:
+    data = array.data if isinstance(array, Tensor) else backend.as_array(array)
+    if data.dtype.kind != "f":
+        raise TracingError(
+            f"{what} is of a float dtype, got {data.dtype}{list(data.shape)}, which has no "
+            f"derivative: convert it with array.astype(np.float64), or write numbers as 1.0"
+        )
+    return data
+
+
+class _NoFrame:
+    f_code = None
+    f_lasti = 0
+
+
+_NO_FRAME = _NoFrame()
+
+from tracer.operation import INPUT, INTERNAL_FILES, PARAMETER, operation, watch  # noqa: E402
+from tracer.operation import Operation as _Operation  # noqa: E402
+
+INTERNAL_FILES.add(__file__)
+
+
+@operation("batch")
+class MarkBatch(_Operation):
+    """The identity, which says where the samples lie."""
+
+    saves = ()
+
+    def forward(x, *, axis):
+        return x
+
+    def vjp(node, g):
+        return (g,)
+
+    def batch_axis(node, axes):
+        return node.params["axis"]
