@@ -56,6 +56,7 @@ def backward(
 ) -> dict[str, Any]:
     """See `Tape.backward`."""
     check_loss(tape, loss)
+    tape.loss = loss.node
     asked = resolve(quantities)
     if unknown := set(reduce) - set(asked):
         raise QuantityError(

@@ -132,6 +132,7 @@ class Tape:
         self._token: Token[Tape | None] | None = None
         self._open = False
         self.swept = False
+        self.loss: Node | None = None
 
     def __enter__(self) -> Tape:
         if self._open or self.stop is not None:

@@ -21,17 +21,6 @@ from tracer_layers.rules import data_axis
 from tracer_layers.windows import BLOCK_BYTES, Unfold, Windows, windows
 
 
-def geometry(node: Any) -> Windows:
-    """The windows of a recorded convolution."""
-    x, weight = node.inputs[:2]
-    return _windows(x.shape, weight.shape, node.params)
-
-
-def _windows(x: tuple[int, ...], weight: tuple[int, ...], p: dict[str, Any]) -> Windows:
-    rank = len(weight) - 2 if "stride" not in p else len(p["stride"])
-    return windows(x[-rank:], weight[-rank:], p["stride"], p["padding"], p["dilation"])
-
-
 def _blocks(samples: int, bytes_per_sample: int) -> Iterator[slice]:
     step = max(1, BLOCK_BYTES // max(1, bytes_per_sample))
     for start in range(0, samples, step):
@@ -80,19 +69,50 @@ def _channels_first(y: Any, rank: int, groups: int) -> Any:
     return moved.reshape(*lead, groups, outputs // groups, windows_in_all)
 
 
-def _samples_of(x: Any, rank: int, block: slice) -> Any:
+def _column_bytes(x: Any, w: Windows) -> int:
+    """Bytes of the columns of one sample."""
+    elements = x.size // max(1, x.shape[-w.rank - 2] * math.prod(w.size)) * math.prod(w.output)
+    return elements * math.prod(w.kernel) * x.dtype.itemsize
+
+
+def _samples(x: Any, rank: int, block: slice) -> Any:
     return x[(..., block, *(slice(None),) * (rank + 1))]
 
 
-def _lead(*shapes_and_ranks: tuple[tuple[int, ...], int]) -> tuple[int, ...]:
-    """The leading axes, broadcast, of shapes whose last `rank` axes are the operation's own."""
-    return np.broadcast_shapes(*(shape[: len(shape) - own] for shape, own in shapes_and_ranks))
+def _lead(x: Any, y: Any, own: int) -> tuple[int, ...]:
+    """The leading axes, broadcast, of two arrays whose last `own` axes are the operation's."""
+    return np.broadcast_shapes(x.shape[: x.ndim - own], y.shape[: y.ndim - own])
 
 
-def _batch_axis(node, axes):
-    """The samples' axis, which stands before channels and spatial axes; others are mixed."""
-    axis, rank = data_axis(axes), node.rank
-    return POOLED if isinstance(axis, int) and axis > rank else axis
+def _merged(x: Any, weight: Any, own: int) -> Any:
+    """`x` with its leading axes joined to the samples, where one weight serves them all."""
+    return x.reshape(-1, *x.shape[1 - own :]) if weight.ndim == own else x
+
+
+def _sample_axis(node: Any, axes: Any, rank: int) -> Any:
+    """Samples stay before the channels; what lies in channels or in space is mixed."""
+    axis = data_axis(axes)
+    if axis is UNKNOWN:
+        return UNKNOWN
+    from_end = axis - len(node.input_shape(0))
+    return POOLED if from_end > -rank - 2 else len(node.shape) + from_end
+
+
+def _check(x: Any, weight: Any, rank: int, groups: int) -> None:
+    channels = weight.shape[-rank - 1] * groups
+    if x.ndim < rank + 2 or x.shape[-rank - 1] != channels:
+        axes = ", ".join(["N", str(channels), *"DHW"[3 - rank :]])
+        raise ShapeError(
+            f"expects inputs [{axes}] for in_channels={channels}, got {list(x.shape)}: move the "
+            f"channels to axis 1, or give the layer other in_channels or groups"
+        )
+
+
+def _geometry(node: Any) -> Windows:
+    """The windows of a recorded convolution."""
+    (x, weight), p = node.inputs[:2], node.params
+    rank = len(p["stride"])
+    return windows(x.shape[-rank:], weight.shape[-rank:], p["stride"], p["padding"], p["dilation"])
 
 
 @operation("convolution")
@@ -111,25 +131,24 @@ class Convolution(Operation):
         rank = len(stride)
         _check(x, weight, rank, groups)
         w = windows(x.shape[-rank:], weight.shape[-rank:], stride, padding, dilation)
-        merged = weight.ndim == rank + 2 and x.ndim > rank + 2
-        data = x.reshape(-1, *x.shape[-rank - 1 :]) if merged else x
-        matrices = _matrices(weight, rank, groups)
-        lead = _lead((data.shape, rank + 2), (weight.shape, rank + 2))
+        lead, data = _lead(x, weight, rank + 2), _merged(x, weight, rank + 2)
         samples, outputs = data.shape[-rank - 2], weight.shape[-rank - 2]
-        dtype = np.result_type(x.dtype, weight.dtype)
-        out = np.empty_like(x, shape=(*lead, samples, outputs, *w.output), dtype=dtype)
+        matrices = _matrices(weight, rank, groups)
+        inner = _lead(data, weight, rank + 2)
+        dtype = np.result_type(*(a.dtype for a in (x, weight, bias) if a is not None))
+        out = np.empty_like(x, shape=(*inner, samples, outputs, *w.output), dtype=dtype)
         for block in _blocks(samples, _column_bytes(data, w)):
-            columns = _columns(_samples_of(data, rank, block), w, groups)
+            columns = _columns(_samples(data, rank, block), w, groups)
             product = matrices @ columns
-            shaped = product.reshape(*lead, outputs, block.stop - block.start, *w.output)
-            _samples_of(out, rank, block)[...] = np.moveaxis(shaped, -rank - 1, -rank - 2)
+            shaped = product.reshape(*inner, outputs, block.stop - block.start, *w.output)
+            _samples(out, rank, block)[...] = np.moveaxis(shaped, -rank - 1, -rank - 2)
         if bias is not None:
             out += bias.reshape(-1, *(1,) * rank)
-        return out.reshape(*x.shape[: -rank - 1], outputs, *w.output) if merged else out
+        return out.reshape(*lead, x.shape[-rank - 2], outputs, *w.output)
 
     def vjp(node, g):
         x, weight, *_ = node.inputs
-        w, groups = geometry(node), node.params["groups"]
+        w, groups = _geometry(node), node.params["groups"]
         return (
             lambda: ConvolutionTranspose(g, weight, windows=w, groups=groups),
             lambda: ConvolutionWeight(x, g, windows=w, groups=groups),
@@ -140,7 +159,7 @@ class Convolution(Operation):
         return _sample_axis(node, axes, len(node.params["stride"]))
 
     def parameter_cotangent(node, slot, g):
-        w, groups = geometry(node), node.params["groups"]
+        w, groups = _geometry(node), node.params["groups"]
         x, weight = node.inputs[:2]
         if x.ndim != w.rank + 2:
             return None
@@ -160,6 +179,118 @@ class Convolution(Operation):
         return 2 * math.prod(node.shape) * math.prod(node.inputs[1].shape[1:])
 
     def examples(rng):
-        return [((x, k, b), _options(p)) for x, k, b, p in _cases(rng)] + [
-            ((x, k), _options(p)) for x, k, _, p in _cases(rng)
+        cases = []
+        for w, groups, x, weight, _ in _cases(rng):
+            params = {
+                "stride": w.stride,
+                "padding": w.padding,
+                "dilation": w.dilation,
+                "groups": groups,
+            }
+            cases.append(((x, weight, rng.random(len(weight))), params))
+            cases.append(((x, weight), params))
+        return cases
+
+
+@operation("convolution_transpose")
+class ConvolutionTranspose(Operation):
+    """The transpose of the convolution by its input: `y [N, O, *output]` to `[N, C, *size]`."""
+
+    saves = ("inputs",)
+    linear_in = (0, 1)
+    broadcasts = True
+
+    def forward(y, weight, *, windows, groups):
+        w = windows
+        lead, data = _lead(y, weight, w.rank + 2), _merged(y, weight, w.rank + 2)
+        samples, channels = data.shape[-w.rank - 2], weight.shape[-w.rank - 1] * groups
+        matrices = np.swapaxes(_matrices(weight, w.rank, groups), -1, -2)
+        inner = _lead(data, weight, w.rank + 2)
+        dtype = np.result_type(y.dtype, weight.dtype)
+        out = np.empty_like(y, shape=(*inner, samples, channels, *w.size), dtype=dtype)
+        for block in _blocks(samples, _column_bytes(out, w)):
+            part = _channels_first(_samples(data, w.rank, block), w.rank, groups)
+            added = _added(matrices @ part, w, channels, block.stop - block.start)
+            _samples(out, w.rank, block)[...] = added
+        return out.reshape(*lead, y.shape[-w.rank - 2], channels, *w.size)
+
+    def vjp(node, g):
+        (y, weight), w = node.inputs, node.params["windows"]
+        groups = node.params["groups"]
+        return (
+            lambda: Convolution(
+                g, weight, stride=w.stride, padding=w.padding, dilation=w.dilation, groups=groups
+            ),
+            lambda: ConvolutionWeight(g, y, windows=w, groups=groups),
+        )
+
+    def batch_axis(node, axes):
+        return _sample_axis(node, axes, node.params["windows"].rank)
+
+    def examples(rng):
+        return [
+            ((y, weight), {"windows": w, "groups": groups})
+            for w, groups, _, weight, y in _cases(rng)
         ]
+
+
+@operation("convolution_weight")
+class ConvolutionWeight(Operation):
+    """The transpose of the convolution by its weight: `x [N, C, *size]`, `y [N, O, *output]`."""
+
+    saves = ("inputs",)
+    linear_in = (0, 1)
+    broadcasts = True
+
+    def forward(x, y, *, windows, groups):
+        w = windows
+        lead = _lead(x, y, w.rank + 2)
+        outputs, inputs = y.shape[-w.rank - 1], x.shape[-w.rank - 1] // groups
+        total = None
+        for block in _blocks(x.shape[-w.rank - 2], _column_bytes(x, w)):
+            columns = _columns(_samples(x, w.rank, block), w, groups)
+            part = _channels_first(_samples(y, w.rank, block), w.rank, groups)
+            product = part @ np.swapaxes(columns, -1, -2)
+            total = product if total is None else np.add(total, product, out=total)
+        return total.reshape(*lead, outputs, inputs, *w.kernel)
+
+    def vjp(node, g):
+        (x, y), w = node.inputs, node.params["windows"]
+        groups = node.params["groups"]
+        return (
+            lambda: ConvolutionTranspose(y, g, windows=w, groups=groups),
+            lambda: Convolution(
+                x, g, stride=w.stride, padding=w.padding, dilation=w.dilation, groups=groups
+            ),
+        )
+
+    def batch_axis(node, axes):
+        return POOLED
+
+    def examples(rng):
+        return [((x, y), {"windows": w, "groups": groups}) for w, groups, x, _, y in _cases(rng)]
+
+
+def _channel_sums(g: Any, rank: int) -> Any:
+    """`[V, ..., N, O, *output]` summed to `[V, O]`."""
+    channels = g.ndim - rank - 1
+    return np.sum(g, axis=tuple(i for i in range(1, g.ndim) if i != channels))
+
+
+def _cases(rng: Any) -> list[Any]:
+    """Windows, groups, input, weight and output of small convolutions."""
+    every = [
+        (windows((5, 4), (3, 2), (2, 1), ((1, 0), (1, 1)), (1, 2)), 1, 2, 3),
+        (windows((4,), (2,), (1,), ((0, 0),), (1,)), 2, 4, 2),
+        (windows((2, 2), (1, 1), (1, 1), ((0, 0),) * 2, (1, 1)), 1, 2, 3),
+    ]
+    return [
+        (
+            w,
+            groups,
+            rng.random((2, channels, *w.size)),
+            rng.random((outputs, channels // groups, *w.kernel)),
+            rng.random((2, outputs, *w.output)),
+        )
+        for w, groups, channels, outputs in every
+    ]

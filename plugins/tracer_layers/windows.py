@@ -65,9 +65,7 @@ class Windows:
         """The sizes that hold the padded input and all windows."""
         reach = [
             (o - 1) * s + d * (k - 1) + 1
-            for o, s, d, k in zip(
-                self.output, self.stride, self.dilation, self.kernel, strict=True
-            )
+            for o, s, d, k in zip(self.output, self.stride, self.dilation, self.kernel, strict=True)
         ]
         whole = [n + b + a for n, (b, a) in zip(self.size, self.padding, strict=True)]
         return tuple(map(max, reach, whole))
@@ -127,9 +125,7 @@ def per_axis(name: str, value: int | Sequence[int], rank: int, least: int) -> tu
     if len(values) == 1:
         values *= rank
     if len(values) != rank or not all(isinstance(v, int) and v >= least for v in values):
-        raise ShapeError(
-            f"{name} is an int of at least {least}, or {rank} of them, got {value!r}"
-        )
+        raise ShapeError(f"{name} is an int of at least {least}, or {rank} of them, got {value!r}")
     return values
 
 
