@@ -121,12 +121,12 @@ def namespace(array: Any) -> Any:
 
 def as_array(value: Any) -> Any:
     """An array of a known library as it is; numbers and lists of numbers become NumPy arrays."""
+    if isinstance(value, np.generic):
+        return np.array(value)
     kind = type(value)
-    if kind is np.ndarray:
+    if kind is np.ndarray or _by_type.get(kind, NUMPY) is not NUMPY:
         return value
-    if kind in _by_type and not issubclass(kind, int | float | bool | complex | list | tuple):
-        return value if not isinstance(value, np.generic) else np.asarray(value)
-    if isinstance(value, np.generic | int | float | bool | complex | list | tuple | np.ndarray):
+    if isinstance(value, int | float | bool | complex | list | tuple | np.ndarray):
         array = np.asarray(value)
         if array.dtype == object:
             raise TracingError(

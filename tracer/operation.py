@@ -25,9 +25,8 @@ from numpy import ndarray
 
 from tracer import backend, registry
 from tracer.errors import ShapeError, TracingError
-from tracer.tape import NOWHERE, Failure, Node, current_tape
+from tracer.tape import NOWHERE, Failure, Node, Tape, current_tape
 
-_NO_PARAMS: dict[str, Any] = {}
 _frame = sys._getframe
 
 #: The axis of the samples in a tensor: an int, None (not batched), `POOLED` (it depends on several
@@ -108,27 +107,33 @@ class Operation:
 
         Raw arrays give a raw array, tensors a tensor.
         """
-        arrays = []
-        parents = []
-        tensors = traced = wants = kept = False
-        for x in inputs:
-            if type(x) is Tensor:
-                tensors = True
-                node = x.node
-                arrays.append(x.data)
-                parents.append(node)
-                if node is not None:
-                    traced = True
-                    wants = wants or node.wants
-                    kept = kept or not node.parents
+        if len(inputs) == 1:
+            x = inputs[0]
+            if type(x) is not Tensor:
+                return self.forward(x, **params)
+            node = x.node
+            arrays: tuple[Any, ...] = (x.data,)
+            parents: tuple[Any, ...] = (node,)
+            wants = node is not None and node.wants
+            traced = node is not None
+        else:
+            wants = traced = tensors = False
+            raw, nodes = [], []
+            for x in inputs:
+                if type(x) is Tensor:
+                    tensors = True
+                    node = x.node
+                    raw.append(x.data)
+                    nodes.append(node)
+                    if node is not None:
+                        traced = True
+                        wants = wants or node.wants
                 else:
-                    kept = True
-            else:
-                arrays.append(x)
-                parents.append(None)
-                kept = True
-        if not tensors:
-            return self.forward(*arrays, **params)
+                    raw.append(x)
+                    nodes.append(None)
+            if not tensors:
+                return self.forward(*inputs, **params)
+            arrays, parents = tuple(raw), tuple(nodes)
         try:
             out = self.forward(*arrays, **params)
         except Exception as error:
@@ -138,24 +143,7 @@ class Operation:
         tape = current_tape()
         if tape is None or not traced:
             return Tensor(out, None)
-        frame = _frame(1)
-        while frame.f_code.co_filename in INTERNAL_FILES and frame.f_back is not None:
-            frame = frame.f_back
-        node = Node(
-            self,
-            tuple(parents),
-            tuple(arrays) if self.saves_inputs else leaves_only(arrays, parents) if kept else None,
-            params,
-            out if self.saves_output else None,
-            out,
-            tape.place,
-            frame,
-            wants,
-        )
-        tape.nodes.append(node)
-        if tape.watched is not None:
-            watch(tape, node, out)
-        return Tensor(out, node)
+        return record(tape, self, parents, arrays, params, out, wants)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
@@ -170,11 +158,46 @@ class Operation:
         return _by_name, (self.name,)
 
 
-def leaves_only(arrays: Sequence[Any], parents: Sequence[Any]) -> tuple[Any, ...]:
-    """What a replay of the forward computation needs of the inputs: constants and leaves."""
-    return tuple(
-        a if p is None or not p.parents else None for a, p in zip(arrays, parents, strict=True)
+def record(
+    tape: Tape,
+    op: Operation,
+    parents: tuple[Any, ...],
+    arrays: tuple[Any, ...],
+    params: dict[str, Any],
+    out: Any,
+    wants: bool,
+) -> Tensor:
+    """Put one operation on the tape, with the user's line, and what its rules read."""
+    frame = _frame(2)
+    while frame.f_code.co_filename in INTERNAL_FILES and frame.f_back is not None:
+        frame = frame.f_back
+    node = Node(
+        op,
+        parents,
+        arrays if op.saves_inputs else leaves_only(arrays, parents),
+        params,
+        out if op.saves_output else None,
+        out,
+        tape.place,
+        frame,
+        wants,
     )
+    tape.nodes.append(node)
+    if tape.watched is not None:
+        watch(tape, node, out)
+    return Tensor(out, node)
+
+
+def leaves_only(arrays: tuple[Any, ...], parents: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """What a replay of the forward computation needs of the inputs: constants and leaves."""
+    if len(parents) == 1:
+        return None if parents[0].parents else arrays
+    kept = [p is None or not p.parents for p in parents]
+    if True not in kept:
+        return None
+    if False not in kept:
+        return arrays
+    return tuple([a if keep else None for a, keep in zip(arrays, kept, strict=True)])
 
 
 class Elementwise(Operation):

@@ -136,29 +136,32 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
-        return np.transpose(self)  # type: ignore[return-value]
+        return dispatch.FUNCTIONS[np.transpose](self)
 
     @property
     def mT(self) -> Tensor:
-        return np.swapaxes(self, -1, -2)  # type: ignore[return-value]
+        return dispatch.FUNCTIONS[np.swapaxes](self, -1, -2)
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Tensor:
         if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
             shape = tuple(shape[0])
-        return np.reshape(self, shape, **kwargs)  # type: ignore[return-value]
+        return dispatch.FUNCTIONS[np.reshape](self, shape, **kwargs)
 
     def transpose(self, *axes: Any) -> Tensor:
         if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
             axes = axes[0]
-        return np.transpose(self, axes or None)  # type: ignore[return-value]
+        return dispatch.FUNCTIONS[np.transpose](self, axes or None)
 
     def copy(self, order: str = "C") -> Tensor:
-        return np.copy(self)  # type: ignore[return-value]
+        return dispatch.FUNCTIONS[np.copy](self)
 
 
 def _method(function: Any) -> Any:
+    """The method that does what the NumPy function does, without NumPy's dispatch."""
+    handlers = dispatch.FUNCTIONS
+
     def method(self, *args, **kwargs):
-        return function(self, *args, **kwargs)
+        return handlers[function](self, *args, **kwargs)
 
     method.__name__ = function.__name__
     method.__doc__ = f"`np.{function.__name__}` of this tensor."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,8 @@ def compare(subject: Subject, step: Step) -> Iterator[Comparison]:
 
     Raises `ModelError` where the model fails, or gives different losses in two equal runs.
     """
-    parameters = to_float64(find_parameters(subject))
+    parameters = find_parameters(subject)
+    to_float64(parameters)
     subject = replace(
         subject,
         inputs=_arguments_to_float64(subject.inputs),
@@ -58,6 +59,7 @@ def compare(subject: Subject, step: Step) -> Iterator[Comparison]:
     if done.failure is not None:
         raise done.failure
     gradients = done.results["grad"]
+    names = {id(gradient): name for name, gradient in gradients.items()}
     loss = functools.partial(evaluate, subject)
     if not _same(loss(), loss()):
         raise ModelError(
@@ -65,13 +67,16 @@ def compare(subject: Subject, step: Step) -> Iterator[Comparison]:
             hint="draw random numbers with tracer.seed's generator, or from a fixed seed per call",
         )
     rng = np.random.default_rng(0)
-    for name, parameter in parameters.items():
-        if name not in gradients:
+    for parameter in parameters:
+        try:
+            along = gradients[parameter]
+        except KeyError:  # the model holds it but does not use it
             continue
+        name = names[id(along)]
         for _ in range(DIRECTIONS):
             direction = rng.standard_normal(parameter.shape)
             direction /= np.linalg.norm(direction) or 1.0
-            gradient = float(np.vdot(gradients[name], direction))
+            gradient = float(np.vdot(along, direction))
             yield _comparison(name, gradient, difference(loss, parameter, direction))
 
 
@@ -98,55 +103,51 @@ def evaluate(subject: Subject) -> float:
         return float(objective(subject, output).data)
 
 
-def find_parameters(subject: Subject) -> dict[str, Any]:
-    """Parameters that the model can reach, by name; an unnamed one is called after its place."""
-    found: dict[int, tuple[str, Any]] = {}
-    for path, value in reachable(subject.model):
-        if isinstance(value, tracer.Tensor) and value.is_parameter and id(value) not in found:
-            found[id(value)] = (value.name or path, value)
-    return dict(found.values())
+def find_parameters(subject: Subject) -> list[tracer.Tensor]:
+    """The parameters that the model can reach, each once."""
+    return [
+        value
+        for value in reachable(subject.model)
+        if isinstance(value, tracer.Tensor) and value.is_parameter
+    ]
 
 
-def to_float64(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The same tensors, holding float64 copies of their arrays."""
-    for name, parameter in parameters.items():
-        fresh = tracer.parameter(parameter.data.astype(np.float64), name=name)
+def to_float64(parameters: list[tracer.Tensor]) -> None:
+    """Give every parameter a float64 copy of its array."""
+    for parameter in parameters:
+        fresh = tracer.parameter(parameter.data.astype(np.float64), name=parameter.name)
         parameter.data, parameter.node = fresh.data, fresh.node
-    return parameters
 
 
-def reachable(root: Any) -> Iterator[tuple[str, Any]]:
-    """(path, object) for what `root` refers to: attributes, items, and what its functions use."""
-    pending = deque([("", root)])
-    seen: set[int] = set()
+def reachable(root: Any) -> Iterator[Any]:
+    """What `root` refers to, itself first: attributes, items, and what its functions use."""
+    pending = deque([root])
+    seen: dict[int, Any] = {}
     while pending:
-        path, value = pending.popleft()
+        value = pending.popleft()
         if id(value) in seen or isinstance(value, type | ModuleType | np.ndarray | str | bytes):
             continue
-        seen.add(id(value))
-        yield path, value
-        pending.extend((f"{path}.{name}".lstrip("."), part) for name, part in _parts(value))
+        seen[id(value)] = value  # kept, so that its id is not used again
+        yield value
+        pending.extend(_parts(value))
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, tracer.Tensor):
-        return
+        return ()
     if isinstance(value, dict):
-        yield from ((str(key), part) for key, part in value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from ((str(i), part) for i, part in enumerate(value))
-    elif isinstance(value, functools.partial):
-        yield from (("", part) for part in (value.func, value.args, value.keywords))
-    elif isinstance(value, MethodType):
-        yield from (("", part) for part in (value.__self__, value.__func__))
-    elif isinstance(value, FunctionType):
-        used = value.__code__.co_names
-        yield from ((n, value.__globals__[n]) for n in used if n in value.__globals__)
-        yield from zip(value.__code__.co_freevars, _cells(value), strict=True)
-    else:
-        yield from getattr(value, "__dict__", {}).items()
-        for kind in type(value).__mro__:
-            yield from (("", part) for part in vars(kind).values() if _is_users(part))
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    if isinstance(value, functools.partial):
+        return value.func, value.args, value.keywords
+    if isinstance(value, MethodType):
+        return value.__self__, value.__func__
+    if isinstance(value, FunctionType):
+        known = value.__globals__
+        return [*(known[n] for n in value.__code__.co_names if n in known), *_cells(value)]
+    functions = [part for kind in type(value).__mro__ for part in vars(kind).values()]
+    return [*getattr(value, "__dict__", {}).values(), *filter(_is_users, functions)]
 
 
 def _is_users(part: Any) -> bool:

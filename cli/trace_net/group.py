@@ -6,12 +6,28 @@ import functools
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from trace_net.blame import blame
 
 
-class Commands(TyperGroup):
+class PlainFlags:
+    """Flags that are not given are False: None would load typer's validation, which takes 0.1 s."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, the flags among them with a default."""
+        parameters = super().get_params(ctx)  # type: ignore[misc]  # of the command mixed into
+        for parameter in parameters:
+            if parameter.default is None and getattr(parameter, "is_flag", False):
+                parameter.default = False
+        return parameters
+
+
+class BuiltIn(PlainFlags, TyperCommand):
+    """A command of trace-net itself."""
+
+
+class Commands(PlainFlags, TyperGroup):
     """Plugins are loaded only where a command is not built in, or where all are listed."""
 
     def list_commands(self, ctx: Any) -> list[str]:

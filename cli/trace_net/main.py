@@ -15,7 +15,7 @@ import typer
 from trace_net import streams
 from trace_net.commands import check, doctor, plugins, quantities, summary, visualize
 from trace_net.errors import INTERRUPTED, CommandError
-from trace_net.group import Commands
+from trace_net.group import BuiltIn, Commands
 
 #: Taken anywhere on the command line, before or after the command's name.
 GLOBAL_FLAGS = ("--debug", "--no-color")
@@ -49,7 +49,7 @@ for function in (
     check.check,
     doctor.doctor,
 ):
-    app.command(function.__name__, help=paragraphs(function))(function)
+    app.command(function.__name__, cls=BuiltIn, help=paragraphs(function))(function)
 
 
 def print_version(wanted: bool) -> None:

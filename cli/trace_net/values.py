@@ -24,9 +24,14 @@ def arrays(value: Any) -> dict[str, np.ndarray]:
 
 
 def norm(value: Any) -> float:
-    """Euclidean norm; that of a Kronecker product is the product of its factors' norms."""
-    norms = [float(np.linalg.norm(part.ravel())) for part in arrays(value).values()]
-    return math.prod(norms) if hasattr(value, "factors") else math.hypot(*norms)
+    """Euclidean norm of an array, Frobenius norm of a Kronecker product with one or more blocks."""
+    if hasattr(value, "pairs"):
+        return math.hypot(*(_norm(b) * (1.0 if a is None else _norm(a)) for b, a in value.pairs))
+    return math.hypot(*map(_norm, arrays(value).values()))
+
+
+def _norm(array: Any) -> float:
+    return float(np.linalg.norm(to_host(array).ravel()))
 
 
 def to_host(array: Any) -> np.ndarray:

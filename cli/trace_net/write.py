@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from trace_net import streams
@@ -66,7 +65,7 @@ def _create(path: Path) -> int:
 
 
 def _beside(place: Path) -> Path:
-    return place.with_name(f".trace-net-{secrets.token_hex(6)}.tmp")
+    return place.with_name(f".trace-net-{os.urandom(6).hex()}.tmp")
 
 
 def _is_stream(place: Path) -> bool:

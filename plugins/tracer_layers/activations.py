@@ -167,13 +167,13 @@ class SoftRectify(Elementwise):
     saves = ("inputs",)
     examples = _cases({"beta": 1.0, "threshold": 20.0}, {"beta": 3.0, "threshold": 0.5})
 
-    def forward(x, *, beta=1.0, threshold=20.0):
+    def forward(x, *, beta, threshold):
         scaled = x * beta
         return np.where(scaled > threshold, x, np.logaddexp(scaled, 0) / beta)
 
     def vjp(node, g):
-        scaled = node.inputs[0] * node.params.get("beta", 1.0)
-        linear = scaled > node.params.get("threshold", 20.0)
+        scaled = node.inputs[0] * node.params["beta"]
+        linear = scaled > node.params["threshold"]
         return (np.where(linear, g, g * Logistic(scaled)),)
 
 
@@ -240,7 +240,7 @@ class SoftplusGated(Elementwise):
 
     def vjp(node, g):
         x = node.inputs[0]
-        t = np.tanh(SoftRectify(x))
+        t = np.tanh(softplus(x))
         return (g * (t + x * (1 - t * t) * Logistic(x)),)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer import Operation, Outer, Summed, operation, samples_first
+from tracer import Operation, Outer, Summed, operation
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN
 from tracer_layers.rules import data_axis
@@ -23,7 +23,7 @@ from tracer_layers.windows import BLOCK_BYTES, Unfold, Windows, windows
 
 def _blocks(samples: int, bytes_per_sample: int) -> Iterator[slice]:
     step = max(1, BLOCK_BYTES // max(1, bytes_per_sample))
-    for start in range(0, samples, step):
+    for start in range(0, max(1, samples), step):
         yield slice(start, min(start + step, samples))
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend
-from tracer.errors import ShapeError, TracerError
+from tracer import Tensor, backend
+from tracer.errors import TracerError
 from tracer.operation import POOLED, UNKNOWN
 
 
@@ -36,10 +36,6 @@ def not_in_place(layer: str, inplace: bool) -> None:
         )
 
 
-def same_shape(prediction: Any, target: Any) -> None:
-    """Refuse a target that is not of the prediction's shape."""
-    if prediction.shape != target.shape:
-        raise ShapeError(
-            f"expects a target of the prediction's shape {list(prediction.shape)}, got "
-            f"{list(target.shape)}: reshape one of them"
-        )
+def raw(value: Any) -> Any:
+    """The plain array of a tensor; anything else as it is."""
+    return value.data if isinstance(value, Tensor) else value

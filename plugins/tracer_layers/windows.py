@@ -51,9 +51,9 @@ class Windows:
         room = size + before + after - reach - 1
         if room < 0:
             raise ShapeError(
-                f"expects at least {reach + 1} elements along each spatial axis for a kernel "
-                f"{list(self.kernel)} with dilation {list(self.dilation)}, got {list(self.size)} "
-                f"with padding {list(map(list, self.padding))}: use a smaller kernel or more padding"
+                f"expects a spatial size of at least {reach + 1} for a kernel {list(self.kernel)} "
+                f"with dilation {list(self.dilation)}, got {list(self.size)} with padding "
+                f"{list(map(list, self.padding))}: use a smaller kernel or more padding"
             )
         if not self.ceil_mode:
             return room // stride + 1

@@ -116,14 +116,6 @@ def test_quantities_of_a_wrong_loss_shape(command, write_file):
     assert "one element" in outcome.error
 
 
-def test_quantities_with_kronecker_factors(command, folder, plain):
-    outcome = command("quantities", plain, "--quantity", "kfac", "-o", "q.npz")
-    if outcome.code == 1:  # a loss in plain NumPy code does not say where the model ends
-        assert "kfac" in outcome.error
-        return
-    assert "kfac/w/factor0" in np.load(folder / "q.npz").files
-
-
 def test_check_accepts_right_gradients(command, plain):
     outcome = command("check", plain)
     assert outcome.code == 0, outcome.err

@@ -267,7 +267,12 @@ def _plain_index(index):
     return tuple(raw(i) for i in _parts(index))
 
 
+_SIMPLE = frozenset((int, slice, type(None), type(Ellipsis)))
+
+
 def _getitem(self, index):
+    if type(index) in _SIMPLE:
+        return GetItem(self, index=(index,))
     index = tuple(raw(i) for i in index) if isinstance(index, tuple) else (raw(index),)
     for i in index:
         if getattr(i, "dtype", None) is not None and i.dtype.kind not in "iub":

@@ -5,11 +5,13 @@ parameter are those of the output (O), those of the data (I) or both (G, a group
 data and output share besides the samples' are the uses (T).
 """
 
+import functools
 import math
 import string
 
 import numpy as np
 
+from tracer import backend
 from tracer.cotangents import Dense, Outer
 from tracer.dispatch import implements
 from tracer.errors import ShapeError
@@ -79,17 +81,59 @@ def _matmul_subscripts(node):
     return operands, batch + "yz"
 
 
+@operation("matvec")
+class MatVec(Operation):
+    """`x @ y` for a vector `y`."""
+
+    saves = ("inputs",)
+    linear_in = (0, 1)
+
+    def forward(x, y):
+        return np.matmul(x, y)
+
+    def vjp(node, g):
+        x, y = node.inputs
+
+        def right():
+            rows = np.reshape(x, (-1, x.shape[-1]))
+            return np.reshape(g, (len(g), -1)) @ rows
+
+        return lambda: g[..., None] * y, right
+
+    def batch_axis(node, axes):
+        return _einsum_axis(_matvec_subscripts(node), node, axes)
+
+    def parameter_cotangent(node, slot, g):
+        return contraction_cotangent(_matvec_subscripts(node), node, slot, g)
+
+    def flops(node):
+        return 2 * math.prod(node.input_shape(0))
+
+    def examples(rng):
+        return [
+            ((rng.random(3), rng.random(3)), {}),
+            ((rng.random((2, 3)), rng.random(3)), {}),
+            ((rng.random((4, 2, 3)), rng.random(3)), {}),
+        ]
+
+
+def _matvec_subscripts(node):
+    batch = string.ascii_lowercase[: len(node.shape)]
+    return [batch + "z", "z"], batch
+
+
 @implements(np.matmul)
 def matmul(x, y):
-    x_rank, y_rank = np.ndim(x), np.ndim(y)
+    x = x if type(x) is Tensor else backend.as_array(x)
+    y = y if type(y) is Tensor else backend.as_array(y)
+    x_rank, y_rank = x.ndim, y.ndim
+    if y_rank == 1 and x_rank:
+        return MatVec(x, y)
     if x_rank == 0 or y_rank == 0:
         raise ShapeError("matmul takes arrays with at least one axis: use * for scalars")
     if x_rank >= 2 and y_rank >= 2:
         return MatMul(x, y)
-    out = MatMul(x[None, :] if x_rank == 1 else x, y[:, None] if y_rank == 1 else y)
-    if x_rank == 1:
-        out = out[..., 0, :]
-    return out[..., 0] if y_rank == 1 else out
+    return MatMul(x[None, :], y)[..., 0, :]
 
 
 @operation("einsum")
@@ -231,10 +275,11 @@ def einsum(*operands, out=None, optimize=False, **kwargs):
         raise ShapeError(
             "np.einsum on tensors takes subscripts as a string and arrays, without further options"
         )
-    inputs, output = _explicit(operands[0], [np.ndim(a) for a in operands[1:]])
-    return Einsum(*operands[1:], inputs=tuple(inputs), output=output)
+    inputs, output = _explicit(operands[0], tuple(np.ndim(a) for a in operands[1:]))
+    return Einsum(*operands[1:], inputs=inputs, output=output)
 
 
+@functools.cache
 def _explicit(subscripts, ranks):
     """Subscripts with the ellipsis written out and the output given."""
     subscripts = subscripts.replace(" ", "")
@@ -261,7 +306,7 @@ def _explicit(subscripts, ranks):
         output = filler + "".join(
             c for c in sorted(set(every)) if every.count(c) == 1 and c not in filler
         )
-    return inputs, output
+    return tuple(inputs), output
 
 
 @implements(np.tensordot)
@@ -338,12 +383,8 @@ for _function, _subscripts in {
             lambda a, b, _subscripts=_subscripts: np.einsum(_subscripts, a, b)
         )
 
-Tensor.__matmul__ = lambda self, other: matmul(self, raw_if_list(other))
-Tensor.__rmatmul__ = lambda self, other: matmul(raw_if_list(other), self)
+Tensor.__matmul__ = matmul
+Tensor.__rmatmul__ = lambda self, other: matmul(other, self)
 
 
-def raw_if_list(value):
-    return np.asarray(value) if isinstance(value, list | tuple) else value
-
-
-OPERATIONS = [MatMul, Einsum]
+OPERATIONS = [MatMul, MatVec, Einsum]

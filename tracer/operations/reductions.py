@@ -1,5 +1,6 @@
 """Reductions over axes, and cumulative sums and products."""
 
+import functools
 import math
 
 import numpy as np
@@ -8,14 +9,20 @@ from tracer.dispatch import METHODS, implements
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, Operation, operation
 from tracer.operations.arithmetic import raw
-from tracer.tensor import Tensor
+
+_ABSENT = np._NoValue
 
 
 def negative_axes(axis, rank):
     """An `axis` argument as a sorted tuple of negative ints."""
+    return _negative_axes(tuple(axis) if type(axis) is list else axis, rank)
+
+
+@functools.cache
+def _negative_axes(axis, rank):
     if axis is None:
         return tuple(range(-rank, 0))
-    axes = axis if isinstance(axis, tuple | list) else (axis,)
+    axes = axis if isinstance(axis, tuple) else (axis,)
     for a in axes:
         if not -rank <= a < rank:
             raise ShapeError(f"axis {a} is out of range for an array with {rank} axes")
@@ -82,7 +89,8 @@ class Mean(Reduction):
     examples = _cases
 
     def forward(x, *, axis, keepdims):
-        return np.mean(x, axis=axis, keepdims=keepdims)
+        count = math.prod([x.shape[a] for a in axis])
+        return np.add.reduce(x, axis=axis, keepdims=keepdims) / count
 
     def vjp(node, g):
         shape = node.input_shape(0)
@@ -195,12 +203,15 @@ class Cumsum(Operation):
         return [((x,), {"axis": -1}), ((x,), {"axis": -2})]
 
 
-def _no_extras(name, **extras):
-    for key, value in extras.items():
-        if value is not None and value is not np._NoValue:
+def _no_extras(name, *options):
+    """Refuse `out`, `initial` and `where`."""
+    for option in options:
+        if option is not None and option is not _ABSENT:
             raise ShapeError(
-                f"np.{name} on tensors takes no `{key}`: apply np.where or astype beforehand"
+                f"np.{name} on tensors takes no `out`, `initial` or `where`: apply np.where or "
+                f"astype beforehand"
             )
+
 
 
 def _reduce(op, name, function):
@@ -211,19 +222,21 @@ def _reduce(op, name, function):
         dtype=None,
         out=None,
         keepdims=False,
-        initial=np._NoValue,
-        where=np._NoValue,
+        initial=_ABSENT,
+        where=_ABSENT,
     ):
-        _no_extras(name, out=out, initial=initial, where=where)
+        if out is not None or initial is not _ABSENT or where is not _ABSENT:
+            _no_extras(name, out, initial, where)
         if dtype is not None:
             a = a.astype(dtype)
-        return op(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
+        axes = negative_axes(axis, a.ndim)
+        return op(a, axis=axes, keepdims=False if keepdims is _ABSENT else keepdims)
 
     return handler
 
 
 def _flag(keepdims):
-    return False if keepdims is np._NoValue else bool(keepdims)
+    return False if keepdims is _ABSENT else bool(keepdims)
 
 
 sum_ = _reduce(Sum, "sum", np.sum)
@@ -231,29 +244,29 @@ prod_ = _reduce(Prod, "prod", np.prod)
 
 
 @implements(np.mean)
-def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=np._NoValue):
-    _no_extras("mean", out=out, where=where)
+def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=_ABSENT):
+    _no_extras("mean", out, where)
     a = a if dtype is None else a.astype(dtype)
     return Mean(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
 
 
 @implements(np.max, np.amax)
-def max_(a, axis=None, out=None, keepdims=False, initial=np._NoValue, where=np._NoValue):
-    _no_extras("max", out=out, initial=initial, where=where)
+def max_(a, axis=None, out=None, keepdims=False, initial=_ABSENT, where=_ABSENT):
+    _no_extras("max", out, initial, where)
     return Max(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
 
 
 @implements(np.min, np.amin)
-def min_(a, axis=None, out=None, keepdims=False, initial=np._NoValue, where=np._NoValue):
-    _no_extras("min", out=out, initial=initial, where=where)
+def min_(a, axis=None, out=None, keepdims=False, initial=_ABSENT, where=_ABSENT):
+    _no_extras("min", out, initial, where)
     return Min(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
 
 
 @implements(np.var)
 def var(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **extras):
-    correction = extras.pop("correction", np._NoValue)
-    _no_extras("var", out=out, **extras)
-    ddof = ddof if correction is np._NoValue else correction
+    correction = extras.pop("correction", _ABSENT)
+    _no_extras("var", out, *extras.values())
+    ddof = ddof if correction is _ABSENT else correction
     axes = negative_axes(axis, a.ndim)
     count = math.prod(a.shape[i] for i in axes)
     centred = a - Mean(a, axis=axes, keepdims=True)
@@ -285,7 +298,7 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
 
 @implements(np.cumsum)
 def cumsum(a, axis=None, dtype=None, out=None):
-    _no_extras("cumsum", out=out)
+    _no_extras("cumsum", out)
     if axis is None:
         a, axis = np.ravel(a), -1
     (axis,) = negative_axes(axis, a.ndim)
@@ -294,7 +307,7 @@ def cumsum(a, axis=None, dtype=None, out=None):
 
 @implements(np.cumprod)
 def cumprod(a, axis=None, dtype=None, out=None):
-    _no_extras("cumprod", out=out)
+    _no_extras("cumprod", out)
     if axis is None:
         a, axis = np.ravel(a), -1
     return np.moveaxis(_products(np.moveaxis(a, axis, -1), exclusive=False), -1, axis)
@@ -306,8 +319,8 @@ def logsumexp(x, axis=None, keepdims=False):
 
 
 def _ufunc_reduce(function):
-    def handler(x, axis=0, dtype=None, keepdims=False, initial=np._NoValue, where=True):
-        _no_extras("ufunc.reduce", initial=initial, where=None if where is True else where)
+    def handler(x, axis=0, dtype=None, keepdims=False, initial=_ABSENT, where=True):
+        _no_extras("ufunc.reduce", initial, None if where is True else where)
         return function(x, axis=axis, keepdims=keepdims)
 
     return handler
@@ -335,11 +348,5 @@ def _reduceat(x, indices, axis):
     ]
     return np.moveaxis(np.stack(parts), 0, axis)
 
-
-def _tensor_sum(self, axis=None, dtype=None, out=None, keepdims=False):
-    return np.sum(self, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
-
-
-Tensor.sum = _tensor_sum
 
 OPERATIONS = [Sum, Mean, Max, Min, Prod, LogSumExp, Cumsum]

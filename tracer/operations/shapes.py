@@ -57,7 +57,7 @@ class Transpose(Linear):
     reindexes = True
 
     def forward(x, *, axes):
-        return x.transpose([a + x.ndim for a in axes])
+        return x.transpose(axes)
 
     def vjp(node, g):
         axes = node.params["axes"]
@@ -249,7 +249,7 @@ def ravel(a, order="C"):
 @implements(np.reshape)
 def reshape(a, /, shape=None, order="C", *, newshape=None, copy=None):
     shape = newshape if shape is None else shape
-    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(int(s) for s in shape)
+    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if order == "F":
         flipped = Reshape(np.transpose(a), shape=_resolve(a, shape[::-1]))
         return np.transpose(flipped)
@@ -268,7 +268,8 @@ def _resolve(a, shape):
 
 @implements(np.transpose, np.permute_dims)
 def transpose(a, axes=None):
-    axes = tuple(range(a.ndim))[::-1] if axes is None else axes
+    if axes is None:
+        return Transpose(a, axes=tuple(range(-1, -a.ndim - 1, -1)))
     order = tuple(int(i) - a.ndim if i >= 0 else int(i) for i in axes)
     if sorted(order) != list(range(-a.ndim, 0)):
         raise ShapeError(f"axes {tuple(axes)} do not permute the {a.ndim} axes of the array")

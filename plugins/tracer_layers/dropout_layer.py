@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tracer import Tensor, backend
+from tracer import backend
 from tracer.errors import TracerError
 from tracer.random import generator
 from tracer_layers.module import Module
-from tracer_layers.rules import not_in_place
+from tracer_layers.rules import not_in_place, raw
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None) -> Any:
@@ -19,7 +19,7 @@ def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = Non
         raise TracerError(f"the probability of dropout is between 0 and 1, got p={p}")
     if not training or p == 0:
         return input
-    data = input.data if isinstance(input, Tensor) else input
+    data = raw(input)
     kept = (rng or generator()).random(data.shape, dtype=np.float32) >= p
     scale = kept.astype(data.dtype) * (1 / (1 - p) if p < 1 else 0.0)
     return input * backend.of(data).from_host(scale)

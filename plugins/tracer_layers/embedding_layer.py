@@ -30,10 +30,11 @@ class Lookup(Operation):
         if index.dtype.kind not in "iu":
             raise ShapeError(f"expects indices of an int dtype, got {index.dtype}: use astype(int)")
         rows = len(weight)
-        if index.size and not (0 <= int(index.min()) and int(index.max()) < rows):
+        low, high = (int(index.min()), int(index.max())) if index.size else (0, 0)
+        if low < 0 or high >= max(1, rows):
             raise ShapeError(
-                f"expects indices from 0 to {rows - 1} for num_embeddings={rows}, got "
-                f"{int(index.min())} to {int(index.max())}: give the layer more embeddings"
+                f"expects indices from 0 to {rows - 1} for num_embeddings={rows}, got {low} to "
+                f"{high}: give the layer more embeddings"
             )
         return weight[index]
 
@@ -62,8 +63,8 @@ class Lookup(Operation):
         return Gather(np.reshape(index, (samples, uses)), right, weight.shape)
 
     def examples(rng):
-        index, weight = np.array([[0, 2], [2, 3], [1, 1]]), rng.random((4, 2))
-        return [((index, weight), {"padding_idx": p}) for p in (None, 2)]
+        index, weight = np.array([[0, 2], [2, 3], [1, 1]]), rng.random((5, 2))
+        return [((index, weight), {"padding_idx": p}) for p in (None, 4)]
 
 
 def _without_padding(node, g):

@@ -1,0 +1,307 @@
+"""Losses of classes: cross-entropy of logits, and negative log-likelihood of log-probabilities."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tracer import backend, operation
+from tracer.errors import QuantityError, ShapeError, TracerError
+from tracer_layers.activations import LogNormalisedExponential, NormalisedExponential
+from tracer_layers.loss import Loss, LossModule, diagonal, from_host, only_prediction, reduced
+from tracer_layers.rules import arange, raw
+
+
+def _class_axis(x: Any) -> int:
+    """The axis of the classes, from the end: axis 1, or the only one."""
+    return 1 - x.ndim if x.ndim > 1 else -1
+
+
+def _along_classes(values: Any, x: Any) -> Any:
+    """Class weights `[C]`, shaped to be broadcast to the logits."""
+    return values.reshape(-1, *(1,) * (-1 - _class_axis(x)))
+
+
+def _counted(target: Any, x: Any, ignore_index: int) -> Any:
+    """Which class indices count; `ShapeError` for one that is no class."""
+    counted = target != ignore_index
+    classes = x.shape[_class_axis(x)]
+    wrong = counted & ((target < 0) | (target >= classes))
+    if bool(wrong.any()):
+        raise ShapeError(
+            f"expects class indices from 0 to {classes - 1}, or ignore_index={ignore_index}, got "
+            f"{int(backend.to_host(target[wrong]).reshape(-1)[0])}: count classes from 0, or give "
+            f"the prediction more classes"
+        )
+    return counted
+
+
+def _check(x: Any, target: Any, weight: Any) -> None:
+    axis = _class_axis(x) % max(1, x.ndim)
+    expected = x.shape[:axis] + x.shape[axis + 1 :]
+    indices = target.dtype.kind in "iu" and target.shape == expected
+    if x.ndim == 0 or not (indices or (target.shape == x.shape and target.dtype.kind == "f")):
+        raise ShapeError(
+            f"expects class indices (ints) {list(expected)} or, in cross_entropy, probabilities "
+            f"(floats) {list(x.shape)} as the target of a prediction {list(x.shape)}, got "
+            f"{target.dtype}{list(target.shape)}: classes are on axis 1 of the prediction"
+        )
+    if weight is not None and weight.shape != (x.shape[axis],):
+        raise ShapeError(
+            f"expects a weight for each of {x.shape[axis]} classes, got {list(weight.shape)}"
+        )
+
+
+def _one_hot(target: Any, x: Any, ignore_index: int) -> Any:
+    """Booleans of the shape of `x`: where the class is the target's, and the target counts."""
+    axis = _class_axis(x)
+    classes = _along_classes(arange(raw(x), x.shape[axis]), x)
+    expanded = np.expand_dims(target, axis)
+    return (classes == expanded) & (expanded != ignore_index)
+
+
+def _distribution(node: Any) -> Any:
+    """`q` of the logits' shape, so that the loss is `-sum_c q_c log softmax(x)_c`.
+
+    It holds what the target, class weights, smoothing and ignored targets make of it.
+    """
+    x, target, *weights = node.inputs
+    smoothing, axis = node.params["label_smoothing"], _class_axis(x)
+    if target.ndim == x.ndim:
+        q = target * (1 - smoothing) + smoothing / x.shape[axis] if smoothing else target
+        return q * _along_classes(weights[0], x) if weights else q
+    ignored = node.params["ignore_index"]
+    hot = _one_hot(target, x, ignored)
+    q = np.where(hot, np.ones_like(raw(x), shape=()), 0) * (1 - smoothing)
+    if smoothing:
+        q = q + np.where(np.expand_dims(target == ignored, axis), 0, smoothing / x.shape[axis])
+        q = q.astype(x.dtype)
+    return q * _along_classes(weights[0], x) if weights else q
+
+
+@operation("cross_entropy")
+class CrossEntropy(Loss):
+    """`-sum_c q_c log softmax(x)_c` of logits `x [N, C, *extra]`; its likelihood is categorical.
+
+    The target is class indices `[N, *extra]` or probabilities of the shape of `x`; class weights
+    `[C]` are an optional third input. The loss is of shape `[N, *extra]`.
+    """
+
+    def forward(x, target, weight=None, *, ignore_index, label_smoothing):
+        _check(x, target, weight)
+        axis = _class_axis(x)
+        log_p = LogNormalisedExponential(x, axis=axis)
+        scaled = log_p if weight is None else log_p * _along_classes(weight, x)
+        if target.ndim == x.ndim:
+            loss = -(target * scaled).sum(axis=axis)
+        else:
+            counted = _counted(target, x, ignore_index)
+            index = np.expand_dims(np.where(counted, target, 0), axis)
+            picked = np.take_along_axis(scaled, index, axis=axis).squeeze(axis)
+            loss = np.where(counted, -picked, 0)
+        if label_smoothing:
+            uniform = -scaled.mean(axis=axis)
+            if target.ndim != x.ndim:
+                uniform = np.where(counted, uniform, 0)
+            loss = loss * (1 - label_smoothing) + uniform * label_smoothing
+        return loss
+
+    def vjp(node, g):
+        x, target, *weights = node.inputs
+        axis = _class_axis(x)
+        g = np.expand_dims(g, axis)
+
+        def logits():
+            q = _distribution(node)
+            p = NormalisedExponential(x, axis=axis)
+            return g * (np.sum(q, axis=axis, keepdims=True) * p - q)
+
+        def probabilities():
+            log_p = LogNormalisedExponential(x, axis=axis)
+            scaled = log_p * _along_classes(weights[0], x) if weights else log_p
+            return -g * (scaled * (1 - node.params["label_smoothing"]))
+
+        target_rule = probabilities if target.ndim == x.ndim else None
+        return (logits, target_rule, None)[: len(node.inputs)]
+
+    def sqrt_hessian(node, weight):
+        p, scale = _probabilities(node, weight)
+        x, axis = node.inputs[0], _class_axis(node.inputs[0])
+        classes, extra = x.shape[axis], x.shape[x.ndim + axis + 1 :]
+        one_hot = backend.of(raw(x)).from_host(np.eye(classes, dtype=bool))
+        lead = x.ndim + axis
+        one_hot = one_hot.reshape(classes, *(1,) * lead, classes, *(1,) * len(extra))
+        rows = np.expand_dims(np.moveaxis(np.sqrt(p) * scale, axis, 0), axis)
+        rows = rows * (np.where(one_hot, 1 - p, -p))
+        positions = math.prod(extra)
+        if positions == 1:
+            return rows
+        alone = backend.of(raw(x)).from_host(np.eye(positions, dtype=bool))
+        alone = alone.reshape(1, positions, *(1,) * (lead + 1), *extra)
+        return np.where(alone, rows[:, None], 0).reshape(classes * positions, *x.shape)
+
+    def sqrt_hessian_sampled(node, weight, samples, rng):
+        p, scale = _probabilities(node, weight)
+        x, axis = node.inputs[0], _class_axis(node.inputs[0])
+        shape = [1 if i == x.ndim + axis else size for i, size in enumerate(x.shape)]
+        uniform = from_host(rng.random((samples, *shape)), raw(x))
+        below = raw(np.cumsum(p, axis=axis)) < uniform
+        drawn = below.sum(axis=axis, keepdims=True).clip(0, x.shape[axis] - 1)
+        hot = _along_classes(arange(raw(x), x.shape[axis]), x) == drawn
+        return scale * np.sqrt(np.ones_like(raw(x), shape=()) / samples) * (p - hot)
+
+    def examples(rng):
+        x, extra = rng.standard_normal((3, 4)), rng.standard_normal((2, 3, 2))
+        target, weight = np.array([0, 3, 1]), rng.uniform(0.5, 2, 4)
+        p = rng.dirichlet(np.ones(4), 3)
+        plain = {"ignore_index": -100, "label_smoothing": 0.0}
+        return [
+            ((x, target), plain),
+            ((x, target, weight), {"ignore_index": 3, "label_smoothing": 0.1}),
+            ((x, p, weight), {"ignore_index": -100, "label_smoothing": 0.1}),
+            ((extra, rng.integers(0, 3, (2, 2))), plain),
+        ]
+
+
+def _probabilities(node: Any, weight: Any) -> tuple[Any, Any]:
+    """The model's probabilities, and the square root of what each position's Hessian weighs."""
+    only_prediction(node)
+    x = node.inputs[0]
+    axis = _class_axis(x)
+    total = np.sum(_distribution(node), axis=axis, keepdims=True)
+    if bool((raw(total) < 0).any()):
+        raise QuantityError(
+            "cross_entropy is not convex in its prediction where class weights or target "
+            "probabilities sum to a negative number: give weights that are not negative"
+        )
+    p = NormalisedExponential(x, axis=axis)
+    return p, np.sqrt(np.expand_dims(weight, axis) * total)
+
+
+@operation("nll")
+class NegativeLogLikelihood(Loss):
+    """`-x[target]` of log-probabilities `x [N, C, *extra]`, linear in them: its Hessian is zero.
+
+    For Gauss-Newton quantities use `cross_entropy` on logits, which is curved.
+    """
+
+    def forward(x, target, weight=None, *, ignore_index):
+        _check(x, target, weight)
+        if target.ndim == x.ndim:
+            raise ShapeError("expects class indices as targets, got floats: use cross_entropy")
+        axis, counted = _class_axis(x), _counted(target, x, ignore_index)
+        scaled = x if weight is None else x * _along_classes(weight, x)
+        index = np.expand_dims(np.where(counted, target, 0), axis)
+        return np.where(counted, -np.take_along_axis(scaled, index, axis=axis).squeeze(axis), 0)
+
+    def vjp(node, g):
+        x, target, *weights = node.inputs
+        hot = _one_hot(target, x, node.params["ignore_index"])
+        picked = np.where(hot, -np.expand_dims(g, _class_axis(x)), 0)
+        return (
+            picked * _along_classes(weights[0], x) if weights else picked,
+            None,
+            None,
+        )[: len(node.inputs)]
+
+    def sqrt_hessian(node, weight):
+        return diagonal(0 * node.inputs[0], node)
+
+    def examples(rng):
+        x, weight = np.log(rng.dirichlet(np.ones(4), 3)), rng.uniform(0.5, 2, 4)
+        target = np.array([0, 3, 1])
+        return [((x, target), {"ignore_index": -100}), ((x, target, weight), {"ignore_index": 3})]
+
+
+# -- functions, named as in torch.nn.functional ------------------------------------------------
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    """Cross-entropy of logits `[N, C, *extra]` (or `[C]`) with indices or probabilities.
+
+    The mean divides by the number of targets or, with class indices, by the sum of the weights of
+    those that are not `ignore_index`.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise TracerError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
+    inputs = (input, target) if weight is None else (input, target, weight)
+    options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+    losses = CrossEntropy(*inputs, **options)
+    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignore_index))
+
+
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Any:
+    """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
+    inputs = (input, target) if weight is None else (input, target, weight)
+    losses = NegativeLogLikelihood(*inputs, ignore_index=ignore_index)
+    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignore_index))
+
+
+def _count(x: Any, target: Any, weight: Any, ignore_index: int) -> float | None:
+    """What the mean divides by, where it is not the number of losses."""
+    if target.ndim == x.ndim:
+        return None
+    counted = target != ignore_index
+    if weight is not None:
+        return float(np.where(counted, weight[np.where(counted, target, 0)], 0).sum())
+    return None if bool(counted.all()) else int(counted.sum())
+
+
+# -- modules ----------------------------------------------------------------------------------
+
+
+class CrossEntropyLoss(LossModule):
+    """See `cross_entropy`."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: Any = None,
+        ignore_index: int = -100,
+        reduce: Any = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return cross_entropy(
+            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )
+
+
+class NLLLoss(LossModule):
+    """See `nll_loss`."""
+
+    def __init__(
+        self,
+        weight: Any = None,
+        size_average: Any = None,
+        ignore_index: int = -100,
+        reduce: Any = None,
+        reduction: str = "mean",
+    ):
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return nll_loss(input, target, self.weight, self.ignore_index, self.reduction)

@@ -1,0 +1,105 @@
+"""The base of losses, and what their rules share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tracer import Operation, backend
+from tracer.errors import BatchError, QuantityError, ShapeError, TracerError
+from tracer_layers.module import Module
+
+
+class Loss(Operation):
+    """A loss `forward(prediction, target, ...)`: unreduced, as with PyTorch's `reduction="none"`.
+
+    Besides `vjp` (of the prediction and, where it makes sense, of the target), two rules say what
+    quantities of the Gauss-Newton matrix start from. `weight` is what each unreduced loss weighs in
+    the objective: of the loss's shape, and not negative.
+
+    - `sqrt_hessian(node, weight) -> [C, *prediction.shape]`: rows `S_c` with `sum_c S_c S_c^T` the
+      Hessian of `sum(weight * loss)` by each sample's prediction.
+    - `sqrt_hessian_sampled(node, weight, samples, rng) -> [M, *prediction.shape]`: the same in
+      expectation, from targets sampled from the model's likelihood; None if it has none.
+    """
+
+    loss = True
+    saves = ("inputs",)
+    sqrt_hessian_sampled = None
+
+    @staticmethod
+    def batch_axis(node: Any, axes: Any) -> Any:
+        if isinstance(axes[0], int) and axes[0] > 0:
+            raise BatchError(
+                f"{node.op.name} expects the samples on axis 0 of its prediction "
+                f"{list(node.input_shape(0))}, where they are on axis {axes[0]}: move them with "
+                f"np.moveaxis(prediction, {axes[0]}, 0), and the target's alike"
+            )
+        return 0
+
+
+def diagonal(h: Any, node: Any) -> Any:
+    """The square root of a diagonal Hessian `h [N, *d]`: rows `[D, N, *d]`, one per element."""
+    only_prediction(node)
+    h = np.broadcast_to(h, node.inputs[0].shape)
+    size = math.prod(h.shape[1:])
+    one_hot = backend.of(node.inputs[0]).from_host(np.eye(size, dtype=bool))
+    return np.where(np.reshape(one_hot, (size, 1, *h.shape[1:])), np.sqrt(h), 0)
+
+
+def standard_normal(node: Any, samples: int, rng: Any) -> Any:
+    """`[M, *prediction.shape]` of independent standard normal numbers."""
+    x = node.inputs[0]
+    return from_host(rng.standard_normal((samples, *x.shape)), x)
+
+
+def from_host(values: Any, x: Any) -> Any:
+    """A NumPy array in the library and of the dtype of `x`."""
+    return backend.of(x).from_host(values.astype(x.dtype))
+
+
+def only_prediction(node: Any) -> None:
+    """Refuse Gauss-Newton quantities where more than the prediction depends on parameters."""
+    for slot, parent in enumerate(node.parents):
+        if slot and parent is not None and parent.wants:
+            raise QuantityError(
+                f"the Gauss-Newton matrix of {node.op.name} is defined by its prediction alone, "
+                f"but its input {slot} depends on parameters, too: detach it with "
+                f"tensor.detach()"
+            )
+
+
+def same_shape(prediction: Any, target: Any) -> None:
+    """Refuse a target that is not of the prediction's shape."""
+    if prediction.shape != target.shape:
+        raise ShapeError(
+            f"expects a target of the prediction's shape {list(prediction.shape)}, got "
+            f"{list(target.shape)}: reshape one of them"
+        )
+
+
+def reduced(losses: Any, reduction: str, count: float | None = None) -> Any:
+    """Mean, sum or none; `count` replaces the number of losses as the divisor of the mean."""
+    if reduction == "mean":
+        return np.mean(losses) if count is None else np.sum(losses) * (1 / count)
+    if reduction == "sum":
+        return np.sum(losses)
+    if reduction == "none":
+        return losses
+    raise TracerError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
+
+
+class LossModule(Module):
+    """What modules of losses share: the reduction, and torch's deprecated arguments refused."""
+
+    def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean"):
+        if size_average is not None or reduce is not None:
+            raise TracerError(
+                f"{type(self).__name__} expects reduction= in place of size_average and reduce, "
+                f"which PyTorch has deprecated"
+            )
+        if reduction not in ("mean", "sum", "none"):
+            raise TracerError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
+        self.reduction = reduction

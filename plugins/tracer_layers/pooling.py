@@ -1,0 +1,350 @@
+"""Maximum and mean over windows, over any number of spatial axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from tracer import Operation, backend, operation
+from tracer.errors import ShapeError, TracerError
+from tracer_layers.module import Module
+from tracer_layers.rules import data_axis, mapped_axis, raw
+from tracer_layers.windows import Windows, per_axis, windows
+
+
+def _windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> Any:
+    rank = len(kernel)
+    if x.ndim < rank + 1:
+        axes = ", ".join(["N", "C", *"DHW"[3 - rank :]])
+        raise ShapeError(f"expects inputs [{axes}], got {list(x.shape)}: add the missing axes")
+    pairs = tuple((p, p) for p in padding)
+    return windows(x.shape[-rank:], kernel, stride, pairs, dilation, ceil_mode)
+
+
+def _batch_axis(node: Any, axes: Any) -> Any:
+    p = node.params
+    return mapped_axis(data_axis(axes), len(node.shape), len(p.get("kernel") or p["windows"].size))
+
+
+@operation("max_pool")
+class MaximumOfWindows(Operation):
+    """The maximum of each window over the last axes; the first of equals takes the gradient."""
+
+    batch_axis = _batch_axis
+
+    def forward(x, *, kernel, stride, padding, dilation, ceil_mode):
+        w = _windows(x, kernel, stride, padding, dilation, ceil_mode)
+        padded, out = w.pad(x, -math.inf), None
+        for _, seen in w.positions():
+            part = padded[(..., *seen)]
+            out = part.copy() if out is None else np.maximum(out, part, out=out)
+        return out
+
+    def vjp(node, g):
+        x, y = raw(node.inputs[0]), raw(node.output)
+        w = _windows(x, **node.params)
+        return (SpreadToWinners(g, _winners(x, y, w), windows=w),)
+
+    def examples(rng):
+        x = rng.permutation(40).reshape(2, 5, 4) / 10.0
+        return [((x,), params) for params in _cases()]
+
+
+def _winners(x: Any, y: Any, w: Windows) -> Any:
+    """Which element of each window is its maximum, the first of equals."""
+    padded = w.pad(x, -math.inf)
+    winner = np.zeros_like(y, dtype=np.int32)
+    for i, (_, seen) in reversed(list(enumerate(w.positions()))):
+        winner = np.where(padded[(..., *seen)] < y, winner, i)
+    return winner.astype(np.int32)
+
+
+@operation("spread_to_winners")
+class SpreadToWinners(Operation):
+    """The transpose of `pick_winners`: `[..., *output]` to `[..., *size]`."""
+
+    saves = ("inputs",)
+    linear_in = (0,)
+    batch_axis = _batch_axis
+
+    def forward(y, winner, *, windows):
+        w = windows
+        out = np.zeros_like(y, shape=(*y.shape[: y.ndim - w.rank], *w.padded))
+        for i, (_, seen) in enumerate(w.positions()):
+            out[(..., *seen)] += np.where(winner == i, y, 0)
+        return out[(..., *w.interior)]
+
+    def vjp(node, g):
+        return PickWinners(g, node.inputs[1], windows=node.params["windows"]), None
+
+    def examples(rng):
+        w = windows((5, 4), (2, 2), (1, 2), ((0, 0), (1, 1)), (1, 1))
+        return [((rng.random((2, *w.output)), rng.integers(0, 4, w.output)), {"windows": w})]
+
+
+@operation("pick_winners")
+class PickWinners(Operation):
+    """Of each window the element numbered `winner`: `[..., *size]` to `[..., *output]`."""
+
+    saves = ("inputs",)
+    linear_in = (0,)
+    batch_axis = _batch_axis
+
+    def forward(x, winner, *, windows):
+        w = windows
+        padded = w.pad(x)
+        out = np.zeros_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
+        for i, (_, seen) in enumerate(w.positions()):
+            out = np.where(winner == i, padded[(..., *seen)], out)
+        return out
+
+    def vjp(node, g):
+        return SpreadToWinners(g, node.inputs[1], windows=node.params["windows"]), None
+
+    def examples(rng):
+        w = windows((5, 4), (2, 2), (1, 2), ((0, 0), (1, 1)), (1, 1))
+        return [((rng.random((2, *w.size)), rng.integers(0, 4, w.output)), {"windows": w})]
+
+
+@operation("avg_pool")
+class MeanOfWindows(Operation):
+    """The mean of each window over the last axes.
+
+    It divides by `divisor_override`, else by the number of elements in the window, those of the
+    padding among them if `count_include_pad`.
+    """
+
+    saves = ()
+    linear = True
+    batch_axis = _batch_axis
+
+    def forward(
+        x, *, kernel, stride, padding, ceil_mode, count_include_pad=True, divisor_override=None
+    ):
+        w = _windows(x, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
+        padded, out = w.pad(x), None
+        for _, seen in w.positions():
+            part = padded[(..., *seen)]
+            out = part.copy() if out is None else np.add(out, part, out=out)
+        out *= _scale(x, w, count_include_pad, divisor_override)
+        return out
+
+    def vjp(node, g):
+        p = node.params
+        size = node.input_shape(0)[-len(p["kernel"]) :]
+        pairs = tuple((a, a) for a in p["padding"])
+        w = windows(size, p["kernel"], p["stride"], pairs, (1,) * len(size), p["ceil_mode"])
+        counting = {k: p[k] for k in ("count_include_pad", "divisor_override") if k in p}
+        return (SpreadOverWindows(g, windows=w, **counting),)
+
+    def examples(rng):
+        cases = [{k: v for k, v in case.items() if k != "dilation"} for case in _cases()]
+        cases += [
+            cases[-1] | {"count_include_pad": False},
+            cases[-1] | {"divisor_override": 3},
+        ]
+        return [((rng.random((2, 5, 4)),), params) for params in cases]
+
+
+@operation("spread_over_windows")
+class SpreadOverWindows(Operation):
+    """The transpose of `avg_pool`: `[..., *output]` to `[..., *size]`."""
+
+    saves = ()
+    linear = True
+    batch_axis = _batch_axis
+
+    def forward(y, *, windows, count_include_pad=True, divisor_override=None):
+        w = windows
+        scaled = y * _scale(y, w, count_include_pad, divisor_override)
+        out = np.zeros_like(y, shape=(*y.shape[: y.ndim - w.rank], *w.padded))
+        for _, seen in w.positions():
+            out[(..., *seen)] += scaled
+        return out[(..., *w.interior)]
+
+    def vjp(node, g):
+        w = node.params["windows"]
+        params = {
+            "kernel": w.kernel,
+            "stride": w.stride,
+            "padding": tuple(before for before, _ in w.padding),
+            "ceil_mode": w.ceil_mode,
+        }
+        rest = {k: v for k, v in node.params.items() if k != "windows"}
+        return (MeanOfWindows(g, **params, **rest),)
+
+    def examples(rng):
+        w = windows((5, 4), (3, 2), (2, 2), ((1, 1), (0, 0)), (1, 1), True)
+        return [
+            ((rng.random((2, *w.output)),), {"windows": w}),
+            ((rng.random((2, *w.output)),), {"windows": w, "count_include_pad": False}),
+        ]
+
+
+def _scale(x: Any, w: Windows, include_padding: bool, divisor: int | None) -> Any:
+    """One over the divisor of each window: a number, or an array `[*output]`."""
+    if divisor is not None:
+        return 1 / divisor
+    if w.is_whole:
+        return 1 / math.prod(w.kernel)
+    return backend.of(x).from_host((1 / _counts(w, include_padding)).astype(x.dtype))
+
+
+@lru_cache(maxsize=256)
+def _counts(w: Windows, include_padding: bool) -> np.ndarray:
+    """`[*output]`: how many elements of the input, or of it and its padding, a window holds."""
+    counts = np.ones(())
+    for axis, count in enumerate(w.output):
+        before, after = w.padding[axis]
+        first = np.arange(count) * w.stride[axis] - before
+        last = np.minimum(first + w.kernel[axis], w.size[axis] + after)
+        if not include_padding:
+            first, last = np.maximum(first, 0), np.minimum(last, w.size[axis])
+        counts = counts[..., None] * (last - first)
+    return counts
+
+
+def _cases() -> list[dict[str, Any]]:
+    plain = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1)}
+    odd = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}
+    return [plain | {"ceil_mode": False}, odd | {"ceil_mode": True}]
+
+
+def _padding(padding: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
+    found = per_axis("padding", padding, len(kernel), 0)
+    if any(2 * p > k for p, k in zip(found, kernel, strict=True)):
+        raise ShapeError(
+            f"padding is at most half of the kernel {list(kernel)}, got {list(found)}: a window "
+            f"would hold nothing but padding"
+        )
+    return found
+
+
+class MaxPoolNd(Module):
+    """The maximum of windows over as many last axes as `kernel_size` has ints."""
+
+    rank: int | None = None
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ):
+        if return_indices:
+            raise TracerError("max pooling with return_indices=True is not offered: leave it out")
+        rank = _rank(self, kernel_size)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+        self.ceil_mode = ceil_mode
+        kernel = per_axis("kernel_size", kernel_size, rank, 1)
+        self.options = {
+            "kernel": kernel,
+            "stride": per_axis("stride", self.stride, rank, 1),
+            "padding": _padding(padding, kernel),
+            "dilation": per_axis("dilation", dilation, rank, 1),
+            "ceil_mode": ceil_mode,
+        }
+
+    def forward(self, input: Any) -> Any:
+        return MaximumOfWindows(input, **self.options)
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class AvgPoolNd(Module):
+    """The mean of windows over as many last axes as `kernel_size` has ints."""
+
+    rank: int | None = None
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ):
+        rank = _rank(self, kernel_size)
+        if divisor_override == 0:
+            raise TracerError("divisor_override is a number other than zero, or None")
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+        self.divisor_override = divisor_override
+        kernel = per_axis("kernel_size", kernel_size, rank, 1)
+        self.options = {
+            "kernel": kernel,
+            "stride": per_axis("stride", self.stride, rank, 1),
+            "padding": _padding(padding, kernel),
+            "ceil_mode": ceil_mode,
+            "count_include_pad": count_include_pad,
+            "divisor_override": divisor_override,
+        }
+
+    def forward(self, input: Any) -> Any:
+        return MeanOfWindows(input, **self.options)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+def _rank(layer: Any, kernel_size: Any) -> int:
+    if layer.rank is None and isinstance(kernel_size, int):
+        raise TracerError(
+            f"{type(layer).__name__} expects kernel_size as a tuple, an int for each axis, got "
+            f"{kernel_size}"
+        )
+    return layer.rank or len(kernel_size)
+
+
+class MaxPool1d(MaxPoolNd):
+    """`MaxPoolNd` over one axis: `[N, C, L]`."""
+
+    rank = 1
+
+
+class MaxPool2d(MaxPoolNd):
+    """`MaxPoolNd` over two axes: `[N, C, H, W]`."""
+
+    rank = 2
+
+
+class MaxPool3d(MaxPoolNd):
+    """`MaxPoolNd` over three axes: `[N, C, D, H, W]`."""
+
+    rank = 3
+
+
+class AvgPool1d(AvgPoolNd):
+    """`AvgPoolNd` over one axis: `[N, C, L]`."""
+
+    rank = 1
+
+
+class AvgPool2d(AvgPoolNd):
+    """`AvgPoolNd` over two axes: `[N, C, H, W]`."""
+
+    rank = 2
+
+
+class AvgPool3d(AvgPoolNd):
+    """`AvgPoolNd` over three axes: `[N, C, D, H, W]`."""
+
+    rank = 3

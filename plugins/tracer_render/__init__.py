@@ -1,0 +1,1 @@
+"""Pictures of traced graphs: SVG, PNG, PDF, DOT, Mermaid, JSON and HTML, and what colours them."""

@@ -1,0 +1,134 @@
+"""Modules nested too deeply to be shown become one node each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import networkx as nx
+
+from tracer.errors import GraphError
+
+
+def scope_path(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The module path of a node, as components; empty at the top level."""
+    scope = data.get("scope") or ""
+    return tuple(scope.split(".")) if scope else ()
+
+
+def collapse(graph: nx.MultiDiGraph, depth: int | None) -> nx.MultiDiGraph:
+    """The graph in which each module nested deeper than `depth` levels is one node.
+
+    Depth 0 leaves one node per outermost module, and one for its cotangents. A module's node has
+    the kind `module` (`cotangent` for its cotangents), the counts `operations`, `parameters` and
+    `parameter_values`, its `members`, and as `norm` the Euclidean norm over its parameters, or
+    over all members where it has none. Raises `GraphError` for a negative depth.
+    """
+    if depth is None:
+        return graph
+    if depth < 0:
+        raise GraphError(f"depth counts levels of modules from 0, and {depth} came: use 0 or more")
+
+    owner: dict[str, str] = {}
+    groups: dict[str, list[str]] = {}
+    for node, data in graph.nodes(data=True):
+        path = scope_path(data)
+        if len(path) > depth:
+            name = ".".join(path[: depth + 1])
+            group = f"∇module {name}" if data.get("kind") == "cotangent" else f"module {name}"
+            owner[node] = group
+            groups.setdefault(group, []).append(node)
+
+    result = nx.MultiDiGraph(**graph.graph)
+    for node, data in graph.nodes(data=True):
+        group = owner.get(node)
+        if group is None:
+            kept = dict(data)
+            if kept.get("of") in owner:
+                kept["of"] = owner[kept["of"]]
+            result.add_node(node, **kept)
+        elif group not in result:
+            members = {name: graph.nodes[name] for name in groups[group]}
+            result.add_node(group, **_module(members, depth, owner))
+
+    merged: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for tail, head, data in graph.edges(data=True):
+        ends = owner.get(tail, tail), owner.get(head, head)
+        if ends == (tail, head):
+            result.add_edge(tail, head, **data)
+        elif ends[0] != ends[1]:
+            key = (*ends, data.get("kind", "data"), data.get("delay", 0))
+            merged.setdefault(key, []).append(data)
+    for (tail, head, *_), edges in merged.items():
+        shapes = {tuple(edge.get("shape") or ()) for edge in edges}
+        shape = edges[0].get("shape") if len(shapes) == 1 else None
+        result.add_edge(tail, head, **{**edges[0], "shape": shape, "merged": len(edges)})
+    return result
+
+
+def _module(
+    members: Mapping[str, Mapping[str, Any]], depth: int, owner: Mapping[str, str]
+) -> dict[str, Any]:
+    nodes = list(members.values())
+    first, last = nodes[0], nodes[-1]
+    path = scope_path(first)[: depth + 1]
+    cotangents = first.get("kind") == "cotangent"
+    parameters = [n for n in nodes if is_parameter(n)]
+    operations = [n for n in nodes if n.get("op") and n not in parameters]
+    output = next((n for n in reversed(nodes) if n.get("kind") == "operation"), last)
+    title = class_names(first)[depth]
+    module: dict[str, Any] = {
+        "kind": "cotangent" if cotangents else "module",
+        "op": "",
+        "label": f"∇ {title}" if cotangents else title,
+        "scope": ".".join(path),
+        "scopes": list(class_names(first)[: depth + 1]),
+        "shape": output.get("shape"),
+        "dtype": output.get("dtype"),
+        "nbytes": sum(n.get("nbytes") or 0 for n in nodes),
+        "time": None,
+        "source": first.get("source"),
+        "operations": len(operations),
+        "parameters": len(parameters),
+        "parameter_values": sum(math.prod(n.get("shape") or ()) for n in parameters),
+        "members": list(members),
+    }
+    times = {n["time"] for n in nodes if n.get("time") is not None}
+    steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
+    if steps:
+        module["steps"] = steps
+    if cotangents:
+        module["of"] = owner.get(first.get("of", ""), f"module {module['scope']}")
+    norms = [n["norm"] for n in parameters or nodes if n.get("norm") is not None]
+    if norms:
+        module["norm"] = euclidean(norms)
+    for count in ("nan", "inf"):
+        if any(count in n for n in nodes):
+            module[count] = sum(n.get(count) or 0 for n in nodes)
+    if any(n.get("reached") is False for n in nodes):
+        module["reached"] = any(n.get("reached") is True or "norm" in n for n in nodes)
+    failed = next((n for n in nodes if n.get("failed")), None)
+    if failed is not None:
+        module |= {"failed": True, "error": failed.get("error", "")}
+    return module
+
+
+def is_parameter(data: Mapping[str, Any]) -> bool:
+    """Whether a node is a parameter or the gradient of a leaf, which no operation made."""
+    return data.get("kind") == "parameter" or (
+        data.get("kind") == "cotangent" and not data.get("op") and "operations" not in data
+    )
+
+
+def class_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """One class name per component of the module path; the component itself where unknown."""
+    path = scope_path(data)
+    names = tuple(data.get("scopes") or ())
+    return names[len(names) - len(path) :] if len(names) >= len(path) else path
+
+
+def euclidean(values: Iterable[float]) -> float:
+    """The Euclidean norm; NaN if any value is NaN (`math.hypot` would let infinity win)."""
+    numbers = [float(value) for value in values]
+    return math.nan if any(map(math.isnan, numbers)) else math.hypot(*numbers)

@@ -1,0 +1,100 @@
+"""The formats. Each is a short way from a graph to bytes; the modules that do the work load late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracer.extensions import DrawOptions, Renderer
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+class SVG(Renderer):
+    """Vector picture for screens and papers. Drawn with or without Graphviz."""
+
+    name = "svg"
+    media_type = "image/svg+xml"
+
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        from tracer_render import engines, picture, svg
+
+        drawn = picture.describe(graph, options)
+        return svg.write(drawn, engines.place(drawn, options.timeout), options.theme).encode()
+
+
+class PNG(Renderer):
+    """Raster picture. Needs Graphviz."""
+
+    name = "png"
+    media_type = "image/png"
+
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        return _by_graphviz(graph, options, "png")
+
+
+class PDF(Renderer):
+    """Page of the picture's own size. Needs Graphviz."""
+
+    name = "pdf"
+    media_type = "application/pdf"
+
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        return _by_graphviz(graph, options, "pdf")
+
+
+class DOT(Renderer):
+    """Graphviz source. Needs nothing."""
+
+    name = "dot"
+    media_type = "text/vnd.graphviz"
+
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        from tracer_render import dot, picture, style
+
+        return dot.write(picture.describe(graph, options), style.fixed(options.theme)).encode()
+
+
+class Mermaid(Renderer):
+    """Mermaid flowchart, for Markdown pages that draw it themselves."""
+
+    name = "mermaid"
+    media_type = "text/vnd.mermaid"
+
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        from tracer_render import mermaid, picture, style
+
+        return mermaid.write(picture.describe(graph, options), style.fixed(options.theme)).encode()
+
+
+class JSON(Renderer):
+    """The graph itself, as networkx's node-link data with a `schema_version`."""
+
+    name = "json"
+    media_type = "application/json"
+
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        from tracer_render import collapse, node_link
+
+        return node_link.write(collapse.collapse(graph, options.depth), options).encode()
+
+
+class HTML(Renderer):
+    """One offline file with the finished SVG: pan, zoom, search, and details on a click."""
+
+    name = "html"
+    media_type = "text/html"
+
+    def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
+        from tracer_render import engines, page, picture, svg
+
+        drawn = picture.describe(graph, options)
+        image = svg.write(drawn, engines.place(drawn, options.timeout), options.theme)
+        return page.write(drawn, image, options.theme).encode()
+
+
+def _by_graphviz(graph: nx.MultiDiGraph, options: DrawOptions, format: str) -> bytes:
+    from tracer_render import dot, engines, picture, style
+
+    source = dot.write(picture.describe(graph, options), style.fixed(options.theme))
+    return engines.run_graphviz(source, format, options.timeout)

@@ -1,0 +1,143 @@
+"""Colours, texts and their sizes: what all formats share so that they look like one another."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+TITLE_SIZE = 12.0
+NOTE_SIZE = 9.0
+LABEL_SIZE = 8.0
+LINE_HEIGHT = 1.25
+FONT = "Helvetica"
+FONT_STACK = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+LONGEST = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """Colours of one kind of thing: inside, outline and text, as `#rrggbb`."""
+
+    fill: str
+    line: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """The colours of a picture on light or on dark ground."""
+
+    paper: str
+    text: str
+    faint: str
+    cluster: Ink
+    alarm: Ink
+    boxes: dict[str, Ink]
+    lines: dict[str, str]
+
+
+LIGHT = Theme(
+    paper="#ffffff",
+    text="#1f2933",
+    faint="#5f6b7a",
+    cluster=Ink("#f7f8fa", "#c9d0d9", "#5f6b7a"),
+    alarm=Ink("#fde4e1", "#c02718", "#7d150b"),
+    boxes={
+        "operation": Ink("#eaf0f8", "#5b7aa6", "#1f2933"),
+        "input": Ink("#e2f2ea", "#3d8b68", "#17352a"),
+        "parameter": Ink("#fcf0d4", "#b5832a", "#3d2c0c"),
+        "constant": Ink("#f1f1f1", "#8c8c8c", "#333333"),
+        "cotangent": Ink("#f3e9f6", "#8d5fa8", "#35203f"),
+        "module": Ink("#dce8f7", "#3f6597", "#16283f"),
+    },
+    lines={"data": "#64748b", "cotangent": "#9a6fb3", "pair": "#c3cad4"},
+)
+
+DARK = Theme(
+    paper="#14181f",
+    text="#e4e9f0",
+    faint="#9aa7b8",
+    cluster=Ink("#1a2029", "#3a4554", "#9aa7b8"),
+    alarm=Ink("#4a1714", "#ff7b6b", "#ffd9d3"),
+    boxes={
+        "operation": Ink("#22304a", "#7f9fd0", "#e4e9f0"),
+        "input": Ink("#173629", "#62b890", "#dcf3e8"),
+        "parameter": Ink("#3b2d10", "#d8a94f", "#f9ebcb"),
+        "constant": Ink("#2b2e33", "#9a9fa6", "#e3e3e3"),
+        "cotangent": Ink("#35233f", "#b98bd3", "#f1e4f7"),
+        "module": Ink("#1d3b63", "#8db6ea", "#e4effc"),
+    },
+    lines={"data": "#8a99ad", "cotangent": "#b58fcb", "pair": "#465364"},
+)
+
+
+def fixed(theme: str) -> Theme:
+    """The theme of a format that cannot follow the reader's preference: light unless dark."""
+    return DARK if theme == "dark" else LIGHT
+
+
+def printable(text: object) -> str:
+    """One line without control characters and lone surrogates, which XML forbids."""
+    return "".join(c if c.isprintable() else " " for c in str(text)).strip()
+
+
+def elide(text: object, longest: int = LONGEST) -> str:
+    """`printable(text)`, its middle replaced by an ellipsis where it is longer than `longest`."""
+    line = printable(text)
+    if len(line) <= longest:
+        return line
+    head = (longest - 1) // 2
+    return f"{line[:head]}…{line[head + 1 - longest :]}"
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """About the width of a line of sans-serif text, in points; rather too much than too little."""
+    return size * sum(map(_em, text)) * (1.07 if bold else 1.0)
+
+
+def _em(character: str) -> float:
+    if character in "iIjl.,:;'|!()[]{}ftr ":
+        return 0.34
+    if character in "mwMW@%∇…×":
+        return 0.9
+    if unicodedata.east_asian_width(character) in "WF":
+        return 1.05
+    return 0.7 if character.isupper() else 0.58
+
+
+def shape_text(shape: Iterable[int] | None) -> str:
+    """`32×10`; a number has the shape `scalar`; an unknown shape is empty."""
+    if shape is None:
+        return ""
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def number_text(value: float) -> str:
+    """Three significant digits; `NaN` and `±Inf` as words."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Inf" if value > 0 else "-Inf"
+    return f"{value:.3g}"
+
+
+#: From low to high: ColorBrewer's sequential YlGnBu, whose lightness falls steadily, also in print.
+SCALE = ((255, 255, 217), (199, 233, 180), (65, 182, 196), (34, 94, 168), (8, 29, 88))
+
+
+def scale_colour(position: float) -> str:
+    """The scale's colour at `position` in [0, 1], as `#rrggbb`."""
+    at = min(max(position, 0.0), 1.0) * (len(SCALE) - 1)
+    low = min(int(at), len(SCALE) - 2)
+    pairs = zip(SCALE[low], SCALE[low + 1], strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * (at - low)):02x}" for a, b in pairs)
+
+
+def text_on(colour: str) -> str:
+    """Black or white, whichever is read better on `colour`."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#111111" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "#ffffff"
