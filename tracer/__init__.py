@@ -11,9 +11,18 @@ See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the reg
 
 from tracer import backend, errors, registry
 from tracer.backend import Backend
+
 from tracer.tensor import Tensor, batch, parameter  # isort: skip  (operations need tensors)
-from tracer.cotangents import Cotangent, Dense, Gather, Mixed, Outer, Reindexed, Summed
-from tracer.cotangents import samples_first
+from tracer.cotangents import (
+    Cotangent,
+    Dense,
+    Gather,
+    Mixed,
+    Outer,
+    Reindexed,
+    Summed,
+    samples_first,
+)
 from tracer.dispatch import implements
 from tracer.errors import (
     BatchError,

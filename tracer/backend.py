@@ -40,7 +40,7 @@ class Backend:
         return array
 
     def scatter_add(self, values: Any, positions: Any, size: int) -> Any:
-        """`[V, size]` with `values [V, K]` added at the host's `positions [K]`, which may repeat."""
+        """`[V, size]` with `values [V, K]` added at `positions [K]` which may repeat."""
         out = self.namespace.zeros((len(values), size), dtype=values.dtype)
         positions = self.from_host(positions)
         for row, added in zip(out, values, strict=True):

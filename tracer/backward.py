@@ -129,6 +129,8 @@ class Run:
             self.batch = None
         self.samples = None if samples is None else np.asarray(samples, dtype=np.intp)
         self.masked = False
+        self.done: set[Node] = set()
+        self.chunk = slice(None)
         self.counts: dict[Rows, slice] = {}
         self.states: dict[str, dict[Node, Any]] = {name: {} for name in asked}
         self.values: dict[str, Values] = {name: Values(self.names) for name in asked}
@@ -163,7 +165,8 @@ class Run:
         return dict(self.values)
 
     def _sweep(self, seeds: dict[Node, Any], chunk: slice, last: bool) -> None:
-        self.chunk, self.done = chunk, set()
+        self.chunk = chunk
+        self.done.clear()
         whole = chunk == slice(None)
         stacks = {node: stack if whole else stack[chunk] for node, stack in seeds.items()}
         if whole:
@@ -184,10 +187,13 @@ class Run:
         batch = self.batch
         if batch is None:
             return
-        single = [q.name for q in self.asked.values() if q.per_sample or q.needs_samples]
+        single = [
+            q.name
+            for q in self.asked.values()
+            if q.per_sample or (q.rows == gradient and q.needs_samples)
+        ]
         if batch.size is None:
-            if any(q.per_sample or q.rows == gradient and q.needs_samples
-                   for q in self.asked.values()):  # fmt: skip
+            if single:
                 raise BatchError(
                     f"{single[0]} is of single samples, and nothing in this trace is marked as a "
                     f"batch: mark the inputs, as in x = tracer.batch(x)"
@@ -286,9 +292,7 @@ class Run:
 
     def _start(self, splits: list[Split]) -> dict[Node, Any]:
         """Seeds `[all rows, *shape]` where the splits cut the record."""
-        blocks = [
-            (kind, split, split.seeds(kind)) for kind in self.kinds for split in splits
-        ]
+        blocks = [(kind, split, split.seeds(kind)) for kind in self.kinds for split in splits]
         total, places = 0, []
         for kind in self.kinds:
             first = total
@@ -410,9 +414,7 @@ class Run:
         restricted = self.samples is not None and quantity.per_sample
         if everything and not restricted:
             return cotangent
-        part = cotangent.select(
-            slice(start, stop), self.samples if restricted else slice(None)
-        )
+        part = cotangent.select(slice(start, stop), self.samples if restricted else slice(None))
         if cotangent.unbatched is not None:
             part.unbatched = cotangent.unbatched[start:stop]
         part.budget = self.budget
@@ -550,4 +552,3 @@ def parameter_names(tape: Tape, nodes: list[Node]) -> dict[Node, str]:
             )
         taken[name] = node
     return names
-

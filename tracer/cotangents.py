@@ -127,7 +127,7 @@ class Cotangent:
         return self._project(direction)
 
     def kronecker(self, sharing: str = "expand") -> Kronecker:
-        """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand" or "reduce" (see QUANTITIES)."""
+        """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand" or "reduce"."""
         if sharing not in ("expand", "reduce"):
             raise QuantityError(f'sharing is "expand" or "reduce", got {sharing!r}')
         return self._kronecker(sharing)
@@ -395,7 +395,7 @@ class Gather(Cotangent):
     `index [N, T]`, `right [V, N, T, D]`, `shape` is `(K, D)`.
     """
 
-    def __init__(self, index: Any, right: Any, shape: tuple[int, int]):
+    def __init__(self, index: Any, right: Any, shape: tuple[int, ...]):
         self.index = index
         self.right = right
         self.shape = tuple(shape)
@@ -479,16 +479,17 @@ class Gather(Cotangent):
 
 def _scatter(values: Any, positions: Any, size: int) -> Any:
     """`[V, size]` with `values [V, K]` added at positions that may repeat (recorded if traced)."""
-    from tracer.operations.indexing import ScatterAdd
+    from tracer import registry
 
-    return ScatterAdd(values, positions=positions, shape=(size,))
+    scatter = registry.operations["scatter_add"]
+    return scatter(values, positions=positions, shape=(size,))
 
 
 class Reindexed(Cotangent):
     """Another cotangent, its elements put elsewhere: what a transposed or sliced weight has.
 
-    `pull` takes stacks `[K, *inner.shape]` to `[K, *shape]`, each element to one place; `push` takes
-    a direction `[*shape]` back. Cotangents with equal `key` merge.
+    `pull` takes stacks `[K, *inner.shape]` to `[K, *shape]`, each element to one place; `push`
+    takes a direction `[*shape]` back. Cotangents with equal `key` merge.
     """
 
     def __init__(
@@ -573,8 +574,8 @@ class Mixed(Cotangent):
             return super()._kronecker(sharing)
         raise QuantityError(
             f"a parameter of shape {list(self.shape)} is used in several different ways "
-            f"({', '.join(type(use).__name__ for use in self.uses)}), so its curvature block has no "
-            f"Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
+            f"({', '.join(type(use).__name__ for use in self.uses)}), so its curvature block has "
+            f"no Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
         )
 
 

@@ -67,14 +67,14 @@ class Trace:
         self.outer = enclosing(tape)
         first = {variable.node for variable in self.variables if not variable.node.op.leaf}
         self.nodes = [node for node in tape.recorded() if node not in first]
-        self._only: set[Node] | None = None
+        self._only: set[Any] | None = None
 
     def _leaf(self, argument: Any, position: int) -> Any:
         leaves, build = flatten(argument)
         variables = []
         for leaf in leaves:
             if isinstance(leaf, Tensor) and leaf.node is not None:
-                variables.append(Variable(leaf))
+                variables.append(_variable(leaf))
                 continue
             data = _float_array(leaf, f"argument {position}")
             node = _leaf(PARAMETER, data, {"name": f"argument {position}"}, wants=True)
@@ -83,14 +83,10 @@ class Trace:
         return build(variables)
 
     @property
-    def only(self) -> set[Node]:
+    def only(self) -> set[Any]:
         """The nodes that depend on the variables."""
         if self._only is None:
-            found = {variable.node for variable in self.variables}
-            for node in self.nodes:
-                if node.wants and any(p in found for p in node.parents):
-                    found.add(node)
-            self._only = found
+            self._only = descendants(self.nodes, {variable.node for variable in self.variables})
         return self._only
 
     def pull(self, seeds: dict[Node, Any]) -> list[Any]:
@@ -98,9 +94,7 @@ class Trace:
         rows = len(next(iter(seeds.values())))
         with using(self.outer):
             recorded = self.outer is not None
-            arrived = Sweep(
-                self.nodes, dict(seeds), recorded=recorded, only=self.only
-            ).run()
+            arrived = Sweep(self.nodes, dict(seeds), recorded=recorded, only=self.only).run()
             out = []
             for variable in self.variables:
                 stack = arrived.get(variable.node)
@@ -118,11 +112,18 @@ class Trace:
         return np.asarray(value) if isinstance(value, np.generic) else value
 
 
-def Variable(tensor: Tensor) -> Tensor:
+def _variable(tensor: Tensor) -> Tensor:
     """A tensor of an enclosing trace as a new variable, which the enclosing one sees through."""
-    from tracer.operations.arithmetic import Positive
+    return +tensor
 
-    return Positive(tensor)
+
+def descendants(nodes: Sequence[Node], starts: set[Any]) -> set[Any]:
+    """The starts and all nodes that depend on them."""
+    found = set(starts)
+    for node in nodes:
+        if any(p in found for p in node.parents):
+            found.add(node)
+    return found
 
 
 def _scalar(output: Any, what: str) -> Tensor:
@@ -174,9 +175,7 @@ def value_and_grad(
     return call
 
 
-def grad(
-    function: Callable[..., Any], argnums: int | Sequence[int] = 0
-) -> Callable[..., Any]:
+def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """`grad(f)(*args)`: the gradient by the arguments `argnums`; see `value_and_grad`."""
     both = value_and_grad(function, argnums)
     return lambda *args: both(*args)[1]
@@ -293,12 +292,9 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
                 seeds[node_] = seeds[node_] + stack if node_ in seeds else stack
     nodes = tape.recorded()
     direct = seeds.pop(variable.node, None)
-    found = {variable.node}
-    for each in nodes:
-        if any(p in found for p in each.parents):
-            found.add(each)
+    only = descendants(nodes, {variable.node})
     with using(outer):
-        arrived = Sweep(nodes, seeds, recorded=outer is not None, only=found).run()
+        arrived = Sweep(nodes, seeds, recorded=outer is not None, only=only).run()
         out = arrived.get(variable.node)
         if direct is not None:
             out = direct if out is None else out + direct
@@ -323,9 +319,7 @@ def hvp(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return call
 
 
-def ggn_vp(
-    model: Callable[..., Any], loss: Callable[..., Any]
-) -> Callable[[Any, Any], Any]:
+def ggn_vp(model: Callable[..., Any], loss: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """`ggn_vp(model, loss)(parameters, v)`: `J^T H J v`, shaped like `parameters`.
 
     J is the Jacobian of `model` at `parameters` and H the Hessian of `loss` at the model's output
@@ -341,9 +335,7 @@ def ggn_vp(
     return call
 
 
-def jacobian(
-    function: Callable[..., Any], argnums: int | Sequence[int] = 0
-) -> Callable[..., Any]:
+def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """`jacobian(f)(*args)`: `[*output.shape, *argument.shape]`, from one sweep of stacked rows."""
 
     def call(*args: Any) -> Any:

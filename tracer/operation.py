@@ -1,17 +1,17 @@
 """Operations: a forward function, its rules beside it, and how a call is recorded.
 
-    @operation("tanh", numpy=np.tanh)
-    class Tanh(Elementwise):
-        saves = ("output",)
+@operation("tanh", numpy=np.tanh)
+class Tanh(Elementwise):
+    saves = ("output",)
 
-        def forward(x):
-            return np.tanh(x)
+    def forward(x):
+        return np.tanh(x)
 
-        def vjp(node, g):
-            y = node.output
-            return (g * (1 - y * y),)
+    def vjp(node, g):
+        y = node.output
+        return (g * (1 - y * y),)
 
-    y = Tanh(x)
+y = Tanh(x)
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Operation:
     loss = False
     saves: tuple[str, ...] = ("inputs", "output")
     numpy: tuple[Any, ...] = ()
-    fast: dict[Any, Any] = {}  # noqa: RUF012  (ufunc -> a quicker way to record this operation)
+    #: ufunc -> a quicker way to record this operation
+    fast: dict[Any, Any] = {}
     #: linear in all its inputs together
     linear = False
     #: slots in which it is linear while the other inputs are constant
@@ -89,7 +90,7 @@ class Operation:
 
     forward: Callable[..., Any]
     vjp: Callable[..., Sequence[Any]]
-    batch_axis: Callable[..., Axis] | None = None
+    batch_axis: Any = None
     parameter_cotangent: Callable[..., Any] | None = None
     carry: Callable[..., Any] | None = None
     jvp: Callable[..., Any] | None = None
@@ -205,14 +206,14 @@ class Elementwise(Operation):
 
     elementwise = True
 
-    def batch_axis(node, axes):
+    @staticmethod
+    def batch_axis(node: Any, axes: Any) -> Axis:
+        """The axis in the broadcast shape; unknown if two inputs disagree."""
         rank = len(node.shape)
         found = None
         for slot, axis in enumerate(axes):
-            if axis is None or axis is POOLED:
+            if not isinstance(axis, int):
                 continue
-            if axis is UNKNOWN:
-                return UNKNOWN
             shifted = axis + rank - len(node.input_shape(slot))
             if found is not None and found != shifted:
                 return UNKNOWN
@@ -241,10 +242,6 @@ def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
         return cls(name, numpy)
 
     return make
-
-
-for _rule in ("batch_axis",):
-    setattr(Elementwise, _rule, staticmethod(getattr(Elementwise, _rule)))
 
 
 class _Leaf(Operation):

@@ -1,18 +1,17 @@
 """Quantities: what they need, what they extract at a parameter, and how two shards' values merge.
 
-    class DiagGGNExact(Quantity):
-        name = "diag_ggn_exact"
-        rows = ggn_exact
+class DiagGGNExact(Quantity):
+    name = "diag_ggn_exact"
+    rows = ggn_exact
 
-        def extract(self, cotangent, context):
-            return cotangent.sum_of_squares()
+    def extract(self, cotangent, context):
+        return cotangent.sum_of_squares()
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-
 
 from tracer.cotangents import Cotangent
 from tracer.errors import QuantityError
@@ -95,5 +94,3 @@ def resolve(quantities: Any) -> dict[str, Quantity]:
             raise QuantityError(f"the quantity {quantity.name!r} is asked for twice")
         found[quantity.name] = quantity
     return found
-
-

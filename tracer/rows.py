@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from tracer.errors import QuantityError
 
 if TYPE_CHECKING:
@@ -64,4 +63,3 @@ ggn_mc = GGNMonteCarlo
 
 #: what the core registers through `register_rows`
 BUNDLED = [gradient, ggn_exact, GGNMonteCarlo()]
-

@@ -84,10 +84,8 @@ def _value_of(nodes: list[Node], node: Node) -> Any:
     values: dict[Node, Any] = {}
     for each in nodes:
         arrays = [
-            values[p] if p in values else x
-            for p, x in zip(
-                each.parents, each.inputs or (None,) * len(each.parents), strict=True
-            )
+            values.get(p, x)  # type: ignore[arg-type]  # a constant's parent is None
+            for p, x in zip(each.parents, each.inputs or (None,) * len(each.parents), strict=True)
         ]
         values[each] = each.op.forward(*arrays, **each.params)
         if each is node:

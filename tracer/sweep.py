@@ -166,8 +166,8 @@ class Sweep:
         uses, stack = self.uses.pop(leaf, []), self.stacks.pop(leaf, None)
         if uses or stack is not None:
             if self.watched is not None:
-                total = stack if stack is not None else 0
-                total = total + sum(use.total() for use in uses) if uses else total
+                parts = [use.total() for use in uses] + ([] if stack is None else [stack])
+                total: Any = sum(parts[1:], parts[0])
                 self.watched[id(leaf), "cotangent"] = statistics(total[0])
             assert self.complete is not None
             self.complete(leaf, uses, stack)
@@ -313,10 +313,8 @@ def replay(nodes: Iterable[Node]) -> None:
     values: dict[Node, Any] = {}
     for node in nodes:
         arrays = tuple(
-            values[p] if p in values else x
-            for x, p in zip(
-                node.inputs or (None,) * len(node.parents), node.parents, strict=True
-            )
+            values.get(p, x)  # type: ignore[arg-type]  # a constant's parent is None
+            for x, p in zip(node.inputs or (None,) * len(node.parents), node.parents, strict=True)
         )
         out = values[node] = node.op.forward(*arrays, **node.params)
         if node.op.saves_inputs:

@@ -25,11 +25,22 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "data", "node")
-    __array_priority__ = 1000
+
+    # Bound by the modules of tracer.operations, beside the operations that they record.
+    __getitem__: Any
+    __neg__: Any
+    __pos__: Any
+    __abs__: Any
+    __pow__: Any
+    __rpow__: Any
+    __matmul__: Any
+    __rmatmul__: Any
+    astype: Any
+    squeeze: Any
 
     def __init__(self, data: Any, node: Node | None = None):
         self.data = data
-        self.node = node
+        self.node: Any = node
 
     # -- what it is -------------------------------------------------------------------------
 
@@ -193,7 +204,9 @@ def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
     tensor, marks it where it stands.
     """
     if isinstance(array, Tensor) and array.node is not None:
-        return MarkBatch(array, axis=_normalised(axis, array.ndim))
+        from tracer import registry
+
+        return registry.operations["batch"](array, axis=_normalised(axis, array.ndim))
     data = array.data if isinstance(array, Tensor) else backend.as_array(array)
     if data.dtype == object:
         raise TracingError("batch expects an array of numbers, got an array of objects")
@@ -232,23 +245,6 @@ class _NoFrame:
 
 _NO_FRAME = _NoFrame()
 
-from tracer.operation import INPUT, INTERNAL_FILES, PARAMETER, operation, watch  # noqa: E402
-from tracer.operation import Operation as _Operation  # noqa: E402
+from tracer.operation import INPUT, INTERNAL_FILES, PARAMETER, watch  # noqa: E402
 
 INTERNAL_FILES.add(__file__)
-
-
-@operation("batch")
-class MarkBatch(_Operation):
-    """The identity, which says where the samples lie."""
-
-    saves = ()
-
-    def forward(x, *, axis):
-        return x
-
-    def vjp(node, g):
-        return (g,)
-
-    def batch_axis(node, axes):
-        return node.params["axis"]

@@ -30,6 +30,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done; 1 the model failed or a check found something; 2 usage; "
     "3 no renderer, or it timed out; 4 a plugin failed; 130 interrupted.",
     invoke_without_command=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -49,7 +49,9 @@ def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
         if quantities:
             step("sweeping backward")
             with user_code(f"the backward sweep of {where}"):
-                done.results = done.tape.backward(done.loss, quantities=quantities)
+                done.results = done.tape.backward(
+                    done.loss, quantities=quantities, outputs=where_the_loss_begins(done)
+                )
     except ModelError as failure:
         done.failure = failure
     return done
@@ -97,6 +99,15 @@ def objective(subject: Subject, output: Any) -> Tensor:
         shape = list(value.shape) if hasattr(value, "shape") else type(value).__name__
         raise TracerError(f"the {source} must be a tensor with one element, got {shape}")
     return value
+
+
+def where_the_loss_begins(done: Run) -> Tensor | None:
+    """The model's output, for Gauss-Newton quantities of a loss that is no registered one."""
+    from tracer import Tensor
+
+    registered = any(node.op.loss for node in done.tape.recorded())
+    plain = done.subject.loss is not None and not registered
+    return done.output if plain and isinstance(done.output, Tensor) else None
 
 
 def tensors_in(output: Any) -> Iterator[Tensor]:

@@ -87,7 +87,7 @@ def progress(steps: int) -> Iterator[Step]:
 
         def step(description: str) -> None:
             nonlocal begun
-            bar.update(task, completed=begun, description=one_line(description))
+            bar.update(task, completed=begun, description=one_line(description), refresh=True)
             begun += 1
 
         yield step

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import tracer
+from tracer.errors import TracerError
 from tracer_layers import activations
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import not_in_place
@@ -189,8 +190,20 @@ class Softplus(Module):
 class Hardtanh(Module):
     """`x` clipped to `[min_val, max_val]`."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
+    def __init__(
+        self,
+        min_val: float = -1.0,
+        max_val: float = 1.0,
+        inplace: bool = False,
+        min_value: float | None = None,
+        max_value: float | None = None,
+    ):
         not_in_place("Hardtanh", inplace)
+        if min_value is not None or max_value is not None:
+            raise TracerError(
+                "Hardtanh expects min_val and max_val in place of min_value and max_value, which "
+                "PyTorch has deprecated"
+            )
         self.min_val = min_val
         self.max_val = max_val
 

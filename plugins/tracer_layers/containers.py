@@ -76,8 +76,8 @@ class Sequential(_Listed, Module):
 class ModuleList(_Listed, Module):
     """A list of modules, registered under their positions."""
 
-    def __init__(self, modules: Iterable[Module] = ()):
-        self.extend(modules)
+    def __init__(self, modules: Iterable[Module] | None = None):
+        self.extend(modules or ())
 
     def forward(self, *inputs: Any) -> Any:
         raise TracerError("a ModuleList is not called: call its modules, or use a Sequential")

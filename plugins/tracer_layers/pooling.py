@@ -337,6 +337,13 @@ class AvgPool1d(AvgPoolNd):
 
     rank = 1
 
+    def extra_repr(self) -> str:
+        options = self.options
+        return (
+            f"kernel_size={options['kernel']}, stride={options['stride']}, "
+            f"padding={options['padding']}"
+        )
+
 
 class AvgPool2d(AvgPoolNd):
     """`AvgPoolNd` over two axes: `[N, C, H, W]`."""

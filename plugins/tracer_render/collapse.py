@@ -75,7 +75,7 @@ def _module(
     path = scope_path(first)[: depth + 1]
     cotangents = first.get("kind") == "cotangent"
     parameters = [n for n in nodes if is_parameter(n)]
-    operations = [n for n in nodes if n.get("op") and n not in parameters]
+    operations = [n for n in nodes if n.get("op")]
     output = next((n for n in reversed(nodes) if n.get("kind") == "operation"), last)
     title = class_names(first)[depth]
     module: dict[str, Any] = {

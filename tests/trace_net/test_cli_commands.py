@@ -116,6 +116,14 @@ def test_quantities_of_a_wrong_loss_shape(command, write_file):
     assert "one element" in outcome.error
 
 
+def test_curvature_of_a_loss_in_plain_code(command, plain):
+    outcome = command("quantities", plain, "--quantity", "diag_ggn_exact", "--json")
+    assert outcome.code == 0, outcome.err
+    (b,) = [v for v in json.loads(outcome.out)["values"] if v["parameter"] == "b"]
+    assert b["min"] >= 0
+    assert b["shape"] == [3]
+
+
 def test_check_accepts_right_gradients(command, plain):
     outcome = command("check", plain)
     assert outcome.code == 0, outcome.err

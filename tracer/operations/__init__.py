@@ -6,16 +6,15 @@ This package is the first plugin that loads, and has no privilege over others.
 from tracer import backend, rows
 from tracer.hookspecs import hookimpl
 from tracer.operation import INTERNAL_FILES
-from tracer.operations import arithmetic, indexing, linalg, products, reductions, shapes
-from tracer.tensor import MarkBatch
+from tracer.operations import arithmetic, indexing, linalg, marks, products, reductions, shapes
 
-FAMILIES = (arithmetic, reductions, shapes, indexing, products, linalg)
-INTERNAL_FILES.update(module.__file__ for module in FAMILIES)
+FAMILIES = (marks, arithmetic, reductions, shapes, indexing, products, linalg)
+INTERNAL_FILES.update(str(module.__file__) for module in FAMILIES)
 
 
 @hookimpl
 def register_operations():
-    return [MarkBatch, *(op for family in FAMILIES for op in family.OPERATIONS)]
+    return [op for family in FAMILIES for op in family.OPERATIONS]
 
 
 @hookimpl

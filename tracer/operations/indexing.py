@@ -22,7 +22,9 @@ def _basic(index):
 
 
 class _Indexing(Operation):
-    saves = ()
+    """Selects or places elements: linear, and no rule reads a value of the array."""
+
+    saves: tuple[str, ...] = ()
     linear = True
 
 

@@ -11,6 +11,7 @@ from tracer.operations.arithmetic import raw
 class Matrix(Operation):
     """An operation on each matrix of a stack."""
 
+    @staticmethod
     def batch_axis(node, axes):
         rank = len(node.shape)
         shifted = {
@@ -23,12 +24,9 @@ class Matrix(Operation):
 class ToScalar(Operation):
     """An operation that makes a number of each matrix of a stack."""
 
+    @staticmethod
     def batch_axis(node, axes):
         return axes[0] if axes[0] < len(node.shape) else UNKNOWN
-
-
-for _kind in (Matrix, ToScalar):
-    _kind.batch_axis = staticmethod(_kind.batch_axis)
 
 
 def _transposed(a):
@@ -63,8 +61,8 @@ class Solve(Matrix):
     linear_in = (1,)
 
     def vjp(node, g):
-        back = np.linalg.solve(np.broadcast_to(_transposed(node.inputs[0]),
-                                               (*g.shape[:-2], *node.inputs[0].shape[-2:])), g)  # fmt: skip
+        a = _transposed(node.inputs[0])
+        back = np.linalg.solve(np.broadcast_to(a, (*g.shape[:-2], *a.shape[-2:])), g)
         return lambda: -(back @ _transposed(node.output)), back
 
     def examples(rng):

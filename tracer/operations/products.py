@@ -256,7 +256,9 @@ def contraction_cotangent(subscripts, node, slot, g):
             natural = [*groups, *outs, *ins]
             outer = Outer(left, right, tuple(sizes[c] for c in natural))
             return outer.permuted([natural.index(c) for c in own])
-    if sample in own or any(c in output and n == 1 for c, n in zip(own, node.input_shape(slot), strict=True)):  # noqa: E501
+    if sample in own or any(
+        c in output and n == 1 for c, n in zip(own, node.input_shape(slot), strict=True)
+    ):
         return None
     return Dense(_einsum_vjp(node, slot, g, tuple(inputs), output, keep=sample))
 

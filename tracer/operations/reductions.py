@@ -213,7 +213,6 @@ def _no_extras(name, *options):
             )
 
 
-
 def _reduce(op, name, function):
     @implements(function)
     def handler(

@@ -4,6 +4,7 @@ All are linear. Those marked `reindexes` put every element of the input in exact
 output, so that a structured parameter cotangent passes through them as it is.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -367,7 +368,7 @@ def split(ary, indices_or_sections, axis=0):
         cuts = list(indices_or_sections)
     (axis,) = negative_axes(axis, ary.ndim)
     bounds = [0, *cuts, size]
-    return [_slice(ary, axis, i, j) for i, j in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [_slice(ary, axis, i, j) for i, j in itertools.pairwise(bounds)]
 
 
 @implements(np.hsplit)

@@ -133,9 +133,10 @@ def visualize(
         step(f"drawing {graph.number_of_nodes()} nodes as {form}")
         try:
             write.write(file, draw(graph, form, how))
-        except (CommandError, TracerError):
+        except (CommandError, TracerError) as error:
             if done.failure is None:
                 raise
+            streams.note(f"what ran before the failure is not drawn: {error}")
             raise done.failure from done.failure.__cause__
 
     shown = "stdout" if file == write.STDOUT else file

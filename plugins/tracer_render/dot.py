@@ -1,0 +1,212 @@
+"""Graphviz source of a picture."""
+
+from __future__ import annotations
+
+import html
+
+import graphviz
+
+from tracer_render import style
+from tracer_render.picture import Box, Cluster, Line, Picture
+
+SHAPES = {
+    "operation": {"shape": "box", "style": "rounded,filled"},
+    "module": {"shape": "box", "style": "rounded,filled", "peripheries": "2"},
+    "input": {"shape": "ellipse", "style": "filled", "margin": "0.02,0.01"},
+    "parameter": {"shape": "cylinder", "style": "filled"},
+    "constant": {"shape": "note", "style": "filled"},
+    "cotangent": {"shape": "box", "style": "rounded,filled"},
+}
+
+#: How marks look: line style and width, beside the words that stand in the box itself.
+MARKED = {
+    "failed": ("solid", "3"),
+    "nan": ("bold", "2.5"),
+    "inf": ("bold", "2.5"),
+    "unreached": ("dotted", "1.5"),
+    "zero": ("dotted", "1.5"),
+}
+
+
+def write(picture: Picture, theme: style.Theme) -> str:
+    """The source, the same for the same picture.
+
+    A value and its cotangent stand on one rank, and cotangents' edges are written from the upper
+    to the lower end with `dir=back`: plain edges in both directions make `dot` very slow.
+    """
+    graph = graphviz.Digraph("trace", comment=picture.title or None)
+    graph.attr(
+        "graph",
+        rankdir="TB",
+        bgcolor=theme.paper,
+        fontname=style.FONT,
+        fontcolor=theme.text,
+        nodesep="0.22",
+        ranksep="0.28",
+        pad="0.25",
+        labelloc="t",
+        labeljust="l",
+    )
+    graph.attr("node", fontname=style.FONT, fontsize=f"{style.TITLE_SIZE:g}", margin="0.12,0.05")
+    graph.attr(
+        "edge",
+        fontname=style.FONT,
+        fontsize=f"{style.LABEL_SIZE:g}",
+        fontcolor=theme.faint,
+        arrowsize="0.55",
+        penwidth="0.8",
+    )
+    names = cluster_names(picture)
+    _cluster(graph, picture.root, picture, theme, names)
+    for index, line in enumerate(picture.lines):
+        _line(graph, index, line, theme)
+    # Last, so that no cluster inherits the picture's own label.
+    graph.attr(label=_heading(picture, theme))
+    return graph.source
+
+
+def cluster_names(picture: Picture) -> dict[tuple[str, ...], str]:
+    """Module path -> the cluster's name in the source."""
+    names: dict[tuple[str, ...], str] = {}
+    waiting = list(picture.root.clusters)
+    while waiting:
+        cluster = waiting.pop(0)
+        names[cluster.path] = f"cluster_{len(names)}"
+        waiting += cluster.clusters
+    return names
+
+
+def _cluster(
+    graph: graphviz.Digraph,
+    cluster: Cluster,
+    picture: Picture,
+    theme: style.Theme,
+    names: dict[tuple[str, ...], str],
+) -> None:
+    for box in cluster.boxes:
+        _box(graph, box, theme)
+    for box in cluster.boxes:
+        if box.id in picture.pairs:
+            with graph.subgraph() as pair:
+                pair.attr(rank="same")
+                _pair(pair, box.id, picture.pairs[box.id], theme)
+    for inner in cluster.clusters:
+        with graph.subgraph(name=names[inner.path]) as sub:
+            sub.attr(
+                label=_markup(inner.title),
+                style="rounded,filled",
+                color=theme.cluster.line,
+                fillcolor=theme.cluster.fill,
+                fontcolor=theme.cluster.text,
+                fontsize=f"{style.NOTE_SIZE:g}",
+                penwidth="0.8",
+                margin="9",
+            )
+            _cluster(sub, inner, picture, theme, names)
+
+
+def _pair(graph: graphviz.Digraph, value: str, cotangent: str, theme: style.Theme) -> None:
+    graph.edge(
+        value, cotangent, id="pair", style="dotted", arrowhead="none", color=theme.lines["pair"]
+    )
+
+
+def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme) -> None:
+    ink = theme.boxes.get(box.kind, theme.boxes["operation"])
+    attributes = dict(SHAPES.get(box.kind, SHAPES["operation"]))
+    fill, line, text, width = ink.fill, ink.line, ink.text, "1"
+    if box.colour:
+        fill, text = box.colour, style.text_on(box.colour)
+    if box.repeated:
+        attributes["style"] += ",dashed"
+    if box.marks:
+        border, width = MARKED[box.marks[0]]
+        attributes["style"] += f",{border}"
+        if box.marks[0] in ("failed", "nan", "inf"):
+            fill, line, text = theme.alarm.fill, theme.alarm.line, theme.alarm.text
+    lines = [f"<b>{html.escape(box.title)}</b>"]
+    size = f"{style.NOTE_SIZE:g}"
+    lines += [f'<font point-size="{size}">{html.escape(note)}</font>' for note in box.notes]
+    points = box.size
+    graph.node(
+        box.id,
+        label=f"<{'<br/>'.join(lines)}>",
+        id=box.id,
+        tooltip=graphviz.escape(box.title),
+        fillcolor=fill,
+        color=line,
+        fontcolor=text,
+        penwidth=width,
+        width=f"{points[0] / 72:.3f}",
+        height=f"{points[1] / 72:.3f}",
+        **attributes,
+    )
+
+
+def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme) -> None:
+    attributes = {"id": f"line{index}", "color": theme.lines[line.kind]}
+    if line.label:
+        attributes["label"] = graphviz.escape(line.label)
+    if line.reverse:
+        attributes["dir"] = "back"
+    if line.delayed:
+        attributes |= {"style": "dashed", "constraint": "false"}
+    graph.edge(*line.ranked, **attributes)
+
+
+def _markup(text: str) -> str:
+    return f"<{html.escape(text)}>" if text else ""
+
+
+def _heading(picture: Picture, theme: style.Theme) -> str:
+    """Title, legend and scale as one table, which Graphviz puts above the graph."""
+    small = f'<font point-size="{style.NOTE_SIZE:g}"'
+    rows = []
+    if picture.title:
+        rows.append(f'<tr><td align="left"><b>{html.escape(picture.title)}</b></td></tr>')
+    rows.append(f'<tr><td align="left">{small}>{html.escape(picture.subtitle)}</font></td></tr>')
+    if picture.error:
+        colour = theme.alarm.line
+        text = html.escape(f"forward failed: {picture.error}")
+        rows.append(f'<tr><td align="left">{small} color="{colour}">{text}</font></td></tr>')
+    cells = "".join(_entry(*entry, theme) for entry in picture.legend)
+    if cells:
+        table = f'<table border="0" cellspacing="4" cellpadding="2"><tr>{cells}</tr></table>'
+        rows.append(f'<tr><td align="left">{table}</td></tr>')
+    if picture.scale is not None:
+        rows.append(f'<tr><td align="left">{_scale(picture, small)}</td></tr>')
+    return f'<<table border="0" cellspacing="1" cellpadding="1">{"".join(rows)}</table>>'
+
+
+def _entry(sort: str, name: str, words: str, theme: style.Theme) -> str:
+    text = f'<font point-size="{style.NOTE_SIZE:g}">{html.escape(words)}</font>'
+    if sort == "line":
+        dashes = "╌╌▸" if name == "delayed" else "──▸"
+        colour = theme.lines.get(name, theme.lines["data"])
+        return f'<td><font color="{colour}">{dashes}</font></td><td align="left">{text}</td>'
+    if sort == "box":
+        ink = theme.boxes[name]
+        swatch = f'border="1" style="rounded" color="{ink.line}" bgcolor="{ink.fill}"'
+    else:
+        alarm = name in ("failed", "nan", "inf")
+        colour = theme.alarm.line if alarm else theme.faint
+        border = "3" if alarm else "1"
+        drawn = {"repeated": "dashed"}.get(name, "rounded" if alarm else "dotted")
+        swatch = f'border="{border}" style="{drawn}" color="{colour}"'
+    return f'<td {swatch} width="18" fixedsize="true" height="12"></td><td align="left">{text}</td>'
+
+
+def _scale(picture: Picture, small: str) -> str:
+    scale = picture.scale
+    cells = "".join(
+        f'<td bgcolor="{style.scale_colour(step / 11)}" width="14" height="10" fixedsize="true">'
+        "</td>"
+        for step in range(12)
+    )
+    low, _, high = (style.number_text(tick) for tick in scale.ticks())
+    kind = " (log)" if scale.logarithmic else ""
+    return (
+        '<table border="0" cellspacing="0" cellpadding="2"><tr>'
+        f"<td>{small}>{html.escape(scale.label)}{kind} {low} </font></td>{cells}"
+        f"<td>{small}> {high}</font></td></tr></table>"
+    )

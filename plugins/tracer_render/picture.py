@@ -1,0 +1,393 @@
+"""What is drawn, before anything decides where: boxes, lines, clusters and a legend.
+
+Every format but JSON is written from a `Picture`, so that all say the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+
+from tracer.extensions import DrawOptions
+from tracer_render import style
+from tracer_render.collapse import class_names, collapse, scope_path
+
+#: What a box is marked with, in the order of gravity, and what the legend says about it.
+MARKS = {
+    "failed": "failed here",
+    "nan": "holds NaN",
+    "inf": "holds infinities",
+    "unreached": "no gradient arrives",
+    "zero": "exactly zero",
+}
+
+KINDS = {
+    "operation": "operation",
+    "module": "module, collapsed",
+    "input": "input",
+    "parameter": "parameter",
+    "constant": "constant",
+    "cotangent": "cotangent (∇)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One node as it is drawn. `node` is the graph's node; a repeated leaf has several boxes."""
+
+    id: str
+    node: Any
+    kind: str
+    title: str
+    notes: tuple[str, ...]
+    scope: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+    repeated: bool = False
+    colour: str | None = None
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height that hold the texts, in points."""
+        widths = [style.text_width(self.title, style.TITLE_SIZE, bold=True)]
+        widths += [style.text_width(note, style.NOTE_SIZE) for note in self.notes]
+        lines = style.TITLE_SIZE + style.NOTE_SIZE * len(self.notes)
+        extra = 8.0 if self.kind == "parameter" else 0.0
+        round_ends = 16.0 if self.kind == "input" else 0.0
+        return max(widths) + 18.0 + round_ends, lines * style.LINE_HEIGHT + 9.0 + extra
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One edge as it flows, from `tail` to `head`; a `pair` ties a node to its cotangent.
+
+    `reverse` lines are laid out from head to tail: a cotangent stands beside the value that it
+    belongs to, so it flows up where data flow down.
+    """
+
+    tail: str
+    head: str
+    kind: str
+    label: str = ""
+    delayed: bool = False
+    reverse: bool = False
+
+    @property
+    def ranked(self) -> tuple[str, str]:
+        """The upper and the lower end."""
+        return (self.head, self.tail) if self.reverse else (self.tail, self.head)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A module: boxes of this scope and its subclusters are drawn inside one frame."""
+
+    path: tuple[str, ...]
+    title: str
+    boxes: tuple[Box, ...]
+    clusters: tuple[Cluster, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Colours of an overlay's values, logarithmic where no value is negative."""
+
+    label: str
+    low: float
+    high: float
+    logarithmic: bool
+
+    @classmethod
+    def of(cls, label: str, values: Iterable[float]) -> Scale | None:
+        """The scale that holds the finite values; `None` where there is none to colour."""
+        finite = [value for value in values if math.isfinite(value)]
+        positive = [value for value in finite if value > 0]
+        if finite and min(finite) >= 0:
+            return cls(label, min(positive), max(positive), True) if positive else None
+        return cls(label, min(finite), max(finite), False) if finite else None
+
+    def colour(self, value: float) -> str:
+        """The colour of a finite value (a positive one on a logarithmic scale)."""
+        low, high = self.low, self.high
+        if self.logarithmic:
+            value, low, high = math.log(value), math.log(low), math.log(high)
+        return style.scale_colour((value - low) / (high - low) if high > low else 0.5)
+
+    def ticks(self) -> tuple[float, float, float]:
+        """The values at the ends and in the middle of the scale."""
+        if self.logarithmic:
+            return self.low, math.sqrt(self.low) * math.sqrt(self.high), self.high
+        return self.low, self.low / 2 + self.high / 2, self.high
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A described graph. `attributes` are those of the graph's nodes, for details on demand."""
+
+    title: str
+    subtitle: str
+    error: str
+    root: Cluster
+    lines: tuple[Line, ...]
+    pairs: Mapping[str, str]
+    scale: Scale | None
+    attributes: Mapping[Any, Mapping[str, Any]]
+
+    @cached_property
+    def boxes(self) -> tuple[Box, ...]:
+        """All boxes, outer ones first."""
+        found: list[Box] = []
+        waiting = [self.root]
+        while waiting:
+            cluster = waiting.pop(0)
+            found += cluster.boxes
+            waiting += cluster.clusters
+        return tuple(found)
+
+    @property
+    def legend(self) -> list[tuple[str, str, str]]:
+        """What is to be explained: rows of (`box`, `mark` or `line`; its name; the words)."""
+        kinds = {box.kind for box in self.boxes}
+        rows = [("box", kind, text) for kind, text in KINDS.items() if kind in kinds]
+        if any(box.repeated for box in self.boxes):
+            rows.append(("mark", "repeated", "one value, drawn at each use"))
+        marks = {mark for box in self.boxes for mark in box.marks}
+        rows += [("mark", mark, text) for mark, text in MARKS.items() if mark in marks]
+        flows = {line.kind for line in self.lines}
+        both = {"data", "cotangent"} <= flows
+        rows += [("line", kind, text) for kind, text in LINES.items() if both and kind in flows]
+        if any(line.delayed for line in self.lines):
+            rows.append(("line", "delayed", "from the step before"))
+        return rows
+
+
+LINES = {"data": "data", "cotangent": "cotangents"}
+
+
+def describe(graph: nx.MultiDiGraph, options: DrawOptions) -> Picture:
+    """The picture of a graph: modules collapsed to `options.depth`, shared leaves repeated."""
+    given = options.values
+    if given is None and options.overlay is not None:
+        given = options.overlay.values(graph, {})
+    graph = collapse(graph, options.depth)
+    values = _values(graph, given or {})
+    label = ""
+    if options.overlay is not None:
+        label = options.overlay.label or options.overlay.name
+    scale = Scale.of(label or "value", values.values())
+
+    boxes, uses = _boxes(graph, values, scale)
+    scopes = {box.id: box.scope for box in boxes}
+    pairs = {a: b for a, b in _pairs(graph, uses).items() if scopes[a] == scopes[b]}
+    lines = tuple(_lines(graph, uses))
+    kept = {"direction": "forward", "time": "unrolled", **graph.graph}
+    subtitle = f"{_DIRECTIONS.get(kept['direction'], kept['direction'])}, {kept['time']} in time"
+    if kept["time"] == "unrolled" and not any(d.get("time") is not None for d in _data(graph)):
+        subtitle = _DIRECTIONS.get(kept["direction"], kept["direction"])
+    return Picture(
+        title=style.elide(options.title or graph.graph.get("name") or "", 96),
+        subtitle=subtitle if boxes else "nothing was recorded",
+        error=style.elide(graph.graph.get("error") or "", 160),
+        root=_clusters(boxes, graph),
+        lines=lines,
+        pairs=pairs,
+        scale=scale,
+        attributes=dict(graph.nodes(data=True)),
+    )
+
+
+_DIRECTIONS = {"forward": "forward", "backward": "backward", "both": "forward and backward"}
+
+
+def _data(graph: nx.MultiDiGraph) -> Iterable[Mapping[str, Any]]:
+    return (data for _, data in graph.nodes(data=True))
+
+
+def _values(graph: nx.MultiDiGraph, given: Mapping[Any, float]) -> dict[Any, float]:
+    """Each drawn node's value; a collapsed module takes its largest one, NaN before all."""
+    values = {}
+    for node, data in graph.nodes(data=True):
+        of_members = [float(given[name]) for name in data.get("members", ()) if name in given]
+        if node in given:
+            values[node] = float(given[node])
+        elif of_members:
+            worst = next(filter(math.isnan, of_members), None)
+            values[node] = max(of_members, key=abs) if worst is None else worst
+    return values
+
+
+class _Uses:
+    """Which box shows a node to which neighbour: shared leaves have a box for each."""
+
+    def __init__(self) -> None:
+        self.boxes: dict[Any, dict[Any, str]] = {}
+        self.taken: set[str] = set()
+
+    def new(self, node: Any, user: Any = None) -> str:
+        """A new identifier of letters, digits and underscores, which every format takes."""
+        stem = re.sub(r"\W", "_", str(node), flags=re.ASCII) or "_"
+        name, count = stem, 1
+        while name in self.taken:
+            count += 1
+            name = f"{stem}_{count}"
+        self.taken.add(name)
+        self.boxes.setdefault(node, {})[user] = name
+        return name
+
+    def box(self, node: Any, user: Any) -> str:
+        """The box of `node` that stands beside `user`."""
+        boxes = self.boxes[node]
+        return boxes.get(user) or boxes[None]
+
+
+def _boxes(
+    graph: nx.MultiDiGraph, values: Mapping[Any, float], scale: Scale | None
+) -> tuple[list[Box], _Uses]:
+    boxes: list[Box] = []
+    uses = _Uses()
+    for node, data in graph.nodes(data=True):
+        users = _users(graph, node, data)
+        for user in users:
+            value = values.get(node)
+            coloured = scale is not None and value is not None and math.isfinite(value)
+            if coloured and scale.logarithmic:
+                coloured = value > 0
+            boxes.append(
+                Box(
+                    id=uses.new(node, user),
+                    node=node,
+                    kind=data.get("kind") or "operation",
+                    title=style.elide(data.get("label") or data.get("op") or node) or "(no name)",
+                    notes=tuple(_notes(data, value)),
+                    scope=_frame(data if user is None else graph.nodes[user]),
+                    marks=tuple(_marks(data, value)),
+                    repeated=len(users) > 1,
+                    colour=scale.colour(value) if coloured else None,
+                )
+            )
+    return boxes, uses
+
+
+def _frame(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The module whose frame a node stands in; a collapsed module stands in its parent's."""
+    path = scope_path(data)
+    return path[:-1] if "members" in data else path
+
+
+def _users(graph: nx.MultiDiGraph, node: Any, data: Mapping[str, Any]) -> list[Any]:
+    """The neighbours that get a box of `node` each; `[None]` for a node drawn once.
+
+    One shared leaf with an edge to every time step is what makes Graphviz take minutes, and what
+    the reader's eye cannot follow.
+    """
+    if data.get("kind") in ("parameter", "constant"):
+        users = list(graph.successors(node))
+    elif data.get("kind") == "cotangent" and not data.get("op") and "members" not in data:
+        forward = graph.nodes.get(data.get("of"), {})
+        shared = forward.get("kind", "parameter") in ("parameter", "constant")
+        users = list(graph.predecessors(node)) if shared and not graph.out_degree(node) else []
+    else:
+        users = []
+    return users if len(users) > 1 else [None]
+
+
+def _marks(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
+    numbers = [number for number in (value, data.get("norm")) if number is not None]
+    if data.get("failed"):
+        yield "failed"
+    if data.get("nan") or any(map(math.isnan, numbers)):
+        yield "nan"
+    if data.get("inf") or any(map(math.isinf, numbers)):
+        yield "inf"
+    if data.get("reached") is False:
+        yield "unreached"
+    elif value == 0:
+        yield "zero"
+
+
+def _notes(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
+    if "members" in data:
+        yield style.elide(data["scope"])
+        yield ", ".join(_counts(data))
+    shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
+    if shape:
+        yield style.elide(shape)
+    if data.get("time") is not None:
+        yield f"t = {data['time']}"
+    if data.get("steps"):
+        yield f"T = {data['steps']} steps"
+    if value is not None:
+        yield style.number_text(value)
+    elif "members" in data and data.get("norm") is not None:
+        yield f"norm {style.number_text(data['norm'])}"
+    for count, word in (("nan", "NaN"), ("inf", "Inf")):
+        if data.get(count):
+            yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"
+    if data.get("reached") is False:
+        yield "no gradient"
+    if data.get("failed"):
+        yield style.elide(f"failed: {data.get('error') or 'raised an error'}")
+
+
+def _counts(data: Mapping[str, Any]) -> Iterable[str]:
+    yield f"{data['operations']} operation{'s' if data['operations'] != 1 else ''}"
+    if data["parameters"]:
+        yield f"{data['parameter_values']:,} parameters"
+
+
+def _pairs(graph: nx.MultiDiGraph, uses: _Uses) -> dict[str, str]:
+    """Forward box -> the box of its cotangent, each in at most one pair."""
+    pairs: dict[str, str] = {}
+    for node, data in graph.nodes(data=True):
+        of = data.get("of")
+        if of not in graph or data.get("kind") != "cotangent":
+            continue
+        for user, box in uses.boxes[node].items():
+            consumer = None if user is None else graph.nodes[user].get("of")
+            partner = uses.boxes[of].get(consumer)
+            if partner is not None:
+                pairs.setdefault(partner, box)
+    return pairs
+
+
+def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
+    ladder = any(data.get("kind") == "data" for *_, data in graph.edges(data=True))
+    for tail, head, data in graph.edges(data=True):
+        kind = data.get("kind", "data")
+        yield Line(
+            tail=uses.box(tail, head),
+            head=uses.box(head, tail),
+            kind=kind if kind in LINES else "data",
+            label=style.elide(style.shape_text(data.get("shape")), 24),
+            delayed=bool(data.get("delay")),
+            reverse=kind == "cotangent" and ladder,
+        )
+
+
+def _clusters(boxes: Iterable[Box], graph: nx.MultiDiGraph) -> Cluster:
+    """The tree of modules, in the order in which they were first used."""
+    inside: dict[tuple[str, ...], list[Box]] = {(): []}
+    below: dict[tuple[str, ...], list[tuple[str, ...]]] = {(): []}
+    titles: dict[tuple[str, ...], str] = {(): ""}
+    for box in boxes:
+        data = graph.nodes[box.node]
+        names = class_names(data) if scope_path(data)[: len(box.scope)] == box.scope else box.scope
+        for level in range(1, len(box.scope) + 1):
+            path = box.scope[:level]
+            if path not in inside:
+                inside[path], below[path] = [], []
+                below[path[:-1]].append(path)
+            name, part = names[level - 1], path[-1]
+            if titles.get(path, part) == part:
+                titles[path] = part if name == part else f"{part} · {name}"
+        inside[box.scope].append(box)
+    made: dict[tuple[str, ...], Cluster] = {}
+    for path in sorted(inside, key=len, reverse=True):
+        children = tuple(made[child] for child in below[path])
+        made[path] = Cluster(path, style.elide(titles[path]), tuple(inside[path]), children)
+    return made[()]

@@ -1,0 +1,52 @@
+"""Graphs and pictures of large tapes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer import registry
+
+from .measure import Row, best
+
+REPEATS = 3
+
+
+def rows() -> Iterator[Row]:
+    """networkx from 100,000 operations; SVG of about 1,000 and 10,000 nodes."""
+    tape = _long(100_000)
+    yield _row("networkx graph of 100,000 operations", best(lambda: tape.graph, REPEATS), 2.0)
+    for nodes, goal in ((1_000, 2.0), (10_000, 5.0)):
+        graph = _recurrent(nodes).graph("both")
+        seconds = best(lambda graph=graph: lambda: _draw(graph), REPEATS)
+        yield _row(f"SVG of a ladder of {graph.number_of_nodes():,} nodes", seconds, goal)
+
+
+def _row(what: str, seconds: float, goal: float) -> Row:
+    return Row(what, 1.0, {"trace-net": seconds}, goal, f"{goal:g}")
+
+
+def _draw(graph: Any) -> bytes:
+    return registry.renderers["svg"].render(graph, tracer.DrawOptions())
+
+
+def _long(count: int) -> Any:
+    with tracer.Tape() as tape:
+        x = tracer.parameter(np.ones(3))
+        for _ in range(count):
+            x = operator.mul(x, 1.0)
+    return tape
+
+
+def _recurrent(nodes: int) -> Any:
+    """A recurrent loop with about so many nodes forward and backward, six a step."""
+    w, h = tracer.parameter(np.eye(2), "w"), np.ones((1, 2))
+    with tracer.Tape() as tape:
+        for _ in tracer.steps(nodes // 6):
+            h = np.tanh(h @ w + 0.1)
+        tape.backward(np.sum(h))
+    return tape

@@ -1,0 +1,406 @@
+"""Layers and losses against PyTorch: values, gradients, parameters, arguments, text."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_layers
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
+]
+#: PyTorch computes with constants rounded to float32 in these
+ROUNDED_IN_TORCH = {"celu": 1e-6, "hardsigmoid": 1e-6}
+
+LAYERS = {
+    "linear": (lambda nn: nn.Linear(4, 3), [(5, 4)]),
+    "linear-no-bias": (lambda nn: nn.Linear(4, 3, bias=False), [(5, 2, 4)]),
+    "linear-one": (lambda nn: nn.Linear(4, 3), [(4,)]),
+    "bilinear": (lambda nn: nn.Bilinear(4, 3, 2), [(5, 4), (5, 3)]),
+    "bilinear-no-bias": (lambda nn: nn.Bilinear(4, 3, 2, bias=False), [(5, 2, 4), (5, 2, 3)]),
+    "flatten": (lambda nn: nn.Flatten(), [(2, 3, 4)]),
+    "flatten-some": (lambda nn: nn.Flatten(0, -2), [(2, 3, 4)]),
+    "unflatten": (lambda nn: nn.Unflatten(1, (2, -1)), [(3, 6, 2)]),
+    "identity": (lambda nn: nn.Identity(54, unused=1), [(2, 3)]),
+    "dropout-none": (lambda nn: nn.Dropout(0.0), [(2, 3)]),
+    "dropout-all": (lambda nn: nn.Dropout(1.0), [(2, 3)]),
+    "dropout-eval": (lambda nn: nn.Dropout(0.3).eval(), [(2, 3)]),
+    "conv1d": (lambda nn: nn.Conv1d(2, 3, 3), [(2, 2, 7)]),
+    "conv1d-one": (lambda nn: nn.Conv1d(2, 3, 3), [(2, 7)]),
+    "conv2d": (lambda nn: nn.Conv2d(2, 4, (3, 2)), [(3, 2, 6, 5)]),
+    "conv2d-1x1": (lambda nn: nn.Conv2d(2, 4, 1), [(3, 2, 6, 5)]),
+    "conv2d-one": (lambda nn: nn.Conv2d(2, 4, (3, 2)), [(2, 6, 5)]),
+    "conv2d-options": (
+        lambda nn: nn.Conv2d(4, 6, 3, (2, 1), (1, 2), (1, 2), 2, False),
+        [(2, 4, 7, 8)],
+    ),
+    "conv2d-depthwise": (lambda nn: nn.Conv2d(3, 6, 3, padding=1, groups=3), [(2, 3, 4, 5)]),
+    "conv2d-valid": (lambda nn: nn.Conv2d(2, 3, 3, padding="valid"), [(2, 2, 5, 4)]),
+    "conv2d-same": (lambda nn: nn.Conv2d(2, 3, (2, 4), padding="same"), [(2, 2, 5, 4)]),
+    "conv2d-same-dilated": (
+        lambda nn: nn.Conv2d(2, 3, (2, 3), padding="same", dilation=(3, 2)),
+        [(2, 2, 5, 4)],
+    ),
+    "conv2d-reflect": (
+        lambda nn: nn.Conv2d(2, 3, 3, padding=(1, 2), padding_mode="reflect"),
+        [(2, 2, 5, 4)],
+    ),
+    "conv2d-replicate": (
+        lambda nn: nn.Conv2d(2, 3, 3, padding=2, padding_mode="replicate"),
+        [(2, 2, 5, 4)],
+    ),
+    "conv2d-circular": (
+        lambda nn: nn.Conv2d(2, 3, 3, stride=2, padding=1, padding_mode="circular"),
+        [(2, 2, 5, 4)],
+    ),
+    "conv2d-circular-same": (
+        lambda nn: nn.Conv2d(2, 3, (3, 2), padding="same", padding_mode="circular"),
+        [(2, 2, 5, 4)],
+    ),
+    "conv3d": (lambda nn: nn.Conv3d(2, 3, (2, 1, 3), padding=1), [(2, 2, 3, 4, 3)]),
+    "max1d": (lambda nn: nn.MaxPool1d(2), [(2, 3, 7)]),
+    "max2d": (lambda nn: nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2)), [(2, 3, 7, 6)]),
+    "max2d-one": (lambda nn: nn.MaxPool2d(2), [(3, 7, 6)]),
+    "max2d-ceil": (lambda nn: nn.MaxPool2d(3, 2, 1, ceil_mode=True), [(2, 3, 6, 4)]),
+    "max3d": (lambda nn: nn.MaxPool3d(2, ceil_mode=True), [(2, 3, 4, 5, 3)]),
+    "avg1d": (lambda nn: nn.AvgPool1d(2, ceil_mode=True), [(2, 3, 7)]),
+    "avg2d": (lambda nn: nn.AvgPool2d((3, 2)), [(2, 3, 7, 6)]),
+    "avg2d-ceil": (lambda nn: nn.AvgPool2d(3, 2, 1, ceil_mode=True), [(2, 3, 6, 4)]),
+    "avg2d-inside": (
+        lambda nn: nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False),
+        [(2, 3, 6, 4)],
+    ),
+    "avg2d-divisor": (
+        lambda nn: nn.AvgPool2d(2, padding=1, divisor_override=3),
+        [(2, 3, 6, 4)],
+    ),
+    "avg3d": (lambda nn: nn.AvgPool3d(2, padding=1), [(2, 3, 4, 5, 3)]),
+    "relu": (lambda nn: nn.ReLU(), [(5, 4)]),
+    "relu6": (lambda nn: nn.ReLU6(), [(5, 4)]),
+    "leaky_relu": (lambda nn: nn.LeakyReLU(), [(5, 4)]),
+    "leaky_relu-slope": (lambda nn: nn.LeakyReLU(0.3), [(5, 4)]),
+    "elu": (lambda nn: nn.ELU(), [(5, 4)]),
+    "elu-alpha": (lambda nn: nn.ELU(0.7), [(5, 4)]),
+    "celu": (lambda nn: nn.CELU(0.7), [(5, 4)]),
+    "selu": (lambda nn: nn.SELU(), [(5, 4)]),
+    "gelu": (lambda nn: nn.GELU(), [(5, 4)]),
+    "gelu-tanh": (lambda nn: nn.GELU("tanh"), [(5, 4)]),
+    "silu": (lambda nn: nn.SiLU(), [(5, 4)]),
+    "mish": (lambda nn: nn.Mish(), [(5, 4)]),
+    "sigmoid": (lambda nn: nn.Sigmoid(), [(5, 4)]),
+    "tanh": (lambda nn: nn.Tanh(), [(5, 4)]),
+    "softplus": (lambda nn: nn.Softplus(), [(5, 4)]),
+    "softplus-options": (lambda nn: nn.Softplus(2.0, 1.0), [(5, 4)]),
+    "logsigmoid": (lambda nn: nn.LogSigmoid(), [(5, 4)]),
+    "softmax": (lambda nn: nn.Softmax(dim=1), [(5, 4, 3)]),
+    "log_softmax": (lambda nn: nn.LogSoftmax(dim=-1), [(5, 4, 3)]),
+    "softmin": (lambda nn: nn.Softmin(dim=0), [(5, 4, 3)]),
+    "hardtanh": (lambda nn: nn.Hardtanh(), [(5, 4)]),
+    "hardtanh-bounds": (lambda nn: nn.Hardtanh(-0.2, 2.5), [(5, 4)]),
+    "hardsigmoid": (lambda nn: nn.Hardsigmoid(), [(5, 4)]),
+    "hardswish": (lambda nn: nn.Hardswish(), [(5, 4)]),
+    "softsign": (lambda nn: nn.Softsign(), [(5, 4)]),
+    "softshrink": (lambda nn: nn.Softshrink(0.3), [(5, 4)]),
+    "hardshrink": (lambda nn: nn.Hardshrink(0.3), [(5, 4)]),
+    "tanhshrink": (lambda nn: nn.Tanhshrink(), [(5, 4)]),
+    "threshold": (lambda nn: nn.Threshold(0.1, 2.0), [(5, 4)]),
+    "prelu": (lambda nn: nn.PReLU(), [(5, 4)]),
+    "prelu-one-axis": (lambda nn: nn.PReLU(), [(4,)]),
+    "prelu-channels": (lambda nn: nn.PReLU(4, 0.1), [(5, 4, 2, 3)]),
+    "sequential": (
+        lambda nn: nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Sequential(nn.Linear(32, 5))
+        ),
+        [(2, 3, 4, 4)],
+    ),
+}
+
+
+def same_state(ours, theirs):
+    """Load PyTorch's parameters, in float64, after comparing their names, shapes and dtypes."""
+    expected = {k: (tuple(v.shape), str(v.dtype)) for k, v in theirs.state_dict().items()}
+    got = {k: (v.shape, f"torch.{v.dtype}") for k, v in ours.state_dict().items()}
+    assert list(got) == list(expected)
+    assert got == expected
+    theirs.double()
+    ours.double()
+    ours.load_state_dict(theirs.state_dict())
+
+
+def spread(rng, shape):
+    """Numbers of very different sizes and both signs."""
+    return rng.standard_normal(shape) * rng.choice([0.3, 1.0, 4.0], shape)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_agree(name):
+    make, shapes = LAYERS[name]
+    theirs, ours = make(torch.nn), make(tracer_layers)
+    assert repr(ours) == repr(theirs)
+    same_state(ours, theirs)
+    rng = np.random.default_rng(0)
+    inputs = [spread(rng, shape) for shape in shapes]
+    their_inputs = [torch.tensor(x, requires_grad=True) for x in inputs]
+    their_output = theirs(*their_inputs)
+    weights = rng.standard_normal(their_output.shape)
+    (their_output * torch.tensor(weights)).sum().backward()
+    leaves = [tracer.parameter(x, name=f"input {i}") for i, x in enumerate(inputs)]
+    with tracer.Tape() as tape:
+        output = ours(*leaves)
+        objective = np.sum(output * weights)
+    np.testing.assert_allclose(output.data, their_output.detach().numpy(), rtol=1e-10, atol=1e-12)
+    gradients = tape.backward(objective)["grad"]
+    rtol = ROUNDED_IN_TORCH.get(name, 1e-9)
+    for i, x in enumerate(their_inputs):
+        np.testing.assert_allclose(
+            gradients[f"input {i}"], x.grad.numpy(), rtol=rtol, atol=1e-11, err_msg="input"
+        )
+    for key, p in theirs.named_parameters():
+        np.testing.assert_allclose(gradients[key], p.grad.numpy(), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_float32_agrees(name):
+    make, shapes = LAYERS[name]
+    theirs, ours = make(torch.nn), make(tracer_layers)
+    ours.load_state_dict(theirs.state_dict())
+    rng = np.random.default_rng(0)
+    inputs = [spread(rng, shape).astype(np.float32) for shape in shapes]
+    output = ours(*inputs)
+    assert output.dtype == np.float32
+    expected = theirs(*map(torch.tensor, inputs)).detach().numpy()
+    np.testing.assert_allclose(output.data, expected, rtol=2e-5, atol=2e-6)
+
+
+POINTWISE = [name for name, (_, shapes) in LAYERS.items() if shapes == [(5, 4)]]
+
+
+@pytest.mark.parametrize("name", [n for n in POINTWISE if n != "linear"])
+def test_kinks_and_extremes_agree(name):
+    make, _ = LAYERS[name]
+    theirs, ours = make(torch.nn), make(tracer_layers)
+    x = np.array([-1e4, -100, -30, -6, -3, -1, -0.3, -0.0, 0, 0.1, 0.3, 1, 3, 6, 30, 100, 1e4])
+    x = x.astype(np.float32)[:, None]
+    their_input = torch.tensor(x, requires_grad=True)
+    expected = theirs(their_input)
+    expected.sum().backward()
+    leaf = tracer.parameter(x, name="x")
+    with tracer.Tape() as tape:
+        output = ours(leaf)
+        objective = np.sum(output)
+    np.testing.assert_allclose(output.data, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+    gradient = tape.backward(objective)["grad"]["x"]
+    np.testing.assert_allclose(gradient, their_input.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("padding_idx", [None, 1, -1])
+def test_embedding_agrees(padding_idx):
+    theirs = torch.nn.Embedding(6, 3, padding_idx)
+    ours = tracer_layers.Embedding(6, 3, padding_idx)
+    assert repr(ours) == repr(theirs)
+    same_state(ours, theirs)
+    index = np.array([[0, 1, 5], [5, 5, 2]])
+    weights = np.random.default_rng(0).standard_normal((2, 3, 3))
+    expected = theirs(torch.tensor(index))
+    (expected * torch.tensor(weights)).sum().backward()
+    with tracer.Tape() as tape:
+        output = ours(index)
+        objective = np.sum(output * weights)
+    np.testing.assert_array_equal(output.data, expected.detach().numpy())
+    np.testing.assert_allclose(
+        tape.backward(objective)["grad"]["weight"], theirs.weight.grad.numpy(), rtol=1e-12
+    )
+
+
+def floats(*shape):
+    return lambda rng: rng.standard_normal(shape)
+
+
+def positive(*shape):
+    return lambda rng: rng.uniform(0.1, 3, shape)
+
+
+def unit(*shape):
+    return lambda rng: rng.random(shape)
+
+
+def classes(count, *shape):
+    def make(rng):
+        drawn = rng.integers(0, count, shape)
+        drawn.reshape(-1)[:1] = 1
+        return drawn
+
+    return make
+
+
+def probabilities(count, *shape):
+    return lambda rng: np.moveaxis(rng.dirichlet(np.ones(count), shape), -1, 1)
+
+
+def counts(*shape):
+    return lambda rng: rng.poisson(2.0, shape).astype(float)
+
+
+LOSSES = {
+    "CrossEntropyLoss": [
+        ({}, floats(5, 4), classes(4, 5)),
+        ({"label_smoothing": 0.2}, floats(5, 4), classes(4, 5)),
+        ({"ignore_index": 1}, floats(5, 4), classes(4, 5)),
+        ({"ignore_index": 1, "label_smoothing": 0.2}, floats(5, 4), classes(4, 5)),
+        ({"weight": [0.5, 1.0, 2.0, 0.1]}, floats(5, 4), classes(4, 5)),
+        (
+            {"weight": [0.5, 1.0, 2.0, 0.1], "ignore_index": 1, "label_smoothing": 0.3},
+            floats(5, 4, 2, 3),
+            classes(4, 5, 2, 3),
+        ),
+        ({}, floats(5, 4, 2, 3), classes(4, 5, 2, 3)),
+        ({}, floats(5, 4), probabilities(4, 5)),
+        ({"label_smoothing": 0.2}, floats(5, 4, 3), probabilities(4, 5, 3)),
+        (
+            {"weight": [0.5, 1.0, 2.0, 0.1], "label_smoothing": 0.2},
+            floats(5, 4),
+            probabilities(4, 5),
+        ),
+        ({}, floats(4), lambda rng: np.array(2)),
+        ({}, lambda rng: 1e3 * rng.standard_normal((5, 4)), classes(4, 5)),
+    ],
+    "NLLLoss": [
+        ({}, floats(5, 4), classes(4, 5)),
+        ({"weight": [0.5, 1.0, 2.0, 0.1], "ignore_index": 1}, floats(5, 4, 3), classes(4, 5, 3)),
+    ],
+    "BCEWithLogitsLoss": [
+        ({}, floats(5, 4), unit(5, 4)),
+        ({"weight": [0.5, 1.0, 2.0, 0.1]}, floats(5, 4), unit(5, 4)),
+        ({"pos_weight": [0.5, 1.0, 2.0, 0.1]}, floats(5, 4), unit(5, 4)),
+        (
+            {"weight": [0.5, 1.0, 2.0, 0.1], "pos_weight": [3.0]},
+            lambda rng: 1e3 * rng.standard_normal((5, 4)),
+            unit(5, 4),
+        ),
+    ],
+    "MSELoss": [({}, floats(5, 4), floats(5, 4)), ({}, floats(5), floats(5))],
+    "L1Loss": [({}, floats(5, 4), floats(5, 4))],
+    "SmoothL1Loss": [
+        ({}, floats(5, 4), floats(5, 4)),
+        ({"beta": 0.3}, floats(5, 4), floats(5, 4)),
+        ({"beta": 0.0}, floats(5, 4), floats(5, 4)),
+    ],
+    "HuberLoss": [({"delta": d}, floats(5, 4), floats(5, 4)) for d in (1.0, 0.3)],
+    "GaussianNLLLoss": [
+        ({}, floats(5, 4), floats(5, 4), positive(5, 4)),
+        ({"full": True}, floats(5, 4), floats(5, 4), positive(5)),
+        ({"eps": 0.5}, floats(5, 4), floats(5, 4), positive(5, 1)),
+    ],
+    "PoissonNLLLoss": [
+        ({}, floats(5, 4), counts(5, 4)),
+        ({"full": True}, floats(5, 4), counts(5, 4)),
+        ({"log_input": False, "full": True, "eps": 1e-3}, positive(5, 4), counts(5, 4)),
+    ],
+}
+LOSS_CASES = [
+    pytest.param(name, i, reduction, id=f"{name}-{i}-{reduction}")
+    for name, cases in LOSSES.items()
+    for i in range(len(cases))
+    for reduction in ("mean", "sum", "none")
+]
+
+
+@pytest.mark.parametrize(("name", "i", "reduction"), LOSS_CASES)
+def test_losses_agree(name, i, reduction):
+    options, *makers = LOSSES[name][i]
+    rng = np.random.default_rng(0)
+    inputs = [make(rng) for make in makers]
+    arrays = {k: np.array(v) for k, v in options.items() if isinstance(v, list)}
+    ours = getattr(tracer_layers, name)(**(options | arrays), reduction=reduction)
+    tensors = {k: torch.tensor(v) for k, v in arrays.items()}
+    theirs = getattr(torch.nn, name)(**(options | tensors), reduction=reduction)
+    soft = [x.dtype.kind == "f" for x in inputs]
+    their_inputs = [torch.tensor(x, requires_grad=s) for x, s in zip(inputs, soft, strict=True)]
+    expected = theirs(*their_inputs)
+    weights = rng.random(expected.shape)
+    (expected * torch.tensor(weights)).sum().backward()
+    leaves = [
+        tracer.parameter(x, name=f"input {k}") if s else x
+        for k, (x, s) in enumerate(zip(inputs, soft, strict=True))
+    ]
+    with tracer.Tape() as tape:
+        output = ours(*leaves)
+        objective = np.sum(output * weights)
+    assert output.shape == tuple(expected.shape)
+    np.testing.assert_allclose(output.data, expected.detach().numpy(), rtol=1e-9, atol=1e-12)
+    gradients = tape.backward(objective)["grad"]
+    for k, x in enumerate(their_inputs):
+        if x.grad is not None:
+            gradient, theirs = gradients[f"input {k}"], x.grad.numpy()
+            defined = ~np.isnan(theirs)  # PyTorch's Stirling term has no gradient at a count of 0
+            np.testing.assert_allclose(
+                gradient[defined], theirs[defined], rtol=1e-8, atol=1e-11, err_msg=f"input {k}"
+            )
+
+
+def shared_classes():
+    names = [n for n in tracer_layers.__all__ if inspect.isclass(getattr(tracer_layers, n))]
+    return [n for n in names if hasattr(torch.nn, n) and n not in ("Module", "Identity")]
+
+
+@pytest.mark.parametrize("name", shared_classes())
+def test_constructors_take_the_same_arguments(name):
+    theirs = inspect.signature(getattr(torch.nn, name)).parameters
+    ours = inspect.signature(getattr(tracer_layers, name)).parameters
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if any(p.kind in kinds for p in theirs.values()):
+        return
+    positions = [k for k, p in ours.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    expected = [k for k, p in theirs.items() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    assert positions[: len(expected)] == expected
+    for key, parameter in theirs.items():
+        assert ours[key].default == parameter.default, key
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda nn: nn.Linear(40, 50),
+        lambda nn: nn.Bilinear(10, 8, 30),
+        lambda nn: nn.Conv2d(4, 8, 3, groups=2),
+        lambda nn: nn.Embedding(60, 50),
+    ],
+)
+def test_initial_distributions_agree(make):
+    """Moments and extremes of a few thousand numbers of each parameter, pooled over many models."""
+    tracer_layers.seed(0)
+    torch.manual_seed(0)
+    ours = [make(tracer_layers).state_dict() for _ in range(200)]
+    theirs = [make(torch.nn).state_dict() for _ in range(200)]
+    for key in ours[0]:
+        a = np.concatenate([state[key].ravel() for state in ours])
+        b = np.concatenate([state[key].numpy().ravel() for state in theirs])
+        assert abs(a.mean() - b.mean()) < 4 * b.std() * np.sqrt(2 / a.size)
+        assert abs(a.std() / b.std() - 1) < 0.03
+        quantiles = [0.02, 0.25, 0.75, 0.98]
+        np.testing.assert_allclose(
+            np.quantile(a, quantiles), np.quantile(b, quantiles), atol=0.06 * b.std()
+        )
+
+
+def test_second_derivatives_agree():
+    def case(nn):
+        return nn.Sequential(
+            nn.Conv2d(1, 2, 2), nn.GELU(), nn.MaxPool2d(2, 1), nn.Flatten(), nn.Linear(8, 3)
+        )
+
+    theirs, ours = case(torch.nn), case(tracer_layers)
+    same_state(ours, theirs)
+    rng = np.random.default_rng(0)
+    x, y, v = rng.standard_normal((4, 1, 4, 4)), rng.integers(0, 3, 4), None
+    v = rng.standard_normal(x.shape)
+    their_x = torch.tensor(x, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(theirs(their_x), torch.tensor(y))
+    (gradient,) = torch.autograd.grad(loss, their_x, create_graph=True)
+    (product,) = torch.autograd.grad((gradient * torch.tensor(v)).sum(), their_x)
+    f = lambda x: tracer_layers.cross_entropy(ours(x), y)  # noqa: E731
+    np.testing.assert_allclose(tracer.hvp(f)(x, v), product.numpy(), rtol=1e-8, atol=1e-12)

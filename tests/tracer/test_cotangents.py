@@ -1,0 +1,442 @@
+"""The algebra of parameter cotangents, each contraction against the dense array `U[v, n, *p]`."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracer import Cotangent, Dense, Gather, Kronecker, Mixed, Outer, QuantityError, Reindexed, Summed
+from tracer.cotangents import collect
+
+SIZE = st.integers(1, 3)
+
+
+# -- each class with its definition, by explicit loops -----------------------------------------
+
+
+def draw_outer(rng, v, n, t, o, i, dtype):
+    groups = int(rng.integers(1, 3))
+    left = rng.standard_normal((n, t, groups, i)).astype(dtype)
+    right = rng.standard_normal((v, n, t, groups, o)).astype(dtype)
+    shape = (groups * o, i)
+    dense = np.zeros((v, n, groups, o, i))
+    for row, sample, use, g in np.ndindex(v, n, t, groups):
+        dense[row, sample, g] += np.outer(right[row, sample, use, g], left[sample, use, g])
+    given_left = left if rng.integers(2) else lambda: left
+    return Outer(given_left, right, shape), dense.reshape(v, n, *shape)
+
+
+def draw_gather(rng, v, n, t, o, i, dtype):
+    index = rng.integers(0, i + 1, (n, t))
+    right = rng.standard_normal((v, n, t, o)).astype(dtype)
+    dense = np.zeros((v, n, i + 1, o))
+    for row, sample, use in np.ndindex(v, n, t):
+        dense[row, sample, index[sample, use]] += right[row, sample, use]
+    return Gather(index, right, (i + 1, o)), dense
+
+
+def draw_summed(rng, v, n, t, o, i, dtype):
+    terms = rng.standard_normal((v, n, t, o)).astype(dtype)
+    dense = np.zeros((v, n, o))
+    for use in range(t):
+        dense += terms[:, :, use]
+    return Summed(terms), dense
+
+
+def draw_dense(rng, v, n, t, o, i, dtype):
+    array = rng.standard_normal((v, n, o, i)).astype(dtype)
+    return Dense(array), array
+
+
+def draw_transposed(rng, *sizes):
+    inner, dense = draw_outer(rng, *sizes)
+    return inner.permuted((1, 0)), np.swapaxes(dense, -1, -2)
+
+
+def draw_sliced(rng, *sizes):
+    """A weight of which a linear map uses all but the first row: what lies there gets zeros."""
+    inner, dense = draw_outer(rng, *sizes)
+    shape = (inner.shape[0] + 1, inner.shape[1])
+
+    def pull(stack):
+        return np.concatenate([np.zeros_like(stack[:, :1]), stack], 1)
+
+    place = Reindexed(inner, shape, pull=pull, push=lambda d: d[1:], key="tail")
+    return place, np.stack([pull(rows) for rows in dense])
+
+
+def draw_mixed(rng, v, n, t, o, i, dtype):
+    gather, first = draw_gather(rng, v, n, t, o, i, dtype)
+    array = rng.standard_normal((v, n, i + 1, o)).astype(dtype)
+    outer, second = draw_outer(rng, v, n, t, o, i + 1, dtype)
+    if outer.shape != (o, i + 1):
+        return Mixed([gather, Dense(array)]), first + array
+    uses = [gather, Dense(array), outer.permuted((1, 0))]
+    return Mixed(uses), first + array + np.swapaxes(second, -1, -2)
+
+
+DRAWS = {
+    "Outer": draw_outer,
+    "Gather": draw_gather,
+    "Summed": draw_summed,
+    "Dense": draw_dense,
+    "Reindexed by transposition": draw_transposed,
+    "Reindexed by slicing": draw_sliced,
+    "Mixed": draw_mixed,
+}
+
+CONTRACTIONS = {
+    "total": (lambda c, s, d: c.total(), lambda u, s, d: u.sum(1)),
+    "batch_total": (lambda c, s, d: c.batch_total(), lambda u, s, d: u.sum(1)),
+    "per_sample": (lambda c, s, d: c.per_sample(), lambda u, s, d: u),
+    "sum_of_squares": (lambda c, s, d: c.sum_of_squares(), lambda u, s, d: (u * u).sum((0, 1))),
+    "sum_of_squares with signs": (
+        lambda c, s, d: c.sum_of_squares(s),
+        lambda u, s, d: np.tensordot(s, u * u, 1).sum(0),
+    ),
+    "per_sample_squares": (lambda c, s, d: c.per_sample_squares(), lambda u, s, d: (u * u).sum(0)),
+    "per_sample_squares with signs": (
+        lambda c, s, d: c.per_sample_squares(s),
+        lambda u, s, d: np.tensordot(s, u * u, 1),
+    ),
+    "squared_norms": (
+        lambda c, s, d: c.squared_norms(),
+        lambda u, s, d: (u.reshape(*u.shape[:2], -1) ** 2).sum(-1),
+    ),
+    "gram": (
+        lambda c, s, d: c.gram(),
+        lambda u, s, d: np.tensordot(
+            u.reshape(*u.shape[:2], -1), u.reshape(*u.shape[:2], -1), ((2,), (2,))
+        ),
+    ),
+    "project": (
+        lambda c, s, d: c.project(d),
+        lambda u, s, d: u.reshape(*u.shape[:2], -1) @ d.reshape(-1),
+    ),
+}
+
+
+def assert_contractions(cotangent, dense, rng, dtype):
+    """All contractions equal those of `dense` and have the cotangent's dtype."""
+    assert (cotangent.rows, cotangent.samples, *cotangent.shape) == dense.shape
+    signs = rng.choice([-1.0, 1.0], dense.shape[0]).astype(dtype)
+    direction = rng.standard_normal(dense.shape[2:]).astype(dtype)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-10
+    for name, (contract, reference) in CONTRACTIONS.items():
+        value = contract(cotangent, signs, direction)
+        expected = reference(dense, signs, direction)
+        assert value.dtype == dtype, name
+        np.testing.assert_allclose(
+            value, expected, rtol=tolerance, atol=tolerance, err_msg=name, strict=False
+        )
+        assert value.shape == expected.shape, name
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    v=SIZE,
+    n=SIZE,
+    t=st.integers(1, 4),
+    o=SIZE,
+    i=st.integers(1, 5),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    budget=st.sampled_from([None, 1, 200, 1 << 30]),
+)
+def test_contractions_equal_the_dense_definition(kind, seed, v, n, t, o, i, dtype, budget):
+    rng = np.random.default_rng(seed)
+    cotangent, dense = DRAWS[kind](rng, v, n, t, o, i, dtype)
+    cotangent.budget = budget
+    assert_contractions(cotangent, dense, rng, dtype)
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**16), n=st.integers(2, 5), t=st.integers(1, 3))
+def test_selected_rows_and_samples_are_those_of_the_dense_array(kind, seed, n, t):
+    rng = np.random.default_rng(seed)
+    cotangent, dense = DRAWS[kind](rng, 3, n, t, 2, 3, np.float64)
+    picked = rng.integers(0, n, 4)
+    assert_contractions(cotangent.select(slice(1, 3)), dense[1:3], rng, np.float64)
+    assert_contractions(cotangent.select(samples=slice(1, n)), dense[:, 1:], rng, np.float64)
+    assert_contractions(cotangent.select(slice(0, 2), picked), dense[:2, picked], rng, np.float64)
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**16), count=st.integers(2, 4))
+def test_uses_are_summed_before_they_are_squared(kind, seed, count):
+    rng = np.random.default_rng(seed)
+    uses, dense = [], 0
+    while len(uses) < count:
+        use, array = DRAWS[kind](rng, 2, 3, int(rng.integers(1, 3)), 2, 3, np.float64)
+        if not uses or use.shape == uses[0].shape:
+            uses.append(use)
+            dense = dense + array
+    assert_contractions(uses[0].combine(uses[1:]), dense, rng, np.float64)
+    assert_contractions(collect(uses), dense, rng, np.float64)
+
+
+def test_uses_of_one_kind_stay_of_that_kind():
+    rng = np.random.default_rng(0)
+
+    def outer():
+        return Outer(
+            rng.standard_normal((3, 2, 1, 4)), rng.standard_normal((2, 3, 2, 1, 5)), (5, 4)
+        )
+
+    merged = outer().combine([outer(), outer()])
+    assert isinstance(merged, Outer)
+    assert merged.uses == 6
+    turned = collect([outer().permuted((1, 0)), outer().permuted((1, 0))])
+    assert isinstance(turned, Reindexed)
+    assert isinstance(turned.inner, Outer)
+    mixed = collect([outer(), Dense(np.zeros((2, 3, 5, 4))), outer()])
+    assert isinstance(mixed, Mixed)
+    assert sorted(type(use).__name__ for use in mixed.uses) == ["Dense", "Outer"]
+
+
+def test_what_comes_through_no_sample_counts_in_the_total_alone():
+    rng = np.random.default_rng(1)
+    cotangent, dense = draw_outer(rng, 2, 3, 2, 2, 3, np.float64)
+    cotangent.unbatched = rng.standard_normal((2, *cotangent.shape))
+    np.testing.assert_allclose(cotangent.total(), dense.sum(1) + cotangent.unbatched)
+    np.testing.assert_allclose(cotangent.batch_total(), dense.sum(1))
+    np.testing.assert_allclose(cotangent.per_sample(), dense)
+
+
+def test_an_identity_permutation_is_the_cotangent_itself():
+    cotangent, _ = draw_outer(np.random.default_rng(2), 1, 1, 1, 2, 2, np.float64)
+    assert cotangent.permuted((0, 1)) is cotangent
+
+
+def test_a_left_operand_given_as_a_function_is_made_once_and_only_if_needed():
+    made = []
+
+    def left():
+        made.append(1)
+        return np.ones((2, 1, 1, 3))
+
+    cotangent = Outer(left, np.ones((1, 2, 1, 1, 4)), (4, 3))
+    assert cotangent.select(slice(0, 1)).rows == 1
+    assert not made
+    cotangent.total()
+    cotangent.squared_norms()
+    assert len(made) == 1
+
+
+def test_base_class_contractions_serve_a_class_with_two_methods():
+    class Scaled(Cotangent):
+        """`per_sample` and `select` alone."""
+
+        def __init__(self, array):
+            self.array = array
+            self.rows, self.samples = array.shape[:2]
+            self.shape, self.dtype = array.shape[2:], array.dtype
+
+        def per_sample(self):
+            return self.array
+
+        def select(self, rows=slice(None), samples=slice(None)):
+            return Scaled(self.array[rows][:, samples])
+
+    rng = np.random.default_rng(3)
+    array = rng.standard_normal((2, 5, 3, 2))
+    for budget in (None, 1):
+        cotangent = Scaled(array)
+        cotangent.budget = budget
+        assert_contractions(cotangent, array, rng, np.float64)
+
+
+# -- Kronecker factors ---------------------------------------------------------------------------
+
+
+def factors_by_formula(left, right, sharing):
+    """QUANTITIES, "Kronecker factors", in loops: `left [N, T, I]`, `right [V, N, T, O]`."""
+    (n, t, i), (v, _, _, o) = left.shape, right.shape
+    input_factor, output_factor = np.zeros((i, i)), np.zeros((o, o))
+    if sharing == "expand":
+        for sample, use in np.ndindex(n, t):
+            a = left[sample, use]
+            input_factor += np.outer(a, a) / (n * t)
+        for row, sample, use in np.ndindex(v, n, t):
+            b = right[row, sample, use]
+            output_factor += np.outer(b, b)
+    else:
+        for sample in range(n):
+            a = sum(left[sample, use] for use in range(t)) / t
+            input_factor += np.outer(a, a) / n
+        for row, sample in np.ndindex(v, n):
+            b = sum(right[row, sample, use] for use in range(t))
+            output_factor += np.outer(b, b)
+    return output_factor, input_factor
+
+
+@pytest.mark.parametrize("sharing", ["expand", "reduce"])
+@pytest.mark.parametrize("uses", [1, 3])
+def test_factors_of_a_linear_map(sharing, uses):
+    rng = np.random.default_rng(4)
+    left, right = rng.standard_normal((3, uses, 4)), rng.standard_normal((2, 3, uses, 5))
+    block = Outer(left[:, :, None], right[:, :, :, None], (5, 4)).kronecker(sharing)
+    output_factor, input_factor = factors_by_formula(left, right, sharing)
+    np.testing.assert_allclose(block.factors[0], output_factor)
+    np.testing.assert_allclose(block.factors[1], input_factor)
+    np.testing.assert_allclose(block.dense(), np.kron(output_factor, input_factor))
+
+
+@pytest.mark.parametrize("sharing", ["expand", "reduce"])
+def test_factors_of_groups_are_pairs_and_the_block_is_block_diagonal(sharing):
+    rng = np.random.default_rng(5)
+    left, right = rng.standard_normal((3, 2, 2, 4)), rng.standard_normal((2, 3, 2, 2, 5))
+    block = Outer(left, right, (10, 4)).kronecker(sharing)
+    assert len(block.factors) == 4
+    dense = np.zeros((40, 40))
+    for g in range(2):
+        pair = factors_by_formula(left[:, :, g], right[:, :, :, g], sharing)
+        dense[20 * g : 20 * (g + 1), 20 * g : 20 * (g + 1)] = np.kron(*pair)
+    np.testing.assert_allclose(block.dense(), dense)
+
+
+@pytest.mark.parametrize("sharing", ["expand", "reduce"])
+def test_factors_of_a_bias(sharing):
+    rng = np.random.default_rng(6)
+    terms = rng.standard_normal((2, 3, 4, 5))
+    (factor,) = Summed(terms).kronecker(sharing).factors
+    expected, _ = factors_by_formula(np.ones((3, 4, 1)), terms, sharing)
+    np.testing.assert_allclose(factor, expected)
+
+
+@pytest.mark.parametrize("sharing", ["expand", "reduce"])
+def test_factors_of_a_table_are_those_of_a_linear_map_on_one_hot_inputs(sharing):
+    rng = np.random.default_rng(7)
+    index, right = rng.integers(0, 4, (3, 2)), rng.standard_normal((2, 3, 2, 5))
+    block = Gather(index, right, (4, 5)).kronecker(sharing)
+    one_hot = np.eye(4)[index]
+    linear = Outer(one_hot[:, :, None], right[:, :, :, None], (5, 4)).permuted((1, 0))
+    np.testing.assert_allclose(block.dense(), linear.kronecker(sharing).dense())
+    for mine, other in zip(block.factors, linear.kronecker(sharing).factors, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-12)
+
+
+def test_dense_is_in_the_row_major_order_of_a_transposed_weight():
+    """With one sample, one row and one use the block is u u^T exactly."""
+    rng = np.random.default_rng(8)
+    left, right = rng.standard_normal((1, 1, 1, 4)), rng.standard_normal((1, 1, 1, 1, 3))
+    cotangent = Outer(left, right, (3, 4)).permuted((1, 0))
+    u = cotangent.per_sample().reshape(-1)
+    np.testing.assert_allclose(cotangent.kronecker().dense(), np.outer(u, u))
+
+
+def test_dense_is_in_the_row_major_order_of_a_permuted_weight_of_three_axes():
+    rng = np.random.default_rng(9)
+    left, right = rng.standard_normal((1, 1, 1, 6)), rng.standard_normal((1, 1, 1, 1, 4))
+    cotangent = Outer(left, right, (4, 2, 3)).permuted((2, 0, 1))
+    assert cotangent.shape == (3, 4, 2)
+    u = cotangent.per_sample().reshape(-1)
+    np.testing.assert_allclose(cotangent.kronecker().dense(), np.outer(u, u))
+
+
+def test_one_sample_of_a_table_is_exact():
+    rng = np.random.default_rng(10)
+    cotangent = Gather(np.array([[2]]), rng.standard_normal((1, 1, 1, 3)), (4, 3))
+    u = cotangent.per_sample().reshape(-1)
+    np.testing.assert_allclose(cotangent.kronecker().dense(), np.outer(u, u))
+
+
+@pytest.mark.parametrize(
+    "cotangent",
+    [
+        Dense(np.zeros((1, 1, 2, 2))),
+        Mixed([Dense(np.zeros((1, 1, 2, 2))), Gather(np.array([[0]]), np.ones((1, 1, 1, 2)), (2, 2))]),
+    ],
+    ids=["Dense", "Mixed"],
+)
+def test_a_matrix_without_a_linear_map_has_no_factors(cotangent):
+    with pytest.raises(QuantityError, match=r"\[2, 2\].*diag_ggn_exact"):
+        cotangent.kronecker()
+
+
+@pytest.mark.parametrize("kind", [Dense, Mixed])
+def test_the_factor_of_a_vector_is_the_block_itself(kind):
+    rng = np.random.default_rng(11)
+    array = rng.standard_normal((2, 3, 4))
+    cotangent = Dense(array) if kind is Dense else Mixed([Dense(array), Dense(array)])
+    u = (array if kind is Dense else 2 * array).reshape(-1, 4)
+    np.testing.assert_allclose(cotangent.kronecker().dense(), u.T @ u)
+
+
+def test_an_unknown_sharing_is_refused():
+    with pytest.raises(QuantityError, match="expand.*reduce.*independent"):
+        Dense(np.zeros((1, 1, 2))).kronecker("independent")
+
+
+def positive(rng, size):
+    root = rng.standard_normal((size, size + 2))
+    return root @ root.T
+
+
+@pytest.fixture(params=["matrix", "vector", "groups", "table"])
+def block(request):
+    rng = np.random.default_rng(12)
+    match request.param:
+        case "matrix":
+            return Kronecker((positive(rng, 3), positive(rng, 4)), (3, 2, 2))
+        case "vector":
+            return Kronecker((positive(rng, 3),), (3,))
+        case "groups":
+            factors = tuple(positive(rng, n) for n in (2, 3, 2, 3))
+            return Kronecker(factors, (4, 3))
+    return Kronecker(
+        (positive(rng, 3), positive(rng, 4)),
+        (4, 3),
+        pull=lambda stack: np.swapaxes(stack.reshape(-1, 3, 4), 1, 2),
+    )
+
+
+def test_matvec_is_the_product_with_the_dense_block(block):
+    vector = np.random.default_rng(13).standard_normal(block.shape)
+    expected = (block.dense() @ vector.reshape(-1)).reshape(block.shape)
+    np.testing.assert_allclose(block.matvec(vector), expected)
+    np.testing.assert_allclose(block.matvec(vector.reshape(-1)), expected.reshape(-1))
+
+
+def test_the_inverse_without_damping_is_the_inverse_of_the_dense_block(block):
+    identity = block.inverse().dense() @ block.dense()
+    np.testing.assert_allclose(identity, np.eye(len(identity)), atol=1e-7)
+
+
+def test_damping_is_balanced_between_the_factors(block):
+    """Martens and Grosse 2015, section 6.3: pi^2 = (tr A / dim A) / (tr B / dim B)."""
+    damping = 0.3
+    inverse = block.inverse(damping)
+    for (b, a), (b_inverse, a_inverse) in zip(block.pairs, inverse.pairs, strict=True):
+        if a is None:
+            np.testing.assert_allclose(np.linalg.inv(b_inverse), b + damping * np.eye(len(b)))
+            continue
+        pi = math.sqrt((np.trace(a) / len(a)) / (np.trace(b) / len(b)))
+        root = math.sqrt(damping)
+        np.testing.assert_allclose(np.linalg.inv(a_inverse), a + pi * root * np.eye(len(a)))
+        np.testing.assert_allclose(np.linalg.inv(b_inverse), b + root / pi * np.eye(len(b)))
+
+
+def test_a_singular_block_inverts_with_damping():
+    block = Kronecker((np.zeros((2, 2)), np.zeros((3, 3))), (2, 3))
+    np.testing.assert_allclose(block.inverse(0.25).dense(), 4 * np.eye(6))
+
+
+def test_negative_damping_is_refused():
+    with pytest.raises(QuantityError, match=r"damping.*-1"):
+        Kronecker((np.eye(2),), (2,)).inverse(-1.0)
+
+
+def test_eigenvalues_of_the_factors_rebuild_them(block):
+    for factor, (values, vectors) in zip(block.factors, block.eigh(), strict=True):
+        np.testing.assert_allclose(vectors * values @ vectors.T, factor, atol=1e-10)
+
+
+def test_a_vector_of_another_shape_is_refused():
+    with pytest.raises(QuantityError, match=r"\[2, 3\].*\[4\]"):
+        Kronecker((np.eye(2), np.eye(3)), (2, 3)).matvec(np.ones(4))

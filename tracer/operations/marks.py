@@ -1,0 +1,26 @@
+"""Operations that change no value and say something of it."""
+
+from tracer.operation import Operation, operation
+
+
+@operation("batch")
+class MarkBatch(Operation):
+    """The identity, which says along which axis the samples lie."""
+
+    saves = ()
+    linear = True
+
+    def forward(x, *, axis):
+        return x
+
+    def vjp(node, g):
+        return (g,)
+
+    def batch_axis(node, axes):
+        return node.params["axis"]
+
+    def examples(rng):
+        return [((rng.random((2, 3)),), {"axis": 0})]
+
+
+OPERATIONS = [MarkBatch]
