@@ -119,23 +119,30 @@ def namespace(array: Any) -> Any:
     return of(array).namespace
 
 
+_OF_OBJECTS = (
+    "an array of objects (a ragged list, or one with None in it) cannot be recorded: give an array "
+    "of numbers"
+)
+
+
 def as_array(value: Any) -> Any:
     """An array of a known library as it is; numbers and lists of numbers become NumPy arrays."""
     if isinstance(value, np.generic):
         return np.array(value)
     kind = type(value)
     if kind is np.ndarray or _by_type.get(kind, NUMPY) is not NUMPY:
-        return value
-    if isinstance(value, int | float | bool | complex | list | tuple | np.ndarray):
-        array = np.asarray(value)
-        if array.dtype == object:
-            raise TracingError(
-                "an array of objects (a ragged list, or one with None in it) cannot be "
-                "recorded: give an array of numbers"
-            )
-        return array
-    of(value)
-    return value
+        array = value
+    elif isinstance(value, int | float | bool | complex | list | tuple | np.ndarray):
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise TracingError(_OF_OBJECTS) from error
+    else:
+        of(value)
+        array = value
+    if array.dtype.kind == "O":
+        raise TracingError(_OF_OBJECTS)
+    return array
 
 
 def to_host(value: Any) -> np.ndarray:

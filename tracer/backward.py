@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tracer import backend
 from tracer.batching import Batch, follow
-from tracer.cotangents import Cotangent, Dense, collect
+from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.errors import BatchError, QuantityError, TracingError, suggestion
-from tracer.operation import describe
+from tracer.operation import describe, statistics
+from tracer.products import Products
 from tracer.quantity import Context, Quantity, resolve
-from tracer.rows import Rows, gradient
+from tracer.residuals import SignedRows, exact_leaves, residual
+from tracer.rows import Rows, gradient, hessian
 from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit, replay
-from tracer.tape import Node, Tape, _call_hook, using
+from tracer.tape import Node, Tape, _call_hook, enclosing, using
 from tracer.tensor import Tensor
 
 
@@ -93,12 +97,11 @@ def check_loss(tape: Tape, loss: Any) -> None:
         raise TracingError("the loss was not recorded on this tape")
 
 
-def enclosing(tape: Tape) -> Tape | None:
-    """The nearest tape around this one that is still open."""
-    outer = tape.parent
-    while outer is not None and not outer.is_open:
-        outer = outer.parent
-    return outer
+def owner(tape: Tape) -> Tape:
+    """The outermost of the tapes that share this one's record."""
+    while tape.parent is not None and tape.parent.nodes is tape.nodes:
+        tape = tape.parent
+    return tape
 
 
 class Run:
@@ -121,39 +124,44 @@ class Run:
         self.tape, self.loss, self.asked, self.budget = tape, loss, asked, budget
         self.reduce, self.recorded, self.rng = reduce, recorded, rng
         self.names = parameter_names(tape, self.nodes)
-        self.kinds: list[Rows] = list(dict.fromkeys(q.rows for q in asked.values()))
+        self.of_objective = [q for q in asked.values() if q.rows is None]
+        self.of_hessian = [q for q in asked.values() if q.rows == hessian]
+        kinds = dict.fromkeys(q.rows for q in asked.values() if q.rows not in (None, hessian))
+        #: kinds of rows that start at the objective or at its terms, the gradient's first
+        self.kinds: list[Rows] = sorted(kinds, key=lambda kind: kind != gradient)
         self.curvature = [kind for kind in self.kinds if kind != gradient]
-        if self.curvature or any(q.needs_samples for q in asked.values()):
+        self.keeps = bool(self.of_objective or self.of_hessian)
+        if self.curvature or self.keeps or any(q.needs_samples for q in asked.values()):
             self.batch: Batch | None = follow(self.nodes)
         else:
             self.batch = None
-        self.samples = None if samples is None else np.asarray(samples, dtype=np.intp)
-        self.masked = False
+        self.samples = None if samples is None else self._chosen(samples)
+        self.masked = self.unmarked = False
+        self.leftover: dict[Node, Any] = {}
         self.done: set[Node] = set()
+        self.bundle = Bundle({}, {}, {})
         self.chunk = slice(None)
-        self.counts: dict[Rows, slice] = {}
+        self.hessian_leaves: set[Node] = set()
         self.states: dict[str, dict[Node, Any]] = {name: {} for name in asked}
         self.values: dict[str, Values] = {name: Values(self.names) for name in asked}
 
     # -- the whole run ------------------------------------------------------------------------
 
     def results(self, outputs: Node | None) -> dict[str, Any]:
-        if self.tape.swept:
-            replay(self.nodes)
+        record = owner(self.tape)
+        if record.swept or self.keeps:
+            replay(self.nodes, keep_inputs=self.keeps)
         self._check_samples()
-        if self.curvature or self.masked:
-            splits = self._split(outputs)
-            seeds = self._start(splits)
-        else:
-            one = np.ones_like(self._value_like(self.loss), shape=(1, *self.loss.shape))
-            seeds = {self.loss: one}
-            self.counts[gradient] = slice(0, 1)
-        chunks = self._chunks(seeds)
-        for i, chunk in enumerate(chunks):
-            last = i == len(chunks) - 1
-            self._sweep(seeds, chunk, last)
+        whole: dict[str, Any] = {}
+        if self.of_objective:
+            objective = Objective(self, outputs)
+            whole = {q.name: q.of_objective(objective) for q in self.of_objective}
+        if self.kinds:
+            self._sweep(self._main_bundle(outputs))
+        if self.of_hessian:
+            self._sweep_hessian()
         if not self.recorded:
-            self.tape.swept = True
+            record.swept = record.swept or not self.keeps
         for node, name in self.names.items():
             if node not in self.done:
                 self._unreached(node, name)
@@ -162,24 +170,72 @@ class Run:
             for name in order:
                 if name in values:
                     values[name] = values.pop(name)
-        return dict(self.values)
+        return {name: whole.get(name, values) for name, values in self.values.items()}
 
-    def _sweep(self, seeds: dict[Node, Any], chunk: slice, last: bool) -> None:
-        self.chunk = chunk
-        self.done.clear()
-        whole = chunk == slice(None)
-        stacks = {node: stack if whole else stack[chunk] for node, stack in seeds.items()}
-        if whole:
-            seeds.clear()
-        Sweep(
-            self.nodes,
-            stacks,
-            recorded=self.recorded,
-            release=last and not self.recorded,
-            batch=None if self.masked else self.batch,
-            complete=lambda leaf, uses, stack: self._extract(leaf, uses, stack, last),
-            watched=self.tape.watched,
-        ).run()
+    def _one(self) -> Any:
+        """The cotangent of the objective, a stack of one row."""
+        return np.ones_like(self._value_like(self.loss), shape=(1, *self.loss.shape))
+
+    def _main_bundle(self, outputs: Node | None) -> Bundle:
+        if self.curvature or self.masked:
+            return self._start(self._split(outputs))
+        return Bundle({gradient: slice(0, 1)}, {gradient: 1}, {self.loss: self._one()})
+
+    def _sweep(self, bundle: Bundle) -> None:
+        """Sweep a bundle of rows, in chunks within the budget."""
+        self.bundle = bundle
+        chunks = self._chunks(bundle.seeds)
+        for i, chunk in enumerate(chunks):
+            last = i == len(chunks) - 1
+            whole = chunk == slice(None)
+            stacks = {node: s if whole else s[chunk] for node, s in bundle.seeds.items()}
+            if last:
+                bundle.seeds.clear()
+            self.chunk = chunk
+            Sweep(
+                self.nodes,
+                stacks,
+                recorded=self.recorded,
+                release=last and not self.recorded and not self.keeps,
+                batch=None if self.masked else self.batch,
+                complete=lambda leaf, uses, stack, last=last: self._extract(
+                    leaf, uses, stack, last
+                ),
+                watched=self.tape.watched if gradient in bundle.counts and i == 0 else None,
+                gradient_rows=self._slots,
+            ).run()
+
+    @property
+    def _slots(self) -> int:
+        """How many rows of the sweep stand for one row: masked, one per sample and one more."""
+        return (self.batch.size or 1) + 1 if self.masked and self.batch is not None else 1
+
+    def _sweep_hessian(self) -> None:
+        """Signed rows for the parameters that they are exact for, products for the others."""
+        assert self.batch is not None
+        batch, leaves = self.batch, list(self.names)
+        self.hessian_leaves = exact_leaves(self.nodes, leaves, batch)
+        blocks: list[SignedRows] = []
+
+        def observe(node: Node, g: Any) -> None:
+            found = residual(node, g, batch)
+            if found is not None:
+                blocks.append(found)
+
+        if self.hessian_leaves:
+            Sweep(self.nodes, {self.loss: self._one()}, observe=observe).run()
+        for block in blocks:
+            rows = len(block.signs)
+            counts, apart = {hessian: slice(0, rows)}, {hessian: rows}
+            self._sweep(Bundle(counts, apart, block.seeds, block.signs))
+        objective = Objective(self, None)
+        for leaf in leaves:
+            if leaf not in self.hessian_leaves:
+                for quantity in self.of_hessian:
+                    self.states[quantity.name][leaf] = quantity.of_block(objective, leaf)
+            elif leaf not in self.states[self.of_hessian[0].name]:
+                self._unreached(leaf, self.names[leaf])
+            self._finish_all(leaf, self.of_hessian)
 
     # -- samples ------------------------------------------------------------------------------
 
@@ -227,15 +283,18 @@ class Run:
 
     # -- where rows start ---------------------------------------------------------------------
 
-    def _split(self, outputs: Node | None) -> list[Split]:
-        """The terms of the objective with their weights: a gradient sweep of its head."""
+    def _split(self, outputs: Node | None, stop_at_samples: bool = False) -> list[Split]:
+        """The terms of the objective with their weights: a gradient sweep of its head.
+
+        It stops at `outputs`, or at registered losses, or at the first tensors with samples.
+        """
         nodes = self.nodes
         stop: set[Node]
         if outputs is not None:
             stop = {outputs}
             if outputs not in set(nodes) and not outputs.op.leaf:
                 raise TracingError("`outputs` was not recorded on this tape before the loss")
-        elif self.curvature:
+        elif (self.curvature or self.of_objective) and not stop_at_samples:
             stop = {node for node in nodes if node.op.loss}
         else:
             assert self.batch is not None
@@ -247,10 +306,13 @@ class Run:
             g = arrived.pop(node, None)
             if g is None:
                 continue
+            if self.tape.watched is not None and gradient in self.kinds:
+                value = raw_value(g[0], node.dtype)
+                self.tape.watched[id(node), "cotangent"] = statistics(value)
             if node in stop:
                 found.append(Split(self, node, g, node is outputs))
                 continue
-            if self.curvature and outputs is None:
+            if (self.curvature or self.of_objective) and outputs is None and not stop_at_samples:
                 self._check_linear(node)
             view = Recorded(node) if self.recorded else node
             for parent, entry in zip(node.parents, cotangents_of(view, node, g), strict=True):
@@ -262,22 +324,23 @@ class Run:
                         arrived[parent] = entry if before is None else before + entry
         if outputs is not None and outputs in arrived:
             found.append(Split(self, outputs, arrived.pop(outputs), True))
-        if arrived and self.curvature:
+        if arrived and (self.curvature or self.of_objective) and not stop_at_samples:
             leaf = next(iter(arrived))
             raise QuantityError(
                 f"{self._first_curvature()} is undefined for this objective: a term of it reaches "
                 f"{self.names.get(leaf) or leaf.label!r} without passing through "
                 f"{'`outputs`' if outputs is not None else 'a registered loss'}"
             )
+        self.leftover = arrived
         if not found:
             raise BatchError(
                 "the samples could not be followed to the loss: mark the last tensor that has an "
                 "axis of samples with tracer.batch(x, axis)"
             )
-        return found
+        return sorted(found, key=lambda split: not split.of_samples)
 
     def _first_curvature(self) -> str:
-        return next(q.name for q in self.asked.values() if q.rows != gradient)
+        return next(q.name for q in self.asked.values() if q.rows not in (gradient, hessian))
 
     def _check_linear(self, node: Node) -> None:
         wanted = [i for i, p in enumerate(node.parents) if p is not None and p.wants]
@@ -290,19 +353,25 @@ class Run:
             f"name the model's output with tape.backward(loss, outputs=f)"
         )
 
-    def _start(self, splits: list[Split]) -> dict[Node, Any]:
+    def _start(self, splits: list[Split]) -> Bundle:
         """Seeds `[all rows, *shape]` where the splits cut the record."""
+        counts: dict[Rows, slice] = {}
+        apart_at: dict[Rows, int] = {}
         blocks = [(kind, split, split.seeds(kind)) for kind in self.kinds for split in splits]
         total, places = 0, []
+        if gradient in self.kinds:
+            places.append((0, self.leftover))
         for kind in self.kinds:
-            first = total
-            parts = [(s, b) for k, s, b in blocks if k is kind]
-            for _, block in parts:
+            first = apart = total
+            for split, block in [(s, b) for k, s, b in blocks if k is kind]:
                 places.append((total, block))
-                if kind != gradient:
+                if kind != gradient and block:
                     total += len(next(iter(block.values())))
+                if split.of_samples:
+                    apart = total
             total += kind == gradient
-            self.counts[kind] = slice(first, total)
+            counts[kind] = slice(first, total)
+            apart_at[kind] = total if kind == gradient or self.masked else apart
         seeds: dict[Node, Any] = {}
         for start, block in places:
             for node, stack in block.items():
@@ -317,22 +386,31 @@ class Run:
                 seeds[node] = seeds[node] + part if node in seeds else part
         if self.masked:
             seeds = {node: self._one_row_per_sample(node, s) for node, s in seeds.items()}
-        return seeds
+        return Bundle(counts, apart_at, seeds)
 
     def _one_row_per_sample(self, node: Node, stack: Any) -> Any:
-        """`[V, *shape]` as `[V * N, *shape]`, the rows of a sample being zero at the others."""
+        """`[V, *shape]` as `[V * (N + 1), *shape]`: a row per sample, zero at the others.
+
+        The row after those of the samples has what is of no sample.
+        """
         assert self.batch is not None
         axis = self.batch.axis(node)
-        axis = axis if isinstance(axis, int) else 0
-        if self.batch.size is None:
-            self.batch.size = node.shape[axis] if node.shape else 1
+        if self.batch.size is None or self.unmarked:
+            self.unmarked, axis = True, 0
+            count = self.batch.size = self.batch.size or (node.shape[0] if node.shape else 1)
+            if not node.shape or node.shape[0] != count:
+                raise BatchError(
+                    f"the samples of {node!r} are expected along its first axis, in number "
+                    f"{count}: mark the inputs, as in x = tracer.batch(x)"
+                )
         count = self.batch.size
-        if not node.shape or node.shape[axis] != count:
-            raise BatchError(
-                f"the samples of {node!r} are expected along its first axis, in number {count}"
-            )
-        mask = np.eye(count, dtype=bool).reshape(
-            1, count, *(count if i == axis else 1 for i in range(len(node.shape)))
+        if isinstance(axis, int):
+            mask = np.eye(count + 1, count, dtype=bool)
+        else:
+            mask, axis = np.arange(count + 1)[:, None] == count, 0
+        width = mask.shape[1]
+        mask = mask.reshape(
+            1, count + 1, *(width if i == axis else 1 for i in range(len(node.shape)))
         )
         mask = backend.of(stack).from_host(mask)
         return np.where(mask, stack[:, None], 0).reshape(-1, *node.shape)
@@ -346,13 +424,22 @@ class Run:
             math.prod(node.shape) * node.dtype.itemsize for node in self.nodes if node.wants
         )
         step = max(1, self.budget // (4 * largest))
-        if self.masked:
-            assert self.batch is not None
-            size = self.batch.size or 1
-            step = max(1, step // size) * size
+        step = max(1, step // self._slots) * self._slots
         if step >= rows:
             return [slice(None)]
         return [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
+
+    def _chosen(self, samples: Sequence[int]) -> Any:
+        """The indices of samples, checked."""
+        count = self.batch.size if self.batch is not None else None
+        chosen = np.asarray(samples)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise BatchError(f"samples is a list of indices of samples, got {samples!r}")
+        if count is not None and chosen.size and not (
+            -count <= int(chosen.min()) and int(chosen.max()) < count
+        ):
+            raise BatchError(f"samples names one outside the {count} of the batch: {samples!r}")
+        return chosen.astype(np.intp)
 
     def _value_like(self, node: Node) -> Any:
         """Some array of the library in use, of the node's dtype."""
@@ -372,8 +459,8 @@ class Run:
         size = self.batch.size if self.batch is not None else None
         if self.masked and stack is not None:
             assert size is not None
-            uses = [Dense(stack.reshape(-1, size, *leaf.shape))]
-            stack = None
+            stack = stack.reshape(-1, size + 1, *leaf.shape)
+            uses, stack = [Dense(stack[:, :size])], stack[:, size]
         cotangent: Cotangent | None = collect(uses) if uses else None
         if cotangent is None and stack is not None:
             count = size or 1
@@ -389,7 +476,7 @@ class Run:
         cotangent.budget = self.budget
         context = Context(name, leaf.shape, leaf.dtype, size)
         for quantity in self.asked.values():
-            part = self._rows_of(cotangent, quantity)
+            part = self._rows_of(cotangent, quantity, leaf)
             if part is None:
                 continue
             state = quantity.extract(part, context)
@@ -397,26 +484,45 @@ class Run:
             if leaf in states:
                 state = quantity.join(states[leaf], state)
             states[leaf] = state
-        if last:
-            for quantity in self.asked.values():
-                if leaf in self.states[quantity.name]:
-                    self._finish(quantity, leaf, context)
+        if last and hessian not in self.bundle.counts:
+            self._finish_all(leaf, [q for q in self.asked.values() if q.rows != hessian])
 
-    def _rows_of(self, cotangent: Cotangent, quantity: Quantity) -> Cotangent | None:
+    def _finish_all(self, leaf: Node, quantities: Sequence[Quantity]) -> None:
+        size = self.batch.size if self.batch is not None else None
+        context = Context(self.names[leaf], leaf.shape, leaf.dtype, size)
+        for quantity in quantities:
+            if leaf in self.states[quantity.name]:
+                self._finish(quantity, leaf, context)
+
+    def _rows_of(
+        self, cotangent: Cotangent, quantity: Quantity, leaf: Node
+    ) -> Cotangent | None:
         """The quantity's own rows and samples; None where this chunk has none of its rows."""
-        kind = self.counts[quantity.rows]
-        size = self.batch.size or 1 if self.masked and self.batch is not None else 1
-        begin = (self.chunk.start or 0) // size
+        kind = self.bundle.counts.get(quantity.rows)  # type: ignore[arg-type]
+        if kind is None or (quantity.rows == hessian and leaf not in self.hessian_leaves):
+            return None
+        begin = (self.chunk.start or 0) // self._slots
         start, stop = max(kind.start - begin, 0), min(kind.stop - begin, cotangent.rows)
         if stop <= start:
             return None
-        everything = start == 0 and stop == cotangent.rows
+        apart = max(start, min(self.bundle.apart[quantity.rows] - begin, stop))
         restricted = self.samples is not None and quantity.per_sample
-        if everything and not restricted:
+        signs = self.bundle.signs
+        if signs is not None:
+            signs = cotangent.signs = signs[begin + start : begin + stop]
+        if start == 0 and apart == cotangent.rows and not restricted:
             return cotangent
-        part = cotangent.select(slice(start, stop), self.samples if restricted else slice(None))
-        if cotangent.unbatched is not None:
+        samples = self.samples if restricted else slice(None)
+        part = cotangent.select(slice(start, apart), samples)
+        if apart < stop:
+            rest = cotangent.select(slice(apart, stop))
+            if cotangent.unbatched is not None:
+                rest.unbatched = cotangent.unbatched[apart:stop]
+            part.unbatched = rest.total()
+        elif cotangent.unbatched is not None:
             part.unbatched = cotangent.unbatched[start:stop]
+        if signs is not None:
+            part.signs = signs[:, samples] if signs.shape[1] > 1 else signs
         part.budget = self.budget
         return part
 
@@ -434,13 +540,125 @@ class Run:
         size = self.batch.size if self.batch is not None else None
         like = self._value_like(leaf)
         for quantity in self.asked.values():
-            zeros = Dense(np.zeros_like(like, shape=(1, size or 1, *leaf.shape)))
-            context = Context(name, leaf.shape, leaf.dtype, size)
-            try:
-                self.states[quantity.name][leaf] = quantity.extract(zeros, context)
-            except QuantityError:
+            if quantity.rows is None or name in self.values[quantity.name]:
                 continue
+            kind = self.bundle.counts.get(quantity.rows, slice(0, 1))
+            restricted = self.samples is not None and quantity.per_sample
+            count = len(self.samples) if restricted else size or 1
+            zeros = _zeros(like, kind.stop - kind.start, count, leaf.shape)
+            context = Context(name, leaf.shape, leaf.dtype, size)
+            self.states[quantity.name][leaf] = quantity.extract(zeros, context)
             self._finish(quantity, leaf, context)
+
+
+def _zeros(like: Any, rows: int, samples: int, shape: tuple[int, ...]) -> Cotangent:
+    """The cotangent of what nothing reaches, as of a linear map where it may be a weight."""
+    if len(shape) < 2:
+        return Dense(np.zeros_like(like, shape=(rows, samples, *shape)))
+    left = np.zeros_like(like, shape=(samples, 1, 1, math.prod(shape[1:])))
+    right = np.zeros_like(like, shape=(rows, samples, 1, 1, shape[0]))
+    return Outer(left, right, shape)
+
+
+@dataclass
+class Bundle:
+    """Rows that go through a sweep together.
+
+    `counts` tells where each kind's rows are, `apart` the first of those that start at a term of no
+    sample; `seeds` where they start; `signs [R, N]` (or `[R, 1]`) weigh their squares.
+    """
+
+    counts: dict[Rows, slice]
+    apart: dict[Rows, int]
+    seeds: dict[Node, Any]
+    signs: Any = None
+
+
+class Objective:
+    """The objective as quantities of whole matrices see it: products with vectors.
+
+    `parameters` maps names to leaves.
+    """
+
+    def __init__(self, run: Run, outputs: Node | None):
+        self.run = run
+        self.parameters = {name: leaf for leaf, name in run.names.items()}
+        self.rng = run.rng
+        self.budget = run.budget
+        self._outputs = outputs
+
+    @cached_property
+    def splits(self) -> list[Split]:
+        """The terms of the objective; an error where it does not split."""
+        return self.run._split(self._outputs)
+
+    @cached_property
+    def products(self) -> Products:
+        run = self.run
+        return Products(run.nodes, run.loss, list(run.names), run._value_like(run.loss))
+
+    @cached_property
+    def _roots(self) -> dict[str, list[tuple[Split, Any]]]:
+        return {}
+
+    def gauss_newton(self, vectors: Mapping[Node, Any], kind: str) -> dict[Node, Any]:
+        """Products with the matrix whose square roots are "exact" or "empirical"."""
+        if kind not in self._roots:
+            self._roots[kind] = [
+                (split, split.sqrt_hessian() if kind == "exact" else split.sqrt_empirical())
+                for split in self.splits
+                if split.prediction.wants
+            ]
+        return self.products.gauss_newton(vectors, self._roots[kind])
+
+    def sampled_roots(self, samples: int) -> list[tuple[Split, Any]]:
+        """Square roots in expectation, from targets sampled now."""
+        return [
+            (split, split.sqrt_hessian_sampled(samples, self.rng))
+            for split in self.splits
+            if split.prediction.wants
+        ]
+
+    def hessian_diagonal(self, leaf: Node) -> Any:
+        """The diagonal of a parameter's block of the Hessian, `[*p]`, from products over a basis."""
+        return self._diagonal(leaf, self.products)
+
+    def _diagonal(self, leaf: Node, products: Products) -> Any:
+        size = math.prod(leaf.shape)
+        like = self.run._value_like(leaf)
+        step = size
+        if self.budget is not None:
+            step = max(1, self.budget // max(1, 4 * size * leaf.dtype.itemsize))
+        eye = backend.namespace(like).eye(size, dtype=leaf.dtype)
+        parts = []
+        for start in range(0, size, step):
+            basis = eye[start : start + step]
+            moved = products.hessian({leaf: basis.reshape(-1, *leaf.shape)})[leaf]
+            parts.append((moved.reshape(basis.shape) * basis).sum(1))
+        return np.concatenate(parts).reshape(leaf.shape)
+
+    def hessian_diagonal_of_samples(self, leaf: Node) -> Any:
+        """Each sample's share of that diagonal, `[N, *p]`: one product per sample and element."""
+        run = self.run
+        assert run.batch is not None
+        run.kinds, kinds = [gradient], run.kinds
+        cut = run._split(None, stop_at_samples=True)
+        run.kinds = kinds
+        count = run.batch.size or 1
+        parts = []
+        for n in range(count):
+            seeds = {}
+            for split in cut:
+                axis = run.batch.axis(split.node)
+                mask = np.arange(count) == n
+                mask = mask.reshape([-1 if i == axis else 1 for i in range(len(split.node.shape))])
+                mask = backend.of(split.arrived).from_host(mask)
+                seeds[split.node] = np.where(mask, split.arrived, 0)
+            products = Products(
+                run.nodes, run.loss, list(run.names), run._value_like(run.loss), seeds
+            )
+            parts.append(self._diagonal(leaf, products))
+        return np.stack(parts)
 
 
 class Split:
@@ -463,6 +681,13 @@ class Split:
         return target
 
     @property
+    def sample_axis(self) -> int:
+        """Where the samples are in the prediction."""
+        batch = self.run.batch
+        axis = batch.axis(self.prediction) if batch is not None else None
+        return axis if isinstance(axis, int) else 0
+
+    @property
     def weight(self) -> Any:
         weight = self.arrived[0]
         values = weight.data if isinstance(weight, Tensor) else weight
@@ -474,12 +699,19 @@ class Split:
             )
         return weight
 
+    @property
+    def of_samples(self) -> bool:
+        """Whether the prediction has an axis of samples (its first, where nothing is marked)."""
+        batch = self.run.batch
+        return batch is None or batch.size is None or isinstance(batch.axis(self.prediction), int)
+
     def seeds(self, kind: Rows) -> dict[Node, Any]:
         """Stacks of one kind of rows at the nodes below the cut."""
         if kind != gradient:
             if not self.prediction.wants:
                 return {}
-            return {self.prediction: kind.start(self, self.run.rng)}
+            stack = kind.start(self, self.run.rng)
+            return {self.prediction: stack if self.of_samples else self._apart(stack)}
         if self.is_output:
             return {self.node: self.arrived}
         view = Recorded(self.node) if self.run.recorded else self.node
@@ -493,18 +725,43 @@ class Split:
                     seeds[parent] = seeds[parent] + entry if parent in seeds else entry
         return seeds
 
+    def _apart(self, stack: Any) -> Any:
+        """Rows of a term of no sample, one for each of what the loss takes for samples.
+
+        A rule's rows each stand for all entries of the first axis, which are independent in the
+        loss, but not below it.
+        """
+        shape = self.prediction.shape
+        if self._rule("sqrt_hessian") is None or not shape:
+            return stack
+        mask = np.eye(shape[0], dtype=bool).reshape(1, shape[0], shape[0], *(1,) * len(shape[1:]))
+        mask = backend.of(stack).from_host(mask)
+        return np.where(mask, stack[:, None], 0).reshape(-1, *shape)
+
+    def _rule(self, name: str) -> Any:
+        return None if self.is_output else getattr(self.node.op, name, None)
+
     def sqrt_hessian(self) -> Any:
-        rule = getattr(self.node.op, "sqrt_hessian", None)
-        if self.is_output or rule is None:
+        rule = self._rule("sqrt_hessian")
+        if rule is None:
             from tracer.split import sqrt_hessian_of_record
 
             return sqrt_hessian_of_record(self)
         view = Recorded(self.node) if self.run.recorded else self.node
         return rule(view, self.weight)
 
+    def sqrt_empirical(self) -> Any:
+        """One row: the gradient of each sample's loss, times the root of its weight."""
+        if self.is_output:
+            raise QuantityError(
+                "the empirical Fisher matrix needs registered losses, whose weights are known"
+            )
+        root = np.sqrt(self.weight)[None]
+        return entry_value(cotangents_of(self.node, self.node, root)[0])
+
     def sqrt_hessian_sampled(self, samples: int, rng: Any) -> Any:
-        rule = getattr(self.node.op, "sqrt_hessian_sampled", None)
-        if self.is_output or rule is None:
+        rule = self._rule("sqrt_hessian_sampled")
+        if rule is None:
             raise QuantityError(
                 f"{self.run._first_curvature()} samples targets from the model's likelihood, and "
                 f"{'a loss in plain code' if self.is_output else self.node.op.name} has none: use "

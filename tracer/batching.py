@@ -17,7 +17,8 @@ class Batch:
 
     `axes` maps recorded nodes to their axis (see `tracer.operation.Axis`); `size` is the number of
     samples or None; `lost` the nodes through which the axis could not be followed, `coupled` those
-    in which a batched operation consumes something that depends on several samples.
+    in which something that depends on several samples meets a batched tensor or, but in a sum, an
+    unbatched one: no sample has a gradient of its own there.
     """
 
     axes: dict[Node, Any] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Batch:
 def follow(nodes: Iterable[Node]) -> Batch:
     """Follow the batch axis through `nodes`, in the order of recording."""
     batch = Batch()
+    origins: dict[Node, Node] = {}
     for node in nodes:
         op = node.op
         axes = [batch.axis(parent) for parent in node.parents]
@@ -51,17 +53,26 @@ def follow(nodes: Iterable[Node]) -> Batch:
             axis = UNKNOWN
         elif not known:
             axis = POOLED if POOLED in axes else None
+            if axis is POOLED and not op.linear and _wants(node, axes, None):
+                batch.coupled.append(node)
         else:
             axis = op.batch_axis(node, axes) if op.batch_axis is not None else UNKNOWN
-            if axis is UNKNOWN and node.wants:
-                batch.lost.append(node)
-            if isinstance(axis, int) and any(
-                a is POOLED and p is not None and p.wants
-                for a, p in zip(axes, node.parents, strict=True)
-            ):
+            if isinstance(axis, int) and _wants(node, axes, POOLED):
                 batch.coupled.append(node)
+        if axis is UNKNOWN:
+            origins[node] = next((origins[p] for p in node.parents if p in origins), node)
+            if node.wants and origins[node] not in batch.lost:
+                batch.lost.append(origins[node])
         batch.axes[node] = axis
     return batch
+
+
+def _wants(node: Node, axes: list[Any], kind: Any) -> bool:
+    """Whether a gradient flows to an input whose axis of samples is of this kind."""
+    return any(
+        axis is kind and parent is not None and parent.wants
+        for axis, parent in zip(axes, node.parents, strict=True)
+    )
 
 
 def _size(batch: Batch, node: Node, axis: Any) -> None:

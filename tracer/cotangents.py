@@ -41,6 +41,7 @@ class Cotangent:
     dtype: Any
     budget: int | None = None
     unbatched: Any = None
+    signs: Any = None
 
     # -- what subclasses define ---------------------------------------------------------------
 
@@ -59,19 +60,19 @@ class Cotangent:
         return np.concatenate([_norms(block.per_sample()) for block in self._sample_blocks()], 1)
 
     def _sum_of_squares(self, signs: Any) -> Any:
-        def squares(block: Cotangent) -> Any:
-            u = block.per_sample()
-            return np.sum(u * u if signs is None else u * u * signs.reshape(-1, *_ones(u, 1)), 0)
-
-        return _accumulate(squares(block).sum(0) for block in self._sample_blocks())
+        return _accumulate(squares.sum(0) for squares in self._squares(signs))
 
     def _per_sample_squares(self, signs: Any) -> Any:
-        parts = []
+        return np.concatenate(list(self._squares(signs)))
+
+    def _squares(self, signs: Any) -> Any:
+        """Squares summed over rows, `[n, *p]` for one block of samples after the other."""
+        start = 0
         for block in self._sample_blocks():
             u = block.per_sample()
-            u = u * u if signs is None else u * u * signs.reshape(-1, *_ones(u, 1))
-            parts.append(u.sum(0))
-        return np.concatenate(parts)
+            stop = start + block.samples
+            yield np.sum(_weighed(u * u, signs, slice(start, stop)), 0)
+            start = stop
 
     def _gram(self) -> Any:
         u = self.per_sample().reshape(self.rows * self.samples, -1)
@@ -107,12 +108,19 @@ class Cotangent:
         return self._total()
 
     def sum_of_squares(self, signs: Any = None) -> Any:
-        """`[*p]`: squares summed over rows and samples; `signs [V]` weighs the rows."""
-        return self._sum_of_squares(signs)
+        """`[*p]`: squares summed over rows and samples, weighed by `signs [V, N]` (or `[V, 1]`)."""
+        return self._sum_of_squares(self.signs if signs is None else signs)
+
+    def total_of_squares(self) -> Any:
+        """`[*p]`: squares summed over rows and samples, and of what came through no sample."""
+        squares = self._sum_of_squares(None)
+        if self.unbatched is None:
+            return squares
+        return squares + np.sum(self.unbatched * self.unbatched, 0)
 
     def per_sample_squares(self, signs: Any = None) -> Any:
-        """`[N, *p]`: squares summed over rows; `signs [V]` weighs the rows."""
-        return self._per_sample_squares(signs)
+        """`[N, *p]`: squares summed over rows, weighed by `signs [V, N]` (or `[V, 1]`)."""
+        return self._per_sample_squares(self.signs if signs is None else signs)
 
     def squared_norms(self) -> Any:
         """`[V, N]`: squared Euclidean norms."""
@@ -166,8 +174,12 @@ def _accumulate(parts: Any) -> Any:
     return total
 
 
-def _ones(array: Any, lead: int) -> tuple[int, ...]:
-    return (1,) * (array.ndim - lead)
+def _weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
+    """`squares [V, n, ...]` times the `signs [V, N]` (or `[V, 1]`) of these samples."""
+    if signs is None:
+        return squares
+    signs = signs[:, samples] if signs.shape[1] > 1 else signs
+    return squares * signs.reshape(*signs.shape, *(1,) * (squares.ndim - 2))
 
 
 def _norms(u: Any) -> Any:
@@ -201,9 +213,8 @@ class Dense(Cotangent):
 
     def _sum_of_squares(self, signs: Any) -> Any:
         flat = self.array.reshape(self.rows, self.samples, -1)
-        if signs is None:
-            return np.einsum("vnp,vnp->p", flat, flat).reshape(self.shape)
-        return np.einsum("v,vnp,vnp->p", signs, flat, flat).reshape(self.shape)
+        weighed = _weighed(flat, signs)
+        return np.einsum("vnp,vnp->p", weighed, flat).reshape(self.shape)
 
 
 class Summed(Cotangent):
@@ -333,10 +344,7 @@ class Outer(Cotangent):
     def _square_terms(self, signs: Any) -> tuple[Any, Any]:
         """For one use a sample: squares of the inputs, and of the outputs summed over rows."""
         left, right = self.left[:, 0], self.right[:, :, 0]
-        squares = right * right
-        if signs is not None:
-            squares = squares * signs.reshape(-1, 1, 1, 1)
-        return left * left, squares.sum(0)
+        return left * left, _weighed(right * right, signs).sum(0)
 
     def _sum_of_squares(self, signs: Any) -> Any:
         if self.uses > 1:
@@ -413,6 +421,10 @@ class Gather(Cotangent):
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
         return Gather(index, right, self.shape)
 
+    def _flat(self) -> Any:
+        """`[V, N * T, D]`."""
+        return self.right.reshape(self.rows, self.samples * self.uses, self.width)
+
     def _sum_at(self, positions: Any, values: Any, count: int) -> Any:
         """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
         lead = values.shape[:-2]
@@ -426,7 +438,7 @@ class Gather(Cotangent):
         index = backend.to_host(self.index)
         keys = index + self.shape[0] * np.arange(self.samples)[:, None]
         distinct, inverse = np.unique(keys.reshape(-1), return_inverse=True)
-        right = self.right.reshape(self.rows, -1, self.width)
+        right = self._flat()
         values = self._sum_at(inverse.reshape(-1), right, len(distinct))
         return values, distinct // self.shape[0], distinct % self.shape[0]
 
@@ -434,20 +446,19 @@ class Gather(Cotangent):
         entries, width = self.shape
         index = backend.to_host(self.index)
         keys = (index + entries * np.arange(self.samples)[:, None]).reshape(-1)
-        right = self.right.reshape(self.rows, -1, width)
+        right = self._flat()
         dense = self._sum_at(keys, right, self.samples * entries)
         return dense.reshape(self.rows, self.samples, entries, width)
 
     def _total(self) -> Any:
-        right = self.right.reshape(self.rows, -1, self.width)
+        right = self._flat()
         return self._sum_at(backend.to_host(self.index).reshape(-1), right, self.shape[0])
 
     def _sum_of_squares(self, signs: Any) -> Any:
-        values, _, entry = self._segments()
-        squares = values * values
-        if signs is not None:
-            squares = squares * signs.reshape(-1, 1, 1)
-        return self._sum_at(entry, squares.sum(0), self.shape[0])
+        values, sample, entry = self._segments()
+        if signs is not None and signs.shape[1] > 1:
+            signs = signs[:, sample]
+        return self._sum_at(entry, _weighed(values * values, signs).sum(0), self.shape[0])
 
     def _squared_norms(self) -> Any:
         values, sample, _ = self._segments()
@@ -481,6 +492,8 @@ def _scatter(values: Any, positions: Any, size: int) -> Any:
     """`[V, size]` with `values [V, K]` added at positions that may repeat (recorded if traced)."""
     from tracer import registry
 
+    if not len(values):
+        return np.zeros_like(values, shape=(0, size))
     scatter = registry.operations["scatter_add"]
     return scatter(values, positions=positions, shape=(size,))
 

@@ -60,11 +60,8 @@ def unbind(op: Any) -> None:
 def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
     """A ufunc call on tensors that is not the plain one: a method, options, another library's."""
     name = ufunc.__name__
-    if kwargs.get("out") is not None and any(o is not None for o in kwargs["out"]):
-        raise TracingError(
-            f"np.{name} is asked to write a tensor's values into an existing array (`+=` into an "
-            f"array, or `out=`), where its history would be lost: write `a = np.{name}(a, b)`"
-        )
+    for out in kwargs.get("out") or ():
+        refuse_out(name, out)
     if method == "at":
         raise TracingError(
             f"np.{name}.at writes into an array: use tracer.index_add(x, index, values)"
@@ -86,6 +83,15 @@ def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
         )
     out = handler(*inputs)
     return out if dtype is None else np.astype(out, dtype)
+
+
+def refuse_out(name: str, out: Any) -> None:
+    """Raise `TracingError` if NumPy's function `name` is given an array to write into."""
+    if out is not None:
+        raise TracingError(
+            f"np.{name} is asked to write a tensor's values into an existing array (`+=` into an "
+            f"array, or `out=`), where its history would be lost: write `a = np.{name}(...)`"
+        )
 
 
 def no_rule(function: Any, name: str | None = None) -> TracingError:

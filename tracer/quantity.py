@@ -43,20 +43,29 @@ class Shard:
 class Quantity:
     """Base of quantities; configured by the constructor where there is something to configure.
 
-    `rows` is the kind of rows that it needs. `per_sample` says that its values are of single
+    `rows` is the kind of rows that it needs; None if it is made of products with whole matrices
+    (`of_objective`). `per_sample` says that its values are of single
     samples, so that it is undefined where samples are coupled. `needs_samples` is False only if the
     sum over samples is all that it reads. A *state* is what `extract` returns: it merges with the
     state of another shard; `finish` makes the value of it.
     """
 
     name: str
-    rows: Rows = gradient
+    rows: Rows | None = gradient
     per_sample = False
     needs_samples = True
 
     def extract(self, cotangent: Cotangent, context: Context) -> Any:
         """The state for one parameter, from the cotangent's contractions."""
         raise QuantityError(f"quantity {self.name!r} defines no extract")
+
+    def of_objective(self, objective: Any) -> Any:
+        """The value for all parameters, of a quantity without rows: see `tracer.backward`."""
+        raise QuantityError(f"quantity {self.name!r} defines no of_objective")
+
+    def of_block(self, objective: Any, leaf: Any) -> Any:
+        """The state for a parameter for which signed rows of the Hessian are not exact."""
+        raise QuantityError(f"quantity {self.name!r} defines no of_block")
 
     def finish(self, state: Any, context: Context) -> Any:
         """The value, from the state of all data."""

@@ -57,9 +57,17 @@ class GGNMonteCarlo(Rows):
         return split.sqrt_hessian_sampled(self.samples, rng)
 
 
+@dataclass(frozen=True)
+class Hessian(Rows):
+    """Signed rows whose squares sum to the Hessian: they start at every operation that bends."""
+
+    name: str = "hessian"
+
+
 gradient = Gradient()
 ggn_exact = GGNExact()
 ggn_mc = GGNMonteCarlo
+hessian = Hessian()
 
 #: what the core registers through `register_rows`
-BUNDLED = [gradient, ggn_exact, GGNMonteCarlo()]
+BUNDLED = [gradient, ggn_exact, GGNMonteCarlo(), hessian]

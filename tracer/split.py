@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def sqrt_hessian_of_record(split: Split) -> Any:
     with using(None), Tape() as tape:
         leaf = Tensor(value, _leaf(PARAMETER, value, {"name": "outputs"}, wants=True))
         if split.is_output:
-            objective = record_again(run.nodes, prediction, leaf, run.loss)
+            coupled = run.batch.coupled if run.batch is not None else ()
+            objective = record_again(run.nodes, prediction, leaf, run.loss, coupled)
         else:
             node = split.node
             rest = [leaf if p is prediction else x
@@ -41,17 +43,24 @@ def sqrt_hessian_of_record(split: Split) -> Any:
         start = np.ones_like(value, shape=(1, *objective.shape))
         seeds = {objective.node: Tensor(start)}
         gradient = Sweep(first, seeds, recorded=True).run()[leaf.node][0]
-        return _roots(tape, gradient, leaf, run)
+        return _roots(tape, gradient, leaf, split)
 
 
-def _roots(tape: Tape, gradient: Any, leaf: Tensor, run: Any) -> Any:
-    shape = leaf.shape
-    axis = run.batch.axis(leaf.node) if run.batch is not None else None
-    axis = axis if isinstance(axis, int) else 0
-    moved = [shape[axis], *(n for i, n in enumerate(shape) if i != axis)]
+def _roots(tape: Tape, gradient: Any, leaf: Tensor, split: Split) -> Any:
+    run, shape = split.run, leaf.shape
+    found = run.batch.axis(split.prediction) if run.batch is not None else None
+    axis = found if isinstance(found, int) else 0
+    if split.of_samples:
+        moved = [shape[axis], *(n for i, n in enumerate(shape) if i != axis)]
+    else:
+        moved = [1, *shape]
+
+    def placed(rows: Any) -> Any:
+        return np.moveaxis(rows, 1, 1 + axis) if split.of_samples else rows[:, 0]
+
     count, size = moved[0], math.prod(moved[1:])
     basis = np.broadcast_to(np.eye(size, dtype=leaf.dtype)[:, None], (size, count, size))
-    stack = np.moveaxis(basis.reshape(size, *moved), 1, 1 + axis)
+    stack = placed(basis.reshape(size, *moved))
     if gradient.node is None or not gradient.node.wants:
         return np.zeros_like(leaf.data, shape=(size, *shape))
     with using(None):
@@ -59,7 +68,9 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, run: Any) -> Any:
     columns = arrived.get(leaf.node)
     if columns is None:
         return np.zeros_like(leaf.data, shape=(size, *shape))
-    hessian = np.moveaxis(columns, 1 + axis, 0).reshape(count, size, size)
+    if split.of_samples:
+        columns = np.moveaxis(columns, 1 + axis, 0)
+    hessian = columns.reshape(count, size, size)
     values, vectors = np.linalg.eigh(0.5 * (hessian + np.swapaxes(hessian, -1, -2)))
     tolerance = 1e3 * np.finfo(leaf.dtype).eps * max(float(abs(values).max()), 1e-30)
     if bool((values < -tolerance).any()):
@@ -68,8 +79,7 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, run: Any) -> Any:
             f"output (its Hessian has the eigenvalue {float(values.min()):.3g})"
         )
     roots = vectors * np.sqrt(np.maximum(values, 0))[:, None, :]  # [N, C, rows]
-    rows = np.moveaxis(roots, -1, 0).reshape(size, *moved)
-    return np.moveaxis(rows, 1, 1 + axis)
+    return placed(np.moveaxis(roots, -1, 0).reshape(size, *moved))
 
 
 def _value_of(nodes: list[Node], node: Node) -> Any:
@@ -93,12 +103,23 @@ def _value_of(nodes: list[Node], node: Node) -> Any:
     return values[node]
 
 
-def record_again(nodes: list[Node], start: Node, leaf: Tensor, stop: Node) -> Tensor:
-    """Record what leads from `start` to `stop` on the current tape, with `leaf` for `start`."""
+def record_again(
+    nodes: list[Node], start: Node, leaf: Tensor, stop: Node, coupled: Collection[Node]
+) -> Tensor:
+    """Record what leads from `start` to `stop` on the current tape, with `leaf` for `start`.
+
+    Raises `QuantityError` at one of the nodes `coupled`, where samples are not independent.
+    """
     tensors: dict[Node, Any] = {start: leaf}
     for node in nodes:
         if node is start or not any(p in tensors for p in node.parents if p is not None):
             continue
+        if node in coupled:
+            raise QuantityError(
+                f"the loss is no sum over samples of `outputs`: {node.op.name} "
+                f"({node.source or 'unknown line'}) mixes them, so its Hessian has no root per "
+                f"sample: write the loss of each sample by itself"
+            )
         inputs = [
             tensors[p] if p in tensors else x if x is not None else _value_of(nodes, p)  # type: ignore[arg-type]
             for p, x in zip(node.parents, node.inputs or (None,) * len(node.parents), strict=True)

@@ -6,12 +6,13 @@ drops each stack as soon as it is passed on, and, where asked, what the nodes sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
+from tracer import backend
 from tracer.batching import Batch
 from tracer.cotangents import Cotangent, Dense, Reindexed, Summed, collect
 from tracer.errors import ShapeError
@@ -92,9 +93,10 @@ class Sweep:
     """One sweep over `nodes` (in the order of recording).
 
     `stacks` holds the seeds to begin with and, at the end, what arrived at leaves and elsewhere
-    outside `nodes`. With `batch`, what reaches an unbatched tensor from a batched operation is
+    outside `nodes`. `observe(node, stack)` sees every stack that reaches a node. With `batch`, what reaches an unbatched tensor from a batched operation is
     collected in `uses` as cotangents of the algebra, and `complete(leaf, uses, stack)` is called
     for each leaf as soon as nothing more can reach it. `only` restricts the sweep to these nodes.
+    `watched` takes statistics of the gradient, which the first `gradient_rows` rows add up to.
     """
 
     def __init__(
@@ -108,6 +110,8 @@ class Sweep:
         batch: Batch | None = None,
         complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
         watched: dict[Any, Any] | None = None,
+        gradient_rows: int = 1,
+        observe: Callable[[Node, Any], None] | None = None,
     ):
         self.nodes = nodes
         self.stacks = stacks
@@ -117,19 +121,24 @@ class Sweep:
         self.batch = batch
         self.complete = complete
         self.watched = watched
+        self.gradient_rows = gradient_rows
+        self.observe = observe
         self.uses: dict[Node, list[Cotangent]] = {}
 
     def run(self) -> dict[Node, Any]:
         stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
         finished = self._last_uses() if self.complete is not None else {}
         recorded, release, watched = self.recorded, self.release, self.watched
+        observe = self.observe
         for node in reversed(self.nodes):
             g = stacks.pop(node, None)
             if uses and node in uses:
                 self._carry(node, uses.pop(node))
             if g is not None:
                 if watched is not None:
-                    watched[id(node), "cotangent"] = statistics(g[0])
+                    self.watch(node, g)
+                if observe is not None:
+                    observe(node, g)
                 view = Recorded(node) if recorded else node
                 if batch is not None and isinstance(batch.axes.get(node), int):
                     self._collect(view, node, g)
@@ -167,10 +176,16 @@ class Sweep:
         if uses or stack is not None:
             if self.watched is not None:
                 parts = [use.total() for use in uses] + ([] if stack is None else [stack])
-                total: Any = sum(parts[1:], parts[0])
-                self.watched[id(leaf), "cotangent"] = statistics(total[0])
+                self.watch(leaf, sum(parts[1:], parts[0]))
             assert self.complete is not None
             self.complete(leaf, uses, stack)
+
+    def watch(self, node: Node, stack: Any) -> None:
+        """Keep statistics of the gradient, the first rows of a stack (one, or one per sample)."""
+        assert self.watched is not None
+        total = stack[0] if self.gradient_rows == 1 else stack[: self.gradient_rows].sum(0)
+        value = total.data if isinstance(total, Tensor) else total
+        self.watched[id(node), "cotangent"] = statistics(value)
 
     def _last_uses(self) -> dict[Node, list[Node]]:
         """The operation after which (in the order of the sweep) a leaf is complete."""
@@ -280,6 +295,7 @@ def derived(view: Any, node: Node, slot: int, g: Any, axis: int, entries: Any) -
     mask = np.eye(count, dtype=bool).reshape(
         1, count, *(count if i == axis else 1 for i in range(len(node.shape)))
     )
+    mask = backend.of(g).from_host(mask)
     rows = np.where(mask, g[:, None], 0).reshape(-1, *node.shape)
     entry = entry_value(cotangents_of(view, node, rows)[slot])
     return None if entry is None else Dense(fit(entry, shape).reshape(len(g), count, *shape))
@@ -308,16 +324,37 @@ def forget(node: Node) -> None:
         )
 
 
-def replay(nodes: Iterable[Node]) -> None:
-    """Compute again what a sweep has dropped, from the leaves and constants."""
+def replay(nodes: Sequence[Node], keep_inputs: bool = False) -> None:
+    """Compute again what sweeps have dropped, from the leaves and constants.
+
+    `keep_inputs` keeps the inputs of every node, also where its rules do not read them.
+    """
     values: dict[Node, Any] = {}
-    for node in nodes:
+    for node in [*_before(nodes), *nodes]:
         arrays = tuple(
             values.get(p, x)  # type: ignore[arg-type]  # a constant's parent is None
             for x, p in zip(node.inputs or (None,) * len(node.parents), node.parents, strict=True)
         )
         out = values[node] = node.op.forward(*arrays, **node.params)
-        if node.op.saves_inputs:
+        if node.op.saves_inputs or keep_inputs:
             node.inputs = arrays
         if node.op.saves_output:
             node.output = out
+
+
+def _before(nodes: Sequence[Node]) -> list[Node]:
+    """The operations outside of `nodes` (of other tapes) that they come from, inputs first."""
+    known, found = set(nodes), []
+    waiting = [p for node in nodes for p in node.parents]
+    while waiting:
+        node = waiting[-1]
+        if node is None or not node.parents or node in known:
+            waiting.pop()
+            continue
+        missing = [p for p in node.parents if p is not None and p.parents and p not in known]
+        if missing:
+            waiting += missing
+        else:
+            known.add(node)
+            found.append(node)
+    return found

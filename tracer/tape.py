@@ -227,6 +227,14 @@ def open_tape() -> Tape | None:
     return tape
 
 
+def enclosing(tape: Tape) -> Tape | None:
+    """The nearest tape around this one that is still open."""
+    outer = tape.parent
+    while outer is not None and not outer.is_open:
+        outer = outer.parent
+    return outer
+
+
 class using:
     """Make `tape` (or no tape) the current one for a `with` block."""
 

@@ -58,6 +58,7 @@ class Case:
             raise AssertionError(f"{title}: an example needs an array of floats among its inputs")
         self.rng = np.random.default_rng(0)
         self.floats = [self.inputs[i] for i in self.slots]
+        self.given = [x.copy() for x in self.floats]
         self.output = np.asarray(op.forward(*self.inputs, **params))
         self.node = self.record(self.inputs)
 
@@ -196,7 +197,7 @@ def numerical_jacobian(function: Callable[[Any], Any], x: Any) -> tuple[Any, flo
 def _check_vjp(case: Case, rtol: float, atol: float) -> None:
     """One row and many: right, linear, and nothing given to the rules is written into."""
     g = case.random(ROWS)
-    given = [x.copy() for x in (*case.floats, g)]
+    given = [*case.given, g.copy()]
     stacks = case.pull(case.node, g)
     for before, after in zip(given, (*case.floats, g), strict=True):
         case.agree("an array given to forward or vjp, afterwards,", after, before, 0, 0)
@@ -297,14 +298,19 @@ def _check_single_precision(case: Case, rtol: float, atol: float) -> None:
 
 
 def _markings(case: Case) -> Iterator[tuple[list[int | None], int, int]]:
-    """(axis of the samples per input, axis in the output, number of samples) that `op` claims."""
+    """(axis of the samples per input, axis in the output, number of samples) that `op` claims.
+
+    Those of a loss lie along the first axis of its prediction and its other inputs.
+    """
     if case.op.batch_axis is None:
         return
     options = [
-        (None, *(a for a, size in enumerate(x.shape) if size > 1))
+        (None, *(a for a, n in enumerate(x.shape) if n > 1 and (a == 0 or not case.op.loss)))
         if isinstance(x, np.ndarray) else (None,)
         for x in case.inputs
     ]  # fmt: skip
+    if case.op.loss:
+        options[0] = (0,)
     for axes in itertools.islice(itertools.product(*options), MOST_MARKINGS):
         sizes = {
             x.shape[a] for x, a in zip(case.inputs, axes, strict=True) if a is not None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
+import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -36,12 +35,6 @@ app = typer.Typer(
 )
 
 
-def paragraphs(function: Callable[..., None]) -> str:
-    """A docstring with the lines of each paragraph joined, for a terminal of any width."""
-    text = inspect.getdoc(function) or ""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
-
-
 for function in (
     visualize.visualize,
     summary.summary,
@@ -50,7 +43,7 @@ for function in (
     check.check,
     doctor.doctor,
 ):
-    app.command(function.__name__, cls=BuiltIn, help=paragraphs(function))(function)
+    app.command(function.__name__, cls=BuiltIn)(function)
 
 
 def print_version(wanted: bool) -> None:
@@ -78,8 +71,7 @@ def root(
 ) -> None:
     """Print the help where no command is named."""
     if context.invoked_subcommand is None:
-        with redirect_stdout(sys.stderr):  # with rich, get_help prints and returns nothing
-            print(context.get_help())
+        print(context.get_help(), file=sys.stderr)
         raise typer.Exit(2)
 
 
@@ -88,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     flags = [argument for argument in arguments if argument in GLOBAL_FLAGS]
     rest = [argument for argument in arguments if argument not in GLOBAL_FLAGS]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names outside a terminal's charset
     if "--no-color" in flags:
         os.environ["NO_COLOR"] = "1"
     try:

@@ -79,6 +79,8 @@ def mark_batches(subject: Subject) -> Arguments:
 
 def objective(subject: Subject, output: Any) -> Tensor:
     """The scalar to differentiate: the loss; else the output, summed where it is no scalar."""
+    import numpy as np
+
     from tracer import Tensor
     from tracer.errors import TracerError
 
@@ -93,7 +95,7 @@ def objective(subject: Subject, output: Any) -> Tensor:
                 f"depends on a tracer.parameter or on an input"
             )
         subject.choices["loss"] = "the sum of the output" if tensors[0].size != 1 else "the output"
-        value = sum((t.sum() for t in tensors[1:]), start=tensors[0].sum())
+        value = sum((np.sum(t) for t in tensors[1:]), start=np.sum(tensors[0]))
         source = "output"
     if not isinstance(value, Tensor) or value.size != 1:
         shape = list(value.shape) if hasattr(value, "shape") else type(value).__name__

@@ -170,6 +170,7 @@ def _import(target: Target) -> ModuleType:
     folder = target.path.resolve().parent if target.path else Path.cwd()
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+    sys.argv = [target.where]  # for a file that reads its arguments: there are none
     if target.path is None:
         return _import_module(target.module)
     path = target.path.resolve()

@@ -11,10 +11,13 @@ from trace_net.errors import UsageError
 STDOUT = "-"
 
 
-def check_writable(path: str) -> None:
-    """Raise `UsageError` if a file cannot be written at `path`; called before long work."""
+def writable(path: str) -> str:
+    """The place to write to later, in whatever folder the model leaves the process.
+
+    Raises `UsageError` if a file cannot be written at `path`; called before long work.
+    """
     if path == STDOUT:
-        return
+        return path
     place = Path(os.path.realpath(path))
     if place.is_dir():
         raise UsageError(
@@ -25,13 +28,14 @@ def check_writable(path: str) -> None:
             f"cannot write {path}: the file is read-only", hint="choose another file with -o"
         )
     if _is_stream(place):
-        return
+        return str(place)
     beside = _beside(place)
     try:
         os.close(_create(beside))
         os.unlink(beside)
     except OSError as error:
         raise _unwritable(path, error) from error
+    return str(place)
 
 
 def write(path: str, data: bytes) -> None:

@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 import tracer
 from tracer_layers import Linear, ReLU, Sequential, cross_entropy
 
-EPOCHS = 30
-BATCH_SIZE = 32
-LEARNING_RATE = 0.1
+EPOCHS = 25
+BATCH_SIZE = 64
+LEARNING_RATE = 0.3
 
 
 @cache

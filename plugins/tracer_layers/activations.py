@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 import tracer
-from tracer import Elementwise, Operation, operation
+from tracer import Elementwise, Operation, Summed, operation, samples_first
 from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
+from tracer_layers.rules import data_axis
 
 
 def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
@@ -58,24 +59,56 @@ class LeakyRectify(Elementwise):
 
 
 @operation("prelu")
-class ParametricRectify(Elementwise):
-    """`x` where it is positive, `slope * x` elsewhere; both are differentiated."""
+class ParametricRectify(Operation):
+    """`x` where it is positive, `slope * x` elsewhere.
+
+    `slope` is `[1]`, or `[C]` for the channels on axis 1 of `x`.
+    """
 
     saves = ("inputs",)
+    linear_in = (1,)
 
     def forward(x, slope):
-        return np.where(x > 0, x, x * slope)
+        return np.where(x > 0, x, x * _per_channel(slope, x))
 
     def vjp(node, g):
         x, slope = node.inputs
-        positive = x > 0
         return (
-            lambda: np.where(positive, g, g * slope),
-            lambda: np.where(positive, 0, g * x),
+            lambda: np.where(x > 0, g, g * _per_channel(slope, x)),
+            lambda: _summed(_slope_terms(node, g)),
         )
 
+    def batch_axis(node, axes):
+        return data_axis(axes)
+
+    def parameter_cotangent(node, slot, g):
+        terms, axis = _slope_terms(node, g), node.batch_axis
+        if slot == 0 or (axis == 1 and terms.shape[-1] > 1):
+            return None
+        terms = samples_first(terms, axis - (axis > 1 and terms.shape[-1] > 1), lead=1)
+        rows, samples, *uses, slopes = terms.shape
+        return Summed(np.reshape(terms, (rows, samples, math.prod(uses), slopes)))
+
     def examples(rng):
-        return [((rng.choice([-1.0, 1.0], (2, 3)) * rng.uniform(0.1, 1), rng.random(3)), {})]
+        x = rng.choice([-1.0, 1.0], (2, 3, 2)) * rng.uniform(0.1, 1, (2, 3, 2))
+        return [((x, rng.random(3)), {}), ((x, rng.random(1)), {})]
+
+
+def _summed(terms):
+    return np.sum(terms, axis=tuple(range(1, terms.ndim - 1)))
+
+
+def _per_channel(slope, x):
+    return np.reshape(slope, (-1, *(1,) * max(0, x.ndim - 2)))
+
+
+def _slope_terms(node, g):
+    """What reaches the slopes `[V, ..., slopes]`, before it is summed."""
+    x, slope = node.inputs
+    terms = np.where(x > 0, 0, g * x)
+    if slope.shape[0] == 1:
+        return terms[..., None]
+    return np.moveaxis(terms, 2, -1)
 
 
 @operation("hardtanh")
@@ -370,7 +403,7 @@ def prelu(input: Any, weight: Any) -> Any:
             f"{list(input.shape)}, or one for all, got {list(weight.shape)}: give it "
             f"num_parameters={channels}"
         )
-    return ParametricRectify(input, weight.reshape(-1, *(1,) * max(0, input.ndim - 2)))
+    return ParametricRectify(input, weight)
 
 
 def elu(input: Any, alpha: float = 1.0) -> Any:

@@ -150,7 +150,7 @@ class CrossEntropy(Loss):
         below = raw(np.cumsum(p, axis=axis)) < uniform
         drawn = below.sum(axis=axis, keepdims=True).clip(0, x.shape[axis] - 1)
         hot = _along_classes(arange(raw(x), x.shape[axis]), x) == drawn
-        return scale * np.sqrt(np.ones_like(raw(x), shape=()) / samples) * (p - hot)
+        return scale * samples**-0.5 * (p - hot)
 
     def examples(rng):
         x, extra = rng.standard_normal((3, 4)), rng.standard_normal((2, 3, 2))

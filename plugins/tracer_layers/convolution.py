@@ -37,7 +37,8 @@ def _columns(x: Any, w: Windows, groups: int) -> Any:
         for place, seen in w.positions():
             every = (slice(None),) * (w.rank + 1)
             first[(..., *place, *every)] = padded[(..., *seen)]
-    return first.reshape(*lead, groups, -1, samples * math.prod(w.output))
+    inputs = channels // groups * math.prod(w.kernel)
+    return first.reshape(*lead, groups, inputs, samples * math.prod(w.output))
 
 
 def _added(columns: Any, w: Windows, channels: int, samples: int) -> Any:
@@ -86,7 +87,9 @@ def _lead(x: Any, y: Any, own: int) -> tuple[int, ...]:
 
 def _merged(x: Any, weight: Any, own: int) -> Any:
     """`x` with its leading axes joined to the samples, where one weight serves them all."""
-    return x.reshape(-1, *x.shape[1 - own :]) if weight.ndim == own else x
+    if weight.ndim > own or x.ndim == own:
+        return x
+    return x.reshape(math.prod(x.shape[: 1 - own]), *x.shape[1 - own :])
 
 
 def _sample_axis(node: Any, axes: Any, rank: int) -> Any:
@@ -137,13 +140,13 @@ class Convolution(Operation):
         inner = _lead(data, weight, rank + 2)
         dtype = np.result_type(*(a.dtype for a in (x, weight, bias) if a is not None))
         out = np.empty_like(x, shape=(*inner, samples, outputs, *w.output), dtype=dtype)
-        for block in _blocks(samples, _column_bytes(data, w)):
+        shift = 0 if bias is None else bias.reshape(-1, *(1,) * rank)
+        for block in _blocks(samples, _column_bytes(data, w) + out.nbytes // max(1, samples)):
             columns = _columns(_samples(data, rank, block), w, groups)
             product = matrices @ columns
             shaped = product.reshape(*inner, outputs, block.stop - block.start, *w.output)
-            _samples(out, rank, block)[...] = np.moveaxis(shaped, -rank - 1, -rank - 2)
-        if bias is not None:
-            out += bias.reshape(-1, *(1,) * rank)
+            moved = np.moveaxis(shaped, -rank - 1, -rank - 2)
+            np.add(moved, shift, out=_samples(out, rank, block))
         return out.reshape(*lead, x.shape[-rank - 2], outputs, *w.output)
 
     def vjp(node, g):

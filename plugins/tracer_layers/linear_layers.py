@@ -22,7 +22,7 @@ class LinearMap(Operation):
     linear_in = (0, 1, 2)
 
     def forward(x, weight, bias=None):
-        matrix = weight.reshape(len(weight), -1)
+        matrix = weight if weight.ndim == 2 else weight.reshape(len(weight), -1)
         outputs, inputs = matrix.shape
         if x.ndim == 0 or x.shape[-1] != inputs:
             raise ShapeError(
@@ -30,10 +30,11 @@ class LinearMap(Operation):
                 f"out_features={outputs}, got {list(x.shape)}: flatten or transpose the input, or "
                 f"give the layer in_features={x.shape[-1] if x.ndim else 1}"
             )
-        out = x.reshape(math.prod(x.shape[:-1]), inputs) @ matrix.T
+        rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), inputs)
+        out = rows @ matrix.T
         if bias is not None:
             out = np.add(out, bias, out=out) if bias.dtype == out.dtype else out + bias
-        return out.reshape(*x.shape[:-1], outputs)
+        return out if x.ndim == 2 else out.reshape(*x.shape[:-1], outputs)
 
     def vjp(node, g):
         x, weight, *_ = node.inputs

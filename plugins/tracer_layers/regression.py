@@ -146,11 +146,6 @@ class PoissonNLL(Loss):
     Stirling's approximation of `log(t!)` is added for targets above 1.
     """
 
-    examples = _pairs(
-        {"log_input": True, "full": False, "eps": 1e-8},
-        {"log_input": False, "full": False, "eps": 1e-8},
-    )
-
     def forward(x, target, *, log_input, full, eps):
         same_shape(x, target)
         loss = np.exp(x) - target * x if log_input else x - target * np.log(x + eps)
@@ -198,6 +193,14 @@ class PoissonNLL(Loss):
         host = backend.to_host(raw(rate))
         counts = from_host(rng.poisson(host, (samples, *host.shape)), x)
         return np.sqrt(weight * (1 / samples)) * (rate - counts)
+
+    def examples(rng):
+        x, counts = rng.uniform(0.2, 1.0, (3, 2)), rng.integers(0, 4, (3, 2)) + 0.5
+        return [
+            ((x, counts), {"log_input": log_input, "full": full, "eps": 1e-8})
+            for log_input in (True, False)
+            for full in (False, True)
+        ]
 
 
 @operation("binary_cross_entropy")

@@ -16,7 +16,7 @@ from tracer.errors import ShapeError
 from tracer_layers.rules import mapped_axis
 
 #: bytes of a temporary made window by window: it should stay in the processor's cache
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 20
 
 Pairs = tuple[tuple[int, int], ...]
 

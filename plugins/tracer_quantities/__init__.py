@@ -18,6 +18,8 @@ from tracer_quantities.first_order import (
     SumGradSquared,
     Variance,
 )
+from tracer_quantities.hessian import DiagH, DiagHBatch
+from tracer_quantities.products import GGN, GGNMP, HMP, FisherEmpirical, FisherMC, Hessian
 
 QUANTITIES = (
     Grad,
@@ -34,6 +36,14 @@ QUANTITIES = (
     DiagGGNMCBatch,
     KFLR,
     KFAC,
+    DiagH,
+    DiagHBatch,
+    GGNMP,
+    HMP,
+    GGN,
+    Hessian,
+    FisherMC,
+    FisherEmpirical,
 )
 
 __all__ = ["QUANTITIES", *(quantity.__name__ for quantity in QUANTITIES)]

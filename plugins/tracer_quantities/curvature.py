@@ -44,7 +44,7 @@ class DiagGGNExact(Quantity):
     rows = ggn_exact
 
     def extract(self, cotangent, context):
-        return cotangent.sum_of_squares()
+        return cotangent.total_of_squares()
 
 
 class DiagGGNMC(_Sampled, DiagGGNExact):

@@ -7,7 +7,7 @@ import html
 import graphviz
 
 from tracer_render import style
-from tracer_render.picture import Box, Cluster, Line, Picture
+from tracer_render.picture import LEAVES, Box, Cluster, Line, Picture
 
 SHAPES = {
     "operation": {"shape": "box", "style": "rounded,filled"},
@@ -26,6 +26,10 @@ MARKED = {
     "unreached": ("dotted", "1.5"),
     "zero": ("dotted", "1.5"),
 }
+
+
+#: How much straighter than others the lines between operations are.
+SPINE = "12"
 
 
 def write(picture: Picture, theme: style.Theme) -> str:
@@ -58,8 +62,9 @@ def write(picture: Picture, theme: style.Theme) -> str:
     )
     names = cluster_names(picture)
     _cluster(graph, picture.root, picture, theme, names)
+    apart = _apart(picture)
     for index, line in enumerate(picture.lines):
-        _line(graph, index, line, theme)
+        _line(graph, index, line, theme, "2" if line.ranked in apart else "1")
     # Last, so that no cluster inherits the picture's own label.
     graph.attr(label=_heading(picture, theme))
     return graph.source
@@ -84,12 +89,19 @@ def _cluster(
     names: dict[tuple[str, ...], str],
 ) -> None:
     for box in cluster.boxes:
-        _box(graph, box, theme)
+        _box(graph, box, theme, picture.scale is not None)
     for box in cluster.boxes:
         if box.id in picture.pairs:
             with graph.subgraph() as pair:
                 pair.attr(rank="same")
-                _pair(pair, box.id, picture.pairs[box.id], theme)
+                pair.edge(
+                    box.id,
+                    picture.pairs[box.id],
+                    id="pair",
+                    style="invis" if box.kind in LEAVES else "dotted",
+                    arrowhead="none",
+                    color=theme.lines["pair"],
+                )
     for inner in cluster.clusters:
         with graph.subgraph(name=names[inner.path]) as sub:
             sub.attr(
@@ -105,16 +117,10 @@ def _cluster(
             _cluster(sub, inner, picture, theme, names)
 
 
-def _pair(graph: graphviz.Digraph, value: str, cotangent: str, theme: style.Theme) -> None:
-    graph.edge(
-        value, cotangent, id="pair", style="dotted", arrowhead="none", color=theme.lines["pair"]
-    )
-
-
-def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme) -> None:
+def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme, valued: bool) -> None:
     ink = theme.boxes.get(box.kind, theme.boxes["operation"])
     attributes = dict(SHAPES.get(box.kind, SHAPES["operation"]))
-    fill, line, text, width = ink.fill, ink.line, ink.text, "1"
+    fill, line, text, width = theme.paper if valued else ink.fill, ink.line, ink.text, "1"
     if box.colour:
         fill, text = box.colour, style.text_on(box.colour)
     if box.repeated:
@@ -124,7 +130,7 @@ def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme) -> None:
         attributes["style"] += f",{border}"
         if box.marks[0] in ("failed", "nan", "inf"):
             fill, line, text = theme.alarm.fill, theme.alarm.line, theme.alarm.text
-    lines = [f"<b>{html.escape(box.title)}</b>"]
+    lines = [f"<b>{html.escape(box.title)}</b>", '<font point-size="2"> </font>']
     size = f"{style.NOTE_SIZE:g}"
     lines += [f'<font point-size="{size}">{html.escape(note)}</font>' for note in box.notes]
     points = box.size
@@ -143,10 +149,26 @@ def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme) -> None:
     )
 
 
-def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme) -> None:
-    attributes = {"id": f"line{index}", "color": theme.lines[line.kind]}
+def _apart(picture: Picture) -> set[tuple[str, str]]:
+    """The lines between modules that have to leave a rank free for the leaves beside their ends.
+
+    Without it a module's parameters stand on the rank on which the module before ends, and
+    Graphviz draws the two frames side by side, where a reader expects one below the other.
+    """
+    scope = {box.id: box.scope for box in picture.boxes}
+    leaves = [line.ranked for line in picture.lines if not line.spine]
+    over = {lower for upper, lower in leaves if scope[upper] == scope[lower]}
+    under = {upper for upper, lower in leaves if scope[upper] == scope[lower]}
+    spine = [line.ranked for line in picture.lines if line.spine]
+    return {(a, b) for a, b in spine if scope[a] != scope[b] and (b in over or a in under)}
+
+
+def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme, ranks: str) -> None:
+    attributes = {"id": f"line{index}", "color": theme.lines[line.kind], "minlen": ranks}
     if line.label:
         attributes["label"] = graphviz.escape(line.label)
+    if line.spine:
+        attributes["weight"] = SPINE
     if line.reverse:
         attributes["dir"] = "back"
     if line.delayed:
@@ -169,7 +191,8 @@ def _heading(picture: Picture, theme: style.Theme) -> str:
         colour = theme.alarm.line
         text = html.escape(f"forward failed: {picture.error}")
         rows.append(f'<tr><td align="left">{small} color="{colour}">{text}</font></td></tr>')
-    cells = "".join(_entry(*entry, theme) for entry in picture.legend)
+    valued = picture.scale is not None
+    cells = "".join(_entry(*entry, theme, valued) for entry in picture.legend)
     if cells:
         table = f'<table border="0" cellspacing="4" cellpadding="2"><tr>{cells}</tr></table>'
         rows.append(f'<tr><td align="left">{table}</td></tr>')
@@ -178,7 +201,7 @@ def _heading(picture: Picture, theme: style.Theme) -> str:
     return f'<<table border="0" cellspacing="1" cellpadding="1">{"".join(rows)}</table>>'
 
 
-def _entry(sort: str, name: str, words: str, theme: style.Theme) -> str:
+def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -> str:
     text = f'<font point-size="{style.NOTE_SIZE:g}">{html.escape(words)}</font>'
     if sort == "line":
         dashes = "╌╌▸" if name == "delayed" else "──▸"
@@ -186,7 +209,8 @@ def _entry(sort: str, name: str, words: str, theme: style.Theme) -> str:
         return f'<td><font color="{colour}">{dashes}</font></td><td align="left">{text}</td>'
     if sort == "box":
         ink = theme.boxes[name]
-        swatch = f'border="1" style="rounded" color="{ink.line}" bgcolor="{ink.fill}"'
+        swatch = f'border="1" style="rounded" color="{ink.line}"'
+        swatch += "" if valued else f' bgcolor="{ink.fill}"'
     else:
         alarm = name in ("failed", "nan", "inf")
         colour = theme.alarm.line if alarm else theme.faint
@@ -197,16 +221,11 @@ def _entry(sort: str, name: str, words: str, theme: style.Theme) -> str:
 
 
 def _scale(picture: Picture, small: str) -> str:
+    """A line of text whose coloured blocks keep their size, as cells of a table would not."""
     scale = picture.scale
-    cells = "".join(
-        f'<td bgcolor="{style.scale_colour(step / 11)}" width="14" height="10" fixedsize="true">'
-        "</td>"
-        for step in range(12)
+    blocks = "".join(
+        f'<font color="{style.scale_colour(step / 15)}">█</font>' for step in range(16)
     )
     low, _, high = (style.number_text(tick) for tick in scale.ticks())
-    kind = " (log)" if scale.logarithmic else ""
-    return (
-        '<table border="0" cellspacing="0" cellpadding="2"><tr>'
-        f"<td>{small}>{html.escape(scale.label)}{kind} {low} </font></td>{cells}"
-        f"<td>{small}> {high}</font></td></tr></table>"
-    )
+    kind = " (log scale)" if scale.logarithmic else ""
+    return f"{small}>{html.escape(scale.label)}{kind}  {low} {blocks} {high}</font>"

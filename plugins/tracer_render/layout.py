@@ -1,30 +1,39 @@
-"""Where everything goes: the placement all engines give, and our own layered layout.
+"""Our own layout, for where there is no Graphviz or too much to lay out.
 
-The layered layout needs nothing but networkx. It is hierarchical: a module is laid out by itself
-and then stands as one block in the layout of its parent, so that frames never overlap. Ranks are
-topological generations, their order follows barycentres, and coordinates are the least-squares
-ones that keep the order and the distances.
+It is layered and hierarchical: a module is laid out by itself and then stands as one block in the
+layout of its parent, so that frames never overlap. Ranks are topological generations, the order
+in a rank follows barycentres, and coordinates are the least-squares ones that keep order and
+distances.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from itertools import pairwise
 
 import networkx as nx
 
 from tracer_render import style
-from tracer_render.picture import Box, Cluster, Picture
+from tracer_render.picture import LEAVES, Box, Cluster, Line, Picture
 
 GAP = 18.0
 PAIR_GAP = 16.0
-RANK_GAP = 30.0
-MARGIN = 12.0
+RANK_GAP = 34.0
+MARGIN = 10.0
+TITLE = 16.0
 SWEEPS = 4
-LONGEST_ROUTE = 60
+#: Long edges get places to pass between boxes, up to this many for each block of a module.
+PASSES = 4
+PORT_GAP = 9.0
 
 Point = tuple[float, float]
+Path = tuple[str, ...]
+#: What stands in a rank: a box or pair (its identifier), a module (its path), or a place where a
+#: line passes, enters the module from above or leaves it below.
+Name = str | Path | tuple[object, ...]
+#: Upper and lower block, and the lane: 0 for data, which flow down, 1 for what flows up.
+Edge = tuple[Name, Name, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +45,6 @@ class Rectangle:
     width: float
     height: float
 
-    def moved(self, x: float, y: float) -> Rectangle:
-        return Rectangle(self.x + x, self.y + y, self.width, self.height)
-
 
 @dataclass(slots=True)
 class Placement:
@@ -48,97 +54,385 @@ class Placement:
     """
 
     boxes: dict[str, Rectangle] = field(default_factory=dict)
-    frames: dict[tuple[str, ...], Rectangle] = field(default_factory=dict)
+    frames: dict[Path, Rectangle] = field(default_factory=dict)
     curves: list[list[Point]] = field(default_factory=list)
     labels: list[Point | None] = field(default_factory=list)
+    pairs: list[tuple[Point, Point]] = field(default_factory=list)
 
     def extent(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of all that is placed."""
-        rectangles = [*self.boxes.values(), *self.frames.values()]
-        xs = [r.x - r.width / 2 for r in rectangles] + [r.x + r.width / 2 for r in rectangles]
-        ys = [r.y - r.height / 2 for r in rectangles] + [r.y + r.height / 2 for r in rectangles]
-        points = [point for curve in self.curves for point in curve]
-        xs += [x for x, _ in points]
-        ys += [y for _, y in points]
-        return (min(xs), min(ys), max(xs), max(ys)) if xs else (0.0, 0.0, 0.0, 0.0)
+        corners = [point for curve in self.curves for point in curve]
+        for r in [*self.boxes.values(), *self.frames.values()]:
+            corners.append((r.x - r.width / 2, r.y - r.height / 2))
+            corners.append((r.x + r.width / 2, r.y + r.height / 2))
+        if not corners:
+            return 0.0, 0.0, 0.0, 0.0
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
 
 
 def layered(picture: Picture) -> Placement:
-    """Our own layout of a picture: a placement without overlaps of boxes or of frames."""
-    placement = Placement()
+    """Place a picture so that neither boxes nor frames overlap."""
     levels = _Levels(picture)
-    _place(picture.root, levels, placement)
-    _draw_curves(picture, placement, levels)
+    part = _place(picture.root, levels)
+    placement = Placement(part.boxes, part.frames, pairs=pair_lines(picture, part.boxes))
+    _draw(picture.lines, levels, part, placement)
     return placement
 
 
-class _Levels:
-    """For each module, the edges between what stands directly in it."""
+def pair_lines(picture: Picture, boxes: Mapping[str, Rectangle]) -> list[tuple[Point, Point]]:
+    """The rungs of the ladder: straight lines between the boxes of a result and its cotangent."""
+    rungs = []
+    results = {box.id for box in picture.boxes if box.kind not in LEAVES}
+    for value, cotangent in picture.pairs.items():
+        if value not in results:
+            continue
+        left, right = sorted((boxes[value], boxes[cotangent]), key=lambda r: r.x)
+        rungs.append(((left.x + left.width / 2, left.y), (right.x - right.width / 2, right.y)))
+    return rungs
 
-    def __init__(self, picture: Picture) -> None:
-        self.pairs = picture.pairs
-        self.block = {cotangent: value for value, cotangent in picture.pairs.items()}
+
+class _Levels:
+    """For each module, the edges between the blocks that stand directly in it.
+
+    A line that crosses a module's frame enters or leaves the module through a place of its own,
+    so that there is a way for it between the boxes inside.
+    """
+
+    def __init__(self, picture: Picture):
+        kinds = {box.id: box.kind for box in picture.boxes}
+        self.pairs = {a: b for a, b in picture.pairs.items() if kinds[a] not in LEAVES}
+        self.first = {cotangent: value for value, cotangent in self.pairs.items()}
         self.scope = {box.id: box.scope for box in picture.boxes}
-        self.edges: dict[tuple[str, ...], dict[tuple[object, object], None]] = {}
-        self.routes: dict[tuple[object, object], list[Point]] = {}
+        self.edges: dict[Path, dict[Edge, None]] = {}
         for line in picture.lines:
             if not line.delayed:
-                scope, above, below = self.meet(*line.ranked)
-                if above != below:
-                    self.edges.setdefault(scope, {})[above, below] = None
+                for scope, edge in self.way(line):
+                    self.edges.setdefault(scope, {})[edge] = None
 
-    def meet(self, upper: str, lower: str) -> tuple[tuple[str, ...], object, object]:
-        """The innermost module that holds both boxes, and what stands for each in it."""
-        a, b = self.scope[upper], self.scope[lower]
-        common = 0
-        while common < min(len(a), len(b)) and a[common] == b[common]:
-            common += 1
-        return a[:common], self._stands(upper, common), self._stands(lower, common)
+    def way(self, line: Line) -> list[tuple[Path, Edge]]:
+        """The edges that a line follows downwards: out of modules, across, and into modules."""
+        upper, lower = line.ranked
+        above, below = self.scope[upper], self.scope[lower]
+        lane = int(line.reverse)
+        level = 0
+        while level < min(len(above), len(below)) and above[level] == below[level]:
+            level += 1
+        ends = self._block(upper, level), self._block(lower, level)
+        if ends[0] == ends[1]:
+            return []
+        way: list[tuple[Path, Edge]] = []
+        for depth in range(len(above), level, -1):
+            block = self._block(upper, depth)
+            way.append((above[:depth], (block, ("out", block, lane), lane)))
+        way.append((above[:level], (*ends, lane)))
+        for depth in range(level + 1, len(below) + 1):
+            block = self._block(lower, depth)
+            way.append((below[:depth], (("in", block, lane), block, lane)))
+        return way
 
-    def _stands(self, box: str, level: int) -> object:
+    def _block(self, box: str, level: int) -> Name:
         scope = self.scope[box]
-        return scope[: level + 1] if len(scope) > level else self.block.get(box, box)
+        return scope[: level + 1] if len(scope) > level else self.first.get(box, box)
 
 
 @dataclass(slots=True)
-class _Block:
-    """A box, a pair, a module or the place where a long edge passes, as the ranks see it."""
+class _Part:
+    """Something that is laid out, its top left corner at the origin.
 
-    width: float
-    height: float
-    x: float = 0.0
-    y: float = 0.0
+    `tops` and `bottoms` say where the lines of a lane enter and leave, where that is known.
+    """
+
+    width: float = 0.0
+    height: float = 0.0
+    boxes: dict[str, Rectangle] = field(default_factory=dict)
+    frames: dict[Path, Rectangle] = field(default_factory=dict)
+    routes: dict[tuple[Path, Edge], list[Point]] = field(default_factory=dict)
+    tops: dict[int, float] = field(default_factory=dict)
+    bottoms: dict[int, float] = field(default_factory=dict)
+
+    def take(self, other: _Part, x: float, y: float) -> None:
+        """Hold another part, moved by x and y."""
+        for name, r in other.boxes.items():
+            self.boxes[name] = Rectangle(r.x + x, r.y + y, r.width, r.height)
+        for path, r in other.frames.items():
+            self.frames[path] = Rectangle(r.x + x, r.y + y, r.width, r.height)
+        for route, points in other.routes.items():
+            self.routes[route] = [(a + x, b + y) for a, b in points]
+
+    def top(self, lane: int) -> float:
+        """Where the lane enters, from the middle."""
+        return self.tops.get(lane, self.width / 2) - self.width / 2
+
+    def bottom(self, lane: int) -> float:
+        """Where the lane leaves, from the middle."""
+        return self.bottoms.get(lane, self.width / 2) - self.width / 2
 
 
-def _place(cluster: Cluster, levels: _Levels, placement: Placement) -> tuple[float, float]:
-    """Lay out a module around the origin; its width and height."""
-    inner = {}
-    boxes: dict[str, Box] = {box.id: box for box in cluster.boxes}
-    blocks: dict[object, _Block] = {}
+_POINT = _Part()
+
+
+def _place(cluster: Cluster, levels: _Levels) -> _Part:
+    """Lay out a module: its boxes, the modules in it and the lines between these."""
+    parts: dict[Name, _Part] = {child.path: _place(child, levels) for child in cluster.clusters}
+    boxes = {box.id: box for box in cluster.boxes}
     for box in cluster.boxes:
-        if box.id not in levels.block:
-            sizes = [box.size]
-            if box.id in levels.pairs:
-                sizes.append(boxes[levels.pairs[box.id]].size)
-            width = sum(w for w, _ in sizes) + PAIR_GAP * (len(sizes) - 1)
-            blocks[box.id] = _Block(width, max(h for _, h in sizes))
-    for child in cluster.clusters:
-        part = Placement()
-        blocks[child.path] = _Block(*_place(child, levels, part))
-        inner[child.path] = part
+        if box.id not in levels.first:
+            parts[box.id] = _block(box, boxes.get(levels.pairs.get(box.id, "")))
 
-    edges = levels.edges.get(cluster.path, {})
-    ranks = _ranks(blocks, edges)
-    order, routes = _order(blocks, edges, ranks)
-    _coordinates(order, blocks, edges, routes)
-    for route in routes.values():
-        for name in route:
-            del_block = blocks[name]
-            levels.routes.setdefault(route_key(name), []).append((del_block.x, del_block.y))
+    edges = list(levels.edges.get(cluster.path, ()))
+    ranks = _ranks(list(parts), edges)
+    segments, routes = _split(edges, ranks, PASSES * len(parts))
+    centres = _coordinates(parts, ranks, segments)
 
-    for name, block in blocks.items():
-        if name in inner:
-            _merge(placement, inner[name], block, levels)
-        elif isinstance(name, str):
-            _put(name, block, boxes, levels, placement)
-    return _frame(cluster, placement)
+    whole = _Part()
+    for name, part in parts.items():
+        x, y = centres[name]
+        whole.take(part, x - part.width / 2, y - part.height / 2)
+    for edge, passes in routes.items():
+        whole.routes[cluster.path, edge] = [centres[name] for name in passes]
+    for way, lanes in (("in", whole.tops), ("out", whole.bottoms)):
+        for lane in (0, 1):
+            at = [centres[n][0] for n in ranks if n[0] == way and n[-1] == lane and n not in parts]
+            if at:
+                lanes[lane] = sum(at) / len(at)
+    return _framed(cluster, whole)
+
+
+def _block(box: Box, partner: Box | None) -> _Part:
+    """A box, or a value and its cotangent side by side, as one block."""
+    row = [box] if partner is None else [box, partner]
+    part = _Part(-PAIR_GAP, max(member.size[1] for member in row))
+    for lane, member in enumerate(row):
+        width, height = member.size
+        left = part.width + PAIR_GAP
+        part.boxes[member.id] = Rectangle(left + width / 2, part.height / 2, width, height)
+        part.tops[lane] = part.bottoms[lane] = left + width / 2
+        part.width = left + width
+    return part
+
+
+def _framed(cluster: Cluster, whole: _Part) -> _Part:
+    """The part with its frame and title around it, moved to the origin."""
+    points = [point for route in whole.routes.values() for point in route]
+    content = Placement(whole.boxes, whole.frames, [points] if points else [])
+    left, top, right, bottom = content.extent()
+    if not cluster.path:
+        framed = _Part(right - left, bottom - top)
+        framed.take(whole, -left, -top)
+        return framed
+    titled = style.text_width(cluster.title, style.NOTE_SIZE) + 2 * MARGIN
+    width, height = max(right - left + 2 * MARGIN, titled), bottom - top + 2 * MARGIN + TITLE
+    framed = _Part(width, height)
+    framed.frames[cluster.path] = Rectangle(width / 2, height / 2, width, height)
+    shift = (width - right - left) / 2
+    framed.take(whole, shift, MARGIN + TITLE - top)
+    framed.tops = {lane: x + shift for lane, x in whole.tops.items()}
+    framed.bottoms = {lane: x + shift for lane, x in whole.bottoms.items()}
+    return framed
+
+
+def _ranks(names: Sequence[Name], edges: Iterable[Edge]) -> dict[Name, int]:
+    """Name -> rank: every edge points downwards, but for those that close a cycle."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(names)
+    graph.add_edges_from((above, below) for above, below, _ in edges)
+    if not nx.is_directed_acyclic_graph(graph):
+        place = {name: index for index, name in enumerate(names)}
+        for component in list(nx.strongly_connected_components(graph)):
+            if len(component) > 1:
+                inner = list(graph.subgraph(component).edges)
+                graph.remove_edges_from([(a, b) for a, b in inner if place[a] > place[b]])
+
+    ranks: dict[Name, int] = {}
+    for rank, generation in enumerate(nx.topological_generations(graph)):
+        ranks.update(dict.fromkeys(generation, rank))
+    order = sorted(ranks, key=ranks.__getitem__)
+    # A tree of leaves that serves one consumer, and what shortens lines, moves down to it.
+    trees: set[Name] = set()
+    held: dict[Name, int] = {}
+    for name in order:
+        held[name] = sum(other not in trees for other in graph.pred[name])
+        if not held[name] and len(graph.succ[name]) == 1:
+            trees.add(name)
+    for name in reversed(order):
+        below = graph.succ[name]
+        if below and held[name] <= len(below):
+            ranks[name] = min(ranks[other] for other in below) - 1
+    top, bottom = min(ranks.values(), default=0) - 1, max(ranks.values(), default=0) + 1
+    present = set(names)
+    for name in order:
+        if name not in present:
+            ranks[name] = top if name[0] == "in" else bottom
+    used = {rank: index for index, rank in enumerate(sorted(set(ranks.values())))}
+    return {name: used[ranks[name]] for name in ranks}
+
+
+def _split(
+    edges: Iterable[Edge], ranks: dict[Name, int], allowed: int
+) -> tuple[list[Edge], dict[Edge, list[Name]]]:
+    """Edges between neighbouring ranks, and the passes of each longer one, added to `ranks`."""
+    segments: list[Edge] = []
+    routes: dict[Edge, list[Name]] = {}
+    downward = [edge for edge in edges if ranks[edge[0]] < ranks[edge[1]]]
+    for edge in sorted(downward, key=lambda edge: ranks[edge[1]] - ranks[edge[0]]):
+        above, below, lane = edge
+        between = range(ranks[above] + 1, ranks[below])
+        if len(between) > allowed:
+            break
+        allowed -= len(between)
+        passes: list[Name] = [("pass", *edge, rank) for rank in between]
+        if passes:
+            routes[edge] = passes
+            ranks.update(zip(passes, between, strict=True))
+        segments += [(a, b, lane) for a, b in pairwise([above, *passes, below])]
+    return segments, routes
+
+
+#: Name -> its neighbours on one side, each with how far from above it this one wants to be.
+Neighbours = Mapping[Name, Sequence[tuple[Name, float]]]
+
+
+def _coordinates(
+    parts: Mapping[Name, _Part], ranks: Mapping[Name, int], segments: Iterable[Edge]
+) -> dict[Name, Point]:
+    """Name -> centre of everything that stands in a rank."""
+    rows: list[list[Name]] = [[] for _ in range(max(ranks.values(), default=-1) + 1)]
+    for name, rank in ranks.items():
+        rows[rank].append(name)
+    above: dict[Name, list[tuple[Name, float]]] = {name: [] for name in ranks}
+    below: dict[Name, list[tuple[Name, float]]] = {name: [] for name in ranks}
+    for upper, lower, lane in segments:
+        shift = parts.get(upper, _POINT).bottom(lane) - parts.get(lower, _POINT).top(lane)
+        above[lower].append((upper, shift))
+        below[upper].append((lower, -shift))
+
+    widths = {name: parts.get(name, _POINT).width for name in ranks}
+    x: dict[Name, float] = {}
+    for row in rows:
+        _pack(row, widths, x)
+    for neighbours, order in _sweeps(rows, above, below):
+        for row in order:
+            row.sort(key={name: _wanted(neighbours[name], x, x[name]) for name in row}.__getitem__)
+            _pack(row, widths, x)
+    for neighbours, order in _sweeps(rows, above, below):
+        for row in order:
+            wanted = [_wanted(neighbours[name], x, x[name]) for name in row]
+            weights = [1.0 if name in parts else 4.0 for name in row]
+            x.update(zip(row, _spread(wanted, [widths[n] for n in row], weights), strict=True))
+
+    centres: dict[Name, Point] = {}
+    top = 0.0
+    for row in rows:
+        height = max((parts[name].height for name in row if name in parts), default=0.0)
+        centres.update((name, (x[name], top + height / 2)) for name in row)
+        top += height + RANK_GAP if height else 0.0
+    return centres
+
+
+def _sweeps(
+    rows: list[list[Name]], above: Neighbours, below: Neighbours
+) -> Iterable[tuple[Neighbours, list[list[Name]]]]:
+    """Down along the neighbours above, up along those below, and so on."""
+    for _ in range(SWEEPS):
+        yield above, rows
+        yield below, rows[::-1]
+
+
+def _pack(row: Sequence[Name], widths: Mapping[Name, float], x: dict[Name, float]) -> None:
+    """Put a row's blocks side by side, the row's middle at 0."""
+    left = -(sum(widths[name] for name in row) + GAP * (len(row) - 1)) / 2
+    for name in row:
+        x[name] = left + widths[name] / 2
+        left += widths[name] + GAP
+
+
+def _wanted(
+    neighbours: Sequence[tuple[Name, float]], x: Mapping[Name, float], otherwise: float
+) -> float:
+    if not neighbours:
+        return otherwise
+    return sum(x[name] + shift for name, shift in neighbours) / len(neighbours)
+
+
+def _spread(
+    wanted: Sequence[float], widths: Sequence[float], weights: Sequence[float]
+) -> list[float]:
+    """The centres nearest to the wanted ones, in least squares, that keep order and distance.
+
+    Less the distances from the row's beginning, this is isotonic regression, which pooling
+    adjacent violators solves in one pass.
+    """
+    offsets = [0.0]
+    for left, right in pairwise(widths):
+        offsets.append(offsets[-1] + (left + right) / 2 + GAP)
+    pools: list[tuple[float, float, int]] = []
+    for value, offset, weight in zip(wanted, offsets, weights, strict=True):
+        mean, total, count = value - offset, weight, 1
+        while pools and pools[-1][0] > mean:
+            other, other_total, other_count = pools.pop()
+            mean = (mean * total + other * other_total) / (total + other_total)
+            total, count = total + other_total, count + other_count
+        pools.append((mean, total, count))
+    flat = [mean for mean, _, count in pools for _ in range(count)]
+    return [mean + offset for mean, offset in zip(flat, offsets, strict=True)]
+
+
+def _draw(lines: Sequence[Line], levels: _Levels, part: _Part, placement: Placement) -> None:
+    """Curves and labels of all lines, their ends spread along the boxes' sides."""
+    routes = []
+    for line in lines:
+        way = [] if line.delayed else levels.way(line)
+        routes.append([point for step in way for point in part.routes.get(step, ())])
+    starts = _ports(lines, routes, placement.boxes, lambda line: line.ranked)
+    ends = _ports(lines, routes, placement.boxes, lambda line: line.ranked[::-1])
+    for index, line in enumerate(lines):
+        upper, lower = (placement.boxes[name] for name in line.ranked)
+        start = upper.x + starts[index], upper.y + upper.height / 2
+        end = lower.x + ends[index], lower.y - lower.height / 2
+        if start[1] < end[1]:
+            curve, label = _falling([start, *routes[index], end])
+        else:
+            curve, label = _around(upper, lower)
+        placement.curves.append(curve[::-1] if line.reverse else curve)
+        beside = style.text_width(line.label, style.LABEL_SIZE) / 2 + 2.0
+        placement.labels.append((label[0] + beside, label[1]) if line.label else None)
+
+
+def _ports(
+    lines: Sequence[Line],
+    routes: Sequence[Sequence[Point]],
+    boxes: Mapping[str, Rectangle],
+    ends: Callable[[Line], tuple[str, str]],
+) -> list[float]:
+    """How far from the middle of its box each line ends, ordered by where it goes."""
+    sides: dict[str, list[tuple[float, int]]] = {}
+    for index, line in enumerate(lines):
+        here, there = ends(line)
+        route = routes[index]
+        near = (route[0] if here == line.ranked[0] else route[-1]) if route else None
+        sides.setdefault(here, []).append((near[0] if near else boxes[there].x, index))
+    offsets = [0.0] * len(lines)
+    for name, side in sides.items():
+        gap = min(PORT_GAP, 0.7 * boxes[name].width / len(side))
+        for place, (_, index) in enumerate(sorted(side)):
+            offsets[index] = gap * (place - (len(side) - 1) / 2)
+    return offsets
+
+
+def _falling(points: Sequence[Point]) -> tuple[list[Point], Point]:
+    """A curve through points from top to bottom, vertical in each, and its label's place."""
+    curve = [points[0]]
+    for (x0, y0), (x1, y1) in pairwise(points):
+        middle = (y0 + y1) / 2
+        curve += [(x0, middle), (x1, middle), (x1, y1)]
+    (x0, y0), (x1, y1) = points[0], points[1]
+    return curve, ((x0 + x1) / 2, (y0 + y1) / 2)
+
+
+def _around(tail: Rectangle, head: Rectangle) -> tuple[list[Point], Point]:
+    """A curve beside the boxes, for an edge that closes a cycle."""
+    start = tail.x + tail.width / 2, tail.y
+    end = head.x + head.width / 2, head.y + min(6.0, head.height / 4)
+    out = max(start[0], end[0]) + 24.0 + 0.12 * abs(start[1] - end[1])
+    return [start, (out, start[1]), (out, end[1]), end], (out - 8.0, (start[1] + end[1]) / 2)

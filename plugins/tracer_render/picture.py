@@ -21,8 +21,8 @@ from tracer_render.collapse import class_names, collapse, scope_path
 #: What a box is marked with, in the order of gravity, and what the legend says about it.
 MARKS = {
     "failed": "failed here",
-    "nan": "holds NaN",
-    "inf": "holds infinities",
+    "nan": "NaN",
+    "inf": "infinite",
     "unreached": "no gradient arrives",
     "zero": "exactly zero",
 }
@@ -35,6 +35,8 @@ KINDS = {
     "constant": "constant",
     "cotangent": "cotangent (∇)",
 }
+
+LEAVES = ("input", "parameter", "constant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class Line:
     """One edge as it flows, from `tail` to `head`; a `pair` ties a node to its cotangent.
 
     `reverse` lines are laid out from head to tail: a cotangent stands beside the value that it
-    belongs to, so it flows up where data flow down.
+    belongs to, so it flows up where data flow down. `spine` lines tie operations to one another,
+    not to leaves: the layout keeps them straight.
     """
 
     tail: str
@@ -76,6 +79,7 @@ class Line:
     label: str = ""
     delayed: bool = False
     reverse: bool = False
+    spine: bool = False
 
     @property
     def ranked(self) -> tuple[str, str]:
@@ -253,6 +257,7 @@ def _boxes(
     for node, data in graph.nodes(data=True):
         users = _users(graph, node, data)
         for user in users:
+            frame = _frame(data if user is None else graph.nodes[user])
             value = values.get(node)
             coloured = scale is not None and value is not None and math.isfinite(value)
             if coloured and scale.logarithmic:
@@ -262,9 +267,9 @@ def _boxes(
                     id=uses.new(node, user),
                     node=node,
                     kind=data.get("kind") or "operation",
-                    title=style.elide(data.get("label") or data.get("op") or node) or "(no name)",
+                    title=style.elide(_title(node, data, frame)) or "(no name)",
                     notes=tuple(_notes(data, value)),
-                    scope=_frame(data if user is None else graph.nodes[user]),
+                    scope=frame,
                     marks=tuple(_marks(data, value)),
                     repeated=len(users) > 1,
                     colour=scale.colour(value) if coloured else None,
@@ -277,6 +282,14 @@ def _frame(data: Mapping[str, Any]) -> tuple[str, ...]:
     """The module whose frame a node stands in; a collapsed module stands in its parent's."""
     path = scope_path(data)
     return path[:-1] if "members" in data else path
+
+
+def _title(node: Any, data: Mapping[str, Any], frame: tuple[str, ...]) -> str:
+    """The label, without the module path where the frame around it says that already."""
+    label = str(data.get("label") or data.get("op") or node)
+    prefix = ".".join((*frame, ""))
+    bare = label.removeprefix("∇ ")
+    return label[: len(label) - len(bare)] + bare.removeprefix(prefix) if frame else label
 
 
 def _users(graph: nx.MultiDiGraph, node: Any, data: Mapping[str, Any]) -> list[Any]:
@@ -366,7 +379,12 @@ def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
             label=style.elide(style.shape_text(data.get("shape")), 24),
             delayed=bool(data.get("delay")),
             reverse=kind == "cotangent" and ladder,
+            spine=_computed(graph.nodes[tail]) and _computed(graph.nodes[head]),
         )
+
+
+def _computed(data: Mapping[str, Any]) -> bool:
+    return bool(data.get("op")) or "members" in data
 
 
 def _clusters(boxes: Iterable[Box], graph: nx.MultiDiGraph) -> Cluster:

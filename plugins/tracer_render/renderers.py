@@ -1,4 +1,4 @@
-"""The formats. Each is a short way from a graph to bytes; the modules that do the work load late."""
+"""The formats, each a short way from a graph to bytes. What does the work is imported late."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PNG(Renderer):
     media_type = "image/png"
 
     def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
-        return _by_graphviz(graph, options, "png")
+        return _by_graphviz(graph, options, "png", "-Gdpi=144")
 
 
 class PDF(Renderer):
@@ -93,8 +93,10 @@ class HTML(Renderer):
         return page.write(drawn, image, options.theme).encode()
 
 
-def _by_graphviz(graph: nx.MultiDiGraph, options: DrawOptions, format: str) -> bytes:
+def _by_graphviz(
+    graph: nx.MultiDiGraph, options: DrawOptions, format: str, *arguments: str
+) -> bytes:
     from tracer_render import dot, engines, picture, style
 
     source = dot.write(picture.describe(graph, options), style.fixed(options.theme))
-    return engines.run_graphviz(source, format, options.timeout)
+    return engines.run_graphviz(source, format, options.timeout, *arguments)

@@ -15,6 +15,7 @@ LINE_HEIGHT = 1.25
 FONT = "Helvetica"
 FONT_STACK = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 LONGEST = 48
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 def _em(character: str) -> float:
     if character in "iIjl.,:;'|!()[]{}ftr ":
         return 0.34
-    if character in "mwMW@%∇…×":
+    if character in f"mwMW@%∇…{TIMES}":
         return 0.9
     if unicodedata.east_asian_width(character) in "WF":
         return 1.05
@@ -110,10 +111,10 @@ def _em(character: str) -> float:
 
 
 def shape_text(shape: Iterable[int] | None) -> str:
-    """`32×10`; a number has the shape `scalar`; an unknown shape is empty."""
+    """The sizes with multiplication signs between; `scalar` for a number, empty if unknown."""
     if shape is None:
         return ""
-    return "×".join(map(str, shape)) or "scalar"
+    return TIMES.join(map(str, shape)) or "scalar"
 
 
 def number_text(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The Jacobian of a small network's 100 outputs by all its parameters, at one sample."""
+"""The Jacobian of a small network's 100 outputs at one sample, by its input and its parameters."""
 
 from __future__ import annotations
 
@@ -12,61 +12,81 @@ import tracer
 from .measure import Row, best, peers
 
 SIZES, REPEATS = (20, 50, 100), 15
+X = np.random.default_rng(0).standard_normal(SIZES[0])
+
+
+def network(library: Any, parameters: Any, x: Any) -> Any:
+    """Outputs `[100]` of an input `[20]`; `parameters` are weights and biases in turn."""
+    *hidden, weight, bias = parameters
+    for w, b in zip(hidden[::2], hidden[1::2], strict=True):
+        x = library.tanh(w @ x + b)
+    return weight @ x + bias
+
+
+def initial() -> list[np.ndarray]:
+    """Random weights and biases."""
+    rng = np.random.default_rng(1)
+    pairs = zip(SIZES[:-1], SIZES[1:], strict=True)
+    return [0.2 * rng.standard_normal(shape) for n, m in pairs for shape in ((m, n), (m,))]
 
 
 def rows() -> Iterator[Row]:
-    """One row; the goal is a fifth of autograd's time, where autograd is installed."""
-    parameters, x = _point()
-    ours = tracer.jacobian(_network(np, x))
-    seconds: dict[str, float | None] = {
-        "trace-net": best(lambda: lambda: ours(parameters), REPEATS),
-        **peers(
-            {
-                "autograd": lambda: best(lambda: _autograd(parameters, x), REPEATS),
-                "PyTorch": lambda: best(lambda: _torch(parameters, x), REPEATS),
-            }
-        ),
+    """By the input, and by all parameters, in the way that each library offers."""
+    parameters = initial()
+    by_input = tracer.jacobian(lambda x: network(np, parameters, x))
+    yield _row(
+        "Jacobian `[100, 20]` by the input",
+        lambda: lambda: by_input(X),
+        {"autograd": lambda: _autograd_by_input(parameters),
+         "PyTorch": lambda: _torch_by_input(parameters)},
+    )  # fmt: skip
+    by_parameters = tracer.jacobian(lambda p: network(np, p, X))
+    yield _row(
+        "Jacobian `[100, 6150]` by the parameters",
+        lambda: lambda: by_parameters(parameters),
+        {"autograd": lambda: _autograd_by_parameters(parameters),
+         "PyTorch": lambda: _torch_by_parameters(parameters)},
+    )  # fmt: skip
+
+
+def _row(what: str, ours: Callable[[], Any], others: dict[str, Callable[[], Any]]) -> Row:
+    seconds = {
+        "trace-net": best(ours, REPEATS),
+        **peers({name: lambda p=p: best(p, REPEATS) for name, p in others.items()}),
     }
     peer = seconds["autograd"]
-    goal = None if peer is None else peer / 5
-    yield Row("Jacobian of 100 outputs", 1e-3, seconds, goal, "autograd / 5")
+    return Row(what, 1e-3, seconds, None if peer is None else peer / 5, "autograd / 5")
 
 
-def _point() -> tuple[np.ndarray, np.ndarray]:
-    """All parameters as one vector, which every library here can differentiate by; an input."""
-    rng = np.random.default_rng(0)
-    count = sum((n + 1) * m for n, m in zip(SIZES[:-1], SIZES[1:], strict=True))
-    return 0.2 * rng.standard_normal(count), rng.standard_normal(SIZES[0])
-
-
-def _network(library: Any, x: Any) -> Callable[[Any], Any]:
-    """The outputs `[100]` as a function of the vector of parameters."""
-
-    def outputs(parameters: Any) -> Any:
-        values, start = x, 0
-        for n, m in zip(SIZES[:-1], SIZES[1:], strict=True):
-            if start:
-                values = library.tanh(values)
-            weight = parameters[start : start + n * m].reshape(m, n)
-            start += n * m
-            values = weight @ values + parameters[start : start + m]
-            start += m
-        return values
-
-    return outputs
-
-
-def _autograd(parameters: np.ndarray, x: np.ndarray) -> Callable[[], Any]:
+def _autograd_by_input(parameters: list[np.ndarray]) -> Callable[[], Any]:
     import autograd
     import autograd.numpy
 
-    function = autograd.jacobian(_network(autograd.numpy, x))
-    return lambda: function(parameters)
+    function = autograd.jacobian(lambda x: network(autograd.numpy, parameters, x))
+    return lambda: function(X)
 
 
-def _torch(parameters: np.ndarray, x: np.ndarray) -> Callable[[], Any]:
+def _autograd_by_parameters(parameters: list[np.ndarray]) -> Callable[[], Any]:
+    import autograd
+    import autograd.numpy
+    from autograd.misc import flatten
+
+    vector, unflatten = flatten(parameters)
+    function = autograd.jacobian(lambda p: network(autograd.numpy, unflatten(p), X))
+    return lambda: function(vector)
+
+
+def _torch_by_input(parameters: list[np.ndarray]) -> Callable[[], Any]:
     import torch
 
-    function = torch.func.jacrev(_network(torch, torch.tensor(x)))
-    point = torch.tensor(parameters)
-    return lambda: function(point)
+    tensors, x = [torch.tensor(p) for p in parameters], torch.tensor(X)
+    function = torch.func.jacrev(lambda x: network(torch, tensors, x))
+    return lambda: function(x)
+
+
+def _torch_by_parameters(parameters: list[np.ndarray]) -> Callable[[], Any]:
+    import torch
+
+    tensors, x = tuple(torch.tensor(p) for p in parameters), torch.tensor(X)
+    function = torch.func.jacrev(lambda p: network(torch, p, x))
+    return lambda: function(tensors)

@@ -35,6 +35,7 @@ def folder(tmp_path, monkeypatch):
     """The current folder of the test; modules and paths that a target adds are removed again."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.delenv("NO_COLOR", raising=False)
     known = set(sys.modules)
     yield tmp_path

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cli_models import PLAIN
 
-from tracer import registry
+from tracer import registry, testing
 from tracer.extensions import Command, Overlay, Renderer, RendererUnavailable
 
 
@@ -26,6 +26,13 @@ def test_visualize_to_stdout_prints_nothing_else(command, write_file, folder):
     assert json.loads(outcome.out)["nodes"]
     assert "loading" in outcome.err
     assert [p.name for p in folder.iterdir()] == ["net.py"]
+
+
+def test_a_model_that_changes_folder_does_not_move_the_output(command, folder, write_file):
+    (folder / "elsewhere").mkdir()
+    target = write_file("net.py", PLAIN + "\n    import os; os.chdir('elsewhere')\n")
+    assert command("visualize", target, "-o", "net.dot").code == 0
+    assert (folder / "net.dot").exists()
 
 
 def test_visualize_json_says_what_was_drawn(command, plain):
@@ -195,6 +202,23 @@ def test_check_of_an_unknown_plugin(command):
     outcome = command("check", "nonsense")
     assert outcome.code == 2
     assert "plugin" in outcome.error
+
+
+def test_check_of_a_plugin_runs_the_kit_on_all_that_it_registers(command):
+    outcome = command("check", "quantities")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count(" ok ") == len(registry.quantities.provided_by("quantities"))
+
+
+def test_check_of_a_plugin_names_what_fails(command, monkeypatch):
+    def check_quantity(quantity):
+        assert quantity.name != "grad", "shards do not merge"
+
+    monkeypatch.setattr(testing, "check_quantity", check_quantity)
+    outcome = command("check", "quantities")
+    assert outcome.code == 1
+    assert "failed: grad" in outcome.error
+    assert "shards do not merge" in outcome.out
 
 
 def test_plugins_lists_what_each_registers(command):

@@ -153,6 +153,21 @@ def test_a_file_may_import_its_neighbour_and_is_not_main(write_file):
     assert subject("sub/net.py").model(1) == 1
 
 
+def test_a_file_that_reads_arguments_finds_none(write_file):
+    write_file(
+        "net.py",
+        """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--width", type=int, default=3)
+        width = parser.parse_args().width
+        def model(x): return width * x
+        example_inputs = 1.5
+        """,
+    )
+    assert subject("net.py").model(2) == 6
+
+
 REFUSED = {
     "no model": ("x = 1", "holds no model"),
     "several models": (

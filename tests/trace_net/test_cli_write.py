@@ -5,12 +5,12 @@ import os
 import pytest
 
 from trace_net.errors import UsageError
-from trace_net.write import check_writable, write
+from trace_net.write import writable, write
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(folder):
     (folder / "a.svg").write_bytes(b"old")
-    check_writable("a.svg")
+    writable("a.svg")
     write("a.svg", b"new")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {"a.svg": b"new"}
 
@@ -42,7 +42,7 @@ def test_permissions_are_those_of_any_new_file(folder):
 
 
 def test_a_device_is_written_to():
-    check_writable(os.devnull)
+    writable(os.devnull)
     write(os.devnull, b"new")
     assert not os.path.isfile(os.devnull)
 
@@ -51,4 +51,4 @@ def test_a_device_is_written_to():
 def test_what_cannot_be_written_is_known_before(folder, path):
     (folder / "file").touch()
     with pytest.raises(UsageError, match="cannot write"):
-        check_writable(path)
+        writable(path)

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import tracer
-from tracer import registry
-from tracer.testing import check_operation, check_quantity
+from tracer import Elementwise, Operation, Outer, Quantity, operation, registry
+from tracer.testing import check_cotangent, check_operation, check_quantity
+
+#: a mark says where samples lie whatever was known before, so its axis is no claim to be checked
+MARK = "batch"
 
 
-@pytest.mark.parametrize("name", list(registry.operations))
+@pytest.mark.parametrize("name", [name for name in registry.operations if name != MARK])
 def test_operation(name):
     check_operation(registry.operations[name])
 
@@ -15,4 +18,159 @@ def test_operation(name):
 @pytest.mark.parametrize("name", list(registry.quantities))
 def test_quantity(name):
     applied = check_quantity(name)
-    assert "chunks" in applied
+    assert ("merge" in applied) == (name != "batch_dot")
+    assert ("reference" in applied) == (not any(s in name for s in ("mc", "kf")))
+
+
+def test_a_mark_moves_the_samples_axis():
+    x = np.arange(6.0).reshape(2, 3)
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.ones((2, 1)), name="w")
+        loss = np.sum(tracer.batch(x * w, axis=1))
+    found = tape.backward(loss, quantities=("grad", "grad_batch"))
+    np.testing.assert_array_equal(found["grad"]["w"][:, 0], x.sum(1))
+    np.testing.assert_array_equal(found["grad_batch"]["w"][:, :, 0], x.T)
+
+
+# -- the kit finds what is wrong ----------------------------------------------------------------
+
+
+def cube(**rules):
+    """`x ** 3` as an operation, with these rules in place of the right ones."""
+    right = {
+        "forward": lambda x: x * x * x,
+        "vjp": lambda node, g: (3 * g * node.inputs[0] ** 2,),
+        "examples": lambda rng: [((rng.uniform(0.5, 1, (2, 3)),), {})],
+    }
+    return operation("cube")(type("Cube", (Elementwise,), {**right, **rules}))
+
+
+def writing(x):
+    x *= 1.0000001
+    return x * x * x
+
+
+WRONG = {
+    "a factor": (dict(vjp=lambda node, g: (2 * g * node.inputs[0] ** 2,)), "the vjp of input 0"),
+    "no gradient": (dict(vjp=lambda node, g: (None,)), "the vjp of input 0"),
+    "only the first row": (
+        dict(vjp=lambda node, g: (3 * g[:1] * node.inputs[0] ** 2,)), r"\[V, \*input.shape\]"),
+    "not linear": (dict(vjp=lambda node, g: (3 * abs(g) * node.inputs[0] ** 2,)), "the vjp"),
+    "rows mixed": (
+        dict(vjp=lambda node, g: (3 * g[::-1] * node.inputs[0] ** 2,)), "the vjp of input 0"),
+    "float64 of float32": (
+        dict(vjp=lambda node, g: (g * np.array([3.0]) * node.inputs[0] ** 2,)), "float64"),
+    "a value not saved": (dict(saves=()), "NoneType"),
+    "a rule that is not recorded": (
+        dict(vjp=lambda node, g: (3 * g * np.square(getattr(node.inputs[0], "data", 0))
+                                  if isinstance(node.inputs[0], tracer.Tensor)
+                                  else 3 * g * node.inputs[0] ** 2,)), "order 2"),
+    "a jvp of its own": (dict(jvp=lambda node, t: t[0] * node.inputs[0]), "<g, jvp"),
+    "the inputs written into": (dict(forward=writing), "afterwards"),
+    "samples where they are not": (dict(batch_axis=lambda node, axes: 0), "batch_axis says 0"),
+    "another sample's values": (
+        dict(forward=lambda x: np.cumsum(x, 0) ** 3), "vjp|batch_axis says 0"),
+    "elements in several places": (dict(reindexes=True), "of parameter 0"),
+    "no examples": (dict(examples=None), "not callable|no examples"),
+    "examples without floats": (
+        dict(examples=lambda rng: [((np.arange(3),), {})]), "needs an array of floats"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", list(WRONG))
+def test_the_kit_finds(what):
+    rules, message = WRONG[what]
+    with pytest.raises((AssertionError, TypeError), match=message):
+        check_operation(cube(**rules))
+
+
+def scale(cotangent):
+    """`x * w` with x `[N, D]` and w `[D]`, and this rule for w's cotangent."""
+
+    @operation("scale")
+    class Scale(Operation):
+        saves = ("inputs",)
+
+        def forward(x, w):
+            return x * w
+
+        def vjp(node, g):
+            x, w = node.inputs
+            return g * w, np.sum(g * x, axis=1)
+
+        def batch_axis(node, axes):
+            return 0 if axes == [0, None] else tracer.UNKNOWN
+
+        def parameter_cotangent(node, slot, g):
+            return cotangent(node, g)
+
+        def examples(rng):
+            return [((rng.random((4, 3)), rng.random(3)), {})]
+
+    return Scale
+
+
+def test_a_cotangent_of_an_operations_own():
+    check_operation(scale(lambda node, g: tracer.Dense(g * node.inputs[0])))
+    with pytest.raises(AssertionError, match=r"input 1's cotangent, per_sample\(\)"):
+        check_operation(scale(lambda node, g: tracer.Dense(g)))
+
+
+def test_contractions_that_disagree():
+    class Wrong(Outer):
+        def _gram(self):
+            return 2 * super()._gram()
+
+    rng = np.random.default_rng(0)
+    left, right = rng.random((4, 1, 1, 3)), rng.random((2, 4, 1, 1, 5))
+    dense = np.einsum("ntgi,vntgo->vnoi", left, right)
+    check_cotangent(Outer(left, right, (5, 3)), dense)
+    with pytest.raises(AssertionError, match=r"gram\(\)"):
+        check_cotangent(Wrong(left, right, (5, 3)), dense)
+
+
+class Cubes(Quantity):
+    """Sum over samples of the gradient's third powers."""
+
+    name = "sum_grad_cubed"
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        return (cotangent.per_sample()[0] ** 3).sum(0)
+
+    def merge(self, first, second, shards):
+        return shards[0].weight ** 3 * first + shards[1].weight ** 3 * second
+
+
+def of_gradients(gradients, roots):
+    return (gradients**3).sum(0)
+
+
+def test_a_quantity_of_ones_own():
+    assert check_quantity(Cubes(), reference=of_gradients) == ["chunks", "merge", "reference"]
+    assert check_quantity(Cubes) == ["chunks", "merge"]
+    with pytest.raises(AssertionError, match="sum_grad_cubed"):
+        check_quantity(Cubes(), reference=lambda gradients, roots: (gradients**2).sum(0))
+
+
+def test_a_merge_law_that_is_wrong():
+    class Additive(Cubes):
+        merge = Quantity.merge
+
+    with pytest.raises(AssertionError, match="mean of losses, merged from two shards"):
+        check_quantity(Additive)
+
+
+def test_rows_that_do_not_join():
+    class Last(Quantity):
+        name = "last"
+        rows = tracer.ggn_exact
+
+        def extract(self, cotangent, context):
+            return cotangent.sum_of_squares()
+
+        def join(self, first, second):
+            return second
+
+    with pytest.raises(AssertionError, match="memory_budget"):
+        check_quantity(Last)

@@ -7,7 +7,7 @@ the output, whichever needs less. Functions of two arguments follow, each a shor
 import numpy as np
 
 from tracer import backend
-from tracer.dispatch import UFUNCS, implements
+from tracer.dispatch import UFUNCS, implements, refuse_out
 from tracer.operation import Elementwise, operation
 from tracer.operations.operators import binary_method, fast_binary, fast_unary
 from tracer.tensor import Tensor
@@ -178,9 +178,10 @@ class Positive(Elementwise):
 
 
 def _pairs(rng):
-    """Example inputs for a function of two: same shape, broadcast rows and columns, a scalar."""
+    """Example inputs for a function of two: same shape, broadcast rows and columns, numbers."""
     a, b = rng.uniform(0.5, 1.0, (2, 3)), rng.uniform(1.5, 2.0, (2, 3))
-    return [((a, b), {}), ((a[:, :1], b[0]), {}), ((b[:1], a), {}), ((a, 1.7), {})]
+    arrays = [((a, b), {}), ((a[:, :1], b[0]), {}), ((b[:1], a), {})]
+    return [*arrays, ((a, 1.7), {}), ((0.8, b), {})]
 
 
 @operation("add", numpy=np.add)
@@ -229,7 +230,7 @@ class Divide(Elementwise):
         return lambda: g / y, lambda: -g * x / (y * y)
 
 
-@operation("power", numpy=(np.power, np.float_power))
+@operation("power", numpy=np.power)
 class Power(Elementwise):
     """`x ** y`; the derivative by y is taken as zero where x is zero."""
 
@@ -246,7 +247,8 @@ class Power(Elementwise):
 
         def exponent():
             positive = x > 0
-            return g * np.where(positive, node.output * np.log(np.where(positive, x, 1)), 0)
+            log = np.log(np.where(positive, x, 1), dtype=g.dtype)
+            return g * np.where(positive, node.output * log, 0)
 
         return base, exponent
 
@@ -301,11 +303,12 @@ class Xlogy(Elementwise):
     examples = _pairs
 
     def forward(x, y):
-        return backend.of(x if backend.is_array(x) else y).special("xlogy")(x, y)
+        xlogy = backend.of(x if backend.is_array(x) else y).special("xlogy")
+        return xlogy(x, y).astype(np.result_type(x, y), copy=False)
 
     def vjp(node, g):
         x, y = node.inputs
-        return lambda: g * np.log(np.where(x == 0, 1, y)), lambda: g * x / y
+        return lambda: g * np.log(np.where(x == 0, 1, y), dtype=g.dtype), lambda: g * x / y
 
 
 def _chosen(g, wins, ties):
@@ -377,7 +380,7 @@ class Copysign(Elementwise):
 
     def vjp(node, g):
         x, y = node.inputs
-        return lambda: g * np.copysign(1, x) * np.copysign(1, y), None
+        return lambda: np.where(np.signbit(x) == np.signbit(y), g, -g), None
 
 
 @operation("where")
@@ -431,6 +434,12 @@ class Astype(Elementwise):
         return [((rng.random(3), np.dtype(np.float64)), {})]
 
 
+@implements(np.float_power)
+def float_power(x, y):
+    """Powers in float64 at least, as NumPy takes them."""
+    return np.power(*(v.astype(np.float64) if isinstance(v, Tensor) else v for v in (x, y)))
+
+
 @implements(np.where)
 def where(condition, x=None, y=None):
     condition = raw(condition)
@@ -440,7 +449,8 @@ def where(condition, x=None, y=None):
 
 
 @implements(np.clip)
-def clip(a, a_min=None, a_max=None, *, min=None, max=None):
+def clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None):
+    refuse_out("clip", out)
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     if low is not None:
         a = np.maximum(a, low) if isinstance(low, Tensor) else _Clip(a, low=low)
@@ -473,7 +483,8 @@ def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
 
 
 @implements(np.round, np.around)
-def round_(a, decimals=0):
+def round_(a, decimals=0, out=None):
+    refuse_out("round", out)
     return np.rint(a * 10.0**decimals) / 10.0**decimals
 
 

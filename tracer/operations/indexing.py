@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tracer import backend
-from tracer.dispatch import implements
+from tracer.dispatch import implements, refuse_out
 from tracer.errors import TracingError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
@@ -105,7 +105,7 @@ class ScatterAdd(_Indexing):
         return added.reshape(len(values), *shape)
 
     def vjp(node, g):
-        positions = backend.of(raw(g)).from_host(node.params["positions"])
+        positions = backend.of(g).from_host(node.params["positions"])
         flat = np.reshape(g, (*g.shape[:2], -1))
         return (flat[..., positions],)
 
@@ -149,11 +149,11 @@ class IndexSet(Operation):
         return out
 
     def vjp(node, g):
-        index = node.params["index"]
-        keep = np.ones(node.shape, dtype=bool)
-        keep[index] = False
-        keep = backend.of(raw(g)).from_host(keep)
-        positions = _positions(index, node.shape)
+        positions = _positions(node.params["index"], node.shape)
+        keep = np.ones(math.prod(node.shape), dtype=bool)
+        keep[positions.reshape(-1)] = False
+        there = backend.of(g).from_host
+        keep, positions = there(keep.reshape(node.shape)), there(positions)
         flat = np.reshape(g, (len(g), -1))
         return lambda: np.where(keep, g, 0), lambda: flat[:, positions]
 
@@ -168,9 +168,12 @@ class IndexSet(Operation):
 
 @implements(np.take)
 def take(a, indices, axis=None, out=None, mode="raise"):
-    indices = raw(indices)
+    refuse_out("take", out)
     if axis is None:
-        return np.ravel(a)[indices]
+        a, axis = np.ravel(a), 0
+    indices, size = raw(indices), a.shape[axis]
+    if mode != "raise":
+        indices = np.mod(indices, size) if mode == "wrap" else np.clip(indices, 0, size - 1)
     return a[(slice(None),) * (axis % a.ndim) + (indices,)]
 
 
@@ -199,6 +202,7 @@ def partition(a, kth, axis=-1, kind="introselect", order=None):
 
 @implements(np.median)
 def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
+    refuse_out("median", out)
     if axis is None:
         a, axis = np.ravel(a), 0
     ordered = np.moveaxis(np.sort(a, axis=axis), axis, 0)
@@ -212,7 +216,7 @@ def diagonal(a, offset=0, axis1=0, axis2=1):
     moved = np.moveaxis(a, (axis1, axis2), (-2, -1))
     rows, columns = moved.shape[-2:]
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    i = np.arange(count)
+    i = backend.of(a).from_host(np.arange(count))
     return moved[..., i - min(offset, 0), i + max(offset, 0)]
 
 
@@ -242,7 +246,8 @@ def _triangle(m, k):
 
 @implements(np.trace)
 def trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None):
-    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
+    refuse_out("trace", out)
+    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @implements(np.select)

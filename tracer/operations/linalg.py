@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tracer.dispatch import implements
+from tracer import backend
+from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
@@ -79,17 +80,17 @@ def solve(a, b):
 
 @operation("cholesky")
 class Cholesky(Matrix):
-    """The lower factor. The derivative is that of the symmetric part of the matrix."""
+    """The lower factor of the matrix's symmetric part."""
 
     saves = ("output",)
 
     def forward(a):
-        return np.linalg.cholesky(a)
+        return np.linalg.cholesky(0.5 * (a + _transposed(a)))
 
     def vjp(node, g):
         factor = node.output
         inner = np.tril(_transposed(factor) @ np.tril(g))
-        half = inner - 0.5 * inner * np.eye(factor.shape[-1], dtype=factor.dtype)
+        half = 0.5 * (inner + np.tril(inner, -1))
         right = np.linalg.inv(factor)
         full = _transposed(right) @ half @ right
         return (0.5 * (full + _transposed(full)),)
@@ -101,7 +102,7 @@ class Cholesky(Matrix):
 
 @implements(np.linalg.cholesky)
 def cholesky(a, /, *, upper=False):
-    lower = Cholesky(0.5 * (a + _transposed(a)))
+    lower = Cholesky(a)
     return _transposed(lower) if upper else lower
 
 
@@ -169,7 +170,8 @@ def matrix_power(a, n):
     if n < 0:
         a, n = np.linalg.inv(a), -n
     if n == 0:
-        return np.zeros_like(raw(a)) + np.eye(a.shape[-1], dtype=a.dtype)
+        one = backend.of(a).from_host(np.eye(a.shape[-1], dtype=a.dtype))
+        return np.zeros_like(raw(a)) + one
     out = None
     while n:
         if n % 2:
@@ -182,6 +184,7 @@ def matrix_power(a, n):
 
 @implements(np.linalg.multi_dot)
 def multi_dot(arrays, *, out=None):
+    refuse_out("linalg.multi_dot", out)
     left, *rest = arrays
     for right in rest:
         left = np.dot(left, right)

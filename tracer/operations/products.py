@@ -12,8 +12,9 @@ import string
 import numpy as np
 
 from tracer import backend
+from tracer import backend
 from tracer.cotangents import Dense, Outer
-from tracer.dispatch import implements
+from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.tensor import Tensor
@@ -206,6 +207,7 @@ def _einsum_vjp(node, slot, g, inputs, output, keep=""):
                 grid = np.ogrid[tuple(slice(n) for n in shape)]
                 eyes = eyes & (grid[i] == grid[j])
         pick = [sizes[c] if every.index(c) == i else 1 for i, c in enumerate(every)]
+        eyes = backend.of(g).from_host(eyes)
         out = np.where(eyes, np.reshape(out, (*lead, *pick)), 0)
     return out
 
@@ -273,7 +275,8 @@ def _arranged(array, letters, groups):
 
 @implements(np.einsum)
 def einsum(*operands, out=None, optimize=False, **kwargs):
-    if out is not None or kwargs or not isinstance(operands[0], str):
+    refuse_out("einsum", out)
+    if kwargs or not isinstance(operands[0], str):
         raise ShapeError(
             "np.einsum on tensors takes subscripts as a string and arrays, without further options"
         )
@@ -330,6 +333,7 @@ def tensordot(a, b, axes=2):
 
 @implements(np.dot)
 def dot(a, b, out=None):
+    refuse_out("dot", out)
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return np.multiply(a, b)
     if np.ndim(b) <= 2:
@@ -351,6 +355,7 @@ def inner(a, b, /):
 
 @implements(np.outer)
 def outer(a, b, out=None):
+    refuse_out("outer", out)
     return np.ravel(a)[:, None] * np.ravel(b)[None, :]
 
 

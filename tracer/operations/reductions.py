@@ -5,8 +5,9 @@ import math
 
 import numpy as np
 
-from tracer.dispatch import METHODS, implements
-from tracer.errors import ShapeError
+from tracer import backend
+from tracer.dispatch import METHODS, implements, refuse_out
+from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, Operation, operation
 from tracer.operations.arithmetic import raw
 
@@ -41,7 +42,7 @@ def kept_shape(shape, axes):
 def restore(node, value, lead=1):
     """An output-like array (with `lead` leading axes) with the reduced axes back, of size 1."""
     kept = kept_shape(node.input_shape(0), node.params["axis"])
-    return value.reshape(*value.shape[:lead], *kept)
+    return value.reshape((*value.shape[:lead], *kept))
 
 
 def _reduced_axis(node, axes):
@@ -150,7 +151,7 @@ def _product_of_others(x, axes):
     flat = moved.reshape(*moved.shape[: rank - len(axes)], -1)
     before = _products(flat, exclusive=True)
     after = np.flip(_products(np.flip(flat, -1), exclusive=True), -1)
-    return np.transpose((before * after).reshape(moved.shape), np.argsort(order))
+    return np.transpose((before * after).reshape(moved.shape), np.argsort(order).tolist())
 
 
 def _products(x, exclusive):
@@ -203,13 +204,13 @@ class Cumsum(Operation):
         return [((x,), {"axis": -1}), ((x,), {"axis": -2})]
 
 
-def _no_extras(name, *options):
+def _no_extras(name, out, *options):
     """Refuse `out`, `initial` and `where`."""
+    refuse_out(name, out)
     for option in options:
         if option is not None and option is not _ABSENT:
-            raise ShapeError(
-                f"np.{name} on tensors takes no `out`, `initial` or `where`: apply np.where or "
-                f"astype beforehand"
+            raise TracingError(
+                f"np.{name} on tensors takes no `initial` or `where`: apply np.where beforehand"
             )
 
 
@@ -280,14 +281,18 @@ def std(a, *args, **kwargs):
 
 @implements(np.ptp)
 def ptp(a, axis=None, out=None, keepdims=False):
+    refuse_out("ptp", out)
     return np.max(a, axis, keepdims=_flag(keepdims)) - np.min(a, axis, keepdims=_flag(keepdims))
 
 
 @implements(np.average)
 def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
+    if returned:
+        raise TracingError("np.average on tensors takes no `returned`: use np.sum(weights)")
     if weights is None:
         return np.mean(a, axis, keepdims=_flag(keepdims))
-    if getattr(weights, "ndim", 1) == 1 and axis is not None and a.ndim > 1:
+    weights = weights if isinstance(weights, Tensor) else backend.as_array(weights)
+    if weights.ndim == 1 and axis is not None and a.ndim > 1:
         shape = [1] * a.ndim
         shape[axis] = -1
         weights = weights.reshape(shape)
@@ -319,7 +324,7 @@ def logsumexp(x, axis=None, keepdims=False):
 
 def _ufunc_reduce(function):
     def handler(x, axis=0, dtype=None, keepdims=False, initial=_ABSENT, where=True):
-        _no_extras("ufunc.reduce", initial, None if where is True else where)
+        _no_extras("ufunc.reduce", None, initial, None if where is True else where)
         return function(x, axis=axis, keepdims=keepdims)
 
     return handler

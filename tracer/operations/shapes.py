@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from tracer.dispatch import implements
+from tracer import backend
+from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
@@ -319,8 +320,7 @@ def broadcast_arrays(*arrays, subok=False):
 
 @implements(np.concatenate, np.concat)
 def concatenate(arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind"):
-    if out is not None:
-        raise ShapeError("np.concatenate on tensors takes no `out`: use its result")
+    refuse_out("concatenate", out)
     parts = list(arrays)
     if axis is None:
         parts, axis = [np.ravel(p) for p in parts], -1
@@ -331,6 +331,7 @@ def concatenate(arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind")
 
 @implements(np.stack)
 def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
+    refuse_out("stack", out)
     parts = list(arrays)
     (axis,) = negative_axes(axis, np.ndim(parts[0]) + 1)
     out = Stack(*parts, axis=axis)
@@ -457,7 +458,7 @@ def repeat(a, repeats, axis=None):
             np.expand_dims(a, axis + 1), (*shape[: axis + 1], repeats, *shape[axis + 1 :])
         )
         return np.reshape(wide, (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
-    return np.take(a, np.repeat(np.arange(a.shape[axis]), raw(repeats)), axis)
+    return np.take(a, np.repeat(np.arange(a.shape[axis]), backend.to_host(raw(repeats))), axis)
 
 
 @implements(np.diff)

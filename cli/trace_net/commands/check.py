@@ -24,7 +24,7 @@ def check(
     ],
     input: options.InputOption = None,
 ) -> None:
-    """Check derivatives: of a model's loss, or of every rule and quantity of a plugin.
+    """Check derivatives of a model, or the rules of a plugin.
 
     A model's gradient is compared with central differences along random directions of each
     parameter, in float64. A plugin's operations and quantities go through tracer.testing. The

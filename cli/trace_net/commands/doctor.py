@@ -16,7 +16,10 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def doctor(json: options.JsonOption = False) -> None:
-    """Show renderers and layout engines, array backends, devices and versions."""
+    """Show what this machine can draw and compute with.
+
+    Renderers and layout engines, array backends, devices and versions.
+    """
     findings = examine()
     if json:
         report.print_json("doctor", findings)

@@ -17,7 +17,7 @@ PLUGIN_FAILED = 4
 
 
 def plugins(json: options.JsonOption = False) -> None:
-    """List every plugin: where it comes from, what it registers, why it failed.
+    """List plugins: what is loaded, from where, what failed.
 
     The exit code is 4 where one failed to load.
     """

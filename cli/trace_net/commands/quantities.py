@@ -28,7 +28,7 @@ def quantities(
     input: options.InputOption = None,
     json: options.JsonOption = False,
 ) -> None:
-    """Compute quantities of every parameter of TARGET in one sweep.
+    """Compute quantities of TARGET's parameters in one sweep.
 
     Prints norm, minimum, maximum and mean of each. The file has an array `quantity/parameter`
     for each, and `quantity/parameter/factor0` ... for Kronecker products.
@@ -44,8 +44,7 @@ def quantities(
         options.look_up(registry.quantities, name)
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
-    if output is not None:
-        write.check_writable(output)
+    place = None if output is None else write.writable(output)
     given = parse_inputs(input or ())
 
     with streams.progress(steps=4) as step:
@@ -56,8 +55,8 @@ def quantities(
     if done.failure is not None:
         raise done.failure
     parts = list(flatten(done.results))
-    if output is not None:
-        write.write(output, to_npz(parts))
+    if place is not None:
+        write.write(place, to_npz(parts))
     rows = [(*names, list(array.shape), *statistics(array)) for names, array in parts]
     if json:
         keys = [column.removeprefix(">") for column in COLUMNS]

@@ -18,10 +18,11 @@ def summary(
     input: options.InputOption = None,
     json: options.JsonOption = False,
 ) -> None:
-    """List the operations of TARGET's forward pass: shape, parameters, FLOPs, bytes.
+    """List the operations of TARGET with shapes and costs.
 
-    Parameters are counted where they are first used, and once. FLOPs are exact where the
-    operation counts them, else one per element of the output; bytes are those of the output.
+    The costs are parameters, FLOPs and bytes of the forward pass. Parameters are counted where
+    they are first used, and once. FLOPs are exact where the operation counts them, else one per
+    element of the output; bytes are those of the output.
     """
     from trace_net.inputs import parse_inputs
     from trace_net.run import describe_choices, run

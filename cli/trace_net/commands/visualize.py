@@ -109,7 +109,7 @@ def visualize(
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     file = output or f"{parsed.stem}.{form}"
-    write.check_writable(file)
+    place = write.writable(file)
     given = parse_inputs(input or ())
     wanted = list(dict.fromkeys([*quantities, *(colouring.quantities if colouring else ())]))
     if not wanted and direction is not Direction.forward:
@@ -132,7 +132,7 @@ def visualize(
         )
         step(f"drawing {graph.number_of_nodes()} nodes as {form}")
         try:
-            write.write(file, draw(graph, form, how))
+            write.write(place, draw(graph, form, how))
         except (CommandError, TracerError) as error:
             if done.failure is None:
                 raise

@@ -1,0 +1,40 @@
+"""The Hessian's diagonal, exact on any graph.
+
+Where a parameter is used linearly, from signed rows (`tracer.residuals`), which cost one sweep per
+operation that bends; elsewhere from Hessian-vector products over a basis.
+"""
+
+import numpy as np
+
+from tracer.quantity import Quantity
+from tracer.rows import hessian
+
+
+class DiagH(Quantity):
+    """Diagonal of the Hessian of the objective, `[*p.shape]`."""
+
+    name = "diag_h"
+    rows = hessian
+
+    def extract(self, cotangent, context):
+        return cotangent.sum_of_squares()
+
+    def of_block(self, objective, leaf):
+        return objective.hessian_diagonal(leaf)
+
+
+class DiagHBatch(Quantity):
+    """Each sample's share of the diagonal, `[N, *p.shape]`."""
+
+    name = "diag_h_batch"
+    rows = hessian
+    per_sample = True
+
+    def extract(self, cotangent, context):
+        return cotangent.per_sample_squares()
+
+    def of_block(self, objective, leaf):
+        return objective.hessian_diagonal_of_samples(leaf)
+
+    def merge(self, first, second, shards):
+        return np.concatenate([shards[0].weight * first, shards[1].weight * second])

@@ -1,0 +1,147 @@
+"""Products with curvature matrices: block by block as functions, whole as SciPy operators.
+
+They keep the record of the objective alive for as long as they live.
+"""
+
+import numpy as np
+
+from tracer.errors import QuantityError, ShapeError
+from tracer.quantity import Quantity
+
+
+class BlockProduct:
+    """`product(v)`: a parameter's block times `v`, `[V, *p.shape]` or `[*p.shape]`."""
+
+    def __init__(self, leaf, product):
+        self.leaf = leaf
+        self._product = product
+
+    def __call__(self, v):
+        shape = self.leaf.shape
+        if v.shape == shape:
+            return self(v[None])[0]
+        if v.shape[1:] != shape:
+            raise ShapeError(
+                f"a stack of vectors of shape [V, {', '.join(map(str, shape))}] is expected, got "
+                f"{list(v.shape)}"
+            )
+        return self._product({self.leaf: v})[self.leaf]
+
+    def __repr__(self):
+        return f"<product with a block of shape {list(self.leaf.shape)}>"
+
+
+class GGNMP(Quantity):
+    """Products with the blocks of the generalised Gauss-Newton matrix (Schraudolph 2002)."""
+
+    name = "ggnmp"
+    rows = None
+
+    def of_objective(self, objective):
+        return blocks(objective, lambda vectors: objective.gauss_newton(vectors, "exact"))
+
+
+class HMP(Quantity):
+    """Products with the blocks of the Hessian (Pearlmutter 1994)."""
+
+    name = "hmp"
+    rows = None
+
+    def of_objective(self, objective):
+        return blocks(objective, objective.products.hessian)
+
+
+def blocks(objective, product):
+    return {name: BlockProduct(leaf, product) for name, leaf in objective.parameters.items()}
+
+
+class Matrix(Quantity):
+    """A matrix over all parameters as a `scipy.sparse.linalg.LinearOperator`.
+
+    Parameters follow each other in the order of the model, each in row-major order; the operator's
+    `parameters` maps names to slices. `matmat` takes many columns through one sweep.
+    """
+
+    rows = None
+
+    def product(self, objective):
+        """A function from stacks of vectors by leaf to stacks by leaf."""
+        raise QuantityError(f"quantity {self.name!r} defines no product")
+
+    def of_objective(self, objective):
+        return operator(objective, self.product(objective))
+
+
+class GGN(Matrix):
+    """The generalised Gauss-Newton matrix."""
+
+    name = "ggn"
+
+    def product(self, objective):
+        return lambda vectors: objective.gauss_newton(vectors, "exact")
+
+
+class Hessian(Matrix):
+    """The Hessian."""
+
+    name = "hessian"
+
+    def product(self, objective):
+        return objective.products.hessian
+
+
+class FisherMC(Matrix):
+    """The Fisher matrix from targets sampled once from the model's likelihood."""
+
+    name = "fisher_mc"
+
+    def __init__(self, mc_samples=1):
+        self.mc_samples = mc_samples
+
+    def product(self, objective):
+        roots = objective.sampled_roots(self.mc_samples)
+        return lambda vectors: objective.products.gauss_newton(vectors, roots)
+
+
+class FisherEmpirical(Matrix):
+    """`w sum_n (dl_n/dp)(dl_n/dp)^T`, with the gradients of the losses at the given targets."""
+
+    name = "fisher_empirical"
+
+    def product(self, objective):
+        return lambda vectors: objective.gauss_newton(vectors, "empirical")
+
+
+def operator(objective, product):
+    """A symmetric SciPy operator from a product with stacks of vectors by leaf."""
+    from scipy.sparse.linalg import LinearOperator
+
+    leaves = list(objective.parameters.values())
+    sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
+    stops = np.cumsum(sizes)
+    spans = [slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes, strict=True)]
+    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
+
+    class Operator(LinearOperator):
+        parameters = dict(zip(objective.parameters, spans, strict=True))
+
+        def _matmat(self, columns):
+            rows = np.ascontiguousarray(columns.T).astype(dtype, copy=False)
+            vectors = {
+                leaf: rows[:, span].reshape(-1, *leaf.shape).astype(leaf.dtype, copy=False)
+                for leaf, span in zip(leaves, spans, strict=True)
+            }
+            moved = product(vectors)
+            out = [moved[leaf].reshape(len(rows), -1) for leaf in leaves]
+            return np.concatenate(out, axis=1).T
+
+        def _matvec(self, column):
+            return self._matmat(column.reshape(-1, 1))[:, 0]
+
+        def _adjoint(self):
+            return self
+
+        _transpose = _adjoint
+
+    total = int(stops[-1]) if sizes else 0
+    return Operator(dtype=dtype, shape=(total, total))

@@ -1,0 +1,145 @@
+"""The chain of layout engines: `dot` on the PATH, else pygraphviz, else our own layout.
+
+Native layout runs in a subprocess with a timeout, for nothing else can interrupt it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tracer.extensions import RendererUnavailable
+from tracer_render import dot, style
+from tracer_render.layout import Placement, Point, Rectangle, layered, pair_lines
+from tracer_render.picture import Picture
+
+log = logging.getLogger("tracer_render")
+
+#: Above this many boxes Graphviz takes too long to be waited for.
+LARGEST = 3000
+INSTALL = "install it with `pip install 'trace-net[render]'`, or Graphviz from your system"
+
+_PYGRAPHVIZ = """
+import sys, pygraphviz
+graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot", args=" ".join(sys.argv[2:])))
+"""
+
+
+def available() -> list[str]:
+    """The layout engines that are installed, in the order in which they are tried."""
+    return [*_commands("svg"), "built-in"]
+
+
+def place(picture: Picture, timeout: float) -> Placement:
+    """Lay out a picture with the first engine that can; the last one always can.
+
+    Says on the logger `tracer_render` when Graphviz was missing, failed or ran out of time.
+    """
+    if not picture.boxes:
+        return Placement()
+    if len(picture.boxes) > LARGEST:
+        log.info("%d nodes: drawn with the built-in layout", len(picture.boxes))
+        return layered(picture)
+    try:
+        placed = run_graphviz(dot.write(picture, style.LIGHT), "json0", timeout)
+    except RendererUnavailable as error:
+        log.warning("drawn with the built-in layout: %s", error)
+        return layered(picture)
+    return _read(picture, json.loads(placed))
+
+
+def run_graphviz(source: str, format: str, timeout: float, *arguments: str) -> bytes:
+    """What Graphviz makes of the source in one of its formats, given `dot`'s further arguments.
+
+    Raises `RendererUnavailable` where it is not installed, fails or takes over `timeout` seconds.
+    """
+    failures = []
+    stop = time.monotonic() + timeout
+    for engine, command in _commands(format).items():
+        try:
+            done = subprocess.run(
+                [*command, *arguments],
+                input=source.encode(),
+                capture_output=True,
+                timeout=max(stop - time.monotonic(), 0.01),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise RendererUnavailable(
+                f"Graphviz was given {timeout:g} s for the layout and had not finished: "
+                "raise the timeout, show fewer modules with a lower depth, or draw `svg`"
+            ) from None
+        except OSError as error:
+            failures.append(f"{engine}: {error}")
+            continue
+        if done.returncode == 0 and done.stdout:
+            return done.stdout
+        message = done.stderr.decode(errors="replace").strip().splitlines()
+        failures.append(f"{engine}: {message[-1] if message else f'exit {done.returncode}'}")
+    if failures:
+        raise RendererUnavailable(f"Graphviz failed ({'; '.join(failures)}): {INSTALL}")
+    raise RendererUnavailable(f"Graphviz was not found: {INSTALL}")
+
+
+def _commands(format: str) -> dict[str, list[str]]:
+    commands = {}
+    program = shutil.which("dot")
+    if program:
+        commands["dot"] = [program, f"-T{format}"]
+    if importlib.util.find_spec("pygraphviz") is not None:
+        commands["pygraphviz"] = [sys.executable, "-c", _PYGRAPHVIZ, format]
+    return commands
+
+
+def _read(picture: Picture, layout: Mapping[str, Any]) -> Placement:
+    """Graphviz's JSON as a placement; its y grows upwards, ours downwards."""
+    placement = Placement()
+    names = {name: path for path, name in dot.cluster_names(picture).items()}
+    for item in layout.get("objects", ()):
+        if item["name"] in names:
+            left, low, right, high = map(float, item["bb"].split(","))
+            placement.frames[names[item["name"]]] = Rectangle(
+                (left + right) / 2, -(low + high) / 2, right - left, high - low
+            )
+        elif "pos" in item:
+            x, y = _point(item["pos"])
+            width, height = 72 * float(item["width"]), 72 * float(item["height"])
+            placement.boxes[item["name"]] = Rectangle(x, y, width, height)
+    drawn = {edge.get("id"): edge for edge in layout.get("edges", ())}
+    for index, line in enumerate(picture.lines):
+        edge = drawn[f"line{index}"]
+        placement.curves.append(_curve(edge["pos"], line.reverse))
+        placement.labels.append(_point(edge["lp"]) if "lp" in edge else None)
+    placement.pairs = pair_lines(picture, placement.boxes)
+    return placement
+
+
+def _point(text: str) -> Point:
+    x, y = text.split(",")[:2]
+    return float(x), -float(y)
+
+
+def _curve(text: str, reverse: bool) -> list[Point]:
+    """The spline of an edge, from tail to head, with the arrow's tip as its last point."""
+    points: list[Point] = []
+    start = end = None
+    for word in text.replace(";", " ").split():
+        if word.startswith("s,"):
+            start = _point(word[2:])
+        elif word.startswith("e,"):
+            end = _point(word[2:])
+        else:
+            points.append(_point(word))
+    if reverse:
+        points, end = points[::-1], start
+    if end is not None:
+        points[-1] = end
+    return points

@@ -1,0 +1,76 @@
+"""Every code block of the README and the docs does what the page says.
+
+The Python blocks of a page run in order, in one namespace. A block of text right after one is what
+that one prints. Commands in console blocks exist, with the options that they are given.
+"""
+
+import io
+import itertools
+import shlex
+from contextlib import redirect_stdout
+
+import pytest
+import typer
+from pages import PAGES, blocks, name
+
+from trace_net.main import app
+from tracer import dispatch, registry
+
+
+@pytest.fixture
+def registries():
+    """What a page registers is forgotten again."""
+    registry.load_plugins()
+    tables = [dispatch.UFUNCS, dispatch.FUNCTIONS, dispatch.SPECIAL]
+    tables += [each._entries for each in registry.BY_HOOK.values()]
+    before = [dict(table) for table in tables]
+    yield
+    for table, known in zip(tables, before, strict=True):
+        table.clear()
+        table.update(known)
+
+
+def with_language(language):
+    return [page for page in PAGES if any(b.language == language for b in blocks(page.read_text()))]
+
+
+@pytest.mark.parametrize("page", with_language("python"), ids=name)
+def test_python_blocks_run_and_print_what_follows(page, tmp_path, monkeypatch, registries):
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text()
+    namespace = {"__name__": "page"}
+    for block, follower in itertools.pairwise([*blocks(text), None]):
+        if block.language != "python":
+            continue
+        printed = io.StringIO()
+        code = compile("\n" * (block.line - 1) + block.text, name(page), "exec")
+        with redirect_stdout(printed):
+            exec(code, namespace)
+        if follower is not None and follower.language == "text":
+            between = text[block.end : text.index("```text", block.end)]
+            if not between.strip():
+                assert printed.getvalue().rstrip() == follower.text.rstrip(), f"line {block.line}"
+
+
+def commands():
+    """Page and arguments of every `trace-net` line in a console block."""
+    for page in with_language("console"):
+        for block in blocks(page.read_text()):
+            if block.language == "console":
+                for line in block.text.splitlines():
+                    if line.startswith("$ trace-net "):
+                        yield page, line.removeprefix("$ trace-net ")
+
+
+@pytest.mark.parametrize(("page", "line"), list(commands()))
+def test_commands_exist_with_their_options(page, line):
+    group = typer.main.get_command(app)
+    words = shlex.split(line, comments=True)
+    if words[0].startswith("-"):
+        known = {o for p in group.params for o in p.opts} | {"--help"}
+    else:
+        command = group.get_command(None, words[0])
+        assert command is not None, f"no command {words[0]!r}"
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    given = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}
+    assert given <= known

@@ -1,0 +1,102 @@
+"""The reference pages say what the code does."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+import typer
+from pages import DOCS, ROOT, blocks
+
+import tracer
+from trace_net.main import app
+from tracer import hookspecs, registry
+
+REFERENCE = DOCS / "reference"
+
+
+def page(name):
+    return (REFERENCE / name).read_text()
+
+
+def hooks():
+    return {
+        name: function
+        for name, function in vars(hookspecs).items()
+        if inspect.isfunction(function) and hasattr(function, "tracer_spec")
+    }
+
+
+def test_the_hooks_page_lists_exactly_the_hooks_in_order():
+    assert re.findall(r"^### `(\w+)`$", page("hooks.md"), re.MULTILINE) == list(hooks())
+
+
+@pytest.mark.parametrize("name", hooks())
+def test_the_hooks_page_has_signature_and_meaning(name):
+    function = hooks()[name]
+    section = page("hooks.md").partition(f"### `{name}`\n")[2].partition("\n### ")[0]
+    assert f"def {name}{inspect.signature(function)}".replace("'", "") in section
+    meaning = " ".join(inspect.getdoc(function).split())
+    assert meaning in " ".join(section.split())
+
+
+def test_the_quantities_page_lists_exactly_the_bundled_quantities():
+    listed = {
+        name
+        for row in re.findall(r"^\| (`.+?) \|", page("quantities.md"), re.MULTILINE)
+        for name in re.findall(r"`([a-z]\w*)`", row)
+    }
+    assert listed == set(registry.quantities.provided_by("quantities"))
+
+
+def test_the_graph_page_lists_the_attributes_of_nodes_and_edges():
+    x, w = tracer.batch(np.ones((2, 3))), tracer.parameter(np.ones(3), "w")
+    with tracer.Tape(watch=True) as tape:
+        for _ in tracer.steps(2):
+            w_next = np.tanh(x * w)
+        loss = np.sum(w_next)
+    tape.backward(loss)
+    text = page("graph.md")
+    for time in ("unrolled", "folded"):
+        graph = tape.graph("both", time)
+        found = set(graph.graph)
+        found.update(*(attributes for _, attributes in graph.nodes(data=True)))
+        found.update(*(attributes for *_, attributes in graph.edges(data=True)))
+        assert {name for name in found if f"`{name}`" not in text} == set()
+
+
+def built_in():
+    group = typer.main.get_command(app)
+    return {name: group.commands[name] for name in group.commands}
+
+
+def test_the_command_page_lists_exactly_the_commands():
+    assert re.findall(r"^## `trace-net (\w+)`$", page("cli.md"), re.MULTILINE) == list(built_in())
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_the_command_page_lists_exactly_the_options(name):
+    section = page("cli.md").partition(f"## `trace-net {name}`\n")[2].partition("\n## ")[0]
+    listed = set(re.findall(r"^\| `(-[\w-]+)", section, re.MULTILINE))
+    long = {
+        next((o for o in parameter.opts if o.startswith("--")), parameter.opts[0])
+        for parameter in built_in()[name].params
+        if parameter.opts[0].startswith("-")
+    }
+    assert listed == long
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / ".mkdocs.yml").read_text()
+    missing = [p for p in DOCS.rglob("*.md") if f" {p.relative_to(DOCS).as_posix()}" not in navigation]
+    assert missing == []
+
+
+@pytest.mark.parametrize("mark", ["draw", "test"])
+def test_the_readme_marks_the_quick_start_for_scripts(mark):
+    text = (ROOT / "README.md").read_text()
+    before, found, after = text.partition(f"<!-- quick-start: {mark} -->\n")
+    assert found and "quick-start: " + mark not in before + after
+    assert after.startswith("```bash\n")
+    (command,) = blocks(after)[0].text.strip().splitlines()
+    assert command.startswith("python3 -m venv .venv && ")

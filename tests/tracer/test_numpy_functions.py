@@ -1,0 +1,575 @@
+"""NumPy's functions on tensors, by name: the values of NumPy, the slopes of central differences."""
+
+import operator
+import string
+
+import numpy as np
+import pytest
+import scipy.special
+import tracer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tracer import dispatch
+from tracer.errors import ShapeError, TracingError
+from tracer.operations.arithmetic import NOT_DIFFERENTIABLE
+from tracer.testing import agree, numerical_jacobian
+
+RNG = np.random.default_rng(0)
+A, B = RNG.uniform(0.3, 0.9, (3, 4)), RNG.uniform(1.2, 1.9, (3, 4))  # in order: below one, above
+ROW, COLUMN, NUMBER = RNG.uniform(1.2, 1.9, 4), RNG.uniform(0.3, 0.9, (3, 1)), np.array(1.3)
+T = RNG.uniform(0.3, 0.9, (2, 3, 4))
+M = RNG.random((3, 3)) + 2 * np.eye(3)
+STACK = RNG.random((2, 3, 3)) + 2 * np.eye(3)
+INTS = np.array([[0, 3, 3, 1], [2, 2, 0, 1], [1, 0, 2, 3]])
+
+UNARY = (
+    "absolute arccos arcsin arcsinh arctan arctanh cbrt ceil cos cosh deg2rad degrees exp exp2 "
+    "expm1 fabs floor log log10 log1p log2 negative positive rad2deg radians reciprocal rint sign "
+    "sin sinh sqrt square tan tanh trunc"
+).split()
+BINARY = (
+    "add arctan2 copysign divide float_power floor_divide fmax fmin fmod hypot logaddexp "
+    "logaddexp2 maximum minimum multiply power remainder subtract"
+).split()
+SPECIAL = "digamma erf erfc expit gammaln log_expit logit ndtr psi".split()
+
+#: "function: which arguments" -> (a function of arrays or of tensors, the arrays)
+CASES = {
+    **{f"{name}: of one": (getattr(np, name), A) for name in UNARY},
+    **{f"{name}: of a number": (getattr(np, name), A[0, 0]) for name in UNARY},
+    "arccosh: of one": (np.arccosh, B),
+    **{f"{name}: same shapes": (getattr(np, name), A, B) for name in BINARY},
+    **{f"{name}: broadcast": (getattr(np, name), ROW, COLUMN) for name in BINARY},
+    **{f"{name}: 0-d": (getattr(np, name), NUMBER, A) for name in BINARY},
+    **{
+        f"{name}: a number": (lambda x, f=getattr(np, name): f(x, 1.7) + f(1.7, x), A)
+        for name in BINARY
+    },
+    **{
+        f"{name}: a list": (lambda x, f=getattr(np, name): f(x, [2.5, 1.7, 2.1, 3.3]), A)
+        for name in BINARY
+    },
+    **{f"{name}: of one": (getattr(scipy.special, name), A) for name in SPECIAL},
+    "xlogy: broadcast": (scipy.special.xlogy, A, ROW),
+    "sinc: of one": (np.sinc, A),
+    "sinc: near zero": (np.sinc, np.array([1e-3, 0.0, -2e-3, 0.5])),
+    "fix: of one": (np.fix, A),
+    # operators and methods
+    "operators: arithmetic": (lambda x, y: (x + y) * (x - y) / y**2 + -x % 1.1 + +y + abs(-x), A, B),
+    "operators: reflected": (lambda x: (1 + x) * (2 - x) / (3 / x) + 2.0**x + 5 % x, A),
+    "operators: powers": (lambda x: x**2 + x**0.5 + x**3 + x**-1 + x**1.5, A),
+    "operators: floor": (lambda x: x + x // 0.25 + 2 // x, A),
+    "operators: of arrays": (lambda x: B + x + (B - x) * (B / x) @ (A.T @ x), A),
+    "operators: comparisons": (lambda x: (x < 0.5) * x + (x >= 0.5) * x**2 + (x != 0) * x, A),
+    "methods: shapes": (
+        lambda x: x.reshape(4, 3).T.ravel().reshape((2, 6)).transpose(1, 0).swapaxes(0, 1).copy(), A),
+    "methods: reductions": (
+        lambda x: x.sum(1) + x.mean(axis=1) * x.max(1) / x.min(1) + x.std(1) * x.var(1) + x.prod(1), A),
+    "methods: others": (
+        lambda x: x.clip(0.4, 0.8).cumsum(0).round(9).take([0, 2], 1).repeat(2, axis=0).squeeze()
+        + x.diagonal().sum() * x.dot(x.T).trace() * x.flatten().sort(), A[:, :2]),
+    "methods: matrices": (lambda x: x.mT + x.T.T.mT, A),
+    # choices
+    "where: three": (lambda x, y: np.where(A > 0.5, x, y), A, ROW),
+    "where: a number": (lambda x: np.where(x > 0.5, x * 2, 0), A),
+    "select: two": (lambda x: np.select([x > 0.7, x > 0.5], [x, x**2], 0.25), A),
+    "clip: numbers": (lambda x: np.clip(x, 0.4, 0.8), A),
+    "clip: one side": (lambda x: np.clip(x, None, 0.6) + np.clip(x, 0.5, None), A),
+    "clip: by name": (lambda x: np.clip(x, min=0.4, max=0.8), A),
+    "clip: arrays": (lambda x, y: np.clip(x, y, 0.9 * B), A, 0.5 * ROW),
+    "nan_to_num: finite": (np.nan_to_num, A),
+    "nan_to_num: NaN": (lambda x: np.nan_to_num(x * [1, np.nan, 1, np.inf], nan=2.0), A),
+    "astype: float64": (lambda x: np.astype(x, np.float64), A),
+    "copy: of one": (np.copy, A),
+    "round: decimals": (lambda x: x + np.round(x, 1), A),
+    "around: decimals": (lambda x: x + np.around(x, 1), A),
+    # reductions
+    **{
+        f"{name}: {title}": (lambda x, f=getattr(np, name), k=kwargs: f(x, **k), T)
+        for name in "sum mean prod max min amax amin var std".split()
+        for title, kwargs in {
+            "all": {}, "one axis": {"axis": 1}, "negative axis": {"axis": -1},
+            "axes": {"axis": (0, -1)}, "keepdims": {"axis": (1,), "keepdims": True},
+            "all, keepdims": {"keepdims": True},
+        }.items()
+    },
+    **{f"{name}: empty axes": (lambda x, f=getattr(np, name): f(x, axis=()), T)
+       for name in "sum mean prod max min".split()},
+    **{f"{name}: 0-d": (lambda x, f=getattr(np, name): f(x), NUMBER)
+       for name in "sum mean prod max min".split()},
+    "sum: dtype": (lambda x: np.sum(x, dtype=np.float64), A),
+    "var: ddof": (lambda x: np.var(x, axis=0, ddof=1) + np.std(x, 0, ddof=2), A),
+    "var: correction": (lambda x: np.var(x, axis=0, correction=1), A),
+    "prod: zeros": (lambda x: np.prod(x, axis=1), A * (A > 0.5)),
+    "ptp: axis": (lambda x: np.ptp(x, axis=1, keepdims=True), A),
+    "average: plain": (lambda x: np.average(x, axis=1), A),
+    "average: weights": (lambda x, w: np.average(x, axis=1, weights=w), A, ROW),
+    "average: raw weights": (lambda x: np.average(x, weights=B), A),
+    "median: odd": (lambda x: np.median(x, axis=0), A),
+    "median: even": (lambda x: np.median(x, axis=1, keepdims=True), A),
+    "median: all": (np.median, A),
+    "cumsum: axis": (lambda x: np.cumsum(x, axis=-2), T),
+    "cumsum: flat": (np.cumsum, T),
+    "cumprod: axis": (lambda x: np.cumprod(x, axis=1), T),
+    "cumprod: flat": (np.cumprod, A),
+    "diff: twice": (lambda x: np.diff(x, n=2, axis=-1), A),
+    "trace: offset": (lambda x: np.trace(x, offset=1), A),
+    "trace: axes": (lambda x: np.trace(x, axis1=-2, axis2=-1), STACK),
+    "add.reduce: axis": (lambda x: np.add.reduce(x, axis=1, keepdims=True), A),
+    "multiply.reduce: axis": (lambda x: np.multiply.reduce(x, axis=-1), A),
+    "maximum.reduce: default": (np.maximum.reduce, A),
+    "minimum.reduce: all": (lambda x: np.minimum.reduce(x, axis=None), A),
+    "logaddexp.reduce: axis": (lambda x: np.logaddexp.reduce(x, axis=1), A),
+    "add.accumulate: axis": (lambda x: np.add.accumulate(x, axis=1), A),
+    "multiply.accumulate: default": (np.multiply.accumulate, A),
+    "add.reduceat: axis": (lambda x: np.add.reduceat(x, [0, 2, 1], axis=1), A),
+    # products
+    "matmul: matrices": (np.matmul, A, A.T),
+    "matmul: vectors": (np.matmul, ROW, ROW),
+    "matmul: vector and matrix": (lambda x, y: x @ y + y.T @ x, ROW, A.T),
+    "matmul: stacks": (np.matmul, T, STACK[:, :1].transpose(0, 2, 1) * np.ones((2, 3, 4)).swapaxes(1, 2).sum()),
+    "matmul: broadcast": (np.matmul, T[:, None], A.T),
+    "vecdot: stacks": (np.vecdot, T, ROW),
+    "matvec: stacks": (np.matvec, T, ROW),
+    "vecmat: stacks": (np.vecmat, ROW[:3], T),
+    "dot: matrices": (np.dot, A, A.T),
+    "dot: a stack": (np.dot, A, T.swapaxes(1, 2)),
+    "dot: a number": (np.dot, NUMBER, A),
+    "vdot: matrices": (np.vdot, A, B),
+    "inner: matrices": (np.inner, A, B),
+    "inner: a number": (np.inner, A, NUMBER),
+    "outer: matrices": (np.outer, A, ROW),
+    "kron: matrices": (np.kron, A, M[:2]),
+    "kron: ranks": (np.kron, ROW, M),
+    "cross: vectors": (np.cross, M, M[0]),
+    "cross: axis": (lambda x, y: np.cross(x, y, axis=0), M, STACK[0]),
+    "tensordot: two": (lambda x, y: np.tensordot(x, y, 2), T, A),
+    "tensordot: none": (lambda x, y: np.tensordot(x, y, 0), ROW, COLUMN),
+    "tensordot: axes": (lambda x, y: np.tensordot(x, y, ([0, -1], [1, 0])), T, T.transpose(2, 0, 1)),
+    "einsum: implicit": (lambda x, y: np.einsum("ij,kj", x, y), A, B),
+    "einsum: ellipsis": (lambda x, y: np.einsum("...ij,j...->i...", x, y), T, ROW),
+    "einsum: three": (lambda x, y, z: np.einsum("ij,ij,j->i", x, y, z), A, B, ROW),
+    "einsum: diagonal": (lambda x: np.einsum("bii->bi", x), STACK),
+    "einsum: optimize": (lambda x, y: np.einsum("ij,kj->", x, y, optimize=True), A, B),
+    # shapes
+    "reshape: unknown": (lambda x: np.reshape(x, (-1, 2)), A),
+    "reshape: Fortran": (lambda x: np.reshape(x, (4, 3), order="F"), A),
+    "reshape: int": (lambda x: np.reshape(x, 12), A),
+    "ravel: plain": (np.ravel, A),
+    "ravel: Fortran": (lambda x: np.ravel(x, order="F"), A),
+    "transpose: plain": (np.transpose, T),
+    "transpose: axes": (lambda x: np.transpose(x, (1, -1, 0)), T),
+    "matrix_transpose: stack": (np.matrix_transpose, T),
+    "swapaxes: negative": (lambda x: np.swapaxes(x, 0, -1), T),
+    "moveaxis: one": (lambda x: np.moveaxis(x, -1, 0), T),
+    "moveaxis: several": (lambda x: np.moveaxis(x, (0, 1), (-1, 0)), T),
+    "rollaxis: start": (lambda x: np.rollaxis(x, 2, 1), T),
+    "expand_dims: several": (lambda x: np.expand_dims(x, (0, -1)), A),
+    "squeeze: all": (np.squeeze, A[None, :, None]),
+    "squeeze: one": (lambda x: np.squeeze(x, axis=-2), A[None, :, None]),
+    "atleast_1d: 0-d": (np.atleast_1d, NUMBER),
+    "atleast_2d: vector": (np.atleast_2d, ROW),
+    "atleast_3d: matrix": (np.atleast_3d, A),
+    "broadcast_to: shape": (lambda x: np.broadcast_to(x, (2, 3, 4)), ROW),
+    "broadcast_arrays: two": (np.broadcast_arrays, ROW, COLUMN),
+    "concatenate: axis": (lambda x, y: np.concatenate([x, y, A], axis=-1), A, COLUMN),
+    "concatenate: flat": (lambda x, y: np.concatenate([x, y], axis=None), A, ROW),
+    "stack: last": (lambda x, y: np.stack([x, y, B], axis=-1), A, B),
+    "stack: numbers": (lambda x: np.stack([x[0, 0], x[1, 2]]), A),
+    "vstack: ranks": (lambda x, y: np.vstack([x, y]), A, ROW),
+    "hstack: vectors": (lambda x, y: np.hstack([x, y]), ROW, ROW),
+    "hstack: matrices": (lambda x, y: np.hstack([x, y]), A, COLUMN),
+    "dstack: matrices": (lambda x, y: np.dstack([x, y]), A, B),
+    "column_stack: ranks": (lambda x, y: np.column_stack([x, y]), A.T, ROW),
+    "split: equal": (lambda x: np.split(x, 2, axis=1), A),
+    "split: at": (lambda x: np.split(x, [1, 2]), A),
+    "array_split: unequal": (lambda x: np.array_split(x, 2), A),
+    "hsplit: equal": (lambda x: np.hsplit(x, 2), A),
+    "vsplit: at": (lambda x: np.vsplit(x, [1]), A),
+    "unstack: axis": (lambda x: np.unstack(x, axis=1), A),
+    "flip: all": (np.flip, T),
+    "flip: axes": (lambda x: np.flip(x, (0, -1)), T),
+    "flipud: matrix": (np.flipud, A),
+    "fliplr: matrix": (np.fliplr, A),
+    "roll: flat": (lambda x: np.roll(x, 5), A),
+    "roll: axes": (lambda x: np.roll(x, (1, -2), axis=(0, 1)), A),
+    "roll: one shift": (lambda x: np.roll(x, 1, axis=(0, 1)), A),
+    "rot90: thrice": (lambda x: np.rot90(x, 3) + np.rot90(x, -1), A),
+    "pad: constant": (lambda x: np.pad(x, ((1, 0), (2, 1)), constant_values=3.0), A),
+    **{f"pad: {mode}": (lambda x, mode=mode: np.pad(x, 2, mode=mode), A)
+       for mode in ("edge", "reflect", "symmetric", "wrap")},
+    "pad: wider than the array": (lambda x: np.pad(x, (7, 6), mode="reflect"), ROW),
+    "tile: number": (lambda x: np.tile(x, 2), A),
+    "tile: more axes": (lambda x: np.tile(x, (2, 1, 3)), A),
+    "repeat: flat": (lambda x: np.repeat(x, 2), A),
+    "repeat: axis": (lambda x: np.repeat(x, 3, axis=-1), A),
+    "repeat: each": (lambda x: np.repeat(x, [2, 0, 1], axis=0), A),
+    # selections
+    "getitem: slices": (lambda x: x[..., ::-2][None, 1], T),
+    "getitem: ints": (lambda x: x[INTS[:, 0] % 2, :, INTS[:, 1]], T),
+    "getitem: booleans": (lambda x: x[A > 0.5], A),
+    "getitem: list": (lambda x: x[[2, 0, 2], 1:], A),
+    "take: flat": (lambda x: np.take(x, INTS), A),
+    "take: axis": (lambda x: np.take(x, [[1, 2], [2, 0]], axis=-2), A),
+    "take_along_axis: axis": (lambda x: np.take_along_axis(x, INTS, axis=1), A),
+    "take_along_axis: flat": (lambda x: np.take_along_axis(x, INTS[0], axis=None), A),
+    "take_along_axis: broadcast": (lambda x: np.take_along_axis(x, INTS[:1], axis=-1), A),
+    "sort: axis": (lambda x: np.sort(x, axis=0), A),
+    "sort: flat": (lambda x: np.sort(x, axis=None), A),
+    "partition: axis": (lambda x: np.sort(np.partition(x, 2, axis=1)[:, :3], axis=1), A),
+    "diagonal: offset": (lambda x: np.diagonal(x, -1), A),
+    "diagonal: axes": (lambda x: np.diagonal(x, 0, 0, 2), STACK),
+    "diag: of a matrix": (lambda x: np.diag(x, 1), A),
+    "diag: of a vector": (lambda x: np.diag(x, -2), ROW),
+    "tril: offset": (lambda x: np.tril(x, 1), T),
+    "triu: offset": (lambda x: np.triu(x, -1), T),
+    # linear algebra
+    "linalg.inv: stack": (np.linalg.inv, STACK),
+    "linalg.solve: matrix": (np.linalg.solve, M, A),
+    "linalg.solve: vector": (np.linalg.solve, M, ROW[:3]),
+    "linalg.solve: stacks": (np.linalg.solve, STACK, A),
+    "linalg.cholesky: lower": (lambda x: np.linalg.cholesky(x @ x.T), M),
+    "linalg.cholesky: upper": (lambda x: np.linalg.cholesky(x @ x.T, upper=True), M),
+    "linalg.det: stack": (np.linalg.det, STACK),
+    "linalg.slogdet: negative": (lambda x: np.linalg.slogdet(-x).logabsdet, M),
+    "linalg.norm: plain": (np.linalg.norm, A),
+    "linalg.norm: keepdims": (lambda x: np.linalg.norm(x, keepdims=True), A),
+    "linalg.norm: frobenius": (lambda x: np.linalg.norm(x, "fro", axis=(0, 2)), T),
+    **{f"linalg.norm: order {p}": (lambda x, p=p: np.linalg.norm(x, p, axis=-1, keepdims=True), A)
+       for p in (1, 2, 3.5, np.inf, -np.inf)},
+    "linalg.norm: matrix 1": (lambda x: np.linalg.norm(x, 1), A),
+    "linalg.norm: matrix inf": (lambda x: np.linalg.norm(x, np.inf, axis=(-2, -1)), T),
+    "linalg.matrix_power: three": (lambda x: np.linalg.matrix_power(x, 3), M),
+    "linalg.matrix_power: negative": (lambda x: np.linalg.matrix_power(x, -2), STACK),
+    "linalg.matrix_power: zero": (lambda x: np.linalg.matrix_power(x, 0) + x, M),
+    "linalg.multi_dot: three": (lambda x, y: np.linalg.multi_dot([x, y, x]), A, A.T),
+}  # fmt: skip
+
+
+def parts(value):
+    """The arrays of a function's value."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def as_one(function):
+    """The function with its arrays flattened into one."""
+    return lambda *arrays: np.concatenate([np.ravel(v) for v in parts(function(*arrays))])
+
+
+def check(function, arrays):
+    """Value, shapes, gradient by every argument; and the second derivative along a direction."""
+    expected = parts(function(*arrays))
+    with tracer.Tape():
+        found = parts(function(*map(tracer.parameter, arrays)))
+    for got, value in zip(found, expected, strict=True):
+        assert isinstance(got, tracer.Tensor)
+        agree("the value", got.data, value, 1e-12, 0)
+    flat = as_one(function)
+    value, pullback = tracer.vjp(flat, *arrays)
+    g = np.random.default_rng(1).standard_normal(value.shape)
+    for k, (x, got) in enumerate(zip(arrays, pullback(g), strict=True)):
+        def of_one(y, k=k):
+            return flat(*arrays[:k], y, *arrays[k + 1 :])
+
+        slope, _ = numerical_jacobian(of_one, np.asarray(x))
+        agree(f"the gradient of argument {k}", got, np.tensordot(g, slope, 1), 1e-7, 1e-8)
+        direction = np.random.default_rng(2).standard_normal(np.shape(x))
+        _, moved = tracer.jvp(of_one, (x,), (direction,))
+        agree(f"the jvp of argument {k}", moved, np.tensordot(slope, direction, np.ndim(x)), 1e-7, 1e-8)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_function(case):
+    function, *arrays = CASES[case]
+    check(function, arrays)
+
+
+def test_every_function_has_a_case():
+    tables = (dispatch.UFUNCS, dispatch.FUNCTIONS)
+    known = {f.__name__ for t in tables for f, h in t.items() if h not in NOT_DIFFERENTIABLE}
+    known |= {name for name in dispatch.SPECIAL if name != "polygamma"}  # in SciPy, no ufunc
+    known |= {f"{ufunc.__name__}.{method}" for ufunc, method in dispatch.METHODS}
+    cased = {case.split(":")[0].removeprefix("linalg.") for case in CASES}
+    assert known <= cased, f"no case for {sorted(known - cased)}"
+
+
+@pytest.mark.parametrize("function", [tracer.erf, tracer.expit, tracer.log_expit, tracer.logsumexp])
+def test_functions_of_tracer(function):
+    check(function, [A])
+
+
+def test_index_set_and_add():
+    check(lambda x, y: tracer.index_set(x, (slice(None), [0, 2]), y), [A, COLUMN])
+    check(lambda x, y: tracer.index_add(x, ([0, 2, 0], [1, 1, 1]), y), [A, ROW[:3]])
+    check(lambda x: tracer.index_set(x, A > 0.5, 0.0), [A])
+
+
+#: functions whose values no gradient flows through give NumPy's own values
+VALUES = {
+    "all": (np.all, A > 0.5), "any": (lambda x: np.any(x > 0.8, axis=0), A),
+    "allclose": (np.allclose, A, A), "isclose": (np.isclose, A, B),
+    "array_equal": (np.array_equal, A, B), "array_equiv": (np.array_equiv, A, A),
+    "argmax": (lambda x: np.argmax(x, axis=1), A), "argmin": (np.argmin, A),
+    "nanargmax": (np.nanargmax, A), "nanargmin": (np.nanargmin, A),
+    "argsort": (np.argsort, A), "argpartition": (lambda x: np.argpartition(x, 1), A),
+    "argwhere": (lambda x: np.argwhere(x - 0.5), A), "nonzero": (np.nonzero, A),
+    "count_nonzero": (np.count_nonzero, A), "where": (np.where, A),
+    "searchsorted": (lambda x: np.searchsorted(np.sort(x), 0.5), ROW),
+    "digitize": (lambda x: np.digitize(x, [0.5, 0.7]), A),
+    "bincount": (lambda x: np.bincount(INTS[0], weights=x), ROW),
+    "histogram": (lambda x: np.histogram(x, 3), A), "unique": (np.unique, A),
+    "greater": (np.greater, A, B), "greater_equal": (np.greater_equal, A, B),
+    "less": (np.less, A, B), "less_equal": (np.less_equal, A, B),
+    "equal": (np.equal, A, B), "not_equal": (np.not_equal, A, B),
+    "logical_and": (np.logical_and, A, B), "logical_or": (np.logical_or, A, B),
+    "logical_xor": (np.logical_xor, A, B), "logical_not": (np.logical_not, A),
+    "isfinite": (np.isfinite, A), "isinf": (np.isinf, A), "isnan": (np.isnan, A),
+    "isneginf": (np.isneginf, A), "isposinf": (np.isposinf, A), "signbit": (np.signbit, A),
+    "isreal": (np.isreal, A), "iscomplex": (np.iscomplex, A), "isrealobj": (np.isrealobj, A),
+    "iscomplexobj": (np.iscomplexobj, A), "heaviside": (np.heaviside, A - 0.5, B),
+    "shape": (np.shape, A), "ndim": (np.ndim, A), "size": (np.size, A),
+    "result_type": (lambda x: str(np.result_type(x, np.float32)), A),
+    "can_cast": (lambda x: np.can_cast(x.dtype, np.float32), A),
+    "zeros_like": (np.zeros_like, A), "ones_like": (np.ones_like, A),
+    "full_like": (lambda x: np.full_like(x, 3), A),
+    "empty_like": (lambda x: np.empty_like(x).shape, A),
+    "array_repr": (np.array_repr, A), "array_str": (np.array_str, A),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(VALUES))
+def test_values_without_a_gradient(name):
+    function, *arrays = VALUES[name]
+    got = function(*map(tracer.parameter, arrays)) if arrays[0].dtype.kind == "f" else function(*arrays)
+    for one, other in zip(parts(got), parts(function(*arrays)), strict=True):
+        assert not isinstance(one, tracer.Tensor)
+        np.testing.assert_array_equal(one, other)
+
+
+# -- float32 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_float32_stays(case):
+    if "astype" in case or "dtype" in case:
+        return
+    function, *arrays = CASES[case]
+    arrays = [np.asarray(x, np.float32) for x in arrays]
+    raw = parts(function(*arrays))
+    found, pullback = tracer.vjp(as_one(function), *arrays)
+    assert found.dtype == np.concatenate([np.ravel(v) for v in raw]).dtype
+    assert {g.dtype for g in pullback(np.ones_like(found))} == {np.dtype(np.float32)}
+
+
+# -- random arguments ---------------------------------------------------------------------------
+
+SHAPES = hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)
+few = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+@few
+@given(SHAPES, st.sampled_from([np.multiply, np.divide, np.maximum, np.arctan2, np.power]))
+def test_broadcasting(shapes, function):
+    x, y = (np.random.default_rng(i).uniform(0.5, 1.5, s) for i, s in enumerate(shapes.input_shapes))
+    check(function, [x, y])
+
+
+@st.composite
+def indices(draw):
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=4))
+    basic = hnp.basic_indices(shape, allow_newaxis=True, allow_ellipsis=True)
+    advanced = hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=3))
+    mask = hnp.arrays(bool, shape)
+    return shape, draw(st.one_of(basic, advanced, mask))
+
+
+@few
+@given(indices())
+def test_indexing(drawn):
+    shape, index = drawn
+    x = np.random.default_rng(0).random(shape)
+    check(lambda x: x[index], [x])
+
+
+@few
+@given(indices(), st.integers(0, 2))
+def test_the_samples_axis_is_followed_through_indexing(drawn, axis):
+    """Each sample's gradient, found by the engine's tracking or else by masked rows."""
+    shape, index = drawn
+    axis %= len(shape)
+    x = np.random.default_rng(0).random(shape)
+    node = recorded(lambda x: x[index], x)
+    found = node.op.batch_axis(node, [axis])
+    if isinstance(found, int):
+        moved = x.copy()
+        np.moveaxis(moved, axis, 0)[0] += 1
+        changed = np.moveaxis(np.asarray(moved[index] != x[index]), found, 0)
+        assert len(changed) == shape[axis]
+        assert not changed[1:].any()
+
+
+def recorded(function, x):
+    with tracer.Tape() as tape:
+        function(tracer.parameter(x))
+    return tape.nodes[-1]
+
+
+@st.composite
+def einsums(draw):
+    letters = string.ascii_lowercase[:4]
+    sizes = dict(zip(letters, draw(st.tuples(*[st.integers(1, 3)] * 4)), strict=True))
+    operands = draw(st.lists(st.text(letters, max_size=3), min_size=1, max_size=3))
+    used = sorted(set("".join(operands)))
+    output = draw(st.lists(st.sampled_from(used), unique=True)) if used else []
+    return f"{','.join(operands)}->{''.join(output)}", [[sizes[c] for c in o] for o in operands]
+
+
+@few
+@given(einsums())
+def test_einsum(drawn):
+    subscripts, shapes = drawn
+    arrays = [np.random.default_rng(i).uniform(0.5, 1, shape) for i, shape in enumerate(shapes)]
+    check(lambda *arrays: np.einsum(subscripts, *arrays), arrays)
+
+
+@few
+@given(hnp.array_shapes(max_dims=4, max_side=3), st.data())
+def test_reductions(shape, data):
+    axes = data.draw(st.one_of(st.none(), hnp.valid_tuple_axes(len(shape))))
+    keepdims = data.draw(st.booleans())
+    function = data.draw(st.sampled_from([np.sum, np.mean, np.max, np.prod, np.var]))
+    x = np.random.default_rng(0).uniform(0.5, 1.5, shape)
+    check(lambda x: function(x, axis=axes, keepdims=keepdims), [x])
+
+
+@few
+@given(hnp.array_shapes(max_dims=4, max_side=4), st.data())
+def test_the_samples_axis_is_followed_through_reshaping(shape, data):
+    x = np.arange(float(np.prod(shape))).reshape(shape)
+    sizes = data.draw(st.permutations([n for s in shape for n in ((2, 2) if s == 4 else (s,))]))
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    node = recorded(lambda x: np.reshape(x, sizes), x)
+    found = node.op.batch_axis(node, [axis]) if node.op.name == "reshape" else None
+    if isinstance(found, int):
+        of_sample = np.moveaxis(np.indices(shape)[axis].reshape(sizes), found, 0)
+        assert all((part == n).all() for n, part in enumerate(of_sample))
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
+def w():
+    return tracer.parameter(A)
+
+
+def set_item():
+    w()[0] = 1.0
+
+
+def add_into_an_array():
+    a = B.copy()
+    a += w()
+
+
+def add_into_an_item():
+    a = B.copy()
+    a[0] = w()[0]
+
+
+REFUSALS = {
+    "item assignment": (set_item, "tracer.index_set"),
+    "an item of an array": (add_into_an_item, "tensor.data"),
+    "+= into an array": (add_into_an_array, "a = np.add(a, b)"),
+    "out=": (lambda: np.exp(w(), out=np.empty_like(A)), "a = np.exp(a, b)|existing array"),
+    "out= of a function": (lambda: np.sum(w(), out=np.empty(())), "no `out`"),
+    "np.asarray": (lambda: np.asarray(w()), "tensor.data"),
+    "np.array of a list": (lambda: np.array([w(), w()]), "np.stack"),
+    "a ragged list": (lambda: w() + [[1.0], [1.0, 2.0]], "objects|inhomogeneous"),
+    "an object array": (lambda: w() + np.array([None, 1.0, 2.0, 3.0]), "objects"),
+    "integers": (lambda: tracer.parameter([1, 2]), "astype"),
+    "booleans": (lambda: tracer.parameter(A > 0), "astype"),
+    "a batch of objects": (lambda: tracer.batch(np.array([None])), "objects"),
+    "i0": (lambda: np.i0(w()), "numpy.i0 has no rule.*tracer.operation"),
+    "interp": (lambda: np.interp(w(), ROW, ROW), "numpy.interp has no rule"),
+    "linalg.eig": (lambda: np.linalg.eig(w() @ w().T), "numpy.linalg.eig has no rule"),
+    "a ufunc of SciPy": (lambda: scipy.special.j0(w()), "np.j0 has no rule"),
+    "a ufunc without a rule": (lambda: np.gcd(w(), 2), "np.gcd has no rule"),
+    "a method without a rule": (lambda: np.subtract.outer(w(), B), "subtract.outer has no rule"),
+    "ufunc.at": (lambda: np.add.at(B.copy(), [0], w()), "tracer.index_add"),
+    "where= of a ufunc": (lambda: np.add(w(), B, where=A > 0.5), "np.where"),
+    "where= of a reduction": (lambda: np.sum(w(), where=A > 0.5), "np.where"),
+    "an index of floats": (lambda: w()[np.array([0.0, 1.0])], "astype"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", list(REFUSALS))
+def test_refusal(what):
+    act, hint = REFUSALS[what]
+    with tracer.Tape(), pytest.raises(TracingError, match=hint):
+        act()
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: w() @ w(), r"matmul got float64\[3, 4\], float64\[3, 4\]"),
+        (lambda: w() + np.ones(5), r"add got float64\[3, 4\], float64\[5\]"),
+        (lambda: np.sum(w(), axis=2), "axis 2 is out of range"),
+        (lambda: np.reshape(w(), (5, -1)), "cannot reshape"),
+        (lambda: np.einsum("ij,jk->ik", w()), "names 2 operands, got 1"),
+        (lambda: w()[7], "getitem got"),
+    ],
+)
+def test_shapes_that_do_not_fit(act, message):
+    with tracer.Tape(), pytest.raises(ShapeError, match=message):
+        act()
+
+
+def test_a_refusal_leaves_the_array_as_it_was():
+    a = B.copy()
+    with pytest.raises(TracingError):
+        operator.iadd(a, w())
+    np.testing.assert_array_equal(a, B)
+
+
+# -- higher orders ------------------------------------------------------------------------------
+
+
+def test_tanh_to_order_three():
+    x, t = A, np.tanh(A)
+    f = np.tanh
+    for closed in (1 - t**2, -2 * t * (1 - t**2), (1 - t**2) * (6 * t**2 - 2)):
+        f = tracer.grad(lambda x, f=f: np.sum(f(x)))
+        np.testing.assert_allclose(f(x), closed, rtol=1e-13)
+
+
+def test_a_network_to_order_three():
+    """Against complex steps of its own closed form of one order less."""
+    weights, x = RNG.standard_normal((4, 3)), RNG.standard_normal(4)
+
+    def network(v):
+        return np.sum(np.exp(-np.tanh(x @ weights * v) * v))
+
+    def by_steps(f, v):
+        return np.array([f(v + 1e-100j * e).imag / 1e-100 for e in np.eye(len(v))])
+
+    v = np.array([0.3, -0.8, 1.2])
+    np.testing.assert_allclose(tracer.grad(network)(v), by_steps(network, v), rtol=1e-13)
+
+    def closed_gradient(v):
+        t = np.tanh(x @ weights * v)
+        return -np.exp(-t * v) * (t + v * (1 - t * t) * (x @ weights))
+
+    np.testing.assert_allclose(tracer.hessian(network)(v), by_steps(closed_gradient, v), rtol=1e-12)
+    third = tracer.jacobian(tracer.hessian(network))(v)
+    a = x @ weights
+    for i in range(3):
+        t, u = np.tanh(a[i] * v[i]), v[i]
+        s = a[i] * (1 - t * t)
+        # q = t v, and its derivatives by v
+        q1, q2 = t + u * s, 2 * s - 2 * u * a[i] * t * s
+        q3 = -6 * a[i] * t * s - 2 * u * a[i] * (s * s + t * -2 * a[i] * t * s)
+        expected = np.exp(-t * u) * (-(q1**3) + 3 * q1 * q2 - q3)
+        np.testing.assert_allclose(third[i, i, i], expected, rtol=1e-11)
+    assert np.count_nonzero(abs(third) > 1e-12) == 3

@@ -1,0 +1,173 @@
+"""Losses: their values, their Hessians' square roots, their samplers, and what they refuse."""
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_layers as nn
+from tracer.errors import BatchError, QuantityError, ShapeError, TracerError
+from tracer_layers.plugin import register_operations
+
+LOSSES = [op for op in register_operations() if op.loss]
+CASES = [
+    pytest.param(op, i, id=f"{op.name}-{i}")
+    for op in LOSSES
+    for i in range(len(op.examples(np.random.default_rng(0))))
+]
+SAMPLED = [
+    case
+    for case in CASES
+    if case.values[0].sqrt_hessian_sampled is not None
+    and case.values[0].examples(np.random.default_rng(0))[case.values[1]][1].get("log_input", True)
+]
+
+
+def recorded(op, i):
+    """The node of an example, whose prediction is a parameter, and weights of its losses."""
+    inputs, params = op.examples(np.random.default_rng(0))[i]
+    with tracer.Tape() as tape:
+        op(tracer.parameter(inputs[0]), *inputs[1:], **params)
+    node = tape.nodes[-1]
+    return node, np.random.default_rng(1).uniform(0.2, 2, node.shape)
+
+
+def hessians(node, weight):
+    """`[N, C, C]`: the Hessian of the weighted sum, sample by sample."""
+    x, *others = node.inputs
+
+    def objective(x):
+        return np.sum(node.op(x, *others, **node.params) * weight)
+
+    full = tracer.hessian(objective)(x)
+    size = x[0].size
+    full = full.reshape(len(x), size, len(x), size)
+    return np.stack([full[n, :, n] for n in range(len(x))])
+
+
+def products(rows):
+    """`[N, C, C]` from rows `[R, N, *d]`."""
+    flat = rows.reshape(*rows.shape[:2], -1)
+    return np.einsum("rnc,rnd->ncd", flat, flat)
+
+
+@pytest.mark.parametrize(("op", "i"), CASES)
+def test_rows_are_a_square_root_of_the_hessian(op, i):
+    node, weight = recorded(op, i)
+    rows = op.sqrt_hessian(node, weight)
+    assert rows.shape[1:] == node.inputs[0].shape
+    np.testing.assert_allclose(products(rows), hessians(node, weight), atol=1e-10)
+
+
+@pytest.mark.parametrize(("op", "i"), SAMPLED)
+def test_sampled_rows_are_one_in_expectation(op, i):
+    node, weight = recorded(op, i)
+    rows = op.sqrt_hessian_sampled(node, weight, 40_000, np.random.default_rng(0))
+    assert rows.shape == (40_000, *node.inputs[0].shape)
+    expected = op.sqrt_hessian(node, weight)
+    scale = np.abs(products(expected)).max()
+    np.testing.assert_allclose(products(rows), products(expected), atol=0.04 * scale)
+
+
+@pytest.mark.parametrize(("op", "i"), CASES)
+def test_rows_keep_float32(op, i):
+    inputs, params = op.examples(np.random.default_rng(0))[i]
+    single = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
+    with tracer.Tape() as tape:
+        op(tracer.parameter(single[0]), *single[1:], **params)
+    node = tape.nodes[-1]
+    weight = np.ones(node.shape, np.float32)
+    assert op.sqrt_hessian(node, weight).dtype == np.float32
+    if op.sqrt_hessian_sampled is not None and params.get("log_input", True):
+        rows = op.sqrt_hessian_sampled(node, weight, 2, np.random.default_rng(0))
+        assert rows.dtype == np.float32
+
+
+def test_cross_entropy_is_the_negative_log_softmax_of_the_class():
+    x = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
+    expected = [np.log(np.exp(x[0]).sum()) - 1.0, np.log(3)]
+    np.testing.assert_allclose(nn.cross_entropy(x, np.array([0, 2]), reduction="none"), expected)
+
+
+def test_the_mean_of_cross_entropy_divides_by_the_weights_that_count():
+    x, weight = np.zeros((3, 2)), np.array([1.0, 3.0])
+    loss = nn.cross_entropy(x, np.array([0, 1, -100]), weight)
+    np.testing.assert_allclose(loss, (1 * np.log(2) + 3 * np.log(2)) / 4)
+    np.testing.assert_allclose(nn.cross_entropy(x, np.array([0, -100, -100])), np.log(2))
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (nn.MSELoss(), (0.25 + 4) / 2),
+        (nn.L1Loss(), (0.5 + 2) / 2),
+        (nn.HuberLoss(delta=1.0), (0.125 + 1.5) / 2),
+        (nn.SmoothL1Loss(beta=4.0), (0.25 / 8 + 4 / 8) / 2),
+        (nn.MSELoss(reduction="sum"), 4.25),
+    ],
+)
+def test_errors_of_numbers(loss, expected):
+    value = loss(np.array([[0.5, 2.0]]), np.zeros((1, 2)))
+    np.testing.assert_allclose(value.data, expected)
+
+
+def test_losses_of_extreme_logits_are_finite():
+    x, target = np.array([[1e4, -1e4]], np.float32), np.array([1])
+    assert nn.cross_entropy(x, target) == pytest.approx(2e4)
+    loss = nn.binary_cross_entropy_with_logits(x, np.array([[0.0, 1.0]], np.float32))
+    assert loss == pytest.approx(1e4)
+
+
+def test_samples_on_another_axis_than_the_first_are_refused():
+    w = tracer.parameter(np.ones(3), name="w")
+    with tracer.Tape() as tape:
+        x = tracer.batch(np.ones((4, 2, 3)), axis=1)
+        loss = nn.mse_loss(x * w, np.zeros((4, 2, 3)))
+    with pytest.raises(BatchError, match=r"samples on axis 0 .* on axis 1: .*moveaxis"):
+        tape.backward(loss, ("diag_ggn_exact",))
+
+
+def test_curvature_of_a_target_that_depends_on_parameters_is_refused():
+    w = tracer.parameter(np.ones(3), name="w")
+    with tracer.Tape() as tape:
+        x = tracer.batch(np.ones((4, 3)))
+        loss = nn.mse_loss(x * w, w * x * 2)
+    with pytest.raises(QuantityError, match=r"input 1 depends on parameters.*detach"):
+        tape.backward(loss, ("diag_ggn_exact",))
+
+
+def test_losses_that_are_not_convex_or_not_sampled_say_so():
+    x = tracer.parameter(np.ones((2, 3)))
+    with tracer.Tape() as tape:
+        nn.poisson_nll_loss(x, -np.ones((2, 3)), log_input=False, reduction="none")
+    node, weight = tape.nodes[-1], np.ones((2, 3))
+    with pytest.raises(QuantityError, match="not convex"):
+        node.op.sqrt_hessian(node, weight)
+    with pytest.raises(QuantityError, match="use the exact quantity"):
+        node.op.sqrt_hessian_sampled(node, weight, 1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nn.cross_entropy(np.ones((2, 3)), np.array([0, 3])), r"from 0 to 2.*got 3"),
+        (lambda: nn.cross_entropy(np.ones((2, 3)), np.array([0, 1, 2])), r"indices \(ints\) \[2\]"),
+        (lambda: nn.cross_entropy(np.ones((2, 3)), np.array([0.0, 1.0])), r"float64\[2\]"),
+        (lambda: nn.cross_entropy(np.ones((2, 3)), np.array([0, 1]), np.ones(2)), "each of 3"),
+        (lambda: nn.nll_loss(np.ones((2, 3)), np.ones((2, 3))), "use cross_entropy"),
+        (lambda: nn.mse_loss(np.ones((2, 3)), np.ones((2, 1))), r"shape \[2, 3\], got \[2, 1\]"),
+        (lambda: nn.gaussian_nll_loss(*[np.ones((2, 3))] * 2, np.ones(3)), r"var as a number"),
+        (lambda: nn.gaussian_nll_loss(*[np.ones((2, 3))] * 2, -1.0), "negative"),
+    ],
+)
+def test_wrong_targets_are_refused_with_the_shapes(call, message):
+    with pytest.raises(ShapeError, match=message):
+        call()
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(TracerError, match='"mean", "sum" or "none", got \'avg\''):
+        nn.MSELoss(reduction="avg")
+    with pytest.raises(TracerError, match="size_average"):
+        nn.CrossEntropyLoss(size_average=True)
+    with pytest.raises(TracerError, match="delta is positive"):
+        nn.huber_loss(np.ones(2), np.ones(2), delta=0)

@@ -1,0 +1,166 @@
+"""Where Kronecker-factored blocks are exact, they equal the dense Gauss-Newton block."""
+
+import numpy as np
+import pytest
+from brute_force import Problem, assert_close
+
+from tracer_quantities import KFAC, KFLR
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def weights(generator):
+    return {
+        "w": generator.standard_normal((3, 4)),
+        "b": generator.standard_normal(4),
+        "v": generator.standard_normal((2, 4)),
+        "c": generator.standard_normal(2),
+    }
+
+
+def deep_linear(w, b, v, c, x):
+    return (x @ w + b) @ v.T + c
+
+
+def assert_exact(problem, block):
+    results = problem.backward((block,))["kflr"]
+    for name, blocks in problem.ggn_batch().items():
+        assert_close(results[name].dense(), blocks.sum(0), name)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("sharing", ["expand", "reduce"])
+def test_kflr_of_a_deep_linear_network_with_squared_error(reduction, sharing):
+    generator = rng()
+    problem = Problem(
+        lambda p, given: deep_linear(*p.values(), *given),
+        weights(generator),
+        [generator.standard_normal((5, 3))],
+        reduction=reduction,
+    )
+    assert_exact(problem, KFLR(sharing=sharing))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_expand_is_exact_where_the_loss_sums_over_positions(reduction):
+    """Eschenhagen et al. 2023, proposition 1."""
+    generator = rng()
+    problem = Problem(
+        lambda p, given: deep_linear(*p.values(), *given),
+        weights(generator),
+        [generator.standard_normal((4, 3, 3))],
+        reduction=reduction,
+    )
+    assert_exact(problem, KFLR(sharing="expand"))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 3])
+def test_reduce_is_exact_where_positions_are_summed_with_a_scale(scale):
+    """Eschenhagen et al. 2023, proposition 2."""
+    generator = rng()
+    problem = Problem(
+        lambda p, given: scale * np.sum(deep_linear(*p.values(), *given), axis=1),
+        weights(generator),
+        [generator.standard_normal((4, 3, 3))],
+    )
+    assert_exact(problem, KFLR(sharing="reduce"))
+
+
+def test_a_table_of_a_linear_network_is_exact():
+    """Inputs are one-hot vectors: the block of a table is that of a linear map."""
+    generator = rng()
+    ids = generator.integers(0, 5, 6)
+    problem = Problem(
+        lambda p, given: np.eye(5)[ids[: len(given[0])]] @ p["t"] + 0 * given[0],
+        {"t": generator.standard_normal((5, 2))},
+        [generator.standard_normal((6, 1))],
+    )
+    block = problem.backward((KFLR(),))["kflr"]["t"]
+    input_factor = np.diag(np.bincount(ids, minlength=5) / 6)
+    assert_close(block.factors[1], input_factor, "input factor")
+
+
+def test_kfac_is_kflr_with_the_sampled_rows_of_the_sweep():
+    generator = rng()
+    problem = Problem(
+        lambda p, given: deep_linear(*p.values(), *given),
+        weights(generator),
+        [generator.standard_normal((5, 3))],
+        kind="cross_entropy",
+    )
+    asked = (KFAC(mc_samples=3), KFLR())
+    results = problem.backward(asked, rng=np.random.default_rng(2))
+    roots = problem.backward(
+        (sampled("sqrt_ggn_mc", 3),), rng=np.random.default_rng(2)
+    )["sqrt_ggn_mc"]
+    for name in ("b", "c"):
+        flat = roots[name].reshape(-1, roots[name].shape[-1])
+        assert_close(results["kfac"][name].factors[0], flat.T @ flat, name)
+    for name, bias in (("w", "b"), ("v", "c")):
+        output, inputs = results["kfac"][name].factors
+        assert_close(output, results["kfac"][bias].factors[0], name)
+        assert_close(inputs, results["kflr"][name].factors[1], name)
+
+
+def sampled(name, samples):
+    from tracer import registry
+
+    return registry.quantities[name](mc_samples=samples)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+def test_sampled_quantities_converge_to_the_exact_ones(kind):
+    """At 1/sqrt(M): five standard errors of 40,000 samples."""
+    generator = rng()
+    problem = Problem(
+        lambda p, given: np.tanh(given[0] @ p["w"] + p["b"]) @ p["v"],
+        {
+            "w": generator.standard_normal((2, 3)),
+            "b": generator.standard_normal(3),
+            "v": generator.standard_normal((3, 2)),
+        },
+        [generator.standard_normal((3, 2))],
+        kind=kind,
+    )
+    names = ("diag_ggn_mc", "diag_ggn_mc_batch", "kfac")
+    results = problem.backward(
+        [sampled(name, 40_000) for name in names], rng=np.random.default_rng(3)
+    )
+    exact = problem.backward(("diag_ggn_exact", "diag_ggn_exact_batch", "kflr"))
+    for name in problem.parameters:
+        for mine, other in (("diag_ggn_mc", "diag_ggn_exact"),
+                            ("diag_ggn_mc_batch", "diag_ggn_exact_batch")):  # fmt: skip
+            assert_close(results[mine][name], exact[other][name], f"{mine} of {name}", 0.05)
+        assert_close(
+            results["kfac"][name].dense(), exact["kflr"][name].dense(), f"kfac of {name}", 0.05
+        )
+
+
+def test_several_kinds_of_sampled_rows_have_their_own_samples():
+    generator = rng()
+    problem = Problem(
+        lambda p, given: deep_linear(*p.values(), *given),
+        weights(generator),
+        [generator.standard_normal((5, 3))],
+    )
+    results = problem.backward(
+        (sampled("sqrt_ggn_mc", 2), sampled("diag_ggn_mc", 5)), rng=np.random.default_rng(4)
+    )
+    assert results["sqrt_ggn_mc"]["w"].shape == (2, 5, 3, 4)
+    assert (results["diag_ggn_mc"]["w"] >= 0).all()
+
+
+def test_a_parameter_that_no_linear_map_uses_has_no_factors():
+    generator = rng()
+    problem = Problem(
+        lambda p, given: given[0] * np.sin(p["m"]),
+        {"m": generator.standard_normal((1, 3))},
+        [generator.standard_normal((4, 3))],
+    )
+    from tracer import QuantityError
+
+    with pytest.raises(QuantityError, match=r"\[1, 3\].*diag_ggn_exact"):
+        problem.backward(("kflr",))

@@ -1,0 +1,120 @@
+"""Products with the Hessian and the Gauss-Newton matrix of a recorded objective.
+
+Vectors come in stacks, one `[V, *p]` per parameter, so that many columns cost one sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracer.sweep import Sweep
+from tracer.tangents import push
+from tracer.tape import Node, Tape, using
+from tracer.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tracer.backward import Split
+
+
+class Products:
+    """Products for the objective `loss` of `nodes`, whose saved values must stay.
+
+    `parameters` are the leaves that vectors are made of. `seeds` are cotangents to start from in
+    place of the objective's own: a part of the objective.
+    """
+
+    def __init__(
+        self,
+        nodes: list[Node],
+        loss: Node,
+        parameters: Sequence[Node],
+        like: Any,
+        seeds: dict[Node, Any] | None = None,
+    ):
+        self.nodes = nodes
+        self.loss = loss
+        self.parameters = list(parameters)
+        self._like = like
+        self._seeds = seeds
+
+    @cached_property
+    def _gradient(self) -> tuple[list[Node], dict[Node, Any]]:
+        """The gradient, recorded: the nodes of the extended record, and a tensor per parameter."""
+        with using(None), Tape() as tape:
+            tape.nodes = list(self.nodes)
+            seeds = self._seeds or {
+                self.loss: np.ones_like(self._like, shape=(1, *self.loss.shape))
+            }
+            tensors = {node: Tensor(stack) for node, stack in seeds.items()}
+            arrived = Sweep(self.nodes, tensors, recorded=True).run()
+            found = {
+                leaf: arrived[leaf]
+                for leaf in self.parameters
+                if isinstance(arrived.get(leaf), Tensor) and arrived[leaf].node is not None
+            }
+        return tape.nodes, found
+
+    def hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
+        """The Hessian times stacks of vectors; a parameter that is left out counts as zero."""
+        nodes, gradient = self._gradient
+        seeds: dict[Node, Any] = {}
+        for leaf, stack in vectors.items():
+            if leaf in gradient:
+                node = gradient[leaf].node
+                seed = stack[:, None]
+                seeds[node] = seeds[node] + seed if node in seeds else seed
+        direct = {node: seeds.pop(node) for node in list(seeds) if node.op.leaf}
+        with using(None):
+            arrived = Sweep(nodes, seeds).run() if seeds else {}
+        for node, seed in direct.items():
+            arrived[node] = seed[:, 0] + arrived[node] if node in arrived else seed[:, 0]
+        return self._complete(arrived, vectors)
+
+    def gauss_newton(
+        self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Split, Any]]
+    ) -> dict[Node, Any]:
+        """`sum_terms J^T H J` times stacks of vectors (Schraudolph 2002).
+
+        `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H.
+        """
+        moved: dict[Any, Any] = dict(vectors)
+        with using(None):
+            push(self.nodes, moved, recorded=False)
+            seeds: dict[Node, Any] = {}
+            for split, root in roots:
+                prediction = split.prediction
+                if prediction not in moved:
+                    continue
+                axis = split.sample_axis
+                stack = _curved(root, moved[prediction], axis)
+                seeds[prediction] = (
+                    seeds[prediction] + stack if prediction in seeds else stack
+                )
+            arrived = Sweep(self.nodes, seeds).run() if seeds else {}
+        return self._complete(arrived, vectors)
+
+    def _complete(
+        self, arrived: Mapping[Node, Any], vectors: Mapping[Node, Any]
+    ) -> dict[Node, Any]:
+        rows = len(next(iter(vectors.values())))
+        out = {}
+        for leaf in self.parameters:
+            stack = arrived.get(leaf)
+            if stack is None:
+                stack = np.zeros_like(self._like, shape=(rows, *leaf.shape), dtype=leaf.dtype)
+            out[leaf] = stack
+        return out
+
+
+def _curved(root: Any, moved: Any, axis: int) -> Any:
+    """`H m` from `H = sum_c s_c s_c^T` per sample: `root [C, *y]`, `moved [V, *y]`."""
+    s = np.moveaxis(root, axis + 1, 1)
+    m = np.moveaxis(moved, axis + 1, 1)
+    flat_s, flat_m = s.reshape(*s.shape[:2], -1), m.reshape(*m.shape[:2], -1)
+    inner = np.einsum("cnd,vnd->vnc", flat_s, flat_m)
+    out = np.einsum("vnc,cnd->vnd", inner, flat_s).reshape(m.shape)
+    return np.moveaxis(out, 1, axis + 1)

@@ -1,0 +1,75 @@
+"""Tangents forward through a record, the other way of the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracer.operation import PARAMETER
+from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit
+from tracer.tape import Node, Tape, open_tape, using
+from tracer.tensor import Tensor, _leaf
+
+
+def push(nodes: Sequence[Node], stacks: dict[Any, Any], recorded: bool) -> None:
+    """Stacks of tangents forward through a record: `stacks` gets one for every node reached."""
+    for node in nodes:
+        if not any(p in stacks for p in node.parents):
+            continue
+        view = Recorded(node) if recorded else node
+        tangents = [stacks.get(p) for p in node.parents]
+        if node.op.jvp is not None:
+            stacks[node] = node.op.jvp(view, tangents)
+        else:
+            stacks[node] = transposed(view, node, tangents)
+
+
+def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
+    """A tangent of the output, from the rule for cotangents: the vjp, being linear, transposed.
+
+    The rule is recorded at a zero cotangent of one row, and swept for the rows of tangents.
+    """
+    outer = open_tape() if isinstance(view, Recorded) else None
+    rows = len(next(t for t in tangents if t is not None))
+    with using(outer), Tape() as tape:
+        like = next(t for t in tangents if t is not None)
+        like = like.data if isinstance(like, Tensor) else like
+        zero = np.zeros_like(like, shape=(1, *node.shape), dtype=node.dtype)
+        variable = Tensor(zero, _leaf(PARAMETER, zero, {"name": None}, wants=True))
+        entries = cotangents_of(view, node, variable)
+        seeds: dict[Node, Any] = {}
+        for parent, entry, tangent in zip(node.parents, entries, tangents, strict=True):
+            if tangent is None or parent is None:
+                continue
+            entry = entry_value(entry)
+            if not isinstance(entry, Tensor):
+                continue
+            entry = fit(entry, parent.shape)
+            stack = tangent[:, None]
+            node_ = entry.node
+            if node_ is not None:
+                seeds[node_] = seeds[node_] + stack if node_ in seeds else stack
+    nodes = tape.recorded()
+    direct = seeds.pop(variable.node, None)
+    only = descendants(nodes, {variable.node})
+    with using(outer):
+        arrived = Sweep(nodes, seeds, recorded=outer is not None, only=only).run()
+        out = arrived.get(variable.node)
+        if direct is not None:
+            out = direct if out is None else out + direct
+        if out is None:
+            return np.zeros_like(zero, shape=(rows, *node.shape))
+        return out[:, 0]
+
+
+def descendants(nodes: Sequence[Node], starts: set[Any]) -> set[Any]:
+    """The starts and all nodes that depend on them."""
+    found = set(starts)
+    for node in nodes:
+        if any(p in found for p in node.parents):
+            found.add(node)
+    return found
+
+
