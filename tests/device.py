@@ -8,6 +8,7 @@ import operator
 from collections.abc import Mapping
 
 import numpy as np
+
 import tracer
 
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+
+def by_parameter(results: Mapping[str, Any], quantity: str) -> Mapping[str, Any]:
+    """A quantity's values by parameter; empty for one that is of the objective as a whole."""
+    values = results.get(quantity)
+    return values if isinstance(values, Mapping) else {}
 
 
 def arrays(value: Any) -> dict[str, np.ndarray]:

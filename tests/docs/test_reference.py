@@ -1,7 +1,9 @@
 """The reference pages say what the code does."""
 
+import importlib
 import inspect
 import re
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -84,6 +86,19 @@ def test_the_command_page_lists_exactly_the_options(name):
         if parameter.opts[0].startswith("-")
     }
     assert listed == long
+
+
+def test_the_api_page_shows_everything_public():
+    text = page("api.md")
+    whole = [importlib.import_module(f"tracer.{name}") for name in ("rows", "extensions", "errors")]
+    missing = [
+        name
+        for name in tracer.__all__
+        if isinstance(getattr(tracer, name), type | FunctionType)
+        and f"::: tracer.{name}\n" not in text
+        and not any(hasattr(module, name) for module in whole)
+    ]
+    assert missing == []
 
 
 def test_every_page_is_in_the_navigation():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cli_models import PLAIN
 
-from tracer import registry, testing
+from tracer import Quantity, registry, testing
 from tracer.extensions import Command, Overlay, Renderer, RendererUnavailable
 
 
@@ -123,6 +123,21 @@ def test_quantities_of_a_wrong_loss_shape(command, write_file):
     assert "one element" in outcome.error
 
 
+def test_a_value_that_is_no_array_is_said_not_to_be_shown(command, register, plain):
+    class Operator(Quantity):
+        name = "operator"
+
+        def extract(self, cotangent, context):
+            return object()
+
+    register(registry.quantities, Operator)
+    outcome = command("quantities", plain, "--quantity", "operator", "--quantity", "grad")
+    assert outcome.code == 0, outcome.err
+    assert "operator has no arrays" in outcome.err
+    assert "grad" in outcome.out
+    assert command("visualize", plain, "--quantity", "operator").code == 0
+
+
 def test_curvature_of_a_loss_in_plain_code(command, plain):
     outcome = command("quantities", plain, "--quantity", "diag_ggn_exact", "--json")
     assert outcome.code == 0, outcome.err
@@ -204,10 +219,19 @@ def test_check_of_an_unknown_plugin(command):
     assert "plugin" in outcome.error
 
 
-def test_check_of_a_plugin_runs_the_kit_on_all_that_it_registers(command):
+def test_check_of_a_plugin_runs_the_kit_on_all_that_it_registers(command, monkeypatch):
+    checked = []
+    monkeypatch.setattr(testing, "check_quantity", lambda quantity: checked.append(quantity.name))
     outcome = command("check", "quantities")
     assert outcome.code == 0, outcome.err
-    assert outcome.out.count(" ok ") == len(registry.quantities.provided_by("quantities"))
+    assert checked == registry.quantities.provided_by("quantities")
+    assert outcome.out.count(" ok") == len(checked)
+
+
+def test_check_of_an_operation_uses_its_examples(command, monkeypatch):
+    monkeypatch.setattr(registry.operations, "provided_by", lambda plugin: ["tanh", "matmul"])
+    outcome = command("check", "tracer")
+    assert outcome.code == 0, outcome.err
 
 
 def test_check_of_a_plugin_names_what_fails(command, monkeypatch):

@@ -3,14 +3,13 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tracer
+
 from tracer import registry
-from tracer.testing import SquaredError, check_operation
+from tracer.testing import check_operation
 
 sys.path.append(str(Path(__file__).parents[1]))
-import device  # noqa: E402  (beside this folder, for all test suites)
+import device
 
 
 @pytest.fixture(autouse=True, scope="module")

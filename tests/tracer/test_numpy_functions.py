@@ -6,10 +6,11 @@ import string
 import numpy as np
 import pytest
 import scipy.special
-import tracer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+import tracer
 from tracer import dispatch
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.arithmetic import NOT_DIFFERENTIABLE
@@ -34,6 +35,12 @@ BINARY = (
 ).split()
 SPECIAL = "digamma erf erfc expit gammaln log_expit logit ndtr psi".split()
 
+
+
+def of(name):
+    return getattr(np, name)
+
+
 #: "function: which arguments" -> (a function of arrays or of tensors, the arrays)
 CASES = {
     **{f"{name}: of one": (getattr(np, name), A) for name in UNARY},
@@ -43,11 +50,11 @@ CASES = {
     **{f"{name}: broadcast": (getattr(np, name), ROW, COLUMN) for name in BINARY},
     **{f"{name}: 0-d": (getattr(np, name), NUMBER, A) for name in BINARY},
     **{
-        f"{name}: a number": (lambda x, f=getattr(np, name): f(x, 1.7) + f(1.7, x), A)
+        f"{name}: a number": (lambda x, name=name: of(name)(x, 1.7) + of(name)(1.7, x), A)
         for name in BINARY
     },
     **{
-        f"{name}: a list": (lambda x, f=getattr(np, name): f(x, [2.5, 1.7, 2.1, 3.3]), A)
+        f"{name}: a list": (lambda x, name=name: of(name)(x, [2.5, 1.7, 2.1, 3.3]), A)
         for name in BINARY
     },
     **{f"{name}: of one": (getattr(scipy.special, name), A) for name in SPECIAL},
@@ -67,8 +74,8 @@ CASES = {
     "methods: reductions": (
         lambda x: x.sum(1) + x.mean(axis=1) * x.max(1) / x.min(1) + x.std(1) * x.var(1) + x.prod(1), A),
     "methods: others": (
-        lambda x: x.clip(0.4, 0.8).cumsum(0).round(9).take([0, 2], 1).repeat(2, axis=0).squeeze()
-        + x.diagonal().sum() * x.dot(x.T).trace() * x.flatten().sort(), A[:, :2]),
+        lambda x: x.clip(0.4, 0.8).cumsum(0).cumprod(1).take([0, 2], 1).repeat(2, axis=0).squeeze()
+        + x.diagonal().sum() * x.dot(x.T).trace() * x.flatten()[:2] + x.round(9)[0, 0], A),
     "methods: matrices": (lambda x: x.mT + x.T.T.mT, A),
     # choices
     "where: three": (lambda x, y: np.where(A > 0.5, x, y), A, ROW),
@@ -79,14 +86,14 @@ CASES = {
     "clip: by name": (lambda x: np.clip(x, min=0.4, max=0.8), A),
     "clip: arrays": (lambda x, y: np.clip(x, y, 0.9 * B), A, 0.5 * ROW),
     "nan_to_num: finite": (np.nan_to_num, A),
-    "nan_to_num: NaN": (lambda x: np.nan_to_num(x * [1, np.nan, 1, np.inf], nan=2.0), A),
+    "nan_to_num: NaN": (lambda x: np.nan_to_num(np.where(A > 0.5, x, np.nan), nan=2.0), A),
     "astype: float64": (lambda x: np.astype(x, np.float64), A),
     "copy: of one": (np.copy, A),
     "round: decimals": (lambda x: x + np.round(x, 1), A),
     "around: decimals": (lambda x: x + np.around(x, 1), A),
     # reductions
     **{
-        f"{name}: {title}": (lambda x, f=getattr(np, name), k=kwargs: f(x, **k), T)
+        f"{name}: {title}": (lambda x, name=name, k=kwargs: of(name)(x, **k), T)
         for name in "sum mean prod max min amax amin var std".split()
         for title, kwargs in {
             "all": {}, "one axis": {"axis": 1}, "negative axis": {"axis": -1},
@@ -94,17 +101,18 @@ CASES = {
             "all, keepdims": {"keepdims": True},
         }.items()
     },
-    **{f"{name}: empty axes": (lambda x, f=getattr(np, name): f(x, axis=()), T)
+    **{f"{name}: empty axes": (lambda x, name=name: of(name)(x, axis=()), T)
        for name in "sum mean prod max min".split()},
-    **{f"{name}: 0-d": (lambda x, f=getattr(np, name): f(x), NUMBER)
+    **{f"{name}: 0-d": (lambda x, name=name: of(name)(x), NUMBER)
        for name in "sum mean prod max min".split()},
-    "sum: dtype": (lambda x: np.sum(x, dtype=np.float64), A),
+    "sum: dtype float64": (lambda x: np.sum(x, dtype=np.float64), A),
     "var: ddof": (lambda x: np.var(x, axis=0, ddof=1) + np.std(x, 0, ddof=2), A),
     "var: correction": (lambda x: np.var(x, axis=0, correction=1), A),
     "prod: zeros": (lambda x: np.prod(x, axis=1), A * (A > 0.5)),
     "ptp: axis": (lambda x: np.ptp(x, axis=1, keepdims=True), A),
     "average: plain": (lambda x: np.average(x, axis=1), A),
     "average: weights": (lambda x, w: np.average(x, axis=1, weights=w), A, ROW),
+    "average: a list of weights": (lambda x: np.average(x, axis=0, weights=[1, 2, 3]), A),
     "average: raw weights": (lambda x: np.average(x, weights=B), A),
     "median: odd": (lambda x: np.median(x, axis=0), A),
     "median: even": (lambda x: np.median(x, axis=1, keepdims=True), A),
@@ -128,7 +136,8 @@ CASES = {
     "matmul: matrices": (np.matmul, A, A.T),
     "matmul: vectors": (np.matmul, ROW, ROW),
     "matmul: vector and matrix": (lambda x, y: x @ y + y.T @ x, ROW, A.T),
-    "matmul: stacks": (np.matmul, T, STACK[:, :1].transpose(0, 2, 1) * np.ones((2, 3, 4)).swapaxes(1, 2).sum()),
+    "matmul: stacks": (np.matmul, STACK, T),
+    "matmul: a list": (lambda x: np.matmul(x, [1.0, 2.0, 0.5, -1.0]) + [[1.0, 0.0, 2.0]] @ x @ ROW, A),
     "matmul: broadcast": (np.matmul, T[:, None], A.T),
     "vecdot: stacks": (np.vecdot, T, ROW),
     "matvec: stacks": (np.matvec, T, ROW),
@@ -150,6 +159,7 @@ CASES = {
     "einsum: implicit": (lambda x, y: np.einsum("ij,kj", x, y), A, B),
     "einsum: ellipsis": (lambda x, y: np.einsum("...ij,j...->i...", x, y), T, ROW),
     "einsum: three": (lambda x, y, z: np.einsum("ij,ij,j->i", x, y, z), A, B, ROW),
+    "einsum: a list": (lambda x: np.einsum("ij,j", x, [1.0, 2.0, 0.5, -1.0]), A),
     "einsum: diagonal": (lambda x: np.einsum("bii->bi", x), STACK),
     "einsum: optimize": (lambda x, y: np.einsum("ij,kj->", x, y, optimize=True), A, B),
     # shapes
@@ -175,6 +185,8 @@ CASES = {
     "broadcast_arrays: two": (np.broadcast_arrays, ROW, COLUMN),
     "concatenate: axis": (lambda x, y: np.concatenate([x, y, A], axis=-1), A, COLUMN),
     "concatenate: flat": (lambda x, y: np.concatenate([x, y], axis=None), A, ROW),
+    "concatenate: a list": (lambda x: np.concatenate([x, [1.0, 2.0]]), ROW),
+    "stack: a list": (lambda x: np.stack([[1.0, 2.0, 0.5, -1.0], x]), ROW),
     "stack: last": (lambda x, y: np.stack([x, y, B], axis=-1), A, B),
     "stack: numbers": (lambda x: np.stack([x[0, 0], x[1, 2]]), A),
     "vstack: ranks": (lambda x, y: np.vstack([x, y]), A, ROW),
@@ -212,6 +224,8 @@ CASES = {
     "getitem: list": (lambda x: x[[2, 0, 2], 1:], A),
     "take: flat": (lambda x: np.take(x, INTS), A),
     "take: axis": (lambda x: np.take(x, [[1, 2], [2, 0]], axis=-2), A),
+    "take: modes": (
+        lambda x: np.take(x, [5, -1], 1, mode="wrap") * np.take(x, [9, -2], 1, mode="clip"), A),
     "take_along_axis: axis": (lambda x: np.take_along_axis(x, INTS, axis=1), A),
     "take_along_axis: flat": (lambda x: np.take_along_axis(x, INTS[0], axis=None), A),
     "take_along_axis: broadcast": (lambda x: np.take_along_axis(x, INTS[:1], axis=-1), A),
@@ -350,10 +364,8 @@ def test_values_without_a_gradient(name):
 # -- float32 ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", list(CASES))
+@pytest.mark.parametrize("case", [case for case in CASES if "float64" not in case])
 def test_float32_stays(case):
-    if "astype" in case or "dtype" in case:
-        return
     function, *arrays = CASES[case]
     arrays = [np.asarray(x, np.float32) for x in arrays]
     raw = parts(function(*arrays))
@@ -480,13 +492,18 @@ def add_into_an_item():
 REFUSALS = {
     "item assignment": (set_item, "tracer.index_set"),
     "an item of an array": (add_into_an_item, "tensor.data"),
-    "+= into an array": (add_into_an_array, "a = np.add(a, b)"),
-    "out=": (lambda: np.exp(w(), out=np.empty_like(A)), "a = np.exp(a, b)|existing array"),
-    "out= of a function": (lambda: np.sum(w(), out=np.empty(())), "no `out`"),
+    "+= into an array": (add_into_an_array, r"a = np.add\("),
+    "out=": (lambda: np.exp(w(), out=np.empty_like(A)), "existing array"),
+    "out= of clip": (lambda: np.clip(w(), 0, 1, out=np.empty_like(A)), "existing array"),
+    "out= of dot": (lambda: np.dot(w(), A.T, out=np.empty((3, 3))), "existing array"),
+    "out= of concatenate": (lambda: np.concatenate([w()], out=np.empty_like(A)), "existing array"),
+    "out= of a function": (lambda: np.sum(w(), out=np.empty(())), "existing array"),
     "np.asarray": (lambda: np.asarray(w()), "tensor.data"),
     "np.array of a list": (lambda: np.array([w(), w()]), "np.stack"),
-    "a ragged list": (lambda: w() + [[1.0], [1.0, 2.0]], "objects|inhomogeneous"),
+    "a ragged list": (lambda: np.add(w(), [[1.0], [1.0, 2.0]]), "objects"),
     "an object array": (lambda: w() + np.array([None, 1.0, 2.0, 3.0]), "objects"),
+    "an object array of floats": (lambda: w() * ROW.astype(object), "objects"),
+    "objects in a product": (lambda: w() @ ROW.astype(object), "objects"),
     "integers": (lambda: tracer.parameter([1, 2]), "astype"),
     "booleans": (lambda: tracer.parameter(A > 0), "astype"),
     "a batch of objects": (lambda: tracer.batch(np.array([None])), "objects"),

@@ -51,29 +51,29 @@ def writing(x):
 
 
 WRONG = {
-    "a factor": (dict(vjp=lambda node, g: (2 * g * node.inputs[0] ** 2,)), "the vjp of input 0"),
-    "no gradient": (dict(vjp=lambda node, g: (None,)), "the vjp of input 0"),
+    "a factor": ({"vjp": lambda node, g: (2 * g * node.inputs[0] ** 2,)}, "the vjp of input 0"),
+    "no gradient": ({"vjp": lambda node, g: (None,)}, "the vjp of input 0"),
     "only the first row": (
-        dict(vjp=lambda node, g: (3 * g[:1] * node.inputs[0] ** 2,)), r"\[V, \*input.shape\]"),
-    "not linear": (dict(vjp=lambda node, g: (3 * abs(g) * node.inputs[0] ** 2,)), "the vjp"),
+        {"vjp": lambda node, g: (3 * g[:1] * node.inputs[0] ** 2,)), r"\[V, \*input.shape\]"},
+    "not linear": ({"vjp": lambda node, g: (3 * abs(g) * node.inputs[0] ** 2,)}, "the vjp"),
     "rows mixed": (
-        dict(vjp=lambda node, g: (3 * g[::-1] * node.inputs[0] ** 2,)), "the vjp of input 0"),
+        {"vjp": lambda node, g: (3 * g[::-1] * node.inputs[0] ** 2,)}, "the vjp of input 0"),
     "float64 of float32": (
-        dict(vjp=lambda node, g: (g * np.array([3.0]) * node.inputs[0] ** 2,)), "float64"),
-    "a value not saved": (dict(saves=()), "NoneType"),
+        {"vjp": lambda node, g: (g * np.array([3.0]) * node.inputs[0] ** 2,)}, "float64"),
+    "a value not saved": ({"saves": ()}, "NoneType"),
     "a rule that is not recorded": (
         dict(vjp=lambda node, g: (3 * g * np.square(getattr(node.inputs[0], "data", 0))
                                   if isinstance(node.inputs[0], tracer.Tensor)
                                   else 3 * g * node.inputs[0] ** 2,)), "order 2"),
-    "a jvp of its own": (dict(jvp=lambda node, t: t[0] * node.inputs[0]), "<g, jvp"),
-    "the inputs written into": (dict(forward=writing), "afterwards"),
-    "samples where they are not": (dict(batch_axis=lambda node, axes: 0), "batch_axis says 0"),
+    "a jvp of its own": ({"jvp": lambda node, t: t[0] * node.inputs[0]}, "<g, jvp"),
+    "the inputs written into": ({"forward": writing}, "afterwards"),
+    "samples where they are not": ({"batch_axis": lambda node, axes: 0}, "batch_axis says 0"),
     "another sample's values": (
-        dict(forward=lambda x: np.cumsum(x, 0) ** 3), "vjp|batch_axis says 0"),
-    "elements in several places": (dict(reindexes=True), "of parameter 0"),
-    "no examples": (dict(examples=None), "not callable|no examples"),
+        {"forward": lambda x: np.cumsum(x, 0) ** 3}, "vjp|batch_axis says 0"),
+    "elements in several places": ({"reindexes": True}, "of parameter 0"),
+    "no examples": ({"examples": None}, "not callable|no examples"),
     "examples without floats": (
-        dict(examples=lambda rng: [((np.arange(3),), {})]), "needs an array of floats"),
+        {"examples": lambda rng: [((np.arange(3),), {})]}, "needs an array of floats"),
 }  # fmt: skip
 
 

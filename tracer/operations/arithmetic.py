@@ -508,6 +508,11 @@ def raw(value):
     return value.data if isinstance(value, Tensor) else value
 
 
+def operand(value):
+    """A tensor as it is, a list or a number as an array."""
+    return value if type(value) is Tensor else backend.as_array(value)
+
+
 def _on_values(function):
     """A NumPy function whose result is not differentiable: it acts on the plain arrays."""
 

@@ -12,11 +12,11 @@ import string
 import numpy as np
 
 from tracer import backend
-from tracer import backend
 from tracer.cotangents import Dense, Outer
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
+from tracer.operations.arithmetic import operand
 from tracer.tensor import Tensor
 
 
@@ -125,8 +125,7 @@ def _matvec_subscripts(node):
 
 @implements(np.matmul)
 def matmul(x, y):
-    x = x if type(x) is Tensor else backend.as_array(x)
-    y = y if type(y) is Tensor else backend.as_array(y)
+    x, y = operand(x), operand(y)
     x_rank, y_rank = x.ndim, y.ndim
     if y_rank == 1 and x_rank:
         return MatVec(x, y)
@@ -280,8 +279,9 @@ def einsum(*operands, out=None, optimize=False, **kwargs):
         raise ShapeError(
             "np.einsum on tensors takes subscripts as a string and arrays, without further options"
         )
-    inputs, output = _explicit(operands[0], tuple(np.ndim(a) for a in operands[1:]))
-    return Einsum(*operands[1:], inputs=inputs, output=output)
+    arrays = [operand(a) for a in operands[1:]]
+    inputs, output = _explicit(operands[0], tuple(a.ndim for a in arrays))
+    return Einsum(*arrays, inputs=inputs, output=output)
 
 
 @functools.cache
@@ -316,7 +316,8 @@ def _explicit(subscripts, ranks):
 
 @implements(np.tensordot)
 def tensordot(a, b, axes=2):
-    a_rank, b_rank = np.ndim(a), np.ndim(b)
+    a, b = operand(a), operand(b)
+    a_rank, b_rank = a.ndim, b.ndim
     if isinstance(axes, int):
         a_axes, b_axes = list(range(a_rank - axes, a_rank)), list(range(axes))
     else:

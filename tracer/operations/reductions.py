@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 
-from tracer import backend
 from tracer.dispatch import METHODS, implements, refuse_out
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, Operation, operation
-from tracer.operations.arithmetic import raw
+from tracer.operations.arithmetic import operand, raw
 
 _ABSENT = np._NoValue
 
@@ -291,7 +290,7 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
         raise TracingError("np.average on tensors takes no `returned`: use np.sum(weights)")
     if weights is None:
         return np.mean(a, axis, keepdims=_flag(keepdims))
-    weights = weights if isinstance(weights, Tensor) else backend.as_array(weights)
+    weights = operand(weights)
     if weights.ndim == 1 and axis is not None and a.ndim > 1:
         shape = [1] * a.ndim
         shape[axis] = -1

@@ -13,7 +13,7 @@ from tracer import backend
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
-from tracer.operations.arithmetic import raw
+from tracer.operations.arithmetic import operand, raw
 from tracer.operations.reductions import negative_axes
 from tracer.tensor import Tensor
 
@@ -321,7 +321,7 @@ def broadcast_arrays(*arrays, subok=False):
 @implements(np.concatenate, np.concat)
 def concatenate(arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind"):
     refuse_out("concatenate", out)
-    parts = list(arrays)
+    parts = [operand(a) for a in arrays]
     if axis is None:
         parts, axis = [np.ravel(p) for p in parts], -1
     (axis,) = negative_axes(axis, parts[0].ndim)
@@ -332,8 +332,8 @@ def concatenate(arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind")
 @implements(np.stack)
 def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
     refuse_out("stack", out)
-    parts = list(arrays)
-    (axis,) = negative_axes(axis, np.ndim(parts[0]) + 1)
+    parts = [operand(a) for a in arrays]
+    (axis,) = negative_axes(axis, parts[0].ndim + 1)
     out = Stack(*parts, axis=axis)
     return out if dtype is None else out.astype(dtype)
 

@@ -55,33 +55,30 @@ def quantities(
     if done.failure is not None:
         raise done.failure
     parts = list(flatten(done.results))
+    for name in sorted(set(names) - {part[0] for part, _ in parts}):
+        streams.note(f"{name} has no arrays to show")
     if place is not None:
         write.write(place, to_npz(parts))
-    rows = [(*names, list(array.shape), *statistics(array)) for names, array in parts]
     if json:
         keys = [column.removeprefix(">") for column in COLUMNS]
-        report.print_json(
-            "quantities",
-            {
-                "target": parsed.where,
-                "choices": subject.choices,
-                "values": [dict(zip(keys, row, strict=True)) for row in rows],
-            },
-        )
+        rows = [(*part, list(array.shape), *statistics(array)) for part, array in parts]
+        values = [dict(zip(keys, row, strict=True)) for row in rows]
+        payload = {"target": parsed.where, "choices": subject.choices, "values": values}
+        report.print_json("quantities", payload)
         return
-    shown = [(*row[:3], report.shape(row[3]), *row[4:]) for row in rows]
+    shown = [(*part, report.shape(array.shape), *statistics(array)) for part, array in parts]
     file = sys.stderr if output == write.STDOUT else sys.stdout
     streams.console(file).print(report.table(COLUMNS, shown))
 
 
 def flatten(
-    results: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Any],
 ) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
     """((quantity, parameter, part), array) for every array in the results."""
-    from trace_net.values import arrays
+    from trace_net.values import arrays, by_parameter
 
-    for quantity, by_parameter in results.items():
-        for parameter, value in by_parameter.items():
+    for quantity in results:
+        for parameter, value in by_parameter(results, quantity).items():
             for part, array in arrays(value).items():
                 yield (quantity, parameter, part), array
 

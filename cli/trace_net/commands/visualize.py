@@ -199,7 +199,6 @@ def choose_format(output: str | None, format: str | None) -> str:
 
 def norm_overlay(quantity: str) -> Overlay:
     """Colours parameters by the norm of one quantity."""
-    from trace_net.values import norm
     from tracer.extensions import Overlay
 
     class QuantityNorm(Overlay):
@@ -208,29 +207,28 @@ def norm_overlay(quantity: str) -> Overlay:
         quantities = (quantity,)
 
         def values(self, graph: nx.MultiDiGraph, results: Any) -> dict[str, float]:
-            computed = results.get(quantity, {})
-            return {
-                node: norm(computed[attributes["label"]])
-                for node, attributes in graph.nodes(data=True)
-                if attributes["kind"] == "parameter" and attributes["label"] in computed
-            }
+            return parameter_norms(graph, results, quantity)
 
     return QuantityNorm()
 
 
+def parameter_norms(graph: nx.MultiDiGraph, results: Any, quantity: str) -> dict[str, float]:
+    """Norms of one quantity by the ids of parameter nodes."""
+    from trace_net.values import arrays, by_parameter, norm
+
+    computed = by_parameter(results, quantity)
+    return {
+        node: norm(computed[attributes["label"]])
+        for node, attributes in graph.nodes(data=True)
+        if attributes["kind"] == "parameter" and arrays(computed.get(attributes["label"]))
+    }
+
+
 def add_norms(graph: nx.MultiDiGraph, done: Run, quantities: tuple[str, ...]) -> None:
     """Give parameter nodes the norms of the quantities that were asked for."""
-    from trace_net.values import norm
-
-    for _, attributes in graph.nodes(data=True):
-        if attributes["kind"] == "parameter":
-            norms = {
-                name: norm(done.results[name][attributes["label"]])
-                for name in quantities
-                if attributes["label"] in done.results.get(name, {})
-            }
-            if norms:
-                attributes["quantities"] = norms
+    for quantity in quantities:
+        for node, norm in parameter_norms(graph, done.results, quantity).items():
+            graph.nodes[node].setdefault("quantities", {})[quantity] = norm
 
 
 def summarise(graph: nx.MultiDiGraph, done: Run, file: str, form: str) -> dict[str, Any]:
