@@ -19,11 +19,11 @@ from tracer import backend
 from tracer.batching import Batch, follow
 from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.errors import BatchError, QuantityError, TracingError, suggestion
-from tracer.operation import describe, statistics
+from tracer.operation import UNKNOWN, describe, statistics
 from tracer.products import Products
 from tracer.quantity import Context, Quantity, resolve
 from tracer.residuals import SignedRows, exact_leaves, residual
-from tracer.rows import Rows, gradient, hessian
+from tracer.rows import Rows, ggn_averaged, gradient, hessian
 from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit, replay
 from tracer.tape import Node, Tape, _call_hook, enclosing, using
 from tracer.tensor import Tensor
@@ -126,11 +126,13 @@ class Run:
         self.names = parameter_names(tape, self.nodes)
         self.of_objective = [q for q in asked.values() if q.rows is None]
         self.of_hessian = [q for q in asked.values() if q.rows == hessian]
-        kinds = dict.fromkeys(q.rows for q in asked.values() if q.rows not in (None, hessian))
+        apart = (None, hessian, ggn_averaged)
+        kinds = dict.fromkeys(q.rows for q in asked.values() if q.rows not in apart)
+        self.of_averages = [q for q in asked.values() if q.rows == ggn_averaged]
         #: kinds of rows that start at the objective or at its terms, the gradient's first
         self.kinds: list[Rows] = sorted(kinds, key=lambda kind: kind != gradient)
         self.curvature = [kind for kind in self.kinds if kind != gradient]
-        self.keeps = bool(self.of_objective or self.of_hessian)
+        self.keeps = bool(self.of_objective or self.of_hessian or self.of_averages)
         if self.curvature or self.keeps or any(q.needs_samples for q in asked.values()):
             self.batch: Batch | None = follow(self.nodes)
         else:
@@ -160,6 +162,8 @@ class Run:
             self._sweep(self._main_bundle(outputs))
         if self.of_hessian:
             self._sweep_hessian()
+        if self.of_averages:
+            self._sweep_averages(outputs)
         if not self.recorded:
             record.swept = record.swept or not self.keeps
         for node, name in self.names.items():
@@ -181,10 +185,37 @@ class Run:
             return self._start(self._split(outputs))
         return Bundle({gradient: slice(0, 1)}, {gradient: 1}, {self.loss: self._one()})
 
-    def _sweep(self, bundle: Bundle) -> None:
+    def _sweep_averages(self, outputs: Node | None) -> None:
+        """Rows averaged over samples after each operation, along a chain."""
+        assert self.batch is not None
+        batch, name = self.batch, self.of_averages[0].name
+        if self.masked:
+            raise QuantityError(f"{name} is defined where samples are independent, and they are not")
+        consumed: set[Node] = set()
+        for node in self.nodes:
+            for slot, parent in enumerate(node.parents):
+                if parent is None or not parent.wants or parent.op.leaf:
+                    continue
+                if parent in consumed and isinstance(batch.axis(parent), int):
+                    raise QuantityError(
+                        f"{name} is defined for chains of layers, and {parent!r} is used more than "
+                        f"once (by {node.op.name}, input {slot}): use kflr"
+                    )
+                consumed.add(parent)
+        kinds, self.kinds, self.curvature = self.kinds, [ggn_averaged], [ggn_averaged]
+        bundle = self._start(self._split(outputs))
+        self.kinds = kinds
+
+        def visit(node: Node, g: Any) -> Any:
+            axis = batch.axis(node)
+            return ggn_averaged.average(g, axis) if isinstance(axis, int) else g
+
+        self._sweep(bundle, visit)
+
+    def _sweep(self, bundle: Bundle, visit: Any = None) -> None:
         """Sweep a bundle of rows, in chunks within the budget."""
         self.bundle = bundle
-        chunks = self._chunks(bundle.seeds)
+        chunks = self._chunks(bundle.seeds) if visit is None else [slice(None)]
         for i, chunk in enumerate(chunks):
             last = i == len(chunks) - 1
             whole = chunk == slice(None)
@@ -203,6 +234,7 @@ class Run:
                 ),
                 watched=self.tape.watched if gradient in bundle.counts and i == 0 else None,
                 gradient_rows=self._slots,
+                visit=visit,
             ).run()
 
     @property
@@ -217,13 +249,14 @@ class Run:
         self.hessian_leaves = exact_leaves(self.nodes, leaves, batch)
         blocks: list[SignedRows] = []
 
-        def observe(node: Node, g: Any) -> None:
+        def visit(node: Node, g: Any) -> Any:
             found = residual(node, g, batch)
             if found is not None:
                 blocks.append(found)
+            return g
 
         if self.hessian_leaves:
-            Sweep(self.nodes, {self.loss: self._one()}, observe=observe).run()
+            Sweep(self.nodes, {self.loss: self._one()}, visit=visit).run()
         for block in blocks:
             rows = len(block.signs)
             counts, apart = {hessian: slice(0, rows)}, {hessian: rows}
@@ -404,6 +437,8 @@ class Run:
                     f"{count}: mark the inputs, as in x = tracer.batch(x)"
                 )
         count = self.batch.size
+        if axis is UNKNOWN:
+            axis = 0 if node.shape and node.shape[0] == count else None
         if isinstance(axis, int):
             mask = np.eye(count + 1, count, dtype=bool)
         else:
@@ -433,11 +468,9 @@ class Run:
         """The indices of samples, checked."""
         count = self.batch.size if self.batch is not None else None
         chosen = np.asarray(samples)
-        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+        if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu":
             raise BatchError(f"samples is a list of indices of samples, got {samples!r}")
-        if count is not None and chosen.size and not (
-            -count <= int(chosen.min()) and int(chosen.max()) < count
-        ):
+        if count is not None and not -count <= chosen.min() <= chosen.max() < count:
             raise BatchError(f"samples names one outside the {count} of the batch: {samples!r}")
         return chosen.astype(np.intp)
 
@@ -473,7 +506,7 @@ class Run:
             assert cotangent is not None
             cotangent.unbatched = stack
         assert cotangent is not None
-        cotangent.budget = self.budget
+        cotangent.within(self.budget)
         context = Context(name, leaf.shape, leaf.dtype, size)
         for quantity in self.asked.values():
             part = self._rows_of(cotangent, quantity, leaf)
@@ -523,8 +556,7 @@ class Run:
             part.unbatched = cotangent.unbatched[start:stop]
         if signs is not None:
             part.signs = signs[:, samples] if signs.shape[1] > 1 else signs
-        part.budget = self.budget
-        return part
+        return part.within(self.budget)
 
     def _finish(self, quantity: Quantity, leaf: Node, context: Context) -> None:
         state = self.states[quantity.name].pop(leaf)
@@ -703,7 +735,10 @@ class Split:
     def of_samples(self) -> bool:
         """Whether the prediction has an axis of samples (its first, where nothing is marked)."""
         batch = self.run.batch
-        return batch is None or batch.size is None or isinstance(batch.axis(self.prediction), int)
+        if batch is None or batch.size is None:
+            return True
+        axis = batch.axis(self.prediction)
+        return axis is UNKNOWN or isinstance(axis, int)
 
     def seeds(self, kind: Rows) -> dict[Node, Any]:
         """Stacks of one kind of rows at the nodes below the cut."""

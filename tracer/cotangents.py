@@ -75,13 +75,13 @@ class Cotangent:
             start = stop
 
     def _gram(self) -> Any:
-        u = self.per_sample().reshape(self.rows * self.samples, -1)
+        u = self.per_sample().reshape(self.rows * self.samples, math.prod(self.shape))
         return (u @ u.T).reshape(self.rows, self.samples, self.rows, self.samples)
 
     def _project(self, direction: Any) -> Any:
         flat = direction.reshape(-1)
         parts = [
-            block.per_sample().reshape(block.rows, block.samples, -1) @ flat
+            block.per_sample().reshape(block.rows, block.samples, len(flat)) @ flat
             for block in self._sample_blocks()
         ]
         return np.concatenate(parts, 1)
@@ -93,7 +93,7 @@ class Cotangent:
                 f"a parameter of shape {list(self.shape)} is used by no linear map here, so its "
                 f"curvature block has no Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
             )
-        u = self.per_sample().reshape(self.rows * self.samples, -1)
+        u = self.per_sample().reshape(self.rows * self.samples, math.prod(self.shape))
         return Kronecker((u.T @ u,), self.shape)
 
     # -- the contractions ---------------------------------------------------------------------
@@ -134,6 +134,11 @@ class Cotangent:
         """`[V, N]`: inner products with one direction `[*p]`."""
         return self._project(direction)
 
+    def scaled(self, weights: Any) -> Cotangent:
+        """The same, with row v of sample n multiplied by `weights [V, N]` (or `[V, 1]`)."""
+        u = self.per_sample()
+        return Dense(_weighed(u, weights))
+
     def kronecker(self, sharing: str = "expand") -> Kronecker:
         """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand" or "reduce"."""
         if sharing not in ("expand", "reduce"):
@@ -155,11 +160,17 @@ class Cotangent:
 
     # -- chunks -------------------------------------------------------------------------------
 
+    def within(self, budget: int | None) -> Cotangent:
+        """The same, the temporaries of its contractions bounded by `budget` bytes."""
+        self.budget = budget
+        return self
+
     def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
-        """Blocks of samples whose `[V, n, *p]` stays within the budget."""
+        """Blocks of samples whose `[V, n, *p]`, and two temporaries of its size, fit the budget."""
         if bytes_per_sample is None:
             bytes_per_sample = self.rows * math.prod(self.shape) * np.dtype(self.dtype).itemsize
-        step = max(1, min(self.budget or BLOCK_BYTES, BLOCK_BYTES) // max(1, bytes_per_sample))
+        budget = min(self.budget or BLOCK_BYTES, BLOCK_BYTES)
+        step = max(1, budget // max(1, 3 * bytes_per_sample))
         if step >= self.samples:
             yield self
             return
@@ -183,7 +194,7 @@ def _weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
 
 
 def _norms(u: Any) -> Any:
-    flat = u.reshape(u.shape[0], u.shape[1], -1)
+    flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
     return np.einsum("vnp,vnp->vn", flat, flat)
 
 
@@ -212,7 +223,7 @@ class Dense(Cotangent):
         return _norms(self.array)
 
     def _sum_of_squares(self, signs: Any) -> Any:
-        flat = self.array.reshape(self.rows, self.samples, -1)
+        flat = self.array.reshape(self.rows, self.samples, math.prod(self.shape))
         weighed = _weighed(flat, signs)
         return np.einsum("vnp,vnp->p", weighed, flat).reshape(self.shape)
 
@@ -304,6 +315,9 @@ class Outer(Cotangent):
         left = np.concatenate([self.left, *(other.left for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
         return Outer(left, right, self.shape)
+
+    def scaled(self, weights: Any) -> Outer:
+        return Outer(self._left, _weighed(self.right, weights), self.shape)
 
     def per_sample(self) -> Any:
         """`[V, N, *p]`: a matrix product over the uses, per sample and group."""
@@ -425,6 +439,9 @@ class Gather(Cotangent):
         """`[V, N * T, D]`."""
         return self.right.reshape(self.rows, self.samples * self.uses, self.width)
 
+    def scaled(self, weights: Any) -> Gather:
+        return Gather(self.index, _weighed(self.right, weights), self.shape)
+
     def _sum_at(self, positions: Any, values: Any, count: int) -> Any:
         """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
         lead = values.shape[:-2]
@@ -523,9 +540,15 @@ class Reindexed(Cotangent):
     def kind(self) -> Any:
         return Reindexed, self.key, self.shape, self.inner.kind()
 
+    def within(self, budget: int | None) -> Cotangent:
+        self.inner.within(budget)
+        return super().within(budget)
+
+    def scaled(self, weights: Any) -> Reindexed:
+        return self._like(self.inner.scaled(weights))
+
     def _like(self, inner: Cotangent) -> Reindexed:
-        inner.budget = self.budget
-        return Reindexed(inner, self.shape, self.pull, self.push, self.key)
+        return Reindexed(inner.within(self.budget), self.shape, self.pull, self.push, self.key)
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Reindexed:
         return self._like(self.inner.select(rows, samples))
@@ -569,6 +592,11 @@ class Mixed(Cotangent):
         first = self.uses[0]
         self.shape, self.rows, self.samples = first.shape, first.rows, first.samples
         self.dtype = np.result_type(*(use.dtype for use in self.uses))
+
+    def within(self, budget: int | None) -> Cotangent:
+        for use in self.uses:
+            use.within(budget)
+        return super().within(budget)
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Mixed:
         return Mixed([use.select(rows, samples) for use in self.uses])

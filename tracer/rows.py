@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tracer.errors import QuantityError
 
 if TYPE_CHECKING:
@@ -58,6 +60,27 @@ class GGNMonteCarlo(Rows):
 
 
 @dataclass(frozen=True)
+class GGNAveraged(GGNExact):
+    """Rows of the Gauss-Newton matrix averaged over samples after each operation.
+
+    At every tensor of a chain the rows are replaced by a square root, the same for all samples, of
+    their mean outer product (Botev, Ritter and Barber 2017, equation 20).
+    """
+
+    name: str = "ggn_averaged"
+
+    @staticmethod
+    def average(stack: Any, axis: int) -> Any:
+        """`[V, *y]` as `[D, *y]` with equal rows for all samples on `axis`, D elements each."""
+        moved = np.moveaxis(stack, 1 + axis, 1)
+        flat = moved.reshape(moved.shape[0] * moved.shape[1], -1)
+        values, vectors = np.linalg.eigh(flat.T @ flat)
+        rows = (vectors * np.sqrt(np.maximum(values, 0) / moved.shape[1])).T
+        same = np.broadcast_to(rows[:, None], (len(rows), moved.shape[1], rows.shape[1]))
+        return np.moveaxis(same.reshape(len(rows), *moved.shape[1:]), 1, 1 + axis)
+
+
+@dataclass(frozen=True)
 class Hessian(Rows):
     """Signed rows whose squares sum to the Hessian: they start at every operation that bends."""
 
@@ -67,7 +90,8 @@ class Hessian(Rows):
 gradient = Gradient()
 ggn_exact = GGNExact()
 ggn_mc = GGNMonteCarlo
+ggn_averaged = GGNAveraged()
 hessian = Hessian()
 
 #: what the core registers through `register_rows`
-BUNDLED = [gradient, ggn_exact, GGNMonteCarlo(), hessian]
+BUNDLED = [gradient, ggn_exact, GGNMonteCarlo(), ggn_averaged, hessian]

@@ -93,7 +93,8 @@ class Sweep:
     """One sweep over `nodes` (in the order of recording).
 
     `stacks` holds the seeds to begin with and, at the end, what arrived at leaves and elsewhere
-    outside `nodes`. `observe(node, stack)` sees every stack that reaches a node. With `batch`, what reaches an unbatched tensor from a batched operation is
+    outside `nodes`. `visit(node, stack)` sees every stack that reaches a node, and
+    returns the one to go on with. With `batch`, what reaches an unbatched tensor from a batched operation is
     collected in `uses` as cotangents of the algebra, and `complete(leaf, uses, stack)` is called
     for each leaf as soon as nothing more can reach it. `only` restricts the sweep to these nodes.
     `watched` takes statistics of the gradient, which the first `gradient_rows` rows add up to.
@@ -111,7 +112,7 @@ class Sweep:
         complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
         watched: dict[Any, Any] | None = None,
         gradient_rows: int = 1,
-        observe: Callable[[Node, Any], None] | None = None,
+        visit: Callable[[Node, Any], Any] | None = None,
     ):
         self.nodes = nodes
         self.stacks = stacks
@@ -122,14 +123,14 @@ class Sweep:
         self.complete = complete
         self.watched = watched
         self.gradient_rows = gradient_rows
-        self.observe = observe
+        self.visit = visit
         self.uses: dict[Node, list[Cotangent]] = {}
 
     def run(self) -> dict[Node, Any]:
         stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
         finished = self._last_uses() if self.complete is not None else {}
         recorded, release, watched = self.recorded, self.release, self.watched
-        observe = self.observe
+        visit = self.visit
         for node in reversed(self.nodes):
             g = stacks.pop(node, None)
             if uses and node in uses:
@@ -137,8 +138,8 @@ class Sweep:
             if g is not None:
                 if watched is not None:
                     self.watch(node, g)
-                if observe is not None:
-                    observe(node, g)
+                if visit is not None:
+                    g = visit(node, g)
                 view = Recorded(node) if recorded else node
                 if batch is not None and isinstance(batch.axes.get(node), int):
                     self._collect(view, node, g)

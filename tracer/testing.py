@@ -6,7 +6,7 @@
         check_operation(Swish)
 
     def test_my_quantity():
-        check_quantity(MyQuantity(), reference=lambda gradients, roots: (gradients**3).sum(0))
+        check_quantity(MyQuantity(), reference=lambda d: (d.gradients**3).sum(0))
 
 They need no test framework. An operation is checked at its `examples(rng)`, a list of
 `(inputs, params)`; float64 arrays among the inputs are differentiated, all else is constant.
@@ -19,18 +19,20 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tracer import backend as array_backend
 from tracer import registry
 from tracer.cotangents import Cotangent
-from tracer.functional import grad, jacobian, push
+from tracer.functional import grad, jacobian
 from tracer.kronecker import Kronecker
 from tracer.operation import Operation, operation
 from tracer.quantity import Context, Quantity, Shard
 from tracer.sweep import Sampled, cotangents_of, derived, entry_value, fit
+from tracer.tangents import push
 from tracer.tape import Node, Tape
 from tracer.tensor import Tensor, batch, parameter
 
@@ -384,8 +386,8 @@ def check_cotangent(
     rng = np.random.default_rng(0)
     rows, samples, *shape = dense.shape
     flat = dense.reshape(rows * samples, -1)
-    signs, direction = rng.choice([-1.0, 1.0], rows), rng.standard_normal(shape)
-    signed = signs.reshape(-1, *(1,) * (dense.ndim - 1)) * dense * dense
+    signs, direction = rng.choice([-1.0, 1.0], (rows, samples)), rng.standard_normal(shape)
+    signed = signs.reshape(rows, samples, *(1,) * len(shape)) * dense * dense
     picked = rng.permutation(samples)[: max(1, samples - 1)]
     found = {
         "per_sample()": (cotangent.per_sample(), dense),
@@ -410,18 +412,54 @@ def check_cotangent(
 
 # -- quantities -------------------------------------------------------------------------------
 
-#: quantity -> its value from the samples' gradients `[N, *p]` and the rows `[R, N, *p]` whose
-#: squares are the Gauss-Newton matrix
-DEFINITIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "grad": lambda g, u: g.sum(0),
-    "grad_batch": lambda g, u: g,
-    "batch_l2": lambda g, u: (g * g).reshape(len(g), -1).sum(1),
-    "batch_dot": lambda g, u: g.reshape(len(g), -1) @ g.reshape(len(g), -1).T,
-    "sum_grad_squared": lambda g, u: (g * g).sum(0),
-    "variance": lambda g, u: g.var(0),
-    "sqrt_ggn_exact": lambda g, u: u,
-    "diag_ggn_exact": lambda g, u: (u * u).sum((0, 1)),
-    "diag_ggn_exact_batch": lambda g, u: (u * u).sum(0),
+
+class BruteForce(NamedTuple):
+    """Derivatives of a parameter, sample by sample, that quantities are defined by.
+
+    `gradients [N, *p]`; `roots [R, N, *p]`, whose squares are the Gauss-Newton matrix;
+    `hessians [N, *p]`, the diagonals of the samples' Hessians.
+    """
+
+    gradients: Any
+    roots: Any
+    hessians: Any
+
+
+def brute_force(
+    output: Callable[[Any], Any], slope: Any, root: Any, losses: Callable[[Any], Any], x: Any
+) -> BruteForce:
+    """From the output `[N, C]` as a function of one parameter, and the losses' `[N]`.
+
+    `slope [N, C]` are the derivatives of the losses by the output, `root [N, C]` the square roots
+    of their second derivatives.
+    """
+    by_output = jacobian(output)(x)
+    second = jacobian(jacobian(losses))(x)
+    diagonals = np.einsum("npp->np", second.reshape(len(second), x.size, x.size))
+    return BruteForce(
+        np.einsum("nc,nc...->n...", slope, by_output),
+        np.einsum("nc,nc...->cn...", root, by_output),
+        diagonals.reshape(len(second), *x.shape),
+    )
+
+
+def _flat(rows: Any) -> Any:
+    return rows.reshape(len(rows), -1)
+
+
+#: quantity -> its value
+DEFINITIONS: dict[str, Callable[[BruteForce], Any]] = {
+    "grad": lambda d: d.gradients.sum(0),
+    "grad_batch": lambda d: d.gradients,
+    "batch_l2": lambda d: np.square(_flat(d.gradients)).sum(1),
+    "batch_dot": lambda d: _flat(d.gradients) @ _flat(d.gradients).T,
+    "sum_grad_squared": lambda d: np.square(d.gradients).sum(0),
+    "variance": lambda d: d.gradients.var(0),
+    "sqrt_ggn_exact": lambda d: d.roots,
+    "diag_ggn_exact": lambda d: np.square(d.roots).sum((0, 1)),
+    "diag_ggn_exact_batch": lambda d: np.square(d.roots).sum(0),
+    "diag_h": lambda d: d.hessians.sum(0),
+    "diag_h_batch": lambda d: d.hessians,
 }
 
 
@@ -484,18 +522,25 @@ def _check_graph(
         weights = case.rng.uniform(0.5, 1.5, f.shape)
         loss = np.sum(np.square(f) * weights)
     names = [name for name in DEFINITIONS if name in registry.quantities]
-    count = len(f)
-    slope = (2 * weights * f.data).reshape(count, -1)
-    root = np.sqrt(2 * weights).reshape(count, -1)
+    weights = _flat(weights)
     results = tape.backward(loss, quantities=names, outputs=f)
-    for i, slopes in enumerate(jacobian(lambda p: output(p))(arrays)):
-        by_output = slopes.reshape(count, -1, *arrays[i].shape)
-        gradients = np.einsum("nc,nc...->n...", slope, by_output)
-        roots = np.einsum("nc,nc...->cn...", root, by_output)
+    for i, x in enumerate(arrays):
+
+        def of_one(x: Any, i: int = i) -> Any:
+            f = output([*arrays[:i], x, *arrays[i + 1 :]])
+            return np.reshape(f, (len(f), -1))
+
+        derivatives = brute_force(
+            of_one,
+            2 * weights * _flat(f.data),
+            np.sqrt(2 * weights),
+            lambda x, of_one=of_one: np.sum(np.square(of_one(x)) * weights, axis=1),
+            x,
+        )
         for name in names:
             compared = COMPARED.get(name, _itself)
+            expected = compared(DEFINITIONS[name](derivatives))
             what = f"{name} of parameter {i}"
-            expected = compared(DEFINITIONS[name](gradients, roots))
             case.agree(what, compared(results[name][str(i)]), expected, rtol, atol)
 
 
@@ -608,12 +653,13 @@ class _State:
 
 
 class _Unfinished(Quantity):
-    """Another quantity, whose values are its states."""
+    """Another quantity with rows, whose values are its states."""
 
     def __init__(self, quantity: Quantity):
         self.name, self.rows = quantity.name, quantity.rows
         self.per_sample, self.needs_samples = quantity.per_sample, quantity.needs_samples
         self.extract, self.join = quantity.extract, quantity.join  # type: ignore[method-assign]
+        self.of_block = quantity.of_block  # type: ignore[method-assign]
 
     def finish(self, state: Any, context: Context) -> _State:
         return _State(state, context)
@@ -622,17 +668,16 @@ class _Unfinished(Quantity):
 def check_quantity(
     quantity: Any,
     *,
-    reference: Callable[[Any, Any], Any] | None = None,
+    reference: Callable[[BruteForce], Any] | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> list[str]:
     """Check a quantity (an instance, a class or a registered name) on a small network.
 
-    `reference(gradients, roots)` gives its value at a parameter from the samples' gradients
-    `[N, *p]` and the rows `[C, N, *p]` whose squares are the Gauss-Newton matrix; bundled
-    quantities that have one need none. The states of two shards merge to the state of their
-    union, for objectives that are sums and means, unless `merge` is None. Chunks of a
-    `memory_budget` change nothing.
+    `reference(derivatives)` gives its value at a parameter from each sample's derivatives (see
+    `BruteForce`); quantities with a known definition need none. The states of two shards merge to
+    the state of their union, for objectives that are sums and means, unless `merge` is None or
+    the quantity has no rows. Chunks of a `memory_budget` change nothing.
 
     Returns the names of the checks that applied: of `"reference"`, `"merge"` and `"chunks"`.
     """
@@ -644,22 +689,21 @@ def check_quantity(
     applied = {"chunks"}
     for mean in (False, True):
         data = Network(mean)
-        whole = data.states(quantity, slice(None))
-        values = _finished(quantity, whole)
+        values = data.values(quantity)
         title = f"quantity {quantity.name!r}, {'mean' if mean else 'sum'} of losses"
         if reference is not None:
             applied.add("reference")
             compared = COMPARED.get(quantity.name, _itself)
             for name, value in values.items():
-                expected = compared(reference(*data.brute_force(name)))
+                expected = compared(reference(data.derivatives(name)))
                 agree(f"{title}: {name}", compared(value), expected, rtol, atol)
         for budget in (1, 256, 2048):
-            chunked = _finished(quantity, data.states(quantity, slice(None), budget))
-            _same(f"{title}, memory_budget={budget}", chunked, values, rtol, atol)
-        if quantity.merge is not None:
+            chunked = data.values(quantity, budget)
+            data.compare(f"{title}, memory_budget={budget}", chunked, values, rtol, atol)
+        if quantity.merge is not None and quantity.rows is not None:
             applied.add("merge")
-            merged = data.merged(quantity, whole)
-            _same(f"{title}, merged from two shards", merged, values, rtol, atol)
+            merged = data.merged(quantity)
+            data.compare(f"{title}, merged from two shards", merged, values, rtol, atol)
     return sorted(applied)
 
 
@@ -681,61 +725,71 @@ class Network:
     def predict(self, p: Mapping[str, Any], x: Any) -> Any:
         return np.tanh(x @ p["w"] + p["b"]) @ p["v"]
 
-    def states(
-        self, quantity: Quantity, part: slice, budget: int | None = None, rng: Any = None
-    ) -> dict[str, _State]:
+    def swept(self, quantity: Quantity, part: slice, budget: int | None, rng: Any) -> Any:
+        """What `backward` gives for the quantity and some of the samples."""
         with Tape() as tape:
             p = {name: parameter(x, name=name) for name, x in self.parameters.items()}
             losses = SquaredError(self.predict(p, batch(self.x[part])), self.y[part])
             loss = np.sum(losses) / (len(losses) if self.mean else 1)
-        rng = np.random.default_rng(2) if rng is None else rng
-        asked = (_Unfinished(quantity),)
-        return tape.backward(loss, asked, memory_budget=budget, rng=rng)[quantity.name]
+        return tape.backward(loss, (quantity,), memory_budget=budget, rng=rng)[quantity.name]
 
-    def merged(self, quantity: Quantity, whole: Mapping[str, _State]) -> dict[str, Any]:
-        """Values of the union from the states of two shards."""
-        rng = np.random.default_rng(2)
+    def values(self, quantity: Quantity, budget: int | None = None) -> Mapping[str, Any]:
+        """By parameter, or of all parameters under an empty name."""
+        found = self.swept(quantity, slice(None), budget, np.random.default_rng(2))
+        return found if isinstance(found, Mapping) else {"": found}
+
+    def merged(self, quantity: Quantity) -> dict[str, Any]:
+        """Values of the union of two shards, from their states."""
+        rng, unfinished = np.random.default_rng(2), _Unfinished(quantity)
         parts = slice(0, self.first_shard), slice(self.first_shard, self.samples)
-        first, second = (self.states(quantity, part, rng=rng) for part in parts)
+        first, second = (self.swept(unfinished, part, None, rng) for part in parts)
         counts = [self.first_shard, self.samples - self.first_shard]
         shards = tuple(Shard(n, n / self.samples if self.mean else 1.0) for n in counts)
         return {
             name: quantity.finish(
-                quantity.merge(first[name].state, second[name].state, shards),  # type: ignore[arg-type]
-                whole[name].context,
+                quantity.merge(state.state, second[name].state, shards),  # type: ignore[arg-type]
+                replace(state.context, samples=self.samples),
             )
-            for name in whole
+            for name, state in first.items()
         }
 
-    def brute_force(self, name: str) -> tuple[Any, Any]:
-        """The samples' gradients `[N, *p]` and the rows `[C, N, *p]` of the Gauss-Newton matrix."""
+    def derivatives(self, name: str) -> BruteForce:
+        """Brute force for one parameter."""
+
+        def output(x: Any) -> Any:
+            return self.predict({**self.parameters, name: x}, self.x)
+
         weight = 1 / self.samples if self.mean else 1.0
-        slopes = jacobian(lambda x: self.predict({**self.parameters, name: x}, self.x))(
-            self.parameters[name]
+        x = self.parameters[name]
+        error = output(x) - self.y
+        return brute_force(
+            output,
+            2 * weight * error,
+            np.full_like(error, math.sqrt(2 * weight)),
+            lambda x: weight * np.sum(np.square(output(x) - self.y), axis=1),
+            x,
         )
-        error = 2 * weight * (self.predict(self.parameters, self.x) - self.y)
-        gradients = np.einsum("nc,nc...->n...", error, slopes)
-        return gradients, math.sqrt(2 * weight) * np.moveaxis(slopes, 1, 0)
+
+    def compare(
+        self, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], rtol: float,
+        atol: float,
+    ) -> None:  # fmt: skip
+        for name, value in expected.items():
+            shape = self.parameters[name].shape if name else ()
+            for one, other in zip(_arrays(got[name], shape), _arrays(value, shape), strict=True):
+                agree(f"{what}: {name}", one, other, rtol, atol)
 
 
-def _finished(quantity: Quantity, states: Mapping[str, _State]) -> dict[str, Any]:
-    return {name: quantity.finish(s.state, s.context) for name, s in states.items()}
-
-
-def _same(
-    what: str, got: Mapping[str, Any], expected: Mapping[str, Any], rtol: float, atol: float
-) -> None:
-    for name, value in expected.items():
-        for one, other in zip(_arrays(got[name]), _arrays(value), strict=True):
-            agree(f"{what}: {name}", one, other, rtol, atol)
-
-
-def _arrays(value: Any) -> list[Any]:
-    """The arrays of a value: of a Kronecker block its factors, of a container its items."""
+def _arrays(value: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The arrays of a value: factors of a Kronecker block, items of a container, a matrix."""
     if isinstance(value, Kronecker):
         return list(value.factors)
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        return [array for item in value for array in _arrays(item)]
+        return [array for item in value for array in _arrays(item, shape)]
+    if hasattr(value, "matmat"):
+        return [value.matmat(np.eye(value.shape[1]))]
+    if callable(value):
+        return [value(np.eye(math.prod(shape)).reshape(-1, *shape))]
     return [value]

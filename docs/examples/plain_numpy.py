@@ -8,6 +8,7 @@ differentiates them by their parameters, a list of pairs of arrays.
 """
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from digits_mlp import BATCH_SIZE, EPOCHS, LEARNING_RATE, digits, example_inputs, targets
@@ -41,7 +42,7 @@ def objective(parameters, images, labels):
 def initial(rng, sizes=(64, 32, 32, 10)):
     """Random weights and biases."""
     pairs = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         bound = 1 / np.sqrt(inputs)
         weight = rng.uniform(-bound, bound, (outputs, inputs)).astype(np.float32)
         bias = rng.uniform(-bound, bound, outputs).astype(np.float32)

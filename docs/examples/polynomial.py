@@ -44,8 +44,8 @@ def gradient_descent(coefficients, steps=2000, learning_rate=0.5):
 def gauss_newton_step(coefficients):
     """`c - G^-1 g`, with a column of the Gauss-Newton matrix G from each unit vector."""
     product = tracer.ggn_vp(model, misfit)
-    columns = [product(coefficients, unit) for unit in np.eye(DEGREE + 1)]
-    return coefficients - np.linalg.solve(np.stack(columns, axis=1), tracer.grad(loss)(coefficients))
+    matrix = np.stack([product(coefficients, unit) for unit in np.eye(DEGREE + 1)], axis=1)
+    return coefficients - np.linalg.solve(matrix, tracer.grad(loss)(coefficients))
 
 
 if __name__ == "__main__":

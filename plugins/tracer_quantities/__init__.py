@@ -3,6 +3,7 @@
 from tracer_quantities.curvature import (
     KFAC,
     KFLR,
+    KFRA,
     DiagGGNExact,
     DiagGGNExactBatch,
     DiagGGNMC,
@@ -19,7 +20,7 @@ from tracer_quantities.first_order import (
     Variance,
 )
 from tracer_quantities.hessian import DiagH, DiagHBatch
-from tracer_quantities.products import GGN, GGNMP, HMP, FisherEmpirical, FisherMC, Hessian
+from tracer_quantities.products import GGN, GGNMP, HMP, PCHMP, FisherEmpirical, FisherMC, Hessian
 
 QUANTITIES = (
     Grad,
@@ -36,10 +37,12 @@ QUANTITIES = (
     DiagGGNMCBatch,
     KFLR,
     KFAC,
+    KFRA,
     DiagH,
     DiagHBatch,
     GGNMP,
     HMP,
+    PCHMP,
     GGN,
     Hessian,
     FisherMC,

@@ -4,7 +4,7 @@ import numpy as np
 
 from tracer.kronecker import Kronecker
 from tracer.quantity import Quantity
-from tracer.rows import GGNMonteCarlo, ggn_exact
+from tracer.rows import GGNMonteCarlo, ggn_averaged, ggn_exact
 
 
 class _Sampled(Quantity):
@@ -112,6 +112,16 @@ class KFAC(KFLR):
     def __init__(self, mc_samples=1, sharing="expand"):
         super().__init__(sharing)
         self.rows = GGNMonteCarlo(samples=mc_samples)
+
+
+class KFRA(KFLR):
+    """The same from the recursively averaged Gauss-Newton matrix, for chains of layers.
+
+    Botev, Ritter and Barber (2017).
+    """
+
+    name = "kfra"
+    rows = ggn_averaged
 
 
 def _combined(first, second, outputs, inputs):

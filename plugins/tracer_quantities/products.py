@@ -7,6 +7,7 @@ import numpy as np
 
 from tracer.errors import QuantityError, ShapeError
 from tracer.quantity import Quantity
+from tracer.rows import hessian
 
 
 class BlockProduct:
@@ -53,6 +54,52 @@ class HMP(Quantity):
 
 def blocks(objective, product):
     return {name: BlockProduct(leaf, product) for name, leaf in objective.parameters.items()}
+
+
+class PCHMP(Quantity):
+    """Products with the blocks of the positive-curvature Hessian (Chen et al. 2019).
+
+    The curvature that operations add to that of the losses is made positive, row by row:
+    `modify="abs"` takes negative rows as positive ones, `modify="clip"` leaves them out. `[V, *p]`
+    (or `[*p]`) to the same.
+    """
+
+    name = "pchmp"
+    rows = hessian
+
+    def __init__(self, modify="abs"):
+        if modify not in ("abs", "clip"):
+            raise QuantityError(f'modify is "abs" or "clip", got {modify!r}')
+        self.modify = modify
+
+    def extract(self, cotangent, context):
+        signs = cotangent.signs
+        if signs is None:
+            return []
+        return [(cotangent, abs(signs) if self.modify == "abs" else np.maximum(signs, 0))]
+
+    def of_block(self, objective, leaf):
+        raise QuantityError(
+            f"the positive-curvature Hessian is defined for parameters that the model is linear "
+            f"in, use by use; {leaf!r} is not: use ggnmp or hmp"
+        )
+
+    def finish(self, state, context):
+        def product(direction):
+            parts = [
+                rows.scaled(rows.project(direction) * weights).total().sum(0)
+                for rows, weights in state
+            ]
+            return sum(parts) if parts else np.zeros_like(direction)
+
+        def call(v):
+            if v.shape == context.shape:
+                return product(v)
+            return np.stack([product(direction) for direction in v])
+
+        return call
+
+    merge = None
 
 
 class Matrix(Quantity):

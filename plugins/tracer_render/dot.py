@@ -46,7 +46,7 @@ def write(picture: Picture, theme: style.Theme) -> str:
         fontname=style.FONT,
         fontcolor=theme.text,
         nodesep="0.22",
-        ranksep="0.28",
+        ranksep="0.28" if any(line.label for line in picture.lines) else "0.42",
         pad="0.25",
         labelloc="t",
         labeljust="l",

@@ -13,17 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tracer.extensions import RendererUnavailable
 from tracer_render import dot, style
-from tracer_render.layout import Placement, Point, Rectangle, layered, pair_lines
+from tracer_render.layout import Placement, Point, Rectangle, beside, layered, pair_lines
 from tracer_render.picture import Picture
 
 log = logging.getLogger("tracer_render")
 
 #: Above this many boxes Graphviz takes too long to be waited for.
 LARGEST = 3000
+#: Above this many lines their labels are put in after the layout: as a part of it they double the
+#: ranks, and the time.
+LABELLED = 400
 INSTALL = "install it with `pip install 'trace-net[render]'`, or Graphviz from your system"
 
 _PYGRAPHVIZ = """
@@ -48,8 +52,11 @@ def place(picture: Picture, timeout: float) -> Placement:
     if len(picture.boxes) > LARGEST:
         log.info("%d nodes: drawn with the built-in layout", len(picture.boxes))
         return layered(picture)
+    drawn = picture
+    if len(picture.lines) > LABELLED:
+        drawn = replace(picture, lines=tuple(replace(line, label="") for line in picture.lines))
     try:
-        placed = run_graphviz(dot.write(picture, style.LIGHT), "json0", timeout)
+        placed = run_graphviz(dot.write(drawn, style.LIGHT), "json0", timeout)
     except RendererUnavailable as error:
         log.warning("drawn with the built-in layout: %s", error)
         return layered(picture)
@@ -116,8 +123,10 @@ def _read(picture: Picture, layout: Mapping[str, Any]) -> Placement:
     drawn = {edge.get("id"): edge for edge in layout.get("edges", ())}
     for index, line in enumerate(picture.lines):
         edge = drawn[f"line{index}"]
-        placement.curves.append(_curve(edge["pos"], line.reverse))
-        placement.labels.append(_point(edge["lp"]) if "lp" in edge else None)
+        curve = _curve(edge["pos"], line.reverse)
+        placement.curves.append(curve)
+        placed = _point(edge["lp"]) if "lp" in edge else beside(line, _middle(curve))
+        placement.labels.append(placed)
     placement.pairs = pair_lines(picture, placement.boxes)
     return placement
 
@@ -125,6 +134,15 @@ def _read(picture: Picture, layout: Mapping[str, Any]) -> Placement:
 def _point(text: str) -> Point:
     x, y = text.split(",")[:2]
     return float(x), -float(y)
+
+
+def _middle(curve: list[Point]) -> Point:
+    """The point halfway along a curve's segments."""
+    segment = 3 * ((len(curve) - 1) // 6)
+    if (len(curve) - 1) % 6 == 0:
+        return curve[segment]
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = curve[segment : segment + 4]
+    return (x0 + 3 * x1 + 3 * x2 + x3) / 8, (y0 + 3 * y1 + 3 * y2 + y3) / 8
 
 
 def _curve(text: str, reverse: bool) -> list[Point]:

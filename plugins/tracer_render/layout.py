@@ -26,6 +26,7 @@ SWEEPS = 4
 #: Long edges get places to pass between boxes, up to this many for each block of a module.
 PASSES = 4
 PORT_GAP = 9.0
+LABEL_ROOM = 24.0
 
 Point = tuple[float, float]
 Path = tuple[str, ...]
@@ -62,6 +63,8 @@ class Placement:
     def extent(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of all that is placed."""
         corners = [point for curve in self.curves for point in curve]
+        for x, y in filter(None, self.labels):
+            corners += [(x - LABEL_ROOM, y), (x + LABEL_ROOM, y)]
         for r in [*self.boxes.values(), *self.frames.values()]:
             corners.append((r.x - r.width / 2, r.y - r.height / 2))
             corners.append((r.x + r.width / 2, r.y + r.height / 2))
@@ -181,9 +184,9 @@ def _place(cluster: Cluster, levels: _Levels) -> _Part:
             parts[box.id] = _block(box, boxes.get(levels.pairs.get(box.id, "")))
 
     edges = list(levels.edges.get(cluster.path, ()))
-    ranks = _ranks(list(parts), edges)
+    ranks, light = _ranks(list(parts), edges)
     segments, routes = _split(edges, ranks, PASSES * len(parts))
-    centres = _coordinates(parts, ranks, segments)
+    centres = _coordinates(parts, ranks, segments, light)
 
     whole = _Part()
     for name, part in parts.items():
@@ -232,8 +235,12 @@ def _framed(cluster: Cluster, whole: _Part) -> _Part:
     return framed
 
 
-def _ranks(names: Sequence[Name], edges: Iterable[Edge]) -> dict[Name, int]:
-    """Name -> rank: every edge points downwards, but for those that close a cycle."""
+def _ranks(names: Sequence[Name], edges: Iterable[Edge]) -> tuple[dict[Name, int], set[Name]]:
+    """Name -> rank: every edge points downwards, but for those that close a cycle.
+
+    And the light ones, for which the lines of others do not bend: those that only join what took
+    more steps to compute, or only serve light ones.
+    """
     graph = nx.DiGraph()
     graph.add_nodes_from(names)
     graph.add_edges_from((above, below) for above, below, _ in edges)
@@ -248,13 +255,19 @@ def _ranks(names: Sequence[Name], edges: Iterable[Edge]) -> dict[Name, int]:
     for rank, generation in enumerate(nx.topological_generations(graph)):
         ranks.update(dict.fromkeys(generation, rank))
     order = sorted(ranks, key=ranks.__getitem__)
-    # A tree of leaves that serves one consumer, and what shortens lines, moves down to it.
+    latest = {n: max((ranks[above] for above in graph.pred[n]), default=0) for n in ranks}
+    light: set[Name] = set()
+    for name in reversed(order):
+        below = graph.succ[name]
+        if below and all(ranks[name] < latest[other] or other in light for other in below):
+            light.add(name)
     trees: set[Name] = set()
     held: dict[Name, int] = {}
     for name in order:
         held[name] = sum(other not in trees for other in graph.pred[name])
         if not held[name] and len(graph.succ[name]) == 1:
             trees.add(name)
+    # Move down what shortens lines, and with it the trees above.
     for name in reversed(order):
         below = graph.succ[name]
         if below and held[name] <= len(below):
@@ -265,7 +278,7 @@ def _ranks(names: Sequence[Name], edges: Iterable[Edge]) -> dict[Name, int]:
         if name not in present:
             ranks[name] = top if name[0] == "in" else bottom
     used = {rank: index for index, rank in enumerate(sorted(set(ranks.values())))}
-    return {name: used[ranks[name]] for name in ranks}
+    return {name: used[ranks[name]] for name in ranks}, light
 
 
 def _split(
@@ -289,23 +302,29 @@ def _split(
     return segments, routes
 
 
-#: Name -> its neighbours on one side, each with how far from above it this one wants to be.
-Neighbours = Mapping[Name, Sequence[tuple[Name, float]]]
+#: A neighbour, how far to the right of it one wants to be, and how much.
+Pull = tuple[Name, float, float]
+Neighbours = Mapping[Name, Sequence[Pull]]
 
 
 def _coordinates(
-    parts: Mapping[Name, _Part], ranks: Mapping[Name, int], segments: Iterable[Edge]
+    parts: Mapping[Name, _Part],
+    ranks: Mapping[Name, int],
+    segments: Iterable[Edge],
+    light: set[Name],
 ) -> dict[Name, Point]:
     """Name -> centre of everything that stands in a rank."""
     rows: list[list[Name]] = [[] for _ in range(max(ranks.values(), default=-1) + 1)]
     for name, rank in ranks.items():
         rows[rank].append(name)
-    above: dict[Name, list[tuple[Name, float]]] = {name: [] for name in ranks}
-    below: dict[Name, list[tuple[Name, float]]] = {name: [] for name in ranks}
+    above: dict[Name, list[Pull]] = {name: [] for name in ranks}
+    below: dict[Name, list[Pull]] = {name: [] for name in ranks}
+    weights = dict.fromkeys(ranks, 4.0) | dict.fromkeys(parts, 1.0)
+    weights |= dict.fromkeys(light & parts.keys(), 0.05)
     for upper, lower, lane in segments:
         shift = parts.get(upper, _POINT).bottom(lane) - parts.get(lower, _POINT).top(lane)
-        above[lower].append((upper, shift))
-        below[upper].append((lower, -shift))
+        above[lower].append((upper, shift, weights[upper]))
+        below[upper].append((lower, -shift, weights[lower]))
 
     widths = {name: parts.get(name, _POINT).width for name in ranks}
     x: dict[Name, float] = {}
@@ -318,8 +337,8 @@ def _coordinates(
     for neighbours, order in _sweeps(rows, above, below):
         for row in order:
             wanted = [_wanted(neighbours[name], x, x[name]) for name in row]
-            weights = [1.0 if name in parts else 4.0 for name in row]
-            x.update(zip(row, _spread(wanted, [widths[n] for n in row], weights), strict=True))
+            sizes, heavy = [widths[n] for n in row], [weights[n] for n in row]
+            x.update(zip(row, _spread(wanted, sizes, heavy), strict=True))
 
     centres: dict[Name, Point] = {}
     top = 0.0
@@ -347,12 +366,11 @@ def _pack(row: Sequence[Name], widths: Mapping[Name, float], x: dict[Name, float
         left += widths[name] + GAP
 
 
-def _wanted(
-    neighbours: Sequence[tuple[Name, float]], x: Mapping[Name, float], otherwise: float
-) -> float:
+def _wanted(neighbours: Sequence[Pull], x: Mapping[Name, float], otherwise: float) -> float:
     if not neighbours:
         return otherwise
-    return sum(x[name] + shift for name, shift in neighbours) / len(neighbours)
+    total = sum(weight for _, _, weight in neighbours)
+    return sum((x[name] + shift) * weight for name, shift, weight in neighbours) / total
 
 
 def _spread(
@@ -395,8 +413,14 @@ def _draw(lines: Sequence[Line], levels: _Levels, part: _Part, placement: Placem
         else:
             curve, label = _around(upper, lower)
         placement.curves.append(curve[::-1] if line.reverse else curve)
-        beside = style.text_width(line.label, style.LABEL_SIZE) / 2 + 2.0
-        placement.labels.append((label[0] + beside, label[1]) if line.label else None)
+        placement.labels.append(beside(line, label))
+
+
+def beside(line: Line, point: Point) -> Point | None:
+    """The middle of a line's label that stands to the right of a point of its curve."""
+    if not line.label:
+        return None
+    return point[0] + style.text_width(line.label, style.LABEL_SIZE) / 2 + 2.0, point[1]
 
 
 def _ports(
@@ -426,8 +450,7 @@ def _falling(points: Sequence[Point]) -> tuple[list[Point], Point]:
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (y0 + y1) / 2
         curve += [(x0, middle), (x1, middle), (x1, y1)]
-    (x0, y0), (x1, y1) = points[0], points[1]
-    return curve, ((x0 + x1) / 2, (y0 + y1) / 2)
+    return curve, ((points[0][0] + points[1][0]) / 2, (points[0][1] + points[1][1]) / 2)
 
 
 def _around(tail: Rectangle, head: Rectangle) -> tuple[list[Point], Point]:

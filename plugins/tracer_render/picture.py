@@ -230,16 +230,17 @@ class _Uses:
 
     def __init__(self) -> None:
         self.boxes: dict[Any, dict[Any, str]] = {}
-        self.taken: set[str] = set()
+        self.taken: dict[str, int] = {}
 
     def new(self, node: Any, user: Any = None) -> str:
         """A new identifier of letters, digits and underscores, which every format takes."""
         stem = re.sub(r"\W", "_", str(node), flags=re.ASCII) or "_"
-        name, count = stem, 1
+        name, count = stem, self.taken.get(stem, 0)
         while name in self.taken:
             count += 1
             name = f"{stem}_{count}"
-        self.taken.add(name)
+        self.taken[stem] = count
+        self.taken.setdefault(name, 0)
         self.boxes.setdefault(node, {})[user] = name
         return name
 

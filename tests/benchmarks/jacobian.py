@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def network(library: Any, parameters: Any, x: Any) -> Any:
 def initial() -> list[np.ndarray]:
     """Random weights and biases."""
     rng = np.random.default_rng(1)
-    pairs = zip(SIZES[:-1], SIZES[1:], strict=True)
+    pairs = pairwise(SIZES)
     return [0.2 * rng.standard_normal(shape) for n, m in pairs for shape in ((m, n), (m,))]
 
 

@@ -167,11 +167,6 @@ def broadcast_to_the_batch(b, x):
     return np.tanh(x + np.broadcast_to(np.exp(b), (len(x), 3)))
 
 
-@model(b=(N, 3), x=(N, 3))
-def one_row_of_a_parameter_per_sample(b, x):
-    return x * np.sin(b)
-
-
 @model(w=(3, 2), v=(2, 2), b=(2,), x=(N, 4, 3))
 def sequence(w, v, b, x):
     return np.mean(np.tanh(x @ w + b), axis=1) @ v

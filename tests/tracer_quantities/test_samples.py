@@ -1,0 +1,257 @@
+"""Which samples: none marked, coupled ones, axes that cannot be followed, some of them only."""
+
+import warnings
+
+import numpy as np
+import pytest
+from brute_force import (
+    CURVATURE,
+    FIRST_ORDER,
+    Problem,
+    assert_close,
+    assert_curvature,
+    assert_first_order,
+    expected_first_order,
+)
+
+import tracer
+from tracer import registry
+from tracer_layers.functional import mse_loss
+
+rng = np.random.default_rng(0)
+X, Y, W = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), rng.standard_normal((3, 2))
+
+PER_SAMPLE = [name for name, q in registry.quantities.items() if q.per_sample]
+
+
+@tracer.operation("test_untracked_sine")
+class UntrackedSine(tracer.Operation):
+    """A third party's operation that does not say where samples go."""
+
+    saves = ("inputs",)
+
+    def forward(x):
+        return np.sin(x)
+
+    def vjp(node, g):
+        return (g * np.cos(node.inputs[0]),)
+
+
+# -- no batch --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PER_SAMPLE)
+def test_a_trace_without_a_batch_shows_how_to_mark_one(name):
+    with tracer.Tape() as tape:
+        loss = mse_loss(X @ tracer.parameter(W), Y)
+    with pytest.raises(tracer.BatchError, match=rf"{name}.*tracer\.batch\(x\)"):
+        tape.backward(loss, (name,))
+
+
+def test_curvature_without_a_batch_takes_the_first_axis_of_the_prediction():
+    def results(mark):
+        with tracer.Tape() as tape:
+            w = tracer.parameter(W, name="w")
+            loss = mse_loss(np.tanh(mark(X) @ w), Y)
+        return tape.backward(loss, ("grad", "diag_ggn_exact"))
+
+    for quantity, values in results(tracer.batch).items():
+        assert_close(results(lambda x: x)[quantity]["w"], values["w"], quantity)
+
+
+def test_batches_of_different_sizes_are_refused():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(W)
+        loss = np.sum(tracer.batch(X) @ w) + np.sum(tracer.batch(X[:3]) @ w)
+    with pytest.raises(tracer.BatchError, match="4 samples.* 3"):
+        tape.backward(loss, ("grad_batch",))
+
+
+# -- coupled samples -------------------------------------------------------------------------------
+
+
+def batch_normalised(w, v, x):
+    h = x @ w
+    return np.tanh((h - h.mean(0)) / np.sqrt(h.var(0) + 0.1)) @ v
+
+
+def coupled_problem(kind="squared"):
+    generator = np.random.default_rng(1)
+    return Problem(
+        lambda p, given: batch_normalised(*p.values(), *given),
+        {"w": generator.standard_normal((3, 4)), "v": generator.standard_normal((4, 2))},
+        [X],
+        kind=kind,
+    )
+
+
+@pytest.mark.parametrize("name", PER_SAMPLE)
+def test_coupled_samples_have_no_gradients_of_their_own(name):
+    with pytest.raises(tracer.BatchError, match=rf"{name}.*(subtract|multiply|divide).*\.py:\d+"):
+        coupled_problem().backward((name,))
+
+
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("budget", [None, 1])
+def test_curvature_of_coupled_samples_is_exact(kind, budget):
+    problem = coupled_problem(kind)
+    results = problem.backward(
+        ("diag_ggn_exact", "grad", "sqrt_ggn_exact"), memory_budget=budget
+    )
+    assert_curvature(results, problem)
+    with tracer.Tape() as tape:
+        leaves = {k: tracer.parameter(v, name=k) for k, v in problem.parameters.items()}
+        output = problem.model(leaves, [X])
+        loss = problem.weight * plain_sum(problem, output)
+    for name, value in tape.backward(loss)["grad"].items():
+        assert_close(results["grad"][name], value, name)
+
+
+def plain_sum(problem, output):
+    from brute_force import plain_loss
+
+    return plain_loss(problem.kind, output, problem.target)
+
+
+def test_statistics_of_constants_couple_nothing():
+    """What depends on several samples but on no parameter is a constant."""
+
+    def model(p, given):
+        (x,) = given
+        return (x - X.mean(0)) / X.std(0) @ p["w"]
+
+    def marked(p, given):
+        (x,) = given
+        return (x - x.mean(0)) @ p["w"]
+
+    problem = Problem(model, {"w": W}, [X])
+    assert_first_order(problem.backward(FIRST_ORDER), problem)
+    value = Problem(marked, {"w": W}, [X]).backward(("grad", "grad_batch"))
+    assert_close(value["grad_batch"]["w"].sum(0), value["grad"]["w"], "sum of rows")
+
+
+def test_a_parameter_that_meets_a_pooled_tensor_has_no_share_per_sample():
+    with tracer.Tape() as tape:
+        x, w, v = tracer.batch(X), tracer.parameter(W, name="w"), tracer.parameter(Y[:2], name="v")
+        pooled = np.mean(np.tanh(x @ w), axis=0)
+        loss = np.sum(np.square(pooled @ v))
+    with pytest.raises(tracer.BatchError, match=r"grad_batch.*(matmul|getitem)"):
+        tape.backward(loss, ("grad_batch",))
+
+
+def test_curvature_of_a_pooled_prediction_is_exact():
+    """A model of a whole set: one prediction from all samples."""
+    target = Y[:1]
+
+    def model(p):
+        return np.mean(np.tanh(X @ p["w"]), axis=0, keepdims=True) @ p["v"]
+
+    parameters = {"w": W, "v": Y[:2]}
+    jacobians = tracer.jacobian(model)(parameters)
+    with tracer.Tape() as tape:
+        w, v = (tracer.parameter(value, name=k) for k, value in parameters.items())
+        output = np.mean(np.tanh(tracer.batch(X) @ w), axis=0, keepdims=True) @ v
+        registered = mse_loss(output, target)
+        plain = np.mean((output - target) ** 2)
+    for result in (
+        tape.backward(registered, ("diag_ggn_exact",)),
+        tape.backward(plain, ("diag_ggn_exact",), outputs=output),
+        tape.backward(plain, ("diag_ggn_exact",), outputs=output, memory_budget=1),
+    ):
+        for name, jacobian in jacobians.items():
+            expected = np.sum(jacobian**2, axis=(0, 1))  # the Hessian is 2 w I with w = 1/2
+            assert_close(result["diag_ggn_exact"][name], expected, name)
+
+
+def test_a_loss_that_couples_the_samples_of_its_outputs_is_refused():
+    with tracer.Tape() as tape:
+        output = tracer.batch(X) @ tracer.parameter(W, name="w")
+        loss = np.sum((output - output.mean(0)) ** 2)
+    with pytest.raises(tracer.QuantityError, match="subtract.*mixes"):
+        tape.backward(loss, ("diag_ggn_exact",), outputs=output)
+
+
+# -- axes that cannot be followed ------------------------------------------------------------------
+
+UNTRACKED = {
+    "inside the model": lambda w, v, x: UntrackedSine(x @ w) @ v,
+    "on the data alone": lambda w, v, x: np.tanh(UntrackedSine(x) @ w) @ v,
+    "at the output": lambda w, v, x: UntrackedSine(np.tanh(x @ w) @ v),
+}
+
+
+@pytest.mark.parametrize("budget", [None, 1])
+@pytest.mark.parametrize("where", UNTRACKED)
+def test_an_axis_that_is_lost_costs_time_and_a_warning_but_no_exactness(where, budget):
+    generator = np.random.default_rng(2)
+    problem = Problem(
+        lambda p, given: UNTRACKED[where](*p.values(), *given),
+        {"w": generator.standard_normal((3, 4)), "v": generator.standard_normal((4, 2))},
+        [X],
+    )
+    with pytest.warns(UserWarning, match=r"test_untracked_sine \(test_samples.py:\d+\)") as found:
+        results = problem.backward((*FIRST_ORDER, *CURVATURE), memory_budget=budget)
+    assert len(found) == 1
+    assert_first_order(results, problem)
+    assert_curvature(results, problem)
+
+
+def test_the_gradient_alone_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with tracer.Tape() as tape:
+            loss = np.sum(UntrackedSine(tracer.batch(X) @ tracer.parameter(W)))
+        tape.backward(loss)
+
+
+def test_first_order_quantities_of_a_plain_loss_with_a_penalty_where_the_axis_is_lost():
+    """The penalty is of no sample: it counts in the gradient alone."""
+    with tracer.Tape() as tape:
+        x, w, u = tracer.batch(X), tracer.parameter(W, name="w"), tracer.parameter(Y, name="u")
+        terms = np.sum(np.square(UntrackedSine(x @ w)), axis=1)
+        loss = np.mean(tracer.batch(terms)) + np.sum(w * w) + np.sum(u * u)
+    with pytest.warns(UserWarning, match="test_untracked_sine"):
+        results = tape.backward(loss, ("grad", "grad_batch"))
+
+    def one(w, n):
+        return np.sum(np.square(np.sin(X[n] @ w))) / 4
+
+    rows = np.stack([tracer.grad(one)(W, n) for n in range(4)])
+    assert_close(results["grad_batch"]["w"], rows, "grad_batch")
+    assert_close(results["grad"]["w"], rows.sum(0) + 2 * W, "grad")
+    assert_close(results["grad"]["u"], 2 * Y, "grad of the penalty alone")
+    assert_close(results["grad_batch"]["u"], np.zeros((4, 4, 2)), "no sample")
+
+
+# -- some samples only -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recurrent():
+    from zoo import draw
+
+    function, parameters, inputs, axes = draw("recurrent", np.random.default_rng(3))
+    return Problem(function, parameters, inputs, axes)
+
+
+@pytest.mark.parametrize("chosen", [[2, 0], [-1], [1, 1]])
+def test_chosen_samples(recurrent, chosen):
+    results = recurrent.backward(
+        (*FIRST_ORDER, "diag_ggn_exact_batch", "diag_ggn_exact"), samples=chosen
+    )
+    for name, g in recurrent.grad_batch().items():
+        assert_close(results["grad"][name], g.sum(0), "the gradient is of all samples")
+        expected = expected_first_order(g[chosen])
+        for quantity in FIRST_ORDER[1:]:
+            assert_close(results[quantity][name], expected[quantity], quantity)
+    for name, blocks in recurrent.ggn_batch().items():
+        shape = recurrent.parameters[name].shape
+        diagonals = np.diagonal(blocks, axis1=1, axis2=2).reshape(-1, *shape)
+        assert_close(results["diag_ggn_exact_batch"][name], diagonals[chosen], name)
+        assert_close(results["diag_ggn_exact"][name], diagonals.sum(0), name)
+
+
+@pytest.mark.parametrize("chosen", [[], [4], [-5], [0.5], [[0]], 3, [True, False, True, False]])
+def test_samples_that_are_none_are_refused(recurrent, chosen):
+    with pytest.raises(tracer.BatchError, match="samples"):
+        recurrent.backward(("grad_batch",), samples=chosen)
