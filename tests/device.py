@@ -61,6 +61,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return _wrap(function(*_unwrap(args, name), **_unwrap(kwargs, name)))
 
     def __getattr__(self, name):
+        if name.startswith("__"):  # NumPy's other ways to get at the values
+            raise AttributeError(name)
         value = getattr(self._values, name)
         if not callable(value):
             return _wrap(value)

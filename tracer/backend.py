@@ -146,5 +146,5 @@ def as_array(value: Any) -> Any:
 
 
 def to_host(value: Any) -> np.ndarray:
-    """The values of an array of any library as a NumPy array."""
-    return of(value).to_host(value)
+    """The values of an array of any library, or of a tensor, as a NumPy array."""
+    return of(value).to_host(value.data if hasattr(type(value), "node") else value)

@@ -7,6 +7,7 @@ term its weight; the rows start at the predictions that the terms judge.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -335,13 +336,13 @@ class Run:
         one = np.ones_like(self._value_like(self.loss), shape=(1, *self.loss.shape))
         arrived = {self.loss: one}
         found: list[Split] = []
+        watched: dict[Any, Any] | None = self.tape.watched
         for node in reversed(nodes):
             g = arrived.pop(node, None)
             if g is None:
                 continue
-            if self.tape.watched is not None and gradient in self.kinds:
-                value = raw_value(g[0], node.dtype)
-                self.tape.watched[id(node), "cotangent"] = statistics(value)
+            if watched is not None and gradient in self.kinds:
+                watched[id(node), "cotangent"] = statistics(raw_value(g[0], node.dtype))
             if node in stop:
                 found.append(Split(self, node, g, node is outputs))
                 continue
@@ -534,6 +535,8 @@ class Run:
         kind = self.bundle.counts.get(quantity.rows)  # type: ignore[arg-type]
         if kind is None or (quantity.rows == hessian and leaf not in self.hessian_leaves):
             return None
+        if quantity.rows == ggn_averaged:
+            return cotangent  # averaging changes the number of rows
         begin = (self.chunk.start or 0) // self._slots
         start, stop = max(kind.start - begin, 0), min(kind.stop - begin, cotangent.rows)
         if stop <= start:
@@ -576,7 +579,7 @@ class Run:
                 continue
             kind = self.bundle.counts.get(quantity.rows, slice(0, 1))
             restricted = self.samples is not None and quantity.per_sample
-            count = len(self.samples) if restricted else size or 1
+            count = len(self.samples) if restricted else size or 1  # type: ignore[arg-type]
             zeros = _zeros(like, kind.stop - kind.start, count, leaf.shape)
             context = Context(name, leaf.shape, leaf.dtype, size)
             self.states[quantity.name][leaf] = quantity.extract(zeros, context)
@@ -826,15 +829,14 @@ def parameter_names(tape: Tape, nodes: list[Node]) -> dict[Node, str]:
         for name, tensor in root.named_parameters():
             if tensor.node is not None and tensor.node.wants:
                 names.setdefault(tensor.node, name)
-    unnamed = 0
-    for node in nodes:
-        for parent in node.parents:
-            if parent is None or not parent.op.leaf or not parent.wants or parent in names:
-                continue
-            name = parent.params.get("name")
-            if name is None:
-                name, unnamed = f"parameter_{unnamed}", unnamed + 1
-            names[parent] = name
+    leaves = dict.fromkeys(
+        p for node in nodes for p in node.parents if p is not None and p.op.leaf and p.wants
+    )
+    given = {leaf.params.get("name") for leaf in leaves} | {*names.values()}
+    free = (name for i in itertools.count() if (name := f"parameter_{i}") not in given)
+    for leaf in leaves:
+        if leaf not in names:
+            names[leaf] = leaf.params.get("name") or next(free)
     taken: dict[str, Node] = {}
     for node, name in names.items():
         if name in taken:

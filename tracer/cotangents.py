@@ -270,8 +270,8 @@ class Outer(Cotangent):
     """A linear map's: `U[v, n] = sum_t right[v, n, t] (x) left[n, t]`, in G groups.
 
     `left [N, T, G, I]` are its inputs, `right [V, N, T, G, O]` the cotangents of its outputs; the
-    natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function that makes the
-    array, called when it is first needed.
+    natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function: `left(samples)`
+    makes the array for a slice or indices of samples, when and where it is needed.
     """
 
     def __init__(self, left: Any, right: Any, shape: tuple[int, ...]):
@@ -284,9 +284,7 @@ class Outer(Cotangent):
 
     @property
     def left(self) -> Any:
-        if callable(self._left):
-            self._left = self._left()
-        return self._left
+        return self._left(slice(None)) if callable(self._left) else self._left
 
     def permuted(self, order: Sequence[int]) -> Cotangent:
         """The same with the axes of `shape` in another order."""
@@ -304,9 +302,19 @@ class Outer(Cotangent):
         )
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
-        whole = isinstance(samples, slice) and samples == slice(None)
-        left = self._left if whole else self.left[samples]
+        left: Any = self._left
+        if not (isinstance(samples, slice) and samples == slice(None)):
+            left = left(samples) if callable(left) else left[samples]
         return Outer(left, self.right[rows][:, samples], self.shape)
+
+    def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
+        """As for all; inputs that are made on demand count, too."""
+        if bytes_per_sample is None:
+            elements = self.rows * math.prod(self.shape)
+            if callable(self._left):
+                elements += self.uses * self.groups * self.inputs
+            bytes_per_sample = elements * self.dtype.itemsize
+        return super()._sample_blocks(bytes_per_sample)
 
     def kind(self) -> Any:
         return Outer, self.groups, self.outputs, self.inputs, self.shape
@@ -327,6 +335,12 @@ class Outer(Cotangent):
         return u.reshape(self.rows, self.samples, *self.shape)
 
     def _total(self) -> Any:
+        if callable(self._left):
+            return _accumulate(block._product() for block in self._sample_blocks())
+        return self._product()
+
+    def _product(self) -> Any:
+        """The sum over samples and uses: one matrix product per row and group."""
         uses = self.samples * self.uses
         left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
         right = self.right.reshape(self.rows, uses, self.groups, self.outputs)
@@ -398,17 +412,32 @@ class Outer(Cotangent):
 
     def _kronecker(self, sharing: str) -> Kronecker:
         """Grosse and Martens 2016 ("expand"), Eschenhagen et al. 2023 ("expand", "reduce")."""
-        left, right = self.left, self.right
-        if sharing == "expand":
-            left = left.reshape(-1, self.groups, self.inputs)
-            right = right.reshape(-1, self.groups, self.outputs)
-        else:
-            left, right = left.mean(1), right.sum(2).reshape(-1, self.groups, self.outputs)
+        right = self.right if sharing == "expand" else self.right.sum(2)
+        right = right.reshape(-1, self.groups, self.outputs)
+        inputs = _accumulate(block._input_factors(sharing) for block in self._input_blocks())
+        count = self.samples * (self.uses if sharing == "expand" else 1)
         factors: list[Any] = []
         for g in range(self.groups):
-            a, b = left[:, g], right[:, g]
-            factors += [b.T @ b, (a.T @ a) / len(a)]
+            b = right[:, g]
+            factors += [b.T @ b, inputs[g] / count]
         return Kronecker(tuple(factors), self.shape)
+
+    def _input_blocks(self) -> Any:
+        """Blocks of samples for contractions of the inputs alone."""
+        if not callable(self._left):
+            return [self]
+        return self._sample_blocks(
+            self.uses * self.groups * self.inputs * np.dtype(self.dtype).itemsize
+        )
+
+    def _input_factors(self, sharing: str) -> Any:
+        """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
+        left = self.left
+        if sharing == "expand":
+            left = left.reshape(-1, self.groups, self.inputs)
+        else:
+            left = left.mean(1)
+        return np.stack([left[:, g].T @ left[:, g] for g in range(self.groups)])
 
 
 class Gather(Cotangent):

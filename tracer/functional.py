@@ -6,11 +6,12 @@ function that is itself being differentiated are tensors; the outermost results 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from tracer import backend
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import PARAMETER, describe
 from tracer.sweep import Sweep
@@ -24,32 +25,29 @@ from tracer.tensor import Tensor, _float_array, _leaf, batch
 def flatten(tree: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
     """The leaves of nested dicts, lists and tuples, and a function that puts leaves back."""
     leaves: list[Any] = []
+    form = _form(tree, leaves)
+    return leaves, lambda values: _filled(form, iter(values))
 
-    def plan(node: Any) -> Any:
-        if isinstance(node, dict):
-            return dict, [(key, plan(value)) for key, value in node.items()]
-        if isinstance(node, list | tuple):
-            return type(node), [plan(value) for value in node]
-        leaves.append(node)
-        return None
 
-    form = plan(tree)
+def _form(tree: Any, leaves: list[Any]) -> Any:
+    """The containers of a tree; its leaves are added to `leaves`."""
+    if isinstance(tree, dict):
+        return dict, [(key, _form(value, leaves)) for key, value in tree.items()]
+    if isinstance(tree, list | tuple):
+        return type(tree), [_form(value, leaves) for value in tree]
+    leaves.append(tree)
+    return None
 
-    def build(values: Sequence[Any]) -> Any:
-        source = iter(values)
 
-        def make(part: Any) -> Any:
-            if part is None:
-                return next(source)
-            kind, children = part
-            if kind is dict:
-                return {key: make(child) for key, child in children}
-            made = [make(child) for child in children]
-            return kind(*made) if hasattr(kind, "_fields") else kind(made)
-
-        return make(form)
-
-    return leaves, build
+def _filled(form: Any, values: Iterator[Any]) -> Any:
+    """Containers with the next values as their leaves."""
+    if form is None:
+        return next(values)
+    kind, children = form
+    if kind is dict:
+        return {key: _filled(child, values) for key, child in children}
+    made = [_filled(child, values) for child in children]
+    return kind(*made) if hasattr(kind, "_fields") else kind(made)
 
 
 # -- recording a function of leaves -----------------------------------------------------------
@@ -61,7 +59,9 @@ class Trace:
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int]):
         self.variables: list[Tensor] = []
         with Tape() as tape:
-            made = [self._leaf(a, i) if i in argnums else a for i, a in enumerate(args)]
+            made = list(args)
+            for i in argnums:
+                made[i] = self._leaf(args[i], i)
             self.output = function(*made)
         self.tape = tape
         self.outer = enclosing(tape)
@@ -119,7 +119,7 @@ def _variable(tensor: Tensor) -> Tensor:
 
 def _scalar(output: Any, what: str) -> Tensor:
     if not isinstance(output, Tensor):
-        output = Tensor(np.asarray(output))
+        output = Tensor(backend.as_array(output))
     if output.size != 1:
         raise ShapeError(
             f"{what} needs a function with one number as its value, got {describe(output)}: use "
@@ -133,7 +133,10 @@ def _argnums(argnums: int | Sequence[int], args: Sequence[Any]) -> list[int]:
     for i in numbers:
         if not -len(args) <= i < len(args):
             raise TracingError(f"argnums names argument {i}, of {len(args)} given")
-    return [i % len(args) for i in numbers]
+    numbers = [i % len(args) for i in numbers]
+    if len(set(numbers)) < len(numbers):
+        raise TracingError(f"argnums names an argument twice: {argnums!r}")
+    return numbers
 
 
 def _chosen(args: Sequence[Any], argnums: int | Sequence[int]) -> Any:
@@ -239,7 +242,8 @@ def jvp(
     for output in outputs:
         node = output.node if isinstance(output, Tensor) else None
         stack = stacks.get(node)  # type: ignore[arg-type]
-        moved.append(np.zeros_like(output.data) if stack is None else trace.plain(stack[0]))
+        value = output.data if isinstance(output, Tensor) else output
+        moved.append(np.zeros_like(value) if stack is None else trace.plain(stack[0]))
     return build([trace.plain(o) for o in outputs]), build(moved)
 
 
@@ -275,7 +279,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
         trace = Trace(function, args, _argnums(argnums, args))
         output = trace.output
         if not isinstance(output, Tensor):
-            output = Tensor(np.asarray(output))
+            output = Tensor(backend.as_array(output))
         _, build = flatten(_chosen(args, argnums))
         size = output.size
         if output.node is None or output.node not in trace.only:
@@ -283,8 +287,6 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
                 np.zeros_like(v.data, shape=(*output.shape, *v.shape)) for v in trace.variables
             ])  # fmt: skip
         with using(trace.outer):
-            from tracer import backend
-
             eye = backend.namespace(output.data).eye(size, dtype=output.dtype)
             stacks = trace.pull({output.node: eye.reshape(size, *output.shape)})
             return build([

@@ -56,7 +56,8 @@ class Loader:
             Plugin(CORE, "tracer.operations", "trace-net", version),
             lambda: importlib.import_module("tracer.operations"),
         )
-        blocked = set(filter(None, os.environ.get("TRACER_DISABLE_PLUGINS", "").split(",")))
+        names = os.environ.get("TRACER_DISABLE_PLUGINS", "").split(",")
+        blocked = {name.strip() for name in names}
         for point in _entry_points():
             dist = point.dist
             plugin = Plugin(
@@ -84,12 +85,12 @@ class Loader:
             self.manager.register(module, name=plugin.name)
             self._refuse_unknown_hooks(module)
             self._collect(plugin, module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self.manager.has_plugin(plugin.name):
                 self.manager.unregister(name=plugin.name)
             self._fail(plugin, error)
 
-    def _fail(self, plugin: Plugin, error: Exception, key: str | None = None) -> None:
+    def _fail(self, plugin: Plugin, error: BaseException, key: str | None = None) -> None:
         plugin.status = "failed"
         plugin.error = f"{type(error).__name__}: {error}"
         self.plugins[key or plugin.name] = plugin

@@ -20,6 +20,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,13 +35,13 @@ from tracer.quantity import Context, Quantity, Shard
 from tracer.sweep import Sampled, cotangents_of, derived, entry_value, fit
 from tracer.tangents import push
 from tracer.tape import Node, Tape
-from tracer.tensor import Tensor, batch, parameter
+from tracer.tensor import MarkBatch, Tensor, batch, parameter
 
 #: step of central differences that balances truncation and rounding: the cube root of epsilon
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 #: rows of the stacks that rules are given
 ROWS = 3
-#: what the derivatives are compared to, by the order of the derivative
+#: derivatives of operations are checked up to this order
 HIGHEST_ORDER = 3
 #: ways to mark inputs of one example as batches that are looked at, at most
 MOST_MARKINGS = 256
@@ -73,6 +74,10 @@ class Case:
 
     def call(self, *floats: Any) -> Any:
         return self.op(*self.filled(floats), **self.params)
+
+    def weighted(self, weights: Any) -> Callable[..., Any]:
+        """The sum of the output's elements with these weights, of the arrays of floats."""
+        return lambda *floats: np.sum(self.call(*floats) * weights)
 
     def record(self, inputs: Sequence[Any]) -> Node:
         """A node of the operation. Its inputs are no leaves: it has of them what it saves."""
@@ -204,7 +209,7 @@ def _check_vjp(case: Case, rtol: float, atol: float) -> None:
     for before, after in zip(given, (*case.floats, g), strict=True):
         case.agree("an array given to forward or vjp, afterwards,", after, before, 0, 0)
     for k, (slot, x) in enumerate(zip(case.slots, case.floats, strict=True)):
-        slope, finer = numerical_jacobian(lambda y: _replaced(case, k, y), x)  # noqa: B023
+        slope, finer = numerical_jacobian(partial(_replaced, case, k), x)
         expected = g.reshape(ROWS, -1) @ slope.reshape(case.output.size, -1)
         case.agree(
             f"the vjp of input {slot}", stacks[k], expected.reshape(ROWS, *x.shape),
@@ -241,16 +246,13 @@ def _check_jvp(case: Case, rtol: float, atol: float) -> None:
                 f"[V, *output.shape] = {[2, *case.output.shape]}"
             )
         got = g.reshape(ROWS, -1) @ moved.reshape(2, -1).T
-        expected = sum(
-            pulled[k].reshape(ROWS, -1) @ tangents[k].reshape(2, -1).T for k in chosen
-        )
+        expected = sum(pulled[k].reshape(ROWS, -1) @ tangents[k].reshape(2, -1).T for k in chosen)
         case.agree("<g, jvp(t)> against <vjp(g), t>", got, expected, 1e-9, 1e-11)
 
 
 def _check_higher_orders(case: Case, rtol: float, atol: float) -> None:
     """Gradients of directional derivatives, along a random direction."""
-    weights = case.random()
-    derivative: Callable[..., Any] = lambda *floats: np.sum(case.call(*floats) * weights)  # noqa: E731
+    derivative = case.weighted(case.random())
     numbers = tuple(range(len(case.slots)))
     for order in range(2, HIGHEST_ORDER + 1):
         directions = [case.random(like=x) for x in case.floats]
@@ -302,9 +304,10 @@ def _check_single_precision(case: Case, rtol: float, atol: float) -> None:
 def _markings(case: Case) -> Iterator[tuple[list[int | None], int, int]]:
     """(axis of the samples per input, axis in the output, number of samples) that `op` claims.
 
-    Those of a loss lie along the first axis of its prediction and its other inputs.
+    Those of a loss lie along the first axis of its prediction and its other inputs. A mark says
+    where they lie whatever was known before, so that it claims nothing.
     """
-    if case.op.batch_axis is None:
+    if case.op.batch_axis is None or case.op is MarkBatch:
         return
     options = [
         (None, *(a for a, n in enumerate(x.shape) if n > 1 and (a == 0 or not case.op.loss)))
@@ -314,9 +317,7 @@ def _markings(case: Case) -> Iterator[tuple[list[int | None], int, int]]:
     if case.op.loss:
         options[0] = (0,)
     for axes in itertools.islice(itertools.product(*options), MOST_MARKINGS):
-        sizes = {
-            x.shape[a] for x, a in zip(case.inputs, axes, strict=True) if a is not None
-        }
+        sizes = {x.shape[a] for x, a in zip(case.inputs, axes, strict=True) if a is not None}
         if len(sizes) == 1:
             axis = case.op.batch_axis(case.node, list(axes))
             if isinstance(axis, int):
@@ -481,24 +482,29 @@ def _check_quantities(case: Case, rtol: float, atol: float) -> None:
         if batched not in seen:
             seen.add(batched)
             _check_graph(case, *_parameters_beside_samples(case, axes, axis), rtol, atol)
-    _check_graph(case, *_parameters_before_samples(case), rtol, atol)
+    if not case.op.loss:
+        _check_graph(case, *_parameters_before_samples(case), rtol, atol)
 
 
 def _parameters_beside_samples(
     case: Case, axes: Sequence[int | None], axis: int
 ) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
-    """Unbatched inputs are parameters, batched ones are data times parameters."""
+    """Unbatched inputs are parameters, batched ones are data times parameters.
+
+    Of a loss the prediction alone depends on parameters.
+    """
+    slots = [slot for slot in case.slots if slot == 0 or not case.op.loss]
     arrays = [
         x if axes[slot] is None
         else np.ones([1 if i == axes[slot] else n for i, n in enumerate(x.shape)])
-        for slot, x in zip(case.slots, case.floats, strict=True)
+        for slot, x in ((slot, case.inputs[slot]) for slot in slots)
     ]  # fmt: skip
 
     def output(parameters: Sequence[Any]) -> Any:
         inputs = [
             x if a is None else batch(x, axis=a) for x, a in zip(case.inputs, axes, strict=True)
         ]
-        for slot, p in zip(case.slots, parameters, strict=True):
+        for slot, p in zip(slots, parameters, strict=True):
             inputs[slot] = p if axes[slot] is None else inputs[slot] * p
         return np.moveaxis(case.op(*inputs, **case.params), axis, 0)
 
@@ -530,13 +536,11 @@ def _check_graph(
             f = output([*arrays[:i], x, *arrays[i + 1 :]])
             return np.reshape(f, (len(f), -1))
 
-        derivatives = brute_force(
-            of_one,
-            2 * weights * _flat(f.data),
-            np.sqrt(2 * weights),
-            lambda x, of_one=of_one: np.sum(np.square(of_one(x)) * weights, axis=1),
-            x,
-        )
+        def losses(x: Any, of_one: Callable[[Any], Any] = of_one) -> Any:
+            return np.sum(np.square(of_one(x)) * weights, axis=1)
+
+        slope, root = 2 * weights * _flat(f.data), np.sqrt(2 * weights)
+        derivatives = brute_force(of_one, slope, root, losses, x)
         for name in names:
             compared = COMPARED.get(name, _itself)
             expected = compared(DEFINITIONS[name](derivatives))
@@ -567,6 +571,7 @@ def _check_backend(case: Case, wrap: Callable[[Any], Any], rtol: float, atol: fl
             )
         case.agree(f"{what} on {kind.__name__}", got, expected, rtol, atol)
 
+    _check_sweeps_on_backend(case, there, wrap, rtol, atol)
     same("forward", case.op.forward(*inputs, **params), case.output)
     node, g = there.record(inputs), case.random(ROWS)
     for got, expected in zip(there.pull(node, wrap(g)), case.pull(case.node, g), strict=True):
@@ -582,16 +587,44 @@ def _check_backend(case: Case, wrap: Callable[[Any], Any], rtol: float, atol: fl
     same("jvp", *moved)
     weights, numbers = case.random(), tuple(range(len(case.slots)))
     second = []
-    for each, place in ((there, wrap), (case, _itself)):
-        placed = place(weights)
-        slope = _along(
-            lambda *floats: np.sum(each.call(*floats) * placed),  # noqa: B023
-            numbers,
-            [place(t[0]) for t in tangents],
-        )
-        second.append(grad(slope, numbers)(*each.floats))
+    for at, place in ((there, wrap), (case, _itself)):
+        slope = _along(at.weighted(place(weights)), numbers, [place(t[0]) for t in tangents])
+        second.append(grad(slope, numbers)(*at.floats))
     for got, expected in zip(*second, strict=True):
         same("the second derivative", got, expected)
+
+
+def _check_sweeps_on_backend(
+    case: Case, there: Case, wrap: Callable[[Any], Any], rtol: float, atol: float
+) -> None:
+    """Quantities of graphs around the operation, which use all contractions of its cotangents."""
+    seen = set()
+    for axes, axis, _ in _markings(case):
+        batched = tuple(a is not None for a in axes)
+        if batched in seen:
+            continue
+        seen.add(batched)
+        results = []
+        for at, place in ((there, wrap), (case, _itself)):
+            arrays = _parameters_beside_samples(case, axes, axis)[0]
+            output = _parameters_beside_samples(at, axes, axis)[1]
+            with Tape() as tape:
+                f = output([parameter(place(x), name=str(i)) for i, x in enumerate(arrays)])
+                if f.node is None or not f.node.wants:
+                    break
+                flat: Any = np.reshape(f, (len(f), -1))
+                losses: Any = SquaredError(flat, np.zeros_like(flat.data))
+                loss: Any = np.sum(losses)
+            names = [name for name in PORTABLE if name in registry.quantities]
+            results.append(tape.backward(loss, quantities=names))
+        for name in results[1] if len(results) == 2 else ():
+            for key, expected in results[1][name].items():
+                what = f"{name} of parameter {key} on {type(results[0][name][key]).__name__}"
+                case.agree(what, results[0][name][key], expected, rtol, atol)
+
+
+#: quantities that together use all contractions
+PORTABLE = ("grad_batch", "batch_l2", "batch_dot", "sum_grad_squared", "diag_ggn_exact_batch")
 
 
 def _wrapped(value: Any, wrap: Callable[[Any], Any]) -> Any:
@@ -621,27 +654,28 @@ class SquaredError(Operation):
     saves = ("inputs",)
     loss = True
 
-    def forward(f, y):
+    def forward(f: Any, y: Any) -> Any:
         return np.sum(np.square(f - y), axis=-1)
 
-    def vjp(node, g):
+    def vjp(node: Any, g: Any) -> Any:
         f, y = node.inputs
-        return 2 * g[..., None] * (f - y), None
+        slope = 2 * g[..., None] * (f - y)
+        return slope, -slope
 
-    def batch_axis(node, axes):
+    def batch_axis(node: Any, axes: Any) -> Any:
         return 0
 
-    def sqrt_hessian(node, weight):
+    def sqrt_hessian(node: Any, weight: Any) -> Any:
         count, outputs = node.inputs[0].shape
         each = np.stack([np.eye(outputs)] * count, axis=1)
-        return each * np.sqrt(2 * weight)[:, None]
+        return array_backend.of(weight).from_host(each) * np.sqrt(2 * weight)[:, None]
 
-    def sqrt_hessian_sampled(node, weight, samples, rng):
+    def sqrt_hessian_sampled(node: Any, weight: Any, samples: int, rng: Any) -> Any:
         count, outputs = node.inputs[0].shape
         noise = np.moveaxis(rng.standard_normal((count, samples, outputs)), 0, 1)
-        return noise * np.sqrt(2 * weight / samples)[:, None]
+        return array_backend.of(weight).from_host(noise) * np.sqrt(2 * weight / samples)[:, None]
 
-    def examples(rng):
+    def examples(rng: Any) -> Any:
         return [((rng.random((3, 2)), rng.random((3, 2))), {})]
 
 
@@ -729,7 +763,7 @@ class Network:
         """What `backward` gives for the quantity and some of the samples."""
         with Tape() as tape:
             p = {name: parameter(x, name=name) for name, x in self.parameters.items()}
-            losses = SquaredError(self.predict(p, batch(self.x[part])), self.y[part])
+            losses: Any = SquaredError(self.predict(p, batch(self.x[part])), self.y[part])
             loss = np.sum(losses) / (len(losses) if self.mean else 1)
         return tape.backward(loss, (quantity,), memory_budget=budget, rng=rng)[quantity.name]
 

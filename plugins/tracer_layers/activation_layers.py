@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import tracer
-from tracer.errors import TracerError
+from tracer.errors import ShapeError, TracerError
 from tracer_layers import activations
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import not_in_place
@@ -309,3 +309,51 @@ class PReLU(Module):
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"
+
+
+class RReLU(Module):
+    """Leaky ReLU with a slope drawn for each element in training, fixed in evaluation."""
+
+    def __init__(
+        self,
+        lower: float = 1 / 8,
+        upper: float = 1 / 3,
+        inplace: bool = False,
+        *,
+        rng: Any = None,
+    ):
+        not_in_place("RReLU", inplace)
+        self.lower = lower
+        self.upper = upper
+        self.rng = rng
+
+    def forward(self, input: Any) -> Any:
+        return activations.rrelu(input, self.lower, self.upper, self.training, rng=self.rng)
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}"
+
+
+class GLU(Module):
+    """The first half of `dim` times the sigmoid of the second."""
+
+    def __init__(self, dim: int = -1):
+        self.dim = dim
+
+    def forward(self, input: Any) -> Any:
+        return activations.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax2d(Module):
+    """`Softmax` over the channels of `[N, C, H, W]` or `[C, H, W]`."""
+
+    def forward(self, input: Any) -> Any:
+        if input.ndim not in (3, 4):
+            raise ShapeError(
+                f"Softmax2d expects inputs [N, C, H, W] or [C, H, W], got {list(input.shape)}: use "
+                f"Softmax(dim)"
+            )
+        return activations.softmax(input, -3)

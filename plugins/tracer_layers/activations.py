@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 import tracer
-from tracer import Elementwise, Operation, Summed, operation, samples_first
+from tracer import Elementwise, Operation, Summed, backend, operation, samples_first
 from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
-from tracer_layers.rules import data_axis
+from tracer.random import generator
+from tracer_layers.rules import data_axis, raw
 
 
 def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
@@ -522,3 +523,34 @@ def _negative_axis(function: str, input: Any, dim: int | None) -> int:
     if not -input.ndim <= dim < input.ndim:
         raise ShapeError(f"{function} got dim={dim} for an input {list(input.shape)}")
     return dim if dim < 0 else dim - input.ndim
+
+
+def rrelu(
+    input: Any,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    *,
+    rng: Any = None,
+) -> Any:
+    """`input` where positive, elsewhere times a slope (Xu et al. 2015).
+
+    In training each element draws its own from `[lower, upper]`; otherwise it is their mean.
+    """
+    if not lower <= upper:
+        raise TracerError(f"rrelu expects lower up to upper, got {lower} and {upper}")
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2)
+    data = raw(input)
+    slopes = (rng or generator()).uniform(lower, upper, data.shape).astype(data.dtype)
+    return input * np.where(data > 0, 1, backend.of(data).from_host(slopes))
+
+
+def glu(input: Any, dim: int = -1) -> Any:
+    """The first half of `dim` times the sigmoid of the second (Dauphin et al. 2017)."""
+    if not -input.ndim <= dim < input.ndim or input.shape[dim] % 2:
+        raise ShapeError(
+            f"glu expects an axis of even size, got dim={dim} of an input {list(input.shape)}"
+        )
+    values, gates = np.split(input, 2, axis=dim)
+    return values * sigmoid(gates)

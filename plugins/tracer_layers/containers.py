@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tracer.errors import TracerError
+import numpy as np
+
+from tracer.errors import ShapeError, TracerError
 from tracer_layers.module import Module
 
 
@@ -85,6 +87,40 @@ class ModuleList(_Listed, Module):
     def __getitem__(self, index: int | slice) -> Any:
         found = self._children()[index]
         return type(self)(found) if isinstance(index, slice) else found
+
+
+class Parallel(_Listed, Module):
+    """Calls all its branches on the same inputs and joins what they give.
+
+    `reduce` is "sum", or "concatenate" along `axis`. A residual block is
+    `Parallel(Identity(), block)`.
+    """
+
+    def __init__(self, *branches: Any, reduce: str = "sum", axis: int = 1):
+        if reduce not in ("sum", "concatenate"):
+            raise TracerError(f'Parallel expects reduce as "sum" or "concatenate", got {reduce!r}')
+        if not branches:
+            raise TracerError("Parallel expects at least one branch: Parallel(Identity(), block)")
+        self.reduce = reduce
+        self.axis = axis
+        self.extend(branches)
+
+    def forward(self, *inputs: Any) -> Any:
+        outputs = [branch(*inputs) for branch in self._children()]
+        if self.reduce == "concatenate":
+            return np.concatenate(outputs, axis=self.axis)
+        total, *rest = outputs
+        for output in rest:
+            if output.shape != total.shape:
+                raise ShapeError(
+                    f"Parallel sums outputs of one shape, got {list(total.shape)} and "
+                    f"{list(output.shape)}: make the branches agree, or concatenate"
+                )
+            total = total + output
+        return total
+
+    def extra_repr(self) -> str:
+        return "reduce='sum'" if self.reduce == "sum" else f"reduce='concatenate', axis={self.axis}"
 
 
 class ModuleDict(Module):

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tracer import Operation, Outer, Summed, operation
+from tracer import Operation, Outer, Reindexed, Summed, operation
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN
-from tracer_layers.rules import data_axis
+from tracer.operations.indexing import Embed
+from tracer_layers.rules import axes_of, data_axis
 from tracer_layers.windows import BLOCK_BYTES, Unfold, Windows, windows
 
 
@@ -101,12 +102,10 @@ def _sample_axis(node: Any, axes: Any, rank: int) -> Any:
     return POOLED if from_end > -rank - 2 else len(node.shape) + from_end
 
 
-def _check(x: Any, weight: Any, rank: int, groups: int) -> None:
-    channels = weight.shape[-rank - 1] * groups
+def _check(x: Any, channels: int, rank: int) -> None:
     if x.ndim < rank + 2 or x.shape[-rank - 1] != channels:
-        axes = ", ".join(["N", str(channels), *"DHW"[3 - rank :]])
         raise ShapeError(
-            f"expects inputs [{axes}] for in_channels={channels}, got {list(x.shape)}: move the "
+            f"expects inputs [N, {channels}, {axes_of(rank)}] for in_channels={channels}, got {list(x.shape)}: move the "
             f"channels to axis 1, or give the layer other in_channels or groups"
         )
 
@@ -132,7 +131,7 @@ class Convolution(Operation):
 
     def forward(x, weight, bias=None, *, stride, padding, dilation, groups):
         rank = len(stride)
-        _check(x, weight, rank, groups)
+        _check(x, weight.shape[-rank - 1] * groups, rank)
         w = windows(x.shape[-rank:], weight.shape[-rank:], stride, padding, dilation)
         lead, data = _lead(x, weight, rank + 2), _merged(x, weight, rank + 2)
         samples, outputs = data.shape[-rank - 2], weight.shape[-rank - 2]
@@ -172,8 +171,9 @@ class Convolution(Operation):
         if slot == 2:
             return Summed(np.reshape(right, (len(g), samples, count, outputs)))
 
-        def left():
-            seen = np.reshape(Unfold(x, windows=w), (samples, groups, -1, count))
+        def left(chosen):
+            seen = Unfold(x[chosen], windows=w)
+            seen = np.reshape(seen, (len(seen), groups, -1, count))
             return np.transpose(seen, (0, 3, 1, 2))
 
         return Outer(left, right, weight.shape)
@@ -197,14 +197,18 @@ class Convolution(Operation):
 
 @operation("convolution_transpose")
 class ConvolutionTranspose(Operation):
-    """The transpose of the convolution by its input: `y [N, O, *output]` to `[N, C, *size]`."""
+    """The transpose of the convolution by its input: `y [N, O, *output]` to `[N, C, *size]`.
+
+    The weight is `[O, C/groups, *kernel]`; `bias [C]` is added if given.
+    """
 
     saves = ("inputs",)
-    linear_in = (0, 1)
+    linear_in = (0, 1, 2)
     broadcasts = True
 
-    def forward(y, weight, *, windows, groups):
+    def forward(y, weight, bias=None, *, windows, groups):
         w = windows
+        _check(y, weight.shape[-w.rank - 2], w.rank)
         lead, data = _lead(y, weight, w.rank + 2), _merged(y, weight, w.rank + 2)
         samples, channels = data.shape[-w.rank - 2], weight.shape[-w.rank - 1] * groups
         matrices = np.swapaxes(_matrices(weight, w.rank, groups), -1, -2)
@@ -215,26 +219,79 @@ class ConvolutionTranspose(Operation):
             part = _channels_first(_samples(data, w.rank, block), w.rank, groups)
             added = _added(matrices @ part, w, channels, block.stop - block.start)
             _samples(out, w.rank, block)[...] = added
-        return out.reshape(*lead, y.shape[-w.rank - 2], channels, *w.size)
+        out = out.reshape(*lead, y.shape[-w.rank - 2], channels, *w.size)
+        return out if bias is None else out + bias.reshape(-1, *(1,) * w.rank)
 
     def vjp(node, g):
-        (y, weight), w = node.inputs, node.params["windows"]
-        groups = node.params["groups"]
+        y, weight, *_ = node.inputs
+        w, groups = node.params["windows"], node.params["groups"]
         return (
             lambda: Convolution(
                 g, weight, stride=w.stride, padding=w.padding, dilation=w.dilation, groups=groups
             ),
             lambda: ConvolutionWeight(g, y, windows=w, groups=groups),
-        )
+            lambda: _channel_sums(g, w.rank),
+        )[: len(node.inputs)]
 
     def batch_axis(node, axes):
         return _sample_axis(node, axes, node.params["windows"].rank)
 
+    def parameter_cotangent(node, slot, g):
+        """As of a convolution at every position of the output, with the weight's axes swapped."""
+        w, groups = node.params["windows"], node.params["groups"]
+        y, weight = node.inputs[:2]
+        if y.ndim != w.rank + 2:
+            return None
+        samples, inputs, channels = *y.shape[:2], g.shape[2]
+        count = math.prod(w.size)
+        right = np.reshape(g, (len(g), samples, groups, channels // groups, count))
+        right = np.transpose(right, (0, 1, 4, 2, 3))
+        if slot == 2:
+            return Summed(np.reshape(right, (len(g), samples, count, channels)))
+
+        def left(chosen):
+            seen = _spread(y[chosen], w)
+            seen = np.reshape(seen, (len(seen), groups, -1, count))
+            return np.transpose(seen, (0, 3, 1, 2))
+
+        shape = (groups, inputs // groups, channels // groups, *w.kernel)
+        swapped = (shape[0], shape[2], shape[1], *w.kernel)
+        return Reindexed(
+            Outer(left, right, swapped),
+            weight.shape,
+            pull=lambda stack: np.reshape(
+                np.swapaxes(np.reshape(stack, (-1, *swapped)), 2, 3), (-1, *weight.shape)
+            ),
+            push=lambda direction: np.swapaxes(np.reshape(direction, shape), 1, 2),
+            key=("swapped", groups),
+        )
+
+    def flops(node):
+        weight = node.inputs[1]
+        return 2 * math.prod(node.input_shape(0)) * math.prod(weight.shape[1:])
+
     def examples(rng):
-        return [
-            ((y, weight), {"windows": w, "groups": groups})
-            for w, groups, _, weight, y in _cases(rng)
-        ]
+        cases = []
+        for w, groups, x, weight, y in _cases(rng):
+            params = {"windows": w, "groups": groups}
+            cases += [((y, weight), params), ((y, weight, rng.random(x.shape[1])), params)]
+        return cases
+
+
+def _spread(y: Any, w: Windows) -> Any:
+    """`[N, O, *output]` to `[N, O, *kernel, *size]`: what each element of the kernel adds where.
+
+    It is what windows of stride 1 see of the elements of `y`, set apart by the stride.
+    """
+    reach = [d * (k - 1) for d, k in zip(w.dilation, w.kernel, strict=True)]
+    apart = [
+        slice(r, r + (n - 1) * s + 1, s) for r, n, s in zip(reach, w.output, w.stride, strict=True)
+    ]
+    size = tuple(r + n for r, n in zip(reach, w.padded, strict=True))
+    set_apart = Embed(y, index=(slice(None), *apart), shape=(y.shape[1], *size))
+    ones, none = (1,) * w.rank, ((0, 0),) * w.rank
+    seen = Unfold(set_apart, windows=windows(size, w.kernel, ones, none, w.dilation))
+    return np.flip(seen, tuple(range(2, 2 + w.rank)))[(..., *w.interior)]
 
 
 @operation("convolution_weight")
@@ -286,6 +343,7 @@ def _cases(rng: Any) -> list[Any]:
         (windows((5, 4), (3, 2), (2, 1), ((1, 0), (1, 1)), (1, 2)), 1, 2, 3),
         (windows((4,), (2,), (1,), ((0, 0),), (1,)), 2, 4, 2),
         (windows((2, 2), (1, 1), (1, 1), ((0, 0),) * 2, (1, 1)), 1, 2, 3),
+        (windows((6,), (2,), (2,), ((1, -1),), (2,)), 2, 2, 2),
     ]
     return [
         (

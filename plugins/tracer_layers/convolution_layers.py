@@ -6,16 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.convolution import Convolution
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
-from tracer_layers.windows import Pairs, per_axis
+from tracer_layers.padding import pad
+from tracer_layers.rules import at_least
+from tracer_layers.windows import Pairs, per_axis, spatial_rank
 
-#: torch's padding modes -> NumPy's
-PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def convolution(
@@ -73,6 +72,17 @@ def padding_pairs(
     return tuple((p, p) for p in per_axis("padding", padding, len(kernel), 0))
 
 
+def check_channels(layer: Any, in_channels: int, out_channels: int, groups: int) -> None:
+    """Refuse groups that do not divide the channels, and numbers that are none."""
+    name = type(layer).__name__
+    at_least(name, 1, in_channels=in_channels, out_channels=out_channels, groups=groups)
+    if in_channels % groups or out_channels % groups:
+        raise TracerError(
+            f"{name} expects groups that divides both channel counts, got groups={groups}, "
+            f"in_channels={in_channels}, out_channels={out_channels}"
+        )
+
+
 class ConvNd(Module):
     """Convolution over as many spatial axes as `kernel_size` has ints.
 
@@ -98,19 +108,12 @@ class ConvNd(Module):
         *,
         rng: Any = None,
     ):
-        if self.rank is None and isinstance(kernel_size, int):
-            raise TracerError(
-                f"ConvNd expects kernel_size as a tuple, an int for each axis, got {kernel_size}"
-            )
-        rank = self.rank or len(kernel_size)  # type: ignore[arg-type]
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise TracerError(
-                f"groups divides both channel counts, got groups={groups}, "
-                f"in_channels={in_channels}, out_channels={out_channels}"
-            )
+        rank = spatial_rank(self, kernel_size)
+        check_channels(self, in_channels, out_channels, groups)
         if padding_mode not in PADDING_MODES:
             raise TracerError(
-                f"padding_mode is one of {', '.join(PADDING_MODES)}, got {padding_mode!r}"
+                f"{type(self).__name__} expects padding_mode as one of "
+                f"{', '.join(PADDING_MODES)}, got {padding_mode!r}"
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -132,8 +135,8 @@ class ConvNd(Module):
     def forward(self, input: Any) -> Any:
         pairs = self.pairs
         if self.padding_mode != "zeros":
-            around = [(0, 0)] * (input.ndim - len(pairs)) + list(pairs)
-            input = np.pad(input, around, mode=PADDING_MODES[self.padding_mode])
+            around = [p for pair in reversed(pairs) for p in pair]
+            input = pad(input, around, self.padding_mode)
             pairs = ((0, 0),) * len(pairs)
         return _convolve(
             input, self.weight, self.bias, self.stride, pairs, self.dilation, self.groups

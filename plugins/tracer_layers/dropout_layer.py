@@ -1,42 +1,139 @@
-"""`Dropout`."""
+"""Dropout of elements and of whole channels, to zero or to the value that `SELU` tends to."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tracer import backend
-from tracer.errors import TracerError
+from tracer.errors import ShapeError
 from tracer.random import generator
+from tracer_layers.activations import SELU_ALPHA, SELU_SCALE
 from tracer_layers.module import Module
-from tracer_layers.rules import not_in_place, raw
+from tracer_layers.rules import axes_of, not_in_place, probability, raw
+
+#: what SELU gives for very negative inputs, where alpha dropout puts what it drops
+LEAST = -SELU_ALPHA * SELU_SCALE
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None) -> Any:
     """In training, zeroes elements with probability `p` and divides the others by `1 - p`."""
-    if not 0 <= p <= 1:
-        raise TracerError(f"the probability of dropout is between 0 and 1, got p={p}")
+    probability("dropout", p)
     if not training or p == 0:
         return input
+    return _zeroed(input, p, input.shape, rng)
+
+
+def channel_dropout(
+    input: Any, rank: int, p: float = 0.5, training: bool = True, *, rng: Any = None
+) -> Any:
+    """`dropout` of whole channels of `[N, C, *size]`, or `[C, *size]`, with `rank` sizes."""
+    probability("channel_dropout", p)
+    if input.ndim not in (rank + 1, rank + 2):
+        raise ShapeError(
+            f"dropout of channels over {rank} axes expects inputs [N, C, {axes_of(rank)}], or one "
+            f"sample without N, got {list(input.shape)}"
+        )
+    if not training or p == 0:
+        return input
+    return _zeroed(input, p, _channels(input, rank), rng)
+
+
+def alpha_dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None) -> Any:
+    """Dropout that keeps mean and variance of standardised inputs (Klambauer et al. 2017)."""
+    probability("alpha_dropout", p)
+    return _to_least(input, p, input.shape, rng) if training and p else input
+
+
+def feature_alpha_dropout(
+    input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None
+) -> Any:
+    """`alpha_dropout` of whole channels of `[N, C, ...]`."""
+    probability("feature_alpha_dropout", p)
+    if input.ndim < 2:
+        raise ShapeError(f"feature_alpha_dropout expects inputs [N, C, ...], got {input.shape}")
+    return _to_least(input, p, _channels(input, input.ndim - 2), rng) if training and p else input
+
+
+def _channels(input: Any, rank: int) -> tuple[int, ...]:
+    return (*input.shape[: input.ndim - rank], *(1,) * rank)
+
+
+def _kept(p: float, shape: tuple[int, ...], rng: Any) -> np.ndarray:
+    return (rng or generator()).random(shape, dtype=np.float32) >= p
+
+
+def _zeroed(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
     data = raw(input)
-    kept = (rng or generator()).random(data.shape, dtype=np.float32) >= p
-    scale = kept.astype(data.dtype) * (1 / (1 - p) if p < 1 else 0.0)
+    scale = _kept(p, shape, rng).astype(data.dtype) * (1 / (1 - p) if p < 1 else 0.0)
     return input * backend.of(data).from_host(scale)
 
 
-class Dropout(Module):
-    """Zeroes elements with probability `p` in training (Srivastava et al. 2014)."""
+def _to_least(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
+    if p == 1:
+        return input * 0
+    data = raw(input)
+    scale = 1 / math.sqrt((1 - p) * (1 + p * LEAST**2))
+    kept = _kept(p, shape, rng)
+    there = backend.of(data).from_host
+    shift = np.where(kept, 0, LEAST) - p * LEAST
+    return input * there((scale * kept).astype(data.dtype)) + there(
+        (scale * shift).astype(data.dtype)
+    )
+
+
+class _Dropout(Module):
+    """What the layers of this file share: the probability `p`."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: Any = None):
-        not_in_place("Dropout", inplace)
-        if not 0 <= p <= 1:
-            raise TracerError(f"the probability of dropout is between 0 and 1, got p={p}")
+        not_in_place(type(self).__name__, inplace)
+        probability(type(self).__name__, p)
         self.p = p
         self.rng = rng
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace=False"
+
+
+class Dropout(_Dropout):
+    """Zeroes elements with probability `p` in training (Srivastava et al. 2014)."""
 
     def forward(self, input: Any) -> Any:
         return dropout(input, self.p, self.training, rng=self.rng)
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace=False"
+
+class Dropout1d(_Dropout):
+    """Zeroes channels of `[N, C, L]` (Tompson et al. 2015)."""
+
+    def forward(self, input: Any) -> Any:
+        return channel_dropout(input, 1, self.p, self.training, rng=self.rng)
+
+
+class Dropout2d(_Dropout):
+    """Zeroes channels of `[N, C, H, W]` (Tompson et al. 2015)."""
+
+    def forward(self, input: Any) -> Any:
+        return channel_dropout(input, 2, self.p, self.training, rng=self.rng)
+
+
+class Dropout3d(_Dropout):
+    """Zeroes channels of `[N, C, D, H, W]` (Tompson et al. 2015)."""
+
+    def forward(self, input: Any) -> Any:
+        return channel_dropout(input, 3, self.p, self.training, rng=self.rng)
+
+
+class AlphaDropout(_Dropout):
+    """Dropout that goes with `SELU`; see `alpha_dropout`."""
+
+    def forward(self, input: Any) -> Any:
+        return alpha_dropout(input, self.p, self.training, rng=self.rng)
+
+
+class FeatureAlphaDropout(_Dropout):
+    """The same for whole channels; see `feature_alpha_dropout`."""
+
+    def forward(self, input: Any) -> Any:
+        return feature_alpha_dropout(input, self.p, self.training, rng=self.rng)

@@ -13,7 +13,7 @@ from tracer.errors import ShapeError, TracerError
 from tracer.operations.indexing import ScatterAdd
 from tracer_layers.initial import normal
 from tracer_layers.module import Module, float_dtype
-from tracer_layers.rules import data_axis
+from tracer_layers.rules import at_least, data_axis
 
 
 @operation("embedding")
@@ -80,6 +80,43 @@ def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
     return Lookup(input, weight, padding_idx=padding_idx)
 
 
+def check_table_options(
+    layer: str, max_norm: float | None, scale_grad_by_freq: bool, sparse: bool
+) -> None:
+    """Refuse what changes the table in a forward pass, or its gradient."""
+    if max_norm is not None or scale_grad_by_freq or sparse:
+        raise TracerError(
+            f"{layer} expects max_norm, scale_grad_by_freq and sparse at their defaults: the "
+            f"first writes into its weight, the others change the gradient that is computed"
+        )
+
+
+def table_row(layer: str, padding_idx: int | None, rows: int) -> int | None:
+    """`padding_idx` counted from the start, or None."""
+    if padding_idx is None:
+        return None
+    if not -rows <= padding_idx < rows:
+        raise TracerError(
+            f"{layer} expects padding_idx as one of the {rows} embeddings, got {padding_idx}"
+        )
+    return padding_idx % rows
+
+
+def table(
+    layer: str, shape: tuple[int, int], padding_idx: int | None, given: Any, dtype: Any, rng: Any
+) -> Any:
+    """The initial table: normal, with zeros for the padding, or the one given."""
+    at_least(layer, 0, num_embeddings=shape[0], embedding_dim=shape[1])
+    if given is None:
+        values = normal(shape, dtype, rng)
+        if padding_idx is not None:
+            values[padding_idx] = 0
+        return values
+    if tuple(given.shape) != shape:
+        raise ShapeError(f"{layer} expects a weight {list(shape)}, got {list(given.shape)}")
+    return given
+
+
 class Embedding(Module):
     """A table of `num_embeddings` vectors, looked up by ints; that of `padding_idx` stays zero."""
 
@@ -99,33 +136,14 @@ class Embedding(Module):
         *,
         rng: Any = None,
     ):
-        if max_norm is not None or scale_grad_by_freq or sparse:
-            raise TracerError(
-                "Embedding expects max_norm, scale_grad_by_freq and sparse at their defaults: the "
-                "first writes into its weight, the others change the gradient that is computed"
-            )
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise TracerError(
-                    f"padding_idx is one of the {num_embeddings} embeddings, got {padding_idx}"
-                )
-            padding_idx %= num_embeddings
+        check_table_options("Embedding", max_norm, scale_grad_by_freq, sparse)
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
-        self.padding_idx = padding_idx
-        self.weight = tracer.parameter(self._table(_weight, float_dtype(dtype, device), rng))
+        self.padding_idx = table_row("Embedding", padding_idx, num_embeddings)
+        shape, dtype = (num_embeddings, embedding_dim), float_dtype(dtype, device)
+        values = table("Embedding", shape, self.padding_idx, _weight, dtype, rng)
+        self.weight = tracer.parameter(values)
         self.requires_grad_(not _freeze)
-
-    def _table(self, given: Any, dtype: Any, rng: Any) -> Any:
-        shape = (self.num_embeddings, self.embedding_dim)
-        if given is None:
-            table = normal(shape, dtype, rng)
-            if self.padding_idx is not None:
-                table[self.padding_idx] = 0
-            return table
-        if tuple(given.shape) != shape:
-            raise ShapeError(f"Embedding expects a weight {list(shape)}, got {list(given.shape)}")
-        return given
 
     @classmethod
     def from_pretrained(

@@ -4,6 +4,7 @@ from tracer_layers.activations import (
     celu,
     elu,
     gelu,
+    glu,
     hardshrink,
     hardsigmoid,
     hardswish,
@@ -15,6 +16,7 @@ from tracer_layers.activations import (
     prelu,
     relu,
     relu6,
+    rrelu,
     selu,
     sigmoid,
     silu,
@@ -29,9 +31,13 @@ from tracer_layers.activations import (
 )
 from tracer_layers.classification import cross_entropy, nll_loss
 from tracer_layers.convolution_layers import conv1d, conv2d, conv3d
-from tracer_layers.dropout_layer import dropout
+from tracer_layers.distances import cosine_similarity, pairwise_distance
+from tracer_layers.dropout_layer import alpha_dropout, dropout, feature_alpha_dropout
 from tracer_layers.embedding_layer import embedding
+from tracer_layers.folding_layers import fold, unfold
 from tracer_layers.linear_layers import bilinear, linear
+from tracer_layers.normalisation import group_norm, instance_norm, layer_norm, rms_norm
+from tracer_layers.padding import pad
 from tracer_layers.regression import (
     binary_cross_entropy_with_logits,
     gaussian_nll_loss,
@@ -41,26 +47,46 @@ from tracer_layers.regression import (
     poisson_nll_loss,
     smooth_l1_loss,
 )
+from tracer_layers.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from tracer_layers.transposed_convolution_layers import (
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from tracer_layers.upsampling import interpolate
 
 __all__ = [
+    "alpha_dropout",
     "bilinear",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "elu",
     "embedding",
+    "feature_alpha_dropout",
+    "fold",
     "gaussian_nll_loss",
     "gelu",
+    "glu",
+    "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
+    "interpolate",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
@@ -68,10 +94,16 @@ __all__ = [
     "mish",
     "mse_loss",
     "nll_loss",
+    "pad",
+    "pairwise_distance",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
+    "rrelu",
     "selu",
     "sigmoid",
     "silu",
@@ -84,4 +116,5 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "unfold",
 ]

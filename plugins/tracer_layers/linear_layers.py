@@ -11,7 +11,7 @@ from tracer import Operation, Outer, Summed, operation, samples_first
 from tracer.errors import ShapeError
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
-from tracer_layers.rules import data_axis, mapped_axis
+from tracer_layers.rules import at_least, data_axis, mapped_axis
 
 
 @operation("linear")
@@ -115,6 +115,7 @@ class Linear(Module):
         *,
         rng: Any = None,
     ):
+        at_least("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features = in_features
         self.out_features = out_features
         bound, dtype = fan_in_bound(in_features), float_dtype(dtype, device)
@@ -146,6 +147,8 @@ class Bilinear(Module):
         *,
         rng: Any = None,
     ):
+        at_least("Bilinear", 1, in1_features=in1_features)
+        at_least("Bilinear", 0, in2_features=in2_features, out_features=out_features)
         self.in1_features = in1_features
         self.in2_features = in2_features
         self.out_features = out_features

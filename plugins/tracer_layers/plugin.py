@@ -11,6 +11,7 @@ from tracer_layers import (
     linear_layers,
     pooling,
     regression,
+    resampling,
     windows,
 )
 
@@ -22,6 +23,7 @@ MODULES = (
     linear_layers,
     pooling,
     regression,
+    resampling,
     windows,
 )
 

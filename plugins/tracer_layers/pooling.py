@@ -12,15 +12,16 @@ import numpy as np
 from tracer import Operation, backend, operation
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.module import Module
-from tracer_layers.rules import data_axis, mapped_axis, raw
-from tracer_layers.windows import Windows, per_axis, windows
+from tracer_layers.rules import axes_of, data_axis, mapped_axis, raw
+from tracer_layers.windows import Windows, per_axis, spatial_rank, windows
 
 
 def _windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> Any:
     rank = len(kernel)
     if x.ndim < rank + 1:
-        axes = ", ".join(["N", "C", *"DHW"[3 - rank :]])
-        raise ShapeError(f"expects inputs [{axes}], got {list(x.shape)}: add the missing axes")
+        raise ShapeError(
+            f"expects inputs [N, C, {axes_of(rank)}], got {list(x.shape)}: add the missing axes"
+        )
     pairs = tuple((p, p) for p in padding)
     return windows(x.shape[-rank:], kernel, stride, pairs, dilation, ceil_mode)
 
@@ -61,6 +62,18 @@ def _winners(x: Any, y: Any, w: Windows) -> Any:
     for i, (_, seen) in reversed(list(enumerate(w.positions()))):
         winner = np.where(padded[(..., *seen)] < y, winner, i)
     return winner.astype(np.int32)
+
+
+def _places(x: Any, y: Any, w: Windows) -> Any:
+    """`[..., *output]`: the position in the flattened `[*size]` of each window's maximum."""
+    positions = np.arange(math.prod(w.size)).reshape(w.size)
+    numbers = backend.of(x).from_host(w.pad(positions, -1))
+    padded, found = w.pad(x, -math.inf), np.zeros_like(y, dtype=np.int64)
+    for _, seen in reversed(list(w.positions())):
+        part, number = padded[(..., *seen)], numbers[seen]
+        wins = ((part == y) | (part != part)) & (number >= 0)
+        found = np.where(wins, number, found)
+    return found
 
 
 @operation("spread_to_winners")
@@ -225,7 +238,10 @@ def _padding(padding: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class MaxPoolNd(Module):
-    """The maximum of windows over as many last axes as `kernel_size` has ints."""
+    """The maximum of windows over as many last axes as `kernel_size` has ints.
+
+    With `return_indices` also where each was found, in the flattened last axes.
+    """
 
     rank: int | None = None
 
@@ -238,13 +254,12 @@ class MaxPoolNd(Module):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ):
-        if return_indices:
-            raise TracerError("max pooling with return_indices=True is not offered: leave it out")
-        rank = _rank(self, kernel_size)
+        rank = spatial_rank(self, kernel_size)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
         self.dilation = dilation
+        self.return_indices = return_indices
         self.ceil_mode = ceil_mode
         kernel = per_axis("kernel_size", kernel_size, rank, 1)
         self.options = {
@@ -256,7 +271,11 @@ class MaxPoolNd(Module):
         }
 
     def forward(self, input: Any) -> Any:
-        return MaximumOfWindows(input, **self.options)
+        out = MaximumOfWindows(input, **self.options)
+        if not self.return_indices:
+            return out
+        x = raw(input)
+        return out, _places(x, raw(out), _windows(x, **self.options))
 
     def extra_repr(self) -> str:
         return (
@@ -279,7 +298,7 @@ class AvgPoolNd(Module):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ):
-        rank = _rank(self, kernel_size)
+        rank = spatial_rank(self, kernel_size)
         if divisor_override == 0:
             raise TracerError("divisor_override is a number other than zero, or None")
         self.kernel_size = kernel_size
@@ -303,15 +322,6 @@ class AvgPoolNd(Module):
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-
-
-def _rank(layer: Any, kernel_size: Any) -> int:
-    if layer.rank is None and isinstance(kernel_size, int):
-        raise TracerError(
-            f"{type(layer).__name__} expects kernel_size as a tuple, an int for each axis, got "
-            f"{kernel_size}"
-        )
-    return layer.rank or len(kernel_size)
 
 
 class MaxPool1d(MaxPoolNd):

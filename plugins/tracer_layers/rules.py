@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,26 @@ def mapped_axis(axis: Any, rank: int, mixed: int) -> Any:
 def arange(x: Any, count: int) -> Any:
     """`np.arange(count)` in the library of `x`."""
     return backend.of(x).from_host(np.arange(count))
+
+
+def at_least(layer: str, least: int, **sizes: Any) -> None:
+    """Refuse what is no int, or a smaller one."""
+    for name, value in sizes.items():
+        if not isinstance(value, Integral) or value < least:
+            raise TracerError(
+                f"{layer} expects {name} as an int of at least {least}, got {value!r}"
+            )
+
+
+def probability(layer: str, p: float) -> None:
+    """Refuse what is no probability."""
+    if not 0 <= p <= 1:
+        raise TracerError(f"{layer} expects a probability p between 0 and 1, got {p!r}")
+
+
+def axes_of(rank: int) -> str:
+    """The names of the spatial axes, for messages."""
+    return ", ".join("DHW"[3 - rank :]) if rank <= 3 else "*size"
 
 
 def not_in_place(layer: str, inplace: bool) -> None:

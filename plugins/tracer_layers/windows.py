@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Operation, operation
-from tracer.errors import ShapeError
+from tracer.errors import ShapeError, TracerError
 from tracer_layers.rules import mapped_axis
 
 #: bytes of a temporary made window by window: it should stay in the processor's cache
@@ -25,6 +25,7 @@ Pairs = tuple[tuple[int, int], ...]
 class Windows:
     """Windows of `kernel` over spatial axes of `size`; `padding` is a pair (before, after) each.
 
+    A negative padding after an axis leaves its last elements out of all windows.
     With `ceil_mode` a last window may begin inside the input and reach beyond its padding.
     """
 
@@ -67,7 +68,7 @@ class Windows:
             (o - 1) * s + d * (k - 1) + 1
             for o, s, d, k in zip(self.output, self.stride, self.dilation, self.kernel, strict=True)
         ]
-        whole = [n + b + a for n, (b, a) in zip(self.size, self.padding, strict=True)]
+        whole = [n + b + max(a, 0) for n, (b, a) in zip(self.size, self.padding, strict=True)]
         return tuple(map(max, reach, whole))
 
     @cached_property
@@ -127,6 +128,16 @@ def per_axis(name: str, value: int | Sequence[int], rank: int, least: int) -> tu
     if len(values) != rank or not all(isinstance(v, int) and v >= least for v in values):
         raise ShapeError(f"{name} is an int of at least {least}, or {rank} of them, got {value!r}")
     return values
+
+
+def spatial_rank(layer: Any, kernel_size: Any) -> int:
+    """The number of spatial axes of a layer: its own, or one for each int of `kernel_size`."""
+    if layer.rank is None and isinstance(kernel_size, int):
+        raise TracerError(
+            f"{type(layer).__name__} expects kernel_size as a tuple, an int for each axis, got "
+            f"{kernel_size}"
+        )
+    return layer.rank or len(kernel_size)
 
 
 @operation("unfold")

@@ -133,6 +133,9 @@ def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme, valued: bool) ->
     lines = [f"<b>{html.escape(box.title)}</b>", '<font point-size="2"> </font>']
     size = f"{style.NOTE_SIZE:g}"
     lines += [f'<font point-size="{size}">{html.escape(note)}</font>' for note in box.notes]
+    if box.kind not in LEAVES:
+        # Lines between the nodes of one group are drawn straight, through the frames of modules.
+        attributes["group"] = "cotangents" if box.kind == "cotangent" else "data"
     points = box.size
     graph.node(
         box.id,

@@ -320,7 +320,7 @@ def _coordinates(
     above: dict[Name, list[Pull]] = {name: [] for name in ranks}
     below: dict[Name, list[Pull]] = {name: [] for name in ranks}
     weights = dict.fromkeys(ranks, 4.0) | dict.fromkeys(parts, 1.0)
-    weights |= dict.fromkeys(light & parts.keys(), 0.05)
+    weights |= dict.fromkeys(light & parts.keys(), 0.01)
     for upper, lower, lane in segments:
         shift = parts.get(upper, _POINT).bottom(lane) - parts.get(lower, _POINT).top(lane)
         above[lower].append((upper, shift, weights[upper]))

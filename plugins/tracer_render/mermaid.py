@@ -25,7 +25,7 @@ def write(picture: Picture, theme: style.Theme) -> str:
     title = f"{picture.title} ({picture.subtitle})" if picture.title else picture.subtitle
     parts = ["---", f'title: "{_yaml(title)}"', "---", "flowchart TD"]
     if picture.error:
-        parts.append(f"%% forward failed: {_comment(picture.error)}")
+        parts.append(f"%% forward failed: {escape(picture.error)}")
     parts += [f"%% {name}: {words}" for _, name, words in picture.legend]
     parts += _cluster(picture.root, "  ", [0])
     dashed = []
@@ -86,7 +86,3 @@ def escape(text: str) -> str:
 
 def _yaml(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
-
-
-def _comment(text: str) -> str:
-    return text.replace("{", "(").replace("}", ")").replace("%", "")

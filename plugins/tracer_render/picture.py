@@ -300,7 +300,7 @@ def _users(graph: nx.MultiDiGraph, node: Any, data: Mapping[str, Any]) -> list[A
     the reader's eye cannot follow.
     """
     if data.get("kind") in ("parameter", "constant"):
-        users = list(graph.successors(node))
+        users = [] if graph.in_degree(node) else list(graph.successors(node))
     elif data.get("kind") == "cotangent" and not data.get("op") and "members" not in data:
         forward = graph.nodes.get(data.get("of"), {})
         shared = forward.get("kind", "parameter") in ("parameter", "constant")
@@ -355,8 +355,9 @@ def _counts(data: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _pairs(graph: nx.MultiDiGraph, uses: _Uses) -> dict[str, str]:
-    """Forward box -> the box of its cotangent, each in at most one pair."""
+    """Forward box -> the box of its cotangent, each box in at most one pair."""
     pairs: dict[str, str] = {}
+    taken: set[str] = set()
     for node, data in graph.nodes(data=True):
         of = data.get("of")
         if of not in graph or data.get("kind") != "cotangent":
@@ -364,8 +365,9 @@ def _pairs(graph: nx.MultiDiGraph, uses: _Uses) -> dict[str, str]:
         for user, box in uses.boxes[node].items():
             consumer = None if user is None else graph.nodes[user].get("of")
             partner = uses.boxes[of].get(consumer)
-            if partner is not None:
-                pairs.setdefault(partner, box)
+            if partner not in (None, box) and taken.isdisjoint((partner, box)):
+                pairs[partner] = box
+                taken |= {partner, box}
     return pairs
 
 

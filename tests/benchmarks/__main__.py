@@ -15,27 +15,33 @@ from .measure import PEERS, Row, installed
 
 GROUPS = (recording, sweep, jacobian, graphs)
 COLUMNS = ("NumPy", "trace-net", *PEERS)
-HEADER = ("measurement", "unit", *COLUMNS, "goal", "reached")
+HEADER = ("measurement", *COLUMNS, "goal", "reached")
 UNITS = {1e-6: "µs", 1e-3: "ms", 1.0: "s"}
 
-PAGE = """# Benchmarks
+PAGE = """---
+hide:
+  - toc
+---
 
-Measured on {date}: {machine}. {versions}.
+# Benchmarks
+
+Measured on {date}, {machine}, with {versions}.
 
 {table}
 
 Recording and sweeping are per operation, on arrays of three elements, in a chain of 1,000
-operations. NumPy is the same call on plain arrays; all other columns are totals and contain
-NumPy's or the library's own arithmetic. Each number is the shortest of several runs, all taken in
-the same process. The Jacobian is of a network of 20, 50 and 100 units at one sample, by its 6,150
-parameters. The table is made anew by
+operations. NumPy is the same call on plain arrays; the other columns are totals and contain that
+call, or the library's own. Each number is the shortest of several runs. The libraries take turns in
+one process. The Jacobians are of a network of 20, 50 and 100 units at one sample.
+
+The page is made by
 
 ```console
 $ python -m tests.benchmarks --markdown > docs/reference/benchmarks.md
 ```
 
-with the peers installed by `pip install '.[benchmarks]' torch`. Without `--markdown` it is printed
-for reading; a peer that is not installed is left out.
+with the peers installed by `pip install '.[benchmarks]' torch`. Without `--markdown` only the table
+is printed. A peer that is not installed is marked so.
 """
 
 
@@ -65,7 +71,7 @@ def line(row: Row) -> tuple[str, ...]:
         ours = row.seconds["trace-net"]
         assert ours is not None
         reached = "yes" if ours <= row.goal else "no"
-    return row.what, UNITS[row.unit], *cells, row.goal_text, reached
+    return f"{row.what}, {UNITS[row.unit]}", *cells, row.goal_text, reached
 
 
 def number(row: Row, column: str) -> str:
@@ -81,14 +87,14 @@ def aligned(lines: list[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
     def text(cells: Iterable[str]) -> str:
-        first, *rest = (
-            cell.rjust(width) if 2 <= i < 2 + len(COLUMNS) else cell.ljust(width)
+        padded = (
+            cell.rjust(width) if 1 <= i <= len(COLUMNS) else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
-        return f"| {' | '.join([first, *rest])} |"
+        return f"| {' | '.join(padded)} |"
 
     rule = ["-" * width for width in widths]
-    for i in range(2, 2 + len(COLUMNS)):
+    for i in range(1, 1 + len(COLUMNS)):
         rule[i] = rule[i][:-1] + ":"
     return "\n".join([text(lines[0]), text(rule), *map(text, lines[1:])])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 import tracer
 from tracer import registry
 
-from .measure import Row, best
+from .measure import Row, race
 
 REPEATS = 3
 
@@ -19,15 +20,15 @@ REPEATS = 3
 def rows() -> Iterator[Row]:
     """networkx from 100,000 operations; SVG of about 1,000 and 10,000 nodes."""
     tape = _long(100_000)
-    yield _row("networkx graph of 100,000 operations", best(lambda: tape.graph, REPEATS), 2.0)
+    yield _row("networkx graph of 100,000 operations", tape.graph, 2.0)
     for nodes, goal in ((1_000, 2.0), (10_000, 5.0)):
         graph = _recurrent(nodes).graph("both")
-        seconds = best(lambda graph=graph: lambda: _draw(graph), REPEATS)
-        yield _row(f"SVG of a ladder of {graph.number_of_nodes():,} nodes", seconds, goal)
+        what = f"SVG of a ladder of {graph.number_of_nodes():,} nodes"
+        yield _row(what, partial(_draw, graph), goal)
 
 
-def _row(what: str, seconds: float, goal: float) -> Row:
-    return Row(what, 1.0, {"trace-net": seconds}, goal, f"{goal:g}")
+def _row(what: str, run: Callable[[], Any], goal: float) -> Row:
+    return Row(what, 1.0, race({"trace-net": lambda: run}, REPEATS), goal, f"{goal:g}")
 
 
 def _draw(graph: Any) -> bytes:

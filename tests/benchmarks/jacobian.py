@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 
 import tracer
 
-from .measure import Row, best, peers
+from .measure import Prepare, Row, race
 
-SIZES, REPEATS = (20, 50, 100), 15
+SIZES, REPEATS = (20, 50, 100), 20
 X = np.random.default_rng(0).standard_normal(SIZES[0])
 
 
@@ -27,34 +28,29 @@ def network(library: Any, parameters: Any, x: Any) -> Any:
 def initial() -> list[np.ndarray]:
     """Random weights and biases."""
     rng = np.random.default_rng(1)
-    pairs = pairwise(SIZES)
-    return [0.2 * rng.standard_normal(shape) for n, m in pairs for shape in ((m, n), (m,))]
+    shapes = [shape for n, m in pairwise(SIZES) for shape in ((m, n), (m,))]
+    return [0.2 * rng.standard_normal(shape) for shape in shapes]
 
 
 def rows() -> Iterator[Row]:
     """By the input, and by all parameters, in the way that each library offers."""
     parameters = initial()
-    by_input = tracer.jacobian(lambda x: network(np, parameters, x))
-    yield _row(
-        "Jacobian `[100, 20]` by the input",
-        lambda: lambda: by_input(X),
-        {"autograd": lambda: _autograd_by_input(parameters),
-         "PyTorch": lambda: _torch_by_input(parameters)},
-    )  # fmt: skip
-    by_parameters = tracer.jacobian(lambda p: network(np, p, X))
-    yield _row(
-        "Jacobian `[100, 6150]` by the parameters",
-        lambda: lambda: by_parameters(parameters),
-        {"autograd": lambda: _autograd_by_parameters(parameters),
-         "PyTorch": lambda: _torch_by_parameters(parameters)},
-    )  # fmt: skip
-
-
-def _row(what: str, ours: Callable[[], Any], others: dict[str, Callable[[], Any]]) -> Row:
-    seconds = {
-        "trace-net": best(ours, REPEATS),
-        **peers({name: lambda p=p: best(p, REPEATS) for name, p in others.items()}),
+    by_input = {
+        "trace-net": lambda: partial(tracer.jacobian(partial(network, np, parameters)), X),
+        "autograd": partial(_autograd_by_input, parameters),
+        "PyTorch": partial(_torch_by_input, parameters),
     }
+    yield _row("Jacobian `[100, 20]` by the input", by_input)
+    by_parameters = {
+        "trace-net": lambda: partial(tracer.jacobian(lambda p: network(np, p, X)), parameters),
+        "autograd": partial(_autograd_by_parameters, parameters),
+        "PyTorch": partial(_torch_by_parameters, parameters),
+    }
+    yield _row("Jacobian `[100, 6150]` by the parameters", by_parameters)
+
+
+def _row(what: str, runners: Mapping[str, Prepare]) -> Row:
+    seconds = race(runners, REPEATS)
     peer = seconds["autograd"]
     return Row(what, 1e-3, seconds, None if peer is None else peer / 5, "autograd / 5")
 
@@ -63,8 +59,7 @@ def _autograd_by_input(parameters: list[np.ndarray]) -> Callable[[], Any]:
     import autograd
     import autograd.numpy
 
-    function = autograd.jacobian(lambda x: network(autograd.numpy, parameters, x))
-    return lambda: function(X)
+    return partial(autograd.jacobian(partial(network, autograd.numpy, parameters)), X)
 
 
 def _autograd_by_parameters(parameters: list[np.ndarray]) -> Callable[[], Any]:
@@ -73,21 +68,18 @@ def _autograd_by_parameters(parameters: list[np.ndarray]) -> Callable[[], Any]:
     from autograd.misc import flatten
 
     vector, unflatten = flatten(parameters)
-    function = autograd.jacobian(lambda p: network(autograd.numpy, unflatten(p), X))
-    return lambda: function(vector)
+    return partial(autograd.jacobian(lambda p: network(autograd.numpy, unflatten(p), X)), vector)
 
 
 def _torch_by_input(parameters: list[np.ndarray]) -> Callable[[], Any]:
     import torch
 
-    tensors, x = [torch.tensor(p) for p in parameters], torch.tensor(X)
-    function = torch.func.jacrev(lambda x: network(torch, tensors, x))
-    return lambda: function(x)
+    tensors = [torch.tensor(p) for p in parameters]
+    return partial(torch.func.jacrev(partial(network, torch, tensors)), torch.tensor(X))
 
 
 def _torch_by_parameters(parameters: list[np.ndarray]) -> Callable[[], Any]:
     import torch
 
     tensors, x = tuple(torch.tensor(p) for p in parameters), torch.tensor(X)
-    function = torch.func.jacrev(lambda p: network(torch, p, x))
-    return lambda: function(tensors)
+    return partial(torch.func.jacrev(lambda p: network(torch, p, x)), tensors)

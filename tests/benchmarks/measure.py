@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 #: peers by column: the package that must be installed
 PEERS = {"autograd": "autograd", "MyGrad": "mygrad", "PyTorch": "torch"}
+
+#: makes a fresh function to be timed
+Prepare = Callable[[], Callable[[], Any]]
 
 
 @dataclass
@@ -18,7 +21,7 @@ class Row:
     """One measurement: seconds by column (`NumPy`, `trace-net` and peers), and the goal.
 
     `unit` divides the seconds: 1e-6 for microseconds. `goal` is the most that trace-net may take,
-    in seconds; `goal_text` says how it was set.
+    in seconds, and `goal_text` says how it was set. A peer that is not installed has None.
     """
 
     what: str
@@ -28,33 +31,33 @@ class Row:
     goal_text: str = ""
 
 
-def best(prepare: Callable[[], Callable[[], Any]], repeats: int, count: int = 1) -> float:
-    """The shortest time of several runs, in seconds, divided by `count`.
-
-    `prepare` makes a fresh function each time; only its call is timed, and what it returns is
-    freed afterwards. The minimum is what the machine can do when nothing disturbs it.
-    """
-    times = []
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        for _ in range(repeats):
-            run = prepare()
-            start = time.perf_counter()
-            kept = run()
-            times.append(time.perf_counter() - start)
-            del kept, run
-    finally:
-        if enabled:
-            gc.enable()
-    return min(times) / count
-
-
 def installed(peer: str) -> bool:
     """Whether a peer can be measured here."""
     return importlib.util.find_spec(PEERS[peer]) is not None
 
 
-def peers(measure: dict[str, Callable[[], float]]) -> dict[str, float | None]:
-    """Seconds of each peer that is installed; None for one that is not."""
-    return {name: run() if installed(name) else None for name, run in measure.items()}
+def race(runners: Mapping[str, Prepare], repeats: int, count: int = 1) -> dict[str, float | None]:
+    """The shortest time of each runner, in seconds, divided by `count`; None if not installed.
+
+    Runners take turns, so that what disturbs the machine disturbs all of them. Only the call of
+    what a runner prepared is timed, the garbage collector being on as it is for users; what it
+    returns is freed afterwards. The minimum is what the machine can do when nothing disturbs it.
+    """
+    present = {name: run for name, run in runners.items() if name not in PEERS or installed(name)}
+    best: dict[str, float | None] = dict.fromkeys(runners)
+    for _ in range(repeats):
+        for name, prepare in present.items():
+            seconds = once(prepare()) / count
+            before = best[name]
+            best[name] = seconds if before is None else min(before, seconds)
+    return best
+
+
+def once(run: Callable[[], Any]) -> float:
+    """The time of one call, in seconds."""
+    gc.collect(0)
+    start = time.perf_counter()
+    kept = run()
+    stop = time.perf_counter()
+    del kept
+    return stop - start

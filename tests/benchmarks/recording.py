@@ -4,78 +4,92 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import tracer
 
-from .measure import Row, best, peers
+from .measure import Row, race
 
-LENGTH, REPEATS = 1000, 40
+LENGTH, REPEATS = 1000, 100
 X, C, MASK = np.array([0.1, 0.2, 0.3]), np.ones(3), np.array([True, True, False])
 
-#: what is measured -> (the allowance above NumPy in seconds, the function in a library's namespace)
-OPERATIONS: dict[str, tuple[float, Callable[[Any], Callable[..., Any]]]] = {
-    "record `x * c`": (1.5e-6, lambda library: operator.mul),
-    "record `x + c`": (1.5e-6, lambda library: operator.add),
-    "record `np.tanh(x)`": (2.5e-6, lambda library: lambda x, c: library.tanh(x)),
-    "record `np.where(mask, x, c)`": (2.5e-6, lambda library: _where(library)),
-}
+#: given a library's namespace, the function of two arrays that is measured in it
+Choose = Callable[[Any], Callable[[Any, Any], Any]]
 
 
-def _where(library: Any) -> Callable[..., Any]:
+def _tanh(library: Any) -> Callable[[Any, Any], Any]:
+    return lambda x, c: library.tanh(x)
+
+
+def _where(library: Any) -> Callable[[Any, Any], Any]:
     mask = library.tensor(MASK) if library.__name__ == "torch" else MASK
     return lambda x, c: library.where(mask, x, c)
 
 
+#: what is measured: the function, and how much it may cost above NumPy's call, in seconds
+OPERATIONS: dict[str, tuple[Choose, float]] = {
+    "record `x * c`": (lambda library: operator.mul, 1.5e-6),
+    "record `x + c`": (lambda library: operator.add, 1.5e-6),
+    "record `np.tanh(x)`": (_tanh, 2.5e-6),
+    "record `np.where(mask, x, c)`": (_where, 2.5e-6),
+}
+
+
 def rows() -> Iterator[Row]:
     """A row per operation."""
-    for what, (allowance, of) in OPERATIONS.items():
-        numpy = best(lambda of=of: lambda: chain(of(np), X, C), REPEATS, LENGTH)
-        ours = best(lambda of=of: lambda: record(of(np)), REPEATS, LENGTH)
-        others = peers(
-            {
-                "autograd": lambda of=of: best(lambda: _autograd(of), REPEATS, LENGTH),
-                "MyGrad": lambda of=of: best(lambda: _mygrad(of), REPEATS, LENGTH),
-                "PyTorch": lambda of=of: best(lambda: _torch(of), REPEATS, LENGTH),
-            }
-        )
-        seconds = {"NumPy": numpy, "trace-net": ours, **others}
-        yield Row(what, 1e-6, seconds, numpy + allowance, f"NumPy + {allowance * 1e6:g}")
+    for what, (choose, allowance) in OPERATIONS.items():
+        runners = {
+            "NumPy": partial(_numpy, choose),
+            "trace-net": partial(_ours, choose),
+            "autograd": partial(_autograd, choose),
+            "MyGrad": partial(_mygrad, choose),
+            "PyTorch": partial(_torch, choose),
+        }
+        seconds = race(runners, REPEATS, LENGTH)
+        assert seconds["NumPy"] is not None
+        goal = seconds["NumPy"] + allowance
+        yield Row(what, 1e-6, seconds, goal, f"NumPy + {allowance * 1e6:g}")
 
 
-def chain(function: Callable[..., Any], x: Any, c: Any) -> Any:
+def chain(function: Callable[[Any, Any], Any], x: Any, c: Any) -> Any:
     """`LENGTH` operations, one after the other."""
     for _ in range(LENGTH):
         x = function(x, c)
     return x
 
 
-def record(function: Callable[..., Any]) -> Any:
-    """The chain on a tape."""
-    x = tracer.parameter(X)
-    with tracer.Tape() as tape:
-        return tape, chain(function, x, C)
+def _numpy(choose: Choose) -> Callable[[], Any]:
+    return partial(chain, choose(np), X, C)
 
 
-def _autograd(of: Callable[[Any], Any]) -> Callable[[], Any]:
+def _ours(choose: Choose) -> Callable[[], Any]:
+    function, x = choose(np), tracer.parameter(X)
+
+    def record() -> Any:
+        with tracer.Tape() as tape:
+            return tape, chain(function, x, C)
+
+    return record
+
+
+def _autograd(choose: Choose) -> Callable[[], Any]:
     import autograd
     import autograd.numpy
 
-    function = of(autograd.numpy)
-    return lambda: autograd.make_vjp(lambda x: chain(function, x, C))(X)
+    function = choose(autograd.numpy)
+    return partial(autograd.make_vjp(lambda x: chain(function, x, C)), X)
 
 
-def _mygrad(of: Callable[[Any], Any]) -> Callable[[], Any]:
+def _mygrad(choose: Choose) -> Callable[[], Any]:
     import mygrad
 
-    function = of(mygrad)
-    return lambda: chain(function, mygrad.tensor(X), C)
+    return partial(chain, choose(mygrad), mygrad.tensor(X), C)
 
 
-def _torch(of: Callable[[Any], Any]) -> Callable[[], Any]:
+def _torch(choose: Choose) -> Callable[[], Any]:
     import torch
 
-    function, x, c = of(torch), torch.tensor(X, requires_grad=True), torch.tensor(C)
-    return lambda: chain(function, x, c)
+    return partial(chain, choose(torch), torch.tensor(X, requires_grad=True), torch.tensor(C))

@@ -1,19 +1,22 @@
 """Every code block of the README and the docs does what the page says.
 
 The Python blocks of a page run in order, in one namespace. A block of text right after one is what
-that one prints. Commands in console blocks exist, with the options that they are given.
+that one prints. Commands in console blocks exist, with the options that they are given, and those
+on the examples succeed.
 """
 
 import io
 import itertools
 import shlex
+import shutil
+import sys
 from contextlib import redirect_stdout
 
 import pytest
 import typer
-from pages import PAGES, blocks, name
+from pages import DOCS, PAGES, blocks, name
 
-from trace_net.main import app
+from trace_net.main import app, main
 from tracer import dispatch, registry
 
 
@@ -74,3 +77,23 @@ def test_commands_exist_with_their_options(page, line):
         known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     given = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}
     assert given <= known
+
+
+@pytest.fixture
+def examples(tmp_path, monkeypatch):
+    """The current folder has a copy of the examples, at their path in the repository."""
+    shutil.copytree(DOCS / "examples", tmp_path / "docs" / "examples")
+    (tmp_path / "docs" / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(sys.modules)
+    yield
+    for path in (tmp_path / "docs" / "examples").glob("*.py"):
+        for module in set(sys.modules) - known:
+            if module in (path.stem, f"trace_net_target_{path.stem}"):
+                del sys.modules[module]
+
+
+@pytest.mark.parametrize("line", sorted({c for _, c in commands() if "docs/examples" in c}))
+def test_commands_on_the_examples_succeed(line, examples, capsys):
+    assert main(shlex.split(line)) == 0, capsys.readouterr().err

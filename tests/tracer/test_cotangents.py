@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracer import Cotangent, Dense, Gather, Kronecker, Mixed, Outer, QuantityError, Reindexed, Summed
+from tracer import (
+    Cotangent,
+    Dense,
+    Gather,
+    Kronecker,
+    Mixed,
+    Outer,
+    QuantityError,
+    Reindexed,
+    Summed,
+)
 from tracer.cotangents import collect
 
 SIZE = st.integers(1, 3)
@@ -24,7 +34,7 @@ def draw_outer(rng, v, n, t, o, i, dtype):
     dense = np.zeros((v, n, groups, o, i))
     for row, sample, use, g in np.ndindex(v, n, t, groups):
         dense[row, sample, g] += np.outer(right[row, sample, use, g], left[sample, use, g])
-    given_left = left if rng.integers(2) else lambda: left
+    given_left = left if rng.integers(2) else lambda samples: left[samples]
     return Outer(given_left, right, shape), dense.reshape(v, n, *shape)
 
 
@@ -219,19 +229,24 @@ def test_an_identity_permutation_is_the_cotangent_itself():
     assert cotangent.permuted((0, 1)) is cotangent
 
 
-def test_a_left_operand_given_as_a_function_is_made_once_and_only_if_needed():
+def test_a_left_operand_given_as_a_function_is_made_block_by_block_and_only_if_needed():
+    array = np.arange(18.0).reshape(6, 3, 1, 1)
     made = []
 
-    def left():
-        made.append(1)
-        return np.ones((2, 1, 1, 3))
+    def left(samples):
+        made.append(len(array[samples]))
+        return array[samples]
 
-    cotangent = Outer(left, np.ones((1, 2, 1, 1, 4)), (4, 3))
+    right = np.random.default_rng(0).standard_normal((1, 6, 3, 1, 4))
+    cotangent = Outer(left, right, (4, 1))
     assert cotangent.select(slice(0, 1)).rows == 1
     assert not made
-    cotangent.total()
-    cotangent.squared_norms()
-    assert len(made) == 1
+    cotangent.budget = 2 * 8 * (4 + 3)
+    expected = Outer(array, right, (4, 1))
+    np.testing.assert_allclose(cotangent.total(), expected.total())
+    np.testing.assert_allclose(cotangent.sum_of_squares(), expected.sum_of_squares())
+    assert max(made) == 2
+    assert sum(made) == 12
 
 
 def test_base_class_contractions_serve_a_class_with_two_methods():
@@ -356,7 +371,9 @@ def test_one_sample_of_a_table_is_exact():
     "cotangent",
     [
         Dense(np.zeros((1, 1, 2, 2))),
-        Mixed([Dense(np.zeros((1, 1, 2, 2))), Gather(np.array([[0]]), np.ones((1, 1, 1, 2)), (2, 2))]),
+        Mixed(
+            [Dense(np.zeros((1, 1, 2, 2))), Gather(np.array([[0]]), np.ones((1, 1, 1, 2)), (2, 2))]
+        ),
     ],
     ids=["Dense", "Mixed"],
 )
@@ -375,7 +392,7 @@ def test_the_factor_of_a_vector_is_the_block_itself(kind):
 
 
 def test_an_unknown_sharing_is_refused():
-    with pytest.raises(QuantityError, match="expand.*reduce.*independent"):
+    with pytest.raises(QuantityError, match=r"expand.*reduce.*independent"):
         Dense(np.zeros((1, 1, 2))).kronecker("independent")
 
 

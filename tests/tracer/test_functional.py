@@ -377,12 +377,21 @@ def test_a_list_of_floats_is_a_container_of_numbers():
     [
         (lambda: grad(np.sin)(X), r"one number.*float64\[3\].*jacobian"),
         (lambda: grad(np.sin, 1)(X), "argnums.*1"),
+        (lambda: grad(np.vdot, (0, -2))(X, V), "argnums.*twice"),
         (lambda: jvp(np.sin, (X,), (V[:2],)), r"\[3\].*\[2\]"),
         (lambda: jvp(np.sin, (X,), ()), "1 primals and 0 tangents"),
         (lambda: vjp(np.sin, X)[1](V[:2]), r"\[3\].*\[2\]"),
         (lambda: vjp(lambda x: (x, x), X)[1]((V,)), "2 cotangents.*1"),
     ],
-    ids=["vector output", "argnums", "tangent", "count", "cotangent", "cotangents"],
+    ids=[
+        "vector output",
+        "argnums",
+        "argnums twice",
+        "tangent",
+        "count",
+        "cotangent",
+        "cotangents",
+    ],
 )
 def test_wrong_shapes_and_counts(call, message):
     with pytest.raises(tracer.TracerError, match=message):

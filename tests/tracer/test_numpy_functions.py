@@ -36,7 +36,6 @@ BINARY = (
 SPECIAL = "digamma erf erfc expit gammaln log_expit logit ndtr psi".split()
 
 
-
 def of(name):
     return getattr(np, name)
 
@@ -78,7 +77,7 @@ CASES = {
         A),
     "methods: others": (
         lambda x: x.clip(0.4, 0.8).cumsum(0).cumprod(1).take([0, 2], 1).repeat(2, axis=0).squeeze()
-        + x.diagonal().sum() * x.dot(x.T).trace() * x.flatten()[:2] + x.round(9)[0, 0], A),
+        + x.diagonal().sum() * x.dot(x.T).trace() * x.flatten()[:2] + x.round(1)[0, 0], A),
     "methods: matrices": (lambda x: x.mT + x.T.T.mT, A),
     # choices
     "where: three": (lambda x, y: np.where(A > 0.5, x, y), A, ROW),
@@ -119,12 +118,14 @@ CASES = {
     "average: raw weights": (lambda x: np.average(x, weights=B), A),
     "median: odd": (lambda x: np.median(x, axis=0), A),
     "median: even": (lambda x: np.median(x, axis=1, keepdims=True), A),
+    "median: axes": (lambda x: np.median(x, axis=(0, -1), keepdims=True), T),
     "median: all": (np.median, A),
     "cumsum: axis": (lambda x: np.cumsum(x, axis=-2), T),
     "cumsum: flat": (np.cumsum, T),
     "cumprod: axis": (lambda x: np.cumprod(x, axis=1), T),
     "cumprod: flat": (np.cumprod, A),
     "diff: twice": (lambda x: np.diff(x, n=2, axis=-1), A),
+    "diff: ends": (lambda x, y: np.diff(x, axis=0, prepend=y, append=0.5), A, ROW[None]),
     "trace: offset": (lambda x: np.trace(x, offset=1), A),
     "trace: axes": (lambda x: np.trace(x, axis1=-2, axis2=-1), STACK),
     "add.reduce: axis": (lambda x: np.add.reduce(x, axis=1, keepdims=True), A),
@@ -288,6 +289,7 @@ def check(function, arrays):
     value, pullback = tracer.vjp(flat, *arrays)
     g = np.random.default_rng(1).standard_normal(value.shape)
     for k, (x, got) in enumerate(zip(arrays, pullback(g), strict=True)):
+
         def of_one(y, k=k):
             return flat(*arrays[:k], y, *arrays[k + 1 :])
 

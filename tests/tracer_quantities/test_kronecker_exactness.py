@@ -93,9 +93,9 @@ def test_kfac_is_kflr_with_the_sampled_rows_of_the_sweep():
     )
     asked = (KFAC(mc_samples=3), KFLR())
     results = problem.backward(asked, rng=np.random.default_rng(2))
-    roots = problem.backward(
-        (sampled("sqrt_ggn_mc", 3),), rng=np.random.default_rng(2)
-    )["sqrt_ggn_mc"]
+    roots = problem.backward((sampled("sqrt_ggn_mc", 3),), rng=np.random.default_rng(2))[
+        "sqrt_ggn_mc"
+    ]
     for name in ("b", "c"):
         flat = roots[name].reshape(-1, roots[name].shape[-1])
         assert_close(results["kfac"][name].factors[0], flat.T @ flat, name)

@@ -116,14 +116,10 @@ COMBINATIONS = {
 def test_losses_enter_with_the_square_root_of_their_weight(name):
     combine, a, b = COMBINATIONS[name]
     quantities = ("diag_ggn_exact", "diag_ggn_exact_batch", "grad", "grad_batch")
-    results = run(
-        lambda f, w: combine(mse_loss(f, Y), cross_entropy(f, LABELS)), quantities
-    )
+    results = run(lambda f, w: combine(mse_loss(f, Y), cross_entropy(f, LABELS)), quantities)
     first = run(lambda f, w: mse_loss(f, Y), quantities)
     second = run(lambda f, w: cross_entropy(f, LABELS), quantities)
-    expected = {
-        q: {p: a * first[q][p] + b * second[q][p] for p in ("w", "v")} for q in quantities
-    }
+    expected = {q: {p: a * first[q][p] + b * second[q][p] for p in ("w", "v")} for q in quantities}
     assert_same(results, expected)
 
 
@@ -245,7 +241,7 @@ def test_a_plain_loss_has_no_sampler():
 
 
 def test_a_loss_that_is_not_convex_in_the_outputs_is_refused():
-    with pytest.raises(tracer.QuantityError, match="not convex.*eigenvalue"):
+    with pytest.raises(tracer.QuantityError, match=r"not convex.*eigenvalue"):
         run_split(lambda f, w: np.sum(np.cos(f)), ("diag_ggn_exact",))
 
 
@@ -282,7 +278,7 @@ def test_a_loss_without_rules_in_single_precision():
 
 
 def test_a_loss_without_rules_that_is_not_convex_is_refused():
-    with pytest.raises(tracer.QuantityError, match="not convex.*eigenvalue"):
+    with pytest.raises(tracer.QuantityError, match=r"not convex.*eigenvalue"):
         run(lambda f, w: np.mean(CosineLoss(f)), ("diag_ggn_exact",))
 
 

@@ -63,7 +63,7 @@ def test_batches_of_different_sizes_are_refused():
     with tracer.Tape() as tape:
         w = tracer.parameter(W)
         loss = np.sum(tracer.batch(X) @ w) + np.sum(tracer.batch(X[:3]) @ w)
-    with pytest.raises(tracer.BatchError, match="4 samples.* 3"):
+    with pytest.raises(tracer.BatchError, match=r"4 samples.* 3"):
         tape.backward(loss, ("grad_batch",))
 
 
@@ -95,9 +95,7 @@ def test_coupled_samples_have_no_gradients_of_their_own(name):
 @pytest.mark.parametrize("budget", [None, 1])
 def test_curvature_of_coupled_samples_is_exact(kind, budget):
     problem = coupled_problem(kind)
-    results = problem.backward(
-        ("diag_ggn_exact", "grad", "sqrt_ggn_exact"), memory_budget=budget
-    )
+    results = problem.backward(("diag_ggn_exact", "grad", "sqrt_ggn_exact"), memory_budget=budget)
     assert_curvature(results, problem)
     with tracer.Tape() as tape:
         leaves = {k: tracer.parameter(v, name=k) for k, v in problem.parameters.items()}
@@ -167,7 +165,7 @@ def test_a_loss_that_couples_the_samples_of_its_outputs_is_refused():
     with tracer.Tape() as tape:
         output = tracer.batch(X) @ tracer.parameter(W, name="w")
         loss = np.sum((output - output.mean(0)) ** 2)
-    with pytest.raises(tracer.QuantityError, match="subtract.*mixes"):
+    with pytest.raises(tracer.QuantityError, match=r"subtract.*mixes"):
         tape.backward(loss, ("diag_ggn_exact",), outputs=output)
 
 
@@ -234,7 +232,7 @@ def recurrent():
     return Problem(function, parameters, inputs, axes)
 
 
-@pytest.mark.parametrize("chosen", [[2, 0], [-1], [1, 1]])
+@pytest.mark.parametrize("chosen", [[2, 0], [-1], [1, 1, 3]])
 def test_chosen_samples(recurrent, chosen):
     results = recurrent.backward(
         (*FIRST_ORDER, "diag_ggn_exact_batch", "diag_ggn_exact"), samples=chosen

@@ -26,9 +26,7 @@ def test_a_memory_budget_changes_no_result(name, budget):
     problem = Problem(function, parameters, inputs, axes)
     quantities = [q for q in ALL if name != "outputs_at_positions" or not q.startswith("kf")]
     expected = problem.backward(quantities, rng=np.random.default_rng(1))
-    results = problem.backward(
-        quantities, rng=np.random.default_rng(1), memory_budget=budget
-    )
+    results = problem.backward(quantities, rng=np.random.default_rng(1), memory_budget=budget)
     for quantity, values in expected.items():
         assert list(results[quantity]) == list(values)
         for key, value in values.items():
@@ -201,9 +199,7 @@ def test_a_reduction_never_keeps_two_large_values():
         loss = loss_of(*(tracer.parameter(a) for a in arrays))
     tracemalloc.start()
     try:
-        tape.backward(
-            loss, ("grad_batch",), reduce={"grad_batch": lambda name, value: value.sum()}
-        )
+        tape.backward(loss, ("grad_batch",), reduce={"grad_batch": lambda name, value: value.sum()})
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -211,7 +207,7 @@ def test_a_reduction_never_keeps_two_large_values():
 
 
 def test_a_reduction_of_what_is_not_asked_is_refused():
-    with pytest.raises(tracer.QuantityError, match="'variance'.*not asked"):
+    with pytest.raises(tracer.QuantityError, match=r"'variance'.*not asked"):
         counted_problem().backward(("grad",), reduce={"variance": lambda n, v: v})
 
 
@@ -219,20 +215,22 @@ def test_a_reduction_of_what_is_not_asked_is_refused():
 
 
 def test_a_misspelt_quantity_is_suggested():
-    with pytest.raises(tracer.RegistryError, match="did you mean 'variance'|Did you mean 'variance'"):
+    with pytest.raises(
+        tracer.RegistryError, match=r"did you mean 'variance'|Did you mean 'variance'"
+    ):
         counted_problem().backward(("varience",))
 
 
 def test_a_quantity_asked_twice_is_refused():
-    with pytest.raises(tracer.QuantityError, match="'grad'.*twice"):
+    with pytest.raises(tracer.QuantityError, match=r"'grad'.*twice"):
         counted_problem().backward(("grad", "grad"))
-    with pytest.raises(tracer.QuantityError, match="'diag_ggn_mc'.*twice"):
+    with pytest.raises(tracer.QuantityError, match=r"'diag_ggn_mc'.*twice"):
         counted_problem().backward((DiagGGNMC(2), DiagGGNMC(3)))
 
 
 @pytest.mark.parametrize("asked", [3, [3], [np.sum]])
 def test_what_is_no_quantity_is_refused(asked):
-    with pytest.raises((tracer.QuantityError, TypeError), match="quantit|iterable"):
+    with pytest.raises((tracer.QuantityError, TypeError), match=r"quantit|iterable"):
         counted_problem().backward(asked)
 
 

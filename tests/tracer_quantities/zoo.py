@@ -207,6 +207,21 @@ def taken_from_a_table(t, x):
     return np.tanh(np.take(t, x, axis=0))
 
 
+@model(t=(5, 3), x=[5, N])
+def indices_from_the_end(t, x):
+    return np.tanh(t[x - 5])
+
+
+@model(t=(5, 2, 2), x=[5, 3, N], axes=[1])
+def table_of_matrices(t, x):
+    return np.tanh(t[x]).sum(0).reshape(-1, 4)
+
+
+@model(t=(5, 3), w=(3, 2), x=[5, 3, N], axes=[1])
+def table_with_samples_last(t, w, x):
+    return np.tanh(t[x].sum(0)) @ w
+
+
 @model(t=(5, 3), x=[5, N, 2])
 def table_tied_to_the_output(t, x):
     return np.tanh(t[x].sum(1)) @ t.T

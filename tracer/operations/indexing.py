@@ -5,10 +5,12 @@ import math
 import numpy as np
 
 from tracer import backend
+from tracer.cotangents import Gather, samples_first
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import TracingError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
+from tracer.operations.reductions import negative_axes
 from tracer.tensor import Tensor
 
 
@@ -77,6 +79,42 @@ def _axis_of_range(coordinate, size):
             if (coordinate == counting).all():
                 return axis
     return UNKNOWN if size > 1 else POOLED
+
+
+@operation("lookup")
+class Lookup(_Indexing):
+    """`x[index]` for an array of ints that is itself recorded, so that its samples are followed."""
+
+    saves = ("inputs",)
+    linear = False
+    linear_in = (0,)
+
+    def forward(x, index):
+        return x[index]
+
+    def vjp(node, g):
+        shape = node.input_shape(0)
+        positions = _positions((raw(node.inputs[1]),), shape)
+        return ScatterAdd(g, positions=positions, shape=shape), None
+
+    def batch_axis(node, axes):
+        return UNKNOWN if axes[0] is not None else axes[1]
+
+    def parameter_cotangent(node, slot, g):
+        shape = node.input_shape(0)
+        if len(shape) != 2:
+            return None
+        index = samples_first(raw(node.inputs[1]), node.batch_axes[1]) % shape[0]
+        right = samples_first(g, node.batch_axis, lead=1)
+        count = len(index)
+        index = index.reshape(count, index.size // count)
+        return Gather(index, np.reshape(right, (len(g), *index.shape, shape[1])), shape)
+
+    def examples(rng):
+        return [
+            ((rng.random((4, 2)), np.array([[0, -1, 0], [2, 0, 3]])), {}),
+            ((rng.random((3, 2, 2)), np.array([1, 1])), {}),
+        ]
 
 
 @operation("embed")
@@ -171,9 +209,12 @@ def take(a, indices, axis=None, out=None, mode="raise"):
     refuse_out("take", out)
     if axis is None:
         a, axis = np.ravel(a), 0
+    if axis == 0 and mode == "raise":
+        return a[indices]
     indices, size = raw(indices), a.shape[axis]
     if mode != "raise":
         indices = np.mod(indices, size) if mode == "wrap" else np.clip(indices, 0, size - 1)
+        indices = backend.of(a).from_host(indices)
     return a[(slice(None),) * (axis % a.ndim) + (indices,)]
 
 
@@ -203,12 +244,12 @@ def partition(a, kth, axis=-1, kind="introselect", order=None):
 @implements(np.median)
 def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
     refuse_out("median", out)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    ordered = np.moveaxis(np.sort(a, axis=axis), axis, 0)
-    half = ordered.shape[0] // 2
-    middle = ordered[half] if len(ordered) % 2 else 0.5 * (ordered[half - 1] + ordered[half])
-    return np.expand_dims(middle, axis) if keepdims else middle
+    axes = negative_axes(axis, a.ndim)
+    last = np.moveaxis(a, axes, range(-len(axes), 0))
+    ordered = np.sort(np.reshape(last, (*last.shape[: a.ndim - len(axes)], -1)), axis=-1)
+    size = ordered.shape[-1]
+    middle = 0.5 * (ordered[..., (size - 1) // 2] + ordered[..., size // 2])
+    return np.expand_dims(middle, axes) if keepdims else middle
 
 
 @implements(np.diagonal)
@@ -280,6 +321,8 @@ _SIMPLE = frozenset((int, slice, type(None), type(Ellipsis)))
 def _getitem(self, index):
     if type(index) in _SIMPLE:
         return GetItem(self, index=(index,))
+    if isinstance(index, Tensor) and index.node is not None and index.dtype.kind in "iu":
+        return Lookup(self, index)
     index = tuple(raw(i) for i in index) if isinstance(index, tuple) else (raw(index),)
     for i in index:
         if getattr(i, "dtype", None) is not None and i.dtype.kind not in "iub":
@@ -291,4 +334,4 @@ def _getitem(self, index):
 
 Tensor.__getitem__ = _getitem
 
-OPERATIONS = [GetItem, Embed, ScatterAdd, TakeAlongAxis, IndexSet]
+OPERATIONS = [GetItem, Lookup, Embed, ScatterAdd, TakeAlongAxis, IndexSet]

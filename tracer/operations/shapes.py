@@ -458,12 +458,24 @@ def repeat(a, repeats, axis=None):
             np.expand_dims(a, axis + 1), (*shape[: axis + 1], repeats, *shape[axis + 1 :])
         )
         return np.reshape(wide, (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
-    return np.take(a, np.repeat(np.arange(a.shape[axis]), backend.to_host(raw(repeats))), axis)
+    positions = np.repeat(np.arange(a.shape[axis]), backend.to_host(raw(repeats)))
+    return np.take(a, backend.of(a).from_host(positions), axis)
+
+
+def _end(value, a, axis):
+    """What is put at an end of `a` along `axis`: an array, or a number for a single slice."""
+    if value.ndim:
+        return value
+    value = value if isinstance(value, Tensor) else backend.of(a).from_host(value)
+    return np.broadcast_to(value, _slice(raw(a), axis, 0, 1).shape)
 
 
 @implements(np.diff)
-def diff(a, n=1, axis=-1):
+def diff(a, n=1, axis=-1, prepend=None, append=None):
     (axis,) = negative_axes(axis, a.ndim)
+    ends = [None if e is None else _end(operand(e), a, axis) for e in (prepend, append)]
+    if prepend is not None or append is not None:
+        a = np.concatenate([e for e in (ends[0], a, ends[1]) if e is not None], axis)
     for _ in range(n):
         a = _slice(a, axis, 1, None) - _slice(a, axis, 0, -1)
     return a

@@ -28,9 +28,12 @@
   const show = () => {
     svg.setAttribute("viewBox", `${seen.x} ${seen.y} ${seen.width} ${seen.height}`);
   };
-  const scale = () => {
-    return Math.max(seen.width / view.clientWidth, seen.height / view.clientHeight);
+  // Units of the picture per pixel, where a part of that size fits the view.
+  const scaleOf = (part) => {
+    const room = view.getBoundingClientRect();
+    return Math.max(part.width / room.width, part.height / room.height);
   };
+  const scale = () => scaleOf(seen);
   const fit = () => {
     seen = { x: 0, y: 0, width: size.width, height: size.height };
     show();
@@ -38,7 +41,7 @@
   const zoom = (factor, clientX, clientY) => {
     const box = view.getBoundingClientRect();
     const unit = scale();
-    const limited = Math.min(Math.max(unit * factor, 0.05), 2 * fitScale());
+    const limited = Math.min(Math.max(unit * factor, 0.05), 2 * Math.max(scaleOf(size), 1));
     factor = limited / unit;
     const dx = ((clientX ?? box.left + box.width / 2) - box.left - box.width / 2) * unit;
     const dy = ((clientY ?? box.top + box.height / 2) - box.top - box.height / 2) * unit;
@@ -48,9 +51,6 @@
     seen.x = centre.x + dx * (1 - factor) - seen.width / 2;
     seen.y = centre.y + dy * (1 - factor) - seen.height / 2;
     show();
-  };
-  const fitScale = () => {
-    return Math.max(size.width / view.clientWidth, size.height / view.clientHeight, 1);
   };
   const pan = (dx, dy) => {
     const unit = scale();
@@ -62,8 +62,9 @@
     const shape = node.getBBox();
     const shift = node.parentNode.transform.baseVal.consolidate().matrix;
     const unit = Math.min(scale(), 1);
-    seen.width = view.clientWidth * unit;
-    seen.height = view.clientHeight * unit;
+    const room = view.getBoundingClientRect();
+    seen.width = room.width * unit;
+    seen.height = room.height * unit;
     seen.x = shape.x + shape.width / 2 + shift.e - seen.width / 2;
     seen.y = shape.y + shape.height / 2 + shift.f - seen.height / 2;
     show();

@@ -1,0 +1,48 @@
+"""How alike two vectors are: `CosineSimilarity`, `PairwiseDistance`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracer_layers.module import Module
+
+
+def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """`<x1, x2> / (|x1| |x2|)` along `dim`; norms below `eps` count as `eps`."""
+    first, second = (np.sqrt(np.maximum(np.sum(x * x, axis=dim), eps**2)) for x in (x1, x2))
+    return np.sum(x1 * x2, axis=dim) / (first * second)
+
+
+def pairwise_distance(
+    x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Any:
+    """The p-norm of `x1 - x2 + eps` along the last axis."""
+    apart = np.abs(x1 - x2 + eps)
+    if np.isinf(p):
+        return np.max(apart, axis=-1, keepdims=keepdim)
+    return np.sum(apart**p, axis=-1, keepdims=keepdim) ** (1 / p)
+
+
+class CosineSimilarity(Module):
+    """The cosine of the angle between two vectors; see `cosine_similarity`."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8):
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1: Any, x2: Any) -> Any:
+        return cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Module):
+    """The p-norm of a difference; see `pairwise_distance`."""
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):
+        self.norm = p
+        self.eps = eps
+        self.keepdim = keepdim
+
+    def forward(self, x1: Any, x2: Any) -> Any:
+        return pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)

@@ -1,0 +1,390 @@
+"""Normalisation over batches, layers, groups, instances, and by the root mean square.
+
+All are plain functions of NumPy's, so that every order and every quantity follows from these; a
+statistic of the whole batch shows in the record, where the engine finds it. Scales and shifts meet
+the channels as the last axis, where a vector broadcasts as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer.errors import ShapeError, TracerError
+from tracer_layers.module import Module, float_dtype
+from tracer_layers.rules import at_least, raw
+
+
+def layer_norm(
+    input: Any,
+    normalized_shape: Sequence[int],
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+) -> Any:
+    """`input` standardised over its last axes, of `normalized_shape` (Ba et al. 2016)."""
+    _check_last("layer_norm", input, normalized_shape)
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred, variance = _moments(input, axes)
+    return _scaled(centred / np.sqrt(variance + eps), weight, bias)
+
+
+def rms_norm(
+    input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
+) -> Any:
+    """`input` over its root mean square (Zhang and Sennrich 2019); `eps` defaults to the dtype's."""
+    _check_last("rms_norm", input, normalized_shape)
+    axes = tuple(range(-len(normalized_shape), 0))
+    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
+    squares = np.mean(input * input, axis=axes, keepdims=True)
+    return _scaled(input / np.sqrt(squares + eps), weight, None)
+
+
+def group_norm(
+    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    """`input [N, C, ...]` standardised within groups of channels (Wu and He 2018)."""
+    if input.ndim < 2 or input.shape[1] % num_groups:
+        raise ShapeError(
+            f"group_norm expects inputs [N, C, ...] with channels that {num_groups} groups divide, "
+            f"got {list(input.shape)}"
+        )
+    samples, channels = input.shape[:2]
+    members = channels // num_groups * math.prod(input.shape[2:])
+    centred, variance = _moments(input.reshape(samples, num_groups, members), (-1,))
+    return _per_channel((centred / np.sqrt(variance + eps)).reshape(input.shape), weight, bias)
+
+
+def instance_norm(input: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """`input [N, C, *size]` standardised over each channel of a sample (Ulyanov et al. 2016)."""
+    centred, variance = _moments(input, tuple(range(2, input.ndim)))
+    return _per_channel(centred / np.sqrt(variance + eps), weight, bias)
+
+
+def _moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """`x` less its mean over `axes`, and its variance, with the axes kept."""
+    centred = x - np.mean(x, axis=axes, keepdims=True)
+    return centred, np.mean(centred * centred, axis=axes, keepdims=True)
+
+
+def _scaled(x: Any, weight: Any, bias: Any) -> Any:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def _per_channel(x: Any, weight: Any, bias: Any) -> Any:
+    """`x [N, C, ...]` times `weight [C]` plus `bias [C]`."""
+    if weight is None and bias is None:
+        return x
+    return np.moveaxis(_scaled(np.moveaxis(x, 1, -1), weight, bias), -1, 1)
+
+
+def _check_last(name: str, input: Any, normalized_shape: Sequence[int]) -> None:
+    expected = tuple(normalized_shape)
+    if tuple(input.shape[max(0, input.ndim - len(expected)) :]) != expected:
+        wanted = ", ".join(["...", *map(str, expected)])
+        raise ShapeError(
+            f"{name} expects inputs [{wanted}] for normalized_shape={expected}, got "
+            f"{list(input.shape)}: give it the sizes of the last axes"
+        )
+
+
+def _vectors(layer: Module, shape: Any, scale: bool, shift: bool, dtype: Any) -> None:
+    """Register the parameters: ones for the scale, zeros for the shift."""
+    layer.register_parameter("weight", tracer.parameter(np.ones(shape, dtype)) if scale else None)
+    layer.register_parameter("bias", tracer.parameter(np.zeros(shape, dtype)) if shift else None)
+
+
+class _Running:
+    """Running statistics, which batch and instance normalisation share."""
+
+    def _register_statistics(self, dtype):
+        tracked = self.track_running_stats
+        count = self.num_features
+        for name, value in {
+            "running_mean": np.zeros(count, dtype),
+            "running_var": np.ones(count, dtype),
+            "num_batches_tracked": np.zeros((), np.int64),
+        }.items():
+            self.register_buffer(name, value if tracked else None)
+
+    def _standardised(self, x, axes):
+        """By statistics over `axes`: of `x` itself, or the running ones in evaluation."""
+        if not self.training and self.track_running_stats:
+            shape = (-1, *(1,) * (x.ndim - 2))
+            mean, variance = self.running_mean.reshape(shape), self.running_var.reshape(shape)
+            return (x - mean) / np.sqrt(variance + self.eps)
+        count = math.prod(x.shape[axis] for axis in axes)
+        if count < 2:
+            raise ShapeError(
+                f"{self!r} expects more than one value per channel to take statistics of, got "
+                f"{list(x.shape)}: give it more samples or positions, or call eval() on a layer "
+                f"with running statistics"
+            )
+        centred, variance = _moments(x, axes)
+        if self.training and self.track_running_stats:
+            self._track(raw(x), raw(variance), axes, count)
+        return centred / np.sqrt(variance + self.eps)
+
+    def _track(self, x, variance, axes, count):
+        """Move the running statistics towards those of `x`; the variance is the unbiased one."""
+        self.num_batches_tracked = self.num_batches_tracked + 1
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1 / int(self.num_batches_tracked)
+        others = tuple(axis for axis in range(x.ndim) if axis != 1)
+        seen = {
+            "running_mean": np.mean(x, axis=others),
+            "running_var": np.mean(variance, axis=others) * (count / (count - 1)),
+        }
+        for name, value in seen.items():
+            old = getattr(self, name)
+            setattr(self, name, (old + momentum * (value - old)).astype(old.dtype))
+
+    def _check_channels(self, input, channels, expected):
+        if channels != self.num_features:
+            raise ShapeError(
+                f"{type(self).__name__} expects inputs {expected} for num_features="
+                f"{self.num_features}, got {list(input.shape)}: give it the number of channels, or "
+                f"transpose the input"
+            )
+
+    def extra_repr(self):
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class BatchNormNd(_Running, Module):
+    """Each channel of `[N, C, ...]` standardised over all samples (Ioffe and Szegedy 2015).
+
+    In training by the statistics of the batch, which couples its samples: quantities of single
+    samples are undefined then. In evaluation by running statistics, if it keeps them.
+    """
+
+    #: the numbers of axes that an input may have; None for any from two up
+    ranks: tuple[int, ...] | None = None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ):
+        at_least(type(self).__name__, 0, num_features=num_features)
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        dtype = float_dtype(dtype, device)
+        _vectors(self, num_features, affine, affine and bias, dtype)
+        self._register_statistics(dtype)
+
+    def forward(self, input: Any) -> Any:
+        fits = input.ndim >= 2 if self.ranks is None else input.ndim in self.ranks
+        axes = (
+            "..." if self.ranks is None else f"and {' or '.join(str(r) for r in self.ranks)} axes"
+        )
+        expected = f"[N, {self.num_features}, ...]" + ("" if self.ranks is None else f" {axes}")
+        self._check_channels(input, input.shape[1] if fits else None, expected)
+        x = self._standardised(input, (0, *range(2, input.ndim)))
+        return _per_channel(x, self.weight, self.bias)
+
+
+class BatchNorm1d(BatchNormNd):
+    """`BatchNormNd` for `[N, C]` and `[N, C, L]`."""
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(BatchNormNd):
+    """`BatchNormNd` for `[N, C, H, W]`."""
+
+    ranks = (4,)
+
+
+class BatchNorm3d(BatchNormNd):
+    """`BatchNormNd` for `[N, C, D, H, W]`."""
+
+    ranks = (5,)
+
+
+class InstanceNormNd(_Running, Module):
+    """Each channel of each sample of `[N, C, *size]` standardised (Ulyanov et al. 2016).
+
+    With running statistics, which it does not keep by default, these are used in evaluation.
+    `InstanceNorm1d` to `3d` take one sample `[C, *size]` too.
+    """
+
+    rank: int | None = None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ):
+        at_least(type(self).__name__, 0, num_features=num_features)
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        dtype = float_dtype(dtype, device)
+        _vectors(self, num_features, affine, affine and bias, dtype)
+        self._register_statistics(dtype)
+
+    def forward(self, input: Any) -> Any:
+        alone = self.rank is not None and input.ndim == self.rank + 1
+        x = input[None] if alone else input
+        fits = x.ndim >= 3 if self.rank is None else x.ndim == self.rank + 2
+        spatial = "*size" if self.rank is None else ", ".join("DHW"[3 - self.rank :])
+        expected = f"[N, {self.num_features}, {spatial}]"
+        self._check_channels(input, x.shape[1] if fits else None, expected)
+        x = self._standardised(x, tuple(range(2, x.ndim)))
+        x = _per_channel(x, self.weight, self.bias)
+        return x[0] if alone else x
+
+
+class InstanceNorm1d(InstanceNormNd):
+    """`InstanceNormNd` for `[N, C, L]`."""
+
+    rank = 1
+
+
+class InstanceNorm2d(InstanceNormNd):
+    """`InstanceNormNd` for `[N, C, H, W]`."""
+
+    rank = 2
+
+
+class InstanceNorm3d(InstanceNormNd):
+    """`InstanceNormNd` for `[N, C, D, H, W]`."""
+
+    rank = 3
+
+
+class LayerNorm(Module):
+    """The last axes, of `normalized_shape`, standardised; see `layer_norm`."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        self.normalized_shape = _sizes("LayerNorm", normalized_shape)
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        shift = elementwise_affine and bias
+        dtype = float_dtype(dtype, device)
+        _vectors(self, self.normalized_shape, elementwise_affine, shift, dtype)
+
+    def forward(self, input: Any) -> Any:
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        )
+
+
+class RMSNorm(Module):
+    """The last axes, of `normalized_shape`, over their root mean square; see `rms_norm`."""
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ):
+        self.normalized_shape = _sizes("RMSNorm", normalized_shape)
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        ones = np.ones(self.normalized_shape, float_dtype(dtype, device))
+        scale = tracer.parameter(ones) if elementwise_affine else None
+        self.register_parameter("weight", scale)
+
+    def forward(self, input: Any) -> Any:
+        return rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        )
+
+
+class GroupNorm(Module):
+    """Groups of the channels of `[N, C, ...]` standardised; see `group_norm`."""
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ):
+        at_least("GroupNorm", 1, num_groups=num_groups, num_channels=num_channels)
+        if num_channels % num_groups:
+            raise TracerError(
+                f"GroupNorm expects num_groups that divides num_channels, got "
+                f"num_groups={num_groups}, num_channels={num_channels}"
+            )
+        self.num_groups = num_groups
+        self.num_channels = num_channels
+        self.eps = eps
+        self.affine = affine
+        _vectors(self, num_channels, affine, affine and bias, float_dtype(dtype, device))
+
+    def forward(self, input: Any) -> Any:
+        if input.ndim < 2 or input.shape[1] != self.num_channels:
+            raise ShapeError(
+                f"GroupNorm expects inputs [N, {self.num_channels}, ...] for num_channels="
+                f"{self.num_channels}, got {list(input.shape)}: give it the number of channels, or "
+                f"transpose the input"
+            )
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
+
+
+def _sizes(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not sizes:
+        raise TracerError(f"{layer} expects normalized_shape with at least one size, got ()")
+    for size in sizes:
+        at_least(layer, 1, normalized_shape=size)
+    return sizes

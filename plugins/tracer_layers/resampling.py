@@ -1,0 +1,69 @@
+"""Weighted sums of elements along an axis: what enlarging, shrinking and adaptive means are."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from tracer import Operation, backend, operation
+from tracer.operation import POOLED
+
+
+class Taps:
+    """A sparse matrix `[out, in]`: each output is a sum of a few inputs with weights.
+
+    `index` and `weight` are `[K, out]`. Rows with fewer than K entries repeat their last one, with
+    its weight split, so that nothing else is read: a NaN stays where it belongs.
+    """
+
+    def __init__(self, matrix: np.ndarray):
+        self.matrix = matrix
+        self.shape = matrix.shape
+        rows = [np.flatnonzero(row) for row in matrix]
+        count = max(map(len, rows), default=0)
+        self.index = np.zeros((count, len(rows)), dtype=np.intp)
+        self.weight = np.zeros((count, len(rows)), dtype=matrix.dtype)
+        for o, found in enumerate(rows):
+            if len(found):
+                times = np.ones(len(found), dtype=int)
+                times[-1] += count - len(found)
+                self.index[:, o] = np.repeat(found, times)
+                self.weight[:, o] = np.repeat(matrix[o, found] / times, times)
+
+    @cached_property
+    def transposed(self) -> Taps:
+        """The transpose; its own transpose is this one, made anew."""
+        return Taps(self.matrix.T)
+
+    def __repr__(self) -> str:
+        return f"Taps({self.shape[1]} to {self.shape[0]})"
+
+
+@operation("resample")
+class Resample(Operation):
+    """Sums with weights along `axis`, which is negative: `taps.shape` is (out, in)."""
+
+    saves = ()
+    linear = True
+
+    def forward(x, *, taps, axis):
+        there, tail = backend.of(x).from_host, (1,) * (-axis - 1)
+        shape = (*x.shape[:axis], taps.shape[0], *x.shape[x.ndim + axis + 1 :])
+        out = np.zeros_like(x, shape=shape)
+        for index, weight in zip(taps.index, taps.weight, strict=True):
+            scale = there(weight.astype(x.dtype)).reshape(-1, *tail)
+            out += np.take(x, there(index), axis=axis) * scale
+        return out
+
+    def vjp(node, g):
+        taps, axis = node.params["taps"], node.params["axis"]
+        return (Resample(g, taps=taps.transposed, axis=axis),)
+
+    def batch_axis(node, axes):
+        return POOLED if axes[0] - len(node.shape) == node.params["axis"] else axes[0]
+
+    def examples(rng):
+        taps = Taps(np.array([[0.5, 0.5, 0], [0, 0, 1.0], [0.2, 0.3, 0.5], [0, 2.0, 0]]))
+        x = rng.random((2, 3, 2))
+        return [((x,), {"taps": taps, "axis": -2}), ((x[..., 0],), {"taps": taps, "axis": -1})]

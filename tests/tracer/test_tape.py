@@ -1,0 +1,203 @@
+"""Tapes: what records, names of parameters, states after errors."""
+
+import numpy as np
+import pytest
+
+import tracer
+
+
+class Model:
+    """Stands for a model whose parameters have dotted names."""
+
+    def __init__(self, **parameters):
+        self.parameters = parameters
+
+    def named_parameters(self):
+        return self.parameters.items()
+
+
+def test_nothing_is_recorded_outside_of_a_tape():
+    w = tracer.parameter(np.ones(2))
+    assert (w * 2.0).node is None
+    assert tracer.current_tape() is None
+
+
+def test_a_tape_records_its_own_block():
+    with tracer.Tape() as outer:
+        w = tracer.parameter(np.ones(2))
+        w * 2.0
+        with tracer.Tape() as inner:
+            np.sin(w)
+        w + 1.0
+    assert [node.op.name for node in inner.recorded()] == ["sin"]
+    assert [node.op.name for node in outer.recorded()] == ["multiply", "sin", "add"]
+
+
+def test_the_current_tape_is_the_innermost():
+    with tracer.Tape() as outer:
+        with tracer.Tape() as inner:
+            assert tracer.current_tape() is inner
+        assert tracer.current_tape() is outer
+        assert outer.is_open
+    assert not outer.is_open
+
+
+def test_a_tape_is_used_once():
+    with tracer.Tape() as tape, pytest.raises(tracer.TracingError, match="new Tape"), tape:
+        pass
+    with pytest.raises(tracer.TracingError, match="new Tape"), tape:
+        pass
+
+
+def test_an_exception_inside_leaves_nothing_open():
+    def fail():
+        with tracer.Tape(), tracer.scope("layer"), tracer.Tape():
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert tracer.current_tape() is None
+    with tracer.Tape() as tape:
+        tracer.parameter(np.ones(1)) * 2.0
+    assert tape.recorded()[0].place.scope == ""
+
+
+def test_scopes_and_steps_are_restored_after_errors():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.ones(1))
+        with pytest.raises(RuntimeError), tracer.scope("outer"), tracer.scope("inner"):
+            raise RuntimeError
+        w * 1.0
+        for t in tracer.steps(3):
+            w * 2.0
+            if t == 1:
+                break
+        w * 3.0
+    places = [(node.place.scope, node.place.time) for node in tape.recorded()]
+    assert places == [("", None), ("", 0), ("", 1), ("", None)]
+
+
+def test_a_sweep_that_raises_leaves_no_tape_open():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.ones((2, 2)), name="w")
+        loss = np.sum(tracer.batch(np.ones((3, 2))) @ w)
+
+    def fail(name, value):
+        raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        tape.backward(loss, reduce={"grad": fail})
+    assert tracer.current_tape() is None
+    np.testing.assert_array_equal(tape.backward(loss)["grad"]["w"], np.full((2, 2), 3.0))
+
+
+def test_recording_on_a_closed_tape_is_nothing():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.ones(2), name="w")
+        h = w * 2.0
+    after = h * 3.0
+    assert after.node is None
+    with pytest.raises(tracer.TracingError, match=r"depends on no parameter.*inside"):
+        tape.backward(np.sum(after))
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def gradients(*parameters, roots=()):
+    with tracer.Tape() as tape:
+        loss = sum(np.sum(p * p) for p in parameters)
+        tape.roots.extend(roots)
+    return tape.backward(loss)["grad"]
+
+
+def test_parameters_are_named_by_their_owner_then_by_themselves_then_by_number():
+    a, b = tracer.parameter(np.ones(1)), tracer.parameter(np.ones(1), name="own")
+    c, d = tracer.parameter(np.ones(1)), tracer.parameter(np.ones(1))
+    model = Model(**{"0.weight": a})
+    assert list(gradients(d, c, b, a, roots=[model])) == [
+        "0.weight", "parameter_0", "parameter_1", "own",
+    ]  # fmt: skip
+
+
+def test_a_parameter_is_a_key_of_the_results():
+    w = tracer.parameter(np.array(3.0), name="w")
+    values = gradients(w)
+    assert values[w] == values["w"] == 6.0
+
+
+def test_an_unknown_parameter_is_suggested():
+    values = gradients(tracer.parameter(np.ones(1), name="weight"))
+    with pytest.raises(KeyError, match="Did you mean 'weight'"):
+        values["wieght"]
+    with pytest.raises(KeyError, match="Parameters: weight"):
+        values[tracer.parameter(np.ones(1), name="other")]
+
+
+def test_two_parameters_of_one_name_are_refused():
+    a, b = (tracer.parameter(np.ones(n), name="w") for n in (1, 2))
+    with pytest.raises(tracer.TracingError, match=r"\[1\] and \[2\].*'w'.*other names"):
+        gradients(a, b)
+
+
+def test_a_number_never_collides_with_a_given_name():
+    given = tracer.parameter(np.ones(1), name="parameter_0")
+    unnamed = tracer.parameter(np.ones(1))
+    assert len(gradients(given, unnamed)) == 2
+
+
+def test_two_models_with_equal_names_are_refused():
+    a, b = tracer.parameter(np.ones(1)), tracer.parameter(np.ones(2))
+    with pytest.raises(tracer.TracingError, match=r"'0\.weight'.*Module"):
+        gradients(a, b, roots=[Model(**{"0.weight": a}), Model(**{"0.weight": b})])
+
+
+# -- tracing a callable ----------------------------------------------------------------------------
+
+
+def test_trace_marks_the_inputs_as_batches():
+    w = tracer.parameter(np.ones((3, 2)), name="w")
+    tape, output = tracer.trace(lambda x: np.sum(x @ w), np.ones((4, 3)))
+    assert tape.backward(output, ("grad_batch",))["grad_batch"]["w"].shape == (4, 3, 2)
+
+
+# -- hooks -----------------------------------------------------------------------------------------
+
+
+def test_hooks_at_the_ends_of_traces_and_sweeps():
+    from tracer import plugins
+
+    seen = []
+
+    class Watcher:
+        @tracer.hookimpl
+        def begin_trace(self, tape):
+            seen.append("begin_trace")
+
+        @tracer.hookimpl
+        def end_trace(self, tape):
+            seen.append("end_trace")
+
+        @tracer.hookimpl
+        def begin_sweep(self, tape, loss):
+            seen.append(("begin_sweep", loss.shape))
+
+        @tracer.hookimpl
+        def end_sweep(self, tape, results):
+            seen.append(("end_sweep", sorted(results)))
+
+    manager = plugins.load().manager
+    watcher = Watcher()
+    manager.register(watcher)
+    try:
+        with tracer.Tape() as tape:
+            loss = np.sum(tracer.parameter(np.ones(2)) * 2.0)
+        tape.backward(loss)
+        with pytest.raises(RuntimeError), tracer.Tape():
+            raise RuntimeError
+    finally:
+        manager.unregister(watcher)
+    assert seen == [
+        "begin_trace", "end_trace", ("begin_sweep", ()), ("end_sweep", ["grad"]),
+        "begin_trace", "end_trace",
+    ]  # fmt: skip
