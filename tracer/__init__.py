@@ -1,10 +1,10 @@
 """trace-net: a tape-based automatic differentiation library with an extensible registry.
 
-    import tracer
-
-    with tracer.Tape() as tape:
-        loss = cross_entropy(model(x), y)
-    results = tape.backward(loss, quantities=("grad", "grad_batch", "kfac"))
+```python
+with tracer.Tape() as tape:
+    loss = cross_entropy(model(x), y)
+results = tape.backward(loss, quantities=("grad", "grad_batch", "kfac"))
+```
 
 See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the registry.
 """

@@ -26,7 +26,7 @@ from tracer.quantity import Context, Quantity, resolve
 from tracer.residuals import SignedRows, exact_leaves, residual
 from tracer.rows import Rows, ggn_averaged, gradient, hessian
 from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit, replay
-from tracer.tape import Node, Tape, _call_hook, enclosing, using
+from tracer.tape import Node, Tape, _call_hook, enclosing, owner, using
 from tracer.tensor import Tensor
 
 
@@ -96,13 +96,6 @@ def check_loss(tape: Tape, loss: Any) -> None:
         )
     if loss.node not in set(tape.recorded()):
         raise TracingError("the loss was not recorded on this tape")
-
-
-def owner(tape: Tape) -> Tape:
-    """The outermost of the tapes that share this one's record."""
-    while tape.parent is not None and tape.parent.nodes is tape.nodes:
-        tape = tape.parent
-    return tape
 
 
 class Run:

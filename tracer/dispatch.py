@@ -53,7 +53,7 @@ def unbind(op: Any) -> None:
     """Undo `bind`."""
     for function in op.numpy:
         for table in (UFUNCS, FUNCTIONS, SPECIAL):
-            if table.get(function) in (op, op.fast.get(function)):
+            if function in table and table[function] in (op, op.fast.get(function)):
                 del table[function]
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from tracer import backend
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import PARAMETER, describe
-from tracer.sweep import Sweep
+from tracer.sweep import Sweep, replay
 from tracer.tangents import descendants, push
-from tracer.tape import Node, Tape, enclosing, using
+from tracer.tape import Node, Tape, enclosing, owner, using
 from tracer.tensor import Tensor, _float_array, _leaf, batch
 
 # -- nested containers ------------------------------------------------------------------------
@@ -64,7 +64,6 @@ class Trace:
                 made[i] = self._leaf(args[i], i)
             self.output = function(*made)
         self.tape = tape
-        self.outer = enclosing(tape)
         first = {variable.node for variable in self.variables if not variable.node.op.leaf}
         self.nodes = [node for node in tape.recorded() if node not in first]
         self._only: set[Any] | None = None
@@ -81,6 +80,11 @@ class Trace:
             variables.append(Tensor(data, node))
         self.variables += variables
         return build(variables)
+
+    @property
+    def outer(self) -> Tape | None:
+        """The tape that records derivatives too; None once those around are closed."""
+        return enclosing(self.tape)
 
     @property
     def only(self) -> set[Any]:
@@ -203,6 +207,8 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
                 seeds[output.node] = seeds[output.node] + stack if output.node in seeds else stack
         if not seeds:
             return build([np.zeros_like(v.data) for v in trace.variables])
+        if owner(trace.tape).swept:
+            replay(trace.nodes)
         return build([trace.plain(stack[0]) for stack in trace.pull(seeds)])
 
     return build_output([trace.plain(o) for o in outputs]), pullback

@@ -1,5 +1,6 @@
 """Operations: a forward function, its rules beside it, and how a call is recorded.
 
+```python
 @operation("tanh", numpy=np.tanh)
 class Tanh(Elementwise):
     saves = ("output",)
@@ -12,6 +13,7 @@ class Tanh(Elementwise):
         return (g * (1 - y * y),)
 
 y = Tanh(x)
+```
 """
 
 from __future__ import annotations
@@ -193,6 +195,10 @@ def leaves_only(arrays: tuple[Any, ...], parents: tuple[Any, ...]) -> tuple[Any,
     """What a replay of the forward computation needs of the inputs: constants and leaves."""
     if len(parents) == 1:
         return None if parents[0].parents else arrays
+    if len(parents) == 2:
+        (p, q), (a, b) = parents, arrays
+        keep_a, keep_b = p is None or not p.parents, q is None or not q.parents
+        return (a if keep_a else None, b if keep_b else None) if keep_a or keep_b else None
     kept = [p is None or not p.parents for p in parents]
     if True not in kept:
         return None

@@ -1,11 +1,13 @@
 """Quantities: what they need, what they extract at a parameter, and how two shards' values merge.
 
+```python
 class DiagGGNExact(Quantity):
     name = "diag_ggn_exact"
     rows = ggn_exact
 
     def extract(self, cotangent, context):
         return cotangent.sum_of_squares()
+```
 """
 
 from __future__ import annotations

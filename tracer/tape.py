@@ -235,6 +235,13 @@ def enclosing(tape: Tape) -> Tape | None:
     return outer
 
 
+def owner(tape: Tape) -> Tape:
+    """The outermost of the tapes that share this one's record."""
+    while tape.parent is not None and tape.parent.nodes is tape.nodes:
+        tape = tape.parent
+    return tape
+
+
 class using:
     """Make `tape` (or no tape) the current one for a `with` block."""
 

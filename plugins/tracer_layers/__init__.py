@@ -1,8 +1,10 @@
 """Layers and losses that mirror `torch.nn`, on NumPy and CuPy arrays.
 
+```python
 import tracer_layers as nn
 
 model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+```
 """
 
 from pathlib import Path

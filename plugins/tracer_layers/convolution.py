@@ -105,8 +105,9 @@ def _sample_axis(node: Any, axes: Any, rank: int) -> Any:
 def _check(x: Any, channels: int, rank: int) -> None:
     if x.ndim < rank + 2 or x.shape[-rank - 1] != channels:
         raise ShapeError(
-            f"expects inputs [N, {channels}, {axes_of(rank)}] for in_channels={channels}, got {list(x.shape)}: move the "
-            f"channels to axis 1, or give the layer other in_channels or groups"
+            f"expects inputs [N, {channels}, {axes_of(rank)}] for in_channels={channels}, got "
+            f"{list(x.shape)}: move the channels to axis 1, or give the layer other in_channels "
+            f"or groups"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tracer
-from tracer import Tensor, backend
+from tracer import Tensor, backend, registry
 from tracer.errors import ShapeError, TracerError, suggestion
 from tracer.operation import PARAMETER
 from tracer.tape import Place, current_tape
@@ -79,6 +79,8 @@ class Module:
             tape.place = outer
 
     def _call_as_root(self, tape: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if tape is None:
+            registry.load_plugins()  # a tape has loaded them
         self._name_parameters(tape)
         token = _active.set(True)
         try:

@@ -27,21 +27,24 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Any:
     """`input` standardised over its last axes, of `normalized_shape` (Ba et al. 2016)."""
-    _check_last("layer_norm", input, normalized_shape)
-    axes = tuple(range(-len(normalized_shape), 0))
-    centred, variance = _moments(input, axes)
-    return _scaled(centred / np.sqrt(variance + eps), weight, bias)
+    flat, weight, bias = _flattened("layer_norm", input, normalized_shape, weight, bias)
+    centred, variance = _moments(flat, (-1,))
+    out = _scaled(centred / np.sqrt(variance + eps), weight, bias)
+    return out if out.shape == input.shape else out.reshape(input.shape)
 
 
 def rms_norm(
     input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
 ) -> Any:
-    """`input` over its root mean square (Zhang and Sennrich 2019); `eps` defaults to the dtype's."""
-    _check_last("rms_norm", input, normalized_shape)
-    axes = tuple(range(-len(normalized_shape), 0))
+    """`input` over its root mean square (Zhang and Sennrich 2019).
+
+    `eps` is that of the dtype by default.
+    """
+    flat, weight, _ = _flattened("rms_norm", input, normalized_shape, weight, None)
     eps = float(np.finfo(input.dtype).eps) if eps is None else eps
-    squares = np.mean(input * input, axis=axes, keepdims=True)
-    return _scaled(input / np.sqrt(squares + eps), weight, None)
+    squares = np.mean(flat * flat, axis=-1, keepdims=True)
+    out = _scaled(flat / np.sqrt(squares + eps), weight, None)
+    return out if out.shape == input.shape else out.reshape(input.shape)
 
 
 def group_norm(
@@ -83,14 +86,23 @@ def _per_channel(x: Any, weight: Any, bias: Any) -> Any:
     return np.moveaxis(_scaled(np.moveaxis(x, 1, -1), weight, bias), -1, 1)
 
 
-def _check_last(name: str, input: Any, normalized_shape: Sequence[int]) -> None:
+def _flattened(
+    name: str, input: Any, normalized_shape: Sequence[int], weight: Any, bias: Any
+) -> tuple[Any, Any, Any]:
+    """All with their last axes, of `normalized_shape`, as one: scales and shifts are vectors."""
     expected = tuple(normalized_shape)
-    if tuple(input.shape[max(0, input.ndim - len(expected)) :]) != expected:
+    lead = max(0, input.ndim - len(expected))
+    if tuple(input.shape[lead:]) != expected:
         wanted = ", ".join(["...", *map(str, expected)])
         raise ShapeError(
             f"{name} expects inputs [{wanted}] for normalized_shape={expected}, got "
             f"{list(input.shape)}: give it the sizes of the last axes"
         )
+    if len(expected) == 1:
+        return input, weight, bias
+    size = math.prod(expected)
+    weight, bias = (v if v is None else v.reshape(size) for v in (weight, bias))
+    return input.reshape(*input.shape[:lead], size), weight, bias
 
 
 def _vectors(layer: Module, shape: Any, scale: bool, shift: bool, dtype: Any) -> None:
@@ -132,10 +144,7 @@ class _Running:
 
     def _track(self, x, variance, axes, count):
         """Move the running statistics towards those of `x`; the variance is the unbiased one."""
-        self.num_batches_tracked = self.num_batches_tracked + 1
-        momentum = self.momentum
-        if momentum is None:
-            momentum = 1 / int(self.num_batches_tracked)
+        momentum = self._momentum()
         others = tuple(axis for axis in range(x.ndim) if axis != 1)
         seen = {
             "running_mean": np.mean(x, axis=others),
@@ -195,13 +204,17 @@ class BatchNormNd(_Running, Module):
 
     def forward(self, input: Any) -> Any:
         fits = input.ndim >= 2 if self.ranks is None else input.ndim in self.ranks
-        axes = (
-            "..." if self.ranks is None else f"and {' or '.join(str(r) for r in self.ranks)} axes"
-        )
-        expected = f"[N, {self.num_features}, ...]" + ("" if self.ranks is None else f" {axes}")
+        expected = f"[N, {self.num_features}, ...]"
+        if self.ranks is not None:
+            expected += f" with {' or '.join(map(str, self.ranks))} axes"
         self._check_channels(input, input.shape[1] if fits else None, expected)
         x = self._standardised(input, (0, *range(2, input.ndim)))
         return _per_channel(x, self.weight, self.bias)
+
+    def _momentum(self) -> float:
+        """The weight of a new batch; without a momentum all batches weigh the same."""
+        self.num_batches_tracked = self.num_batches_tracked + 1
+        return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
 
 
 class BatchNorm1d(BatchNormNd):
@@ -235,7 +248,7 @@ class InstanceNormNd(_Running, Module):
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
         device: Any = None,
@@ -263,6 +276,10 @@ class InstanceNormNd(_Running, Module):
         x = self._standardised(x, tuple(range(2, x.ndim)))
         x = _per_channel(x, self.weight, self.bias)
         return x[0] if alone else x
+
+    def _momentum(self) -> float:
+        """The weight of a new batch; PyTorch counts none, so that no momentum leaves them out."""
+        return 0.0 if self.momentum is None else self.momentum
 
 
 class InstanceNorm1d(InstanceNormNd):

@@ -42,15 +42,14 @@ def collapse(graph: nx.MultiDiGraph, depth: int | None) -> nx.MultiDiGraph:
 
     result = nx.MultiDiGraph(**graph.graph)
     for node, data in graph.nodes(data=True):
-        group = owner.get(node)
-        if group is None:
+        if node not in owner:
             kept = dict(data)
             if kept.get("of") in owner:
                 kept["of"] = owner[kept["of"]]
             result.add_node(node, **kept)
-        elif group not in result:
-            members = {name: graph.nodes[name] for name in groups[group]}
-            result.add_node(group, **_module(members, depth, owner))
+        elif owner[node] not in result:
+            members = {name: graph.nodes[name] for name in groups[owner[node]]}
+            result.add_node(owner[node], **_module(members, depth, owner))
 
     merged: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for tail, head, data in graph.edges(data=True):

@@ -7,7 +7,7 @@ import html
 import graphviz
 
 from tracer_render import style
-from tracer_render.picture import LEAVES, Box, Cluster, Line, Picture
+from tracer_render.picture import LEAVES, Box, Cluster, Line, Picture, Scale
 
 SHAPES = {
     "operation": {"shape": "box", "style": "rounded,filled"},
@@ -200,7 +200,7 @@ def _heading(picture: Picture, theme: style.Theme) -> str:
         table = f'<table border="0" cellspacing="4" cellpadding="2"><tr>{cells}</tr></table>'
         rows.append(f'<tr><td align="left">{table}</td></tr>')
     if picture.scale is not None:
-        rows.append(f'<tr><td align="left">{_scale(picture, small)}</td></tr>')
+        rows.append(f'<tr><td align="left">{_scale(picture.scale, small)}</td></tr>')
     return f'<<table border="0" cellspacing="1" cellpadding="1">{"".join(rows)}</table>>'
 
 
@@ -223,9 +223,8 @@ def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -
     return f'<td {swatch} width="18" fixedsize="true" height="12"></td><td align="left">{text}</td>'
 
 
-def _scale(picture: Picture, small: str) -> str:
+def _scale(scale: Scale, small: str) -> str:
     """A line of text whose coloured blocks keep their size, as cells of a table would not."""
-    scale = picture.scale
     blocks = "".join(
         f'<font color="{style.scale_colour(step / 15)}">█</font>' for step in range(16)
     )

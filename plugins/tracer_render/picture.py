@@ -115,9 +115,11 @@ class Scale:
             return cls(label, min(positive), max(positive), True) if positive else None
         return cls(label, min(finite), max(finite), False) if finite else None
 
-    def colour(self, value: float) -> str:
-        """The colour of a finite value (a positive one on a logarithmic scale)."""
+    def colour(self, value: float | None) -> str | None:
+        """The colour of a value; `None` for what has no place on the scale."""
         low, high = self.low, self.high
+        if value is None or not math.isfinite(value) or (self.logarithmic and value <= 0):
+            return None
         if self.logarithmic:
             value, low, high = math.log(value), math.log(low), math.log(high)
         return style.scale_colour((value - low) / (high - low) if high > low else 0.5)
@@ -260,9 +262,6 @@ def _boxes(
         for user in users:
             frame = _frame(data if user is None else graph.nodes[user])
             value = values.get(node)
-            coloured = scale is not None and value is not None and math.isfinite(value)
-            if coloured and scale.logarithmic:
-                coloured = value > 0
             boxes.append(
                 Box(
                     id=uses.new(node, user),
@@ -273,7 +272,7 @@ def _boxes(
                     scope=frame,
                     marks=tuple(_marks(data, value)),
                     repeated=len(users) > 1,
-                    colour=scale.colour(value) if coloured else None,
+                    colour=scale.colour(value) if scale else None,
                 )
             )
     return boxes, uses

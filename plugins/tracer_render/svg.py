@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from tracer_render import style
 from tracer_render.layout import Placement, Point, Rectangle
-from tracer_render.picture import Box, Cluster, Picture
+from tracer_render.picture import Box, Cluster, Picture, Scale
 
 PAD = 16.0
 ROW = 18.0
@@ -175,7 +175,7 @@ def _legend(picture: Picture, widest: float) -> tuple[list[str], float, float]:
         width = max(width, x)
     if picture.scale is not None:
         y += ROW + 12
-        parts += _scale(picture, y)
+        parts += _scale(picture.scale, y)
         width, y = max(width, 260.0), y + 26
     elif not parts:
         return [], 0.0, 0.0
@@ -198,8 +198,8 @@ def _swatch(sort: str, name: str, x: float, y: float) -> str:
     )
 
 
-def _scale(picture: Picture, y: float) -> Iterable[str]:
-    scale, width = picture.scale, 220.0
+def _scale(scale: Scale, y: float) -> Iterable[str]:
+    width = 220.0
     kind = " (log scale)" if scale.logarithmic else ""
     yield _text(f"{scale.label}{kind}", 0.0, y, "key", "start")
     yield f'<rect y="{y + 5:.1f}" width="{width:g}" height="9" fill="url(#scale)"/>'

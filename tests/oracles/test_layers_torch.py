@@ -79,6 +79,138 @@ LAYERS = {
         [(2, 3, 6, 4)],
     ),
     "avg3d": (lambda nn: nn.AvgPool3d(2, padding=1), [(2, 3, 4, 5, 3)]),
+    "transposed1d": (lambda nn: nn.ConvTranspose1d(2, 3, 3), [(2, 2, 4)]),
+    "transposed1d-one": (lambda nn: nn.ConvTranspose1d(2, 3, 3, 2), [(2, 4)]),
+    "transposed2d": (lambda nn: nn.ConvTranspose2d(2, 4, (3, 2), (2, 1), 1), [(3, 2, 4, 3)]),
+    "transposed2d-1x1": (lambda nn: nn.ConvTranspose2d(2, 4, 1), [(3, 2, 4, 3)]),
+    "transposed2d-options": (
+        lambda nn: nn.ConvTranspose2d(4, 6, 3, (2, 3), (1, 4), (1, 2), 2, False, (2, 3)),
+        [(2, 4, 3, 4)],
+    ),
+    "transposed2d-dilated": (
+        lambda nn: nn.ConvTranspose2d(2, 2, 2, 1, 0, 2, 1, True, 3),
+        [(2, 2, 3, 4)],
+    ),
+    "transposed2d-depthwise": (lambda nn: nn.ConvTranspose2d(3, 3, 2, groups=3), [(2, 3, 3, 2)]),
+    "transposed3d": (
+        lambda nn: nn.ConvTranspose3d(2, 3, (2, 1, 3), 2, padding=(1, 0, 1), output_padding=1),
+        [(2, 2, 2, 3, 2)],
+    ),
+    "lp1d": (lambda nn: nn.LPPool1d(2, 3), [(2, 3, 7)]),
+    "lp2d": (lambda nn: nn.LPPool2d(2, (3, 2), (2, 1)), [(2, 3, 7, 6)]),
+    "lp2d-ceil": (lambda nn: nn.LPPool2d(4, 2, ceil_mode=True), [(2, 3, 5, 7)]),
+    "lp2d-sum": (lambda nn: nn.LPPool2d(1, 2), [(2, 3, 4, 4)]),
+    "lp2d-infinite": (lambda nn: nn.LPPool2d(float("inf"), 2), [(2, 3, 4, 4)]),
+    "lp3d": (lambda nn: nn.LPPool3d(2.0, 2), [(2, 3, 4, 5, 3)]),
+    "adaptive-avg1d": (lambda nn: nn.AdaptiveAvgPool1d(3), [(2, 3, 7)]),
+    "adaptive-avg2d": (lambda nn: nn.AdaptiveAvgPool2d((3, 2)), [(2, 3, 6, 4)]),
+    "adaptive-avg2d-odd": (lambda nn: nn.AdaptiveAvgPool2d((5, None)), [(2, 3, 7, 4)]),
+    "adaptive-avg2d-more": (lambda nn: nn.AdaptiveAvgPool2d(7), [(3, 6, 4)]),
+    "adaptive-avg3d": (lambda nn: nn.AdaptiveAvgPool3d((1, 2, 3)), [(2, 2, 4, 5, 4)]),
+    "adaptive-max1d": (lambda nn: nn.AdaptiveMaxPool1d(3), [(2, 3, 7)]),
+    "adaptive-max2d": (lambda nn: nn.AdaptiveMaxPool2d((5, None)), [(2, 3, 7, 4)]),
+    "adaptive-max3d": (lambda nn: nn.AdaptiveMaxPool3d(2), [(2, 2, 4, 5, 4)]),
+    "batch-norm1d": (lambda nn: nn.BatchNorm1d(3), [(5, 3)]),
+    "batch-norm1d-positions": (lambda nn: nn.BatchNorm1d(3, 1e-2, 0.3), [(2, 3, 4)]),
+    "batch-norm2d": (lambda nn: nn.BatchNorm2d(3, momentum=None), [(2, 3, 4, 2)]),
+    "batch-norm2d-plain": (lambda nn: nn.BatchNorm2d(3, affine=False), [(2, 3, 4, 2)]),
+    "batch-norm2d-scale": (lambda nn: nn.BatchNorm2d(3, bias=False), [(2, 3, 4, 2)]),
+    "batch-norm2d-untracked": (
+        lambda nn: nn.BatchNorm2d(3, track_running_stats=False).eval(),
+        [(2, 3, 4, 2)],
+    ),
+    "batch-norm2d-eval": (lambda nn: nn.BatchNorm2d(3).eval(), [(1, 3, 4, 2)]),
+    "batch-norm3d": (lambda nn: nn.BatchNorm3d(2), [(2, 2, 3, 2, 2)]),
+    "layer-norm": (lambda nn: nn.LayerNorm(4), [(3, 2, 4)]),
+    "layer-norm-axes": (lambda nn: nn.LayerNorm((2, 4), 1e-2, bias=False), [(3, 2, 4)]),
+    "layer-norm-plain": (lambda nn: nn.LayerNorm([4], elementwise_affine=False), [(3, 4)]),
+    "group-norm": (lambda nn: nn.GroupNorm(2, 4), [(3, 4)]),
+    "group-norm-positions": (lambda nn: nn.GroupNorm(2, 6, 1e-2), [(3, 6, 2, 4)]),
+    "group-norm-plain": (lambda nn: nn.GroupNorm(1, 4, affine=False), [(3, 4, 5)]),
+    "instance-norm1d": (lambda nn: nn.InstanceNorm1d(3), [(2, 3, 5)]),
+    "instance-norm2d": (
+        lambda nn: nn.InstanceNorm2d(3, affine=True, track_running_stats=True),
+        [(2, 3, 4, 2)],
+    ),
+    "instance-norm2d-one": (lambda nn: nn.InstanceNorm2d(3, affine=True), [(3, 4, 2)]),
+    "instance-norm2d-eval": (
+        lambda nn: nn.InstanceNorm2d(3, track_running_stats=True).eval(),
+        [(2, 3, 4, 2)],
+    ),
+    "instance-norm3d": (lambda nn: nn.InstanceNorm3d(2, 1e-2), [(2, 2, 3, 2, 2)]),
+    "rms-norm": (lambda nn: nn.RMSNorm(4), [(3, 2, 4)]),
+    "rms-norm-axes": (lambda nn: nn.RMSNorm((2, 4), 0.1, False), [(3, 2, 4)]),
+    "zero-pad1d": (lambda nn: nn.ZeroPad1d((1, 2)), [(2, 3, 4)]),
+    "zero-pad2d": (lambda nn: nn.ZeroPad2d((1, -1, 0, 2)), [(2, 3, 4, 5)]),
+    "zero-pad3d": (lambda nn: nn.ZeroPad3d(1), [(2, 2, 2, 3, 2)]),
+    "constant-pad1d": (lambda nn: nn.ConstantPad1d(2, 0.5), [(2, 3, 4)]),
+    "constant-pad2d": (lambda nn: nn.ConstantPad2d((-1, 2, 0, -2), -1.5), [(3, 4, 5)]),
+    "constant-pad3d": (lambda nn: nn.ConstantPad3d((1, 0, 0, 2, 1, 1), 3.0), [(2, 2, 2, 3, 2)]),
+    "reflection-pad1d": (lambda nn: nn.ReflectionPad1d((3, 1)), [(2, 3, 4)]),
+    "reflection-pad2d": (lambda nn: nn.ReflectionPad2d((1, 2, 0, 3)), [(2, 3, 4, 5)]),
+    "reflection-pad3d": (lambda nn: nn.ReflectionPad3d(1), [(2, 2, 2, 3, 2)]),
+    "replication-pad1d": (lambda nn: nn.ReplicationPad1d((5, 1)), [(2, 3, 4)]),
+    "replication-pad2d": (lambda nn: nn.ReplicationPad2d((1, 2, 0, 3)), [(2, 3, 4, 5)]),
+    "replication-pad3d": (lambda nn: nn.ReplicationPad3d(1), [(2, 2, 2, 3, 2)]),
+    "circular-pad1d": (lambda nn: nn.CircularPad1d((4, 1)), [(2, 3, 4)]),
+    "circular-pad2d": (lambda nn: nn.CircularPad2d((1, 2, 0, 3)), [(2, 3, 4, 5)]),
+    "circular-pad3d": (lambda nn: nn.CircularPad3d(1), [(2, 2, 2, 3, 2)]),
+    "upsample-nearest": (lambda nn: nn.Upsample(scale_factor=2), [(2, 3, 4, 3)]),
+    "upsample-nearest-size": (lambda nn: nn.Upsample(size=(7, 2)), [(2, 3, 4, 3)]),
+    "upsample-nearest-part": (lambda nn: nn.Upsample(scale_factor=(1.7, 0.6)), [(2, 3, 5, 6)]),
+    "upsample-nearest-recomputed": (
+        lambda nn: nn.Upsample(scale_factor=1.7, recompute_scale_factor=True),
+        [(2, 3, 5)],
+    ),
+    "upsample-nearest-exact": (lambda nn: nn.Upsample(7, mode="nearest-exact"), [(2, 3, 5)]),
+    "upsample-nearest3d": (lambda nn: nn.Upsample(3), [(2, 2, 2, 3, 4)]),
+    "upsample-linear": (lambda nn: nn.Upsample(7, mode="linear"), [(2, 3, 4)]),
+    "upsample-bilinear": (
+        lambda nn: nn.Upsample(scale_factor=(2, 1.3), mode="bilinear"),
+        [(2, 3, 4, 5)],
+    ),
+    "upsample-bilinear-aligned": (
+        lambda nn: nn.Upsample((7, 1), mode="bilinear", align_corners=True),
+        [(2, 3, 4, 5)],
+    ),
+    "upsample-trilinear": (
+        lambda nn: nn.Upsample(scale_factor=1.5, mode="trilinear"),
+        [(2, 2, 2, 3, 4)],
+    ),
+    "upsample-bicubic": (lambda nn: nn.Upsample((7, 3), mode="bicubic"), [(2, 3, 4, 5)]),
+    "upsample-bicubic-aligned": (
+        lambda nn: nn.Upsample((7, 3), mode="bicubic", align_corners=True),
+        [(2, 3, 4, 5)],
+    ),
+    "upsampling-nearest2d": (lambda nn: nn.UpsamplingNearest2d(5), [(2, 3, 4, 3)]),
+    "upsampling-bilinear2d": (
+        lambda nn: nn.UpsamplingBilinear2d(scale_factor=2),
+        [(2, 3, 4, 3)],
+    ),
+    "pixel-shuffle": (lambda nn: nn.PixelShuffle(2), [(2, 8, 3, 4)]),
+    "pixel-shuffle-one": (lambda nn: nn.PixelShuffle(3), [(9, 2, 1)]),
+    "pixel-unshuffle": (lambda nn: nn.PixelUnshuffle(2), [(2, 3, 4, 6)]),
+    "channel-shuffle": (lambda nn: nn.ChannelShuffle(2), [(2, 6, 3, 2)]),
+    "unfold": (lambda nn: nn.Unfold((3, 2), (1, 2), (1, 0), (2, 1)), [(2, 3, 5, 4)]),
+    "unfold-one": (lambda nn: nn.Unfold(2), [(3, 5, 4)]),
+    "fold": (lambda nn: nn.Fold((5, 4), (3, 2), (1, 2), (1, 0), (2, 1)), [(2, 18, 6)]),
+    "fold-one": (lambda nn: nn.Fold((4, 5), 2, stride=2), [(12, 4)]),
+    "dropout2d-none": (lambda nn: nn.Dropout2d(0.0), [(2, 3, 4, 2)]),
+    "dropout1d-all": (lambda nn: nn.Dropout1d(1.0), [(2, 3, 4)]),
+    "dropout3d-eval": (lambda nn: nn.Dropout3d().eval(), [(2, 3, 4, 2, 2)]),
+    "alpha-dropout-eval": (lambda nn: nn.AlphaDropout(0.3).eval(), [(2, 3)]),
+    "feature-alpha-dropout-eval": (lambda nn: nn.FeatureAlphaDropout().eval(), [(2, 3, 2)]),
+    "cosine-similarity": (lambda nn: nn.CosineSimilarity(), [(5, 4), (5, 4)]),
+    "cosine-similarity-dim": (lambda nn: nn.CosineSimilarity(-1, 1e-3), [(5, 2, 4), (5, 2, 4)]),
+    "pairwise-distance": (lambda nn: nn.PairwiseDistance(), [(5, 4), (5, 4)]),
+    "pairwise-distance-options": (
+        lambda nn: nn.PairwiseDistance(3.0, 1e-3, True),
+        [(5, 4), (5, 4)],
+    ),
+    "glu": (lambda nn: nn.GLU(), [(5, 2, 4)]),
+    "glu-dim": (lambda nn: nn.GLU(0), [(6, 4)]),
+    "rrelu-eval": (lambda nn: nn.RReLU(0.1, 0.5).eval(), [(5, 4)]),
+    "softmax2d": (lambda nn: nn.Softmax2d(), [(2, 3, 4, 2)]),
     "relu": (lambda nn: nn.ReLU(), [(5, 4)]),
     "relu6": (lambda nn: nn.ReLU6(), [(5, 4)]),
     "leaky_relu": (lambda nn: nn.LeakyReLU(), [(5, 4)]),
@@ -153,6 +285,8 @@ def test_layers_agree(name):
         output = ours(*leaves)
         objective = np.sum(output * weights)
     np.testing.assert_allclose(output.data, their_output.detach().numpy(), rtol=1e-10, atol=1e-12)
+    for key, value in theirs.state_dict().items():
+        np.testing.assert_allclose(ours.state_dict()[key], value.numpy(), rtol=1e-12, err_msg=key)
     gradients = tape.backward(objective)["grad"]
     rtol = ROUNDED_IN_TORCH.get(name, 1e-9)
     for i, x in enumerate(their_inputs):
@@ -214,6 +348,94 @@ def test_embedding_agrees(padding_idx):
     np.testing.assert_allclose(
         tape.backward(objective)["grad"]["weight"], theirs.weight.grad.numpy(), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("case", ["plain", "offsets", "last offset", "weights"])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("padding_idx", [None, 1, -1])
+def test_bags_agree(padding_idx, mode, case):
+    if case == "weights" and mode != "sum":
+        pytest.skip("weights are for sums")
+    options = {
+        "mode": mode,
+        "padding_idx": padding_idx,
+        "include_last_offset": case == "last offset",
+    }
+    theirs, ours = (
+        torch.nn.EmbeddingBag(6, 3, **options),
+        tracer_layers.EmbeddingBag(6, 3, **options),
+    )
+    assert repr(ours) == repr(theirs)
+    same_state(ours, theirs)
+    rng = np.random.default_rng(0)
+    inputs = [np.array([[0, 1, 5, 1], [5, 5, 2, 0], [1, 1, 1, 1]])]
+    if "offset" in case:
+        inputs = [inputs[0].ravel(), np.array([0, 5, 5, *([12] if "last" in case else [])])]
+    if case == "weights":
+        inputs += [None, rng.standard_normal((3, 4))]
+    tensors = [x if x is None else torch.tensor(x) for x in inputs]
+    expected = theirs(*tensors)
+    weights = rng.standard_normal(expected.shape)
+    (expected * torch.tensor(weights)).sum().backward()
+    with tracer.Tape() as tape:
+        output = ours(*inputs)
+        objective = np.sum(output * weights)
+    np.testing.assert_allclose(output.data, expected.detach().numpy(), rtol=1e-12)
+    found = tape.backward(objective, ("grad", "grad_batch"))
+    gradient = theirs.weight.grad.numpy()
+    np.testing.assert_allclose(found["grad"]["weight"], gradient, rtol=1e-12)
+    np.testing.assert_allclose(found["grad_batch"]["weight"].sum(0), gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda nn: nn.MaxPool1d(3, 2, 1, return_indices=True), (2, 3, 7)),
+        (lambda nn: nn.MaxPool2d((3, 2), (2, 1), (1, 0), (1, 2), True, True), (2, 3, 7, 6)),
+        (lambda nn: nn.MaxPool3d(2, return_indices=True), (2, 3, 4, 5, 2)),
+        (lambda nn: nn.AdaptiveMaxPool2d((3, 4), return_indices=True), (2, 3, 7, 6)),
+    ],
+)
+def test_places_of_maxima_agree(make, shape):
+    for x in (np.random.default_rng(0).standard_normal(shape), np.zeros(shape)):
+        expected, places = make(torch.nn)(torch.tensor(x))
+        output, found = make(tracer_layers)(x)
+        np.testing.assert_array_equal(output.data, expected.numpy())
+        np.testing.assert_array_equal(found, places.numpy())
+
+
+@pytest.mark.parametrize("output_size", [(5, 7), (5, 8), (6, 8)])
+def test_a_transposed_convolution_gives_the_size_asked_for(output_size):
+    theirs = torch.nn.ConvTranspose2d(2, 3, 3, 2, 1).double()
+    ours = tracer_layers.ConvTranspose2d(2, 3, 3, 2, 1).double()
+    ours.load_state_dict(theirs.state_dict())
+    x = np.random.default_rng(0).standard_normal((2, 2, 3, 4))
+    expected = theirs(torch.tensor(x), output_size=output_size).detach().numpy()
+    np.testing.assert_allclose(ours(x, output_size=output_size).data, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda nn: nn.BatchNorm2d(3),
+        lambda nn: nn.BatchNorm2d(3, momentum=None),
+        lambda nn: nn.InstanceNorm2d(3, track_running_stats=True),
+    ],
+)
+def test_running_statistics_agree_over_steps_and_in_evaluation(make):
+    theirs, ours = make(torch.nn), make(tracer_layers)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        x = (2 + rng.standard_normal((4, 3, 2, 3))).astype(np.float32)
+        theirs(torch.tensor(x))
+        ours(x)
+    for key, value in theirs.state_dict().items():
+        found = ours.state_dict()[key]
+        assert found.dtype == value.numpy().dtype
+        np.testing.assert_allclose(found, value.numpy(), rtol=1e-5, err_msg=key)
+    x = rng.standard_normal((4, 3, 2, 3)).astype(np.float32)
+    expected = theirs.eval()(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(ours.eval()(x).data, expected, rtol=1e-4, atol=1e-6)
 
 
 def floats(*shape):
@@ -369,7 +591,9 @@ def test_constructors_take_the_same_arguments(name):
         lambda nn: nn.Linear(40, 50),
         lambda nn: nn.Bilinear(10, 8, 30),
         lambda nn: nn.Conv2d(4, 8, 3, groups=2),
+        lambda nn: nn.ConvTranspose2d(4, 8, 3, groups=2),
         lambda nn: nn.Embedding(60, 50),
+        lambda nn: nn.EmbeddingBag(60, 50),
     ],
 )
 def test_initial_distributions_agree(make):

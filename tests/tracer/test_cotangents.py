@@ -241,7 +241,7 @@ def test_a_left_operand_given_as_a_function_is_made_block_by_block_and_only_if_n
     cotangent = Outer(left, right, (4, 1))
     assert cotangent.select(slice(0, 1)).rows == 1
     assert not made
-    cotangent.budget = 2 * 8 * (4 + 3)
+    cotangent.budget = 2 * 3 * 8 * (4 + 3)  # two samples' products, inputs and temporaries
     expected = Outer(array, right, (4, 1))
     np.testing.assert_allclose(cotangent.total(), expected.total())
     np.testing.assert_allclose(cotangent.sum_of_squares(), expected.sum_of_squares())

@@ -292,6 +292,17 @@ def test_a_pullback_is_called_again():
     close(pullback(V)[0], pullback(V)[0])
 
 
+def test_a_pullback_outlives_a_sweep_of_the_tape_around_it():
+    with tracer.Tape() as tape:
+        x = tracer.parameter(X, name="x")
+        y, pullback = vjp(lambda x: np.sin(x) * x, x)
+        tape.backward(np.sum(y * y))
+        (inside,) = pullback(V)
+    expected = V * (np.cos(X) * X + np.sin(X))
+    close(inside.data, expected)
+    close(pullback(V)[0], expected)
+
+
 def test_jacobian_of_containers():
     value = jacobian(lambda p: p["w"] @ X + p["b"])({"w": A, "b": np.zeros(4)})
     assert value["w"].shape == (4, 4, 3)

@@ -174,6 +174,14 @@ def test_sweeps_from_several_losses_in_any_order():
     np.testing.assert_array_equal(tape.backward(second)["grad"]["w"], b)
 
 
+def test_a_hessian_between_two_sweeps_changes_neither():
+    tape, first, second = network()
+    before = tape.backward(first)["grad"]
+    tape.backward(second, ("diag_h",))
+    for name, value in tape.backward(first)["grad"].items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 def test_a_sweep_inside_the_block_and_recording_after_it():
     with tracer.Tape() as tape:
         w = tracer.parameter(np.array([1.0, 2.0]), name="w")

@@ -255,7 +255,6 @@ def test_errors_name_the_layer():
         lambda: nn.Conv2d(3, 4, 3, groups=2),
         lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"),
         lambda: nn.ConvNd(3, 4, 3),
-        lambda: nn.MaxPool2d(2, return_indices=True),
         lambda: nn.Hardtanh(min_value=-2),
         lambda: nn.Unflatten("channels", (2, 2)),
     ],
