@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -184,7 +184,7 @@ class Run:
         assert self.batch is not None
         batch, name = self.batch, self.of_averages[0].name
         if self.masked:
-            raise QuantityError(f"{name} is defined where samples are independent, and they are not")
+            raise QuantityError(f"{name} is defined for independent samples, and these are coupled")
         consumed: set[Node] = set()
         for node in self.nodes:
             for slot, parent in enumerate(node.parents):
@@ -223,9 +223,7 @@ class Run:
                 recorded=self.recorded,
                 release=last and not self.recorded and not self.keeps,
                 batch=None if self.masked else self.batch,
-                complete=lambda leaf, uses, stack, last=last: self._extract(
-                    leaf, uses, stack, last
-                ),
+                complete=partial(self._extract, last=last),
                 watched=self.tape.watched if gradient in bundle.counts and i == 0 else None,
                 gradient_rows=self._slots,
                 visit=visit,
@@ -253,8 +251,8 @@ class Run:
             Sweep(self.nodes, {self.loss: self._one()}, visit=visit).run()
         for block in blocks:
             rows = len(block.signs)
-            counts, apart = {hessian: slice(0, rows)}, {hessian: rows}
-            self._sweep(Bundle(counts, apart, block.seeds, block.signs))
+            counts: dict[Rows, slice] = {hessian: slice(0, rows)}
+            self._sweep(Bundle(counts, {hessian: rows}, block.seeds, block.signs))
         objective = Objective(self, None)
         for leaf in leaves:
             if leaf not in self.hessian_leaves:
@@ -521,20 +519,22 @@ class Run:
             if leaf in self.states[quantity.name]:
                 self._finish(quantity, leaf, context)
 
-    def _rows_of(
-        self, cotangent: Cotangent, quantity: Quantity, leaf: Node
-    ) -> Cotangent | None:
+    def _rows_of(self, cotangent: Cotangent, quantity: Quantity, leaf: Node) -> Cotangent | None:
         """The quantity's own rows and samples; None where this chunk has none of its rows."""
-        kind = self.bundle.counts.get(quantity.rows)  # type: ignore[arg-type]
-        if kind is None or (quantity.rows == hessian and leaf not in self.hessian_leaves):
+        rows = quantity.rows
+        if rows is None or rows not in self.bundle.counts:
             return None
+        if rows == hessian and leaf not in self.hessian_leaves:
+            return None
+        kind = self.bundle.counts[rows]
         if quantity.rows == ggn_averaged:
             return cotangent  # averaging changes the number of rows
         begin = (self.chunk.start or 0) // self._slots
         start, stop = max(kind.start - begin, 0), min(kind.stop - begin, cotangent.rows)
         if stop <= start:
             return None
-        apart = max(start, min(self.bundle.apart[quantity.rows] - begin, stop))
+        first_apart = self.bundle.apart[rows]  # type: ignore[index]  # not None here
+        apart = max(start, min(first_apart - begin, stop))
         restricted = self.samples is not None and quantity.per_sample
         signs = self.bundle.signs
         if signs is not None:
@@ -648,7 +648,7 @@ class Objective:
         ]
 
     def hessian_diagonal(self, leaf: Node) -> Any:
-        """The diagonal of a parameter's block of the Hessian, `[*p]`, from products over a basis."""
+        """The diagonal of a parameter's block, `[*p]`, from products over a basis."""
         return self._diagonal(leaf, self.products)
 
     def _diagonal(self, leaf: Node, products: Products) -> Any:
@@ -673,8 +673,9 @@ class Objective:
         cut = run._split(None, stop_at_samples=True)
         run.kinds = kinds
         count = run.batch.size or 1
+        chosen = np.arange(count) if run.samples is None else run.samples % count
         parts = []
-        for n in range(count):
+        for n in chosen:
             seeds = {}
             for split in cut:
                 axis = run.batch.axis(split.node)

@@ -432,11 +432,8 @@ class Outer(Cotangent):
 
     def _input_factors(self, sharing: str) -> Any:
         """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
-        left = self.left
-        if sharing == "expand":
-            left = left.reshape(-1, self.groups, self.inputs)
-        else:
-            left = left.mean(1)
+        each = sharing == "expand"
+        left = self.left.reshape(-1, self.groups, self.inputs) if each else self.left.mean(1)
         return np.stack([left[:, g].T @ left[:, g] for g in range(self.groups)])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tracer import backend
 from tracer.errors import QuantityError
 
 
@@ -100,13 +101,13 @@ class Kronecker:
         factors: list[Any] = []
         for b, a in self.pairs:
             if a is None:
-                factors.append(np.linalg.inv(b + damping * np.eye(len(b), dtype=b.dtype)))
+                factors.append(_damped_inverse(b, damping))
                 continue
             mean_b, mean_a = float(np.trace(b)) / len(b), float(np.trace(a)) / len(a)
             balance = math.sqrt(mean_a / mean_b) if mean_a > 0 and mean_b > 0 else 1.0
             root = math.sqrt(damping)
-            factors.append(np.linalg.inv(b + root / balance * np.eye(len(b), dtype=b.dtype)))
-            factors.append(np.linalg.inv(a + root * balance * np.eye(len(a), dtype=a.dtype)))
+            factors.append(_damped_inverse(b, root / balance))
+            factors.append(_damped_inverse(a, root * balance))
         return Kronecker(tuple(factors), self.shape, self._pull)
 
     def eigh(self) -> list[tuple[Any, Any]]:
@@ -116,3 +117,9 @@ class Kronecker:
     def __repr__(self) -> str:
         sizes = ", ".join("x".join(map(str, f.shape)) for f in self.factors)
         return f"Kronecker({sizes})"
+
+
+def _damped_inverse(factor: Any, damping: float) -> Any:
+    """`(factor + damping I)^-1`."""
+    one = backend.namespace(factor).eye(len(factor), dtype=factor.dtype)
+    return np.linalg.inv(factor + damping * one)

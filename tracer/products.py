@@ -91,9 +91,7 @@ class Products:
                     continue
                 axis = split.sample_axis
                 stack = _curved(root, moved[prediction], axis)
-                seeds[prediction] = (
-                    seeds[prediction] + stack if prediction in seeds else stack
-                )
+                seeds[prediction] = seeds[prediction] + stack if prediction in seeds else stack
             arrived = Sweep(self.nodes, seeds).run() if seeds else {}
         return self._complete(arrived, vectors)
 

@@ -1,8 +1,8 @@
 """Signed rows of the Hessian: what the curvature of operations adds to that of the losses.
 
 The Hessian of the objective is a sum over operations K of `J_K^T R_K J_K`, where J_K takes
-parameters to the inputs of K and `R_K = sum_k delta_k d^2 y_k / dx^2`, delta being the gradient at the
-output of K (Dangel, Kunstner and Hennig 2020; Botev et al. 2017 for feedforward chains). R_K is
+parameters to the inputs of K and `R_K = sum_k delta_k d^2 y_k / dx^2`, delta being the gradient at
+the output of K (Dangel, Kunstner and Hennig 2020; Botev et al. 2017 for feedforward chains). R_K is
 symmetric per sample, so it is a sum of rows with signs, which go through the sweep like any others.
 
 That gives the diagonal of a parameter's block where the parameter is used linearly, and by nothing
@@ -128,9 +128,7 @@ class Curvature:
             self.entries = []
             for slot, leaf in zip(slots, self.leaves, strict=True):
                 entry = entry_value(entries[slot])
-                self.entries.append(
-                    fit(entry, leaf.shape) if isinstance(entry, Tensor) else None
-                )
+                self.entries.append(fit(entry, leaf.shape) if isinstance(entry, Tensor) else None)
         self.nodes = tape.nodes
 
     def product(self, vectors: list[Any]) -> list[Any]:
@@ -167,7 +165,6 @@ def _of_elements(curvature: Curvature, batch: Batch) -> SignedRows | None:
         values, vectors_ = moved.reshape(count, size, 1), None
     else:
         values, vectors_ = np.linalg.eigh(moved.reshape(count, size, k, k))
-    kept = np.arange(size)
     eye = backend.of(like).from_host(np.eye(size, dtype=bool))
     seeds: dict[Node, Any] = {}
     parts: list[list[Any]] = [[] for _ in range(k)]
@@ -177,7 +174,7 @@ def _of_elements(curvature: Curvature, batch: Batch) -> SignedRows | None:
         signs.append(np.sign(values[..., j]).T)  # [D, N]
         for i in range(k):
             weight = scale if vectors_ is None else scale * vectors_[..., i, j]
-            parts[i].append(np.where(eye[:, None, :], weight[None], 0)[kept])
+            parts[i].append(np.where(eye[:, None, :], weight[None], 0))
     rest = [n for a, n in enumerate(node.shape) if a != axis]
     for i, slot in enumerate(curvature.slots):
         rows = np.concatenate(parts[i])

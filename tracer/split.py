@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer import backend
 from tracer.errors import QuantityError
 from tracer.operation import PARAMETER
 from tracer.sweep import Sweep
@@ -33,8 +34,11 @@ def sqrt_hessian_of_record(split: Split) -> Any:
             objective = record_again(run.nodes, prediction, leaf, run.loss, coupled)
         else:
             node = split.node
-            rest = [leaf if p is prediction else x
-                    for p, x in zip(node.parents, node.inputs or (), strict=True)]  # fmt: skip
+            inputs = node.inputs or (None,) * len(node.parents)
+            rest = [
+                leaf if p is prediction else _value_of(run.nodes, p) if x is None and p else x
+                for p, x in zip(node.parents, inputs, strict=True)
+            ]
             losses = node.op(*rest, **node.params)
             weight = split.weight
             weight = weight.data if isinstance(weight, Tensor) else weight
@@ -59,7 +63,8 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, split: Split) -> Any:
         return np.moveaxis(rows, 1, 1 + axis) if split.of_samples else rows[:, 0]
 
     count, size = moved[0], math.prod(moved[1:])
-    basis = np.broadcast_to(np.eye(size, dtype=leaf.dtype)[:, None], (size, count, size))
+    eye = backend.of(leaf).from_host(np.eye(size, dtype=leaf.dtype))
+    basis = np.broadcast_to(eye[:, None], (size, count, size))
     stack = placed(basis.reshape(size, *moved))
     if gradient.node is None or not gradient.node.wants:
         return np.zeros_like(leaf.data, shape=(size, *shape))

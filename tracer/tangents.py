@@ -71,5 +71,3 @@ def descendants(nodes: Sequence[Node], starts: set[Any]) -> set[Any]:
         if any(p in found for p in node.parents):
             found.add(node)
     return found
-
-

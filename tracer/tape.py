@@ -37,6 +37,9 @@ class Place(NamedTuple):
 
 NOWHERE = Place()
 
+#: files that run a user's model: the lines that call it are none of the user's
+DRIVER_FILES: set[str] = set()
+
 
 class Node:
     """One recorded operation, or a leaf (`op.leaf` is true; it has no parents).
@@ -94,7 +97,7 @@ class Node:
     @property
     def source(self) -> str | None:
         """`file.py:12`, the user's line that recorded this node."""
-        if self.code is None:
+        if self.code is None or self.code.co_filename in DRIVER_FILES:
             return None
         for start, stop, line in self.code.co_lines():
             if start <= self.lasti < stop and line is not None:

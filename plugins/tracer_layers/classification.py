@@ -63,22 +63,32 @@ def _one_hot(target: Any, x: Any, ignore_index: int) -> Any:
 
 
 def _distribution(node: Any) -> Any:
-    """`q` of the logits' shape, so that the loss is `-sum_c q_c log softmax(x)_c`.
+    """`q` of the logits' shape, so that the loss is `-sum_c q_c log softmax(x)_c`."""
+    x, _, *weights = node.inputs
+    q = _unweighted(node)
+    return q * _along_classes(weights[0], x) if weights else q
 
-    It holds what the target, class weights, smoothing and ignored targets make of it.
-    """
-    x, target, *weights = node.inputs
+
+def _unweighted(node: Any) -> Any:
+    """What the target, smoothing and ignored targets make of `q`, before the class weights."""
+    x, target = node.inputs[:2]
     smoothing, axis = node.params["label_smoothing"], _class_axis(x)
     if target.ndim == x.ndim:
-        q = target * (1 - smoothing) + smoothing / x.shape[axis] if smoothing else target
-        return q * _along_classes(weights[0], x) if weights else q
+        return target * (1 - smoothing) + smoothing / x.shape[axis] if smoothing else target
     ignored = node.params["ignore_index"]
     hot = _one_hot(target, x, ignored)
     q = np.where(hot, np.ones_like(raw(x), shape=()), 0) * (1 - smoothing)
     if smoothing:
         q = q + np.where(np.expand_dims(target == ignored, axis), 0, smoothing / x.shape[axis])
         q = q.astype(x.dtype)
-    return q * _along_classes(weights[0], x) if weights else q
+    return q
+
+
+def _per_class(values: Any, x: Any) -> Any:
+    """A stack `[V, *x.shape]` summed over all but the classes: `[V, C]`."""
+    axis = _class_axis(x)
+    others = tuple(i - x.ndim for i in range(x.ndim) if i - x.ndim != axis)
+    return np.sum(values, axis=others)
 
 
 @operation("cross_entropy")
@@ -123,8 +133,12 @@ class CrossEntropy(Loss):
             scaled = log_p * _along_classes(weights[0], x) if weights else log_p
             return -g * (scaled * (1 - node.params["label_smoothing"]))
 
+        def class_weights():
+            log_p = LogNormalisedExponential(x, axis=axis)
+            return _per_class(-g * (_unweighted(node) * log_p), x)
+
         target_rule = probabilities if target.ndim == x.ndim else None
-        return (logits, target_rule, None)[: len(node.inputs)]
+        return (logits, target_rule, class_weights)[: len(node.inputs)]
 
     def sqrt_hessian(node, weight):
         p, scale = _probabilities(node, weight)
@@ -201,9 +215,9 @@ class NegativeLogLikelihood(Loss):
         hot = _one_hot(target, x, node.params["ignore_index"])
         picked = np.where(hot, -np.expand_dims(g, _class_axis(x)), 0)
         return (
-            picked * _along_classes(weights[0], x) if weights else picked,
+            lambda: picked * _along_classes(weights[0], x) if weights else picked,
             None,
-            None,
+            lambda: _per_class(picked * x, x),
         )[: len(node.inputs)]
 
     def sqrt_hessian(node, weight):
@@ -233,6 +247,7 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing <= 1:
         raise TracerError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
+    _constant(weight)
     inputs = (input, target) if weight is None else (input, target, weight)
     options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
     losses = CrossEntropy(*inputs, **options)
@@ -247,9 +262,18 @@ def nll_loss(
     reduction: str = "mean",
 ) -> Any:
     """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
+    _constant(weight)
     inputs = (input, target) if weight is None else (input, target, weight)
     losses = NegativeLogLikelihood(*inputs, ignore_index=ignore_index)
     return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignore_index))
+
+
+def _constant(weight: Any) -> None:
+    """Refuse class weights that depend on parameters: the mean's divisor takes them as numbers."""
+    node = getattr(weight, "node", None)
+    if node is not None and node.wants:
+        raise TracerError("expects class weights that are constants, got a tensor that depends on "
+                          "parameters: detach it with tensor.detach()")  # fmt: skip
 
 
 def _count(x: Any, target: Any, weight: Any, ignore_index: int) -> float | None:

@@ -108,7 +108,7 @@ class ConvNd(Module):
         *,
         rng: Any = None,
     ):
-        rank = spatial_rank(self, kernel_size)
+        rank, of = spatial_rank(self, kernel_size), f"{type(self).__name__}'s"
         check_channels(self, in_channels, out_channels, groups)
         if padding_mode not in PADDING_MODES:
             raise TracerError(
@@ -117,11 +117,11 @@ class ConvNd(Module):
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = per_axis("kernel_size", kernel_size, rank, 1)
-        self.stride = per_axis("stride", stride, rank, 1)
-        self.dilation = per_axis("dilation", dilation, rank, 1)
+        self.kernel_size = per_axis(f"{of} kernel_size", kernel_size, rank, 1)
+        self.stride = per_axis(f"{of} stride", stride, rank, 1)
+        self.dilation = per_axis(f"{of} dilation", dilation, rank, 1)
         self.padding = (
-            padding if isinstance(padding, str) else per_axis("padding", padding, rank, 0)
+            padding if isinstance(padding, str) else per_axis(f"{of} padding", padding, rank, 0)
         )
         self.pairs = padding_pairs(padding, self.kernel_size, self.stride, self.dilation)
         self.groups = groups

@@ -30,17 +30,17 @@ class LPPoolNd(Module):
         stride: int | Sequence[int] | None = None,
         ceil_mode: bool = False,
     ):
-        rank = spatial_rank(self, kernel_size)
+        rank, of = spatial_rank(self, kernel_size), f"{type(self).__name__}'s"
         if norm_type == 0:
             raise TracerError(f"{type(self).__name__} expects norm_type other than zero")
         self.norm_type = norm_type
         self.kernel_size = kernel_size
         self.stride = stride
         self.ceil_mode = ceil_mode
-        kernel = per_axis("kernel_size", kernel_size, rank, 1)
+        kernel = per_axis(f"{of} kernel_size", kernel_size, rank, 1)
         self.options = {
             "kernel": kernel,
-            "stride": kernel if stride is None else per_axis("stride", stride, rank, 1),
+            "stride": kernel if stride is None else per_axis(f"{of} stride", stride, rank, 1),
             "padding": (0,) * rank,
             "ceil_mode": ceil_mode,
         }

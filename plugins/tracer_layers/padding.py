@@ -43,13 +43,15 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
 
 
 def _check(size: int, before: int, after: int, mode: str, shape: Any) -> None:
+    if not (before or after):
+        return
     longest = {"reflect": size - 1, "circular": size}.get(mode)
     if longest is not None and max(before, after) > longest:
         raise ShapeError(
             f"{mode} padding of an axis of {size} elements is at most {longest}, got "
             f"{(before, after)} for an input {list(shape)}: pad less, or use replicate"
         )
-    if before + after and (size + before + after < 0 or (size == 0 and mode == "replicate")):
+    if size + before + after < 0 or (size == 0 and mode == "replicate"):
         raise ShapeError(
             f"an axis of {size} elements cannot be padded by {(before, after)}, in an input "
             f"{list(shape)}: give an input with more elements, or another padding"

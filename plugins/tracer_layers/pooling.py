@@ -228,10 +228,10 @@ def _cases() -> list[dict[str, Any]]:
 
 
 def _padding(padding: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
-    found = per_axis("padding", padding, len(kernel), 0)
+    found = per_axis(f"{of} padding", padding, len(kernel), 0)
     if any(2 * p > k for p, k in zip(found, kernel, strict=True)):
         raise ShapeError(
-            f"padding is at most half of the kernel {list(kernel)}, got {list(found)}: a window "
+            f"{of} padding is at most half of the kernel {list(kernel)}, got {list(found)}: a window "
             f"would hold nothing but padding"
         )
     return found
@@ -254,19 +254,19 @@ class MaxPoolNd(Module):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ):
-        rank = spatial_rank(self, kernel_size)
+        rank, of = spatial_rank(self, kernel_size), f"{type(self).__name__}'s"
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
         self.dilation = dilation
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
-        kernel = per_axis("kernel_size", kernel_size, rank, 1)
+        kernel = per_axis(f"{of} kernel_size", kernel_size, rank, 1)
         self.options = {
             "kernel": kernel,
-            "stride": per_axis("stride", self.stride, rank, 1),
-            "padding": _padding(padding, kernel),
-            "dilation": per_axis("dilation", dilation, rank, 1),
+            "stride": per_axis(f"{of} stride", self.stride, rank, 1),
+            "padding": _padding(of, padding, kernel),
+            "dilation": per_axis(f"{of} dilation", dilation, rank, 1),
             "ceil_mode": ceil_mode,
         }
 
@@ -298,7 +298,7 @@ class AvgPoolNd(Module):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ):
-        rank = spatial_rank(self, kernel_size)
+        rank, of = spatial_rank(self, kernel_size), f"{type(self).__name__}'s"
         if divisor_override == 0:
             raise TracerError("divisor_override is a number other than zero, or None")
         self.kernel_size = kernel_size
@@ -307,11 +307,11 @@ class AvgPoolNd(Module):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
-        kernel = per_axis("kernel_size", kernel_size, rank, 1)
+        kernel = per_axis(f"{of} kernel_size", kernel_size, rank, 1)
         self.options = {
             "kernel": kernel,
-            "stride": per_axis("stride", self.stride, rank, 1),
-            "padding": _padding(padding, kernel),
+            "stride": per_axis(f"{of} stride", self.stride, rank, 1),
+            "padding": _padding(of, padding, kernel),
             "ceil_mode": ceil_mode,
             "count_include_pad": count_include_pad,
             "divisor_override": divisor_override,

@@ -105,7 +105,7 @@ class ConvTransposeNd(Module):
         *,
         rng: Any = None,
     ):
-        rank = spatial_rank(self, kernel_size)
+        rank, of = spatial_rank(self, kernel_size), f"{type(self).__name__}'s"
         check_channels(self, in_channels, out_channels, groups)
         if padding_mode != "zeros":
             raise TracerError(
@@ -113,11 +113,11 @@ class ConvTransposeNd(Module):
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = per_axis("kernel_size", kernel_size, rank, 1)
-        self.stride = per_axis("stride", stride, rank, 1)
-        self.padding = per_axis("padding", padding, rank, 0)
-        self.output_padding = per_axis("output_padding", output_padding, rank, 0)
-        self.dilation = per_axis("dilation", dilation, rank, 1)
+        self.kernel_size = per_axis(f"{of} kernel_size", kernel_size, rank, 1)
+        self.stride = per_axis(f"{of} stride", stride, rank, 1)
+        self.padding = per_axis(f"{of} padding", padding, rank, 0)
+        self.output_padding = per_axis(f"{of} output_padding", output_padding, rank, 0)
+        self.dilation = per_axis(f"{of} dilation", dilation, rank, 1)
         self.groups = groups
         self.padding_mode = padding_mode
         shape = (in_channels, out_channels // groups, *self.kernel_size)

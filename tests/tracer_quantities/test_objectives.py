@@ -48,6 +48,23 @@ class CosineLoss(tracer.Operation):
         return axes[0]
 
 
+@tracer.operation("test_exponential_loss")
+class ExponentialLoss(tracer.Operation):
+    """Keeps its output alone: `sum_i exp(x_i) t_i` as unreduced terms."""
+
+    loss = True
+    saves = ("output",)
+
+    def forward(x, t):
+        return np.exp(x) * t
+
+    def vjp(node, g):
+        return g * node.output, None
+
+    def batch_axis(node, axes):
+        return axes[0]
+
+
 @tracer.operation("test_ridge")
 class Ridge(tracer.Operation):
     """A registered penalty `sum(w^2)`, of no sample."""
@@ -267,6 +284,13 @@ def test_a_loss_without_rules_gets_the_root_of_its_hessian():
     results = run(lambda f, w: np.mean(LogCosh(f, Y)), GGN)
     expected = run_split(lambda f, w: np.mean(np.sum(np.log(np.cosh(f - Y)), axis=-1)), GGN)
     assert_same(results, expected)
+
+
+def test_a_loss_without_rules_that_keeps_no_input():
+    weights = np.exp(Y)
+    for scaled in (lambda t: t, lambda t: tracer.batch(t) * 1.0):
+        results = run(lambda f, w, scaled=scaled: np.mean(ExponentialLoss(f, scaled(weights))), GGN)
+        assert_same(results, run_split(lambda f, w: np.mean(np.exp(f) * weights), GGN))
 
 
 def test_a_loss_without_rules_in_single_precision():

@@ -1,0 +1,393 @@
+"""The Hessian's diagonal against the explicit Hessian of each sample."""
+
+import numpy as np
+import pytest
+from brute_force import Problem, assert_close
+from explicit import Curvature, hessian_of, spans
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from zoo import MODELS, draw
+
+import tracer
+import tracer_layers as nn
+from tracer_layers.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    gaussian_nll_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+)
+
+DIAGONALS = ("diag_h", "diag_h_batch")
+
+
+def assert_diagonals(results, hessians, parameters):
+    """`hessians [N, P, P]` of all parameters."""
+    for name, span in spans(parameters).items():
+        shares = np.diagonal(hessians, axis1=1, axis2=2)[:, span]
+        shares = shares.reshape(-1, *parameters[name].shape)
+        if name not in results["diag_h"]:  # used nowhere
+            assert not shares.any()
+            continue
+        assert_close(results["diag_h_batch"][name], shares, f"diag_h_batch of {name}")
+        assert_close(results["diag_h"][name], shares.sum(0), f"diag_h of {name}")
+
+
+def assert_problem(problem):
+    assert_diagonals(
+        problem.backward(DIAGONALS), Curvature(problem).hessians, problem.parameters
+    )
+
+
+# -- models whose loss is a sum over samples -------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_way_to_use_a_parameter(name, kind):
+    function, parameters, inputs, axes = draw(name, np.random.default_rng(0))
+    reduction = "mean" if kind == "squared" else "sum"
+    assert_problem(Problem(function, parameters, inputs, axes, kind, reduction))
+
+
+def weights(**shapes):
+    rng = np.random.default_rng(1)
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+ACTIVATIONS = [
+    getattr(nn, name)()
+    for name in "ReLU ReLU6 LeakyReLU ELU CELU SELU GELU SiLU Mish Sigmoid Tanh Softplus LogSigmoid "
+    "Hardtanh Hardsigmoid Hardswish Softsign Softshrink Hardshrink Tanhshrink".split()
+] + [nn.GELU("tanh"), nn.Threshold(0.1, 2.0), nn.Softmax(1), nn.LogSoftmax(1), nn.Softmin(1)]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_activations(activation):
+    """Twice, so that the curvature of the first passes through the second."""
+
+    def model(p, inputs):
+        h = activation(inputs[0] @ p["w"] + p["b"])
+        return activation(h @ p["u"]) @ p["v"]
+
+    x = np.random.default_rng(0).standard_normal((3, 3))
+    assert_problem(Problem(model, weights(w=(3, 4), b=(4,), u=(4, 3), v=(3, 2)), [x]))
+
+
+CONVOLUTIONS = {
+    "one axis": (
+        lambda p, h: nn.functional.conv1d(h, p["w"], p["b"], stride=2, padding=1),
+        {"w": (3, 2, 2), "b": (3,)},
+        (3, 2, 5),
+    ),
+    "two axes, pooled": (
+        lambda p, h: nn.MaxPool2d(2)(nn.functional.conv2d(h, p["w"], p["b"], padding=1)),
+        {"w": (2, 2, 2, 2), "b": (2,)},
+        (3, 2, 3, 3),
+    ),
+    "three axes, averaged": (
+        lambda p, h: nn.AvgPool3d(2, padding=1)(nn.functional.conv3d(h, p["w"])),
+        {"w": (2, 2, 1, 2, 2)},
+        (2, 2, 2, 3, 3),
+    ),
+    "in groups": (
+        lambda p, h: nn.functional.conv1d(h, p["w"], p["b"], groups=2, dilation=2),
+        {"w": (4, 1, 2), "b": (4,)},
+        (3, 2, 4),
+    ),
+    "twice the same weight": (
+        lambda p, h: nn.functional.conv1d(
+            np.tanh(nn.functional.conv1d(h, p["w"], padding=1)), p["w"]
+        ),
+        {"w": (2, 2, 2)},
+        (3, 2, 4),
+    ),
+    "channels scaled": (
+        lambda p, h: nn.functional.prelu(h * p["g"], p["a"]),
+        {"g": (2, 1), "a": (2,)},
+        (3, 2, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name, kind):
+    front, shapes, shape = CONVOLUTIONS[name]
+    x = np.random.default_rng(0).standard_normal(shape)
+    parameters = weights(**shapes)
+    features = front(parameters, x)[0].size
+
+    def model(p, inputs):
+        h = np.tanh(front(p, inputs[0]))
+        return h.reshape(h.shape[0], -1) @ p["v"]
+
+    assert_problem(Problem(model, parameters | weights(v=(features, 3)), [x], kind=kind))
+
+
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+def test_extra_axes(kind):
+    def model(p, inputs):
+        h = np.tanh(inputs[0] @ p["w"] + p["b"])
+        return np.swapaxes(h @ p["v"], 1, -1)
+
+    x = np.random.default_rng(0).standard_normal((3, 2, 2, 3))
+    assert_problem(Problem(model, weights(w=(3, 4), b=(4,), v=(4, 3)), [x], kind=kind))
+
+
+# -- random graphs ---------------------------------------------------------------------------------
+
+STEPS = {
+    "linear": lambda p, h, old: h @ p["w"],
+    "affine": lambda p, h, old: h @ p["u"] + p["b"],
+    "the same weight transposed": lambda p, h, old: h @ p["w"].T,
+    "weight-normalised": lambda p, h, old: h @ (p["u"] / np.sqrt(np.sum(p["u"] ** 2, axis=0))),
+    "scaled": lambda p, h, old: h * p["g"] + p["b"],
+    "tanh": lambda p, h, old: np.tanh(h),
+    "sine": lambda p, h, old: np.sin(h),
+    "relu": lambda p, h, old: np.maximum(h, 0.05),
+    "branches multiplied": lambda p, h, old: h * np.cos(old),
+    "branches divided": lambda p, h, old: h / (2 + np.sin(old)),
+    "residual": lambda p, h, old: old + np.tanh(h),
+    "joined": lambda p, h, old: np.concatenate([h, old], axis=-1) @ p["j"],
+    "softmax": lambda p, h, old: nn.functional.softmax(h, -1),
+    "logsumexp": lambda p, h, old: h - tracer.logsumexp(h, axis=-1, keepdims=True),
+    "normalised": lambda p, h, old: (
+        (h - np.mean(h, axis=-1, keepdims=True)) / np.sqrt(np.var(h, axis=-1, keepdims=True) + 0.3)
+    ),
+    "attention": lambda p, h, old: (
+        nn.functional.softmax(h[:, :, None] * (old @ p["u"])[:, None, :], -1) @ old[:, :, None]
+    )[..., 0],
+    "a function of parameters": lambda p, h, old: h @ (p["w"] * np.exp(0.3 * p["u"])),
+    "recurrent": lambda p, h, old: np.tanh(np.tanh(h @ p["w"] + old) @ p["w"] + old),
+}
+SHAPES = {"w": (2, 2), "u": (2, 2), "b": (2,), "g": (2,), "j": (4, 2)}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    steps=st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=5),
+    kind=st.sampled_from(["squared", "cross_entropy"]),
+    seed=st.integers(0, 100),
+)
+def test_random_graphs(steps, kind, seed):
+    rng = np.random.default_rng(seed)
+    drawn = {name: rng.standard_normal(shape) for name, shape in SHAPES.items()}
+
+    def model(p, inputs):
+        h, old = inputs[0] @ p["w"], inputs[0]
+        for step in steps:
+            h, old = STEPS[step](p, h, old), h
+        return h
+
+    assert_problem(Problem(model, drawn, [rng.standard_normal((3, 2))], kind=kind))
+
+
+# -- objectives ------------------------------------------------------------------------------------
+
+X = np.random.default_rng(3).standard_normal((4, 3))
+Y = np.random.default_rng(4).standard_normal((4, 2))
+LABELS = np.array([0, 1, 1, 0])
+P = weights(w=(3, 2), v=(2, 2))
+
+
+def network(p, x):
+    return np.tanh(x @ p["w"]) @ p["v"]
+
+
+#: objectives that are sums over samples: a function of (parameters, x, y, labels)
+SEPARABLE = {
+    "two losses": lambda p, x, y, t: (
+        mse_loss(network(p, x), y, reduction="sum")
+        + 0.3 * cross_entropy(network(p, x), t, reduction="sum")
+    ),
+    "a negative weight": lambda p, x, y, t: (
+        mse_loss(network(p, x), y, reduction="sum")
+        - 2 * cross_entropy(network(p, x), t, reduction="sum")
+    ),
+    "weights of either sign": lambda p, x, y, t: np.sum(
+        np.array([1.0, -2.0]) * mse_loss(network(p, x), y, reduction="none")
+    ),
+    "losses at two depths": lambda p, x, y, t: (
+        mse_loss(np.tanh(x @ p["w"]), y, reduction="sum")
+        + cross_entropy(network(p, x), t, reduction="sum")
+    ),
+    "plain, squared": lambda p, x, y, t: np.sum((network(p, x) - y) ** 2),
+    "plain, not convex": lambda p, x, y, t: np.sum(np.cos(network(p, x)) * y),
+    "plain, of all outputs": lambda p, x, y, t: np.sum(
+        np.sqrt(np.sum((network(p, x) - y) ** 2, axis=1) + 0.1)
+    ),
+    "a function of a sample's loss": lambda p, x, y, t: np.sum(
+        np.exp(0.1 * cross_entropy(network(p, x), t, reduction="none"))
+    ),
+    "huber": lambda p, x, y, t: huber_loss(network(p, x), y, delta=0.4, reduction="sum"),
+    "absolute": lambda p, x, y, t: l1_loss(network(p, x), y, reduction="sum"),
+    "binary": lambda p, x, y, t: binary_cross_entropy_with_logits(
+        network(p, x), (y > 0).astype(float), reduction="sum"
+    ),
+    "poisson": lambda p, x, y, t: poisson_nll_loss(network(p, x), abs(y), reduction="sum"),
+    "gaussian": lambda p, x, y, t: gaussian_nll_loss(
+        network(p, x), y, np.full_like(y, 0.5), reduction="sum"
+    ),
+    "smoothed labels": lambda p, x, y, t: cross_entropy(
+        network(p, x), t, label_smoothing=0.2, reduction="sum"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEPARABLE)
+def test_objectives_that_are_sums_over_samples(name):
+    function = SEPARABLE[name]
+    with tracer.Tape() as tape:
+        leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+        loss = function(leaves, tracer.batch(X), Y, LABELS)
+    hessians = np.stack([
+        hessian_of(lambda p, n=n: function(p, X[n : n + 1], Y[n : n + 1], LABELS[n : n + 1]), P)
+        for n in range(len(X))
+    ])  # fmt: skip
+    assert_diagonals(tape.backward(loss, DIAGONALS), hessians, P)
+
+
+#: objectives with terms of no sample, or of several at once
+WHOLE = {
+    "a penalty": lambda p, x: (
+        mse_loss(network(p, x), Y) + 0.1 * np.sum(p["w"] ** 2) + np.sum(np.sin(p["v"]))
+    ),
+    "a penalty of a product": lambda p, x: (
+        mse_loss(network(p, x), Y) + 0.1 * np.sum((p["w"] @ p["v"]) ** 2)
+    ),
+    "a cubed penalty of one parameter alone": lambda p, x: (
+        mse_loss(np.tanh(x @ p["w"]), Y) + np.sum(p["v"] ** 3)
+    ),
+    "a function of the mean loss": lambda p, x: np.exp(0.3 * mse_loss(network(p, x), Y)),
+    "a product of losses": lambda p, x: (
+        mse_loss(network(p, x), Y) * cross_entropy(network(p, x), LABELS)
+    ),
+    "a function of the mean output": lambda p, x: np.sum(np.mean(network(p, x), axis=0) ** 4),
+}
+
+COUPLED = {
+    "normalised over the batch": lambda p, x: mse_loss(normalised(x @ p["w"]) @ p["v"], Y),
+    "normalised twice": lambda p, x: cross_entropy(
+        normalised(np.tanh(normalised(x @ p["w"]) @ p["v"])), LABELS
+    ),
+    "centred": lambda p, x: mse_loss(
+        np.tanh(x @ p["w"] - np.mean(x @ p["w"], axis=0)) @ p["v"], Y
+    ),
+}
+
+
+def normalised(h):
+    return (h - np.mean(h, axis=0)) / np.sqrt(np.var(h, axis=0) + 0.1)
+
+
+def assert_whole_diagonal(function, quantities=("diag_h",), **options):
+    with tracer.Tape() as tape:
+        leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+        loss = function(leaves, tracer.batch(X))
+    diagonal = np.diag(hessian_of(lambda p: function(p, X), P))
+    results = tape.backward(loss, quantities, **options)["diag_h"]
+    for name, span in spans(P).items():
+        assert_close(results[name], diagonal[span].reshape(P[name].shape), name)
+
+
+@pytest.mark.parametrize("name", WHOLE | COUPLED)
+def test_objectives_that_are_no_sums_over_samples(name):
+    assert_whole_diagonal((WHOLE | COUPLED)[name])
+
+
+@pytest.mark.parametrize("name", COUPLED)
+def test_coupled_samples_have_no_share_of_their_own(name):
+    with tracer.Tape() as tape:
+        leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+        loss = COUPLED[name](leaves, tracer.batch(X))
+    with pytest.raises(tracer.BatchError, match=r"diag_h_batch.*mixes samples"):
+        tape.backward(loss, ("diag_h_batch",))
+
+
+def test_terms_of_no_sample_are_in_no_share():
+    def shares(penalty):
+        with tracer.Tape() as tape:
+            leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+            loss = mse_loss(network(leaves, tracer.batch(X)), Y) + penalty * np.sum(
+                leaves["w"] ** 2
+            )
+        return tape.backward(loss, ("diag_h_batch",))["diag_h_batch"]
+
+    for name, value in shares(0.0).items():
+        assert_close(shares(0.7)[name], value, name)
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+def recorded():
+    with tracer.Tape() as tape:
+        leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+        p = leaves | {"v": leaves["v"] * np.exp(leaves["v"])}
+        loss = cross_entropy(np.tanh(network(p, tracer.batch(X))), LABELS)
+    return tape, loss
+
+
+@pytest.mark.parametrize("budget", [1, 300, 5_000, 1 << 30])
+def test_a_budget_changes_no_result(budget):
+    tape, loss = recorded()
+    expected = tape.backward(loss, DIAGONALS)
+    results = tape.backward(loss, DIAGONALS, memory_budget=budget)
+    for quantity in DIAGONALS:
+        for name, value in expected[quantity].items():
+            assert_close(results[quantity][name], value, name)
+
+
+def test_with_other_quantities_in_one_call():
+    tape, loss = recorded()
+    others = ("grad", "grad_batch", "diag_ggn_exact")
+    together = tape.backward(loss, (*others, *DIAGONALS, "hmp"))
+    for alone in (tape.backward(loss, DIAGONALS), tape.backward(loss, others)):
+        for quantity, values in alone.items():
+            for name, value in values.items():
+                assert_close(together[quantity][name], value, f"{quantity} of {name}")
+
+
+def test_of_some_samples():
+    tape, loss = recorded()
+    every = tape.backward(loss, DIAGONALS)
+    some = tape.backward(loss, DIAGONALS, samples=[2, 0])
+    for name in P:
+        assert_close(some["diag_h_batch"][name], every["diag_h_batch"][name][[2, 0]], name)
+        assert_close(some["diag_h"][name], every["diag_h"][name], name)
+
+
+def test_without_a_batch():
+    with tracer.Tape() as tape:
+        leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+        loss = np.sum(np.sin(network(leaves, X)))
+    diagonal = np.diag(hessian_of(lambda p: np.sum(np.sin(network(p, X))), P))
+    results = tape.backward(loss, ("diag_h",))["diag_h"]
+    for name, span in spans(P).items():
+        assert_close(results[name], diagonal[span].reshape(P[name].shape), name)
+
+
+def test_of_a_parameter_that_the_objective_does_not_depend_on():
+    with tracer.Tape() as tape:
+        w, u = tracer.parameter(P["w"], name="w"), tracer.parameter(P["v"], name="u")
+        np.sin(u)
+        loss = mse_loss(tracer.batch(X) @ w, Y)
+    results = tape.backward(loss, DIAGONALS)
+    assert_close(results["diag_h"]["u"], np.zeros((2, 2)), "diag_h")
+    assert_close(results["diag_h_batch"]["u"], np.zeros((4, 2, 2)), "diag_h_batch")
+
+
+def test_in_single_precision():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(P["w"].astype("f4"), name="w")
+        loss = mse_loss(np.tanh(tracer.batch(X.astype("f4")) @ w), Y.astype("f4"))
+    results = tape.backward(loss, DIAGONALS)
+    assert results["diag_h"]["w"].dtype == results["diag_h_batch"]["w"].dtype == np.float32
+    with tracer.Tape() as tape:
+        w = tracer.parameter(P["w"], name="w")
+        loss = mse_loss(np.tanh(tracer.batch(X) @ w), Y)
+    expected = tape.backward(loss, DIAGONALS)["diag_h"]["w"]
+    np.testing.assert_allclose(results["diag_h"]["w"], expected, rtol=1e-4, atol=1e-5)
