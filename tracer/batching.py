@@ -16,13 +16,14 @@ class Batch:
     """What is known of the samples in a record.
 
     `axes` maps recorded nodes to their axis (see `tracer.operation.Axis`); `size` is the number of
-    samples or None; `lost` the nodes through which the axis could not be followed, `coupled` those
-    in which something that depends on several samples meets a batched tensor or, but in a sum, an
-    unbatched one: no sample has a gradient of its own there.
+    samples or None, `marked` whether an input says so; `lost` the nodes through which the axis
+    could not be followed, `coupled` those in which something that depends on several samples meets
+    a batched tensor or, but in a sum, an unbatched one: no sample has a gradient of its own there.
     """
 
     axes: dict[Node, Any] = field(default_factory=dict)
     size: int | None = None
+    marked: bool = False
     lost: list[Node] = field(default_factory=list)
     coupled: list[Node] = field(default_factory=list)
 
@@ -80,7 +81,7 @@ def _size(batch: Batch, node: Node, axis: Any) -> None:
         return
     size = node.shape[axis]
     if batch.size is None:
-        batch.size = size
+        batch.size, batch.marked = size, True
     elif batch.size != size:
         raise BatchError(
             f"one batch has {batch.size} samples and another ({node.label}) has {size} along axis "

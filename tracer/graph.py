@@ -17,8 +17,8 @@ from typing import Any
 import networkx as nx
 
 from tracer import backend
-from tracer.backward import parameter_names
 from tracer.errors import GraphError
+from tracer.names import parameter_names
 from tracer.operation import statistics
 from tracer.tape import Node, Tape
 

@@ -17,39 +17,27 @@ from tracer.tape import Node, Tape, using
 from tracer.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tracer.backward import Split
+    from tracer.terms import Term
 
 
 class Products:
-    """Products for the objective `loss` of `nodes`, whose saved values must stay.
+    """Products for an objective, or a part of it, recorded in `nodes`, whose values must stay.
 
-    `parameters` are the leaves that vectors are made of. `seeds` are cotangents to start from in
-    place of the objective's own: a part of the objective.
+    `seeds` are the cotangents `[1, *shape]` that its gradient starts from; `parameters` the leaves
+    that vectors are made of.
     """
 
-    def __init__(
-        self,
-        nodes: list[Node],
-        loss: Node,
-        parameters: Sequence[Node],
-        like: Any,
-        seeds: dict[Node, Any] | None = None,
-    ):
+    def __init__(self, nodes: list[Node], seeds: Mapping[Node, Any], parameters: Sequence[Node]):
         self.nodes = nodes
-        self.loss = loss
+        self.seeds = seeds
         self.parameters = list(parameters)
-        self._like = like
-        self._seeds = seeds
 
     @cached_property
     def _gradient(self) -> tuple[list[Node], dict[Node, Any]]:
         """The gradient, recorded: the nodes of the extended record, and a tensor per parameter."""
         with using(None), Tape() as tape:
             tape.nodes = list(self.nodes)
-            seeds = self._seeds or {
-                self.loss: np.ones_like(self._like, shape=(1, *self.loss.shape))
-            }
-            tensors = {node: Tensor(stack) for node, stack in seeds.items()}
+            tensors = {node: Tensor(stack) for node, stack in self.seeds.items()}
             arrived = Sweep(self.nodes, tensors, recorded=True).run()
             found = {
                 leaf: arrived[leaf]
@@ -75,7 +63,7 @@ class Products:
         return self._complete(arrived, vectors)
 
     def gauss_newton(
-        self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Split, Any]]
+        self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Term, Any]]
     ) -> dict[Node, Any]:
         """`sum_terms J^T H J` times stacks of vectors (Schraudolph 2002).
 
@@ -85,12 +73,11 @@ class Products:
         with using(None):
             push(self.nodes, moved, recorded=False)
             seeds: dict[Node, Any] = {}
-            for split, root in roots:
-                prediction = split.prediction
+            for term, root in roots:
+                prediction = term.prediction
                 if prediction not in moved:
                     continue
-                axis = split.sample_axis
-                stack = _curved(root, moved[prediction], axis)
+                stack = _curved(root, moved[prediction], term.sample_axis)
                 seeds[prediction] = seeds[prediction] + stack if prediction in seeds else stack
             arrived = Sweep(self.nodes, seeds).run() if seeds else {}
         return self._complete(arrived, vectors)
@@ -98,12 +85,12 @@ class Products:
     def _complete(
         self, arrived: Mapping[Node, Any], vectors: Mapping[Node, Any]
     ) -> dict[Node, Any]:
-        rows = len(next(iter(vectors.values())))
+        like = next(iter(vectors.values()))
         out = {}
         for leaf in self.parameters:
             stack = arrived.get(leaf)
             if stack is None:
-                stack = np.zeros_like(self._like, shape=(rows, *leaf.shape), dtype=leaf.dtype)
+                stack = np.zeros_like(like, shape=(len(like), *leaf.shape), dtype=leaf.dtype)
             out[leaf] = stack
         return out
 

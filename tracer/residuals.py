@@ -49,10 +49,20 @@ def is_linear(node: Node, slots: Iterable[int]) -> bool:
 
 
 def exact_leaves(nodes: list[Node], leaves: Iterable[Node], batch: Batch) -> set[Node]:
-    """The parameters whose own block the signed rows give exactly."""
+    """The parameters whose own block the signed rows give exactly, of a record up to its loss."""
     if batch.size is None or batch.lost or batch.coupled:
         return set()
-    return {leaf for leaf in leaves if _is_exact(nodes, leaf, batch)}
+    leading = _leading_to(nodes)
+    return {leaf for leaf in leaves if _is_exact(leading, leaf, batch)}
+
+
+def _leading_to(nodes: list[Node]) -> list[Node]:
+    """The nodes that the last one depends on, and itself."""
+    needed: set[Any] = {nodes[-1]}
+    for node in reversed(nodes):
+        if node in needed:
+            needed.update(node.parents)
+    return [node for node in nodes if node in needed]
 
 
 def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:

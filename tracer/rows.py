@@ -13,7 +13,7 @@ import numpy as np
 from tracer.errors import QuantityError
 
 if TYPE_CHECKING:
-    from tracer.backward import Split
+    from tracer.terms import Term
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Rows:
 
     name: str = "rows"
 
-    def start(self, split: Split, rng: Any) -> Any:
-        """`[R, *prediction.shape]` for the objective's terms in `split`."""
+    def start(self, term: Term, rng: Any) -> Any:
+        """`[R, *prediction.shape]` for one term of the objective."""
         raise QuantityError(f"rows {self.name!r} define no start")
 
 
@@ -40,8 +40,8 @@ class GGNExact(Rows):
 
     name: str = "ggn_exact"
 
-    def start(self, split: Split, rng: Any) -> Any:
-        return split.sqrt_hessian()
+    def start(self, term: Term, rng: Any) -> Any:
+        return term.sqrt_hessian()
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class GGNMonteCarlo(Rows):
         if not isinstance(self.samples, int) or self.samples < 1:
             raise QuantityError(f"mc_samples is a positive int, got {self.samples!r}")
 
-    def start(self, split: Split, rng: Any) -> Any:
-        return split.sqrt_hessian_sampled(self.samples, rng)
+    def start(self, term: Term, rng: Any) -> Any:
+        return term.sqrt_hessian_sampled(self.samples, rng)
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ class Sweep:
     outside `nodes`. `visit(node, stack)` sees every stack that reaches a node,
     and returns the one to go on with. With `batch`, what reaches an unbatched tensor from a batched
     operation is collected in `uses` as cotangents of the algebra, and
-    `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it. `only` restricts the sweep to these nodes.
-    `watched` takes statistics of the gradient, which the first `gradient_rows` rows add up to.
+    `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it.
+    `only` restricts the sweep to these nodes. `watched` takes statistics of the gradient, which the first `gradient_rows` rows add up to.
     """
 
     def __init__(

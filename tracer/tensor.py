@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend, dispatch
+from tracer import backend, dispatch, plugins
 from tracer.errors import ShapeError, TracingError
 from tracer.tape import NOWHERE, Node, _current
 
@@ -215,6 +215,7 @@ def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
 
 
 def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
+    plugins.load()  # so that NumPy's functions find their operations, on a tape or not
     node = Node(op, (), (), params, None, data, NOWHERE, _NO_FRAME, wants)
     tape = _current.get()
     if tape is not None and tape.watched is not None:

@@ -18,10 +18,16 @@ def renderer_names(incomplete: str) -> list[str]:
 
 
 def overlay_names(incomplete: str) -> list[str]:
-    """Registered overlays that begin with what was typed."""
+    """Registered overlays and quantities that begin with what was typed; scalars after a colon."""
     from tracer import registry
 
-    return [name for name in registry.overlays if name.startswith(incomplete)]
+    quantity, colon, scalar = incomplete.partition(":")
+    if colon and quantity in registry.quantities:
+        from trace_net.scalars import SCALARS
+
+        return [f"{quantity}:{name}" for name in SCALARS if name.startswith(scalar)]
+    known = (*registry.overlays, *registry.quantities)
+    return [name for name in known if name.startswith(incomplete)]
 
 
 def quantity_names(incomplete: str) -> list[str]:

@@ -26,6 +26,14 @@ class Run:
     results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failure: ModelError | None = None
 
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter that was used, by its name."""
+        return {
+            attributes["label"]: tuple(attributes["shape"])
+            for _, attributes in self.tape.graph("forward").nodes(data=True)
+            if attributes["kind"] == "parameter"
+        }
+
 
 def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
     """Run the model on its inputs, then one sweep for `quantities` unless that is empty.

@@ -1,9 +1,8 @@
-"""Values of quantities as arrays: an array is itself, a Kronecker product is its factors."""
+"""Values of quantities: what kind each is, and the arrays in it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,17 @@ def by_parameter(results: Mapping[str, Any], quantity: str) -> Mapping[str, Any]
     """A quantity's values by parameter; empty for one that is of the objective as a whole."""
     values = results.get(quantity)
     return values if isinstance(values, Mapping) else {}
+
+
+def kind(value: Any) -> str:
+    """`array`, `kronecker`, `operator` (over all parameters) or `function`; else `object`."""
+    if hasattr(value, "pairs") and hasattr(value, "factors"):
+        return "kronecker"
+    if arrays(value):
+        return "array"
+    if hasattr(value, "matmat"):
+        return "operator"
+    return "function" if callable(value) else "object"
 
 
 def arrays(value: Any) -> dict[str, np.ndarray]:
@@ -25,22 +35,38 @@ def arrays(value: Any) -> dict[str, np.ndarray]:
         return {f"factor{i}": to_host(factor) for i, factor in enumerate(factors)}
     if isinstance(value, tuple | list):
         return {f"{i}": to_host(part) for i, part in enumerate(value)}
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
+    if hasattr(value, "dtype") and hasattr(value, "shape") and not hasattr(value, "matmat"):
         return {"": to_host(value)}
     return {}
-
-
-def norm(value: Any) -> float:
-    """Euclidean norm of an array, Frobenius norm of a Kronecker product with one or more blocks."""
-    if hasattr(value, "pairs"):
-        return math.hypot(*(_norm(b) * (1.0 if a is None else _norm(a)) for b, a in value.pairs))
-    return math.hypot(*map(_norm, arrays(value).values()))
-
-
-def _norm(array: Any) -> float:
-    return float(np.linalg.norm(to_host(array).ravel()))
 
 
 def to_host(array: Any) -> np.ndarray:
     """A NumPy array from a NumPy or a CuPy one."""
     return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+def form(values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> str:
+    """What one quantity's arrays are, by their shapes and those of the parameters.
+
+    `elements`: one number per element of the parameter; `samples`: one per sample, `[N]`;
+    `pairs`: one per pair of samples, `[N, N]`; `stack`: arrays of the parameter's shape behind
+    further axes, of which the last is the batch; `""`: something else.
+    """
+    found = {name: tuple(value.shape) for name, value in values.items() if kind(value) == "array"}
+    own = {name: tuple(shapes[name]) for name in found if name in shapes}
+    if not found or own.keys() != found.keys():
+        return ""
+    if found == own:
+        return "elements"
+    alike = set(found.values())
+    if len(alike) == 1:
+        (shape,) = alike
+        if len(shape) == 1:
+            return "samples"
+        if len(shape) == 2 and shape[0] == shape[1]:
+            return "pairs"
+    deeper = (
+        len(shape) > len(own[name]) and shape[len(shape) - len(own[name]) :] == own[name]
+        for name, shape in found.items()
+    )
+    return "stack" if all(deeper) else ""

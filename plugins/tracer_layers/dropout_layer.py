@@ -115,6 +115,11 @@ class Dropout2d(_Dropout):
     """Zeroes channels of `[N, C, H, W]` (Tompson et al. 2015)."""
 
     def forward(self, input: Any) -> Any:
+        if input.ndim == 3:
+            raise ShapeError(
+                f"Dropout2d expects inputs [N, C, H, W], got {list(input.shape)}, which PyTorch "
+                f"reads as [N, C, L]: use Dropout1d for that, or add an axis of samples"
+            )
         return channel_dropout(input, 2, self.p, self.training, rng=self.rng)
 
 

@@ -2,7 +2,7 @@
 
 All are plain functions of NumPy's, so that every order and every quantity follows from these; a
 statistic of the whole batch shows in the record, where the engine finds it. Scales and shifts meet
-the channels as the last axis, where a vector broadcasts as it is.
+the channels as the last axis, where a vector broadcasts as it is and has Kronecker factors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import tracer
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.module import Module, float_dtype
-from tracer_layers.rules import at_least, raw
+from tracer_layers.rules import at_least, axes_of, raw
 
 
 def layer_norm(
@@ -51,6 +51,7 @@ def group_norm(
     input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
     """`input [N, C, ...]` standardised within groups of channels (Wu and He 2018)."""
+    at_least("group_norm", 1, num_groups=num_groups)
     if input.ndim < 2 or input.shape[1] % num_groups:
         raise ShapeError(
             f"group_norm expects inputs [N, C, ...] with channels that {num_groups} groups divide, "
@@ -114,15 +115,12 @@ def _vectors(layer: Module, shape: Any, scale: bool, shift: bool, dtype: Any) ->
 class _Running:
     """Running statistics, which batch and instance normalisation share."""
 
-    def _register_statistics(self, dtype):
-        tracked = self.track_running_stats
-        count = self.num_features
-        for name, value in {
-            "running_mean": np.zeros(count, dtype),
-            "running_var": np.ones(count, dtype),
-            "num_batches_tracked": np.zeros((), np.int64),
-        }.items():
-            self.register_buffer(name, value if tracked else None)
+    def _register_arrays(self, shift, dtype):
+        count, tracked = self.num_features, self.track_running_stats
+        _vectors(self, count, self.affine, shift, dtype)
+        self.register_buffer("running_mean", np.zeros(count, dtype) if tracked else None)
+        self.register_buffer("running_var", np.ones(count, dtype) if tracked else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
 
     def _standardised(self, x, axes):
         """By statistics over `axes`: of `x` itself, or the running ones in evaluation."""
@@ -198,9 +196,7 @@ class BatchNormNd(_Running, Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        dtype = float_dtype(dtype, device)
-        _vectors(self, num_features, affine, affine and bias, dtype)
-        self._register_statistics(dtype)
+        self._register_arrays(affine and bias, float_dtype(dtype, device))
 
     def forward(self, input: Any) -> Any:
         fits = input.ndim >= 2 if self.ranks is None else input.ndim in self.ranks
@@ -262,15 +258,13 @@ class InstanceNormNd(_Running, Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        dtype = float_dtype(dtype, device)
-        _vectors(self, num_features, affine, affine and bias, dtype)
-        self._register_statistics(dtype)
+        self._register_arrays(affine and bias, float_dtype(dtype, device))
 
     def forward(self, input: Any) -> Any:
         alone = self.rank is not None and input.ndim == self.rank + 1
         x = input[None] if alone else input
         fits = x.ndim >= 3 if self.rank is None else x.ndim == self.rank + 2
-        spatial = "*size" if self.rank is None else ", ".join("DHW"[3 - self.rank :])
+        spatial = "*size" if self.rank is None else axes_of(self.rank)
         expected = f"[N, {self.num_features}, {spatial}]"
         self._check_channels(input, x.shape[1] if fits else None, expected)
         x = self._standardised(x, tuple(range(2, x.ndim)))

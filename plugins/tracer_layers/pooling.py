@@ -227,12 +227,12 @@ def _cases() -> list[dict[str, Any]]:
     return [plain | {"ceil_mode": False}, odd | {"ceil_mode": True}]
 
 
-def _padding(padding: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
+def _padding(of: str, padding: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
     found = per_axis(f"{of} padding", padding, len(kernel), 0)
     if any(2 * p > k for p, k in zip(found, kernel, strict=True)):
         raise ShapeError(
-            f"{of} padding is at most half of the kernel {list(kernel)}, got {list(found)}: a window "
-            f"would hold nothing but padding"
+            f"{of} padding is at most half of the kernel {list(kernel)}, got {list(found)}: a "
+            f"window would hold nothing but padding"
         )
     return found
 

@@ -13,23 +13,22 @@ from tracer.rows import hessian
 class BlockProduct:
     """`product(v)`: a parameter's block times `v`, `[V, *p.shape]` or `[*p.shape]`."""
 
-    def __init__(self, leaf, product):
-        self.leaf = leaf
+    def __init__(self, shape, product):
+        self.shape = shape
         self._product = product
 
     def __call__(self, v):
-        shape = self.leaf.shape
-        if v.shape == shape:
+        if v.shape == self.shape:
             return self(v[None])[0]
-        if v.shape[1:] != shape:
+        if v.ndim == 0 or v.shape[1:] != self.shape:
             raise ShapeError(
-                f"a stack of vectors of shape [V, {', '.join(map(str, shape))}] is expected, got "
-                f"{list(v.shape)}"
+                f"a stack of vectors of shape [{', '.join(['V', *map(str, self.shape)])}] is "
+                f"expected, got {list(v.shape)}"
             )
-        return self._product({self.leaf: v})[self.leaf]
+        return self._product(v)
 
     def __repr__(self):
-        return f"<product with a block of shape {list(self.leaf.shape)}>"
+        return f"<product with a block of shape {list(self.shape)}>"
 
 
 class GGNMP(Quantity):
@@ -39,7 +38,7 @@ class GGNMP(Quantity):
     rows = None
 
     def of_objective(self, objective):
-        return blocks(objective, lambda vectors: objective.gauss_newton(vectors, "exact"))
+        return blocks(objective, objective.gauss_newton("exact", self.name))
 
 
 class HMP(Quantity):
@@ -53,7 +52,10 @@ class HMP(Quantity):
 
 
 def blocks(objective, product):
-    return {name: BlockProduct(leaf, product) for name, leaf in objective.parameters.items()}
+    return {
+        name: BlockProduct(leaf.shape, lambda stack, leaf=leaf: product({leaf: stack})[leaf])
+        for name, leaf in objective.parameters.items()
+    }
 
 
 class PCHMP(Quantity):
@@ -92,12 +94,9 @@ class PCHMP(Quantity):
             ]
             return sum(parts) if parts else np.zeros_like(direction)
 
-        def call(v):
-            if v.shape == context.shape:
-                return product(v)
-            return np.stack([product(direction) for direction in v])
-
-        return call
+        return BlockProduct(
+            context.shape, lambda stack: np.stack([product(direction) for direction in stack])
+        )
 
     merge = None
 
@@ -125,7 +124,7 @@ class GGN(Matrix):
     name = "ggn"
 
     def product(self, objective):
-        return lambda vectors: objective.gauss_newton(vectors, "exact")
+        return objective.gauss_newton("exact", self.name)
 
 
 class Hessian(Matrix):
@@ -146,8 +145,7 @@ class FisherMC(Matrix):
         self.mc_samples = mc_samples
 
     def product(self, objective):
-        roots = objective.sampled_roots(self.mc_samples)
-        return lambda vectors: objective.products.gauss_newton(vectors, roots)
+        return objective.gauss_newton("sampled", self.name, self.mc_samples)
 
 
 class FisherEmpirical(Matrix):
@@ -156,7 +154,7 @@ class FisherEmpirical(Matrix):
     name = "fisher_empirical"
 
     def product(self, objective):
-        return lambda vectors: objective.gauss_newton(vectors, "empirical")
+        return objective.gauss_newton("empirical", self.name)
 
 
 def operator(objective, product):

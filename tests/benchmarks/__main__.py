@@ -1,21 +1,27 @@
-"""Measures everything and prints a table; `--markdown` prints docs/reference/benchmarks.md."""
+"""Measures everything and prints tables; `--markdown` prints docs/reference/benchmarks.md."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 
-from . import graphs, jacobian, recording, sweep
+from . import curvature, graphs, jacobian, recording, sweep
+from .curvature import Cell
 from .measure import PEERS, Row, installed
+from .networks import NETWORKS
 
-GROUPS = (recording, sweep, jacobian, graphs)
+GROUPS = {"recording": recording, "sweep": sweep, "jacobian": jacobian, "graphs": graphs}
+CHOICES = (*GROUPS, "curvature")
 COLUMNS = ("NumPy", "trace-net", *PEERS)
 HEADER = ("measurement", *COLUMNS, "goal", "reached")
+CURVATURE_HEADER = ("network", "quantity", "trace-net, ms", "peer, ms", "ratio")
 UNITS = {1e-6: "µs", 1e-3: "ms", 1.0: "s"}
 
 PAGE = """---
@@ -27,6 +33,20 @@ hide:
 
 Measured on {date}, {machine}, with {versions}.
 
+## Quantities of networks
+
+{curvature}
+
+Times are of one step: the network's forward pass, cross-entropy and the backward sweep with that
+one quantity. The peer is PyTorch for `grad` and PyTorch with BackPACK for the others. A ratio below
+1 means that trace-net is faster; means are geometric, over the cells that both have. Data are random,
+float32, the same for both; each library has {threads} threads and a process of its own per cell, and
+the shortest of {runs} runs after a warm-up counts. A cell that does not end within {limit:g} s is left
+out and says so. The networks are those of DeepOBS: batches of 128, and of 16 with 100 classes for
+All-CNN-C.
+
+## Recording, sweeping and drawing
+
 {table}
 
 Recording and sweeping are per operation, on arrays of three elements, in a chain of 1,000
@@ -34,33 +54,94 @@ operations. NumPy is the same call on plain arrays; the other columns are totals
 call, or the library's own. Each number is the shortest of several runs. The libraries take turns in
 one process. The Jacobians are of a network of 20, 50 and 100 units at one sample.
 
+## Measuring again
+
 The page is made by
 
 ```console
 $ python -m tests.benchmarks --markdown > docs/reference/benchmarks.md
 ```
 
-with the peers installed by `pip install '.[benchmarks]' torch`. Without `--markdown` only the table
-is printed. A peer that is not installed is marked so.
+with the peers installed by `pip install '.[benchmarks]' torch` and
+`pip install --no-deps backpack-for-pytorch unfoldNd`. Without `--markdown` only the tables are
+printed, or with `--json` their numbers. A peer that is not installed is marked so. A part is measured
+by its name:
+
+```console
+$ python -m tests.benchmarks recording sweep
+$ python -m tests.benchmarks curvature --network 2c2d --quantity kfac --json
+```
 """
 
 
 def main() -> None:
     """Measure, telling stderr what is measured, and print."""
+    arguments = parser().parse_args()
+    chosen = arguments.group or CHOICES
+    measured: list[Row] = []
+    for name in (name for name in GROUPS if name in chosen):
+        print(f"measuring {name} ...", file=sys.stderr)
+        measured += GROUPS[name].rows()
+    cells: list[Cell] = []
+    if "curvature" in chosen:
+        networks = arguments.network or NETWORKS
+        quantities = arguments.quantity or curvature.QUANTITIES
+        for cell in curvature.cells(networks, quantities, arguments.limit):
+            print(f"measured {' '.join(curvature_line(cell))}", file=sys.stderr)
+            cells.append(cell)
+    print(report(arguments, measured, cells))
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--markdown", action="store_true", help="print the page of the docs")
-    arguments = parser.parse_args()
-    cells = []
-    for group in GROUPS:
-        print(f"measuring {group.__name__.rpartition('.')[2]} ...", file=sys.stderr)
-        cells += [line(row) for row in group.rows()]
-    table = aligned([HEADER, *cells])
+    parser.add_argument(
+        "group",
+        nargs="*",
+        type=group,
+        metavar="GROUP",
+        help=f"of {', '.join(CHOICES)}; default all",
+    )
+    parser.add_argument("--network", action="append", choices=NETWORKS, help="of curvature")
+    parser.add_argument(
+        "--quantity", action="append", choices=curvature.QUANTITIES, help="of curvature"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=60.0, help="seconds for a library in a cell of curvature"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print the page of the docs")
+    form.add_argument("--json", action="store_true", help="print the numbers, in seconds")
+    return parser
+
+
+def group(name: str) -> str:
+    """The name of a group."""
+    if name not in CHOICES:
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(CHOICES)}, got {name!r}")
+    return name
+
+
+def report(arguments: argparse.Namespace, measured: list[Row], cells: list[Cell]) -> str:
+    """What was measured, in the form asked for."""
+    if arguments.json:
+        rows = [{"measurement": row.what, "seconds": row.seconds} for row in measured]
+        ratios = [asdict(cell) | {"ratio": cell.ratio} for cell in cells]
+        return json.dumps({"rows": rows, "curvature": ratios}, indent=1)
+    table = aligned([HEADER, *map(line, measured)], range(1, 1 + len(COLUMNS)))
+    ratios = aligned([CURVATURE_HEADER, *curvature_lines(cells)], range(2, 5))
     if arguments.markdown:
-        date = datetime.now(UTC).strftime("%Y-%m-%d")
-        text = PAGE.format(date=date, machine=machine(), versions=versions(), table=table)
-        print(text, end="")
-    else:
-        print(table)
+        return PAGE.format(
+            date=datetime.now(UTC).strftime("%Y-%m-%d"),
+            machine=machine(),
+            versions=versions(),
+            curvature=ratios,
+            table=table,
+            threads=curvature.THREADS,
+            runs=curvature.RUNS,
+            limit=arguments.limit,
+        ).rstrip()
+    return "\n\n".join(text for text, found in ((table, measured), (ratios, cells)) if found)
 
 
 def line(row: Row) -> tuple[str, ...]:
@@ -82,20 +163,46 @@ def number(row: Row, column: str) -> str:
     return "not installed" if seconds is None else f"{seconds / row.unit:.2f}"
 
 
-def aligned(lines: list[tuple[str, ...]]) -> str:
-    """A table in Markdown whose columns line up, numbers to the right."""
+def curvature_lines(cells: list[Cell]) -> list[tuple[str, ...]]:
+    """A line per cell, and the means of networks and of all."""
+    lines = []
+    for network in dict.fromkeys(cell.network for cell in cells):
+        of_network = [cell for cell in cells if cell.network == network]
+        lines += [*map(curvature_line, of_network), mean_line(network, of_network)]
+    return [*lines, mean_line("all", cells)]
+
+
+def curvature_line(cell: Cell) -> tuple[str, ...]:
+    """The cells of one line."""
+    times = (
+        seconds if isinstance(seconds, str) else f"{seconds * 1e3:.1f}"
+        for seconds in (cell.ours, cell.peer)
+    )
+    return cell.network, f"`{cell.quantity}`", *times, ratio_text(cell.ratio)
+
+
+def mean_line(network: str, cells: list[Cell]) -> tuple[str, ...]:
+    """The line of a geometric mean."""
+    return network, "**mean**", "", "", f"**{ratio_text(curvature.mean_ratio(cells)) or 'none'}**"
+
+
+def ratio_text(ratio: float | None) -> str:
+    """A ratio to two digits; empty if there is none."""
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def aligned(lines: list[tuple[str, ...]], numbers: range) -> str:
+    """A table in Markdown whose columns line up, those of numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
     def text(cells: Iterable[str]) -> str:
         padded = (
-            cell.rjust(width) if 1 <= i <= len(COLUMNS) else cell.ljust(width)
+            cell.rjust(width) if i in numbers else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
         )
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * width for width in widths]
-    for i in range(1, 1 + len(COLUMNS)):
-        rule[i] = rule[i][:-1] + ":"
+    rule = ["-" * (width - 1) + (":" if i in numbers else "-") for i, width in enumerate(widths)]
     return "\n".join([text(lines[0]), text(rule), *map(text, lines[1:])])
 
 
@@ -108,6 +215,8 @@ def machine() -> str:
 def versions() -> str:
     """Python, NumPy and the peers that are installed."""
     packages = ["numpy", *(package for name, package in PEERS.items() if installed(name))]
+    if curvature.has_backpack():
+        packages.append("backpack-for-pytorch")
     found = [f"{package} {metadata.version(package)}" for package in packages]
     return ", ".join([f"Python {platform.python_version()}", *found])
 

@@ -90,6 +90,7 @@ INPUTS = [
     (nn.Unfold(2), [(4, 4)], "expects inputs with 4 axes, or 3 for one sample"),
     (nn.Fold((3, 3), 2), [(2, 5, 4)], "fold expects inputs [N, C * 4, 4]"),
     (nn.Dropout2d(), [(4, 4)], "expects inputs [N, C, H, W]"),
+    (nn.Dropout2d(), [(3, 4, 4)], "which PyTorch reads as [N, C, L]: use Dropout1d"),
     (nn.GLU(), [(2, 3)], "glu expects an axis of even size"),
     (nn.Softmax2d(), [(2, 3)], "Softmax2d expects inputs [N, C, H, W] or [C, H, W]"),
     (nn.EmbeddingBag(3, 2), [(4,)], "or [M] with offsets [N], got [4] without offsets"),

@@ -154,6 +154,17 @@ def test_no_samples_and_one_sample(name):
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *COUPLING])
+def test_float32_stays_float32(name):
+    model, x = network(*(LAYERS | COUPLING)[name])
+    expected = swept(model, x, ("grad",))["grad"]
+    x = x.astype(np.float32)
+    assert model.float()(x).dtype == np.float32
+    for key, value in swept(model, x, ("grad",))["grad"].items():
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, expected[key], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *COUPLING])
 def test_layers_run_on_another_array_library(name):
     model, x = network(*(LAYERS | COUPLING)[name])
     expected = swept(model, x, ("grad",))["grad"]

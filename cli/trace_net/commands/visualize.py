@@ -74,7 +74,8 @@ def visualize(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Colour nodes by a value, as in grad_norm. "
+            help="Colour nodes by grad_norm, by a quantity of the parameters, as in kfac, or by "
+            "its norm, max, min, mean, trace or condition, as in kfac:trace. "
             "(default: the norm of the first --quantity)",
             autocompletion=options.overlay_names,
         ),
@@ -91,6 +92,7 @@ def visualize(
     marked, and the exit code is 1.
     """
     from trace_net.inputs import parse_inputs
+    from trace_net.overlays import QuantityOverlay, find_overlay
     from trace_net.run import describe_choices, run
     from trace_net.target import load, parse_target
     from tracer import registry
@@ -103,9 +105,9 @@ def visualize(
     quantities = tuple(quantity or ())
     for name in quantities:
         options.look_up(registry.quantities, name)
-    colouring = options.look_up(registry.overlays, overlay) if overlay else None
+    colouring = find_overlay(overlay) if overlay else None
     if colouring is None and quantities:
-        colouring = norm_overlay(quantities[0])
+        colouring = QuantityOverlay(quantities[0])
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     file = output or f"{parsed.stem}.{form}"
@@ -170,7 +172,10 @@ def colour_values(
     known = overlay.name in registry.overlays
     plugin = registry.overlays.entry(overlay.name).plugin if known else "trace-net"
     with blame(plugin, f"the overlay {overlay.name!r}"):
-        return overlay.values(graph, done.results)
+        values = overlay.values(graph, done.results)
+    if not values:
+        streams.note(f"no node is coloured: none has a value of {overlay.label or overlay.name}")
+    return values
 
 
 def draw(graph: nx.MultiDiGraph, form: str, how: DrawOptions) -> bytes:
@@ -197,38 +202,14 @@ def choose_format(output: str | None, format: str | None) -> str:
     return SUFFIXES.get(suffix, suffix)
 
 
-def norm_overlay(quantity: str) -> Overlay:
-    """Colours parameters by the norm of one quantity."""
-    from tracer.extensions import Overlay
-
-    class QuantityNorm(Overlay):
-        name = quantity
-        label = f"norm of {quantity}"
-        quantities = (quantity,)
-
-        def values(self, graph: nx.MultiDiGraph, results: Any) -> dict[str, float]:
-            return parameter_norms(graph, results, quantity)
-
-    return QuantityNorm()
-
-
-def parameter_norms(graph: nx.MultiDiGraph, results: Any, quantity: str) -> dict[str, float]:
-    """Norms of one quantity by the ids of parameter nodes."""
-    from trace_net.values import arrays, by_parameter, norm
-
-    computed = by_parameter(results, quantity)
-    return {
-        node: norm(computed[attributes["label"]])
-        for node, attributes in graph.nodes(data=True)
-        if attributes["kind"] == "parameter" and arrays(computed.get(attributes["label"]))
-    }
-
-
 def add_norms(graph: nx.MultiDiGraph, done: Run, quantities: tuple[str, ...]) -> None:
     """Give parameter nodes the norms of the quantities that were asked for."""
+    from trace_net.overlays import QuantityOverlay
+
     for quantity in quantities:
-        for node, norm in parameter_norms(graph, done.results, quantity).items():
-            graph.nodes[node].setdefault("quantities", {})[quantity] = norm
+        for node, norm in QuantityOverlay(quantity).values(graph, done.results).items():
+            if graph.nodes[node]["kind"] == "parameter":
+                graph.nodes[node].setdefault("quantities", {})[quantity] = norm
 
 
 def summarise(graph: nx.MultiDiGraph, done: Run, file: str, form: str) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""Overlays by a number of any quantity: `kfac`, `diag_ggn_exact:max`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from trace_net.errors import UsageError
+from trace_net.scalars import SCALARS, scalars
+from trace_net.values import by_parameter
+from tracer import registry
+from tracer.errors import suggestion
+from tracer.extensions import Overlay
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+class QuantityOverlay(Overlay):
+    """Colours parameters and their cotangents by one number of one quantity."""
+
+    def __init__(self, quantity: str, scalar: str = "norm"):
+        self.quantity, self.scalar = quantity, scalar
+        self.name = f"{quantity}:{scalar}"
+        self.label = f"{SCALARS[scalar]} of {quantity}"
+        self.quantities = (quantity,)
+
+    def values(
+        self, graph: nx.MultiDiGraph, results: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, float]:
+        named = dict(parameters(graph))
+        shapes = {name: graph.nodes[node]["shape"] for node, name in named.items()}
+        numbers = scalars(self.quantity, self.scalar, by_parameter(results, self.quantity), shapes)
+        return {node: numbers[name] for node, name in named.items() if name in numbers}
+
+
+def parameters(graph: nx.MultiDiGraph) -> Iterator[tuple[str, str]]:
+    """(node id, parameter's name) for parameters and for their cotangents."""
+    for node, attributes in graph.nodes(data=True):
+        if attributes["kind"] == "parameter":
+            yield node, attributes["label"]
+        elif attributes["kind"] == "cotangent" and not attributes["op"]:
+            yield node, attributes["label"].removeprefix("∇ ")
+
+
+def find_overlay(name: str) -> Overlay:
+    """A registered overlay, or one of a quantity's numbers: `QUANTITY` or `QUANTITY:SCALAR`.
+
+    Raises `UsageError` with the nearest name for what is neither.
+    """
+    if name in registry.overlays:
+        return registry.overlays[name]
+    quantity, colon, scalar = name.partition(":")
+    if quantity not in registry.quantities:
+        known = [*registry.overlays, *registry.quantities]
+        raise UsageError(
+            f"no overlay and no quantity is called {quantity!r}.{suggestion(quantity, known)}",
+            hint=f"take {', '.join(registry.overlays)}, or a quantity with {_scalar_names()} "
+            f"behind a colon, as in kfac:trace; `trace-net plugins` lists them",
+        )
+    if colon and scalar not in SCALARS:
+        raise UsageError(
+            f"an overlay takes no {scalar!r} of {quantity}.{suggestion(scalar, SCALARS)}",
+            hint=f"take one of {_scalar_names()}",
+        )
+    return QuantityOverlay(quantity, scalar or "norm")
+
+
+def _scalar_names() -> str:
+    return ", ".join(SCALARS)

@@ -1,0 +1,82 @@
+"""Networks of DeepOBS (Schneider, Balles and Hennig 2019), in PyTorch's or our `nn` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network `build(nn)` of inputs `[samples, *shape]` and its number of classes."""
+
+    build: Callable[[Any], Any]
+    samples: int
+    shape: tuple[int, ...]
+    classes: int
+
+    def data(self) -> tuple[np.ndarray, np.ndarray]:
+        """Random inputs in float32 and classes, the same at every call."""
+        rng = np.random.default_rng(0)
+        inputs = rng.random((self.samples, *self.shape), dtype=np.float32)
+        return inputs, rng.integers(0, self.classes, self.samples)
+
+
+def logreg(nn: Any) -> Any:
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+
+def mlp(nn: Any) -> Any:
+    return nn.Sequential(
+        nn.Flatten(),
+        *(nn.Linear(784, 1000), nn.ReLU()),
+        *(nn.Linear(1000, 500), nn.ReLU()),
+        *(nn.Linear(500, 100), nn.ReLU()),
+        nn.Linear(100, 10),
+    )
+
+
+def convolutions_2(nn: Any) -> Any:
+    return nn.Sequential(
+        *(nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Flatten(),
+        *(nn.Linear(3136, 1024), nn.ReLU(), nn.Linear(1024, 10)),
+    )
+
+
+def convolutions_3(nn: Any) -> Any:
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 5), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        *(nn.Conv2d(64, 96, 3), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        *(nn.Conv2d(96, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        nn.Flatten(),
+        *(nn.Linear(1152, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)),
+    )
+
+
+def all_cnn_c(nn: Any) -> Any:
+    return nn.Sequential(
+        nn.Dropout(0.2),
+        *(nn.Conv2d(3, 96, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(96, 96, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(96, 96, 3, stride=2, padding=1), nn.ReLU(), nn.Dropout(0.5)),
+        *(nn.Conv2d(96, 192, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(192, 192, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(192, 192, 3, stride=2, padding=1), nn.ReLU(), nn.Dropout(0.5)),
+        *(nn.Conv2d(192, 192, 3), nn.ReLU()),
+        *(nn.Conv2d(192, 192, 1), nn.ReLU()),
+        *(nn.Conv2d(192, 100, 1), nn.ReLU(), nn.AvgPool2d(6), nn.Flatten()),
+    )
+
+
+NETWORKS = {
+    "logreg": Network(logreg, 128, (1, 28, 28), 10),
+    "mlp": Network(mlp, 128, (1, 28, 28), 10),
+    "2c2d": Network(convolutions_2, 128, (1, 28, 28), 10),
+    "3c3d": Network(convolutions_3, 128, (3, 32, 32), 10),
+    "all-cnn-c": Network(all_cnn_c, 16, (3, 32, 32), 100),
+}

@@ -1,0 +1,55 @@
+"""Names of parameters on a tape, and values by them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from tracer.errors import TracingError, suggestion
+from tracer.tape import Node, Tape
+from tracer.tensor import Tensor
+
+
+class Values(dict[str, Any]):
+    """Values by parameter name; a parameter tensor is accepted as a key too."""
+
+    def __init__(self, names: Mapping[Node, str]):
+        super().__init__()
+        self._names = names
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, Tensor):
+            key = self._names.get(key.node, key)  # type: ignore[arg-type]
+        return super().__getitem__(key)
+
+    def __missing__(self, key: Any) -> Any:
+        known = ", ".join(self) or "none"
+        hint = suggestion(key, self) if isinstance(key, str) else ""
+        raise KeyError(f"no parameter is called {key!r}.{hint} Parameters: {known}")
+
+
+def parameter_names(tape: Tape, nodes: list[Node]) -> dict[Node, str]:
+    """The name of every parameter on the tape, in the order of models and of first use."""
+    names: dict[Node, str] = {}
+    for root in tape.roots:
+        for name, tensor in root.named_parameters():
+            if tensor.node is not None and tensor.node.wants:
+                names.setdefault(tensor.node, name)
+    leaves = dict.fromkeys(
+        p for node in nodes for p in node.parents if p is not None and p.op.leaf and p.wants
+    )
+    given = {leaf.params.get("name") for leaf in leaves} | {*names.values()}
+    free = (name for i in itertools.count() if (name := f"parameter_{i}") not in given)
+    for leaf in leaves:
+        if leaf not in names:
+            names[leaf] = leaf.params.get("name") or next(free)
+    taken: dict[str, Node] = {}
+    for node, name in names.items():
+        if name in taken:
+            raise TracingError(
+                f"two parameters of shapes {list(taken[name].shape)} and {list(node.shape)} are "
+                f"both called {name!r}: give other names, or put the models into one Module"
+            )
+        taken[name] = node
+    return names

@@ -1,0 +1,249 @@
+"""The terms of an objective, and the square roots of their Hessians that rows start from."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracer import backend
+from tracer.errors import QuantityError
+from tracer.operation import PARAMETER, UNKNOWN
+from tracer.random import generator
+from tracer.rows import Rows, gradient
+from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit
+from tracer.tape import Node, Tape, using
+from tracer.tensor import Tensor, _leaf
+
+if TYPE_CHECKING:
+    from tracer.objective import Objective
+
+
+class Term:
+    """A term of the objective: the node that it was cut at, and its weight in the objective.
+
+    At a registered loss, `weight` has the loss's shape, and rows start at its prediction. At any
+    other tensor, as the model's `outputs`, rows start there, from the Hessian of the record above.
+    `wanted_by` names the quantity that asks, for messages.
+    """
+
+    def __init__(self, objective: Objective, node: Node, arrived: Any, wanted_by: str):
+        self.objective = objective
+        self.node = node
+        self.arrived = arrived
+        self.wanted_by = wanted_by
+        self.at_loss = node.op.loss and node is not objective.outputs
+
+    @property
+    def prediction(self) -> Node:
+        """The tensor that rows start at."""
+        target = self.node.parents[0] if self.at_loss else self.node
+        assert target is not None
+        return target
+
+    @property
+    def sample_axis(self) -> int:
+        """Where the samples are in the prediction; its first axis where that is not known."""
+        axis = self.objective.batch.axis(self.prediction)
+        return axis if isinstance(axis, int) else 0
+
+    @property
+    def of_samples(self) -> bool:
+        """Whether the prediction has an axis of samples (its first, where nothing is marked)."""
+        if not self.objective.batch.marked:
+            return True
+        axis = self.objective.batch.axis(self.prediction)
+        return axis is UNKNOWN or isinstance(axis, int)
+
+    @property
+    def weight(self) -> Any:
+        """What the losses weigh in the objective, of their shape. Raises if some is negative."""
+        weight = self.arrived[0]
+        values = weight.data if isinstance(weight, Tensor) else weight
+        if bool((values < 0).any()):
+            raise QuantityError(
+                f"{self.wanted_by} is undefined for this objective: the loss {self.node.op.name} "
+                f"has a negative weight in it, whose Gauss-Newton matrix has no square root: use "
+                f"quantities of the Hessian"
+            )
+        return weight
+
+    @property
+    def _view(self) -> Any:
+        return Recorded(self.node) if self.objective.recorded else self.node
+
+    def _rule(self, name: str) -> Any:
+        return getattr(self.node.op, name, None) if self.at_loss else None
+
+    # -- where rows start ---------------------------------------------------------------------
+
+    def seeds(self, kind: Rows) -> dict[Node, Any]:
+        """Stacks of one kind of rows at the nodes below the cut."""
+        if kind == gradient:
+            return self._gradient()
+        if not self.prediction.wants:
+            return {}
+        stack = kind.start(self, self.objective.rng)
+        return {self.prediction: stack if self.of_samples else self._apart(stack)}
+
+    def _gradient(self) -> dict[Node, Any]:
+        if not self.at_loss:
+            return {self.node: self.arrived}
+        seeds: dict[Node, Any] = {}
+        entries = cotangents_of(self._view, self.node, self.arrived)
+        for parent, entry in zip(self.node.parents, entries, strict=True):
+            if parent is not None and parent.wants:
+                entry = entry_value(entry)
+                if entry is not None:
+                    entry = fit(entry, parent.shape)
+                    seeds[parent] = seeds[parent] + entry if parent in seeds else entry
+        return seeds
+
+    def _apart(self, stack: Any) -> Any:
+        """Rows of a term of no sample, one for each of what the loss takes for samples.
+
+        A rule's rows each stand for all entries of the first axis, which are independent in the
+        loss, but not below it.
+        """
+        shape = self.prediction.shape
+        if self._rule("sqrt_hessian") is None or not shape:
+            return stack
+        mask = np.eye(shape[0], dtype=bool).reshape(1, shape[0], shape[0], *(1,) * len(shape[1:]))
+        mask = backend.of(stack).from_host(mask)
+        return np.where(mask, stack[:, None], 0).reshape(-1, *shape)
+
+    # -- square roots -------------------------------------------------------------------------
+
+    def sqrt_hessian(self) -> Any:
+        """`[C, *prediction]`: exact, by the loss's rule or from the record."""
+        rule = self._rule("sqrt_hessian")
+        return sqrt_hessian_of_record(self) if rule is None else rule(self._view, self.weight)
+
+    def sqrt_hessian_sampled(self, samples: int, rng: Any) -> Any:
+        """`[M, *prediction]`: in expectation, from targets sampled from the likelihood."""
+        rule = self._rule("sqrt_hessian_sampled")
+        if rule is None:
+            raise QuantityError(
+                f"{self.wanted_by} samples targets from the model's likelihood, and "
+                f"{self.node.op.name if self.at_loss else 'a loss in plain code'} has none: use "
+                f"the exact quantity"
+            )
+        return rule(self._view, self.weight, samples, generator() if rng is None else rng)
+
+    def sqrt_empirical(self) -> Any:
+        """`[1, *prediction]`: the gradient of each sample's loss times the root of its weight."""
+        if not self.at_loss:
+            raise QuantityError(
+                f"{self.wanted_by} needs registered losses, whose weights are known: use a loss "
+                f"such as mse_loss"
+            )
+        root = np.sqrt(self.weight)[None]
+        return entry_value(cotangents_of(self._view, self.node, root)[0])
+
+
+def sqrt_hessian_of_record(term: Term) -> Any:
+    """`[C, *prediction.shape]` from the eigendecomposition of each sample's C x C Hessian.
+
+    The part of the record between the prediction and the objective is recorded once more with the
+    prediction as a leaf, and differentiated twice. Raises `QuantityError` if it is not convex.
+    """
+    objective, prediction = term.objective, term.prediction
+    value = _value_of(objective.nodes, prediction)
+    with using(None), Tape() as tape:
+        leaf = Tensor(value, _leaf(PARAMETER, value, {"name": "outputs"}, wants=True))
+        top = _losses_again(term, leaf) if term.at_loss else _record_again(term, leaf)
+        seed = np.ones_like(value, shape=(1, *top.shape))
+        arrived = Sweep(list(tape.nodes), {top.node: Tensor(seed)}, recorded=True).run()
+        return _roots(tape, arrived[leaf.node][0], leaf, term)
+
+
+def _losses_again(term: Term, leaf: Tensor) -> Tensor:
+    """The weighted sum of a registered loss, recorded with `leaf` for its prediction."""
+    node, prediction = term.node, term.prediction
+    inputs = [
+        leaf if p is prediction else _value_of(term.objective.nodes, p) if x is None and p else x
+        for p, x in zip(node.parents, node.inputs or (None,) * len(node.parents), strict=True)
+    ]
+    weight = term.weight
+    weight = weight.data if isinstance(weight, Tensor) else weight
+    return np.sum(node.op(*inputs, **node.params) * weight)
+
+
+def _record_again(term: Term, leaf: Tensor) -> Tensor:
+    """What leads from the term's tensor to the objective, recorded with `leaf` for the tensor."""
+    objective = term.objective
+    tensors: dict[Any, Any] = {term.node: leaf}
+    for node in objective.nodes:
+        if node is term.node or not any(p in tensors for p in node.parents if p is not None):
+            continue
+        if node in objective.batch.coupled:
+            raise QuantityError(
+                f"the loss is no sum over samples of `outputs`: {node.op.name} "
+                f"({node.source or 'unknown line'}) mixes them, so its Hessian has no root per "
+                f"sample: write the loss of each sample by itself"
+            )
+        inputs = [
+            tensors[p] if p in tensors else _value_of(objective.nodes, p) if x is None and p else x
+            for p, x in zip(node.parents, node.inputs or (None,) * len(node.parents), strict=True)
+        ]
+        tensors[node] = node.op(*inputs, **node.params)
+    if objective.loss not in tensors:
+        raise QuantityError("the loss does not depend on `outputs`")
+    return tensors[objective.loss]
+
+
+def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
+    shape, axis = leaf.shape, term.sample_axis
+    if term.of_samples:
+        moved = [shape[axis], *(n for i, n in enumerate(shape) if i != axis)]
+    else:
+        moved = [1, *shape]
+
+    def placed(rows: Any) -> Any:
+        return np.moveaxis(rows, 1, 1 + axis) if term.of_samples else rows[:, 0]
+
+    count, size = moved[0], math.prod(moved[1:])
+    zero = np.zeros_like(leaf.data, shape=(size, *shape))
+    if gradient.node is None or not gradient.node.wants:
+        return zero
+    eye = backend.namespace(leaf.data).eye(size, dtype=leaf.dtype)
+    basis = np.broadcast_to(eye[:, None], (size, count, size)).reshape(size, *moved)
+    with using(None):
+        arrived = Sweep(list(tape.nodes), {gradient.node: placed(basis)}).run()
+    columns = arrived.get(leaf.node)
+    if columns is None:
+        return zero
+    if term.of_samples:
+        columns = np.moveaxis(columns, 1 + axis, 0)
+    hessian = columns.reshape(count, size, size)
+    values, vectors = np.linalg.eigh(0.5 * (hessian + np.swapaxes(hessian, -1, -2)))
+    tolerance = 1e3 * np.finfo(leaf.dtype).eps * max(float(abs(values).max()), 1e-30)
+    if bool((values < -tolerance).any()):
+        raise QuantityError(
+            f"{term.wanted_by} is undefined here: the loss is not convex in the model's output "
+            f"(its Hessian has the eigenvalue {float(values.min()):.3g})"
+        )
+    roots = vectors * np.sqrt(np.maximum(values, 0))[:, None, :]  # [N, C, rows]
+    return placed(np.moveaxis(roots, -1, 0).reshape(size, *moved))
+
+
+def _value_of(nodes: list[Node], node: Node) -> Any:
+    """The array that a node computed, from what it or its consumers saved."""
+    if node.output is not None:
+        return node.output
+    for consumer in nodes:
+        if consumer.inputs is not None:
+            for parent, value in zip(consumer.parents, consumer.inputs, strict=True):
+                if parent is node and value is not None:
+                    return value
+    values: dict[Any, Any] = {}
+    for each in nodes:
+        arrays = [
+            values.get(p, x)
+            for p, x in zip(each.parents, each.inputs or (None,) * len(each.parents), strict=True)
+        ]
+        values[each] = each.op.forward(*arrays, **each.params)
+        if each is node:
+            break
+    return values[node]
