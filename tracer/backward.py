@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -201,10 +202,10 @@ class Run:
                 stacks,
                 recorded=objective.recorded,
                 release=last and not objective.recorded and not self.keeps,
-                batch=objective.batch if self.followed and not self.masked else None,
+                batch=objective.batch if self.followed else None,
                 complete=partial(self._extract, last=last),
                 watched=objective.watched if gradient in rows.counts and i == 0 else None,
-                gradient_rows=self._slots,
+                slots=self._slots,
                 visit=visit,
             ).run()
 
@@ -244,17 +245,17 @@ class Run:
         """Signed rows for the parameters that they are exact for, products for the others."""
         objective, quantities = self.objective, self._of(hessian)
         self.by_signs = exact_leaves(objective.nodes, self.names, objective.batch)
-        blocks: list[SignedRows] = []
+        blocks: list[Iterator[SignedRows]] = []
 
         def visit(node: Node, g: Any) -> Any:
-            found = residual(node, g, objective.batch)
+            found = residual(node, g, objective.batch, objective.budget)
             if found is not None:
                 blocks.append(found)
             return g
 
         if self.by_signs:
             Sweep(objective.nodes, {objective.loss: objective.one()}, visit=visit).run()
-        for block in blocks:
+        for block in chain.from_iterable(blocks):
             rows = len(block.signs)
             counts: dict[Rows, slice] = {hessian: slice(0, rows)}
             self._sweep(Bundle(counts, {hessian: rows}, block.seeds, block.signs))
@@ -325,10 +326,12 @@ class Run:
     def _collected(self, leaf: Node, uses: list[Cotangent], stack: Any) -> Cotangent:
         """All that reached a parameter: uses by samples, and a stack of what is of no sample."""
         size = self.objective.batch.size
-        if self.masked and stack is not None:
-            assert size is not None
-            stack = stack.reshape(-1, size + 1, *leaf.shape)
-            uses, stack = [Dense(stack[:, :size])], stack[:, size]
+        if self.masked:
+            if stack is not None:
+                uses = [*uses, Dense(stack.reshape(-1, self._slots, *leaf.shape))]
+            every = collect(uses)
+            uses = [every.select(samples=slice(0, size))]
+            stack = every.select(samples=slice(size, None)).total()
         if uses:
             cotangent = collect(uses)
         elif self.followed:

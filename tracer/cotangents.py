@@ -178,6 +178,18 @@ class Cotangent:
             yield self.select(samples=slice(start, start + step))
 
 
+def _picked(array: Any, rows: Any, samples: Any) -> Any:
+    """`array [V, N, ...]` for some rows and samples: slices, or the host's indices."""
+    return _indexed(_indexed(array, (), rows), (slice(None),), samples)
+
+
+def _indexed(array: Any, lead: tuple[slice, ...], index: Any) -> Any:
+    """`array[*lead, index]`."""
+    if isinstance(index, np.ndarray):
+        index = backend.of(array).from_host(index)
+    return array[(*lead, index)]
+
+
 def _accumulate(parts: Any) -> Any:
     total = None
     for part in parts:
@@ -211,7 +223,7 @@ class Dense(Cotangent):
         return self.array
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Dense:
-        return Dense(self.array[rows][:, samples])
+        return Dense(_picked(self.array, rows, samples))
 
     def _merge(self, others: Sequence[Any]) -> Dense:
         return Dense(_accumulate([self.array, *(other.array for other in others)]))
@@ -244,7 +256,7 @@ class Summed(Cotangent):
         return self._dense
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Summed:
-        return Summed(self.terms[rows][:, samples])
+        return Summed(_picked(self.terms, rows, samples))
 
     def _merge(self, others: Sequence[Any]) -> Summed:
         return Summed(np.concatenate([self.terms, *(other.terms for other in others)], 2))
@@ -304,8 +316,8 @@ class Outer(Cotangent):
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
         left: Any = self._left
         if not (isinstance(samples, slice) and samples == slice(None)):
-            left = left(samples) if callable(left) else left[samples]
-        return Outer(left, self.right[rows][:, samples], self.shape)
+            left = left(samples) if callable(left) else _indexed(left, (), samples)
+        return Outer(left, _picked(self.right, rows, samples), self.shape)
 
     def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
         """As for all; inputs that are made on demand count, too."""
@@ -454,7 +466,7 @@ class Gather(Cotangent):
         return Gather, self.shape
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Gather:
-        return Gather(self.index[samples], self.right[rows][:, samples], self.shape)
+        return Gather(_indexed(self.index, (), samples), _picked(self.right, rows, samples), self.shape)
 
     def _merge(self, others: Sequence[Any]) -> Gather:
         index = np.concatenate([self.index, *(other.index for other in others)], 1)
@@ -608,6 +620,44 @@ class Reindexed(Cotangent):
     def _kronecker(self, sharing: str) -> Kronecker:
         inner = self.inner.kronecker(sharing)
         return Kronecker(inner.factors, self.shape, pull=lambda stack: self.pull(inner.pull(stack)))
+
+
+class Coupled(Cotangent):
+    """Masked rows, where samples are coupled: each sample's cotangent is a total over all samples.
+
+    `inner` has `V * slots` rows, a row per sample after each other.
+    Its own structure survives, so that Kronecker factors do: of rows at all samples and uses.
+    """
+
+    def __init__(self, inner: Cotangent, slots: int):
+        self.inner = inner
+        self.rows, self.samples = inner.rows // slots, slots
+        self.shape, self.dtype = inner.shape, inner.dtype
+
+    def kind(self) -> Any:
+        return Coupled, self.samples, self.inner.kind()
+
+    def within(self, budget: int | None) -> Coupled:
+        self.budget = budget
+        self.inner.within(budget)
+        return self
+
+    def select(self, rows: Any = slice(None), samples: Any = slice(None)) -> Coupled:
+        every = np.arange(self.rows * self.samples).reshape(self.rows, self.samples)
+        chosen = every[rows][:, samples]
+        return Coupled(self.inner.select(chosen.reshape(-1)), chosen.shape[1]).within(self.budget)
+
+    def _merge(self, others: Sequence[Any]) -> Coupled:
+        return Coupled(self.inner.combine([other.inner for other in others]), self.samples)
+
+    def per_sample(self) -> Any:
+        return self.inner.total().reshape(self.rows, self.samples, *self.shape)
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        return Dense(self.per_sample())._sum_of_squares(signs)
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        return self.inner.kronecker(sharing)
 
 
 class Mixed(Cotangent):

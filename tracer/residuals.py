@@ -12,7 +12,7 @@ that depends on it otherwise (`exact_leaves`). The others take Hessian-vector pr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,19 +88,24 @@ def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:
 # -- the rows of one operation -------------------------------------------------------------------
 
 
-def residual(node: Node, delta: Any, batch: Batch) -> SignedRows | None:
-    """The signed rows of one operation, given the gradient `delta [1, *output]`; None if linear."""
+def residual(
+    node: Node, delta: Any, batch: Batch, budget: int | None = None
+) -> Iterator[SignedRows] | None:
+    """The signed rows of one operation, given the gradient `delta [1, *output]`; None if linear.
+
+    They are made when they are asked for, in blocks of about a quarter of `budget` bytes where they
+    are many: one row for each element of an elementwise operation.
+    """
     slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
     if not slots or is_linear(node, slots):
         return None
     rule = getattr(node.op, "sqrt_hessian", None)
     if rule is not None and slots == [0]:
-        return _of_loss(node, delta, rule)
-    curvature = Curvature(node, delta, slots)
+        return iter([_of_loss(node, delta, rule)])
     full = all(node.input_shape(i) == node.shape for i in slots)
     if node.op.elementwise and full:
-        return _of_elements(curvature, batch)
-    return _of_samples(curvature, batch)
+        return _of_elements(node, delta, slots, batch.axes[node], budget)
+    return _of_samples(node, delta, slots, batch)
 
 
 def _of_loss(node: Node, delta: Any, rule: Any) -> SignedRows:
@@ -155,52 +160,54 @@ class Curvature:
         return [arrived.get(leaf.node) for leaf in self.leaves]
 
 
-def _of_elements(curvature: Curvature, batch: Batch) -> SignedRows | None:
+def _of_elements(
+    node: Node, delta: Any, slots: list[int], axis: int, budget: int | None
+) -> Iterator[SignedRows]:
     """An elementwise operation of k inputs: R is k x k for each element."""
-    node, k = curvature.node, len(curvature.slots)
+    curvature, k = Curvature(node, delta, slots), len(slots)
     like = curvature.leaves[0].data
     columns = []
     for i in range(k):
         one = np.ones_like(like, shape=(1, *node.shape))
-        vectors = [one if j == i else None for j in range(k)]
-        products = curvature.product(vectors)
+        products = curvature.product([one if j == i else None for j in range(k)])
         columns.append([np.zeros_like(one) if p is None else p for p in products])
     matrix = np.stack([np.stack([entry[0] for entry in column], -1) for column in columns], -1)
     if not bool((matrix != 0).any()):
-        return None
-    axis = batch.axes[node]
+        return
     moved = np.moveaxis(matrix, axis, 0)
     count, size = moved.shape[0], math.prod(moved.shape[1:-2])
     if k == 1:
-        values, vectors_ = moved.reshape(count, size, 1), None
+        values, vectors = moved.reshape(count, size, 1), np.ones_like(like, shape=(1, 1, 1, 1))
     else:
-        values, vectors_ = np.linalg.eigh(moved.reshape(count, size, k, k))
-    eye = backend.of(like).from_host(np.eye(size, dtype=bool))
-    seeds: dict[Node, Any] = {}
-    parts: list[list[Any]] = [[] for _ in range(k)]
-    signs = []
-    for j in range(k):
-        scale = np.sqrt(abs(values[..., j]))  # [N, D]
-        signs.append(np.sign(values[..., j]).T)  # [D, N]
-        for i in range(k):
-            weight = scale if vectors_ is None else scale * vectors_[..., i, j]
-            parts[i].append(np.where(eye[:, None, :], weight[None], 0))
-    rest = [n for a, n in enumerate(node.shape) if a != axis]
-    for i, slot in enumerate(curvature.slots):
-        rows = np.concatenate(parts[i])
-        rows = np.moveaxis(rows.reshape(len(rows), count, *rest), 1, 1 + axis)
-        parent = node.parents[slot]
-        assert parent is not None
-        seeds[parent] = seeds[parent] + rows if parent in seeds else rows
-    return SignedRows(seeds, np.concatenate(signs))
+        values, vectors = np.linalg.eigh(moved.reshape(count, size, k, k))
+    signs = np.sign(values)
+    weights = vectors * np.sqrt(abs(values))[..., None, :]  # [N, D, inputs, rows]
+    shape = [count, *(n for a, n in enumerate(node.shape) if a != axis)]
+    step = size
+    if budget is not None:
+        step = max(1, budget // (4 * k * k * count * size * like.dtype.itemsize))
+    for start in range(0, size, step):
+        some = slice(start, start + step)
+        alone = np.arange(size)[some, None] == np.arange(size)
+        alone = backend.of(like).from_host(alone)[:, None]
+        seeds: dict[Node, Any] = {}
+        for i, slot in enumerate(slots):
+            rows = np.concatenate([np.where(alone, weights[..., i, j], 0) for j in range(k)])
+            rows = np.moveaxis(rows.reshape(len(rows), *shape), 1, 1 + axis)
+            _add(seeds, node.parents[slot], rows)
+        yield SignedRows(seeds, np.concatenate([signs[:, some, j].T for j in range(k)]))
 
 
-def _of_samples(curvature: Curvature, batch: Batch) -> SignedRows | None:
+def _add(seeds: dict[Node, Any], node: Node | None, rows: Any) -> None:
+    assert node is not None
+    seeds[node] = seeds[node] + rows if node in seeds else rows
+
+
+def _of_samples(node: Node, delta: Any, slots: list[int], batch: Batch) -> Iterator[SignedRows]:
     """Any operation on samples: R is D x D for each sample, D being all its inputs' elements."""
-    node = curvature.node
-    count = batch.size
+    curvature, count = Curvature(node, delta, slots), batch.size
     assert count is not None
-    parents = [node.parents[slot] for slot in curvature.slots]
+    parents = [node.parents[slot] for slot in slots]
     axes = [batch.axis(parent) for parent in parents]
     shapes = [tuple(n for a, n in enumerate(p.shape) if a != ax)  # type: ignore[union-attr]
               for p, ax in zip(parents, axes, strict=True)]  # fmt: skip
@@ -222,15 +229,13 @@ def _of_samples(curvature: Curvature, batch: Batch) -> SignedRows | None:
                 matrix[:, start : start + size, first:stop] = rows
         start += size
     if not bool((matrix != 0).any()):
-        return None
+        return
     values, vectors = np.linalg.eigh(0.5 * (matrix + np.swapaxes(matrix, -1, -2)))
     rows = vectors * np.sqrt(abs(values))[:, None, :]  # [N, D, R]
     seeds: dict[Node, Any] = {}
     start = 0
     for parent, axis, shape, size in zip(parents, axes, shapes, sizes, strict=True):
         part = np.moveaxis(rows[:, start : start + size], -1, 0).reshape(total, count, *shape)
-        part = np.moveaxis(part, 1, 1 + axis)
-        assert parent is not None
-        seeds[parent] = seeds[parent] + part if parent in seeds else part
+        _add(seeds, parent, np.moveaxis(part, 1, 1 + axis))
         start += size
-    return SignedRows(seeds, np.sign(values).T)
+    yield SignedRows(seeds, np.sign(values).T)

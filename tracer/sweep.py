@@ -14,7 +14,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.batching import Batch
-from tracer.cotangents import Cotangent, Dense, Reindexed, Summed, collect
+from tracer.cotangents import Cotangent, Coupled, Dense, Reindexed, Summed, collect
 from tracer.errors import ShapeError
 from tracer.operation import statistics
 from tracer.tape import Node
@@ -97,7 +97,8 @@ class Sweep:
     and returns the one to go on with. With `batch`, what reaches an unbatched tensor from a batched
     operation is collected in `uses` as cotangents of the algebra, and
     `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it.
-    `only` restricts the sweep to these nodes. `watched` takes statistics of the gradient, which the first `gradient_rows` rows add up to.
+    `only` restricts the sweep to these nodes. `watched` takes statistics of the gradient.
+    `slots` is the number of rows that stand for one, more than 1 where rows are masked.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Sweep:
         batch: Batch | None = None,
         complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
         watched: dict[Any, Any] | None = None,
-        gradient_rows: int = 1,
+        slots: int = 1,
         visit: Callable[[Node, Any], Any] | None = None,
     ):
         self.nodes = nodes
@@ -122,7 +123,7 @@ class Sweep:
         self.batch = batch
         self.complete = complete
         self.watched = watched
-        self.gradient_rows = gradient_rows
+        self.slots = slots
         self.visit = visit
         self.uses: dict[Node, list[Cotangent]] = {}
 
@@ -176,7 +177,9 @@ class Sweep:
         uses, stack = self.uses.pop(leaf, []), self.stacks.pop(leaf, None)
         if uses or stack is not None:
             if self.watched is not None:
-                parts = [use.total() for use in uses] + ([] if stack is None else [stack])
+                parts = [use.total()[:1] for use in uses]
+                if stack is not None:
+                    parts.append(stack[: self.slots].sum(0)[None])
                 self.watch(leaf, sum(parts[1:], parts[0]))
             assert self.complete is not None
             self.complete(leaf, uses, stack)
@@ -184,7 +187,7 @@ class Sweep:
     def watch(self, node: Node, stack: Any) -> None:
         """Keep statistics of the gradient, the first rows of a stack (one, or one per sample)."""
         assert self.watched is not None
-        total = stack[0] if self.gradient_rows == 1 else stack[: self.gradient_rows].sum(0)
+        total = stack[0] if self.slots == 1 else stack[: self.slots].sum(0)
         value = total.data if isinstance(total, Tensor) else total
         self.watched[id(node), "cotangent"] = statistics(value)
 
@@ -223,12 +226,15 @@ class Sweep:
                 use = None
                 if node.op.parameter_cotangent is not None:
                     use = node.op.parameter_cotangent(Sampled(view, axis, axes), slot, g)
-                if use is None:
+                if use is None and self.slots == 1:
                     entries = cotangents_of(view, node, g) if entries is None else entries
                     use = derived(view, node, slot, g, axis, entries)
+                    if use is None:
+                        continue
                 if use is not None:
+                    use = use if self.slots == 1 else Coupled(use, self.slots)
                     self.uses.setdefault(parent, []).append(use)
-                continue
+                    continue
             entries = cotangents_of(view, node, g) if entries is None else entries
             entry = entry_value(entries[slot])
             if entry is not None:

@@ -11,12 +11,12 @@ import io
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trace_net import spectra, streams
+from trace_net import report, spectra, streams
 from trace_net.errors import DrawingError, UsageError
 from trace_net.scalars import norm
 from trace_net.values import arrays, by_parameter, form, kind
@@ -30,13 +30,16 @@ FORMATS = ("png", "pdf", "svg")
 #: Parameters with a panel; of more, those of largest norm have one. Bars are drawn for all.
 MOST_PANELS = 48
 COLUMNS = 6
-BINS = 30
+BINS = 24
 
 #: Inches.
-WIDTH, PANEL, IMAGE, BAR, HEADING, AXIS = 11.0, 1.45, 1.9, 0.17, 0.62, 0.5
+WIDTH, PANEL, IMAGE, BAR, HEADING, AXIS = 11.0, 1.45, 1.9, 0.17, 0.55, 0.45
+
+#: Inches for the names of parameters, left of bars and of operators.
+NAMES = 1.9
 
 #: Entries below this fraction of the largest are drawn on a linear scale, as next to zero.
-NEXT_TO_ZERO = 1e-3
+NEXT_TO_ZERO = 1e-2
 
 POSITIVE, NEGATIVE, INK = "#2166ac", "#b2182b", "#333333"
 TITLES = {
@@ -52,11 +55,15 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One small drawing: `images` are matrices side by side, else `numbers` are counted."""
+    """One small drawing: `images` are matrices side by side, else `numbers` are counted.
+
+    `spans` are the parameters whose rows and columns the matrix of an operator has.
+    """
 
     title: str
     images: tuple[np.ndarray, ...] = ()
     numbers: np.ndarray | None = None
+    spans: Mapping[str, slice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,9 @@ class Section:
 
     @property
     def columns(self) -> int:
-        return COLUMNS // 2 if self.form == "kronecker" else COLUMNS
+        if self.form == "kronecker":
+            return COLUMNS // 2
+        return min(COLUMNS, max(4, len(self.panels)))
 
     @property
     def rows(self) -> int:
@@ -143,7 +152,8 @@ def sections(results: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) ->
         if kind(whole) == "operator":
             matrix = spectra.dense(whole)
             if matrix is not None:
-                yield Section(quantity, "operator", {}, (Panel("", images=(matrix,)),))
+                spans = getattr(whole, "parameters", {})
+                yield Section(quantity, "operator", {}, (Panel("", (matrix,), None, spans),))
             continue
         values = {
             name: value
@@ -195,15 +205,16 @@ def _draw_section(figure: Figure, section: Section, top: float) -> None:
     top += HEADING
     if section.norms:
         height = section.bars_height - AXIS
-        _bars(_axes(figure, 2.4, top, WIDTH - 3.0, height), section.norms)
+        _bars(_axes(figure, NAMES, top, WIDTH - NAMES - 0.6, height), section.norms)
         top += section.bars_height
     if not section.panels:
         return
     _text(figure, 0.15, top + 0.3, section.heading, size=9)
     top += HEADING
     if section.form == "operator":
-        _image(_axes(figure, 0.6, top, 3 * IMAGE - 0.3, 3 * IMAGE - 0.3), section.panels[0], 0)
-        _scale(figure, 0.6 + 3 * IMAGE, top, 3 * IMAGE - 0.3)
+        side = 3 * IMAGE - 0.4
+        _operator(_axes(figure, NAMES, top, side, side), section.panels[0])
+        _scale(figure, NAMES + side + 0.3, top, side)
     elif section.form in ("kronecker", "pairs"):
         _images(figure, section, top)
     else:
@@ -213,7 +224,8 @@ def _draw_section(figure: Figure, section: Section, top: float) -> None:
 def _images(figure: Figure, section: Section, top: float) -> None:
     """Matrices of every panel side by side, panels in rows."""
     wide = (WIDTH - 0.9) / section.columns
-    side = min(IMAGE - 0.5, wide / 2 - 0.15)
+    most = max(len(panel.images) for panel in section.panels)
+    side = min(IMAGE - 0.5, wide / most - 0.15)
     for i, panel in enumerate(section.panels):
         row, column = divmod(i, section.columns)
         left, upper = 0.2 + column * wide, top + row * IMAGE
@@ -235,8 +247,22 @@ def _image(axes: Axes, panel: Panel, k: int) -> None:
     axes.imshow(shown, norm=SymLogNorm(NEXT_TO_ZERO, vmin=-1, vmax=1), cmap="RdBu")
     axes.set_xticks([])
     axes.set_yticks([])
-    size = "×".join(map(str, matrix.shape))
+    size = report.shape(matrix.shape)
     axes.set_xlabel(f"{size}, largest {largest:.2g}{_strange(matrix)}", fontsize=6.5, labelpad=2)
+
+
+def _operator(axes: Axes, panel: Panel) -> None:
+    """A matrix over all parameters, with a line between two of them and their names."""
+    _image(axes, panel, 0)
+    spans = panel.spans.values()
+    for span in spans:
+        axes.axhline(span.stop - 0.5, color=INK, linewidth=0.9)
+        axes.axvline(span.stop - 0.5, color=INK, linewidth=0.9)
+    centres = [(span.start + span.stop - 1) / 2 for span in spans]
+    axes.set_yticks(
+        centres, [elide(name, 24) for name in panel.spans], fontsize=7, parse_math=False
+    )
+    axes.tick_params(length=0)
 
 
 def _scale(figure: Figure, left: float, top: float, height: float) -> None:
@@ -248,7 +274,7 @@ def _scale(figure: Figure, left: float, top: float, height: float) -> None:
     bar = figure.colorbar(
         ScalarMappable(SymLogNorm(NEXT_TO_ZERO, vmin=-1, vmax=1), "RdBu"), cax=axes
     )
-    ticks = (-1, -0.03, 0, 0.03, 1)
+    ticks = (-1, -0.1, 0, 0.1, 1)
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.minorticks_off()
     axes.tick_params(labelsize=6.5)
@@ -324,7 +350,7 @@ def _bars(axes: Axes, norms: Mapping[str, float]) -> None:
             f"{height:.3g}", (start, place), (3, 0), textcoords="offset points",
             va="center", fontsize=6.5, color=INK,
         )  # fmt: skip
-    axes.set_yticks(places, [elide(name, 34) for name in norms], fontsize=7.5, parse_math=False)
+    axes.set_yticks(places, [elide(name) for name in norms], fontsize=7.5, parse_math=False)
     axes.set_ylim(len(norms) - 0.4, -0.6)
     axes.set_xlabel("norm", fontsize=7.5, labelpad=1)
     _quiet(axes)

@@ -18,3 +18,19 @@ PLAIN = """
     def loss(output, y):
         return ((output - y) ** 2).sum()
 """
+
+LAYERS = """
+    import numpy as np
+    import tracer_layers as nn
+
+    rng = np.random.default_rng(0)
+
+    def build_model(width=6):
+        return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 3))
+
+    def example_inputs():
+        return rng.standard_normal((5, 4)).astype(np.float32)
+
+    loss = nn.CrossEntropyLoss()
+    targets = np.array([0, 1, 2, 0, 1])
+"""

@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import dataclass
 
 import pytest
-from cli_models import PLAIN
+from cli_models import LAYERS, PLAIN
 
 from trace_net.main import main
 
@@ -37,10 +37,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.delenv("NO_COLOR", raising=False)
-    known = set(sys.modules)
     yield tmp_path
-    for name in [name for name in sys.modules if name not in known]:
-        if not name.startswith(("numpy", "networkx", "rich", "tracer", "trace_net.", "typer")):
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
 
 
@@ -61,6 +60,12 @@ def write_file(folder):
 def plain(write_file) -> str:
     """A model in plain NumPy code, with inputs, targets and a loss."""
     return write_file("plain.py", PLAIN)
+
+
+@pytest.fixture
+def layers(write_file) -> str:
+    """A model of layers, in float32, with a registered loss."""
+    return write_file("layers.py", LAYERS)
 
 
 @pytest.fixture

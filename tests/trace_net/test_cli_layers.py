@@ -5,27 +5,6 @@ import json
 import numpy as np
 import pytest
 
-LAYERS = """
-    import numpy as np
-    import tracer_layers as nn
-
-    rng = np.random.default_rng(0)
-
-    def build_model(width=6):
-        return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 3))
-
-    def example_inputs():
-        return rng.standard_normal((5, 4)).astype(np.float32)
-
-    loss = nn.CrossEntropyLoss()
-    targets = np.array([0, 1, 2, 0, 1])
-"""
-
-
-@pytest.fixture
-def layers(write_file) -> str:
-    return write_file("layers.py", LAYERS)
-
 
 def test_every_node_has_its_place_in_the_model(command, folder, layers):
     outcome = command("visualize", layers, "-o", "g.json")
@@ -60,7 +39,7 @@ def test_quantities_of_one_sweep(command, folder, layers):
 
 
 def test_norms_of_kronecker_products_are_drawn(command, folder, layers):
-    from trace_net.values import norm
+    from trace_net.scalars import norm
     from tracer import Kronecker
 
     rng = np.random.default_rng(0)

@@ -1,5 +1,7 @@
 """The Hessian's diagonal against the explicit Hessian of each sample."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from brute_force import Problem
@@ -363,3 +365,40 @@ def test_inside_another_tape(quantity):
 
     with pytest.raises(tracer.QuantityError, match=rf"{quantity} inside another tape"):
         tracer.grad(function)(np.array(2.0))
+
+
+def test_the_budget_bounds_the_rows_of_many_elements():
+    """The 200 signed rows of a hidden layer of 16 samples take 200 x 16 x 200 x 8 = 5 MB."""
+    rng = np.random.default_rng(0)
+
+    def peak(budget):
+        with tracer.Tape() as tape:
+            w = tracer.parameter(rng.standard_normal((3, 200)), name="w")
+            h = np.tanh(tracer.batch(rng.standard_normal((16, 3))) @ w)
+            loss = np.sum(h * np.sin(h))
+        tracemalloc.start()
+        try:
+            tape.backward(loss, DIAGONALS, memory_budget=budget)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak(None) > 10e6
+    assert peak(1 << 20) < 3e6
+
+
+def test_where_the_samples_cannot_be_followed():
+    def objective(p, x, y):
+        mixed = np.sin(np.tanh(x @ p["w"]).reshape(-1)).reshape(-1, 2)
+        return mse_loss(np.tanh(mixed @ p["v"]), y, reduction="sum")
+
+    with tracer.Tape() as tape:
+        leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+        loss = objective(leaves, tracer.batch(X), Y)
+    with pytest.warns(UserWarning, match="could not be followed through reshape"):
+        results = tape.backward(loss, DIAGONALS)
+    hessians = np.stack([
+        hessian_of(lambda p, n=n: objective(p, X[n : n + 1], Y[n : n + 1]), P)
+        for n in range(len(X))
+    ])  # fmt: skip
+    assert_diagonals(results, hessians, P)

@@ -102,8 +102,8 @@ def quantities(
         report.print_json("quantities", payload)
         return
     console = streams.console(sys.stderr if output == write.STDOUT else sys.stdout)
-    for table in tables(described):
-        console.print(table)
+    for part in tables(described):
+        console.print(part)
 
 
 def picture_place(path: str) -> str:
@@ -131,11 +131,11 @@ def note_what_is_missing(names: Iterable[str], described: Sequence[Row], writing
         if name not in kinds:
             streams.note(f"{name} has no arrays to show")
         elif writing and kinds[name] in ("operator", "function"):
-            streams.note(f"{name} is not in the file: it has no arrays, it is of {kinds[name]}s")
+            streams.note(f"{name} has no arrays to write: what it gives is {kinds[name]}s")
 
 
-def tables(described: Sequence[Row]) -> Iterable[Table]:
-    """A table for each kind of value that there is, with a title where there are several."""
+def tables(described: Sequence[Row]) -> Iterable[str | Table]:
+    """A table for each kind of value that there is, under a line that says which."""
     groups = {kinds: [row for row in described if row["kind"] in kinds] for kinds in TABLES}
     found = {kinds: rows for kinds, rows in groups.items() if rows}
     for kinds, rows in found.items():
@@ -143,10 +143,8 @@ def tables(described: Sequence[Row]) -> Iterable[Table]:
         if not any(row["part"] for row in rows):
             columns = tuple(column for column in columns if column != "part")
         cells = ([entry(row, column.removeprefix(">")) for column in columns] for row in rows)
-        made = report.table(columns, cells)
-        if len(found) > 1 or kinds != ("array",):
-            made.title, made.title_justify = title, "left"
-        yield made
+        yield title
+        yield report.table(columns, cells)
 
 
 def entry(row: Row, column: str) -> Any:

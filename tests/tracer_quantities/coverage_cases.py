@@ -1,0 +1,218 @@
+"""A small network around every layer, for the table of what each quantity is on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import tracer
+import tracer_layers as nn
+
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layer, made by `make`, on features `[N, *shape]`, which a linear map gives.
+
+    With `second` it takes another tensor like it, of that shape; with `bound` it takes ints below
+    the bound instead. With `target`, a function of the generator, it is a loss, and `given` are
+    its arguments after the target.
+    """
+
+    make: Callable[[], Any]
+    shape: tuple[int, ...]
+    second: tuple[int, ...] | None = None
+    bound: int | None = None
+    target: Callable[[np.random.Generator], np.ndarray] | None = None
+    given: tuple[Any, ...] = ()
+
+
+class Net(nn.Module):
+    """Linear maps of one number per sample, the layer, and a bend; without the bend for a loss."""
+
+    def __init__(self, case):
+        self.case = case
+        shapes = [] if case.bound else [case.shape] + [case.second] * (case.second is not None)
+        self.below = nn.ModuleList(
+            nn.Sequential(nn.Linear(1, int(np.prod(shape))), nn.Unflatten(1, shape))
+            for shape in shapes
+        )
+        self.layer = case.make() if case.target is None else nn.Identity()
+
+    def forward(self, x):
+        given = [below(x) for below in self.below] or [x]
+        out = self.layer(*given)
+        return out if self.case.target else np.tanh(out).reshape(SAMPLES, -1)
+
+
+class Functional(nn.Module):
+    """Free code between uses of one weight, which is also used transposed."""
+
+    def __init__(self):
+        self.weight = tracer.parameter(np.ones((2, 2)))
+
+    def forward(self, x):
+        h = np.where(x > 0, x, np.sin(x)) @ self.weight
+        return (h + x) @ self.weight.T
+
+
+class Listed(nn.Module):
+    """The second module, the first, and the second again."""
+
+    def __init__(self, modules):
+        self.parts = modules
+
+    def forward(self, x):
+        first, second = self.parts.values() if isinstance(self.parts, nn.ModuleDict) else self.parts
+        return second(np.tanh(first(second(x))))
+
+
+def per_rank(name, make, shapes):
+    """Cases of `name` for ranks: 1d, 2d, 3d, and Nd with four axes where there is a shape."""
+    ranks = ("1d", "2d", "3d", "Nd")
+    return {
+        f"{name}{rank}": Case(lambda rank=rank: make(getattr(nn, f"{name}{rank}"), rank), shape)
+        for rank, shape in zip(ranks, shapes, strict=False)
+    }
+
+
+def evaluating(layer):
+    """Statistics that differ from the initial ones, in evaluation."""
+    layer.running_mean = np.linspace(-0.5, 0.5, layer.num_features)
+    layer.running_var = np.linspace(0.5, 2, layer.num_features)
+    return layer.eval()
+
+
+KERNELS = {"1d": 2, "2d": 2, "3d": (1, 2, 2), "Nd": (1, 2, 1, 2)}
+TWICE = {"1d": (1, 1), "2d": (1, 1, 0, 0), "3d": (1, 1, 0, 0, 0, 0)}
+MAPS = [(2, 3), (1, 2, 3), (1, 1, 2, 3), (1, 1, 2, 1, 3)]
+PAIRS = [(2, 3), (1, 2, 2), (1, 1, 2, 2), (1, 1, 2, 1, 2)]
+
+RANKED = {
+    **per_rank("Conv", lambda layer, rank: layer(1 + (rank == "1d"), 2, KERNELS[rank]), MAPS),
+    **per_rank(
+        "ConvTranspose", lambda layer, rank: layer(1 + (rank == "1d"), 2, KERNELS[rank]), PAIRS
+    ),
+    **per_rank("MaxPool", lambda layer, rank: layer(KERNELS[rank], 1), MAPS),
+    **per_rank("AvgPool", lambda layer, rank: layer(KERNELS[rank], 1), MAPS),
+    **per_rank("LPPool", lambda layer, rank: layer(2, KERNELS[rank], 1), MAPS),
+    **per_rank("AdaptiveAvgPool", lambda layer, rank: layer(KERNELS[rank]), MAPS),
+    **per_rank("AdaptiveMaxPool", lambda layer, rank: layer(KERNELS[rank]), MAPS),
+    **per_rank("InstanceNorm", lambda layer, rank: layer(MAPS[0][0], affine=True), [
+        (2, 3), (2, 1, 3), (2, 1, 1, 3), (2, 1, 1, 1, 3)
+    ]),
+    **per_rank("Dropout", lambda layer, rank: layer(0.4), [(3, 2), (3, 1, 2), (3, 1, 1, 2)]),
+    **per_rank("ZeroPad", lambda layer, rank: layer(1), [(2, 2), (1, 2, 2), (1, 1, 1, 2)]),
+    **per_rank("ConstantPad", lambda layer, rank: layer(1, 0.5), [(2, 2), (1, 2, 2), (1, 1, 1, 2)]),
+    **per_rank("ReflectionPad", lambda layer, rank: layer(TWICE[rank]), MAPS[:3]),
+    **per_rank("ReplicationPad", lambda layer, rank: layer(TWICE[rank]), MAPS[:3]),
+    **per_rank("CircularPad", lambda layer, rank: layer(TWICE[rank]), MAPS[:3]),
+}  # fmt: skip
+
+BATCH_NORMS = {
+    f"BatchNorm{rank} ({mode})": Case(
+        lambda rank=rank, mode=mode: (evaluating if mode == "evaluation" else lambda layer: layer)(
+            getattr(nn, f"BatchNorm{rank}")(2)
+        ),
+        (2, *(1 for _ in range(axes)), 2),
+    )
+    for axes, rank in enumerate(("1d", "2d", "3d", "Nd"))
+    for mode in ("training", "evaluation")
+}
+
+VECTOR = (4,)
+ELEMENTWISE = """
+    CELU ELU GELU SELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish PReLU
+    ReLU ReLU6 RReLU Sigmoid SiLU Softplus Softshrink Softsign Tanh Tanhshrink Identity Dropout
+    AlphaDropout FeatureAlphaDropout
+""".split()
+
+OTHERS = {
+    "Threshold": Case(lambda: nn.Threshold(0.1, 0.5), VECTOR),
+    "GLU": Case(lambda: nn.GLU(1), VECTOR),
+    "Softmax": Case(lambda: nn.Softmax(1), VECTOR),
+    "Softmin": Case(lambda: nn.Softmin(1), VECTOR),
+    "LogSoftmax": Case(lambda: nn.LogSoftmax(1), VECTOR),
+    "Softmax2d": Case(nn.Softmax2d, (2, 1, 2)),
+    "Linear": Case(lambda: nn.Linear(3, 2), (3,)),
+    "Linear (extra axes)": Case(lambda: nn.Linear(3, 2), (2, 3)),
+    "Bilinear": Case(lambda: nn.Bilinear(2, 3, 2), (2,), second=(3,)),
+    "CosineSimilarity": Case(nn.CosineSimilarity, (3,), second=(3,)),
+    "PairwiseDistance": Case(lambda: nn.PairwiseDistance(keepdim=True), (3,), second=(3,)),
+    "Embedding": Case(lambda: nn.Embedding(4, 2), (), bound=4),
+    "Embedding (sequences)": Case(lambda: nn.Embedding(4, 2, padding_idx=1), (2,), bound=4),
+    "EmbeddingBag": Case(lambda: nn.EmbeddingBag(4, 2), (3,), bound=4),
+    "Flatten": Case(nn.Flatten, (2, 2)),
+    "Unflatten": Case(lambda: nn.Unflatten(1, (2, 2)), VECTOR),
+    "LayerNorm": Case(lambda: nn.LayerNorm(3), (3,)),
+    "LayerNorm (extra axes)": Case(lambda: nn.LayerNorm(3), (2, 3)),
+    "RMSNorm": Case(lambda: nn.RMSNorm(3), (3,)),
+    "GroupNorm": Case(lambda: nn.GroupNorm(2, 4), (4, 2)),
+    "PadNd": Case(lambda: nn.PadNd((0, 1, 1, 0, 0, 0, 0, 1), "replicate"), (1, 1, 2, 1, 2)),
+    "PixelShuffle": Case(lambda: nn.PixelShuffle(2), (4, 1, 2)),
+    "PixelUnshuffle": Case(lambda: nn.PixelUnshuffle(2), (1, 2, 2)),
+    "ChannelShuffle": Case(lambda: nn.ChannelShuffle(2), (4, 2)),
+    "Fold": Case(lambda: nn.Fold((2, 3), 2), (4, 2)),
+    "Unfold": Case(lambda: nn.Unfold(2), (1, 2, 3)),
+    "Upsample": Case(lambda: nn.Upsample((3, 2), mode="bilinear"), (1, 2, 3)),
+    "UpsamplingBilinear2d": Case(lambda: nn.UpsamplingBilinear2d(scale_factor=2), (1, 2, 2)),
+    "UpsamplingNearest2d": Case(lambda: nn.UpsamplingNearest2d(scale_factor=2), (1, 2, 2)),
+    "Module (free code, tied weights)": Case(Functional, (2,)),
+    "ModuleList (a module reused)": Case(
+        lambda: Listed(nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])), (2,)
+    ),
+    "ModuleDict (a module reused)": Case(
+        lambda: Listed(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})), (2,)
+    ),
+    "Sequential": Case(lambda: nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), (2,)),
+    "Parallel (a residual block)": Case(lambda: nn.Parallel(nn.Identity(), nn.Linear(2, 2)), (2,)),
+    "Parallel (concatenation)": Case(
+        lambda: nn.Parallel(nn.Linear(2, 1), nn.Linear(2, 2), reduce="concatenate"), (2,)
+    ),
+}
+
+
+def loss(name, target, *given, **options):
+    return Case(lambda: getattr(nn, name)(reduction="sum", **options), VECTOR, None, None, target,
+                given)  # fmt: skip
+
+
+LOSSES = {
+    "CrossEntropyLoss": loss("CrossEntropyLoss", lambda rng: rng.integers(0, 4, SAMPLES)),
+    "CrossEntropyLoss (probabilities)": loss(
+        "CrossEntropyLoss", lambda rng: rng.dirichlet(np.ones(4), SAMPLES)
+    ),
+    "NLLLoss": loss("NLLLoss", lambda rng: rng.integers(0, 4, SAMPLES)),
+    "BCEWithLogitsLoss": loss("BCEWithLogitsLoss", lambda rng: 1.0 * (rng.random((SAMPLES, 4)) > 0.5)),
+    "MSELoss": loss("MSELoss", lambda rng: rng.standard_normal((SAMPLES, 4))),
+    "L1Loss": loss("L1Loss", lambda rng: rng.standard_normal((SAMPLES, 4))),
+    "SmoothL1Loss": loss("SmoothL1Loss", lambda rng: rng.standard_normal((SAMPLES, 4))),
+    "HuberLoss": loss("HuberLoss", lambda rng: rng.standard_normal((SAMPLES, 4))),
+    "GaussianNLLLoss": loss(
+        "GaussianNLLLoss",
+        lambda rng: rng.standard_normal((SAMPLES, 4)),
+        np.random.default_rng(4).uniform(0.5, 2, (SAMPLES, 4)),
+    ),
+    "PoissonNLLLoss": loss("PoissonNLLLoss", lambda rng: 1.0 * rng.poisson(2.0, (SAMPLES, 4))),
+}  # fmt: skip
+
+CASES = {
+    **OTHERS,
+    **{name: Case(getattr(nn, name), VECTOR) for name in ELEMENTWISE},
+    **RANKED,
+    **BATCH_NORMS,
+    **LOSSES,
+}
+
+
+def layer_of(case_name):
+    """The class that a case is of."""
+    return case_name.partition(" ")[0]
+
+
+def layers():
+    """The names of all layers of the package."""
+    classes = {name: getattr(nn, name) for name in nn.__all__}
+    return [name for name, c in classes.items() if isinstance(c, type) and issubclass(c, nn.Module)]
