@@ -51,6 +51,11 @@ def find_overlay(name: str) -> Overlay:
     if name in registry.overlays:
         return registry.overlays[name]
     quantity, colon, scalar = name.partition(":")
+    if quantity in registry.overlays:
+        raise UsageError(
+            f"the overlay {quantity!r} is no quantity and takes no {scalar!r}",
+            hint=f"--overlay {quantity}",
+        )
     if quantity not in registry.quantities:
         known = [*registry.overlays, *registry.quantities]
         raise UsageError(

@@ -306,8 +306,9 @@ def _histograms(figure: Figure, section: Section, top: float) -> None:
         _quiet(axes)
         axes.minorticks_off()
         axes.locator_params(axis="y", nbins=3)
-        if len(axes.get_xticks()) > 4:
-            axes.set_xticks(_decades(edges[0], edges[-1]))
+        axes.set_xticks(_decades(edges[0], edges[-1]) or [edges[0], edges[-1]])
+        if len(axes.get_xticks()) == 2:
+            axes.set_xticklabels([f"{tick:.2g}" for tick in axes.get_xticks()])
 
 
 def _edges(many: Sequence[np.ndarray]) -> np.ndarray:
@@ -321,9 +322,11 @@ def _edges(many: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """At most four powers of ten between `low` and `high`."""
+    """Two to five powers of ten between `low` and `high`; empty if there are fewer."""
     exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    return [10.0**e for e in exponents[:: max(1, math.ceil(len(exponents) / 4))]]
+    if len(exponents) < 2:
+        return []
+    return [10.0**e for e in exponents[:: math.ceil(len(exponents) / 5)]]
 
 
 def _strange(numbers: np.ndarray) -> str:

@@ -38,12 +38,12 @@ Measured on {date}, {machine}, with {versions}.
 {curvature}
 
 Times are of one step: the network's forward pass, cross-entropy and the backward sweep with that
-one quantity. The peer is PyTorch for `grad` and PyTorch with BackPACK for the others. A ratio below
-1 means that trace-net is faster; means are geometric, over the cells that both have. Data are random,
-float32, the same for both; each library has {threads} threads and a process of its own per cell, and
-the shortest of {runs} runs after a warm-up counts. A cell that does not end within {limit:g} s is left
-out and says so. The networks are those of DeepOBS: batches of 128, and of 16 with 100 classes for
-All-CNN-C.
+one quantity. The peer is PyTorch for `grad` and PyTorch with BackPACK for the others. A ratio
+below 1 means that trace-net is faster; means are geometric, over the cells that both have. Data
+are random, float32, the same for both; each library has {threads} threads and a process of its
+own per cell, and the shortest of {runs} runs after a warm-up counts. A cell that does not end
+within {limit:g} s is left out and says so. The networks are those of DeepOBS: batches of 128, and
+of 16 with 100 classes for All-CNN-C.
 
 ## Recording, sweeping and drawing
 
@@ -62,10 +62,9 @@ The page is made by
 $ python -m tests.benchmarks --markdown > docs/reference/benchmarks.md
 ```
 
-with the peers installed by `pip install '.[benchmarks]' torch` and
-`pip install --no-deps backpack-for-pytorch unfoldNd`. Without `--markdown` only the tables are
-printed, or with `--json` their numbers. A peer that is not installed is marked so. A part is measured
-by its name:
+with the peers installed by `pip install '.[benchmarks]' torch` and `pip install --no-deps
+backpack-for-pytorch unfoldNd`. Without `--markdown` only the tables are printed, or with `--json`
+their numbers. A peer that is not installed is marked so. A part is measured by its name:
 
 ```console
 $ python -m tests.benchmarks recording sweep

@@ -172,10 +172,9 @@ def test_an_overlay_is_a_registered_one_or_a_quantity_with_a_scalar():
     ("name", "suggested"),
     [
         ("grad_nrom", "'grad_norm'"),
-        ("kfak:max", "'kfac'"),
+        ("batchl2:max", "'batch_l2'"),
         ("kfac:conditon", "'condition'"),
         ("kfac:", ""),
-        ("grad_norm:max", "'grad_batch'"),
     ],
 )
 def test_a_misspelt_overlay_gets_a_suggestion(name, suggested):
@@ -183,3 +182,8 @@ def test_a_misspelt_overlay_gets_a_suggestion(name, suggested):
         find_overlay(name)
     assert suggested in raised.value.message
     assert "trace" in raised.value.hint
+
+
+def test_an_overlay_that_is_no_quantity_takes_no_scalar():
+    with pytest.raises(UsageError, match="'grad_norm' is no quantity and takes no 'max'"):
+        find_overlay("grad_norm:max")

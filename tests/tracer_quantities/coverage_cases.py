@@ -166,7 +166,7 @@ OTHERS = {
     "ModuleDict (a module reused)": Case(
         lambda: Listed(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})), (2,)
     ),
-    "Sequential": Case(lambda: nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), (2,)),
+    "Sequential": Case(lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)), (2,)),
     "Parallel (a residual block)": Case(lambda: nn.Parallel(nn.Identity(), nn.Linear(2, 2)), (2,)),
     "Parallel (concatenation)": Case(
         lambda: nn.Parallel(nn.Linear(2, 1), nn.Linear(2, 2), reduce="concatenate"), (2,)
@@ -185,7 +185,7 @@ LOSSES = {
         "CrossEntropyLoss", lambda rng: rng.dirichlet(np.ones(4), SAMPLES)
     ),
     "NLLLoss": loss("NLLLoss", lambda rng: rng.integers(0, 4, SAMPLES)),
-    "BCEWithLogitsLoss": loss("BCEWithLogitsLoss", lambda rng: 1.0 * (rng.random((SAMPLES, 4)) > 0.5)),
+    "BCEWithLogitsLoss": loss("BCEWithLogitsLoss", lambda rng: rng.random((SAMPLES, 4))),
     "MSELoss": loss("MSELoss", lambda rng: rng.standard_normal((SAMPLES, 4))),
     "L1Loss": loss("L1Loss", lambda rng: rng.standard_normal((SAMPLES, 4))),
     "SmoothL1Loss": loss("SmoothL1Loss", lambda rng: rng.standard_normal((SAMPLES, 4))),

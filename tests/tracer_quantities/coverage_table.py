@@ -24,20 +24,19 @@ STRUCTURED_SAMPLED = "structured, sampled"
 
 #: an error's text -> why the quantity is undefined there
 UNDEFINED = {
-    "mixes samples through a statistic": "The layer mixes the samples of a batch, so that no sample "
-    "has a gradient of its own below it. In evaluation it is an affine map, and all is defined.",
+    "mixes samples through a statistic": "The layer mixes the samples of a batch, so that no "
+    "sample has a gradient of its own below it. In evaluation it is an affine map.",
     "defined for independent samples": "The recursion averages over independent samples, and the "
     "layer mixes those of a batch.",
-    "defined for chains of layers": "The recursion goes through chains, in which each tensor is "
+    "defined for chains of layers": "The recursion goes through a chain, in which each tensor is "
     "used once; here one is used several times.",
-    "defined for parameters that the model is linear": "The positive-curvature Hessian makes the "
-    "rows of each use of a parameter positive, which needs uses that are linear in it.",
-    "samples targets from the model's likelihood": "The loss is not the negative logarithm of a "
-    "likelihood that could be sampled.",
-    "used by no linear map": "The parameter is used by no linear map, whose inputs and outputs the "
-    "factors would be of.",
-    "used in several different ways": "One weight is used by maps of different kinds, whose factors "
-    "have different shapes.",
+    "defined for parameters that the model is linear": "Products with the positive-curvature "
+    "Hessian are of parameters whose every use reaches the loss apart from the others and from "
+    "other samples; here uses meet on the way, so that the Hessian is no sum of signed squares.",
+    "samples targets from the model's likelihood": "Targets are sampled from a likelihood whose "
+    "Fisher information is the Hessian of the loss; this loss has none.",
+    "used in several different ways": "One weight is used by maps of different kinds, whose "
+    "factors are of different spaces.",
 }
 
 PAGE = """---
@@ -47,20 +46,21 @@ hide:
 
 # Coverage
 
-Every layer of `tracer_layers` under every quantity of `tracer_quantities`. The page is made by the tests,
-which compute each cell on a small network and compare it with its definition (Jacobians and
-Hessians of single samples by central differences):
+Every layer of `tracer_layers` under every quantity of `tracer_quantities`. The tests make this
+page: they compute each cell on a small network and compare it with its definition, which comes
+from central differences.
 
 ```console
 $ python tests/tracer_quantities/coverage_table.py > docs/reference/coverage.md
 ```
 
 - exact: equal to the definition up to rounding, for the parameters of the layer and of those below.
-- sampled: equal in expectation over targets drawn from the model's likelihood, and so in the limit of many.
-- structured: a Kronecker product in place of the block; the rows from which its factors are made are
-  exact. For a layer with parameters of its own these are meant, otherwise the linear map below it. Where
-  it says exact, the factor is the whole block.
-- undefined: an error that says why, by the notes below the table.
+- sampled: equal in expectation over targets drawn from the model's likelihood.
+- structured: a Kronecker product in place of the block, as defined in
+  [Quantities](quantities.md). It is of the layer's own parameters where it has some, of the linear
+  map below it otherwise. Where a cell says exact or sampled instead, all of the layer's own blocks
+  come out whole.
+- undefined: an error, for the reason in the note.
 
 {table}
 
@@ -69,7 +69,7 @@ $ python tests/tracer_quantities/coverage_table.py > docs/reference/coverage.md
 
 
 class Reference:
-    """What follows by definition for a network: `gradients [N, P]`, `ggns`, `hessians [N, P, P]`."""
+    """What follows by definition: `gradients [N, P]`, `ggns`, `hessians [N, P, P]`."""
 
     def __init__(self, case):
         self.case = case
@@ -175,6 +175,8 @@ class Checks:
     def __init__(self, reference):
         self.reference = reference
         self.whole = reference.ggns.sum(0)
+        for name, span in reference.spans.items():
+            assert reference.case.target or self.whole[span, span].any(), f"{name} changes nothing"
 
     def cell(self, quantity):
         """The text of a quantity's cell, or an AssertionError if its value is wrong."""
@@ -272,34 +274,41 @@ class Checks:
         return SAMPLED
 
     def kflr(self, quantity):
-        values = self.value(quantity)
-        exact = self.factors(values, lambda a, b, what: assert_close(a, b, what, 1e-6))
-        return EXACT if exact else STRUCTURED
+        self.below(self.value(quantity), lambda a, b, what: assert_close(a, b, what, 1e-6))
+        return EXACT if self.whole_blocks else STRUCTURED
 
     def kfac(self, quantity):
-        exact = self.factors(self.value(type(quantity)(DRAWS)), self.likely)
-        return SAMPLED if exact else STRUCTURED_SAMPLED
+        values = self.value(type(quantity)(DRAWS))
+        self.below(values, self.likely)
+        exact = self.reference.backward("kflr")["kflr"]
+        for name, value in values.items():
+            self.likely(value.dense(), exact[name].dense(), f"kfac of {name}")
+        return SAMPLED if self.whole_blocks else STRUCTURED_SAMPLED
 
-    def factors(self, values, check):
-        """Whether all blocks of the layer's own parameters are the whole block.
+    def below(self, values, check):
+        """Factors of the linear maps `[S, 1]` below the layer, and of their biases `[S]`.
 
-        Of the linear maps below, `[S, 1]` and `[S]`, the factors are checked against their
-        definition: the bias's is its block, the weight's are that and the mean square of the inputs.
+        A bias has its block. Its weight has that and the mean square of the inputs.
         """
-        own = []
-        squares = np.mean(self.reference.inputs**2.0)
+        if self.reference.coupled:
+            return
+        square = np.mean(self.reference.inputs**2.0)
         for name, _, value, block in self.each(values, self.whole):
-            if name.startswith("layer."):
-                dense = value.dense()
-                assert dense.shape == block.shape
-                own.append(np.abs(dense - block).max() <= 0.25 * np.abs(block).max())
-                if own[-1]:
-                    check(dense, block, f"Kronecker factors of {name}")
-            elif name.endswith("bias") and not self.reference.coupled:
-                check(value.factors[0], block, f"Kronecker factor of {name}")
+            if name.startswith("below.") and name.endswith("bias"):
                 weight = values[name.replace("bias", "weight")].factors
+                check(value.factors[0], block, f"factor of {name}")
                 check(weight[0], block, f"output factor below {name}")
-                check(weight[1], np.array([[squares]]), f"input factor below {name}")
+                check(weight[1], np.array([[square]]), f"input factor below {name}")
+
+    @cached_property
+    def whole_blocks(self):
+        """Whether the Kronecker factors give all blocks of the layer's own parameters exactly."""
+        values = self.reference.backward("kflr")["kflr"]
+        own = [
+            np.allclose(value.dense(), block, rtol=1e-6, atol=1e-6 * np.abs(block).max())
+            for name, _, value, block in self.each(values, self.whole)
+            if name.startswith("layer.")
+        ]
         return bool(own) and all(own)
 
     def kfra(self, quantity):
