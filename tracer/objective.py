@@ -135,7 +135,7 @@ class Objective:
     @cached_property
     def products(self) -> Products:
         """Products with the Hessian, and with Gauss-Newton matrices of given roots."""
-        return Products(self.nodes, {self.loss: self.one()}, list(self.names))
+        return Products(self.nodes, {self.loss: self.one()}, list(self.names), self.budget)
 
     def gauss_newton(self, kind: str, wanted_by: str, samples: int = 1) -> Any:
         """A function from vectors to products with the Gauss-Newton or a Fisher matrix.

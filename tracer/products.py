@@ -5,8 +5,9 @@ Vectors come in stacks, one `[V, *p]` per parameter, so that many columns cost o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,13 +25,20 @@ class Products:
     """Products for an objective, or a part of it, recorded in `nodes`, whose values must stay.
 
     `seeds` are the cotangents `[1, *shape]` that its gradient starts from; `parameters` the leaves
-    that vectors are made of.
+    that vectors are made of. `budget` bounds the bytes of temporaries: vectors are taken in chunks.
     """
 
-    def __init__(self, nodes: list[Node], seeds: Mapping[Node, Any], parameters: Sequence[Node]):
+    def __init__(
+        self,
+        nodes: list[Node],
+        seeds: Mapping[Node, Any],
+        parameters: Sequence[Node],
+        budget: int | None = None,
+    ):
         self.nodes = nodes
         self.seeds = seeds
         self.parameters = list(parameters)
+        self.budget = budget
 
     @cached_property
     def _gradient(self) -> tuple[list[Node], dict[Node, Any]]:
@@ -48,6 +56,34 @@ class Products:
 
     def hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
         """The Hessian times stacks of vectors; a parameter that is left out counts as zero."""
+        return self._in_chunks(self._hessian, vectors)
+
+    def gauss_newton(
+        self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Term, Any]]
+    ) -> dict[Node, Any]:
+        """`sum_terms J^T H J` times stacks of vectors (Schraudolph 2002).
+
+        `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H.
+        """
+        return self._in_chunks(partial(self._gauss_newton, roots), vectors)
+
+    def _in_chunks(
+        self, product: Callable[[Mapping[Node, Any]], dict[Node, Any]], vectors: Mapping[Node, Any]
+    ) -> dict[Node, Any]:
+        rows = len(next(iter(vectors.values())))
+        step = rows
+        if self.budget is not None:
+            each = sum(math.prod(n.shape) * n.dtype.itemsize for n in self.nodes if n.wants)
+            step = max(1, self.budget // max(1, 2 * each))
+        if step >= rows:
+            return product(vectors)
+        parts = [
+            product({leaf: stack[i : i + step] for leaf, stack in vectors.items()})
+            for i in range(0, rows, step)
+        ]
+        return {leaf: np.concatenate([part[leaf] for part in parts]) for leaf in parts[0]}
+
+    def _hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
         nodes, gradient = self._gradient
         seeds: dict[Node, Any] = {}
         for leaf, stack in vectors.items():
@@ -62,13 +98,9 @@ class Products:
             arrived[node] = seed[:, 0] + arrived[node] if node in arrived else seed[:, 0]
         return self._complete(arrived, vectors)
 
-    def gauss_newton(
-        self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Term, Any]]
+    def _gauss_newton(
+        self, roots: Sequence[tuple[Term, Any]], vectors: Mapping[Node, Any]
     ) -> dict[Node, Any]:
-        """`sum_terms J^T H J` times stacks of vectors (Schraudolph 2002).
-
-        `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H.
-        """
         moved: dict[Any, Any] = dict(vectors)
         with using(None):
             push(self.nodes, moved, recorded=False)

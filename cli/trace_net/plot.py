@@ -62,7 +62,7 @@ class Panel:
 
     title: str
     images: tuple[np.ndarray, ...] = ()
-    numbers: np.ndarray | None = None
+    numbers: np.ndarray = field(default_factory=lambda: np.zeros(0))
     spans: Mapping[str, slice] = field(default_factory=dict)
 
 
@@ -153,7 +153,7 @@ def sections(results: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) ->
             matrix = spectra.dense(whole)
             if matrix is not None:
                 spans = getattr(whole, "parameters", {})
-                yield Section(quantity, "operator", {}, (Panel("", (matrix,), None, spans),))
+                yield Section(quantity, "operator", {}, (Panel("", (matrix,), spans=spans),))
             continue
         values = {
             name: value
@@ -282,7 +282,7 @@ def _scale(figure: Figure, left: float, top: float, height: float) -> None:
 
 def _histograms(figure: Figure, section: Section, top: float) -> None:
     """Magnitudes of every panel on one logarithmic axis, positive and negative numbers apart."""
-    edges = _edges([panel.numbers for panel in section.panels if panel.numbers is not None])
+    edges = _edges([panel.numbers for panel in section.panels])
     wide = (WIDTH - 0.4) / section.columns
     for i, panel in enumerate(section.panels):
         row, column = divmod(i, section.columns)
@@ -290,7 +290,7 @@ def _histograms(figure: Figure, section: Section, top: float) -> None:
         axes = _axes(figure, left + 0.28, upper + 0.1, wide - 0.42, PANEL - 0.55)
         numbers = panel.numbers
         signs = ((1, POSITIVE), (-1, NEGATIVE))
-        counts = [np.histogram(sign * numbers, edges)[0] for sign, _ in signs]
+        counts = [_count(sign * numbers, edges) for sign, _ in signs]
         for (_, colour), count in zip(signs, counts, strict=True):
             if count.any():
                 axes.stairs(count, edges, fill=True, color=colour, alpha=0.75)
@@ -311,9 +311,14 @@ def _histograms(figure: Figure, section: Section, top: float) -> None:
             axes.set_xticklabels([f"{tick:.2g}" for tick in axes.get_xticks()])
 
 
+def _count(numbers: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Positive finite numbers in each bin; the first holds all that are smaller."""
+    return np.histogram(np.maximum(numbers[numbers > 0], edges[0]), edges)[0]
+
+
 def _edges(many: Sequence[np.ndarray]) -> np.ndarray:
     """Edges of logarithmic bins over the magnitudes of all numbers that have a logarithm."""
-    magnitudes = abs(np.concatenate([np.zeros(0), *many]))
+    magnitudes = abs(np.concatenate(many))
     held = magnitudes[np.isfinite(magnitudes) & (magnitudes > 0)]
     if not held.size:
         return np.geomspace(0.1, 10.0, BINS + 1)

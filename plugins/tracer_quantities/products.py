@@ -11,7 +11,10 @@ from tracer.rows import hessian
 
 
 class BlockProduct:
-    """`product(v)`: a parameter's block times `v`, `[V, *p.shape]` or `[*p.shape]`."""
+    """`product(v)`: a parameter's block times `v`, `[V, *p.shape]` or `[*p.shape]`.
+
+    Products of equal shape add up, and are multiplied by numbers, as their blocks are.
+    """
 
     def __init__(self, shape, product):
         self.shape = shape
@@ -26,6 +29,12 @@ class BlockProduct:
                 f"expected, got {list(v.shape)}"
             )
         return self._product(v)
+
+    def __add__(self, other):
+        return BlockProduct(self.shape, lambda stack: self(stack) + other(stack))
+
+    def __rmul__(self, factor):
+        return BlockProduct(self.shape, lambda stack: factor * self(stack))
 
     def __repr__(self):
         return f"<product with a block of shape {list(self.shape)}>"
@@ -98,7 +107,12 @@ class PCHMP(Quantity):
             context.shape, lambda stack: np.stack([product(direction) for direction in stack])
         )
 
-    merge = None
+    def merge(self, first, second, shards):
+        return [
+            (rows, shard.weight * weights)
+            for state, shard in zip((first, second), shards, strict=True)
+            for rows, weights in state
+        ]
 
 
 class Matrix(Quantity):

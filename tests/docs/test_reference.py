@@ -11,6 +11,7 @@ import typer
 from pages import DOCS, ROOT, blocks
 
 import tracer
+import tracer_layers
 from trace_net.main import app
 from tracer import hookspecs, registry
 
@@ -49,6 +50,14 @@ def test_the_quantities_page_lists_exactly_the_bundled_quantities():
         for name in re.findall(r"`([a-z]\w*)`", row)
     }
     assert listed == set(registry.quantities.provided_by("quantities"))
+
+
+def test_the_layers_page_lists_exactly_the_layers():
+    table = page("layers.md").partition("| kind | classes |\n")[2].partition("\n\n")[0]
+    listed = re.findall(r"`(\w+)`", table)
+    assert sorted(listed) == sorted(
+        name for name in tracer_layers.__all__ if isinstance(getattr(tracer_layers, name), type)
+    )
 
 
 def test_the_graph_page_lists_the_attributes_of_nodes_and_edges():

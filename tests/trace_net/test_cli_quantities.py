@@ -109,6 +109,13 @@ def test_panels_are_of_few_and_of_many_parameters(count):
     assert ("largest norm" in section.heading) == (count > plot.MOST_PANELS)
 
 
+def test_a_histogram_counts_every_positive_number():
+    numbers = np.array([1e-30, 1e-3, 1.0, 0.0, -1.0, np.inf, np.nan])
+    edges = plot._edges([numbers])
+    assert plot._count(numbers, edges).sum() == 3
+    assert plot._count(-numbers, edges).sum() == 1
+
+
 def test_a_picture_of_hostile_names_and_values(recwarn):
     values = {
         "$\\frac{": np.array([np.nan, 1.0]),

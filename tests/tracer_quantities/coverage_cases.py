@@ -198,13 +198,8 @@ LOSSES = {
     "PoissonNLLLoss": loss("PoissonNLLLoss", lambda rng: 1.0 * rng.poisson(2.0, (SAMPLES, 4))),
 }  # fmt: skip
 
-CASES = {
-    **OTHERS,
-    **{name: Case(getattr(nn, name), VECTOR) for name in ELEMENTWISE},
-    **RANKED,
-    **BATCH_NORMS,
-    **LOSSES,
-}
+EVERY = OTHERS | {name: Case(getattr(nn, name), VECTOR) for name in ELEMENTWISE} | RANKED
+CASES = dict(sorted((EVERY | BATCH_NORMS | LOSSES).items(), key=lambda item: item[0].lower()))
 
 
 def layer_of(case_name):
