@@ -4,7 +4,8 @@ At a parameter, what a sweep brings is `U[v, n, *p]`: for each of V rows and N s
 of the parameter. It is seldom wanted itself, and seldom cheap; the classes here represent it in
 the form in which an operation makes it and offer the contractions that quantities need. All are
 functions of arrays, defined by `per_sample()`, and none but that one makes `[V, N, *p]` unless it
-is the cheapest form within a block of samples.
+is the cheapest form within a block of samples. A linear map's is in `tracer.outer`, a table's in
+`tracer.gather`.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ class Cotangent:
         raise NotImplementedError  # every subclass defines it
 
     def _total(self) -> Any:
-        return _accumulate(block.per_sample().sum(1) for block in self._sample_blocks())
+        return accumulate(block.per_sample().sum(1) for block in self._sample_blocks())
 
     def _squared_norms(self) -> Any:
         return np.concatenate([_norms(block.per_sample()) for block in self._sample_blocks()], 1)
 
     def _sum_of_squares(self, signs: Any) -> Any:
-        return _accumulate(squares.sum(0) for squares in self._squares(signs))
+        return accumulate(squares.sum(0) for squares in self._squares(signs))
 
     def _per_sample_squares(self, signs: Any) -> Any:
         return np.concatenate(list(self._squares(signs)))
@@ -71,7 +72,7 @@ class Cotangent:
         for block in self._sample_blocks():
             u = block.per_sample()
             stop = start + block.samples
-            yield np.sum(_weighed(u * u, signs, slice(start, stop)), 0)
+            yield np.sum(weighed(u * u, signs, slice(start, stop)), 0)
             start = stop
 
     def _gram(self) -> Any:
@@ -137,7 +138,7 @@ class Cotangent:
     def scaled(self, weights: Any) -> Cotangent:
         """The same, with row v of sample n multiplied by `weights [V, N]` (or `[V, 1]`)."""
         u = self.per_sample()
-        return Dense(_weighed(u, weights))
+        return Dense(weighed(u, weights))
 
     def kronecker(self, sharing: str = "expand") -> Kronecker:
         """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand" or "reduce"."""
@@ -178,26 +179,27 @@ class Cotangent:
             yield self.select(samples=slice(start, start + step))
 
 
-def _picked(array: Any, rows: Any, samples: Any) -> Any:
+def picked(array: Any, rows: Any, samples: Any) -> Any:
     """`array [V, N, ...]` for some rows and samples: slices, or the host's indices."""
-    return _indexed(_indexed(array, (), rows), (slice(None),), samples)
+    return indexed(indexed(array, (), rows), (slice(None),), samples)
 
 
-def _indexed(array: Any, lead: tuple[slice, ...], index: Any) -> Any:
+def indexed(array: Any, lead: tuple[slice, ...], index: Any) -> Any:
     """`array[*lead, index]`."""
     if isinstance(index, np.ndarray):
         index = backend.of(array).from_host(index)
     return array[(*lead, index)]
 
 
-def _accumulate(parts: Any) -> Any:
+def accumulate(parts: Any) -> Any:
+    """The sum of arrays that are made one after the other."""
     total = None
     for part in parts:
         total = part if total is None else total + part
     return total
 
 
-def _weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
+def weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
     """`squares [V, n, ...]` times the `signs [V, N]` (or `[V, 1]`) of these samples."""
     if signs is None:
         return squares
@@ -223,10 +225,10 @@ class Dense(Cotangent):
         return self.array
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Dense:
-        return Dense(_picked(self.array, rows, samples))
+        return Dense(picked(self.array, rows, samples))
 
     def _merge(self, others: Sequence[Any]) -> Dense:
-        return Dense(_accumulate([self.array, *(other.array for other in others)]))
+        return Dense(accumulate([self.array, *(other.array for other in others)]))
 
     def _total(self) -> Any:
         return self.array.sum(1)
@@ -236,8 +238,8 @@ class Dense(Cotangent):
 
     def _sum_of_squares(self, signs: Any) -> Any:
         flat = self.array.reshape(self.rows, self.samples, math.prod(self.shape))
-        weighed = _weighed(flat, signs)
-        return np.einsum("vnp,vnp->p", weighed, flat).reshape(self.shape)
+        squares = np.einsum("vnp,vnp->p", weighed(flat, signs), flat)
+        return squares.reshape(self.shape)
 
 
 class Summed(Cotangent):
@@ -256,7 +258,7 @@ class Summed(Cotangent):
         return self._dense
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Summed:
-        return Summed(_picked(self.terms, rows, samples))
+        return Summed(picked(self.terms, rows, samples))
 
     def _merge(self, others: Sequence[Any]) -> Summed:
         return Summed(np.concatenate([self.terms, *(other.terms for other in others)], 2))
@@ -276,281 +278,6 @@ class Summed(Cotangent):
         b = self.terms if sharing == "expand" else self.per_sample()
         b = b.reshape(-1, *self.shape)
         return Kronecker((b.T @ b,), self.shape)
-
-
-class Outer(Cotangent):
-    """A linear map's: `U[v, n] = sum_t right[v, n, t] (x) left[n, t]`, in G groups.
-
-    `left [N, T, G, I]` are its inputs, `right [V, N, T, G, O]` the cotangents of its outputs; the
-    natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function: `left(samples)`
-    makes the array for a slice or indices of samples, when and where it is needed.
-    """
-
-    def __init__(self, left: Any, right: Any, shape: tuple[int, ...]):
-        self._left = left
-        self.right = right
-        self.shape = tuple(shape)
-        self.rows, self.samples, self.uses, self.groups, self.outputs = right.shape
-        self.inputs = math.prod(shape) // (self.groups * self.outputs)
-        self.dtype = right.dtype
-
-    @property
-    def left(self) -> Any:
-        return self._left(slice(None)) if callable(self._left) else self._left
-
-    def permuted(self, order: Sequence[int]) -> Cotangent:
-        """The same with the axes of `shape` in another order."""
-        if list(order) == list(range(len(order))):
-            return self
-        back = [0] * len(order)
-        for i, j in enumerate(order):
-            back[j] = i
-        return Reindexed(
-            self,
-            tuple(self.shape[i] for i in order),
-            pull=lambda stack: np.transpose(stack, [0, *(i + 1 for i in order)]),
-            push=lambda direction: np.transpose(direction, back),
-            key=("permuted", *order),
-        )
-
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
-        left: Any = self._left
-        if not (isinstance(samples, slice) and samples == slice(None)):
-            left = left(samples) if callable(left) else _indexed(left, (), samples)
-        return Outer(left, _picked(self.right, rows, samples), self.shape)
-
-    def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
-        """As for all; inputs that are made on demand count, too."""
-        if bytes_per_sample is None:
-            elements = self.rows * math.prod(self.shape)
-            if callable(self._left):
-                elements += self.uses * self.groups * self.inputs
-            bytes_per_sample = elements * self.dtype.itemsize
-        return super()._sample_blocks(bytes_per_sample)
-
-    def kind(self) -> Any:
-        return Outer, self.groups, self.outputs, self.inputs, self.shape
-
-    def _merge(self, others: Sequence[Any]) -> Outer:
-        left = np.concatenate([self.left, *(other.left for other in others)], 1)
-        right = np.concatenate([self.right, *(other.right for other in others)], 2)
-        return Outer(left, right, self.shape)
-
-    def scaled(self, weights: Any) -> Outer:
-        return Outer(self._left, _weighed(self.right, weights), self.shape)
-
-    def per_sample(self) -> Any:
-        """`[V, N, *p]`: a matrix product over the uses, per sample and group."""
-        left = np.moveaxis(self.left, 1, 2)  # [N, G, T, I]
-        right = np.transpose(self.right, (0, 1, 3, 4, 2))  # [V, N, G, O, T]
-        u = right * np.swapaxes(left, -1, -2) if self.inputs == 1 == self.uses else right @ left
-        return u.reshape(self.rows, self.samples, *self.shape)
-
-    def _total(self) -> Any:
-        if callable(self._left):
-            return _accumulate(block._product() for block in self._sample_blocks())
-        return self._product()
-
-    def _product(self) -> Any:
-        """The sum over samples and uses: one matrix product per row and group."""
-        uses = self.samples * self.uses
-        left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
-        right = self.right.reshape(self.rows, uses, self.groups, self.outputs)
-        total = np.transpose(right, (0, 2, 3, 1)) @ left
-        return total.reshape(self.rows, *self.shape)
-
-    def _squared_norms(self) -> Any:
-        """From two T x T Gram matrices, or from the products, whichever costs less."""
-        grams = self.uses * (self.inputs + self.rows * self.outputs)
-        if self.uses == 1:
-            left, right = self.left[:, 0], self.right[:, :, 0]
-            return np.einsum(
-                "ng,vng->vn",
-                np.einsum("ngi,ngi->ng", left, left),
-                np.einsum("vngo,vngo->vng", right, right),
-            )
-        if grams < self.rows * self.inputs * self.outputs:
-            parts = []
-            per_sample = self.uses**2 * self.groups * (1 + self.rows) * self.dtype.itemsize
-            for block in self._sample_blocks(per_sample):
-                left = np.moveaxis(block.left, 1, 2)  # [n, G, T, I]
-                right = np.swapaxes(block.right, 2, 3)  # [V, n, G, T, O]
-                of_left = left @ np.swapaxes(left, -1, -2)
-                of_right = right @ np.swapaxes(right, -1, -2)
-                parts.append((of_right * of_left).sum((-3, -2, -1)))
-            return np.concatenate(parts, 1)
-        return super()._squared_norms()
-
-    def _square_terms(self, signs: Any) -> tuple[Any, Any]:
-        """For one use a sample: squares of the inputs, and of the outputs summed over rows."""
-        left, right = self.left[:, 0], self.right[:, :, 0]
-        return left * left, _weighed(right * right, signs).sum(0)
-
-    def _sum_of_squares(self, signs: Any) -> Any:
-        if self.uses > 1:
-            return super()._sum_of_squares(signs)
-        left, right = self._square_terms(signs)  # [N, G, I], [N, G, O]
-        total = np.transpose(right, (1, 2, 0)) @ np.moveaxis(left, 1, 0)
-        return total.reshape(self.shape)
-
-    def _per_sample_squares(self, signs: Any) -> Any:
-        if self.uses > 1:
-            return super()._per_sample_squares(signs)
-        left, right = self._square_terms(signs)
-        return (right[..., :, None] * left[..., None, :]).reshape(self.samples, *self.shape)
-
-    def _gram(self) -> Any:
-        """From Gram matrices of all uses of all samples, or from the products per sample."""
-        count, width = self.rows * self.samples, math.prod(self.shape)
-        pairs = (self.samples * self.uses) ** 2
-        by_grams = pairs * (self.inputs + self.rows**2 * self.outputs) * self.groups
-        by_products = count * width * (self.uses + count)
-        if self.uses > 1 and by_products <= by_grams:
-            return super()._gram()
-        total = None
-        for g in range(self.groups):
-            left = self.left[:, :, g].reshape(-1, self.inputs)
-            of_left = (left @ left.T).reshape(self.samples, self.uses, self.samples, self.uses)
-            right = self.right[:, :, :, g].reshape(-1, self.outputs)
-            of_right = (right @ right.T).reshape((self.rows, self.samples, self.uses) * 2)
-            part = np.einsum("vntwms,ntms->vnwm", of_right, of_left)
-            total = part if total is None else total + part
-        return total
-
-    def _project(self, direction: Any) -> Any:
-        matrix = direction.reshape(self.groups, self.outputs, self.inputs)
-        mapped = np.moveaxis(self.left, 2, 1) @ np.swapaxes(matrix, -1, -2)  # [N, G, T, O]
-        return np.einsum("vntgo,ngto->vn", self.right, mapped)
-
-    def _kronecker(self, sharing: str) -> Kronecker:
-        """Grosse and Martens 2016 ("expand"), Eschenhagen et al. 2023 ("expand", "reduce")."""
-        right = self.right if sharing == "expand" else self.right.sum(2)
-        right = right.reshape(-1, self.groups, self.outputs)
-        inputs = _accumulate(block._input_factors(sharing) for block in self._input_blocks())
-        count = self.samples * (self.uses if sharing == "expand" else 1)
-        factors: list[Any] = []
-        for g in range(self.groups):
-            b = right[:, g]
-            factors += [b.T @ b, inputs[g] / count]
-        return Kronecker(tuple(factors), self.shape)
-
-    def _input_blocks(self) -> Any:
-        """Blocks of samples for contractions of the inputs alone."""
-        if not callable(self._left):
-            return [self]
-        return self._sample_blocks(
-            self.uses * self.groups * self.inputs * np.dtype(self.dtype).itemsize
-        )
-
-    def _input_factors(self, sharing: str) -> Any:
-        """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
-        each = sharing == "expand"
-        left = self.left.reshape(-1, self.groups, self.inputs) if each else self.left.mean(1)
-        return np.stack([left[:, g].T @ left[:, g] for g in range(self.groups)])
-
-
-class Gather(Cotangent):
-    """A table's: `U[v, n, k] = sum over t with index[n, t] == k of right[v, n, t]`.
-
-    `index [N, T]`, `right [V, N, T, D]`, `shape` is `(K, D)`.
-    """
-
-    def __init__(self, index: Any, right: Any, shape: tuple[int, ...]):
-        self.index = index
-        self.right = right
-        self.shape = tuple(shape)
-        self.rows, self.samples, self.uses, self.width = right.shape
-        self.dtype = right.dtype
-
-    def kind(self) -> Any:
-        return Gather, self.shape
-
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Gather:
-        return Gather(_indexed(self.index, (), samples), _picked(self.right, rows, samples), self.shape)
-
-    def _merge(self, others: Sequence[Any]) -> Gather:
-        index = np.concatenate([self.index, *(other.index for other in others)], 1)
-        right = np.concatenate([self.right, *(other.right for other in others)], 2)
-        return Gather(index, right, self.shape)
-
-    def _flat(self) -> Any:
-        """`[V, N * T, D]`."""
-        return self.right.reshape(self.rows, self.samples * self.uses, self.width)
-
-    def scaled(self, weights: Any) -> Gather:
-        return Gather(self.index, _weighed(self.right, weights), self.shape)
-
-    def _sum_at(self, positions: Any, values: Any, count: int) -> Any:
-        """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
-        lead = values.shape[:-2]
-        places = positions[:, None] * self.width + np.arange(self.width)
-        flat = values.reshape(-1, len(positions) * self.width)
-        added = _scatter(flat, places.reshape(-1), count * self.width)
-        return added.reshape(*lead, count, self.width)
-
-    def _segments(self) -> tuple[Any, Any, Any]:
-        """Uses of the same entry by the same sample summed: values `[V, S, D]`, sample, entry."""
-        index = backend.to_host(self.index)
-        keys = index + self.shape[0] * np.arange(self.samples)[:, None]
-        distinct, inverse = np.unique(keys.reshape(-1), return_inverse=True)
-        right = self._flat()
-        values = self._sum_at(inverse.reshape(-1), right, len(distinct))
-        return values, distinct // self.shape[0], distinct % self.shape[0]
-
-    def per_sample(self) -> Any:
-        entries, width = self.shape
-        index = backend.to_host(self.index)
-        keys = (index + entries * np.arange(self.samples)[:, None]).reshape(-1)
-        right = self._flat()
-        dense = self._sum_at(keys, right, self.samples * entries)
-        return dense.reshape(self.rows, self.samples, entries, width)
-
-    def _total(self) -> Any:
-        right = self._flat()
-        return self._sum_at(backend.to_host(self.index).reshape(-1), right, self.shape[0])
-
-    def _sum_of_squares(self, signs: Any) -> Any:
-        values, sample, entry = self._segments()
-        if signs is not None and signs.shape[1] > 1:
-            signs = signs[:, sample]
-        return self._sum_at(entry, _weighed(values * values, signs).sum(0), self.shape[0])
-
-    def _squared_norms(self) -> Any:
-        values, sample, _ = self._segments()
-        return _scatter(np.sum(values * values, -1), sample, self.samples)
-
-    def _project(self, direction: Any) -> Any:
-        return np.einsum("vntd,ntd->vn", self.right, direction[self.index])
-
-    def _kronecker(self, sharing: str) -> Kronecker:
-        """The inputs are one-hot vectors; the factors refer to the weight as `[D, K]`."""
-        entries = self.shape[0]
-        index = backend.to_host(self.index)
-        if sharing == "expand":
-            b = self.right.reshape(-1, self.width)
-            counts = np.bincount(index.reshape(-1), minlength=entries) / index.size
-            inputs = np.diag(counts)
-        else:
-            b = self.right.sum(2).reshape(-1, self.width)
-            hot = np.zeros((self.samples, entries))
-            np.add.at(hot, (np.arange(self.samples)[:, None], index), 1 / self.uses)
-            inputs = hot.T @ hot / self.samples
-        inputs = backend.of(b).from_host(inputs.astype(self.dtype))
-        return Kronecker(
-            (b.T @ b, inputs),
-            self.shape,
-            pull=lambda stack: np.swapaxes(stack.reshape(len(stack), self.width, entries), 1, 2),
-        )
-
-
-def _scatter(values: Any, positions: Any, size: int) -> Any:
-    """`[V, size]` with `values [V, K]` added at positions that may repeat (recorded if traced)."""
-    from tracer import registry
-
-    if not len(values):
-        return np.zeros_like(values, shape=(0, size))
-    scatter = registry.operations["scatter_add"]
-    return scatter(values, positions=positions, shape=(size,))
 
 
 class Reindexed(Cotangent):
@@ -678,13 +405,13 @@ class Mixed(Cotangent):
         return Mixed([use.select(rows, samples) for use in self.uses])
 
     def per_sample(self) -> Any:
-        return _accumulate(use.per_sample() for use in self.uses)
+        return accumulate(use.per_sample() for use in self.uses)
 
     def _total(self) -> Any:
-        return _accumulate(use.total() for use in self.uses)
+        return accumulate(use.total() for use in self.uses)
 
     def _project(self, direction: Any) -> Any:
-        return _accumulate(use.project(direction) for use in self.uses)
+        return accumulate(use.project(direction) for use in self.uses)
 
     def _kronecker(self, sharing: str) -> Kronecker:
         if len(self.shape) == 1:

@@ -40,10 +40,11 @@ Measured on {date}, {machine}, with {versions}.
 Times are of one step: the network's forward pass, cross-entropy and the backward sweep with that
 one quantity. The peer is PyTorch for `grad` and PyTorch with BackPACK for the others. A ratio
 below 1 means that trace-net is faster; means are geometric, over the cells that both have. Data
-are random, float32, the same for both; each library has {threads} threads and a process of its
-own per cell, and the shortest of {runs} runs after a warm-up counts. A cell that does not end
-within {limit:g} s is left out and says so. The networks are those of DeepOBS: batches of 128, and
-of 16 with 100 classes for All-CNN-C.
+are random, float32, the same for both. For each cell both have a process of their own with
+{threads} threads and take turns: one to warm up, then {turns}, each of one run or of as many as
+fit into a tenth of a second. The shortest run counts. A library that does not end its first two
+turns within {limit:g} s is said to be over it. The networks are those of DeepOBS: batches of 128,
+and of 16 with 100 classes for All-CNN-C.
 
 ## Recording, sweeping and drawing
 
@@ -137,7 +138,7 @@ def report(arguments: argparse.Namespace, measured: list[Row], cells: list[Cell]
             curvature=ratios,
             table=table,
             threads=curvature.THREADS,
-            runs=curvature.RUNS,
+            turns=curvature.TURNS,
             limit=arguments.limit,
         ).rstrip()
     return "\n\n".join(text for text, found in ((table, measured), (ratios, cells)) if found)

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .measure import installed
+from .measure import Prepare, installed
 from .networks import NETWORKS, Network
 
-RUNS, THREADS = 5, 2
+TURNS, TURN, THREADS = 5, 0.1, 2
 
 #: quantity -> BackPACK's extension; the gradient alone needs none
 QUANTITIES = {
@@ -51,16 +52,14 @@ class Cell:
 
 
 def cells(networks: Iterable[str], quantities: Iterable[str], limit: float) -> Iterator[Cell]:
-    """Every quantity of every network, each library in a process of its own."""
-    quantities = list(quantities)
-    for network in networks:
-        for quantity in quantities:
-            yield Cell(
-                network,
-                quantity,
-                isolated(our_step, network, quantity, limit),
-                isolated(peer_step, network, quantity, limit),
-            )
+    """Every quantity of every network; a library has `limit` seconds for each."""
+    for network, quantity in product(networks, quantities):
+        chosen = NETWORKS[network], quantity
+        steps = {"ours": partial(our_step, *chosen)}
+        needs_backpack = QUANTITIES[quantity] is not None
+        if has_backpack() if needs_backpack else installed("PyTorch"):
+            steps["peer"] = partial(peer_step, *chosen)
+        yield Cell(network, quantity, **{"peer": "not installed", **in_turn(steps, limit)})
 
 
 def mean_ratio(cells: Iterable[Cell]) -> float | None:
@@ -117,40 +116,72 @@ def has_backpack() -> bool:
     return installed("PyTorch") and importlib.util.find_spec("backpack") is not None
 
 
-def isolated(prepare: Any, network: str, quantity: str, limit: float) -> float | str:
-    """The shortest of `RUNS` times after a warm-up, in seconds, or why there is none.
+def in_turn(steps: dict[str, Prepare], limit: float) -> dict[str, float | str]:
+    """The shortest time of each after a turn to warm up, in seconds, or why there is none.
 
-    What is measured runs in a process of its own: it neither inherits the memory and the threads of
-    what ran before nor outlives the limit in seconds, after which a started repetition is left out.
+    They take turns, so that what disturbs the machine disturbs all of them.
     """
-    if prepare is peer_step and not (
-        has_backpack() if QUANTITIES[quantity] else installed("PyTorch")
-    ):
-        return "not installed"
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    step = partial(prepare, NETWORKS[network], quantity)
-    process = context.Process(target=_measure, args=(step, sender), daemon=True)
-    process.start()
-    sender.close()
-    best, deadline = math.inf, time.monotonic() + limit
+    runners = {name: Runner(step, limit) for name, step in steps.items()}
     try:
-        while receiver.poll(max(0.0, deadline - time.monotonic())):
-            best = min(best, receiver.recv())
-    except EOFError:
-        return best if best < math.inf else "failed"
+        for turn in range(1 + TURNS):
+            for runner in runners.values():
+                runner.run(counts=turn > 0)
     finally:
-        process.kill()
-        process.join()
-    return best if best < math.inf else f"over {limit:g} s"
+        for runner in runners.values():
+            runner.stop()
+    return {name: runner.result for name, runner in runners.items()}
 
 
-def _measure(prepare: Callable[[], Callable[[], Any]], sender: Connection) -> None:
-    """Send the time of every run but the first."""
+class Runner:
+    """A step in a process of its own, run each time that it is asked, within `limit` seconds.
+
+    What is measured neither inherits the memory and the threads of what ran before nor outlives
+    its limit. `result` is the shortest time so far, or says why there is none.
+    """
+
+    def __init__(self, prepare: Prepare, limit: float):
+        context = multiprocessing.get_context("spawn")
+        self.limit = self.left = limit
+        self.result: float | str = f"over {limit:g} s"
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(prepare, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def run(self, counts: bool) -> None:
+        """One turn, which `counts` or warms up; nothing once the limit is reached."""
+        start = time.monotonic()
+        try:
+            self._pipe.send(None)
+            if self.left > 0 and self._pipe.poll(self.left):
+                seconds = self._pipe.recv()
+                if counts:
+                    before = self.result
+                    self.result = seconds if isinstance(before, str) else min(before, seconds)
+                self.left -= time.monotonic() - start
+            else:
+                self.left = 0.0
+        except (EOFError, OSError):
+            self.left, self.result = 0.0, "failed"
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(prepare: Prepare, pipe: Connection) -> None:
+    """Whenever asked, run a step for at least `TURN` seconds and answer with the shortest time.
+
+    A single short run would pay for the caches and threads that the other process left cold.
+    """
     step = prepare()
-    step()
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        kept = step()
-        sender.send(time.perf_counter() - start)
-        del kept
+    while True:
+        pipe.recv()
+        begun, best = time.perf_counter(), math.inf
+        while best == math.inf or time.perf_counter() - begun < TURN:
+            start = time.perf_counter()
+            kept = step()
+            best = min(best, time.perf_counter() - start)
+            del kept
+        pipe.send(best)

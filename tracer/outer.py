@@ -1,0 +1,183 @@
+"""The cotangent of a linear map's weight: outer products of inputs and of outputs' cotangents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracer.cotangents import Cotangent, Reindexed, accumulate, indexed, picked, weighed
+from tracer.kronecker import Kronecker
+
+
+class Outer(Cotangent):
+    """A linear map's: `U[v, n] = sum_t right[v, n, t] (x) left[n, t]`, in G groups.
+
+    `left [N, T, G, I]` are its inputs, `right [V, N, T, G, O]` the cotangents of its outputs; the
+    natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function: `left(samples)`
+    makes the array for a slice or indices of samples, when and where it is needed.
+    """
+
+    def __init__(self, left: Any, right: Any, shape: tuple[int, ...]):
+        self._left = left
+        self.right = right
+        self.shape = tuple(shape)
+        self.rows, self.samples, self.uses, self.groups, self.outputs = right.shape
+        self.inputs = math.prod(shape) // (self.groups * self.outputs)
+        self.dtype = right.dtype
+
+    @property
+    def left(self) -> Any:
+        return self._left(slice(None)) if callable(self._left) else self._left
+
+    def permuted(self, order: Sequence[int]) -> Cotangent:
+        """The same with the axes of `shape` in another order."""
+        if list(order) == list(range(len(order))):
+            return self
+        back = [0] * len(order)
+        for i, j in enumerate(order):
+            back[j] = i
+        return Reindexed(
+            self,
+            tuple(self.shape[i] for i in order),
+            pull=lambda stack: np.transpose(stack, [0, *(i + 1 for i in order)]),
+            push=lambda direction: np.transpose(direction, back),
+            key=("permuted", *order),
+        )
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
+        left: Any = self._left
+        if not (isinstance(samples, slice) and samples == slice(None)):
+            left = left(samples) if callable(left) else indexed(left, (), samples)
+        return Outer(left, picked(self.right, rows, samples), self.shape)
+
+    def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
+        """As for all; inputs that are made on demand count, too."""
+        if bytes_per_sample is None:
+            elements = self.rows * math.prod(self.shape)
+            if callable(self._left):
+                elements += self.uses * self.groups * self.inputs
+            bytes_per_sample = elements * self.dtype.itemsize
+        return super()._sample_blocks(bytes_per_sample)
+
+    def kind(self) -> Any:
+        return Outer, self.groups, self.outputs, self.inputs, self.shape
+
+    def _merge(self, others: Sequence[Any]) -> Outer:
+        left = np.concatenate([self.left, *(other.left for other in others)], 1)
+        right = np.concatenate([self.right, *(other.right for other in others)], 2)
+        return Outer(left, right, self.shape)
+
+    def scaled(self, weights: Any) -> Outer:
+        return Outer(self._left, weighed(self.right, weights), self.shape)
+
+    def per_sample(self) -> Any:
+        """`[V, N, *p]`: a matrix product over the uses, per sample and group."""
+        left = np.moveaxis(self.left, 1, 2)  # [N, G, T, I]
+        right = np.transpose(self.right, (0, 1, 3, 4, 2))  # [V, N, G, O, T]
+        u = right * np.swapaxes(left, -1, -2) if self.inputs == 1 == self.uses else right @ left
+        return u.reshape(self.rows, self.samples, *self.shape)
+
+    def _total(self) -> Any:
+        if callable(self._left):
+            return accumulate(block._product() for block in self._sample_blocks())
+        return self._product()
+
+    def _product(self) -> Any:
+        """The sum over samples and uses: one matrix product per row and group."""
+        uses = self.samples * self.uses
+        left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
+        right = self.right.reshape(self.rows, uses, self.groups, self.outputs)
+        total = np.transpose(right, (0, 2, 3, 1)) @ left
+        return total.reshape(self.rows, *self.shape)
+
+    def _squared_norms(self) -> Any:
+        """From two T x T Gram matrices, or from the products, whichever costs less."""
+        grams = self.uses * (self.inputs + self.rows * self.outputs)
+        if self.uses == 1:
+            left, right = self.left[:, 0], self.right[:, :, 0]
+            return np.einsum(
+                "ng,vng->vn",
+                np.einsum("ngi,ngi->ng", left, left),
+                np.einsum("vngo,vngo->vng", right, right),
+            )
+        if grams < self.rows * self.inputs * self.outputs:
+            parts = []
+            per_sample = self.uses**2 * self.groups * (1 + self.rows) * self.dtype.itemsize
+            for block in self._sample_blocks(per_sample):
+                left = np.moveaxis(block.left, 1, 2)  # [n, G, T, I]
+                right = np.swapaxes(block.right, 2, 3)  # [V, n, G, T, O]
+                of_left = left @ np.swapaxes(left, -1, -2)
+                of_right = right @ np.swapaxes(right, -1, -2)
+                parts.append((of_right * of_left).sum((-3, -2, -1)))
+            return np.concatenate(parts, 1)
+        return super()._squared_norms()
+
+    def _square_terms(self, signs: Any) -> tuple[Any, Any]:
+        """For one use a sample: squares of the inputs, and of the outputs summed over rows."""
+        left, right = self.left[:, 0], self.right[:, :, 0]
+        return left * left, weighed(right * right, signs).sum(0)
+
+    def _sum_of_squares(self, signs: Any) -> Any:
+        if self.uses > 1:
+            return super()._sum_of_squares(signs)
+        left, right = self._square_terms(signs)  # [N, G, I], [N, G, O]
+        total = np.transpose(right, (1, 2, 0)) @ np.moveaxis(left, 1, 0)
+        return total.reshape(self.shape)
+
+    def _per_sample_squares(self, signs: Any) -> Any:
+        if self.uses > 1:
+            return super()._per_sample_squares(signs)
+        left, right = self._square_terms(signs)
+        return (right[..., :, None] * left[..., None, :]).reshape(self.samples, *self.shape)
+
+    def _gram(self) -> Any:
+        """From Gram matrices of all uses of all samples, or from the products per sample."""
+        count, width = self.rows * self.samples, math.prod(self.shape)
+        pairs = (self.samples * self.uses) ** 2
+        by_grams = pairs * (self.inputs + self.rows**2 * self.outputs) * self.groups
+        by_products = count * width * (self.uses + count)
+        if self.uses > 1 and by_products <= by_grams:
+            return super()._gram()
+        total = None
+        for g in range(self.groups):
+            left = self.left[:, :, g].reshape(-1, self.inputs)
+            of_left = (left @ left.T).reshape(self.samples, self.uses, self.samples, self.uses)
+            right = self.right[:, :, :, g].reshape(-1, self.outputs)
+            of_right = (right @ right.T).reshape((self.rows, self.samples, self.uses) * 2)
+            part = np.einsum("vntwms,ntms->vnwm", of_right, of_left)
+            total = part if total is None else total + part
+        return total
+
+    def _project(self, direction: Any) -> Any:
+        matrix = direction.reshape(self.groups, self.outputs, self.inputs)
+        mapped = np.moveaxis(self.left, 2, 1) @ np.swapaxes(matrix, -1, -2)  # [N, G, T, O]
+        return np.einsum("vntgo,ngto->vn", self.right, mapped)
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        """Grosse and Martens 2016 ("expand"), Eschenhagen et al. 2023 ("expand", "reduce")."""
+        right = self.right if sharing == "expand" else self.right.sum(2)
+        right = right.reshape(-1, self.groups, self.outputs)
+        inputs = accumulate(block._input_factors(sharing) for block in self._input_blocks())
+        count = self.samples * (self.uses if sharing == "expand" else 1)
+        factors: list[Any] = []
+        for g in range(self.groups):
+            b = right[:, g]
+            factors += [b.T @ b, inputs[g] / count]
+        return Kronecker(tuple(factors), self.shape)
+
+    def _input_blocks(self) -> Any:
+        """Blocks of samples for contractions of the inputs alone."""
+        if not callable(self._left):
+            return [self]
+        return self._sample_blocks(
+            self.uses * self.groups * self.inputs * np.dtype(self.dtype).itemsize
+        )
+
+    def _input_factors(self, sharing: str) -> Any:
+        """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
+        each = sharing == "expand"
+        left = self.left.reshape(-1, self.groups, self.inputs) if each else self.left.mean(1)
+        return np.stack([left[:, g].T @ left[:, g] for g in range(self.groups)])

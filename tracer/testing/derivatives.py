@@ -1,0 +1,148 @@
+"""Checks of an operation's rules: first derivatives, higher ones, dtypes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tracer.functional import grad
+from tracer.tangents import push
+from tracer.tensor import Tensor
+from tracer.testing.cases import ROWS, Case
+
+#: step of central differences that balances truncation and rounding: the cube root of epsilon
+STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
+#: derivatives of operations are checked up to this order
+HIGHEST_ORDER = 3
+
+
+def _columns(function: Callable[[Any], Any], x: Any, by: Any) -> Any:
+    """`[*output.shape, *x.shape]` from a function of x and of the direction of one element."""
+    columns = []
+    for i in np.ndindex(x.shape):
+        direction = np.zeros(x.shape, dtype=type(by))
+        direction[i] = by
+        columns.append(function(direction))
+    if not columns:
+        return np.zeros((*np.shape(function(np.zeros(x.shape))), *x.shape))
+    return np.stack(columns, -1).reshape(*np.shape(columns[0]), *x.shape)
+
+
+def numerical_jacobian(function: Callable[[Any], Any], x: Any) -> tuple[Any, float]:
+    """`[*output.shape, *x.shape]` and how much more exact it is than central differences.
+
+    By a complex step (Squire and Trapp 1998) where the function takes complex numbers and is
+    analytic, which central differences tell; else by these.
+    """
+    central = _columns(lambda d: (function(x + d) - function(x - d)) / (2 * STEP), x, STEP)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stepped = _columns(lambda d: np.asarray(function(x + d)), x, 1e-100j)
+    except (TypeError, ValueError):
+        return central, 1.0
+    exact = stepped.imag / 1e-100
+    if stepped.dtype.kind == "c" and np.allclose(exact, central, rtol=1e-4, atol=1e-5):
+        return exact, 1e-3
+    return central, 1.0
+
+
+def check_vjp(case: Case, rtol: float, atol: float) -> None:
+    """One row and many: right, linear, and nothing given to the rules is written into."""
+    g = case.random(ROWS)
+    given = [*case.given, g.copy()]
+    stacks = case.pull(case.node, g)
+    for before, after in zip(given, (*case.floats, g), strict=True):
+        case.agree("an array given to forward or vjp, afterwards,", after, before, 0, 0)
+    for k, (slot, x) in enumerate(zip(case.slots, case.floats, strict=True)):
+        slope, finer = numerical_jacobian(partial(_replaced, case, k), x)
+        expected = g.reshape(ROWS, -1) @ slope.reshape(case.output.size, -1)
+        case.agree(
+            f"the vjp of input {slot}", stacks[k], expected.reshape(ROWS, *x.shape),
+            rtol * finer, atol * finer,
+        )  # fmt: skip
+    combined = case.pull(case.node, (2 * g[0] - 3 * g[1])[None])
+    for v in range(ROWS):
+        for k, single in enumerate(case.pull(case.node, g[v : v + 1])):
+            case.agree(f"row {v} alone", single[0], stacks[k][v], 1e-10, 1e-12)
+    for k, stack in enumerate(stacks):
+        expected = 2 * stack[0] - 3 * stack[1]
+        case.agree("the vjp of a sum of cotangents", combined[k][0], expected, 1e-10, 1e-12)
+
+
+def _replaced(case: Case, k: int, x: Any) -> Any:
+    floats = list(case.floats)
+    floats[k] = x
+    return case.op.forward(*case.filled(floats), **case.params)
+
+
+def check_jvp(case: Case, rtol: float, atol: float) -> None:
+    """`<g, J t> = <J^T g, t>`, for tangents of all inputs together and of each alone."""
+    g = case.random(ROWS)
+    pulled = case.pull(case.node, g)
+    tangents = [case.random(2, like=x) for x in case.floats]
+    every = range(len(case.slots))
+    for chosen in [every, *([k] for k in every if len(every) > 1)]:
+        stacks = {case.node.parents[case.slots[k]]: tangents[k] for k in chosen}
+        push([case.node], stacks, recorded=False)
+        moved = stacks[case.node]
+        if moved.shape != (2, *case.output.shape):
+            raise AssertionError(
+                f"{case.title}: the jvp has the shape {list(moved.shape)}, not "
+                f"[V, *output.shape] = {[2, *case.output.shape]}"
+            )
+        got = g.reshape(ROWS, -1) @ moved.reshape(2, -1).T
+        expected = sum(pulled[k].reshape(ROWS, -1) @ tangents[k].reshape(2, -1).T for k in chosen)
+        case.agree("<g, jvp(t)> against <vjp(g), t>", got, expected, 1e-9, 1e-11)
+
+
+def check_higher_orders(case: Case, rtol: float, atol: float) -> None:
+    """Gradients of directional derivatives, along a random direction."""
+    derivative = case.weighted(case.random())
+    numbers = tuple(range(len(case.slots)))
+    for order in range(2, HIGHEST_ORDER + 1):
+        directions = [case.random(like=x) for x in case.floats]
+        derivative = along(derivative, numbers, directions)
+        t = [case.random(like=x) for x in case.floats]
+        slopes = grad(derivative, numbers)(*case.floats)
+        got = sum(np.sum(slope * d) for slope, d in zip(slopes, t, strict=True))
+        above, below = (
+            derivative(*(x + sign * STEP * d for x, d in zip(case.floats, t, strict=True)))
+            for sign in (1, -1)
+        )
+        expected = (_number(above) - _number(below)) / (2 * STEP)
+        scale = max(1.0, abs(_number(above)))
+        case.agree(f"the derivative of order {order}", got, expected, 10 * rtol, 10 * scale * atol)
+
+
+def along(
+    function: Callable[..., Any], numbers: tuple[int, ...], directions: Sequence[Any]
+) -> Callable[..., Any]:
+    def slope(*floats: Any) -> Any:
+        slopes = grad(function, numbers)(*floats)
+        return sum(np.sum(s * d) for s, d in zip(slopes, directions, strict=True))
+
+    return slope
+
+
+def _number(value: Any) -> float:
+    return float(value.data if isinstance(value, Tensor) else value)
+
+
+def check_single_precision(case: Case, rtol: float, atol: float) -> None:
+    """float32 in, float32 out, unless an input of the operation is a dtype."""
+    inputs = case.filled([x.astype(np.float32) for x in case.floats])
+    expected = next((x for x in inputs if isinstance(x, np.dtype)), np.dtype(np.float32))
+    node = case.record(inputs)
+    if node.dtype != expected:
+        raise AssertionError(f"{case.title}: forward of float32 inputs gives {node.dtype}")
+    stacks = case.pull(node, case.random(2).astype(node.dtype))
+    for slot, stack in zip(case.slots, stacks, strict=True):
+        if stack.dtype != np.float32:
+            raise AssertionError(
+                f"{case.title}: the vjp of float32 inputs gives input {slot} {stack.dtype}"
+            )

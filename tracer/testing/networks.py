@@ -1,0 +1,159 @@
+"""A small network and its loss, on which a quantity is checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tracer import backend
+from tracer.kronecker import Kronecker
+from tracer.operation import Operation, operation
+from tracer.quantity import Context, Quantity, Shard
+from tracer.tape import Tape
+from tracer.tensor import batch, parameter
+from tracer.testing.agreement import agree
+from tracer.testing.definitions import BruteForce, brute_force
+
+
+@operation("testing_squared_error")
+class SquaredError(Operation):
+    """`sum_c (f_nc - y_nc)^2`, `[N]`, of Gaussian likelihood N(f, I/2); draws sample by sample."""
+
+    saves = ("inputs",)
+    loss = True
+
+    def forward(f: Any, y: Any) -> Any:
+        return np.sum(np.square(f - y), axis=-1)
+
+    def vjp(node: Any, g: Any) -> Any:
+        f, y = node.inputs
+        slope = 2 * g[..., None] * (f - y)
+        return slope, -slope
+
+    def batch_axis(node: Any, axes: Any) -> Any:
+        return 0
+
+    def sqrt_hessian(node: Any, weight: Any) -> Any:
+        count, outputs = node.inputs[0].shape
+        each = np.stack([np.eye(outputs)] * count, axis=1)
+        return backend.of(weight).from_host(each) * np.sqrt(2 * weight)[:, None]
+
+    def sqrt_hessian_sampled(node: Any, weight: Any, samples: int, rng: Any) -> Any:
+        count, outputs = node.inputs[0].shape
+        noise = np.moveaxis(rng.standard_normal((count, samples, outputs)), 0, 1)
+        return backend.of(weight).from_host(noise) * np.sqrt(2 * weight / samples)[:, None]
+
+    def examples(rng: Any) -> Any:
+        return [((rng.random((3, 2)), rng.random((3, 2))), {})]
+
+
+class _State:
+    """A quantity's state and context, kept from being finished."""
+
+    def __init__(self, state: Any, context: Context):
+        self.state, self.context = state, context
+
+
+class _Unfinished(Quantity):
+    """Another quantity with rows, whose values are its states."""
+
+    def __init__(self, quantity: Quantity):
+        self.name, self.rows = quantity.name, quantity.rows
+        self.per_sample, self.needs_samples = quantity.per_sample, quantity.needs_samples
+        self.extract, self.join = quantity.extract, quantity.join  # type: ignore[method-assign]
+        self.of_block = quantity.of_block  # type: ignore[method-assign]
+
+    def finish(self, state: Any, context: Context) -> _State:
+        return _State(state, context)
+
+
+class Network:
+    """A network with two layers, its data, and the losses' sum or mean."""
+
+    samples, first_shard = 6, 4
+
+    def __init__(self, mean: bool):
+        rng = np.random.default_rng(1)
+        self.mean = mean
+        self.x, self.y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
+        self.parameters = {
+            "w": rng.standard_normal((3, 4)),
+            "b": rng.standard_normal(4),
+            "v": rng.standard_normal((4, 2)),
+        }
+
+    def predict(self, p: Mapping[str, Any], x: Any) -> Any:
+        return np.tanh(x @ p["w"] + p["b"]) @ p["v"]
+
+    def swept(self, quantity: Quantity, part: slice, budget: int | None, rng: Any) -> Any:
+        """What `backward` gives for the quantity and some of the samples."""
+        with Tape() as tape:
+            p = {name: parameter(x, name=name) for name, x in self.parameters.items()}
+            losses: Any = SquaredError(self.predict(p, batch(self.x[part])), self.y[part])
+            loss = np.sum(losses) / (len(losses) if self.mean else 1)
+        return tape.backward(loss, (quantity,), memory_budget=budget, rng=rng)[quantity.name]
+
+    def values(self, quantity: Quantity, budget: int | None = None) -> Mapping[str, Any]:
+        """By parameter, or of all parameters under an empty name."""
+        found = self.swept(quantity, slice(None), budget, np.random.default_rng(2))
+        return found if isinstance(found, Mapping) else {"": found}
+
+    def merged(self, quantity: Quantity) -> dict[str, Any]:
+        """Values of the union of two shards, from their states."""
+        rng, unfinished = np.random.default_rng(2), _Unfinished(quantity)
+        parts = slice(0, self.first_shard), slice(self.first_shard, self.samples)
+        first, second = (self.swept(unfinished, part, None, rng) for part in parts)
+        counts = [self.first_shard, self.samples - self.first_shard]
+        shards = tuple(Shard(n, n / self.samples if self.mean else 1.0) for n in counts)
+        return {
+            name: quantity.finish(
+                quantity.merge(state.state, second[name].state, shards),  # type: ignore[arg-type]
+                replace(state.context, samples=self.samples),
+            )
+            for name, state in first.items()
+        }
+
+    def derivatives(self, name: str) -> BruteForce:
+        """Brute force for one parameter."""
+
+        def output(x: Any) -> Any:
+            return self.predict({**self.parameters, name: x}, self.x)
+
+        weight = 1 / self.samples if self.mean else 1.0
+        x = self.parameters[name]
+        error = output(x) - self.y
+        return brute_force(
+            output,
+            2 * weight * error,
+            np.full_like(error, math.sqrt(2 * weight)),
+            lambda x: weight * np.sum(np.square(output(x) - self.y), axis=1),
+            x,
+        )
+
+    def compare(
+        self, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], rtol: float,
+        atol: float,
+    ) -> None:  # fmt: skip
+        for name, value in expected.items():
+            shape = self.parameters[name].shape if name else ()
+            for one, other in zip(_arrays(got[name], shape), _arrays(value, shape), strict=True):
+                agree(f"{what}: {name}", one, other, rtol, atol)
+
+
+def _arrays(value: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The arrays of a value: factors of a Kronecker block, items of a container, a matrix."""
+    if isinstance(value, Kronecker):
+        return list(value.factors)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [array for item in value for array in _arrays(item, shape)]
+    if hasattr(value, "matmat"):
+        return [value.matmat(np.eye(value.shape[1]))]
+    if callable(value):
+        return [value(np.eye(math.prod(shape)).reshape(-1, *shape))]
+    return [value]
