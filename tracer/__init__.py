@@ -16,7 +16,9 @@ from tracer.tensor import Tensor, batch, parameter  # isort: skip  (operations n
 from tracer.cotangents import (
     Cotangent,
     Dense,
+    Gather,
     Mixed,
+    Outer,
     Reindexed,
     Summed,
     samples_first,
@@ -44,7 +46,6 @@ from tracer.functional import (
     value_and_grad,
     vjp,
 )
-from tracer.gather import Gather
 from tracer.hookspecs import hookimpl
 from tracer.kronecker import Kronecker
 from tracer.operation import POOLED, UNKNOWN, Elementwise, Operation, operation
@@ -53,7 +54,6 @@ from tracer.operations.arithmetic import Expit as expit
 from tracer.operations.arithmetic import LogExpit as log_expit
 from tracer.operations.indexing import index_add, index_set
 from tracer.operations.reductions import logsumexp
-from tracer.outer import Outer
 from tracer.quantity import Context, Quantity, Shard
 from tracer.random import seed
 from tracer.rows import GGNMonteCarlo, Rows, ggn_exact, ggn_mc, gradient

@@ -14,12 +14,11 @@ import numpy as np
 from tracer import backend, bundle
 from tracer.batching import Batch, follow
 from tracer.bundle import Bundle
-from tracer.cotangents import Cotangent, Dense, collect
+from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.names import Values, parameter_names
 from tracer.objective import Objective
 from tracer.operation import describe
-from tracer.outer import Outer
 from tracer.quantity import Context, Quantity, resolve
 from tracer.residuals import SignedRows, exact_leaves, residual
 from tracer.rows import Rows, ggn_averaged, gradient, hessian

@@ -44,16 +44,24 @@ class BatchL2(Quantity):
 class BatchDot(Quantity):
     """Inner products of all pairs of the samples' gradients, `[N, N]`.
 
-    The products between two shards are not in either shard's value, so states do not merge.
+    The products between two shards are in neither shard's value, so the state is what the samples'
+    gradients are made of, in the algebra's form.
     """
 
     name = "batch_dot"
     per_sample = True
 
     def extract(self, cotangent, context):
-        return cotangent.gram()[0, :, 0]
+        return cotangent
 
-    merge = None
+    def join(self, first, second):
+        return first
+
+    def merge(self, first, second, shards):
+        return first.scaled(shards[0].weight).beside(second.scaled(shards[1].weight))
+
+    def finish(self, state, context):
+        return state.gram()[0, :, 0]
 
 
 class SumGradSquared(Quantity):

@@ -5,10 +5,9 @@ import math
 import numpy as np
 
 from tracer import backend
-from tracer.cotangents import samples_first
+from tracer.cotangents import Gather, samples_first
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import TracingError
-from tracer.gather import Gather
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
 from tracer.operations.reductions import negative_axes

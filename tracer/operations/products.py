@@ -12,12 +12,11 @@ import string
 import numpy as np
 
 from tracer import backend
-from tracer.cotangents import Dense
+from tracer.cotangents import Dense, Outer
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import operand
-from tracer.outer import Outer
 from tracer.tensor import Tensor
 
 

@@ -1,12 +1,4 @@
-"""The algebra of parameter cotangents.
-
-At a parameter, what a sweep brings is `U[v, n, *p]`: for each of V rows and N samples a cotangent
-of the parameter. It is seldom wanted itself, and seldom cheap; the classes here represent it in
-the form in which an operation makes it and offer the contractions that quantities need. All are
-functions of arrays, defined by `per_sample()`, and none but that one makes `[V, N, *p]` unless it
-is the cheapest form within a block of samples. A linear map's is in `tracer.outer`, a table's in
-`tracer.gather`.
-"""
+"""The contractions, by their definitions, and the cotangents that need little more than those."""
 
 from __future__ import annotations
 
@@ -136,9 +128,17 @@ class Cotangent:
         return self._project(direction)
 
     def scaled(self, weights: Any) -> Cotangent:
-        """The same, with row v of sample n multiplied by `weights [V, N]` (or `[V, 1]`)."""
+        """The same, row v of sample n multiplied by `weights [V, N]` (or `[V, 1]`, or a number)."""
         u = self.per_sample()
         return Dense(weighed(u, weights))
+
+    def beside(self, other: Cotangent) -> Cotangent:
+        """The same rows for the samples of both: those of `other` follow."""
+        joined = self._joined(other) if self.kind() == other.kind() else None
+        return joined or Dense(np.concatenate([self.per_sample(), other.per_sample()], 1))
+
+    def _joined(self, other: Any) -> Cotangent | None:
+        return None
 
     def kronecker(self, sharing: str = "expand") -> Kronecker:
         """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand" or "reduce"."""
@@ -200,9 +200,11 @@ def accumulate(parts: Any) -> Any:
 
 
 def weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
-    """`squares [V, n, ...]` times the `signs [V, N]` (or `[V, 1]`) of these samples."""
+    """`squares [V, n, ...]` times `signs [V, N]` (or `[V, 1]`) of these samples, or a number."""
     if signs is None:
         return squares
+    if isinstance(signs, int | float):
+        return squares * signs
     signs = signs[:, samples] if signs.shape[1] > 1 else signs
     return squares * signs.reshape(*signs.shape, *(1,) * (squares.ndim - 2))
 

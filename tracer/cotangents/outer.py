@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.cotangents import Cotangent, Reindexed, accumulate, indexed, picked, weighed
+from tracer.cotangents.base import Cotangent, Reindexed, accumulate, indexed, picked, weighed
 from tracer.kronecker import Kronecker
 
 
@@ -69,6 +69,12 @@ class Outer(Cotangent):
         left = np.concatenate([self.left, *(other.left for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
         return Outer(left, right, self.shape)
+
+    def _joined(self, other: Any) -> Outer | None:
+        if self.uses != other.uses:
+            return None
+        left = np.concatenate([self.left, other.left])
+        return Outer(left, np.concatenate([self.right, other.right], 1), self.shape)
 
     def scaled(self, weights: Any) -> Outer:
         return Outer(self._left, weighed(self.right, weights), self.shape)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer import backend, registry
-from tracer.cotangents import Cotangent, indexed, picked, weighed
+from tracer.cotangents.base import Cotangent, indexed, picked, weighed
 from tracer.kronecker import Kronecker
 
 

@@ -1,0 +1,34 @@
+"""The algebra of parameter cotangents.
+
+At a parameter, what a sweep brings is `U[v, n, *p]`: for each of V rows and N samples a cotangent
+of the parameter. It is seldom wanted itself, and seldom cheap; the classes here represent it in
+the form in which an operation makes it and offer the contractions that quantities need. All are
+functions of arrays, defined by `per_sample()`, and none but that one makes `[V, N, *p]` unless it
+is the cheapest form within a block of samples.
+"""
+
+from tracer.cotangents.base import (
+    Cotangent,
+    Coupled,
+    Dense,
+    Mixed,
+    Reindexed,
+    Summed,
+    collect,
+    samples_first,
+)
+from tracer.cotangents.gather import Gather
+from tracer.cotangents.outer import Outer
+
+__all__ = [
+    "Cotangent",
+    "Coupled",
+    "Dense",
+    "Gather",
+    "Mixed",
+    "Outer",
+    "Reindexed",
+    "Summed",
+    "collect",
+    "samples_first",
+]
