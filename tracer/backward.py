@@ -210,32 +210,27 @@ class Run:
             ).run()
 
     def _sweep_averages(self) -> None:
-        """Rows averaged over samples after each operation, along a chain."""
+        """Rows averaged over samples at each tensor that all rows pass through, a chain's links.
+
+        Between two of those, as in a residual block, rows are exact.
+        """
         batch, name = self.objective.batch, self._of(ggn_averaged)[0].name
         if self.masked:
             raise QuantityError(f"{name} is defined for independent samples, and these are coupled")
-        consumed: set[Node] = set()
-        for node in self.objective.nodes:
-            for slot, parent in enumerate(node.parents):
-                if parent is None or not isinstance(batch.axes.get(parent), int):
-                    continue
-                if parent in consumed and parent.wants:
-                    raise QuantityError(
-                        f"{name} is defined for chains of layers, and {parent!r} is used more than "
-                        f"once (by {node.op.name}, input {slot}): use kflr"
-                    )
-                consumed.add(parent)
 
-        def visit(node: Node, g: Any) -> Any:
-            axis = batch.axis(node)
-            return ggn_averaged.average(g, axis) if isinstance(axis, int) else g
+        def of_samples(nodes: Iterable[Node | None]) -> bool:
+            return any(n is not None and n.wants and isinstance(batch.axes.get(n), int)
+                       for n in nodes)  # fmt: skip
 
-        for term in self.objective.terms(name):
-            if not term.of_samples:
-                raise QuantityError(
-                    f"{name} is defined for losses of samples, and {term.node!r} judges none: use "
-                    f"kflr"
-                )
+        ended: list[Node] = []  # where a branch came to its end while another went on
+
+        def visit(node: Node, g: Any, others: Iterable[Node]) -> Any:
+            axis, alone = batch.axis(node), not of_samples(others)
+            if not alone and not of_samples(node.parents):
+                ended.append(node)
+            link = isinstance(axis, int) and alone and not ended
+            return ggn_averaged.average(g, axis) if link else g
+
         started = self._bundle([ggn_averaged])
         if started.apart[ggn_averaged] < started.counts[ggn_averaged].stop:
             raise QuantityError(f"{name} is of samples, and a loss here judges none: use kflr")
@@ -247,7 +242,7 @@ class Run:
         self.by_signs = exact_leaves(objective.nodes, self.names, objective.batch)
         blocks: list[Iterator[SignedRows]] = []
 
-        def visit(node: Node, g: Any) -> Any:
+        def visit(node: Node, g: Any, pending: Iterable[Node]) -> Any:
             found = residual(node, g, objective.batch, objective.budget)
             if found is not None:
                 blocks.append(found)

@@ -87,6 +87,8 @@ class Operation:
     linear = False
     #: slots in which it is linear while the other inputs are constant
     linear_in: tuple[int, ...] = ()
+    #: second derivatives are zero wherever they exist, as for pieces of linear functions
+    piecewise_linear = False
     #: puts each element of its input in exactly one place of its output (a bool, or of the node)
     reindexes: Any = False
 

@@ -84,6 +84,7 @@ class Registry(Mapping[str, Any]):
 
     def provided_by(self, plugin: str) -> list[str]:
         """The names that one plugin registered."""
+        load_plugins()
         return sorted(name for name, entry in self._entries.items() if entry.plugin == plugin)
 
 

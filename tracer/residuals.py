@@ -45,6 +45,11 @@ def is_linear(node: Node, slots: Iterable[int]) -> bool:
     return node.op.linear or (len(slots) == 1 and slots[0] in node.op.linear_in)
 
 
+def is_straight(node: Node, slots: Iterable[int]) -> bool:
+    """Whether the second derivatives by these inputs vanish wherever they exist."""
+    return node.op.piecewise_linear or is_linear(node, slots)
+
+
 # -- which parameters rows are exact for --------------------------------------------------------
 
 
@@ -76,11 +81,11 @@ def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:
         if not unbatched:
             continue
         if isinstance(batch.axes.get(node), int):
-            if not is_linear(node, slots):
+            if not is_straight(node, slots):
                 return False
-        elif batch.axes.get(node) is None and not is_linear(node, slots):
+        elif batch.axes.get(node) is None and not is_straight(node, slots):
             return False
-        elif not is_linear(node, wanted(node)):
+        elif not is_straight(node, wanted(node)):
             return False  # a pooled value is bent again: the objective is no sum over samples
     return True
 
@@ -97,7 +102,7 @@ def residual(
     are many: one row for each element of an elementwise operation.
     """
     slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
-    if not slots or is_linear(node, slots):
+    if not slots or is_straight(node, slots):
         return None
     rule = getattr(node.op, "sqrt_hessian", None)
     if rule is not None and slots == [0]:

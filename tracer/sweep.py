@@ -93,8 +93,8 @@ class Sweep:
     """One sweep over `nodes` (in the order of recording).
 
     `stacks` holds the seeds to begin with and, at the end, what arrived at leaves and elsewhere
-    outside `nodes`. `visit(node, stack)` sees every stack that reaches a node,
-    and returns the one to go on with. With `batch`, what reaches an unbatched tensor from a batched
+    outside `nodes`. `visit(node, stack, others)` sees every stack that
+    reaches a node, and where others wait, and returns the stack to go on with. With `batch`, what reaches an unbatched tensor from a batched
     operation is collected in `uses` as cotangents of the algebra, and
     `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it.
     `only` restricts the sweep to these nodes. `watched` takes statistics of the gradient.
@@ -113,7 +113,7 @@ class Sweep:
         complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
         watched: dict[Any, Any] | None = None,
         slots: int = 1,
-        visit: Callable[[Node, Any], Any] | None = None,
+        visit: Callable[[Node, Any, Iterable[Node]], Any] | None = None,
     ):
         self.nodes = nodes
         self.stacks = stacks
@@ -140,7 +140,7 @@ class Sweep:
                 if watched is not None:
                     self.watch(node, g)
                 if visit is not None:
-                    g = visit(node, g)
+                    g = visit(node, g, stacks)
                 view = Recorded(node) if recorded else node
                 if batch is not None and isinstance(batch.axes.get(node), int):
                     self._collect(view, node, g)

@@ -37,6 +37,7 @@ def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
 class Rectify(Elementwise):
     """`max(x, 0)`, with gradient 0 at 0."""
 
+    piecewise_linear = True
     saves = ("output",)
     examples = _cases()
 
@@ -49,6 +50,7 @@ class Rectify(Elementwise):
 
 @operation("leaky_relu")
 class LeakyRectify(Elementwise):
+    piecewise_linear = True
     saves = ("inputs",)
     examples = _cases({"negative_slope": 0.2})
 
@@ -116,6 +118,7 @@ def _slope_terms(node, g):
 class Clamp(Elementwise):
     """Clipping to `[min_val, max_val]`, with gradient 0 at both ends."""
 
+    piecewise_linear = True
     saves = ("inputs",)
     examples = _cases({"min_val": -0.2, "max_val": 0.3})
 
@@ -132,6 +135,7 @@ class Clamp(Elementwise):
 class SoftShrink(Elementwise):
     """`x` moved towards zero by `lambd`, not beyond."""
 
+    piecewise_linear = True
     saves = ("inputs",)
     examples = _cases({"lambd": 0.25})
 
@@ -146,6 +150,7 @@ class SoftShrink(Elementwise):
 class HardShrink(Elementwise):
     """`x` where it is larger than `lambd` in magnitude, zero elsewhere."""
 
+    piecewise_linear = True
     saves = ("inputs",)
     examples = _cases({"lambd": 0.25})
 
@@ -165,6 +170,7 @@ def _shrunk(node, g):
 class Cut(Elementwise):
     """`x` where it is above `threshold`, `value` elsewhere."""
 
+    piecewise_linear = True
     saves = ("inputs",)
     examples = _cases({"threshold": 0.25, "value": 2.0})
 

@@ -35,6 +35,7 @@ def _batch_axis(node: Any, axes: Any) -> Any:
 class MaximumOfWindows(Operation):
     """The maximum of each window over the last axes; the first of equals takes the gradient."""
 
+    piecewise_linear = True
     batch_axis = _batch_axis
 
     def forward(x, *, kernel, stride, padding, dilation, ceil_mode):

@@ -115,9 +115,10 @@ class KFAC(KFLR):
 
 
 class KFRA(KFLR):
-    """The same from the recursively averaged Gauss-Newton matrix, for chains of layers.
+    """The same from the recursively averaged Gauss-Newton matrix (Botev, Ritter and Barber 2017).
 
-    Botev, Ritter and Barber (2017).
+    The average over samples is taken at each tensor of a chain. Where the model branches and joins
+    again, as in a residual block, it is taken before and after.
     """
 
     name = "kfra"

@@ -28,8 +28,6 @@ UNDEFINED = {
     "sample has a gradient of its own below it. In evaluation it is an affine map.",
     "defined for independent samples": "The recursion averages over independent samples, and the "
     "layer mixes those of a batch.",
-    "defined for chains of layers": "The recursion goes through a chain, in which each tensor is "
-    "used once; here one is used several times.",
     "defined for parameters that the model is linear": "Products with the positive-curvature "
     "Hessian are of parameters whose every use reaches the loss apart from the others and from "
     "other samples; here uses meet on the way, so that the Hessian is no sum of signed squares.",

@@ -427,10 +427,31 @@ def test_kfra_averages_after_each_operation():
     assert_close(results["b"].factors[0], inner, "the outputs of b")
 
 
-def test_kfra_is_of_chains():
-    with pytest.raises(tracer.QuantityError, match=r"chains.*use kflr"):
-        run(both, ("kfra",), lambda p, x: network(p, x) + (x @ p["w"] @ p["v"]) ** 2)
-    with pytest.raises(tracer.QuantityError, match=r"chains.*use kflr"):
-        run(both, ("kfra",), chain(lambda h: h + np.tanh(h)))
+def test_kfra_averages_before_and_after_a_residual_block():
+    """Inside of a block rows are exact; at its ends there is one tensor, where they are averaged."""
+    results = run(
+        lambda f, p: cross_entropy(f, LABELS, reduction="sum"),
+        ("kfra",),
+        chain(lambda h: h + np.tanh(h)),
+    )["kfra"]
+    linear = X @ P["w"] + P["b"]
+    z = np.exp((linear + np.tanh(linear)) @ P["v"])
+    q = z / z.sum(1, keepdims=True)
+    output = np.einsum("ni,ij->nij", q, np.eye(2)) - q[:, :, None] * q[:, None, :]
+    slope = 2 - np.tanh(linear) ** 2
+    inner = (P["v"] @ output.sum(0) @ P["v"].T) * (slope.T @ slope / len(X))
+    assert_close(results["b"].factors[0], inner, "the outputs of b")
+
+
+def test_kfra_of_branches_that_never_meet_again_is_kflr():
+    results = run(
+        lambda f, p: mse_loss(f, Y),
+        ("kfra", "kflr"),
+        lambda p, x: x @ p["w"] @ p["v"] + np.sin(x @ p["w"]) @ p["v"],
+    )
+    assert_close(results["kfra"]["v"].factors[0], results["kflr"]["v"].factors[0], "v")
+
+
+def test_kfra_is_of_samples():
     with pytest.raises(tracer.QuantityError, match=r"judges none: use kflr"):
         run(lambda f, p: mse_loss(f, Y) + mse_loss(p["w"], np.zeros((3, 4))), ("kfra",))

@@ -54,6 +54,7 @@ def flat(name, function, numpy=None):
     @operation(name, numpy=function if numpy is None else numpy)
     class Flat(Elementwise):
         saves = ()
+        piecewise_linear = True
         forward = function
         examples = _between(0.2, 0.4)
 
@@ -318,6 +319,7 @@ def _chosen(g, wins, ties):
 
 @operation("maximum", numpy=(np.maximum, np.fmax))
 class Maximum(Elementwise):
+    piecewise_linear = True
     saves = ("inputs",)
     forward = np.maximum
     examples = _pairs
@@ -329,6 +331,7 @@ class Maximum(Elementwise):
 
 @operation("minimum", numpy=(np.minimum, np.fmin))
 class Minimum(Elementwise):
+    piecewise_linear = True
     saves = ("inputs",)
     forward = np.minimum
     examples = _pairs
@@ -374,6 +377,7 @@ class FloorDivide(Elementwise):
 
 @operation("copysign", numpy=np.copysign)
 class Copysign(Elementwise):
+    piecewise_linear = True
     saves = ("inputs",)
     forward = np.copysign
     examples = _pairs
@@ -463,6 +467,7 @@ def clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None):
 class _Clip(Elementwise):
     """Clipping to constants; at a bound the gradient passes, as in PyTorch."""
 
+    piecewise_linear = True
     saves = ("inputs",)
 
     def forward(x, *, low=None, high=None):

@@ -101,6 +101,7 @@ class Mean(Reduction):
 class _Extreme(Reduction):
     """The gradient of the largest (smallest) element; ties share it evenly."""
 
+    piecewise_linear = True
     examples = staticmethod(_cases)
 
 
