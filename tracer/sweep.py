@@ -6,7 +6,7 @@ drops each stack as soon as it is passed on, and, where asked, what the nodes sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -93,9 +93,9 @@ class Sweep:
     """One sweep over `nodes` (in the order of recording).
 
     `stacks` holds the seeds to begin with and, at the end, what arrived at leaves and elsewhere
-    outside `nodes`. `visit(node, stack, others)` sees every stack that
-    reaches a node, and where others wait, and returns the stack to go on with. With `batch`, what reaches an unbatched tensor from a batched
-    operation is collected in `uses` as cotangents of the algebra, and
+    outside `nodes`. `visit(node, stack, others)` sees every stack that reaches a node, and where
+    others wait, and returns the stack to go on with. With `batch`, what reaches an unbatched tensor
+    from a batched operation is collected in `uses` as cotangents of the algebra, and
     `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it.
     `only` restricts the sweep to these nodes. `watched` takes statistics of the gradient.
     `slots` is the number of rows that stand for one, more than 1 where rows are masked.

@@ -373,7 +373,7 @@ def test_a_distribution_installed_and_removed_with_pip(tmp_path):
         file.writelines(f"import site; site.addsitedir({path!r})\n" for path in shared)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
     subprocess.run(
-        [*pip, "install", "-q", "--no-deps", "--no-build-isolation", str(source)],
+        [*pip, "install", "-q", "--no-deps", str(source)],
         check=True,
         timeout=120,
     )

@@ -428,7 +428,7 @@ def test_kfra_averages_after_each_operation():
 
 
 def test_kfra_averages_before_and_after_a_residual_block():
-    """Inside of a block rows are exact; at its ends there is one tensor, where they are averaged."""
+    """Inside of a block rows are exact; at its two ends they are averaged."""
     results = run(
         lambda f, p: cross_entropy(f, LABELS, reduction="sum"),
         ("kfra",),
