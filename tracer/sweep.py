@@ -16,7 +16,7 @@ from tracer import backend
 from tracer.batching import Batch
 from tracer.cotangents import Cotangent, Coupled, Dense, Reindexed, Summed, collect
 from tracer.errors import ShapeError
-from tracer.operation import statistics
+from tracer.operation import leaves_only, statistics
 from tracer.tape import Node
 from tracer.tensor import Tensor
 
@@ -325,10 +325,7 @@ def forget(node: Node) -> None:
     """Drop what a node saved, but for the constants and leaves that a replay starts from."""
     node.output = None
     if node.inputs is not None:
-        node.inputs = tuple(
-            x if p is None or not p.parents else None
-            for x, p in zip(node.inputs, node.parents, strict=True)
-        )
+        node.inputs = leaves_only(node.inputs, node.parents)
 
 
 def replay(nodes: Sequence[Node], keep_inputs: bool = False) -> None:

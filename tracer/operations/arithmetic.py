@@ -394,8 +394,7 @@ class Where(Elementwise):
     saves = ("inputs",)
     linear = True
 
-    def forward(condition, x, y):
-        return np.where(condition, x, y)
+    forward = np.where
 
     def vjp(node, g):
         condition = node.inputs[0]
@@ -446,7 +445,8 @@ def float_power(x, y):
 
 @implements(np.where)
 def where(condition, x=None, y=None):
-    condition = raw(condition)
+    if type(condition) is Tensor:
+        condition = condition.data
     if x is None and y is None:
         return np.where(condition)
     return Where(condition, x, y)

@@ -6,7 +6,7 @@ Measured on 3-element arrays, they save about 0.7 microseconds an operation.
 
 from contextlib import suppress
 
-from numpy import ndarray
+from numpy import dtype, ndarray
 
 from tracer import backend
 from tracer.operation import INTERNAL_FILES, explain, record
@@ -15,6 +15,7 @@ from tracer.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
 _NO_PARAMS: dict = {}
+_OBJECT = dtype(object)
 _SCALARS = frozenset((int, float, bool))
 
 
@@ -50,11 +51,15 @@ def fast_binary(op):
         if type(x) is Tensor:
             a, p = x.data, x.node
         else:
-            a = x if type(x) in _SCALARS else backend.as_array(x)
+            kind = type(x)
+            plain = x.dtype is not _OBJECT if kind is ndarray else kind in _SCALARS
+            a = x if plain else backend.as_array(x)
         if type(y) is Tensor:
             b, q = y.data, y.node
         else:
-            b = y if type(y) in _SCALARS else backend.as_array(y)
+            kind = type(y)
+            plain = y.dtype is not _OBJECT if kind is ndarray else kind in _SCALARS
+            b = y if plain else backend.as_array(y)
         try:
             out = forward(a, b)
         except Exception as error:
