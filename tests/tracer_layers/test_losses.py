@@ -171,3 +171,23 @@ def test_wrong_options_are_refused():
         nn.CrossEntropyLoss(size_average=True)
     with pytest.raises(TracerError, match="delta is positive"):
         nn.huber_loss(np.ones(2), np.ones(2), delta=0)
+
+
+def test_probabilities_that_do_not_sum_to_one_have_the_derivatives_of_their_formula():
+    """The loss is `-sum_c q_c log p_c` whatever the q are; its Hessian is weighed by their sum."""
+    rng = np.random.default_rng(0)
+    x, q = rng.standard_normal((3, 4)), rng.random((3, 4))
+
+    def loss(logits):
+        return nn.functional.cross_entropy(logits, q, reduction="sum")
+
+    def formula(logits):
+        return -np.sum(q * (logits - tracer.logsumexp(logits, axis=1, keepdims=True)))
+
+    np.testing.assert_allclose(tracer.grad(loss)(x), tracer.grad(formula)(x), rtol=1e-10)
+    w = tracer.parameter(np.eye(4), "w")
+    with tracer.Tape() as tape:
+        value = loss(tracer.batch(x) @ w)
+    diagonal = tape.backward(value, ("diag_ggn_exact",))["diag_ggn_exact"]["w"]
+    hessian = tracer.hessian(lambda w: formula(x @ w))(np.eye(4)).reshape(16, 16)
+    np.testing.assert_allclose(diagonal.reshape(-1), np.diag(hessian), rtol=1e-10)

@@ -78,11 +78,11 @@ def network(p, x):
     return np.tanh(x @ p["w"] + p["b"]) @ p["v"]
 
 
-def run(objective, quantities, model=network, outputs=False, **options):
-    """`objective(output, parameters)` of the network at `X`."""
+def run(objective, quantities, model=network, outputs=False, x=X, **options):
+    """`objective(output, parameters)` of the network at `x`."""
     with tracer.Tape() as tape:
         leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
-        output = model(leaves, tracer.batch(X))
+        output = model(leaves, tracer.batch(x))
         loss = objective(output, leaves)
     if outputs:
         options["outputs"] = output
@@ -455,3 +455,31 @@ def test_kfra_of_branches_that_never_meet_again_is_kflr():
 def test_kfra_is_of_samples():
     with pytest.raises(tracer.QuantityError, match=r"judges none: use kflr"):
         run(lambda f, p: mse_loss(f, Y) + mse_loss(p["w"], np.zeros((3, 4))), ("kfra",))
+
+
+# -- two shards --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_products_and_operators_of_two_shards_merge(reduction):
+    names = ("hmp", "ggnmp", "pchmp", "ggn", "hessian", "fisher_empirical")
+    registered = tracer.registry.quantities
+
+    def results(chosen):
+        return run(
+            lambda f, p: cross_entropy(f, LABELS[chosen], reduction=reduction), names, x=X[chosen]
+        )
+
+    count, half = len(X), len(X) // 2
+    first, second = results(slice(0, half)), results(slice(half, None))
+    union = results(slice(None))
+    weights = (half / count, 1 - half / count) if reduction == "mean" else (1, 1)
+    shards = tuple(map(tracer.Shard, (half, count - half), weights))
+    for name in ("ggn", "hessian", "fisher_empirical"):
+        merged = registered[name]().merge(first[name], second[name], shards)
+        eye = np.eye(merged.shape[0])
+        assert_close(merged @ eye, union[name] @ eye, name)
+    for name in ("hmp", "ggnmp"):
+        merged = registered[name]().merge(first[name]["w"], second[name]["w"], shards)
+        vectors = np.random.default_rng(0).standard_normal((2, *P["w"].shape))
+        assert_close(merged(vectors), union[name]["w"](vectors), name)
