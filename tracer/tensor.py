@@ -16,6 +16,9 @@ _WRITE = (
 )
 
 
+_ufuncs, _functions = dispatch.UFUNCS, dispatch.FUNCTIONS
+
+
 class Tensor:
     """An array that operations on it are recorded for.
 
@@ -119,16 +122,16 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:
-            handler = dispatch.UFUNCS.get(ufunc)
+            handler = _ufuncs.get(ufunc)
             if handler is not None:
                 return handler(*inputs)
         return dispatch.ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        handler = dispatch.FUNCTIONS.get(function)
+        handler = _functions.get(function)
         if handler is None:
             raise dispatch.no_rule(function)
-        return handler(*args, **kwargs)
+        return handler(*args, **kwargs) if kwargs else handler(*args)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TracingError(
