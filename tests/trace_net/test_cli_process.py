@@ -30,6 +30,33 @@ def test_data_on_stdout_and_messages_on_stderr(write_file):
     assert b"chatter" in err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
+def test_a_terminal_shows_progress_and_stdout_stays_clean(write_file):
+    import pty
+
+    target = write_file("net.py", PLAIN)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trace_net", "visualize", target, "-o", "-"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    with process:
+        assert process.stdout.read().rstrip().endswith(b"</svg>")
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:  # how Linux says that the other end is closed
+            assert shown
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"running the model" in shown
+    assert "━".encode() in shown
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_an_interrupted_run_ends_with_130_and_leaves_no_file(write_file, folder):
     target = write_file(
