@@ -7,9 +7,10 @@ there are no reference cycles: a tape is freed by reference counting alone.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
-from types import CodeType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracer import plugins
@@ -28,17 +29,53 @@ current_tape = _current.get
 
 
 class Place(NamedTuple):
-    """Where in a model something is recorded: module path, class names along it, time step."""
+    """Where in a model something is recorded: module path, class names along it, steps of loops.
+
+    `times` are the time steps and `loops` the loops that they are of, the outermost first.
+    `present` says which samples are there, in padded sequences; see `tracer.present`.
+    """
 
     scope: str = ""
     scopes: tuple[str, ...] = ()
-    time: int | None = None
+    times: tuple[int, ...] = ()
+    loops: tuple[Loop, ...] = ()
+    present: Any = None
+
+    @property
+    def time(self) -> int | None:
+        """The step of the innermost loop; None outside of all."""
+        return self.times[-1] if self.times else None
+
+
+class Loop:
+    """One run of a loop over time: where it was entered, and which way it goes."""
+
+    __slots__ = ("code", "lasti", "reverse", "scope")
+
+    def __init__(self, frame: FrameType, scope: str, reverse: bool):
+        self.code = frame.f_code
+        self.lasti = frame.f_lasti
+        self.scope = scope
+        self.reverse = reverse
+
+    @property
+    def source(self) -> str | None:
+        """`file.py:12`, the line of the loop."""
+        return source_line(self.code, self.lasti)
 
 
 NOWHERE = Place()
 
 #: files that run a user's model: the lines that call it are none of the user's
 DRIVER_FILES: set[str] = set()
+
+
+def source_line(code: CodeType, lasti: int) -> str | None:
+    """`file.py:12`, the line of an instruction; None in the files that run a user's model."""
+    if code.co_filename in DRIVER_FILES:
+        return None
+    lines = (line for start, stop, line in code.co_lines() if start <= lasti < stop and line)
+    return f"{os.path.basename(code.co_filename)}:{next(lines, code.co_firstlineno)}"
 
 
 class Node:
@@ -97,12 +134,7 @@ class Node:
     @property
     def source(self) -> str | None:
         """`file.py:12`, the user's line that recorded this node."""
-        if self.code is None or self.code.co_filename in DRIVER_FILES:
-            return None
-        for start, stop, line in self.code.co_lines():
-            if start <= self.lasti < stop and line is not None:
-                return f"{os.path.basename(self.code.co_filename)}:{line}"
-        return f"{os.path.basename(self.code.co_filename)}:{self.code.co_firstlineno}"
+        return None if self.code is None else source_line(self.code, self.lasti)
 
     @property
     def label(self) -> str:
@@ -221,6 +253,11 @@ class Failure(NamedTuple):
     lasti: int
     error: str
 
+    @property
+    def source(self) -> str | None:
+        """`file.py:12`, the user's line that raised."""
+        return source_line(self.code, self.lasti)
+
 
 def open_tape() -> Tape | None:
     """The innermost tape that is still open in this thread or task."""
@@ -279,25 +316,56 @@ class scope:
         if tape is not None:
             self.outer = place = tape.place
             path = f"{place.scope}.{self.name}" if place.scope else self.name
-            tape.place = Place(path, (*place.scopes, self.kind), place.time)
+            tape.place = place._replace(scope=path, scopes=(*place.scopes, self.kind))
 
     def __exit__(self, *error: Any) -> None:
         if self.tape is not None:
             self.tape.place = self.outer
 
 
-def steps(count: int) -> Iterator[int]:
-    """`for t in tracer.steps(T):` marks what each round of a loop records with its time step."""
+class present:
+    """`with tracer.present(mask):` says which samples of padded sequences are there.
+
+    `mask` holds booleans `[N]` or, for operations on all T steps at once, `[N, T]`, in the library
+    of the tensors. Uses of parameters elsewhere count in no Kronecker factor. (In the other
+    quantities they have no share by themselves, if the loss does not look at them.)
+    """
+
+    __slots__ = ("mask", "outer", "tape")
+
+    def __init__(self, mask: Any):
+        self.mask = mask if mask is None or mask.ndim > 1 else mask[:, None]
+
+    def __enter__(self) -> None:
+        self.tape = tape = _current.get()
+        if tape is not None:
+            self.outer = tape.place
+            tape.place = tape.place._replace(present=self.mask)
+
+    def __exit__(self, *error: Any) -> None:
+        if self.tape is not None:
+            self.tape.place = self.outer
+
+
+def steps(count: int, *, reverse: bool = False) -> Iterator[int]:
+    """`for t in tracer.steps(T):` marks what each round of a loop records with its time step.
+
+    Loops nest. With `reverse=True` the steps are T-1, ..., 0: the position in the sequence of a
+    loop that goes through it backward.
+    """
     tape = _current.get()
-    outer = tape.place if tape is not None else NOWHERE
+    times = range(count - 1, -1, -1) if reverse else range(count)
+    if tape is None:
+        yield from times
+        return
+    outer = tape.place
+    loops = (*outer.loops, Loop(sys._getframe(1), outer.scope, reverse))
     try:
-        for t in range(count):
-            if tape is not None:
-                tape.place = outer._replace(time=t)
+        for t in times:
+            tape.place = outer._replace(times=(*outer.times, t), loops=loops)
             yield t
     finally:
-        if tape is not None:
-            tape.place = outer
+        tape.place = outer
 
 
 def _call_hook(name: str, **arguments: Any) -> None:
