@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ class Batch:
     samples or None, `marked` whether an input says so; `lost` the nodes through which the axis
     could not be followed, `coupled` those in which something that depends on several samples meets
     a batched tensor or, but in a sum, an unbatched one: no sample has a gradient of its own there.
+    `given` maps (node, slot) to the axis of samples of a constant that has one, though no mark.
     """
 
     axes: dict[Node, Any] = field(default_factory=dict)
@@ -26,6 +27,7 @@ class Batch:
     marked: bool = False
     lost: list[Node] = field(default_factory=list)
     coupled: list[Node] = field(default_factory=list)
+    given: dict[tuple[Node, int], int] = field(default_factory=dict)
 
     def axis(self, node: Node | None) -> Any:
         """The axis of the samples in a node's output; None for constants and parameters."""
@@ -35,14 +37,70 @@ class Batch:
             return node.params["axis"]
         return self.axes.get(node)
 
+    def axes_of(self, node: Node) -> list[Any]:
+        """The axes of the samples in a node's inputs."""
+        axes = [self.axis(parent) for parent in node.parents]
+        if self.given:
+            axes = [self.given.get((node, i), axis) for i, axis in enumerate(axes)]
+        return axes
 
-def follow(nodes: Iterable[Node]) -> Batch:
-    """Follow the batch axis through `nodes`, in the order of recording."""
-    batch = Batch()
+
+def follow(nodes: Sequence[Node]) -> Batch:
+    """Follow the batch axis through `nodes`, in the order of recording.
+
+    A constant may have an axis of samples that nobody marked, as the zeros `[N, H]` do that a loop
+    over time starts from. That shows where what becomes of it meets a batched tensor: it is then
+    followed from the constant on, and each sample has its own.
+    """
+    given: dict[tuple[Node, int], int] = {}
+    while True:
+        batch = _follow(nodes, given)
+        known = len(given)
+        for node in nodes:
+            axis = batch.axes.get(node)
+            if isinstance(axis, int) and not node.op.loss:
+                _give_constants(batch, node, axis)
+        if len(given) == known:
+            return batch
+
+
+def _give_constants(batch: Batch, node: Node, axis: int) -> None:
+    """Note the constants with an axis of samples behind unbatched inputs of a batched operation."""
+    axes = batch.axes_of(node)
+    for slot, parent in enumerate(node.parents):
+        if axes[slot] is not None or parent is None or not parent.parents or not parent.wants:
+            continue
+        for own, size in enumerate(parent.shape):
+            aligned = [own if i == slot else a for i, a in enumerate(axes)]
+            if size == batch.size and node.op.batch_axis(node, aligned) == axis:
+                batch.given.update(_constants(batch, parent, own, depth=100))
+
+
+def _constants(batch: Batch, node: Node, axis: int, depth: int) -> dict[tuple[Node, int], int]:
+    """The constant that gives an unbatched `node` its `axis` of samples; empty if none does."""
+    if node.op.batch_axis is None or not depth:
+        return {}
+    axes = batch.axes_of(node)
+    for slot, parent in enumerate(node.parents):
+        if axes[slot] is not None:
+            continue
+        for own, size in enumerate(node.input_shape(slot)):
+            aligned = [own if i == slot else a for i, a in enumerate(axes)]
+            if size != batch.size or node.op.batch_axis(node, aligned) != axis:
+                continue
+            if parent is None:
+                return {(node, slot): own}
+            if parent.parents and (found := _constants(batch, parent, own, depth - 1)):
+                return found
+    return {}
+
+
+def _follow(nodes: Sequence[Node], given: dict[tuple[Node, int], int]) -> Batch:
+    batch = Batch(given=given)
     origins: dict[Node, Node] = {}
     for node in nodes:
         op = node.op
-        axes = [batch.axis(parent) for parent in node.parents]
+        axes = batch.axes_of(node)
         for parent, axis in zip(node.parents, axes, strict=True):
             if parent is not None and parent.op is INPUT:
                 _size(batch, parent, axis)

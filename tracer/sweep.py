@@ -84,9 +84,31 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
     return entries
 
 
+class Placed:
+    """An entry of a vjp that is zero but at a basic index: `values [V, ...]` at `index`.
+
+    A sweep adds it in place to what has arrived already, so that reading a sequence step by step
+    costs its length and not its square. `embed` is the operation that makes the whole stack.
+    """
+
+    __slots__ = ("embed", "index", "shape", "values")
+
+    def __init__(self, values: Any, index: tuple[Any, ...], shape: tuple[int, ...], embed: Any):
+        self.values = values
+        self.index = index
+        self.shape = shape
+        self.embed = embed
+
+    def dense(self) -> Any:
+        """The stack `[V, *shape]`."""
+        return self.embed(self.values, index=self.index, shape=self.shape)
+
+
 def entry_value(entry: Any) -> Any:
-    """An entry of a vjp, evaluated if it is a function."""
-    return entry() if entry.__class__ is FunctionType else entry
+    """An entry of a vjp as a stack: evaluated if it is a function, whole if it is placed."""
+    if entry.__class__ is FunctionType:
+        entry = entry()
+    return entry.dense() if entry.__class__ is Placed else entry
 
 
 class Sweep:
@@ -126,14 +148,17 @@ class Sweep:
         self.slots = slots
         self.visit = visit
         self.uses: dict[Node, list[Cotangent]] = {}
+        #: nodes whose stacks are sums made here, to which more is added in place
+        self.summed: set[Node] = set()
 
     def run(self) -> dict[Node, Any]:
         stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
         finished = self._last_uses() if self.complete is not None else {}
         recorded, release, watched = self.recorded, self.release, self.watched
-        visit = self.visit
+        visit, summed = self.visit, self.summed
         for node in reversed(self.nodes):
             g = stacks.pop(node, None)
+            summed.discard(node)
             if uses and node in uses:
                 self._carry(node, uses.pop(node))
             if g is not None:
@@ -159,10 +184,12 @@ class Sweep:
                             entry = entry()
                             if entry is None:
                                 continue
-                        if entry.shape[1:] != parent.shape:
-                            entry = fit(entry, parent.shape)
-                        before = stacks.get(parent)
-                        stacks[parent] = entry if before is None else before + entry
+                        if parent in stacks or entry.__class__ is Placed:
+                            self._add(parent, entry)
+                        else:
+                            if entry.shape[1:] != parent.shape:
+                                entry = fit(entry, parent.shape)
+                            stacks[parent] = entry
                 if release:
                     forget(node)
             if finished:
@@ -204,18 +231,44 @@ class Sweep:
             finished.setdefault(node, []).append(leaf)
         return finished
 
-    def _add(self, parent: Node, stack: Any) -> None:
-        if stack.shape[1:] != parent.shape:
-            stack = fit(stack, parent.shape)
-        before = self.stacks.get(parent)
-        self.stacks[parent] = stack if before is None else before + stack
+    def _add(self, parent: Node, entry: Any) -> None:
+        """Add an entry of a vjp to what has arrived at a node."""
+        stacks, summed = self.stacks, self.summed
+        if entry.__class__ is Placed:
+            if self.recorded or isinstance(entry.values, Tensor):
+                entry = entry.dense()
+            else:
+                self._place(parent, entry)
+                return
+        if entry.shape[1:] != parent.shape:
+            entry = fit(entry, parent.shape)
+        before = stacks.get(parent)
+        if before is None:
+            stacks[parent] = entry
+        elif parent in summed and before.dtype == entry.dtype:
+            before += entry
+        else:
+            stacks[parent] = before = before + entry
+            if type(before) is not Tensor:
+                summed.add(parent)
+
+    def _place(self, parent: Node, entry: Placed) -> None:
+        """Add what is zero but at an index, in place."""
+        stack, values = self.stacks.get(parent), entry.values
+        if stack is None:
+            stack = np.zeros_like(values, shape=(len(values), *parent.shape))
+        elif parent not in self.summed or stack.dtype != values.dtype:
+            stack = stack + np.zeros_like(values, shape=())
+        self.stacks[parent] = stack
+        self.summed.add(parent)
+        stack[(slice(None), *entry.index)] += values
 
     # -- edges between batched operations and unbatched tensors ---------------------------------
 
     def _collect(self, view: Any, node: Node, g: Any) -> None:
         assert self.batch is not None
         axis = self.batch.axes[node]
-        axes = [self.batch.axis(parent) for parent in node.parents]
+        axes = self.batch.axes_of(node)
         entries: Any = None
         for slot, parent in enumerate(node.parents):
             if parent is None or not parent.wants:
@@ -232,11 +285,15 @@ class Sweep:
                     if use is None:
                         continue
                 if use is not None:
+                    if node.place.present is not None:
+                        use = use.among(node.place.present)
                     use = use if self.slots == 1 else Coupled(use, self.slots)
                     self.uses.setdefault(parent, []).append(use)
                     continue
             entries = cotangents_of(view, node, g) if entries is None else entries
-            entry = entry_value(entries[slot])
+            entry = entries[slot]
+            if entry.__class__ is FunctionType:
+                entry = entry()
             if entry is not None:
                 self._add(parent, entry)
 

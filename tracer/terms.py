@@ -12,7 +12,7 @@ from tracer.errors import QuantityError
 from tracer.operation import PARAMETER, UNKNOWN
 from tracer.random import generator
 from tracer.rows import Rows, gradient
-from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit
+from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
 from tracer.tape import Node, Tape, using
 from tracer.tensor import Tensor, _leaf
 
@@ -71,7 +71,10 @@ class Term:
 
     @property
     def _view(self) -> Any:
-        return Recorded(self.node) if self.objective.recorded else self.node
+        """The node as its rules see it, with the axes of samples."""
+        batch, node = self.objective.batch, self.node
+        view = Recorded(node) if self.objective.recorded else node
+        return Sampled(view, batch.axis(node), batch.axes_of(node))
 
     def _rule(self, name: str) -> Any:
         return getattr(self.node.op, name, None) if self.at_loss else None

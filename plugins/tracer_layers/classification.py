@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,16 @@ import numpy as np
 from tracer import backend, operation
 from tracer.errors import QuantityError, ShapeError, TracerError
 from tracer_layers.activations import LogNormalisedExponential, NormalisedExponential
-from tracer_layers.loss import Loss, LossModule, diagonal, from_host, only_prediction, reduced
+from tracer_layers.loss import (
+    Loss,
+    LossModule,
+    diagonal,
+    each_position,
+    from_host,
+    only_prediction,
+    reduced,
+    sample_axis,
+)
 from tracer_layers.rules import arange, raw
 
 
@@ -143,18 +151,13 @@ class CrossEntropy(Loss):
     def sqrt_hessian(node, weight):
         p, scale = _probabilities(node, weight)
         x, axis = node.inputs[0], _class_axis(node.inputs[0])
-        classes, extra = x.shape[axis], x.shape[x.ndim + axis + 1 :]
-        one_hot = backend.of(raw(x)).from_host(np.eye(classes, dtype=bool))
-        lead = x.ndim + axis
-        one_hot = one_hot.reshape(classes, *(1,) * lead, classes, *(1,) * len(extra))
+        others = [i for i in range(-x.ndim, 0) if i != axis]
         rows = np.expand_dims(np.moveaxis(np.sqrt(p) * scale, axis, 0), axis)
-        rows = rows * (np.where(one_hot, 1 - p, -p))
-        positions = math.prod(extra)
-        if positions == 1:
+        rows = rows * np.where(each_position(x, *others), 1 - p, -p)
+        alone = each_position(x, axis, sample_axis(node))
+        if len(alone) == 1:
             return rows
-        alone = backend.of(raw(x)).from_host(np.eye(positions, dtype=bool))
-        alone = alone.reshape(1, positions, *(1,) * (lead + 1), *extra)
-        return np.where(alone, rows[:, None], 0).reshape(classes * positions, *x.shape)
+        return np.where(alone, rows[:, None], 0).reshape(-1, *x.shape)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
         p, scale = _probabilities(node, weight)

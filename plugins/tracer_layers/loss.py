@@ -10,6 +10,7 @@ import numpy as np
 from tracer import Operation, backend
 from tracer.errors import BatchError, QuantityError, ShapeError, TracerError
 from tracer_layers.module import Module
+from tracer_layers.rules import raw
 
 
 class Loss(Operation):
@@ -31,22 +32,39 @@ class Loss(Operation):
 
     @staticmethod
     def batch_axis(node: Any, axes: Any) -> Any:
-        if isinstance(axes[0], int) and axes[0] > 0:
+        """Of the prediction, less the axis of classes where the loss has none."""
+        axis = axes[0]
+        if not isinstance(axis, int) or len(node.shape) == len(node.input_shape(0)):
+            return axis if isinstance(axis, int) else 0
+        if axis == 1:
             raise BatchError(
-                f"{node.op.name} expects the samples on axis 0 of its prediction "
-                f"{list(node.input_shape(0))}, where they are on axis {axes[0]}: move them with "
-                f"np.moveaxis(prediction, {axes[0]}, 0), and the target's alike"
+                f"{node.op.name} expects classes on axis 1 of its prediction "
+                f"{list(node.input_shape(0))}, where the samples are: move the samples with "
+                f"np.moveaxis(prediction, 1, 0), and the target's alike"
             )
-        return 0
+        return axis - (axis > 1)
+
+
+def sample_axis(node: Any) -> int:
+    """Where the samples are in the prediction: where the engine says, else its first axis."""
+    axis = getattr(node, "batch_axes", (0,))[0]
+    return axis if isinstance(axis, int) else 0
+
+
+def each_position(x: Any, *kept: int) -> Any:
+    """Masks `[P, *x.shape]`, one per position along the axes that are not `kept`, of size 1."""
+    kept = tuple(axis % x.ndim for axis in kept)
+    shape = [1 if i in kept else size for i, size in enumerate(x.shape)]
+    count = math.prod(shape)
+    return backend.of(raw(x)).from_host(np.eye(count, dtype=bool).reshape(count, *shape))
 
 
 def diagonal(h: Any, node: Any) -> Any:
-    """The square root of a diagonal Hessian `h [N, *d]`: rows `[D, N, *d]`, one per element."""
+    """The square root of a diagonal Hessian `h` of the prediction's shape: a row per element."""
     only_prediction(node)
-    h = np.broadcast_to(h, node.inputs[0].shape)
-    size = math.prod(h.shape[1:])
-    one_hot = backend.of(node.inputs[0]).from_host(np.eye(size, dtype=bool))
-    return np.where(np.reshape(one_hot, (size, 1, *h.shape[1:])), np.sqrt(h), 0)
+    x = node.inputs[0]
+    h = np.broadcast_to(h, x.shape)
+    return np.where(each_position(x, sample_axis(node)), np.sqrt(h), 0)
 
 
 def standard_normal(node: Any, samples: int, rng: Any) -> Any:

@@ -46,6 +46,9 @@ class Module:
 
     training: bool
 
+    #: whether it takes sequences with the samples on axis 1, as `torch.nn.LSTM` does by default
+    sequence_first = False
+
     #: attribute name -> "parameter", "buffer", "transient" (a buffer that is not saved) or "module"
     _registered: dict[str, str]
     #: the name under which the parent holds this module; None for a root
@@ -59,6 +62,19 @@ class Module:
         return self
 
     # -- calling ----------------------------------------------------------------------------
+
+    @property
+    def batch_axis(self) -> int:
+        """Where the samples are in arrays that the outermost module is called with.
+
+        Axis 1 if it or a module in it takes sequences first, else axis 0. A class whose inputs lie
+        otherwise overrides it: `batch_axis = 1`.
+        """
+        return int(any(module.sequence_first for module in self.modules()))
+
+    def holds_samples(self, value: Any) -> bool:
+        """Whether an array that the outermost module is called with is a batch: masks are not."""
+        return value.dtype.kind != "b"
 
     def forward(self, *inputs: Any) -> Any:
         """What the module computes."""
@@ -84,10 +100,27 @@ class Module:
         self._name_parameters(tape)
         token = _active.set(True)
         try:
-            inputs = tuple(map(_marked, inputs))
-            return self.forward(*inputs, **{k: _marked(v) for k, v in options.items()})
+            inputs, options = self._marked(inputs, options)
+            return self.forward(*inputs, **options)
         finally:
             _active.reset(token)
+
+    def _marked(
+        self, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Raw arrays as batches, where they have as many samples as the first of them."""
+        axis, count = self.batch_axis, None
+        arguments: dict[Any, Any] = {**dict(enumerate(inputs)), **options}
+        for key, value in arguments.items():
+            if isinstance(value, Tensor) or not backend.is_array(value):
+                continue
+            if (
+                value.ndim > axis
+                and count in (None, value.shape[axis])
+                and self.holds_samples(value)
+            ):
+                arguments[key], count = tracer.batch(value, axis), value.shape[axis]
+        return tuple(arguments.pop(i) for i in range(len(inputs))), arguments
 
     def _name_parameters(self, tape: Any) -> None:
         """Tell the tape, and those that it is nested in, to name parameters as this module does."""
@@ -103,7 +136,7 @@ class Module:
             self._name_parameters(tape)
             return outer
         path = f"{outer.scope}.{name}" if outer.scope else name
-        inside = Place(path, (*outer.scopes, type(self).__name__), outer.time)
+        inside = outer._replace(scope=path, scopes=(*outer.scopes, type(self).__name__))
         vars(self)["_place"] = (outer, inside)
         return inside
 
@@ -388,13 +421,6 @@ def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:
     if found.kind != "f":
         raise TracerError(f"parameters are of a float dtype, got {found}: use np.float32")
     return found
-
-
-def _marked(value: Any) -> Any:
-    """A raw array with axes as a batch; anything else as it is."""
-    if isinstance(value, Tensor) or not backend.is_array(value) or not value.shape:
-        return value
-    return tracer.batch(value)
 
 
 def _array(value: Any) -> Any:

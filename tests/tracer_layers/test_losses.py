@@ -117,12 +117,50 @@ def test_losses_of_extreme_logits_are_finite():
     assert loss == pytest.approx(1e4)
 
 
-def test_samples_on_another_axis_than_the_first_are_refused():
+@pytest.mark.parametrize(
+    ("loss", "shape", "target"),
+    [
+        (nn.mse_loss, (4, 2, 3), (4, 2, 3)),
+        (nn.huber_loss, (4, 2, 3), (4, 2, 3)),
+        (nn.binary_cross_entropy_with_logits, (4, 2), (4, 2)),
+        (nn.cross_entropy, (4, 3, 2), (4, 2)),
+        (nn.cross_entropy, (2, 3, 2, 3), (2, 2, 3)),
+    ],
+)
+def test_samples_may_lie_on_any_axis_of_the_prediction(loss, shape, target):
+    """The same values as with the samples first."""
+    rng, classes = np.random.default_rng(0), loss is nn.cross_entropy
+    axis, target_axis = (2, 1) if classes else (1, 1)
+    w, x = rng.standard_normal(shape[:axis] + shape[axis + 1 :]), rng.standard_normal(shape)
+    t = rng.integers(0, 3, target) if classes else rng.uniform(0, 1, target)
+
+    def results(samples_first):
+        p = tracer.parameter(w, name="w")
+        with tracer.Tape() as tape:
+            if samples_first:
+                y = np.tanh(tracer.batch(np.moveaxis(x, axis, 0)) * p)
+                y = np.moveaxis(y, 2, 1) if classes else y
+                value = loss(y, np.moveaxis(t, target_axis, 0))
+            else:
+                y = np.tanh(tracer.batch(x, axis=axis) * np.expand_dims(p, axis))
+                value = loss(y, t)
+        names = ("grad_batch", "sqrt_ggn_exact", "diag_ggn_exact_batch", "diag_h", "diag_h_batch")
+        found = {name: value["w"] for name, value in tape.backward(value, names).items()}
+        root = found["sqrt_ggn_exact"].reshape(-1, shape[axis], w.size)  # its rows in any order
+        found["sqrt_ggn_exact"] = np.einsum("cnp,cnq->npq", root, root)
+        return found
+
+    expected = results(samples_first=True)
+    for name, value in results(samples_first=False).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-11, atol=1e-13, err_msg=name)
+
+
+def test_samples_where_the_classes_belong_are_refused():
     w = tracer.parameter(np.ones(3), name="w")
     with tracer.Tape() as tape:
-        x = tracer.batch(np.ones((4, 2, 3)), axis=1)
-        loss = nn.mse_loss(x * w, np.zeros((4, 2, 3)))
-    with pytest.raises(BatchError, match=r"samples on axis 0 .* on axis 1: .*moveaxis"):
+        x = tracer.batch(np.ones((4, 3, 2)), axis=1)
+        loss = nn.cross_entropy(x * w[:, None], np.zeros((4, 2), int))
+    with pytest.raises(BatchError, match=r"classes on axis 1 .*moveaxis"):
         tape.backward(loss, ("diag_ggn_exact",))
 
 

@@ -146,6 +146,10 @@ class Cotangent:
             raise QuantityError(f'sharing is "expand" or "reduce", got {sharing!r}')
         return self._kronecker(sharing)
 
+    def among(self, present: Any) -> Cotangent:
+        """The same, its Kronecker factors of those uses alone that are there: `present [N, S]`."""
+        return self
+
     def combine(self, others: Sequence[Cotangent]) -> Cotangent:
         """The sum with further uses of the same parameter, structured where it can be."""
         uses = [self, *others]

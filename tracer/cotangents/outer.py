@@ -17,11 +17,13 @@ class Outer(Cotangent):
 
     `left [N, T, G, I]` are its inputs, `right [V, N, T, G, O]` the cotangents of its outputs; the
     natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function: `left(samples)`
-    makes the array for a slice or indices of samples, when and where it is needed.
+    makes the array for a slice or indices of samples, when and where it is needed. `present [N, T]`
+    says which uses count in Kronecker factors, where sequences are padded; None: all.
     """
 
-    def __init__(self, left: Any, right: Any, shape: tuple[int, ...]):
+    def __init__(self, left: Any, right: Any, shape: tuple[int, ...], present: Any = None):
         self._left = left
+        self.present = present
         self.right = right
         self.shape = tuple(shape)
         self.rows, self.samples, self.uses, self.groups, self.outputs = right.shape
@@ -31,6 +33,16 @@ class Outer(Cotangent):
     @property
     def left(self) -> Any:
         return self._left(slice(None)) if callable(self._left) else self._left
+
+    def among(self, present: Any) -> Outer:
+        """The same with only these uses counted: `present [N, S]`, S a divisor of T."""
+        return Outer(self._left, self.right, self.shape, self._aligned(present))
+
+    def _aligned(self, present: Any) -> Any:
+        """`[N, T]` from `[N, S]`, or all."""
+        if present is None:
+            return np.ones_like(self.right, shape=(self.samples, self.uses), dtype=bool)
+        return np.repeat(present, self.uses // present.shape[1], axis=1)
 
     def permuted(self, order: Sequence[int]) -> Cotangent:
         """The same with the axes of `shape` in another order."""
@@ -48,10 +60,11 @@ class Outer(Cotangent):
         )
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
-        left: Any = self._left
+        left, present = self._left, self.present
         if not (isinstance(samples, slice) and samples == slice(None)):
             left = left(samples) if callable(left) else indexed(left, (), samples)
-        return Outer(left, picked(self.right, rows, samples), self.shape)
+            present = None if present is None else indexed(present, (), samples)
+        return Outer(left, picked(self.right, rows, samples), self.shape, present)
 
     def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
         """As for all; inputs that are made on demand count, too."""
@@ -68,16 +81,24 @@ class Outer(Cotangent):
     def _merge(self, others: Sequence[Any]) -> Outer:
         left = np.concatenate([self.left, *(other.left for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
-        return Outer(left, right, self.shape)
+        return Outer(left, right, self.shape, self._all_present(others, axis=1))
+
+    def _all_present(self, others: Sequence[Any], axis: int) -> Any:
+        """Which uses count, of several cotangents joined along samples (0) or uses (1)."""
+        every = [self, *others]
+        if all(use.present is None for use in every):
+            return None
+        return np.concatenate([use._aligned(use.present) for use in every], axis)
 
     def _joined(self, other: Any) -> Outer | None:
         if self.uses != other.uses:
             return None
         left = np.concatenate([self.left, other.left])
-        return Outer(left, np.concatenate([self.right, other.right], 1), self.shape)
+        right = np.concatenate([self.right, other.right], 1)
+        return Outer(left, right, self.shape, self._all_present([other], axis=0))
 
     def scaled(self, weights: Any) -> Outer:
-        return Outer(self._left, weighed(self.right, weights), self.shape)
+        return Outer(self._left, weighed(self.right, weights), self.shape, self.present)
 
     def per_sample(self) -> Any:
         """`[V, N, *p]`: a matrix product over the uses, per sample and group.
@@ -170,7 +191,9 @@ class Outer(Cotangent):
         right = self.right if sharing == "expand" else self.right.sum(2)
         right = right.reshape(-1, self.groups, self.outputs)
         inputs = accumulate(block._input_factors(sharing) for block in self._input_blocks())
-        count = self.samples * (self.uses if sharing == "expand" else 1)
+        count = self.samples
+        if sharing == "expand":
+            count = self.samples * self.uses if self.present is None else self.present.sum()
         factors: list[Any] = []
         for g in range(self.groups):
             b = right[:, g]
@@ -187,6 +210,12 @@ class Outer(Cotangent):
 
     def _input_factors(self, sharing: str) -> Any:
         """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
-        each = sharing == "expand"
-        left = self.left.reshape(-1, self.groups, self.inputs) if each else self.left.mean(1)
+        left, uses = self.left, self.uses
+        if self.present is not None:
+            left = np.where(self.present[:, :, None, None], left, 0)
+            uses = self.present.sum(1).astype(left.dtype).reshape(-1, 1, 1)
+        if sharing == "expand":
+            left = left.reshape(-1, self.groups, self.inputs)
+        else:
+            left = left.sum(1) / uses
         return np.stack([left[:, g].T @ left[:, g] for g in range(self.groups)])

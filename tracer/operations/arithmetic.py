@@ -195,6 +195,9 @@ class Add(Elementwise):
     def vjp(node, g):
         return g, g
 
+    def carry(node, slot, cotangent):
+        return cotangent.select() if node.input_shape(slot) == node.shape else None
+
 
 @operation("subtract", numpy=np.subtract)
 class Subtract(Elementwise):

@@ -11,6 +11,7 @@ from tracer.errors import TracingError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
 from tracer.operations.reductions import negative_axes
+from tracer.sweep import Placed
 from tracer.tensor import Tensor
 
 
@@ -18,9 +19,14 @@ def _parts(index):
     return index if isinstance(index, tuple) else (index,)
 
 
+_SIMPLE = frozenset((int, slice, type(None), type(Ellipsis)))
+
+
 def _basic(index):
     """Whether an index selects each element at most once by its form alone."""
-    return all(i is None or i is Ellipsis or isinstance(i, slice | int | np.integer) for i in index)
+    return _SIMPLE.issuperset(map(type, index)) or all(
+        type(i) in _SIMPLE or isinstance(i, slice | np.integer) for i in index
+    )
 
 
 class _Indexing(Operation):
@@ -40,11 +46,13 @@ class GetItem(_Indexing):
     def vjp(node, g):
         index, shape = node.params["index"], node.input_shape(0)
         if _basic(index):
-            return (Embed(g, index=index, shape=shape),)
+            return (Placed(g, index, shape, Embed),)
         return (ScatterAdd(g, positions=_positions(index, shape), shape=shape),)
 
     def batch_axis(node, axes):
         index, shape, axis = node.params["index"], node.input_shape(0), axes[0]
+        if _basic(index):
+            return _axis_of_basic(index, shape, axis)
         whole = _positions(index, shape) // math.prod(shape[axis + 1 :]) % shape[axis]
         return _axis_of_range(whole, shape[axis])
 
@@ -68,6 +76,27 @@ def _positions(index, shape):
     """The positions in the flattened array that `index` selects, shaped like the result."""
     index = tuple(backend.to_host(i) if backend.is_array(i) else i for i in index)
     return np.arange(math.prod(shape)).reshape(shape)[index]
+
+
+def _axis_of_basic(index, shape, axis):
+    """Where an axis of `shape` is after a basic index; UNKNOWN if some of it is left out."""
+    parts = list(index)
+    taken = sum(part is not None and part is not Ellipsis for part in parts)
+    rest = [slice(None)] * (len(shape) - taken)
+    at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    parts[at : at + 1] = rest
+    source = target = 0
+    for part in parts:
+        if part is None:
+            target += 1
+            continue
+        if source == axis:
+            size = shape[axis]
+            whole = isinstance(part, slice) and part.indices(size) == (0, size, 1)
+            return target if whole else UNKNOWN if size > 1 else POOLED
+        source += 1
+        target += isinstance(part, slice)
+    return UNKNOWN
 
 
 def _axis_of_range(coordinate, size):
@@ -315,12 +344,12 @@ def _plain_index(index):
     return tuple(raw(i) for i in _parts(index))
 
 
-_SIMPLE = frozenset((int, slice, type(None), type(Ellipsis)))
-
-
 def _getitem(self, index):
-    if type(index) in _SIMPLE:
+    kind = type(index)
+    if kind in _SIMPLE:
         return GetItem(self, index=(index,))
+    if kind is tuple and _SIMPLE.issuperset(map(type, index)):
+        return GetItem(self, index=index)
     if isinstance(index, Tensor) and index.node is not None and index.dtype.kind in "iu":
         return Lookup(self, index)
     index = tuple(raw(i) for i in index) if isinstance(index, tuple) else (raw(index),)

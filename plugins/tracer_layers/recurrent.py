@@ -1,0 +1,129 @@
+"""`Recurrent`: any cell, unrolled in time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer import Tensor, backend
+from tracer.errors import ShapeError
+from tracer.functional import flatten
+from tracer_layers.module import Module
+from tracer_layers.recurrent_cells import RecurrentCell
+from tracer_layers.rules import raw
+from tracer_layers.sequences import checked_lengths, present
+from tracer_layers.states import described
+
+
+class Recurrent(Module):
+    """Runs a cell over sequences: `cell(x_t, state) -> (y_t, state)`, once for every step.
+
+    `cell` is any module (or function); its state is an array or nested tuples, lists and dicts of
+    arrays, each with the samples first. `RNNCell`, `LSTMCell` and `GRUCell` work as they are: what
+    they put out is their hidden state. `reverse` runs from the last step to the first.
+
+    ```python
+    layer = Recurrent(LSTMCell(8, 16))
+    outputs, (h, c) = layer(x)      # x [T, N, 8], outputs [T, N, 16]
+    ```
+    """
+
+    def __init__(self, cell: Any, batch_first: bool = False, reverse: bool = False):
+        self.cell = cell
+        self.batch_first = batch_first
+        self.reverse = reverse
+
+    @property
+    def sequence_first(self) -> bool:  # type: ignore[override]  # of the instance, here
+        return not self.batch_first
+
+    def forward(self, input: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+        """`(outputs, state)` of sequences `[T, N, ...]` (or `[N, T, ...]` with `batch_first`).
+
+        `outputs` are the cell's, stacked like the input; `state` the one after the last step.
+        `state` starts as given; None is the cell's own to interpret. `lengths [N]` are the steps of
+        each sequence where they differ: those after a sequence's end are zero in the output, leave
+        its state alone, and count in no gradient.
+
+        Raises `ShapeError` for lengths that do not fit, and for a cell that returns no pair or
+        changes the structure or shapes of its state.
+        """
+        if input.ndim < 2 or 0 in input.shape[:2]:
+            raise ShapeError(
+                f"Recurrent expects sequences of at least one step and sample, "
+                f"{'[N, T, ...]' if self.batch_first else '[T, N, ...]'}, got {described(input)}"
+            )
+        x = np.swapaxes(input, 0, 1) if self.batch_first else input
+        mask, whole = None, len(x)
+        if lengths is not None:
+            lengths = checked_lengths(lengths, x.shape[0], x.shape[1])
+            mask, whole = present(lengths, len(x)), int(lengths.min())
+            mask = backend.of(raw(x)).from_host(mask)
+        state = _of_samples(state)
+        outputs: list[Any] = [None] * len(x)
+        for t in tracer.steps(len(x), reverse=self.reverse):
+            there = None if t < whole else mask[t]
+            with tracer.present(there):
+                y, after = self._step(x[t], state)
+            _check_structure(state, after)
+            if there is not None:
+                y = _where(there, y, 0)
+                after = _kept(there, after, state)
+            outputs[t], state = y, after
+        stacked = np.stack(outputs)
+        return (np.swapaxes(stacked, 0, 1) if self.batch_first else stacked), state
+
+    def _step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        result = self.cell(x, state)
+        if isinstance(self.cell, RecurrentCell):
+            return (result[0] if isinstance(result, tuple) else result), result
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ShapeError(
+                f"expects a cell that returns a pair (y, state), got {described(result)} from "
+                f"{type(self.cell).__name__}"
+            )
+        return result
+
+
+def _kept(there: Any, after: Any, before: Any) -> Any:
+    """The state after a step of the sequences that have it, that before of the others."""
+    if before is None:
+        raise ShapeError(
+            "a sequence that ends before the first step that is run keeps the state that it "
+            "starts with: give state= with lengths= and reverse=True"
+        )
+    new, build = flatten(after)
+    old, _ = flatten(before)
+    return build([_where(there, n, o) for n, o in zip(new, old, strict=True)])
+
+
+def _where(there: Any, value: Any, other: Any) -> Any:
+    return np.where(there.reshape(-1, *(1,) * (value.ndim - 1)), value, other)
+
+
+def _of_samples(state: Any) -> Any:
+    """Raw arrays of a state as batches: each sample has its own."""
+    if state is None:
+        return None
+    leaves, build = flatten(state)
+    return build([
+        tracer.batch(leaf) if backend.is_array(leaf) and not isinstance(leaf, Tensor) else leaf
+        for leaf in leaves
+    ])  # fmt: skip
+
+
+def _check_structure(before: Any, after: Any) -> None:
+    """Refuse a step that changes the structure of the state, or a shape in it."""
+    if before is None:
+        return
+    old, _ = flatten(before)
+    new, _ = flatten(after)
+    if len(old) != len(new) or any(
+        np.shape(raw(o))[1:] != np.shape(raw(n))[1:] for o, n in zip(old, new, strict=True)
+    ):
+        raise ShapeError(
+            f"expects a cell that returns a state like the one it is given, {described(before)}, "
+            f"got {described(after)}"
+        )
