@@ -17,7 +17,10 @@ class DrawOptions:
 
     `depth` collapses modules nested deeper than that many levels (`None`: nothing is collapsed).
     `overlay` and `values` colour nodes: `values` maps node ids to numbers. `timeout` bounds the
-    layout, in seconds. `theme` is `"auto"`, `"light"` or `"dark"`.
+    layout, in seconds. `theme` is `"auto"`, `"light"` or `"dark"`. Of a loop with more `steps` in
+    time than that, unrolled, the first and the last ones are drawn (`None`: all are). `other` is
+    the same trace unrolled where the drawn graph is folded, or folded where that is unrolled, with
+    the values of its nodes; given to renderers that have `switches`.
     """
 
     title: str = ""
@@ -26,12 +29,18 @@ class DrawOptions:
     values: Mapping[str, float] | None = None
     timeout: float = 30.0
     theme: str = "auto"
+    steps: int | None = 8
+    other: tuple[nx.MultiDiGraph, Mapping[str, float] | None] | None = None
 
 
 class Renderer(ABC):
-    """Draws a graph in one format. `name` is the format and the file suffix, as in `"svg"`."""
+    """Draws a graph in one format. `name` is the format and the file suffix, as in `"svg"`.
+
+    `switches` says that the picture shows a recurrent trace both ways, folded and unrolled in time.
+    """
 
     name: str
+    switches: bool = False
     media_type: str = "application/octet-stream"
 
     @abstractmethod

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trace_net import report, spectra, streams
+from trace_net import flow, report, spectra, streams
 from trace_net.errors import DrawingError, UsageError
 from trace_net.scalars import norm
-from trace_net.values import arrays, by_parameter, form, kind
+from trace_net.values import arrays, by_parameter, elide, form, kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ COLUMNS = 6
 BINS = 24
 
 #: Inches.
-WIDTH, PANEL, IMAGE, BAR, HEADING, AXIS = 11.0, 1.45, 1.9, 0.17, 0.55, 0.45
+WIDTH, PANEL, IMAGE, BAR, HEADING, AXIS, FLOW = 11.0, 1.45, 1.9, 0.17, 0.55, 0.45, 2.6
 
 #: Inches for the names of parameters, left of bars and of operators.
 NAMES = 1.9
@@ -115,27 +115,39 @@ def require_matplotlib() -> None:
 
 
 def draw(
-    results: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], title: str, format: str
+    results: Mapping[str, Any],
+    shapes: Mapping[str, Sequence[int]],
+    gradient_flow: Mapping[str, np.ndarray],
+    title: str,
+    format: str,
 ) -> bytes:
     """The picture of all quantities in results, as a file in one of `FORMATS`.
 
-    `shapes` are those of the parameters. Raises `UsageError` where no quantity can be drawn.
+    `shapes` are those of the parameters, `gradient_flow` the norms by recurrent state, which stand
+    above all where there are any. Raises `UsageError` where no quantity can be drawn.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     found = list(sections(results, shapes))
-    if not found:
+    if not found and not gradient_flow:
         raise UsageError(
             f"--plot draws arrays, Kronecker products and operators of at most "
             f"{spectra.LARGEST_DENSE} parameters, and {', '.join(results)} gives none",
             hint="ask for another quantity, as in --quantity kfac",
         )
     heights = [section.height for section in found]
-    figure = Figure((WIDTH, sum(heights) + 0.4), facecolor="white")
+    above = HEADING + FLOW + AXIS if gradient_flow else 0.0
+    figure = Figure((WIDTH, above + sum(heights) + 0.4), facecolor="white")
     FigureCanvasAgg(figure)
     top = 0.4
     _text(figure, 0.15, 0.22, streams.one_line(title), size=13, weight="bold")
+    if gradient_flow:
+        _text(figure, 0.15, top + 0.28, flow.TITLE, size=11, weight="bold", color=POSITIVE)
+        axes = _axes(figure, 0.7, top + HEADING, WIDTH - NAMES - 1.5, FLOW)
+        flow.draw(axes, gradient_flow)
+        _quiet(axes)
+        top += above
     for section in found:
         _draw_section(figure, section, top)
         top += section.height
@@ -191,12 +203,6 @@ def _panel(name: str, value: Any, shaped: str, shapes: Mapping[str, Sequence[int
         wide = np.moveaxis(array.astype(np.float64), batch, 0)
         array = np.linalg.norm(wide.reshape(len(wide), -1), axis=1)
     return Panel(elide(name), numbers=array.astype(np.float64).reshape(-1))
-
-
-def elide(name: str, length: int = 26) -> str:
-    """A name on one printable line, with its middle left out where it is long."""
-    text = streams.one_line(name)
-    return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"
 
 
 def _draw_section(figure: Figure, section: Section, top: float) -> None:

@@ -12,6 +12,8 @@ from trace_net.target import Arguments, Subject, parameter_names
 from trace_net.usercode import user_code
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tracer import Tape, Tensor
 
 
@@ -33,6 +35,13 @@ class Run:
             for _, attributes in self.tape.graph("forward").nodes(data=True)
             if attributes["kind"] == "parameter"
         }
+
+    def gradient_flow(self) -> Mapping[str, np.ndarray]:
+        """The gradient's norms by recurrent state and step; empty without loops or a gradient."""
+        from tracer.flow import gradient_flow
+
+        loops = any(node.place.times for node in self.tape.recorded())
+        return gradient_flow(self.tape) if loops and "grad" in self.results else {}
 
 
 def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from trace_net import streams
+
 
 def by_parameter(results: Mapping[str, Any], quantity: str) -> Mapping[str, Any]:
     """A quantity's values by parameter; empty for one that is of the objective as a whole."""
@@ -70,3 +72,9 @@ def form(values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> str:
         for name, shape in found.items()
     )
     return "stack" if all(deeper) else ""
+
+
+def elide(name: str, length: int = 26) -> str:
+    """A name on one printable line, with its middle left out where it is long."""
+    text = streams.one_line(name)
+    return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"

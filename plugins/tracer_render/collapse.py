@@ -9,36 +9,39 @@ from typing import Any
 import networkx as nx
 
 from tracer.errors import GraphError
-
-
-def scope_path(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """The module path of a node, as components; empty at the top level."""
-    scope = data.get("scope") or ""
-    return tuple(scope.split(".")) if scope else ()
+from tracer_render import loops
+from tracer_render.scopes import class_names, computed, scope_path
 
 
 def collapse(graph: nx.MultiDiGraph, depth: int | None) -> nx.MultiDiGraph:
     """The graph in which each module nested deeper than `depth` levels is one node.
 
-    Depth 0 leaves one node per outermost module, and one for its cotangents. A module's node has
-    the kind `module` (`cotangent` for its cotangents), the counts `operations`, `parameters` and
-    `parameter_values`, its `members`, and as `norm` the Euclidean norm over its parameters, or
-    over all members where it has none. Raises `GraphError` for a negative depth.
+    Depth 0 leaves one node per outermost module, and one for its cotangents; both for each step of
+    a loop that calls the module. A module's node has the kind `module` (`cotangent` for its
+    cotangents), the counts `operations`, `parameters` and `parameter_values`, its `members`, and as
+    `norm` the Euclidean norm over its parameters, or over all members where it has none. Raises
+    `GraphError` for a negative depth.
     """
     if depth is None:
         return graph
     if depth < 0:
         raise GraphError(f"depth counts levels of modules from 0, and {depth} came: use 0 or more")
 
-    owner: dict[str, str] = {}
+    steps = {
+        node: tuple(step for step in inside if step.depth <= depth)
+        for node, inside in loops.find(graph).items()
+    }
     groups: dict[str, list[str]] = {}
+    owner: dict[str, str] = {}
+    shared: set[str] = set()
     for node, data in graph.nodes(data=True):
-        path = scope_path(data)
-        if len(path) > depth:
-            name = ".".join(path[: depth + 1])
-            group = f"∇module {name}" if data.get("kind") == "cotangent" else f"module {name}"
-            owner[node] = group
-            groups.setdefault(group, []).append(node)
+        if len(scope_path(data)) > depth:
+            names = _groups(graph, node, depth, steps)
+            owner[node] = names[0]
+            if len(names) > 1:
+                shared.add(node)
+            for name in names:
+                groups.setdefault(name, []).append(node)
 
     result = nx.MultiDiGraph(**graph.graph)
     for node, data in graph.nodes(data=True):
@@ -48,11 +51,15 @@ def collapse(graph: nx.MultiDiGraph, depth: int | None) -> nx.MultiDiGraph:
                 kept["of"] = owner[kept["of"]]
             result.add_node(node, **kept)
         elif owner[node] not in result:
-            members = {name: graph.nodes[name] for name in groups[owner[node]]}
-            result.add_node(owner[node], **_module(members, depth, owner))
+            names = groups[owner[node]]
+            members = {name: graph.nodes[name] for name in names}
+            around = next((steps[name] for name in names if name in steps), ())
+            result.add_node(owner[node], **_module(members, depth, owner, around))
 
     merged: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for tail, head, data in graph.edges(data=True):
+        if tail in shared or head in shared:
+            continue  # inside each of the modules that share it
         ends = owner.get(tail, tail), owner.get(head, head)
         if ends == (tail, head):
             result.add_edge(tail, head, **data)
@@ -66,8 +73,31 @@ def collapse(graph: nx.MultiDiGraph, depth: int | None) -> nx.MultiDiGraph:
     return result
 
 
+def _groups(
+    graph: nx.MultiDiGraph, node: str, depth: int, steps: Mapping[str, tuple[loops.Step, ...]]
+) -> list[str]:
+    """The modules that a node is merged into: a leaf, into each step's copy of its module."""
+    own = _group(graph.nodes[node], depth, steps.get(node, ()))
+    if computed(graph.nodes[node]) or node in steps:
+        return [own]
+    users = (*graph.successors(node), *graph.predecessors(node))
+    names = {_group(graph.nodes[user], depth, steps.get(user, ())): None for user in users}
+    return list(names) if names and all(name.startswith(f"{own} (") for name in names) else [own]
+
+
+def _group(data: Mapping[str, Any], depth: int, steps: tuple[loops.Step, ...]) -> str:
+    """The identifier of the module that a node is merged into."""
+    kind = "∇module" if data.get("kind") == "cotangent" else "module"
+    name = f"{kind} {'.'.join(scope_path(data)[: depth + 1])}"
+    when = ", ".join(f"t = {step.time} of loop {step.loop}" for step in steps)
+    return f"{name} ({when})" if when else name
+
+
 def _module(
-    members: Mapping[str, Mapping[str, Any]], depth: int, owner: Mapping[str, str]
+    members: Mapping[str, Mapping[str, Any]],
+    depth: int,
+    owner: Mapping[str, str],
+    around: tuple[loops.Step, ...],
 ) -> dict[str, Any]:
     nodes = list(members.values())
     first, last = nodes[0], nodes[-1]
@@ -86,19 +116,22 @@ def _module(
         "shape": output.get("shape"),
         "dtype": output.get("dtype"),
         "nbytes": sum(n.get("nbytes") or 0 for n in nodes),
-        "time": None,
+        "time": around[-1].time if around else None,
         "source": first.get("source"),
         "operations": len(operations),
         "parameters": len(parameters),
         "parameter_values": sum(math.prod(n.get("shape") or ()) for n in parameters),
         "members": list(members),
     }
-    times = {n["time"] for n in nodes if n.get("time") is not None}
+    if around:
+        module["times"], module["loop"] = [step.time for step in around], around[-1].loop
+    times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
     steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
     if steps:
         module["steps"] = steps
     if cotangents:
-        module["of"] = owner.get(first.get("of", ""), f"module {module['scope']}")
+        own = next(filter(computed, nodes), first)  # of leaves, several steps' modules hold some
+        module["of"] = owner.get(own.get("of", ""), f"module {module['scope']}")
     norms = [n["norm"] for n in parameters or nodes if n.get("norm") is not None]
     if norms:
         module["norm"] = euclidean(norms)
@@ -118,13 +151,6 @@ def is_parameter(data: Mapping[str, Any]) -> bool:
     return data.get("kind") == "parameter" or (
         data.get("kind") == "cotangent" and not data.get("op") and "operations" not in data
     )
-
-
-def class_names(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """One class name per component of the module path; the component itself where unknown."""
-    path = scope_path(data)
-    names = tuple(data.get("scopes") or ())
-    return names[len(names) - len(path) :] if len(names) >= len(path) else path
 
 
 def euclidean(values: Iterable[float]) -> float:

@@ -8,6 +8,7 @@ import graphviz
 
 from tracer_render import style
 from tracer_render.picture import LEAVES, Box, Cluster, Line, Picture, Scale
+from tracer_render.stacks import stacks
 
 SHAPES = {
     "operation": {"shape": "box", "style": "rounded,filled"},
@@ -16,6 +17,7 @@ SHAPES = {
     "parameter": {"shape": "cylinder", "style": "filled"},
     "constant": {"shape": "note", "style": "filled"},
     "cotangent": {"shape": "box", "style": "rounded,filled"},
+    "elided": {"shape": "box", "style": "rounded,filled,dotted"},
 }
 
 #: How marks look: line style and width, beside the words that stand in the box itself.
@@ -28,6 +30,8 @@ MARKED = {
 }
 
 
+#: What the names of points that hold ranks apart begin with: no box is called so.
+HIDDEN = "below "
 #: How much straighter than others the lines between operations are.
 SPINE = "12"
 
@@ -63,8 +67,19 @@ def write(picture: Picture, theme: style.Theme) -> str:
     names = cluster_names(picture)
     _cluster(graph, picture.root, picture, theme, names)
     apart = _apart(picture)
+    stacked = list(stacks(picture))
     for index, line in enumerate(picture.lines):
         _line(graph, index, line, theme, "2" if line.ranked in apart else "1")
+    if stacked:
+        # Between clusters, edges bind the ranks in this way of ranking only.
+        graph.attr(newrank="true")
+    for index, stack in enumerate(stacked):
+        between = f"{HIDDEN}{index}"
+        graph.node(between, shape="point", style="invis", width="0.01", height="0.01")
+        for box in stack.above:
+            graph.edge(box, between, id="below", style="invis", weight="0")
+        for box in stack.below:
+            graph.edge(between, box, id="below", style="invis", weight="0")
     # Last, so that no cluster inherits the picture's own label.
     graph.attr(label=_heading(picture, theme))
     return graph.source

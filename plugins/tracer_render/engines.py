@@ -116,7 +116,7 @@ def _read(picture: Picture, layout: Mapping[str, Any]) -> Placement:
             placement.frames[names[item["name"]]] = Rectangle(
                 (left + right) / 2, -(low + high) / 2, right - left, high - low
             )
-        elif "pos" in item:
+        elif "pos" in item and not item["name"].startswith(dot.HIDDEN):
             x, y = _point(item["pos"])
             width, height = 72 * float(item["width"]), 72 * float(item["height"])
             placement.boxes[item["name"]] = Rectangle(x, y, width, height)

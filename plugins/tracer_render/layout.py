@@ -186,7 +186,8 @@ def _place(cluster: Cluster, levels: _Levels) -> _Part:
     edges = list(levels.edges.get(cluster.path, ()))
     ranks, light = _ranks(list(parts), edges)
     segments, routes = _split(edges, ranks, PASSES * len(parts))
-    centres = _coordinates(parts, ranks, segments, light)
+    steps = {child.path for child in cluster.clusters if child.loop is not None}
+    centres = _coordinates(parts, ranks, segments, light, steps)
 
     whole = _Part()
     for name, part in parts.items():
@@ -312,8 +313,9 @@ def _coordinates(
     ranks: Mapping[Name, int],
     segments: Iterable[Edge],
     light: set[Name],
+    steps: set[Path],
 ) -> dict[Name, Point]:
-    """Name -> centre of everything that stands in a rank."""
+    """Name -> centre of everything that stands in a rank; steps of a loop make a column."""
     rows: list[list[Name]] = [[] for _ in range(max(ranks.values(), default=-1) + 1)]
     for name, rank in ranks.items():
         rows[rank].append(name)
@@ -323,6 +325,7 @@ def _coordinates(
     weights |= dict.fromkeys(light & parts.keys(), 0.01)
     for upper, lower, lane in segments:
         shift = parts.get(upper, _POINT).bottom(lane) - parts.get(lower, _POINT).top(lane)
+        shift = 0.0 if upper in steps or lower in steps else shift
         above[lower].append((upper, shift, weights[upper]))
         below[upper].append((lower, -shift, weights[lower]))
 

@@ -15,6 +15,7 @@ SHAPES = {
     "parameter": ("[(", ")]"),
     "constant": ("[", "]"),
     "cotangent": ("(", ")"),
+    "elided": ("(", ")"),
 }
 
 ALARMING = ("failed", "nan", "inf")

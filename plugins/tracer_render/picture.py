@@ -15,8 +15,12 @@ from typing import Any
 import networkx as nx
 
 from tracer.extensions import DrawOptions
-from tracer_render import style
-from tracer_render.collapse import class_names, collapse, scope_path
+from tracer_render import style, words
+from tracer_render.collapse import collapse
+from tracer_render.elide import elide
+from tracer_render.frames import Frames
+from tracer_render.loops import Step
+from tracer_render.scopes import computed, frame_path
 
 #: What a box is marked with, in the order of gravity, and what the legend says about it.
 MARKS = {
@@ -34,14 +38,21 @@ KINDS = {
     "parameter": "parameter",
     "constant": "constant",
     "cotangent": "cotangent (∇)",
+    "elided": "steps that are not drawn",
 }
+
+#: The largest ratio of the values at both ends of a logarithmic scale.
+WIDEST = 1e12
 
 LEAVES = ("input", "parameter", "constant")
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One node as it is drawn. `node` is the graph's node; a repeated leaf has several boxes."""
+    """One node as it is drawn. `node` is the graph's node; a repeated leaf has several boxes.
+
+    `span` is the first and the last step of the outermost loop that it belongs to.
+    """
 
     id: str
     node: Any
@@ -52,6 +63,7 @@ class Box:
     marks: tuple[str, ...] = ()
     repeated: bool = False
     colour: str | None = None
+    span: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[float, float]:
@@ -89,12 +101,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A module: boxes of this scope and its subclusters are drawn inside one frame."""
+    """A module, or a step of a loop: its boxes and its subclusters are drawn inside one frame."""
 
     path: tuple[str, ...]
     title: str
     boxes: tuple[Box, ...]
     clusters: tuple[Cluster, ...]
+    loop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +125,13 @@ class Scale:
         finite = [value for value in values if math.isfinite(value)]
         positive = [value for value in finite if value > 0]
         if finite and min(finite) >= 0:
-            return cls(label, min(positive), max(positive), True) if positive else None
+            if not positive:
+                return None
+            low, high = min(positive), max(positive)
+            if low < high / WIDEST:  # what vanishes would leave the rest without differences
+                low = high / WIDEST
+                label = f"{label}, lower ones as the lowest"
+            return cls(label, low, high, True)
         return cls(label, min(finite), max(finite), False) if finite else None
 
     def colour(self, value: float | None) -> str | None:
@@ -143,6 +162,7 @@ class Picture:
     pairs: Mapping[str, str]
     scale: Scale | None
     attributes: Mapping[Any, Mapping[str, Any]]
+    time: str = "unrolled"
 
     @cached_property
     def boxes(self) -> tuple[Box, ...]:
@@ -168,26 +188,30 @@ class Picture:
         both = {"data", "cotangent"} <= flows
         rows += [("line", kind, text) for kind, text in LINES.items() if both and kind in flows]
         if any(line.delayed for line in self.lines):
-            rows.append(("line", "delayed", "from the step before"))
+            rows.append(("line", "delayed", "from another step"))
         return rows
 
 
 LINES = {"data": "data", "cotangent": "cotangents"}
 
 
-def describe(graph: nx.MultiDiGraph, options: DrawOptions) -> Picture:
-    """The picture of a graph: modules collapsed to `options.depth`, shared leaves repeated."""
+def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float] = ()) -> Picture:
+    """The picture of a graph: modules collapsed to `options.depth`, shared leaves repeated.
+
+    The scale of an overlay spans its values and those that are `also` given.
+    """
     given = options.values
     if given is None and options.overlay is not None:
         given = options.overlay.values(graph, {})
-    graph = collapse(graph, options.depth)
+    graph = elide(collapse(graph, options.depth), options.steps)
     values = _values(graph, given or {})
     label = ""
     if options.overlay is not None:
         label = options.overlay.label or options.overlay.name
-    scale = Scale.of(label or "value", values.values())
+    scale = Scale.of(label or "value", [*values.values(), *also])
 
-    boxes, uses = _boxes(graph, values, scale)
+    frames = Frames(graph)
+    boxes, uses = _boxes(graph, frames, values, scale)
     scopes = {box.id: box.scope for box in boxes}
     pairs = {a: b for a, b in _pairs(graph, uses).items() if scopes[a] == scopes[b]}
     lines = tuple(_lines(graph, uses))
@@ -199,11 +223,12 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions) -> Picture:
         title=style.elide(options.title or graph.graph.get("name") or "", 96),
         subtitle=subtitle if boxes else "nothing was recorded",
         error=style.elide(graph.graph.get("error") or "", 160),
-        root=_clusters(boxes, graph),
+        root=_clusters(boxes, frames),
         lines=lines,
         pairs=pairs,
         scale=scale,
         attributes=dict(graph.nodes(data=True)),
+        time=kept["time"],
     )
 
 
@@ -253,104 +278,58 @@ class _Uses:
 
 
 def _boxes(
-    graph: nx.MultiDiGraph, values: Mapping[Any, float], scale: Scale | None
+    graph: nx.MultiDiGraph, frames: Frames, values: Mapping[Any, float], scale: Scale | None
 ) -> tuple[list[Box], _Uses]:
     boxes: list[Box] = []
     uses = _Uses()
     for node, data in graph.nodes(data=True):
-        users = _users(graph, node, data)
+        users = _users(graph, frames, node, data)
         for user in users:
-            frame = _frame(data if user is None else graph.nodes[user])
+            beside = node if user is None else user
+            title = words.title(node, data, frame_path(graph.nodes[beside]))
             value = values.get(node)
             boxes.append(
                 Box(
                     id=uses.new(node, user),
                     node=node,
                     kind=data.get("kind") or "operation",
-                    title=style.elide(_title(node, data, frame)) or "(no name)",
-                    notes=tuple(_notes(data, value)),
-                    scope=frame,
-                    marks=tuple(_marks(data, value)),
+                    title=style.elide(title) or "(no name)",
+                    notes=tuple(words.notes(data, value)),
+                    scope=frames.of(beside),
+                    marks=tuple(words.marks(data, value)),
                     repeated=len(users) > 1,
                     colour=scale.colour(value) if scale else None,
+                    span=_span(data, frames.steps(beside)),
                 )
             )
     return boxes, uses
 
 
-def _frame(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """The module whose frame a node stands in; a collapsed module stands in its parent's."""
-    path = scope_path(data)
-    return path[:-1] if "members" in data else path
+def _span(data: Mapping[str, Any], steps: tuple[Step, ...]) -> tuple[int, int] | None:
+    if not steps:
+        return (min(data["between"]), max(data["between"])) if "between" in data else None
+    return steps[0].time, steps[0].time
 
 
-def _title(node: Any, data: Mapping[str, Any], frame: tuple[str, ...]) -> str:
-    """The label, without the module path where the frame around it says that already."""
-    label = str(data.get("label") or data.get("op") or node)
-    prefix = ".".join((*frame, ""))
-    bare = label.removeprefix("∇ ")
-    return label[: len(label) - len(bare)] + bare.removeprefix(prefix) if frame else label
-
-
-def _users(graph: nx.MultiDiGraph, node: Any, data: Mapping[str, Any]) -> list[Any]:
+def _users(graph: nx.MultiDiGraph, frames: Frames, node: Any, data: Mapping[str, Any]) -> list[Any]:
     """The neighbours that get a box of `node` each; `[None]` for a node drawn once.
 
     One shared leaf with an edge to every time step is what makes Graphviz take minutes, and what
     the reader's eye cannot follow.
     """
-    if data.get("kind") in ("parameter", "constant"):
+    kind = data.get("kind")
+    if kind in ("parameter", "constant"):
         users = [] if graph.in_degree(node) else list(graph.successors(node))
-    elif data.get("kind") == "cotangent" and not data.get("op") and "members" not in data:
+    elif kind == "input" and not graph.in_degree(node):
+        users = list(graph.successors(node))
+        users = users if any(frames.steps(user) for user in users) else []
+    elif kind == "cotangent" and not computed(data):
         forward = graph.nodes.get(data.get("of"), {})
         shared = forward.get("kind", "parameter") in ("parameter", "constant")
         users = list(graph.predecessors(node)) if shared and not graph.out_degree(node) else []
     else:
         users = []
     return users if len(users) > 1 else [None]
-
-
-def _marks(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
-    numbers = [number for number in (value, data.get("norm")) if number is not None]
-    if data.get("failed"):
-        yield "failed"
-    if data.get("nan") or any(map(math.isnan, numbers)):
-        yield "nan"
-    if data.get("inf") or any(map(math.isinf, numbers)):
-        yield "inf"
-    if data.get("reached") is False:
-        yield "unreached"
-    elif value == 0:
-        yield "zero"
-
-
-def _notes(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
-    if "members" in data:
-        yield style.elide(data["scope"])
-        yield ", ".join(_counts(data))
-    shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
-    if shape:
-        yield style.elide(shape)
-    if data.get("time") is not None:
-        yield f"t = {data['time']}"
-    if data.get("steps"):
-        yield f"T = {data['steps']} steps"
-    if value is not None:
-        yield style.number_text(value)
-    elif "members" in data and data.get("norm") is not None:
-        yield f"norm {style.number_text(data['norm'])}"
-    for count, word in (("nan", "NaN"), ("inf", "Inf")):
-        if data.get(count):
-            yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"
-    if data.get("reached") is False:
-        yield "no gradient"
-    if data.get("failed"):
-        yield style.elide(f"failed: {data.get('error') or 'raised an error'}")
-
-
-def _counts(data: Mapping[str, Any]) -> Iterable[str]:
-    yield f"{data['operations']} operation{'s' if data['operations'] != 1 else ''}"
-    if data["parameters"]:
-        yield f"{data['parameter_values']:,} parameters"
 
 
 def _pairs(graph: nx.MultiDiGraph, uses: _Uses) -> dict[str, str]:
@@ -378,36 +357,27 @@ def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
             tail=uses.box(tail, head),
             head=uses.box(head, tail),
             kind=kind if kind in LINES else "data",
-            label=style.elide(style.shape_text(data.get("shape")), 24),
+            label=style.elide(words.flow(graph, data), 24),
             delayed=bool(data.get("delay")),
             reverse=kind == "cotangent" and ladder,
-            spine=_computed(graph.nodes[tail]) and _computed(graph.nodes[head]),
+            spine=computed(graph.nodes[tail]) and computed(graph.nodes[head]),
         )
 
 
-def _computed(data: Mapping[str, Any]) -> bool:
-    return bool(data.get("op")) or "members" in data
-
-
-def _clusters(boxes: Iterable[Box], graph: nx.MultiDiGraph) -> Cluster:
-    """The tree of modules, in the order in which they were first used."""
+def _clusters(boxes: Iterable[Box], frames: Frames) -> Cluster:
+    """The tree of frames, in the order in which they were first used."""
     inside: dict[tuple[str, ...], list[Box]] = {(): []}
     below: dict[tuple[str, ...], list[tuple[str, ...]]] = {(): []}
-    titles: dict[tuple[str, ...], str] = {(): ""}
     for box in boxes:
-        data = graph.nodes[box.node]
-        names = class_names(data) if scope_path(data)[: len(box.scope)] == box.scope else box.scope
         for level in range(1, len(box.scope) + 1):
             path = box.scope[:level]
             if path not in inside:
                 inside[path], below[path] = [], []
                 below[path[:-1]].append(path)
-            name, part = names[level - 1], path[-1]
-            if titles.get(path, part) == part:
-                titles[path] = part if name == part else f"{part} · {name}"
         inside[box.scope].append(box)
     made: dict[tuple[str, ...], Cluster] = {}
     for path in sorted(inside, key=len, reverse=True):
         children = tuple(made[child] for child in below[path])
-        made[path] = Cluster(path, style.elide(titles[path]), tuple(inside[path]), children)
+        title = style.elide(frames.titles[path])
+        made[path] = Cluster(path, title, tuple(inside[path]), children, frames.loops.get(path))
     return made[()]

@@ -80,17 +80,16 @@ class JSON(Renderer):
 
 
 class HTML(Renderer):
-    """One offline file with the finished SVG: pan, zoom, search, and details on a click."""
+    """One offline file with finished SVGs: pan, zoom, search, steps in time, details on a click."""
 
     name = "html"
     media_type = "text/html"
+    switches = True
 
     def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
-        from tracer_render import engines, page, picture, svg
+        from tracer_render import page
 
-        drawn = picture.describe(graph, options)
-        image = svg.write(drawn, engines.place(drawn, options.timeout), options.theme)
-        return page.write(drawn, image, options.theme).encode()
+        return page.write(graph, options).encode()
 
 
 def _by_graphviz(

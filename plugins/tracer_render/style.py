@@ -16,6 +16,7 @@ FONT = "Helvetica"
 FONT_STACK = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 LONGEST = 48
 TIMES = "\N{MULTIPLICATION SIGN}"
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ LIGHT = Theme(
         "constant": Ink("#f1f1f1", "#8c8c8c", "#333333"),
         "cotangent": Ink("#f3e9f6", "#8d5fa8", "#35203f"),
         "module": Ink("#dce8f7", "#3f6597", "#16283f"),
+        "elided": Ink("#ffffff", "#8b97a8", "#4a5564"),
     },
     lines={"data": "#64748b", "cotangent": "#9a6fb3", "pair": "#c3cad4"},
 )
@@ -70,6 +72,7 @@ DARK = Theme(
         "constant": Ink("#2b2e33", "#9a9fa6", "#e3e3e3"),
         "cotangent": Ink("#35233f", "#b98bd3", "#f1e4f7"),
         "module": Ink("#1d3b63", "#8db6ea", "#e4effc"),
+        "elided": Ink("#14181f", "#6b7789", "#b6c1d0"),
     },
     lines={"data": "#8a99ad", "cotangent": "#b58fcb", "pair": "#465364"},
 )

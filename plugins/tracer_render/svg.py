@@ -100,8 +100,10 @@ def _box(box: Box, r: Rectangle) -> str:
     ink = f' style="fill:{style.text_on(box.colour)}"' if box.colour else ""
     left, top = r.x - r.width / 2, r.y - r.height / 2
     shape = _outline(box.kind, left, top, r.width, r.height)
+    steps = f' data-steps="{box.span[0]} {box.span[1]}"' if box.span else ""
     parts = [
-        f'<g class="{classes}" data-node="{box.id}"><title>{html.escape(_tooltip(box))}</title>',
+        f'<g class="{classes}" data-node="{box.id}"{steps}>',
+        f"<title>{html.escape(_tooltip(box))}</title>",
         f'<path class="body"{fill} d="{shape}"/>',
     ]
     hatch = next((mark for mark in box.marks if mark in HATCHED), None)
@@ -259,6 +261,7 @@ _FORM = (
     ".tracer .delayed{stroke-dasharray:5 3}.tracer .body{stroke-width:1px}"
     ".tracer .hatch{stroke:none;pointer-events:none}.tracer .cluster rect{stroke-width:.8px}"
     ".tracer .repeated .body{stroke-dasharray:4 2.5}"
+    ".tracer .elided .body{stroke-dasharray:1.5 3;stroke-linecap:round}"
     ".tracer .failed .body{stroke-width:3px}"
     ".tracer .nan .body,.tracer .inf .body{stroke-width:2.2px}"
     ".tracer .unreached .body,.tracer .zero .body{stroke-dasharray:1.5 2.5}"

@@ -124,7 +124,8 @@ def test_a_picture_of_hostile_names_and_values(recwarn):
         "empty": np.zeros((0,)),
     }
     shapes = {name: value.shape for name, value in values.items()}
-    assert b"</svg>" in plot.draw({"grad": values}, shapes, "$x", "svg")
+    flow = {name: np.append(value, 1.0) for name, value in values.items()}
+    assert b"</svg>" in plot.draw({"grad": values}, shapes, flow, "$x", "svg")
     assert not recwarn
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 
 import networkx as nx
+import numpy as np
+
+import tracer
 
 NASTY = 'a"b\\c <script>alert("x")</script>\n{d|e} [f] `g` #h; é 数 & \x00\x1b end'
 
@@ -31,6 +34,8 @@ class Net:
             "nbytes": 4 * math.prod(shape),
             "scopes": scope.split(".") if scope else [],
             "time": None,
+            "times": [],
+            "loop": None,
             "source": f"net.py:{len(self.graph)}",
         }
         self.graph.add_node(
@@ -40,6 +45,14 @@ class Net:
             shape = self.graph.nodes[tail]["shape"]
             self.graph.add_edge(tail, name, kind="data", slot=slot, shape=shape, delay=0)
         return name
+
+    def loop(self, steps, *, parent=None, reverse=False, scope=""):
+        """A loop over time; returns what places an operation at a step of it."""
+        table = self.graph.graph.setdefault("loops", [])
+        table.append({"parent": parent, "scope": scope, "source": "net.py:1",
+                      "reverse": reverse, "steps": steps})  # fmt: skip
+        number = len(table) - 1
+        return lambda *times: {"time": times[-1], "times": list(times), "loop": number}
 
     def state(self, tail, head):
         shape = self.graph.nodes[tail]["shape"]
@@ -104,10 +117,26 @@ def recurrent(steps=4):
     w = net.leaf("parameter", "w")
     c = net.leaf("constant", "c")
     h = net.leaf("input", "h0")
+    at = net.loop(steps)
     for t in range(steps):
-        h = net.op("matmul", h, w, time=t)
-        h = net.op("fma", h, c, c, time=t)
+        h = net.op("matmul", h, w, **at(t))
+        h = net.op("fma", h, c, c, **at(t))
     return net
+
+
+def trace(steps, reverse=False):
+    """A watched and swept tape of h <- tanh(x_t + h W) in a module that is called in every step."""
+    rng = np.random.default_rng(0)
+    w = tracer.parameter(0.5 * rng.standard_normal((2, 2)), "w")
+    x, h = tracer.batch(rng.standard_normal((3, steps, 2)), name="x"), np.zeros((3, 2))
+    with tracer.Tape(watch=True) as tape:
+        with tracer.scope("rnn", "RNN"):
+            for t in tracer.steps(steps, reverse=reverse):
+                with tracer.scope("cell", "Cell"):
+                    h = np.tanh(x[:, t] + h @ w)
+        loss = np.sum(h)
+    tape.backward(loss)
+    return tape
 
 
 def folded():

@@ -147,7 +147,8 @@ def test_dot_is_read_by_graphviz(name):
     graph = render_graphs.ALL[name]()
     source = text("dot", graph, title=name)
     read = pygraphviz.AGraph(string=source)
-    assert {node.split("_")[0] for node in read.nodes()} == {str(node) for node in graph}
+    boxes = {node.split("_")[0] for node in read.nodes() if not node.startswith("below ")}
+    assert boxes == {str(node) for node in graph}
     assert len(read.edges()) >= graph.number_of_edges()
     read.close()
 

@@ -2,74 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 import render_graphs
 
-from tracer.extensions import DrawOptions
 from tracer_render.overlays import GradNorm
-from tracer_render.renderers import HTML
 
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="Chromium and chromedriver are not installed"
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,800"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """Open the page of a graph; afterwards, the browser must have had nothing to complain of."""
-
-    def opened(graph, **options):
-        path = tmp_path / "graph.html"
-        path.write_bytes(HTML().render(graph, DrawOptions(**options)))
-        browser.get(path.as_uri())
-        return Page(browser)
-
-    yield opened
-    assert browser.get_log("browser") == []
-
-
-class Page:
-    def __init__(self, browser):
-        self.browser = browser
-
-    def find(self, selector):
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def all(self, selector):
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def node(self, name):
-        return self.find(f'[data-node="{name}"]')
-
-    @property
-    def seen(self):
-        svg = self.find("#view > svg")
-        box = self.browser.execute_script("return arguments[0].getAttribute('viewBox')", svg)
-        return [float(number) for number in box.split()]
-
-    def press(self, *keys):
-        ActionChains(self.browser).send_keys(*keys).perform()
+pytest.importorskip("selenium")
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 
 @pytest.fixture

@@ -58,11 +58,13 @@ def quantities(
 
     Prints norm, minimum, maximum and mean of arrays; eigenvalues, rank and condition number of
     Kronecker products, factor by factor and as a block; trace and extreme eigenvalues of operators.
+    Of a recurrent model, with grad, the norm of the gradient at each step, too.
 
     The file has an array `quantity/parameter` for each, and `quantity/parameter/factor0` ... for
     Kronecker products. Operators (ggn, hessian, ...) and functions (hmp, ...) hold no arrays and
     are not in it.
     """
+    from trace_net import flow
     from trace_net.describe import rows
     from trace_net.inputs import parse_inputs
     from trace_net.run import describe_choices, run
@@ -89,21 +91,31 @@ def quantities(
         step("looking at the values")
         shapes = done.parameter_shapes()
         described = list(rows(done.results, shapes))
+        gradient_flow = done.gradient_flow()
         note_what_is_missing(names, described, place is not None)
         if place is not None:
-            write.write(place, to_npz(done.results))
+            write.write(place, to_npz({**done.results, "gradient_flow": gradient_flow}))
         if picture is not None:
             from trace_net import plot as drawing
 
             step("drawing")
-            write.write(picture, drawing.draw(done.results, shapes, parsed.stem, suffix(plot)))
+            drawn = drawing.draw(done.results, shapes, gradient_flow, parsed.stem, suffix(plot))
+            write.write(picture, drawn)
     if json:
-        payload = {"target": parsed.where, "choices": subject.choices, "values": described}
+        payload = {
+            "target": parsed.where,
+            "choices": subject.choices,
+            "values": described,
+            "gradient_flow": {state: norms.tolist() for state, norms in gradient_flow.items()},
+        }
         report.print_json("quantities", payload)
         return
     console = streams.console(sys.stderr if output == write.STDOUT else sys.stdout)
     for part in tables(described):
         console.print(part)
+    if gradient_flow:
+        console.print(flow.TITLE)
+        console.print(report.table(flow.COLUMNS, flow.rows(gradient_flow)))
 
 
 def picture_place(path: str) -> str:

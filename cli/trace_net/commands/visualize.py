@@ -39,6 +39,9 @@ class Time(StrEnum):
     folded = "folded"
 
 
+OTHER = {Time.unrolled: Time.folded, Time.folded: Time.unrolled}
+
+
 class Theme(StrEnum):
     """Colours of the picture."""
 
@@ -70,6 +73,14 @@ def visualize(
     depth: Annotated[
         int | None, typer.Option(min=0, help="Collapse modules nested deeper than this.")
     ] = None,
+    steps: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Of longer loops, unrolled, this many steps are drawn, the first and the last; "
+            "or all.",
+        ),
+    ] = "8",
     overlay: Annotated[
         str | None,
         typer.Option(
@@ -101,13 +112,14 @@ def visualize(
 
     parsed = parse_target(target)
     form = choose_format(output, format)
-    options.look_up(registry.renderers, form)
+    renderer = options.look_up(registry.renderers, form)
     quantities = tuple(quantity or ())
     for name in quantities:
         options.look_up(registry.quantities, name)
     colouring = find_overlay(overlay) if overlay else None
     if colouring is None and quantities:
         colouring = QuantityOverlay(quantities[0])
+    shown_steps = parse_steps(steps)
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     file = output or f"{parsed.stem}.{form}"
@@ -124,13 +136,20 @@ def visualize(
         streams.note(describe_choices(subject))
         step("building the graph")
         graph = build_graph(done, direction, time, quantities)
+        values = colour_values(graph, done, colouring)
+        other = None
+        if renderer.switches and graph.graph["loops"]:
+            twin = build_graph(done, direction, OTHER[time], quantities)
+            other = twin, colour_values(twin, done, colouring if values else None)
         how = DrawOptions(
             title=parsed.stem,
             depth=depth,
             overlay=colouring,
-            values=colour_values(graph, done, colouring),
+            values=values,
             timeout=timeout,
             theme=theme.value,
+            steps=shown_steps,
+            other=other,
         )
         step(f"drawing {graph.number_of_nodes()} nodes as {form}")
         try:
@@ -148,6 +167,17 @@ def visualize(
         done.failure.hint = f"the graph up to the failure is in {shown}; {done.failure.hint}"
         raise done.failure
     streams.note(f"{graph.number_of_nodes()} nodes drawn as {form} in {shown}")
+
+
+def parse_steps(text: str) -> int | None:
+    """How many steps of a loop are drawn; None for all of them."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 2:
+        raise UsageError(
+            f"--steps takes a number of steps from 2, or all, got {text!r}", hint="--steps 8"
+        )
+    return int(text)
 
 
 def build_graph(

@@ -1,0 +1,69 @@
+"""The HTML page in headless Chromium, for the tests of what its reader does."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tracer.extensions import DrawOptions
+from tracer_render.renderers import HTML
+
+
+class Page:
+    """An open page: its elements by selector, what is seen, and keys pressed in it."""
+
+    def __init__(self, browser):
+        self.browser = browser
+
+    def find(self, selector):
+        return self.browser.find_element("css selector", selector)
+
+    def all(self, selector):
+        return self.browser.find_elements("css selector", selector)
+
+    def node(self, name):
+        return self.find(f'[data-node="{name}"]')
+
+    @property
+    def seen(self):
+        svg = self.find("#view > svg")
+        box = self.browser.execute_script("return arguments[0].getAttribute('viewBox')", svg)
+        return [float(number) for number in box.split()]
+
+    def press(self, *keys):
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        ActionChains(self.browser).send_keys(*keys).perform()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver")
+    names = ("chromium", "google-chrome", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    if not (program and driver):
+        pytest.skip("Chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,800"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Open the page of a graph; afterwards, the browser must have had nothing to complain of."""
+
+    def opened(graph, **options):
+        path = tmp_path / "graph.html"
+        path.write_bytes(HTML().render(graph, DrawOptions(**options)))
+        browser.get(path.as_uri())
+        return Page(browser)
+
+    yield opened
+    assert browser.get_log("browser") == []
