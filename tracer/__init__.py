@@ -9,6 +9,8 @@ results = tape.backward(loss, quantities=("grad", "grad_batch", "kfac"))
 See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the registry.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from tracer import backend, errors, registry
 from tracer.backend import Backend
 
@@ -57,9 +59,26 @@ from tracer.operations.reductions import logsumexp
 from tracer.quantity import Context, Quantity, Shard
 from tracer.random import seed
 from tracer.rows import GGNMonteCarlo, Rows, ggn_exact, ggn_mc, gradient
-from tracer.tape import Node, Tape, current_tape, pause, scope, steps
+from tracer.tape import Node, Tape, current_tape, pause, present, scope, steps
+
+if TYPE_CHECKING:
+    from tracer.flow import gradient_flow
+    from tracer.unrolling import Unrolled, unroll
 
 __version__ = "0.1.0"
+
+
+#: name -> its module, which imports networkx and is loaded when it is first asked for
+_LATE = {"Unrolled": "unrolling", "unroll": "unrolling", "gradient_flow": "flow"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'tracer' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"tracer.{_LATE[name]}"), name)
+    return value
 
 
 def register(op: Operation) -> Operation:
@@ -103,6 +122,7 @@ __all__ = [
     "Tensor",
     "TracerError",
     "TracingError",
+    "Unrolled",
     "backend",
     "batch",
     "current_tape",
@@ -114,6 +134,7 @@ __all__ = [
     "ggn_vp",
     "grad",
     "gradient",
+    "gradient_flow",
     "hessian",
     "hookimpl",
     "hvp",
@@ -127,6 +148,7 @@ __all__ = [
     "operation",
     "parameter",
     "pause",
+    "present",
     "register",
     "registry",
     "samples_first",
@@ -134,6 +156,7 @@ __all__ = [
     "seed",
     "steps",
     "trace",
+    "unroll",
     "value_and_grad",
     "vjp",
 ]

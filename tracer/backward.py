@@ -6,12 +6,12 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain as chained
 from typing import Any
 
 import numpy as np
 
-from tracer import backend, bundle
+from tracer import backend, bundle, chain
 from tracer.batching import Batch, follow
 from tracer.bundle import Bundle
 from tracer.cotangents import Cotangent, Dense, Outer, collect
@@ -20,11 +20,17 @@ from tracer.names import Values, parameter_names
 from tracer.objective import Objective
 from tracer.operation import describe
 from tracer.quantity import Context, Quantity, resolve
-from tracer.residuals import SignedRows, exact_leaves, residual
-from tracer.rows import Rows, ggn_averaged, gradient, hessian
+from tracer.residuals import SignedRows, cheaper_by_rows, exact_leaves, residual
+from tracer.rows import Rows, ggn_averaged, gradient, hessian, hessian_eigenvectors
 from tracer.sweep import Sweep, replay
+from tracer.tangents import descendants
 from tracer.tape import Node, Tape, _call_hook, enclosing, owner, using
 from tracer.tensor import Tensor
+
+#: rows that start at operations
+SIGNED = (hessian, hessian_eigenvectors)
+#: what is made by other means than the one sweep
+APART = (None, *SIGNED, ggn_averaged)
 
 
 def backward(
@@ -137,9 +143,9 @@ class Run:
     def results(self) -> dict[str, Any]:
         objective, record = self.objective, owner(self.tape)
         #: whether values must outlive the first sweep
-        self.keeps = bool(self._of(None, hessian, ggn_averaged))
+        self.keeps = bool(self._of(*APART))
         if objective.recorded and self.keeps:
-            name = self._of(None, hessian, ggn_averaged)[0].name
+            name = self._of(*APART)[0].name
             raise QuantityError(
                 f"{name} inside another tape would count as constant there: take it after that "
                 f"tape, or in its place tracer.hessian or tracer.hvp, which are recorded"
@@ -147,11 +153,10 @@ class Run:
         if record.swept or self.keeps:
             replay(objective.nodes, keep_inputs=self.keeps)
         whole = {q.name: q.of_objective(objective) for q in self._of(None)}
-        apart = (None, hessian, ggn_averaged)
-        kinds = dict.fromkeys(q.rows for q in self.asked.values() if q.rows not in apart)
+        kinds = dict.fromkeys(q.rows for q in self.asked.values() if q.rows not in APART)
         if kinds:
             self._sweep(self._bundle(list(kinds)))  # type: ignore[arg-type]  # no None in it
-        if self._of(hessian):
+        if self._of(*SIGNED):
             self._sweep_signed_rows()
         if self._of(ggn_averaged):
             self._sweep_averages()
@@ -183,8 +188,8 @@ class Run:
         """How many rows of the sweep stand for one row: masked, one per sample and one more."""
         return (self.objective.batch.size or 1) + 1 if self.masked else 1
 
-    def _sweep(self, rows: Bundle, visit: Any = None) -> None:
-        """Sweep a bundle of rows, in chunks within the budget."""
+    def _sweep(self, rows: Bundle, visit: Any = None, only: set[Node] | None = None) -> None:
+        """Sweep a bundle of rows, in chunks within the budget, through `only` these nodes."""
         objective = self.objective
         self.bundle = rows
         chunks = [slice(None)]
@@ -207,53 +212,92 @@ class Run:
                 watched=objective.watched if gradient in rows.counts and i == 0 else None,
                 slots=self._slots,
                 visit=visit,
+                only=only,
             ).run()
 
     def _sweep_averages(self) -> None:
-        """Rows averaged over samples at each tensor that all rows pass through, a chain's links.
-
-        Between two of those, as in a residual block, rows are exact.
-        """
-        batch, name = self.objective.batch, self._of(ggn_averaged)[0].name
+        """Rows averaged over samples at each link of a chain; between links, rows are exact."""
+        objective, name = self.objective, self._of(ggn_averaged)[0].name
+        nodes, batch, budget = objective.nodes, objective.batch, objective.budget
         if self.masked:
             raise QuantityError(f"{name} is defined for independent samples, and these are coupled")
-
-        def of_samples(nodes: Iterable[Node | None]) -> bool:
-            return any(n is not None and n.wants and isinstance(batch.axes.get(n), int)
-                       for n in nodes)  # fmt: skip
-
-        ended: list[Node] = []  # where a branch came to its end while another went on
-
-        def visit(node: Node, g: Any, others: Iterable[Node]) -> Any:
-            axis, alone = batch.axis(node), not of_samples(others)
-            if not alone and not of_samples(node.parents):
-                ended.append(node)
-            link = isinstance(axis, int) and alone and not ended
-            return ggn_averaged.average(g, axis) if link else g
-
         started = self._bundle([ggn_averaged])
         if started.apart[ggn_averaged] < started.counts[ggn_averaged].stop:
             raise QuantityError(f"{name} is of samples, and a loss here judges none: use kflr")
+        links = chain.links(nodes, started.seeds, batch)
+        if budget is not None:
+            parts = chain.parts(nodes, links, batch)
+            shared = chain.shared(parts)
+            if not shared:
+                self._sweep_links(started, links, parts)
+                return
+            largest = max(math.prod(link.shape) for link in links)
+            needed = 4 * largest * largest // (batch.size or 1) * objective.loss.dtype.itemsize
+            if needed > budget:
+                raise QuantityError(
+                    f"{name} takes all rows at once where several links of a chain share a "
+                    f"parameter, here {self.names.get(shared.pop())!r}: that is about {needed} "
+                    f"bytes, and memory_budget is {budget}: raise it, or use kflr"
+                )
+        averaged = set(links)
+
+        def visit(node: Node, g: Any, others: Iterable[Node]) -> Any:
+            return ggn_averaged.average(g, batch.axes[node]) if node in averaged else g
+
         self._sweep(started, visit)
 
+    def _sweep_links(self, rows: Bundle, links: list[Node], parts: list[list[Node]]) -> None:
+        """Averaged rows in chunks within the budget, from one link to the next.
+
+        Of a link only the mean outer product and its root are whole, `[D, D]`.
+        """
+        batch = self.objective.batch
+        self.bundle = rows
+        for part, link in zip(parts, [*links, None], strict=True):
+            square: Any = 0
+            chunks = rows.chunks(part, self.objective.budget, 1) if rows.seeds else []
+            for i, chunk in enumerate(chunks):
+                arrived = Sweep(
+                    part,
+                    {node: stack[chunk] for node, stack in rows.seeds.items()},
+                    batch=batch,
+                    complete=partial(self._extract, last=i == len(chunks) - 1),
+                ).run()
+                if link is not None:
+                    square = square + ggn_averaged.square(arrived.pop(link), batch.axes[link])
+            if link is not None:
+                root = ggn_averaged.root(square, link.shape, batch.axes[link])
+                rows = Bundle(rows.counts, rows.apart, {link: root})
+
     def _sweep_signed_rows(self) -> None:
-        """Signed rows for the parameters that they are exact for, products for the others."""
-        objective, quantities = self.objective, self._of(hessian)
+        """Signed rows for the parameters that they are exact for, products for the others.
+
+        The gradients that they start from are held for all operations: of these, one row each.
+        """
+        objective, quantities = self.objective, self._of(*SIGNED)
+        kinds = [kind for kind in SIGNED if self._of(kind)]
         self.by_signs = exact_leaves(objective.nodes, self.names, objective.batch)
+        if kinds == [hessian]:
+            products = sum((objective.batch.size or 1) if q.per_sample else 1 for q in quantities)
+            arguments = objective.nodes, self.by_signs, objective.batch, products
+            self.by_signs = cheaper_by_rows(*arguments)
+        above = descendants(objective.nodes, self.by_signs)
         blocks: list[Iterator[SignedRows]] = []
 
         def visit(node: Node, g: Any, pending: Iterable[Node]) -> Any:
-            found = residual(node, g, objective.batch, objective.budget)
+            found = residual(node, g, objective.batch, kinds[-1], objective.budget)
             if found is not None:
                 blocks.append(found)
             return g
 
         if self.by_signs:
-            Sweep(objective.nodes, {objective.loss: objective.one()}, visit=visit).run()
-        for block in chain.from_iterable(blocks):
+            one = {objective.loss: objective.one()}
+            Sweep(objective.nodes, one, visit=visit, only=above).run()
+        for block in chained.from_iterable(blocks):
             rows = len(block.signs)
-            counts: dict[Rows, slice] = {hessian: slice(0, rows)}
-            self._sweep(Bundle(counts, {hessian: rows}, block.seeds, block.signs))
+            counts: dict[Rows, slice] = {kind: slice(0, rows) for kind in kinds}
+            apart: dict[Rows, int] = dict.fromkeys(counts, rows)
+            self._sweep(Bundle(counts, apart, block.seeds, block.signs), only=above)
         for leaf in self.names:
             if leaf not in self.by_signs:
                 for quantity in quantities:
@@ -315,8 +359,8 @@ class Run:
             state = quantity.extract(part, context)
             states = self.states[quantity.name]
             states[leaf] = quantity.join(states[leaf], state) if leaf in states else state
-        if last and hessian not in self.bundle.counts:
-            self._finish(leaf, [q for q in self.asked.values() if q.rows != hessian])
+        if last and self.bundle.signs is None:
+            self._finish(leaf, [q for q in self.asked.values() if q.rows not in SIGNED])
 
     def _collected(self, leaf: Node, uses: list[Cotangent], stack: Any) -> Cotangent:
         """All that reached a parameter: uses by samples, and a stack of what is of no sample."""
@@ -343,7 +387,7 @@ class Run:
             return None
         if rows == ggn_averaged:
             return cotangent  # averaging changes the number of rows
-        if rows == hessian and leaf not in self.by_signs:
+        if rows in SIGNED and leaf not in self.by_signs:
             return None
         span, begin = self.bundle.counts[rows], (self.chunk.start or 0) // self._slots
         start, stop = max(span.start - begin, 0), min(span.stop - begin, cotangent.rows)

@@ -15,6 +15,7 @@ from tracer.errors import BatchError
 from tracer.operation import UNKNOWN
 from tracer.rows import Rows, gradient
 from tracer.tape import Node
+from tracer.tensor import Tensor
 from tracer.terms import Term
 
 
@@ -36,15 +37,66 @@ class Bundle:
         return max(kind.stop for kind in self.counts.values())
 
     def chunks(self, nodes: Sequence[Node], budget: int | None, slots: int) -> list[slice]:
-        """Slices of rows whose sweep over `nodes` stays within the budget, `slots` at a time."""
+        """Slices of rows whose sweep over `nodes` stays within the budget, `slots` at a time.
+
+        A contraction at a parameter holds three arrays of one sample's share. What the rows start
+        from takes its part of the budget.
+        """
         rows = len(next(iter(self.seeds.values())))
         if budget is None or rows == 1:
             return [slice(None)]
-        largest = max(math.prod(node.shape) * node.dtype.itemsize for node in nodes if node.wants)
-        step = max(1, budget // (4 * largest) // slots) * slots
+        started = sum(map(_held, self.seeds.values()))
+        leaves = max(map(_bytes, _uses_begin(nodes)), default=0)
+        each = max(row_bytes(nodes), 3 * leaves, 1)
+        step = max(1, (budget - started) // each // slots) * slots
         if step >= rows:
             return [slice(None)]
         return [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
+
+
+def _held(stack: Any) -> int:
+    """Bytes of a stack, which is broadcast where all samples have the same rows."""
+    array = stack.data if isinstance(stack, Tensor) else stack
+    strides = zip(array.shape, array.strides, strict=True)
+    return math.prod(n for n, stride in strides if stride) * array.dtype.itemsize
+
+
+def row_bytes(nodes: Sequence[Node]) -> int:
+    """The most bytes that one row takes at once in a sweep over `nodes`.
+
+    Stacks wait at tensors that are used again further up in the record, and those that parameters'
+    cotangents are made of until the parameter is complete. A rule makes two temporaries beside what
+    it reads and returns.
+    """
+    waiting: dict[Node, int] = {}
+    begin, total, most = _uses_begin(nodes), 0, 0
+    for node in reversed(nodes):
+        if not node.wants:
+            continue
+        own = _bytes(node)
+        total -= waiting.pop(node, 0)
+        parents = {p for p in node.parents if p is not None and p.wants}
+        for parent in parents:
+            kept = own if parent.op.leaf else max(_bytes(parent) - waiting.get(parent, 0), 0)
+            waiting[parent] = waiting.get(parent, 0) + kept
+            total += kept
+        most = max(most, total + own + 2 * max(map(_bytes, {node, *parents})))
+        total -= sum(waiting.pop(leaf) for leaf in parents if begin.get(leaf) is node)
+    return most
+
+
+def _uses_begin(nodes: Sequence[Node]) -> dict[Node, Node]:
+    """The first operation on each parameter, after which a sweep has all that reaches it."""
+    begin: dict[Node, Node] = {}
+    for node in nodes:
+        for parent in node.parents:
+            if node.wants and parent is not None and parent.wants and parent.op.leaf:
+                begin.setdefault(parent, node)
+    return begin
+
+
+def _bytes(node: Node) -> int:
+    return math.prod(node.shape) * node.dtype.itemsize
 
 
 def start(kinds: Sequence[Rows], terms: Sequence[Term], leftover: dict[Node, Any]) -> Bundle:

@@ -166,7 +166,7 @@ class Objective:
             seeds: Mapping[Node, Any] = {
                 term.node: np.where(self._only_sample(term, n), term.arrived, 0) for term in terms
             }
-            products = Products(self.nodes, seeds, list(self.names))
+            products = Products(self.nodes, seeds, list(self.names), self.budget)
             parts.append(self._diagonal(leaf, products))
         return np.stack(parts)
 
@@ -180,11 +180,11 @@ class Objective:
         size = math.prod(leaf.shape)
         step = max(1, size)
         if self.budget is not None:
-            step = max(1, self.budget // max(1, 4 * size * leaf.dtype.itemsize))
-        eye = backend.namespace(self.like(leaf)).eye(size, dtype=leaf.dtype)
+            step = max(1, self.budget // max(1, 16 * size * leaf.dtype.itemsize))
         parts = []
         for start in range(0, size, step):
-            basis = eye[start : start + step]
+            units = np.arange(size)[start : start + step, None] == np.arange(size)
+            basis = backend.of(self.like(leaf)).from_host(units.astype(leaf.dtype))
             moved = products.hessian({leaf: basis.reshape(-1, *leaf.shape)})[leaf]
             parts.append((moved.reshape(basis.shape) * basis).sum(1))
         return np.concatenate(parts).reshape(leaf.shape)

@@ -70,6 +70,8 @@ class Operation:
       tensors: the same with a structured cotangent of the output.
     - `jvp(node, tangents) -> array`, optional: a stack `[V, *output.shape]` from stacks of inputs
       (None: a constant). Without it the engine transposes `vjp`.
+    - `blocks(node) -> counts`, optional, for what is elementwise between equal blocks of the last
+      axis: how many each input holds. The Hessian's diagonal then takes few rows.
     - `flops(node) -> int`, optional: floating-point operations of the forward call.
 
     `saves` names what the rules read of a node: `"inputs"`, `"output"`, both or nothing.
@@ -99,6 +101,7 @@ class Operation:
     parameter_cotangent: Callable[..., Any] | None = None
     carry: Callable[..., Any] | None = None
     jvp: Callable[..., Any] | None = None
+    blocks: Callable[..., tuple[int, ...]] | None = None
     flops: Callable[..., int] | None = None
 
     def __init__(self, name: str, numpy: Any = ()):

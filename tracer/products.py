@@ -55,36 +55,48 @@ class Products:
         return tape.nodes, found
 
     def hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
-        """The Hessian times stacks of vectors; a parameter that is left out counts as zero."""
-        return self._in_chunks(self._hessian, vectors)
+        """The Hessian's block of some parameters times a stack of vectors for each of them."""
+        nodes, gradient = self._gradient
+        product = partial(self._hessian, nodes, gradient)
+        return self._in_chunks(product, vectors, _bytes(nodes))
 
     def gauss_newton(
         self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Term, Any]]
     ) -> dict[Node, Any]:
-        """`sum_terms J^T H J` times stacks of vectors (Schraudolph 2002).
+        """`sum_terms J^T H J`, its block of some parameters, times stacks (Schraudolph 2002).
 
         `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H.
         """
-        return self._in_chunks(partial(self._gauss_newton, roots), vectors)
+        return self._in_chunks(partial(self._gauss_newton, roots), vectors, _bytes(self.nodes))
 
     def _in_chunks(
-        self, product: Callable[[Mapping[Node, Any]], dict[Node, Any]], vectors: Mapping[Node, Any]
+        self,
+        product: Callable[[Mapping[Node, Any]], Mapping[Node, Any]],
+        vectors: Mapping[Node, Any],
+        each: int,
     ) -> dict[Node, Any]:
-        rows = len(next(iter(vectors.values())))
-        step = rows
+        """A product in chunks of vectors; `each` is about what one vector's temporaries take."""
+        like = next(iter(vectors.values()))
+        rows = step = len(like)
         if self.budget is not None:
-            each = sum(math.prod(n.shape) * n.dtype.itemsize for n in self.nodes if n.wants)
-            step = max(1, self.budget // max(1, 2 * each))
-        if step >= rows:
-            return product(vectors)
-        parts = [
-            product({leaf: stack[i : i + step] for leaf, stack in vectors.items()})
-            for i in range(0, rows, step)
-        ]
-        return {leaf: np.concatenate([part[leaf] for part in parts]) for leaf in parts[0]}
+            step = max(1, self.budget // max(1, each + 2 * _bytes(self.parameters)))
+        out = {
+            leaf: np.zeros_like(
+                like, shape=(rows, *leaf.shape), dtype=np.result_type(like.dtype, leaf.dtype)
+            )
+            for leaf in vectors
+        }
+        for start in range(0, rows, step):
+            some = slice(start, start + step)
+            arrived = product({leaf: stack[some] for leaf, stack in vectors.items()})
+            for leaf, stack in out.items():
+                if leaf in arrived:
+                    stack[some] = arrived[leaf]
+        return out
 
-    def _hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
-        nodes, gradient = self._gradient
+    def _hessian(
+        self, nodes: list[Node], gradient: Mapping[Node, Any], vectors: Mapping[Node, Any]
+    ) -> dict[Node, Any]:
         seeds: dict[Node, Any] = {}
         for leaf, stack in vectors.items():
             if leaf in gradient:
@@ -96,7 +108,7 @@ class Products:
             arrived = Sweep(nodes, seeds).run() if seeds else {}
         for node, seed in direct.items():
             arrived[node] = seed[:, 0] + arrived[node] if node in arrived else seed[:, 0]
-        return self._complete(arrived, vectors)
+        return arrived
 
     def _gauss_newton(
         self, roots: Sequence[tuple[Term, Any]], vectors: Mapping[Node, Any]
@@ -111,20 +123,13 @@ class Products:
                     continue
                 stack = _curved(root, moved[prediction], term.sample_axis)
                 seeds[prediction] = seeds[prediction] + stack if prediction in seeds else stack
-            arrived = Sweep(self.nodes, seeds).run() if seeds else {}
-        return self._complete(arrived, vectors)
+            moved.clear()
+            return Sweep(self.nodes, seeds).run() if seeds else {}
 
-    def _complete(
-        self, arrived: Mapping[Node, Any], vectors: Mapping[Node, Any]
-    ) -> dict[Node, Any]:
-        like = next(iter(vectors.values()))
-        out = {}
-        for leaf in self.parameters:
-            stack = arrived.get(leaf)
-            if stack is None:
-                stack = np.zeros_like(like, shape=(len(like), *leaf.shape), dtype=leaf.dtype)
-            out[leaf] = stack
-        return out
+
+def _bytes(nodes: Sequence[Node]) -> int:
+    """Bytes of the values that want a gradient, all together."""
+    return sum(math.prod(n.shape) * n.dtype.itemsize for n in nodes if n.wants)
 
 
 def _curved(root: Any, moved: Any, axis: int) -> Any:

@@ -12,8 +12,9 @@ that depends on it otherwise (`exact_leaves`). The others take Hessian-vector pr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ import numpy as np
 from tracer import backend
 from tracer.batching import Batch
 from tracer.operation import PARAMETER
-from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit
+from tracer.rows import Rows, hessian_eigenvectors
+from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
 from tracer.tape import Node, Tape, using
 from tracer.tensor import Tensor, _leaf
 
@@ -90,30 +92,77 @@ def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:
     return True
 
 
+# -- which parameters they are cheaper for ------------------------------------------------------
+
+
+def cheaper_by_rows(
+    nodes: list[Node], leaves: Collection[Node], batch: Batch, products: int
+) -> set[Node]:
+    """Of these parameters, those whose rows cost less than `products` Hessian products an element.
+
+    A row goes through what was recorded before it starts, a product through everything three times.
+    In a chain of T steps rows so grow with T^2 and products with T; but a parameter of P elements
+    takes P of them. The parameters met first need the most rows, so that some number of the first
+    ones goes to products.
+    """
+    first: dict[Node, int] = {}
+    before = [0]
+    for i, node in enumerate(nodes):
+        for parent in node.parents:
+            if parent is not None and parent in leaves:
+                first.setdefault(parent, i)
+        before.append(before[-1] + (math.prod(node.shape) if node.wants else 0))
+    rows = [_row_count(node, batch) * size for node, size in zip(nodes, before, strict=False)]
+    after = [0, *accumulate(reversed(rows))][::-1]  # the cost of all rows from node i on
+    ordered = sorted(first, key=first.__getitem__)
+    moved = [0, *accumulate(3 * products * math.prod(leaf.shape) * before[-1] for leaf in ordered)]
+    costs = [
+        by_products + (after[first[ordered[k]]] if k < len(ordered) else 0)
+        for k, by_products in enumerate(moved)
+    ]
+    return set(ordered[costs.index(min(costs)) :])
+
+
+def _row_count(node: Node, batch: Batch) -> int:
+    """About how many rows start at a node."""
+    slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
+    if not slots or is_straight(node, slots):
+        return 0
+    sizes = [math.prod(node.input_shape(slot)) // (batch.size or 1) for slot in slots]
+    counts = _blocks(node, slots)
+    return sum(sizes) if counts is None else sum(counts) * (sizes[0] // counts[0])
+
+
 # -- the rows of one operation -------------------------------------------------------------------
 
 
 def residual(
-    node: Node, delta: Any, batch: Batch, budget: int | None = None
+    node: Node, delta: Any, batch: Batch, kind: Rows, budget: int | None = None
 ) -> Iterator[SignedRows] | None:
     """The signed rows of one operation, given the gradient `delta [1, *output]`; None if linear.
 
     They are made when they are asked for, in blocks of about a quarter of `budget` bytes where they
-    are many: one row for each element of an elementwise operation.
+    are many. Eigenvectors of R are the fewest rows; where they do not fit the budget, and unless
+    `kind` is `hessian_eigenvectors`, pairs of rows take their place.
     """
     slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
     if not slots or is_straight(node, slots):
         return None
     rule = getattr(node.op, "sqrt_hessian", None)
     if rule is not None and slots == [0]:
-        return iter([_of_loss(node, delta, rule)])
-    full = all(node.input_shape(i) == node.shape for i in slots)
-    if node.op.elementwise and full:
-        return _of_elements(node, delta, slots, batch.axes[node], budget)
-    return _of_samples(node, delta, slots, batch)
+        axes = [batch.axis(parent) for parent in node.parents]
+        return iter([_of_loss(Sampled(node, batch.axis(node), axes), delta, rule)])
+    counts = _blocks(node, slots)
+    if counts is not None:
+        return _of_elements(node, delta, slots, counts, batch.axes[node], budget)
+    matrix = SampleCurvature(node, delta, slots, batch)
+    square = matrix.samples * matrix.size**2 * matrix.like.dtype.itemsize
+    if budget is None or kind == hessian_eigenvectors or 8 * square <= budget:
+        return _of_eigenvectors(matrix)
+    return _of_pairs(matrix, budget)
 
 
-def _of_loss(node: Node, delta: Any, rule: Any) -> SignedRows:
+def _of_loss(node: Any, delta: Any, rule: Any) -> SignedRows:
     """A registered loss: convex, so that the sign is that of its weight."""
     weight = delta[0]
     prediction = node.parents[0]
@@ -165,29 +214,49 @@ class Curvature:
         return [arrived.get(leaf.node) for leaf in self.leaves]
 
 
+def _blocks(node: Node, slots: list[int]) -> list[int] | None:
+    """The blocks of each of these inputs between which the operation is elementwise, if it is."""
+    if node.op.blocks is not None:
+        counts = node.op.blocks(node)
+        return [counts[slot] for slot in slots]
+    full = all(node.input_shape(slot) == node.shape for slot in slots)
+    return [1] * len(slots) if node.op.elementwise and full else None
+
+
 def _of_elements(
-    node: Node, delta: Any, slots: list[int], axis: int, budget: int | None
+    node: Node, delta: Any, slots: list[int], counts: list[int], axis: int, budget: int | None
 ) -> Iterator[SignedRows]:
-    """An elementwise operation of k inputs: R is k x k for each element."""
-    curvature, k = Curvature(node, delta, slots), len(slots)
-    like = curvature.leaves[0].data
+    """An elementwise operation of k inputs (or blocks of inputs): R is k x k for each element."""
+    curvature, k = Curvature(node, delta, slots), sum(counts)
     columns = []
-    for i in range(k):
-        one = np.ones_like(like, shape=(1, *node.shape))
-        products = curvature.product([one if j == i else None for j in range(k)])
-        columns.append([np.zeros_like(one) if p is None else p for p in products])
-    matrix = np.stack([np.stack([entry[0] for entry in column], -1) for column in columns], -1)
+    for i, count in enumerate(counts):
+        leaf = curvature.leaves[i].data
+        for j in range(count):
+            unit = np.zeros_like(leaf, shape=(1, *leaf.shape))
+            _cut(unit, count)[j][...] = 1
+            products = curvature.product([unit if a == i else None for a in range(len(counts))])
+            column: list[Any] = []
+            for product, number in zip(products, counts, strict=True):
+                if product is None:
+                    column += [np.zeros_like(_cut(unit, count)[j][0])] * number
+                else:
+                    column += [part[0] for part in _cut(product, number)]
+            columns.append(column)
+    matrix = np.stack([np.stack(column, -1) for column in columns], -1)
     if not bool((matrix != 0).any()):
         return
-    moved = np.moveaxis(matrix, axis, 0)
+    shape, moved, like = matrix.shape[:-2], np.moveaxis(matrix, axis, 0), matrix
     count, size = moved.shape[0], math.prod(moved.shape[1:-2])
     if k == 1:
         values, vectors = moved.reshape(count, size, 1), np.ones_like(like, shape=(1, 1, 1, 1))
     else:
         values, vectors = np.linalg.eigh(moved.reshape(count, size, k, k))
+        rounding = k * np.finfo(values.dtype).eps * abs(values).max(-1, keepdims=True)
+        values = np.where(abs(values) > rounding, values, 0)
+    bent = [j for j in range(k) if bool((values[..., j] != 0).any())]
     signs = np.sign(values)
     weights = vectors * np.sqrt(abs(values))[..., None, :]  # [N, D, inputs, rows]
-    shape = [count, *(n for a, n in enumerate(node.shape) if a != axis)]
+    first = [count, *(n for a, n in enumerate(shape) if a != axis)]
     step = size
     if budget is not None:
         step = max(1, budget // (4 * k * k * count * size * like.dtype.itemsize))
@@ -195,12 +264,23 @@ def _of_elements(
         some = slice(start, start + step)
         alone = np.arange(size)[some, None] == np.arange(size)
         alone = backend.of(like).from_host(alone)[:, None]
+        parts = []
+        for i in range(k):
+            rows = np.concatenate([np.where(alone, weights[..., i, j], 0) for j in bent])
+            parts.append(np.moveaxis(rows.reshape(len(rows), *first), 1, 1 + axis))
         seeds: dict[Node, Any] = {}
-        for i, slot in enumerate(slots):
-            rows = np.concatenate([np.where(alone, weights[..., i, j], 0) for j in range(k)])
-            rows = np.moveaxis(rows.reshape(len(rows), *shape), 1, 1 + axis)
-            _add(seeds, node.parents[slot], rows)
-        yield SignedRows(seeds, np.concatenate([signs[:, some, j].T for j in range(k)]))
+        for slot, number in zip(slots, counts, strict=True):
+            mine, parts = parts[:number], parts[number:]
+            _add(seeds, node.parents[slot], mine[0] if number == 1 else np.concatenate(mine, -1))
+        yield SignedRows(seeds, np.concatenate([signs[:, some, j].T for j in bent]))
+
+
+def _cut(stack: Any, count: int) -> list[Any]:
+    """Views of the equal blocks that the last axis holds."""
+    if count == 1:
+        return [stack]
+    width = stack.shape[-1] // count
+    return [stack[..., j * width : (j + 1) * width] for j in range(count)]
 
 
 def _add(seeds: dict[Node, Any], node: Node | None, rows: Any) -> None:
@@ -208,39 +288,95 @@ def _add(seeds: dict[Node, Any], node: Node | None, rows: Any) -> None:
     seeds[node] = seeds[node] + rows if node in seeds else rows
 
 
-def _of_samples(node: Node, delta: Any, slots: list[int], batch: Batch) -> Iterator[SignedRows]:
-    """Any operation on samples: R is D x D for each sample, D being all its inputs' elements."""
-    curvature, count = Curvature(node, delta, slots), batch.size
-    assert count is not None
-    parents = [node.parents[slot] for slot in slots]
-    axes = [batch.axis(parent) for parent in parents]
-    shapes = [tuple(n for a, n in enumerate(p.shape) if a != ax)  # type: ignore[union-attr]
-              for p, ax in zip(parents, axes, strict=True)]  # fmt: skip
-    sizes = [math.prod(shape) for shape in shapes]
-    total = sum(sizes)
-    like = curvature.leaves[0].data
-    matrix = np.zeros_like(like, shape=(count, total, total))
-    start = 0
-    for i, size in enumerate(sizes):
-        eye = backend.of(like).from_host(np.eye(size, dtype=like.dtype))
-        basis = np.broadcast_to(eye[:, None], (size, count, size)).reshape(size, count, *shapes[i])
-        basis = np.moveaxis(basis, 1, 1 + axes[i])
-        products = curvature.product([basis if j == i else None for j in range(len(sizes))])
-        stop = 0
-        for j, product in enumerate(products):
-            first, stop = stop, stop + sizes[j]
+class SampleCurvature:
+    """R of one operation on samples, `[N, D, D]`, D being the elements of all inputs of a sample.
+
+    Vectors of those elements come in stacks `[V, N, D]`.
+    """
+
+    def __init__(self, node: Node, delta: Any, slots: list[int], batch: Batch):
+        assert batch.size is not None
+        self.curvature, self.samples = Curvature(node, delta, slots), batch.size
+        self.parents = [node.parents[slot] for slot in slots]
+        self.axes = [batch.axis(parent) for parent in self.parents]
+        self.shapes = [
+            tuple(n for a, n in enumerate(leaf.shape) if a != axis)
+            for leaf, axis in zip(self.curvature.leaves, self.axes, strict=True)
+        ]
+        stops = np.cumsum([math.prod(shape) for shape in self.shapes]).tolist()
+        self.spans = [slice(a, b) for a, b in zip([0, *stops], stops, strict=False)]
+        self.size = stops[-1]
+        self.like = self.curvature.leaves[0].data
+
+    def basis(self, some: slice) -> Any:
+        """The unit vectors of these elements, in every sample."""
+        units = np.arange(self.size)[some, None] == np.arange(self.size)
+        units = backend.of(self.like).from_host(units.astype(self.like.dtype))[:, None]
+        return np.broadcast_to(units, (len(units), self.samples, self.size))
+
+    def columns(self, some: slice) -> Any:
+        """R times those unit vectors."""
+        basis = self.basis(some)
+        first, stop, _ = some.indices(self.size)
+        vectors = [
+            part if span.start < stop and first < span.stop else None
+            for span, part in zip(self.spans, self._parts(basis), strict=True)
+        ]
+        columns = np.zeros_like(self.like, shape=basis.shape)
+        products = self.curvature.product(vectors)
+        for span, axis, product in zip(self.spans, self.axes, products, strict=True):
             if product is not None:
-                rows = np.moveaxis(product, 1 + axes[j], 0).reshape(count, size, sizes[j])
-                matrix[:, start : start + size, first:stop] = rows
-        start += size
-    if not bool((matrix != 0).any()):
-        return
-    values, vectors = np.linalg.eigh(0.5 * (matrix + np.swapaxes(matrix, -1, -2)))
-    rows = vectors * np.sqrt(abs(values))[:, None, :]  # [N, D, R]
-    seeds: dict[Node, Any] = {}
-    start = 0
-    for parent, axis, shape, size in zip(parents, axes, shapes, sizes, strict=True):
-        part = np.moveaxis(rows[:, start : start + size], -1, 0).reshape(total, count, *shape)
-        _add(seeds, parent, np.moveaxis(part, 1, 1 + axis))
-        start += size
-    yield SignedRows(seeds, np.sign(values).T)
+                moved = np.moveaxis(product, 1 + axis, 1)
+                columns[..., span] = moved.reshape(*basis.shape[:2], -1)
+        return columns
+
+    def seeds(self, rows: Any) -> dict[Node, Any]:
+        """Vectors as stacks at the inputs."""
+        seeds: dict[Node, Any] = {}
+        for parent, part in zip(self.parents, self._parts(rows), strict=True):
+            _add(seeds, parent, part)
+        return seeds
+
+    def _parts(self, vectors: Any) -> list[Any]:
+        return [
+            np.moveaxis(vectors[..., span].reshape(*vectors.shape[:2], *shape), 1, 1 + axis)
+            for span, axis, shape in zip(self.spans, self.axes, self.shapes, strict=True)
+        ]
+
+
+def _of_eigenvectors(matrix: SampleCurvature) -> Iterator[SignedRows]:
+    """D rows, the eigenvectors of each sample's matrix."""
+    columns = np.moveaxis(matrix.columns(slice(None)), 0, 1)
+    if bool((columns != 0).any()):
+        values, vectors = np.linalg.eigh(0.5 * (columns + np.swapaxes(columns, -1, -2)))
+        rows = vectors * np.sqrt(abs(values))[:, None, :]  # [N, D, R]
+        yield SignedRows(matrix.seeds(np.moveaxis(rows, -1, 0)), np.sign(values).T)
+
+
+def _of_pairs(matrix: SampleCurvature, budget: int) -> Iterator[SignedRows]:
+    """2 D rows that need no D x D matrix, in blocks of about a quarter of `budget` bytes.
+
+    With r_i the columns of R, `R = sum_i (e_i r_i^T + r_i e_i^T) / 2`, and for any a each term is
+    `p p^T - m m^T` with `p, m = (a e_i +- r_i / a) / 2`.
+    """
+    each = matrix.samples * matrix.size * matrix.like.dtype.itemsize
+    step = max(1, budget // (16 * each))  # a product and the rows made of it take four times theirs
+    for start in range(0, matrix.size, step):
+        some = slice(start, start + step)
+        columns = matrix.columns(some)
+        if bool((columns != 0).any()):
+            rows = _pairs(matrix.basis(some), columns)
+            del columns
+            signs = np.ones_like(rows, shape=(len(rows), 1))
+            signs[len(rows) // 2 :] = -1
+            yield SignedRows(matrix.seeds(rows), signs)
+
+
+def _pairs(units: Any, columns: Any) -> Any:
+    """The rows with positive signs, then those with negative ones.
+
+    Of p and m, squares nearly cancel if either vector is far longer: `a` makes them alike.
+    """
+    a = np.sqrt(abs(columns).max(-1, keepdims=True))
+    units, columns = units * (0.5 * a), columns * (0.5 / np.where(a > 0, a, 1))
+    return np.concatenate([units + columns, units - columns])

@@ -69,15 +69,27 @@ class GGNAveraged(GGNExact):
 
     name: str = "ggn_averaged"
 
-    @staticmethod
-    def average(stack: Any, axis: int) -> Any:
+    @classmethod
+    def average(cls, stack: Any, axis: int) -> Any:
         """`[V, *y]` as `[D, *y]` with equal rows for all samples on `axis`, D elements each."""
+        return cls.root(cls.square(stack, axis), stack.shape[1:], axis)
+
+    @staticmethod
+    def square(stack: Any, axis: int) -> Any:
+        """`[D, D]`: the outer products of rows `[V, *y]`, summed over rows and samples."""
         moved = np.moveaxis(stack, 1 + axis, 1)
         flat = moved.reshape(moved.shape[0] * moved.shape[1], -1)
-        values, vectors = np.linalg.eigh(flat.T @ flat)
-        rows = (vectors * np.sqrt(np.maximum(values, 0) / moved.shape[1])).T
-        same = np.broadcast_to(rows[:, None], (len(rows), moved.shape[1], rows.shape[1]))
-        return np.moveaxis(same.reshape(len(rows), *moved.shape[1:]), 1, 1 + axis)
+        return flat.T @ flat
+
+    @staticmethod
+    def root(square: Any, shape: tuple[int, ...], axis: int) -> Any:
+        """`[D, *y]`, a view with equal rows for all samples, from that sum."""
+        samples, rest = shape[axis], [n for i, n in enumerate(shape) if i != axis]
+        values, vectors = np.linalg.eigh(square)
+        vectors *= np.sqrt(np.maximum(values, 0) / samples)
+        rows = vectors.T.reshape(len(values), 1, *rest)
+        same = np.broadcast_to(rows, (len(rows), samples, *rest))
+        return np.moveaxis(same, 1, 1 + axis)
 
 
 @dataclass(frozen=True)
@@ -87,11 +99,23 @@ class Hessian(Rows):
     name: str = "hessian"
 
 
+@dataclass(frozen=True)
+class HessianEigenvectors(Hessian):
+    """The same, each an eigenvector of what one operation adds for a sample, with its sign.
+
+    For quantities that read the signs. The matrices that these are the eigenvectors of are made
+    whole, whatever the memory budget.
+    """
+
+    name: str = "hessian_eigenvectors"
+
+
 gradient = Gradient()
 ggn_exact = GGNExact()
 ggn_mc = GGNMonteCarlo
 ggn_averaged = GGNAveraged()
 hessian = Hessian()
+hessian_eigenvectors = HessianEigenvectors()
 
 #: what the core registers through `register_rows`
-BUNDLED = [gradient, ggn_exact, GGNMonteCarlo(), ggn_averaged, hessian]
+BUNDLED = [gradient, ggn_exact, GGNMonteCarlo(), ggn_averaged, hessian, hessian_eigenvectors]

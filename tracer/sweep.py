@@ -87,8 +87,9 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
 class Placed:
     """An entry of a vjp that is zero but at a basic index: `values [V, ...]` at `index`.
 
-    A sweep adds it in place to what has arrived already, so that reading a sequence step by step
-    costs its length and not its square. `embed` is the operation that makes the whole stack.
+    A sweep adds it in place to what has arrived already (or, while it is recorded, all of them in
+    one operation), so that reading a sequence step by step costs its length and not its square.
+    `embed(*values, indices=, shape=)` is the operation that makes the whole stack.
     """
 
     __slots__ = ("embed", "index", "shape", "values")
@@ -101,7 +102,7 @@ class Placed:
 
     def dense(self) -> Any:
         """The stack `[V, *shape]`."""
-        return self.embed(self.values, index=self.index, shape=self.shape)
+        return self.embed(self.values, indices=(self.index,), shape=self.shape)
 
 
 def entry_value(entry: Any) -> Any:
@@ -150,13 +151,17 @@ class Sweep:
         self.uses: dict[Node, list[Cotangent]] = {}
         #: nodes whose stacks are sums made here, to which more is added in place
         self.summed: set[Node] = set()
+        #: entries that wait to be put together, while the sweep is recorded
+        self.placed: dict[Node, list[Placed]] = {}
 
     def run(self) -> dict[Node, Any]:
         stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
         finished = self._last_uses() if self.complete is not None else {}
         recorded, release, watched = self.recorded, self.release, self.watched
-        visit, summed = self.visit, self.summed
+        visit, summed, placed = self.visit, self.summed, self.placed
         for node in reversed(self.nodes):
+            if placed and node in placed:
+                self._put_together(node)
             g = stacks.pop(node, None)
             summed.discard(node)
             if uses and node in uses:
@@ -195,12 +200,16 @@ class Sweep:
             if finished:
                 for leaf in finished.get(node, ()):
                     self._finish(leaf)
+        for node in list(placed):
+            self._put_together(node)
         if self.complete is not None:
             for leaf in [n for n in (*uses, *stacks) if n.op.leaf]:
                 self._finish(leaf)
         return stacks
 
     def _finish(self, leaf: Node) -> None:
+        if leaf in self.placed:
+            self._put_together(leaf)
         uses, stack = self.uses.pop(leaf, []), self.stacks.pop(leaf, None)
         if uses or stack is not None:
             if self.watched is not None:
@@ -235,22 +244,28 @@ class Sweep:
         """Add an entry of a vjp to what has arrived at a node."""
         stacks, summed = self.stacks, self.summed
         if entry.__class__ is Placed:
-            if self.recorded or isinstance(entry.values, Tensor):
-                entry = entry.dense()
+            if type(entry.values) is Tensor or type(stacks.get(parent)) is Tensor:
+                self.placed.setdefault(parent, []).append(entry)
             else:
                 self._place(parent, entry)
-                return
+            return
         if entry.shape[1:] != parent.shape:
             entry = fit(entry, parent.shape)
         before = stacks.get(parent)
         if before is None:
             stacks[parent] = entry
-        elif parent in summed and before.dtype == entry.dtype:
+        elif parent in summed and before.dtype == entry.dtype and type(entry) is not Tensor:
             before += entry
         else:
-            stacks[parent] = before = before + entry
-            if type(before) is not Tensor:
+            total = stacks[parent] = before + entry
+            if type(total) is not Tensor:
                 summed.add(parent)
+
+    def _put_together(self, node: Node) -> None:
+        """Add the entries that wait for this node to what has arrived there."""
+        entries = self.placed.pop(node)
+        values, indices = zip(*((entry.values, entry.index) for entry in entries), strict=True)
+        self._add(node, entries[0].embed(*values, indices=indices, shape=entries[0].shape))
 
     def _place(self, parent: Node, entry: Placed) -> None:
         """Add what is zero but at an index, in place."""

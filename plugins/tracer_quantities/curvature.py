@@ -15,20 +15,27 @@ class _Sampled(Quantity):
 
 
 class SqrtGGNExact(Quantity):
-    """Rows `u_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`."""
+    """Rows `u_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`.
+
+    The state is the list of the rows of each chunk.
+    """
 
     name = "sqrt_ggn_exact"
     rows = ggn_exact
 
     def extract(self, cotangent, context):
-        return cotangent.per_sample()
+        return [cotangent.per_sample()]
 
     def join(self, first, second):
-        return np.concatenate([first, second])
+        return first + second
 
     def merge(self, first, second, shards):
         roots = [shard.weight**0.5 for shard in shards]
-        return np.concatenate([roots[0] * first, roots[1] * second], axis=1)
+        rows = [self.finish(state, None) for state in (first, second)]
+        return [np.concatenate([roots[0] * rows[0], roots[1] * rows[1]], axis=1)]
+
+    def finish(self, state, context):
+        return state[0] if len(state) == 1 else np.concatenate(state)
 
 
 class SqrtGGNMC(_Sampled, SqrtGGNExact):
@@ -118,7 +125,10 @@ class KFRA(KFLR):
     """The same from the recursively averaged Gauss-Newton matrix (Botev, Ritter and Barber 2017).
 
     The average over samples is taken at each tensor of a chain. Where the model branches and joins
-    again, as in a residual block, it is taken before and after.
+    again, as in a residual block, it is taken before and after. It is a D x D matrix for the D
+    elements of a sample's tensor, which exists whole whatever the memory budget; its rows go on in
+    chunks. Where links of the chain share a parameter, all rows go at once, and `QuantityError` is
+    raised if they do not fit the budget.
     """
 
     name = "kfra"

@@ -7,7 +7,7 @@ import numpy as np
 
 from tracer.errors import QuantityError, ShapeError
 from tracer.quantity import Quantity
-from tracer.rows import hessian
+from tracer.rows import hessian_eigenvectors
 
 
 class BlockProduct:
@@ -72,11 +72,12 @@ class PCHMP(Quantity):
 
     The curvature that operations add to that of the losses is made positive, row by row:
     `modify="abs"` takes negative rows as positive ones, `modify="clip"` leaves them out. `[V, *p]`
-    (or `[*p]`) to the same.
+    (or `[*p]`) to the same. The products keep the rows: a memory budget is for making and applying
+    them.
     """
 
     name = "pchmp"
-    rows = hessian
+    rows = hessian_eigenvectors
 
     def __init__(self, modify="abs"):
         if modify not in ("abs", "clip"):
@@ -96,16 +97,14 @@ class PCHMP(Quantity):
         )
 
     def finish(self, state, context):
-        def product(direction):
-            parts = [
-                rows.scaled(rows.project(direction) * weights).total().sum(0)
-                for rows, weights in state
-            ]
-            return sum(parts) if parts else np.zeros_like(direction)
+        def product(stack):
+            out = np.zeros_like(stack, dtype=np.result_type(stack.dtype, context.dtype))
+            for direction, row in zip(stack, out, strict=True):
+                for rows, weights in state:
+                    row += rows.scaled(rows.project(direction) * weights).total().sum(0)
+            return out
 
-        return BlockProduct(
-            context.shape, lambda stack: np.stack([product(direction) for direction in stack])
-        )
+        return BlockProduct(context.shape, product)
 
     def merge(self, first, second, shards):
         return [
@@ -180,19 +179,27 @@ def operator(objective, product):
     stops = np.cumsum(sizes)
     spans = [slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes, strict=True)]
     dtype = np.result_type(*(leaf.dtype for leaf in leaves))
+    total = sum(sizes)
+    step = total or 1
+    if objective.budget is not None:  # vectors and products of a chunk take an eighth
+        step = max(1, objective.budget // (16 * total * dtype.itemsize))
 
     class Operator(LinearOperator):
         parameters = dict(zip(objective.parameters, spans, strict=True))
 
         def _matmat(self, columns):
-            rows = np.ascontiguousarray(columns.T).astype(dtype, copy=False)
-            vectors = {
-                leaf: rows[:, span].reshape(-1, *leaf.shape).astype(leaf.dtype, copy=False)
-                for leaf, span in zip(leaves, spans, strict=True)
-            }
-            moved = product(vectors)
-            out = [moved[leaf].reshape(len(rows), -1) for leaf in leaves]
-            return np.concatenate(out, axis=1).T
+            out = np.empty_like(columns, dtype=dtype)
+            for start in range(0, columns.shape[1], step):
+                some = slice(start, start + step)
+                rows = np.ascontiguousarray(columns[:, some].T).astype(dtype, copy=False)
+                vectors = {
+                    leaf: rows[:, span].reshape(-1, *leaf.shape).astype(leaf.dtype, copy=False)
+                    for leaf, span in zip(leaves, spans, strict=True)
+                }
+                moved = product(vectors)
+                for leaf, span in zip(leaves, spans, strict=True):
+                    out[span, some] = moved[leaf].reshape(len(rows), -1).T
+            return out
 
         def _matvec(self, column):
             return self._matmat(column.reshape(-1, 1))[:, 0]
@@ -202,5 +209,4 @@ def operator(objective, product):
 
         _transpose = _adjoint
 
-    total = int(stops[-1]) if sizes else 0
     return Operator(dtype=dtype, shape=(total, total))

@@ -419,14 +419,37 @@ class Mixed(Cotangent):
     def _project(self, direction: Any) -> Any:
         return accumulate(use.project(direction) for use in self.uses)
 
+    def _parts(self) -> list[Reindexed]:
+        """The uses in the order of their elements, if each element of the parameter has one."""
+        uses = [use for use in self.uses if isinstance(use, Reindexed)]
+        places = [use.pull(np.ones((1, *use.inner.shape)))[0] for use in uses]
+        if len(uses) < len(self.uses) or not bool((accumulate(places) == 1).all()):
+            return []
+        order = sorted(range(len(uses)), key=lambda i: int(np.argmax(places[i])))
+        return [uses[i] for i in order]
+
     def _kronecker(self, sharing: str) -> Kronecker:
         if len(self.shape) == 1:
             return super()._kronecker(sharing)
+        if parts := self._parts():
+            sizes = [math.prod(part.inner.shape) for part in parts]
+            return _beside([part.kronecker(sharing) for part in parts], sizes, self.shape)
         raise QuantityError(
             f"a parameter of shape {list(self.shape)} is used in several different ways "
             f"({', '.join(type(use).__name__ for use in self.uses)}), so its curvature block has "
             f"no Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
         )
+
+
+def _beside(parts: list[Kronecker], sizes: list[int], shape: tuple[int, ...]) -> Kronecker:
+    """The block-diagonal one of a parameter whose elements are those of the parts."""
+
+    def pull(stack: Any) -> Any:
+        stops = np.cumsum(sizes).tolist()
+        pieces = zip(parts, sizes, stops, strict=True)
+        return accumulate(part.pull(stack[:, stop - n : stop]) for part, n, stop in pieces)
+
+    return Kronecker(tuple(factor for part in parts for factor in part.factors), shape, pull)
 
 
 def collect(uses: Sequence[Cotangent]) -> Cotangent:

@@ -148,18 +148,27 @@ class Lookup(_Indexing):
 
 @operation("embed")
 class Embed(_Indexing):
-    """A stack of zeros `[V, *shape]` with the stack `[V, ...]` at a basic `index` of `shape`."""
+    """A stack of zeros `[V, *shape]` with stacks `[V, ...]` added at basic `indices` of `shape`."""
 
-    def forward(values, *, index, shape):
-        zeros = np.zeros_like(values, shape=(len(values), *shape))
-        zeros[(slice(None), *index)] = values
-        return zeros
+    def forward(*values, indices, shape):
+        whole = np.zeros_like(values[0], shape=(len(values[0]), *shape))
+        for index, part in zip(indices, values, strict=True):
+            whole[(slice(None), *index)] += part
+        return whole
 
     def vjp(node, g):
-        return (g[(slice(None), slice(None), *node.params["index"])],)
+        return [
+            lambda index=index: g[(slice(None), slice(None), *index)]
+            for index in node.params["indices"]
+        ]
 
     def examples(rng):
-        return [((rng.random((2, 2)),), {"index": (slice(0, 4, 2),), "shape": (4,)})]
+        some = (slice(0, 4, 2),)
+        return [
+            ((rng.random((2, 2)),), {"indices": (some,), "shape": (4,)}),
+            ((rng.random((2, 2)), rng.random((2, 3))),
+             {"indices": (some, (slice(1, 4),)), "shape": (4,)}),
+        ]  # fmt: skip
 
 
 @operation("scatter_add")
