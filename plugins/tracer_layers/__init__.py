@@ -52,6 +52,7 @@ from tracer_layers.adaptive_pooling import (
     AdaptiveMaxPool3d,
     AdaptiveMaxPoolNd,
 )
+from tracer_layers.attention_layers import MultiheadAttention
 from tracer_layers.classification import CrossEntropyLoss, NLLLoss
 from tracer_layers.containers import ModuleDict, ModuleList, Parallel, Sequential
 from tracer_layers.convolution_layers import Conv1d, Conv2d, Conv3d, ConvNd
@@ -116,6 +117,7 @@ from tracer_layers.functional import (
     relu6,
     rms_norm,
     rrelu,
+    scaled_dot_product_attention,
     selu,
     sigmoid,
     silu,
@@ -174,6 +176,10 @@ from tracer_layers.pooling import (
     MaxPool3d,
     MaxPoolNd,
 )
+from tracer_layers.positions import LearnedPositions, SinusoidalPositions
+from tracer_layers.recurrent import Recurrent
+from tracer_layers.recurrent_cells import GRUCell, LSTMCell, RNNCell
+from tracer_layers.recurrent_layers import GRU, LSTM, RNN
 from tracer_layers.regression import (
     BCEWithLogitsLoss,
     GaussianNLLLoss,
@@ -183,8 +189,22 @@ from tracer_layers.regression import (
     PoissonNLLLoss,
     SmoothL1Loss,
 )
+from tracer_layers.sequences import (
+    PackedSequence,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+    pad_sequence,
+)
 from tracer_layers.shaping import Flatten, Unflatten
 from tracer_layers.shuffling import ChannelShuffle, PixelShuffle, PixelUnshuffle
+from tracer_layers.transformer_layers import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from tracer_layers.transposed_convolution_layers import (
     ConvTranspose1d,
     ConvTranspose2d,
@@ -201,6 +221,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -247,6 +270,7 @@ __all__ = [
     "FeatureAlphaDropout",
     "Flatten",
     "Fold",
+    "GRUCell",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardshrink",
@@ -264,8 +288,10 @@ __all__ = [
     "LPPool2d",
     "LPPool3d",
     "LPPoolNd",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
@@ -278,8 +304,10 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
+    "PackedSequence",
     "PadNd",
     "PairwiseDistance",
     "Parallel",
@@ -287,9 +315,11 @@ __all__ = [
     "PixelUnshuffle",
     "PoissonNLLLoss",
     "RMSNorm",
+    "RNNCell",
     "RReLU",
     "ReLU",
     "ReLU6",
+    "Recurrent",
     "ReflectionPad1d",
     "ReflectionPad2d",
     "ReflectionPad3d",
@@ -299,6 +329,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "SmoothL1Loss",
     "Softmax",
     "Softmax2d",
@@ -309,6 +340,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "Upsample",
@@ -356,7 +392,11 @@ __all__ = [
     "mish",
     "mse_loss",
     "nll_loss",
+    "pack_padded_sequence",
+    "pack_sequence",
     "pad",
+    "pad_packed_sequence",
+    "pad_sequence",
     "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",
@@ -366,6 +406,7 @@ __all__ = [
     "relu6",
     "rms_norm",
     "rrelu",
+    "scaled_dot_product_attention",
     "seed",
     "selu",
     "sigmoid",

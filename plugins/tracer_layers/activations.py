@@ -17,7 +17,7 @@ from tracer import Elementwise, Operation, Summed, backend, operation, samples_f
 from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
 from tracer.random import generator
-from tracer_layers.rules import data_axis, raw
+from tracer_layers.rules import data_axis, raw, where_open
 
 
 def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
@@ -45,7 +45,7 @@ class Rectify(Elementwise):
         return np.maximum(x, 0)
 
     def vjp(node, g):
-        return (np.where(node.output <= 0, 0, g),)
+        return (where_open(np.logical_not(node.output <= 0), g),)
 
 
 @operation("leaky_relu")

@@ -289,7 +289,7 @@ def _spread(y: Any, w: Windows) -> Any:
         slice(r, r + (n - 1) * s + 1, s) for r, n, s in zip(reach, w.output, w.stride, strict=True)
     ]
     size = tuple(r + n for r, n in zip(reach, w.padded, strict=True))
-    set_apart = Embed(y, index=(slice(None), *apart), shape=(y.shape[1], *size))
+    set_apart = Embed(y, indices=((slice(None), *apart),), shape=(y.shape[1], *size))
     ones, none = (1,) * w.rank, ((0, 0),) * w.rank
     seen = Unfold(set_apart, windows=windows(size, w.kernel, ones, none, w.dilation))
     return np.flip(seen, tuple(range(2, 2 + w.rank)))[(..., *w.interior)]

@@ -29,6 +29,7 @@ from tracer_layers.activations import (
     tanhshrink,
     threshold,
 )
+from tracer_layers.attention import scaled_dot_product_attention
 from tracer_layers.classification import cross_entropy, nll_loss
 from tracer_layers.convolution_layers import conv1d, conv2d, conv3d
 from tracer_layers.distances import cosine_similarity, pairwise_distance
@@ -104,6 +105,7 @@ __all__ = [
     "relu6",
     "rms_norm",
     "rrelu",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",

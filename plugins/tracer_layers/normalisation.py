@@ -1,8 +1,9 @@
 """Normalisation over batches, layers, groups, instances, and by the root mean square.
 
-All are plain functions of NumPy's, so that every order and every quantity follows from these; a
-statistic of the whole batch shows in the record, where the engine finds it. Scales and shifts meet
-the channels as the last axis, where a vector broadcasts as it is and has Kronecker factors.
+All but the core of layer normalisation are plain functions of NumPy's, so that every order and
+every quantity follows from these; a statistic of the whole batch shows in the record, where the
+engine finds it. Scales and shifts meet the channels as the last axis, where a vector broadcasts as
+it is and has Kronecker factors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tracer
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import at_least, axes_of, raw
+from tracer_layers.standardisation import Standardise
 
 
 def layer_norm(
@@ -28,8 +30,7 @@ def layer_norm(
 ) -> Any:
     """`input` standardised over its last axes, of `normalized_shape` (Ba et al. 2016)."""
     flat, weight, bias = _flattened("layer_norm", input, normalized_shape, weight, bias)
-    centred, variance = _moments(flat, (-1,))
-    out = _scaled(centred / np.sqrt(variance + eps), weight, bias)
+    out = _scaled(Standardise(flat, eps=eps), weight, bias)
     return out if out.shape == input.shape else out.reshape(input.shape)
 
 

@@ -5,25 +5,33 @@ from __future__ import annotations
 from tracer import Operation, hookimpl
 from tracer_layers import (
     activations,
+    attention,
     classification,
     convolution,
     embedding_layer,
     linear_layers,
     pooling,
+    positions,
+    recurrent_steps,
     regression,
     resampling,
+    standardisation,
     windows,
 )
 
 MODULES = (
     activations,
+    attention,
     classification,
     convolution,
     embedding_layer,
     linear_layers,
     pooling,
+    positions,
+    recurrent_steps,
     regression,
     resampling,
+    standardisation,
     windows,
 )
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 import tracer
-from tracer import Tensor, backend
+from tracer import backend
 from tracer.errors import ShapeError
 from tracer.functional import flatten
 from tracer_layers.module import Module
 from tracer_layers.recurrent_cells import RecurrentCell
 from tracer_layers.rules import raw
-from tracer_layers.sequences import checked_lengths, present
-from tracer_layers.states import described
+from tracer_layers.sequences import checked_lengths, filled, present
+from tracer_layers.states import described, is_array, of_samples
 
 
 class Recurrent(Module):
@@ -61,7 +61,8 @@ class Recurrent(Module):
             lengths = checked_lengths(lengths, x.shape[0], x.shape[1])
             mask, whole = present(lengths, len(x)), int(lengths.min())
             mask = backend.of(raw(x)).from_host(mask)
-        state = _of_samples(state)
+            x = filled(x, lengths, 0)
+        state = _of_samples(state, x.shape[1])
         outputs: list[Any] = [None] * len(x)
         for t in tracer.steps(len(x), reverse=self.reverse):
             there = None if t < whole else mask[t]
@@ -79,20 +80,24 @@ class Recurrent(Module):
         result = self.cell(x, state)
         if isinstance(self.cell, RecurrentCell):
             return (result[0] if isinstance(result, tuple) else result), result
-        if not isinstance(result, tuple) or len(result) != 2:
+        if not isinstance(result, tuple) or len(result) != 2 or not is_array(result[0]):
             raise ShapeError(
-                f"expects a cell that returns a pair (y, state), got {described(result)} from "
-                f"{type(self.cell).__name__}"
+                f"Recurrent expects a cell that returns a pair (y, state), y an array, got "
+                f"{described(result)} from {type(self.cell).__name__}"
             )
         return result
+
+    def extra_repr(self) -> str:
+        options = {"batch_first": self.batch_first, "reverse": self.reverse}
+        return ", ".join(f"{name}=True" for name, on in options.items() if on)
 
 
 def _kept(there: Any, after: Any, before: Any) -> Any:
     """The state after a step of the sequences that have it, that before of the others."""
     if before is None:
         raise ShapeError(
-            "a sequence that ends before the first step that is run keeps the state that it "
-            "starts with: give state= with lengths= and reverse=True"
+            "Recurrent expects state= with lengths= and reverse=True, got None: a sequence that "
+            "ends before the first step that is run keeps the state that it starts with"
         )
     new, build = flatten(after)
     old, _ = flatten(before)
@@ -103,27 +108,32 @@ def _where(there: Any, value: Any, other: Any) -> Any:
     return np.where(there.reshape(-1, *(1,) * (value.ndim - 1)), value, other)
 
 
-def _of_samples(state: Any) -> Any:
-    """Raw arrays of a state as batches: each sample has its own."""
+def _of_samples(state: Any, count: int) -> Any:
+    """A first state whose every array has the samples first, or one row for all of them."""
     if state is None:
         return None
     leaves, build = flatten(state)
-    return build([
-        tracer.batch(leaf) if backend.is_array(leaf) and not isinstance(leaf, Tensor) else leaf
-        for leaf in leaves
-    ])  # fmt: skip
+    for leaf in leaves:
+        if not is_array(leaf) or leaf.ndim < 1 or leaf.shape[0] not in (1, count):
+            raise ShapeError(
+                f"Recurrent expects a state with the {count} samples first, or one row for all of "
+                f"them, got {described(leaf)}"
+            )
+    return build([of_samples(leaf, count) for leaf in leaves])
 
 
 def _check_structure(before: Any, after: Any) -> None:
     """Refuse a step that changes the structure of the state, or a shape in it."""
-    if before is None:
-        return
-    old, _ = flatten(before)
-    new, _ = flatten(after)
-    if len(old) != len(new) or any(
-        np.shape(raw(o))[1:] != np.shape(raw(n))[1:] for o, n in zip(old, new, strict=True)
-    ):
+    if before is not None and not _alike(before, after):
         raise ShapeError(
-            f"expects a cell that returns a state like the one it is given, {described(before)}, "
-            f"got {described(after)}"
+            f"Recurrent expects a cell that returns a state like the one it is given, "
+            f"{described(before)}, got {described(after)}"
         )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return is_array(one) and is_array(other) and one.shape == other.shape

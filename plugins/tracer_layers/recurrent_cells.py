@@ -10,7 +10,7 @@ from tracer_layers.linear_layers import linear
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.recurrent_steps import GRU, LSTM, RNN_RELU, RNN_TANH, Architecture
 from tracer_layers.rules import at_least
-from tracer_layers.states import described, first_state
+from tracer_layers.states import described, first_state, given_states
 
 
 def rnn_architecture(layer: str, nonlinearity: str) -> Architecture:
@@ -45,6 +45,10 @@ class RecurrentCell(Module):
             values = uniform((rows,), bound, dtype, rng) if bias else None
             self.register_parameter(part, values)
 
+    def holds_samples(self, value: Any) -> bool:
+        """Inputs and states `[N, size]`; those of one sample have no axis of samples."""
+        return value.ndim == 2
+
     def forward(self, input: Any, hx: Any = None) -> Any:
         """The next state from an input `[N, I]` (or `[I]`) and a state; zeros if it is None."""
         name, size = type(self).__name__, self.input_size
@@ -62,17 +66,18 @@ class RecurrentCell(Module):
         return states[0] if len(states) == 1 else states
 
     def _states(self, hx: Any, x: Any, lone: bool) -> list[Any]:
-        name, count = type(self).__name__, self.architecture.states
-        given: Any = hx if count > 1 else (hx,)
-        if hx is None:
-            given = (None,) * count
-        if not isinstance(given, tuple | list) or len(given) != count:
-            raise ShapeError(f"{name} expects its state as a pair (h, c), got {described(hx)}")
+        name = type(self).__name__
+        given = given_states(name, hx, self.architecture.states)
         given = [s[None] if lone and s is not None and s.ndim == 1 else s for s in given]
         return [first_state(name, state, x, self.hidden_size) for state in given]
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}"
+        parts = [f"{self.input_size}, {self.hidden_size}"]
+        if not self.bias:
+            parts.append(f"bias={self.bias}")
+        if self.architecture is RNN_RELU:
+            parts.append("nonlinearity=relu")
+        return ", ".join(parts)
 
 
 class RNNCell(RecurrentCell):

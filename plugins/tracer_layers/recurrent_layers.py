@@ -20,8 +20,8 @@ from tracer_layers.recurrent_steps import GRU as GRU_STEP
 from tracer_layers.recurrent_steps import LSTM as LSTM_STEP
 from tracer_layers.recurrent_steps import Architecture
 from tracer_layers.rules import at_least, probability, raw
-from tracer_layers.sequences import PackedSequence, checked_lengths, present
-from tracer_layers.states import described, first_state
+from tracer_layers.sequences import PackedSequence, checked_lengths, filled, present
+from tracer_layers.states import described, first_state, given_states
 
 
 class RecurrentLayer(Module):
@@ -131,8 +131,13 @@ class RecurrentLayer(Module):
             if lengths is not None:
                 raise ShapeError("a PackedSequence has lengths of its own: leave lengths out")
             padded = input.padded
+            if padded.ndim != 3 or padded.shape[-1] != self.input_size:
+                raise ShapeError(
+                    f"{type(self).__name__} expects packed sequences [T, N, {self.input_size}], "
+                    f"got {described(padded)}"
+                )
             x = padded if isinstance(padded, Tensor) else tracer.batch(padded, 1)
-            output, states = self._run(x, hx, input.lengths)
+            output, states = self._run(x, self._given(hx), input.lengths)
             return PackedSequence(output, input.lengths), states
         name, size = type(self).__name__, self.input_size
         if input.ndim not in (2, 3) or input.shape[-1] != size or 0 in input.shape[:-1]:
@@ -146,27 +151,36 @@ class RecurrentLayer(Module):
         x = np.swapaxes(input, 0, 1) if self.batch_first else input
         if lengths is not None:
             lengths = checked_lengths(lengths, x.shape[0], x.shape[1])
-        output, states = self._run(x, hx, lengths)
+            x = filled(x, lengths, 0)
+        output, states = self._run(x, self._given(hx), lengths)
         return (np.swapaxes(output, 0, 1) if self.batch_first else output), states
 
     def _run_alone(self, input: Any, hx: Any, lengths: Any) -> tuple[Any, Any]:
         """One sequence `[T, I]`, with states `[layers * directions, H]`."""
         if lengths is not None:
             raise ShapeError("lengths are of several sequences: cut the one that there is")
-        several = isinstance(hx, tuple | list)
-        if hx is not None:
-            hx = tuple(state[:, None] for state in hx) if several else hx[:, None]
-        output, states = self._run(input[:, None], hx, None)
+        given = self._given(hx)
+        for state in given:
+            if state is not None and state.ndim != 2:
+                raise ShapeError(
+                    f"{type(self).__name__} expects a state [layers * directions, size] for one "
+                    f"sequence, got {described(state)}"
+                )
+        given = [None if state is None else state[:, None] for state in given]
+        output, states = self._run(input[:, None], given, None)
         alone = tuple(s[:, 0] for s in states) if isinstance(states, tuple) else states[:, 0]
         return output[:, 0], alone
 
-    def _run(self, x: Any, hx: Any, lengths: Any) -> tuple[Any, Any]:
+    def _given(self, hx: Any) -> list[Any]:
+        return given_states(type(self).__name__, hx, self.architecture.states)
+
+    def _run(self, x: Any, given: list[Any], lengths: Any) -> tuple[Any, Any]:
         """`[T, N, I]` through all layers and directions."""
         mask, whole = None, len(x)
         if lengths is not None and lengths.min() < len(x):
             mask = backend.of(raw(x)).from_host(present(lengths, len(x)))
             whole = int(lengths.min())
-        firsts, lasts = self._first_states(hx, x), []
+        firsts, lasts = self._first_states(given, x), []
         suffixes = iter(self._suffixes())
         for layer in range(self.num_layers):
             if layer and self.dropout:
@@ -217,15 +231,10 @@ class RecurrentLayer(Module):
             states = after
         return np.stack(shown), states
 
-    def _first_states(self, hx: Any, x: Any) -> list[list[Any]]:
+    def _first_states(self, given: list[Any], x: Any) -> list[list[Any]]:
         """The first states of every layer and direction."""
         name, count = type(self).__name__, self.num_layers * self._directions
         sizes = (self._state_size, self.hidden_size)[: self.architecture.states]
-        given: Any = hx if len(sizes) > 1 else (hx,)
-        if hx is None:
-            given = (None,) * len(sizes)
-        if not isinstance(given, tuple | list) or len(given) != len(sizes):
-            raise ShapeError(f"{name} expects its state as a pair (h, c), got {described(hx)}")
         for state, size in zip(given, sizes, strict=True):
             if state is not None and (state.ndim != 3 or len(state) != count):
                 raise ShapeError(
@@ -245,8 +254,8 @@ class RecurrentLayer(Module):
 
     def extra_repr(self) -> str:
         parts = [f"{self.input_size}, {self.hidden_size}"]
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0,
-                    "bidirectional": False, "proj_size": 0}  # fmt: skip
+        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False,
+                    "dropout": 0.0, "bidirectional": False}  # fmt: skip
         parts += [
             f"{name}={getattr(self, name)}"
             for name, default in defaults.items()

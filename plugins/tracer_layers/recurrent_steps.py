@@ -81,6 +81,9 @@ class Gates(Blockwise):
         width = of * (y.shape[-1] // len(kinds))
         return _first_blocks(pulled, width), _first_blocks(pulled, width)
 
+    def blocks(node):
+        return node.params["of"], node.params["of"]
+
     def examples(rng):
         x, u = rng.standard_normal((3, 6)), rng.standard_normal((3, 6))
         return [((x, u), {"kinds": "sts", "of": 3}), ((x, u), {"kinds": "ss", "of": 3})]
@@ -127,6 +130,9 @@ class Memory(Blockwise):
     linear_in = (1,)
     examples = _blocks_of(4, 1)
 
+    def blocks(node):
+        return (4, 1)
+
     def forward(y, c):
         i, f, g = (block(y, 4, k) for k in range(3))
         c = f * c
@@ -151,6 +157,9 @@ class Exposed(Blockwise):
     linear_in = (0,)
     examples = _blocks_of(4, 1)
 
+    def blocks(node):
+        return (4, 1)
+
     def forward(y, c):
         h = np.tanh(c)
         h *= block(y, 4, 3)
@@ -171,6 +180,9 @@ class Candidate(Blockwise):
 
     saves = ("inputs", "output")
     examples = _blocks_of(3, 3, 2)
+
+    def blocks(node):
+        return (3, 3, 2)
 
     def forward(x, u, y):
         n = block(y, 2, 0) * block(u, 3, 2)
@@ -195,6 +207,9 @@ class Blend(Blockwise):
     saves = ("inputs",)
     linear_in = (0, 1, 2)
     examples = _blocks_of(1, 2, 1)
+
+    def blocks(node):
+        return (1, 2, 1)
 
     def forward(n, y, h):
         out = h - n

@@ -44,6 +44,8 @@ def pack_padded_sequence(
 
     `enforce_sorted` refuses lengths that grow, as PyTorch does; nothing here needs them sorted.
     """
+    if input.ndim < 2:
+        raise ShapeError(f"expects padded sequences [T, N, ...], got {list(input.shape)}")
     padded = np.swapaxes(input, 0, 1) if batch_first else input
     lengths = checked_lengths(lengths, padded.shape[0], padded.shape[1])
     if enforce_sorted and bool((np.diff(lengths) > 0).any()):
@@ -51,10 +53,7 @@ def pack_padded_sequence(
             f"expects lengths that never grow, got {lengths.tolist()}: sort the sequences, the "
             f"longest first, or pass enforce_sorted=False"
         )
-    longest = int(lengths.max())
-    mask = present(lengths, longest).reshape(longest, -1, *(1,) * (padded.ndim - 2))
-    mask = backend.of(raw(padded)).from_host(mask)
-    return PackedSequence(np.where(mask, padded[:longest], 0), lengths)
+    return PackedSequence(filled(padded[: int(lengths.max())], lengths, 0), lengths)
 
 
 def pack_sequence(sequences: Sequence[Any], enforce_sorted: bool = True) -> PackedSequence:
@@ -67,6 +66,8 @@ def pad_sequence(
     sequences: Sequence[Any], batch_first: bool = False, padding_value: float = 0.0
 ) -> Any:
     """A list of sequences `[T_n, ...]` as one array `[T, N, ...]` (or `[N, T, ...]`), padded."""
+    if not len(sequences):
+        raise ShapeError("expects at least one sequence, got none")
     longest = max(len(sequence) for sequence in sequences)
     padded = [
         np.pad(
@@ -96,14 +97,19 @@ def pad_packed_sequence(
         extra = total_length - len(padded)
         padded = np.pad(padded, [(0, extra), *((0, 0),) * (padded.ndim - 1)])
     if padding_value:
-        mask = present(lengths, len(padded)).reshape(len(padded), -1, *(1,) * (padded.ndim - 2))
-        padded = np.where(backend.of(raw(padded)).from_host(mask), padded, padding_value)
+        padded = filled(padded, lengths, padding_value)
     return (np.swapaxes(padded, 0, 1) if batch_first else padded), lengths
 
 
 def present(lengths: np.ndarray, steps: int) -> np.ndarray:
     """`[T, N]`: whether sequence n has a step t."""
     return np.arange(steps)[:, None] < lengths
+
+
+def filled(padded: Any, lengths: np.ndarray, value: float) -> Any:
+    """`[T, N, ...]` with `value` after each sequence's end, whatever stood there, NaN even."""
+    mask = present(lengths, len(padded)).reshape(len(padded), -1, *(1,) * (padded.ndim - 2))
+    return np.where(backend.of(raw(padded)).from_host(mask), padded, value)
 
 
 def checked_lengths(lengths: Any, steps: int, count: int) -> np.ndarray:

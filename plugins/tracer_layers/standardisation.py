@@ -1,0 +1,48 @@
+"""The standardisation of a last axis, which layer normalisation consists of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracer import Operation, operation
+from tracer_layers.rules import mapped_axis
+
+
+@operation("standardise")
+class Standardise(Operation):
+    """`(x - mean) / sqrt(variance + eps)` over the last axis, of the biased variance.
+
+    One operation, since its steps pass on ten arrays of the size of `x` for every row of a stack:
+    ten rows take them nearly twice as long.
+    """
+
+    saves = ("inputs", "output")
+
+    def forward(x, *, eps):
+        centred, rate = _moments(x, eps)
+        centred *= rate
+        return centred
+
+    def vjp(node, g):
+        y = node.output
+        _, rate = _moments(node.inputs[0], node.params["eps"])
+        along = np.einsum("...d,...d->...", g, y)[..., None] / y.shape[-1]
+        return ((g - np.mean(g, axis=-1, keepdims=True) - y * along) * rate,)
+
+    def batch_axis(node, axes):
+        return mapped_axis(axes[0], len(node.shape), mixed=1)
+
+    def examples(rng):
+        return [
+            ((rng.standard_normal((2, 3, 4)),), {"eps": 1e-2}),
+            ((rng.random(3),), {"eps": 1.0}),
+        ]
+
+
+def _moments(x: Any, eps: float) -> tuple[Any, Any]:
+    """`x` less its mean, and one over the root of its variance and `eps`, with the axis kept."""
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.einsum("...d,...d->...", centred, centred)[..., None] / x.shape[-1]
+    return centred, 1 / np.sqrt(variance + eps)

@@ -1,0 +1,79 @@
+"""A small Transformer: its gradient beside PyTorch's, and norms of samples beside the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+import tracer
+import tracer_layers as nn
+
+from .curvature import THREADS, in_turn
+from .measure import Prepare, Row, installed
+
+SAMPLES, LENGTH, WIDTH, HEADS, LAYERS, CLASSES = 16, 64, 128, 4, 2, 10
+LIMIT = 60.0
+
+
+def network(library: Any) -> Any:
+    """Layers four times as wide inside, without dropout, and a read-out of all positions."""
+    layer = library.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, 0.0, batch_first=True)
+    return library.Sequential(
+        library.TransformerEncoder(layer, LAYERS),
+        library.Flatten(),
+        library.Linear(LENGTH * WIDTH, CLASSES),
+    )
+
+
+def data() -> tuple[np.ndarray, np.ndarray]:
+    """Sequences in float32 and classes."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((SAMPLES, LENGTH, WIDTH), dtype=np.float32)
+    return inputs, rng.integers(0, CLASSES, SAMPLES)
+
+
+def rows() -> Iterator[Row]:
+    """Forward and backward, for the gradient and for the norms of samples."""
+    runners: dict[str, Prepare] = {"trace-net": partial(_ours, "grad")}
+    if installed("PyTorch"):
+        runners["PyTorch"] = _torch
+    gradient = _seconds(runners)
+    peer, ours = gradient.get("PyTorch"), gradient["trace-net"]
+    goal = None if peer is None else 1.3 * peer
+    yield Row("Transformer, `grad`", 1e-3, {"PyTorch": None, **gradient}, goal, "PyTorch x 1.3")
+    norms = _seconds({"trace-net": partial(_ours, "batch_l2")})
+    goal = None if ours is None else 1.6 * ours
+    yield Row("Transformer, `batch_l2`", 1e-3, {**norms}, goal, "`grad` x 1.6")
+
+
+def _seconds(runners: dict[str, Prepare]) -> dict[str, float | None]:
+    """The shortest time of each, in processes of their own that take turns."""
+    found = in_turn(runners, LIMIT)
+    return {name: None if isinstance(value, str) else value for name, value in found.items()}
+
+
+def _ours(quantity: str) -> Callable[[], Any]:
+    model, (x, y) = network(nn), data()
+
+    def step() -> Any:
+        with tracer.Tape() as tape:
+            loss = nn.cross_entropy(model(x), y)
+        return tape.backward(loss, (quantity,))
+
+    return step
+
+
+def _torch() -> Callable[[], Any]:
+    import torch
+
+    torch.set_num_threads(THREADS)
+    model, (x, y) = network(torch.nn), map(torch.from_numpy, data())
+
+    def step() -> None:
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+
+    return step
