@@ -1,6 +1,7 @@
 """The example programs keep their promises."""
 
 import importlib
+import re
 import runpy
 import sys
 
@@ -9,10 +10,19 @@ import pytest
 from pages import DOCS
 
 import tracer
-from tracer_layers import cross_entropy
+from tracer.flow import gradient_flow
+from tracer_layers import Linear, cross_entropy
 
 EXAMPLES = DOCS / "examples"
-NAMES = ("digits_mlp", "plain_numpy", "polynomial")
+NAMES = (
+    "char_lstm",
+    "char_transformer",
+    "characters",
+    "digits_mlp",
+    "plain_numpy",
+    "polynomial",
+    "recurrence",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +85,109 @@ def test_the_polynomial_prints_three_equal_lines(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len({line.partition("[")[2] for line in lines}) == 1
     assert len(lines) == 3
+
+
+def test_the_recurrence_by_hand_has_the_gradient_of_the_tape():
+    recurrence = importlib.import_module("recurrence")
+    inputs, labels = recurrence.example_inputs(), recurrence.targets()
+    *_, gradient = recurrence.by_hand(inputs, labels)
+    expected = recurrence.by_tape(inputs, labels)["grad"]["W"]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_the_recurrence_squares_after_its_sum_over_time():
+    recurrence = importlib.import_module("recurrence")
+    inputs, labels = recurrence.example_inputs(), recurrence.targets()
+    before, delta, _ = recurrence.by_hand(inputs, labels)
+    squares = np.square(np.einsum("nti,nto->nio", before, delta)).sum(axis=0)
+    found = recurrence.by_tape(inputs, labels, ("sum_grad_squared",))["sum_grad_squared"]["W"]
+    np.testing.assert_allclose(found, squares, rtol=1e-12, atol=1e-18)
+
+
+def test_the_recurrence_prints_no_difference(capsys):
+    runpy.run_path(str(EXAMPLES / "recurrence.py"), run_name="__main__")
+    assert float(capsys.readouterr().out.rpartition(" ")[2]) < 1e-15
+
+
+def test_the_three_speeds_are_those_of_their_weights():
+    recurrence = importlib.import_module("recurrence")
+    with tracer.Tape(watch=True) as tape:
+        logits = recurrence.three_speeds(tracer.batch(recurrence.example_inputs()))
+        objective = recurrence.loss(logits, recurrence.targets())
+    tape.backward(objective)
+    rates = [norms[:-1] / norms[1:] for norms in gradient_flow(tape).values()]
+    np.testing.assert_allclose(rates, np.repeat([[0.8], [1.0], [1.25]], 5, axis=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("char_lstm", 2.1), ("char_transformer", 2.5)], ids=["lstm", "transformer"]
+)
+def test_a_character_model_learns_writes_and_reports(name, most, tmp_path, monkeypatch, capsys):
+    picture = tmp_path / "picture.svg"
+    monkeypatch.setattr(sys, "argv", [name, "--steps", "100", "--draw", str(picture)])
+    example = runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    model, text, printed = example["model"], example["text"], capsys.readouterr().out
+
+    first, last = map(float, re.findall(r"^step +\d+, loss (\S+)$", printed, re.MULTILINE))
+    assert last < first < np.log(len(text.alphabet))
+    assert last < most
+    written = printed.partition("\n\n")[2].partition("\n\nthe gradient")[0]
+    assert written.startswith("The ")
+    assert len(written.rstrip("\n")) > 350
+    assert set(written) <= set(text.alphabet)
+    for parameter, _ in model.named_parameters():
+        assert re.search(rf"^  {re.escape(parameter)} +\d+ +\d+ +\d", printed, re.MULTILINE)
+    assert re.search(r"^ +32 steps back +[1-9]", printed, re.MULTILINE)
+    assert b"</svg>" in picture.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "char_transformer"])
+def test_an_untrained_character_model_knows_nothing(name):
+    example = importlib.import_module(name)
+    model = example.build_model()
+    found = example.loss(model(example.example_inputs()), example.targets()).item()
+    characters = len(importlib.import_module("characters").Text().alphabet)
+    assert abs(found - np.log(characters)) < 0.5
+
+
+def test_the_lstm_reads_windows_as_it_reads_the_whole():
+    char_lstm = importlib.import_module("char_lstm")
+    model, codes = char_lstm.build_model().double(), char_lstm.example_inputs()
+    whole, last = model(codes)
+    first, state = model(codes[:, :5])
+    second, state = model(codes[:, 5:], [part.detach() for part in state])
+    parts = np.concatenate([first.data, second.data], axis=2)
+    np.testing.assert_allclose(parts, whole.data, rtol=1e-12, atol=1e-15)
+    for found, expected in zip(state, last, strict=True):
+        np.testing.assert_allclose(found.data, expected.data, rtol=1e-12, atol=1e-15)
+
+
+def test_the_transformer_does_not_look_ahead():
+    char_transformer = importlib.import_module("char_transformer")
+    model, codes = char_transformer.build_model().double(), char_transformer.example_inputs()
+    changed = codes.copy()
+    changed[:, 40:] = (codes[:, 40:] + 1) % 50
+    before, after = model(codes).data, model(changed).data
+    np.testing.assert_allclose(after[..., :40], before[..., :40], rtol=1e-12, atol=1e-15)
+    assert (np.abs(after[..., 40:] - before[..., 40:]).max(axis=1) > 1e-3).all()
+
+
+def test_adam_takes_steps_of_its_learning_rate_and_finds_a_minimum():
+    characters = importlib.import_module("characters")
+    tracer.seed(0)
+    model = Linear(3, 1, bias=False).double()
+    start, goal = model.weight.data, np.array([[0.3, -0.2, 0.1]])
+    adam = characters.Adam(model, learning_rate=0.01)
+    adam.step({"weight": start - goal})
+    np.testing.assert_allclose(np.abs(model.weight.data - start), 0.01, rtol=1e-5)
+    for _ in range(500):
+        adam.step({"weight": model.weight.data - goal})
+    np.testing.assert_allclose(model.weight.data, goal, atol=1e-3)
+
+
+def test_the_spectrum_leaves_out_what_is_zero():
+    characters = importlib.import_module("characters")
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+    rank, condition = characters.spectrum(rotation * [5.0, 0.0, 2.0, 0.5] @ rotation.T)
+    assert rank == 3
+    np.testing.assert_allclose(condition, 10, rtol=1e-12)
