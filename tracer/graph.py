@@ -224,7 +224,9 @@ class _Forward:
             self.nodes[name]["scope"] = consumer.place.scope
             self.nodes[name]["scopes"] = list(consumer.place.scopes)
             if self._watched:
-                self.nodes[name].update(statistics(value))
+                found = statistics(value)
+                found.pop("inf", None)  # masks hold infinities on purpose
+                self.nodes[name].update(found)
         return name
 
     def _failed(self, tape: Tape) -> None:

@@ -54,6 +54,8 @@ class Cell:
 def cells(networks: Iterable[str], quantities: Iterable[str], limit: float) -> Iterator[Cell]:
     """Every quantity of every network; a library has `limit` seconds for each."""
     for network, quantity in product(networks, quantities):
+        if quantity not in (NETWORKS[network].quantities or QUANTITIES):
+            continue
         chosen = NETWORKS[network], quantity
         steps = {"ours": partial(our_step, *chosen)}
         needs_backpack = QUANTITIES[quantity] is not None

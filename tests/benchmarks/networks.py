@@ -1,9 +1,14 @@
-"""Networks of DeepOBS (Schneider, Balles and Hennig 2019), in PyTorch's or our `nn` alike."""
+"""Networks in PyTorch's or our `nn` alike: those of DeepOBS, and recurrent ones.
+
+DeepOBS: Schneider, Balles and Hennig 2019.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +16,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Network:
-    """A network `build(nn)` of inputs `[samples, *shape]` and its number of classes."""
+    """A network `build(nn)` of inputs `[samples, *shape]` and its number of classes.
+
+    `quantities` are those that its peer has, where they are not all.
+    """
 
     build: Callable[[Any], Any]
     samples: int
     shape: tuple[int, ...]
     classes: int
+    quantities: tuple[str, ...] | None = None
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Random inputs in float32 and classes, the same at every call."""
@@ -73,10 +82,41 @@ def all_cnn_c(nn: Any) -> Any:
     )
 
 
+def recurrent(kind: str, nn: Any) -> Any:
+    """A recurrent layer of this kind and a linear read-out of all its steps."""
+    layer = getattr(nn, kind)(INPUTS, HIDDEN, batch_first=True)
+    return nn.Sequential(layer, _output_of(nn), nn.Flatten(), nn.Linear(STEPS * HIDDEN, 10))
+
+
+def _output_of(nn: Any) -> Any:
+    """The module that takes the output from what a recurrent layer returns, and leaves its state.
+
+    BackPACK knows its own alone.
+    """
+    if nn.__name__ == "torch.nn" and importlib.util.find_spec("backpack") is not None:
+        from backpack.custom_module.reduce_tuple import ReduceTuple
+
+        return ReduceTuple(index=0)
+
+    class Output(nn.Module):
+        def forward(self, result: tuple[Any, Any]) -> Any:
+            return result[0]
+
+    return Output()
+
+
+INPUTS, HIDDEN, STEPS = 32, 64, 50
+RECURRENT = (
+    *("grad", "grad_batch", "batch_l2", "sum_grad_squared"),
+    *("diag_ggn_mc", "diag_ggn_exact"),
+)
+
 NETWORKS = {
     "logreg": Network(logreg, 128, (1, 28, 28), 10),
     "mlp": Network(mlp, 128, (1, 28, 28), 10),
     "2c2d": Network(convolutions_2, 128, (1, 28, 28), 10),
     "3c3d": Network(convolutions_3, 128, (3, 32, 32), 10),
     "all-cnn-c": Network(all_cnn_c, 16, (3, 32, 32), 100),
+    "rnn": Network(partial(recurrent, "RNN"), 64, (STEPS, INPUTS), 10, RECURRENT),
+    "lstm": Network(partial(recurrent, "LSTM"), 64, (STEPS, INPUTS), 10, RECURRENT),
 }

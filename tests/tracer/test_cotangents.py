@@ -391,6 +391,33 @@ def test_the_factor_of_a_vector_is_the_block_itself(kind):
     np.testing.assert_allclose(cotangent.kronecker().dense(), u.T @ u)
 
 
+@pytest.mark.parametrize("sharing", ["expand", "reduce"])
+@pytest.mark.parametrize("kind", ["outer", "table", "permuted"])
+def test_factors_are_of_the_uses_that_are_present(kind, sharing):
+    """Each sample's uses are cut where it ends; the inputs of the rest are arbitrary."""
+    rng, lengths = np.random.default_rng(0), [2, 4, 1]
+    there = np.arange(4) < np.array(lengths)[:, None]
+    right = np.where(there[..., None], rng.standard_normal((2, 3, 4, 2)), 0)
+    index, left = rng.integers(0, 5, (3, 4)), rng.standard_normal((3, 4, 3))
+
+    def uses(some):
+        if kind == "table":
+            return Gather(index[:, some], right[:, :, some], (5, 2)).among(there[:, some])
+        outer = Outer(left[:, some, None], right[:, :, some, None], (2, 3))
+        return (outer.permuted((1, 0)) if kind == "permuted" else outer).among(there[:, some])
+
+    order = np.array([2, 0, 1])
+    found = collect([uses(slice(3)), uses(slice(3, 4))]).select(samples=order).kronecker(sharing)
+    left = np.eye(5)[index] if kind == "table" else left
+    if sharing == "expand":
+        a, b = left[there], right[:, there].reshape(-1, 2)
+    else:
+        a = np.stack([x[:t].mean(0) for x, t in zip(left, lengths, strict=True)])
+        b = right.sum(2).reshape(-1, 2)
+    np.testing.assert_allclose(found.factors[0], b.T @ b, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(found.factors[1], a.T @ a / len(a), rtol=1e-12, atol=1e-14)
+
+
 def test_an_unknown_sharing_is_refused():
     with pytest.raises(QuantityError, match=r"expand.*reduce.*independent"):
         Dense(np.zeros((1, 1, 2))).kronecker("independent")

@@ -318,6 +318,9 @@ class Reindexed(Cotangent):
     def scaled(self, weights: Any) -> Reindexed:
         return self._like(self.inner.scaled(weights))
 
+    def among(self, present: Any) -> Reindexed:
+        return self._like(self.inner.among(present))
+
     def _like(self, inner: Cotangent) -> Reindexed:
         return Reindexed(inner.within(self.budget), self.shape, self.pull, self.push, self.key)
 

@@ -9,17 +9,19 @@ import numpy as np
 
 from tracer import backend, registry
 from tracer.cotangents.base import Cotangent, indexed, picked, weighed
+from tracer.cotangents.present import aligned, joined
 from tracer.kronecker import Kronecker
 
 
 class Gather(Cotangent):
     """A table's: `U[v, n, k] = sum over t with index[n, t] == k of right[v, n, t]`.
 
-    `index [N, T]`, `right [V, N, T, D]`, `shape` is `(K, D)`.
+    `index [N, T]`, `right [V, N, T, D]`, `shape` is `(K, D)`; `present` as of `Outer`.
     """
 
-    def __init__(self, index: Any, right: Any, shape: tuple[int, ...]):
+    def __init__(self, index: Any, right: Any, shape: tuple[int, ...], present: Any = None):
         self.index = index
+        self.present = present
         self.right = right
         self.shape = tuple(shape)
         self.rows, self.samples, self.uses, self.width = right.shape
@@ -29,21 +31,24 @@ class Gather(Cotangent):
         return Gather, self.shape
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Gather:
-        return Gather(
-            indexed(self.index, (), samples), picked(self.right, rows, samples), self.shape
-        )
+        present = None if self.present is None else indexed(self.present, (), samples)
+        index = indexed(self.index, (), samples)
+        return Gather(index, picked(self.right, rows, samples), self.shape, present)
+
+    def among(self, present: Any) -> Gather:
+        return Gather(self.index, self.right, self.shape, aligned(self, present))
 
     def _merge(self, others: Sequence[Any]) -> Gather:
         index = np.concatenate([self.index, *(other.index for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
-        return Gather(index, right, self.shape)
+        return Gather(index, right, self.shape, joined([self, *others], axis=1))
 
     def _flat(self) -> Any:
         """`[V, N * T, D]`."""
         return self.right.reshape(self.rows, self.samples * self.uses, self.width)
 
     def scaled(self, weights: Any) -> Gather:
-        return Gather(self.index, weighed(self.right, weights), self.shape)
+        return Gather(self.index, weighed(self.right, weights), self.shape, self.present)
 
     def _sum_at(self, positions: Any, values: Any, count: int) -> Any:
         """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
@@ -91,14 +96,18 @@ class Gather(Cotangent):
         """The inputs are one-hot vectors; the factors refer to the weight as `[D, K]`."""
         entries = self.shape[0]
         index = backend.to_host(self.index)
+        there = np.ones(index.shape, dtype=bool)
+        if self.present is not None:
+            there = backend.to_host(self.present)
         if sharing == "expand":
             b = self.right.reshape(-1, self.width)
-            counts = np.bincount(index.reshape(-1), minlength=entries) / index.size
+            counts = np.bincount(index[there], minlength=entries) / there.sum()
             inputs = np.diag(counts)
         else:
             b = self.right.sum(2).reshape(-1, self.width)
             hot = np.zeros((self.samples, entries))
-            np.add.at(hot, (np.arange(self.samples)[:, None], index), 1 / self.uses)
+            share = there / there.sum(1, keepdims=True)
+            np.add.at(hot, (np.arange(self.samples)[:, None], index), share)
             inputs = hot.T @ hot / self.samples
         inputs = backend.of(b).from_host(inputs.astype(self.dtype))
         return Kronecker(

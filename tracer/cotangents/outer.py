@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracer.cotangents.base import Cotangent, Reindexed, accumulate, indexed, picked, weighed
+from tracer.cotangents.present import aligned, joined
 from tracer.kronecker import Kronecker
 
 
@@ -35,14 +36,7 @@ class Outer(Cotangent):
         return self._left(slice(None)) if callable(self._left) else self._left
 
     def among(self, present: Any) -> Outer:
-        """The same with only these uses counted: `present [N, S]`, S a divisor of T."""
-        return Outer(self._left, self.right, self.shape, self._aligned(present))
-
-    def _aligned(self, present: Any) -> Any:
-        """`[N, T]` from `[N, S]`, or all."""
-        if present is None:
-            return np.ones_like(self.right, shape=(self.samples, self.uses), dtype=bool)
-        return np.repeat(present, self.uses // present.shape[1], axis=1)
+        return Outer(self._left, self.right, self.shape, aligned(self, present))
 
     def permuted(self, order: Sequence[int]) -> Cotangent:
         """The same with the axes of `shape` in another order."""
@@ -81,21 +75,14 @@ class Outer(Cotangent):
     def _merge(self, others: Sequence[Any]) -> Outer:
         left = np.concatenate([self.left, *(other.left for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
-        return Outer(left, right, self.shape, self._all_present(others, axis=1))
-
-    def _all_present(self, others: Sequence[Any], axis: int) -> Any:
-        """Which uses count, of several cotangents joined along samples (0) or uses (1)."""
-        every = [self, *others]
-        if all(use.present is None for use in every):
-            return None
-        return np.concatenate([use._aligned(use.present) for use in every], axis)
+        return Outer(left, right, self.shape, joined([self, *others], axis=1))
 
     def _joined(self, other: Any) -> Outer | None:
         if self.uses != other.uses:
             return None
         left = np.concatenate([self.left, other.left])
         right = np.concatenate([self.right, other.right], 1)
-        return Outer(left, right, self.shape, self._all_present([other], axis=0))
+        return Outer(left, right, self.shape, joined([self, other], axis=0))
 
     def scaled(self, weights: Any) -> Outer:
         return Outer(self._left, weighed(self.right, weights), self.shape, self.present)
