@@ -20,6 +20,7 @@ import pluggy
 
 from tracer import hookspecs, registry
 from tracer.errors import PluginError, suggestion
+from tracer.memory import keep_freed_memory
 
 GROUP = "tracer"
 CORE = "tracer"
@@ -50,7 +51,11 @@ class Loader:
         self.plugins: dict[str, Plugin] = {}
 
     def load(self) -> None:
-        """Load the core's own operations, then every entry point in the order of their names."""
+        """Load the core's own operations, then every entry point in the order of their names.
+
+        From the first load on, the process keeps the memory that it frees: see `tracer.memory`.
+        """
+        keep_freed_memory()
         version = _version()
         self._attempt(
             Plugin(CORE, "tracer.operations", "trace-net", version),

@@ -258,7 +258,9 @@ class Sweep:
             before += entry
         else:
             total = stacks[parent] = before + entry
-            if type(total) is not Tensor:
+            if type(total) is Tensor:
+                summed.discard(parent)
+            else:
                 summed.add(parent)
 
     def _put_together(self, node: Node) -> None:
@@ -271,7 +273,9 @@ class Sweep:
         """Add what is zero but at an index, in place."""
         stack, values = self.stacks.get(parent), entry.values
         if stack is None:
-            stack = np.zeros_like(values, shape=(len(values), *parent.shape))
+            shape = (len(values), *parent.shape)
+            plain = type(values) is np.ndarray  # whose own function takes a third of the time
+            stack = np.zeros(shape, values.dtype) if plain else np.zeros_like(values, shape=shape)
         elif parent not in self.summed or stack.dtype != values.dtype:
             stack = stack + np.zeros_like(values, shape=())
         self.stacks[parent] = stack

@@ -327,8 +327,9 @@ class present:
     """`with tracer.present(mask):` says which samples of padded sequences are there.
 
     `mask` holds booleans `[N]` or, for operations on all T steps at once, `[N, T]`, in the library
-    of the tensors. Uses of parameters elsewhere count in no Kronecker factor. (In the other
-    quantities they have no share by themselves, if the loss does not look at them.)
+    of the tensors; None says nothing. Uses of parameters elsewhere count in no Kronecker factor. (In
+    the other quantities they have no share by themselves, if the loss does not look at them.) Where
+    it is nested, a sample is there if all masks say so.
     """
 
     __slots__ = ("mask", "outer", "tape")
@@ -339,8 +340,10 @@ class present:
     def __enter__(self) -> None:
         self.tape = tape = _current.get()
         if tape is not None:
-            self.outer = tape.place
-            tape.place = tape.place._replace(present=self.mask)
+            self.outer = place = tape.place
+            if self.mask is not None:
+                mask = self.mask if place.present is None else place.present & self.mask
+                tape.place = place._replace(present=mask)
 
     def __exit__(self, *error: Any) -> None:
         if self.tape is not None:

@@ -41,16 +41,16 @@ class LinearMap(Operation):
         inputs, outputs = x.shape[-1], g.shape[-1]
 
         def data():
-            matrix = np.reshape(weight, (outputs, inputs))
-            return np.reshape(np.reshape(g, (-1, outputs)) @ matrix, (len(g), *x.shape))
+            matrix = weight if weight.ndim == 2 else weight.reshape(outputs, inputs)
+            return (g.reshape(-1, outputs) @ matrix).reshape(len(g), *x.shape)
 
         def matrix():
-            rows = np.reshape(g, (len(g), math.prod(x.shape[:-1]), outputs))
-            total = np.swapaxes(rows, -1, -2) @ np.reshape(x, (-1, inputs))
-            return np.reshape(total, (len(g), *weight.shape))
+            rows = g.reshape(len(g), math.prod(x.shape[:-1]), outputs)
+            columns = x if x.ndim == 2 else x.reshape(-1, inputs)
+            return (rows.swapaxes(1, 2) @ columns).reshape(len(g), *weight.shape)
 
         def bias():
-            return np.sum(g, axis=tuple(range(1, g.ndim - 1)))
+            return g.sum(axis=tuple(range(1, g.ndim - 1)))
 
         return (data, matrix, bias)[: len(node.inputs)]
 
@@ -63,11 +63,11 @@ class LinearMap(Operation):
         rows, samples = right.shape[:2]
         uses = math.prod(right.shape[2:-1])
         if slot == 2:
-            return Summed(np.reshape(right, (rows, samples, uses, outputs)))
+            return Summed(right.reshape(rows, samples, uses, outputs))
         left = samples_first(node.inputs[0], node.batch_axes[0])
         return Outer(
-            np.reshape(left, (samples, uses, 1, left.shape[-1])),
-            np.reshape(right, (rows, samples, uses, 1, outputs)),
+            left.reshape(samples, uses, 1, left.shape[-1]),
+            right.reshape(rows, samples, uses, 1, outputs),
             node.inputs[1].shape,
         )
 

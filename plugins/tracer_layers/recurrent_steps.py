@@ -37,15 +37,18 @@ class Blockwise(Operation):
 
 def block(x: Any, count: int, start: int, stop: int | None = None) -> Any:
     """Blocks `start` to `stop` (one, if not given) of the `count` that the last axis holds."""
-    width = x.shape[-1] // count
-    return x[..., start * width : (start + 1 if stop is None else stop) * width]
+    return x[_index(x.shape[-1], count, start, stop)]
 
 
 def placed(values: Any, like: Any, count: int, start: int, stop: int | None = None) -> Placed:
     """The cotangent of `like` from that of some of its blocks."""
-    width = like.shape[-1] // count
-    index = (..., slice(start * width, (start + 1 if stop is None else stop) * width))
-    return Placed(values, index, like.shape, Embed)
+    return Placed(values, _index(like.shape[-1], count, start, stop), like.shape, Embed)
+
+
+@functools.lru_cache(256)
+def _index(size: int, count: int, start: int, stop: int | None) -> tuple[Any, ...]:
+    width = size // count
+    return ..., slice(start * width, (start + 1 if stop is None else stop) * width)
 
 
 @operation("gates")
@@ -62,8 +65,10 @@ class Gates(Blockwise):
 
     def forward(x, u, *, kinds, of):
         count = len(kinds)
-        y = np.add(block(x, of, 0, count), block(u, of, 0, count))
-        scale, shift = _rows(y, kinds)
+        if count < of:
+            x, u = block(x, of, 0, count), block(u, of, 0, count)
+        y = np.add(x, u)
+        scale, shift, _ = _rows(y, kinds)
         y *= scale
         np.tanh(y, out=y)
         y *= scale
@@ -72,8 +77,8 @@ class Gates(Blockwise):
 
     def vjp(node, g):
         y, kinds, of = node.output, node.params["kinds"], node.params["of"]
-        scale, shift = _rows(raw(y), kinds)
-        slope = y - (shift - scale)  # of a logistic function y (1 - y), of tanh (y + 1) (1 - y)
+        *_, least = _rows(raw(y), kinds)
+        slope = y - least  # of a logistic function y (1 - y), of tanh (y + 1) (1 - y)
         slope *= 1 - y
         pulled = g * slope
         if of == len(kinds):
@@ -98,23 +103,25 @@ def _products(g: Any, factors: Any) -> Any:
     """`g` times each of these, side by side along the last axis."""
     if isinstance(g, Tensor) or any(isinstance(factor, Tensor) for factor in factors):
         return np.concatenate([g * factor for factor in factors], axis=-1)
-    out = np.empty_like(g, shape=(*g.shape[:-1], len(factors) * g.shape[-1]))
+    count = len(factors)
+    out = np.empty_like(g, shape=(*g.shape[:-1], count * g.shape[-1]))
     for k, factor in enumerate(factors):
-        np.multiply(g, factor, out=block(out, len(factors), k))
+        np.multiply(g, factor, out=block(out, count, k))
     return out
 
 
-def _rows(y: Any, kinds: str) -> tuple[Any, Any]:
-    """Scale and shift of each element of the last axis, as in `Gates`."""
-    there = backend.of(y).from_host
-    scale, shift = _host_rows(kinds, y.shape[-1] // len(kinds), y.dtype)
-    return there(scale), there(shift)
+def _rows(y: Any, kinds: str) -> Any:
+    """Scale, shift and least value of each element of the last axis, as in `Gates`."""
+    rows = _host_rows(kinds, y.shape[-1] // len(kinds), y.dtype)
+    return rows if type(y) is np.ndarray else [backend.of(y).from_host(row) for row in rows]
 
 
 @functools.lru_cache(64)
-def _host_rows(kinds: str, width: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+def _host_rows(kinds: str, width: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     logistic = np.repeat([kind == "s" for kind in kinds], width)
-    return np.where(logistic, 0.5, 1.0).astype(dtype), np.where(logistic, 0.5, 0.0).astype(dtype)
+    values = ((0.5, 1.0), (0.5, 0.0), (0.0, -1.0))
+    scale, shift, least = (np.where(logistic, *pair).astype(dtype) for pair in values)
+    return scale, shift, least
 
 
 def _blocks_of(*counts: int) -> Any:

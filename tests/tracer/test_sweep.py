@@ -1,6 +1,7 @@
 """The sweep: long records, memory, reference counts, replays, and what cannot be swept."""
 
 import gc
+import itertools
 import tracemalloc
 import weakref
 
@@ -406,3 +407,16 @@ def test_an_operation_without_a_rule_is_named():
     with pytest.raises(Exception, match="vjp") as caught:
         tape.backward(loss)
     assert "test_without_vjp" in str(caught.value) + "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_sweep_inside_another_tape_adds_what_arrives_in_any_order(order):
+    """There are arrays among the entries (of `w[i]`) and tensors (of `w**3`)."""
+    w = tracer.parameter(np.array([1.0, 2.0, 3.0]), "w")
+    with tracer.Tape():
+        with tracer.Tape() as inner:
+            terms = [lambda: w[0], lambda: np.sum(w**3), lambda: w[1] * 2]
+            made = [terms[i]() for i in order]
+            loss = made[0] + made[1] + made[2]
+        value = inner.backward(loss)["grad"]["w"]
+    np.testing.assert_allclose(getattr(value, "data", value), [4, 14, 27])

@@ -32,6 +32,8 @@ class Case:
 class Net(nn.Module):
     """Linear maps of one number per sample, the layer, and a bend; without the bend for a loss."""
 
+    batch_axis = 0
+
     def __init__(self, case):
         self.case = case
         shapes = [] if case.bound else [case.shape] + [case.second] * (case.second is not None)
@@ -45,6 +47,36 @@ class Net(nn.Module):
         given = [below(x) for below in self.below] or [x]
         out = self.layer(*given)
         return out if self.case.target else np.tanh(out).reshape(SAMPLES, -1)
+
+
+class Attending(nn.Module):
+    """A layer of sequences that takes as many of them as `count`, the last one repeated.
+
+    Samples are first; they go to axis 1 for a layer that takes sequences first.
+    """
+
+    def __init__(self, layer, count, **options):
+        self.layer, self.count, self.options = layer, count, options
+
+    def forward(self, *given):
+        if self.layer.sequence_first:
+            given = [np.swapaxes(x, 0, 1) for x in given]
+        given = [*given, *[given[-1]] * (self.count - len(given))]
+        out = self.layer(*given, **self.options)
+        out = out[0] if isinstance(out, tuple) else out
+        return np.swapaxes(out, 0, 1) if self.layer.sequence_first else out
+
+
+class Stepping(nn.Module):
+    """A cell on features and on another tensor as its state, both values of an LSTM's."""
+
+    def __init__(self, cell):
+        self.cell = cell
+
+    def forward(self, x, h):
+        pair = isinstance(self.cell, nn.LSTMCell)
+        out = self.cell(x, (h, np.cos(h)) if pair else h)
+        return np.concatenate(out, axis=1) if pair else out
 
 
 class Functional(nn.Module):
@@ -129,6 +161,88 @@ ELEMENTWISE = """
     AlphaDropout FeatureAlphaDropout
 """.split()
 
+LAST_HIDDEN = np.array([[False, False], [False, True], [False, False]])
+BEHIND = np.array([[False, True], [False, False]])
+
+SEQUENCES = {
+    "LearnedPositions": Case(lambda: Attending(nn.LearnedPositions(2, 2, True), 1), (2, 2)),
+    "LearnedPositions (sequences first)": Case(
+        lambda: Attending(nn.LearnedPositions(2, 2), 1), (2, 2)
+    ),
+    "SinusoidalPositions": Case(lambda: Attending(nn.SinusoidalPositions(3, 2), 1), (2, 2)),
+    "MultiheadAttention": Case(
+        lambda: Attending(nn.MultiheadAttention(2, 2, batch_first=True), 3), (2, 2)
+    ),
+    "MultiheadAttention (sequences first, masks)": Case(
+        lambda: Attending(
+            nn.MultiheadAttention(2, 1), 3, attn_mask=BEHIND, key_padding_mask=LAST_HIDDEN
+        ),
+        (2, 2),
+    ),
+    "MultiheadAttention (to a memory)": Case(
+        lambda: Attending(nn.MultiheadAttention(2, 1, batch_first=True), 3),
+        (1, 2),
+        second=(2, 2),
+    ),
+    "MultiheadAttention (other widths)": Case(
+        lambda: Attending(nn.MultiheadAttention(2, 1, kdim=3, vdim=3, add_bias_kv=True), 3),
+        (1, 2),
+        second=(2, 3),
+    ),
+    "TransformerEncoderLayer": Case(
+        lambda: Attending(nn.TransformerEncoderLayer(3, 1, 2, 0.0), 1), (2, 3)
+    ),
+    "TransformerEncoder": Case(
+        lambda: Attending(
+            nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(3, 3, 2, 0.2, nn.functional.gelu, norm_first=True), 2
+            ),
+            1,
+            src_key_padding_mask=LAST_HIDDEN,
+        ),
+        (2, 3),
+    ),
+    "TransformerDecoderLayer": Case(
+        lambda: Attending(nn.TransformerDecoderLayer(3, 1, 2, 0.0), 2, tgt_mask=BEHIND),
+        (2, 3),
+        second=(1, 3),
+    ),
+    "TransformerDecoder": Case(
+        lambda: Attending(
+            nn.TransformerDecoder(
+                nn.TransformerDecoderLayer(3, 1, 2, 0.0, batch_first=True), 1, nn.LayerNorm(3)
+            ),
+            2,
+        ),
+        (1, 3),
+        second=(2, 3),
+    ),
+    "Transformer": Case(
+        lambda: Attending(nn.Transformer(3, 1, 1, 1, 2, 0.0), 2, tgt_is_causal=True),
+        (1, 3),
+        second=(2, 3),
+    ),
+}
+
+RECURRENT = {
+    "RNN": Case(lambda: Attending(nn.RNN(2, 2), 1), (3, 2)),
+    "RNN (ReLU, two layers, samples first)": Case(
+        lambda: Attending(nn.RNN(2, 2, 2, "relu", batch_first=True), 1), (2, 2)
+    ),
+    "LSTM": Case(lambda: Attending(nn.LSTM(2, 2), 1), (3, 2)),
+    "LSTM (projected, lengths)": Case(
+        lambda: Attending(nn.LSTM(2, 2, proj_size=1), 1, lengths=[3, 2, 3]), (3, 2)
+    ),
+    "GRU": Case(lambda: Attending(nn.GRU(2, 2), 1), (3, 2)),
+    "GRU (two directions, lengths)": Case(
+        lambda: Attending(nn.GRU(2, 1, bidirectional=True), 1, lengths=[2, 3, 2]), (3, 2)
+    ),
+    "RNNCell": Case(lambda: Stepping(nn.RNNCell(2, 2)), (2,), second=(2,)),
+    "LSTMCell": Case(lambda: Stepping(nn.LSTMCell(2, 2)), (2,), second=(2,)),
+    "GRUCell": Case(lambda: Stepping(nn.GRUCell(2, 2)), (2,), second=(2,)),
+    "Recurrent (a cell)": Case(lambda: Attending(nn.Recurrent(nn.LSTMCell(2, 2)), 1), (2, 2)),
+}
+
 OTHERS = {
     "Threshold": Case(lambda: nn.Threshold(0.1, 0.5), VECTOR),
     "GLU": Case(lambda: nn.GLU(1), VECTOR),
@@ -198,7 +312,13 @@ LOSSES = {
     "PoissonNLLLoss": loss("PoissonNLLLoss", lambda rng: 1.0 * rng.poisson(2.0, (SAMPLES, 4))),
 }  # fmt: skip
 
-EVERY = OTHERS | {name: Case(getattr(nn, name), VECTOR) for name in ELEMENTWISE} | RANKED
+EVERY = (
+    OTHERS
+    | SEQUENCES
+    | RECURRENT
+    | {name: Case(getattr(nn, name), VECTOR) for name in ELEMENTWISE}
+    | RANKED
+)
 CASES = dict(sorted((EVERY | BATCH_NORMS | LOSSES).items(), key=lambda item: item[0].lower()))
 
 

@@ -106,7 +106,7 @@ class Gather(Cotangent):
         else:
             b = self.right.sum(2).reshape(-1, self.width)
             hot = np.zeros((self.samples, entries))
-            share = there / there.sum(1, keepdims=True)
+            share = there / np.maximum(there.sum(1, keepdims=True), 1)
             np.add.at(hot, (np.arange(self.samples)[:, None], index), share)
             inputs = hot.T @ hot / self.samples
         inputs = backend.of(b).from_host(inputs.astype(self.dtype))

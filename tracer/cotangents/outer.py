@@ -200,7 +200,7 @@ class Outer(Cotangent):
         left, uses = self.left, self.uses
         if self.present is not None:
             left = np.where(self.present[:, :, None, None], left, 0)
-            uses = self.present.sum(1).astype(left.dtype).reshape(-1, 1, 1)
+            uses = np.maximum(self.present.sum(1), 1).astype(left.dtype).reshape(-1, 1, 1)
         if sharing == "expand":
             left = left.reshape(-1, self.groups, self.inputs)
         else:

@@ -9,9 +9,14 @@ import numpy as np
 
 
 def aligned(cotangent: Any, present: Any) -> Any:
-    """`[N, T]` from `[N, S]` (S a divisor of the T uses: the others go with them), or of all."""
+    """`[N, T]` from `[N, S]`, or of all.
+
+    Where S divides T, each position has as many uses; elsewhere a sample has all or none.
+    """
     if present is None:
         return np.ones_like(cotangent.right, shape=(cotangent.samples, cotangent.uses), dtype=bool)
+    if cotangent.uses % present.shape[1]:
+        present = present.any(1, keepdims=True)
     return np.repeat(present, cotangent.uses // present.shape[1], axis=1)
 
 
