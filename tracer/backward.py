@@ -21,7 +21,15 @@ from tracer.objective import Objective
 from tracer.operation import describe
 from tracer.quantity import Context, Quantity, resolve
 from tracer.residuals import SignedRows, cheaper_by_rows, exact_leaves, residual
-from tracer.rows import Rows, ggn_averaged, gradient, hessian, hessian_eigenvectors
+from tracer.rows import (
+    Rows,
+    ggn_averaged,
+    ggn_exact,
+    ggn_outputs,
+    gradient,
+    hessian,
+    hessian_eigenvectors,
+)
 from tracer.sweep import Sweep, replay
 from tracer.tangents import descendants
 from tracer.tape import Node, Tape, _call_hook, enclosing, owner, using
@@ -125,6 +133,11 @@ class Run:
         reduce: Mapping[str, Callable[[str, Any], Any]],
     ):
         self.tape, self.objective, self.asked, self.reduce = tape, objective, asked, reduce
+        #: quantity -> its kind of rows, the longer ones for all where some quantity needs them
+        self.kinds = {name: quantity.rows for name, quantity in asked.items()}
+        if ggn_outputs in self.kinds.values():
+            longer: dict[Any, Rows] = {ggn_exact: ggn_outputs}
+            self.kinds = {name: longer.get(kind, kind) for name, kind in self.kinds.items()}
         self.names = objective.names
         self.followed = followed
         self.masked = self._must_mask() if followed else False
@@ -136,7 +149,7 @@ class Run:
         self.values: dict[str, Values] = {name: Values(self.names) for name in asked}
 
     def _of(self, *kinds: Rows | None) -> list[Quantity]:
-        return [quantity for quantity in self.asked.values() if quantity.rows in kinds]
+        return [quantity for quantity in self.asked.values() if self.kinds[quantity.name] in kinds]
 
     # -- the whole run ------------------------------------------------------------------------
 
@@ -153,7 +166,7 @@ class Run:
         if record.swept or self.keeps:
             replay(objective.nodes, keep_inputs=self.keeps)
         whole = {q.name: q.of_objective(objective) for q in self._of(None)}
-        kinds = dict.fromkeys(q.rows for q in self.asked.values() if q.rows not in APART)
+        kinds = dict.fromkeys(kind for kind in self.kinds.values() if kind not in APART)
         if kinds:
             self._sweep(self._bundle(list(kinds)))  # type: ignore[arg-type]  # no None in it
         if self._of(*SIGNED):
@@ -174,7 +187,9 @@ class Run:
     def _bundle(self, kinds: list[Rows]) -> Bundle:
         """Rows of these kinds, started at the objective or, where there is need, at its terms."""
         objective = self.objective
-        curvature = [q.name for q in self.asked.values() if q.rows in kinds and q.rows != gradient]
+        curvature = [
+            name for name, kind in self.kinds.items() if kind in kinds and kind != gradient
+        ]
         if curvature:
             started = bundle.start(kinds, objective.terms(curvature[0]), {})
         elif self.masked:
@@ -382,7 +397,7 @@ class Run:
 
     def _rows_of(self, cotangent: Cotangent, quantity: Quantity, leaf: Node) -> Cotangent | None:
         """The quantity's own rows and samples; None where this chunk has none of its rows."""
-        rows = quantity.rows
+        rows = self.kinds[quantity.name]
         if rows is None or rows not in self.bundle.counts:
             return None
         if rows == ggn_averaged:
@@ -433,7 +448,8 @@ class Run:
         for quantity in quantities:
             if quantity.rows is None or self.names[leaf] in self.values[quantity.name]:
                 continue
-            span = self.bundle.counts.get(quantity.rows, slice(0, 1))
+            rows: Any = self.kinds[quantity.name]
+            span = self.bundle.counts.get(rows, slice(0, 1))
             restricted = samples is not None and quantity.per_sample
             count = len(samples) if restricted else size or 1
             zeros = _zeros(like, span.stop - span.start, count, leaf.shape)

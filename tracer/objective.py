@@ -144,7 +144,7 @@ class Objective:
         targets sampled now) or "empirical".
         """
         make = {
-            "exact": Term.sqrt_hessian,
+            "exact": Term.short_sqrt_hessian,
             "sampled": lambda term: term.sqrt_hessian_sampled(samples, self.rng),
             "empirical": Term.sqrt_empirical,
         }[kind]

@@ -148,7 +148,7 @@ def residual(
     slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
     if not slots or is_straight(node, slots):
         return None
-    rule = getattr(node.op, "sqrt_hessian", None)
+    rule = getattr(node.op, "short_sqrt_hessian", None) or getattr(node.op, "sqrt_hessian", None)
     if rule is not None and slots == [0]:
         axes = [batch.axis(parent) for parent in node.parents]
         return iter([_of_loss(Sampled(node, batch.axis(node), axes), delta, rule)])

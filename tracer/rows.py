@@ -36,9 +36,25 @@ class Gradient(Rows):
 
 @dataclass(frozen=True)
 class GGNExact(Rows):
-    """Rows `s_c` with `sum_c s_c s_c^T` the Hessian of the loss by the prediction, per sample."""
+    """Rows `s_c` with `sum_c s_c s_c^T` the Hessian of the loss by the prediction, per sample.
+
+    They are as few as the loss knows: C - 1 for the softmax of C classes.
+    """
 
     name: str = "ggn_exact"
+
+    def start(self, term: Term, rng: Any) -> Any:
+        return term.short_sqrt_hessian()
+
+
+@dataclass(frozen=True)
+class GGNOutputs(GGNExact):
+    """The same, one row for each element of a sample's prediction.
+
+    Where these are asked for, too, they serve quantities of `ggn_exact` rows as well.
+    """
+
+    name: str = "ggn_outputs"
 
     def start(self, term: Term, rng: Any) -> Any:
         return term.sqrt_hessian()
@@ -112,10 +128,14 @@ class HessianEigenvectors(Hessian):
 
 gradient = Gradient()
 ggn_exact = GGNExact()
+ggn_outputs = GGNOutputs()
 ggn_mc = GGNMonteCarlo
 ggn_averaged = GGNAveraged()
 hessian = Hessian()
 hessian_eigenvectors = HessianEigenvectors()
 
 #: what the core registers through `register_rows`
-BUNDLED = [gradient, ggn_exact, GGNMonteCarlo(), ggn_averaged, hessian, hessian_eigenvectors]
+BUNDLED = [
+    *(gradient, ggn_exact, ggn_outputs, GGNMonteCarlo(), ggn_averaged),
+    *(hessian, hessian_eigenvectors),
+]

@@ -327,9 +327,9 @@ class present:
     """`with tracer.present(mask):` says which samples of padded sequences are there.
 
     `mask` holds booleans `[N]` or, for operations on all T steps at once, `[N, T]`, in the library
-    of the tensors; None says nothing. Uses of parameters elsewhere count in no Kronecker factor. (In
-    the other quantities they have no share by themselves, if the loss does not look at them.) Where
-    it is nested, a sample is there if all masks say so.
+    of the tensors; None says nothing. Uses of parameters elsewhere count in no Kronecker factor.
+    (In the other quantities they have no share anyway, if the loss does not look at them.) Where it
+    is nested, a sample is there if all masks say so.
     """
 
     __slots__ = ("mask", "outer", "tape")

@@ -123,6 +123,11 @@ class Term:
         rule = self._rule("sqrt_hessian")
         return sqrt_hessian_of_record(self) if rule is None else rule(self._view, self.weight)
 
+    def short_sqrt_hessian(self) -> Any:
+        """The same with as few rows as the loss's rules know."""
+        rule = self._rule("short_sqrt_hessian")
+        return self.sqrt_hessian() if rule is None else rule(self._view, self.weight)
+
     def sqrt_hessian_sampled(self, samples: int, rng: Any) -> Any:
         """`[M, *prediction]`: in expectation, from targets sampled from the likelihood."""
         rule = self._rule("sqrt_hessian_sampled")
@@ -132,7 +137,7 @@ class Term:
                 f"{self.node.op.name if self.at_loss else 'a loss in plain code'} has none: use "
                 f"the exact quantity"
             )
-        return rule(self._view, self.weight, samples, generator() if rng is None else rng)
+        return rule(self._view, self.weight, samples, rng or generator(self.arrived))
 
     def sqrt_empirical(self) -> Any:
         """`[1, *prediction]`: the gradient of each sample's loss times the root of its weight."""

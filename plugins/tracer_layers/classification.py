@@ -32,18 +32,24 @@ def _along_classes(values: Any, x: Any) -> Any:
     return values.reshape(-1, *(1,) * (-1 - _class_axis(x)))
 
 
-def _counted(target: Any, x: Any, ignore_index: int) -> Any:
-    """Which class indices count; `ShapeError` for one that is no class."""
-    counted = target != ignore_index
-    classes = x.shape[_class_axis(x)]
+def _picked(values: Any, target: Any, ignore_index: int) -> Any:
+    """Of `values [N, C, *extra]` those of the targets' classes, zero where a target is ignored.
+
+    A target that is no class is a `ShapeError` or, where asking would wait for a device, gives NaN.
+    """
+    axis, counted = _class_axis(values), target != ignore_index
+    classes = values.shape[axis]
     wrong = counted & ((target < 0) | (target >= classes))
-    if bool(wrong.any()):
+    asked = not backend.of(target).asynchronous
+    if asked and bool(wrong.any()):
         raise ShapeError(
             f"expects class indices from 0 to {classes - 1}, or ignore_index={ignore_index}, got "
             f"{int(backend.to_host(target[wrong]).reshape(-1)[0])}: count classes from 0, or give "
             f"the prediction more classes"
         )
-    return counted
+    index = np.expand_dims(np.where(counted & ~wrong, target, 0), axis)
+    picked = np.where(counted, np.take_along_axis(values, index, axis=axis).squeeze(axis), 0)
+    return picked if asked else np.where(wrong, np.nan, picked)
 
 
 def _check(x: Any, target: Any, weight: Any) -> None:
@@ -115,14 +121,11 @@ class CrossEntropy(Loss):
         if target.ndim == x.ndim:
             loss = -(target * scaled).sum(axis=axis)
         else:
-            counted = _counted(target, x, ignore_index)
-            index = np.expand_dims(np.where(counted, target, 0), axis)
-            picked = np.take_along_axis(scaled, index, axis=axis).squeeze(axis)
-            loss = np.where(counted, -picked, 0)
+            loss = -_picked(scaled, target, ignore_index)
         if label_smoothing:
             uniform = -scaled.mean(axis=axis)
             if target.ndim != x.ndim:
-                uniform = np.where(counted, uniform, 0)
+                uniform = np.where(target != ignore_index, uniform, 0)
             loss = loss * (1 - label_smoothing) + uniform * label_smoothing
         return loss
 
@@ -154,10 +157,29 @@ class CrossEntropy(Loss):
         others = [i for i in range(-x.ndim, 0) if i != axis]
         rows = np.expand_dims(np.moveaxis(np.sqrt(p) * scale, axis, 0), axis)
         rows = rows * np.where(each_position(x, *others), 1 - p, -p)
-        alone = each_position(x, axis, sample_axis(node))
-        if len(alone) == 1:
-            return rows
-        return np.where(alone, rows[:, None], 0).reshape(-1, *x.shape)
+        return _apart(node, rows)
+
+    def short_sqrt_hessian(node, weight):
+        """C - 1 rows, the Cholesky factor of `diag(p) - p p^T` (Tanabe and Sagae 1992); at least 1.
+
+        With t_c the probability of the classes after c, row c is `sqrt(p_c t_c / t_{c-1})` times
+        1 at c and `-p_i / t_c` at each later i.
+        """
+        x, axis = node.inputs[0], _class_axis(node.inputs[0])
+        if x.shape[axis] == 1:
+            return CrossEntropy.sqrt_hessian(node, weight)
+        p, scale = _probabilities(node, weight)
+        count, tiny = x.shape[axis], np.finfo(x.dtype).tiny
+        first, weighed = (np.moveaxis(array, axis, 0) for array in (p, p * scale))
+        after = np.flip(np.cumsum(np.flip(first, 0), 0), 0)  # [C, ...]: t_{c-1}
+        lengths = np.sqrt(first[:-1] * (after[1:] / np.maximum(after[:-1], tiny)))
+        shares = (-lengths / np.maximum(after[1:], tiny))[:, None]  # [C - 1, 1, ...]
+        at = (lengths * np.moveaxis(scale, axis, 0))[:, None]
+        rank = (count - 1, count, *(1,) * (x.ndim - 1))
+        here, later = (backend.of(raw(x)).from_host(make(count).reshape(rank))
+                       for make in (_diagonal, _above))  # fmt: skip
+        rows = np.where(here, at, np.where(later, shares * weighed, 0))
+        return _apart(node, np.moveaxis(rows, 1, x.ndim + axis + 1))
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
         p, scale = _probabilities(node, weight)
@@ -182,13 +204,31 @@ class CrossEntropy(Loss):
         ]
 
 
+def _diagonal(size: int) -> np.ndarray:
+    return np.eye(size - 1, size, dtype=bool)
+
+
+def _above(size: int) -> np.ndarray:
+    return np.triu(np.ones((size - 1, size), dtype=bool), 1)
+
+
+def _apart(node: Any, rows: Any) -> Any:
+    """Rows of all positions as rows of one position each."""
+    x = node.inputs[0]
+    alone = each_position(x, _class_axis(x), sample_axis(node))
+    if len(alone) == 1:
+        return rows
+    return np.where(alone, rows[:, None], 0).reshape(-1, *x.shape)
+
+
 def _probabilities(node: Any, weight: Any) -> tuple[Any, Any]:
     """The model's probabilities, and the square root of what each position's Hessian weighs."""
     only_prediction(node)
     x = node.inputs[0]
     axis = _class_axis(x)
     total = np.sum(_distribution(node), axis=axis, keepdims=True)
-    if bool((raw(total) < 0).any()):
+    signed = len(node.inputs) > 2 or node.inputs[1].ndim == x.ndim
+    if signed and not backend.of(x).asynchronous and bool((raw(total) < 0).any()):
         raise QuantityError(
             "cross_entropy is not convex in its prediction where class weights or target "
             "probabilities sum to a negative number: give weights that are not negative"
@@ -208,10 +248,8 @@ class NegativeLogLikelihood(Loss):
         _check(x, target, weight)
         if target.ndim == x.ndim:
             raise ShapeError("expects class indices as targets, got floats: use cross_entropy")
-        axis, counted = _class_axis(x), _counted(target, x, ignore_index)
         scaled = x if weight is None else x * _along_classes(weight, x)
-        index = np.expand_dims(np.where(counted, target, 0), axis)
-        return np.where(counted, -np.take_along_axis(scaled, index, axis=axis).squeeze(axis), 0)
+        return -_picked(scaled, target, ignore_index)
 
     def vjp(node, g):
         x, target, *weights = node.inputs
@@ -279,14 +317,22 @@ def _constant(weight: Any) -> None:
                           "parameters: detach it with tensor.detach()")  # fmt: skip
 
 
-def _count(x: Any, target: Any, weight: Any, ignore_index: int) -> float | None:
-    """What the mean divides by, where it is not the number of losses."""
+def _count(x: Any, target: Any, weight: Any, ignore_index: int) -> Any:
+    """What the mean divides by, where it is not the number of losses: a number, or an array `[]`.
+
+    It is the array where reading its value would wait for a device.
+    """
     if target.ndim == x.ndim:
         return None
-    counted = target != ignore_index
-    if weight is not None:
-        return float(np.where(counted, weight[np.where(counted, target, 0)], 0).sum())
-    return None if bool(counted.all()) else int(counted.sum())
+    asynchronous, counted = backend.of(x).asynchronous, target != ignore_index
+    if weight is None:
+        if not asynchronous and bool(counted.all()):
+            return None
+        total = counted.sum()
+    else:
+        table = np.broadcast_to(_along_classes(weight, x), x.shape)
+        total = _picked(table, target, ignore_index).sum()
+    return total.astype(x.dtype) if asynchronous else float(total)
 
 
 # -- modules ----------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ class Loss(Operation):
 
     - `sqrt_hessian(node, weight) -> [C, *prediction.shape]`: rows `S_c` with `sum_c S_c S_c^T` the
       Hessian of `sum(weight * loss)` by each sample's prediction.
+    - `short_sqrt_hessian(node, weight)`, optional: the same with fewer rows.
     - `sqrt_hessian_sampled(node, weight, samples, rng) -> [M, *prediction.shape]`: the same in
       expectation, from targets sampled from the model's likelihood; None if it has none.
     """
@@ -74,7 +75,7 @@ def standard_normal(node: Any, samples: int, rng: Any) -> Any:
 
 
 def from_host(values: Any, x: Any) -> Any:
-    """A NumPy array in the library and of the dtype of `x`."""
+    """Values of the host, or that were drawn beside `x`, in the library and dtype of `x`."""
     return backend.of(x).from_host(values.astype(x.dtype))
 
 
@@ -98,7 +99,7 @@ def same_shape(prediction: Any, target: Any) -> None:
         )
 
 
-def reduced(losses: Any, reduction: str, count: float | None = None) -> Any:
+def reduced(losses: Any, reduction: str, count: Any = None) -> Any:
     """Mean, sum or none; `count` replaces the number of losses as the divisor of the mean."""
     if reduction == "mean":
         return np.mean(losses) if count is None else np.sum(losses) * (1 / count)

@@ -4,7 +4,7 @@ import numpy as np
 
 from tracer.kronecker import Kronecker
 from tracer.quantity import Quantity
-from tracer.rows import GGNMonteCarlo, ggn_averaged, ggn_exact
+from tracer.rows import GGNMonteCarlo, ggn_averaged, ggn_exact, ggn_outputs
 
 
 class _Sampled(Quantity):
@@ -21,7 +21,7 @@ class SqrtGGNExact(Quantity):
     """
 
     name = "sqrt_ggn_exact"
-    rows = ggn_exact
+    rows = ggn_outputs
 
     def extract(self, cotangent, context):
         return [cotangent.per_sample()]

@@ -229,3 +229,25 @@ def test_probabilities_that_do_not_sum_to_one_have_the_derivatives_of_their_form
     diagonal = tape.backward(value, ("diag_ggn_exact",))["diag_ggn_exact"]["w"]
     hessian = tracer.hessian(lambda w: formula(x @ w))(np.eye(4)).reshape(16, 16)
     np.testing.assert_allclose(diagonal.reshape(-1), np.diag(hessian), rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 5, 3), (3, 1), (5,)])
+def test_the_short_root_of_the_softmax_has_a_row_less_per_position(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    classes = shape[min(1, len(shape) - 1)]
+    x = x if len(shape) == 1 else np.concatenate([x[:1] * 40, x[1:]])  # one saturated sample
+    target = np.zeros(shape[:1] + shape[2:] if len(shape) > 1 else (), int)
+    with tracer.Tape() as tape:
+        losses = nn.cross_entropy(tracer.parameter(x), target, reduction="none")
+    node, weight = tape.nodes[-1], np.random.default_rng(1).uniform(0.5, 2, losses.shape)
+    whole, short = (
+        np.reshape(rule(node, weight), (-1, *shape))
+        for rule in (node.op.sqrt_hessian, node.op.short_sqrt_hessian)
+    )
+    assert len(short) == len(whole) // classes * max(1, classes - 1)
+    samples = len(x) if len(shape) > 1 else 1
+    expected, found = (
+        np.einsum("rna,rnb->nab", rows, rows)
+        for rows in (r.reshape(len(r), samples, x.size // samples) for r in (whole, short))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-15)
