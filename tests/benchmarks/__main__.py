@@ -12,8 +12,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 
-from . import curvature, graphs, jacobian, recording, sweep, transformer
+from . import curvature, graphs, growth, jacobian, recording, sweep, transformer
 from .curvature import Cell
+from .growth import Growth
 from .measure import PEERS, Row, installed
 from .networks import NETWORKS
 
@@ -24,10 +25,11 @@ GROUPS = {
     "graphs": graphs,
     "transformer": transformer,
 }
-CHOICES = (*GROUPS, "curvature")
+CHOICES = (*GROUPS, "growth", "curvature")
 COLUMNS = ("NumPy", "trace-net", *PEERS)
 HEADER = ("measurement", *COLUMNS, "goal", "reached")
 CURVATURE_HEADER = ("network", "quantity", "trace-net, ms", "peer, ms", "ratio")
+GROWTH_HEADER = ("quantity", *(f"T = {steps}, ms" for steps in growth.STEPS), "exponent")
 UNITS = {1e-6: "µs", 1e-3: "ms", 1.0: "s"}
 
 PAGE = """---
@@ -50,7 +52,16 @@ are random, float32, the same for both. For each cell both have a process of the
 {threads} threads and take turns: one to warm up, then {turns}, each of one run or of as many as
 fit into a tenth of a second. The shortest run counts. A library that does not end its first two
 turns within {limit:g} s is said to be over it. The networks are those of DeepOBS: batches of 128,
-and of 16 with 100 classes for All-CNN-C.
+and of 16 with 100 classes for All-CNN-C. The recurrent ones have 64 units, take 64 sequences of 50
+steps of 32 numbers, and read out all steps at once; they have the quantities that the peer has.
+
+## Growth with time
+
+{growth}
+
+An LSTM of 8 units takes 8 sequences of T steps of 4 numbers; the loss is on the last step. The
+exponent p is that of `T^p` between the last two columns: 1 is linear. The Hessian's diagonal takes
+whichever is cheaper of rows, whose cost grows with T^2, and products, whose cost grows with T.
 
 ## Recording, sweeping and drawing
 
@@ -96,7 +107,11 @@ def main() -> None:
         for cell in curvature.cells(networks, quantities, arguments.limit):
             print(f"measured {' '.join(curvature_line(cell))}", file=sys.stderr)
             cells.append(cell)
-    print(report(arguments, measured, cells))
+    growths: list[Growth] = []
+    if "growth" in chosen:
+        print("measuring growth ...", file=sys.stderr)
+        growths = list(growth.lines())
+    print(report(arguments, measured, cells, growths))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -129,26 +144,32 @@ def group(name: str) -> str:
     return name
 
 
-def report(arguments: argparse.Namespace, measured: list[Row], cells: list[Cell]) -> str:
+def report(
+    arguments: argparse.Namespace, measured: list[Row], cells: list[Cell], growths: list[Growth]
+) -> str:
     """What was measured, in the form asked for."""
     if arguments.json:
         rows = [{"measurement": row.what, "seconds": row.seconds} for row in measured]
         ratios = [asdict(cell) | {"ratio": cell.ratio} for cell in cells]
-        return json.dumps({"rows": rows, "curvature": ratios}, indent=1)
+        grown = [asdict(each) | {"exponent": each.exponent} for each in growths]
+        return json.dumps({"rows": rows, "curvature": ratios, "growth": grown}, indent=1)
     table = aligned([HEADER, *map(line, measured)], range(1, 1 + len(COLUMNS)))
     ratios = aligned([CURVATURE_HEADER, *curvature_lines(cells)], range(2, 5))
+    grown = aligned([GROWTH_HEADER, *map(growth_line, growths)], range(1, len(GROWTH_HEADER)))
     if arguments.markdown:
         return PAGE.format(
             date=datetime.now(UTC).strftime("%Y-%m-%d"),
             machine=machine(),
             versions=versions(),
             curvature=ratios,
+            growth=grown,
             table=table,
             threads=curvature.THREADS,
             turns=curvature.TURNS,
             limit=arguments.limit,
         ).rstrip()
-    return "\n\n".join(text for text, found in ((table, measured), (ratios, cells)) if found)
+    tables = ((table, measured), (ratios, cells), (grown, growths))
+    return "\n\n".join(text for text, found in tables if found)
 
 
 def line(row: Row) -> tuple[str, ...]:
@@ -168,6 +189,12 @@ def number(row: Row, column: str) -> str:
         return ""
     seconds = row.seconds[column]
     return "not installed" if seconds is None else f"{seconds / row.unit:.2f}"
+
+
+def growth_line(each: Growth) -> tuple[str, ...]:
+    """The cells of one line."""
+    times = (f"{seconds * 1e3:.1f}" for seconds in each.seconds.values())
+    return f"`{each.quantity}`", *times, f"{each.exponent:.2f}"
 
 
 def curvature_lines(cells: list[Cell]) -> list[tuple[str, ...]]:

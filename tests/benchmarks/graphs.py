@@ -1,4 +1,4 @@
-"""Graphs and pictures of large tapes."""
+"""Graphs and pictures of large tapes, and of long loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tracer import registry
 
 from .measure import Row, race
 
-REPEATS = 3
+REPEATS, TIME = 3, 10_000
+ALL_STEPS = tracer.DrawOptions(steps=None)
 
 
 def rows() -> Iterator[Row]:
@@ -25,14 +26,25 @@ def rows() -> Iterator[Row]:
         graph = _recurrent(nodes).graph("both")
         what = f"SVG of a ladder of {graph.number_of_nodes():,} nodes"
         yield _row(what, partial(_draw, graph), goal)
+    long = _recurrent(6 * TIME)
+    what = f"{TIME:,} steps of a recurrent loop, "
+    yield _row(f"{what}recorded and differentiated", partial(_recurrent, 6 * TIME), None)
+    yield _row(f"{what}folded", partial(long.graph, time="folded"), None)
+    yield _row(f"{what}SVG, folded", lambda: _draw(long.graph("both", "folded")), None)
+    yield _row(
+        f"{what}SVG, the middle left out",
+        lambda: _draw(long.graph("both"), tracer.DrawOptions()),
+        None,
+    )
 
 
-def _row(what: str, run: Callable[[], Any], goal: float) -> Row:
-    return Row(what, 1.0, race({"trace-net": lambda: run}, REPEATS), goal, f"{goal:g}")
+def _row(what: str, run: Callable[[], Any], goal: float | None) -> Row:
+    text = "" if goal is None else f"{goal:g}"
+    return Row(what, 1.0, race({"trace-net": lambda: run}, REPEATS), goal, text)
 
 
-def _draw(graph: Any) -> bytes:
-    return registry.renderers["svg"].render(graph, tracer.DrawOptions())
+def _draw(graph: Any, options: Any = ALL_STEPS) -> bytes:
+    return registry.renderers["svg"].render(graph, options)
 
 
 def _long(count: int) -> Any:
