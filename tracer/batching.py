@@ -140,6 +140,12 @@ def _size(batch: Batch, node: Node, axis: Any) -> None:
     size = node.shape[axis]
     if batch.size is None:
         batch.size, batch.marked = size, True
+    elif batch.size != size and node.op.loss:
+        raise BatchError(
+            f"one batch has {batch.size} samples, and {node.op.name} has {size} along axis {axis}: "
+            f"keep the samples on an axis of their own, as in cross_entropy(logits [N, C, T], "
+            f"targets [N, T]) with np.moveaxis(logits, -1, 1) in place of a reshape to [N * T, C]"
+        )
     elif batch.size != size:
         raise BatchError(
             f"one batch has {batch.size} samples and another ({node.label}) has {size} along axis "
