@@ -93,7 +93,7 @@ class PCHMP(Quantity):
     def of_block(self, objective, leaf):
         raise QuantityError(
             f"the positive-curvature Hessian is defined for parameters that the model is linear "
-            f"in, use by use; {leaf!r} is not: use ggnmp or hmp"
+            f"in, use by use; {objective.names[leaf]!r} is not: use ggnmp or hmp"
         )
 
     def finish(self, state, context):
