@@ -84,8 +84,10 @@ class KFLR(Quantity):
     """Kronecker factors of the GGN block, exact in the outputs (Botev et al. 2017).
 
     `sharing` is "expand" or "reduce" (Eschenhagen et al. 2023) for weights that a sample uses
-    several times; "expand" is also what Martens, Ba and Johnson (2018) take for recurrent weights
-    with independent time steps, up to its scale.
+    several times. "independent", for recurrent weights whose time steps are taken as independent
+    and alike (Martens, Ba and Johnson 2018), is `E[T] A_0 (x) G_0` per sample of T steps, A_0 and
+    G_0 being means over samples and steps. With the sum over samples in the output factor, as
+    here, that is "expand" with the scale 1.
     """
 
     name = "kflr"

@@ -418,9 +418,20 @@ def test_factors_are_of_the_uses_that_are_present(kind, sharing):
     np.testing.assert_allclose(found.factors[1], a.T @ a / len(a), rtol=1e-12, atol=1e-14)
 
 
+def test_independent_time_steps_are_those_of_expand():
+    """E[T] A_0 (x) G_0 per sample, for N samples, by its own definition."""
+    rng = np.random.default_rng(0)
+    left, right = rng.standard_normal((3, 4, 2)), rng.standard_normal((1, 3, 4, 5))
+    found = Outer(left[:, :, None], right[:, :, :, None], (5, 2)).kronecker("independent")
+    a, b = left.reshape(-1, 2), right.reshape(-1, 5)
+    steps, samples = 4, 3
+    block = samples * steps * np.kron(b.T @ b / len(b), a.T @ a / len(a))
+    np.testing.assert_allclose(found.dense(), block, rtol=1e-12)
+
+
 def test_an_unknown_sharing_is_refused():
     with pytest.raises(QuantityError, match=r"expand.*reduce.*independent"):
-        Dense(np.zeros((1, 1, 2))).kronecker("independent")
+        Dense(np.zeros((1, 1, 2))).kronecker("average")
 
 
 def positive(rng, size):
