@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tracer.errors import BatchError
-from tracer.operation import INPUT, POOLED, UNKNOWN
+from tracer.operation import INPUT, POOLED, UNKNOWN, MergedAxis
 from tracer.tape import Node
 
 
@@ -45,6 +47,11 @@ class Batch:
         return axes
 
 
+def samples_of(axis: int, size: int) -> np.ndarray:
+    """The sample of each of the `size` entries of an axis."""
+    return axis.samples(size) if isinstance(axis, MergedAxis) else np.arange(size)
+
+
 def follow(nodes: Sequence[Node]) -> Batch:
     """Follow the batch axis through `nodes`, in the order of recording.
 
@@ -58,7 +65,9 @@ def follow(nodes: Sequence[Node]) -> Batch:
         known = len(given)
         for node in nodes:
             axis = batch.axes.get(node)
-            if isinstance(axis, int) and not node.op.loss:
+            if isinstance(axis, MergedAxis) or node.op.loss:
+                continue
+            if isinstance(axis, int):
                 _give_constants(batch, node, axis)
         if len(given) == known:
             return batch
@@ -106,7 +115,7 @@ def _follow(nodes: Sequence[Node], given: dict[tuple[Node, int], int]) -> Batch:
                 _size(batch, parent, axis)
         known = any(isinstance(axis, int) for axis in axes)
         if op.name == "batch" or (op.loss and (known or UNKNOWN in axes)):
-            axis = op.batch_axis(node, axes)
+            axis = _merged(batch, node, axes, op.batch_axis(node, axes))
             _size(batch, node, axis)
         elif UNKNOWN in axes:
             axis = UNKNOWN
@@ -116,6 +125,7 @@ def _follow(nodes: Sequence[Node], given: dict[tuple[Node, int], int]) -> Batch:
                 batch.coupled.append(node)
         else:
             axis = op.batch_axis(node, axes) if op.batch_axis is not None else UNKNOWN
+            axis = _merged(batch, node, axes, axis)
             if isinstance(axis, int) and _wants(node, axes, POOLED):
                 batch.coupled.append(node)
         if axis is UNKNOWN:
@@ -124,6 +134,17 @@ def _follow(nodes: Sequence[Node], given: dict[tuple[Node, int], int]) -> Batch:
                 batch.lost.append(origins[node])
         batch.axes[node] = axis
     return batch
+
+
+def _merged(batch: Batch, node: Node, axes: list[Any], axis: Any) -> Any:
+    """The axis that a rule gave, merged as the inputs' is where all its entries are left."""
+    if not isinstance(axis, int) or isinstance(axis, MergedAxis):
+        return axis
+    found = {(a.outer, a.inner) if isinstance(a, MergedAxis) else None
+             for a in axes if isinstance(a, int)}  # fmt: skip
+    if found <= {None} or node.shape[axis] == batch.size:
+        return axis
+    return UNKNOWN if len(found) > 1 else MergedAxis(axis, *found.pop())  # type: ignore[misc]
 
 
 def _wants(node: Node, axes: list[Any], kind: Any) -> bool:
@@ -135,17 +156,11 @@ def _wants(node: Node, axes: list[Any], kind: Any) -> bool:
 
 
 def _size(batch: Batch, node: Node, axis: Any) -> None:
-    if not isinstance(axis, int) or axis >= len(node.shape):
+    if not isinstance(axis, int) or axis >= len(node.shape) or isinstance(axis, MergedAxis):
         return
     size = node.shape[axis]
     if batch.size is None:
         batch.size, batch.marked = size, True
-    elif batch.size != size and node.op.loss:
-        raise BatchError(
-            f"one batch has {batch.size} samples, and {node.op.name} has {size} along axis {axis}: "
-            f"keep the samples on an axis of their own, as in cross_entropy(logits [N, C, T], "
-            f"targets [N, T]) with np.moveaxis(logits, -1, 1) in place of a reshape to [N * T, C]"
-        )
     elif batch.size != size:
         raise BatchError(
             f"one batch has {batch.size} samples and another ({node.label}) has {size} along axis "

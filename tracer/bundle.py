@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracer import backend
-from tracer.batching import Batch
+from tracer.batching import Batch, samples_of
 from tracer.errors import BatchError
 from tracer.operation import UNKNOWN
 from tracer.rows import Rows, gradient
@@ -167,7 +167,7 @@ def _one_row_per_sample(node: Node, stack: Any, batch: Batch) -> Any:
     if axis is UNKNOWN:
         axis = 0 if node.shape and node.shape[0] == count else None
     if isinstance(axis, int):
-        mask = np.eye(count + 1, count, dtype=bool)
+        mask = np.arange(count + 1)[:, None] == samples_of(axis, node.shape[axis])
     else:
         mask, axis = np.arange(count + 1)[:, None] == count, 0
     width = mask.shape[1]

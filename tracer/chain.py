@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from tracer.batching import Batch
+from tracer.operation import MergedAxis
 from tracer.sweep import Sweep
 from tracer.tape import Node
 
@@ -28,7 +29,9 @@ def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> lis
         alone = not of_samples(others)
         if not alone and not of_samples(node.parents):
             ended.append(node)
-        if isinstance(batch.axis(node), int) and alone and not ended:
+        axis = batch.axis(node)
+        plain = isinstance(axis, int) and not isinstance(axis, MergedAxis)
+        if plain and alone and not ended:
             found.append(node)
         return g
 

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from tracer import backend
-from tracer.batching import Batch
+from tracer.batching import Batch, samples_of
 from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.operation import statistics
 from tracer.products import Products
 from tracer.residuals import is_linear, wanted
 from tracer.sweep import Recorded, cotangents_of, entry_value, fit
 from tracer.tape import Node
-from tracer.terms import Term
+from tracer.terms import Term, one_position_each
 
 
 @dataclass(eq=False)
@@ -144,7 +144,7 @@ class Objective:
         targets sampled now) or "empirical".
         """
         make = {
-            "exact": Term.short_sqrt_hessian,
+            "exact": lambda term: one_position_each(term.short_sqrt_hessian(), term.sample_axis),
             "sampled": lambda term: term.sqrt_hessian_sampled(samples, self.rng),
             "empirical": Term.sqrt_empirical,
         }[kind]
@@ -171,9 +171,10 @@ class Objective:
         return np.stack(parts)
 
     def _only_sample(self, term: Term, n: int) -> Any:
-        rank = len(term.node.shape)
-        mask = np.arange(self.batch.size or 1) == n
-        mask = mask.reshape([-1 if i == term.sample_axis else 1 for i in range(rank)])
+        shape, axis = term.node.shape, self.batch.axis(term.node)
+        axis = axis if isinstance(axis, int) else 0
+        mask = samples_of(axis, shape[axis]) == n
+        mask = mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])
         return backend.of(term.arrived).from_host(mask)
 
     def _diagonal(self, leaf: Node, products: Products) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer.operation import MergedAxis
 from tracer.sweep import Sweep
 from tracer.tangents import push
 from tracer.tape import Node, Tape, using
@@ -138,5 +139,10 @@ def _curved(root: Any, moved: Any, axis: int) -> Any:
     m = np.moveaxis(moved, axis + 1, 1)
     flat_s, flat_m = s.reshape(*s.shape[:2], -1), m.reshape(*m.shape[:2], -1)
     inner = np.einsum("cnd,vnd->vnc", flat_s, flat_m)
+    if isinstance(axis, MergedAxis):  # a sample's entries are one
+        vectors, entries, rows = inner.shape
+        apart = inner.reshape(vectors, axis.outer, -1, axis.inner, rows)
+        total = apart.sum((1, 3), keepdims=True)
+        inner = np.broadcast_to(total, apart.shape).reshape(vectors, entries, rows)
     out = np.einsum("vnc,cnd->vnd", inner, flat_s).reshape(m.shape)
     return np.moveaxis(out, 1, axis + 1)

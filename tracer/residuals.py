@@ -21,11 +21,12 @@ import numpy as np
 
 from tracer import backend
 from tracer.batching import Batch
-from tracer.operation import PARAMETER
+from tracer.operation import PARAMETER, MergedAxis
 from tracer.rows import Rows, hessian_eigenvectors
 from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
 from tracer.tape import Node, Tape, using
 from tracer.tensor import Tensor, _leaf
+from tracer.terms import one_position_each
 
 
 @dataclass
@@ -60,6 +61,10 @@ def exact_leaves(nodes: list[Node], leaves: Iterable[Node], batch: Batch) -> set
     if batch.size is None or batch.lost or batch.coupled:
         return set()
     leading = _leading_to(nodes)
+    for node in leading:
+        merged = isinstance(batch.axes.get(node), MergedAxis)
+        if merged and not node.op.loss and not is_straight(node, wanted(node)):
+            return set()  # its entries are no samples
     return {leaf for leaf in leaves if _is_exact(leading, leaf, batch)}
 
 
@@ -150,8 +155,8 @@ def residual(
         return None
     rule = getattr(node.op, "short_sqrt_hessian", None) or getattr(node.op, "sqrt_hessian", None)
     if rule is not None and slots == [0]:
-        axes = [batch.axis(parent) for parent in node.parents]
-        return iter([_of_loss(Sampled(node, batch.axis(node), axes), delta, rule)])
+        axes = batch.axes_of(node)
+        return iter([_of_loss(Sampled(node, batch.axis(node), axes), delta, rule, axes[0])])
     counts = _blocks(node, slots)
     if counts is not None:
         return _of_elements(node, delta, slots, counts, batch.axes[node], budget)
@@ -162,17 +167,17 @@ def residual(
     return _of_pairs(matrix, budget)
 
 
-def _of_loss(node: Any, delta: Any, rule: Any) -> SignedRows:
+def _of_loss(node: Any, delta: Any, rule: Any, axis: int) -> SignedRows:
     """A registered loss: convex, so that the sign is that of its weight."""
     weight = delta[0]
     prediction = node.parents[0]
     assert prediction is not None
     signs = np.sign(weight)
     if bool((signs >= 0).all()):
-        rows = rule(node, weight)
+        rows = one_position_each(rule(node, weight), axis)
         return SignedRows({prediction: rows}, np.ones_like(rows, shape=(len(rows), 1)))
-    positive = rule(node, np.where(signs > 0, weight, 0))
-    negative = rule(node, np.where(signs < 0, -weight, 0))
+    positive = one_position_each(rule(node, np.where(signs > 0, weight, 0)), axis)
+    negative = one_position_each(rule(node, np.where(signs < 0, -weight, 0)), axis)
     rows = np.concatenate([positive, negative])
     ones = np.ones_like(rows, shape=(len(positive), 1))
     return SignedRows({prediction: rows}, np.concatenate([ones, -ones]))

@@ -14,9 +14,9 @@ import numpy as np
 
 from tracer import backend
 from tracer.batching import Batch
-from tracer.cotangents import Cotangent, Coupled, Dense, Reindexed, Summed, collect
+from tracer.cotangents import Cotangent, Coupled, Dense, Reindexed, Summed, collect, grouped
 from tracer.errors import ShapeError
-from tracer.operation import leaves_only, statistics
+from tracer.operation import MergedAxis, leaves_only, statistics
 from tracer.tape import Node
 from tracer.tensor import Tensor
 
@@ -304,6 +304,8 @@ class Sweep:
                     if use is None:
                         continue
                 if use is not None:
+                    if isinstance(axis, MergedAxis):
+                        use = grouped(use, axis)
                     if node.place.present is not None:
                         use = use.among(node.place.present)
                     use = use if self.slots == 1 else Coupled(use, self.slots)

@@ -9,9 +9,9 @@ import numpy as np
 
 from tracer import backend
 from tracer.errors import QuantityError
-from tracer.operation import PARAMETER, UNKNOWN
+from tracer.operation import PARAMETER, UNKNOWN, MergedAxis
 from tracer.random import generator
-from tracer.rows import Rows, gradient
+from tracer.rows import GGNExact, Rows, gradient
 from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
 from tracer.tape import Node, Tape, using
 from tracer.tensor import Tensor, _leaf
@@ -88,6 +88,8 @@ class Term:
         if not self.prediction.wants:
             return {}
         stack = kind.start(self, self.objective.rng)
+        if isinstance(kind, GGNExact):
+            stack = one_position_each(stack, self.sample_axis)
         return {self.prediction: stack if self.of_samples else self._apart(stack)}
 
     def _gradient(self) -> dict[Node, Any]:
@@ -148,6 +150,19 @@ class Term:
             )
         root = np.sqrt(self.weight)[None]
         return entry_value(cotangents_of(self._view, self.node, root)[0])
+
+
+def one_position_each(stack: Any, axis: int) -> Any:
+    """Rows `[R, *y]` as rows of one entry of each sample, where an axis has several.
+
+    Rules take entries for samples, which are apart in the loss but not below it.
+    """
+    if not isinstance(axis, MergedAxis):
+        return stack
+    shape = stack.shape[1:]
+    mask = axis.positions(shape[axis]) == np.arange(axis.outer * axis.inner)[:, None]
+    mask = mask.reshape(len(mask), *(size if i == axis else 1 for i, size in enumerate(shape)))
+    return np.where(backend.of(stack).from_host(mask), stack[:, None], 0).reshape(-1, *shape)
 
 
 def sqrt_hessian_of_record(term: Term) -> Any:

@@ -5,6 +5,7 @@ They keep the record of the objective alive for as long as they live.
 
 import numpy as np
 
+from tracer import backend
 from tracer.errors import QuantityError, ShapeError
 from tracer.quantity import Quantity
 from tracer.rows import hessian_eigenvectors
@@ -115,10 +116,11 @@ class PCHMP(Quantity):
 
 
 class Matrix(Quantity):
-    """A matrix over all parameters as a `scipy.sparse.linalg.LinearOperator`.
+    """A matrix over all parameters as a `LinearOperator`, SciPy's or, on a GPU, CuPy's.
 
     Parameters follow each other in the order of the model, each in row-major order; the operator's
-    `parameters` maps names to slices. `matmat` takes many columns through one sweep.
+    `parameters` maps names to slices, and its `backend` is that of its vectors. `matmat` takes many
+    columns through one sweep.
     """
 
     rows = None
@@ -171,9 +173,7 @@ class FisherEmpirical(Matrix):
 
 
 def operator(objective, product):
-    """A symmetric SciPy operator from a product with stacks of vectors by leaf."""
-    from scipy.sparse.linalg import LinearOperator
-
+    """A symmetric operator of SciPy's or CuPy's from a product with stacks of vectors by leaf."""
     leaves = list(objective.parameters.values())
     sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
     stops = np.cumsum(sizes)
@@ -184,14 +184,17 @@ def operator(objective, product):
     if objective.budget is not None:  # vectors and products of a chunk take an eighth
         step = max(1, objective.budget // (16 * total * dtype.itemsize))
 
-    class Operator(LinearOperator):
+    library = backend.of(objective.like(leaves[0])) if leaves else backend.NUMPY
+
+    class Operator(library.linear_operator):
+        backend = library  # where its vectors are
         parameters = dict(zip(objective.parameters, spans, strict=True))
 
         def _matmat(self, columns):
             out = np.empty_like(columns, dtype=dtype)
             for start in range(0, columns.shape[1], step):
                 some = slice(start, start + step)
-                rows = np.ascontiguousarray(columns[:, some].T).astype(dtype, copy=False)
+                rows = columns[:, some].T.astype(dtype, order="C")
                 vectors = {
                     leaf: rows[:, span].reshape(-1, *leaf.shape).astype(leaf.dtype, copy=False)
                     for leaf, span in zip(leaves, spans, strict=True)

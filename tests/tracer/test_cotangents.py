@@ -19,6 +19,7 @@ from tracer import (
     Summed,
 )
 from tracer.cotangents import collect
+from tracer.parallel import threads
 
 SIZE = st.integers(1, 3)
 
@@ -241,7 +242,8 @@ def test_a_left_operand_given_as_a_function_is_made_block_by_block_and_only_if_n
     cotangent = Outer(left, right, (4, 1))
     assert cotangent.select(slice(0, 1)).rows == 1
     assert not made
-    cotangent.budget = 2 * 3 * 8 * (4 + 3)  # two samples' products, inputs and temporaries
+    # two samples' products, inputs and temporaries, on each thread
+    cotangent.budget = threads() * 2 * 3 * 8 * (4 + 3)
     expected = Outer(array, right, (4, 1))
     np.testing.assert_allclose(cotangent.total(), expected.total())
     np.testing.assert_allclose(cotangent.sum_of_squares(), expected.sum_of_squares())

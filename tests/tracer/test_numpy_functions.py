@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import tracer
 from tracer import dispatch
+from tracer.batching import samples_of
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.arithmetic import NOT_DIFFERENTIABLE
 from tracer.testing import agree, numerical_jacobian
@@ -474,7 +475,8 @@ def test_the_samples_axis_is_followed_through_reshaping(shape, data):
     found = node.op.batch_axis(node, [axis]) if node.op.name == "reshape" else None
     if isinstance(found, int):
         of_sample = np.moveaxis(np.indices(shape)[axis].reshape(sizes), found, 0)
-        assert all((part == n).all() for n, part in enumerate(of_sample))
+        samples = samples_of(found, len(of_sample))
+        assert all((part == n).all() for n, part in zip(samples, of_sample, strict=True))
 
 
 # -- refusals -----------------------------------------------------------------------------------

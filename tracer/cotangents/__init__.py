@@ -18,6 +18,7 @@ from tracer.cotangents.base import (
     samples_first,
 )
 from tracer.cotangents.gather import Gather
+from tracer.cotangents.grouped import grouped
 from tracer.cotangents.outer import Outer
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "Reindexed",
     "Summed",
     "collect",
+    "grouped",
     "samples_first",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 from tracer import backend
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
-from tracer.operation import POOLED, UNKNOWN, Operation, operation
+from tracer.operation import POOLED, UNKNOWN, MergedAxis, Operation, operation
 from tracer.operations.arithmetic import operand, raw
 from tracer.operations.reductions import negative_axes
 from tracer.tensor import Tensor
@@ -40,13 +40,20 @@ class Reshape(Linear):
         return (_leading(g, node.input_shape(0)),)
 
     def batch_axis(node, axes):
-        """The output axis of the same size with as many elements before it and after it."""
+        """The output axis that has the samples, alone if there is one, else with others merged."""
         old, new, axis = node.input_shape(0), node.shape, axes[0]
-        before = math.prod(old[:axis])
+        outer, inner = getattr(axis, "outer", 1), getattr(axis, "inner", 1)
+        count = old[axis] // (outer * inner)
+        before, after = math.prod(old[:axis]) * outer, math.prod(old[axis + 1 :]) * inner
+        merged = UNKNOWN
         for i, size in enumerate(new):
-            if size == old[axis] and math.prod(new[:i]) == before:
+            first, last = math.prod(new[:i]), math.prod(new[i + 1 :])
+            if size == count and (first, last) == (before, after):
                 return i
-        return POOLED if old[axis] == 1 else UNKNOWN
+            whole = first and last and before % first == after % last == 0
+            if whole and merged is UNKNOWN and size * first * last == before * count * after:
+                merged = MergedAxis(i, before // first, after // last)
+        return POOLED if count == 1 and merged is UNKNOWN else merged
 
     def examples(rng):
         return [((rng.random((2, 3)),), {"shape": (3, 2)}), ((rng.random(4),), {"shape": (4, 1)})]

@@ -1,0 +1,116 @@
+"""Samples and positions in one axis, as `[T * N, C]`: the same values as on axes of their own."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_layers as nn
+from tracer import Kronecker, registry
+from tracer.batching import follow
+from tracer.operation import MergedAxis
+
+SAMPLES, STEPS, CLASSES = 3, 4, 5
+#: all but those of which there is none here, and those that draw numbers, in another order here
+NAMES = sorted(
+    name for name in set(registry.quantities) - {"pchmp", "kfra", "kfac"} if "_mc" not in name
+)
+#: their rows may come in another order
+ROOTS = ("sqrt_ggn_exact", "sqrt_ggn_mc")
+
+
+class Model(nn.Module):
+    """A read-out of every step, of steps and samples in one axis where `merged` says so."""
+
+    def __init__(self, batch_first, merged):
+        rng = np.random.default_rng(0)
+        self.batch_first, self.merged = batch_first, merged
+        self.table = nn.Embedding(7, 4, rng=rng)
+        self.layer = nn.GRU(4, 3, batch_first=batch_first, rng=rng)
+        self.hidden = nn.Linear(3, 4, rng=rng)
+        self.read_out = nn.Linear(4, CLASSES, rng=rng)
+
+    def forward(self, tokens):
+        h, _ = self.layer(self.table(tokens))
+        if self.merged:
+            h = h.reshape(-1, 3)
+        return self.read_out(nn.functional.tanh(self.hidden(h)))
+
+
+def trace(loss, batch_first, merged):
+    rng = np.random.default_rng(1)
+    tokens = rng.integers(0, 7, (SAMPLES, STEPS))
+    targets = rng.integers(0, CLASSES, (SAMPLES, STEPS))
+    if loss is nn.mse_loss:
+        targets = rng.standard_normal((SAMPLES, STEPS, CLASSES))
+    if not batch_first:
+        tokens, targets = tokens.T, np.swapaxes(targets, 0, 1)
+    model = Model(batch_first, merged).double()
+    with tracer.Tape() as tape:
+        outputs = model(tokens)
+        if merged:
+            value = loss(outputs, targets.reshape(-1, *targets.shape[2:]))
+        elif loss is nn.mse_loss:
+            value = loss(outputs, targets)
+        else:
+            value = loss(np.moveaxis(outputs, -1, 1), targets)
+    return tape, value
+
+
+def comparable(name, value):
+    if isinstance(value, Kronecker):
+        return value.dense()
+    if name in ROOTS:
+        flat = value.reshape(*value.shape[:2], -1)
+        return np.einsum("rnp,rnq->npq", flat, flat)
+    if hasattr(value, "matmat"):
+        return value @ np.eye(value.shape[1])
+    if callable(value):
+        size = math.prod(value.shape)
+        return value(np.eye(size).reshape(size, *value.shape))
+    return value
+
+
+@pytest.mark.parametrize("loss", [nn.cross_entropy, nn.mse_loss])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_quantities_are_the_same_as_on_axes_of_their_own(name, batch_first, loss):
+    results = []
+    for merged in (True, False):
+        tape, value = trace(loss, batch_first, merged)
+        found = tape.backward(value, (name,))[name]
+        results.append({"matrix": found} if hasattr(found, "matmat") else dict(found))
+    assert list(results[0]) == list(results[1])
+    for key, value in results[0].items():
+        expected = comparable(name, results[1][key])
+        np.testing.assert_allclose(
+            comparable(name, value), expected, rtol=1e-9, atol=1e-12, err_msg=f"{name} {key}"
+        )
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_sampled_rows_are_one_per_sample_and_agree_with_each_other(batch_first):
+    tape, value = trace(nn.cross_entropy, batch_first, merged=True)
+    names = ("sqrt_ggn_mc", "diag_ggn_mc", "diag_ggn_mc_batch")
+    results = tape.backward(value, names, rng=np.random.default_rng(0))
+    for name, root in results["sqrt_ggn_mc"].items():
+        assert root.shape[:2] == (1, SAMPLES)
+        np.testing.assert_allclose(results["diag_ggn_mc_batch"][name], np.square(root).sum(0))
+        np.testing.assert_allclose(results["diag_ggn_mc"][name], np.square(root).sum((0, 1)))
+
+
+def test_an_axis_is_merged_and_taken_apart_again():
+    w = tracer.parameter(np.ones(2), "w")
+    with tracer.Tape() as tape:
+        x = tracer.batch(np.ones((4, 3, 5, 2)), axis=1) * w
+        merged = x.reshape(60, 2)
+        still = np.tanh(merged).reshape(4, 15, 2)
+        apart = still.reshape(4, 3, 5, 2)
+    axes = follow(tape.recorded()).axes
+    for tensor, outer in ((merged, 4), (still, 1)):
+        axis = axes[tensor.node]
+        assert isinstance(axis, MergedAxis)
+        assert (int(axis), axis.outer, axis.inner) == (int(outer == 1), outer, 5)
+    assert axes[apart.node] == 1
+    assert not isinstance(axes[apart.node], MergedAxis)
