@@ -49,7 +49,7 @@ def first_state(layer: str, given: Any, x: Any, size: int) -> Any:
     """
     count, like = x.shape[-2], raw(x)
     if given is None:
-        return tracer.batch(np.zeros_like(like, shape=(count, size)))
+        return tracer.batch(np.zeros_like(like, shape=(count, size)), name="first state")
     if given.ndim != 2 or given.shape[1] != size or given.shape[0] not in (1, count):
         several = f" for {count} samples, or [1, {size}] for all of them" if count > 1 else ""
         raise ShapeError(
@@ -74,7 +74,7 @@ def of_samples(state: Any, count: int) -> Any:
         zeros = np.zeros_like(raw(state), shape=(count, *(1,) * (state.ndim - 1)))
         return state + tracer.batch(zeros)
     array = raw(state)
-    return tracer.batch(np.broadcast_to(array, (count, *array.shape[1:])))
+    return tracer.batch(np.broadcast_to(array, (count, *array.shape[1:])), name="first state")
 
 
 def unmarked(state: Any) -> Any:
