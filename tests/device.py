@@ -1,22 +1,58 @@
 """An array library that lives apart from NumPy, as a GPU's does: a strict double for tests.
 
 `DeviceArray` never becomes a NumPy array by itself and never mixes with one; `get()` fetches its
-values, `asarray` sends values there. The module is its own namespace of functions.
+values, `asarray` sends values there. The module is its own namespace of functions. `watched` tells
+what would make the host of a GPU wait for it.
 """
 
+import contextlib
 import operator
+import sys
+import traceback
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
 import tracer
 
+#: where a value went to the host, or came from it -> how often; None while nobody looks
+_waits = None
+
+#: functions whose results have shapes that depend on values
+_SIZED_BY_VALUES = {"nonzero", "argwhere", "flatnonzero", "unique", "extract", "compress"}
+
+
+@contextlib.contextmanager
+def watched():
+    """Counts transfers in its block, by kind and line: each makes the host wait for the device.
+
+    Kinds are "to the host" (a Python number or a NumPy array of a value there, or a shape that
+    depends on values) and "from the host".
+    """
+    global _waits
+    before, _waits = _waits, Counter()
+    try:
+        yield _waits
+    finally:
+        _waits = before
+
+
+def _waiting(kind, value):
+    """`value`, counted."""
+    if _waits is not None:
+        frames = (frame for frame, _ in traceback.walk_stack(sys._getframe(1)))
+        inner = {__file__, tracer.backend.__file__, tracer.random.__file__, contextlib.__file__}
+        frame = next(frame for frame in frames if frame.f_code.co_filename not in inner)
+        _waits[f"{kind} in {frame.f_code.co_filename}:{frame.f_lineno}"] += 1
+    return value
+
 
 def _unwrap(value, where):
     """The values behind arguments; `TypeError` for a NumPy array among them."""
     if isinstance(value, DeviceArray):
         return value._values
-    if isinstance(value, np.ndarray) and value.ndim:
+    if isinstance(value, np.ndarray):
         raise TypeError(f"{where} got a DeviceArray and a numpy.ndarray: use device.asarray")
     if isinstance(value, list | tuple):
         return type(value)(_unwrap(item, where) for item in value)
@@ -42,7 +78,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self._values = values
 
     def get(self):
-        return self._values.copy()
+        return _waiting("to the host", self._values.copy())
 
     def __array__(self, *args, **kwargs):
         raise TypeError("a DeviceArray does not become a numpy.ndarray by itself: use get()")
@@ -58,6 +94,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if not all(issubclass(kind, DeviceArray | np.ndarray) for kind in types):
             return NotImplemented
         name = f"np.{function.__name__}"
+        if function.__name__ in _SIZED_BY_VALUES:
+            _waiting(name, None)
         return _wrap(function(*_unwrap(args, name), **_unwrap(kwargs, name)))
 
     def __getattr__(self, name):
@@ -66,9 +104,16 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         value = getattr(self._values, name)
         if not callable(value):
             return _wrap(value)
+        if name in ("item", "tolist", "nonzero"):
+            _waiting("to the host", None)
+        if name in ("item", "tolist"):
+            return value
         return lambda *args, **kwargs: _wrap(value(*_unwrap(args, name), **_unwrap(kwargs, name)))
 
     def __getitem__(self, index):
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(isinstance(part, DeviceArray) and part.dtype == bool for part in parts):
+            _waiting("to the host", None)
         return _wrap(self._values[_unwrap(index, "indexing")])
 
     def __setitem__(self, index, value):
@@ -81,16 +126,16 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return len(self._values)
 
     def __bool__(self):
-        return bool(self._values)
+        return bool(_waiting("to the host", self._values))
 
     def __int__(self):
-        return int(self._values)
+        return int(_waiting("to the host", self._values))
 
     def __float__(self):
-        return float(self._values)
+        return float(_waiting("to the host", self._values))
 
     def __index__(self):
-        return operator.index(self._values)
+        return operator.index(_waiting("to the host", self._values))
 
     def __repr__(self):
         return f"DeviceArray({self._values!r})"
@@ -98,7 +143,9 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
 def asarray(values, dtype=None):
     """Values on the device, from the host or from there."""
-    return DeviceArray(np.array(values.get() if isinstance(values, DeviceArray) else values, dtype))
+    if isinstance(values, DeviceArray):
+        return DeviceArray(np.array(values._values, dtype))
+    return DeviceArray(np.array(_waiting("from the host", values), dtype))
 
 
 def __getattr__(name):
@@ -109,16 +156,40 @@ def __getattr__(name):
     return lambda *args, **kwargs: _wrap(function(*_unwrap(args, name), **_unwrap(kwargs, name)))
 
 
+class Generator:
+    """A random generator of the device."""
+
+    def __init__(self, seed):
+        self._host = np.random.default_rng(seed)
+
+    def __getattr__(self, name):
+        draw = getattr(self._host, name)
+        return lambda *args, **kwargs: _wrap(draw(*_unwrap(args, name), **_unwrap(kwargs, name)))
+
+
+class LinearOperator:
+    """What SciPy's class of this name is for NumPy's vectors."""
+
+    def __init__(self, dtype, shape):
+        self.dtype, self.shape = dtype, shape
+
+    def matmat(self, columns):
+        return self._matmat(columns)
+
+    def matvec(self, column):
+        return self._matvec(column)
+
+
 class DeviceBackend(tracer.Backend):
     """How tracer meets this library."""
 
     name = "device"
     array_type = "DeviceArray"
+    device = "double"
+    asynchronous = True
 
     @property
     def namespace(self):
-        import sys
-
         return sys.modules[__name__]
 
     def matches(self, kind):
@@ -128,7 +199,12 @@ class DeviceBackend(tracer.Backend):
         return array.get()
 
     def from_host(self, array):
-        return asarray(array)
+        return array if isinstance(array, DeviceArray) else asarray(array)
+
+    def generator(self, seed):
+        return Generator(seed)
+
+    linear_operator = LinearOperator
 
     def special(self, function):
         host = super().special(function)

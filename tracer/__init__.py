@@ -25,6 +25,7 @@ from tracer.cotangents import (
     Summed,
     samples_first,
 )
+from tracer.devices import asnumpy, cuda_available, to_device
 from tracer.dispatch import implements
 from tracer.errors import (
     BatchError,
@@ -123,8 +124,10 @@ __all__ = [
     "TracerError",
     "TracingError",
     "Unrolled",
+    "asnumpy",
     "backend",
     "batch",
+    "cuda_available",
     "current_tape",
     "erf",
     "errors",
@@ -155,6 +158,7 @@ __all__ = [
     "scope",
     "seed",
     "steps",
+    "to_device",
     "trace",
     "unroll",
     "value_and_grad",

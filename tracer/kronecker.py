@@ -63,8 +63,8 @@ class Kronecker:
 
     def _order(self) -> Any:
         """Positions in the natural layout, listed in the parameter's row-major order."""
-        natural = np.arange(math.prod(self.shape))[None]
-        return self.pull(natural).reshape(-1)
+        natural = backend.of(self.factors[0]).from_host(np.arange(math.prod(self.shape)))
+        return self.pull(natural[None]).reshape(-1)
 
     def _to_natural(self, vector: Any) -> Any:
         flat = vector.reshape(-1)

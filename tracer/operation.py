@@ -33,8 +33,34 @@ _frame = sys._getframe
 _new = object.__new__
 
 #: The axis of the samples in a tensor: an int, None (not batched), `POOLED` (it depends on several
-#: samples and has no axis of them) or `UNKNOWN` (it could not be followed).
+#: samples and has no axis of them) or `UNKNOWN` (it could not be followed). `MergedAxis` is an int.
 Axis = Any
+
+
+class MergedAxis(int):
+    """An axis of `outer * N * inner` entries, sample n's at `(o * N + n) * inner + i`.
+
+    It comes from a reshape, as of `[T, N, C]` to `[T * N, C]` (`outer` is T, `inner` 1). Rules of
+    operations that treat its entries apart need not know.
+    """
+
+    outer: int
+    inner: int
+
+    def __new__(cls, axis: int, outer: int, inner: int) -> MergedAxis:
+        self = super().__new__(cls, axis)
+        self.outer, self.inner = outer, inner
+        return self
+
+    def samples(self, size: int) -> np.ndarray:
+        """The sample of each of `size` entries."""
+        return np.arange(size) // self.inner % (size // (self.outer * self.inner))
+
+    def positions(self, size: int) -> np.ndarray:
+        """Which of its sample's entries each is."""
+        entries = np.arange(size)
+        stride = size // self.outer
+        return entries // stride * self.inner + entries % self.inner
 
 
 class _Sentinel:
@@ -319,7 +345,8 @@ def explain(
         for a, p in zip(arrays, parents, strict=True)
     )
     options = "".join(f", {k}={v!r}" for k, v in params.items() if not hasattr(v, "shape"))
-    message = f"{op.name}{where} got {given}{options}: {error}"
+    reason = backend.mixture(arrays) or error
+    message = f"{op.name}{where} got {given}{options}: {reason}"
     if tape is not None and tape.watched is not None and tape.failure is None:
         frame = _frame(2)
         while frame.f_code.co_filename in INTERNAL_FILES and frame.f_back is not None:

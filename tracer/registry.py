@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracer import dispatch
+from tracer import backend, dispatch
 from tracer.errors import PluginError, RegistryError, suggestion
 
 
@@ -102,10 +102,18 @@ class Operations(Registry):
         super().remove(name)
 
 
+class Backends(Registry):
+    """The registry of array libraries."""
+
+    def remove(self, name: str) -> None:
+        super().remove(name)
+        backend.forget(name)
+
+
 operations = Operations("operation")
 quantities = Registry("quantity")
 rows = Registry("row kind")
-backends = Registry("array backend")
+backends = Backends("array backend")
 renderers = Registry("renderer")
 overlays = Registry("overlay")
 commands = Registry("command")

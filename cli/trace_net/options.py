@@ -37,6 +37,25 @@ def quantity_names(incomplete: str) -> list[str]:
     return [name for name in registry.quantities if name.startswith(incomplete)]
 
 
+def device_names(incomplete: str) -> list[str]:
+    """Registered devices that begin with what was typed."""
+    from tracer import registry
+
+    return [b.device for b in registry.backends.values() if b.device.startswith(incomplete)]
+
+
+def check_device(name: str | None) -> None:
+    """`UsageError` for a device that is not known or does not work here."""
+    from tracer.devices import library_of
+    from tracer.errors import TracerError
+
+    try:
+        if name is not None:
+            library_of(name)
+    except TracerError as error:
+        raise UsageError(str(error), hint="`trace-net doctor` tells what there is") from error
+
+
 def look_up(known: Mapping[str, Any], name: str) -> Any:
     """A registered object; `UsageError` with the nearest known name if there is none."""
     from tracer.errors import RegistryError
@@ -73,6 +92,15 @@ QuantityOption = Annotated[
         metavar="NAME",
         help="A quantity to compute in the sweep, as in kfac. Repeatable.",
         autocompletion=quantity_names,
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Move model, inputs and loss there: cuda (needs CuPy and a GPU) or cpu.",
+        autocompletion=device_names,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trace_net.errors import ModelError
@@ -75,15 +76,53 @@ def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
     return done
 
 
+def on_device(subject: Subject, device: str | None) -> Subject:
+    """The subject with its model, loss and arrays moved there; as it is if None is given.
+
+    Of a plain function the arguments of a `functools.partial` are moved; what else it holds stays.
+    """
+    if device is None:
+        return subject
+    return replace(
+        subject,
+        model=moved_function(subject.model, device),
+        loss=subject.loss and moved_function(subject.loss, device),
+        inputs=moved(subject.inputs, device),
+        targets=moved(subject.targets, device),
+        choices=subject.choices | {"device": device},
+    )
+
+
+def moved_function(function: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """A model or a loss there: a module moves itself."""
+    if isinstance(function, partial):
+        given = moved(Arguments(function.args, function.keywords), device)
+        return partial(function.func, *given.positional, **given.keywords)
+    return function.to(device) if hasattr(function, "to") else function
+
+
+def moved(arguments: Arguments, device: str) -> Arguments:
+    """Arguments with their arrays moved; what holds none is left as it is."""
+    import tracer
+    from tracer.errors import TracingError
+
+    def move(value: Any) -> Any:
+        try:
+            return tracer.to_device(value, device)
+        except TracingError:
+            return value
+
+    positional, keywords = arguments.positional, arguments.keywords
+    return Arguments(tuple(map(move, positional)), {k: move(v) for k, v in keywords.items()})
+
+
 def mark_batches(subject: Subject) -> Arguments:
     """The inputs with every array of at least one dimension marked as a batch and named."""
-    import numpy as np
-
     import tracer
 
     def mark(value: Any, name: str) -> Any:
-        is_array = isinstance(value, np.ndarray) or hasattr(value, "__cuda_array_interface__")
-        return tracer.batch(value, name=name) if is_array and value.ndim else value
+        is_batch = tracer.backend.is_array(value) and value.ndim
+        return tracer.batch(value, name=name) if is_batch else value
 
     names = parameter_names(subject.model)
     count = len(subject.inputs.positional)

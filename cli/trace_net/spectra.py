@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trace_net.values import to_host
+from tracer import backend
 
 #: The largest matrix that is decomposed: a few seconds.
 LARGEST = 2048
@@ -84,7 +85,13 @@ def dense(operator: Any) -> np.ndarray | None:
     size = operator.shape[0]
     if not 0 < size <= LARGEST_DENSE:
         return None
-    return to_host(operator.matmat(np.eye(size, dtype=operator.dtype)))
+    return product(operator, np.eye(size, dtype=operator.dtype))
+
+
+def product(operator: Any, columns: np.ndarray) -> np.ndarray:
+    """An operator times columns of the host, wherever its own vectors are."""
+    library = getattr(operator, "backend", backend.NUMPY)
+    return to_host(operator.matmat(library.from_host(columns)))
 
 
 def extreme_eigenvalue(operator: Any) -> float | None:
@@ -92,13 +99,18 @@ def extreme_eigenvalue(operator: Any) -> float | None:
 
     None where they do not converge.
     """
-    from scipy.sparse.linalg import ArpackError, eigsh
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     size = operator.shape[0]
+    on_host = LinearOperator(
+        operator.shape,
+        dtype=operator.dtype,
+        matvec=lambda vector: product(operator, vector.reshape(-1, 1))[:, 0],
+    )
     start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
     try:
         (found,) = eigsh(
-            operator, k=1, v0=start, ncv=12, maxiter=8, tol=1e-2, return_eigenvectors=False
+            on_host, k=1, v0=start, ncv=12, maxiter=8, tol=1e-2, return_eigenvectors=False
         )
     except ArpackError:
         return None

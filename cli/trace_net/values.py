@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trace_net import streams
+from tracer import backend
 
 
 def by_parameter(results: Mapping[str, Any], quantity: str) -> Mapping[str, Any]:
@@ -43,8 +44,8 @@ def arrays(value: Any) -> dict[str, np.ndarray]:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A NumPy array from a NumPy or a CuPy one."""
-    return array.get() if hasattr(array, "get") else np.asarray(array)
+    """A NumPy array from one of any library."""
+    return backend.to_host(array)
 
 
 def form(values: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> str:

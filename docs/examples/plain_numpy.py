@@ -31,7 +31,7 @@ def loss(logits, labels):
     """Cross-entropy, averaged over the images."""
     logits = logits - np.max(logits, axis=1, keepdims=True)
     normaliser = np.log(np.sum(np.exp(logits), axis=1))
-    return np.mean(normaliser - logits[np.arange(len(labels)), labels])
+    return np.mean(normaliser - np.take_along_axis(logits, labels[:, None], axis=1)[:, 0])
 
 
 def objective(parameters, images, labels):

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 import tracer
-from tracer import Elementwise, Operation, Summed, backend, operation, samples_first
+from tracer import Elementwise, Operation, Summed, operation, samples_first
 from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
-from tracer.random import generator
+from tracer.random import drawn, generator
 from tracer_layers.rules import data_axis, raw, where_open
 
 
@@ -548,8 +548,8 @@ def rrelu(
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
     data = raw(input)
-    slopes = (rng or generator()).uniform(lower, upper, data.shape).astype(data.dtype)
-    return input * np.where(data > 0, 1, backend.of(data).from_host(slopes))
+    slopes = (rng or generator(data)).uniform(lower, upper, data.shape).astype(data.dtype)
+    return input * np.where(data > 0, 1, drawn(slopes, data))
 
 
 def glu(input: Any, dim: int = -1) -> Any:

@@ -57,13 +57,13 @@ def adaptive_max_pool(input: Any, output_size: Sequence[int | None]) -> tuple[An
 def _winners(x: Any, old: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
     """`[..., windows]`: the position in the flattened axes of each window's first maximum."""
     lead, found = x.shape[: x.ndim - len(old)], []
-    numbers = np.arange(math.prod(old)).reshape(old)
+    numbers = backend.of(x).constant(np.arange, math.prod(old)).reshape(old)
     bounds = [_bounds(n, size) for n, size in zip(old, sizes, strict=True)]
     for window in itertools.product(*bounds):
         seen = tuple(slice(*bound) for bound in window)
         inside = numbers[seen].reshape(-1)
         first = np.argmax(x[(..., *seen)].reshape(*lead, inside.size), axis=-1)
-        found.append(backend.of(x).from_host(inside)[first])
+        found.append(inside[first])
     return np.stack(found, axis=-1)
 
 

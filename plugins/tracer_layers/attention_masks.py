@@ -38,8 +38,12 @@ def causal(queries: int, keys: int, like: Any) -> Any:
     """`[queries, keys]` that hides from query i the keys behind position i, in the library and
     dtype of `like`.
     """
+    return backend.of(like).constant(_ahead, queries, keys, like.dtype)
+
+
+def _ahead(queries: int, keys: int, dtype: Any) -> np.ndarray:
     behind = np.arange(keys) > np.arange(queries)[:, None]
-    return backend.of(like).from_host(np.where(behind, -np.inf, 0.0).astype(like.dtype))
+    return np.where(behind, -np.inf, 0.0).astype(dtype)
 
 
 def combined(masks: Sequence[Any]) -> Any:
@@ -56,9 +60,11 @@ def combined(masks: Sequence[Any]) -> Any:
 def refuse_empty_rows(function: str, bias: Any) -> None:
     """Raise `ShapeError` that names the first query whose keys are all hidden.
 
-    Its softmax is 0/0.
+    Its softmax is 0/0, which is what it gives where asking would wait for a device.
     """
     values = raw(bias)
+    if backend.of(values).asynchronous:
+        return
     empty = np.all(values == -np.inf, axis=-1)
     if not bool(np.any(empty)):
         return

@@ -2,14 +2,12 @@
 
 Three operations are each other's derivatives, so that all orders and stacks of cotangents take the
 same fast path: the convolution, its transpose (the gradient of the input) and the correlation of
-input with output (the gradient of the weight). Each unfolds blocks of samples into a buffer that
-stays in cache, and multiplies matrices.
+input with output (the gradient of the weight).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,79 +16,9 @@ from tracer import Operation, Outer, Reindexed, Summed, operation
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN
 from tracer.operations.indexing import Embed
+from tracer_layers.convolution_arrays import convolve, correlate, transpose, turned
 from tracer_layers.rules import axes_of, data_axis
-from tracer_layers.windows import BLOCK_BYTES, Unfold, Windows, windows
-
-
-def _blocks(samples: int, bytes_per_sample: int) -> Iterator[slice]:
-    step = max(1, BLOCK_BYTES // max(1, bytes_per_sample))
-    for start in range(0, max(1, samples), step):
-        yield slice(start, min(start + step, samples))
-
-
-def _columns(x: Any, w: Windows, groups: int) -> Any:
-    """`[..., N, C, *size]` as `[..., G, C/G * K, N * P]`: a column for each window."""
-    *lead, samples, channels = x.shape[: x.ndim - w.rank]
-    first = np.moveaxis(x, -w.rank - 1, -w.rank - 2)
-    if not w.is_identity:
-        padded = np.moveaxis(w.pad(x), -w.rank - 1, -w.rank - 2)
-        first = np.empty_like(x, shape=(*lead, channels, *w.kernel, samples, *w.output))
-        for place, seen in w.positions():
-            every = (slice(None),) * (w.rank + 1)
-            first[(..., *place, *every)] = padded[(..., *seen)]
-    inputs = channels // groups * math.prod(w.kernel)
-    return first.reshape(*lead, groups, inputs, samples * math.prod(w.output))
-
-
-def _added(columns: Any, w: Windows, channels: int, samples: int) -> Any:
-    """The transpose of `_columns`: `[..., G, C/G * K, N * P]` as `[..., N, C, *size]`."""
-    lead = columns.shape[:-3]
-    split = columns.reshape(*lead, channels, *w.kernel, samples, *w.output)
-    if w.is_identity:
-        first = split.reshape(*lead, channels, samples, *w.size)
-    else:
-        first = np.zeros_like(columns, shape=(*lead, channels, samples, *w.padded))
-        for place, seen in w.positions():
-            every = (slice(None),) * (w.rank + 1)
-            first[(..., *seen)] += split[(..., *place, *every)]
-        first = first[(..., *w.interior)]
-    return np.moveaxis(first, -w.rank - 2, -w.rank - 1)
-
-
-def _matrices(weight: Any, rank: int, groups: int) -> Any:
-    """`[..., O, C/G, *kernel]` as `[..., G, O/G, C/G * K]`."""
-    *lead, outputs, _ = weight.shape[: weight.ndim - rank]
-    return weight.reshape(*lead, groups, outputs // groups, -1)
-
-
-def _channels_first(y: Any, rank: int, groups: int) -> Any:
-    """`[..., N, O, *output]` as `[..., G, O/G, N * P]`."""
-    *lead, samples, outputs = y.shape[: y.ndim - rank]
-    windows_in_all = samples * math.prod(y.shape[y.ndim - rank :])
-    moved = np.moveaxis(y, -rank - 1, -rank - 2)
-    return moved.reshape(*lead, groups, outputs // groups, windows_in_all)
-
-
-def _column_bytes(x: Any, w: Windows) -> int:
-    """Bytes of the columns of one sample."""
-    elements = x.size // max(1, x.shape[-w.rank - 2] * math.prod(w.size)) * math.prod(w.output)
-    return elements * math.prod(w.kernel) * x.dtype.itemsize
-
-
-def _samples(x: Any, rank: int, block: slice) -> Any:
-    return x[(..., block, *(slice(None),) * (rank + 1))]
-
-
-def _lead(x: Any, y: Any, own: int) -> tuple[int, ...]:
-    """The leading axes, broadcast, of two arrays whose last `own` axes are the operation's."""
-    return np.broadcast_shapes(x.shape[: x.ndim - own], y.shape[: y.ndim - own])
-
-
-def _merged(x: Any, weight: Any, own: int) -> Any:
-    """`x` with its leading axes joined to the samples, where one weight serves them all."""
-    if weight.ndim > own or x.ndim == own:
-        return x
-    return x.reshape(math.prod(x.shape[: 1 - own]), *x.shape[1 - own :])
+from tracer_layers.windows import Unfold, Windows, windows
 
 
 def _sample_axis(node: Any, axes: Any, rank: int) -> Any:
@@ -134,20 +62,8 @@ class Convolution(Operation):
         rank = len(stride)
         _check(x, weight.shape[-rank - 1] * groups, rank)
         w = windows(x.shape[-rank:], weight.shape[-rank:], stride, padding, dilation)
-        lead, data = _lead(x, weight, rank + 2), _merged(x, weight, rank + 2)
-        samples, outputs = data.shape[-rank - 2], weight.shape[-rank - 2]
-        matrices = _matrices(weight, rank, groups)
-        inner = _lead(data, weight, rank + 2)
         dtype = np.result_type(*(a.dtype for a in (x, weight, bias) if a is not None))
-        out = np.empty_like(x, shape=(*inner, samples, outputs, *w.output), dtype=dtype)
-        shift = 0 if bias is None else bias.reshape(-1, *(1,) * rank)
-        for block in _blocks(samples, _column_bytes(data, w) + out.nbytes // max(1, samples)):
-            columns = _columns(_samples(data, rank, block), w, groups)
-            product = matrices @ columns
-            shaped = product.reshape(*inner, outputs, block.stop - block.start, *w.output)
-            moved = np.moveaxis(shaped, -rank - 1, -rank - 2)
-            np.add(moved, shift, out=_samples(out, rank, block))
-        return out.reshape(*lead, x.shape[-rank - 2], outputs, *w.output)
+        return convolve(x, weight, w, groups, dtype, bias)
 
     def vjp(node, g):
         x, weight, *_ = node.inputs
@@ -173,11 +89,14 @@ class Convolution(Operation):
             return Summed(np.reshape(right, (len(g), samples, count, outputs)))
 
         def left(chosen):
-            seen = Unfold(x[chosen], windows=w)
-            seen = np.reshape(seen, (len(seen), groups, -1, count))
-            return np.transpose(seen, (0, 3, 1, 2))
+            part = x[chosen]
+            part = np.reshape(part, (len(part), groups, -1, *w.size))
+            seen = turned(Unfold(np.moveaxis(part, 1, 0), windows=w), w.rank)
+            # from [G, n, C/G, *output, *kernel] to [n, *output, G, *kernel, C/G]
+            seen = np.moveaxis(seen, (0, 2), (w.rank + 1, -1))
+            return np.reshape(seen, (len(part), count, groups, -1))
 
-        return Outer(left, right, weight.shape)
+        return _kernel_first(left, right, weight.shape)
 
     def flops(node):
         return 2 * math.prod(node.shape) * math.prod(node.inputs[1].shape[1:])
@@ -196,6 +115,31 @@ class Convolution(Operation):
         return cases
 
 
+def _kernel_first(left: Any, right: Any, shape: tuple[int, ...]) -> Reindexed:
+    """The cotangent of a weight `[O, C/G, *kernel]` from inputs in the order `[*kernel, C/G]`."""
+    outputs, channels, *kernel = shape
+    inputs = (*kernel, channels)
+
+    def reordered(factors: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(_channels_first(f, inputs) if i % 2 else f for i, f in enumerate(factors))
+
+    return Reindexed(
+        Outer(left, right, (outputs, *inputs)),
+        shape,
+        pull=lambda stack: np.moveaxis(stack, -1, 2),
+        push=lambda direction: np.moveaxis(direction, 1, -1),
+        key=("kernel first",),
+        factors=reordered,
+    )
+
+
+def _channels_first(factor: Any, inputs: tuple[int, ...]) -> Any:
+    """A factor of inputs in the order `[*kernel, C/G]` in the order `[C/G, *kernel]`."""
+    rank, size = len(inputs), math.prod(inputs)
+    split = np.reshape(factor, inputs * 2)
+    return np.reshape(np.moveaxis(split, (rank - 1, -1), (0, rank)), (size, size))
+
+
 @operation("convolution_transpose")
 class ConvolutionTranspose(Operation):
     """The transpose of the convolution by its input: `y [N, O, *output]` to `[N, C, *size]`.
@@ -210,17 +154,7 @@ class ConvolutionTranspose(Operation):
     def forward(y, weight, bias=None, *, windows, groups):
         w = windows
         _check(y, weight.shape[-w.rank - 2], w.rank)
-        lead, data = _lead(y, weight, w.rank + 2), _merged(y, weight, w.rank + 2)
-        samples, channels = data.shape[-w.rank - 2], weight.shape[-w.rank - 1] * groups
-        matrices = np.swapaxes(_matrices(weight, w.rank, groups), -1, -2)
-        inner = _lead(data, weight, w.rank + 2)
-        dtype = np.result_type(y.dtype, weight.dtype)
-        out = np.empty_like(y, shape=(*inner, samples, channels, *w.size), dtype=dtype)
-        for block in _blocks(samples, _column_bytes(out, w)):
-            part = _channels_first(_samples(data, w.rank, block), w.rank, groups)
-            added = _added(matrices @ part, w, channels, block.stop - block.start)
-            _samples(out, w.rank, block)[...] = added
-        out = out.reshape(*lead, y.shape[-w.rank - 2], channels, *w.size)
+        out = transpose(y, weight, w, groups)
         return out if bias is None else out + bias.reshape(-1, *(1,) * w.rank)
 
     def vjp(node, g):
@@ -304,16 +238,7 @@ class ConvolutionWeight(Operation):
     broadcasts = True
 
     def forward(x, y, *, windows, groups):
-        w = windows
-        lead = _lead(x, y, w.rank + 2)
-        outputs, inputs = y.shape[-w.rank - 1], x.shape[-w.rank - 1] // groups
-        total = None
-        for block in _blocks(x.shape[-w.rank - 2], _column_bytes(x, w)):
-            columns = _columns(_samples(x, w.rank, block), w, groups)
-            part = _channels_first(_samples(y, w.rank, block), w.rank, groups)
-            product = part @ np.swapaxes(columns, -1, -2)
-            total = product if total is None else np.add(total, product, out=total)
-        return total.reshape(*lead, outputs, inputs, *w.kernel)
+        return correlate(x, y, windows, groups)
 
     def vjp(node, g):
         (x, y), w = node.inputs, node.params["windows"]

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend
 from tracer.errors import ShapeError
-from tracer.random import generator
+from tracer.random import drawn, generator
 from tracer_layers.activations import SELU_ALPHA, SELU_SCALE
 from tracer_layers.module import Module
 from tracer_layers.rules import axes_of, not_in_place, probability, raw
@@ -61,14 +60,16 @@ def _channels(input: Any, rank: int) -> tuple[int, ...]:
     return (*input.shape[: input.ndim - rank], *(1,) * rank)
 
 
-def _kept(p: float, shape: tuple[int, ...], rng: Any) -> np.ndarray:
-    return (rng or generator()).random(shape, dtype=np.float32) >= p
+def _kept(p: float, shape: tuple[int, ...], rng: Any, data: Any) -> Any:
+    """Which elements are kept: booleans in the library of `data`."""
+    return drawn((rng or generator(data)).random(shape, dtype=np.float32) >= p, data)
 
 
 def _zeroed(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
     data = raw(input)
-    scale = _kept(p, shape, rng).astype(data.dtype) * (1 / (1 - p) if p < 1 else 0.0)
-    return input * backend.of(data).from_host(scale)
+    scale = _kept(p, shape, rng, data).astype(data.dtype)
+    scale *= 1 / (1 - p) if p < 1 else 0.0
+    return input * scale
 
 
 def _to_least(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
@@ -76,12 +77,8 @@ def _to_least(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
         return input * 0
     data = raw(input)
     scale = 1 / math.sqrt((1 - p) * (1 + p * LEAST**2))
-    kept = _kept(p, shape, rng)
-    there = backend.of(data).from_host
-    shift = np.where(kept, 0, LEAST) - p * LEAST
-    return input * there((scale * kept).astype(data.dtype)) + there(
-        (scale * shift).astype(data.dtype)
-    )
+    kept = _kept(p, shape, rng, data).astype(data.dtype)
+    return input * (kept * scale) + ((1 - kept) - p) * (LEAST * scale)
 
 
 class _Dropout(Module):

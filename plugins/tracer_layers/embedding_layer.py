@@ -13,14 +13,15 @@ from tracer.errors import ShapeError, TracerError
 from tracer.operations.indexing import ScatterAdd
 from tracer_layers.initial import normal
 from tracer_layers.module import Module, float_dtype
-from tracer_layers.rules import at_least, data_axis
+from tracer_layers.rules import arange, at_least, data_axis, raw
 
 
 @operation("embedding")
 class Lookup(Operation):
     """`weight[index]`: `index [...]` of ints, `weight [K, D]`; row `padding_idx` gets no gradient.
 
-    A gradient reaches the table as an addition of rows, a parameter's as a `Gather`.
+    A gradient reaches the table as an addition of rows, a parameter's as a `Gather`. An index of no
+    row is an error or, where asking would wait for a device, gives NaN.
     """
 
     saves = ("inputs",)
@@ -29,7 +30,9 @@ class Lookup(Operation):
     def forward(index, weight, *, padding_idx):
         if index.dtype.kind not in "iu":
             raise ShapeError(f"expects indices of an int dtype, got {index.dtype}: use astype(int)")
-        rows = len(weight)
+        rows, library = len(weight), backend.of(weight)
+        if library.asynchronous:
+            return library.take_rows(weight, index)
         low, high = (int(index.min()), int(index.max())) if index.size else (0, 0)
         if low < 0 or high >= max(1, rows):
             raise ShapeError(
@@ -43,8 +46,7 @@ class Lookup(Operation):
         rows, width = weight.shape
 
         def table():
-            host = backend.to_host(index)
-            positions = host[..., None] * width + np.arange(width)
+            positions = raw(index)[..., None] * width + arange(raw(index), width)
             values = _without_padding(node, g)
             return ScatterAdd(values, positions=positions, shape=(rows, width))
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer import Operation, Outer, Summed, operation, samples_first
 from tracer.errors import ShapeError
+from tracer.parallel import product
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import at_least, data_axis, mapped_axis
@@ -31,7 +32,7 @@ class LinearMap(Operation):
                 f"give the layer in_features={x.shape[-1] if x.ndim else 1}"
             )
         rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), inputs)
-        out = rows @ matrix.T
+        out = product(rows, matrix.T)
         if bias is not None:
             out = np.add(out, bias, out=out) if bias.dtype == out.dtype else out + bias
         return out if x.ndim == 2 else out.reshape(*x.shape[:-1], outputs)
@@ -42,12 +43,14 @@ class LinearMap(Operation):
 
         def data():
             matrix = weight if weight.ndim == 2 else weight.reshape(outputs, inputs)
-            return (g.reshape(-1, outputs) @ matrix).reshape(len(g), *x.shape)
+            return product(g.reshape(-1, outputs), matrix).reshape(len(g), *x.shape)
 
         def matrix():
             rows = g.reshape(len(g), math.prod(x.shape[:-1]), outputs)
             columns = x if x.ndim == 2 else x.reshape(-1, inputs)
-            return (rows.swapaxes(1, 2) @ columns).reshape(len(g), *weight.shape)
+            rows = rows.swapaxes(1, 2)
+            total = product(rows[0], columns) if len(g) == 1 else rows @ columns
+            return total.reshape(len(g), *weight.shape)
 
         def bias():
             return g.sum(axis=tuple(range(1, g.ndim - 1)))

@@ -57,7 +57,7 @@ def each_position(x: Any, *kept: int) -> Any:
     kept = tuple(axis % x.ndim for axis in kept)
     shape = [1 if i in kept else size for i, size in enumerate(x.shape)]
     count = math.prod(shape)
-    return backend.of(raw(x)).from_host(np.eye(count, dtype=bool).reshape(count, *shape))
+    return backend.namespace(raw(x)).eye(count, dtype=bool).reshape(count, *shape)
 
 
 def diagonal(h: Any, node: Any) -> Any:

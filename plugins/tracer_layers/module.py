@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tracer
-from tracer import Tensor, backend, registry
+from tracer import Tensor, backend, devices, registry
 from tracer.errors import ShapeError, TracerError, suggestion
 from tracer.operation import PARAMETER
 from tracer.tape import Place, current_tape
@@ -19,14 +21,16 @@ _active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
 #: what torch.nn.Module offers and this one does not, with what to do instead
 _DEPARTURES = {
     "zero_grad": "Tape.backward returns gradients and stores none: leave the call out",
-    "cuda": "arrays stay in the library that they were made with: load CuPy arrays",
-    "cpu": "arrays stay in the library that they were made with: load NumPy arrays",
     "bfloat16": "NumPy has no bfloat16: use half() or float()",
     "type": "use to(dtype)",
     "register_forward_hook": "override forward, or read the values from the tape's graph",
     "register_forward_pre_hook": "override forward, or read the values from the tape's graph",
     "register_full_backward_hook": "ask Tape.backward for a quantity",
 }
+
+
+#: kinds of what a module holds as arrays
+HELD = ("parameter", "buffer", "transient")
 
 
 class IncompatibleKeys(NamedTuple):
@@ -42,6 +46,8 @@ class Module:
     Parameters (`tracer.parameter`) and modules assigned to attributes are registered under the
     attribute's name. Subclasses define `forward`; calling the module runs it. The outermost module
     called marks its raw arrays as batches of samples and names the parameters of the tape.
+
+    An argument `device` of a constructor is where the module is when it is made; see `to`.
     """
 
     training: bool
@@ -55,6 +61,12 @@ class Module:
     _component: str | None
     #: the last place that this module was called from, and the place inside of it
     _place: tuple[Place | None, Place | None]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        made = vars(cls).get("__init__")
+        if made is not None and "device" in inspect.signature(made).parameters:
+            cls.__init__ = _moved_when_made(made)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **options: Any) -> Module:
         self = super().__new__(cls)
@@ -102,6 +114,12 @@ class Module:
         try:
             inputs, options = self._marked(inputs, options)
             return self.forward(*inputs, **options)
+        except TypeError as error:
+            held = (value for _, value in self._named(HELD, "", True, True))
+            mixture = backend.mixture(map(_array, (*inputs, *options.values(), *held)))
+            if mixture is None:
+                raise
+            raise ShapeError(f"{type(self).__name__} {mixture}") from error
         finally:
             _active.reset(token)
 
@@ -178,7 +196,8 @@ class Module:
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise TracerError(f"a {kind}'s name is a string without dots, got {name!r}")
-        if hasattr(self, name) and name not in self._registered:
+        taken = name in vars(self) or hasattr(type(self), name)
+        if taken and name not in self._registered:
             raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
         self._registered[name] = kind
         setattr(self, name, value)
@@ -301,8 +320,9 @@ class Module:
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True
     ) -> IncompatibleKeys:
-        """Take over arrays (NumPy's, PyTorch's, nested lists) by name, in each parameter's dtype.
+        """Take over arrays (NumPy's, PyTorch's, nested lists) by name.
 
+        They are copied in each parameter's dtype, to the device that it is on.
         Raises `ShapeError` that names all keys that are missing or unexpected, unless `strict` is
         false, and all shapes that differ. Nothing is loaded then.
         """
@@ -328,7 +348,9 @@ class Module:
             )
         for key, (module, name) in places.items():
             if key in state_dict:
-                _assign(module, name, state_dict[key])
+                old = _array(getattr(module, name))
+                new = backend.moved(_plain(state_dict[key]), backend.of(old))
+                _assign(module, name, new.astype(old.dtype))
         return IncompatibleKeys(missing, unexpected)
 
     # -- modes ------------------------------------------------------------------------------
@@ -361,24 +383,41 @@ class Module:
         return self
 
     def to(self, *args: Any, **options: Any) -> Module:
-        """`to(dtype)`: convert parameters and buffers of a float dtype to another."""
+        """`to(dtype)`, `to(device)` or both: convert and move parameters and buffers.
+
+        A dtype is that of what is of a float dtype. A device is "cuda" or "cpu"; see
+        `tracer.to_device`. Arrays are replaced, and tapes keep those that they recorded.
+        """
         dtype = options.pop("dtype", None)
         device = options.pop("device", None)
         for argument in args:
-            if isinstance(argument, str) and argument.split(":")[0] in ("cpu", "cuda", "meta"):
+            if isinstance(argument, str) and devices.is_device(argument):
                 device = argument
             else:
                 dtype = argument
         if options:
-            raise TracerError(f"to() expects a dtype, got also {', '.join(options)}: leave it out")
-        found = float_dtype(dtype, device)
-        if dtype is None:
-            return self
+            raise TracerError(
+                f"to() expects a dtype or a device, got also {', '.join(options)}: leave it out"
+            )
+        found = float_dtype(dtype)
+        library = None if device is None else devices.library_of(device)
         for module in self.modules():
-            for name, value in module._held("parameter", "buffer", "transient"):
-                if _array(value).dtype.kind == "f":
-                    _assign(module, name, value, found)
+            for name, value in module._held(*HELD):
+                array = _array(value)
+                if library is not None:
+                    array = backend.moved(array, library)
+                if dtype is not None and array.dtype.kind == "f":
+                    array = array.astype(found)
+                _assign(module, name, array)
         return self
+
+    def cuda(self, device: int | None = None) -> Module:
+        """Move to the GPU: `to("cuda")`."""
+        return self.to("cuda" if device is None else f"cuda:{device}")
+
+    def cpu(self) -> Module:
+        """Move to the host: `to("cpu")`."""
+        return self.to("cpu")
 
     def float(self) -> Module:
         """Convert to float32."""
@@ -408,12 +447,9 @@ class Module:
 
 
 def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:
-    """The dtype of new parameters: float32 unless given; a device is refused."""
-    if device is not None and str(device) != "cpu":
-        raise TracerError(
-            f"a device is not chosen here, got device={device!r}: leave it out, and load CuPy "
-            f"arrays with load_state_dict for a model on the GPU"
-        )
+    """The dtype of new parameters: float32 unless given; a device that does not work is refused."""
+    if device is not None:
+        devices.library_of(device)
     try:
         found = np.dtype(np.float32 if dtype is None else dtype)
     except TypeError:
@@ -438,19 +474,34 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
 
 
-def _assign(module: Module, name: str, value: Any, dtype: Any = None) -> None:
-    """Replace the array of a parameter or buffer by a copy of `value`.
+def _assign(module: Module, name: str, array: Any) -> None:
+    """Replace the array of a parameter or buffer.
 
     The old array is left alone, since tapes may hold it.
     """
     held = getattr(module, name)
-    old = _array(held)
-    new = _plain(value).astype(old.dtype if dtype is None else dtype)
     if isinstance(held, Tensor):
-        held.data = new
-        held.node.dtype = new.dtype
+        held.data = array
+        held.node.dtype = array.dtype
     else:
-        setattr(module, name, new)
+        setattr(module, name, array)
+
+
+def _moved_when_made(made: Callable[..., None]) -> Callable[..., None]:
+    """A constructor with an argument `device` that leaves the module there.
+
+    What it draws is drawn on the host, so that a seed gives the same model on every device.
+    """
+    signature = inspect.signature(made)
+
+    @functools.wraps(made)
+    def made_there(self: Module, *args: Any, **options: Any) -> None:
+        made(self, *args, **options)
+        device = signature.bind(self, *args, **options).arguments.get("device")
+        if device is not None:
+            self.to(device=device)
+
+    return made_there
 
 
 def _is_parameter(value: Any) -> bool:

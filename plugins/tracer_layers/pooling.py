@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tracer import Operation, backend, operation
 from tracer.errors import ShapeError, TracerError
+from tracer.parallel import in_parallel
 from tracer_layers.module import Module
-from tracer_layers.rules import axes_of, data_axis, mapped_axis, raw
-from tracer_layers.windows import Windows, per_axis, spatial_rank, windows
+from tracer_layers.rules import axes_of, data_axis, mapped_axis, raw, where_open
+from tracer_layers.windows import (
+    BLOCK_BYTES,
+    Windows,
+    per_axis,
+    spatial_rank,
+    windows,
+    zeros_as,
+)
 
 
 def _windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> Any:
@@ -40,10 +47,18 @@ class MaximumOfWindows(Operation):
 
     def forward(x, *, kernel, stride, padding, dilation, ceil_mode):
         w = _windows(x, kernel, stride, padding, dilation, ceil_mode)
-        padded, out = w.pad(x, -math.inf), None
-        for _, seen in w.positions():
-            part = padded[(..., *seen)]
-            out = part.copy() if out is None else np.maximum(out, part, out=out)
+        kernels = backend.kernels_for(x)
+        if kernels is not None:
+            return kernels.maximum(x, w)
+        out = np.empty_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
+
+        def take(block):
+            mine, seen = out[block], x[block]
+            mine[...] = seen[(..., *w.inside[0][1])] if w.is_whole else -math.inf
+            for among, at in w.inside:
+                np.maximum(mine[(..., *among)], seen[(..., *at)], out=mine[(..., *among)])
+
+        in_parallel(take, _blocks(x, w, 0), like=x)
         return out
 
     def vjp(node, g):
@@ -56,13 +71,45 @@ class MaximumOfWindows(Operation):
         return [((x,), params) for params in _cases()]
 
 
+def _blocks(x: Any, w: Windows, axis: int) -> list[tuple[slice, ...]]:
+    """Indices of blocks along an axis before the last ones, if there is one, that fit the cache."""
+    if x.ndim - axis <= w.rank or x.size == 0:
+        return [()]
+    before, count = (slice(None),) * axis, x.shape[axis]
+    step = max(1, BLOCK_BYTES * count // (x.size * x.dtype.itemsize))
+    return [(*before, slice(start, start + step)) for start in range(0, count, step)]
+
+
 def _winners(x: Any, y: Any, w: Windows) -> Any:
-    """Which element of each window is its maximum, the first of equals."""
-    padded = w.pad(x, -math.inf)
-    winner = np.zeros_like(y, dtype=np.int32)
-    for i, (_, seen) in reversed(list(enumerate(w.positions()))):
-        winner = np.where(padded[(..., *seen)] < y, winner, i)
-    return winner.astype(np.int32)
+    """Which element of each window is its maximum, the first of equals.
+
+    It is the number of those before it, which are all less than the maximum.
+    """
+    kernels = backend.kernels_for(x, y)
+    if kernels is not None:
+        return kernels.winners(x, y, w)
+    count = math.prod(w.kernel)
+    winner = np.zeros_like(y, dtype=np.int8 if count < 128 else np.int32)
+
+    def find(block: tuple[slice, ...]) -> None:
+        seen, most, mine = x[block], y[block], winner[block]
+        less = np.ones_like(mine, dtype=bool)
+        for among, at in w.inside[: count - 1]:
+            some = (..., *among)
+            np.logical_and(less[some], seen[(..., *at)] < most[some], out=less[some])
+            np.add(mine, less, out=mine)
+
+    in_parallel(find, _blocks(x, w, 0), like=x)
+    return winner
+
+
+def _gate(values: Any) -> Callable[[Any, Any], Any]:
+    """`where_open`, or a product by the gate where all values are known to be finite."""
+    if type(values) is np.ndarray:
+        with np.errstate(all="ignore"):
+            if np.isfinite(np.sum(values)):
+                return np.multiply
+    return where_open
 
 
 def _places(x: Any, y: Any, w: Windows) -> Any:
@@ -86,11 +133,24 @@ class SpreadToWinners(Operation):
     batch_axis = _batch_axis
 
     def forward(y, winner, *, windows):
-        w = windows
-        out = np.zeros_like(y, shape=(*y.shape[: y.ndim - w.rank], *w.padded))
-        for i, (_, seen) in enumerate(w.positions()):
-            out[(..., *seen)] += np.where(winner == i, y, 0)
-        return out[(..., *w.interior)]
+        w, stacked, kernels = windows, y.ndim - winner.ndim, backend.kernels_for(y)
+        if kernels is not None and stacked >= 0:
+            return kernels.spread_to_winners(y, winner, w)
+        out = zeros_as(winner, (*y.shape[: y.ndim - w.rank], *w.size), w.rank, y)
+        disjoint = all(s > r for s, r in zip(w.stride, w.reach, strict=True))
+
+        def spread(block):
+            mine, values, won = out[block], y[block], winner[block[stacked:]]
+            gated = _gate(values)
+            for i, (among, at) in enumerate(w.inside):
+                part = gated(won[(..., *among)] == i, values[(..., *among)])
+                if disjoint:
+                    mine[(..., *at)] = part
+                else:
+                    mine[(..., *at)] += part
+
+        in_parallel(spread, _blocks(out, w, stacked) if stacked >= 0 else [()], like=y)
+        return out
 
     def vjp(node, g):
         return PickWinners(g, node.inputs[1], windows=node.params["windows"]), None
@@ -109,11 +169,18 @@ class PickWinners(Operation):
     batch_axis = _batch_axis
 
     def forward(x, winner, *, windows):
-        w = windows
-        padded = w.pad(x)
-        out = np.zeros_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
-        for i, (_, seen) in enumerate(w.positions()):
-            out = np.where(winner == i, padded[(..., *seen)], out)
+        w, stacked, kernels = windows, x.ndim - winner.ndim, backend.kernels_for(x)
+        if kernels is not None and stacked >= 0:
+            return kernels.pick_winners(x, winner, w)
+        out = zeros_as(winner, (*x.shape[: x.ndim - w.rank], *w.output), w.rank, x)
+
+        def pick(block):
+            mine, values, won = out[block], x[block], winner[block[stacked:]]
+            gated = _gate(values)
+            for i, (among, at) in enumerate(w.inside):
+                mine[(..., *among)] += gated(won[(..., *among)] == i, values[(..., *at)])
+
+        in_parallel(pick, _blocks(x, w, stacked) if stacked >= 0 else [()], like=x)
         return out
 
     def vjp(node, g):
@@ -140,11 +207,14 @@ class MeanOfWindows(Operation):
         x, *, kernel, stride, padding, ceil_mode, count_include_pad=True, divisor_override=None
     ):
         w = _windows(x, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
+        scale, kernels = _scale(x, w, count_include_pad, divisor_override), backend.kernels_for(x)
+        if kernels is not None:
+            return kernels.sum_of_windows(x, w) * scale
         padded, out = w.pad(x), None
         for _, seen in w.positions():
             part = padded[(..., *seen)]
             out = part.copy() if out is None else np.add(out, part, out=out)
-        out *= _scale(x, w, count_include_pad, divisor_override)
+        out *= scale
         return out
 
     def vjp(node, g):
@@ -175,6 +245,9 @@ class SpreadOverWindows(Operation):
     def forward(y, *, windows, count_include_pad=True, divisor_override=None):
         w = windows
         scaled = y * _scale(y, w, count_include_pad, divisor_override)
+        kernels = backend.kernels_for(scaled)
+        if kernels is not None:
+            return kernels.spread_over_windows(scaled, w)
         out = np.zeros_like(y, shape=(*y.shape[: y.ndim - w.rank], *w.padded))
         for _, seen in w.positions():
             out[(..., *seen)] += scaled
@@ -205,10 +278,13 @@ def _scale(x: Any, w: Windows, include_padding: bool, divisor: int | None) -> An
         return 1 / divisor
     if w.is_whole:
         return 1 / math.prod(w.kernel)
-    return backend.of(x).from_host((1 / _counts(w, include_padding)).astype(x.dtype))
+    return backend.of(x).constant(_reciprocals, w, include_padding, x.dtype)
 
 
-@lru_cache(maxsize=256)
+def _reciprocals(w: Windows, include_padding: bool, dtype: Any) -> np.ndarray:
+    return (1 / _counts(w, include_padding)).astype(dtype)
+
+
 def _counts(w: Windows, include_padding: bool) -> np.ndarray:
     """`[*output]`: how many elements of the input, or of it and its padding, a window holds."""
     counts = np.ones(())

@@ -99,13 +99,16 @@ class SinusoidalPositions(_Positions, Module):
         self.embedding_dim = embedding_dim
         self.batch_first = batch_first
         self.sequence_first = not batch_first
-        self._table = sinusoids(max_length, embedding_dim)
 
     def forward(self, input: Any) -> Any:
         axis = self._axis(input)
-        rows = self._table[: input.shape[axis]].astype(input.dtype)
-        rows = backend.of(raw(input)).from_host(rows)
+        constant = backend.of(raw(input)).constant
+        rows = constant(_rows, input.shape[axis], self.embedding_dim, input.dtype)
         return input + (rows if axis == -2 else rows[:, None])
+
+
+def _rows(length: int, width: int, dtype: Any) -> np.ndarray:
+    return sinusoids(length, width).astype(dtype)
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:

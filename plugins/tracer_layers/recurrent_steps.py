@@ -64,7 +64,9 @@ class Gates(Blockwise):
     saves = ("output",)
 
     def forward(x, u, *, kinds, of):
-        count = len(kinds)
+        count, kernels = len(kinds), backend.kernels_for(x, u)
+        if kernels is not None and x.shape == u.shape:
+            return kernels.gates(x, u, kinds, of)
         if count < of:
             x, u = block(x, of, 0, count), block(u, of, 0, count)
         y = np.add(x, u)
@@ -77,10 +79,14 @@ class Gates(Blockwise):
 
     def vjp(node, g):
         y, kinds, of = node.output, node.params["kinds"], node.params["of"]
-        *_, least = _rows(raw(y), kinds)
-        slope = y - least  # of a logistic function y (1 - y), of tanh (y + 1) (1 - y)
-        slope *= 1 - y
-        pulled = g * slope
+        kernels = backend.kernels_for(g, y)
+        if kernels is not None:
+            pulled = kernels.gates_vjp(g, y, kinds)
+        else:
+            *_, least = _rows(raw(y), kinds)
+            slope = y - least  # of a logistic function y (1 - y), of tanh (y + 1) (1 - y)
+            slope *= 1 - y
+            pulled = g * slope
         if of == len(kinds):
             return pulled, pulled
         width = of * (y.shape[-1] // len(kinds))
@@ -112,8 +118,8 @@ def _products(g: Any, factors: Any) -> Any:
 
 def _rows(y: Any, kinds: str) -> Any:
     """Scale, shift and least value of each element of the last axis, as in `Gates`."""
-    rows = _host_rows(kinds, y.shape[-1] // len(kinds), y.dtype)
-    return rows if type(y) is np.ndarray else [backend.of(y).from_host(row) for row in rows]
+    row = kinds, y.shape[-1] // len(kinds), y.dtype
+    return _host_rows(*row) if type(y) is np.ndarray else backend.of(y).constant(_host_rows, *row)
 
 
 @functools.lru_cache(64)
@@ -141,6 +147,9 @@ class Memory(Blockwise):
         return (4, 1)
 
     def forward(y, c):
+        kernels = backend.kernels_for(y, c)
+        if kernels is not None:
+            return kernels.lstm_memory(y, c)
         i, f, g = (block(y, 4, k) for k in range(3))
         c = f * c
         c += i * g
@@ -168,6 +177,9 @@ class Exposed(Blockwise):
         return (4, 1)
 
     def forward(y, c):
+        kernels = backend.kernels_for(y, c)
+        if kernels is not None:
+            return kernels.lstm_output(y, c)
         h = np.tanh(c)
         h *= block(y, 4, 3)
         return h

@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer import backend, operation
 from tracer.errors import QuantityError, ShapeError, TracerError
+from tracer.random import poisson
 from tracer_layers.activations import Logistic, softplus
 from tracer_layers.loss import (
     Loss,
@@ -174,7 +175,7 @@ class PoissonNLL(Loss):
         (x, target), p = node.inputs, node.params
         if p["log_input"]:
             return diagonal(weight * np.exp(x), node)
-        if bool((target < 0).any()):
+        if not backend.of(target).asynchronous and bool((target < 0).any()):
             raise QuantityError(
                 "poisson_nll is not convex in its prediction where a target is negative: give "
                 "counts as targets"
@@ -190,8 +191,7 @@ class PoissonNLL(Loss):
             )
         x = node.inputs[0]
         rate = np.exp(x)
-        host = backend.to_host(raw(rate))
-        counts = from_host(rng.poisson(host, (samples, *host.shape)), x)
+        counts = from_host(poisson(rng, raw(rate), samples), x)
         return np.sqrt(weight * (1 / samples)) * (rate - counts)
 
     def examples(rng):
@@ -307,7 +307,9 @@ def gaussian_nll_loss(
             f"gaussian_nll_loss expects var as a number or of shape {list(input.shape)}, the last "
             f"axis left out or 1, got {list(data.shape)}"
         )
-    if bool((data < 0).any()):
+    if backend.of(data).asynchronous:
+        var = np.where(data < 0, np.nan, var)
+    elif bool((data < 0).any()):
         raise ShapeError("gaussian_nll_loss expects variances, got a negative one: use exp or abs")
     losses = GaussianNLL(input, target, var, eps=eps)
     return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)

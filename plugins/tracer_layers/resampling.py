@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +49,11 @@ class Resample(Operation):
     linear = True
 
     def forward(x, *, taps, axis):
-        there, tail = backend.of(x).from_host, (1,) * (-axis - 1)
+        tail, rows = (1,) * (-axis - 1), backend.of(x).constant(_rows, taps, x.dtype)
         shape = (*x.shape[:axis], taps.shape[0], *x.shape[x.ndim + axis + 1 :])
         out = np.zeros_like(x, shape=shape)
-        for index, weight in zip(taps.index, taps.weight, strict=True):
-            scale = there(weight.astype(x.dtype)).reshape(-1, *tail)
-            out += np.take(x, there(index), axis=axis) * scale
+        for index, weight in zip(rows[::2], rows[1::2], strict=True):
+            out += np.take(x, index, axis=axis) * weight.reshape(-1, *tail)
         return out
 
     def vjp(node, g):
@@ -67,3 +67,9 @@ class Resample(Operation):
         taps = Taps(np.array([[0.5, 0.5, 0], [0, 0, 1.0], [0.2, 0.3, 0.5], [0, 2.0, 0]]))
         x = rng.random((2, 3, 2))
         return [((x,), {"taps": taps, "axis": -2}), ((x[..., 0],), {"taps": taps, "axis": -1})]
+
+
+def _rows(taps: Taps, dtype: Any) -> tuple[np.ndarray, ...]:
+    """Indices and weights in turn."""
+    pairs = zip(taps.index, taps.weight.astype(dtype), strict=True)
+    return tuple(row for pair in pairs for row in pair)

@@ -25,8 +25,8 @@ def mapped_axis(axis: Any, rank: int, mixed: int) -> Any:
 
 
 def arange(x: Any, count: int) -> Any:
-    """`np.arange(count)` in the library of `x`."""
-    return backend.of(x).from_host(np.arange(count))
+    """`np.arange(count)` in the library of `x`, to be read only."""
+    return backend.of(x).constant(np.arange, count)
 
 
 def at_least(layer: str, least: int, **sizes: Any) -> None:

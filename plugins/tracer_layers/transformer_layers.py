@@ -359,4 +359,5 @@ class Transformer(Module):
     @staticmethod
     def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Any:
         """`[sz, sz]` with -inf above the diagonal and 0 elsewhere: position i sees up to i."""
-        return causal(sz, sz, np.empty(0, float_dtype(dtype, device)))
+        mask = causal(sz, sz, np.empty(0, float_dtype(dtype))).copy()
+        return mask if device is None else tracer.to_device(mask, device)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from tracer import Operation, operation
+from tracer import Operation, backend, operation
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.rules import mapped_axis
 
@@ -61,6 +62,11 @@ class Windows:
         count = -(-room // stride) + 1
         return count - 1 if (count - 1) * stride >= size + before else count
 
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How far the last element of a window is from its first, along each axis."""
+        return tuple(d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
+
     @cached_property
     def padded(self) -> tuple[int, ...]:
         """The sizes that hold the padded input and all windows."""
@@ -97,6 +103,26 @@ class Windows:
                     for b, o, s in zip(starts, self.output, self.stride, strict=True)
                 ),
             )
+
+    @cached_property
+    def inside(self) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """For each element of the kernel, the windows where it lies in the input, and where."""
+        axes = []
+        for axis, (before, _) in enumerate(self.padding):
+            size, stride = self.size[axis], self.stride[axis]
+            pairs = []
+            for place in range(self.kernel[axis]):
+                start = place * self.dilation[axis] - before
+                first = max(0, -(start // stride))
+                count = max(0, min(self.output[axis], (size - 1 - start) // stride + 1) - first)
+                begin = start + first * stride
+                end = begin + (count - 1) * stride + 1 if count else begin
+                pairs.append((slice(first, first + count), slice(begin, end, stride)))
+            axes.append(pairs)
+        return [
+            (tuple(seen for seen, _ in pairs), tuple(lies for _, lies in pairs))
+            for pairs in itertools.product(*axes)
+        ]
 
     def pad(self, x: Any, value: float = 0) -> Any:
         """The raw array `[..., *size]` as `[..., *padded]`."""
@@ -140,6 +166,56 @@ def spatial_rank(layer: Any, kernel_size: Any) -> int:
     return layer.rank or len(kernel_size)
 
 
+def channels_last(x: Any, rank: int) -> bool:
+    """Whether `x [..., C, *size]` has its channels beside each other in memory."""
+    if type(x) is not np.ndarray or x.ndim <= rank or x.shape[-rank - 1] == 1:
+        return False
+    return x.strides[-rank - 1] < min(x.strides[-rank:])
+
+
+def zeros_as(pattern: Any, shape: tuple[int, ...], rank: int, like: Any) -> Any:
+    """Zeros `[..., C, *size]` of the dtype of `like`, with the channels where `pattern` has them.
+
+    What acts on each element alone runs at its fastest on arrays that lie alike in memory.
+    """
+    if not channels_last(pattern, rank):
+        return np.zeros_like(like, shape=shape, order="C")
+    channels = len(shape) - rank - 1
+    memory = (*shape[:channels], *shape[channels + 1 :], shape[channels])
+    return np.moveaxis(np.zeros_like(like, shape=memory, order="C"), -1, channels)
+
+
+def unfolded(x: Any, w: Windows, make: Callable[[tuple[int, ...]], Any]) -> Any:
+    """`[..., N, C, *size]` as `[..., *kernel, C, N, *output]`, what each window sees.
+
+    In memory the channels, or else the windows, lie beside each other as they do in `x`, so that
+    whole rows are copied. `make(shape)` makes the array in memory's order.
+    """
+    *lead, samples, channels = x.shape[: x.ndim - w.rank]
+    rank, first, kernels = w.rank, len(lead), backend.kernels_for(x)
+    if kernels is not None:
+        seen = kernels.unfold(x, w)  # [..., N, C, *kernel, *output]
+        return np.moveaxis(seen, (first, first + 1), (first + rank + 1, first + rank))
+    padded = w.pad(x)
+    if channels_last(x, rank):
+        out = make((*lead, samples, *w.output, *w.kernel, channels))
+        axes = range(first + 1 + rank, first + 2 + 2 * rank), range(first, first + 1 + rank)
+        out = np.transpose(out, (*range(first), *axes[0], *axes[1]))
+    else:
+        out = make((*lead, *w.kernel, channels, samples, *w.output))
+    if type(x) is np.ndarray:
+        sample, channel, *steps = padded.strides[first:]
+        dilated = [d * n for d, n in zip(w.dilation, steps, strict=True)]
+        strided = [s * n for s, n in zip(w.stride, steps, strict=True)]
+        strides = (*padded.strides[:first], *dilated, channel, sample, *strided)
+        out[...] = as_strided(padded, out.shape, strides, writeable=False)
+        return out
+    every = (slice(None),) * (rank + 2)
+    for place, seen in w.positions():
+        out[(..., *place, *every)] = np.moveaxis(padded[(..., *seen)], -rank - 1, -rank - 2)
+    return out
+
+
 @operation("unfold")
 class Unfold(Operation):
     """What each window sees: `[..., *size]` to `[..., *kernel, *output]`, of the last axes."""
@@ -148,12 +224,12 @@ class Unfold(Operation):
     linear = True
 
     def forward(x, *, windows):
-        w = windows
-        padded, lead = w.pad(x), x.shape[: x.ndim - w.rank]
-        out = np.empty_like(x, shape=(*lead, *w.kernel, *w.output))
-        for place, seen in w.positions():
-            out[(..., *place, *(slice(None),) * w.rank)] = padded[(..., *seen)]
-        return out
+        w, missing = windows, max(0, windows.rank + 2 - x.ndim)
+        whole = x.reshape(*(1,) * missing, *x.shape)
+        out = unfolded(whole, w, lambda shape: np.empty_like(x, shape=shape, order="C"))
+        # from [..., *kernel, C, N, *output]
+        out = np.moveaxis(out, (-w.rank - 1, -w.rank - 2), (-2 * w.rank - 2, -2 * w.rank - 1))
+        return out.reshape(out.shape[missing:])
 
     def vjp(node, g):
         return (Fold(g, windows=node.params["windows"]),)
@@ -174,7 +250,9 @@ class Fold(Operation):
     linear = True
 
     def forward(y, *, windows):
-        w = windows
+        w, kernels = windows, backend.kernels_for(y)
+        if kernels is not None:
+            return kernels.fold(y, w)
         lead = y.shape[: y.ndim - 2 * w.rank]
         out = np.zeros_like(y, shape=(*lead, *w.padded))
         for place, seen in w.positions():

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import multiprocessing
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from multiprocessing.connection import Connection
 from typing import Any
 
-from .measure import Prepare, installed
+from .floors import HEAVY, Rates, work
+from .measure import installed
 from .networks import NETWORKS, Network
-
-TURNS, TURN, THREADS = 5, 0.1, 2
+from .processes import THREADS, Memory, Taken, in_turn
 
 #: quantity -> BackPACK's extension; the gradient alone needs none
 QUANTITIES = {
@@ -36,12 +33,18 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """A quantity of a network: seconds of trace-net and of its peer, or why there are none."""
+    """A quantity of a network: seconds of trace-net and of its peer, or why there are none.
+
+    `floor` is what it cannot take less than, in seconds, where that is counted.
+    """
 
     network: str
     quantity: str
     ours: float | str
     peer: float | str
+    floor: float | None = field(default=None, kw_only=True)
+    our_memory: Memory | None = field(default=None, kw_only=True)
+    peer_memory: Memory | None = field(default=None, kw_only=True)
 
     @property
     def ratio(self) -> float | None:
@@ -50,8 +53,31 @@ class Cell:
             return None
         return self.ours / self.peer
 
+    @property
+    def above_floor(self) -> float | None:
+        """Our time over the floor's."""
+        if self.floor is None or isinstance(self.ours, str):
+            return None
+        return self.ours / self.floor
 
-def cells(networks: Iterable[str], quantities: Iterable[str], limit: float) -> Iterator[Cell]:
+    @property
+    def memory_ratio(self) -> float | None:
+        """Our peak resident size over the peer's."""
+        if self.our_memory is None or self.peer_memory is None:
+            return None
+        return self.our_memory.peak / self.peer_memory.peak
+
+    @property
+    def growth_ratio(self) -> float | None:
+        """What our steps add to the peak, over what the peer's add."""
+        if self.our_memory is None or self.peer_memory is None or not self.peer_memory.growth:
+            return None
+        return self.our_memory.growth / self.peer_memory.growth
+
+
+def cells(
+    networks: Iterable[str], quantities: Iterable[str], limit: float, rates: Rates
+) -> Iterator[Cell]:
     """Every quantity of every network; a library has `limit` seconds for each."""
     for network, quantity in product(networks, quantities):
         if quantity not in (NETWORKS[network].quantities or QUANTITIES):
@@ -61,12 +87,23 @@ def cells(networks: Iterable[str], quantities: Iterable[str], limit: float) -> I
         needs_backpack = QUANTITIES[quantity] is not None
         if has_backpack() if needs_backpack else installed("PyTorch"):
             steps["peer"] = partial(peer_step, *chosen)
-        yield Cell(network, quantity, **{"peer": "not installed", **in_turn(steps, limit)})
+        took = {"peer": Taken("not installed"), **in_turn(steps, limit)}
+        yield Cell(
+            *(network, quantity, took["ours"].seconds, took["peer"].seconds),
+            floor=work(network, quantity).seconds(rates) if network in HEAVY else None,
+            our_memory=took["ours"].memory,
+            peer_memory=took["peer"].memory,
+        )
 
 
 def mean_ratio(cells: Iterable[Cell]) -> float | None:
-    """The geometric mean of the ratios that there are; None if there is none."""
-    logarithms = [math.log(cell.ratio) for cell in cells if cell.ratio is not None]
+    """The geometric mean of the ratios of time that there are; None if there is none."""
+    return mean(cell.ratio for cell in cells)
+
+
+def mean(ratios: Iterable[float | None]) -> float | None:
+    """The geometric mean of the positive ratios that there are; None if there is none."""
+    logarithms = [math.log(ratio) for ratio in ratios if ratio]
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
 
 
@@ -116,74 +153,3 @@ def peer_step(network: Network, quantity: str) -> Callable[[], Any]:
 def has_backpack() -> bool:
     """Whether BackPACK and the PyTorch that it extends are installed."""
     return installed("PyTorch") and importlib.util.find_spec("backpack") is not None
-
-
-def in_turn(steps: dict[str, Prepare], limit: float) -> dict[str, float | str]:
-    """The shortest time of each after a turn to warm up, in seconds, or why there is none.
-
-    They take turns, so that what disturbs the machine disturbs all of them.
-    """
-    runners = {name: Runner(step, limit) for name, step in steps.items()}
-    try:
-        for turn in range(1 + TURNS):
-            for runner in runners.values():
-                runner.run(counts=turn > 0)
-    finally:
-        for runner in runners.values():
-            runner.stop()
-    return {name: runner.result for name, runner in runners.items()}
-
-
-class Runner:
-    """A step in a process of its own, run each time that it is asked, within `limit` seconds.
-
-    What is measured neither inherits the memory and the threads of what ran before nor outlives
-    its limit. `result` is the shortest time so far, or says why there is none.
-    """
-
-    def __init__(self, prepare: Prepare, limit: float):
-        context = multiprocessing.get_context("spawn")
-        self.limit = self.left = limit
-        self.result: float | str = f"over {limit:g} s"
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(prepare, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def run(self, counts: bool) -> None:
-        """One turn, which `counts` or warms up; nothing once the limit is reached."""
-        start = time.monotonic()
-        try:
-            self._pipe.send(None)
-            if self.left > 0 and self._pipe.poll(self.left):
-                seconds = self._pipe.recv()
-                if counts:
-                    before = self.result
-                    self.result = seconds if isinstance(before, str) else min(before, seconds)
-                self.left -= time.monotonic() - start
-            else:
-                self.left = 0.0
-        except (EOFError, OSError):
-            self.left, self.result = 0.0, "failed"
-
-    def stop(self) -> None:
-        """End the process, whatever it is doing."""
-        self._process.kill()
-        self._process.join()
-
-
-def _serve(prepare: Prepare, pipe: Connection) -> None:
-    """Whenever asked, run a step for at least `TURN` seconds and answer with the shortest time.
-
-    A single short run would pay for the caches and threads that the other process left cold.
-    """
-    step = prepare()
-    while True:
-        pipe.recv()
-        begun, best = time.perf_counter(), math.inf
-        while best == math.inf or time.perf_counter() - begun < TURN:
-            start = time.perf_counter()
-            kept = step()
-            best = min(best, time.perf_counter() - start)
-            del kept
-        pipe.send(best)

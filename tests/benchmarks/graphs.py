@@ -12,7 +12,7 @@ import numpy as np
 import tracer
 from tracer import registry
 
-from .measure import Row, race
+from .measure import Goal, Row, race
 
 REPEATS, TIME = 3, 10_000
 ALL_STEPS = tracer.DrawOptions(steps=None)
@@ -39,8 +39,8 @@ def rows() -> Iterator[Row]:
 
 
 def _row(what: str, run: Callable[[], Any], goal: float | None) -> Row:
-    text = "" if goal is None else f"{goal:g}"
-    return Row(what, 1.0, race({"trace-net": lambda: run}, REPEATS), goal, text)
+    goals = () if goal is None else (Goal(goal, f"{goal:g}"),)
+    return Row(what, 1.0, race({"trace-net": lambda: run}, REPEATS), goals)
 
 
 def _draw(graph: Any, options: Any = ALL_STEPS) -> bytes:

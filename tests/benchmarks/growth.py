@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,9 +15,9 @@ import tracer
 import tracer_layers as nn
 from tracer import registry
 
-from .measure import race
+from .measure import once
 
-STEPS, REPEATS = (25, 50, 100, 200), 3
+STEPS, TURNS, TURN = (25, 50, 100, 200), 3, 0.03
 SAMPLES, INPUTS, HIDDEN, CLASSES = 8, 4, 8, 3
 
 #: of the positive-curvature Hessian of weights that are used again there is none, and what chains
@@ -26,15 +27,16 @@ LEFT_OUT = ("pchmp", "kfra")
 
 @dataclass(frozen=True)
 class Growth:
-    """Seconds of a quantity for each number of steps."""
+    """Seconds of a quantity for each size of what grows: `axis` names it."""
 
     quantity: str
     seconds: dict[int, float]
+    axis: str = "T"
 
     @property
     def exponent(self) -> float:
-        """p in `seconds ~ steps^p`, from the last doubling."""
-        last, before = STEPS[-1], STEPS[-2]
+        """p in `seconds ~ size^p`, from the two largest sizes."""
+        before, last = sorted(self.seconds)[-2:]
         return math.log(self.seconds[last] / self.seconds[before]) / math.log(last / before)
 
 
@@ -44,13 +46,19 @@ def lines() -> Iterator[Growth]:
     for quantity in registry.quantities:
         if quantity in LEFT_OUT:
             continue
-        seconds: dict[int, float] = {}
-        for steps in STEPS:
-            run = partial(_step, layer, read_out, steps, quantity)
-            found = race({"trace-net": lambda run=run: run}, REPEATS)["trace-net"]
-            assert found is not None
-            seconds[steps] = found
-        yield Growth(quantity, seconds)
+        runs = {steps: partial(_step, layer, read_out, steps, quantity) for steps in STEPS}
+        yield Growth(quantity, shortest(runs, TURNS))
+
+
+def shortest(runs: Mapping[int, Callable[[], Any]], turns: int) -> dict[int, float]:
+    """The shortest time at each size, in seconds; sizes take turns of at least `TURN` seconds."""
+    best = dict.fromkeys(runs, math.inf)
+    for _ in range(turns):
+        for size, run in runs.items():
+            begun = time.perf_counter()
+            while time.perf_counter() - begun < TURN:
+                best[size] = min(best[size], once(run))
+    return best
 
 
 def _step(layer: Any, read_out: Any, steps: int, quantity: str) -> Any:

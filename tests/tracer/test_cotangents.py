@@ -18,7 +18,7 @@ from tracer import (
     Reindexed,
     Summed,
 )
-from tracer.cotangents import collect
+from tracer.cotangents import base, collect
 from tracer.parallel import threads
 
 SIZE = st.integers(1, 3)
@@ -503,3 +503,88 @@ def test_eigenvalues_of_the_factors_rebuild_them(block):
 def test_a_vector_of_another_shape_is_refused():
     with pytest.raises(QuantityError, match=r"\[2, 3\].*\[4\]"):
         Kronecker((np.eye(2), np.eye(3)), (2, 3)).matvec(np.ones(4))
+
+
+# -- blocks on several threads ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5000, 3), (40, 31), (1, 8), (6, 1), (0, 4)])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_second_moment_in_parts_is_the_product(shape, workers, monkeypatch):
+    monkeypatch.setattr(base, "LARGE", 1)
+    monkeypatch.setattr(base, "threads", lambda: workers)
+    rows = np.random.default_rng(0).standard_normal(shape)
+    found = base.second_moment(rows)
+    np.testing.assert_allclose(found, np.einsum("ki,kj->ij", rows, rows), rtol=1e-12, atol=1e-11)
+    np.testing.assert_array_equal(found, found.T)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_contractions_in_blocks_on_threads_are_the_definitions(signed, monkeypatch):
+    """Blocks of two samples; the signs of a block are those of its samples."""
+    rng = np.random.default_rng(1)
+    left, right = rng.standard_normal((11, 3, 1, 4)), rng.standard_normal((2, 11, 3, 1, 5))
+    cotangent = Outer(lambda samples: left[samples], right, (5, 4))
+    u = np.einsum("vntgo,ntgi->vnoi", right, left)
+    signs = rng.choice([-1.0, 1.0], (2, 11)) if signed else None
+    squares = u * u if signs is None else signs[:, :, None, None] * u * u
+    monkeypatch.setattr(base, "BLOCK_BYTES", 2 * 3 * cotangent._bytes_per_sample())
+    assert len(cotangent._sample_slices()) == 6
+    direction = rng.standard_normal((5, 4))
+    for _ in range(3):
+        for found, expected in [
+            (cotangent.total(), u.sum(1)),
+            (cotangent.sum_of_squares(signs), squares.sum((0, 1))),
+            (cotangent.per_sample_squares(signs), squares.sum(0)),
+            (cotangent.squared_norms(), (u * u).sum((2, 3))),
+            (cotangent.project(direction), (u * direction).sum((2, 3))),
+            (cotangent.kronecker().factors[1], np.einsum("nti,ntj->ij", *[left[:, :, 0]] * 2) / 33),
+        ]:
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_results_of_blocks_are_the_same_at_every_call(monkeypatch):
+    monkeypatch.setattr(base, "BLOCK_BYTES", 1)
+    rng = np.random.default_rng(2)
+    left = rng.standard_normal((30, 3, 1, 4)).astype(np.float32)
+    right = rng.standard_normal((2, 30, 3, 1, 5)).astype(np.float32)
+    cotangent = Outer(lambda samples: left[samples], right, (5, 4))
+    first = cotangent.total(), cotangent.sum_of_squares()
+    for _ in range(20):
+        np.testing.assert_array_equal(cotangent.total(), first[0])
+        np.testing.assert_array_equal(cotangent.sum_of_squares(), first[1])
+
+
+def reordered():
+    """An `Outer` of inputs `[2, 3]` for a parameter whose inputs are `[3, 2]`, and its array."""
+    rng = np.random.default_rng(3)
+    left, right = rng.standard_normal((4, 2, 1, 6)), rng.standard_normal((1, 4, 2, 1, 5))
+    order = np.arange(6).reshape(2, 3).T.reshape(-1)
+    cotangent = Reindexed(
+        Outer(left, right, (5, 2, 3)),
+        (5, 3, 2),
+        pull=lambda stack: np.swapaxes(stack, 2, 3),
+        push=lambda direction: np.swapaxes(direction, 1, 2),
+        key="swapped",
+        factors=lambda factors: (factors[0], factors[1][order][:, order]),
+    )
+    u = np.einsum("vntgo,ntgi->vnoi", right, left)[..., order].reshape(1, 4, 5, 3, 2)
+    return cotangent, u
+
+
+def test_kronecker_factors_in_the_order_of_the_parameter():
+    cotangent, u = reordered()
+    np.testing.assert_allclose(cotangent.per_sample(), u, atol=1e-12)
+    block = cotangent.kronecker()
+    natural = Outer(cotangent.inner.left, cotangent.inner.right, (5, 6)).kronecker()
+    order = np.arange(30).reshape(5, 2, 3).transpose(0, 2, 1).reshape(-1)
+    np.testing.assert_allclose(block.dense(), natural.dense()[order][:, order], atol=1e-12)
+
+
+def test_what_is_reindexed_keeps_its_structure_beside_another():
+    """So that a union of shards takes no more memory than its parts."""
+    cotangent, u = reordered()
+    joined = cotangent.beside(reordered()[0])
+    assert isinstance(joined, Reindexed)
+    assert isinstance(joined.inner, Outer)
+    np.testing.assert_allclose(joined.per_sample(), np.concatenate([u, u], 1), atol=1e-12)

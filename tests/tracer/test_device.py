@@ -1,4 +1,7 @@
-"""The seam between array libraries: everything runs on arrays that refuse to meet NumPy's."""
+"""The seam between array libraries: NumPy's functions on arrays that refuse to meet NumPy's.
+
+Operations, layers and quantities on these are in `test_device_suite.py`.
+"""
 
 import sys
 from pathlib import Path
@@ -9,14 +12,13 @@ from test_numpy_functions import CASES, parts
 
 import tracer
 from tracer import registry
-from tracer.testing import SquaredError, agree, check_operation
+from tracer.testing import agree
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
 
 RNG = np.random.default_rng(0)
-X, Y = RNG.standard_normal((5, 3)), RNG.standard_normal((5, 2))
-W, C, V = RNG.standard_normal((3, 4)), RNG.standard_normal(4), RNG.standard_normal((4, 2))
+X, W = RNG.standard_normal((5, 3)), RNG.standard_normal((3, 4))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,11 +26,6 @@ def backend():
     registry.backends.add(device.DeviceBackend(), "tests")
     yield
     registry.backends.remove("device")
-
-
-@pytest.mark.parametrize("name", list(registry.operations))
-def test_operation(name):
-    check_operation(registry.operations[name], backend=device.asarray)
 
 
 def mixes(case):
@@ -59,56 +56,6 @@ def test_function(case):
     for got, value in [*zip(found, expected, strict=True), *gradients]:
         assert isinstance(got, device.DeviceArray)
         agree(f"{case} on the device", got, value, 1e-12, 1e-13)
-
-
-# -- whole sweeps -------------------------------------------------------------------------------
-
-
-def found(quantity, place, budget=None):
-    """A quantity of a network with two layers, its loss registered with rows of all kinds."""
-    with tracer.Tape() as tape:
-        w, c, v = (tracer.parameter(place(p), name=n) for n, p in {"w": W, "c": C, "v": V}.items())
-        f = np.tanh(tracer.batch(place(X)) @ w + c) @ v
-        loss = np.sum(SquaredError(f, place(Y))) * 0.5
-    rng = np.random.default_rng(0)
-    return tape.backward(loss, (quantity,), memory_budget=budget, rng=rng)[quantity]
-
-
-ARRAYS = [name for name, q in registry.quantities.items() if q.rows is not None and name != "pchmp"]
-
-
-@pytest.mark.parametrize("budget", [None, 512])
-@pytest.mark.parametrize("quantity", ARRAYS)
-def test_quantity(quantity, budget):
-    here, there = (found(quantity, place, budget) for place in (np.asarray, device.asarray))
-    for name, value in here.items():
-        values, others = (getattr(v, "factors", (v,)) for v in (value, there[name]))
-        for got, expected in zip(others, values, strict=True):
-            assert isinstance(got, device.DeviceArray)
-            agree(f"{quantity} of {name} on the device", got, expected, 1e-10, 1e-12)
-
-
-def plain(w, x):
-    return np.sum(np.exp(np.tanh(x @ w)) * 0.3)
-
-
-@pytest.mark.parametrize(
-    "derivative",
-    [
-        tracer.grad(plain),
-        tracer.jacobian(lambda w, x: np.tanh(x @ w)),
-        tracer.hessian(plain),
-        lambda w, x: tracer.hvp(lambda w: plain(w, x))(w, w),
-        lambda w, x: tracer.jvp(plain, (w, x), (w, x)),
-        lambda w, x: tracer.ggn_vp(lambda w: np.tanh(x @ w), lambda f: np.sum(f**2))(w, w),
-        tracer.grad(lambda w, x: np.sum(tracer.grad(plain, 1)(w, x) ** 2)),
-    ],
-)
-def test_functions_of_functions(derivative):
-    here, there = derivative(W, X), derivative(device.asarray(W), device.asarray(X))
-    for got, expected in zip(parts(there), parts(here), strict=True):
-        assert isinstance(got, device.DeviceArray)
-        agree("a derivative on the device", got, expected, 1e-12, 1e-13)
 
 
 def test_samples_whose_axis_is_lost():

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracer import backend, registry
+from tracer import backend, backend_cupy, registry
 from tracer.backend_kernels import SOURCE, TYPES
+from tracer_layers.pooling import _winners
 from tracer_layers.windows import windows
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -67,6 +68,7 @@ def test_windows(kernels, dtype, geometry):
         most = operation("max_pool")(x, dilation=w.dilation, **p)
         same(kernels.maximum(x, w), most)
         winner = kernels.winners(x, most, w)
+        same(winner, _winners(x, most, w).astype(np.int32))
         picked = operation("pick_winners")(x, winner, windows=w)
         inside = np.isfinite(most)  # a window in the padding alone has no winner in the input
         np.testing.assert_array_equal(picked[inside], most[inside])
@@ -160,3 +162,19 @@ def test_nvidias_compiler_takes_the_kernels(architecture):
     assert not nvrtc.getProgramLog(program).strip("\0\n ")
     compiled = nvrtc.getCUBIN(program)
     assert all(nvrtc.getLoweredName(program, name).encode() in compiled for name in names)
+
+
+# -- launching ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(1, 1), (256, 1), (257, 2), (1 << 30, 1 << 16)])
+def test_a_launch_covers_all_elements_with_typed_numbers(monkeypatch, count, blocks):
+    """Of a thread for each of 256 elements of a block; threads go on where blocks are few."""
+    launches = []
+    monkeypatch.setattr(backend_cupy, "_kernel", lambda name: lambda *of: launches.append(of))
+    x = np.ones(2)
+    backend_cupy._launch("unfold<float, 2>", count, (x, 3, -np.inf, count))
+    ((grid, block, arguments),) = launches
+    assert (grid, block) == ((blocks,), (256,))
+    assert [type(argument) for argument in arguments[1:]] == [np.int64, np.float64, np.int64]
+    assert arguments[0] is x

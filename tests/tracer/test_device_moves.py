@@ -72,6 +72,12 @@ def test_parameters_keep_their_name_and_whether_they_are_frozen():
     assert moved["w"].node is not w.node
 
 
+def test_a_parameter_that_is_held_twice_is_one_there_too():
+    w = tracer.parameter(X, name="w")
+    first, second = tracer.to_device([(w, X), {"tied": w}], "double")
+    assert first[0] is second["tied"]
+
+
 def test_a_batch_keeps_its_axis():
     with tracer.Tape() as tape:
         x = tracer.to_device(tracer.batch(X, axis=1), "double")

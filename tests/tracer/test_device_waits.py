@@ -57,6 +57,31 @@ def transformer():
     return Sequences(nn.TransformerEncoder(layer, 2))
 
 
+def resampling():
+    return nn.Sequential(
+        *(
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            nn.Conv2d(1, 3, 3),
+            nn.AdaptiveMaxPool2d(3),
+        ),
+        *(nn.InstanceNorm2d(3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 3)),
+    )
+
+
+class Decoder(nn.Module):
+    """A Transformer's decoder over positions, which look back alone."""
+
+    def __init__(self):
+        self.positions = nn.SinusoidalPositions(6, 8, batch_first=True)
+        layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+        self.layers = nn.TransformerDecoder(layer, 1)
+
+    def forward(self, hidden):
+        hidden, length = self.positions(hidden), hidden.shape[1]
+        mask = nn.Transformer.generate_square_subsequent_mask(length, "double", hidden.dtype)
+        return self.layers(hidden, hidden, tgt_mask=mask, tgt_is_causal=True)
+
+
 IMAGES, TOKENS = RNG.standard_normal((6, 1, 4, 4)), RNG.integers(0, 7, (3, 5))
 STEPS = {
     "MLP": (mlp, RNG.standard_normal((6, 4)), RNG.integers(0, 3, 6)),
@@ -65,7 +90,23 @@ STEPS = {
     "LSTM": (lambda: Sequences(nn.LSTM(8, 8, batch_first=True)), TOKENS, TOKENS),
     "GRU": (lambda: Sequences(nn.GRU(8, 8, batch_first=True)), TOKENS, TOKENS),
     "Transformer": (transformer, TOKENS, TOKENS),
+    "resampling": (resampling, IMAGES, RNG.integers(0, 3, 6)),
 }
+
+
+def test_a_masked_transformer_waits_for_nothing_but_its_mask():
+    model, x = Decoder().double().to("double"), device.asarray(RNG.standard_normal((3, 5, 8)))
+
+    def step():
+        with tracer.Tape() as tape:
+            loss = np.mean(np.square(model(x)))
+        return tape.backward(loss)
+
+    step()
+    with device.watched() as waits:
+        step()
+    assert sum(waits.values()) == 1
+    assert "from the host in" in str(waits)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -89,6 +130,29 @@ def test_a_training_step_never_waits(name):
     with device.watched() as waits:
         assert float(after) != float(before)
     assert sum(waits.values()) == 2
+
+
+PICKS = {
+    "take_along_axis": lambda logits, y, rows: np.take_along_axis(logits, y[:, None], axis=1),
+    "pairs of indices": lambda logits, y, rows: logits[rows, y],
+    "a recorded index": lambda logits, y, rows: logits.T[tracer.batch(y)],
+}
+
+
+@pytest.mark.parametrize("pick", PICKS.values(), ids=PICKS)
+def test_plain_code_never_waits(pick):
+    """A network in NumPy's functions, moved by its arrays."""
+    x, y, w = RNG.standard_normal((6, 4)), RNG.integers(0, 3, 6), RNG.standard_normal((4, 3))
+    x, y, w, rows = tracer.to_device((x, y, w, np.arange(6)), "double")
+
+    def loss(w):
+        logits = np.tanh(x @ w)
+        return np.mean(np.log(np.sum(np.exp(logits), axis=1))) - np.mean(pick(logits, y, rows))
+
+    with device.watched() as waits:
+        w = w - 0.1 * tracer.grad(loss)(w)
+    assert not waits
+    assert isinstance(w, device.DeviceArray)
 
 
 @pytest.mark.parametrize(

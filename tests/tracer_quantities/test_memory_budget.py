@@ -129,9 +129,16 @@ def test_the_peak_stays_within_the_budget(make, name):
     assert peak <= BUDGET + allowed(name, arrays)
 
 
-@MODELS
 @pytest.mark.parametrize(
-    "name", ["diag_h", "diag_ggn_exact", "kfra", "hmp", "ggnmp", "hessian", "ggn", "fisher_mc"]
+    ("make", "name"),
+    [
+        (perceptron, "kfra"),
+        *(
+            (make, name)
+            for make in (perceptron, convolutional)
+            for name in ["diag_h", "diag_ggn_exact", "hmp", "ggnmp", "hessian", "ggn", "fisher_mc"]
+        ),
+    ],
 )
 def test_without_a_budget_they_take_more(make, name):
     """Else the test above could not fail."""

@@ -11,9 +11,15 @@ import numpy as np
 from tracer import backend
 from tracer.errors import QuantityError
 from tracer.kronecker import Kronecker
+from tracer.parallel import LARGE, in_parallel, product, threads
 
 #: bytes of a temporary of a contraction, where no memory budget says less: it stays in cache
 BLOCK_BYTES = 4 << 20
+#: rows per column from which a product of rows with themselves is divided by its rows
+FEW_ROWS = 64
+
+#: a function of a block of samples, and of which samples these are
+Block = Callable[[Any, slice], Any]
 
 
 def samples_first(array: Any, axis: int, lead: int = 0) -> Any:
@@ -36,6 +42,11 @@ class Cotangent:
     unbatched: Any = None
     signs: Any = None
 
+    @property
+    def _source(self) -> Any:
+        """An array that it is made of, or None: blocks of NumPy's arrays go to several threads."""
+        return None
+
     # -- what subclasses define ---------------------------------------------------------------
 
     def per_sample(self) -> Any:
@@ -47,25 +58,20 @@ class Cotangent:
         raise NotImplementedError  # every subclass defines it
 
     def _total(self) -> Any:
-        return accumulate(block.per_sample().sum(1) for block in self._sample_blocks())
+        return self._added(lambda block, _: block.per_sample().sum(1))
 
     def _squared_norms(self) -> Any:
-        return np.concatenate([_norms(block.per_sample()) for block in self._sample_blocks()], 1)
+        return np.concatenate(self._each(lambda block, _: _norms(block.per_sample())), 1)
 
     def _sum_of_squares(self, signs: Any) -> Any:
-        return accumulate(squares.sum(0) for squares in self._squares(signs))
+        return self._added(lambda block, some: _squares(block.per_sample(), signs, some))
 
     def _per_sample_squares(self, signs: Any) -> Any:
-        return np.concatenate(list(self._squares(signs)))
-
-    def _squares(self, signs: Any) -> Any:
-        """Squares summed over rows, `[n, *p]` for one block of samples after the other."""
-        start = 0
-        for block in self._sample_blocks():
+        def squares(block: Cotangent, some: slice) -> Any:
             u = block.per_sample()
-            stop = start + block.samples
-            yield np.sum(weighed(u * u, signs, slice(start, stop)), 0)
-            start = stop
+            return np.sum(weighed(u * u, signs, some), 0)
+
+        return np.concatenate(self._each(squares))
 
     def _gram(self) -> Any:
         u = self.per_sample().reshape(self.rows * self.samples, math.prod(self.shape))
@@ -73,11 +79,11 @@ class Cotangent:
 
     def _project(self, direction: Any) -> Any:
         flat = direction.reshape(-1)
-        parts = [
-            block.per_sample().reshape(block.rows, block.samples, len(flat)) @ flat
-            for block in self._sample_blocks()
-        ]
-        return np.concatenate(parts, 1)
+
+        def projected(block: Cotangent, _: slice) -> Any:
+            return block.per_sample().reshape(block.rows, block.samples, len(flat)) @ flat
+
+        return np.concatenate(self._each(projected), 1)
 
     def _kronecker(self, sharing: str) -> Kronecker:
         """One factor, the block itself, where the parameter is a vector."""
@@ -87,7 +93,7 @@ class Cotangent:
                 f"curvature block has no Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
             )
         u = self.per_sample().reshape(self.rows * self.samples, math.prod(self.shape))
-        return Kronecker((u.T @ u,), self.shape)
+        return Kronecker((second_moment(u),), self.shape)
 
     # -- the contractions ---------------------------------------------------------------------
 
@@ -141,10 +147,15 @@ class Cotangent:
         return None
 
     def kronecker(self, sharing: str = "expand") -> Kronecker:
-        """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand" or "reduce"."""
-        if sharing not in ("expand", "reduce"):
-            raise QuantityError(f'sharing is "expand" or "reduce", got {sharing!r}')
-        return self._kronecker(sharing)
+        """Kronecker factors of `sum_vn u u^T`; `sharing` is "expand", "reduce" or "independent".
+
+        That time steps are independent, and alike, gives `E[T] A_0 (x) G_0` for the means A_0 and
+        G_0 over samples and steps (Martens, Ba and Johnson 2018, section 3): summed over samples,
+        that is "expand".
+        """
+        if sharing not in ("expand", "reduce", "independent"):
+            raise QuantityError(f'sharing is "expand", "reduce" or "independent", got {sharing!r}')
+        return self._kronecker("expand" if sharing == "independent" else sharing)
 
     def among(self, present: Any) -> Cotangent:
         """The same, its Kronecker factors of those uses alone that are there: `present [N, S]`."""
@@ -170,17 +181,36 @@ class Cotangent:
         self.budget = budget
         return self
 
-    def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
-        """Blocks of samples whose `[V, n, *p]`, and two temporaries of its size, fit the budget."""
-        if bytes_per_sample is None:
-            bytes_per_sample = self.rows * math.prod(self.shape) * np.dtype(self.dtype).itemsize
-        budget = min(self.budget or BLOCK_BYTES, BLOCK_BYTES)
-        step = max(1, budget // max(1, 3 * bytes_per_sample))
+    def _bytes_per_sample(self) -> int:
+        """Bytes of a sample's `[V, *p]`, and of what else is made beside it."""
+        return self.rows * math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    def _sample_slices(self, bytes_per_sample: int | None = None) -> list[slice]:
+        """Blocks of samples that fit the budget with two temporaries of their size each."""
+        each = self._bytes_per_sample() if bytes_per_sample is None else bytes_per_sample
+        budget = BLOCK_BYTES if self.budget is None else min(self.budget // threads(), BLOCK_BYTES)
+        step = max(1, budget // max(1, 3 * each))
         if step >= self.samples:
-            yield self
-            return
-        for start in range(0, self.samples, step):
-            yield self.select(samples=slice(start, start + step))
+            return [slice(None)]
+        starts = range(0, self.samples, step)
+        return [slice(start, start + step) for start in starts]
+
+    def _each(self, function: Block, bytes_per_sample: int | None = None) -> list[Any]:
+        """`function(block, slice)` of each block of samples, on several threads."""
+        slices = self._sample_slices(bytes_per_sample)
+        return in_parallel(
+            lambda some: function(self.select(samples=some), some), slices, self._source
+        )
+
+    def _added(self, function: Block, bytes_per_sample: int | None = None) -> Any:
+        """The sum of `function(block, slice)` over blocks of samples, on several threads."""
+        slices = self._sample_slices(bytes_per_sample)
+        count = min(len(slices), threads())
+
+        def part(several: list[slice]) -> Any:
+            return accumulate(function(self.select(samples=some), some) for some in several)
+
+        return accumulate(in_parallel(part, [slices[i::count] for i in range(count)], self._source))
 
 
 def picked(array: Any, rows: Any, samples: Any) -> Any:
@@ -201,6 +231,37 @@ def accumulate(parts: Any) -> Any:
     for part in parts:
         total = part if total is None else total + part
     return total
+
+
+def _squares(u: Any, signs: Any, samples: slice = slice(None)) -> Any:
+    """`[*p]`: squares of `u [V, n, *p]` summed over rows and samples, weighed by signs."""
+    flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
+    return np.einsum("vnp,vnp->p", weighed(flat, signs, samples), flat).reshape(u.shape[2:])
+
+
+def second_moment(rows: Any) -> Any:
+    """`[D, D]`: `rows.T @ rows`, the sum of the outer products of `rows [K, D]` with themselves.
+
+    That takes half as many operations as other products do, also in parts for several threads:
+    of the rows where they are many, else of the columns, whose halves' own products take as long
+    as that of one half with the other.
+    """
+    (count, width), workers = rows.shape, threads()
+    if workers == 1 or type(rows) is not np.ndarray or count * width * width < LARGE:
+        return product(rows.T, rows)
+    if count > FEW_ROWS * width:
+        step = -(-count // workers)
+        parts = [rows[start : start + step] for start in range(0, count, step)]
+        return accumulate(in_parallel(lambda part: part.T @ part, parts, rows))
+    out = np.empty((width, width), rows.dtype)
+    first, second = slice(0, width // 2), slice(width // 2, width)
+
+    def multiply(pair: tuple[slice, slice]) -> None:
+        out[pair] = rows[:, pair[0]].T @ rows[:, pair[1]]
+
+    in_parallel(multiply, [(first, second), (first, first), (second, second)], rows)
+    out[second, first] = out[first, second].T
+    return out
 
 
 def weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
@@ -227,6 +288,10 @@ class Dense(Cotangent):
         self.shape = tuple(array.shape[2:])
         self.dtype = array.dtype
 
+    @property
+    def _source(self) -> Any:
+        return self.array
+
     def per_sample(self) -> Any:
         return self.array
 
@@ -243,9 +308,7 @@ class Dense(Cotangent):
         return _norms(self.array)
 
     def _sum_of_squares(self, signs: Any) -> Any:
-        flat = self.array.reshape(self.rows, self.samples, math.prod(self.shape))
-        squares = np.einsum("vnp,vnp->p", weighed(flat, signs), flat)
-        return squares.reshape(self.shape)
+        return _squares(self.array, signs)
 
 
 class Summed(Cotangent):
@@ -257,6 +320,10 @@ class Summed(Cotangent):
         self.shape = tuple(terms.shape[3:])
         self.dtype = terms.dtype
         self._dense: Any = None
+
+    @property
+    def _source(self) -> Any:
+        return self.terms
 
     def per_sample(self) -> Any:
         if self._dense is None:
@@ -283,14 +350,15 @@ class Summed(Cotangent):
             return super()._kronecker(sharing)
         b = self.terms if sharing == "expand" else self.per_sample()
         b = b.reshape(-1, *self.shape)
-        return Kronecker((b.T @ b,), self.shape)
+        return Kronecker((second_moment(b),), self.shape)
 
 
 class Reindexed(Cotangent):
     """Another cotangent, its elements put elsewhere: what a transposed or sliced weight has.
 
     `pull` takes stacks `[K, *inner.shape]` to `[K, *shape]`, each element to one place; `push`
-    takes a direction `[*shape]` back. Cotangents with equal `key` merge.
+    takes a direction `[*shape]` back. Cotangents with equal `key` merge. Where `factors` is given,
+    it takes the Kronecker factors of the inner one to those of `shape`.
     """
 
     def __init__(
@@ -300,13 +368,19 @@ class Reindexed(Cotangent):
         pull: Callable[[Any], Any],
         push: Callable[[Any], Any],
         key: Any,
+        factors: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
     ):
         self.inner = inner
         self.shape = tuple(shape)
         self.pull = pull
         self.push = push
         self.key = key
+        self.factors = factors
         self.rows, self.samples, self.dtype = inner.rows, inner.samples, inner.dtype
+
+    @property
+    def _source(self) -> Any:
+        return self.inner._source
 
     def kind(self) -> Any:
         return Reindexed, self.key, self.shape, self.inner.kind()
@@ -316,19 +390,24 @@ class Reindexed(Cotangent):
         return super().within(budget)
 
     def scaled(self, weights: Any) -> Reindexed:
-        return self._like(self.inner.scaled(weights))
+        return self.around(self.inner.scaled(weights))
+
+    def around(self, inner: Cotangent) -> Reindexed:
+        """The same around another cotangent."""
+        like = self.shape, self.pull, self.push, self.key, self.factors
+        return Reindexed(inner.within(self.budget), *like)
 
     def among(self, present: Any) -> Reindexed:
-        return self._like(self.inner.among(present))
+        return self.around(self.inner.among(present))
 
-    def _like(self, inner: Cotangent) -> Reindexed:
-        return Reindexed(inner.within(self.budget), self.shape, self.pull, self.push, self.key)
+    def _joined(self, other: Any) -> Reindexed:
+        return self.around(self.inner.beside(other.inner))
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Reindexed:
-        return self._like(self.inner.select(rows, samples))
+        return self.around(self.inner.select(rows, samples))
 
     def _merge(self, others: Sequence[Any]) -> Reindexed:
-        return self._like(self.inner.combine([other.inner for other in others]))
+        return self.around(self.inner.combine([other.inner for other in others]))
 
     def per_sample(self) -> Any:
         inner = self.inner.per_sample()
@@ -355,6 +434,8 @@ class Reindexed(Cotangent):
 
     def _kronecker(self, sharing: str) -> Kronecker:
         inner = self.inner.kronecker(sharing)
+        if self.factors is not None:
+            return Kronecker(self.factors(inner.factors), self.shape)
         return Kronecker(inner.factors, self.shape, pull=lambda stack: self.pull(inner.pull(stack)))
 
 
@@ -369,6 +450,10 @@ class Coupled(Cotangent):
         self.inner = inner
         self.rows, self.samples = inner.rows // slots, slots
         self.shape, self.dtype = inner.shape, inner.dtype
+
+    @property
+    def _source(self) -> Any:
+        return self.inner._source
 
     def kind(self) -> Any:
         return Coupled, self.samples, self.inner.kind()
@@ -404,6 +489,10 @@ class Mixed(Cotangent):
         first = self.uses[0]
         self.shape, self.rows, self.samples = first.shape, first.rows, first.samples
         self.dtype = np.result_type(*(use.dtype for use in self.uses))
+
+    @property
+    def _source(self) -> Any:
+        return self.uses[0]._source
 
     def within(self, budget: int | None) -> Cotangent:
         for use in self.uses:

@@ -27,6 +27,10 @@ class Gather(Cotangent):
         self.rows, self.samples, self.uses, self.width = right.shape
         self.dtype = right.dtype
 
+    @property
+    def _source(self) -> Any:
+        return self.right
+
     def kind(self) -> Any:
         return Gather, self.shape
 

@@ -8,9 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tracer.cotangents.base import Cotangent, Reindexed, accumulate, indexed, picked, weighed
+from tracer.cotangents.base import (
+    Block,
+    Cotangent,
+    Reindexed,
+    indexed,
+    picked,
+    second_moment,
+    weighed,
+)
 from tracer.cotangents.present import aligned, joined
 from tracer.kronecker import Kronecker
+from tracer.parallel import product
 
 
 class Outer(Cotangent):
@@ -60,14 +69,16 @@ class Outer(Cotangent):
             present = None if present is None else indexed(present, (), samples)
         return Outer(left, picked(self.right, rows, samples), self.shape, present)
 
-    def _sample_blocks(self, bytes_per_sample: int | None = None) -> Any:
+    def _bytes_per_sample(self) -> int:
         """As for all; inputs that are made on demand count, too."""
-        if bytes_per_sample is None:
-            elements = self.rows * math.prod(self.shape)
-            if callable(self._left):
-                elements += self.uses * self.groups * self.inputs
-            bytes_per_sample = elements * self.dtype.itemsize
-        return super()._sample_blocks(bytes_per_sample)
+        elements = self.rows * math.prod(self.shape)
+        if callable(self._left):
+            elements += self.uses * self.groups * self.inputs
+        return elements * np.dtype(self.dtype).itemsize
+
+    @property
+    def _source(self) -> Any:
+        return self.right
 
     def kind(self) -> Any:
         return Outer, self.groups, self.outputs, self.inputs, self.shape
@@ -99,7 +110,7 @@ class Outer(Cotangent):
 
     def _total(self) -> Any:
         if callable(self._left):
-            return accumulate(block._product() for block in self._sample_blocks())
+            return self._added(lambda block, _: block._product())
         return self._product()
 
     def _product(self) -> Any:
@@ -107,7 +118,9 @@ class Outer(Cotangent):
         uses = self.samples * self.uses
         left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
         right = self.right.reshape(self.rows, uses, self.groups, self.outputs)
-        total = np.transpose(right, (0, 2, 3, 1)) @ left
+        right = np.transpose(right, (0, 2, 3, 1))
+        alone = self.rows == self.groups == 1
+        total = product(right[0, 0], left[0]) if alone else right @ left
         return total.reshape(self.rows, *self.shape)
 
     def _squared_norms(self) -> Any:
@@ -121,15 +134,8 @@ class Outer(Cotangent):
                 np.einsum("vngo,vngo->vng", right, right),
             )
         if grams < self.rows * self.inputs * self.outputs:
-            parts = []
             per_sample = self.uses**2 * self.groups * (1 + self.rows) * self.dtype.itemsize
-            for block in self._sample_blocks(per_sample):
-                left = np.moveaxis(block.left, 1, 2)  # [n, G, T, I]
-                right = np.swapaxes(block.right, 2, 3)  # [V, n, G, T, O]
-                of_left = left @ np.swapaxes(left, -1, -2)
-                of_right = right @ np.swapaxes(right, -1, -2)
-                parts.append((of_right * of_left).sum((-3, -2, -1)))
-            return np.concatenate(parts, 1)
+            return np.concatenate(self._each(_norms_by_grams, per_sample), 1)
         return super()._squared_norms()
 
     def _square_terms(self, signs: Any) -> tuple[Any, Any]:
@@ -141,7 +147,8 @@ class Outer(Cotangent):
         if self.uses > 1:
             return super()._sum_of_squares(signs)
         left, right = self._square_terms(signs)  # [N, G, I], [N, G, O]
-        total = np.transpose(right, (1, 2, 0)) @ np.moveaxis(left, 1, 0)
+        left, right = np.moveaxis(left, 1, 0), np.transpose(right, (1, 2, 0))
+        total = product(right[0], left[0]) if self.groups == 1 else right @ left
         return total.reshape(self.shape)
 
     def _per_sample_squares(self, signs: Any) -> Any:
@@ -177,23 +184,22 @@ class Outer(Cotangent):
         """Grosse and Martens 2016 ("expand"), Eschenhagen et al. 2023 ("expand", "reduce")."""
         right = self.right if sharing == "expand" else self.right.sum(2)
         right = right.reshape(-1, self.groups, self.outputs)
-        inputs = accumulate(block._input_factors(sharing) for block in self._input_blocks())
+        inputs = self._inputs_added(lambda block, _: block._input_factors(sharing))
         count = self.samples
         if sharing == "expand":
             count = self.samples * self.uses if self.present is None else self.present.sum()
         factors: list[Any] = []
         for g in range(self.groups):
             b = right[:, g]
-            factors += [b.T @ b, inputs[g] / count]
+            factors += [second_moment(b), inputs[g] / count]
         return Kronecker(tuple(factors), self.shape)
 
-    def _input_blocks(self) -> Any:
-        """Blocks of samples for contractions of the inputs alone."""
+    def _inputs_added(self, function: Block) -> Any:
+        """The sum over blocks of samples of a contraction of the inputs alone."""
         if not callable(self._left):
-            return [self]
-        return self._sample_blocks(
-            self.uses * self.groups * self.inputs * np.dtype(self.dtype).itemsize
-        )
+            return function(self, slice(None))
+        bytes_of_inputs = self.uses * self.groups * self.inputs * np.dtype(self.dtype).itemsize
+        return self._added(function, bytes_of_inputs)
 
     def _input_factors(self, sharing: str) -> Any:
         """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
@@ -205,4 +211,13 @@ class Outer(Cotangent):
             left = left.reshape(-1, self.groups, self.inputs)
         else:
             left = left.sum(1) / uses
-        return np.stack([left[:, g].T @ left[:, g] for g in range(self.groups)])
+        return np.stack([second_moment(left[:, g]) for g in range(self.groups)])
+
+
+def _norms_by_grams(block: Any, _: slice) -> Any:
+    """`[V, n]` from the Gram matrices of inputs and of outputs."""
+    left = np.moveaxis(block.left, 1, 2)  # [n, G, T, I]
+    right = np.swapaxes(block.right, 2, 3)  # [V, n, G, T, O]
+    of_left = left @ np.swapaxes(left, -1, -2)
+    of_right = right @ np.swapaxes(right, -1, -2)
+    return (of_right * of_left).sum((-3, -2, -1))

@@ -3,7 +3,7 @@
 This package is the first plugin that loads, and has no privilege over others.
 """
 
-from tracer import backend, rows
+from tracer import backend, backend_cupy, rows
 from tracer.hookspecs import hookimpl
 from tracer.operation import INTERNAL_FILES
 from tracer.operations import arithmetic, indexing, linalg, marks, products, reductions, shapes
@@ -24,4 +24,4 @@ def register_rows():
 
 @hookimpl
 def register_backends():
-    return [backend.NUMPY, backend.CUPY]
+    return [backend.NUMPY, backend_cupy.CUPY]

@@ -4,6 +4,8 @@ Functions of one argument stand in tables, a line each: the derivative in terms 
 the output, whichever needs less. Functions of two arguments follow, each a short class.
 """
 
+import math
+
 import numpy as np
 
 from tracer import backend
@@ -250,6 +252,8 @@ class Power(Elementwise):
             return g * np.where(y == 0, 0, y * x ** np.where(y == 0, 1, y - 1))
 
         def exponent():
+            if isinstance(x, int | float):
+                return g * (node.output * math.log(x)) if x > 0 else None
             positive = x > 0
             log = np.log(np.where(positive, x, 1), dtype=g.dtype)
             return g * np.where(positive, node.output * log, 0)

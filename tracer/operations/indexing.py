@@ -47,7 +47,8 @@ class GetItem(_Indexing):
         index, shape = node.params["index"], node.input_shape(0)
         if _basic(index):
             return (Placed(g, index, shape, Embed),)
-        return (ScatterAdd(g, positions=_positions(index, shape), shape=shape),)
+        positions = _positions(index, shape, backend.of(g))
+        return (ScatterAdd(g, positions=positions, shape=shape),)
 
     def batch_axis(node, axes):
         index, shape, axis = node.params["index"], node.input_shape(0), axes[0]
@@ -72,10 +73,13 @@ class GetItem(_Indexing):
         ]
 
 
-def _positions(index, shape):
-    """The positions in the flattened array that `index` selects, shaped like the result."""
-    index = tuple(backend.to_host(i) if backend.is_array(i) else i for i in index)
-    return np.arange(math.prod(shape)).reshape(shape)[index]
+def _positions(index, shape, library=backend.NUMPY):
+    """The positions in the flattened array that `index` selects, shaped like the result.
+
+    In this library: on a device they need not go to the host.
+    """
+    index = tuple(backend.moved(i, library) if backend.is_array(i) else i for i in index)
+    return library.namespace.arange(math.prod(shape)).reshape(shape)[index]
 
 
 def _axis_of_basic(index, shape, axis):
@@ -123,7 +127,7 @@ class Lookup(_Indexing):
 
     def vjp(node, g):
         shape = node.input_shape(0)
-        positions = _positions((raw(node.inputs[1]),), shape)
+        positions = _positions((raw(node.inputs[1]),), shape, backend.of(g))
         return ScatterAdd(g, positions=positions, shape=shape), None
 
     def batch_axis(node, axes):
@@ -199,8 +203,8 @@ class TakeAlongAxis(_Indexing):
         return np.take_along_axis(x, indices, axis)
 
     def vjp(node, g):
-        shape, indices = node.input_shape(0), backend.to_host(raw(node.inputs[1]))
-        every = np.arange(math.prod(shape)).reshape(shape)
+        shape, indices = node.input_shape(0), raw(node.inputs[1])
+        every = backend.namespace(indices).arange(math.prod(shape)).reshape(shape)
         positions = np.take_along_axis(every, indices, node.params["axis"])
         return ScatterAdd(g, positions=positions, shape=shape), None
 
@@ -271,7 +275,7 @@ def take_along_axis(arr, indices, axis=-1):
 def sort(a, axis=-1, kind=None, order=None, *, stable=None):
     if axis is None:
         a, axis = np.ravel(a), -1
-    return np.take_along_axis(a, np.argsort(raw(a), axis=axis, stable=True), axis)
+    return np.take_along_axis(a, np.argsort(raw(a), axis=axis, kind="stable"), axis)
 
 
 @implements(np.partition)

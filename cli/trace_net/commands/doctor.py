@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -48,11 +47,8 @@ def examine() -> dict[str, Any]:
             "built-in": "svg and html only",
         },
         "renderers": {name: registry.renderers.entry(name).plugin for name in registry.renderers},
-        "backends": {
-            "numpy": version("numpy"),
-            "cupy": examine_cupy(),
-            **{name: registry.backends.entry(name).plugin for name in registry.backends},
-        },
+        "backends": {name: registry.backends.entry(name).plugin for name in registry.backends},
+        "devices": {library.device: library.describe() for library in registry.backends.values()},
         "plugins": {p.name: p.error or p.status for p in plugins.loaded()},
     }
 
@@ -63,16 +59,3 @@ def version(distribution: str, remedy: str = "") -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return f"not installed: {remedy}" if remedy else "not installed"
-
-
-def examine_cupy() -> str:
-    """Whether CuPy is installed and finds a device. CuPy is imported only if it is there."""
-    if importlib.util.find_spec("cupy") is None:
-        return "not installed: pip install 'trace-net[cuda12]' for an NVIDIA device"
-    try:
-        import cupy
-
-        count = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0
-        return f"{cupy.__version__}, {count} device(s)"
-    except Exception as error:  # a broken driver raises errors of many types
-        return f"installed, but it fails: {type(error).__name__}: {error}"

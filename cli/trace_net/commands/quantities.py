@@ -52,6 +52,7 @@ def quantities(
         ),
     ] = None,
     input: options.InputOption = None,
+    device: options.DeviceOption = None,
     json: options.JsonOption = False,
 ) -> None:
     """Compute quantities of TARGET's parameters in one sweep.
@@ -67,10 +68,11 @@ def quantities(
     from trace_net import flow
     from trace_net.describe import rows
     from trace_net.inputs import parse_inputs
-    from trace_net.run import describe_choices, run
+    from trace_net.run import describe_choices, on_device, run
     from trace_net.target import load, parse_target
     from tracer import registry
 
+    options.check_device(device)
     parsed = parse_target(target)
     names = tuple(dict.fromkeys(quantity or ("grad",)))
     for name in names:
@@ -83,7 +85,7 @@ def quantities(
 
     with streams.progress(steps=6) as step:
         step(f"loading {target}")
-        subject = load(parsed, given)
+        subject = on_device(load(parsed, given), device)
         done = run(subject, names, step)
         streams.note(describe_choices(subject))
         if done.failure is not None:

@@ -93,6 +93,7 @@ def visualize(
     ] = None,
     quantity: options.QuantityOption = None,
     input: options.InputOption = None,
+    device: options.DeviceOption = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for the layout.")] = 30.0,
     theme: Annotated[Theme, typer.Option(help="Colours of the picture.")] = Theme.auto,
     json: options.JsonOption = False,
@@ -104,12 +105,13 @@ def visualize(
     """
     from trace_net.inputs import parse_inputs
     from trace_net.overlays import QuantityOverlay, find_overlay
-    from trace_net.run import describe_choices, run
+    from trace_net.run import describe_choices, on_device, run
     from trace_net.target import load, parse_target
     from tracer import registry
     from tracer.errors import TracerError
     from tracer.extensions import DrawOptions
 
+    options.check_device(device)
     parsed = parse_target(target)
     form = choose_format(output, format)
     renderer = options.look_up(registry.renderers, form)
@@ -131,7 +133,7 @@ def visualize(
 
     with streams.progress(steps=6) as step:
         step(f"loading {target}")
-        subject = load(parsed, given)
+        subject = on_device(load(parsed, given), device)
         done = run(subject, tuple(wanted), step)
         streams.note(describe_choices(subject))
         step("building the graph")

@@ -1,0 +1,125 @@
+"""The page of the docs, docs/reference/benchmarks.md."""
+
+from __future__ import annotations
+
+from . import tables
+from .processes import THREADS, TURNS
+from .results import Results
+
+PAGE = """---
+hide:
+  - toc
+---
+
+# Benchmarks
+
+Measured on {date}, {machine}, with {versions}.
+
+## Quantities of networks
+
+{times}
+
+{summary}
+
+Times are of one step: the network's forward pass, cross-entropy and the backward sweep with that
+one quantity. The peer is PyTorch for `grad` and PyTorch with BackPACK for the others. A ratio
+below 1 means that trace-net is faster; means are geometric, over the cells that both have. Data
+are random, float32, the same for both. For each cell both have a process of their own with
+{threads} threads and take turns: one to warm up, then {turns}, each of one run or of as many as
+fit into a tenth of a second. The shortest run counts. A library that does not end its first two
+turns within {limit:g} s is said to be over it. The networks are those of DeepOBS: batches of 128,
+and of 16 with 100 classes for All-CNN-C. The recurrent ones have 64 units, take 64 sequences of 50
+steps of 32 numbers, and read out all steps at once; they have the quantities that the peer has.
+
+A floor is the time of what a quantity cannot avoid: the matrix products of the forward pass, of
+the rows that go back (C - 1 of them where the quantity is exact in C classes) and of the
+contraction with each weight, in the cheapest form that we know, and the writing of the result.
+{rates}
+These rates were measured in the same run. No elementwise work, pooling or rearranging is counted,
+so a floor cannot be reached. The cheapest form may be one that neither library uses: Kronecker
+factors, for one, are counted by half for their symmetry, and those of convolutions with stride 1
+by the offsets between two entries of a window.
+
+![Time of each quantity over that of the gradient, by network](../images/overhead.svg)
+
+Each library's time is relative to its own `grad`, as in Dangel, Kunstner and Hennig (2020).
+
+### Memory
+
+{memory}
+
+The peak resident size of the whole process, libraries included, and what the steps add to the
+peak that there was when the library was imported and the model and data were made.
+
+## Scaling
+
+![Time against samples, rows, steps and layers, in logarithmic scales](../images/scaling.svg)
+
+{scaling}
+
+N are samples and V the outputs of an MLP with two hidden layers of 256 units; with N it has 10
+classes and cross-entropy, with V squared error, which has V exact rows, and 32 samples. T are the
+steps of an LSTM of 8 units, depth the layers of an MLP of 8 units, both with 32 samples and 10
+classes. The exponent is that of the power law between the last two columns: 1 is linear.
+
+## Growth with time
+
+{growth}
+
+An LSTM of 8 units takes 8 sequences of T steps of 4 numbers; the loss is on the last step. The
+exponent p is that of `T^p` between the last two columns: 1 is linear. The Hessian's diagonal takes
+whichever is cheaper of rows, whose cost grows with T^2, and products, whose cost grows with T.
+
+## Training, recording, sweeping and drawing
+
+{rows}
+
+Recording and sweeping are per operation, on arrays of three elements, in a chain of 1,000
+operations. NumPy is the same call on plain arrays; the other columns are totals and contain that
+call, or the library's own. Each number is the shortest of several runs. The libraries take turns in
+one process. The Jacobians are of a network of 20, 50 and 100 units at one sample. The Transformer
+has 2 layers of width 128, 512 inside, with 4 heads, and takes 16 sequences of 64 positions. A step
+of training is the forward pass, cross-entropy, the gradient and SGD's update in place; its networks
+are those above.
+
+## Measuring again
+
+The page is made by
+
+```console
+$ python -m tests.benchmarks --json > benchmarks.json
+$ python -m tests.benchmarks --from benchmarks.json --markdown > docs/reference/benchmarks.md
+$ python -m tests.benchmarks --from benchmarks.json curvature --plot docs/images/overhead.svg
+$ python -m tests.benchmarks --from benchmarks.json scaling --plot docs/images/scaling.svg
+```
+
+with the peers installed by `pip install '.[benchmarks]' torch` and `pip install --no-deps
+backpack-for-pytorch unfoldNd`, and `pip install '.[plot]'` for the pictures. Without `--markdown`
+and `--json` the tables are printed. A peer that is not installed is marked so. A part is measured
+by its name; `--from` may be given several times, and later files replace what earlier ones have:
+
+```console
+$ python -m tests.benchmarks recording sweep
+$ python -m tests.benchmarks curvature --network 2c2d --quantity kfac --json > kfac.json
+$ python -m tests.benchmarks --from benchmarks.json --from kfac.json curvature --network 2c2d
+```
+"""
+
+
+def page(results: Results) -> str:
+    """The page with these results."""
+    return PAGE.format(
+        date=results.date,
+        machine=results.machine,
+        versions=results.versions,
+        times=tables.times_table(results.cells),
+        summary=tables.summary(results.cells),
+        rates=tables.rates_text(results),
+        memory=tables.memory_table(results.cells),
+        scaling=tables.growth_tables(results.scaling),
+        growth=tables.growth_tables(results.growth),
+        rows=tables.rows_table(row for rows in results.rows.values() for row in rows),
+        threads=THREADS,
+        turns=TURNS,
+        limit=results.limit,
+    ).rstrip()

@@ -1,0 +1,186 @@
+"""Results as tables in Markdown, whose columns line up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from .curvature import Cell, mean
+from .growth import Growth
+from .measure import PEERS, Row
+from .processes import Memory
+from .results import Results
+
+COLUMNS = ("NumPy", "trace-net", *PEERS)
+HEADER = ("measurement", *COLUMNS, "goal", "reached")
+TIMES_HEADER = (
+    *("network", "quantity", "trace-net, ms", "peer, ms", "ratio"),
+    *("floor, ms", "trace-net / floor"),
+)
+MEMORY_HEADER = (
+    *("network", "quantity", "trace-net, MB", "peer, MB", "ratio"),
+    *("trace-net's steps, MB", "peer's steps, MB", "ratio of steps"),
+)
+UNITS = {1e-6: "µs", 1e-3: "ms", 1.0: "s"}
+
+#: what a column of ratios is of, from the left
+Ratios = tuple[Callable[[Cell], float | None], ...]
+TIMES: Ratios = (lambda cell: cell.ratio, lambda cell: cell.above_floor)
+MEMORIES: Ratios = (lambda cell: cell.memory_ratio, lambda cell: cell.growth_ratio)
+
+
+def everything(results: Results) -> str:
+    """All tables of what was measured, one below the other."""
+    parts: list[str] = []
+    if rows := [row for rows in results.rows.values() for row in rows]:
+        parts.append(rows_table(rows))
+    if results.cells:
+        parts += [times_table(results.cells), memory_table(results.cells), summary(results.cells)]
+        parts.append(rates_text(results))
+    if results.growth:
+        parts.append(growth_tables(results.growth))
+    if results.scaling:
+        parts.append(growth_tables(results.scaling))
+    return "\n\n".join(parts)
+
+
+# -- rows ---------------------------------------------------------------------------------------
+
+
+def rows_table(rows: Iterable[Row]) -> str:
+    """Measurements of one thing beside the peers' and beside goals."""
+    return aligned([HEADER, *map(row_line, rows)], range(1, 1 + len(COLUMNS)))
+
+
+def row_line(row: Row) -> tuple[str, ...]:
+    """The cells of one row; goals and whether they are reached are in the same order."""
+    ours = row.seconds["trace-net"]
+    reached = (
+        "yes" if not isinstance(ours, str) and ours <= g.seconds else "no" for g in row.goals
+    )
+    return (
+        f"{row.what}, {UNITS[row.unit]}",
+        *(time_in(row, column) for column in COLUMNS),
+        "; ".join(goal.text for goal in row.goals),
+        "; ".join(reached),
+    )
+
+
+def time_in(row: Row, column: str) -> str:
+    """A time in the row's unit; empty where there is nothing to measure."""
+    seconds = row.seconds.get(column, "")
+    return seconds if isinstance(seconds, str) else f"{seconds / row.unit:.2f}"
+
+
+# -- cells --------------------------------------------------------------------------------------
+
+
+def times_table(cells: Sequence[Cell]) -> str:
+    """Times of quantities beside the peer's and beside floors."""
+    return cells_table(TIMES_HEADER, cells, times_line, TIMES)
+
+
+def memory_table(cells: Sequence[Cell]) -> str:
+    """Peak memory of quantities beside the peer's."""
+    return cells_table(MEMORY_HEADER, cells, memory_line, MEMORIES)
+
+
+def cells_table(
+    header: tuple[str, ...],
+    cells: Sequence[Cell],
+    line: Callable[[Cell], tuple[str, ...]],
+    ratios: Ratios,
+) -> str:
+    """A line per cell, and the geometric means of networks and of all."""
+    lines = [header]
+    for network in dict.fromkeys(cell.network for cell in cells):
+        of_network = [cell for cell in cells if cell.network == network]
+        lines += [*map(line, of_network), mean_line(network, of_network, ratios, len(header))]
+    lines.append(mean_line("all", cells, ratios, len(header)))
+    return aligned(lines, range(2, len(header)))
+
+
+def times_line(cell: Cell) -> tuple[str, ...]:
+    """The cells of a line of times."""
+    times = (t if isinstance(t, str) else f"{t * 1e3:.1f}" for t in (cell.ours, cell.peer))
+    floor = "" if cell.floor is None else f"{cell.floor * 1e3:.1f}"
+    ratio, above = (ratio_text(of(cell)) for of in TIMES)
+    return cell.network, f"`{cell.quantity}`", *times, ratio, floor, above
+
+
+def memory_line(cell: Cell) -> tuple[str, ...]:
+    """The cells of a line of memory."""
+    both = (cell.our_memory, cell.peer_memory)
+    peaks = (megabytes(memory, lambda memory: memory.peak) for memory in both)
+    growths = (megabytes(memory, lambda memory: memory.growth) for memory in both)
+    ratio, grown = (ratio_text(of(cell)) for of in MEMORIES)
+    return cell.network, f"`{cell.quantity}`", *peaks, ratio, *growths, grown
+
+
+def mean_line(network: str, cells: Sequence[Cell], ratios: Ratios, width: int) -> tuple[str, ...]:
+    """The line of geometric means: the first ratio is in the fifth column, the second the last."""
+    first, last = (f"**{ratio_text(mean(map(of, cells))) or 'none'}**" for of in ratios)
+    return network, "**mean**", "", "", first, *[""] * (width - 6), last
+
+
+def summary(cells: Sequence[Cell]) -> str:
+    """In how many cells trace-net takes more than the peer."""
+    texts = []
+    for what, of in (("time", TIMES[0]), ("peak memory", MEMORIES[0])):
+        ratios = [ratio for ratio in map(of, cells) if ratio is not None]
+        texts.append(f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)} cells in {what}")
+    return f"Above the peer: {' and '.join(texts)}."
+
+
+def rates_text(results: Results) -> str:
+    """The rates that floors are counted with."""
+    if results.rates is None:
+        return "No floors were counted."
+    flops, copied = 2 * results.rates.multiply_adds / 1e9, results.rates.copied / 1e9
+    return f"Floors are at {flops:.0f} GFLOP/s of sgemm and {copied:.1f} GB/s of copying."
+
+
+def megabytes(memory: Memory | None, of: Callable[[Memory], int]) -> str:
+    """A part of a memory in megabytes; empty if it is unknown."""
+    return "" if memory is None else f"{of(memory) / 1e6:.0f}"
+
+
+def ratio_text(ratio: float | None) -> str:
+    """A ratio to two digits; empty if there is none."""
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+# -- growth -------------------------------------------------------------------------------------
+
+
+def growth_tables(lines: Sequence[Growth]) -> str:
+    """A table for each thing that grows, with a line per quantity."""
+    tables = []
+    for axis in dict.fromkeys(line.axis for line in lines):
+        of_axis = [line for line in lines if line.axis == axis]
+        header = ("quantity", *(f"{axis} = {n:,}, ms" for n in of_axis[0].seconds), "exponent")
+        tables.append(aligned([header, *map(growth_line, of_axis)], range(1, len(header))))
+    return "\n\n".join(tables)
+
+
+def growth_line(line: Growth) -> tuple[str, ...]:
+    """The cells of one line."""
+    times = (f"{seconds * 1e3:.1f}" for seconds in line.seconds.values())
+    return f"`{line.quantity}`", *times, f"{line.exponent:.2f}"
+
+
+# -- all ----------------------------------------------------------------------------------------
+
+
+def aligned(lines: Sequence[tuple[str, ...]], numbers: range) -> str:
+    """A table in Markdown whose columns line up, those of numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def text(cells: Iterable[str]) -> str:
+        padded = (
+            cell.rjust(width) if i in numbers else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * (width - 1) + (":" if i in numbers else "-") for i, width in enumerate(widths)]
+    return "\n".join([text(lines[0]), text(rule), *map(text, lines[1:])])

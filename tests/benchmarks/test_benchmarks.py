@@ -1,0 +1,316 @@
+"""The benchmarks measure what they say: on tiny sizes, with no regard to the times."""
+
+import json
+import math
+import operator
+import re
+import time
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tracer
+import tracer_layers
+
+from . import __main__ as command
+from . import (
+    curvature,
+    floors,
+    graphs,
+    growth,
+    jacobian,
+    processes,
+    recording,
+    scaling,
+    sweep,
+    tables,
+    training,
+    transformer,
+)
+from .curvature import Cell
+from .floors import Map, Rates, Work
+from .growth import Growth
+from .measure import Goal, Row, once
+from .networks import NETWORKS
+from .processes import Memory, Taken
+from .results import Results, read
+
+RATES = Rates(multiply_adds=1e9, copied=1e9)
+MEASURED = Results(
+    *("2026-01-01", "2 cores", "Python 3", 60.0, RATES),
+    rows={
+        "sweep": [Row("sweep", 1e-6, {"NumPy": 1e-6, "trace-net": 2e-6, "PyTorch": "failed"})],
+        "recording": [Row("record", 1e-3, {"trace-net": 2e-3}, (Goal(3e-3, "A"), Goal(1e-3, "B")))],
+    },
+    cells=[
+        Cell("mlp", "grad", 1.0, 2.0, floor=0.5, our_memory=Memory(10, 20)),
+        Cell("mlp", "kfac", 4.0, 2.0, our_memory=Memory(10, 20), peer_memory=Memory(20, 40)),
+        Cell("lstm", "grad", 1.0, "not installed"),
+        Cell("lstm", "batch_l2", "over 60 s", "not installed"),
+    ],
+    growth=[Growth("grad", {10: 1.0, 20: 2.0})],
+    scaling=[Growth("kfac", {10: 1.0, 100: 100.0}, axis) for axis in scaling.SIZES],
+)
+
+
+def taken_here(steps, limit):
+    """What `in_turn` returns, with each step run once and in this process."""
+    return {name: Taken(once(prepare()), Memory(1, 2)) for name, prepare in steps.items()}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Every group at sizes that take no time."""
+    tape, loop = graphs._long, graphs._recurrent
+    for module, settings in {
+        recording: {"LENGTH": 3, "REPEATS": 1},
+        sweep: {"LENGTH": 3, "REPEATS": 1},
+        jacobian: {"REPEATS": 1},
+        graphs: {
+            "REPEATS": 1,
+            "TIME": 20,
+            "_long": lambda count: tape(30),
+            "_recurrent": lambda nodes: loop(30),
+        },
+        transformer: {"SAMPLES": 2, "in_turn": taken_here},
+        training: {
+            "TRAINED": {name: replace(each, samples=2) for name, each in training.TRAINED.items()},
+            "in_turn": taken_here,
+        },
+        growth: {"STEPS": (2, 3), "TURNS": 1, "TURN": 1e-3},
+        scaling: {"SIZES": {"N": (2, 3), "V": (1, 2), "T": (2, 3), "depth": (2, 3)}, "TURNS": 1},
+        curvature: {"in_turn": taken_here},
+        floors: {"MATRIX": 8, "COPIED": 64, "REPEATS": 1},
+    }.items():
+        for name, value in settings.items():
+            monkeypatch.setattr(module, name, value)
+
+
+def saved(tmp_path, results, name="results.json"):
+    path = tmp_path / name
+    path.write_text(results.text())
+    return path
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def test_every_group_is_measured_and_saved_and_read(tiny, tmp_path, capsys):
+    command.main(["--network", "logreg", "--quantity", "grad", "--quantity", "kfac", "--json"])
+    text = capsys.readouterr().out
+    (tmp_path / "all.json").write_text(text)
+    results = read(tmp_path / "all.json")
+    assert results.text() + "\n" == text
+    assert list(results.rows) == list(command.GROUPS)
+    times = [row.seconds["trace-net"] for rows in results.rows.values() for row in rows]
+    assert all(seconds > 0 for seconds in times)
+    assert [(cell.network, cell.quantity) for cell in results.cells] == [
+        ("logreg", "grad"),
+        ("logreg", "kfac"),
+    ]
+    assert {line.axis for line in results.scaling} == {"N", "V", "T", "depth"}
+    assert {line.quantity for line in results.growth} >= {"grad", "kflr", "diag_h", "batch_dot"}
+    command.main(["--from", str(tmp_path / "all.json"), "--markdown"])
+    page = capsys.readouterr().out
+    for row in results.rows["training"]:
+        assert row.what in page
+
+
+def test_saved_numbers_are_chosen_by_group_network_and_quantity(tmp_path, capsys):
+    command.main(["--from", str(saved(tmp_path, MEASURED)), "curvature", "--network", "mlp"])
+    text = capsys.readouterr().out
+    assert re.findall(r"^\| (\w+) +\| `(\w+)`", text, re.MULTILINE) == 2 * [
+        ("mlp", "grad"),
+        ("mlp", "kfac"),
+    ]
+    assert "exponent" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--from", "nothing.json"], "expected a file with what --json printed"),
+        (["--plot", "a.svg"], "name either of curvature, scaling"),
+        (["--plot", "a.svg", "curvature", "scaling"], "name either of curvature, scaling"),
+        (["bicycle"], "expected one of recording"),
+    ],
+)
+def test_a_wrong_command_is_an_error_that_says_what_to_do(words, problem, capsys):
+    with pytest.raises(SystemExit):
+        command.main(words)
+    assert problem in capsys.readouterr().err
+
+
+# -- results ------------------------------------------------------------------------------------
+
+
+def test_results_are_the_same_after_reading(tmp_path):
+    assert read(saved(tmp_path, MEASURED)) == MEASURED
+
+
+def test_later_results_replace_what_both_have():
+    cell = Cell("mlp", "kfac", 1.0, 2.0)
+    later = replace(
+        MEASURED, date="2026-01-02", cells=[cell], rows={}, growth=[], rates=Rates(1.0, 1.0)
+    )
+    joined = MEASURED.joined(later)
+    assert joined == replace(
+        MEASURED, date="2026-01-02", cells=[MEASURED.cells[0], cell, *MEASURED.cells[2:]]
+    )
+
+
+def test_what_was_derived_is_in_the_json_too():
+    first, second, *_ = json.loads(MEASURED.text())["cells"]
+    assert (first["ratio"], first["above_floor"], first["memory_ratio"]) == (0.5, 2.0, None)
+    assert (second["memory_ratio"], second["growth_ratio"]) == (0.5, 0.5)
+
+
+# -- tables -------------------------------------------------------------------------------------
+
+
+def test_means_are_geometric_over_the_cells_that_both_have():
+    text = tables.times_table(MEASURED.cells)
+    means = re.findall(r"^\| (\w+) +\| \*\*mean\*\* .*?\*\*(\S+)\*\*", text, re.MULTILINE)
+    assert means == [("mlp", "1.00"), ("lstm", "none"), ("all", "1.00")]
+    assert re.search(r"\| +over 60 s \| +not installed \|", text)
+
+
+def test_cells_above_the_peer_are_counted():
+    counted = "Above the peer: 1 of 2 cells in time and 0 of 1 cells in peak memory."
+    assert tables.summary(MEASURED.cells) == counted
+
+
+def test_each_goal_says_whether_it_is_reached():
+    (row,) = MEASURED.rows["recording"]
+    assert tables.row_line(row)[-2:] == ("A; B", "yes; no")
+
+
+def test_the_exponent_is_that_of_the_power_law():
+    assert Growth("grad", {n: 3.0 * n**1.5 for n in (10, 20, 50)}).exponent == pytest.approx(1.5)
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """The picture of a group of `MEASURED`, as text."""
+    pytest.importorskip("matplotlib")
+
+    def draw(group):
+        words = ["--from", str(saved(tmp_path, MEASURED)), group]
+        command.main([*words, "--plot", str(tmp_path / "a.svg")])
+        return (tmp_path / "a.svg").read_text()
+
+    return draw
+
+
+def test_overhead_is_drawn_relative_to_the_gradient(drawn):
+    picture = drawn("curvature")
+    for text in ("mlp", "kfac", "4.0", "1.0", "over 60 s", "not installed"):
+        assert re.search(f"> ?{re.escape(text)}<", picture), text
+
+
+def test_scaling_is_drawn_with_exponents_and_for_dark_pages(drawn):
+    picture = drawn("scaling")
+    assert ">kfac: 2.00<" in picture
+    assert ">layers<" in picture
+    assert "@media (prefers-color-scheme:dark)" in picture
+    assert drawn("scaling") == picture
+
+
+def test_times_over_the_gradient_need_the_gradient(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    words = ["--from", str(saved(tmp_path, MEASURED)), "curvature", "--quantity", "kfac"]
+    with pytest.raises(SystemExit):
+        command.main([*words, "--plot", str(tmp_path / "a.svg")])
+    assert "times over that of grad" in capsys.readouterr().err
+
+
+# -- processes ----------------------------------------------------------------------------------
+
+
+def test_a_step_is_timed_in_a_process_of_its_own_with_its_peak_memory(monkeypatch):
+    monkeypatch.setattr(processes, "TURNS", 1)
+    size = 64 << 20
+    took = processes.in_turn(
+        {
+            "filled": partial(partial, operator.mul, b"x", size),
+            "failed": partial(partial, operator.truediv, 1, 0),
+        },
+        60.0,
+    )
+    assert took["failed"] == Taken("failed")
+    assert 0 < took["filled"].seconds < 60
+    if processes.STATUS.exists():
+        # the system counts pages a few dozen at a time
+        assert 0.99 * size < took["filled"].memory.growth < 1.1 * size
+
+
+def test_a_step_over_its_limit_has_no_time():
+    asleep = partial(partial, time.sleep, 60)
+    assert processes.in_turn({"asleep": asleep}, 0.1)["asleep"] == Taken("over 0.1 s")
+
+
+# -- floors -------------------------------------------------------------------------------------
+
+
+def test_the_maps_of_a_convolutional_network():
+    assert list(floors.maps(NETWORKS["2c2d"])) == [
+        Map(25, 32, 784, True, (5, 5)),
+        Map(800, 64, 196, False, (5, 5)),
+        Map(3136, 1024, 1, False),
+        Map(1024, 10, 1, False),
+    ]
+
+
+def test_the_maps_of_a_recurrent_network_are_its_input_its_state_and_its_read_out():
+    assert list(floors.maps(NETWORKS["lstm"])) == [
+        Map(32, 256, 50, True),
+        Map(64, 256, 50, False),
+        Map(3200, 10, 1, False),
+    ]
+
+
+@pytest.mark.parametrize("name", floors.HEAVY)
+def test_products_of_the_forward_pass_are_those_that_are_recorded(name):
+    network = replace(NETWORKS[name], samples=2)
+    model, (x, _) = network.build(tracer_layers), network.data()
+    with tracer.Tape() as tape:
+        model(x)
+    recorded = sum(node.op.flops(node) for node in tape.recorded() if node.op.flops)
+    counted = 2 * network.samples * sum(each.product for each in floors.maps(network))
+    assert 0.9 * recorded < counted <= recorded
+
+
+def test_the_gradient_takes_three_products_of_each_map_but_the_first():
+    first, *others = [784 * 1000, 1000 * 500, 500 * 100, 100 * 10]
+    assert floors.work("mlp", "grad") == Work(
+        128 * (2 * first + 3 * sum(others)), 4 * (first + sum(others))
+    )
+
+
+@pytest.mark.parametrize("quantity", curvature.QUANTITIES)
+def test_every_quantity_has_a_floor_at_the_rates_that_were_measured(quantity):
+    counted = floors.work("3c3d", quantity)
+    assert counted.seconds(RATES) == counted.multiply_adds / 1e9 + counted.written / 1e9
+    assert floors.work("mlp", "batch_l2").multiply_adds < counted.multiply_adds
+
+
+@given(
+    channels=st.integers(1, 60),
+    outputs=st.integers(1, 60),
+    positions=st.integers(1, 60),
+    window=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    rows=st.integers(1, 12),
+)
+def test_floors_never_exceed_the_plain_forms(channels, outputs, positions, window, rows):
+    inputs = channels * math.prod(window)
+    each = Map(inputs, outputs, positions, False, window)
+    assert each.norms() <= each.product
+    assert each.squares(rows) <= rows * each.product
+    assert each.factors(rows) <= positions * (inputs**2 + rows * outputs**2)
+    assert each.squares(rows) <= each.squares(rows + 1)

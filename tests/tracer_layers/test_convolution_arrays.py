@@ -1,0 +1,162 @@
+"""The arithmetic of convolutions of random geometry: transposes, layouts, threads."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tracer import parallel
+from tracer_layers import convolution_arrays
+from tracer_layers.convolution_arrays import convolve, correlate, transpose
+from tracer_layers.windows import channels_last, unfolded, windows
+
+
+@st.composite
+def geometries(draw):
+    """Windows, groups and a generator; strides beyond the kernel, and elements that none reads."""
+    rank = draw(st.integers(1, 3))
+
+    def each(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(rank))
+
+    kernel, stride, dilation = each(1, 4), each(1, 5), each(1, 3)
+    padding = tuple((draw(st.integers(0, 5)), draw(st.integers(-1, 4))) for _ in range(rank))
+    size = tuple(
+        max(2, d * (k - 1) + 1 - sum(p)) + extra
+        for k, p, d, extra in zip(kernel, padding, dilation, each(0, 4), strict=True)
+    )
+    seed = draw(st.integers(0, 99))
+    return windows(size, kernel, stride, padding, dilation), draw(st.integers(1, 3)), seed
+
+
+def arrays(w, groups, seed, samples=3):
+    """Input, weight and output."""
+    rng = np.random.default_rng(seed)
+    inputs, outputs = rng.integers(1, 4, 2)
+    x = rng.standard_normal((samples, groups * inputs, *w.size))
+    weight = rng.standard_normal((groups * outputs, inputs, *w.kernel))
+    return x, weight, rng.standard_normal((samples, groups * outputs, *w.output))
+
+
+def with_channels_last(x, rank):
+    return np.moveaxis(np.moveaxis(x, -rank - 1, -1).copy(), -1, -rank - 1)
+
+
+def defined(x, weight, w, groups):
+    """The convolution, window by window and group by group."""
+    padded, out = w.pad(x), 0
+    split = padded.reshape(len(x), groups, -1, *w.padded)
+    kernels = weight.reshape(groups, -1, *weight.shape[1:])
+    for place, seen in w.positions():
+        out = out + np.einsum("ngc...,goc->ngo...", split[(..., *seen)], kernels[(..., *place)])
+    return out.reshape(len(x), len(weight), *w.output)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(case=geometries())
+def test_the_convolution_and_its_transposes(case):
+    w, groups, _ = case
+    x, weight, y = arrays(*case)
+    out = convolve(x, weight, w, groups)
+    np.testing.assert_allclose(out, defined(x, weight, w, groups), atol=1e-12)
+    pairing = np.sum(out * y)
+    by_input = np.sum(transpose(y, weight, w, groups) * x)
+    by_weight = np.sum(correlate(x, y, w, groups) * weight)
+    np.testing.assert_allclose([by_input, by_weight], pairing, rtol=1e-10, atol=1e-10)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(case=geometries())
+def test_gathering_gives_what_scattering_gives(case):
+    w, groups, _ = case
+    _, weight, y = arrays(*case)
+    grouped = convolution_arrays._grouped(weight, w.rank, groups)
+    gathered = convolution_arrays._gathered(y, grouped, w)
+    scattered = convolution_arrays._scattered(y, grouped, w)
+    np.testing.assert_allclose(gathered, scattered, atol=1e-12)
+
+
+def test_each_rule_is_chosen_where_it_pays():
+    """Few outputs for few more positions, and many outputs for one channel."""
+    same = windows((14, 14), (5, 5), (1, 1), ((2, 2),) * 2, (1, 1))
+    whole = windows((5, 5), (5, 5), (1, 1), ((0, 0),) * 2, (1, 1))
+    assert convolution_arrays._gathering_pays(same, outputs=64, channels=32)
+    assert not convolution_arrays._gathering_pays(same, outputs=64, channels=1)
+    assert not convolution_arrays._gathering_pays(whole, outputs=64, channels=32)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(case=geometries())
+def test_the_layout_in_memory_changes_no_value(case):
+    w, groups, _ = case
+    x, weight, y = arrays(*case)
+    lasts = [with_channels_last(array, w.rank) for array in (x, y)]
+    np.testing.assert_allclose(
+        convolve(lasts[0], weight, w, groups), convolve(x, weight, w, groups), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        transpose(lasts[1], weight, w, groups), transpose(y, weight, w, groups), atol=1e-12
+    )
+    np.testing.assert_allclose(correlate(*lasts, w, groups), correlate(x, y, w, groups), atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(case=geometries())
+def test_what_lies_inside_is_what_padding_does_not_add(case):
+    """Among all windows' views of padded numbers, those of the input."""
+    w, _, _ = case
+    numbers = 1 + np.arange(math.prod(w.size)).reshape(w.size)
+    padded = w.pad(numbers)
+    for (_, seen), (among, at) in zip(w.positions(), w.inside, strict=True):
+        expected = np.zeros(w.output, int)
+        expected[among] = numbers[at]
+        np.testing.assert_array_equal(padded[seen], expected)
+
+
+def test_results_keep_channels_beside_each_other():
+    """So that the next layer's columns are copied in rows, and elementwise layers go along."""
+    rng = np.random.default_rng(0)
+    w = windows((6, 7), (3, 2), (1, 1), ((1, 1), (0, 1)), (1, 1))
+    x, weight = rng.standard_normal((3, 2, *w.size)), rng.standard_normal((4, 2, *w.kernel))
+    out = convolve(x, weight, w, 1)
+    assert channels_last(out, 2)
+    assert channels_last(np.maximum(out, 0), 2)
+    assert channels_last(transpose(out, weight, w, 1), 2)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_columns_lie_in_memory_as_their_input_does(last):
+    """Rows of channels are copied where these are beside each other, else rows of positions."""
+    w = windows((6, 7), (3, 2), (1, 1), ((1, 1), (0, 1)), (1, 1))
+    x, made = np.ones((5, 4, *w.size)), []
+
+    def make(shape):
+        made.append(shape)
+        return np.empty(shape)
+
+    seen = unfolded(with_channels_last(x, 2) if last else x, w, make)
+    assert seen.shape == (*w.kernel, 4, 5, *w.output)
+    assert made == [(5, *w.output, *w.kernel, 4) if last else seen.shape]
+
+
+def test_results_do_not_depend_on_which_thread_takes_a_block(monkeypatch):
+    monkeypatch.setattr(convolution_arrays, "BLOCK_BYTES", 4000)
+    w = windows((9, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    x, weight, y = (a.astype(np.float32) for a in arrays(w, 1, 5, samples=40))
+
+    def every():
+        return (
+            convolve(x, weight, w, 1),
+            transpose(y, weight, w, 1),
+            correlate(x, y, w, 1),
+        )
+
+    first = every()
+    for _ in range(10):
+        for a, b in zip(every(), first, strict=True):
+            np.testing.assert_array_equal(a, b)
+    monkeypatch.setattr(parallel, "threads", lambda: 1)
+    for a, b in zip(every(), first, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
