@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.parallel import in_parallel, scratch, threads
+from tracer.parallel import expect_blocks, in_parallel, scratch, threads
 from tracer_layers.windows import Windows, unfolded, windows
 
 #: bytes of the columns of a block of samples: half of a core's second cache
@@ -31,6 +31,7 @@ def convolve(
     x: Any, weight: Any, w: Windows, groups: int, dtype: Any = None, bias: Any = None
 ) -> Any:
     """`x [..., N, C, *size]` with `weight [..., O, C/G, *kernel]` as `[..., N, O, *output]`."""
+    expect_blocks()
     dtype = np.result_type(x.dtype, weight.dtype) if dtype is None else dtype
     matrices = _matrices(_grouped(weight, w.rank, groups), w.rank)
     data = _merged(x, weight, w.rank + 2)
