@@ -75,10 +75,14 @@ def follow(nodes: Sequence[Node]) -> Batch:
 
 def _give_constants(batch: Batch, node: Node, axis: int) -> None:
     """Note the constants with an axis of samples behind unbatched inputs of a batched operation."""
+    between = [
+        (slot, parent) for slot, parent in enumerate(node.parents)
+        if parent is not None and parent.parents and parent.wants and batch.axis(parent) is None
+    ]  # fmt: skip
+    if not between:
+        return
     axes = batch.axes_of(node)
-    for slot, parent in enumerate(node.parents):
-        if axes[slot] is not None or parent is None or not parent.parents or not parent.wants:
-            continue
+    for slot, parent in between:
         for own, size in enumerate(parent.shape):
             aligned = [own if i == slot else a for i, a in enumerate(axes)]
             if size == batch.size and node.op.batch_axis(node, aligned) == axis:

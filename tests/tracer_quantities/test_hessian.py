@@ -12,6 +12,8 @@ from zoo import MODELS, draw
 
 import tracer
 import tracer_layers as nn
+from tracer.batching import follow
+from tracer.residuals import cheaper_by_rows
 from tracer_layers.functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -402,3 +404,19 @@ def test_where_the_samples_cannot_be_followed():
         for n in range(len(X))
     ])  # fmt: skip
     assert_diagonals(results, hessians, P)
+
+
+@pytest.mark.parametrize(("steps", "by_rows"), [(1, {"w", "v"}), (60, {"v"})])
+def test_rows_and_products_are_weighed_against_each_other(steps, by_rows):
+    """Rows of `w` start at every step of a loop and go through all below; `v` has the loss's."""
+    rng = np.random.default_rng(0)
+    w = tracer.parameter(rng.standard_normal((2, 3)), "w")
+    v = tracer.parameter(rng.standard_normal((3, 40)), "v")
+    with tracer.Tape() as tape:
+        h = tracer.batch(rng.standard_normal((4, 2))) @ w
+        for _ in range(steps):
+            h = np.sin(h)
+        mse_loss(h @ v, np.zeros((4, 40)))
+    nodes, leaves = tape.recorded(), {w.node: "w", v.node: "v"}
+    chosen = cheaper_by_rows(nodes, leaves, follow(nodes), products=1)
+    assert {leaves[leaf] for leaf in chosen} == by_rows
