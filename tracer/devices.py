@@ -13,7 +13,7 @@ from tracer.kronecker import Kronecker
 from tracer.tensor import Tensor, batch, parameter
 
 
-def library_of(device: Any) -> Backend:
+def backend_for(device: Any) -> Backend:
     """The array library of a device: NumPy for "cpu", CuPy for "cuda".
 
     Raises `TracerError` for a device that is not known or does not work here, with what to do.
@@ -51,7 +51,7 @@ def to_device(value: Any, device: Any) -> Any:
 
     Raises `TracingError` for a tensor that an operation recorded, which is on its tape where it is.
     """
-    library = library_of(device)
+    library = backend_for(device)
     leaves: dict[int, Tensor] = {}
 
     def leaf(tensor: Tensor) -> Tensor:

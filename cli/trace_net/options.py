@@ -46,12 +46,12 @@ def device_names(incomplete: str) -> list[str]:
 
 def check_device(name: str | None) -> None:
     """`UsageError` for a device that is not known or does not work here."""
-    from tracer.devices import library_of
+    from tracer.devices import backend_for
     from tracer.errors import TracerError
 
     try:
         if name is not None:
-            library_of(name)
+            backend_for(name)
     except TracerError as error:
         raise UsageError(str(error), hint="`trace-net doctor` tells what there is") from error
 

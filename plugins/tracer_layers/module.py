@@ -400,7 +400,7 @@ class Module:
                 f"to() expects a dtype or a device, got also {', '.join(options)}: leave it out"
             )
         found = float_dtype(dtype)
-        library = None if device is None else devices.library_of(device)
+        library = None if device is None else devices.backend_for(device)
         for module in self.modules():
             for name, value in module._held(*HELD):
                 array = _array(value)
@@ -449,7 +449,7 @@ class Module:
 def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:
     """The dtype of new parameters: float32 unless given; a device that does not work is refused."""
     if device is not None:
-        devices.library_of(device)
+        devices.backend_for(device)
     try:
         found = np.dtype(np.float32 if dtype is None else dtype)
     except TypeError:

@@ -187,7 +187,7 @@ def chosen(results: Results, arguments: argparse.Namespace) -> Results:
 
 def on_gpu() -> str:
     """The table of networks on a GPU, with the chip's name and its rate of matrix products."""
-    devices.library_of("cuda")
+    devices.backend_for("cuda")
     measured = []
     for cell in gpu.cells():
         print(f"measured {' '.join(gpu.line(cell, math.inf))}", file=sys.stderr)

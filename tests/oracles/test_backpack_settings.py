@@ -58,12 +58,12 @@ class ReduceTuple(tracer_layers.Module):
 class Namespace:
     """The layers of a library, and others."""
 
-    def __init__(self, library, **others):
-        self.library = library
+    def __init__(self, layers, **others):
+        self.layers = layers
         self.__dict__ |= others
 
     def __getattr__(self, name):
-        return getattr(self.library, name)
+        return getattr(self.layers, name)
 
 
 OURS = Namespace(tracer_layers, Permute=Permute, ReduceTuple=ReduceTuple, Pad=tracer_layers.PadNd)
