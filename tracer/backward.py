@@ -38,7 +38,7 @@ from tracer.tensor import Tensor
 #: rows that start at operations
 SIGNED = (hessian, hessian_eigenvectors)
 #: what is made by other means than the one sweep
-APART = (None, *SIGNED, ggn_averaged)
+APART = frozenset((None, *SIGNED, ggn_averaged))
 
 
 def backward(
@@ -53,7 +53,7 @@ def backward(
     outputs: Tensor | None,
 ) -> dict[str, Any]:
     """See `Tape.backward`."""
-    check_loss(tape, loss)
+    nodes = record_of(tape, loss)
     tape.loss = loss.node
     asked = resolve(quantities)
     if unknown := set(reduce) - set(asked):
@@ -63,14 +63,18 @@ def backward(
         )
     outer = enclosing(tape)
     recorded = outer is not None and outer.nodes is tape.nodes
-    nodes = tape.recorded()
-    nodes = nodes[: 1 + max(i for i, node in enumerate(nodes) if node is loss.node)]
     followed = any(q.needs_samples for q in asked.values())
+    batch = follow(nodes) if followed else Batch()
+    apart = outputs is not None or any(q.rows in APART for q in asked.values())
+    if tape.composites and (apart or batch.lost):
+        tape.recorded()  # from here on with the operations that composites stand for
+        nodes = record_of(tape, loss)
+        batch = follow(nodes) if followed else batch
     objective = Objective(
         nodes,
         loss.node,
         parameter_names(tape, nodes),
-        follow(nodes) if followed else Batch(),
+        batch,
         outputs=None if outputs is None else outputs.node,
         recorded=recorded,
         rng=rng,
@@ -86,8 +90,8 @@ def backward(
     return results
 
 
-def check_loss(tape: Tape, loss: Any) -> None:
-    """Refuse what cannot be swept from, saying why."""
+def record_of(tape: Tape, loss: Any) -> list[Node]:
+    """The tape's record up to the loss. Refuses what cannot be swept from, saying why."""
     if not isinstance(loss, Tensor):
         raise TracingError(
             f"backward expects the loss as a tensor, got {describe(loss)}: compute it from "
@@ -102,8 +106,12 @@ def check_loss(tape: Tape, loss: Any) -> None:
             "the loss depends on no parameter: make leaves with tracer.parameter(array), and "
             "compute the loss inside the `with tracer.Tape()` block"
         )
-    if loss.node not in set(tape.recorded()):
+    nodes = tape.condensed()
+    while nodes and nodes[-1] is not loss.node:
+        nodes.pop()
+    if not nodes:
         raise TracingError("the loss was not recorded on this tape")
+    return nodes
 
 
 def chosen_samples(samples: Sequence[int], count: int | None) -> Any:
@@ -155,23 +163,24 @@ class Run:
 
     def results(self) -> dict[str, Any]:
         objective, record = self.objective, owner(self.tape)
+        apart = [q for q in self.asked.values() if self.kinds[q.name] in APART]
         #: whether values must outlive the first sweep
-        self.keeps = bool(self._of(*APART))
-        if objective.recorded and self.keeps:
-            name = self._of(*APART)[0].name
+        self.keeps = bool(apart)
+        if objective.recorded and apart:
+            name = apart[0].name
             raise QuantityError(
                 f"{name} inside another tape would count as constant there: take it after that "
                 f"tape, or in its place tracer.hessian or tracer.hvp, which are recorded"
             )
         if record.swept or self.keeps:
             replay(objective.nodes, keep_inputs=self.keeps)
-        whole = {q.name: q.of_objective(objective) for q in self._of(None)}
+        whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
         kinds = dict.fromkeys(kind for kind in self.kinds.values() if kind not in APART)
         if kinds:
             self._sweep(self._bundle(list(kinds)))  # type: ignore[arg-type]  # no None in it
-        if self._of(*SIGNED):
+        if apart and self._of(*SIGNED):
             self._sweep_signed_rows()
-        if self._of(ggn_averaged):
+        if apart and self._of(ggn_averaged):
             self._sweep_averages()
         if not objective.recorded:
             record.swept = record.swept or not self.keeps
@@ -375,7 +384,7 @@ class Run:
             states = self.states[quantity.name]
             states[leaf] = quantity.join(states[leaf], state) if leaf in states else state
         if last and self.bundle.signs is None:
-            self._finish(leaf, [q for q in self.asked.values() if q.rows not in SIGNED])
+            self._finish(leaf, self.asked.values())
 
     def _collected(self, leaf: Node, uses: list[Cotangent], stack: Any) -> Cotangent:
         """All that reached a parameter: uses by samples, and a stack of what is of no sample."""
@@ -397,20 +406,18 @@ class Run:
 
     def _rows_of(self, cotangent: Cotangent, quantity: Quantity, leaf: Node) -> Cotangent | None:
         """The quantity's own rows and samples; None where this chunk has none of its rows."""
-        rows = self.kinds[quantity.name]
-        if rows is None or rows not in self.bundle.counts:
+        rows, signs = self.kinds[quantity.name], self.bundle.signs
+        span = None if rows is None else self.bundle.counts.get(rows)
+        if rows is None or span is None or (signs is not None and leaf not in self.by_signs):
             return None
         if rows == ggn_averaged:
             return cotangent  # averaging changes the number of rows
-        if rows in SIGNED and leaf not in self.by_signs:
-            return None
-        span, begin = self.bundle.counts[rows], (self.chunk.start or 0) // self._slots
+        begin = (self.chunk.start or 0) // self._slots
         start, stop = max(span.start - begin, 0), min(span.stop - begin, cotangent.rows)
         if stop <= start:
             return None
         apart = max(start, min(self.bundle.apart[rows] - begin, stop))
         samples = self.objective.samples if quantity.per_sample else None
-        signs = self.bundle.signs
         if signs is not None:
             signs = cotangent.signs = signs[begin + start : begin + stop]
         if start == 0 and apart == cotangent.rows and samples is None:
@@ -428,8 +435,8 @@ class Run:
             part.signs = signs[:, samples] if signs.shape[1] > 1 else signs
         return part.within(self.objective.budget)
 
-    def _finish(self, leaf: Node, quantities: Sequence[Quantity]) -> None:
-        """Make values of the states of a parameter, as soon as they are complete."""
+    def _finish(self, leaf: Node, quantities: Iterable[Quantity]) -> None:
+        """Make values of the states of a parameter that there are, as soon as they are complete."""
         context = self._context(leaf)
         for quantity in quantities:
             if leaf not in self.states[quantity.name]:
@@ -470,6 +477,8 @@ def raw_value(value: Any, dtype: Any) -> Any:
     """Arrays of the parameter's dtype without history; other objects as they are."""
     if isinstance(value, Tensor):
         value = value.data
+    if type(value) is np.ndarray and value.dtype == dtype:
+        return value
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if backend.is_array(value) and value.dtype != dtype and value.dtype.kind == "f":

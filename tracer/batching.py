@@ -35,9 +35,7 @@ class Batch:
         """The axis of the samples in a node's output; None for constants and parameters."""
         if node is None:
             return None
-        if node.op is INPUT:
-            return node.params["axis"]
-        return self.axes.get(node)
+        return node.params["axis"] if node.op is INPUT else self.axes.get(node)
 
     def axes_of(self, node: Node) -> list[Any]:
         """The axes of the samples in a node's inputs."""
@@ -114,9 +112,9 @@ def _follow(nodes: Sequence[Node], given: dict[tuple[Node, int], int]) -> Batch:
     for node in nodes:
         op = node.op
         axes = batch.axes_of(node)
-        for parent, axis in zip(node.parents, axes, strict=True):
+        for parent in node.parents:
             if parent is not None and parent.op is INPUT:
-                _size(batch, parent, axis)
+                _size(batch, parent, parent.params["axis"])
         known = any(isinstance(axis, int) for axis in axes)
         if op.name == "batch" or (op.loss and (known or UNKNOWN in axes)):
             axis = _merged(batch, node, axes, op.batch_axis(node, axes))
@@ -129,8 +127,11 @@ def _follow(nodes: Sequence[Node], given: dict[tuple[Node, int], int]) -> Batch:
                 batch.coupled.append(node)
         else:
             axis = op.batch_axis(node, axes) if op.batch_axis is not None else UNKNOWN
+            if axis is UNKNOWN and op.composite:  # what it stands for may know more
+                batch.lost.append(node)
+                return batch
             axis = _merged(batch, node, axes, axis)
-            if isinstance(axis, int) and _wants(node, axes, POOLED):
+            if POOLED in axes and isinstance(axis, int) and _wants(node, axes, POOLED):
                 batch.coupled.append(node)
         if axis is UNKNOWN:
             origins[node] = next((origins[p] for p in node.parents if p in origins), node)
@@ -142,7 +143,7 @@ def _follow(nodes: Sequence[Node], given: dict[tuple[Node, int], int]) -> Batch:
 
 def _merged(batch: Batch, node: Node, axes: list[Any], axis: Any) -> Any:
     """The axis that a rule gave, merged as the inputs' is where all its entries are left."""
-    if not isinstance(axis, int) or isinstance(axis, MergedAxis):
+    if type(axis) is not int or MergedAxis not in map(type, axes):
         return axis
     found = {(a.outer, a.inner) if isinstance(a, MergedAxis) else None
              for a in axes if isinstance(a, int)}  # fmt: skip

@@ -37,13 +37,14 @@ def parameter_names(tape: Tape, nodes: list[Node]) -> dict[Node, str]:
             if tensor.node is not None and tensor.node.wants:
                 names.setdefault(tensor.node, name)
     leaves = dict.fromkeys(
-        p for node in nodes for p in node.parents if p is not None and p.op.leaf and p.wants
+        p for node in nodes for p in node.parents if p is not None and p.wants and not p.parents
     )
-    given = {leaf.params.get("name") for leaf in leaves} | {*names.values()}
-    free = (name for i in itertools.count() if (name := f"parameter_{i}") not in given)
-    for leaf in leaves:
-        if leaf not in names:
-            names[leaf] = leaf.params.get("name") or next(free)
+    if not leaves.keys() <= names.keys():
+        given = {leaf.params.get("name") for leaf in leaves} | {*names.values()}
+        free = (name for i in itertools.count() if (name := f"parameter_{i}") not in given)
+        for leaf in leaves:
+            if leaf not in names:
+                names[leaf] = leaf.params.get("name") or next(free)
     taken: dict[str, Node] = {}
     for node, name in names.items():
         if name in taken:

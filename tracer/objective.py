@@ -55,7 +55,8 @@ class Objective:
 
     def one(self) -> Any:
         """The cotangent of the objective, a stack of one row."""
-        return np.ones_like(self.like(self.loss), shape=(1, *self.loss.shape))
+        like = self.like(self.loss)
+        return backend.namespace(like).ones((1, *self.loss.shape), like.dtype)
 
     # -- terms --------------------------------------------------------------------------------
 
@@ -184,8 +185,8 @@ class Objective:
             step = max(1, self.budget // max(1, 16 * size * leaf.dtype.itemsize))
         parts = []
         for start in range(0, size, step):
-            units = np.arange(size)[start : start + step, None] == np.arange(size)
-            basis = backend.of(self.like(leaf)).from_host(units.astype(leaf.dtype))
+            elements = backend.namespace(self.like(leaf)).arange(size)
+            basis = (elements[start : start + step, None] == elements).astype(leaf.dtype)
             moved = products.hessian({leaf: basis.reshape(-1, *leaf.shape)})[leaf]
             parts.append((moved.reshape(basis.shape) * basis).sum(1))
         return np.concatenate(parts).reshape(leaf.shape)

@@ -106,6 +106,8 @@ class Operation:
 
     name: str
     leaf = False
+    #: stands for several operations; see `tracer.composite`
+    composite = False
     elementwise = False
     loss = False
     saves: tuple[str, ...] = ("inputs", "output")
@@ -204,8 +206,10 @@ def record(
     the 1.5 microseconds that recording takes.
     """
     frame: Any = _frame(2)
-    while frame.f_code.co_filename in INTERNAL_FILES:
+    code = frame.f_code
+    while code.co_filename in INTERNAL_FILES:
         frame = frame.f_back  # never None: no internal file is a program
+        code = frame.f_code
     node = _new(Node)
     node.op = op
     node.parents = parents
@@ -215,7 +219,7 @@ def record(
     node.shape = out.shape
     node.dtype = out.dtype
     node.place = tape.place
-    node.code = frame.f_code
+    node.code = code
     node.lasti = frame.f_lasti
     node.wants = wants
     tape.nodes.append(node)

@@ -167,6 +167,8 @@ class Sweep:
             if uses and node in uses:
                 self._carry(node, uses.pop(node))
             if g is not None:
+                if g.__class__ is list:
+                    g = _pulled(node, g)
                 if watched is not None:
                     self.watch(node, g)
                 if visit is not None:
@@ -244,7 +246,9 @@ class Sweep:
         """Add an entry of a vjp to what has arrived at a node."""
         stacks, summed = self.stacks, self.summed
         if entry.__class__ is Placed:
-            if type(entry.values) is Tensor or type(stacks.get(parent)) is Tensor:
+            if parent.op.composite:
+                stacks.setdefault(parent, []).append(entry)
+            elif type(entry.values) is Tensor or type(stacks.get(parent)) is Tensor:
                 self.placed.setdefault(parent, []).append(entry)
             else:
                 self._place(parent, entry)
@@ -399,6 +403,15 @@ def _summed(entry: Any, axis: int, shape: tuple[int, ...]) -> Cotangent:
     return Summed(moved.reshape(*moved.shape[:2], -1, *shape))
 
 
+def _pulled(node: Node, entries: list[Placed]) -> Any:
+    """What a composite makes of the cotangents of its parts."""
+    arrived = [
+        next((entry.values for entry in entries if entry.index == index), None)
+        for index in node.op.parts(**node.params)  # type: ignore[attr-defined]
+    ]
+    return node.op.pull(node, arrived)  # type: ignore[attr-defined]
+
+
 def forget(node: Node) -> None:
     """Drop what a node saved, but for the constants and leaves that a replay starts from."""
     node.output = None
@@ -409,19 +422,41 @@ def forget(node: Node) -> None:
 def replay(nodes: Sequence[Node], keep_inputs: bool = False) -> None:
     """Compute again what sweeps have dropped, from the leaves and constants.
 
-    `keep_inputs` keeps the inputs of every node, also where its rules do not read them.
+    `keep_inputs` keeps the inputs of every node, also where its rules do not read them. Values that
+    some node holds are not computed again.
     """
-    values: dict[Node, Any] = {}
-    for node in [*_before(nodes), *nodes]:
+    every = [*_before(nodes), *nodes]
+    values = _held(every)
+    needed: set[Node | None] = set()
+    for node in reversed(every):
+        missing = node in needed or (node.op.saves_output and node not in values)
+        if missing:
+            needed.add(node)
+        if missing or node.op.saves_inputs or keep_inputs:
+            needed.update(p for p in node.parents if p not in values)
+    for node in every:
         arrays = tuple(
             values.get(p, x)  # type: ignore[arg-type]  # a constant's parent is None
             for x, p in zip(node.inputs or (None,) * len(node.parents), node.parents, strict=True)
         )
-        out = values[node] = node.op.forward(*arrays, **node.params)
+        if node in needed:
+            values[node] = node.op.forward(*arrays, **node.params)
         if node.op.saves_inputs or keep_inputs:
             node.inputs = arrays
         if node.op.saves_output:
-            node.output = out
+            node.output = values[node]
+
+
+def _held(nodes: Iterable[Node]) -> dict[Node, Any]:
+    """The values of operations that nodes hold, as their own or as inputs."""
+    values: dict[Node, Any] = {}
+    for node in nodes:
+        if node.output is not None:
+            values[node] = node.output
+        for parent, value in zip(node.parents, node.inputs or (), strict=False):
+            if parent is not None and parent.parents and value is not None:
+                values[parent] = value
+    return values
 
 
 def _before(nodes: Sequence[Node]) -> list[Node]:

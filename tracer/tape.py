@@ -166,6 +166,8 @@ class Tape:
         self.failure: Failure | None = None
         self._token: Token[Tape | None] | None = None
         self._open = False
+        #: whether composites were recorded
+        self.composites = False
         self.swept = False
         self.loss: Node | None = None
 
@@ -195,7 +197,21 @@ class Tape:
 
     def recorded(self) -> list[Node]:
         """The nodes of this tape's own block, in the order of recording."""
-        return self.nodes[self.start : self.stop]
+        nodes = self.nodes[self.start : self.stop]
+        if not self.composites:
+            return nodes
+        from tracer.composite import expanded
+
+        return expanded(nodes)
+
+    def condensed(self) -> list[Node]:
+        """The same, with composites in place of the operations that they stand for."""
+        nodes = self.nodes[self.start : self.stop]
+        if not self.composites:
+            return nodes
+        from tracer.composite import condensed
+
+        return condensed(nodes)
 
     def backward(
         self,

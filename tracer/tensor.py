@@ -17,6 +17,7 @@ _WRITE = (
 
 
 _ufuncs, _functions = dispatch.UFUNCS, dispatch.FUNCTIONS
+_INTEGERS = (int, np.integer)
 
 
 class Tensor:
@@ -157,12 +158,12 @@ class Tensor:
         return dispatch.FUNCTIONS[np.swapaxes](self, -1, -2)
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Tensor:
-        if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+        if len(shape) == 1 and not isinstance(shape[0], _INTEGERS):
             shape = tuple(shape[0])
         return dispatch.FUNCTIONS[np.reshape](self, shape, **kwargs)
 
     def transpose(self, *axes: Any) -> Tensor:
-        if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
+        if len(axes) == 1 and not isinstance(axes[0], _INTEGERS):
             axes = axes[0]
         return dispatch.FUNCTIONS[np.transpose](self, axes or None)
 

@@ -102,9 +102,9 @@ def same_shape(prediction: Any, target: Any) -> None:
 def reduced(losses: Any, reduction: str, count: Any = None) -> Any:
     """Mean, sum or none; `count` replaces the number of losses as the divisor of the mean."""
     if reduction == "mean":
-        return np.mean(losses) if count is None else np.sum(losses) * (1 / count)
+        return losses.mean() if count is None else losses.sum() * (1 / count)
     if reduction == "sum":
-        return np.sum(losses)
+        return losses.sum()
     if reduction == "none":
         return losses
     raise TracerError(f'reduction is "mean", "sum" or "none", got {reduction!r}')

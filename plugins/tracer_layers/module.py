@@ -40,6 +40,18 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+class _Structure:
+    """What all modules hold as parameters and modules: `version` is a new object after each change.
+
+    Every sweep asks a model for its parameters, which are looked for once per version.
+    """
+
+    version = object()
+
+
+_structure = _Structure()
+
+
 class Module:
     """Base of layers and models; mirrors `torch.nn.Module`.
 
@@ -61,6 +73,8 @@ class Module:
     _component: str | None
     #: the last place that this module was called from, and the place inside of it
     _place: tuple[Place | None, Place | None]
+    #: its parameters, and the version of the structure of modules that they were found in
+    _found: tuple[object, list[tuple[str, Tensor]]]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -70,7 +84,8 @@ class Module:
 
     def __new__(cls, *args: Any, **options: Any) -> Module:
         self = super().__new__(cls)
-        vars(self).update(training=True, _registered={}, _component=None, _place=(None, None))
+        vars(self).update(training=True, _registered={}, _component=None)
+        vars(self).update(_place=(None, None), _found=(None, []))
         return self
 
     # -- calling ----------------------------------------------------------------------------
@@ -82,7 +97,7 @@ class Module:
         Axis 1 if it or a module in it takes sequences first, else axis 0. A class whose inputs lie
         otherwise overrides it: `batch_axis = 1`.
         """
-        return int(any(module.sequence_first for module in self.modules()))
+        return int(any(module.sequence_first for _, module in self._walk()))
 
     def holds_samples(self, value: Any) -> bool:
         """Whether an array that the outermost module is called with is a batch: masks are not."""
@@ -128,17 +143,17 @@ class Module:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Raw arrays as batches, where they have as many samples as the first of them."""
         axis, count = self.batch_axis, None
-        arguments: dict[Any, Any] = {**dict(enumerate(inputs)), **options}
-        for key, value in arguments.items():
-            if isinstance(value, Tensor) or not backend.is_array(value):
-                continue
-            if (
-                value.ndim > axis
-                and count in (None, value.shape[axis])
-                and self.holds_samples(value)
-            ):
-                arguments[key], count = tracer.batch(value, axis), value.shape[axis]
-        return tuple(arguments.pop(i) for i in range(len(inputs))), arguments
+
+        def marked(value: Any) -> Any:
+            nonlocal count
+            if isinstance(value, Tensor) or not backend.is_array(value) or value.ndim <= axis:
+                return value
+            if count not in (None, value.shape[axis]) or not self.holds_samples(value):
+                return value
+            count = value.shape[axis]
+            return tracer.batch(value, axis)
+
+        return tuple(map(marked, inputs)), {key: marked(x) for key, x in options.items()}
 
     def _name_parameters(self, tape: Any) -> None:
         """Tell the tape, and those that it is nested in, to name parameters as this module does."""
@@ -180,10 +195,13 @@ class Module:
         if kind is not None:
             self._registered[name] = kind
         object.__setattr__(self, name, value)
+        if kind in ("parameter", "module"):
+            _structure.version = object()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         self._registered.pop(name, None)
+        _structure.version = object()
 
     def __getattr__(self, name: str) -> Any:
         message = f"{type(self).__name__} has no attribute {name!r}"
@@ -230,10 +248,11 @@ class Module:
     def _named(
         self, kinds: tuple[str, ...], prefix: str, recurse: bool, remove_duplicate: bool
     ) -> Iterator[tuple[str, Any]]:
-        modules = self.named_modules(prefix, remove_duplicate) if recurse else [(prefix, self)]
         seen: set[int] = set()
-        for path, module in modules:
-            for name, value in module._held(*kinds):
+        for path, module in self._walk(prefix, remove_duplicate) if recurse else [(prefix, self)]:
+            for name, kind in module._registered.items():
+                if kind not in kinds or (value := getattr(module, name)) is None:
+                    continue
                 if remove_duplicate and id(value) in seen:
                     continue
                 seen.add(id(value))
@@ -243,7 +262,14 @@ class Module:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """Dotted name and parameter; one held twice comes under its first name."""
-        return self._named(("parameter",), prefix, recurse, remove_duplicate)
+        if prefix or not (recurse and remove_duplicate):
+            return self._named(("parameter",), prefix, recurse, remove_duplicate)
+        version, found = self._found
+        if version is not _structure.version:
+            version = _structure.version
+            found = list(self._named(("parameter",), "", True, True))
+            vars(self)["_found"] = (version, found)
+        return iter(found)
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
         """Every parameter once."""
@@ -263,6 +289,11 @@ class Module:
         self, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
         """This module under `prefix`, and all below it, depth first."""
+        return iter(self._walk(prefix, remove_duplicate))
+
+    def _walk(self, prefix: str = "", remove_duplicate: bool = True) -> list[tuple[str, Module]]:
+        """The same as a list: every call of a model and every sweep walks through it."""
+        found: list[tuple[str, Module]] = []
         seen: set[int] = set()
         waiting: list[tuple[str, Module]] = [(prefix, self)]
         while waiting:
@@ -270,9 +301,13 @@ class Module:
             if remove_duplicate and id(module) in seen:
                 continue
             seen.add(id(module))
-            yield path, module
-            below = [(_joined(path, name), child) for name, child in module._held("module")]
-            waiting += reversed(below)
+            found.append((path, module))
+            waiting += [
+                (_joined(path, name), child)
+                for name, kind in reversed(module._registered.items())
+                if kind == "module" and (child := getattr(module, name)) is not None
+            ]
+        return found
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""

@@ -10,11 +10,12 @@ import numpy as np
 
 import tracer
 from tracer import Tensor, backend
+from tracer.composite import composed, composes
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.dropout_layer import dropout as dropped
 from tracer_layers.initial import fan_in_bound, uniform
-from tracer_layers.linear_layers import linear
 from tracer_layers.module import Module, float_dtype
+from tracer_layers.recurrence import Recurrence, by_steps
 from tracer_layers.recurrent_cells import rnn_architecture
 from tracer_layers.recurrent_steps import GRU as GRU_STEP
 from tracer_layers.recurrent_steps import LSTM as LSTM_STEP
@@ -202,34 +203,24 @@ class RecurrentLayer(Module):
     ) -> tuple[Any, Sequence[Any]]:
         """One layer in one direction: `[T, N, H]`, and the last states.
 
-        The inputs of all steps go through one product, and biases are added there once. A sequence
-        that has ended (or, in reverse, not begun) keeps its state: `mask [T, N]` tells, and no
-        sequence ends before step `whole`.
+        See `by_steps` for `mask` and `whole`.
         """
         held = dict(self._held("parameter"))
         weight_ih, bias_ih, weight_hh, bias_hh, weight_hr = (
             held.get(name + suffix)
             for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh", "weight_hr")
         )
-        step = self.architecture.step
         if self.architecture.additive and bias_hh is not None:
             bias_ih, bias_hh = bias_ih + bias_hh, None
-        with tracer.present(None if mask is None else mask.T):
-            projected = linear(x, weight_ih, bias_ih)
-        shown: list[Any] = [None] * len(x)
-        for t in tracer.steps(len(x), reverse=reverse):
-            there = None if t < whole else mask[t]
-            with tracer.present(there):
-                after = step(projected[t], linear(states[0], weight_hh, bias_hh), *states)
-                if weight_hr is not None:
-                    after = (linear(after[0], weight_hr), *after[1:])
-            shown[t] = after[0]
-            if there is not None:
-                column = there[:, None]
-                shown[t] = np.where(column, after[0], 0)
-                after = [np.where(column, a, s) for a, s in zip(after, states, strict=True)]
-            states = after
-        return np.stack(shown), states
+        inputs = x, weight_ih, bias_ih, weight_hh, bias_hh, *states
+        options = {"architecture": self.architecture, "reverse": reverse}
+        if weight_hr is None and mask is None and composes(*inputs):
+            output, *states = composed(Recurrence, *inputs, **options)
+        else:
+            output, *states = by_steps(
+                *inputs, **options, weight_hr=weight_hr, mask=mask, whole=whole
+            )
+        return output, states
 
     def _first_states(self, given: list[Any], x: Any) -> list[list[Any]]:
         """The first states of every layer and direction."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tracer
+from tracer.sweep import replay
 
 LONG = 100_000
 
@@ -164,6 +165,35 @@ def test_a_second_sweep_gives_the_same_results():
         for quantity in asked:
             for name, value in results[0][quantity].items():
                 np.testing.assert_array_equal(again[quantity][name], value)
+
+
+def test_a_replay_computes_what_no_node_holds():
+    calls = []
+
+    @tracer.operation("counted")
+    class Counted(tracer.Elementwise):
+        saves = ()
+        linear = True
+
+        def forward(x):
+            calls.append(x)
+            return 2 * x
+
+        def vjp(node, g):
+            return (2 * g,)
+
+    x = tracer.parameter(np.array([1.0, 2.0]))
+    with tracer.Tape() as tape:
+        held, dropped = Counted(x), Counted(x)
+        np.sum(np.square(held) + np.tanh(dropped))
+    calls.clear()
+    replay(tape.nodes, keep_inputs=True)
+    assert len(calls) == 1
+    for node in tape.nodes:
+        for value, parent in zip(node.inputs, node.parents, strict=True):
+            assert value.shape == parent.shape
+    tanh = next(node for node in tape.nodes if node.op.name == "tanh")
+    np.testing.assert_array_equal(tanh.inputs[0], [2.0, 4.0])
 
 
 def test_sweeps_from_several_losses_in_any_order():

@@ -58,6 +58,27 @@ def test_nested_modules_are_named_depth_first_and_each_once():
     assert len(list(model.children())) == 2
 
 
+def test_parameters_are_those_after_the_last_change():
+    inner = nn.Sequential(nn.Linear(2, 2))
+    model = nn.Sequential(nn.Linear(2, 2), inner)
+    assert names(model.named_parameters()) == ["0.weight", "0.bias", "1.0.weight", "1.0.bias"]
+    inner.append(nn.Linear(2, 1, bias=False))
+    assert names(model.named_parameters())[4:] == ["1.1.weight"]
+    model[0].bias = None
+    inner[0] = nn.ReLU()
+    assert names(model.named_parameters()) == ["0.weight", "1.1.weight"]
+    model[0].weight = replaced = tracer.parameter(np.ones((2, 2)))
+    assert next(model.parameters()) is replaced
+    twin = copy.deepcopy(model)
+    twin[0].weight.data[0, 0] = 5.0
+    assert next(twin.parameters()) is twin[0].weight is not replaced
+    assert names(twin.named_parameters()) == ["0.weight", "1.1.weight"]
+    del inner[1]
+    assert names(model.named_parameters()) == ["0.weight"]
+    assert names(model.named_parameters("net")) == ["net.0.weight"]
+    assert names(twin.named_parameters()) == ["0.weight", "1.1.weight"]
+
+
 def test_a_registered_name_keeps_its_kind():
     layer = nn.Linear(2, 2)
     with pytest.raises(TracerError, match=r"Linear.weight is a parameter: assign a tracer.param"):

@@ -302,7 +302,7 @@ class Dense(Cotangent):
         return Dense(accumulate([self.array, *(other.array for other in others)]))
 
     def _total(self) -> Any:
-        return self.array.sum(1)
+        return self.array[:, 0].copy() if self.samples == 1 else self.array.sum(1)
 
     def _squared_norms(self) -> Any:
         return _norms(self.array)
