@@ -88,7 +88,8 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if not all(isinstance(x, known) for x in inputs):
             return NotImplemented
         name = f"np.{ufunc.__name__}"
-        return _wrap(getattr(ufunc, method)(*_unwrap(inputs, name), **_unwrap(kwargs, name)))
+        with np.errstate(all="ignore"):  # a device does not tell
+            return _wrap(getattr(ufunc, method)(*_unwrap(inputs, name), **_unwrap(kwargs, name)))
 
     def __array_function__(self, function, types, args, kwargs):
         if not all(issubclass(kind, DeviceArray | np.ndarray) for kind in types):

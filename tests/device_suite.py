@@ -15,7 +15,9 @@ import tracer_layers as nn
 from tracer import backend, registry
 from tracer.testing import agree, check_operation
 
-sys.path.append(str(Path(__file__).parent / "tracer_layers"))
+sys.path += [str(Path(__file__).parent / name) for name in ("tracer_layers", "tracer_quantities")]
+from coverage_cases import CASES, Attending
+from coverage_table import Reference, listed
 from layer_zoo import COUPLING, LAYERS, network
 
 #: dtype -> how far values may be apart: relative to the largest, and where they cancel
@@ -28,6 +30,7 @@ QUANTITIES = [
     name for name, q in registry.quantities.items() if q.rows is not None and name != "pchmp"
 ]
 OF_LAYERS = ("grad", "batch_l2", "diag_ggn_exact", "kflr")
+COVERAGE = listed((Path(__file__).parents[1] / "docs" / "reference" / "coverage.md").read_text())
 
 
 def there(value, place, dtype):
@@ -144,6 +147,53 @@ def test_layer_of_sequences(name, dtype, place):
         for key, value in found["cpu"][quantity].items():
             what = f"{quantity} of {key} of {name}"
             same(what, found[place][quantity][key], value, dtype, place, scale=20)
+
+
+def covered(case, quantities, place):
+    """Quantities of the small network around a layer that the table of coverage is made with."""
+    made = Reference(case)
+    net, criterion = made.net.to(place), made.criterion.to(place)
+    if isinstance(net.layer, Attending):
+        net.layer.options = tracer.to_device(net.layer.options, place)
+    x, target, given = tracer.to_device((made.inputs, made.target, case.given), place)
+    tracer.seed(1)
+    with tracer.Tape() as tape:
+        loss = criterion(net(x), target, *given)
+    return tape.backward(loss, quantities, rng=np.random.default_rng(6))
+
+
+def arrays(quantity, values, place):
+    """The values of a quantity as arrays, by name; roots and products by what they stand for."""
+    rng = np.random.default_rng(2)
+    there = backend.of(tracer.to_device(np.zeros(1), place)).from_host
+    if hasattr(values, "matvec"):
+        yield quantity, values.matvec(there(rng.standard_normal(values.shape[0])))
+        return
+    for name, value in values.items():
+        what = f"{quantity} of {name}"
+        if quantity.startswith("sqrt_ggn"):
+            rows = value.reshape(*value.shape[:2], -1)
+            yield what, np.einsum("vnp,vnq->npq", rows, rows)
+        elif quantity in ("ggnmp", "hmp", "pchmp"):
+            yield what, value(there(rng.standard_normal((2, *value.shape))))
+        else:
+            yield from ((what, part) for part in parts(value))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_quantity_of_a_layer(name, place):
+    """All that the table of coverage lists, in one sweep."""
+    quantities = [q for q, cell in COVERAGE[name].items() if not cell.startswith("undefined")]
+    expected, found = (covered(CASES[name], quantities, where) for where in ("cpu", place))
+    assert list(found) == quantities
+    for quantity in quantities:
+        pairs = zip(
+            arrays(quantity, found[quantity], place),
+            arrays(quantity, expected[quantity], "cpu"),
+            strict=True,
+        )
+        for (what, got), (_, value) in pairs:
+            same(f"{what} of {name}", got, value, "float64", place, scale=20)
 
 
 # -- quantities and functions -------------------------------------------------------------------

@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 
-from tracer import backend_kernels
+from tracer import backend_source
 from tracer.backend_kernels import Kernels
 
 #: CUDA's names on the host: one block of one thread, which takes all elements
@@ -34,9 +34,9 @@ COMPILER = shutil.which("g++") or shutil.which("clang++")
 
 def expressions():
     """Every kernel with its types, as it is launched, and its arguments."""
-    for kernel in KERNEL.finditer(backend_kernels.SOURCE):
+    for kernel in KERNEL.finditer(backend_source.SOURCE):
         arguments = " ".join(kernel["arguments"].split()).split(", ")
-        for kind in backend_kernels.TYPES.values():
+        for kind in backend_source.TYPES.values():
             for rank in RANKS if kernel["rank"] else (None,):
                 suffix = "" if rank is None else f", {rank}"
                 yield f"{kernel['name']}<{kind}{suffix}>", kind, arguments
@@ -55,7 +55,7 @@ def source():
         wrappers.append(
             f'extern "C" void run_{symbol(expression)}({typed}) {{ {expression}({names}); }}'
         )
-    return "\n".join([PRELUDE, backend_kernels.SOURCE, *wrappers])
+    return "\n".join([PRELUDE, backend_source.SOURCE, *wrappers])
 
 
 def compiled(folder):

@@ -186,6 +186,13 @@ def mixture(arrays: Iterable[Any]) -> str | None:
     return f"expects arrays of one library, got {named}: move one with {moves}"
 
 
+def one_library(*arrays: Any) -> None:
+    """Raise `TypeError` for arrays of several libraries, where CuPy would move one itself."""
+    problem = mixture(arrays)
+    if problem is not None:
+        raise TypeError(problem)
+
+
 def namespace(array: Any) -> Any:
     """The module with the functions that make arrays: `numpy`, or `cupy` for CuPy's arrays."""
     return of(array).namespace

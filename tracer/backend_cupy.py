@@ -12,12 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend_kernels
+from tracer import backend_source
 from tracer.backend import Backend
 from tracer.backend_kernels import Kernels
 
 INSTALL = (
     "pip install 'trace-net[cuda12]' for a driver of CUDA 12, or 'trace-net[cuda13]' for CUDA 13"
+)
+
+LIBRARIES = (
+    "pip install 'cupy-cuda12x[ctk]' for a driver of CUDA 12, or 'cupy-cuda13x[ctk]' for CUDA 13, "
+    "or install the CUDA Toolkit"
 )
 
 
@@ -35,7 +40,7 @@ class CuPyBackend(Backend):
     def problem(self) -> str | None:
         """Why there is no GPU to compute on; that CuPy can be imported does not say that it works.
 
-        Without a driver it can be, too.
+        Without a driver, or CUDA's libraries, it can be, too.
         """
         if importlib.util.find_spec("cupy") is None:
             return f"CuPy is not installed: {INSTALL}"
@@ -47,6 +52,11 @@ class CuPyBackend(Backend):
             return (
                 f"CuPy {cupy.__version__} finds no GPU: `nvidia-smi` tells whether the driver does"
             )
+        try:
+            importlib.import_module("cupy.cublas")
+        except ImportError as error:
+            reason = str(error).partition(":")[0]
+            return f"CuPy {cupy.__version__} lacks CUDA's libraries ({reason}): {LIBRARIES}"
         return None
 
     def describe(self) -> str:
@@ -67,7 +77,7 @@ class CuPyBackend(Backend):
         return self.namespace.random.default_rng(seed)
 
     def kernels(self, like: Any) -> Kernels | None:
-        return self._kernels if like.dtype.name in backend_kernels.TYPES else None
+        return self._kernels if like.dtype.name in backend_source.TYPES else None
 
     @functools.cached_property
     def _kernels(self) -> Kernels:
@@ -98,7 +108,7 @@ NUMBERS: dict[type, Any] = {int: np.int64, float: np.float64}
 def _kernel(expression: str) -> Any:
     """A compiled kernel; CuPy keeps it on disk for the next process."""
     module = CUPY.namespace.RawModule(
-        code=backend_kernels.SOURCE, options=("--std=c++17",), name_expressions=(expression,)
+        code=backend_source.SOURCE, options=("--std=c++17",), name_expressions=(expression,)
     )
     return module.get_function(expression)
 

@@ -1,11 +1,7 @@
-"""Kernels for GPUs in CUDA C++: what array functions would do in many launches, each in one.
-
-`SOURCE` is plain C++ but for CUDA's names, one thread an element, so that the same text runs on the
-host, in tests. `Kernels` are the functions on arrays; how one is launched is given to them.
+"""The kernels of `tracer.backend_source` as functions of arrays; how one is launched is given.
 
 Windows are described as `tracer_layers.windows.Windows` does: by `size`, `kernel`, `stride`,
-`dilation`, `padding` (pairs) and `output`, a number for each axis. No kernel but `scatter_add` adds
-with atomics, so all others give the same bits in every run.
+`dilation`, `padding` (pairs) and `output`, a number for each axis.
 """
 
 from __future__ import annotations
@@ -16,240 +12,7 @@ from typing import Any
 
 import numpy as np
 
-#: C++ types of the dtypes that there are kernels for; others take the array functions
-TYPES = {"float32": "float", "float64": "double"}
-
-SOURCE = r"""
-typedef long long Count;
-
-#define FOR_EACH(i, n)                                                                     \
-    for (Count i = blockIdx.x * (Count)blockDim.x + threadIdx.x; i < (n);                  \
-         i += (Count)gridDim.x * blockDim.x)
-
-// Geometry of windows over R axes: six rows of R numbers.
-template <int R> struct Windows {
-    const int *size, *kernel, *stride, *dilation, *before, *output;
-    unsigned sizes, kernels, outputs;  // their products
-
-    __device__ Windows(const int* w)
-        : size(w), kernel(w + R), stride(w + 2 * R), dilation(w + 3 * R), before(w + 4 * R),
-          output(w + 5 * R), sizes(1), kernels(1), outputs(1) {
-        for (int a = 0; a < R; a++) {
-            sizes *= size[a];
-            kernels *= kernel[a];
-            outputs *= output[a];
-        }
-    }
-
-    // The position in the input that element k of window o sees; -1 in the padding.
-    __device__ Count seen(unsigned k, unsigned o) const {
-        Count at = 0, step = 1;
-        bool inside = true;
-        for (int a = R - 1; a >= 0; a--) {
-            int p = (int)(o % output[a]) * stride[a] - before[a]
-                    + (int)(k % kernel[a]) * dilation[a];
-            inside = inside && p >= 0 && p < size[a];
-            at += p * step;
-            step *= size[a];
-            o /= output[a];
-            k /= kernel[a];
-        }
-        return inside ? at : -1;
-    }
-
-    // The window whose element k sees position p of the input; -1 if there is none.
-    __device__ Count seeing(unsigned k, unsigned p) const {
-        Count at = 0, step = 1;
-        bool some = true;
-        for (int a = R - 1; a >= 0; a--) {
-            int t = (int)(p % size[a]) + before[a] - (int)(k % kernel[a]) * dilation[a];
-            some = some && t >= 0 && t % stride[a] == 0 && t / stride[a] < output[a];
-            at += t / stride[a] * step;
-            step *= output[a];
-            p /= size[a];
-            k /= kernel[a];
-        }
-        return some ? at : -1;
-    }
-};
-
-// x [L, size] -> y [L, kernel, output]: what each window sees.
-template <typename T, int R>
-__global__ void unfold(const T* x, T* y, const int* geometry, Count n) {
-    Windows<R> w(geometry);
-    Count each = (Count)w.kernels * w.outputs;
-    FOR_EACH(i, n) {
-        Count lead = i / each, rest = i - lead * each;
-        Count at = w.seen((unsigned)(rest / w.outputs), (unsigned)(rest % w.outputs));
-        y[i] = at < 0 ? (T)0 : x[lead * w.sizes + at];
-    }
-}
-
-// y [L, kernel, output] -> x [L, size]: what the windows hold, added up where they lie.
-template <typename T, int R>
-__global__ void fold(const T* y, T* x, const int* geometry, Count n) {
-    Windows<R> w(geometry);
-    FOR_EACH(i, n) {
-        Count lead = i / w.sizes;
-        T sum = 0;
-        for (unsigned k = 0; k < w.kernels; k++) {
-            Count o = w.seeing(k, (unsigned)(i - lead * w.sizes));
-            if (o >= 0) sum += y[(lead * w.kernels + k) * w.outputs + o];
-        }
-        x[i] = sum;
-    }
-}
-
-// x [L, size] -> y [L, output]: the maximum of each window; NaN if it holds one.
-template <typename T, int R>
-__global__ void maximum(const T* x, T* y, const int* geometry, double padding, Count n) {
-    Windows<R> w(geometry);
-    FOR_EACH(i, n) {
-        Count lead = i / w.outputs;
-        T most = (T)padding;
-        for (unsigned k = 0; k < w.kernels; k++) {
-            Count at = w.seen(k, (unsigned)(i - lead * w.outputs));
-            T value = at < 0 ? (T)padding : x[lead * w.sizes + at];
-            if (value > most || value != value) most = value;
-            if (most != most) break;
-        }
-        y[i] = most;
-    }
-}
-
-// The first element of each window in the input that is not below its maximum y.
-template <typename T, int R>
-__global__ void winners(const T* x, const T* y, int* winner, const int* geometry, Count n) {
-    Windows<R> w(geometry);
-    FOR_EACH(i, n) {
-        Count lead = i / w.outputs;
-        unsigned k = 0;
-        for (; k + 1 < w.kernels; k++) {
-            Count at = w.seen(k, (unsigned)(i - lead * w.outputs));
-            if (at >= 0 && !(x[lead * w.sizes + at] < y[i])) break;
-        }
-        winner[i] = (int)k;
-    }
-}
-
-// y [L, output] -> x [L, size]: each y where its winner is; `winner` repeats along L after `held`.
-template <typename T, int R>
-__global__ void spread_to_winners(const T* y, const int* winner, T* x, const int* geometry,
-                                  Count held, Count n) {
-    Windows<R> w(geometry);
-    FOR_EACH(i, n) {
-        Count lead = i / w.sizes;
-        T sum = 0;
-        for (unsigned k = 0; k < w.kernels; k++) {
-            Count o = w.seeing(k, (unsigned)(i - lead * w.sizes));
-            if (o >= 0 && winner[(lead * w.outputs + o) % held] == (int)k)
-                sum += y[lead * w.outputs + o];
-        }
-        x[i] = sum;
-    }
-}
-
-// x [L, size] -> y [L, output]: the winner of each window.
-template <typename T, int R>
-__global__ void pick_winners(const T* x, const int* winner, T* y, const int* geometry, Count held,
-                             Count n) {
-    Windows<R> w(geometry);
-    FOR_EACH(i, n) {
-        Count lead = i / w.outputs;
-        Count at = w.seen((unsigned)winner[i % held], (unsigned)(i - lead * w.outputs));
-        y[i] = at < 0 ? (T)0 : x[lead * w.sizes + at];
-    }
-}
-
-// x [L, size] -> y [L, output]: the sum of each window.
-template <typename T, int R>
-__global__ void sum_of_windows(const T* x, T* y, const int* geometry, Count n) {
-    Windows<R> w(geometry);
-    FOR_EACH(i, n) {
-        Count lead = i / w.outputs;
-        T sum = 0;
-        for (unsigned k = 0; k < w.kernels; k++) {
-            Count at = w.seen(k, (unsigned)(i - lead * w.outputs));
-            if (at >= 0) sum += x[lead * w.sizes + at];
-        }
-        y[i] = sum;
-    }
-}
-
-// y [L, output] -> x [L, size]: each y added to all that its window sees.
-template <typename T, int R>
-__global__ void spread_over_windows(const T* y, T* x, const int* geometry, Count n) {
-    Windows<R> w(geometry);
-    FOR_EACH(i, n) {
-        Count lead = i / w.sizes;
-        T sum = 0;
-        for (unsigned k = 0; k < w.kernels; k++) {
-            Count o = w.seeing(k, (unsigned)(i - lead * w.sizes));
-            if (o >= 0) sum += y[lead * w.outputs + o];
-        }
-        x[i] = sum;
-    }
-}
-
-// out [V, size] += values [V, each] at positions [each], which may repeat; others are left out.
-template <typename T>
-__global__ void scatter_add(const T* values, const Count* positions, T* out, Count each, Count size,
-                            Count n) {
-    FOR_EACH(i, n) {
-        Count row = i / each, at = positions[i - row * each];
-        if (at >= 0 && at < size) atomicAdd(out + row * size + at, values[i]);
-    }
-}
-
-// out [K, width]: rows of table [rows, width] at index [K]; NaN where there is no such row.
-template <typename T>
-__global__ void take_rows(const T* table, const Count* index, T* out, Count width, Count rows,
-                          Count n) {
-    FOR_EACH(i, n) {
-        Count row = index[i / width];
-        out[i] = row >= 0 && row < rows ? table[row * width + i % width] : (T)nan("");
-    }
-}
-
-// y [N, gates * width] of x + u [N, of * width]: tanh, or logistic where `logistic` has the bit.
-template <typename T>
-__global__ void gates(const T* x, const T* u, T* y, Count logistic, Count count, Count of,
-                      Count width, Count n) {
-    FOR_EACH(i, n) {
-        Count row = i / (count * width), column = i - row * count * width;
-        T a = x[row * of * width + column] + u[row * of * width + column];
-        y[i] = logistic >> (column / width) & 1 ? (T)0.5 * tanh((T)0.5 * a) + (T)0.5 : tanh(a);
-    }
-}
-
-// The cotangent of x and of u in `gates`, from g [V, N, gates * width] and y, of `held` elements.
-template <typename T>
-__global__ void gates_vjp(const T* g, const T* y, T* out, Count logistic, Count count, Count width,
-                          Count held, Count n) {
-    FOR_EACH(i, n) {
-        T value = y[i % held];
-        T least = logistic >> (i / width % count) & 1 ? (T)0 : (T)-1;
-        out[i] = g[i] * ((value - least) * (1 - value));
-    }
-}
-
-// f * c + i * g of the gates y [N, 4 * width] = (i, f, g, o) and c [N, width].
-template <typename T>
-__global__ void lstm_memory(const T* y, const T* c, T* out, Count width, Count n) {
-    FOR_EACH(i, n) {
-        const T* gate = y + (i / width * 4) * width + i % width;
-        out[i] = gate[width] * c[i] + gate[0] * gate[2 * width];
-    }
-}
-
-// o * tanh(c), of the same.
-template <typename T>
-__global__ void lstm_output(const T* y, const T* c, T* out, Count width, Count n) {
-    FOR_EACH(i, n) {
-        out[i] = y[(i / width * 4 + 3) * width + i % width] * tanh(c[i]);
-    }
-}
-"""
+from tracer.backend_source import TYPES
 
 #: `launch(expression, count, arguments)`: run a kernel such as "unfold<float, 2>" on this many
 #: elements. Arrays are contiguous, ints 64 bits and floats doubles.
@@ -359,16 +122,47 @@ class Kernels:
 
     def lstm_memory(self, y: Any, c: Any) -> Any:
         """`[..., H]` from the gates `y [..., 4 H]` and the memory `c [..., H]`."""
-        return self._of_memory("lstm_memory", y, c)
+        return self._alike("lstm_memory", (c, y), c)[0]
+
+    def lstm_memory_vjp(self, g: Any, y: Any, c: Any) -> Any:
+        """`[V, ..., 3 H]`, the cotangent of the first three gates, from `g [V, ..., H]`."""
+        out = self._namespace.empty((*g.shape[:-1], 3 * g.shape[-1]), g.dtype)
+        self._run("lstm_memory_vjp", (g, y, c, out, g.shape[-1], c.size), g, g.dtype)
+        return out
 
     def lstm_output(self, y: Any, c: Any) -> Any:
         """`[..., H]` of the same."""
-        return self._of_memory("lstm_output", y, c)
+        return self._alike("lstm_output", (c, y), c)[0]
 
-    def _of_memory(self, name: str, y: Any, c: Any) -> Any:
-        out = self._namespace.empty(c.shape, c.dtype)
-        self._run(name, (y, c, out, c.shape[-1]), out, c.dtype)
+    def lstm_output_vjp(self, g: Any, y: Any, c: Any) -> tuple[Any, ...]:
+        """The cotangents of the fourth gate and of the memory, each like `g [V, ..., H]`."""
+        return self._alike("lstm_output_vjp", (g, y, c), g, 2, c.size)
+
+    def gru_candidate(self, x: Any, u: Any, y: Any) -> Any:
+        """`[..., H]` from `x` and `u [..., 3 H]` and the gates `y [..., 2 H]`."""
+        out = self._namespace.empty((*x.shape[:-1], x.shape[-1] // 3), x.dtype)
+        self._run("gru_candidate", (x, u, y, out, out.shape[-1]), out, out.dtype)
         return out
+
+    def gru_candidate_vjp(self, g: Any, u: Any, y: Any, value: Any) -> tuple[Any, ...]:
+        """The cotangents of the last blocks of x and u and of the first gate, like `g`."""
+        return self._alike("gru_candidate_vjp", (g, u, y, value), g, 3, value.size)
+
+    def gru_blend(self, value: Any, y: Any, h: Any) -> Any:
+        """`[..., H]` from the gates `y [..., 2 H]`, new values and the state before."""
+        return self._alike("gru_blend", (value, y, h), h)[0]
+
+    def gru_blend_vjp(self, g: Any, value: Any, y: Any, h: Any) -> tuple[Any, ...]:
+        """The cotangents of the new values, of the second gate and of the state, like `g`."""
+        return self._alike("gru_blend_vjp", (g, value, y, h), g, 3, h.size)
+
+    def _alike(
+        self, name: str, arrays: tuple[Any, ...], like: Any, count: int = 1, *held: int
+    ) -> tuple[Any, ...]:
+        """A kernel that makes `count` arrays like one of those it is given."""
+        made = tuple(self._namespace.empty(like.shape, like.dtype) for _ in range(count))
+        self._run(name, (*arrays, *made, like.shape[-1], *held), like, like.dtype)
+        return made
 
     # -- launching ----------------------------------------------------------------------------
 

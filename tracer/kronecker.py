@@ -63,7 +63,7 @@ class Kronecker:
 
     def _order(self) -> Any:
         """Positions in the natural layout, listed in the parameter's row-major order."""
-        natural = backend.of(self.factors[0]).from_host(np.arange(math.prod(self.shape)))
+        natural = backend.namespace(self.factors[0]).arange(math.prod(self.shape))
         return self.pull(natural[None]).reshape(-1)
 
     def _to_natural(self, vector: Any) -> Any:
@@ -103,8 +103,9 @@ class Kronecker:
             if a is None:
                 factors.append(_damped_inverse(b, damping))
                 continue
-            mean_b, mean_a = float(np.trace(b)) / len(b), float(np.trace(a)) / len(a)
-            balance = math.sqrt(mean_a / mean_b) if mean_a > 0 and mean_b > 0 else 1.0
+            mean_b, mean_a = np.trace(b) / len(b), np.trace(a) / len(a)
+            positive = (mean_b > 0) & (mean_a > 0)
+            balance = np.sqrt(np.where(positive, mean_a, 1) / np.where(positive, mean_b, 1))
             root = math.sqrt(damping)
             factors.append(_damped_inverse(b, root / balance))
             factors.append(_damped_inverse(a, root * balance))
@@ -119,7 +120,7 @@ class Kronecker:
         return f"Kronecker({sizes})"
 
 
-def _damped_inverse(factor: Any, damping: float) -> Any:
+def _damped_inverse(factor: Any, damping: Any) -> Any:
     """`(factor + damping I)^-1`."""
     one = backend.namespace(factor).eye(len(factor), dtype=factor.dtype)
     return np.linalg.inv(factor + damping * one)

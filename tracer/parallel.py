@@ -9,10 +9,8 @@ on each, and, while the machine does something else besides, 46 and 15.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,31 +19,25 @@ from typing import Any
 
 import numpy as np
 
+from tracer.openblas import function
+
 #: bytes of the largest scratch array that a thread keeps
 MOST_KEPT = 8 << 20
+#: bytes up to which work is one block: a second thread would not pay
+SMALL = 1 << 20
+#: bytes of a block where arrays are not NumPy's, and launching work takes longer than its memory
+LAUNCHED = 256 << 20
 #: multiplications of a product that is worth to be divided: about 0.2 ms
 LARGE = 10**7
 #: multiplications up to which OpenBLAS uses one thread of itself
 ALONE = 1 << 18
 
-_NAMES = [
-    (prefix + "openblas_get_num_threads" + suffix, prefix + "openblas_set_num_threads" + suffix)
-    for prefix in ("scipy_", "")
-    for suffix in ("64_", "")
-]
-
 
 @functools.cache
 def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     """How to read and set the number of threads of NumPy's OpenBLAS; None if it has another."""
-    try:
-        library = ctypes.CDLL(sys.modules["numpy._core._multiarray_umath"].__file__)
-    except (AttributeError, KeyError, OSError):
-        return None
-    for getter, setter in _NAMES:
-        if hasattr(library, getter) and hasattr(library, setter):
-            return getattr(library, getter), getattr(library, setter)
-    return None
+    found = [function(f"openblas_{each}_num_threads") for each in ("get", "set")]
+    return None if None in found else (found[0][0], found[1][0])  # type: ignore[index]
 
 
 class _Limit:
@@ -81,7 +73,9 @@ _local = threading.local()
 
 @functools.cache
 def _helpers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="tracer")
+    """One less than there are cores: each has scratch arrays of its own."""
+    helpers = max(1, (os.cpu_count() or 1) - 1)
+    return ThreadPoolExecutor(helpers, thread_name_prefix="tracer")
 
 
 def _in_a_forked_process() -> None:
@@ -107,17 +101,49 @@ def threads() -> int:
         return _limit.before if _limit.inside else found[0]()
 
 
-def in_parallel(function: Callable[[Any], Any], blocks: Iterable[Any], like: Any) -> list[Any]:
-    """`[function(block) for block in blocks]`, on as many threads as linear algebra may use.
+#: whether convolutions have run: see `product`
+_convolved = False
+
+
+def expect_blocks() -> None:
+    """Say that blocks alternate with products, as in networks with convolutions."""
+    global _convolved
+    _convolved = True
+
+
+def blocks(count: int, nbytes: int, most: int, like: Any) -> list[slice]:
+    """Slices of `count` samples for `in_parallel`; `nbytes` is what all of them work on.
+
+    They are equally long, of about `most` bytes, and as many for each thread; all in one where
+    there is little to do. In every block, each call of NumPy gives the interpreter's lock away and
+    has to get it back: with blocks of 0.25, 1, 2 and 4 MB, a maximum over windows takes 4.8, 1.6,
+    1.2 and 1.4 ms.
+    """
+    if type(like) is not np.ndarray:
+        number = -(-nbytes // LAUNCHED)
+    else:
+        turn = threads() if _convolved and nbytes > SMALL else 1
+        number = turn * -(-nbytes // (turn * most))
+    number = max(1, min(count, number))
+    return [slice(count * i // number, count * (i + 1) // number) for i in range(number)]
+
+
+def one_thread() -> contextlib.AbstractContextManager[None]:
+    """In it, linear algebra has one thread, and `in_parallel` as many as it had before."""
+    return contextlib.nullcontext() if _openblas() is None else _limit.one_thread()
+
+
+def in_parallel(function: Callable[[Any], Any], parts: Iterable[Any], like: Any) -> list[Any]:
+    """`[function(part) for part in parts]`, on as many threads as linear algebra may use.
 
     Functions write to different places or return what they make, so that values do not depend on
-    which thread takes a block. They run one after the other where arrays such as `like` are not
+    which thread takes a part. They run one after the other where arrays such as `like` are not
     NumPy's, and inside of another call.
     """
-    waiting = list(blocks)
+    waiting = list(parts)
     count = min(threads(), len(waiting)) if type(like) is np.ndarray else 1
     if count < 2:
-        return [function(block) for block in waiting]
+        return [function(part) for part in waiting]
     results: list[Any] = [None] * len(waiting)
     numbered = iter(enumerate(waiting))
     lock = threading.Lock()
@@ -127,10 +153,10 @@ def in_parallel(function: Callable[[Any], Any], blocks: Iterable[Any], like: Any
         try:
             while True:
                 with lock:
-                    number, block = next(numbered, (-1, None))
+                    number, part = next(numbered, (-1, None))
                 if number < 0:
                     return
-                results[number] = function(block)
+                results[number] = function(part)
         finally:
             _local.working = False
 
@@ -154,18 +180,8 @@ def _run(task: list[tuple[Context, Callable[[], None]]]) -> None:
     context.run(work)
 
 
-#: whether convolutions have run: see `product`
-_convolved = False
-
-
-def expect_blocks() -> None:
-    """Say that blocks alternate with products, as in networks with convolutions."""
-    global _convolved
-    _convolved = True
-
-
-def product(a: Any, b: Any) -> Any:
-    """`a @ b`, in a process with convolutions of two large NumPy matrices on threads of our own.
+def product(a: Any, b: Any, out: Any = None) -> Any:
+    """`np.matmul(a, b, out=out)`, with convolutions about, of large NumPy matrices on our threads.
 
     OpenBLAS's own threads go on spinning for 0.1 s after a product, and take their share of the
     cores from blocks that follow: 32 to 37 ms in place of 24 for a convolution. Where there are no
@@ -173,17 +189,18 @@ def product(a: Any, b: Any) -> Any:
     16.3, but a network of convolutions 137 and 110.
     """
     if not _convolved:
-        return a @ b
+        return np.matmul(a, b, out=out)
     if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim != 2 or b.ndim != 2:
-        return a @ b
+        return np.matmul(a, b, out=out)
     (rows, inner), columns = a.shape, b.shape[1]
     count = threads()
     if count == 1 or rows * inner * columns < ALONE:
-        return a @ b
+        return np.matmul(a, b, out=out)
     if rows * inner * columns < LARGE:
         with _limit.one_thread():
-            return a @ b
-    out = np.empty((rows, columns), np.result_type(a, b))
+            return np.matmul(a, b, out=out)
+    if out is None:
+        out = np.empty((rows, columns), np.result_type(a, b))
     step = -(-max(rows, columns) // count)
     parts = [slice(start, start + step) for start in range(0, max(rows, columns), step)]
     if columns > rows:

@@ -248,8 +248,6 @@ def _of_elements(
                     column += [part[0] for part in _cut(product, number)]
             columns.append(column)
     matrix = np.stack([np.stack(column, -1) for column in columns], -1)
-    if not bool((matrix != 0).any()):
-        return
     shape, moved, like = matrix.shape[:-2], np.moveaxis(matrix, axis, 0), matrix
     count, size = moved.shape[0], math.prod(moved.shape[1:-2])
     if k == 1:
@@ -258,7 +256,10 @@ def _of_elements(
         values, vectors = np.linalg.eigh(moved.reshape(count, size, k, k))
         rounding = k * np.finfo(values.dtype).eps * abs(values).max(-1, keepdims=True)
         values = np.where(abs(values) > rounding, values, 0)
-    bent = [j for j in range(k) if bool((values[..., j] != 0).any())]
+    # The one wait for a device: rows of zero need not be swept.
+    bent = np.flatnonzero(backend.to_host((values != 0).any((0, 1)))).tolist()
+    if not bent:
+        return
     signs = np.sign(values)
     weights = vectors * np.sqrt(abs(values))[..., None, :]  # [N, D, inputs, rows]
     first = [count, *(n for a, n in enumerate(shape) if a != axis)]
@@ -267,8 +268,8 @@ def _of_elements(
         step = max(1, budget // (4 * k * k * count * size * like.dtype.itemsize))
     for start in range(0, size, step):
         some = slice(start, start + step)
-        alone = np.arange(size)[some, None] == np.arange(size)
-        alone = backend.of(like).from_host(alone)[:, None]
+        elements = backend.namespace(like).arange(size)
+        alone = (elements[some, None] == elements)[:, None]
         parts = []
         for i in range(k):
             rows = np.concatenate([np.where(alone, weights[..., i, j], 0) for j in bent])
@@ -315,8 +316,8 @@ class SampleCurvature:
 
     def basis(self, some: slice) -> Any:
         """The unit vectors of these elements, in every sample."""
-        units = np.arange(self.size)[some, None] == np.arange(self.size)
-        units = backend.of(self.like).from_host(units.astype(self.like.dtype))[:, None]
+        elements = backend.namespace(self.like).arange(self.size)
+        units = (elements[some, None] == elements).astype(self.like.dtype)[:, None]
         return np.broadcast_to(units, (len(units), self.samples, self.size))
 
     def columns(self, some: slice) -> Any:

@@ -58,10 +58,13 @@ class Term:
 
     @property
     def weight(self) -> Any:
-        """What the losses weigh in the objective, of their shape. Raises if some is negative."""
+        """What the losses weigh in the objective, of their shape. Raises if some is negative.
+
+        Where asking would wait for a device, rows of what is negative are NaN.
+        """
         weight = self.arrived[0]
         values = weight.data if isinstance(weight, Tensor) else weight
-        if bool((values < 0).any()):
+        if not backend.of(values).asynchronous and bool((values < 0).any()):
             raise QuantityError(
                 f"{self.wanted_by} is undefined for this objective: the loss {self.node.op.name} "
                 f"has a negative weight in it, whose Gauss-Newton matrix has no square root: use "
@@ -114,8 +117,8 @@ class Term:
         shape = self.prediction.shape
         if self._rule("sqrt_hessian") is None or not shape:
             return stack
-        mask = np.eye(shape[0], dtype=bool).reshape(1, shape[0], shape[0], *(1,) * len(shape[1:]))
-        mask = backend.of(stack).from_host(mask)
+        mask = backend.namespace(stack).eye(shape[0], dtype=bool)
+        mask = mask.reshape(1, shape[0], shape[0], *(1,) * len(shape[1:]))
         return np.where(mask, stack[:, None], 0).reshape(-1, *shape)
 
     # -- square roots -------------------------------------------------------------------------
@@ -169,7 +172,8 @@ def sqrt_hessian_of_record(term: Term) -> Any:
     """`[C, *prediction.shape]` from the eigendecomposition of each sample's C x C Hessian.
 
     The part of the record between the prediction and the objective is recorded once more with the
-    prediction as a leaf, and differentiated twice. Raises `QuantityError` if it is not convex.
+    prediction as a leaf, and differentiated twice. Raises `QuantityError` if it is not convex;
+    where asking would wait for a device, gives NaN.
     """
     objective, prediction = term.objective, term.prediction
     value = _value_of(objective.nodes, prediction)
@@ -241,13 +245,14 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
         columns = np.moveaxis(columns, 1 + axis, 0)
     hessian = columns.reshape(count, size, size)
     values, vectors = np.linalg.eigh(0.5 * (hessian + np.swapaxes(hessian, -1, -2)))
-    tolerance = 1e3 * np.finfo(leaf.dtype).eps * max(float(abs(values).max()), 1e-30)
-    if bool((values < -tolerance).any()):
+    bend = values < -1e3 * np.finfo(leaf.dtype).eps * np.maximum(abs(values).max(), 1e-30)
+    if not backend.of(values).asynchronous and bool(bend.any()):
         raise QuantityError(
             f"{term.wanted_by} is undefined here: the loss is not convex in the model's output "
             f"(its Hessian has the eigenvalue {float(values.min()):.3g})"
         )
-    roots = vectors * np.sqrt(np.maximum(values, 0))[:, None, :]  # [N, C, rows]
+    lengths = np.sqrt(np.where(bend, np.nan, np.maximum(values, 0)))
+    roots = vectors * lengths[:, None, :]  # [N, C, rows]
     return placed(np.moveaxis(roots, -1, 0).reshape(size, *moved))
 
 

@@ -8,6 +8,8 @@
     python docs/examples/recurrence.py
 """
 
+from functools import partial
+
 import numpy as np
 
 import tracer
@@ -21,12 +23,16 @@ W = tracer.parameter(rng.standard_normal((HIDDEN, HIDDEN)) / 2, name="W")
 V = tracer.parameter(rng.standard_normal((HIDDEN, CLASSES)), name="V")
 
 
-def model(x):
+def read(parameters, x):
     """Logits `[N, CLASSES]` after reading sequences `x [N, T, INPUTS]`."""
-    h = np.zeros((len(x), HIDDEN))
+    a, w, v = parameters
+    h = np.zeros_like(x, shape=(len(x), HIDDEN))
     for t in tracer.steps(x.shape[1]):
-        h = np.tanh(x[:, t] @ A + h @ W)
-    return h @ V
+        h = np.tanh(x[:, t] @ a + h @ w)
+    return h @ v
+
+
+model = partial(read, (A, W, V))
 
 
 def by_hand(x, labels):
@@ -67,7 +73,7 @@ def three_speeds(x):
     for name, factor in (("shrinks", 0.8), ("holds", 1.0), ("grows", 1.25)):
         weight = tracer.parameter(factor * turn, name=name)
         with tracer.scope(name):
-            h = np.zeros((len(x), INPUTS))
+            h = np.zeros_like(x, shape=(len(x), INPUTS))
             for t in tracer.steps(x.shape[1]):
                 h = x[:, t] + h @ weight
         logits = logits + h

@@ -16,8 +16,12 @@ import tracer
 from tracer import Elementwise, Operation, Summed, operation, samples_first
 from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
+from tracer.parallel import SMALL, blocks, in_parallel
 from tracer.random import drawn, generator
 from tracer_layers.rules import data_axis, raw, where_open
+
+#: bytes of a block of samples
+BLOCK_BYTES = 4 << 20
 
 
 def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
@@ -42,10 +46,27 @@ class Rectify(Elementwise):
     examples = _cases()
 
     def forward(x):
-        return np.maximum(x, 0)
+        if type(x) is not np.ndarray or x.nbytes <= SMALL:
+            return np.maximum(x, 0)
+        zero, out = np.zeros_like(x[:1]), np.empty_like(x)
+
+        def rectify(block):  # a row of zeros takes a third of the time of a number
+            np.maximum(x[block], zero, out=out[block])
+
+        in_parallel(rectify, blocks(len(x), x.nbytes, BLOCK_BYTES, like=x), like=x)
+        return out
 
     def vjp(node, g):
-        return (where_open(np.logical_not(node.output <= 0), g),)
+        y = node.output
+        if not type(g) is type(y) is np.ndarray or y.nbytes <= SMALL:
+            return (where_open(np.logical_not(y <= 0), g),)
+        out = np.empty_like(g)
+
+        def pull(block):
+            where_open(np.logical_not(y[block] <= 0), g[:, block], out[:, block])
+
+        in_parallel(pull, blocks(len(y), g.nbytes, BLOCK_BYTES, like=y), like=y)
+        return (out,)
 
 
 @operation("leaky_relu")
@@ -347,8 +368,8 @@ class NormalisedExponential(Operation):
     examples = _along_axis
 
     def forward(x, *, axis):
-        out = np.exp(x - np.max(x, axis=axis, keepdims=True))
-        out /= np.sum(out, axis=axis, keepdims=True)
+        out = np.exp(x - x.max(axis=axis, keepdims=True))
+        out /= out.sum(axis=axis, keepdims=True)
         return out
 
     def vjp(node, g):
@@ -368,8 +389,8 @@ class LogNormalisedExponential(Operation):
     examples = _along_axis
 
     def forward(x, *, axis):
-        shifted = x - np.max(x, axis=axis, keepdims=True)
-        shifted -= np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+        shifted = x - x.max(axis=axis, keepdims=True)
+        shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
         return shifted
 
     def vjp(node, g):

@@ -46,7 +46,8 @@ class Lookup(Operation):
         rows, width = weight.shape
 
         def table():
-            positions = raw(index)[..., None] * width + arange(raw(index), width)
+            wide = raw(index).astype(np.int64, copy=False)  # bytes would overflow
+            positions = wide[..., None] * width + arange(wide, width)
             values = _without_padding(node, g)
             return ScatterAdd(values, positions=positions, shape=(rows, width))
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tracer import Operation, backend, operation
 from tracer.errors import ShapeError, TracerError
-from tracer.parallel import in_parallel
+from tracer.parallel import blocks, in_parallel
 from tracer_layers.module import Module
 from tracer_layers.rules import axes_of, data_axis, mapped_axis, raw, where_open
 from tracer_layers.windows import (
-    BLOCK_BYTES,
     Windows,
+    empty_as,
     per_axis,
     spatial_rank,
     windows,
-    zeros_as,
 )
+
+#: bytes of the input of a block of samples
+BLOCK_BYTES = 4 << 20
 
 
 def _windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> Any:
@@ -53,10 +55,10 @@ class MaximumOfWindows(Operation):
         out = np.empty_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
 
         def take(block):
-            mine, seen = out[block], x[block]
-            mine[...] = seen[(..., *w.inside[0][1])] if w.is_whole else -math.inf
-            for among, at in w.inside:
-                np.maximum(mine[(..., *among)], seen[(..., *at)], out=mine[(..., *among)])
+            seen = x[block]
+            for axis in range(w.rank - 1):
+                seen = _maximum_along(seen, w, axis)
+            _maximum_along(seen, w, w.rank - 1, out[block])
 
         in_parallel(take, _blocks(x, w, 0), like=x)
         return out
@@ -71,13 +73,39 @@ class MaximumOfWindows(Operation):
         return [((x,), params) for params in _cases()]
 
 
+def _maximum_along(x: Any, w: Windows, axis: int, out: Any = None) -> Any:
+    """The maximum of each window's part along one of the last axes.
+
+    Axis after axis, there are k values for each, and not k^rank, and along all axes but the last
+    one they lie in long rows of memory.
+    """
+    along, rest = _along(w, axis), (slice(None),) * (w.rank - 1 - axis)
+    if out is None:
+        lead = x.shape[: x.ndim - w.rank + axis]
+        out = np.empty_like(x, shape=(*lead, *along.output, *w.size[axis + 1 :]))
+    pairs = [((..., *among, *rest), (..., *at, *rest)) for among, at in along.inside]
+    if along.is_whole:
+        (_, first), *pairs = pairs
+        out[...] = x[first]
+    else:
+        out[...] = -math.inf
+    for among, at in pairs:
+        np.maximum(out[among], x[at], out=out[among])
+    return out
+
+
+def _along(w: Windows, axis: int) -> Windows:
+    """The windows' part along one axis."""
+    options = (w.size, w.kernel, w.stride, w.padding, w.dilation)
+    return windows(*((option[axis],) for option in options), w.ceil_mode)
+
+
 def _blocks(x: Any, w: Windows, axis: int) -> list[tuple[slice, ...]]:
-    """Indices of blocks along an axis before the last ones, if there is one, that fit the cache."""
-    if x.ndim - axis <= w.rank or x.size == 0:
+    """Indices of blocks along an axis before the last ones, if there is one."""
+    if x.ndim - axis <= w.rank:
         return [()]
-    before, count = (slice(None),) * axis, x.shape[axis]
-    step = max(1, BLOCK_BYTES * count // (x.size * x.dtype.itemsize))
-    return [(*before, slice(start, start + step)) for start in range(0, count, step)]
+    before = (slice(None),) * axis
+    return [(*before, each) for each in blocks(x.shape[axis], x.nbytes, BLOCK_BYTES, like=x)]
 
 
 def _winners(x: Any, y: Any, w: Windows) -> Any:
@@ -89,27 +117,20 @@ def _winners(x: Any, y: Any, w: Windows) -> Any:
     if kernels is not None:
         return kernels.winners(x, y, w)
     count = math.prod(w.kernel)
-    winner = np.zeros_like(y, dtype=np.int8 if count < 128 else np.int32)
+    winner = np.empty_like(y, dtype=np.int8 if count < 128 else np.int32)
 
     def find(block: tuple[slice, ...]) -> None:
         seen, most, mine = x[block], y[block], winner[block]
-        less = np.ones_like(mine, dtype=bool)
+        mine[...] = 0
+        all_less = np.ones_like(mine, dtype=np.int8)
         for among, at in w.inside[: count - 1]:
             some = (..., *among)
-            np.logical_and(less[some], seen[(..., *at)] < most[some], out=less[some])
-            np.add(mine, less, out=mine)
+            less = np.less(seen[(..., *at)], most[some]).view(np.int8)  # a sum of bools is slow
+            np.bitwise_and(all_less[some], less, out=all_less[some])
+            np.add(mine, all_less, out=mine)
 
     in_parallel(find, _blocks(x, w, 0), like=x)
     return winner
-
-
-def _gate(values: Any) -> Callable[[Any, Any], Any]:
-    """`where_open`, or a product by the gate where all values are known to be finite."""
-    if type(values) is np.ndarray:
-        with np.errstate(all="ignore"):
-            if np.isfinite(np.sum(values)):
-                return np.multiply
-    return where_open
 
 
 def _places(x: Any, y: Any, w: Windows) -> Any:
@@ -136,14 +157,19 @@ class SpreadToWinners(Operation):
         w, stacked, kernels = windows, y.ndim - winner.ndim, backend.kernels_for(y)
         if kernels is not None and stacked >= 0:
             return kernels.spread_to_winners(y, winner, w)
-        out = zeros_as(winner, (*y.shape[: y.ndim - w.rank], *w.size), w.rank, y)
+        out = empty_as(winner, (*y.shape[: y.ndim - w.rank], *w.size), w.rank, y)
         disjoint = all(s > r for s, r in zip(w.stride, w.reach, strict=True))
+        windowed = math.prod(w.output) * math.prod(w.kernel)
+        covered = disjoint and w.is_whole and windowed == math.prod(w.size)
 
         def spread(block):
-            mine, values, won = out[block], y[block], winner[block[stacked:]]
-            gated = _gate(values)
+            mine, won = out[block], winner[block[stacked:]]
+            values = empty_as(won, y[block].shape, w.rank, y)
+            values[...] = y[block]
+            if not covered:
+                mine[...] = 0
             for i, (among, at) in enumerate(w.inside):
-                part = gated(won[(..., *among)] == i, values[(..., *among)])
+                part = where_open(won[(..., *among)] == i, values[(..., *among)])
                 if disjoint:
                     mine[(..., *at)] = part
                 else:
@@ -172,13 +198,13 @@ class PickWinners(Operation):
         w, stacked, kernels = windows, x.ndim - winner.ndim, backend.kernels_for(x)
         if kernels is not None and stacked >= 0:
             return kernels.pick_winners(x, winner, w)
-        out = zeros_as(winner, (*x.shape[: x.ndim - w.rank], *w.output), w.rank, x)
+        out = empty_as(winner, (*x.shape[: x.ndim - w.rank], *w.output), w.rank, x)
 
         def pick(block):
             mine, values, won = out[block], x[block], winner[block[stacked:]]
-            gated = _gate(values)
+            mine[...] = 0
             for i, (among, at) in enumerate(w.inside):
-                mine[(..., *among)] += gated(won[(..., *among)] == i, values[(..., *at)])
+                mine[(..., *among)] += where_open(won[(..., *among)] == i, values[(..., *at)])
 
         in_parallel(pick, _blocks(x, w, stacked) if stacked >= 0 else [()], like=x)
         return out

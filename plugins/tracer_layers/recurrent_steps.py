@@ -105,6 +105,11 @@ def _first_blocks(pulled: Any, width: int) -> Placed:
     return Placed(pulled, (..., slice(0, pulled.shape[-1])), shape, Embed)
 
 
+def _alike(*shapes: tuple[int, ...]) -> bool:
+    """Whether these shapes agree in all axes but the last, as kernels take them."""
+    return len({shape[:-1] for shape in shapes}) == 1
+
+
 def _products(g: Any, factors: Any) -> Any:
     """`g` times each of these, side by side along the last axis."""
     if isinstance(g, Tensor) or any(isinstance(factor, Tensor) for factor in factors):
@@ -148,7 +153,7 @@ class Memory(Blockwise):
 
     def forward(y, c):
         kernels = backend.kernels_for(y, c)
-        if kernels is not None:
+        if kernels is not None and _alike(y.shape, c.shape):
             return kernels.lstm_memory(y, c)
         i, f, g = (block(y, 4, k) for k in range(3))
         c = f * c
@@ -158,8 +163,11 @@ class Memory(Blockwise):
     def vjp(node, cotangent):
         y, c = node.inputs
         i, f, g = (block(y, 4, k) for k in range(3))
+        kernels = backend.kernels_for(cotangent, y, c)
 
         def gates():
+            if kernels is not None and _alike(cotangent.shape[1:], y.shape, c.shape):
+                return placed(kernels.lstm_memory_vjp(cotangent, y, c), y, 4, 0, 3)
             return placed(_products(cotangent, (g, c, i)), y, 4, 0, 3)
 
         return gates, lambda: cotangent * f
@@ -178,7 +186,7 @@ class Exposed(Blockwise):
 
     def forward(y, c):
         kernels = backend.kernels_for(y, c)
-        if kernels is not None:
+        if kernels is not None and _alike(y.shape, c.shape):
             return kernels.lstm_output(y, c)
         h = np.tanh(c)
         h *= block(y, 4, 3)
@@ -186,6 +194,10 @@ class Exposed(Blockwise):
 
     def vjp(node, g):
         y, c = node.inputs
+        kernels = backend.kernels_for(g, y, c)
+        if kernels is not None and _alike(g.shape[1:], y.shape, c.shape):
+            of_gate, of_memory = kernels.lstm_output_vjp(g, y, c)
+            return placed(of_gate, y, 4, 3), of_memory
         shown = np.tanh(c)
         return (
             lambda: placed(g * shown, y, 4, 3),
@@ -204,6 +216,9 @@ class Candidate(Blockwise):
         return (3, 3, 2)
 
     def forward(x, u, y):
+        kernels = backend.kernels_for(x, u, y)
+        if kernels is not None and _alike(x.shape, u.shape, y.shape):
+            return kernels.gru_candidate(x, u, y)
         n = block(y, 2, 0) * block(u, 3, 2)
         n += block(x, 3, 2)
         return np.tanh(n, out=n)
@@ -211,6 +226,10 @@ class Candidate(Blockwise):
     def vjp(node, g):
         x, u, y = node.inputs
         n = node.output
+        kernels = backend.kernels_for(g, u, y, n)
+        if kernels is not None and _alike(g.shape[1:], u.shape, y.shape, n.shape):
+            of_x, of_u, of_r = kernels.gru_candidate_vjp(g, u, y, n)
+            return placed(of_x, x, 3, 2), placed(of_u, u, 3, 2), placed(of_r, y, 2, 0)
         pulled = g * (1 - n * n)
         return (
             lambda: placed(pulled, x, 3, 2),
@@ -231,6 +250,9 @@ class Blend(Blockwise):
         return (1, 2, 1)
 
     def forward(n, y, h):
+        kernels = backend.kernels_for(n, y, h)
+        if kernels is not None and _alike(n.shape, y.shape, h.shape):
+            return kernels.gru_blend(n, y, h)
         out = h - n
         out *= block(y, 2, 1)
         out += n
@@ -238,6 +260,10 @@ class Blend(Blockwise):
 
     def vjp(node, g):
         n, y, h = node.inputs
+        kernels = backend.kernels_for(g, n, y, h)
+        if kernels is not None and _alike(g.shape[1:], n.shape, y.shape, h.shape):
+            of_n, of_z, of_h = kernels.gru_blend_vjp(g, n, y, h)
+            return of_n, placed(of_z, y, 2, 1), of_h
         z = block(y, 2, 1)
         return lambda: g * (1 - z), lambda: placed(g * (h - n), y, 2, 1), lambda: g * z
 

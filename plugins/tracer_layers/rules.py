@@ -62,15 +62,19 @@ def raw(value: Any) -> Any:
     return value.data if isinstance(value, Tensor) else value
 
 
-def where_open(gate: Any, g: Any) -> Any:
-    """`np.where(gate, g, 0)`, the gate being bools.
+def where_open(gate: Any, g: Any, out: Any = None) -> Any:
+    """`np.where(gate, g, 0)`, written to `out` if given; the gate's bools broadcast to `g`.
 
-    NumPy takes ten times as long for it as for a product where the gate has no pattern, which its
-    branches cannot predict. The product is the same but for what is infinite behind a closed gate.
+    NumPy takes ten times as long for it as for arithmetic where the gate has no pattern, which its
+    branches cannot predict. So the bits of floats are masked; a product would give NaN where what
+    is infinite meets a closed gate.
     """
-    if type(g) is np.ndarray:
-        with np.errstate(all="ignore"):
-            product = g * gate
-            if np.isfinite(np.sum(product)):
-                return product
-    return np.where(gate, g, 0)
+    if type(g) is not np.ndarray or g.dtype.kind != "f" or g.itemsize > 8:
+        where = np.where(gate, g, 0)
+        if out is not None:
+            out[...] = where
+        return where
+    bits = np.dtype(f"i{g.itemsize}")
+    mask = np.negative(gate.view(np.int8))  # all bits, or none
+    into = None if out is None else out.view(bits)
+    return np.bitwise_and(g.view(bits), mask, out=into).view(g.dtype)

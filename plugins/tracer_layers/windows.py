@@ -16,9 +16,6 @@ from tracer import Operation, backend, operation
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.rules import mapped_axis
 
-#: bytes of a temporary made window by window: it should stay in the processor's cache
-BLOCK_BYTES = 1 << 20
-
 Pairs = tuple[tuple[int, int], ...]
 
 
@@ -173,36 +170,45 @@ def channels_last(x: Any, rank: int) -> bool:
     return x.strides[-rank - 1] < min(x.strides[-rank:])
 
 
-def zeros_as(pattern: Any, shape: tuple[int, ...], rank: int, like: Any) -> Any:
-    """Zeros `[..., C, *size]` of the dtype of `like`, with the channels where `pattern` has them.
+def empty_as(pattern: Any, shape: tuple[int, ...], rank: int, like: Any) -> Any:
+    """An array `[..., C, *size]` of the dtype of `like`, with channels where `pattern` has them.
 
     What acts on each element alone runs at its fastest on arrays that lie alike in memory.
     """
     if not channels_last(pattern, rank):
-        return np.zeros_like(like, shape=shape, order="C")
+        return np.empty_like(like, shape=shape, order="C")
     channels = len(shape) - rank - 1
     memory = (*shape[:channels], *shape[channels + 1 :], shape[channels])
-    return np.moveaxis(np.zeros_like(like, shape=memory, order="C"), -1, channels)
+    return np.moveaxis(np.empty_like(like, shape=memory, order="C"), -1, channels)
 
 
-def unfolded(x: Any, w: Windows, make: Callable[[tuple[int, ...]], Any]) -> Any:
+def unfolded(x: Any, w: Windows, make: Callable[[str, tuple[int, ...]], Any]) -> Any:
     """`[..., N, C, *size]` as `[..., *kernel, C, N, *output]`, what each window sees.
 
     In memory the channels, or else the windows, lie beside each other as they do in `x`, so that
-    whole rows are copied. `make(shape)` makes the array in memory's order.
+    whole rows are copied. `make(name, shape)` makes the arrays in memory's order: `"columns"`, the
+    result, and `"padded"`, which only they are copied from.
     """
     *lead, samples, channels = x.shape[: x.ndim - w.rank]
     rank, first, kernels = w.rank, len(lead), backend.kernels_for(x)
     if kernels is not None:
         seen = kernels.unfold(x, w)  # [..., N, C, *kernel, *output]
         return np.moveaxis(seen, (first, first + 1), (first + rank + 1, first + rank))
-    padded = w.pad(x)
-    if channels_last(x, rank):
-        out = make((*lead, samples, *w.output, *w.kernel, channels))
+    last, padded = channels_last(x, rank), x
+    if not w.is_whole:
+        if last:
+            padded = make("padded", (*lead, samples, *w.padded, channels))
+            padded = np.moveaxis(padded, -1, first + 1)
+        else:
+            padded = make("padded", (*lead, samples, channels, *w.padded))
+        padded[...] = 0
+        padded[(..., *w.interior)] = x
+    if last:
+        out = make("columns", (*lead, samples, *w.output, *w.kernel, channels))
         axes = range(first + 1 + rank, first + 2 + 2 * rank), range(first, first + 1 + rank)
         out = np.transpose(out, (*range(first), *axes[0], *axes[1]))
     else:
-        out = make((*lead, *w.kernel, channels, samples, *w.output))
+        out = make("columns", (*lead, *w.kernel, channels, samples, *w.output))
     if type(x) is np.ndarray:
         sample, channel, *steps = padded.strides[first:]
         dilated = [d * n for d, n in zip(w.dilation, steps, strict=True)]
@@ -226,7 +232,7 @@ class Unfold(Operation):
     def forward(x, *, windows):
         w, missing = windows, max(0, windows.rank + 2 - x.ndim)
         whole = x.reshape(*(1,) * missing, *x.shape)
-        out = unfolded(whole, w, lambda shape: np.empty_like(x, shape=shape, order="C"))
+        out = unfolded(whole, w, lambda _, shape: np.empty_like(x, shape=shape, order="C"))
         # from [..., *kernel, C, N, *output]
         out = np.moveaxis(out, (-w.rank - 1, -w.rank - 2), (-2 * w.rank - 2, -2 * w.rank - 1))
         return out.reshape(out.shape[missing:])

@@ -82,6 +82,18 @@ has 2 layers of width 128, 512 inside, with 4 heads, and takes 16 sequences of 6
 of training is the forward pass, cross-entropy, the gradient and SGD's update in place; its networks
 are those above.
 
+## On a GPU
+
+Not yet measured: no machine with a GPU was at hand. This prints the table, of 2c2d, 3c3d and
+All-CNN-C with 64 and 256 samples and of an LSTM, beside PyTorch with BackPACK on the same GPU, with
+the share of the GPU's measured rate of matrix products that the gradient reaches:
+
+```console
+$ python -m tests.benchmarks --device cuda
+```
+
+[Devices](devices.md) says what was tested without one.
+
 ## Measuring again
 
 The page is made by

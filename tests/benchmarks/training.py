@@ -49,7 +49,8 @@ def our_step(network: Network) -> Callable[[], None]:
             loss = nn.cross_entropy(model(x), y)
         gradient = tape.backward(loss)["grad"]
         for name, parameter in parameters.items():
-            parameter.data -= LEARNING_RATE * gradient[name]
+            gradient[name] *= LEARNING_RATE
+            parameter.data -= gradient[name]
 
     return step
 

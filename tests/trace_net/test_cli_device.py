@@ -21,6 +21,8 @@ def backend():
     registry.backends.remove("device")
 
 
+PLACES = ("cpu", "double")
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 QUANTITIES = [
     word
     for name in ("grad", "grad_batch", "variance", "kflr", "diag_ggn_exact", "diag_h")
@@ -39,6 +41,31 @@ def test_quantities_are_those_of_the_host(command, folder, layers):
     assert here.files == there.files != []
     for name in here.files:
         np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=1e-6, err_msg=name)
+
+
+NETWORKS = ("char_lstm", "char_transformer", "digits_mlp", "plain_numpy", "recurrence")
+
+
+@pytest.mark.parametrize("example", NETWORKS)
+def test_an_example_is_what_it_is_on_the_host(command, folder, example, monkeypatch):
+    """Those of the documentation that are networks: their graph, and their quantities."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    asked = ("--quantity", "grad", "--quantity", "batch_l2", "--quantity", "variance")
+    target = EXAMPLES / f"{example}.py"
+    for place in PLACES:
+        given = (*asked, "--device", place)
+        outcome = command("quantities", target, *given, "-o", f"{place}.npz")
+        assert outcome.code == 0, outcome.err
+        outcome = command("visualize", target, "--device", place, "-o", f"{place}.json")
+        assert outcome.code == 0, outcome.err
+    here, there = np.load(folder / "cpu.npz"), np.load(folder / "double.npz")
+    assert here.files == there.files != []
+    for name in here.files:
+        scale = np.abs(here[name]).max()
+        np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=1e-4 * scale)
+    drawn = [json.loads((folder / f"{place}.json").read_text())["nodes"] for place in PLACES]
+    labels = [sorted(n["label"] for n in nodes if n["kind"] == "parameter") for nodes in drawn]
+    assert labels[0] == labels[1] != []
 
 
 def test_the_arguments_of_a_plain_function_are_moved(command, write_file):

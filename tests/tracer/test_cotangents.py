@@ -362,6 +362,20 @@ def test_dense_is_in_the_row_major_order_of_a_permuted_weight_of_three_axes():
     np.testing.assert_allclose(cotangent.kronecker().dense(), np.outer(u, u))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_an_index_of_few_bits_is_that_of_many(dtype):
+    """Positions in the table and in its samples are beyond what the dtype holds."""
+    rng = np.random.default_rng(0)
+    index, right = rng.integers(0, 200, (3, 4)), rng.standard_normal((2, 3, 4, 300))
+    few, many = (Gather(i, right, (200, 300)) for i in (index.astype(dtype), index))
+    for name in ("total", "per_sample", "squared_norms", "sum_of_squares", "per_sample_squares"):
+        np.testing.assert_array_equal(getattr(few, name)(), getattr(many, name)())
+    for sharing in ("expand", "reduce"):
+        pairs = zip(few.kronecker(sharing).factors, many.kronecker(sharing).factors, strict=True)
+        for found, expected in pairs:
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_one_sample_of_a_table_is_exact():
     rng = np.random.default_rng(10)
     cotangent = Gather(np.array([[2]]), rng.standard_normal((1, 1, 1, 3)), (4, 3))

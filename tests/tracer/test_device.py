@@ -11,6 +11,7 @@ import pytest
 from test_numpy_functions import CASES, parts
 
 import tracer
+import tracer_layers as nn
 from tracer import registry
 from tracer.testing import agree
 
@@ -70,6 +71,25 @@ def test_samples_whose_axis_is_lost():
         expected = masked(np.asarray)
     with pytest.warns(UserWarning, match="could not be followed through flip"):
         agree("masked rows on the device", masked(device.asarray), expected, 1e-12, 0)
+
+
+@pytest.mark.parametrize("sharing", ["expand", "reduce"])
+def test_factors_of_a_table_count_the_uses_that_are_there(sharing):
+    """Of padded sequences of indices: neither they nor the mask leave the device."""
+    index, there = RNG.integers(0, 5, (3, 4)), np.arange(4) < np.array([[4], [2], [3]])
+    layer, factors = nn.Embedding(5, 2).double(), {}
+    for place in ("cpu", "double"):
+        layer.to(place)
+        x, mask, zeros = tracer.to_device((index, there, np.zeros((3, 4, 2))), place)
+        with tracer.Tape() as tape:
+            with tracer.present(mask):
+                vectors = layer(x)
+            loss = nn.functional.mse_loss(np.where(mask[..., None], vectors, 0), zeros)
+        kflr = registry.quantities["kflr"](sharing=sharing)
+        factors[place] = tape.backward(loss, (kflr,))["kflr"]["weight"].factors
+    for found, expected in zip(factors["double"], factors["cpu"], strict=True):
+        assert isinstance(found, device.DeviceArray)
+        agree("a factor on the device", found, expected, 1e-12, 1e-13)
 
 
 # -- mixing -------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracer import backend, backend_cupy, registry
-from tracer.backend_kernels import SOURCE, TYPES
+from tracer.backend_source import SOURCE, TYPES
 from tracer_layers.pooling import _winners
 from tracer_layers.windows import windows
 
@@ -129,13 +129,36 @@ def test_gates(kernels, dtype, rtol, kinds, of):
     np.testing.assert_allclose(kernels.gates_vjp(g, y, kinds), expected, rtol=rtol, atol=rtol)
 
 
+#: operation -> the cotangents that its kernel gives, of those that its rule does
+TRANSPOSES = {
+    "lstm_memory": lambda kernels, g, out, y, c: (kernels.lstm_memory_vjp(g, y, c),),
+    "lstm_output": lambda kernels, g, out, y, c: kernels.lstm_output_vjp(g, y, c),
+    "gru_candidate": lambda kernels, g, out, x, u, y: kernels.gru_candidate_vjp(g, u, y, out),
+    "gru_blend": lambda kernels, g, out, n, y, h: kernels.gru_blend_vjp(g, n, y, h),
+}
+
+
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-14)])
-@pytest.mark.parametrize("name", ["lstm_memory", "lstm_output"])
-def test_memory(kernels, dtype, rtol, name):
-    rng = np.random.default_rng(0)
-    y, c = rng.random((2, 3, 20)).astype(dtype), rng.standard_normal((2, 3, 5)).astype(dtype)
-    found = getattr(kernels, name)(y, c)
-    np.testing.assert_allclose(found, operation(name)(y, c), rtol=rtol, atol=rtol)
+@pytest.mark.parametrize("name", TRANSPOSES)
+def test_steps(kernels, dtype, rtol, name):
+    """Forward and transpose are those of the operation, by array functions."""
+    rng, op = np.random.default_rng(0), registry.operations[name]
+    given = [rng.standard_normal((2, 3, 5 * n)).astype(dtype) for n in op.blocks(None)]
+    out = op.forward(*given)
+    found = getattr(kernels, name)(*given)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, out, rtol=rtol, atol=rtol)
+
+    class Node:
+        inputs, output, params = given, out, {}
+
+    g = rng.standard_normal((4, *out.shape)).astype(dtype)
+    of_kernel = TRANSPOSES[name](kernels, g, out, *given)
+    for value, entry in zip(of_kernel, op.vjp(Node, g), strict=name != "lstm_memory"):
+        expected = entry()
+        expected = getattr(expected, "values", expected)
+        assert value.dtype == dtype
+        np.testing.assert_allclose(value, expected, rtol=rtol, atol=rtol)
 
 
 # -- NVIDIA's compiler --------------------------------------------------------------------------

@@ -151,11 +151,32 @@ def broken(monkeypatch):
     monkeypatch.setattr("importlib.import_module", fail)
 
 
+def without_libraries(monkeypatch):
+    class Module:
+        __version__ = "14.0"
+
+        class cuda:
+            is_available = staticmethod(lambda: True)
+
+    def load(name):
+        if name == "cupy":
+            return Module
+        raise ImportError('Failure finding "libcublas.so.12": not in any of these places')
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.import_module", load)
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
         (missing, r"CuPy is not installed: pip install 'trace-net\[cuda12\]'"),
         (without_driver, r"CuPy 14\.0 finds no GPU: `nvidia-smi`"),
+        (
+            without_libraries,
+            r"CuPy 14\.0 lacks CUDA's libraries \(Failure finding \"libcublas\.so\.12\"\): "
+            r"pip install 'cupy-cuda12x\[ctk\]'",
+        ),
         (broken, r"CuPy cannot be imported \(OSError: libcudart.*trace-net\[cuda13\]"),
     ],
 )

@@ -9,10 +9,12 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer import registry
-from tracer.errors import ShapeError
+from tracer.errors import QuantityError, ShapeError
+from tracer.residuals import is_straight, wanted
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
+from device_suite import FUNCTIONS
 
 RNG = np.random.default_rng(0)
 
@@ -132,6 +134,124 @@ def test_a_training_step_never_waits(name):
     assert sum(waits.values()) == 2
 
 
+# -- quantities ---------------------------------------------------------------------------------
+
+HESSIAN = ("diag_h", "diag_h_batch", "pchmp")
+NEVER = [name for name in registry.quantities if name not in HESSIAN]
+
+#: where constants are sent to the device once a sweep, which is no wait for what it computes
+SENT = {
+    "objective.py": "which entries are a sample's, for diag_h_batch where rows are not exact",
+}
+
+
+def fetched(waits):
+    """How often a value went to the host; what is sent there must be named."""
+    sent = [where for where in waits if where.startswith("from the host")]
+    assert all(any(place in where for place in SENT) for where in sent), waits
+    return sum(count for where, count in waits.items() if where not in sent)
+
+
+def swept(name, quantities):
+    """The second of two sweeps, its tape and what waited for it."""
+    make, inputs, targets = STEPS[name]
+    model, (x, y) = make().double().to("double"), tracer.to_device((inputs, targets), "double")
+    if any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in model.modules()):
+        model.eval()  # so that samples are apart
+    for _ in range(2):
+        with device.watched() as waits:
+            with tracer.Tape() as tape:
+                loss = nn.functional.cross_entropy(model(x), y)
+            results = tape.backward(loss, quantities)
+    return tape, results, waits
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_quantities_never_wait(name):
+    """All but those that look for the second derivatives of the model."""
+    _, results, waits = swept(name, NEVER)
+    assert len(results) == len(NEVER) == len(registry.quantities) - 3
+    assert fetched(waits) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "quantity"),
+    [
+        (name, quantity)
+        for name in STEPS
+        for quantity in HESSIAN
+        if quantity != "pchmp" or name not in ("RNN", "LSTM", "GRU")  # where it is not defined
+    ],
+)
+def test_the_hessian_waits_at_most_once_for_each_operation_that_bends(name, quantity):
+    """It asks which rows are zero, so that they are not swept."""
+    tape, _, waits = swept(name, (quantity,))
+    bent = [node for node in tape.recorded() if node.wants and not is_straight(node, wanted(node))]
+    assert 0 < fetched(waits) <= len(bent)
+
+
+def test_products_and_kronecker_factors_never_wait():
+    """`ggnmp`, SciPy's operators and solving with Kronecker factors, when they are used."""
+    _, results, _ = swept("MLP", NEVER)
+    weight = "0.weight"
+    vector = device.asarray(np.ones((5, 4)))
+    flat = device.asarray(np.ones(results["ggn"].shape[0]))
+    with device.watched() as waits:
+        for name in ("ggn", "hessian", "fisher_mc", "fisher_empirical"):
+            results[name].matvec(flat)
+        for name in ("ggnmp", "hmp"):
+            results[name][weight](vector)
+        for name in ("kflr", "kfac", "kfra"):
+            results[name][weight].inverse(0.1).matvec(vector)
+            results[name][weight].dense()
+    assert not waits
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_functions_never_wait(name):
+    w, x = tracer.to_device((RNG.standard_normal((3, 4)), RNG.standard_normal((5, 3))), "double")
+    FUNCTIONS[name](w, x)
+    with device.watched() as waits:
+        FUNCTIONS[name](w, x)
+    assert not waits
+
+
+def picked(x, y, rows, lengths):
+    with tracer.Tape() as tape:
+        logits = tracer.batch(x) @ tracer.parameter(x.T.copy(), name="w")
+        loss = np.sum(np.square(logits[rows, y]))
+    return tape.backward(loss, ("batch_l2",))
+
+
+#: what has to look at a value -> a call, and how often it does
+LOOKS = {
+    "along which axis samples are, indexed by two arrays": (picked, 2),
+    "how long sequences are": (
+        lambda x, y, rows, lengths: (
+            nn.LSTM(1, 2).double().to("double")(x[..., None], lengths=lengths)
+        ),
+        1,
+    ),
+    "where bags start": (
+        lambda x, y, rows, lengths: nn.EmbeddingBag(3, 2).double().to("double")(y, rows[:2]),
+        1,
+    ),
+    "how often to repeat": (
+        lambda x, y, rows, lengths: np.repeat(tracer.parameter(x), lengths, axis=1),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("look", "count"), LOOKS.values(), ids=LOOKS)
+def test_what_has_to_look_at_a_value_waits_for_that_alone(look, count):
+    x, y, rows = RNG.standard_normal((6, 4)), RNG.integers(0, 3, 6), np.arange(6)
+    given = tracer.to_device((x, y, rows, np.array([1, 2, 6, 3])), "double")
+    with device.watched() as waits:
+        look(*given)
+    assert sum(n for where, n in waits.items() if where.startswith("to the host")) == count
+
+
 PICKS = {
     "take_along_axis": lambda logits, y, rows: np.take_along_axis(logits, y[:, None], axis=1),
     "pairs of indices": lambda logits, y, rows: logits[rows, y],
@@ -214,6 +334,40 @@ def test_a_negative_variance_gives_nan_there_and_an_error_here():
     x, var = tracer.to_device((x, var), "double")
     found = nn.functional.gaussian_nll_loss(x, x, var, reduction="none").get()
     np.testing.assert_array_equal(np.isnan(found), [False, True, False])
+
+
+def test_a_loss_that_is_not_convex_gives_nan_there_and_an_error_here():
+    """One with a negative weight, and one in plain code that bends downwards."""
+    w, x, y = RNG.standard_normal((4, 3)), RNG.standard_normal((5, 4)), RNG.integers(0, 3, 5)
+
+    def diagonal(loss_of, w, x, y):
+        with tracer.Tape() as tape:
+            f = tracer.batch(x) @ tracer.parameter(w, name="w")
+            loss = loss_of(f, y)
+        return tape.backward(loss, ("diag_ggn_exact",), outputs=f)["diag_ggn_exact"]["w"]
+
+    for loss_of in (
+        lambda f, y: -nn.functional.cross_entropy(f, y),
+        lambda f, y: -np.sum(np.square(f)),
+    ):
+        with pytest.raises(QuantityError, match="not convex"):
+            diagonal(loss_of, w, x, y)
+        assert np.isnan(diagonal(loss_of, *tracer.to_device((w, x, y), "double")).get()).all()
+
+
+def test_a_negative_weight_gives_nan_there_and_an_error_here():
+    x, y = RNG.standard_normal((5, 4)), RNG.integers(0, 3, 5)
+
+    def diagonal(place):
+        model = nn.Linear(4, 3).double().to(place)
+        with tracer.Tape() as tape:
+            f = model(tracer.to_device(x, place))
+            loss = -nn.functional.cross_entropy(f, tracer.to_device(y, place))
+        return tape.backward(loss, ("diag_ggn_exact",))["diag_ggn_exact"]["weight"]
+
+    with pytest.raises(QuantityError, match="negative weight"):
+        diagonal("cpu")
+    assert np.isnan(diagonal("double").get()).all()
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tracer import parallel
-from tracer.parallel import in_parallel, product, scratch, threads
+from tracer.parallel import blocks, in_parallel, one_thread, product, scratch, threads
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
@@ -55,6 +57,18 @@ def test_linear_algebra_has_one_thread_inside_and_its_own_number_after():
     assert get() == threads() == before
     with pytest.raises(ZeroDivisionError):
         in_parallel(lambda i: 1 / (i - 2), range(4), np.ones(3))
+    assert get() == before
+
+
+@SEVERAL
+def test_one_thread_for_linear_algebra_leaves_several_for_blocks():
+    get, _ = parallel._openblas()
+    before = get()
+    with one_thread():
+        assert (get(), threads()) == (1, before)
+        results = in_parallel(both(threading.Barrier(2)), range(2), np.ones(3))
+        assert len({thread for _, thread in results}) == 2
+        assert get() == 1
     assert get() == before
 
 
@@ -105,6 +119,37 @@ def test_blocks_see_the_error_state_of_the_caller():
         in_parallel(lambda i: np.ones(3) / (i - 3.0), range(4), np.ones(3))
 
 
+@given(count=st.integers(1, 300), nbytes=st.integers(0, 1 << 24), most=st.integers(1, 1 << 22))
+def test_blocks_are_slices_in_a_row_of_about_equal_length(count, nbytes, most):
+    found = blocks(count, nbytes, most, np.ones(1))
+    assert [found[0].start, *(each.stop for each in found)] == [
+        *(each.start for each in found), count
+    ]  # fmt: skip
+    lengths = [each.stop - each.start for each in found]
+    assert max(lengths) - min(lengths) <= 1
+    assert min(lengths) > 0
+    assert len(found) == count or nbytes / len(found) <= most
+
+
+@SEVERAL
+def test_threads_take_equally_many_blocks_unless_there_is_little_work(monkeypatch):
+    """Or none at all runs in blocks, so that linear algebra keeps its threads for itself."""
+    monkeypatch.setattr(parallel, "_convolved", True)
+    enough = parallel.SMALL + 1
+    assert len(blocks(100, enough, 8 * enough, np.ones(1))) == threads()
+    assert len(blocks(100, (2 * threads() + 1) * enough, enough, np.ones(1))) == 3 * threads()
+    assert len(blocks(100, parallel.SMALL, 8 * enough, np.ones(1))) == 1
+    monkeypatch.setattr(parallel, "_convolved", False)
+    assert len(blocks(100, enough, 8 * enough, np.ones(1))) == 1
+
+
+def test_arrays_of_other_libraries_have_one_block_up_to_many_bytes():
+    """A launch takes longer than what the cache would save."""
+    like = device.asarray(np.ones(1))
+    assert blocks(100, parallel.LAUNCHED, 1, like) == [slice(0, 100)]
+    assert len(blocks(100, 3 * parallel.LAUNCHED, 1, like)) == 3
+
+
 def _of_child(pipe):
     pipe.send(in_parallel(lambda i: i * i, range(8), np.ones(3)))
 
@@ -132,6 +177,9 @@ def test_a_product_in_parts_is_the_product(shapes, dtype, monkeypatch):
     monkeypatch.setattr("tracer.parallel._convolved", True)
     found = product(a, b)
     assert found.dtype == dtype
+    into = np.empty_like(found)
+    assert product(a, b, into) is into
+    np.testing.assert_array_equal(into, found)
     rounding = a.shape[1] * np.finfo(dtype).eps * (abs(a) @ abs(b))
     assert (abs(found - a @ b) <= rounding).all()
     assert (abs(product(a.T.copy().T, b) - a @ b) <= rounding).all()

@@ -1,16 +1,22 @@
 """The arithmetic of convolutions of random geometry: transposes, layouts, threads."""
 
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracer import parallel
+from tracer import parallel, registry
 from tracer_layers import convolution_arrays
+from tracer_layers.convolution import _channel_sums
 from tracer_layers.convolution_arrays import convolve, correlate, transpose
 from tracer_layers.windows import channels_last, unfolded, windows
+
+sys.path.append(str(Path(__file__).parents[1]))
+import device
 
 
 @st.composite
@@ -78,6 +84,41 @@ def test_gathering_gives_what_scattering_gives(case):
     np.testing.assert_allclose(gathered, scattered, atol=1e-12)
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(case=geometries(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_adding_row_by_row_gives_what_scattering_gives(case, dtype):
+    w, _, seed = case
+    _, weight, y = (a.astype(dtype) for a in arrays(w, 1, seed))
+    grouped = convolution_arrays._grouped(weight, w.rank, 1)
+    by_rows = convolution_arrays._by_rows(y, grouped, w)
+    scattered = convolution_arrays._scattered(y, grouped, w)
+    assert by_rows.dtype == dtype
+    np.testing.assert_allclose(by_rows, scattered, atol=1e-12 if dtype == np.float64 else 1e-4)
+
+
+def test_rows_in_blocks_give_the_same(monkeypatch):
+    w = windows((6, 5), (3, 2), (2, 1), ((1, 0), (1, 1)), (1, 2))
+    _, weight, y = arrays(w, 1, 0, samples=7)
+    grouped = convolution_arrays._grouped(weight, w.rank, 1)
+    whole = convolution_arrays._by_rows(y, grouped, w)
+    monkeypatch.setattr(convolution_arrays, "BLOCK_BYTES", 1)
+    np.testing.assert_allclose(convolution_arrays._by_rows(y, grouped, w), whole, atol=1e-12)
+
+
+def test_one_weight_of_one_group_is_added_row_by_row(monkeypatch):
+    """Where there are samples for all threads; else products have threads of their own."""
+    w, used = windows((4,), (2,), (1,), ((0, 0),), (1,)), []
+    by_rows = convolution_arrays._by_rows
+    monkeypatch.setattr(
+        convolution_arrays, "_by_rows", lambda *given: used.append(1) or by_rows(*given)
+    )
+    monkeypatch.setattr(convolution_arrays, "threads", lambda: 3)
+    for samples, groups, stacked in ((3, 1, 0), (2, 1, 0), (3, 2, 0), (3, 1, 1)):
+        _, weight, y = arrays(w, groups, 0, samples)
+        transpose(y, np.stack([weight] * 2) if stacked else weight, w, groups)
+    assert len(used) == 1
+
+
 def test_each_rule_is_chosen_where_it_pays():
     """Few outputs for few more positions, and many outputs for one channel."""
     same = windows((14, 14), (5, 5), (1, 1), ((2, 2),) * 2, (1, 1))
@@ -132,13 +173,16 @@ def test_columns_lie_in_memory_as_their_input_does(last):
     w = windows((6, 7), (3, 2), (1, 1), ((1, 1), (0, 1)), (1, 1))
     x, made = np.ones((5, 4, *w.size)), []
 
-    def make(shape):
-        made.append(shape)
+    def make(name, shape):
+        made.append((name, shape))
         return np.empty(shape)
 
     seen = unfolded(with_channels_last(x, 2) if last else x, w, make)
     assert seen.shape == (*w.kernel, 4, 5, *w.output)
-    assert made == [(5, *w.output, *w.kernel, 4) if last else seen.shape]
+    if last:
+        assert made == [("padded", (5, *w.padded, 4)), ("columns", (5, *w.output, *w.kernel, 4))]
+    else:
+        assert made == [("padded", (5, 4, *w.padded)), ("columns", seen.shape)]
 
 
 def test_results_do_not_depend_on_which_thread_takes_a_block(monkeypatch):
@@ -160,3 +204,34 @@ def test_results_do_not_depend_on_which_thread_takes_a_block(monkeypatch):
     monkeypatch.setattr(parallel, "threads", lambda: 1)
     for a, b in zip(every(), first, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def another_library():
+    """The backend of the strict double."""
+    registry.backends.add(device.DeviceBackend(), "tests")
+    yield
+    registry.backends.remove("device")
+
+
+@pytest.mark.usefixtures("another_library")
+def test_columns_of_another_library_are_made_at_once(monkeypatch):
+    """Far beyond a block of NumPy's: each product is launched once."""
+    launched = []
+    monkeypatch.setattr(convolution_arrays, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(
+        convolution_arrays, "product", lambda a, b, out: launched.append(a.shape) or a @ b
+    )
+    w = windows((9, 8), (3, 3), (1, 1), ((1, 1),) * 2, (1, 1))
+    x, _, y = (device.asarray(a) for a in arrays(w, 1, 5, samples=40))
+    found = correlate(x, y, w, 1)
+    assert type(found) is device.DeviceArray
+    assert len(launched) == 1
+    np.testing.assert_allclose(found.get(), correlate(x.get(), y.get(), w, 1), atol=1e-12)
+
+
+def test_sums_over_channels_last_are_sums():
+    g = np.random.default_rng(0).standard_normal((2, 5, 3, 4, 6))
+    expected = g.sum((1, 3, 4))
+    for each in (g, with_channels_last(g, 2)):
+        np.testing.assert_allclose(_channel_sums(each, 2), expected, rtol=1e-12)

@@ -20,7 +20,7 @@ class Gather(Cotangent):
     """
 
     def __init__(self, index: Any, right: Any, shape: tuple[int, ...], present: Any = None):
-        self.index = index
+        self.index = index.astype(np.int64, copy=False)  # positions are sums of multiples of it
         self.present = present
         self.right = right
         self.shape = tuple(shape)
@@ -54,71 +54,81 @@ class Gather(Cotangent):
     def scaled(self, weights: Any) -> Gather:
         return Gather(self.index, weighed(self.right, weights), self.shape, self.present)
 
-    def _sum_at(self, positions: Any, values: Any, count: int) -> Any:
-        """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
-        lead = values.shape[:-2]
-        places = positions[:, None] * self.width + np.arange(self.width)
-        flat = values.reshape(-1, len(positions) * self.width)
-        added = _scatter(flat, places.reshape(-1), count * self.width)
-        return added.reshape(*lead, count, self.width)
+    def _summed_per_sample(self) -> tuple[Any, Any]:
+        """Uses of the same entry by the same sample summed: values `[V, N, T, D]`, entry `[N, T]`.
 
-    def _segments(self) -> tuple[Any, Any, Any]:
-        """Uses of the same entry by the same sample summed: values `[V, S, D]`, sample, entry."""
-        index = backend.to_host(self.index)
-        keys = index + self.shape[0] * np.arange(self.samples)[:, None]
-        distinct, inverse = np.unique(keys.reshape(-1), return_inverse=True)
-        right = self._flat()
-        values = self._sum_at(inverse.reshape(-1), right, len(distinct))
-        return values, distinct // self.shape[0], distinct % self.shape[0]
+        As many as there are uses, those that are left over being zero: on a device, how many are
+        distinct is known only to it.
+        """
+        order = np.argsort(self.index, axis=1)
+        sorted_index = np.take_along_axis(self.index, order, 1)
+        starts = np.zeros_like(sorted_index)
+        starts[:, 1:] = sorted_index[:, 1:] != sorted_index[:, :-1]
+        place = np.take_along_axis(np.cumsum(starts, axis=1), np.argsort(order, axis=1), 1)
+        place = (place + self.uses * _arange(place, self.samples)[:, None]).reshape(-1)
+        entry = np.zeros_like(self.index.reshape(-1))
+        entry[place] = self.index.reshape(-1)
+        values = _sum_at(place, self._flat(), self.samples * self.uses)
+        return values.reshape(self.right.shape), entry.reshape(self.index.shape)
 
     def per_sample(self) -> Any:
         entries, width = self.shape
-        index = backend.to_host(self.index)
-        keys = (index + entries * np.arange(self.samples)[:, None]).reshape(-1)
-        right = self._flat()
-        dense = self._sum_at(keys, right, self.samples * entries)
+        dense = _sum_at(self._keys(), self._flat(), self.samples * entries)
         return dense.reshape(self.rows, self.samples, entries, width)
 
+    def _keys(self) -> Any:
+        """`[N * T]`: positions in `[N, K]`."""
+        first = self.shape[0] * _arange(self.index, self.samples)[:, None]
+        return (self.index + first).reshape(-1)
+
     def _total(self) -> Any:
-        right = self._flat()
-        return self._sum_at(backend.to_host(self.index).reshape(-1), right, self.shape[0])
+        return _sum_at(self.index.reshape(-1), self._flat(), self.shape[0])
 
     def _sum_of_squares(self, signs: Any) -> Any:
-        values, sample, entry = self._segments()
-        if signs is not None and signs.shape[1] > 1:
-            signs = signs[:, sample]
-        return self._sum_at(entry, weighed(values * values, signs).sum(0), self.shape[0])
+        values, entry = self._summed_per_sample()
+        squares = weighed(values * values, signs).sum(0).reshape(-1, self.width)
+        return _sum_at(entry.reshape(-1), squares, self.shape[0])
 
     def _squared_norms(self) -> Any:
-        values, sample, _ = self._segments()
-        return _scatter(np.sum(values * values, -1), sample, self.samples)
+        values, _ = self._summed_per_sample()
+        return np.einsum("vntd,vntd->vn", values, values)
 
     def _project(self, direction: Any) -> Any:
         return np.einsum("vntd,ntd->vn", self.right, direction[self.index])
 
     def _kronecker(self, sharing: str) -> Kronecker:
         """The inputs are one-hot vectors; the factors refer to the weight as `[D, K]`."""
-        entries = self.shape[0]
-        index = backend.to_host(self.index)
-        there = np.ones(index.shape, dtype=bool)
-        if self.present is not None:
-            there = backend.to_host(self.present)
+        entries, there = self.shape[0], self.present
+        if there is None:
+            there = np.ones_like(self.index, dtype=bool)
         if sharing == "expand":
             b = self.right.reshape(-1, self.width)
-            counts = np.bincount(index[there], minlength=entries) / there.sum()
+            uses = there.astype(float).reshape(1, -1)
+            counts = _scatter(uses, self.index.reshape(-1), entries)[0] / there.sum()
             inputs = np.diag(counts)
         else:
             b = self.right.sum(2).reshape(-1, self.width)
-            hot = np.zeros((self.samples, entries))
             share = there / np.maximum(there.sum(1, keepdims=True), 1)
-            np.add.at(hot, (np.arange(self.samples)[:, None], index), share)
+            hot = _scatter(share.reshape(1, -1), self._keys(), self.samples * entries)
+            hot = hot.reshape(self.samples, entries)
             inputs = hot.T @ hot / self.samples
-        inputs = backend.of(b).from_host(inputs.astype(self.dtype))
         return Kronecker(
-            (b.T @ b, inputs),
+            (b.T @ b, inputs.astype(self.dtype)),
             self.shape,
             pull=lambda stack: np.swapaxes(stack.reshape(len(stack), self.width, entries), 1, 2),
         )
+
+
+def _arange(like: Any, count: int) -> Any:
+    return backend.namespace(like).arange(count)
+
+
+def _sum_at(positions: Any, values: Any, count: int) -> Any:
+    """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
+    *lead, rows, width = values.shape
+    places = positions[:, None] * width + _arange(positions, width)
+    added = _scatter(values.reshape(-1, rows * width), places.reshape(-1), count * width)
+    return added.reshape(*lead, count, width)
 
 
 def _scatter(values: Any, positions: Any, size: int) -> Any:

@@ -41,6 +41,8 @@ class GetItem(_Indexing):
     """`x[index]`; `index` is a tuple of what NumPy takes, with raw arrays."""
 
     def forward(x, *, index):
+        if type(x) is not np.ndarray and not _basic(index):
+            backend.one_library(x, *index)
         return x[index]
 
     def vjp(node, g):
@@ -123,6 +125,8 @@ class Lookup(_Indexing):
     linear_in = (0,)
 
     def forward(x, index):
+        if type(x) is not np.ndarray:
+            backend.one_library(x, index)
         return x[index]
 
     def vjp(node, g):
@@ -200,6 +204,8 @@ class TakeAlongAxis(_Indexing):
     saves = ("inputs",)
 
     def forward(x, indices, *, axis):
+        if type(x) is not np.ndarray:
+            backend.one_library(x, indices)
         return np.take_along_axis(x, indices, axis)
 
     def vjp(node, g):
