@@ -53,8 +53,16 @@ def composes(*inputs: Any) -> bool:
 
 
 def composed(op: Composite, *inputs: Any, **params: Any) -> list[Any]:
-    """The outputs of a composite. Tensors on a tape record it and, right behind it, its parts."""
-    whole = op(*inputs, **params)
+    """The outputs of a composite. Tensors on a tape record it and, right behind it, its parts.
+
+    Where it fails, its steps are run in its place: their error says which of them is the reason.
+    """
+    try:
+        whole = op(*inputs, **params)
+    except Exception:
+        whole = None
+    if whole is None:
+        return list(op.steps(*inputs, **params))
     tape, indices = current_tape(), op.parts(**params)
     if isinstance(whole, Tensor) and whole.node is not None and tape is not None:
         tape.composites = True

@@ -219,6 +219,7 @@ class Module:
             raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
         self._registered[name] = kind
         setattr(self, name, value)
+        _structure.version = object()  # also where a buffer takes the name of a parameter
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
         """Register a parameter, or None to keep the name for one."""

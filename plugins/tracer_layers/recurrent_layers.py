@@ -15,7 +15,7 @@ from tracer.errors import ShapeError, TracerError
 from tracer_layers.dropout_layer import dropout as dropped
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
-from tracer_layers.recurrence import Recurrence, by_steps
+from tracer_layers.recurrence import ARITHMETIC, Recurrence, by_steps
 from tracer_layers.recurrent_cells import rnn_architecture
 from tracer_layers.recurrent_steps import GRU as GRU_STEP
 from tracer_layers.recurrent_steps import LSTM as LSTM_STEP
@@ -214,7 +214,8 @@ class RecurrentLayer(Module):
             bias_ih, bias_hh = bias_ih + bias_hh, None
         inputs = x, weight_ih, bias_ih, weight_hh, bias_hh, *states
         options = {"architecture": self.architecture, "reverse": reverse}
-        if weight_hr is None and mask is None and composes(*inputs):
+        plain = weight_hr is None and mask is None and self.architecture in ARITHMETIC
+        if plain and composes(*inputs):
             output, *states = composed(Recurrence, *inputs, **options)
         else:
             output, *states = by_steps(

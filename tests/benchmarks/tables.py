@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .curvature import Cell, mean
 from .growth import Growth
+from .history import CHANGES
 from .measure import PEERS, Row
 from .processes import Memory
 from .results import Results
@@ -41,6 +42,15 @@ def everything(results: Results) -> str:
     if results.scaling:
         parts.append(growth_tables(results.scaling))
     return "\n\n".join(parts)
+
+
+def history_table() -> str:
+    """What was made faster, before and after."""
+    lines = [("change", "measured on", "before, ms", "after, ms", "ratio")]
+    for change in CHANGES:
+        ratio = f"{change.after / change.before:.2f}"
+        lines.append((change.what, change.where, f"{change.before:g}", f"{change.after:g}", ratio))
+    return aligned(lines, range(2, 5))
 
 
 # -- rows ---------------------------------------------------------------------------------------

@@ -50,6 +50,13 @@ def test_assignment_registers_parameters_and_modules_in_order():
     assert model.get_parameter("first.bias") is model.first.bias
 
 
+def test_a_buffer_that_takes_the_name_of_a_parameter_replaces_it():
+    layer = nn.Linear(3, 4)
+    assert names(layer.named_parameters()) == ["weight", "bias"]
+    layer.register_buffer("weight", np.zeros((4, 3), np.float32))
+    assert names(layer.named_parameters()) == ["bias"]
+
+
 def test_nested_modules_are_named_depth_first_and_each_once():
     shared = nn.ReLU()
     model = nn.Sequential(nn.Sequential(shared, nn.Linear(2, 2)), shared)

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 import tracer
 import tracer_layers as nn
 from tracer.backward import APART
+from tracer.errors import ShapeError
 from tracer.registry import quantities
+from tracer_layers import recurrence
+from tracer_layers.recurrent_layers import RecurrentLayer
+from tracer_layers.recurrent_steps import RNN_TANH
 
 KINDS = {
     "tanh": lambda **options: nn.RNN(3, 4, **options),
@@ -137,6 +141,15 @@ def test_every_quantity_of_one_sweep_is_the_same(kind):
 
 
 @kinds
+@pytest.mark.parametrize("reverse", [False, True])
+def test_slopes_of_some_steps_at_a_time_are_the_same(kind, reverse, monkeypatch):
+    model, x, y = example(kind, steps=9, bidirectional=reverse)
+    expected = swept(model, x, y, ("grad",), by_steps=False)
+    monkeypatch.setattr(recurrence, "SLOPES", 1)
+    assert_same(swept(model, x, y, ("grad",), by_steps=False), expected)
+
+
+@kinds
 def test_rows_in_chunks_are_the_same(kind):
     model, x, y = example(kind, samples=5)
     asked = ("diag_ggn_exact", "grad_batch")
@@ -251,6 +264,45 @@ def test_dtypes_that_differ_go_by_steps():
         shown, _ = layer(np.zeros((5, 2, 3)), (np.zeros((1, 2, 4)), np.zeros((1, 2, 4))))
     assert "lstm_memory" in names(tape.condensed())
     assert shown.dtype == np.float64
+
+
+def test_an_architecture_without_arithmetic_goes_by_steps():
+    architecture = RNN_TANH._replace(step=lambda x, u, h: (np.sin(x + u),))
+    layer = RecurrentLayer(
+        architecture, 3, 4, 1, True, False, 0.0, False, 0, None, np.float64, None
+    )
+    x = np.random.default_rng(0).standard_normal((2, 1, 3))
+    with tracer.Tape() as tape:
+        shown, _ = layer(x)
+    assert "sin" in names(tape.condensed())
+    held = {name: parameter.data for name, parameter in layer.named_parameters()}
+    bias = held["bias_ih_l0"] + held["bias_hh_l0"]
+    first = np.sin(x[0] @ held["weight_ih_l0"].T + bias)
+    second = np.sin(x[1] @ held["weight_ih_l0"].T + bias + first @ held["weight_hh_l0"].T)
+    np.testing.assert_allclose(shown.data, [first, second], rtol=1e-12)
+
+
+# -- what does not fit ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "culprit"),
+    [
+        ("weight_ih_l0", (12, 5), "linear .* expects inputs .*, 5"),
+        ("weight_hh_l0", (12, 5), "linear .*, 5"),
+        ("weight_hh_l0", (9, 4), "linear .*9, 4"),
+        ("bias_ih_l0", (3,), r"linear .*float64\[3\]"),
+        ("bias_hh_l0", (3,), r"linear .*float64\[3\]"),
+    ],
+)
+@pytest.mark.parametrize("taped", [False, True])
+def test_an_error_names_the_step_that_fails(name, shape, culprit, taped):
+    """A bias of one number a gate, which could be broadcast to its units, among them."""
+    layer = nn.GRU(3, 4).double()
+    setattr(layer, name, tracer.parameter(np.zeros(shape)))
+    with tracer.Tape() if taped else tracer.pause(), pytest.raises(ShapeError, match=culprit) as e:
+        layer(np.zeros((5, 2, 3)))
+    assert "recurrence" not in str(e.value)
 
 
 # -- memory --------------------------------------------------------------------------------------

@@ -1,0 +1,55 @@
+"""What made trace-net faster: each change with what it was measured on, before and after."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """A change and the shortest times before and after it, in milliseconds, same machine and day.
+
+    Both took turns, in one process or in two.
+    """
+
+    what: str
+    where: str
+    before: float
+    after: float
+
+
+CHANGES = (
+    # -- memory, threads and blocks
+    Change("Freed memory stays with the process", "`grad`, LSTM", 24, 18),
+    Change("Freed memory stays with the process", "`diag_ggn_exact`, LSTM", 130, 84),
+    Change("Convolutions in blocks that stay in cache, one on each thread, each with products of "
+           "one thread", "a convolution", 21.7, 15.0),
+    Change("With convolutions about, products on the same threads: OpenBLAS's own spin on for "
+           "0.1 s", "`grad`, convolutions", 137, 110),
+    Change("Blocks of equal length and 2.5 MB, the same number for each thread",
+           "2c2d, second convolution", 26.2, 18.5),
+    Change("The same", "its weight's gradient", 29.1, 21.5),
+    Change("Products added up where they belong (`sgemm` with beta = 1), along the kernel's first "
+           "axis", "input gradient, k = 5, 64 to 32 channels", 22.8, 18.9),
+    Change("The same", "input gradient, k = 3, 96 to 64 channels", 18.0, 14.5),
+    Change("The same", "input gradient, k = 5, 64 to 3 channels", 27.4, 16.9),
+    # -- elementwise
+    Change("ReLU on threads, against a row of zeros", "128 x 32 x 28 x 28", 1.21, 0.83),
+    Change("ReLU's gradient by masked bits", "128 x 32 x 28 x 28", 2.9, 1.6),
+    Change("Maximum over windows, axis after axis", "3c3d, first pooling", 5.8, 4.3),
+    Change("Its winners in bytes", "3c3d, first pooling", 7.2, 5.7),
+    Change("Its gradient, nothing zeroed beforehand", "2c2d, second pooling", 3.4, 1.3),
+    Change("Biases of convolutions: long rows are summed first", "2c2d, first bias", 1.68, 0.44),
+    Change("Softmax of few classes, class by class", "3,200 x 10", 0.250, 0.053),
+    # -- recurrence
+    Change("A layer's loop as one operation, gates in blocks of their own, one product for each "
+           "weight", "`grad`, LSTM", 13.2, 8.9),
+    Change("The same", "`grad`, RNN", 4.6, 2.5),
+    Change("The same", "`grad`, GRU", 13.0, 7.7),
+    Change("The same", "`batch_l2`, LSTM", 17.9, 10.7),
+    Change("The same", "`diag_ggn_exact`, LSTM", 69.6, 49.4),
+    # -- sweeps
+    Change("A row less for the softmax", "`diag_ggn_exact`, 2c2d", 497, 472),
+    Change("Less set-up of a sweep, names of parameters kept", "`grad`, logreg", 0.361, 0.265),
+    Change("Values that the record holds are not computed again", "`diag_h`, logreg", 1.088, 0.787),
+    Change("Samples followed with fewer looks", "LSTM, by steps", 1.030, 0.618),
+)  # fmt: skip
