@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain as chained
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,11 +30,13 @@ from tracer.rows import (
     hessian,
     hessian_eigenvectors,
 )
-from tracer.sweep import Sweep, replay
+from tracer.sweep import Sweep, held, replay
 from tracer.tangents import descendants
 from tracer.tape import Node, Tape, _call_hook, enclosing, owner, using
 from tracer.tensor import Tensor
 
+#: what is known of the samples where no quantity asks
+UNFOLLOWED = Batch()
 #: rows that start at operations
 SIGNED = (hessian, hessian_eigenvectors)
 #: what is made by other means than the one sweep
@@ -56,7 +58,7 @@ def backward(
     nodes = record_of(tape, loss)
     tape.loss = loss.node
     asked = resolve(quantities)
-    if unknown := set(reduce) - set(asked):
+    if unknown := [name for name in reduce if name not in asked]:
         raise QuantityError(
             f"reduce names {', '.join(map(repr, sorted(unknown)))}, which is not asked for: "
             f"{', '.join(asked)}"
@@ -64,7 +66,7 @@ def backward(
     outer = enclosing(tape)
     recorded = outer is not None and outer.nodes is tape.nodes
     followed = any(q.needs_samples for q in asked.values())
-    batch = follow(nodes) if followed else Batch()
+    batch = follow(nodes) if followed else UNFOLLOWED
     apart = outputs is not None or any(q.rows in APART for q in asked.values())
     if tape.composites and (apart or batch.lost):
         tape.recorded()  # from here on with the operations that composites stand for
@@ -73,6 +75,7 @@ def backward(
     objective = Objective(
         nodes,
         loss.node,
+        loss.data,
         parameter_names(tape, nodes),
         batch,
         outputs=None if outputs is None else outputs.node,
@@ -124,6 +127,18 @@ def chosen_samples(samples: Sequence[int], count: int | None) -> Any:
     return chosen.astype(np.intp)
 
 
+class Share(NamedTuple):
+    """A quantity's part of the rows of a chunk, `start` to `stop`, and the samples that it is of.
+
+    From `apart` on they start at terms of no sample. `samples` is None for all of them.
+    """
+
+    start: int
+    apart: int
+    stop: int
+    samples: Any
+
+
 class Run:
     """One call of `backward`: what is asked, and the state of each quantity at each parameter.
 
@@ -150,7 +165,6 @@ class Run:
         self.followed = followed
         self.masked = self._must_mask() if followed else False
         self.bundle = Bundle({}, {}, {})
-        self.chunk = slice(None)
         self.done: set[Node] = set()
         self.by_signs: set[Node] = set()
         self.states: dict[str, dict[Node, Any]] = {name: {} for name in asked}
@@ -173,7 +187,8 @@ class Run:
                 f"tape, or in its place tracer.hessian or tracer.hvp, which are recorded"
             )
         if record.swept or self.keeps:
-            replay(objective.nodes, keep_inputs=self.keeps)
+            known = {} if record.swept else held(objective.nodes)
+            replay(objective.nodes, known, keep_inputs=self.keeps)
         whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
         kinds = dict.fromkeys(kind for kind in self.kinds.values() if kind not in APART)
         if kinds:
@@ -214,27 +229,28 @@ class Run:
 
     def _sweep(self, rows: Bundle, visit: Any = None, only: set[Node] | None = None) -> None:
         """Sweep a bundle of rows, in chunks within the budget, through `only` these nodes."""
-        objective = self.objective
+        objective, slots = self.objective, self._slots
         self.bundle = rows
         chunks = [slice(None)]
         if visit is None:
-            chunks = rows.chunks(objective.nodes, objective.budget, self._slots)
+            chunks = rows.chunks(objective.nodes, objective.budget, slots)
         for i, chunk in enumerate(chunks):
             last = i == len(chunks) - 1
             whole = chunk == slice(None)
             stacks = {node: s if whole else s[chunk] for node, s in rows.seeds.items()}
             if last:
                 rows.seeds.clear()
-            self.chunk = chunk
+            begin = (chunk.start or 0) // slots
+            shares = self._shares(begin, len(next(iter(stacks.values()))) // slots)
             Sweep(
                 objective.nodes,
                 stacks,
                 recorded=objective.recorded,
                 release=last and not objective.recorded and not self.keeps,
                 batch=objective.batch if self.followed else None,
-                complete=partial(self._extract, last=last),
+                complete=partial(self._extract, shares, begin, last),
                 watched=objective.watched if gradient in rows.counts and i == 0 else None,
-                slots=self._slots,
+                slots=slots,
                 visit=visit,
                 only=only,
             ).run()
@@ -285,7 +301,9 @@ class Run:
                     part,
                     {node: stack[chunk] for node, stack in rows.seeds.items()},
                     batch=batch,
-                    complete=partial(self._extract, last=i == len(chunks) - 1),
+                    complete=partial(
+                        self._extract, self._shares(0, rows.rows), 0, i == len(chunks) - 1
+                    ),
                 ).run()
                 if link is not None:
                     square = square + ggn_averaged.square(arrived.pop(link), batch.axes[link])
@@ -328,7 +346,7 @@ class Run:
                     self.states[quantity.name][leaf] = quantity.of_block(objective, leaf)
             elif leaf not in self.states[quantities[0].name]:
                 self._unreached(leaf, quantities)
-            self._finish(leaf, quantities)
+            self._finish(leaf, quantities, self._context(leaf))
 
     # -- samples ------------------------------------------------------------------------------
 
@@ -370,21 +388,30 @@ class Run:
     def _context(self, leaf: Node) -> Context:
         return Context(self.names[leaf], leaf.shape, leaf.dtype, self.objective.batch.size)
 
-    def _extract(self, leaf: Node, uses: list[Cotangent], stack: Any, last: bool) -> None:
+    def _extract(
+        self,
+        shares: list[tuple[Quantity, Share | None]],
+        begin: int,
+        last: bool,
+        leaf: Node,
+        uses: list[Cotangent],
+        stack: Any,
+    ) -> None:
+        """Take in what a chunk of rows, those from `begin` on, brings to a parameter."""
         self.done.add(leaf)
-        if leaf not in self.names:
+        signs = self.bundle.signs
+        if leaf not in self.names or (signs is not None and leaf not in self.by_signs):
             return
-        cotangent = self._collected(leaf, uses, stack)
-        context = self._context(leaf)
-        for quantity in self.asked.values():
-            part = self._rows_of(cotangent, quantity, leaf)
-            if part is None:
-                continue
+        cotangent, context = self._collected(leaf, uses, stack), self._context(leaf)
+        if signs is not None:
+            cotangent.signs = signs[begin : begin + cotangent.rows]
+        for quantity, share in shares:
+            part = cotangent if share is None else self._part(cotangent, share)
             state = quantity.extract(part, context)
             states = self.states[quantity.name]
             states[leaf] = quantity.join(states[leaf], state) if leaf in states else state
-        if last and self.bundle.signs is None:
-            self._finish(leaf, self.asked.values())
+        if last and signs is None:
+            self._finish(leaf, self.asked.values(), context)
 
     def _collected(self, leaf: Node, uses: list[Cotangent], stack: Any) -> Cotangent:
         """All that reached a parameter: uses by samples, and a stack of what is of no sample."""
@@ -404,24 +431,31 @@ class Run:
         cotangent.unbatched = stack
         return cotangent.within(self.objective.budget)
 
-    def _rows_of(self, cotangent: Cotangent, quantity: Quantity, leaf: Node) -> Cotangent | None:
-        """The quantity's own rows and samples; None where this chunk has none of its rows."""
-        rows, signs = self.kinds[quantity.name], self.bundle.signs
-        span = None if rows is None else self.bundle.counts.get(rows)
-        if rows is None or span is None or (signs is not None and leaf not in self.by_signs):
-            return None
-        if rows == ggn_averaged:
-            return cotangent  # averaging changes the number of rows
-        begin = (self.chunk.start or 0) // self._slots
-        start, stop = max(span.start - begin, 0), min(span.stop - begin, cotangent.rows)
-        if stop <= start:
-            return None
-        apart = max(start, min(self.bundle.apart[rows] - begin, stop))
-        samples = self.objective.samples if quantity.per_sample else None
-        if signs is not None:
-            signs = cotangent.signs = signs[begin + start : begin + stop]
-        if start == 0 and apart == cotangent.rows and samples is None:
-            return cotangent
+    def _shares(self, begin: int, count: int) -> list[tuple[Quantity, Share | None]]:
+        """What each quantity reads of `count` rows from `begin` on; None stands for all of it.
+
+        Quantities that read none of them are left out.
+        """
+        shares: list[tuple[Quantity, Share | None]] = []
+        for quantity in self.asked.values():
+            kind = self.kinds[quantity.name]
+            span = None if kind is None else self.bundle.counts.get(kind)
+            if kind is None or span is None:
+                continue
+            if kind == ggn_averaged:
+                shares.append((quantity, None))  # averaging changes the number of rows
+                continue
+            start, stop = max(span.start - begin, 0), min(span.stop - begin, count)
+            if start < stop:
+                apart = max(start, min(self.bundle.apart[kind] - begin, stop))
+                samples = self.objective.samples if quantity.per_sample else None
+                whole = start == 0 and apart == count and samples is None
+                shares.append((quantity, None if whole else Share(start, apart, stop, samples)))
+        return shares
+
+    def _part(self, cotangent: Cotangent, share: Share) -> Cotangent:
+        """The rows and samples of a share."""
+        start, apart, stop, samples = share
         samples = slice(None) if samples is None else samples
         part = cotangent.select(slice(start, apart), samples)
         if apart < stop:
@@ -431,13 +465,13 @@ class Run:
             part.unbatched = rest.total()
         elif cotangent.unbatched is not None:
             part.unbatched = cotangent.unbatched[start:stop]
-        if signs is not None:
+        if cotangent.signs is not None:
+            signs = cotangent.signs[start:stop]
             part.signs = signs[:, samples] if signs.shape[1] > 1 else signs
         return part.within(self.objective.budget)
 
-    def _finish(self, leaf: Node, quantities: Iterable[Quantity]) -> None:
+    def _finish(self, leaf: Node, quantities: Iterable[Quantity], context: Context) -> None:
         """Make values of the states of a parameter that there are, as soon as they are complete."""
-        context = self._context(leaf)
         for quantity in quantities:
             if leaf not in self.states[quantity.name]:
                 continue
@@ -451,7 +485,7 @@ class Run:
     def _unreached(self, leaf: Node, quantities: Sequence[Quantity]) -> None:
         """A parameter that the objective does not depend on: zeros of every quantity."""
         size, samples = self.objective.batch.size, self.objective.samples
-        like = self.objective.like(leaf)
+        like, context = self.objective.like(leaf), self._context(leaf)
         for quantity in quantities:
             if quantity.rows is None or self.names[leaf] in self.values[quantity.name]:
                 continue
@@ -460,8 +494,8 @@ class Run:
             restricted = samples is not None and quantity.per_sample
             count = len(samples) if restricted else size or 1
             zeros = _zeros(like, span.stop - span.start, count, leaf.shape)
-            self.states[quantity.name][leaf] = quantity.extract(zeros, self._context(leaf))
-        self._finish(leaf, quantities)
+            self.states[quantity.name][leaf] = quantity.extract(zeros, context)
+        self._finish(leaf, quantities, context)
 
 
 def _zeros(like: Any, rows: int, samples: int, shape: tuple[int, ...]) -> Cotangent:

@@ -8,7 +8,7 @@ operation to operation (`kfra`) sees the steps: `expanded` records them in its p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ class Composite(Operation):
     """An operation that stands for several; `composed` records it and its parts.
 
     `forward` gives one array, the outputs being parts of it. In place of a stack, `vjp` and
-    `parameter_cotangent` take what `pull` makes. Functions of a subclass, besides those:
+    `parameter_cotangent` take what `pull` makes. Where `batch_axis` says UNKNOWN, sweeps that
+    follow samples take the steps. Functions of a subclass, besides those:
 
     - `parts(**params) -> indices`: where the outputs lie in the array, as tuples for `getitem`.
     - `steps(*inputs, **params) -> outputs`: the same by the operations that it stands for.
@@ -41,9 +42,10 @@ class Composite(Operation):
 
 
 def composes(*inputs: Any) -> bool:
-    """Whether these inputs may go through a composite: NumPy arrays of one dtype, not watched.
+    """Whether these inputs may go through a composite: NumPy arrays (or None) of one dtype.
 
-    On a tape within another they may not, since what they record there is differentiated again.
+    On a watched tape they may not, since that keeps statistics of each step, nor on a tape within
+    another, whose sweeps are recorded: the rules of a composite work on plain arrays alone.
     """
     tape = current_tape()
     if tape is not None and (tape.parent is not None or tape.watched is not None):
@@ -53,27 +55,30 @@ def composes(*inputs: Any) -> bool:
 
 
 def composed(op: Composite, *inputs: Any, **params: Any) -> list[Any]:
-    """The outputs of a composite. Tensors on a tape record it and, right behind it, its parts.
+    """The outputs of a composite. Tensors on a tape record it and, behind it, its parts.
 
-    Where it fails, its steps are run in its place: their error says which of them is the reason.
+    Outputs are copies: who keeps one does not keep the whole, and may write into it.
     """
     try:
         whole = op(*inputs, **params)
     except Exception:
-        whole = None
-    if whole is None:
-        return list(op.steps(*inputs, **params))
-    tape, indices = current_tape(), op.parts(**params)
-    if isinstance(whole, Tensor) and whole.node is not None and tape is not None:
-        tape.composites = True
-        return [whole[index] for index in indices]
-    values = whole.data if isinstance(whole, Tensor) else whole
-    parts = [np.array(values[index]) for index in indices]  # copies, which let go of the rest
-    return [Tensor(part, None) for part in parts] if isinstance(whole, Tensor) else parts
+        op.steps(*inputs, **params)  # whose error says which of them is the reason
+        raise
+    parts = [whole[index] for index in op.parts(**params)]
+    if not isinstance(whole, Tensor):
+        return [part.copy() for part in parts]
+    for part in parts:
+        part.data = part.data.copy()
+    if whole.node is not None and (tape := current_tape()) is not None:
+        tape.composites[whole.node] = [part.node for part in parts]
+    return parts
 
 
 class _Expanded(Operation):
-    """Where a composite was: `params["nodes"]` are what it stood for, its parts among them."""
+    """Where a composite was: `params["nodes"]` are what it stood for, `params["parts"]` among them.
+
+    The parts are still where they were recorded, too.
+    """
 
 
 _EXPANDED = _Expanded("expanded")
@@ -82,29 +87,28 @@ _EXPANDED = _Expanded("expanded")
 def condensed(nodes: list[Node]) -> list[Node]:
     """`nodes` with what composites stood for in the place of those that were expanded."""
     found: list[Node] = []
-    parts = 0
+    moved: set[Node] = set()
     for node in nodes:
         if node.op is _EXPANDED:
             found += node.params["nodes"]
-            parts = node.params["parts"]
-        elif parts:
-            parts -= 1
-        else:
+            moved.update(node.params["parts"])
+        elif node not in moved:
             found.append(node)
     return found
 
 
-def expanded(nodes: list[Node]) -> list[Node]:
-    """`nodes` with all composites as the operations that they stand for."""
-    for i, node in enumerate(nodes):
+def expanded(nodes: list[Node], composites: Mapping[Node, list[Node]]) -> list[Node]:
+    """`nodes` with `composites`, each with the nodes of its parts, as what they stand for."""
+    for node in nodes:
         if node.op.composite:
-            _expand(node, nodes[i + 1 : i + 1 + len(node.op.parts(**node.params))])  # type: ignore[attr-defined]
+            _expand(node, composites[node])
     return condensed(nodes)
 
 
 def _expand(node: Node, parts: list[Node]) -> None:
-    """Record the steps of a composite. Its parts become the nodes of its outputs.
+    """Record the steps of a composite. The nodes of its parts become those of the steps' outputs.
 
+    So tensors that a program holds, and what was recorded of them, stay in the record.
     Where a sweep has dropped the inputs, zeros take their place: only the shape of the record
     counts then, and a later sweep replays it from the leaves.
     """
@@ -118,15 +122,16 @@ def _expand(node: Node, parts: list[Node]) -> None:
     scratch.place = node.place
     with using(scratch):
         outputs = node.op.steps(*inputs, **node.params)  # type: ignore[attr-defined]
-    own = {output.node: part for output, part in zip(outputs, parts, strict=True)}
-    for step, part in own.items():
+    becomes: dict[Any, Node] = {}
+    for output, part in zip(outputs, parts, strict=True):
+        becomes[output.node] = part
         for name in Node.__slots__:
-            setattr(part, name, getattr(step, name))
-    steps = [own.get(step, step) for step in scratch.nodes]
+            setattr(part, name, getattr(output.node, name))
+    steps = [becomes.get(step, step) for step in scratch.nodes]
     for step in steps:
         step.code, step.lasti = node.code, node.lasti
-        step.parents = tuple([own.get(p, p) for p in step.parents])  # type: ignore[arg-type]
+        step.parents = tuple([becomes.get(parent, parent) for parent in step.parents])
         if dropped:
             forget(step)
-    node.op, node.params = _EXPANDED, {"nodes": steps, "parts": len(parts)}
+    node.op, node.params = _EXPANDED, {"nodes": steps, "parts": parts}
     node.parents, node.inputs, node.output = (), None, None

@@ -64,8 +64,8 @@ class Trace:
                 made[i] = self._leaf(args[i], i)
             self.output = function(*made)
         self.tape = tape
-        first = {variable.node for variable in self.variables if not variable.node.op.leaf}
-        self.nodes = [node for node in tape.recorded() if node not in first]
+        self.first = {v.node for v in self.variables if not v.node.op.leaf}
+        self.nodes = self.after(tape.condensed())
         self._only: set[Any] | None = None
 
     def _leaf(self, argument: Any, position: int) -> Any:
@@ -80,6 +80,10 @@ class Trace:
             variables.append(Tensor(data, node))
         self.variables += variables
         return build(variables)
+
+    def after(self, nodes: Sequence[Node]) -> list[Node]:
+        """What was recorded but the variables themselves."""
+        return [node for node in nodes if node not in self.first]
 
     @property
     def outer(self) -> Tape | None:
@@ -242,7 +246,7 @@ def jvp(
             variable.node: _as_stack(direction, variable)
             for variable, direction in zip(trace.variables, directions, strict=True)
         }
-        push(trace.nodes, stacks, recorded=trace.outer is not None)
+        push(trace.after(trace.tape.recorded()), stacks, recorded=trace.outer is not None)
     outputs, build = flatten(trace.output)
     moved = []
     for output in outputs:

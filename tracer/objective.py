@@ -29,13 +29,15 @@ from tracer.terms import Term, one_position_each
 class Objective:
     """What a sweep starts from.
 
-    `nodes` is the record up to `loss`, `names` maps parameters to their names, `batch` tells where
-    the samples are, `outputs` is the tensor that splits model from loss, or None. `recorded` says
-    that the sweep is itself recorded, `watched` takes statistics of cotangents.
+    `nodes` is the record up to `loss`, whose raw array is `value`; `names` maps parameters to their
+    names, `batch` tells where the samples are, `outputs` is the tensor that splits model from loss,
+    or None. `recorded` says that the sweep is itself recorded, `watched` takes statistics of
+    cotangents.
     """
 
     nodes: list[Node]
     loss: Node
+    value: Any
     names: dict[Node, str]
     batch: Batch
     outputs: Node | None = None
@@ -47,16 +49,12 @@ class Objective:
 
     def like(self, node: Node) -> Any:
         """Some array of the library in use, of the node's dtype."""
-        for other in reversed(self.nodes):
-            for value in (other.output, *(other.inputs or ())):
-                if backend.is_array(value):
-                    return value.astype(node.dtype) if value.dtype != node.dtype else value
-        return np.empty(0, dtype=node.dtype)
+        value = self.value
+        return value.astype(node.dtype) if value.dtype != node.dtype else value
 
     def one(self) -> Any:
         """The cotangent of the objective, a stack of one row."""
-        like = self.like(self.loss)
-        return backend.namespace(like).ones((1, *self.loss.shape), like.dtype)
+        return backend.namespace(self.value).ones((1, *self.loss.shape), self.loss.dtype)
 
     # -- terms --------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tracer import registry
 from tracer.cotangents import Cotangent
 from tracer.errors import QuantityError
 from tracer.rows import Rows, gradient
@@ -87,14 +88,12 @@ class Quantity:
 
 def resolve(quantities: Any) -> dict[str, Quantity]:
     """Names and configured objects as instances, by name."""
-    from tracer.registry import quantities as registered
-
     if isinstance(quantities, str | Quantity):
         quantities = (quantities,)
     found: dict[str, Quantity] = {}
     for quantity in quantities:
         if isinstance(quantity, str):
-            quantity = registered[quantity]
+            quantity = registry.quantities[quantity]
         if isinstance(quantity, type):
             quantity = quantity()
         if not isinstance(quantity, Quantity):

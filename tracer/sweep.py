@@ -6,7 +6,7 @@ drops each stack as soon as it is passed on, and, where asked, what the nodes sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -72,9 +72,8 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
     try:
         entries = node.op.vjp(view, g)
     except Exception as error:
-        error.add_note(
-            f"in the vjp of {node!r}, given a cotangent of shape {list(g.shape)} ([V, *output])"
-        )
+        given = f"of shape {list(g.shape)} ([V, *output])" if hasattr(g, "shape") else "of parts"
+        error.add_note(f"in the vjp of {node!r}, given a cotangent {given}")
         raise
     if len(entries) != len(node.parents):
         raise ShapeError(
@@ -381,10 +380,11 @@ def derived(view: Any, node: Node, slot: int, g: Any, axis: int, entries: Any) -
         if entry.ndim - 1 == len(node.shape) and entry.shape[1 + axis] == node.shape[axis]:
             return _summed(entry, axis, shape)
     count = node.shape[axis]
-    mask = np.eye(count, dtype=bool).reshape(
-        1, count, *(count if i == axis else 1 for i in range(len(node.shape)))
+    mask = (
+        backend.namespace(g)
+        .eye(count, dtype=bool)
+        .reshape(1, count, *(count if i == axis else 1 for i in range(len(node.shape))))
     )
-    mask = backend.of(g).from_host(mask)
     rows = np.where(mask, g[:, None], 0).reshape(-1, *node.shape)
     entry = entry_value(cotangents_of(view, node, rows)[slot])
     return None if entry is None else Dense(fit(entry, shape).reshape(len(g), count, *shape))
@@ -419,14 +419,17 @@ def forget(node: Node) -> None:
         node.inputs = leaves_only(node.inputs, node.parents)
 
 
-def replay(nodes: Sequence[Node], keep_inputs: bool = False) -> None:
+def replay(
+    nodes: Sequence[Node], known: Mapping[Node, Any] | None = None, keep_inputs: bool = False
+) -> None:
     """Compute again what sweeps have dropped, from the leaves and constants.
 
-    `keep_inputs` keeps the inputs of every node, also where its rules do not read them. Values that
-    some node holds are not computed again.
+    The values of operations that are `known` are taken as they are. Without them all are computed,
+    so that they agree with each other also where the array of a parameter has been changed.
+    `keep_inputs` keeps the inputs of every node, also where its rules do not read them.
     """
     every = [*_before(nodes), *nodes]
-    values = _held(every)
+    values = dict(known or {})
     needed: set[Node | None] = set()
     for node in reversed(every):
         missing = node in needed or (node.op.saves_output and node not in values)
@@ -447,7 +450,7 @@ def replay(nodes: Sequence[Node], keep_inputs: bool = False) -> None:
             node.output = values[node]
 
 
-def _held(nodes: Iterable[Node]) -> dict[Node, Any]:
+def held(nodes: Iterable[Node]) -> dict[Node, Any]:
     """The values of operations that nodes hold, as their own or as inputs."""
     values: dict[Node, Any] = {}
     for node in nodes:

@@ -166,8 +166,8 @@ class Tape:
         self.failure: Failure | None = None
         self._token: Token[Tape | None] | None = None
         self._open = False
-        #: whether composites were recorded
-        self.composites = False
+        #: the composites that were recorded, with the nodes of their parts
+        self.composites: dict[Node, list[Node]] = {}
         self.swept = False
         self.loss: Node | None = None
 
@@ -202,7 +202,7 @@ class Tape:
             return nodes
         from tracer.composite import expanded
 
-        return expanded(nodes)
+        return expanded(nodes, self.composites)
 
     def condensed(self) -> list[Node]:
         """The same, with composites in place of the operations that they stand for."""

@@ -43,7 +43,8 @@ class IncompatibleKeys(NamedTuple):
 class _Structure:
     """What all modules hold as parameters and modules: `version` is a new object after each change.
 
-    Every sweep asks a model for its parameters, which are looked for once per version.
+    Every call asks a model for its modules and every sweep for its parameters: they are looked for
+    once per version.
     """
 
     version = object()
@@ -73,8 +74,10 @@ class Module:
     _component: str | None
     #: the last place that this module was called from, and the place inside of it
     _place: tuple[Place | None, Place | None]
-    #: its parameters, and the version of the structure of modules that they were found in
+    #: the version of the structure of modules that these were found in, and its parameters
     _found: tuple[object, list[tuple[str, Tensor]]]
+    #: the same, and all modules below it
+    _inside: tuple[object, list[Module]]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -85,7 +88,7 @@ class Module:
     def __new__(cls, *args: Any, **options: Any) -> Module:
         self = super().__new__(cls)
         vars(self).update(training=True, _registered={}, _component=None)
-        vars(self).update(_place=(None, None), _found=(None, []))
+        vars(self).update(_place=(None, None), _found=(None, []), _inside=(None, []))
         return self
 
     # -- calling ----------------------------------------------------------------------------
@@ -97,7 +100,14 @@ class Module:
         Axis 1 if it or a module in it takes sequences first, else axis 0. A class whose inputs lie
         otherwise overrides it: `batch_axis = 1`.
         """
-        return int(any(module.sequence_first for _, module in self._walk()))
+        if self.sequence_first:
+            return 1
+        version, inside = self._inside
+        if version is not _structure.version:
+            version = _structure.version
+            inside = [module for _, module in self._walk()[1:]]
+            vars(self)["_inside"] = (version, inside)
+        return int(any(module.sequence_first for module in inside))
 
     def holds_samples(self, value: Any) -> bool:
         """Whether an array that the outermost module is called with is a batch: masks are not."""
@@ -293,7 +303,7 @@ class Module:
         return iter(self._walk(prefix, remove_duplicate))
 
     def _walk(self, prefix: str = "", remove_duplicate: bool = True) -> list[tuple[str, Module]]:
-        """The same as a list: every call of a model and every sweep walks through it."""
+        """The same as a list."""
         found: list[tuple[str, Module]] = []
         seen: set[int] = set()
         waiting: list[tuple[str, Module]] = [(prefix, self)]

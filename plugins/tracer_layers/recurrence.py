@@ -33,18 +33,18 @@ def by_steps(
     reverse: bool,
     weight_hr: Any = None,
     mask: Any = None,
-    whole: int | None = None,
+    shortest: int | None = None,
 ) -> tuple[Any, ...]:
     """One layer in one direction: `[T, N, H]` of inputs `[T, N, I]`, and the last states.
 
     The inputs of all steps go through one product. A sequence that has ended (or, in reverse, not
-    begun) keeps its state: `mask [T, N]` tells, and no sequence ends before step `whole`.
+    begun) keeps its state: `mask [T, N]` tells, and the shortest sequence has `shortest` steps.
     """
     with tracer.present(None if mask is None else mask.T):
         projected = linear(x, weight_ih, bias_ih)
     shown: list[Any] = [None] * len(x)
     for t in tracer.steps(len(x), reverse=reverse):
-        there = None if mask is None or t < whole else mask[t]
+        there = None if mask is None or t < shortest else mask[t]
         with tracer.present(there):
             u = linear(states[0], weight_hh, bias_hh)
             after = architecture.step(projected[t], u, *states)
@@ -65,16 +65,15 @@ class Arithmetic(NamedTuple):
     A step has so many `blocks`: first its gates in this `order` (of the architecture's), of which
     the first ones are `logistic`; among the others its `states`, the hidden one first.
 
-    `forward(u, before, now)` completes the blocks `now`, whose gates hold what the inputs
-    contribute; `u [gates, N, H]` is what the hidden state does, and `before` are the blocks of the
-    last step. What enters a logistic gate is halved already: it is `tanh(y / 2) / 2 + 1 / 2`.
-
-    `slopes(before, now)` gives what the way back multiplies by, from the blocks `[t, N, H]` of some
-    steps at once: calls are few, and the same for any number of rows. `backward(slopes, states, d,
-    du)` takes those of one step and stacks `[V, N, H]` of the states' cotangents, and writes those
-    of the two contributions, `[V, gates, N, H]` in the architecture's order (`du` is `d` itself
-    where they are the same). In `states` it leaves what passes by the products; it returns whether
-    some does so from the hidden state.
+    - `forward(u, before, now)` completes the blocks `now`. Its gates hold what the inputs
+      contribute; `u [gates, N, H]` is what the hidden state does, and `before` are the blocks of
+      the step before. What enters a logistic gate is halved: it is `tanh(y / 2) / 2 + 1 / 2`.
+    - `slopes(before, now)` gives what the way back multiplies by, from the blocks `[t, N, H]` of
+      some steps at once: so calls are few, and the same for any number of rows.
+    - `backward(slopes, states, d, du)` goes back through one step. `states` are stacks `[V, N, H]`
+      of their cotangents; `d` and `du` take those of the two contributions, `[V, gates, N, H]` in
+      the architecture's order, and are one array where they are the same. In `states` it leaves
+      what passes by the products, and it returns whether some of the hidden state does.
     """
 
     blocks: int

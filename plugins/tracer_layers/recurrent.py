@@ -56,16 +56,16 @@ class Recurrent(Module):
                 f"{'[N, T, ...]' if self.batch_first else '[T, N, ...]'}, got {described(input)}"
             )
         x = np.swapaxes(input, 0, 1) if self.batch_first else input
-        mask, whole = None, len(x)
+        mask, shortest = None, len(x)
         if lengths is not None:
             lengths = checked_lengths(lengths, x.shape[0], x.shape[1])
-            mask, whole = present(lengths, len(x)), int(lengths.min())
+            mask, shortest = present(lengths, len(x)), int(lengths.min())
             mask = backend.of(raw(x)).from_host(mask)
             x = filled(x, lengths, 0)
         state = _of_samples(state, x.shape[1])
         outputs: list[Any] = [None] * len(x)
         for t in tracer.steps(len(x), reverse=self.reverse):
-            there = None if t < whole else mask[t]
+            there = None if t < shortest else mask[t]
             with tracer.present(there):
                 y, after = self._step(x[t], state)
             _check_structure(state, after)

@@ -177,10 +177,10 @@ class RecurrentLayer(Module):
 
     def _run(self, x: Any, given: list[Any], lengths: Any) -> tuple[Any, Any]:
         """`[T, N, I]` through all layers and directions."""
-        mask, whole = None, len(x)
+        mask, shortest = None, len(x)
         if lengths is not None and lengths.min() < len(x):
             mask = backend.of(raw(x)).from_host(present(lengths, len(x)))
-            whole = int(lengths.min())
+            shortest = int(lengths.min())
         firsts, lasts = self._first_states(given, x), []
         suffixes = iter(self._suffixes())
         for layer in range(self.num_layers):
@@ -191,7 +191,7 @@ class RecurrentLayer(Module):
                 suffix = next(suffixes)
                 with tracer.scope(suffix[1:], self.architecture.name):
                     first, reverse = firsts[len(lasts)], direction == 1
-                    output, states = self._loop(x, first, suffix, reverse, mask, whole)
+                    output, states = self._loop(x, first, suffix, reverse, mask, shortest)
                 outputs.append(output)
                 lasts.append(states)
             x = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
@@ -199,11 +199,11 @@ class RecurrentLayer(Module):
         return x, stacked if len(stacked) > 1 else stacked[0]
 
     def _loop(
-        self, x: Any, states: Sequence[Any], suffix: str, reverse: bool, mask: Any, whole: int
+        self, x: Any, states: Sequence[Any], suffix: str, reverse: bool, mask: Any, shortest: int
     ) -> tuple[Any, Sequence[Any]]:
         """One layer in one direction: `[T, N, H]`, and the last states.
 
-        See `by_steps` for `mask` and `whole`.
+        See `by_steps` for `mask` and `shortest`.
         """
         held = dict(self._held("parameter"))
         weight_ih, bias_ih, weight_hh, bias_hh, weight_hr = (
@@ -219,7 +219,7 @@ class RecurrentLayer(Module):
             output, *states = composed(Recurrence, *inputs, **options)
         else:
             output, *states = by_steps(
-                *inputs, **options, weight_hr=weight_hr, mask=mask, whole=whole
+                *inputs, **options, weight_hr=weight_hr, mask=mask, shortest=shortest
             )
         return output, states
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +361,19 @@ def test_devices_are_told_from_dtypes():
     assert devices.is_device("cuda:0")
     assert devices.is_device("cpu")
     assert not devices.is_device("float32")
+
+
+# -- an example of plain functions --------------------------------------------------------------
+
+
+def test_the_polynomial_is_fitted_on_a_device(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "examples")
+    import polynomial
+
+    data = polynomial.points(np.random.default_rng(0))
+    start = np.zeros(polynomial.DEGREE + 1)
+    there = tracer.to_device((start, *data), "double")
+    for method in (polynomial.gauss_newton_step, partial(polynomial.gradient_descent, steps=3)):
+        found = method(*there)
+        assert isinstance(found, DeviceArray)
+        np.testing.assert_allclose(tracer.asnumpy(found), method(start, *data), rtol=1e-10)

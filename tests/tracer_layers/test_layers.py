@@ -138,6 +138,19 @@ def test_bilinear_is_its_definition():
     np.testing.assert_allclose(layer(a, b).data, expected)
 
 
+@pytest.mark.parametrize("quantity", ["grad", "grad_batch"])
+def test_indices_of_a_table_may_be_bytes(quantity):
+    """Rows times width is more than a byte holds."""
+    layer, index = nn.Embedding(100, 8), np.array([[3, 99], [40, 3]])
+
+    def found(index):
+        with tracer.Tape() as tape:
+            loss = (layer(index) ** 2).sum()
+        return tape.backward(loss, (quantity,))[quantity]["weight"]
+
+    np.testing.assert_array_equal(found(index.astype(np.uint8)), found(index))
+
+
 def test_embedding_looks_up_and_leaves_the_padding_alone():
     layer = nn.Embedding(5, 2, padding_idx=-1)
     assert layer.padding_idx == 4

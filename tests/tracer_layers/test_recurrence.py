@@ -14,6 +14,7 @@ from tracer.backward import APART
 from tracer.errors import ShapeError
 from tracer.registry import quantities
 from tracer_layers import recurrence
+from tracer_layers.recurrence import Recurrence
 from tracer_layers.recurrent_layers import RecurrentLayer
 from tracer_layers.recurrent_steps import RNN_TANH
 
@@ -81,15 +82,18 @@ def swept(model, x, y, asked, by_steps, **options):
 def assert_same(found, expected):
     for name, values in expected.items():
         for parameter, value in values.items():
-            for a, b in zip(arrays(found[name][parameter]), arrays(value), strict=True):
+            numbers = arrays(value)
+            assert numbers, f"nothing to compare in {name} of {parameter}"
+            for a, b in zip(arrays(found[name][parameter]), numbers, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 def arrays(value):
+    """The arrays that a value is made of, such as the factors of a Kronecker product."""
     if isinstance(value, np.ndarray | np.generic | float):
         return [value]
-    fields = vars(value).values() if hasattr(value, "__dict__") else value
-    return [a for field in fields for a in ([field] if isinstance(field, np.ndarray) else [])]
+    parts = value if isinstance(value, tuple | list) else getattr(value, "__dict__", {}).values()
+    return [array for part in parts for array in arrays(part)]
 
 
 # -- the same values -----------------------------------------------------------------------------
@@ -222,6 +226,27 @@ def test_tensors_of_the_whole_are_those_of_its_steps():
     assert shown.node.op.name == "stack"
     assert names(nodes).count("lstm_memory") == 5
     assert tape.backward(loss)["grad"]
+
+
+def test_what_is_recorded_between_the_whole_and_its_parts_stays(monkeypatch):
+    """As by another thread, where several record on one tape."""
+    model, x, _ = example("lstm")
+    other, between = tracer.parameter(np.ones(3), name="other"), []
+    parts = Recurrence.parts
+
+    def interrupted(**params):
+        if not between:
+            between.append(np.exp(other))
+        return parts(**params)
+
+    monkeypatch.setattr(type(Recurrence), "parts", staticmethod(interrupted))
+    with tracer.Tape() as tape:
+        shown, (h, c) = model.rnn(x)
+        loss = (shown.sum() + (h * c).sum()) * between[0].sum()
+    assert names(tape.condensed())[1:3] == ["recurrence", "exp"]
+    expected = tape.backward(loss)
+    assert names(tape.recorded()).count("exp") == 1
+    assert_same(tape.backward(loss), expected)
 
 
 @pytest.mark.parametrize("asked", ["diag_h", "hmp", "ggnmp", "kfra"])

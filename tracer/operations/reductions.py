@@ -32,6 +32,7 @@ def _negative_axes(axis, rank):
     return tuple(sorted(found))
 
 
+@functools.lru_cache(maxsize=1024)
 def kept_shape(shape, axes):
     """The shape of a reduction over `axes` with keepdims."""
     rank = len(shape)
@@ -42,6 +43,20 @@ def restore(node, value, lead=1):
     """An output-like array (with `lead` leading axes) with the reduced axes back, of size 1."""
     kept = kept_shape(node.input_shape(0), node.params["axis"])
     return value.reshape((*value.shape[:lead], *kept))
+
+
+#: elements that are written in less time than np.broadcast_to takes to check its arguments
+FEW = 4096
+
+
+def spread(node, g):
+    """A cotangent of a sum over axes: the same for all that was added."""
+    kept, shape = restore(node, g), (len(g), *node.input_shape(0))
+    if type(kept) is not np.ndarray or math.prod(shape) > FEW:
+        return np.broadcast_to(kept, shape)
+    out = np.empty(shape, kept.dtype)
+    out[...] = kept
+    return out
 
 
 def _reduced_axis(node, axes):
@@ -79,7 +94,7 @@ class Sum(Reduction):
         return np.add.reduce(x, axis=axis, keepdims=keepdims)
 
     def vjp(node, g):
-        return (np.broadcast_to(restore(node, g), (len(g), *node.input_shape(0))),)
+        return (spread(node, g),)
 
 
 @operation("mean")
@@ -94,8 +109,8 @@ class Mean(Reduction):
 
     def vjp(node, g):
         shape = node.input_shape(0)
-        count = math.prod(shape[a] for a in node.params["axis"])
-        return (np.broadcast_to(restore(node, g / count), (len(g), *shape)),)
+        count = math.prod([shape[a] for a in node.params["axis"]])
+        return (spread(node, g / count),)
 
 
 class _Extreme(Reduction):
@@ -245,7 +260,8 @@ prod_ = _reduce(Prod, "prod", np.prod)
 
 @implements(np.mean)
 def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=_ABSENT):
-    _no_extras("mean", out, where)
+    if out is not None or where is not _ABSENT:
+        _no_extras("mean", out, where)
     a = a if dtype is None else a.astype(dtype)
     return Mean(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
 
