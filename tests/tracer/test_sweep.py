@@ -467,3 +467,27 @@ def test_a_sweep_inside_another_tape_adds_what_arrives_in_any_order(order):
             loss = made[0] + made[1] + made[2]
         value = inner.backward(loss)["grad"]["w"]
     np.testing.assert_allclose(getattr(value, "data", value), [4, 14, 27])
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 5000)], ids=["few", "many"])
+@pytest.mark.parametrize("axis", [None, 0, (0, 1), -1])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_gradients_of_sums_and_means_of_few_and_of_many_elements(shape, axis, keepdims):
+    x = tracer.parameter(np.ones(shape), "x")
+    weights = np.random.default_rng(0).standard_normal(np.sum(x.data, axis, keepdims=True).shape)
+    count = x.size // weights.size
+    fitted = weights if keepdims else weights.reshape(np.sum(x.data, axis).shape)
+    for reduction, share in ((np.sum, 1), (np.mean, 1 / count)):
+        with tracer.Tape() as tape:
+            loss = (reduction(x, axis=axis, keepdims=keepdims) * fitted).sum()
+        gradient = tape.backward(loss)["grad"]["x"]
+        np.testing.assert_allclose(gradient, np.broadcast_to(weights * share, shape), rtol=1e-15)
+
+
+def test_gradients_of_two_parameters_share_no_memory():
+    a, b = tracer.parameter(np.ones(3), "a"), tracer.parameter(np.ones(3), "b")
+    with tracer.Tape() as tape:
+        loss = (a + b).mean()
+    gradients = tape.backward(loss)["grad"]
+    gradients["a"] *= 0
+    np.testing.assert_allclose(gradients["b"], np.full(3, 1 / 3), rtol=1e-15)

@@ -251,3 +251,26 @@ def test_the_short_root_of_the_softmax_has_a_row_less_per_position(shape):
         for rows in (r.reshape(len(r), samples, x.size // samples) for r in (whole, short))
     )
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 64, 65, 200])
+@pytest.mark.parametrize("ignored", [-100, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cross_entropy_of_few_and_of_many_classes(classes, ignored, dtype):
+    rng = np.random.default_rng(classes)
+    x, target = rng.standard_normal((7, classes)).astype(dtype), rng.integers(0, classes, 7)
+    target[:2] = 0, ignored
+    logits = tracer.parameter(x, "x")
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(logits, target, ignore_index=ignored)
+    gradient = tape.backward(loss)["grad"]["x"]
+
+    wide, counted = x.astype(np.float64), target != ignored
+    p = np.exp(wide) / np.exp(wide).sum(1, keepdims=True)
+    hot = np.arange(classes) == target[:, None]
+    tolerance = 1e-12 if dtype is np.float64 else 1e-6
+    expected = -np.log(p[hot & counted[:, None]]).sum() / counted.sum()
+    np.testing.assert_allclose(loss.item(), expected, rtol=tolerance)
+    expected = np.where(counted[:, None], p - hot, 0) / counted.sum()
+    np.testing.assert_allclose(gradient, expected, atol=tolerance)
+    assert gradient.dtype == dtype

@@ -1,8 +1,10 @@
 """`Module`: what it registers, calls, saves, loads and says."""
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -349,3 +351,30 @@ def test_departures_from_pytorch_say_so():
         nn.Module()(np.ones(2))
     with pytest.raises(TracingError):
         tracer.parameter(np.arange(3))
+
+
+def test_the_axis_of_samples_is_that_of_the_modules_held_now():
+    model = nn.Sequential(nn.Identity())
+    assert model.batch_axis == 0
+    model.append(nn.Sequential(nn.LSTM(3, 4)))
+    assert model.batch_axis == 1
+    model[1][0].batch_first = True
+    assert model.batch_axis == 0
+    model[1][0] = nn.MultiheadAttention(4, 2)
+    assert model.batch_axis == 1
+    del model[1]
+    assert model.batch_axis == 0
+
+
+def test_a_model_that_was_called_is_freed_by_reference_counting_alone():
+    model = small()
+    layer = weakref.ref(model[0])
+    with tracer.Tape() as tape:
+        loss = model(np.ones((2, 3), np.float32)).sum()
+    tape.backward(loss)
+    gc.disable()
+    try:
+        del model, tape, loss
+        assert layer() is None
+    finally:
+        gc.enable()
