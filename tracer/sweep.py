@@ -162,7 +162,8 @@ class Sweep:
             if placed and node in placed:
                 self._put_together(node)
             g = stacks.pop(node, None)
-            summed.discard(node)
+            if summed:
+                summed.discard(node)
             if uses and node in uses:
                 self._carry(node, uses.pop(node))
             if g is not None:
