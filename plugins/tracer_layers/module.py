@@ -74,10 +74,8 @@ class Module:
     _component: str | None
     #: the last place that this module was called from, and the place inside of it
     _place: tuple[Place | None, Place | None]
-    #: the version of the structure of modules that these were found in, and its parameters
-    _found: tuple[object, list[tuple[str, Tensor]]]
-    #: the same, and all modules below it
-    _inside: tuple[object, list[Module]]
+    #: what was looked for -> the version of the structure of modules, and what was found in it
+    _found: dict[str, tuple[object, list[Any]]]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -88,7 +86,7 @@ class Module:
     def __new__(cls, *args: Any, **options: Any) -> Module:
         self = super().__new__(cls)
         vars(self).update(training=True, _registered={}, _component=None)
-        vars(self).update(_place=(None, None), _found=(None, []), _inside=(None, []))
+        vars(self).update(_place=(None, None), _found={})
         return self
 
     # -- calling ----------------------------------------------------------------------------
@@ -102,12 +100,8 @@ class Module:
         """
         if self.sequence_first:
             return 1
-        version, inside = self._inside
-        if version is not _structure.version:
-            version = _structure.version
-            inside = [module for _, module in self._walk()[1:]]
-            vars(self)["_inside"] = (version, inside)
-        return int(any(module.sequence_first for module in inside))
+        below = self._once("below", lambda: self._walk()[1:])  # itself would be a cycle
+        return int(any(module.sequence_first for _, module in below))
 
     def holds_samples(self, value: Any) -> bool:
         """Whether an array that the outermost module is called with is a batch: masks are not."""
@@ -275,12 +269,18 @@ class Module:
         """Dotted name and parameter; one held twice comes under its first name."""
         if prefix or not (recurse and remove_duplicate):
             return self._named(("parameter",), prefix, recurse, remove_duplicate)
-        version, found = self._found
+        return iter(
+            self._once("parameters", lambda: list(self._named(("parameter",), "", True, True)))
+        )
+
+    def _once(self, what: str, find: Callable[[], list[Any]]) -> list[Any]:
+        """What `find` gives, looked for once per version of the structure of modules."""
+        version, found = self._found.get(what, (None, []))
         if version is not _structure.version:
             version = _structure.version
-            found = list(self._named(("parameter",), "", True, True))
-            vars(self)["_found"] = (version, found)
-        return iter(found)
+            found = find()
+            self._found[what] = version, found
+        return found
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
         """Every parameter once."""
