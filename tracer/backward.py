@@ -16,7 +16,7 @@ from tracer.batching import Batch, follow
 from tracer.bundle import Bundle
 from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.errors import BatchError, QuantityError, TracingError
-from tracer.names import Values, parameter_names
+from tracer.names import Values, first_uses, parameter_names
 from tracer.objective import Objective
 from tracer.operation import describe
 from tracer.quantity import Context, Quantity, resolve
@@ -72,12 +72,14 @@ def backward(
         tape.recorded()  # from here on with the operations that composites stand for
         nodes = record_of(tape, loss)
         batch = follow(nodes) if followed else batch
+    uses = first_uses(nodes)
     objective = Objective(
         nodes,
         loss.node,
         loss.data,
-        parameter_names(tape, nodes),
+        parameter_names(tape, uses),
         batch,
+        uses,
         outputs=None if outputs is None else outputs.node,
         recorded=recorded,
         rng=rng,
@@ -249,6 +251,7 @@ class Run:
                 release=last and not objective.recorded and not self.keeps,
                 batch=objective.batch if self.followed else None,
                 complete=partial(self._extract, shares, begin, last),
+                first_uses=objective.first_uses,
                 watched=objective.watched if gradient in rows.counts and i == 0 else None,
                 slots=slots,
                 visit=visit,
@@ -295,6 +298,7 @@ class Run:
         self.bundle = rows
         for part, link in zip(parts, [*links, None], strict=True):
             square: Any = 0
+            uses = first_uses(part)
             chunks = rows.chunks(part, self.objective.budget, 1) if rows.seeds else []
             for i, chunk in enumerate(chunks):
                 arrived = Sweep(
@@ -304,6 +308,7 @@ class Run:
                     complete=partial(
                         self._extract, self._shares(0, rows.rows), 0, i == len(chunks) - 1
                     ),
+                    first_uses=uses,
                 ).run()
                 if link is not None:
                     square = square + ggn_averaged.square(arrived.pop(link), batch.axes[link])

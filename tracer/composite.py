@@ -112,11 +112,11 @@ def _expand(node: Node, parts: list[Node]) -> None:
     Where a sweep has dropped the inputs, zeros take their place: only the shape of the record
     counts then, and a later sweep replays it from the leaves.
     """
-    saved = node.inputs or (None,) * len(node.parents)
-    dropped = any(x is None and p is not None for x, p in zip(saved, node.parents, strict=True))
+    pairs = list(zip(node.inputs, node.parents, strict=True))
+    dropped = any(x is None and p is not None for x, p in pairs)
     inputs = [
         x if p is None else Tensor(np.zeros(p.shape, p.dtype) if x is None else x, p)
-        for x, p in zip(saved, node.parents, strict=True)
+        for x, p in pairs
     ]
     scratch = Tape()
     scratch.place = node.place
@@ -134,4 +134,4 @@ def _expand(node: Node, parts: list[Node]) -> None:
         if dropped:
             forget(step)
     node.op, node.params = _EXPANDED, {"nodes": steps, "parts": parts}
-    node.parents, node.inputs, node.output = (), None, None
+    node.parents, node.inputs, node.output = (), (), None

@@ -19,7 +19,7 @@ import networkx as nx
 from tracer import backend
 from tracer.errors import GraphError
 from tracer.folding import fold
-from tracer.names import parameter_names
+from tracer.names import first_uses, parameter_names
 from tracer.operation import statistics
 from tracer.tape import Failure, Loop, Node, Place, Tape
 
@@ -135,13 +135,12 @@ class _Forward:
         self.recorded: list[Node] = tape.recorded()
         self.leaves: list[Node] = []
         self._watched = tape.watched or {}
-        self._names = parameter_names(tape, self.recorded)
+        self._names = parameter_names(tape, first_uses(self.recorded))
         self._instructions: dict[tuple[int, int], tuple[str | None, Expression]] = {}
         self._dtypes: dict[Any, str] = {}
         for node in self.recorded:
-            inputs = node.inputs or (None,) * len(node.parents)
             sources = [
-                self._source_of(parent, inputs[slot], node)
+                self._source_of(parent, node.inputs[slot], node)
                 for slot, parent in enumerate(node.parents)
             ]
             self._connect(sources, self._operation(node))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tracer.errors import TracingError, suggestion
@@ -29,20 +29,27 @@ class Values(dict[str, Any]):
         raise KeyError(f"no parameter is called {key!r}.{hint} Parameters: {known}")
 
 
-def parameter_names(tape: Tape, nodes: list[Node]) -> dict[Node, str]:
-    """The name of every parameter on the tape, in the order of models and of first use."""
+def first_uses(nodes: Iterable[Node]) -> dict[Node, Node]:
+    """The parameters that a record uses, in the order of it, and the first operation on each."""
+    first: dict[Node, Node] = {}
+    for node in nodes:
+        for leaf in node.parents:
+            if leaf is not None and not leaf.parents and leaf.wants and leaf not in first:
+                first[leaf] = node
+    return first
+
+
+def parameter_names(tape: Tape, used: Mapping[Node, Any]) -> dict[Node, str]:
+    """The name of every parameter: those of the tape's models, then others that are `used`."""
     names: dict[Node, str] = {}
     for root in tape.roots:
         for name, tensor in root.named_parameters():
             if tensor.node is not None and tensor.node.wants:
                 names.setdefault(tensor.node, name)
-    leaves = dict.fromkeys(
-        p for node in nodes for p in node.parents if p is not None and p.wants and not p.parents
-    )
-    if not leaves.keys() <= names.keys():
-        given = {leaf.params.get("name") for leaf in leaves} | {*names.values()}
+    if not used.keys() <= names.keys():
+        given = {leaf.params.get("name") for leaf in used} | {*names.values()}
         free = (name for i in itertools.count() if (name := f"parameter_{i}") not in given)
-        for leaf in leaves:
+        for leaf in used:
             if leaf not in names:
                 names[leaf] = leaf.params.get("name") or next(free)
     taken: dict[str, Node] = {}

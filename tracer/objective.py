@@ -30,9 +30,9 @@ class Objective:
     """What a sweep starts from.
 
     `nodes` is the record up to `loss`, whose raw array is `value`; `names` maps parameters to their
-    names, `batch` tells where the samples are, `outputs` is the tensor that splits model from loss,
-    or None. `recorded` says that the sweep is itself recorded, `watched` takes statistics of
-    cotangents.
+    names, `batch` tells where the samples are, and `first_uses` the first operation on each
+    parameter. `outputs` is the tensor that splits model from loss, or None. `recorded` says that
+    the sweep is itself recorded, `watched` takes statistics of cotangents.
     """
 
     nodes: list[Node]
@@ -40,6 +40,7 @@ class Objective:
     value: Any
     names: dict[Node, str]
     batch: Batch
+    first_uses: Mapping[Node, Node]
     outputs: Node | None = None
     recorded: bool = False
     rng: Any = None

@@ -210,7 +210,7 @@ def record(
     while code.co_filename in INTERNAL_FILES:
         frame = frame.f_back  # never None: no internal file is a program
         code = frame.f_code
-    node = _new(Node)
+    node = Node()
     node.op = op
     node.parents = parents
     node.inputs = arrays if op.saves_inputs else leaves_only(arrays, parents)
@@ -231,20 +231,23 @@ def record(
     return tensor
 
 
-def leaves_only(arrays: tuple[Any, ...], parents: tuple[Any, ...]) -> tuple[Any, ...] | None:
+def leaves_only(arrays: tuple[Any, ...], parents: tuple[Any, ...]) -> tuple[Any, ...]:
     """What a replay of the forward computation needs of the inputs: constants and leaves."""
     if len(parents) == 1:
-        return None if parents[0].parents else arrays
+        return _DROPPED if parents[0].parents else arrays
     if len(parents) == 2:
-        (p, q), (a, b) = parents, arrays
-        keep_a, keep_b = p is None or not p.parents, q is None or not q.parents
-        return (a if keep_a else None, b if keep_b else None) if keep_a or keep_b else None
-    kept = [p is None or not p.parents for p in parents]
-    if True not in kept:
-        return None
-    if False not in kept:
-        return arrays
-    return tuple([a if keep else None for a, keep in zip(arrays, kept, strict=True)])
+        (a, b), (p, q) = arrays, parents
+        if p is not None and p.parents:
+            a = None
+        if q is not None and q.parents:
+            b = None
+        return a, b
+    return tuple(
+        [x if p is None or not p.parents else None for x, p in zip(arrays, parents, strict=True)]
+    )
+
+
+_DROPPED = (None,)
 
 
 class Elementwise(Operation):

@@ -188,7 +188,7 @@ class Curvature:
 
     def __init__(self, node: Node, delta: Any, slots: list[int]):
         self.node, self.slots = node, slots
-        inputs = list(node.inputs or ())
+        inputs = list(node.inputs)
         self.leaves: list[Tensor] = []
         with using(None), Tape() as tape:
             made: list[Any] = list(inputs)

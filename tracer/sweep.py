@@ -29,10 +29,10 @@ class Recorded:
     def __init__(self, node: Node):
         self.node = node
         self.output = None if node.output is None else Tensor(node.output, node)
-        self.inputs = None if node.inputs is None else tuple(
+        self.inputs = tuple(
             x if p is None or x is None else Tensor(x, p)
             for x, p in zip(node.inputs, node.parents, strict=True)
-        )  # fmt: skip
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.node, name)
@@ -118,7 +118,8 @@ class Sweep:
     outside `nodes`. `visit(node, stack, others)` sees every stack that reaches a node, and where
     others wait, and returns the stack to go on with. With `batch`, what reaches an unbatched tensor
     from a batched operation is collected in `uses` as cotangents of the algebra, and
-    `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it.
+    `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it,
+    which is after the first of its uses (`tracer.names.first_uses`), or else at the end.
     `only` restricts the sweep to these nodes. `watched` takes statistics of the gradient.
     `slots` is the number of rows that stand for one, more than 1 where rows are masked.
     """
@@ -133,6 +134,7 @@ class Sweep:
         only: set[Node] | None = None,
         batch: Batch | None = None,
         complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
+        first_uses: Mapping[Node, Node] | None = None,
         watched: dict[Any, Any] | None = None,
         slots: int = 1,
         visit: Callable[[Node, Any, Iterable[Node]], Any] | None = None,
@@ -144,6 +146,7 @@ class Sweep:
         self.only = only
         self.batch = batch
         self.complete = complete
+        self.first_uses = first_uses
         self.watched = watched
         self.slots = slots
         self.visit = visit
@@ -155,7 +158,9 @@ class Sweep:
 
     def run(self) -> dict[Node, Any]:
         stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
-        finished = self._last_uses() if self.complete is not None else {}
+        finished: dict[Node, list[Node]] = {}
+        for leaf, node in (self.first_uses or {}).items():
+            finished.setdefault(node, []).append(leaf)
         recorded, release, watched = self.recorded, self.release, self.watched
         visit, summed, placed = self.visit, self.summed, self.placed
         for node in reversed(self.nodes):
@@ -177,9 +182,8 @@ class Sweep:
                 if batch is not None and isinstance(batch.axes.get(node), int):
                     self._collect(view, node, g)
                 else:
-                    parents = node.parents
-                    for slot, entry in enumerate(cotangents_of(view, node, g)):
-                        parent = parents[slot]
+                    entries = cotangents_of(view, node, g)  # of the right number
+                    for parent, entry in zip(node.parents, entries):  # noqa: B905
                         if (
                             parent is None
                             or not parent.wants
@@ -198,9 +202,10 @@ class Sweep:
                                 entry = fit(entry, parent.shape)
                             stacks[parent] = entry
                 if release:
-                    forget(node)
-            if finished:
-                for leaf in finished.get(node, ()):
+                    node.output = None
+                    node.inputs = leaves_only(node.inputs, node.parents)
+            if node in finished:
+                for leaf in finished[node]:
                     self._finish(leaf)
         for node in list(placed):
             self._put_together(node)
@@ -228,19 +233,6 @@ class Sweep:
         total = stack[0] if self.slots == 1 else stack[: self.slots].sum(0)
         value = total.data if isinstance(total, Tensor) else total
         self.watched[id(node), "cotangent"] = statistics(value)
-
-    def _last_uses(self) -> dict[Node, list[Node]]:
-        """The operation after which (in the order of the sweep) a leaf is complete."""
-        first: dict[Node, Node] = {}
-        for node in self.nodes:
-            if node.wants:
-                for parent in node.parents:
-                    if parent is not None and parent.op.leaf and parent.wants:
-                        first.setdefault(parent, node)
-        finished: dict[Node, list[Node]] = {}
-        for leaf, node in first.items():
-            finished.setdefault(node, []).append(leaf)
-        return finished
 
     def _add(self, parent: Node, entry: Any) -> None:
         """Add an entry of a vjp to what has arrived at a node."""
@@ -416,8 +408,7 @@ def _pulled(node: Node, entries: list[Placed]) -> Any:
 def forget(node: Node) -> None:
     """Drop what a node saved, but for the constants and leaves that a replay starts from."""
     node.output = None
-    if node.inputs is not None:
-        node.inputs = leaves_only(node.inputs, node.parents)
+    node.inputs = leaves_only(node.inputs, node.parents)
 
 
 def replay(
@@ -441,7 +432,7 @@ def replay(
     for node in every:
         arrays = tuple(
             values.get(p, x)  # type: ignore[arg-type]  # a constant's parent is None
-            for x, p in zip(node.inputs or (None,) * len(node.parents), node.parents, strict=True)
+            for x, p in zip(node.inputs, node.parents, strict=True)
         )
         if node in needed:
             values[node] = node.op.forward(*arrays, **node.params)
@@ -457,7 +448,7 @@ def held(nodes: Iterable[Node]) -> dict[Node, Any]:
     for node in nodes:
         if node.output is not None:
             values[node] = node.output
-        for parent, value in zip(node.parents, node.inputs or (), strict=False):
+        for parent, value in zip(node.parents, node.inputs, strict=True):
             if parent is not None and parent.parents and value is not None:
                 values[parent] = value
     return values

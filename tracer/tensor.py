@@ -220,7 +220,11 @@ def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
 
 def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
     plugins.load()  # so that NumPy's functions find their operations, on a tape or not
-    node = Node(op, (), (), params, None, data, NOWHERE, _NO_FRAME, wants)
+    node = Node()
+    node.op, node.params, node.wants = op, params, wants
+    node.parents, node.inputs, node.output = (), (), None
+    node.shape, node.dtype = data.shape, data.dtype
+    node.place, node.code, node.lasti = NOWHERE, None, 0
     tape = _current.get()
     if tape is not None and tape.watched is not None:
         watch(tape, node, data)
@@ -242,13 +246,6 @@ def _float_array(array: Any, what: str) -> Any:
         )
     return data
 
-
-class _NoFrame:
-    f_code = None
-    f_lasti = 0
-
-
-_NO_FRAME = _NoFrame()
 
 from tracer.operation import INPUT, INTERNAL_FILES, PARAMETER, watch  # noqa: E402
 

@@ -190,7 +190,7 @@ def _losses_again(term: Term, leaf: Tensor) -> Tensor:
     node, prediction = term.node, term.prediction
     inputs = [
         leaf if p is prediction else _value_of(term.objective.nodes, p) if x is None and p else x
-        for p, x in zip(node.parents, node.inputs or (None,) * len(node.parents), strict=True)
+        for p, x in zip(node.parents, node.inputs, strict=True)
     ]
     weight = term.weight
     weight = weight.data if isinstance(weight, Tensor) else weight
@@ -212,7 +212,7 @@ def _record_again(term: Term, leaf: Tensor) -> Tensor:
             )
         inputs = [
             tensors[p] if p in tensors else _value_of(objective.nodes, p) if x is None and p else x
-            for p, x in zip(node.parents, node.inputs or (None,) * len(node.parents), strict=True)
+            for p, x in zip(node.parents, node.inputs, strict=True)
         ]
         tensors[node] = node.op(*inputs, **node.params)
     if objective.loss not in tensors:
@@ -261,16 +261,12 @@ def _value_of(nodes: list[Node], node: Node) -> Any:
     if node.output is not None:
         return node.output
     for consumer in nodes:
-        if consumer.inputs is not None:
-            for parent, value in zip(consumer.parents, consumer.inputs, strict=True):
-                if parent is node and value is not None:
-                    return value
+        for parent, value in zip(consumer.parents, consumer.inputs, strict=True):
+            if parent is node and value is not None:
+                return value
     values: dict[Any, Any] = {}
     for each in nodes:
-        arrays = [
-            values.get(p, x)
-            for p, x in zip(each.parents, each.inputs or (None,) * len(each.parents), strict=True)
-        ]
+        arrays = [values.get(p, x) for p, x in zip(each.parents, each.inputs, strict=True)]
         values[each] = each.op.forward(*arrays, **each.params)
         if each is node:
             break

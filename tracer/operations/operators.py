@@ -1,19 +1,22 @@
 """The shortest way from an operator or a ufunc on tensors to its record.
 
 `Operation.__call__` is general; these two do the same for one or two inputs without parameters.
-Measured on 3-element arrays, they save about 0.7 microseconds an operation.
+Measured on 3-element arrays, they save about 0.7 microseconds an operation. That of two inputs does
+itself what `operation.record` does, which saves 0.1 of the 1.0 that are left.
 """
 
+import sys
 from contextlib import suppress
 
 from numpy import dtype, ndarray
 
 from tracer import backend
-from tracer.operation import INTERNAL_FILES, explain, record
-from tracer.tape import current_tape
+from tracer.operation import INTERNAL_FILES, explain, record, watch
+from tracer.tape import Node, current_tape
 from tracer.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
+_frame, _new = sys._getframe, object.__new__
 _NO_PARAMS: dict = {}
 _OBJECT = dtype(object)
 _SCALARS = frozenset((int, float, bool))
@@ -45,6 +48,7 @@ def fast_unary(op):
 def fast_binary(op):
     """A function of two operands, at least one a tensor, that records `op`."""
     forward = op.forward
+    saves_inputs, saves_output = op.saves_inputs, op.saves_output
 
     def call(x, y):
         p = q = None
@@ -69,8 +73,35 @@ def fast_binary(op):
         tape = current_tape()
         if tape is None or (p is None and q is None):
             return Tensor(out)
-        wants = (p is not None and p.wants) or (q is not None and q.wants)
-        return record(tape, op, (p, q), (a, b), _NO_PARAMS, out, wants)
+        if not saves_inputs:  # but constants and leaves
+            if p is not None and p.parents:
+                a = None
+            if q is not None and q.parents:
+                b = None
+        node = Node()
+        node.op = op
+        node.parents = (p, q)
+        node.inputs = (a, b)
+        node.output = out if saves_output else None
+        node.params = _NO_PARAMS
+        node.shape = out.shape
+        node.dtype = out.dtype
+        node.place = tape.place
+        node.wants = (p is not None and p.wants) or (q is not None and q.wants)
+        frame = _frame(1)
+        code = frame.f_code
+        while code.co_filename in INTERNAL_FILES:
+            frame = frame.f_back  # never None: no internal file is a program
+            code = frame.f_code
+        node.code = code
+        node.lasti = frame.f_lasti
+        tape.nodes.append(node)
+        if tape.watched is not None:
+            watch(tape, node, out)
+        tensor = _new(Tensor)
+        tensor.data = out
+        tensor.node = node
+        return tensor
 
     call.__name__ = op.name
     return call
