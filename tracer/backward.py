@@ -19,6 +19,7 @@ from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.names import Values, first_uses, parameter_names
 from tracer.objective import Objective
 from tracer.operation import describe
+from tracer.ownership import own
 from tracer.quantity import Context, Quantity, resolve
 from tracer.residuals import SignedRows, cheaper_by_rows, exact_leaves, residual
 from tracer.rows import (
@@ -208,6 +209,7 @@ class Run:
             for name in self.names.values():
                 if name in values:
                     values[name] = values.pop(name)
+                    own(values, name)
         return {name: whole.get(name, values) for name, values in self.values.items()}
 
     def _bundle(self, kinds: list[Rows]) -> Bundle:
@@ -483,9 +485,13 @@ class Run:
             value = quantity.finish(self.states[quantity.name].pop(leaf), context)
             if not self.objective.recorded:
                 value = raw_value(value, leaf.dtype)
+            values = self.values[quantity.name]
+            values[context.name] = value
             if quantity.name in self.reduce:
-                value = self.reduce[quantity.name](context.name, value)
-            self.values[quantity.name][context.name] = value
+                del value
+                own(values, context.name)
+                reduced = self.reduce[quantity.name](context.name, values[context.name])
+                values[context.name] = reduced
 
     def _unreached(self, leaf: Node, quantities: Sequence[Quantity]) -> None:
         """A parameter that the objective does not depend on: zeros of every quantity."""

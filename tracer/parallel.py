@@ -180,6 +180,11 @@ def _run(task: list[tuple[Context, Callable[[], None]]]) -> None:
     context.run(work)
 
 
+def divided(multiplications: int) -> int:
+    """Among how many of our threads a product is divided; 1 if by OpenBLAS: see `product`."""
+    return threads() if _convolved and multiplications >= LARGE else 1
+
+
 def product(a: Any, b: Any, out: Any = None) -> Any:
     """`np.matmul(a, b, out=out)`, with convolutions about, of large NumPy matrices on our threads.
 

@@ -188,10 +188,10 @@ class Outer(Cotangent):
         count = self.samples
         if sharing == "expand":
             count = self.samples * self.uses if self.present is None else self.present.sum()
+        inputs /= count  # in place, if it is an array: the factor of a large layer has 39 MB
         factors: list[Any] = []
         for g in range(self.groups):
-            b = right[:, g]
-            factors += [second_moment(b), inputs[g] / count]
+            factors += [second_moment(right[:, g]), inputs[g]]
         return Kronecker(tuple(factors), self.shape)
 
     def _inputs_added(self, function: Block) -> Any:
@@ -211,6 +211,8 @@ class Outer(Cotangent):
             left = left.reshape(-1, self.groups, self.inputs)
         else:
             left = left.sum(1) / uses
+        if self.groups == 1:
+            return second_moment(left[:, 0])[None]
         return np.stack([second_moment(left[:, g]) for g in range(self.groups)])
 
 

@@ -1,0 +1,139 @@
+"""What `backward` gives is the caller's own: written into, it changes nothing else."""
+
+import numpy as np
+import pytest
+
+import tracer
+from tracer.ownership import own
+
+RNG = np.random.default_rng(0)
+
+
+def _copied(make, **others):
+    """Whether `own` puts a copy in the place of the array made, of which `others` may be views."""
+    held = {"array": make(), **others}
+    before = id(held["array"])
+    own(held, "array")
+    return id(held["array"]) != before
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.zeros((3, 4)),
+        lambda: np.zeros((3, 4)).reshape(4, 3),
+        lambda: np.zeros((1, 3))[0],
+    ],
+)
+def test_fresh_memory_is_kept(make):
+    assert not _copied(make)
+
+
+OWNER = np.zeros((4, 4))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OWNER,
+        lambda: OWNER[1:],
+        lambda: OWNER.reshape(16),
+        lambda: np.zeros(6)[:3],  # half of it would be kept in vain
+        lambda: np.zeros((3, 4)).T,  # results lie in C order
+        lambda: np.broadcast_to(np.zeros(3), (2, 3)),
+        lambda: np.frombuffer(bytearray(16)),
+    ],
+)
+def test_memory_of_others_is_copied(make):
+    assert _copied(make)
+
+
+def test_of_two_views_one_is_copied():
+    first, second = (lambda owner: (owner[:], owner.reshape(2, 2)))(np.zeros(4))
+    held = {"first": first, "second": second}
+    del first, second
+    own(held, "first")
+    assert not np.may_share_memory(held["first"], held["second"])
+    before = id(held["second"])
+    own(held, "second")
+    assert id(held["second"]) == before
+
+
+def test_a_copy_has_the_same_values():
+    owner = RNG.random((3, 4))
+    held = {"array": owner.T}
+    own(held, "array")
+    np.testing.assert_array_equal(held["array"], owner.T)
+    assert not np.may_share_memory(held["array"], owner)
+
+
+@tracer.operation("doubled_by_a_constant")
+class Constant(tracer.Operation):
+    """`sum(x * c)`, whose rule gives the constant itself."""
+
+    linear_in = (0,)
+
+    def forward(x, c):
+        return np.sum(x * c)
+
+    def vjp(node, g):
+        return node.inputs[1][None], None
+
+
+def _parameters(*shapes):
+    arrays = [RNG.random(shape) for shape in shapes]
+    return arrays, [tracer.parameter(a, f"p{i}") for i, a in enumerate(arrays)]
+
+
+def test_two_terms_of_a_sum_get_gradients_apart():
+    _, (a, b, c) = _parameters((3,), (3,), (3, 1))
+    with tracer.Tape() as tape:
+        loss = np.sum(np.exp(a + b + c.reshape(3)))
+    grad = tape.backward(loss)["grad"]
+    expected = grad["p1"].copy()
+    grad["p0"] *= 0
+    np.testing.assert_array_equal(grad["p1"], expected)
+    np.testing.assert_array_equal(grad["p2"], expected[:, None])
+
+
+def test_a_constant_of_the_program_is_not_given_away():
+    _, (x,) = _parameters((3,))
+    c = RNG.random(3)
+    before = c.copy()
+    with tracer.Tape() as tape:
+        loss = Constant(x, c)
+    tape.backward(loss)["grad"]["p0"][...] = 0
+    np.testing.assert_array_equal(c, before)
+
+
+def test_gradients_of_samples_are_apart_where_biases_share_a_cotangent():
+    _, (w, a, b) = _parameters((2, 3), (3,), (3,))
+    with tracer.Tape() as tape:
+        x = tracer.batch(RNG.random((4, 2)))
+        loss = np.sum(np.square(x @ w + a + b))
+    found = tape.backward(loss, ["grad", "grad_batch"])
+    expected = found["grad_batch"]["p2"].copy()
+    found["grad_batch"]["p1"] += 1
+    found["grad"]["p2"] += 1
+    np.testing.assert_array_equal(found["grad_batch"]["p2"], expected)
+
+
+@pytest.mark.parametrize("quantity", ["grad", "grad_batch"])
+def test_what_reduce_writes_into_reaches_nothing_else(quantity):
+    """It is called while the sweep still goes on, with cotangents that pass by."""
+    _, (w, a, b) = _parameters((2, 3), (3,), (3,))
+    x = RNG.random((4, 2))
+
+    def found(reduce):
+        with tracer.Tape() as tape:
+            loss = np.sum(np.square(np.tanh(tracer.batch(x) @ w + a) + b))
+        return tape.backward(loss, [quantity], reduce=reduce)[quantity]
+
+    def emptied(name, value):
+        kept = value.copy()
+        value[...] = 0
+        return kept
+
+    expected, values = found({}), found({quantity: emptied})
+    for name in ("p0", "p1", "p2"):
+        np.testing.assert_array_equal(values[name], expected[name])
