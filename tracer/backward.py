@@ -208,8 +208,7 @@ class Run:
         for values in self.values.values():
             for name in self.names.values():
                 if name in values:
-                    values[name] = values.pop(name)
-                    own(values, name)
+                    values[name] = own([values.pop(name)])
         return {name: whole.get(name, values) for name, values in self.values.items()}
 
     def _bundle(self, kinds: list[Rows]) -> Bundle:
@@ -482,16 +481,12 @@ class Run:
         for quantity in quantities:
             if leaf not in self.states[quantity.name]:
                 continue
-            value = quantity.finish(self.states[quantity.name].pop(leaf), context)
+            held = [quantity.finish(self.states[quantity.name].pop(leaf), context)]
             if not self.objective.recorded:
-                value = raw_value(value, leaf.dtype)
-            values = self.values[quantity.name]
-            values[context.name] = value
+                held[0] = raw_value(held[0], leaf.dtype)
             if quantity.name in self.reduce:
-                del value
-                own(values, context.name)
-                reduced = self.reduce[quantity.name](context.name, values[context.name])
-                values[context.name] = reduced
+                held[0] = self.reduce[quantity.name](context.name, own(held))
+            self.values[quantity.name][context.name] = held[0]
 
     def _unreached(self, leaf: Node, quantities: Sequence[Quantity]) -> None:
         """A parameter that the objective does not depend on: zeros of every quantity."""

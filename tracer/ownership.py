@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import MutableMapping
 from typing import Any
 
 import numpy as np
 
 
-def own(held: MutableMapping[str, Any], name: str) -> None:
-    """Put a copy in the place of a NumPy array whose memory is not its own alone.
+def own(held: list[Any]) -> Any:
+    """The array in a list that alone refers to it, or a copy where others refer to its memory.
 
     Gradients of sums, biases and shapes pass cotangents on as they are, so that two parameters may
     get the same array, or one that a constant of the program lies in. Most are fresh, and a copy
     takes as long as the gradient of a small model's weight. Every array that shares memory with
-    others refers to its owner; CPython counts who does.
+    others refers to its owner; CPython counts who does. Other values are given back as they are.
     """
-    if type(held[name]) is np.ndarray and not _is_alone(held, name):
-        held[name] = held[name].copy()
+    if type(held[0]) is np.ndarray and not _is_alone(held):
+        return held[0].copy()
+    return held[0]
 
 
-def _is_alone(held: MutableMapping[str, Any], name: str) -> bool:
+def _is_alone(held: list[Any]) -> bool:
     # The array and its base are looked up anew each time: a local variable would be counted, too.
-    if sys.getrefcount(held[name]) > 2 or not held[name].flags.c_contiguous:  # `held`, the argument
+    if sys.getrefcount(held[0]) > 2:  # the list, the argument
         return False
-    if held[name].base is None:
-        return held[name].flags.owndata
-    if type(held[name].base) is not np.ndarray or not held[name].base.flags.owndata:
+    if held[0].base is None:
+        return held[0].flags.owndata
+    if type(held[0].base) is not np.ndarray or not held[0].base.flags.owndata:
         return False
-    whole = held[name].base.size == held[name].size
-    return whole and sys.getrefcount(held[name].base) == 2  # the array, the argument
+    whole = held[0].base.size == held[0].size
+    return whole and sys.getrefcount(held[0].base) == 2  # the array, the argument

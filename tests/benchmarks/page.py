@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import tables
-from .processes import THREADS, TURNS
+from .processes import REST, THREADS, TURN, TURNS
 from .results import Results
 
 PAGE = """---
@@ -26,10 +26,12 @@ one quantity. The peer is PyTorch for `grad` and PyTorch with BackPACK for the o
 below 1 means that trace-net is faster; means are geometric, over the cells that both have. Data
 are random, float32, the same for both. For each cell both have a process of their own with
 {threads} threads and take turns: one to warm up, then {turns}, each of one run or of as many as
-fit into a tenth of a second. The shortest run counts. A library that does not end its first two
-turns within {limit:g} s is said to be over it. The networks are those of DeepOBS: batches of 128,
-and of 16 with 100 classes for All-CNN-C. The recurrent ones have 64 units, take 64 sequences of 50
-steps of 32 numbers, and read out all steps at once; they have the quantities that the peer has.
+fit into {turn:g} seconds, after a rest of {rest:g} seconds, in which the threads that the other
+library's linear algebra leaves spinning come to a halt. The shortest run counts. A library that
+does not end its first two turns within {limit:g} s is said to be over it. The networks are those of
+DeepOBS: batches of 128, and of 16 with 100 classes for All-CNN-C. The recurrent ones have 64 units,
+take 64 sequences of 50 steps of 32 numbers, and read out all steps at once; they have the
+quantities that the peer has.
 
 A floor is the time of what a quantity cannot avoid: the matrix products of the forward pass, of
 the rows that go back (C - 1 of them where the quantity is exact in C classes) and of the
@@ -141,5 +143,7 @@ def page(results: Results) -> str:
         history=tables.history_table(),
         threads=THREADS,
         turns=TURNS,
+        turn=TURN,
+        rest=REST,
         limit=results.limit,
     ).rstrip()

@@ -12,7 +12,10 @@ from pathlib import Path
 
 from .measure import Prepare
 
-TURNS, TURN, THREADS = 5, 0.1, 2
+TURNS, THREADS = 5, 2
+#: seconds of a turn, and of the rest before it: threads of linear algebra go on spinning for 0.1 s
+#: after a product, and would slow down whoever is next
+TURN, REST = 0.3, 0.25
 
 STATUS = Path("/proc/self/status")
 
@@ -47,12 +50,13 @@ class Taken:
 def in_turn(steps: Mapping[str, Prepare], limit: float) -> dict[str, Taken]:
     """What the steps of each took, after a turn to warm up, within `limit` seconds.
 
-    They take turns, so that what disturbs the machine disturbs all of them.
+    They take turns, so that what disturbs the machine disturbs all of them, with a rest between.
     """
     runners = {name: Runner(step, limit) for name, step in steps.items()}
     try:
         for turn in range(1 + TURNS):
             for runner in runners.values():
+                time.sleep(REST)
                 runner.run(counts=turn > 0)
     finally:
         for runner in runners.values():

@@ -9,12 +9,11 @@ from tracer.ownership import own
 RNG = np.random.default_rng(0)
 
 
-def _copied(make, **others):
-    """Whether `own` puts a copy in the place of the array made, of which `others` may be views."""
-    held = {"array": make(), **others}
-    before = id(held["array"])
-    own(held, "array")
-    return id(held["array"]) != before
+def _copied(make):
+    """Whether `own` gives a copy of the array made."""
+    held = [make()]
+    before = id(held[0])
+    return id(own(held)) != before
 
 
 @pytest.mark.parametrize(
@@ -23,6 +22,7 @@ def _copied(make, **others):
         lambda: np.zeros((3, 4)),
         lambda: np.zeros((3, 4)).reshape(4, 3),
         lambda: np.zeros((1, 3))[0],
+        lambda: np.zeros((3, 4)).T,
     ],
 )
 def test_fresh_memory_is_kept(make):
@@ -39,7 +39,6 @@ OWNER = np.zeros((4, 4))
         lambda: OWNER[1:],
         lambda: OWNER.reshape(16),
         lambda: np.zeros(6)[:3],  # half of it would be kept in vain
-        lambda: np.zeros((3, 4)).T,  # results lie in C order
         lambda: np.broadcast_to(np.zeros(3), (2, 3)),
         lambda: np.frombuffer(bytearray(16)),
     ],
@@ -49,22 +48,25 @@ def test_memory_of_others_is_copied(make):
 
 
 def test_of_two_views_one_is_copied():
-    first, second = (lambda owner: (owner[:], owner.reshape(2, 2)))(np.zeros(4))
-    held = {"first": first, "second": second}
-    del first, second
-    own(held, "first")
-    assert not np.may_share_memory(held["first"], held["second"])
-    before = id(held["second"])
-    own(held, "second")
-    assert id(held["second"]) == before
+    first, second = [
+        [view] for view in (lambda owner: (owner[:], owner.reshape(2, 2)))(np.zeros(4))
+    ]
+    first[0] = own(first)
+    assert not np.may_share_memory(first[0], second[0])
+    before = id(second[0])
+    assert id(own(second)) == before
 
 
 def test_a_copy_has_the_same_values():
     owner = RNG.random((3, 4))
-    held = {"array": owner.T}
-    own(held, "array")
-    np.testing.assert_array_equal(held["array"], owner.T)
-    assert not np.may_share_memory(held["array"], owner)
+    found = own([owner.T])
+    np.testing.assert_array_equal(found, owner.T)
+    assert not np.may_share_memory(found, owner)
+
+
+@pytest.mark.parametrize("value", [None, 2.0, (1, 2)])
+def test_other_values_stay(value):
+    assert own([value]) is value
 
 
 @tracer.operation("doubled_by_a_constant")
@@ -104,6 +106,14 @@ def test_a_constant_of_the_program_is_not_given_away():
         loss = Constant(x, c)
     tape.backward(loss)["grad"]["p0"][...] = 0
     np.testing.assert_array_equal(c, before)
+
+
+def test_gradients_lie_in_c_order():
+    """So that an update of the parameter reads both in the same order."""
+    _, (w,) = _parameters((2, 3))
+    with tracer.Tape() as tape:
+        loss = np.sum(np.square(w.T @ RNG.random((2, 3))))
+    assert tape.backward(loss)["grad"]["p0"].flags.c_contiguous
 
 
 def test_gradients_of_samples_are_apart_where_biases_share_a_cotangent():

@@ -314,7 +314,7 @@ class Dense(Cotangent):
         if self.samples > 1:
             return self.array.sum(1)
         only = self.array[:, 0]  # what callers of `backward` get is made theirs at its end
-        return only if type(only) is np.ndarray else only.copy()
+        return only if type(only) is np.ndarray and only.flags.c_contiguous else only.copy()
 
     def _squared_norms(self) -> Any:
         return _norms(self.array)
