@@ -28,9 +28,10 @@ are random, float32, the same for both. For each cell both have a process of the
 {threads} threads and take turns: one to warm up, then {turns}, each of one run or of as many as
 fit into {turn:g} seconds, after a rest of {rest:g} seconds, in which the threads that the other
 library's linear algebra leaves spinning come to a halt. The shortest run counts. A library that
-does not end its first two turns within {limit:g} s is said to be over it. The networks are those of
-DeepOBS: batches of 128, and of 16 with 100 classes for All-CNN-C. The recurrent ones have 64 units,
-take 64 sequences of 50 steps of 32 numbers, and read out all steps at once; they have the
+does not end its first two turns within {limit:g} s is said to be over it; `grad_batch` of 2c2d,
+whose first run waits for the system to hand over 1.8 GB, may be given longer. The networks are
+those of DeepOBS: batches of 128, and of 16 with 100 classes for All-CNN-C. The recurrent ones have
+64 units, take 64 sequences of 50 steps of 32 numbers, and read out all steps at once; they have the
 quantities that the peer has.
 
 A floor is the time of what a quantity cannot avoid: the matrix products of the forward pass, of
