@@ -12,6 +12,7 @@ import numpy as np
 from tracer import backend
 from tracer.batching import Batch, samples_of
 from tracer.errors import BatchError
+from tracer.names import first_uses
 from tracer.operation import UNKNOWN
 from tracer.rows import Rows, gradient
 from tracer.tape import Node
@@ -46,7 +47,7 @@ class Bundle:
         if budget is None or rows == 1:
             return [slice(None)]
         started = sum(map(_held, self.seeds.values()))
-        leaves = max(map(_bytes, _uses_begin(nodes)), default=0)
+        leaves = max(map(_bytes, first_uses(nodes)), default=0)
         each = max(row_bytes(nodes), 3 * leaves, 1)
         step = max(1, (budget - started) // each // slots) * slots
         if step >= rows:
@@ -69,7 +70,7 @@ def row_bytes(nodes: Sequence[Node]) -> int:
     it reads and returns.
     """
     waiting: dict[Node, int] = {}
-    begin, total, most = _uses_begin(nodes), 0, 0
+    begin, total, most = first_uses(nodes), 0, 0
     for node in reversed(nodes):
         if not node.wants:
             continue
@@ -83,16 +84,6 @@ def row_bytes(nodes: Sequence[Node]) -> int:
         most = max(most, total + own + 2 * max(map(_bytes, {node, *parents})))
         total -= sum(waiting.pop(leaf) for leaf in parents if begin.get(leaf) is node)
     return most
-
-
-def _uses_begin(nodes: Sequence[Node]) -> dict[Node, Node]:
-    """The first operation on each parameter, after which a sweep has all that reaches it."""
-    begin: dict[Node, Node] = {}
-    for node in nodes:
-        for parent in node.parents:
-            if node.wants and parent is not None and parent.wants and parent.op.leaf:
-                begin.setdefault(parent, node)
-    return begin
 
 
 def _bytes(node: Node) -> int:

@@ -85,8 +85,7 @@ class Node:
     arrays that the rules of `op` read. Instead of an array there is None where `op.saves` does not
     name them, and after a sweep has passed; constants and leaves stay among the inputs.
 
-    There is no constructor: the two places that make nodes, a leaf's and `operation.record`, fill
-    them in, which takes half the time.
+    There is no constructor: what records fills nodes in, which takes half the time.
     """
 
     __slots__ = (
