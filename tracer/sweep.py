@@ -202,8 +202,7 @@ class Sweep:
                                 entry = fit(entry, parent.shape)
                             stacks[parent] = entry
                 if release:
-                    node.output = None
-                    node.inputs = leaves_only(node.inputs, node.parents)
+                    forget(node)
             if node in finished:
                 for leaf in finished[node]:
                     self._finish(leaf)
