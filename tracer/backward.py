@@ -21,7 +21,7 @@ from tracer.objective import Objective
 from tracer.operation import describe
 from tracer.ownership import own
 from tracer.quantity import Context, Quantity, resolve
-from tracer.residuals import SignedRows, cheaper_by_rows, exact_leaves, residual
+from tracer.residuals import SignedRows, bends_in, cheaper_by_rows, exact_leaves, residual
 from tracer.rows import (
     Rows,
     ggn_averaged,
@@ -183,6 +183,7 @@ class Run:
         apart = [q for q in self.asked.values() if self.kinds[q.name] in APART]
         #: whether values must outlive the first sweep
         self.keeps = bool(apart)
+        self.by_signs = self._exact_by_signs()
         if objective.recorded and apart:
             name = apart[0].name
             raise QuantityError(
@@ -191,7 +192,7 @@ class Run:
             )
         if record.swept or self.keeps:
             known = {} if record.swept else held(objective.nodes)
-            replay(objective.nodes, known, keep_inputs=self.keeps)
+            replay(objective.nodes, known, self._read_again() if apart else ())
         whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
         kinds = dict.fromkeys(kind for kind in self.kinds.values() if kind not in APART)
         if kinds:
@@ -324,11 +325,6 @@ class Run:
         """
         objective, quantities = self.objective, self._of(*SIGNED)
         kinds = [kind for kind in SIGNED if self._of(kind)]
-        self.by_signs = exact_leaves(objective.nodes, self.names, objective.batch)
-        if kinds == [hessian]:
-            products = sum((objective.batch.size or 1) if q.per_sample else 1 for q in quantities)
-            arguments = objective.nodes, self.by_signs, objective.batch, products
-            self.by_signs = cheaper_by_rows(*arguments)
         above = descendants(objective.nodes, self.by_signs)
         blocks: list[Iterator[SignedRows]] = []
 
@@ -340,12 +336,14 @@ class Run:
 
         if self.by_signs:
             one = {objective.loss: objective.one()}
-            Sweep(objective.nodes, one, visit=visit, only=above).run()
+            bent = descendants(objective.nodes, self._bent())
+            Sweep(objective.nodes, one, visit=visit, only=above & bent).run()
         for block in chained.from_iterable(blocks):
-            rows = len(block.signs)
+            rows = len(next(iter(block.seeds.values())))
             counts: dict[Rows, slice] = {kind: slice(0, rows) for kind in kinds}
             apart: dict[Rows, int] = dict.fromkeys(counts, rows)
-            self._sweep(Bundle(counts, apart, block.seeds, block.signs), only=above)
+            signed = Bundle(counts, apart, block.seeds, block.signs, last=False)
+            self._sweep(signed, only=above)
         for leaf in self.names:
             if leaf not in self.by_signs:
                 for quantity in quantities:
@@ -353,6 +351,28 @@ class Run:
             elif leaf not in self.states[quantities[0].name]:
                 self._unreached(leaf, quantities)
             self._finish(leaf, quantities, self._context(leaf))
+
+    def _exact_by_signs(self) -> set[Node]:
+        """The parameters that signed rows serve, if they are asked for."""
+        objective, quantities = self.objective, self._of(*SIGNED)
+        if not quantities:
+            return set()
+        exact = exact_leaves(objective.nodes, self.names, objective.batch)
+        if self._of(hessian_eigenvectors):
+            return exact
+        products = sum((objective.batch.size or 1) if q.per_sample else 1 for q in quantities)
+        return cheaper_by_rows(objective.nodes, exact, objective.batch, products)
+
+    def _bent(self) -> set[Node]:
+        return {node for node in self.objective.nodes if bends_in(node, self.objective.batch)}
+
+    def _read_again(self) -> set[Node]:
+        """The operations whose inputs are read after the first sweep, besides by their rules.
+
+        Signed rows start from those of operations that bend; averages take none, and products all.
+        """
+        by_signs = not self._of(*SIGNED) or self.by_signs.issuperset(self.names)
+        return self._bent() if by_signs and not self._of(None) else set(self.objective.nodes)
 
     # -- samples ------------------------------------------------------------------------------
 
@@ -406,7 +426,7 @@ class Run:
         """Take in what a chunk of rows, those from `begin` on, brings to a parameter."""
         self.done.add(leaf)
         signs = self.bundle.signs
-        if leaf not in self.names or (signs is not None and leaf not in self.by_signs):
+        if leaf not in self.names:
             return
         cotangent, context = self._collected(leaf, uses, stack), self._context(leaf)
         if signs is not None:
@@ -416,7 +436,7 @@ class Run:
             state = quantity.extract(part, context)
             states = self.states[quantity.name]
             states[leaf] = quantity.join(states[leaf], state) if leaf in states else state
-        if last and signs is None:
+        if last and self.bundle.last:
             self._finish(leaf, self.asked.values(), context)
 
     def _collected(self, leaf: Node, uses: list[Cotangent], stack: Any) -> Cotangent:

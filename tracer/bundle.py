@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,15 @@ class Bundle:
     """Rows that go through a sweep together.
 
     `counts` tells where each kind's rows are, `apart` the first of those that start at a term of
-    no sample; `seeds` where they start; `signs [R, N]` (or `[R, 1]`) weigh their squares.
+    no sample; `seeds` where they start; `signs [R, N]` (or `[R, 1]`) weigh their squares, unless
+    all are positive. Where it is not the `last` one, others bring more rows of the same kinds.
     """
 
     counts: dict[Rows, slice]
     apart: dict[Rows, int]
     seeds: dict[Node, Any]
     signs: Any = None
+    last: bool = True
 
     @property
     def rows(self) -> int:
@@ -139,7 +141,7 @@ def masked(bundle: Bundle, batch: Batch) -> Bundle:
     """
     seeds = {node: _one_row_per_sample(node, s, batch) for node, s in bundle.seeds.items()}
     apart = {kind: span.stop for kind, span in bundle.counts.items()}
-    return Bundle(bundle.counts, apart, seeds, bundle.signs)
+    return replace(bundle, apart=apart, seeds=seeds)
 
 
 def _one_row_per_sample(node: Node, stack: Any, batch: Batch) -> Any:

@@ -31,10 +31,13 @@ from tracer.terms import one_position_each
 
 @dataclass
 class SignedRows:
-    """Rows `[R, *x.shape]` at nodes and their signs `[R, N]` (or `[R, 1]`: of all samples)."""
+    """Rows `[R, *x.shape]` at nodes and their signs `[R, N]` (or `[R, 1]`: of all samples).
+
+    Without signs, all are positive.
+    """
 
     seeds: dict[Node, Any]
-    signs: Any
+    signs: Any = None
 
 
 def wanted(node: Node) -> list[int]:
@@ -51,6 +54,12 @@ def is_linear(node: Node, slots: Iterable[int]) -> bool:
 def is_straight(node: Node, slots: Iterable[int]) -> bool:
     """Whether the second derivatives by these inputs vanish wherever they exist."""
     return node.op.piecewise_linear or is_linear(node, slots)
+
+
+def bends_in(node: Node, batch: Batch) -> list[int]:
+    """The slots of the samples' inputs that an operation bends in: none where it is straight."""
+    slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
+    return [] if is_straight(node, slots) else slots
 
 
 # -- which parameters rows are exact for --------------------------------------------------------
@@ -130,8 +139,8 @@ def cheaper_by_rows(
 
 def _row_count(node: Node, batch: Batch) -> int:
     """About how many rows start at a node."""
-    slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
-    if not slots or is_straight(node, slots):
+    slots = bends_in(node, batch)
+    if not slots:
         return 0
     sizes = [math.prod(node.input_shape(slot)) // (batch.size or 1) for slot in slots]
     counts = _blocks(node, slots)
@@ -144,14 +153,14 @@ def _row_count(node: Node, batch: Batch) -> int:
 def residual(
     node: Node, delta: Any, batch: Batch, kind: Rows, budget: int | None = None
 ) -> Iterator[SignedRows] | None:
-    """The signed rows of one operation, given the gradient `delta [1, *output]`; None if linear.
+    """The signed rows of one operation, given the gradient `delta [1, *output]`; None if straight.
 
     They are made when they are asked for, in blocks of about a quarter of `budget` bytes where they
     are many. Eigenvectors of R are the fewest rows; where they do not fit the budget, and unless
     `kind` is `hessian_eigenvectors`, pairs of rows take their place.
     """
-    slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
-    if not slots or is_straight(node, slots):
+    slots = bends_in(node, batch)
+    if not slots:
         return None
     rule = getattr(node.op, "short_sqrt_hessian", None) or getattr(node.op, "sqrt_hessian", None)
     if rule is not None and slots == [0]:
@@ -175,7 +184,7 @@ def _of_loss(node: Any, delta: Any, rule: Any, axis: int) -> SignedRows:
     signs = np.sign(weight)
     if bool((signs >= 0).all()):
         rows = one_position_each(rule(node, weight), axis)
-        return SignedRows({prediction: rows}, np.ones_like(rows, shape=(len(rows), 1)))
+        return SignedRows({prediction: rows})
     positive = one_position_each(rule(node, np.where(signs > 0, weight, 0)), axis)
     negative = one_position_each(rule(node, np.where(signs < 0, -weight, 0)), axis)
     rows = np.concatenate([positive, negative])

@@ -6,7 +6,7 @@ drops each stack as soon as it is passed on, and, where asked, what the nodes sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -411,13 +411,15 @@ def forget(node: Node) -> None:
 
 
 def replay(
-    nodes: Sequence[Node], known: Mapping[Node, Any] | None = None, keep_inputs: bool = False
+    nodes: Sequence[Node],
+    known: Mapping[Node, Any] | None = None,
+    keep_inputs: Collection[Node] = (),
 ) -> None:
     """Compute again what sweeps have dropped, from the leaves and constants.
 
     The values of operations that are `known` are taken as they are. Without them all are computed,
     so that they agree with each other also where the array of a parameter has been changed.
-    `keep_inputs` keeps the inputs of every node, also where its rules do not read them.
+    `keep_inputs` are nodes that keep their inputs also where their rules do not read them.
     """
     every = [*_before(nodes), *nodes]
     values = dict(known or {})
@@ -426,7 +428,7 @@ def replay(
         missing = node in needed or (node.op.saves_output and node not in values)
         if missing:
             needed.add(node)
-        if missing or node.op.saves_inputs or keep_inputs:
+        if missing or node.op.saves_inputs or node in keep_inputs:
             needed.update(p for p in node.parents if p not in values)
     for node in every:
         arrays = tuple(
@@ -435,7 +437,7 @@ def replay(
         )
         if node in needed:
             values[node] = node.op.forward(*arrays, **node.params)
-        if node.op.saves_inputs or keep_inputs:
+        if node.op.saves_inputs or node in keep_inputs:
             node.inputs = arrays
         if node.op.saves_output:
             node.output = values[node]

@@ -88,7 +88,7 @@ class PCHMP(Quantity):
     def extract(self, cotangent, context):
         signs = cotangent.signs
         if signs is None:
-            return []
+            return [(cotangent, 1)]
         return [(cotangent, abs(signs) if self.modify == "abs" else np.maximum(signs, 0))]
 
     def of_block(self, objective, leaf):

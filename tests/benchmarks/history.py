@@ -64,5 +64,8 @@ CHANGES = (
            17.8, 10.7),
     Change("The same", "`kflr`, mlp", 48.6, 41.9),
     Change("The same", "`kflr`, logreg", 1.87, 1.38),
+    Change("The Hessian's rows: no gradient and no values below the first operation that bends",
+           "`diag_h`, mlp", 21.9, 18.0),
+    Change("The same", "`diag_h`, 2c2d", 647, 521),
     Change("The rule of attention's weights with two arrays less", "16 x 4 x 64 x 64", 0.36, 0.23),
 )  # fmt: skip

@@ -14,6 +14,7 @@ import tracer
 import tracer_layers as nn
 from tracer.batching import follow
 from tracer.residuals import cheaper_by_rows
+from tracer_layers.activations import Rectify
 from tracer_layers.functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -23,6 +24,7 @@ from tracer_layers.functional import (
     mse_loss,
     poisson_nll_loss,
 )
+from tracer_layers.linear_layers import LinearMap
 
 DIAGONALS = ("diag_h", "diag_h_batch")
 
@@ -420,3 +422,45 @@ def test_rows_and_products_are_weighed_against_each_other(steps, by_rows):
     nodes, leaves = tape.recorded(), {w.node: "w", v.node: "v"}
     chosen = cheaper_by_rows(nodes, leaves, follow(nodes), products=1)
     assert {leaves[leaf] for leaf in chosen} == by_rows
+
+
+# -- what the rows cost ----------------------------------------------------------------------------
+
+
+def count_calls(monkeypatch, rule):
+    """A list that takes the name of a linear map or ReLU whenever this rule of it runs."""
+    names = []
+    for op in (LinearMap, Rectify):
+        original = getattr(op, rule)
+
+        def spy(*given, _name=op.name, _original=original, **params):
+            names.append(_name)
+            return _original(*given, **params)
+
+        monkeypatch.setattr(op, rule, spy)
+    return names
+
+
+def recorded_loss(*between):
+    """The loss of linear layers of 3 units with these activations between them, and its tape."""
+    rng = np.random.default_rng(0)
+    layers = [layer for activation in between for layer in (nn.Linear(3, 3), activation)]
+    model = nn.Sequential(*layers, nn.Linear(3, 3))
+    with tracer.Tape() as tape:
+        loss = cross_entropy(model(rng.standard_normal((5, 3))), np.arange(5) % 3)
+    return tape, loss
+
+
+def test_straight_operations_are_neither_run_again_nor_swept_for_a_gradient(monkeypatch):
+    tape, loss = recorded_loss(nn.ReLU(), nn.ReLU())
+    again, back = count_calls(monkeypatch, "forward"), count_calls(monkeypatch, "vjp")
+    tape.backward(loss, "diag_h")
+    assert again == []
+    assert back.count("relu") == 2  # the rows of the loss, at each
+
+
+def test_the_gradient_goes_no_further_than_to_what_bends_first(monkeypatch):
+    tape, loss = recorded_loss(nn.ReLU(), nn.ReLU(), nn.Tanh())
+    back = count_calls(monkeypatch, "vjp")
+    tape.backward(loss, "diag_h")
+    assert back.count("relu") == 4  # the rows of the loss and those of tanh, at each
