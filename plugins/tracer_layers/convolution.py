@@ -8,6 +8,7 @@ input with output (the gradient of the weight).
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tracer.operation import POOLED, UNKNOWN
 from tracer.operations.indexing import Embed
 from tracer_layers.convolution_arrays import convolve, correlate, transpose, turned
 from tracer_layers.rules import axes_of, data_axis
+from tracer_layers.window_moments import moment_pays, window_moment
 from tracer_layers.windows import Unfold, Windows, channels_last, windows
 
 
@@ -96,7 +98,8 @@ class Convolution(Operation):
             seen = np.moveaxis(seen, (0, 2), (w.rank + 1, -1))
             return np.reshape(seen, (len(part), count, groups, -1))
 
-        return _kernel_first(left, right, weight.shape)
+        moment = partial(window_moment, x, w) if groups == 1 and moment_pays(x, w) else None
+        return _kernel_first(left, right, weight.shape, moment)
 
     def flops(node):
         return 2 * math.prod(node.shape) * math.prod(node.inputs[1].shape[1:])
@@ -115,7 +118,7 @@ class Convolution(Operation):
         return cases
 
 
-def _kernel_first(left: Any, right: Any, shape: tuple[int, ...]) -> Reindexed:
+def _kernel_first(left: Any, right: Any, shape: tuple[int, ...], moment: Any) -> Reindexed:
     """The cotangent of a weight `[O, C/G, *kernel]` from inputs in the order `[*kernel, C/G]`."""
     outputs, channels, *kernel = shape
     inputs = (*kernel, channels)
@@ -124,7 +127,7 @@ def _kernel_first(left: Any, right: Any, shape: tuple[int, ...]) -> Reindexed:
         return tuple(_channels_first(f, inputs) if i % 2 else f for i, f in enumerate(factors))
 
     return Reindexed(
-        Outer(left, right, (outputs, *inputs)),
+        Outer(left, right, (outputs, *inputs), moment=moment),
         shape,
         pull=lambda stack: np.moveaxis(stack, -1, 2),
         push=lambda direction: np.moveaxis(direction, 1, -1),

@@ -67,5 +67,9 @@ CHANGES = (
     Change("The Hessian's rows: no gradient and no values below the first operation that bends",
            "`diag_h`, mlp", 21.9, 18.0),
     Change("The same", "`diag_h`, 2c2d", 647, 521),
+    Change("Input factors of convolutions from what rows of the kernel share, not from the matrix "
+           "of all windows", "`kfac`, 2c2d", 214, 146),
+    Change("The same", "`kfac`, 3c3d", 202, 152),
+    Change("The same", "`kfac`, All-CNN-C", 487, 342),
     Change("The rule of attention's weights with two arrays less", "16 x 4 x 64 x 64", 0.36, 0.23),
 )  # fmt: skip

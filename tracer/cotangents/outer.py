@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,20 @@ class Outer(Cotangent):
     `left [N, T, G, I]` are its inputs, `right [V, N, T, G, O]` the cotangents of its outputs; the
     natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function: `left(samples)`
     makes the array for a slice or indices of samples, when and where it is needed. `present [N, T]`
-    says which uses count in Kronecker factors, where sequences are padded; None: all.
+    says which uses count in Kronecker factors, where sequences are padded; None: all. `moment()`,
+    if given, is the sum `[G, I, I]` of `left left^T` over samples and uses, for less than `left`.
     """
 
-    def __init__(self, left: Any, right: Any, shape: tuple[int, ...], present: Any = None):
+    def __init__(
+        self,
+        left: Any,
+        right: Any,
+        shape: tuple[int, ...],
+        present: Any = None,
+        moment: Callable[[], Any] | None = None,
+    ):
         self._left = left
+        self._moment = moment
         self.present = present
         self.right = right
         self.shape = tuple(shape)
@@ -63,11 +72,11 @@ class Outer(Cotangent):
         )
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
-        left, present = self._left, self.present
+        left, present, moment = self._left, self.present, self._moment
         if not (isinstance(samples, slice) and samples == slice(None)):
             left = left(samples) if callable(left) else indexed(left, (), samples)
-            present = None if present is None else indexed(present, (), samples)
-        return Outer(left, picked(self.right, rows, samples), self.shape, present)
+            present, moment = None if present is None else indexed(present, (), samples), None
+        return Outer(left, picked(self.right, rows, samples), self.shape, present, moment)
 
     def _bytes_per_sample(self) -> int:
         """As for all; inputs that are made on demand count, too."""
@@ -96,7 +105,8 @@ class Outer(Cotangent):
         return Outer(left, right, self.shape, joined([self, other], axis=0))
 
     def scaled(self, weights: Any) -> Outer:
-        return Outer(self._left, weighed(self.right, weights), self.shape, self.present)
+        right = weighed(self.right, weights)
+        return Outer(self._left, right, self.shape, self.present, self._moment)
 
     def per_sample(self) -> Any:
         """`[V, N, *p]`: a matrix product over the uses, per sample and group.
@@ -184,7 +194,10 @@ class Outer(Cotangent):
         """Grosse and Martens 2016 ("expand"), Eschenhagen et al. 2023 ("expand", "reduce")."""
         right = self.right if sharing == "expand" else self.right.sum(2)
         right = right.reshape(-1, self.groups, self.outputs)
-        inputs = self._inputs_added(lambda block, _: block._input_factors(sharing))
+        if self._moment is not None and sharing == "expand" and self.present is self.budget is None:
+            inputs = self._moment()
+        else:
+            inputs = self._inputs_added(lambda block, _: block._input_factors(sharing))
         count = self.samples
         if sharing == "expand":
             count = self.samples * self.uses if self.present is None else self.present.sum()
