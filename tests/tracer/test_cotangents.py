@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tracer
 from tracer import (
     Cotangent,
     Dense,
@@ -548,6 +549,7 @@ def test_contractions_in_blocks_on_threads_are_the_definitions(signed, monkeypat
     for _ in range(3):
         for found, expected in [
             (cotangent.total(), u.sum(1)),
+            (cotangent.per_sample(), u),
             (cotangent.sum_of_squares(signs), squares.sum((0, 1))),
             (cotangent.per_sample_squares(signs), squares.sum(0)),
             (cotangent.squared_norms(), (u * u).sum((2, 3))),
@@ -555,6 +557,22 @@ def test_contractions_in_blocks_on_threads_are_the_definitions(signed, monkeypat
             (cotangent.kronecker().factors[1], np.einsum("nti,ntj->ij", *[left[:, :, 0]] * 2) / 33),
         ]:
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("made_on_demand", [False, True])
+@pytest.mark.parametrize("uses", [1, 3])
+def test_products_of_samples_of_tensors_are_recorded_also_where_they_are_many(
+    made_on_demand, uses, monkeypatch
+):
+    monkeypatch.setattr(base, "BLOCK_BYTES", 1)
+    rng = np.random.default_rng(1)
+    left, right = rng.standard_normal((5, uses, 1, 4)), rng.standard_normal((2, 5, uses, 1, 3))
+    with tracer.Tape():
+        x = tracer.parameter(left)
+        given = (lambda samples: x[samples]) if made_on_demand else x
+        found = Outer(given, right, (3, 4)).per_sample()
+    assert isinstance(found, tracer.Tensor)
+    np.testing.assert_allclose(found.data, np.einsum("vntgo,ntgi->vnoi", right, left))
 
 
 def test_results_of_blocks_are_the_same_at_every_call(monkeypatch):

@@ -19,7 +19,7 @@ from tracer.cotangents.base import (
 )
 from tracer.cotangents.present import aligned, joined
 from tracer.kronecker import Kronecker
-from tracer.parallel import product
+from tracer.parallel import in_parallel, product
 
 
 class Outer(Cotangent):
@@ -80,9 +80,11 @@ class Outer(Cotangent):
 
     def _bytes_per_sample(self) -> int:
         """As for all; inputs that are made on demand count, too."""
-        elements = self.rows * math.prod(self.shape)
-        if callable(self._left):
-            elements += self.uses * self.groups * self.inputs
+        return super()._bytes_per_sample() + self._bytes_of_inputs()
+
+    def _bytes_of_inputs(self) -> int:
+        """Bytes of a sample's inputs, if they are made on demand."""
+        elements = self.uses * self.groups * self.inputs if callable(self._left) else 0
         return elements * np.dtype(self.dtype).itemsize
 
     @property
@@ -113,10 +115,26 @@ class Outer(Cotangent):
 
         Of one use it is a plain product, which `matmul` takes two and a half times as long for.
         """
+        slices = self._sample_slices()
+        if len(slices) == 1 or not self._is_plain():
+            return self._products()
+        out = np.empty((self.rows, self.samples, *self.shape), self.dtype)
+        in_parallel(lambda some: self.select(samples=some)._products(out[:, some]), slices, out)
+        return out
+
+    def _is_plain(self) -> bool:
+        """Whether both factors are NumPy's arrays: of inputs made on demand, one sample tells."""
+        left = self._left(slice(0, 1)) if callable(self._left) else self._left
+        return type(left) is type(self.right) is np.ndarray
+
+    def _products(self, out: Any = None) -> Any:
+        """The same at once, written to `out` if given."""
         left = np.moveaxis(self.left, 1, 2)  # [N, G, T, I]
         right = np.transpose(self.right, (0, 1, 3, 4, 2))  # [V, N, G, O, T]
-        u = right * left if self.uses == 1 else right @ left
-        return u.reshape(self.rows, self.samples, *self.shape)
+        natural = (self.rows, self.samples, self.groups, self.outputs, self.inputs)
+        into = None if out is None else out.reshape(natural)
+        multiply = np.multiply if self.uses == 1 else np.matmul
+        return multiply(right, left, out=into).reshape(self.rows, self.samples, *self.shape)
 
     def _total(self) -> Any:
         if callable(self._left):
@@ -145,6 +163,7 @@ class Outer(Cotangent):
             )
         if grams < self.rows * self.inputs * self.outputs:
             per_sample = self.uses**2 * self.groups * (1 + self.rows) * self.dtype.itemsize
+            per_sample += self._bytes_of_inputs()
             return np.concatenate(self._each(_norms_by_grams, per_sample), 1)
         return super()._squared_norms()
 
@@ -211,8 +230,7 @@ class Outer(Cotangent):
         """The sum over blocks of samples of a contraction of the inputs alone."""
         if not callable(self._left):
             return function(self, slice(None))
-        bytes_of_inputs = self.uses * self.groups * self.inputs * np.dtype(self.dtype).itemsize
-        return self._added(function, bytes_of_inputs)
+        return self._added(function, self._bytes_of_inputs())
 
     def _input_factors(self, sharing: str) -> Any:
         """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
