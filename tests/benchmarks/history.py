@@ -71,5 +71,11 @@ CHANGES = (
            "of all windows", "`kfac`, 2c2d", 214, 146),
     Change("The same", "`kfac`, 3c3d", 202, 152),
     Change("The same", "`kfac`, All-CNN-C", 487, 342),
+    Change("Products of samples in blocks: OpenBLAS's threads stay asleep, and new memory comes to "
+           "both cores", "`grad_batch`, 2c2d", 333, 210),
+    Change("The same", "`grad_batch`, 3c3d", 277, 200),
+    Change("The same", "`grad_batch`, All-CNN-C", 336, 231),
+    Change("Gram matrices of samples in blocks, likewise", "`batch_l2`, 3c3d", 178, 142),
+    Change("The same", "`batch_l2`, All-CNN-C", 272, 227),
     Change("The rule of attention's weights with two arrays less", "16 x 4 x 64 x 64", 0.36, 0.23),
 )  # fmt: skip

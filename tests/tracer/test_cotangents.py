@@ -19,7 +19,7 @@ from tracer import (
     Reindexed,
     Summed,
 )
-from tracer.cotangents import base, collect
+from tracer.cotangents import base, collect, outer
 from tracer.parallel import threads
 
 SIZE = st.integers(1, 3)
@@ -559,12 +559,34 @@ def test_contractions_in_blocks_on_threads_are_the_definitions(signed, monkeypat
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("uses", [1, 3])
+def test_products_of_samples_are_written_block_by_block(uses, groups, monkeypatch):
+    monkeypatch.setattr(base, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(outer, "FRESH", 0)
+    rng = np.random.default_rng(1)
+    left = rng.standard_normal((5, uses, groups, 4))
+    right = rng.standard_normal((2, 5, uses, groups, 3))
+    made = []
+
+    def given(samples):
+        made.append(samples)
+        return left[samples]
+
+    found = Outer(given, right, (groups * 3, 2, 2)).per_sample()
+    expected = np.einsum("vntgo,ntgi->vngoi", right, left)
+    expected = expected.reshape(2, 5, groups * 3, 2, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    assert sorted(some.start for some in made) == [0, 0, 1, 2, 3, 4]  # one more, to see what it is
+
+
 @pytest.mark.parametrize("made_on_demand", [False, True])
 @pytest.mark.parametrize("uses", [1, 3])
 def test_products_of_samples_of_tensors_are_recorded_also_where_they_are_many(
     made_on_demand, uses, monkeypatch
 ):
     monkeypatch.setattr(base, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(outer, "FRESH", 0)
     rng = np.random.default_rng(1)
     left, right = rng.standard_normal((5, uses, 1, 4)), rng.standard_normal((2, 5, uses, 1, 3))
     with tracer.Tape():

@@ -21,6 +21,9 @@ from tracer.cotangents.present import aligned, joined
 from tracer.kronecker import Kronecker
 from tracer.parallel import in_parallel, product
 
+#: bytes from which on memory is new to the process at every call, and several threads get it faster
+FRESH = 32 << 20
+
 
 class Outer(Cotangent):
     """A linear map's: `U[v, n] = sum_t right[v, n, t] (x) left[n, t]`, in G groups.
@@ -116,7 +119,8 @@ class Outer(Cotangent):
         Of one use it is a plain product, which `matmul` takes two and a half times as long for.
         """
         slices = self._sample_slices()
-        if len(slices) == 1 or not self._is_plain():
+        nbytes = self.samples * self._bytes_per_sample()
+        if len(slices) == 1 or (self.uses == 1 and nbytes < FRESH) or not self._is_plain():
             return self._products()
         out = np.empty((self.rows, self.samples, *self.shape), self.dtype)
         in_parallel(lambda some: self.select(samples=some)._products(out[:, some]), slices, out)
