@@ -59,20 +59,22 @@ def backward(
     nodes = record_of(tape, loss)
     tape.loss = loss.node
     asked = resolve(quantities)
-    if unknown := [name for name in reduce if name not in asked]:
+    if not reduce.keys() <= asked.keys():
+        unknown = sorted(reduce.keys() - asked.keys())
         raise QuantityError(
-            f"reduce names {', '.join(map(repr, sorted(unknown)))}, which is not asked for: "
+            f"reduce names {', '.join(map(repr, unknown))}, which is not asked for: "
             f"{', '.join(asked)}"
         )
     outer = enclosing(tape)
     recorded = outer is not None and outer.nodes is tape.nodes
     followed = any(q.needs_samples for q in asked.values())
     batch = follow(nodes) if followed else UNFOLLOWED
-    apart = outputs is not None or any(q.rows in APART for q in asked.values())
-    if tape.composites and (apart or batch.lost):
-        tape.recorded()  # from here on with the operations that composites stand for
-        nodes = record_of(tape, loss)
-        batch = follow(nodes) if followed else batch
+    if tape.composites:
+        apart = any(q.rows in APART for q in asked.values())
+        if apart or outputs is not None or batch.lost:
+            tape.recorded()  # from here on with the operations that composites stand for
+            nodes = record_of(tape, loss)
+            batch = follow(nodes) if followed else batch
     uses = first_uses(nodes)
     objective = Objective(
         nodes,
@@ -164,6 +166,16 @@ class Run:
         if ggn_outputs in self.kinds.values():
             longer: dict[Any, Rows] = {ggn_exact: ggn_outputs}
             self.kinds = {name: longer.get(kind, kind) for name, kind in self.kinds.items()}
+        #: the kinds of the one sweep, and the quantities that are made otherwise
+        self.together: list[Any] = []
+        self.apart: list[Quantity] = []
+        for name, kind in self.kinds.items():
+            if kind in APART:
+                self.apart.append(asked[name])
+            elif kind not in self.together:
+                self.together.append(kind)
+        #: whether values must outlive the first sweep
+        self.keeps = bool(self.apart)
         self.names = objective.names
         self.followed = followed
         self.masked = self._must_mask() if followed else False
@@ -179,11 +191,9 @@ class Run:
     # -- the whole run ------------------------------------------------------------------------
 
     def results(self) -> dict[str, Any]:
-        objective, record = self.objective, owner(self.tape)
-        apart = [q for q in self.asked.values() if self.kinds[q.name] in APART]
-        #: whether values must outlive the first sweep
-        self.keeps = bool(apart)
-        self.by_signs = self._exact_by_signs()
+        objective, record, apart = self.objective, owner(self.tape), self.apart
+        if apart:
+            self.by_signs = self._exact_by_signs()
         if objective.recorded and apart:
             name = apart[0].name
             raise QuantityError(
@@ -194,9 +204,8 @@ class Run:
             known = {} if record.swept else held(objective.nodes)
             replay(objective.nodes, known, self._read_again() if apart else ())
         whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
-        kinds = dict.fromkeys(kind for kind in self.kinds.values() if kind not in APART)
-        if kinds:
-            self._sweep(self._bundle(list(kinds)))  # type: ignore[arg-type]  # no None in it
+        if self.together:
+            self._sweep(self._bundle(self.together))
         if apart and self._of(*SIGNED):
             self._sweep_signed_rows()
         if apart and self._of(ggn_averaged):
@@ -215,15 +224,13 @@ class Run:
     def _bundle(self, kinds: list[Rows]) -> Bundle:
         """Rows of these kinds, started at the objective or, where there is need, at its terms."""
         objective = self.objective
-        curvature = [
-            name for name, kind in self.kinds.items() if kind in kinds and kind != gradient
-        ]
-        if curvature:
-            started = bundle.start(kinds, objective.terms(curvature[0]), {})
-        elif self.masked:
+        if kinds == [gradient] and not self.masked:
+            return Bundle({gradient: slice(0, 1)}, {gradient: 1}, {objective.loss: objective.one()})
+        if kinds == [gradient]:
             started = bundle.start(kinds, *objective.first_samples())
         else:
-            return Bundle({gradient: slice(0, 1)}, {gradient: 1}, {objective.loss: objective.one()})
+            curvature = (kind for kind in kinds if kind != gradient)
+            started = bundle.start(kinds, objective.terms(self._of(next(curvature))[0].name), {})
         return bundle.masked(started, objective.batch) if self.masked else started
 
     @property

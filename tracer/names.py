@@ -15,7 +15,6 @@ class Values(dict[str, Any]):
     """Values by parameter name; a parameter tensor is accepted as a key too."""
 
     def __init__(self, names: Mapping[Node, str]):
-        super().__init__()
         self._names = names
 
     def __getitem__(self, key: Any) -> Any:
@@ -52,6 +51,13 @@ def parameter_names(tape: Tape, used: Mapping[Node, Any]) -> dict[Node, str]:
         for leaf in used:
             if leaf not in names:
                 names[leaf] = leaf.params.get("name") or next(free)
+    if len(set(names.values())) < len(names):
+        _refuse_twins(names)
+    return names
+
+
+def _refuse_twins(names: Mapping[Node, str]) -> None:
+    """Raise `TracingError` for the first two parameters of one name."""
     taken: dict[str, Node] = {}
     for node, name in names.items():
         if name in taken:
@@ -60,4 +66,3 @@ def parameter_names(tape: Tape, used: Mapping[Node, Any]) -> dict[Node, str]:
                 f"both called {name!r}: give other names, or put the models into one Module"
             )
         taken[name] = node
-    return names

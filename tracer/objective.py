@@ -55,7 +55,9 @@ class Objective:
 
     def one(self) -> Any:
         """The cotangent of the objective, a stack of one row."""
-        return backend.namespace(self.value).ones((1, *self.loss.shape), self.loss.dtype)
+        one = backend.namespace(self.value).empty((1, *self.loss.shape), self.loss.dtype)
+        one.fill(1)  # with `ones` it takes three times as long
+        return one
 
     # -- terms --------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ class DiagGGNExact(Quantity):
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracer import registry
 from tracer.cotangents import Cotangent
@@ -21,8 +21,7 @@ from tracer.errors import QuantityError
 from tracer.rows import Rows, gradient
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a quantity may know besides the cotangent: the parameter and the number of samples."""
 
     name: str

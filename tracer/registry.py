@@ -57,7 +57,8 @@ class Registry(Mapping[str, Any]):
 
     def entry(self, name: str) -> Entry:
         """The entry with its plugin; `RegistryError` with a suggestion if there is none."""
-        load_plugins()
+        if name not in self._entries:
+            load_plugins()
         try:
             return self._entries[name]
         except KeyError:

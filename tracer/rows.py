@@ -5,7 +5,6 @@ A quantity names the kind that it needs; rows of all kinds asked for go through 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,66 +15,69 @@ if TYPE_CHECKING:
     from tracer.terms import Term
 
 
-@dataclass(frozen=True)
 class Rows:
-    """A kind of rows. `start` gives those of one loss, at the prediction that it judges."""
+    """A kind of rows. `start` gives those of one loss, at the prediction that it judges.
+
+    Kinds are equal if they are of one class and configured alike.
+    """
 
     name: str = "rows"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # kinds are looked up often, and seldom differ in more
 
     def start(self, term: Term, rng: Any) -> Any:
         """`[R, *prediction.shape]` for one term of the objective."""
         raise QuantityError(f"rows {self.name!r} define no start")
 
 
-@dataclass(frozen=True)
 class Gradient(Rows):
     """One row: the derivative of the objective. It starts at the objective itself."""
 
-    name: str = "gradient"
+    name = "gradient"
 
 
-@dataclass(frozen=True)
 class GGNExact(Rows):
     """Rows `s_c` with `sum_c s_c s_c^T` the Hessian of the loss by the prediction, per sample.
 
     They are as few as the loss knows: C - 1 for the softmax of C classes.
     """
 
-    name: str = "ggn_exact"
+    name = "ggn_exact"
 
     def start(self, term: Term, rng: Any) -> Any:
         return term.short_sqrt_hessian()
 
 
-@dataclass(frozen=True)
 class GGNOutputs(GGNExact):
     """The same, one row for each element of a sample's prediction.
 
     Where these are asked for, too, they serve quantities of `ggn_exact` rows as well.
     """
 
-    name: str = "ggn_outputs"
+    name = "ggn_outputs"
 
     def start(self, term: Term, rng: Any) -> Any:
         return term.sqrt_hessian()
 
 
-@dataclass(frozen=True)
 class GGNMonteCarlo(Rows):
     """The same in expectation: gradients at targets sampled from the model's likelihood."""
 
-    name: str = "ggn_mc"
-    samples: int = 1
+    name = "ggn_mc"
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.samples, int) or self.samples < 1:
-            raise QuantityError(f"mc_samples is a positive int, got {self.samples!r}")
+    def __init__(self, samples: int = 1):
+        if not isinstance(samples, int) or samples < 1:
+            raise QuantityError(f"mc_samples is a positive int, got {samples!r}")
+        self.samples = samples
 
     def start(self, term: Term, rng: Any) -> Any:
         return term.sqrt_hessian_sampled(self.samples, rng)
 
 
-@dataclass(frozen=True)
 class GGNAveraged(GGNExact):
     """Rows of the Gauss-Newton matrix averaged over samples after each operation.
 
@@ -83,7 +85,7 @@ class GGNAveraged(GGNExact):
     their mean outer product (Botev, Ritter and Barber 2017, equation 20).
     """
 
-    name: str = "ggn_averaged"
+    name = "ggn_averaged"
 
     @classmethod
     def average(cls, stack: Any, axis: int) -> Any:
@@ -108,14 +110,12 @@ class GGNAveraged(GGNExact):
         return np.moveaxis(same, 1, 1 + axis)
 
 
-@dataclass(frozen=True)
 class Hessian(Rows):
     """Signed rows whose squares sum to the Hessian: they start at every operation that bends."""
 
-    name: str = "hessian"
+    name = "hessian"
 
 
-@dataclass(frozen=True)
 class HessianEigenvectors(Hessian):
     """The same, each an eigenvector of what one operation adds for a sample, with its sign.
 
@@ -123,7 +123,7 @@ class HessianEigenvectors(Hessian):
     whole, whatever the memory budget.
     """
 
-    name: str = "hessian_eigenvectors"
+    name = "hessian_eigenvectors"
 
 
 gradient = Gradient()

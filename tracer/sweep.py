@@ -26,6 +26,8 @@ class Recorded:
 
     __slots__ = ("inputs", "node", "output")
 
+    kept = None  # an array, in which derivatives would be lost
+
     def __init__(self, node: Node):
         self.node = node
         self.output = None if node.output is None else Tensor(node.output, node)
@@ -406,7 +408,7 @@ def _pulled(node: Node, entries: list[Placed]) -> Any:
 
 def forget(node: Node) -> None:
     """Drop what a node saved, but for the constants and leaves that a replay starts from."""
-    node.output = None
+    node.output = node.kept = None
     node.inputs = leaves_only(node.inputs, node.parents)
 
 
@@ -431,6 +433,7 @@ def replay(
         if missing or node.op.saves_inputs or node in keep_inputs:
             needed.update(p for p in node.parents if p not in values)
     for node in every:
+        node.kept = None
         arrays = tuple(
             values.get(p, x)  # type: ignore[arg-type]  # a constant's parent is None
             for x, p in zip(node.inputs, node.parents, strict=True)

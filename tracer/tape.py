@@ -6,6 +6,7 @@ there are no reference cycles: a tape is freed by reference counting alone.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,7 +84,8 @@ class Node:
 
     `parents` holds a node or None (a constant) per input. `inputs` and `output` hold the raw
     arrays that the rules of `op` read. Instead of an array there is None where `op.saves` does not
-    name them, and after a sweep has passed; constants and leaves stay among the inputs.
+    name them, and after a sweep has passed; constants and leaves stay among the inputs. `kept` is
+    what `op.forward_keeping` gave for the rules, None where there is none or it was dropped.
 
     There is no constructor: what records fills nodes in, which takes half the time.
     """
@@ -92,6 +94,7 @@ class Node:
         "code",
         "dtype",
         "inputs",
+        "kept",
         "lasti",
         "op",
         "output",
@@ -107,6 +110,7 @@ class Node:
     inputs: tuple[Any, ...]
     params: dict[str, Any]
     output: Any
+    kept: Any
     shape: tuple[int, ...]
     dtype: Any
     place: Place
@@ -229,9 +233,7 @@ class Tape:
         The sweep frees what it has passed; another sweep of the same tape first replays the
         forward computation from the leaves.
         """
-        from tracer.backward import backward
-
-        return backward(
+        return _backward()(
             self,
             loss,
             quantities,
@@ -375,6 +377,14 @@ def steps(count: int, *, reverse: bool = False) -> Iterator[int]:
             yield t
     finally:
         tape.place = outer
+
+
+@functools.cache
+def _backward() -> Callable[..., dict[str, Any]]:
+    """`tracer.backward.backward`, of a module that needs this one."""
+    from tracer.backward import backward
+
+    return backward
 
 
 def _call_hook(name: str, **arguments: Any) -> None:

@@ -17,7 +17,7 @@ _WRITE = (
 
 
 _ufuncs, _functions = dispatch.UFUNCS, dispatch.FUNCTIONS
-_INTEGERS = (int, np.integer)
+INTEGERS = (int, np.integer)
 
 
 class Tensor:
@@ -158,12 +158,12 @@ class Tensor:
         return dispatch.FUNCTIONS[np.swapaxes](self, -1, -2)
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Tensor:
-        if len(shape) == 1 and not isinstance(shape[0], _INTEGERS):
+        if len(shape) == 1 and not isinstance(shape[0], INTEGERS):
             shape = tuple(shape[0])
         return dispatch.FUNCTIONS[np.reshape](self, shape, **kwargs)
 
     def transpose(self, *axes: Any) -> Tensor:
-        if len(axes) == 1 and not isinstance(axes[0], _INTEGERS):
+        if len(axes) == 1 and not isinstance(axes[0], INTEGERS):
             axes = axes[0]
         return dispatch.FUNCTIONS[np.transpose](self, axes or None)
 
@@ -222,7 +222,7 @@ def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
     plugins.load()  # so that NumPy's functions find their operations, on a tape or not
     node = Node()
     node.op, node.params, node.wants = op, params, wants
-    node.parents, node.inputs, node.output = (), (), None
+    node.parents, node.inputs, node.output, node.kept = (), (), None, None
     node.shape, node.dtype = data.shape, data.dtype
     node.place, node.code, node.lasti = NOWHERE, None, 0
     tape = _current.get()

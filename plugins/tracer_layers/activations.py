@@ -312,13 +312,16 @@ class GaussianGated(Elementwise):
     saves = ("inputs",)
     examples = _cases()
 
-    def forward(x):
-        return x * _normal_cdf(x)
+    def forward_keeping(x):
+        cdf = _normal_cdf(x)
+        return x * cdf, cdf
 
     def vjp(node, g):
-        x = node.inputs[0]
+        x, cdf = node.inputs[0], node.kept
+        if cdf is None:
+            cdf = _normal_cdf(x)
         density = np.exp(-0.5 * (x * x)) * (1 / math.sqrt(2 * math.pi))
-        return (g * (_normal_cdf(x) + x * density),)
+        return (g * (cdf + x * density),)
 
 
 def _normal_cdf(x):

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracer import backend, operation
 from tracer.errors import QuantityError, ShapeError, TracerError
-from tracer_layers.activations import LogNormalisedExponential, NormalisedExponential
+from tracer_layers.activations import LogNormalisedExponential
 from tracer_layers.loss import (
     Loss,
     LossModule,
@@ -51,30 +51,39 @@ def _by_class(x: Any) -> Any:
     return np.asfortranarray(x) if few else x
 
 
-def _picked(values: Any, target: Any, ignore_index: int) -> Any:
+def _ignoring(x: Any, target: Any, ignore_index: int) -> int | None:
+    """`ignore_index`, or None where all targets are known to be classes, and to count.
+
+    What is known here need not be asked again for each of them by a loss and its rules.
+    """
+    if x.ndim == 0 or backend.of(target).asynchronous:
+        return ignore_index
+    classes = x.shape[_class_axis(x)]
+    if target.ndim < x.ndim and not 0 <= ignore_index < classes:
+        known = (target >= 0) & (target < classes)
+        if np.count_nonzero(known) == known.size:
+            return None
+    return ignore_index
+
+
+def _picked(values: Any, target: Any, ignored: int | None) -> Any:
     """Of `values [N, C, *extra]` those of the targets' classes, zero where a target is ignored.
 
     A target that is no class is a `ShapeError` or, where asking would wait for a device, gives NaN.
     """
-    classes, asked = values.shape[_class_axis(values)], not backend.of(target).asynchronous
-    known = (target >= 0) & (target < classes)
-    if asked and not 0 <= ignore_index < classes and _everywhere(known):
+    if ignored is None:
         return _at(target, values)
-    counted = target != ignore_index
+    classes, asked = values.shape[_class_axis(values)], not backend.of(target).asynchronous
+    known, counted = (target >= 0) & (target < classes), target != ignored
     wrong = counted & ~known
     if asked and bool(wrong.any()):
         raise ShapeError(
-            f"expects class indices from 0 to {classes - 1}, or ignore_index={ignore_index}, got "
+            f"expects class indices from 0 to {classes - 1}, or ignore_index={ignored}, got "
             f"{int(backend.to_host(target[wrong]).reshape(-1)[0])}: count classes from 0, or give "
             f"the prediction more classes"
         )
     picked = np.where(counted, _at(np.where(known, target, 0), values), 0)
     return picked if asked else np.where(wrong, np.nan, picked)
-
-
-def _everywhere(mask: Any) -> bool:
-    """Whether booleans of the host are all true; counting takes a third of the time of `all`."""
-    return bool(np.count_nonzero(mask) == mask.size)
 
 
 def _at(index: Any, values: Any) -> Any:
@@ -105,16 +114,28 @@ def _check(x: Any, target: Any, weight: Any) -> None:
         )
 
 
-def _one_hot(target: Any, x: Any, ignore_index: int) -> Any:
-    """Booleans of the shape of `x`: where the class is the target's, and the target counts.
+def _one_hot(target: Any, x: Any, ignored: int | None) -> Any:
+    """1 where the class is the target's, and the target counts, else 0, of the shape of `x`.
 
-    They lie in memory as `_by_class` puts logits.
+    Booleans or, of few classes, numbers that lie in memory as `_by_class` puts logits: with 10 of
+    them, made and subtracted for 128 samples in 2 microseconds in place of 5.
     """
-    axis = _class_axis(x)
-    classes, expanded = arange(raw(x), x.shape[axis]), _with_class_axis(target, x)
-    of_few = x.ndim == 2 and x.shape[1] <= FEW_CLASSES
-    hot = (classes[:, None] == target).T if of_few else _along_classes(classes, x) == expanded
-    return hot & (expanded != ignore_index) if 0 <= ignore_index < x.shape[axis] else hot
+    axis, target = _class_axis(x), raw(target)
+    count = x.shape[axis]
+    if ignored is None and x.ndim == 2 and count <= FEW_CLASSES:
+        return backend.of(target).constant(np.eye, count, count, 0, x.dtype).take(target, axis=1).T
+    hot = _along_classes(arange(target, count), x) == _with_class_axis(target, x)
+    if ignored is None or not 0 <= ignored < count:
+        return hot
+    return hot & _with_class_axis(target != ignored, x)
+
+
+def _log_probabilities(node: Any) -> Any:
+    """The model's, of the logits' shape."""
+    if node.kept is not None:
+        return node.kept
+    x = node.inputs[0]
+    return LogNormalisedExponential(_by_class(x), axis=_class_axis(x))
 
 
 def _distribution(node: Any) -> Any:
@@ -130,20 +151,23 @@ def _unweighted(node: Any) -> Any:
     smoothing, axis = node.params["label_smoothing"], _class_axis(x)
     if target.ndim == x.ndim:
         return target * (1 - smoothing) + smoothing / x.shape[axis] if smoothing else target
-    ignored = node.params["ignore_index"]
+    ignored = node.params["ignored"]
     hot = _one_hot(target, x, ignored)
     if not smoothing:
         return hot
-    spread = np.where(_with_class_axis(target == ignored, x), 0, smoothing / x.shape[axis])
+    spread = smoothing / x.shape[axis]
+    if ignored is not None:
+        spread = np.where(_with_class_axis(target == ignored, x), 0, spread)
     return (hot * (1 - smoothing) + spread).astype(x.dtype)
 
 
 def _mass(node: Any, q: Any) -> Any:
-    """The sum of `q` over the classes, `[N, 1, *extra]`."""
+    """The sum of `q` over the classes, `[N, 1, *extra]`; None where it is 1 for all."""
     x, target, *weights = node.inputs
     if weights or target.ndim == x.ndim:
         return np.sum(q, axis=_class_axis(x), keepdims=True)
-    return _with_class_axis(target != node.params["ignore_index"], x)
+    ignored = node.params["ignored"]
+    return None if ignored is None else _with_class_axis(target != ignored, x)
 
 
 def _per_class(values: Any, x: Any) -> Any:
@@ -158,43 +182,42 @@ class CrossEntropy(Loss):
     """`-sum_c q_c log softmax(x)_c` of logits `x [N, C, *extra]`; its likelihood is categorical.
 
     The target is class indices `[N, *extra]` or probabilities of the shape of `x`; class weights
-    `[C]` are an optional third input. The loss is of shape `[N, *extra]`.
+    `[C]` are an optional third input. The loss is of shape `[N, *extra]`, zero where the target is
+    the class `ignored`, which is None where all are known to be classes that count.
     """
 
-    def forward(x, target, weight=None, *, ignore_index, label_smoothing):
+    def forward_keeping(x, target, weight=None, *, ignored, label_smoothing):
         _check(x, target, weight)
         axis = _class_axis(x)
-        log_p = LogNormalisedExponential(_by_class(x), axis=axis)
+        log_p = LogNormalisedExponential.forward(_by_class(x), axis=axis)
         scaled = log_p if weight is None else log_p * _along_classes(weight, x)
         if target.ndim == x.ndim:
             loss = -(target * scaled).sum(axis=axis)
         else:
-            loss = -_picked(scaled, target, ignore_index)
+            loss = -_picked(scaled, target, ignored)
         if label_smoothing:
             uniform = -scaled.mean(axis=axis)
-            if target.ndim != x.ndim:
-                uniform = np.where(target != ignore_index, uniform, 0)
+            if target.ndim != x.ndim and ignored is not None:
+                uniform = np.where(target != ignored, uniform, 0)
             loss = loss * (1 - label_smoothing) + uniform * label_smoothing
-        return loss
+        return loss, log_p
 
     def vjp(node, g):
         x, target, *weights = node.inputs
-        axis = _class_axis(x)
         g = _with_class_axis(g, x)
 
         def logits():
-            q = _distribution(node)
-            p = NormalisedExponential(_by_class(x), axis=axis)
-            return g * (_mass(node, q) * p - q)
+            p, q = np.exp(_log_probabilities(node)), _distribution(node)
+            mass = _mass(node, q)
+            return g * ((p if mass is None else mass * p) - q)
 
         def probabilities():
-            log_p = LogNormalisedExponential(x, axis=axis)
+            log_p = _log_probabilities(node)
             scaled = log_p * _along_classes(weights[0], x) if weights else log_p
             return -g * (scaled * (1 - node.params["label_smoothing"]))
 
         def class_weights():
-            log_p = LogNormalisedExponential(x, axis=axis)
-            return _per_class(-g * (_unweighted(node) * log_p), x)
+            return _per_class(-g * (_unweighted(node) * _log_probabilities(node)), x)
 
         target_rule = probabilities if target.ndim == x.ndim else None
         return (logits, target_rule, class_weights)[: len(node.inputs)]
@@ -240,11 +263,12 @@ class CrossEntropy(Loss):
         x, extra = rng.standard_normal((3, 4)), rng.standard_normal((2, 3, 2))
         target, weight = np.array([0, 3, 1]), rng.uniform(0.5, 2, 4)
         p = rng.dirichlet(np.ones(4), 3)
-        plain = {"ignore_index": -100, "label_smoothing": 0.0}
+        plain = {"ignored": None, "label_smoothing": 0.0}
         return [
             ((x, target), plain),
-            ((x, target, weight), {"ignore_index": 3, "label_smoothing": 0.1}),
-            ((x, p, weight), {"ignore_index": -100, "label_smoothing": 0.1}),
+            ((x, target), {"ignored": 1, "label_smoothing": 0.0}),
+            ((x, target, weight), {"ignored": 3, "label_smoothing": 0.1}),
+            ((x, p, weight), {"ignored": None, "label_smoothing": 0.1}),
             ((extra, rng.integers(0, 3, (2, 2))), plain),
         ]
 
@@ -269,16 +293,15 @@ def _probabilities(node: Any, weight: Any) -> tuple[Any, Any]:
     """The model's probabilities, and the square root of what each position's Hessian weighs."""
     only_prediction(node)
     x = node.inputs[0]
-    axis = _class_axis(x)
-    total = _mass(node, _distribution(node))
+    total, scale = _mass(node, _distribution(node)), _with_class_axis(weight, x)
     signed = len(node.inputs) > 2 or node.inputs[1].ndim == x.ndim
     if signed and not backend.of(x).asynchronous and bool((raw(total) < 0).any()):
         raise QuantityError(
             "cross_entropy is not convex in its prediction where class weights or target "
             "probabilities sum to a negative number: give weights that are not negative"
         )
-    p = NormalisedExponential(_by_class(x), axis=axis)
-    return p, np.sqrt(_with_class_axis(weight, x) * total)
+    p = np.exp(_log_probabilities(node))
+    return p, np.sqrt(scale if total is None else scale * total)
 
 
 @operation("nll")
@@ -288,16 +311,16 @@ class NegativeLogLikelihood(Loss):
     For Gauss-Newton quantities use `cross_entropy` on logits, which is curved.
     """
 
-    def forward(x, target, weight=None, *, ignore_index):
+    def forward(x, target, weight=None, *, ignored):
         _check(x, target, weight)
         if target.ndim == x.ndim:
             raise ShapeError("expects class indices as targets, got floats: use cross_entropy")
         scaled = x if weight is None else x * _along_classes(weight, x)
-        return -_picked(scaled, target, ignore_index)
+        return -_picked(scaled, target, ignored)
 
     def vjp(node, g):
         x, target, *weights = node.inputs
-        hot = _one_hot(target, x, node.params["ignore_index"])
+        hot = _one_hot(target, x, node.params["ignored"])
         picked = np.where(hot, -_with_class_axis(g, x), 0)
         return (
             lambda: picked * _along_classes(weights[0], x) if weights else picked,
@@ -311,7 +334,7 @@ class NegativeLogLikelihood(Loss):
     def examples(rng):
         x, weight = np.log(rng.dirichlet(np.ones(4), 3)), rng.uniform(0.5, 2, 4)
         target = np.array([0, 3, 1])
-        return [((x, target), {"ignore_index": -100}), ((x, target, weight), {"ignore_index": 3})]
+        return [((x, target), {"ignored": None}), ((x, target, weight), {"ignored": 3})]
 
 
 # -- functions, named as in torch.nn.functional ------------------------------------------------
@@ -334,9 +357,9 @@ def cross_entropy(
         raise TracerError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
     _constant(weight)
     inputs = (input, target) if weight is None else (input, target, weight)
-    options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
-    losses = CrossEntropy(*inputs, **options)
-    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignore_index))
+    ignored = _ignoring(raw(input), raw(target), ignore_index)
+    losses = CrossEntropy(*inputs, ignored=ignored, label_smoothing=label_smoothing)
+    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignored))
 
 
 def nll_loss(
@@ -349,8 +372,9 @@ def nll_loss(
     """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
     _constant(weight)
     inputs = (input, target) if weight is None else (input, target, weight)
-    losses = NegativeLogLikelihood(*inputs, ignore_index=ignore_index)
-    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignore_index))
+    ignored = _ignoring(raw(input), raw(target), ignore_index)
+    losses = NegativeLogLikelihood(*inputs, ignored=ignored)
+    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignored))
 
 
 def _constant(weight: Any) -> None:
@@ -361,22 +385,19 @@ def _constant(weight: Any) -> None:
                           "parameters: detach it with tensor.detach()")  # fmt: skip
 
 
-def _count(x: Any, target: Any, weight: Any, ignore_index: int) -> Any:
+def _count(x: Any, target: Any, weight: Any, ignored: int | None) -> Any:
     """What the mean divides by, where it is not the number of losses: a number, or an array `[]`.
 
     It is the array where reading its value would wait for a device.
     """
-    if target.ndim == x.ndim:
+    if target.ndim == x.ndim or (weight is None and ignored is None):
         return None
-    asynchronous, counted = backend.of(x).asynchronous, target != ignore_index
     if weight is None:
-        if not asynchronous and _everywhere(counted):
-            return None
-        total = counted.sum()
+        total = (target != ignored).sum()
     else:
         table = np.broadcast_to(_along_classes(weight, x), x.shape)
-        total = _picked(table, target, ignore_index).sum()
-    return total.astype(x.dtype) if asynchronous else float(total)
+        total = _picked(table, target, ignored).sum()
+    return total.astype(x.dtype) if backend.of(x).asynchronous else float(total)
 
 
 # -- modules ----------------------------------------------------------------------------------

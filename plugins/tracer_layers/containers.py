@@ -26,13 +26,13 @@ class _Listed:
 
     def insert(self, index, module):
         """Add a module before a position; those behind it move up."""
-        modules = self._children()
+        modules = [*self]
         modules.insert(index, module)
         self._renumber(modules)
         return self
 
     def _children(self):
-        return [child for _, child in self._held("module")]
+        return self._once("children", lambda: [child for _, child in self._held("module")])
 
     def _renumber(self, modules):
         for name in list(self._registered):
@@ -49,7 +49,7 @@ class _Listed:
         setattr(self, list(self._registered)[index], module)
 
     def __delitem__(self, index):
-        modules = self._children()
+        modules = [*self]
         del modules[index]
         self._renumber(modules)
 

@@ -46,8 +46,10 @@ class LinearMap(Operation):
             return product(g.reshape(-1, outputs), matrix).reshape(len(g), *x.shape)
 
         def matrix():
-            rows = g.reshape(len(g), math.prod(x.shape[:-1]), outputs)
-            columns = x if x.ndim == 2 else x.reshape(-1, inputs)
+            rows, columns = g, x
+            if x.ndim != 2:
+                rows = g.reshape(len(g), math.prod(x.shape[:-1]), outputs)
+                columns = x.reshape(-1, inputs)
             rows = rows.swapaxes(1, 2)
             total = product(rows[0], columns) if len(g) == 1 else rows @ columns
             return total.reshape(len(g), *weight.shape)

@@ -100,8 +100,10 @@ class Module:
         """
         if self.sequence_first:
             return 1
-        below = self._once("below", lambda: self._walk()[1:])  # itself would be a cycle
-        return int(any(module.sequence_first for _, module in below))
+        for _, module in self._once("below", lambda: self._walk()[1:]):  # itself would be a cycle
+            if module.sequence_first:
+                return 1
+        return 0
 
     def holds_samples(self, value: Any) -> bool:
         """Whether an array that the outermost module is called with is a batch: masks are not."""

@@ -19,7 +19,7 @@ class Flatten(Module):
 
     def forward(self, input: Any) -> Any:
         shape, rank = input.shape, input.ndim
-        start, end = (_axis("Flatten", d, rank) for d in (self.start_dim, self.end_dim))
+        start, end = _axis("Flatten", self.start_dim, rank), _axis("Flatten", self.end_dim, rank)
         if start > end:
             raise ShapeError(
                 f"Flatten(start_dim={self.start_dim}, end_dim={self.end_dim}) expects start_dim "

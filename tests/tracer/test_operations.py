@@ -59,6 +59,15 @@ def writing(x):
     return x * x * x
 
 
+def keeping(x):
+    return x * x * x, 3 * x * x
+
+
+def unkept(node, g):
+    slope = node.kept if node.kept is not None else 2 * node.inputs[0] ** 2
+    return (g * slope,)
+
+
 def unrecorded(node, g):
     x = node.inputs[0]
     return (3 * g * (x.data if isinstance(x, tracer.Tensor) else x) ** 2,)
@@ -88,6 +97,11 @@ def test_the_kit_finds(what):
     rule, wrong, message = WRONG[what]
     with pytest.raises(AssertionError, match=message):
         check_operation(cube(**{rule: wrong}))
+
+
+def test_the_kit_finds_a_rule_that_needs_what_is_kept():
+    with pytest.raises(AssertionError, match="with nothing kept"):
+        check_operation(cube(forward_keeping=keeping, vjp=unkept))
 
 
 def test_the_kit_asks_for_examples():

@@ -29,6 +29,52 @@ def no_collector():
     gc.enable()
 
 
+@pytest.fixture
+def cube():
+    """`x ** 3` that keeps its slope, and what rules found kept each time that they were asked."""
+    found = []
+
+    def vjp(node, g):
+        found.append(node.kept)
+        slope = 3 * node.inputs[0] ** 2 if node.kept is None else node.kept
+        return (g * slope,)
+
+    rules = {"saves": ("inputs",), "vjp": vjp}
+    rules["forward_keeping"] = lambda x: (x**3, 3 * x**2)
+    op = tracer.operation("keeping_cube")(type("Cube", (tracer.Elementwise,), rules))
+    op.found = found
+    return op
+
+
+# -- what operations keep for their rules ----------------------------------------------------------
+
+
+def test_rules_find_what_was_kept_until_a_sweep_has_passed(cube):
+    assert cube(np.array(2.0)) == 8.0
+    with tracer.Tape() as tape:
+        x = tracer.parameter(np.array(2.0), name="x")
+        loss = cube(x)
+    assert loss.data == 8.0
+    assert tape.backward(loss)["grad"]["x"] == 12.0
+    x.data[...] = 3.0
+    assert tape.backward(loss)["grad"]["x"] == 27.0
+    assert cube.found == [12.0, None]
+
+
+def test_a_replay_for_another_loss_keeps_nothing_stale(cube):
+    with tracer.Tape() as tape:
+        x = tracer.parameter(np.array(2.0), name="x")
+        first, second = cube(x), cube(x)
+    tape.backward(first)
+    x.data[...] = 3.0
+    assert tape.backward(second)["grad"]["x"] == 27.0
+
+
+def test_a_recorded_sweep_finds_nothing_kept(cube):
+    assert tracer.grad(tracer.grad(cube))(np.array(2.0)) == 12.0
+    assert cube.found[0] is None
+
+
 # -- long records ----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from numpy import dtype, ndarray
 
 from tracer import backend
-from tracer.operation import INTERNAL_FILES, explain, record, watch
+from tracer.operation import DROPPED, INTERNAL_FILES, explain, record, watch
 from tracer.tape import Node, current_tape
 from tracer.tensor import Tensor
 
@@ -24,7 +24,7 @@ _SCALARS = frozenset((int, float, bool))
 
 def fast_unary(op):
     """A function of one tensor that records `op`."""
-    forward = op.forward
+    forward, saves_inputs = op.forward, op.saves_inputs
 
     def call(x):
         if type(x) is not Tensor:
@@ -39,7 +39,8 @@ def fast_unary(op):
         tape = current_tape()
         if tape is None or p is None:
             return Tensor(out)
-        return record(tape, op, (p,), (a,), _NO_PARAMS, out, p.wants)
+        saved = (a,) if saves_inputs or not p.parents else DROPPED
+        return record(tape, op, (p,), saved, _NO_PARAMS, out, p.wants)
 
     call.__name__ = op.name
     return call
@@ -83,6 +84,7 @@ def fast_binary(op):
         node.parents = (p, q)
         node.inputs = (a, b)
         node.output = out if saves_output else None
+        node.kept = None
         node.params = _NO_PARAMS
         node.shape = out.shape
         node.dtype = out.dtype

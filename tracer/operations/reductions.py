@@ -39,6 +39,12 @@ def kept_shape(shape, axes):
     return tuple(1 if i - rank in axes else size for i, size in enumerate(shape))
 
 
+@functools.lru_cache(maxsize=1024)
+def reduced(shape, axes):
+    """How many elements one of a reduction over `axes` is made of."""
+    return math.prod(shape[a] for a in axes)
+
+
 def restore(node, value, lead=1):
     """An output-like array (with `lead` leading axes) with the reduced axes back, of size 1."""
     kept = kept_shape(node.input_shape(0), node.params["axis"])
@@ -104,13 +110,10 @@ class Mean(Reduction):
     examples = _cases
 
     def forward(x, *, axis, keepdims):
-        count = math.prod([x.shape[a] for a in axis])
-        return np.add.reduce(x, axis=axis, keepdims=keepdims) / count
+        return np.add.reduce(x, axis=axis, keepdims=keepdims) / reduced(x.shape, axis)
 
     def vjp(node, g):
-        shape = node.input_shape(0)
-        count = math.prod([shape[a] for a in node.params["axis"]])
-        return (spread(node, g / count),)
+        return (spread(node, g / reduced(node.input_shape(0), node.params["axis"])),)
 
 
 class _Extreme(Reduction):

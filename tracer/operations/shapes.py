@@ -15,7 +15,7 @@ from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, MergedAxis, Operation, operation
 from tracer.operations.arithmetic import operand, raw
 from tracer.operations.reductions import negative_axes
-from tracer.tensor import Tensor
+from tracer.tensor import INTEGERS, Tensor
 
 
 class Linear(Operation):
@@ -258,7 +258,7 @@ def ravel(a, order="C"):
 @implements(np.reshape)
 def reshape(a, /, shape=None, order="C", *, newshape=None, copy=None):
     shape = newshape if shape is None else shape
-    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    shape = (shape,) if isinstance(shape, INTEGERS) else tuple(shape)
     if order == "F":
         flipped = Reshape(np.transpose(a), shape=_resolve(a, shape[::-1]))
         return np.transpose(flipped)

@@ -74,6 +74,16 @@ def check_vjp(case: Case, rtol: float, atol: float) -> None:
         case.agree("the vjp of a sum of cotangents", combined[k][0], expected, 1e-10, 1e-12)
 
 
+def check_kept(case: Case, rtol: float, atol: float) -> None:
+    """The vjp without what `forward_keeping` kept."""
+    if case.op.keeps:
+        g, node = case.random(ROWS), case.record(case.inputs)
+        node.kept = None
+        pairs = zip(case.pull(node, g), case.pull(case.node, g), strict=True)
+        for slot, (again, expected) in zip(case.slots, pairs, strict=True):
+            case.agree(f"the vjp of input {slot} with nothing kept", again, expected, 1e-10, 1e-12)
+
+
 def _replaced(case: Case, k: int, x: Any) -> Any:
     floats = list(case.floats)
     floats[k] = x

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,7 +111,7 @@ class Network:
         return {
             name: quantity.finish(
                 quantity.merge(state.state, second[name].state, shards),  # type: ignore[arg-type]
-                replace(state.context, samples=self.samples),
+                state.context._replace(samples=self.samples),
             )
             for name, state in first.items()
         }

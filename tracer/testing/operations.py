@@ -13,6 +13,7 @@ from tracer.testing.cases import Case
 from tracer.testing.derivatives import (
     check_higher_orders,
     check_jvp,
+    check_kept,
     check_single_precision,
     check_vjp,
 )
@@ -21,6 +22,7 @@ from tracer.testing.samples import check_batch_axis, check_parameter_cotangent
 
 CHECKS: tuple[Callable[[Case, float, float], None], ...] = (
     check_vjp,
+    check_kept,
     check_jvp,
     check_higher_orders,
     check_single_precision,
@@ -41,9 +43,10 @@ def check_operation(
     """Check all rules of an operation at its examples, or at `cases` of the same form.
 
     Against numerical derivatives: `vjp`, and derivatives of order two and three. Against each
-    other: stacks and single rows, linearity, `jvp` and `vjp`, dtypes. Where samples lie
-    (`batch_axis`) against the forward function, `parameter_cotangent` and `carry` against one row
-    per sample, and every registered quantity with a known definition against brute force.
+    other: stacks and single rows, linearity, `vjp` with and without what was kept, `jvp` and `vjp`,
+    dtypes. Where samples lie (`batch_axis`) against the forward function, `parameter_cotangent` and
+    `carry` against one row per sample, and every registered quantity with a known definition
+    against brute force.
     `backend` makes another library's array of a NumPy array: the rules run on these too, and
     must agree.
     """
