@@ -58,8 +58,8 @@ CHANGES = (
            "looked for once", "`grad`, 1,000 multiplications", 2.51, 2.02),
     Change("Nodes without a constructor, operators that record by themselves",
            "recording of the same", 1.30, 1.15),
-    Change("Rules go on from what the forward pass kept; targets checked once, a loss's one-hot rows "
-           "looked up, less set-up of a sweep", "`grad`, logreg", 0.236, 0.198),
+    Change("Rules go on from what the forward pass kept; targets checked once, one-hot rows looked "
+           "up, less set-up of a sweep", "`grad`, logreg", 0.236, 0.198),
     Change("GELU keeps its normal distribution's values", "16 x 64 x 512, there and back",
            14.5, 8.4),
     # -- curvature and attention
@@ -81,7 +81,7 @@ CHANGES = (
     Change("The same", "`grad_batch`, All-CNN-C", 336, 231),
     Change("Gram matrices of samples in blocks, likewise", "`batch_l2`, 3c3d", 178, 142),
     Change("The same", "`batch_l2`, All-CNN-C", 272, 227),
-    Change("Sums along rows as products; layer normalisation keeps its rates", "`grad`, Transformer",
-           27.6, 24.9),
+    Change("Sums along rows as products; layer normalisation keeps its rates",
+           "`grad`, Transformer", 27.6, 24.9),
     Change("The rule of attention's weights with two arrays less", "16 x 4 x 64 x 64", 0.36, 0.23),
 )  # fmt: skip
