@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -388,7 +389,7 @@ def _constant(weight: Any) -> None:
 def _count(x: Any, target: Any, weight: Any, ignored: int | None) -> Any:
     """What the mean divides by, where it is not the number of losses: a number, or an array `[]`.
 
-    It is the array where reading its value would wait for a device.
+    It is the array where reading its value would wait for a device. The mean of none is NaN.
     """
     if target.ndim == x.ndim or (weight is None and ignored is None):
         return None
@@ -397,7 +398,7 @@ def _count(x: Any, target: Any, weight: Any, ignored: int | None) -> Any:
     else:
         table = np.broadcast_to(_along_classes(weight, x), x.shape)
         total = _picked(table, target, ignored).sum()
-    return total.astype(x.dtype) if backend.of(x).asynchronous else float(total)
+    return total.astype(x.dtype) if backend.of(x).asynchronous else float(total) or math.nan
 
 
 # -- modules ----------------------------------------------------------------------------------

@@ -274,3 +274,11 @@ def test_cross_entropy_of_few_and_of_many_classes(classes, ignored, dtype):
     expected = np.where(counted[:, None], p - hot, 0) / counted.sum()
     np.testing.assert_allclose(gradient, expected, atol=tolerance)
     assert gradient.dtype == dtype
+
+
+@pytest.mark.parametrize("loss", [nn.functional.cross_entropy, nn.functional.nll_loss])
+@pytest.mark.parametrize("weight", [None, np.array([1.0, 2.0, 3.0])])
+def test_the_mean_where_all_targets_are_ignored_is_that_of_none(loss, weight):
+    x, target = np.zeros((4, 3)), np.full(4, -100)
+    assert np.isnan(loss(x, target, weight=weight))
+    assert loss(x, target, weight=weight, reduction="sum") == 0
