@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain as chained
 from typing import Any, NamedTuple
 
@@ -343,7 +343,7 @@ class Run:
 
         if self.by_signs:
             one = {objective.loss: objective.one()}
-            bent = descendants(objective.nodes, self._bent())
+            bent = descendants(objective.nodes, self._bent)
             Sweep(objective.nodes, one, visit=visit, only=above & bent).run()
         for block in chained.from_iterable(blocks):
             rows = len(next(iter(block.seeds.values())))
@@ -370,7 +370,9 @@ class Run:
         products = sum((objective.batch.size or 1) if q.per_sample else 1 for q in quantities)
         return cheaper_by_rows(objective.nodes, exact, objective.batch, products)
 
+    @cached_property
     def _bent(self) -> set[Node]:
+        """The operations that signed rows start at."""
         return {node for node in self.objective.nodes if bends_in(node, self.objective.batch)}
 
     def _read_again(self) -> set[Node]:
@@ -379,7 +381,7 @@ class Run:
         Signed rows start from those of operations that bend; averages take none, and products all.
         """
         by_signs = not self._of(*SIGNED) or self.by_signs.issuperset(self.names)
-        return self._bent() if by_signs and not self._of(None) else set(self.objective.nodes)
+        return self._bent if by_signs and not self._of(None) else set(self.objective.nodes)
 
     # -- samples ------------------------------------------------------------------------------
 
