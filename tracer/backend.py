@@ -127,8 +127,8 @@ def of(array: Any) -> Backend:
     kind = type(array)
     found = _by_type.get(kind)
     if found is None:
-        if hasattr(kind, "node") and hasattr(array, "data"):
-            return of(array.data)
+        if hasattr(kind, "node") and hasattr(array, "_value"):
+            return of(array._value)
         found = _by_type[kind] = _find(kind)
     return found
 
@@ -198,10 +198,32 @@ def namespace(array: Any) -> Any:
     return of(array).namespace
 
 
-_OF_OBJECTS = (
+OF_OBJECTS = (
     "an array of objects (a ragged list, or one with None in it) cannot be recorded: give an array "
     "of numbers"
 )
+
+
+def refuse_objects() -> None:
+    """Raise `TracingError` for an array of objects."""
+    raise TracingError(OF_OBJECTS)
+
+
+def refuse_subclass(array: Any) -> None:
+    """Raise `TracingError` for arrays that mean more than their numbers: masked ones, `np.matrix`.
+
+    Those of `np.memmap` mean the same.
+    """
+    kind = type(array)
+    if issubclass(kind, np.ndarray) and kind not in _AS_THEY_ARE:
+        way = "array.filled(0) and a mask" if hasattr(array, "filled") else "np.asarray(array)"
+        raise TracingError(
+            f"{kind.__module__}.{kind.__name__} is a subclass of np.ndarray whose meaning (masks, "
+            f"products of its own) would be lost here: give the plain array, as of {way}"
+        )
+
+
+_AS_THEY_ARE = frozenset((np.ndarray, np.memmap))
 
 
 def as_array(value: Any) -> Any:
@@ -209,24 +231,26 @@ def as_array(value: Any) -> Any:
     if isinstance(value, np.generic):
         return np.array(value)
     kind = type(value)
+    if kind is not np.ndarray and isinstance(value, np.ndarray):
+        refuse_subclass(value)
     if kind is np.ndarray or _by_type.get(kind, NUMPY) is not NUMPY:
         array = value
     elif isinstance(value, int | float | bool | complex | list | tuple | np.ndarray):
         try:
             array = np.asarray(value)
         except ValueError as error:
-            raise TracingError(_OF_OBJECTS) from error
+            raise TracingError(OF_OBJECTS) from error
     else:
         of(value)
         array = value
     if array.dtype.kind == "O":
-        raise TracingError(_OF_OBJECTS)
+        raise TracingError(OF_OBJECTS)
     return array
 
 
 def to_host(value: Any) -> np.ndarray:
     """The values of an array of any library, or of a tensor, as a NumPy array."""
-    return of(value).to_host(value.data if hasattr(type(value), "node") else value)
+    return of(value).to_host(value._value if hasattr(type(value), "node") else value)
 
 
 def moved(array: Any, library: Backend) -> Any:

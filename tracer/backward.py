@@ -16,6 +16,7 @@ from tracer.batching import Batch, follow
 from tracer.bundle import Bundle
 from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.errors import BatchError, QuantityError, TracingError
+from tracer.frames import users_warnings
 from tracer.names import Values, first_uses, parameter_names
 from tracer.objective import Objective
 from tracer.operation import describe
@@ -33,7 +34,7 @@ from tracer.rows import (
 )
 from tracer.sweep import Sweep, held, replay
 from tracer.tangents import descendants
-from tracer.tape import Node, Tape, _call_hook, enclosing, owner, using
+from tracer.tape import Node, Tape, call_hook, enclosing, owner, using
 from tracer.tensor import Tensor
 
 #: what is known of the samples where no quantity asks
@@ -77,9 +78,10 @@ def backward(
             batch = follow(nodes) if followed else batch
     uses = first_uses(nodes)
     objective = Objective(
+        owner(tape),
         nodes,
         loss.node,
-        loss.data,
+        loss._value,
         parameter_names(tape, uses),
         batch,
         uses,
@@ -91,10 +93,10 @@ def backward(
     )
     if samples is not None:
         objective.samples = chosen_samples(samples, objective.batch.size)
-    _call_hook("begin_sweep", tape=tape, loss=loss)
-    with using(outer if recorded else None):
+    call_hook("begin_sweep", tape=tape, loss=loss)
+    with using(outer if recorded else None), users_warnings():
         results = Run(tape, objective, asked, followed, reduce).results()
-    _call_hook("end_sweep", tape=tape, results=results)
+    call_hook("end_sweep", tape=tape, results=results)
     return results
 
 
@@ -191,7 +193,8 @@ class Run:
     # -- the whole run ------------------------------------------------------------------------
 
     def results(self) -> dict[str, Any]:
-        objective, record, apart = self.objective, owner(self.tape), self.apart
+        objective, apart = self.objective, self.apart
+        record = objective.record
         if apart:
             self.by_signs = self._exact_by_signs()
         if objective.recorded and apart:
@@ -200,9 +203,13 @@ class Run:
                 f"{name} inside another tape would count as constant there: take it after that "
                 f"tape, or in its place tracer.hessian or tracer.hvp, which are recorded"
             )
-        if record.swept or self.keeps:
+        again = record.swept or self.keeps
+        record.snapshots.check(objective.nodes, replayed=again)
+        if again:
             known = {} if record.swept else held(objective.nodes)
             replay(objective.nodes, known, self._read_again() if apart else ())
+        if not (objective.recorded or self.keeps):
+            record.releases += 1  # from now on, since a sweep may raise before its end
         whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
         if self.together:
             self._sweep(self._bundle(self.together))
@@ -210,8 +217,6 @@ class Run:
             self._sweep_signed_rows()
         if apart and self._of(ggn_averaged):
             self._sweep_averages()
-        if not objective.recorded:
-            record.swept = record.swept or not self.keeps
         for leaf in self.names:
             if leaf not in self.done:
                 self._unreached(leaf, list(self.asked.values()))
@@ -545,7 +550,7 @@ def _zeros(like: Any, rows: int, samples: int, shape: tuple[int, ...]) -> Cotang
 def raw_value(value: Any, dtype: Any) -> Any:
     """Arrays of the parameter's dtype without history; other objects as they are."""
     if isinstance(value, Tensor):
-        value = value.data
+        value = value._value
     if type(value) is np.ndarray and value.dtype == dtype:
         return value
     if isinstance(value, np.generic):

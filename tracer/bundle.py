@@ -59,7 +59,7 @@ class Bundle:
 
 def _held(stack: Any) -> int:
     """Bytes of a stack, which is broadcast where all samples have the same rows."""
-    array = stack.data if isinstance(stack, Tensor) else stack
+    array = stack._value if isinstance(stack, Tensor) else stack
     strides = zip(array.shape, array.strides, strict=True)
     return math.prod(n for n, stride in strides if stride) * array.dtype.itemsize
 

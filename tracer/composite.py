@@ -8,14 +8,15 @@ operation to operation (`kfra`) sees the steps: `expanded` records them in its p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tracer.operation import INTERNAL_FILES, Operation
+from tracer.frames import INTERNAL_FILES
+from tracer.operation import Operation
 from tracer.sweep import forget
-from tracer.tape import Node, Tape, current_tape, using
+from tracer.tape import Node, current_tape, rerecording, using
 from tracer.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
@@ -50,7 +51,7 @@ def composes(*inputs: Any) -> bool:
     tape = current_tape()
     if tape is not None and (tape.parent is not None or tape.watched is not None):
         return False
-    arrays = [x.data if isinstance(x, Tensor) else x for x in inputs if x is not None]
+    arrays = [x._value if isinstance(x, Tensor) else x for x in inputs if x is not None]
     return all(type(x) is np.ndarray and x.dtype == arrays[0].dtype for x in arrays)
 
 
@@ -68,7 +69,7 @@ def composed(op: Composite, *inputs: Any, **params: Any) -> list[Any]:
     if not isinstance(whole, Tensor):
         return [part.copy() for part in parts]
     for part in parts:
-        part.data = part.data.copy()
+        part._value = part._value.copy()
     if whole.node is not None and (tape := current_tape()) is not None:
         tape.composites[whole.node] = [part.node for part in parts]
     return parts
@@ -97,15 +98,34 @@ def condensed(nodes: list[Node]) -> list[Node]:
     return found
 
 
-def expanded(nodes: list[Node], composites: Mapping[Node, list[Node]]) -> list[Node]:
+def expanded(nodes: list[Node], composites: dict[Any, Any]) -> list[Node]:
     """`nodes` with `composites`, each with the nodes of its parts, as what they stand for."""
     for node in nodes:
         if node.op.composite:
-            _expand(node, composites[node])
+            composites[UNFINISHED] = _expansion(node, composites[node])
+            finish(composites)
     return condensed(nodes)
 
 
-def _expand(node: Node, parts: list[Node]) -> None:
+#: the key in a tape's composites of an expansion that is being put in place
+UNFINISHED = None
+
+#: the slots of nodes, and what they are to hold
+Expansion = list[tuple[Node, dict[str, Any]]]
+
+
+def finish(composites: dict[Any, Any]) -> None:
+    """Put an expansion in place that was begun, and interrupted if others see it.
+
+    A record that is half expanded would be wrong. Done again, it is the same.
+    """
+    for node, slots in composites.get(UNFINISHED, ()):
+        for name, value in slots.items():
+            setattr(node, name, value)
+    composites.pop(UNFINISHED, None)
+
+
+def _expansion(node: Node, parts: list[Node]) -> Expansion:
     """Record the steps of a composite. The nodes of its parts become those of the steps' outputs.
 
     So tensors that a program holds, and what was recorded of them, stay in the record.
@@ -118,20 +138,24 @@ def _expand(node: Node, parts: list[Node]) -> None:
         x if p is None else Tensor(np.zeros(p.shape, p.dtype) if x is None else x, p)
         for x, p in pairs
     ]
-    scratch = Tape()
-    scratch.place = node.place
-    with using(scratch):
+    scratch = rerecording()
+    with using(scratch, node.place):
         outputs = node.op.steps(*inputs, **node.params)  # type: ignore[attr-defined]
-    becomes: dict[Any, Node] = {}
-    for output, part in zip(outputs, parts, strict=True):
-        becomes[output.node] = part
-        for name in Node.__slots__:
-            setattr(part, name, getattr(output.node, name))
-    steps = [becomes.get(step, step) for step in scratch.nodes]
-    for step in steps:
+    becomes: dict[Any, Node] = {
+        output.node: part for output, part in zip(outputs, parts, strict=True)
+    }
+    for step in scratch.nodes:
         step.code, step.lasti = node.code, node.lasti
         step.parents = tuple([becomes.get(parent, parent) for parent in step.parents])
         if dropped:
             forget(step)
-    node.op, node.params = _EXPANDED, {"nodes": steps, "parts": parts}
-    node.parents, node.inputs, node.output = (), (), None
+    expansion = [
+        (part, {name: getattr(step, name) for name in Node.__slots__})
+        for step, part in becomes.items()
+    ]
+    steps = [becomes.get(step, step) for step in scratch.nodes]
+    gone = {"parents": (), "inputs": (), "output": None}
+    return [
+        *expansion,
+        (node, {"op": _EXPANDED, "params": {"nodes": steps, "parts": parts}, **gone}),
+    ]

@@ -16,6 +16,14 @@ class ShapeError(TracerError, ValueError):
     """Shapes, dtypes or arguments that an operation does not take."""
 
 
+class ChangedArrayError(TracerError, ValueError):
+    """An array that a record still needs was written into."""
+
+
+class HintError(TracerError, AttributeError):
+    """A name of another library, with what stands for it here."""
+
+
 class BatchError(TracerError, ValueError):
     """A per-sample quantity where samples are not known or not independent."""
 

@@ -107,7 +107,7 @@ class Trace:
             for variable in self.variables:
                 stack = arrived.get(variable.node)
                 if stack is None:
-                    stack = np.zeros_like(variable.data, shape=(rows, *variable.shape))
+                    stack = np.zeros_like(variable._value, shape=(rows, *variable.shape))
                 elif stack.dtype != variable.dtype:
                     stack = stack.astype(variable.dtype)
                 out.append(stack)
@@ -116,7 +116,7 @@ class Trace:
     def plain(self, value: Any) -> Any:
         """A tensor for an enclosing trace, a raw array outside of all."""
         if isinstance(value, Tensor):
-            return value if self.outer is not None else value.data
+            return value if self.outer is not None else value._value
         return np.asarray(value) if isinstance(value, np.generic) else value
 
 
@@ -167,10 +167,10 @@ def value_and_grad(
         output = _scalar(trace.output, "grad")
         _, build = flatten(_chosen(args, argnums))
         if output.node is None or output.node not in trace.only:
-            grads = [np.zeros_like(v.data) for v in trace.variables]
+            grads = [np.zeros_like(v._value) for v in trace.variables]
         else:
             with using(trace.outer):
-                seed = np.ones_like(output.data, shape=(1, *output.shape))
+                seed = np.ones_like(output._value, shape=(1, *output.shape))
             grads = [trace.plain(stack[0]) for stack in trace.pull({output.node: seed})]
         return trace.plain(output), build(grads)
 
@@ -210,7 +210,7 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any
                 stack = _as_stack(value, output)
                 seeds[output.node] = seeds[output.node] + stack if output.node in seeds else stack
         if not seeds:
-            return build([np.zeros_like(v.data) for v in trace.variables])
+            return build([np.zeros_like(v._value) for v in trace.variables])
         if owner(trace.tape).swept:
             replay(trace.nodes)
         return build([trace.plain(stack[0]) for stack in trace.pull(seeds)])
@@ -252,7 +252,7 @@ def jvp(
     for output in outputs:
         node = output.node if isinstance(output, Tensor) else None
         stack = stacks.get(node)  # type: ignore[arg-type]
-        value = output.data if isinstance(output, Tensor) else output
+        value = output._value if isinstance(output, Tensor) else output
         moved.append(np.zeros_like(value) if stack is None else trace.plain(stack[0]))
     return build([trace.plain(o) for o in outputs]), build(moved)
 
@@ -294,10 +294,10 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
         size = output.size
         if output.node is None or output.node not in trace.only:
             return build([
-                np.zeros_like(v.data, shape=(*output.shape, *v.shape)) for v in trace.variables
+                np.zeros_like(v._value, shape=(*output.shape, *v.shape)) for v in trace.variables
             ])  # fmt: skip
         with using(trace.outer):
-            eye = backend.namespace(output.data).eye(size, dtype=output.dtype)
+            eye = backend.namespace(output._value).eye(size, dtype=output.dtype)
             stacks = trace.pull({output.node: eye.reshape(size, *output.shape)})
             return build([
                 trace.plain(np.reshape(stack, (*output.shape, *variable.shape)))

@@ -21,7 +21,7 @@ from tracer.operation import statistics
 from tracer.products import Products
 from tracer.residuals import is_linear, wanted
 from tracer.sweep import Recorded, cotangents_of, entry_value, fit
-from tracer.tape import Node
+from tracer.tape import Node, Tape
 from tracer.terms import Term, one_position_each
 
 
@@ -29,12 +29,13 @@ from tracer.terms import Term, one_position_each
 class Objective:
     """What a sweep starts from.
 
-    `nodes` is the record up to `loss`, whose raw array is `value`; `names` maps parameters to their
-    names, `batch` tells where the samples are, and `first_uses` the first operation on each
-    parameter. `outputs` is the tensor that splits model from loss, or None. `recorded` says that
-    the sweep is itself recorded, `watched` takes statistics of cotangents.
+    `nodes` is what `record`, a tape, holds up to `loss`, whose raw array is `value`; `names` maps
+    parameters to their names, `batch` tells where the samples are, and `first_uses` the first
+    operation on each parameter. `outputs` is the tensor that splits model from loss, or None.
+    `recorded` says that the sweep is itself recorded, `watched` takes statistics of cotangents.
     """
 
+    record: Tape
     nodes: list[Node]
     loss: Node
     value: Any
@@ -137,7 +138,8 @@ class Objective:
     @cached_property
     def products(self) -> Products:
         """Products with the Hessian, and with Gauss-Newton matrices of given roots."""
-        return Products(self.nodes, {self.loss: self.one()}, list(self.names), self.budget)
+        seeds = {self.loss: self.one()}
+        return Products(self.record, self.nodes, seeds, list(self.names), self.budget)
 
     def gauss_newton(self, kind: str, wanted_by: str, samples: int = 1) -> Any:
         """A function from vectors to products with the Gauss-Newton or a Fisher matrix.
@@ -168,7 +170,7 @@ class Objective:
             seeds: Mapping[Node, Any] = {
                 term.node: np.where(self._only_sample(term, n), term.arrived, 0) for term in terms
             }
-            products = Products(self.nodes, seeds, list(self.names), self.budget)
+            products = Products(self.record, self.nodes, seeds, list(self.names), self.budget)
             parts.append(self._diagonal(leaf, products))
         return np.stack(parts)
 

@@ -20,14 +20,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
 
 from tracer import backend, registry
 from tracer.errors import ShapeError, TracingError
-from tracer.tape import NOWHERE, Failure, Node, Tape, current_tape
+from tracer.frames import INTERNAL_FILES, users_frame
+from tracer.tape import NOWHERE, Cursor, Failure, KeepingNode, Node, current_cursor
+
+if TYPE_CHECKING:
+    from tracer.snapshots import Snapshots
 
 _frame = sys._getframe
 _new = object.__new__
@@ -123,6 +127,10 @@ class Operation:
     linear_in: tuple[int, ...] = ()
     #: second derivatives are zero wherever they exist, as for pieces of linear functions
     piecewise_linear = False
+    #: its value may lie in the memory of its first input, as a slice does (a bool, or of the node)
+    views: Any = False
+    #: no option is an array, so that none has to be copied when it is recorded
+    plain_options = False
     #: puts each element of its input in exactly one place of its output (a bool, or of the node)
     reindexes: Any = False
 
@@ -149,29 +157,38 @@ class Operation:
 
         Raw arrays give a raw array, tensors a tensor.
         """
+        cursor = current_cursor()
+        wants = traced = tensors = False
         if len(inputs) == 1:
             x = inputs[0]
             if type(x) is not Tensor:
                 return self.forward(x, **params)
-            node = x.node
-            arrays: tuple[Any, ...] = (x.data,)
-            parents: tuple[Any, ...] = (node,)
-            wants = node is not None and node.wants
+            array, node = x._value, x.node
             traced = node is not None
+            wants = traced and node.wants
+            if traced and not node.parents and cursor is not None:
+                array = cursor.tape.snapshots.of_leaf(node, array)
+            arrays: tuple[Any, ...] = (array,)
+            parents: tuple[Any, ...] = (node,)
         else:
-            wants = traced = tensors = False
             raw, nodes = list(inputs), [None] * len(inputs)
             for i, x in enumerate(inputs):
                 if type(x) is Tensor:
                     tensors = True
-                    raw[i] = x.data
+                    raw[i] = x._value
                     nodes[i] = node = x.node
                     if node is not None:
                         traced = True
                         wants = wants or node.wants
             if not tensors:
                 return self.forward(*inputs, **params)
+            if traced and cursor is not None:
+                unshare(raw, nodes, cursor.tape.snapshots)
             arrays, parents = tuple(raw), tuple(nodes)
+        if params and traced and cursor is not None and not self.plain_options:
+            for key, value in params.items():
+                if value.__class__ not in PLAIN:
+                    params[key] = cursor.tape.snapshots.of_constant(value)
         kept = None
         try:
             out = (self.forward_keeping if self.keeps else self.forward)(*arrays, **params)
@@ -181,11 +198,10 @@ class Operation:
             if self.keeps:
                 out, kept = out
             out = backend.as_array(out)
-        tape = current_tape()
-        if tape is None or not traced:
+        if cursor is None or not traced:
             return Tensor(out, None)
         saved = arrays if self.saves_inputs else leaves_only(arrays, parents)
-        return record(tape, self, parents, saved, params, out, wants, kept)
+        return record(cursor, self, parents, saved, params, out, wants, kept)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
@@ -201,7 +217,7 @@ class Operation:
 
 
 def record(
-    tape: Tape,
+    cursor: Cursor,
     op: Operation,
     parents: tuple[Any, ...],
     saved: tuple[Any, ...],
@@ -219,29 +235,74 @@ def record(
     """
     frame: Any = _frame(2)
     code = frame.f_code
-    while code.co_filename in INTERNAL_FILES:
-        frame = frame.f_back  # never None: no internal file is a program
-        code = frame.f_code
-    node = Node()
+    tape = cursor.tape
+    if code is not tape.users_code:
+        while code.co_filename in INTERNAL_FILES:
+            frame = frame.f_back  # never None: no internal file is a program
+            code = frame.f_code
+        tape.users_code = code
+    if kept is None:
+        node = Node()
+    else:
+        node = KeepingNode()
+        node.kept = kept
     node.op = op
     node.parents = parents
     node.inputs = saved
     node.params = params
     node.output = out if op.saves_output else None
-    node.kept = kept
     node.shape = out.shape
-    node.dtype = out.dtype
-    node.place = tape.place
+    node.dtype = dtype = out.dtype
+    node.wants = wants and (dtype is FLOAT64 or dtype is FLOAT32 or is_real(op, dtype))
+    node.place = cursor.place
     node.code = code
     node.lasti = frame.f_lasti
-    node.wants = wants
     tape.nodes.append(node)
     if tape.watched is not None:
         watch(tape, node, out)
     tensor = _new(Tensor)
-    tensor.data = out
+    tensor._value = out
     tensor.node = node
     return tensor
+
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def is_real(op: Operation, dtype: Any) -> bool:
+    """Whether a value of this dtype may have a derivative: integers and booleans have none.
+
+    Raises `TracingError` for complex numbers, whose rules are not there, and for objects.
+    """
+    if dtype.kind == "c":
+        raise TracingError(
+            f"{op.name} gives complex numbers ({dtype}), and derivatives through them are not "
+            f"defined here: compute with real and imaginary parts as two real arrays, or on "
+            f"tensor.data where no derivative is wanted"
+        )
+    if dtype.kind == "O":
+        raise TracingError(backend.OF_OBJECTS)
+    return dtype.kind == "f"
+
+
+#: types of options that are no arrays, and of constants
+PLAIN = frozenset((int, float, bool, str, tuple, type(None), np.dtype))
+
+
+def unshare(arrays: list[Any], parents: list[Any], own: Snapshots) -> None:
+    """Put what the record keeps in place of arrays that others may write into."""
+    known = own.known
+    for i, parent in enumerate(parents):
+        if parent is None:
+            array = arrays[i]
+            if array.__class__ is ndarray:
+                entry = known(id(array))
+                same = entry is not None and entry[2] == array.tobytes()  # of SMALL ones alone
+                arrays[i] = entry[1] if same else own.of_constant(array)
+            elif array.__class__ not in PLAIN:
+                arrays[i] = own.of_constant(array)
+        elif not parent.parents:
+            arrays[i] = own.of_leaf(parent, arrays[i])
 
 
 def leaves_only(arrays: tuple[Any, ...], parents: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -366,20 +427,21 @@ def explain(
     params: dict[str, Any],
 ) -> Exception:
     """The error with the operation, the module, the shapes and the dtypes in its message."""
-    tape = current_tape()
-    place = tape.place if tape is not None else NOWHERE
+    cursor = current_cursor()
+    tape = None if cursor is None else cursor.tape
+    place = NOWHERE if cursor is None else cursor.place
     where = f" in layer {place.scope!r} ({place.scopes[-1]})" if place.scope else ""
     given = ", ".join(
         describe(a) + (f" ({p.params['name']})" if p is not None and p.params.get("name") else "")
         for a, p in zip(arrays, parents, strict=True)
     )
     options = "".join(f", {k}={v!r}" for k, v in params.items() if not hasattr(v, "shape"))
+    if any(getattr(a, "dtype", None) == np.dtype(object) for a in arrays):
+        return TracingError(f"{op.name}{where} got {given}: {backend.OF_OBJECTS}")
     reason = backend.mixture(arrays) or error
     message = f"{op.name}{where} got {given}{options}: {reason}"
     if tape is not None and tape.watched is not None and tape.failure is None:
-        frame = _frame(2)
-        while frame.f_code.co_filename in INTERNAL_FILES and frame.f_back is not None:
-            frame = frame.f_back
+        frame = users_frame()
         tape.failure = Failure(op, tuple(parents), place, frame.f_code, frame.f_lasti, message)
     if isinstance(error, ShapeError) or type(error) in (ValueError, IndexError, TypeError):
         return ShapeError(message)
@@ -387,7 +449,6 @@ def explain(
     return error
 
 
-#: files whose frames are not the user's: `source` of a node names the first frame outside them
-INTERNAL_FILES: set[str] = {__file__}
+INTERNAL_FILES.add(__file__)
 
 from tracer.tensor import Tensor  # noqa: E402  (tensors call operations, operations make tensors)

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -159,6 +160,24 @@ def _version() -> str:
         return metadata.version("trace-net")
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def blaming(caller: Any, arguments: dict[str, Any]) -> None:
+    """Call a hook. An error in a plugin is raised as `PluginError`, which names it."""
+    try:
+        caller(**arguments)
+    except Exception as error:
+        frames = traceback.walk_tb(error.__traceback__)
+        codes = {frame.f_code for frame, _ in frames}
+        for impl in caller.get_hookimpls():
+            if getattr(impl.function, "__code__", None) in codes:
+                known = load().plugins.get(impl.plugin_name)
+                of = f" of distribution {known.distribution!r}" if known is not None else ""
+                raise PluginError(
+                    f"the hook {caller.name} of plugin {impl.plugin_name!r}{of} raised "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        raise
 
 
 _loader: Loader | None = None

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracer.operation import MergedAxis
-from tracer.sweep import Sweep
+from tracer.sweep import Sweep, replay
 from tracer.tangents import push
-from tracer.tape import Node, Tape, using
+from tracer.tape import Node, Tape, rerecording, using
 from tracer.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -23,28 +23,41 @@ if TYPE_CHECKING:
 
 
 class Products:
-    """Products for an objective, or a part of it, recorded in `nodes`, whose values must stay.
+    """Products for an objective, or a part of it, recorded in `nodes` of a tape's `record`.
 
-    `seeds` are the cotangents `[1, *shape]` that its gradient starts from; `parameters` the leaves
-    that vectors are made of. `budget` bounds the bytes of temporaries: vectors are taken in chunks.
+    Values that a later sweep of the record drops are computed again. `seeds` are the cotangents
+    `[1, *shape]` that its gradient starts from; `parameters` the leaves that vectors are made of.
+    `budget` bounds the bytes of temporaries: vectors are taken in chunks.
     """
 
     def __init__(
         self,
+        record: Tape,
         nodes: list[Node],
         seeds: Mapping[Node, Any],
         parameters: Sequence[Node],
         budget: int | None = None,
     ):
+        self.record = record
         self.nodes = nodes
+        #: after how many of the record's releases the values are there
+        self._restored = record.releases
         self.seeds = seeds
         self.parameters = list(parameters)
         self.budget = budget
 
+    def _restore(self) -> None:
+        """See that the values are there, and are those that were recorded."""
+        releases = self.record.releases
+        self.record.snapshots.check(self.nodes, replayed=True)
+        if releases != self._restored:
+            replay(self.nodes, keep_inputs=set(self.nodes))
+            self._restored = releases
+
     @cached_property
     def _gradient(self) -> tuple[list[Node], dict[Node, Any]]:
         """The gradient, recorded: the nodes of the extended record, and a tensor per parameter."""
-        with using(None), Tape() as tape:
+        with using(None), rerecording() as tape:
             tape.nodes = list(self.nodes)
             tensors = {node: Tensor(stack) for node, stack in self.seeds.items()}
             arrived = Sweep(self.nodes, tensors, recorded=True).run()
@@ -57,6 +70,7 @@ class Products:
 
     def hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
         """The Hessian's block of some parameters times a stack of vectors for each of them."""
+        self._restore()
         nodes, gradient = self._gradient
         product = partial(self._hessian, nodes, gradient)
         return self._in_chunks(product, vectors, _bytes(nodes))
@@ -68,6 +82,7 @@ class Products:
 
         `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H.
         """
+        self._restore()
         return self._in_chunks(partial(self._gauss_newton, roots), vectors, _bytes(self.nodes))
 
     def _in_chunks(

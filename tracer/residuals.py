@@ -24,7 +24,7 @@ from tracer.batching import Batch
 from tracer.operation import PARAMETER, MergedAxis
 from tracer.rows import Rows, hessian_eigenvectors
 from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
-from tracer.tape import Node, Tape, using
+from tracer.tape import Node, rerecording, using
 from tracer.tensor import Tensor, _leaf
 from tracer.terms import one_position_each
 
@@ -199,7 +199,7 @@ class Curvature:
         self.node, self.slots = node, slots
         inputs = list(node.inputs)
         self.leaves: list[Tensor] = []
-        with using(None), Tape() as tape:
+        with using(None), rerecording() as tape:
             made: list[Any] = list(inputs)
             for slot in slots:
                 value = inputs[slot]
@@ -244,7 +244,7 @@ def _of_elements(
     curvature, k = Curvature(node, delta, slots), sum(counts)
     columns = []
     for i, count in enumerate(counts):
-        leaf = curvature.leaves[i].data
+        leaf = curvature.leaves[i]._value
         for j in range(count):
             unit = np.zeros_like(leaf, shape=(1, *leaf.shape))
             _cut(unit, count)[j][...] = 1
@@ -321,7 +321,7 @@ class SampleCurvature:
         stops = np.cumsum([math.prod(shape) for shape in self.shapes]).tolist()
         self.spans = [slice(a, b) for a, b in zip([0, *stops], stops, strict=False)]
         self.size = stops[-1]
-        self.like = self.curvature.leaves[0].data
+        self.like = self.curvature.leaves[0]._value
 
     def basis(self, some: slice) -> Any:
         """The unit vectors of these elements, in every sample."""

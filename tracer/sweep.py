@@ -15,8 +15,8 @@ import numpy as np
 from tracer import backend
 from tracer.batching import Batch
 from tracer.cotangents import Cotangent, Coupled, Dense, Reindexed, Summed, collect, grouped
-from tracer.errors import ShapeError
-from tracer.operation import MergedAxis, leaves_only, statistics
+from tracer.errors import ShapeError, TracingError
+from tracer.operation import MergedAxis, describe, leaves_only, statistics
 from tracer.tape import Node
 from tracer.tensor import Tensor
 
@@ -54,6 +54,18 @@ class Sampled:
         return getattr(self.node, name)
 
 
+def fitted(entry: Any, node: Node, parent: Node) -> Any:
+    """An entry of a vjp of `node` as a stack `[V, *parent.shape]`. Raises `ShapeError`."""
+    try:
+        return fit(entry, parent.shape)
+    except Exception as error:
+        given = describe(entry)
+        raise ShapeError(
+            f"the vjp of {node!r} ({node.source or 'unknown line'}) returned {given} for an input "
+            f"of shape {list(parent.shape)}: entries are stacks [V, *input.shape]"
+        ) from error
+
+
 def fit(g: Any, shape: tuple[int, ...]) -> Any:
     """A stack of the broadcast shape as a stack of `shape`: summed where it was broadcast."""
     lead = g.ndim - 1 - len(shape)
@@ -74,15 +86,38 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
     try:
         entries = node.op.vjp(view, g)
     except Exception as error:
-        given = f"of shape {list(g.shape)} ([V, *output])" if hasattr(g, "shape") else "of parts"
-        error.add_note(f"in the vjp of {node!r}, given a cotangent {given}")
-        raise
+        raise in_rule(error, node, g) from error
     if len(entries) != len(node.parents):
         raise ShapeError(
             f"the vjp of {node.op.name} returned {len(entries)} entries for "
             f"{len(node.parents)} inputs: return one per input, None for no gradient"
         )
     return entries
+
+
+def in_rule(error: Exception, node: Node, g: Any) -> Exception:
+    """An error that a rule raised, with the operation that it is of."""
+    if not hasattr(node.op, "vjp"):
+        return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
+    where = f"the vjp of {node!r} ({node.source or 'unknown line'})"
+    absent = [
+        name
+        for name, there in {
+            "inputs": node.op.saves_inputs or not any(node.parents),
+            "output": node.op.saves_output,
+        }.items()
+        if not there
+    ]
+    if absent and "NoneType" in str(error) and isinstance(error, TypeError | AttributeError):
+        return TracingError(
+            f"{where} reads what was not saved: name {' and '.join(map(repr, absent))} in the "
+            f"operation's `saves`, which is {node.op.saves!r} ({error})"
+        )
+    given = f"of shape {list(g.shape)} ([V, *output])" if hasattr(g, "shape") else "of parts"
+    if type(error) in (ValueError, IndexError, TypeError, AttributeError):
+        return ShapeError(f"{where}, given a cotangent {given}: {error}")
+    error.add_note(f"in {where}, given a cotangent {given}")
+    return error
 
 
 class Placed:
@@ -106,11 +141,23 @@ class Placed:
         return self.embed(self.values, indices=(self.index,), shape=self.shape)
 
 
+def evaluated(entry: Callable[[], Any], node: Node, g: Any) -> Any:
+    """An entry that a vjp gave as a function."""
+    try:
+        return entry()
+    except Exception as error:
+        raise in_rule(error, node, g) from error
+
+
 def entry_value(entry: Any) -> Any:
     """An entry of a vjp as a stack: evaluated if it is a function, whole if it is placed."""
     if entry.__class__ is FunctionType:
         entry = entry()
     return entry.dense() if entry.__class__ is Placed else entry
+
+
+#: in place of the shape of what is no array
+_UNFIT = ()
 
 
 class Sweep:
@@ -194,14 +241,17 @@ class Sweep:
                         ):
                             continue
                         if entry.__class__ is FunctionType:
-                            entry = entry()
+                            entry = evaluated(entry, node, g)
                             if entry is None:
                                 continue
-                        if parent in stacks or entry.__class__ is Placed:
+                        if entry.__class__ is Placed:
+                            self._add(parent, entry)
+                            continue
+                        if getattr(entry, "shape", _UNFIT)[1:] != parent.shape:
+                            entry = fitted(entry, node, parent)
+                        if parent in stacks:
                             self._add(parent, entry)
                         else:
-                            if entry.shape[1:] != parent.shape:
-                                entry = fit(entry, parent.shape)
                             stacks[parent] = entry
                 if release:
                     forget(node)
@@ -232,7 +282,7 @@ class Sweep:
         """Keep statistics of the gradient, the first rows of a stack (one, or one per sample)."""
         assert self.watched is not None
         total = stack[0] if self.slots == 1 else stack[: self.slots].sum(0)
-        value = total.data if isinstance(total, Tensor) else total
+        value = total._value if isinstance(total, Tensor) else total
         self.watched[id(node), "cotangent"] = statistics(value)
 
     def _add(self, parent: Node, entry: Any) -> None:
@@ -311,8 +361,10 @@ class Sweep:
             entries = cotangents_of(view, node, g) if entries is None else entries
             entry = entries[slot]
             if entry.__class__ is FunctionType:
-                entry = entry()
+                entry = evaluated(entry, node, g)
             if entry is not None:
+                if entry.__class__ is not Placed and entry.shape[1:] != parent.shape:
+                    entry = fitted(entry, node, parent)
                 self._add(parent, entry)
 
     # -- operations between a leaf and the tensor that batched operations consume ---------------
@@ -408,7 +460,9 @@ def _pulled(node: Node, entries: list[Placed]) -> Any:
 
 def forget(node: Node) -> None:
     """Drop what a node saved, but for the constants and leaves that a replay starts from."""
-    node.output = node.kept = None
+    node.output = None
+    if node.kept is not None:
+        node.kept = None
     node.inputs = leaves_only(node.inputs, node.parents)
 
 
@@ -433,7 +487,8 @@ def replay(
         if missing or node.op.saves_inputs or node in keep_inputs:
             needed.update(p for p in node.parents if p not in values)
     for node in every:
-        node.kept = None
+        if node.kept is not None:
+            node.kept = None
         arrays = tuple(
             values.get(p, x)  # type: ignore[arg-type]  # a constant's parent is None
             for x, p in zip(node.inputs, node.parents, strict=True)

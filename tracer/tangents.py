@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer.operation import PARAMETER
 from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit
-from tracer.tape import Node, Tape, open_tape, using
+from tracer.tape import Node, Tape, open_tape, rerecording, using
 from tracer.tensor import Tensor, _leaf
 
 
@@ -33,9 +33,9 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
     """
     outer = open_tape() if isinstance(view, Recorded) else None
     rows = len(next(t for t in tangents if t is not None))
-    with using(outer), Tape() as tape:
+    with using(outer), rerecording() if outer is None else Tape() as tape:
         like = next(t for t in tangents if t is not None)
-        like = like.data if isinstance(like, Tensor) else like
+        like = like._value if isinstance(like, Tensor) else like
         zero = np.zeros_like(like, shape=(1, *node.shape), dtype=node.dtype)
         variable = Tensor(zero, _leaf(PARAMETER, zero, {"name": None}, wants=True))
         entries = cotangents_of(view, node, variable)

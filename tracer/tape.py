@@ -7,7 +7,6 @@ there are no reference cycles: a tape is freed by reference counting alone.
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
@@ -16,17 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracer import plugins
 from tracer.errors import TracingError
+from tracer.frames import source_line, users_warnings
+from tracer.snapshots import Snapshots, Trusted
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from tracer.operation import Operation
     from tracer.tensor import Tensor
-
-_current: ContextVar[Tape | None] = ContextVar("tracer_tape", default=None)
-
-#: the innermost open tape of this thread or task, or None
-current_tape = _current.get
 
 
 class Place(NamedTuple):
@@ -67,16 +63,31 @@ class Loop:
 
 NOWHERE = Place()
 
-#: files that run a user's model: the lines that call it are none of the user's
-DRIVER_FILES: set[str] = set()
+
+class Cursor:
+    """Where this thread or task records: on which tape, and at which place in the model.
+
+    Entering a scope makes a new one, so that tasks and threads on one tape have scopes of their
+    own. (Attributes of a class with slots are read in a third of the time that a tuple takes.)
+    """
+
+    __slots__ = ("place", "tape")
+
+    def __init__(self, tape: Tape, place: Place):
+        self.tape = tape
+        self.place = place
 
 
-def source_line(code: CodeType, lasti: int) -> str | None:
-    """`file.py:12`, the line of an instruction; None in the files that run a user's model."""
-    if code.co_filename in DRIVER_FILES:
-        return None
-    lines = (line for start, stop, line in code.co_lines() if start <= lasti < stop and line)
-    return f"{os.path.basename(code.co_filename)}:{next(lines, code.co_firstlineno)}"
+_current: ContextVar[Cursor | None] = ContextVar("tracer_cursor", default=None)
+
+#: the cursor of this thread or task, or None where nothing is recorded
+current_cursor = _current.get
+
+
+def current_tape() -> Tape | None:
+    """The innermost open tape of this thread or task, or None."""
+    cursor = _current.get()
+    return None if cursor is None else cursor.tape
 
 
 class Node:
@@ -94,7 +105,6 @@ class Node:
         "code",
         "dtype",
         "inputs",
-        "kept",
         "lasti",
         "op",
         "output",
@@ -110,7 +120,7 @@ class Node:
     inputs: tuple[Any, ...]
     params: dict[str, Any]
     output: Any
-    kept: Any
+    kept: Any = None
     shape: tuple[int, ...]
     dtype: Any
     place: Place
@@ -140,6 +150,12 @@ class Node:
         return f"<{self.label} {self.dtype}{list(self.shape)}{where}>"
 
 
+class KeepingNode(Node):
+    """A node with something that its rules go on from."""
+
+    __slots__ = ("kept",)
+
+
 class Tape:
     """Records the operations on tensors inside its `with` block.
 
@@ -151,51 +167,79 @@ class Tape:
     def __init__(self, *, watch: bool = False):
         plugins.load()
         self.nodes: list[Node] = []
+        #: what the record keeps of arrays that others may write into
+        self.snapshots = Snapshots()
         self.start = 0
         self.stop: int | None = None
-        self.place = NOWHERE
         self.parent: Tape | None = None
         self.roots: list[Any] = []
         self.watched: dict[int, dict[str, Any]] | None = {} if watch else None
         self.failure: Failure | None = None
-        self._token: Token[Tape | None] | None = None
+        self._token: Token[Cursor | None] | None = None
+        self._warnings: Any = None
         self._open = False
-        #: the composites that were recorded, with the nodes of their parts
-        self.composites: dict[Node, list[Node]] = {}
-        self.swept = False
+        #: the code that recorded last, which is the user's
+        self.users_code: CodeType | None = None
+        #: the composites that were recorded, with the nodes of their parts; see `tracer.composite`
+        self.composites: dict[Any, Any] = {}
+        #: sweeps that dropped values of the record, from their beginning on
+        self.releases = 0
         self.loss: Node | None = None
 
     def __enter__(self) -> Tape:
         if self._open or self.stop is not None:
             raise TracingError("a Tape records one `with` block: make a new Tape for another one")
+        outer = _current.get()
         self.parent = open_tape()
+        place = NOWHERE
         if self.parent is not None:
-            self.nodes, self.place = self.parent.nodes, self.parent.place
+            self.nodes, self.snapshots = self.parent.nodes, self.parent.snapshots
             self.start = len(self.nodes)
-        self._token = _current.set(self)
-        self._open = True
-        _call_hook("begin_trace", tape=self)
+            if outer is not None:
+                place = outer.place
+        try:
+            self._open = True
+            self._token = _current.set(Cursor(self, place))
+            if self.parent is None and type(self.snapshots) is Snapshots:
+                self._warnings = users_warnings()
+                self._warnings.__enter__()
+            call_hook("begin_trace", tape=self)
+        except BaseException:
+            self._close()
+            _current.set(outer)
+            raise
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._close()
+        call_hook("end_trace", tape=self)
+
+    def _close(self) -> None:
         self._open = False
         self.stop = len(self.nodes)
-        if self._token is not None:
-            _current.reset(self._token)
-            self._token = None
-        _call_hook("end_trace", tape=self)
+        token, warnings, self._token, self._warnings = self._token, self._warnings, None, None
+        if token is not None:
+            _back(token)
+        if warnings is not None:
+            warnings.__exit__(None, None, None)
 
     @property
     def is_open(self) -> bool:
         return self._open
+
+    @property
+    def swept(self) -> bool:
+        """Whether values of the record were dropped, and have to be computed again."""
+        return self.releases > 0
 
     def recorded(self) -> list[Node]:
         """The nodes of this tape's own block, in the order of recording."""
         nodes = self.nodes[self.start : self.stop]
         if not self.composites:
             return nodes
-        from tracer.composite import expanded
+        from tracer.composite import expanded, finish
 
+        finish(self.composites)
         return expanded(nodes, self.composites)
 
     def condensed(self) -> list[Node]:
@@ -203,8 +247,9 @@ class Tape:
         nodes = self.nodes[self.start : self.stop]
         if not self.composites:
             return nodes
-        from tracer.composite import condensed
+        from tracer.composite import condensed, finish
 
+        finish(self.composites)
         return condensed(nodes)
 
     def backward(
@@ -269,7 +314,7 @@ class Failure(NamedTuple):
 
 def open_tape() -> Tape | None:
     """The innermost tape that is still open in this thread or task."""
-    tape = _current.get()
+    tape = current_tape()
     while tape is not None and not tape._open:
         tape = tape.parent
     return tape
@@ -290,19 +335,55 @@ def owner(tape: Tape) -> Tape:
     return tape
 
 
-class using:
-    """Make `tape` (or no tape) the current one for a `with` block."""
+def _back(token: Token[Cursor | None]) -> None:
+    """Return to the cursor before the one that gave this token."""
+    try:
+        _current.reset(token)
+    except ValueError:  # left in another context than entered, as by a generator of another task
+        _current.set(token.old_value if token.old_value is not Token.MISSING else None)
 
-    __slots__ = ("tape", "token")
 
-    def __init__(self, tape: Tape | None):
-        self.tape = tape
+class _Entered:
+    """A `with` block that has a cursor of its own."""
 
-    def __enter__(self) -> None:
-        self.token = _current.set(self.tape)
+    __slots__ = ("_token",)
+
+    def _go(self, cursor: Cursor | None) -> None:
+        self._token: Token[Cursor | None] | None = _current.set(cursor)
 
     def __exit__(self, *error: Any) -> None:
-        _current.reset(self.token)
+        token, self._token = self._token, None
+        if token is not None:
+            _back(token)
+
+
+def rerecording() -> Tape:
+    """A tape for what is recorded again from the values of a record."""
+    tape = Tape()
+    tape.snapshots = Trusted()
+    return tape
+
+
+class using(_Entered):
+    """Record on `tape` (or on none) in a `with` block, at `place` in its model.
+
+    Without a place it is that of now where `tape` is the current one, and nowhere elsewhere.
+    """
+
+    __slots__ = ("place", "tape")
+
+    def __init__(self, tape: Tape | None, place: Place | None = None):
+        self.tape = tape
+        self.place = place
+
+    def __enter__(self) -> None:
+        if self.tape is None:
+            self._go(None)
+            return
+        now, place = _current.get(), self.place
+        if place is None:
+            place = now.place if now is not None and now.tape is self.tape else NOWHERE
+        self._go(Cursor(self.tape, place))
 
 
 def pause() -> using:
@@ -310,28 +391,38 @@ def pause() -> using:
     return using(None)
 
 
-class scope:
+class _At(_Entered):
+    """A `with` block at a place of its own on the current tape."""
+
+    __slots__ = ()
+
+    def inside(self, place: Place) -> Place:
+        """The place in the block, from the one around it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> None:
+        now = _current.get()
+        if now is None:
+            self._token = None
+        else:
+            self._go(Cursor(now.tape, self.inside(now.place)))
+
+
+class scope(_At):
     """`with tracer.scope("encoder"):` puts what is recorded in it under this name in the graph."""
 
-    __slots__ = ("kind", "name", "outer", "tape")
+    __slots__ = ("kind", "name")
 
     def __init__(self, name: str, kind: str | None = None):
         self.name = name
         self.kind = kind or name
 
-    def __enter__(self) -> None:
-        self.tape = tape = _current.get()
-        if tape is not None:
-            self.outer = place = tape.place
-            path = f"{place.scope}.{self.name}" if place.scope else self.name
-            tape.place = place._replace(scope=path, scopes=(*place.scopes, self.kind))
-
-    def __exit__(self, *error: Any) -> None:
-        if self.tape is not None:
-            self.tape.place = self.outer
+    def inside(self, place: Place) -> Place:
+        path = f"{place.scope}.{self.name}" if place.scope else self.name
+        return place._replace(scope=path, scopes=(*place.scopes, self.kind))
 
 
-class present:
+class present(_At):
     """`with tracer.present(mask):` says which samples of padded sequences are there.
 
     `mask` holds booleans `[N]` or, for operations on all T steps at once, `[N, T]`, in the library
@@ -340,22 +431,18 @@ class present:
     is nested, a sample is there if all masks say so.
     """
 
-    __slots__ = ("mask", "outer", "tape")
+    __slots__ = ("mask",)
 
     def __init__(self, mask: Any):
-        self.mask = mask if mask is None or mask.ndim > 1 else mask[:, None]
+        if mask is not None:
+            mask = mask.copy() if mask.ndim > 1 else mask[:, None].copy()
+        self.mask = mask
 
-    def __enter__(self) -> None:
-        self.tape = tape = _current.get()
-        if tape is not None:
-            self.outer = place = tape.place
-            if self.mask is not None:
-                mask = self.mask if place.present is None else place.present & self.mask
-                tape.place = place._replace(present=mask)
-
-    def __exit__(self, *error: Any) -> None:
-        if self.tape is not None:
-            self.tape.place = self.outer
+    def inside(self, place: Place) -> Place:
+        if self.mask is None:
+            return place
+        mask = self.mask if place.present is None else place.present & self.mask
+        return place._replace(present=mask)
 
 
 def steps(count: int, *, reverse: bool = False) -> Iterator[int]:
@@ -364,19 +451,21 @@ def steps(count: int, *, reverse: bool = False) -> Iterator[int]:
     Loops nest. With `reverse=True` the steps are T-1, ..., 0: the position in the sequence of a
     loop that goes through it backward.
     """
-    tape = _current.get()
+    outside = _current.get()
     times = range(count - 1, -1, -1) if reverse else range(count)
-    if tape is None:
+    if outside is None:
         yield from times
         return
-    outer = tape.place
+    tape, outer = outside.tape, outside.place
     loops = (*outer.loops, Loop(sys._getframe(1), outer.scope, reverse))
     try:
         for t in times:
-            tape.place = outer._replace(times=(*outer.times, t), loops=loops)
+            _current.set(Cursor(tape, outer._replace(times=(*outer.times, t), loops=loops)))
             yield t
     finally:
-        tape.place = outer
+        now = _current.get()
+        if now is not None and now.place.loops is loops:  # else it was left by other ways already
+            _current.set(outside)
 
 
 @functools.cache
@@ -387,7 +476,8 @@ def _backward() -> Callable[..., dict[str, Any]]:
     return backward
 
 
-def _call_hook(name: str, **arguments: Any) -> None:
+def call_hook(name: str, **arguments: Any) -> None:
+    """Call a hook of all plugins. An error in one is raised as `PluginError`, which names it."""
     hook = plugins.hook()
     if hook is not None and (caller := getattr(hook, name)).get_hookimpls():
-        caller(**arguments)
+        plugins.blaming(caller, arguments)

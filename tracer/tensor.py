@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend, dispatch, plugins
+from tracer import backend, dispatch, hints, plugins
 from tracer.errors import ShapeError, TracingError
-from tracer.tape import NOWHERE, Node, _current
+from tracer.frames import INTERNAL_FILES
+from tracer.tape import NOWHERE, Node, current_cursor, open_tape
 
 _WRITE = (
     "a tensor is never written into, since the values that derivatives need would be lost: "
@@ -23,12 +24,11 @@ INTEGERS = (int, np.integer)
 class Tensor:
     """An array that operations on it are recorded for.
 
-    `data` is the raw NumPy or CuPy array. Operators, indexing and NumPy functions give tensors;
-    comparisons give raw arrays of booleans. Outside a `with tracer.Tape()` block nothing is
-    recorded.
+    Operators, indexing and NumPy functions give tensors; comparisons give raw arrays of booleans.
+    Outside a `with tracer.Tape()` block nothing is recorded.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
+    __slots__ = ("__weakref__", "_value", "node")
 
     # Bound by the modules of tracer.operations, beside the operations that they record.
     __getitem__: Any
@@ -43,30 +43,81 @@ class Tensor:
     squeeze: Any
 
     def __init__(self, data: Any, node: Node | None = None):
-        self.data = data
+        self._value = data
         self.node: Any = node
+
+    # -- its values -------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        """The raw NumPy or CuPy array.
+
+        Of a parameter it is the array itself, which may be written into (`p.data -= step`) or
+        replaced by one of the same shape, which is converted to the parameter's dtype. What was
+        computed on a tape is given as a read-only view.
+        """
+        data, node = self._value, self.node
+        if node is None:
+            return data
+        if node.op.leaf:
+            cursor = current_cursor()
+            if cursor is not None:
+                cursor.tape.snapshots.let_go(data)
+            return data
+        if type(data) is not np.ndarray:
+            return data
+        if not data.ndim:
+            return data.copy()
+        view = data.view()
+        view.flags.writeable = False
+        return view
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        node = self.node
+        if value is self._value:  # an operator in place, as in `p.data -= step`
+            return
+        if node is not None and not node.op.leaf:
+            raise TracingError(
+                f"the values of {node!r} were computed on a tape, and others in their place would "
+                f"have no history: use them as a new array, or tensor.detach()"
+            )
+        value = value._value if isinstance(value, Tensor) else backend.as_array(value)
+        if value.shape != self.shape:
+            raise ShapeError(
+                f"tensor.data = array keeps the shape {list(self.shape)}, got {list(value.shape)}"
+                f"{_called(node)}: make a new one with tracer.parameter(array)"
+            )
+        if value.dtype != self.dtype:
+            if value.dtype.kind not in "fiub":
+                raise TracingError(
+                    f"tensor.data = array keeps the dtype {self.dtype}, got {value.dtype}"
+                    f"{_called(node)}: give real numbers"
+                )
+            value = value.astype(self.dtype)
+        self._value = value
 
     # -- what it is -------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._value.shape
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self._value.ndim
 
     @property
     def size(self) -> int:
-        return self.data.size
+        return self._value.size
 
     @property
     def dtype(self) -> Any:
-        return self.data.dtype
+        return self._value.dtype
 
     @property
     def nbytes(self) -> int:
-        return self.data.nbytes
+        return self._value.nbytes
 
     @property
     def name(self) -> str | None:
@@ -78,16 +129,16 @@ class Tensor:
         return self.node is not None and self.node.op.leaf and self.node.wants
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self._value)
 
     def __iter__(self) -> Any:
         if self.ndim == 0:
             raise ShapeError("a tensor without axes cannot be iterated over")
-        return (self[i] for i in range(len(self.data)))
+        return (self[i] for i in range(len(self._value)))
 
     def __repr__(self) -> str:
         origin = f", {self.node.label}" if self.node is not None else ""
-        return f"Tensor({self.data!r}{origin})"
+        return f"Tensor({self._value!r}{origin})"
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
@@ -98,26 +149,56 @@ class Tensor:
 
     def item(self) -> Any:
         """The one element as a Python number, outside the trace."""
-        return self.data.item()
+        return self._value.item()
 
     def tolist(self) -> Any:
-        return self.data.tolist()
+        """The elements as nested lists of Python numbers, outside the trace."""
+        return self._value.tolist()
+
+    def _leaves_the_record(self, how: str) -> None:
+        """Raise `TracingError` if an open tape needs to know what becomes of this value."""
+        node = self.node
+        if node is None or not node.wants:
+            return
+        tape = open_tape()
+        if tape is None or not (node.op.leaf or node in tape.nodes):
+            return
+        raise TracingError(
+            f"{how} of a tensor{_called(node)} would take its value out of the record, and with it "
+            f"the derivative: write np.exp(t) in place of math.exp(t), np.stack([t, u]) or "
+            f"tracer.index_set(a, i, t) in place of writing into an array, and t.item() or "
+            f"t.detach() where no derivative is wanted"
+        )
 
     def __float__(self) -> float:
+        self._leaves_the_record("float()")
         return float(self.item())
 
     def __int__(self) -> int:
+        self._leaves_the_record("int()")
         return int(self.item())
 
+    def __complex__(self) -> complex:
+        self._leaves_the_record("complex()")
+        return complex(self.item())
+
+    def __trunc__(self) -> int:
+        self._leaves_the_record("math.trunc()")
+        return int(self.item())
+
+    def __round__(self, digits: int | None = None) -> Any:
+        self._leaves_the_record("round()")
+        return round(self.item(), digits)
+
     def __bool__(self) -> bool:
-        return bool(self.data)
+        return bool(self._value)
 
     def __index__(self) -> int:
-        return self.data.__index__()
+        return self._value.__index__()
 
     def detach(self) -> Tensor:
         """The same values as a constant: no gradient flows through."""
-        return Tensor(self.data, None)
+        return Tensor(self._value, None)
 
     # -- NumPy's protocols ------------------------------------------------------------------
 
@@ -176,6 +257,8 @@ def _method(function: Any) -> Any:
     handlers = dispatch.FUNCTIONS
 
     def method(self, *args, **kwargs):
+        if kwargs and (hint := hints.keyword(f"tensor.{function.__name__}", kwargs)):
+            raise TracingError(hint)
         return handlers[function](self, *args, **kwargs)
 
     method.__name__ = function.__name__
@@ -189,6 +272,17 @@ for _name in (
 ).split():
     _function = np.ravel if _name == "flatten" else getattr(np, _name)
     setattr(Tensor, _name, _method(_function))
+
+
+for _name in hints.TENSOR:
+    if not hasattr(Tensor, _name):
+        setattr(Tensor, _name, hints.Hint("a tensor", _name, hints.TENSOR[_name]))
+
+
+def _called(node: Node | None) -> str:
+    """` (weight)`, the name of a leaf, for messages."""
+    name = node.params.get("name") if node is not None and node.op.leaf else None
+    return f" ({name})" if name else ""
 
 
 def parameter(array: Any, name: str | None = None) -> Tensor:
@@ -211,7 +305,7 @@ def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
         from tracer import registry
 
         return registry.operations["batch"](array, axis=_normalised(axis, array.ndim))
-    data = array.data if isinstance(array, Tensor) else backend.as_array(array)
+    data = array._value if isinstance(array, Tensor) else backend.as_array(array)
     if data.dtype == object:
         raise TracingError("batch expects an array of numbers, got an array of objects")
     params = {"name": name, "axis": _normalised(axis, data.ndim)}
@@ -222,12 +316,12 @@ def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
     plugins.load()  # so that NumPy's functions find their operations, on a tape or not
     node = Node()
     node.op, node.params, node.wants = op, params, wants
-    node.parents, node.inputs, node.output, node.kept = (), (), None, None
+    node.parents, node.inputs, node.output = (), (), None
     node.shape, node.dtype = data.shape, data.dtype
     node.place, node.code, node.lasti = NOWHERE, None, 0
-    tape = _current.get()
-    if tape is not None and tape.watched is not None:
-        watch(tape, node, data)
+    cursor = current_cursor()
+    if cursor is not None and cursor.tape.watched is not None:
+        watch(cursor.tape, node, data)
     return node
 
 
@@ -238,7 +332,7 @@ def _normalised(axis: int, rank: int) -> int:
 
 
 def _float_array(array: Any, what: str) -> Any:
-    data = array.data if isinstance(array, Tensor) else backend.as_array(array)
+    data = array._value if isinstance(array, Tensor) else backend.as_array(array)
     if data.dtype.kind != "f":
         raise TracingError(
             f"{what} is of a float dtype, got {data.dtype}{list(data.shape)}, which has no "
@@ -247,6 +341,6 @@ def _float_array(array: Any, what: str) -> Any:
     return data
 
 
-from tracer.operation import INPUT, INTERNAL_FILES, PARAMETER, watch  # noqa: E402
+from tracer.operation import INPUT, PARAMETER, watch  # noqa: E402
 
 INTERNAL_FILES.add(__file__)

@@ -13,7 +13,7 @@ from tracer.operation import PARAMETER, UNKNOWN, MergedAxis
 from tracer.random import generator
 from tracer.rows import GGNExact, Rows, gradient
 from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
-from tracer.tape import Node, Tape, using
+from tracer.tape import Node, Tape, rerecording, using
 from tracer.tensor import Tensor, _leaf
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Term:
         Where asking would wait for a device, rows of what is negative are NaN.
         """
         weight = self.arrived[0]
-        values = weight.data if isinstance(weight, Tensor) else weight
+        values = weight._value if isinstance(weight, Tensor) else weight
         if not backend.of(values).asynchronous and bool((values < 0).any()):
             raise QuantityError(
                 f"{self.wanted_by} is undefined for this objective: the loss {self.node.op.name} "
@@ -177,7 +177,7 @@ def sqrt_hessian_of_record(term: Term) -> Any:
     """
     objective, prediction = term.objective, term.prediction
     value = _value_of(objective.nodes, prediction)
-    with using(None), Tape() as tape:
+    with using(None), rerecording() as tape:
         leaf = Tensor(value, _leaf(PARAMETER, value, {"name": "outputs"}, wants=True))
         top = _losses_again(term, leaf) if term.at_loss else _record_again(term, leaf)
         seed = np.ones_like(value, shape=(1, *top.shape))
@@ -193,7 +193,7 @@ def _losses_again(term: Term, leaf: Tensor) -> Tensor:
         for p, x in zip(node.parents, node.inputs, strict=True)
     ]
     weight = term.weight
-    weight = weight.data if isinstance(weight, Tensor) else weight
+    weight = weight._value if isinstance(weight, Tensor) else weight
     return np.sum(node.op(*inputs, **node.params) * weight)
 
 
@@ -231,10 +231,10 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
         return np.moveaxis(rows, 1, 1 + axis) if term.of_samples else rows[:, 0]
 
     count, size = moved[0], math.prod(moved[1:])
-    zero = np.zeros_like(leaf.data, shape=(size, *shape))
+    zero = np.zeros_like(leaf._value, shape=(size, *shape))
     if gradient.node is None or not gradient.node.wants:
         return zero
-    eye = backend.namespace(leaf.data).eye(size, dtype=leaf.dtype)
+    eye = backend.namespace(leaf._value).eye(size, dtype=leaf.dtype)
     basis = np.broadcast_to(eye[:, None], (size, count, size)).reshape(size, *moved)
     with using(None):
         arrived = Sweep(list(tape.nodes), {gradient.node: placed(basis)}).run()

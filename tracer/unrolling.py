@@ -11,9 +11,10 @@ import numpy as np
 
 from tracer.errors import GraphError
 from tracer.folding import unfold
+from tracer.frames import DRIVER_FILES, INTERNAL_FILES
 from tracer.graph import no_collection
-from tracer.operation import INTERNAL_FILES, describe
-from tracer.tape import DRIVER_FILES, current_tape, scope
+from tracer.operation import describe
+from tracer.tape import current_tape, scope
 from tracer.tape import steps as marked
 from tracer.tensor import Tensor
 

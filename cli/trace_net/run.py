@@ -53,7 +53,7 @@ def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
     """
     import tracer
 
-    tracer.tape.DRIVER_FILES.add(__file__)
+    tracer.frames.DRIVER_FILES.add(__file__)
     done = Run(subject, tracer.Tape(watch=True))
     where = subject.target.where
     try:

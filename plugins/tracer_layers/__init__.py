@@ -9,7 +9,7 @@ model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 from pathlib import Path
 
-from tracer.operation import INTERNAL_FILES
+from tracer.frames import INTERNAL_FILES
 from tracer.random import seed
 from tracer_layers import functional
 from tracer_layers.activation_layers import (

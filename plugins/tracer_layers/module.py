@@ -14,7 +14,8 @@ import tracer
 from tracer import Tensor, backend, devices, registry
 from tracer.errors import ShapeError, TracerError, suggestion
 from tracer.operation import PARAMETER
-from tracer.tape import Place, current_tape
+from tracer.operations.arithmetic import raw
+from tracer.tape import Place, current_cursor, using
 
 _active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
 
@@ -114,18 +115,15 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward: define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        tape = current_tape()
+        cursor = current_cursor()
         if not _active.get():
-            return self._call_as_root(tape, inputs, options)
-        if tape is None:
+            return self._call_as_root(cursor and cursor.tape, inputs, options)
+        if cursor is None:
             return self.forward(*inputs, **options)
-        outer = tape.place
+        tape, outer = cursor.tape, cursor.place
         called_from, inside = self._place
-        tape.place = inside if called_from is outer else self._enter(tape, outer)
-        try:
+        with using(tape, inside if called_from is outer else self._enter(tape, outer)):
             return self.forward(*inputs, **options)
-        finally:
-            tape.place = outer
 
     def _call_as_root(self, tape: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if tape is None:
@@ -507,8 +505,7 @@ def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:
     return found
 
 
-def _array(value: Any) -> Any:
-    return value.data if isinstance(value, Tensor) else value
+_array = raw
 
 
 def _plain(value: Any) -> Any:
@@ -529,7 +526,7 @@ def _assign(module: Module, name: str, array: Any) -> None:
     """
     held = getattr(module, name)
     if isinstance(held, Tensor):
-        held.data = array
+        held._value = array
         held.node.dtype = array.dtype
     else:
         setattr(module, name, array)

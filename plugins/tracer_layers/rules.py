@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tracer import Tensor, backend
+from tracer import backend
 from tracer.errors import TracerError
 from tracer.operation import POOLED, UNKNOWN
+from tracer.operations.arithmetic import raw as raw
 
 
 def data_axis(axes: Any) -> Any:
@@ -55,11 +56,6 @@ def not_in_place(layer: str, inplace: bool) -> None:
         raise TracerError(
             f"{layer}(inplace=True): tensors are never written into: leave inplace out"
         )
-
-
-def raw(value: Any) -> Any:
-    """The plain array of a tensor; anything else as it is."""
-    return value.data if isinstance(value, Tensor) else value
 
 
 def row_sums(x: Any) -> Any:

@@ -56,8 +56,7 @@ def test_rules_find_what_was_kept_until_a_sweep_has_passed(cube):
         loss = cube(x)
     assert loss.data == 8.0
     assert tape.backward(loss)["grad"]["x"] == 12.0
-    x.data[...] = 3.0
-    assert tape.backward(loss)["grad"]["x"] == 27.0
+    assert tape.backward(loss)["grad"]["x"] == 12.0
     assert cube.found == [12.0, None]
 
 
@@ -67,7 +66,8 @@ def test_a_replay_for_another_loss_keeps_nothing_stale(cube):
         first, second = cube(x), cube(x)
     tape.backward(first)
     x.data[...] = 3.0
-    assert tape.backward(second)["grad"]["x"] == 27.0
+    assert tape.backward(second)["grad"]["x"] == 12.0
+    assert cube.found == [12.0, None]
 
 
 def test_a_recorded_sweep_finds_nothing_kept(cube):
@@ -242,19 +242,16 @@ def test_a_replay_computes_what_is_not_known():
     np.testing.assert_array_equal(tanh.inputs[0], [2.0, 4.0])
 
 
-def test_a_second_sweep_is_at_the_value_that_a_parameter_was_changed_to_in_place():
-    """As where two models train against each other, with a loss for each on one tape.
-
-    The operation that squares still holds a value from before the change.
-    """
+def test_a_second_sweep_is_of_what_was_recorded_though_a_parameter_was_changed_in_place():
+    """As where two models train against each other, with a loss for each on one tape."""
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((5, 3)), tracer.parameter(rng.standard_normal((3, 4)), name="w")
     with tracer.Tape() as tape:
         hidden = np.tanh(x @ w)
         first, second = np.sum(np.exp(hidden)), np.sum(np.square(hidden))
+    y = np.tanh(x @ w.data)
     tape.backward(first)
     w.data *= 0.5
-    y = np.tanh(x @ w.data)
     expected = x.T @ (2 * y * (1 - y * y))
     np.testing.assert_allclose(tape.backward(second)["grad"]["w"], expected, rtol=1e-12)
 
@@ -497,9 +494,8 @@ def test_an_operation_without_a_rule_is_named():
 
     with tracer.Tape() as tape:
         loss = np.sum(WithoutVjp(tracer.parameter(np.ones(2))))
-    with pytest.raises(Exception, match="vjp") as caught:
+    with pytest.raises(tracer.TracingError, match="test_without_vjp has no vjp: define vjp"):
         tape.backward(loss)
-    assert "test_without_vjp" in str(caught.value) + "".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

@@ -462,7 +462,7 @@ def float_power(x, y):
 @implements(np.where)
 def where(condition, x=None, y=None):
     if type(condition) is Tensor:
-        condition = condition.data
+        condition = condition._value
     if x is None and y is None:
         return np.where(condition)
     return Where(condition, x, y)
@@ -526,7 +526,7 @@ def copy(a, order="K", subok=False):
 
 def raw(value):
     """The plain array of a tensor; anything else as it is."""
-    return value.data if isinstance(value, Tensor) else value
+    return value._value if isinstance(value, Tensor) else value
 
 
 def operand(value):
@@ -609,7 +609,5 @@ Tensor.astype = lambda self, dtype, copy=True: np.astype(self, np.dtype(dtype))
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     _full = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
     _ufunc = getattr(np, _full.get(_name) or {"eq": "equal", "ne": "not_equal"}[_name])
-    setattr(
-        Tensor, f"__{_name}__", lambda self, other, _compare=_ufunc: _compare(self.data, raw(other))
-    )
+    setattr(Tensor, f"__{_name}__", lambda t, u, _compare=_ufunc: _compare(t._value, raw(u)))
 assert UFUNCS

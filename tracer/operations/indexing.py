@@ -12,6 +12,7 @@ from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
 from tracer.operations.reductions import negative_axes
 from tracer.sweep import Placed
+from tracer.tape import current_cursor
 from tracer.tensor import Tensor
 
 
@@ -34,6 +35,8 @@ class _Indexing(Operation):
 
     saves: tuple[str, ...] = ()
     linear = True
+    #: indices are made the record's own by `_plain_index` and `_getitem`, positions are new ones
+    plain_options = True
 
 
 @operation("getitem")
@@ -61,6 +64,8 @@ class GetItem(_Indexing):
 
     def reindexes(node):
         return _basic(node.params["index"])
+
+    views = reindexes
 
     def examples(rng):
         x, rows = rng.random((3, 4)), np.array([0, 2, 2])
@@ -360,7 +365,13 @@ def index_add(x, index, value):
 
 
 def _plain_index(index):
-    return tuple(raw(i) for i in _parts(index))
+    cursor = current_cursor()
+    parts = tuple(_copied(i) if type(i) is list else raw(i) for i in _parts(index))
+    return parts if cursor is None else tuple(map(cursor.tape.snapshots.of_constant, parts))
+
+
+def _copied(nested):
+    return [_copied(i) if type(i) is list else i for i in nested]
 
 
 def _getitem(self, index):
@@ -371,7 +382,7 @@ def _getitem(self, index):
         return GetItem(self, index=index)
     if isinstance(index, Tensor) and index.node is not None and index.dtype.kind in "iu":
         return Lookup(self, index)
-    index = tuple(raw(i) for i in index) if isinstance(index, tuple) else (raw(index),)
+    index = _plain_index(index)
     for i in index:
         if getattr(i, "dtype", None) is not None and i.dtype.kind not in "iub":
             raise TracingError(

@@ -8,17 +8,17 @@ itself what `operation.record` does, which saves 0.1 of the 1.0 that are left.
 import sys
 from contextlib import suppress
 
-from numpy import dtype, ndarray
+from numpy import ndarray
 
 from tracer import backend
-from tracer.operation import DROPPED, INTERNAL_FILES, explain, record, watch
-from tracer.tape import Node, current_tape
+from tracer.frames import INTERNAL_FILES
+from tracer.operation import DROPPED, FLOAT32, FLOAT64, explain, is_real, record, watch
+from tracer.tape import Node, current_cursor
 from tracer.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
 _frame, _new = sys._getframe, object.__new__
 _NO_PARAMS: dict = {}
-_OBJECT = dtype(object)
 _SCALARS = frozenset((int, float, bool))
 
 
@@ -29,18 +29,20 @@ def fast_unary(op):
     def call(x):
         if type(x) is not Tensor:
             return op(x)
-        a, p = x.data, x.node
+        a, p = x._value, x.node
+        cursor = current_cursor()
+        if cursor is not None and p is not None and not p.parents:
+            a = cursor.tape.snapshots.of_leaf(p, a)
         try:
             out = forward(a)
         except Exception as error:
             raise explain(error, op, (a,), (p,), _NO_PARAMS) from error
         if type(out) is not ndarray:
             out = backend.as_array(out)
-        tape = current_tape()
-        if tape is None or p is None:
+        if cursor is None or p is None:
             return Tensor(out)
         saved = (a,) if saves_inputs or not p.parents else DROPPED
-        return record(tape, op, (p,), saved, _NO_PARAMS, out, p.wants)
+        return record(cursor, op, (p,), saved, _NO_PARAMS, out, p.wants)
 
     call.__name__ = op.name
     return call
@@ -52,27 +54,43 @@ def fast_binary(op):
     saves_inputs, saves_output = op.saves_inputs, op.saves_output
 
     def call(x, y):
+        cursor = current_cursor()
         p = q = None
-        if type(x) is Tensor:
-            a, p = x.data, x.node
+        kind = type(x)
+        if kind is Tensor:
+            a, p = x._value, x.node
+            if cursor is not None and (p is None or not p.parents):
+                a = unshared(a, p, cursor.tape.snapshots)
+        elif kind is ndarray:
+            a = x
+            if cursor is not None:
+                last, content, kept = cursor.tape.snapshots.last
+                same = x is last and x.tobytes() == content
+                a = kept if same else cursor.tape.snapshots.of_constant(x)
         else:
-            kind = type(x)
-            plain = x.dtype is not _OBJECT if kind is ndarray else kind in _SCALARS
-            a = x if plain else backend.as_array(x)
-        if type(y) is Tensor:
-            b, q = y.data, y.node
+            a = x if kind in _SCALARS else backend.as_array(x)
+        kind = type(y)
+        if kind is Tensor:
+            b, q = y._value, y.node
+            if cursor is not None and (q is None or not q.parents):
+                b = unshared(b, q, cursor.tape.snapshots)
+        elif kind is ndarray:
+            b = y
+            if cursor is not None:
+                last, content, kept = cursor.tape.snapshots.last
+                same = y is last and y.tobytes() == content
+                b = kept if same else cursor.tape.snapshots.of_constant(y)
         else:
-            kind = type(y)
-            plain = y.dtype is not _OBJECT if kind is ndarray else kind in _SCALARS
-            b = y if plain else backend.as_array(y)
+            b = y if kind in _SCALARS else backend.as_array(y)
         try:
             out = forward(a, b)
         except Exception as error:
             raise explain(error, op, (a, b), (p, q), _NO_PARAMS) from error
         if type(out) is not ndarray:
             out = backend.as_array(out)
-        tape = current_tape()
-        if tape is None or (p is None and q is None):
+        dtype = out.dtype
+        real = dtype is FLOAT64 or dtype is FLOAT32 or is_real(op, dtype)
+        if cursor is None or (p is None and q is None):
             return Tensor(out)
         if not saves_inputs:  # but constants and leaves
             if p is not None and p.parents:
@@ -84,29 +102,36 @@ def fast_binary(op):
         node.parents = (p, q)
         node.inputs = (a, b)
         node.output = out if saves_output else None
-        node.kept = None
         node.params = _NO_PARAMS
         node.shape = out.shape
-        node.dtype = out.dtype
-        node.place = tape.place
-        node.wants = (p is not None and p.wants) or (q is not None and q.wants)
+        node.dtype = dtype
+        node.place = cursor.place
+        node.wants = real and ((p is not None and p.wants) or (q is not None and q.wants))
+        tape = cursor.tape
         frame = _frame(1)
         code = frame.f_code
-        while code.co_filename in INTERNAL_FILES:
-            frame = frame.f_back  # never None: no internal file is a program
-            code = frame.f_code
+        if code is not tape.users_code:
+            while code.co_filename in INTERNAL_FILES:
+                frame = frame.f_back  # never None: no internal file is a program
+                code = frame.f_code
+            tape.users_code = code
         node.code = code
         node.lasti = frame.f_lasti
         tape.nodes.append(node)
         if tape.watched is not None:
             watch(tape, node, out)
         tensor = _new(Tensor)
-        tensor.data = out
+        tensor._value = out
         tensor.node = node
         return tensor
 
     call.__name__ = op.name
     return call
+
+
+def unshared(array, node, own):
+    """What the record keeps of the array of a leaf, or of a tensor that no node recorded."""
+    return own.of_constant(array) if node is None else own.of_leaf(node, array)
 
 
 def binary_method(function, reflected=False):

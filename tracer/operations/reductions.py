@@ -79,6 +79,7 @@ class Reduction(Operation):
     """An operation over the axes `axis`, a tuple of negative ints."""
 
     batch_axis = staticmethod(_reduced_axis)
+    plain_options = True
 
 
 def _cases(rng):
@@ -205,6 +206,7 @@ class LogSumExp(Reduction):
 class Cumsum(Operation):
     saves = ()
     linear = True
+    plain_options = True
 
     def forward(x, *, axis):
         return np.cumsum(x, axis=axis)

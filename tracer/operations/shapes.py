@@ -23,6 +23,7 @@ class Linear(Operation):
 
     saves = ()
     linear = True
+    plain_options = True
 
 
 def _leading(g, shape):
@@ -32,6 +33,7 @@ def _leading(g, shape):
 @operation("reshape")
 class Reshape(Linear):
     reindexes = True
+    views = True
 
     def forward(x, *, shape):
         return x.reshape(shape)
@@ -64,6 +66,7 @@ class Transpose(Linear):
     """Permutes axes; `axes` are negative."""
 
     reindexes = True
+    views = True
 
     def forward(x, *, axes):
         return x.transpose(axes)
@@ -85,6 +88,8 @@ class Transpose(Linear):
 
 @operation("broadcast_to")
 class BroadcastTo(Linear):
+    views = True
+
     def forward(x, *, shape):
         return np.broadcast_to(x, shape)
 
@@ -161,6 +166,7 @@ class Stack(Linear):
 @operation("flip")
 class Flip(Linear):
     reindexes = True
+    views = True
 
     def forward(x, *, axis):
         return np.flip(x, axis)

@@ -1,0 +1,107 @@
+"""What users of other libraries look for, and what stands for it here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tracer.errors import HintError
+
+#: attributes of tensors elsewhere, most of them PyTorch's
+TENSOR = {
+    "numpy": "tensor.data is the NumPy array",
+    "cpu": "tracer.asnumpy(tensor) copies it to the host",
+    "cuda": "tracer.to_device(array, 'cuda') moves an array before it is recorded",
+    "to": "tracer.to_device(array, device) moves an array, and tensor.astype(dtype) converts it",
+    "backward": "tape.backward(loss) gives the gradients, tape being the block's tracer.Tape()",
+    "grad": "tape.backward(loss)['grad'][parameter] is the gradient",
+    "grad_fn": "tensor.node is what recorded it",
+    "requires_grad": "tracer.parameter(array) makes what has a gradient, and tensor.detach() a "
+    "constant",
+    "requires_grad_": "tracer.parameter(array) makes what has a gradient",
+    "retain_grad": "tracer.grad and tracer.vjp give derivatives by intermediate values",
+    "is_leaf": "tensor.is_parameter says whether it is a parameter",
+    "device": "tensor.data is the array, which knows its device",
+    "clone": "tensor.copy() is a copy that gradients flow through",
+    "detach_": "write t = t.detach()",
+    "view": "tensor.reshape(shape) does it",
+    "view_as": "tensor.reshape(other.shape) does it",
+    "reshape_as": "tensor.reshape(other.shape) does it",
+    "permute": "tensor.transpose(axes) does it",
+    "unsqueeze": "np.expand_dims(tensor, axis) or tensor[:, None] does it",
+    "expand": "np.broadcast_to(tensor, shape) does it",
+    "expand_as": "np.broadcast_to(tensor, other.shape) does it",
+    "contiguous": "leave it out: NumPy's arrays need none",
+    "flip": "np.flip(tensor, axis) does it",
+    "roll": "np.roll(tensor, shift, axis) does it",
+    "tile": "np.tile(tensor, repeats) does it",
+    "chunk": "np.array_split(tensor, count, axis) does it",
+    "split": "np.split(tensor, cuts, axis) does it",
+    "unbind": "np.unstack(tensor, axis=axis) does it",
+    "gather": "np.take_along_axis(tensor, indices, axis) does it",
+    "index_select": "np.take(tensor, indices, axis) does it",
+    "masked_fill": "np.where(mask, value, tensor) does it",
+    "scatter_add": "tracer.index_add(tensor, index, values) does it",
+    "where": "np.where(condition, tensor, other) does it",
+    "dim": "tensor.ndim is the number of axes",
+    "numel": "tensor.size is the number of elements",
+    "t": "tensor.T does it",
+    "mm": "tensor @ other does it",
+    "bmm": "tensor @ other does it",
+    "matmul": "tensor @ other does it",
+    "norm": "np.linalg.norm(tensor) does it",
+    "float": "tensor.astype(np.float32) does it",
+    "double": "tensor.astype(np.float64) does it",
+    "half": "tensor.astype(np.float16) does it",
+    "int": "tensor.data.astype(int) does it",
+    "long": "tensor.data.astype(np.int64) does it",
+    "bool": "tensor.data.astype(bool) does it",
+    "type": "tensor.astype(dtype) does it",
+    "softmax": "tracer_layers.functional.softmax(tensor, axis) does it",
+    "log_softmax": "tracer_layers.functional.log_softmax(tensor, axis) does it",
+    "relu": "np.maximum(tensor, 0) does it",
+    "sigmoid": "tracer.expit(tensor) does it",
+    "logsumexp": "tracer.logsumexp(tensor, axis) does it",
+    "fill": "np.full_like(tensor.data, value) makes a new array",
+    "fill_": "np.full_like(tensor.data, value) makes a new array",
+    "zero_": "np.zeros_like(tensor) makes a new array",
+    "copy_": "parameter.data = array sets the values of a parameter",
+    "partition": "np.partition(tensor, kth) gives a new one",
+    "put": "tracer.index_set(tensor, index, values) gives a new one",
+    "resize": "np.resize of tensor.data, or tensor.reshape(shape), gives a new one",
+    "itemset": "tracer.index_set(tensor, index, value) gives a new one",
+    "conj": "derivatives are defined for real numbers",
+    "imag": "derivatives are defined for real numbers",
+    "real": "derivatives are defined for real numbers",
+    "flat": "tensor.reshape(-1) does it",
+    "tobytes": "tensor.data.tobytes() does it",
+    "view_as_complex": "derivatives are defined for real numbers",
+} | {
+    name: f"np.{name}(tensor) does it"
+    for name in "abs exp log sqrt sin cos tanh square floor ceil sign maximum minimum".split()
+} | {
+    f"{name}_": f"write t = t {sign} other, or t {sign}= other"
+    for name, sign in {"add": "+", "sub": "-", "mul": "*", "div": "/"}.items()
+}  # fmt: skip
+
+#: keywords of PyTorch's functions -> NumPy's
+KEYWORDS = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis1", "dim1": "axis2"}
+
+
+class Hint:
+    """A name that a class does not have: reading it raises `HintError`, and `hasattr` is False.
+
+    A `__getattr__` of the class would do the same, and make each of its attributes slower to read.
+    """
+
+    def __init__(self, owner: str, name: str, hint: str):
+        self.message = f"{owner} has no attribute {name!r}: {hint}"
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        raise HintError(self.message)
+
+
+def keyword(function: str, given: Mapping[str, object]) -> str | None:
+    """What to write for keywords of PyTorch's; None if there are none."""
+    known = [f"{KEYWORDS[name]}= for {name}=" for name in given if name in KEYWORDS]
+    return f"{function} takes NumPy's keywords: write {', '.join(known)}" if known else None

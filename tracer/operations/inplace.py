@@ -1,0 +1,109 @@
+"""`t += u` and its kin: the tensor object moves on to the new value, so that all its names see it.
+
+Nothing is written into. NumPy would also change what shares memory with `t`, such as a slice of it:
+where a tensor of that kind is still in use, the operator is refused.
+"""
+
+import sys
+
+from tracer.errors import ShapeError, TracingError
+from tracer.operation import PARAMETER
+from tracer.tape import open_tape
+from tracer.tensor import Tensor
+
+
+def in_place(function, sign):
+    """The method `__iadd__` from the function of two operands that stands for `+`."""
+
+    def method(self, other):
+        if self.node is not None:
+            _refuse_parameter(self, sign)
+            _refuse_shared(self, sign)
+        out = function(self, other)
+        if out.shape != self.shape:
+            raise ShapeError(
+                f"t {sign}= u keeps the shape {list(self.shape)} of t, and t {sign} u has "
+                f"{list(out.shape)}: write t = t {sign} u"
+            )
+        if out.dtype != self.dtype:
+            if self.dtype.kind != "f" and out.dtype.kind == "f":
+                raise TracingError(
+                    f"t {sign}= u keeps the dtype {self.dtype} of t, and t {sign} u has "
+                    f"{out.dtype}: write t = t {sign} u"
+                )
+            out = out.astype(self.dtype)
+        self._value, self.node = out._value, out.node
+        return self
+
+    return method
+
+
+def _refuse_parameter(tensor, sign):
+    node = tensor.node
+    if node.op is PARAMETER:
+        raise TracingError(
+            f"p {sign}= u is not for a parameter ({node.label}): write w = p {sign} u for a new "
+            f"value, or p.data {sign}= u, outside of the record, to change the parameter"
+        )
+
+
+def _refuse_shared(tensor, sign):
+    """Raise `TracingError` if a tensor is in use that has a part of this one's memory."""
+    tape = open_tape()
+    if tape is None:
+        return
+    others, known = _sharing(tensor.node, tape.nodes)
+    for other, references, by_record in zip(others, _references(others), known, strict=True):
+        if references > by_record + _UNUSED:
+            raise TracingError(
+                f"t {sign}= u would in NumPy also change a tensor that shares memory with t, "
+                f"{other!r} ({other.source or 'an input'}), and that is in use: write "
+                f"t = t {sign} u"
+            )
+
+
+def _sharing(node, nodes):
+    """The nodes whose values share memory with this one's, and how often the record refers to each.
+
+    Tensors are not told of views of them; that one is still there shows in the references.
+    """
+    root = node
+    while _is_view(root) and root.parents[0] is not None:
+        root = root.parents[0]
+    start = next((i for i in range(len(nodes) - 1, -1, -1) if nodes[i] is root), -1)
+    members, uses = {id(root): root}, {id(root): int(start >= 0)}
+    for i in range(start + 1, len(nodes)):
+        later = nodes[i]
+        for parent in later.parents:
+            if id(parent) in uses:
+                uses[id(parent)] += 1
+        if _is_view(later) and id(later.parents[0]) in uses:
+            members[id(later)], uses[id(later)] = later, 1
+    members.pop(id(node))
+    return list(members.values()), [uses[key] for key in members]
+
+
+def _is_view(node):
+    views = node.op.views
+    return views(node) if callable(views) else views
+
+
+def _references(objects):
+    return [sys.getrefcount(objects[i]) for i in range(len(objects))]
+
+
+#: what `_references` counts for an object that only the list holds
+_UNUSED = _references([object()])[0]
+
+
+for _sign, _name in {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "truediv",
+    "//": "floordiv",
+    "%": "mod",
+    "**": "pow",
+    "@": "matmul",
+}.items():
+    setattr(Tensor, f"__i{_name}__", in_place(getattr(Tensor, f"__{_name}__"), _sign))

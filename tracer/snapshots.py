@@ -1,0 +1,204 @@
+"""What a record keeps of arrays that others may write into.
+
+A derivative is of what was computed, whatever becomes of the arrays afterwards: parameters are
+stepped in place, buffers filled again, data shuffled. So nodes hold no array that the program can
+reach. Of constants and of leaves they hold copies, each array once: copying takes one pass, where
+a checksum takes one when recording and another one before each sweep. Arrays above `LARGE` stay
+shared, and are refused if the samples of them that were taken have changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from tracer import backend
+from tracer.errors import ChangedArrayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tracer.tape import Node
+
+#: bytes up to which an array is compared by its bytes
+SMALL = 2048
+#: bytes above which arrays are shared and watched: copies would take as long as operations on them
+LARGE = 1 << 20
+#: runs of bytes that are looked at in a large array, and how long each is
+RUNS, RUN = 2048, 64
+
+
+class Snapshots:
+    """The arrays of one record that its nodes share with nobody else."""
+
+    __slots__ = ("_private", "_watched", "known", "last")
+
+    def __init__(self) -> None:
+        #: id of an array -> that array, which keeps the id taken, what stands for it here, and
+        #: what it held: its bytes if it is small, else how to find out
+        self._private: dict[int, tuple[Any, Any, bytes | _Known]] = {}
+        #: what is known by the id of an array, or None
+        self.known = self._private.get
+        self._watched: list[Watched] = []
+        #: the small constant that was given last, its bytes, and the copy: loops give the same ones
+        self.last: tuple[Any, bytes, Any] = (None, b"", None)
+
+    def of_leaf(self, leaf: Node, array: Any) -> Any:
+        """What the record holds of the array of a parameter or input."""
+        known = self._private.get(id(array))
+        return self._taken(array, leaf) if known is None else known[1]
+
+    def of_constant(self, array: Any) -> Any:
+        """What the record holds of a constant that an operation is given."""
+        kind = type(array)
+        if kind is not ndarray:
+            if kind in IMMUTABLE or isinstance(array, np.generic) or not backend.is_array(array):
+                return array
+            backend.refuse_subclass(array)
+        known = self._private.get(id(array))
+        if known is not None:
+            _, kept, content = known
+            if content is OWN:
+                return kept
+            if content is COMPARE:
+                if _equal(array, kept):
+                    return kept
+            elif content == array.tobytes():
+                return kept
+        if kind is ndarray and array.nbytes <= SMALL:
+            kept, content = array.copy("K"), array.tobytes()
+            self._private[id(array)] = array, kept, content
+            self.last = array, content, kept
+            return kept
+        return self._taken(array, None)
+
+    def let_go(self, array: Any) -> None:
+        """The program may have written into a leaf's array: it is copied again when it is used."""
+        known = self._private.get(id(array))
+        if known is not None and known[0] is not known[1]:
+            del self._private[id(array)]
+
+    def _taken(self, array: Any, leaf: Node | None) -> Any:
+        kept, content = array, OWN
+        if not _is_frozen(array):
+            if array.nbytes <= LARGE:
+                kept, content = _copied(array), COMPARE
+                self._private[id(kept)] = kept, kept, OWN
+            elif type(array) is ndarray:
+                self._watched.append(Watched(array, _sampled(array), leaf))
+        self._private[id(array)] = array, kept, content
+        return kept
+
+    def check(self, nodes: Iterable[Node], replayed: bool) -> None:
+        """Raise `ChangedArrayError` if a large array that rules (or a replay) read has changed."""
+        changed = [watched for watched in self._watched if watched.changed]
+        if not changed:
+            return
+        for node in nodes:
+            if replayed or node.op.saves_inputs or node.kept is not None:
+                for watched in changed:
+                    if any(watched.reaches(x) for x in node.inputs):
+                        raise ChangedArrayError(watched.message(node))
+
+
+@dataclass(slots=True)
+class Watched:
+    """A large array that is shared with the program, and samples of what it held."""
+
+    array: Any
+    samples: Any
+    leaf: Node | None
+
+    @property
+    def changed(self) -> bool:
+        return not _equal(_sampled(self.array), self.samples)
+
+    def reaches(self, value: Any) -> bool:
+        """Whether an array lies in the memory of this one."""
+        return type(value) is ndarray and _owner(value) is _owner(self.array)
+
+    def message(self, node: Node) -> str:
+        """What was changed, where it was used, and what to write instead."""
+        array = self.array
+        named = f"{array.dtype}{list(array.shape)}"
+        used = f"{node.op.name} ({node.source or 'unknown line'}) used it"
+        name = self.leaf.params.get("name") if self.leaf is not None else None
+        if self.leaf is not None and self.leaf.wants:
+            return (
+                f"the array of the parameter {name!r} ({named}) was written into after {used}, so "
+                f"that its derivative can no longer be computed: replace it, as in `p.data = "
+                f"p.data - step`, or record again after the step"
+            )
+        what = f"the input {name!r}" if name else "an array"
+        return (
+            f"{what} ({named}) was written into after {used}, so that the derivative can no longer "
+            f"be computed: give the operation a copy, or write into the array after the sweep"
+        )
+
+
+class _Known(Enum):
+    """What is known of an array that a record holds."""
+
+    #: nobody else writes into it, or it is watched
+    OWN = 0
+    #: it is a copy, to be compared with the array that is given
+    COMPARE = 1
+
+
+OWN, COMPARE = _Known.OWN, _Known.COMPARE
+
+#: types of constants that cannot be written into
+IMMUTABLE = frozenset((int, float, bool, complex, str, type(None)))
+
+
+def _is_frozen(array: Any) -> bool:
+    """Whether nobody can write into an array, as into the constants of `tracer.backend`."""
+    return type(array) is ndarray and array.base is None and not array.flags.writeable
+
+
+def _copied(array: Any) -> Any:
+    """A copy in the same order; of what is broadcast, the part that memory holds."""
+    if type(array) is ndarray and 0 in array.strides:
+        part = tuple([slice(0, 1) if stride == 0 else slice(None) for stride in array.strides])
+        return np.broadcast_to(array[part].copy("K"), array.shape)
+    return array.copy("K")
+
+
+def _owner(array: ndarray) -> Any:
+    return array if array.base is None else array.base
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two arrays hold the same bits; arrays on a device are taken to differ."""
+    if type(a) is not ndarray:
+        return False
+    bits = np.dtype(f"u{a.itemsize}") if a.itemsize in (1, 2, 4, 8) else None
+    if bits is None:
+        return np.array_equal(a, b)
+    return bool((a.view(bits) == b.view(bits)).all())
+
+
+def _sampled(array: ndarray) -> ndarray:
+    """`[RUNS, RUN]` bytes from all over a large array, or, where it is strided, elements of it."""
+    if array.flags.forc:
+        flat = array.reshape(-1, order="A").view(np.uint8)
+        each = flat.size // RUNS
+        return flat[: each * RUNS].reshape(RUNS, each)[:, :RUN].copy()
+    step = max(1, array.size // (RUNS * 8))
+    return array.flat[::step]
+
+
+class Trusted(Snapshots):
+    """For what is recorded again from a record: its arrays are shared with nobody already."""
+
+    __slots__ = ()
+
+    def of_leaf(self, leaf: Node, array: Any) -> Any:
+        return array
+
+    def of_constant(self, array: Any) -> Any:
+        return array
