@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _current: ContextVar[Tape | None] = ContextVar("tracer_tape", default=None)
 
+_UNSET: Any = object()
+
 #: the innermost open tape of this thread or task, or None
 current_tape = _current.get
 
@@ -273,6 +275,11 @@ def open_tape() -> Tape | None:
     while tape is not None and not tape._open:
         tape = tape.parent
     return tape
+
+
+def is_set() -> bool:
+    """Whether this thread or task has, or had, a tape of its own, or paused."""
+    return _current.get(_UNSET) is not _UNSET
 
 
 def enclosing(tape: Tape) -> Tape | None:
