@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tracer.errors import TracingError, suggestion
+from tracer.operation import VARIABLE
 from tracer.tape import Node, Tape
 from tracer.tensor import Tensor
 
@@ -29,11 +30,16 @@ class Values(dict[str, Any]):
 
 
 def first_uses(nodes: Iterable[Node]) -> dict[Node, Node]:
-    """The parameters that a record uses, in the order of it, and the first operation on each."""
+    """The parameters that a record uses, in the order of it, and the first operation on each.
+
+    The variables of a function of functions around the tape are none.
+    """
     first: dict[Node, Node] = {}
     for node in nodes:
         for leaf in node.parents:
-            if leaf is not None and not leaf.parents and leaf.wants and leaf not in first:
+            if leaf is None or leaf.parents or not leaf.wants or leaf in first:
+                continue
+            if leaf.op is not VARIABLE:
                 first[leaf] = node
     return first
 

@@ -382,12 +382,15 @@ class _Leaf(Operation):
 
 
 def _by_name(name: str) -> Operation:
-    return {"parameter": PARAMETER, "input": INPUT}.get(name) or registry.operations[name]
+    leaves = {op.name: op for op in (PARAMETER, INPUT, VARIABLE)}
+    return leaves.get(name) or registry.operations[name]
 
 
 #: what leaf nodes carry in place of an operation
 PARAMETER = _Leaf("parameter")
 INPUT = _Leaf("input")
+#: of leaves that a function of functions makes for itself: none of the user's parameters
+VARIABLE = _Leaf("variable")
 
 
 def watch(tape: Any, node: Node, value: Any) -> None:

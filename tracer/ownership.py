@@ -11,6 +11,8 @@ import numpy as np
 def own(held: list[Any]) -> Any:
     """The array in a list that alone refers to it, or a copy where others refer to its memory.
 
+    A copy, too, of an array that cannot be written into.
+
     Gradients of sums, biases and shapes pass cotangents on as they are, so that two parameters may
     get the same array, or one that a constant of the program lies in. Most are fresh, and a copy
     takes as long as the gradient of a small model's weight. Every array that shares memory with
@@ -24,6 +26,8 @@ def own(held: list[Any]) -> Any:
 def _is_alone(held: list[Any]) -> bool:
     # The array and its base are looked up anew each time: a local variable would be counted, too.
     if sys.getrefcount(held[0]) > 2:  # the list, the argument
+        return False
+    if not held[0].flags.writeable:
         return False
     if held[0].base is None:
         return held[0].flags.owndata

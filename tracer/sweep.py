@@ -16,7 +16,7 @@ from tracer import backend
 from tracer.batching import Batch
 from tracer.cotangents import Cotangent, Coupled, Dense, Reindexed, Summed, collect, grouped
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import MergedAxis, describe, leaves_only, statistics
+from tracer.operation import VARIABLE, MergedAxis, describe, leaves_only, statistics
 from tracer.tape import Node
 from tracer.tensor import Tensor
 
@@ -169,8 +169,9 @@ class Sweep:
     from a batched operation is collected in `uses` as cotangents of the algebra, and
     `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it,
     which is after the first of its uses (`tracer.names.first_uses`), or else at the end.
-    `only` restricts the sweep to these nodes. `watched` takes statistics of the gradient.
-    `slots` is the number of rows that stand for one, more than 1 where rows are masked.
+    `only` restricts the sweep to these nodes, which may want no gradient elsewhere. `watched` takes
+    statistics of the gradient. `slots` is the number of rows that stand for one, more than 1 where
+    rows are masked.
     """
 
     def __init__(
@@ -235,9 +236,8 @@ class Sweep:
                     for parent, entry in zip(node.parents, entries):  # noqa: B905
                         if (
                             parent is None
-                            or not parent.wants
                             or entry is None
-                            or (only is not None and parent not in only)
+                            or (not parent.wants if only is None else parent not in only)
                         ):
                             continue
                         if entry.__class__ is FunctionType:
@@ -261,7 +261,7 @@ class Sweep:
         for node in list(placed):
             self._put_together(node)
         if self.complete is not None:
-            for leaf in [n for n in (*uses, *stacks) if n.op.leaf]:
+            for leaf in [n for n in (*uses, *stacks) if n.op.leaf and n.op is not VARIABLE]:
                 self._finish(leaf)
         return stacks
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.operation import PARAMETER
+from tracer.operation import VARIABLE
 from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit
 from tracer.tape import Node, Tape, open_tape, rerecording, using
 from tracer.tensor import Tensor, _leaf
@@ -37,7 +37,7 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
         like = next(t for t in tangents if t is not None)
         like = like._value if isinstance(like, Tensor) else like
         zero = np.zeros_like(like, shape=(1, *node.shape), dtype=node.dtype)
-        variable = Tensor(zero, _leaf(PARAMETER, zero, {"name": None}, wants=True))
+        variable = Tensor(zero, _leaf(VARIABLE, zero, {"name": None}, wants=True))
         entries = cotangents_of(view, node, variable)
         seeds: dict[Node, Any] = {}
         for parent, entry, tangent in zip(node.parents, entries, tangents, strict=True):
@@ -52,6 +52,8 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
             if node_ is not None:
                 seeds[node_] = seeds[node_] + stack if node_ in seeds else stack
     nodes = tape.recorded()
+    if outer is not None:
+        settle(nodes, [variable.node])
     direct = seeds.pop(variable.node, None)
     only = descendants(nodes, {variable.node})
     with using(outer):
@@ -71,3 +73,17 @@ def descendants(nodes: Sequence[Node], starts: set[Any]) -> set[Any]:
         if any(p in found for p in node.parents):
             found.add(node)
     return found
+
+
+def settle(nodes: Sequence[Node], variables: Sequence[Node]) -> None:
+    """Let only what depends on more than these variables want a gradient from here on.
+
+    `nodes` are what was recorded with them, in that order, on a tape within another, for which
+    they are constants or what they were made from.
+    """
+    for variable in variables:
+        variable.wants = False
+    made = set(variables)
+    for node in nodes:
+        if node.wants or node in made:
+            node.wants = any(p is not None and p.wants for p in node.parents)

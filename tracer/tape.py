@@ -78,6 +78,7 @@ class Cursor:
         self.place = place
 
 
+_UNSET: Any = object()
 _current: ContextVar[Cursor | None] = ContextVar("tracer_cursor", default=None)
 
 #: the cursor of this thread or task, or None where nothing is recorded
@@ -318,6 +319,11 @@ def open_tape() -> Tape | None:
     while tape is not None and not tape._open:
         tape = tape.parent
     return tape
+
+
+def is_set() -> bool:
+    """Whether this thread or task has, or had, a tape of its own, or paused."""
+    return _current.get(_UNSET) is not _UNSET
 
 
 def enclosing(tape: Tape) -> Tape | None:

@@ -8,8 +8,8 @@ import numpy as np
 
 import tracer
 from tracer import backend
+from tracer.containers import flatten
 from tracer.errors import ShapeError
-from tracer.functional import flatten
 from tracer_layers.module import Module
 from tracer_layers.recurrent_cells import RecurrentCell
 from tracer_layers.rules import raw
@@ -99,9 +99,9 @@ def _kept(there: Any, after: Any, before: Any) -> Any:
             "Recurrent expects state= with lengths= and reverse=True, got None: a sequence that "
             "ends before the first step that is run keeps the state that it starts with"
         )
-    new, build = flatten(after)
+    new, structure = flatten(after)
     old, _ = flatten(before)
-    return build([_where(there, n, o) for n, o in zip(new, old, strict=True)])
+    return structure.build([_where(there, n, o) for n, o in zip(new, old, strict=True)])
 
 
 def _where(there: Any, value: Any, other: Any) -> Any:
@@ -112,14 +112,14 @@ def _of_samples(state: Any, count: int) -> Any:
     """A first state whose every array has the samples first, or one row for all of them."""
     if state is None:
         return None
-    leaves, build = flatten(state)
+    leaves, structure = flatten(state)
     for leaf in leaves:
         if not is_array(leaf) or leaf.ndim < 1 or leaf.shape[0] not in (1, count):
             raise ShapeError(
                 f"Recurrent expects a state with the {count} samples first, or one row for all of "
                 f"them, got {described(leaf)}"
             )
-    return build([of_samples(leaf, count) for leaf in leaves])
+    return structure.build([of_samples(leaf, count) for leaf in leaves])
 
 
 def _check_structure(before: Any, after: Any) -> None:
