@@ -36,6 +36,10 @@ class GraphError(TracerError, ValueError):
     """A graph that cannot be built, folded or unrolled."""
 
 
+class HintError(TracerError, AttributeError):
+    """A name of another library, with what stands for it here."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'kfac'?"` for the nearest of the known names, or the empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)

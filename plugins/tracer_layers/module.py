@@ -12,22 +12,12 @@ import numpy as np
 
 import tracer
 from tracer import Tensor, backend, devices, registry
-from tracer.errors import ShapeError, TracerError, suggestion
+from tracer.errors import HintError, ShapeError, TracerError, suggestion
 from tracer.operation import PARAMETER
 from tracer.tape import Place, current_tape
+from tracer_layers import hints
 
 _active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
-
-#: what torch.nn.Module offers and this one does not, with what to do instead
-_DEPARTURES = {
-    "zero_grad": "Tape.backward returns gradients and stores none: leave the call out",
-    "bfloat16": "NumPy has no bfloat16: use half() or float()",
-    "type": "use to(dtype)",
-    "register_forward_hook": "override forward, or read the values from the tape's graph",
-    "register_forward_pre_hook": "override forward, or read the values from the tape's graph",
-    "register_full_backward_hook": "ask Tape.backward for a quantity",
-}
-
 
 #: kinds of what a module holds as arrays
 HELD = ("parameter", "buffer", "transient")
@@ -211,11 +201,10 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         message = f"{type(self).__name__} has no attribute {name!r}"
-        if name in _DEPARTURES:
-            message += f": {_DEPARTURES[name]}"
-        else:
-            message += f".{suggestion(name, vars(self).get('_registered', ()))}"
-        raise AttributeError(message)
+        if name in hints.MODULE:
+            raise HintError(f"{message}: {hints.MODULE[name]}")
+        known = () if name.startswith("__") else vars(self).get("_registered", ())
+        raise AttributeError(f"{message}.{suggestion(name, known)}")
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
