@@ -64,10 +64,86 @@ def group_norm(
     return _per_channel((centred / np.sqrt(variance + eps)).reshape(input.shape), weight, bias)
 
 
-def instance_norm(input: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
-    """`input [N, C, *size]` standardised over each channel of a sample (Ulyanov et al. 2016)."""
-    centred, variance = _moments(input, tuple(range(2, input.ndim)))
+def batch_norm(
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Each channel of `input [N, C, ...]` standardised (Ioffe and Szegedy 2015).
+
+    By the running statistics `[C]` given or, in training, by those of the batch. The running ones
+    are then None: arrays are never written into, and `BatchNorm1d` to `3d` keep statistics.
+    """
+    axes = (0, *range(2, input.ndim))
+    return _normalised(
+        "batch_norm", input, axes, running_mean, running_var, training, weight, bias, eps
+    )
+
+
+def instance_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """`input [N, C, *size]` standardised over each channel of a sample (Ulyanov et al. 2016).
+
+    By the running statistics `[C]` given, if it is told not to use those of the input.
+    """
+    axes = tuple(range(2, input.ndim))
+    return _normalised(
+        "instance_norm", input, axes, running_mean, running_var, use_input_stats, weight, bias, eps
+    )
+
+
+def _normalised(
+    name: str,
+    input: Any,
+    axes: tuple[int, ...],
+    mean: Any,
+    variance: Any,
+    own_statistics: bool,
+    weight: Any,
+    bias: Any,
+    eps: float,
+) -> Any:
+    """`input [N, C, ...]` by its own statistics over `axes`, or by those given."""
+    given = mean is not None and variance is not None
+    if own_statistics and (mean is not None or variance is not None):
+        raise TracerError(
+            f"{name} writes into no running statistics: give None for them where those of the "
+            f"input are used, or use a layer that keeps them, such as BatchNorm1d"
+        )
+    if not own_statistics and not given:
+        raise TracerError(f"{name} expects running_mean and running_var, got None")
+    if own_statistics:
+        _check_count(name, input, axes)
+        centred, variance = _moments(input, axes)
+    else:
+        shape = (-1, *(1,) * (input.ndim - 2))
+        centred, variance = input - mean.reshape(shape), variance.reshape(shape)
     return _per_channel(centred / np.sqrt(variance + eps), weight, bias)
+
+
+def _check_count(name: str, x: Any, axes: tuple[int, ...]) -> int:
+    """How many values each statistic is taken of; refuses less than two."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    if count < 2:
+        raise ShapeError(
+            f"{name} expects more than one value per channel to take statistics of, got "
+            f"{list(x.shape)}: give it more samples or positions, or call eval() on a layer "
+            f"with running statistics"
+        )
+    return count
 
 
 def _moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
@@ -129,13 +205,7 @@ class _Running:
             shape = (-1, *(1,) * (x.ndim - 2))
             mean, variance = self.running_mean.reshape(shape), self.running_var.reshape(shape)
             return (x - mean) / np.sqrt(variance + self.eps)
-        count = math.prod(x.shape[axis] for axis in axes)
-        if count < 2:
-            raise ShapeError(
-                f"{self!r} expects more than one value per channel to take statistics of, got "
-                f"{list(x.shape)}: give it more samples or positions, or call eval() on a layer "
-                f"with running statistics"
-            )
+        count = _check_count(repr(self), x, axes)
         centred, variance = _moments(x, axes)
         if self.training and self.track_running_stats:
             self._track(raw(x), raw(variance), axes, count)
