@@ -76,7 +76,8 @@ class Trace:
                 variables.append(_variable(leaf))
                 continue
             data = _float_array(leaf, f"argument {position}")
-            node = _leaf(PARAMETER, data, {"name": f"argument {position}"}, wants=True)
+            params = {"name": f"argument {position}", "variable": True}  # of this trace alone
+            node = _leaf(PARAMETER, data, params, wants=True)
             variables.append(Tensor(data, node))
         self.variables += variables
         return build(variables)

@@ -212,8 +212,12 @@ class _Running:
         return centred / np.sqrt(variance + self.eps)
 
     def _track(self, x, variance, axes, count):
-        """Move the running statistics towards those of `x`; the variance is the unbiased one."""
-        momentum = self._momentum()
+        """Move the running statistics towards those of `x`; the variance is the unbiased one.
+
+        They are new arrays, and all are set in one step: what a tape has seen stays as it was, and
+        one that is interrupted has moved none.
+        """
+        momentum, moved = self._momentum()
         others = tuple(axis for axis in range(x.ndim) if axis != 1)
         seen = {
             "running_mean": np.mean(x, axis=others),
@@ -221,7 +225,8 @@ class _Running:
         }
         for name, value in seen.items():
             old = getattr(self, name)
-            setattr(self, name, (old + momentum * (value - old)).astype(old.dtype))
+            moved[name] = (old + momentum * (value - old)).astype(old.dtype)
+        vars(self).update(moved)
 
     def _check_channels(self, input, channels, expected):
         if channels != self.num_features:
@@ -278,10 +283,15 @@ class BatchNormNd(_Running, Module):
         x = self._standardised(input, (0, *range(2, input.ndim)))
         return _per_channel(x, self.weight, self.bias)
 
-    def _momentum(self) -> float:
-        """The weight of a new batch; without a momentum all batches weigh the same."""
-        self.num_batches_tracked = self.num_batches_tracked + 1
-        return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+    def _momentum(self) -> tuple[float, dict[str, Any]]:
+        """The weight of a new batch, and the buffer that counts them, to be set.
+
+        Without a momentum all batches weigh the same.
+        """
+        old = self.num_batches_tracked
+        count = np.add(old, 1, out=np.empty_like(old))
+        weight = 1 / int(count) if self.momentum is None else self.momentum
+        return weight, {"num_batches_tracked": count}
 
 
 class BatchNorm1d(BatchNormNd):
@@ -342,9 +352,9 @@ class InstanceNormNd(_Running, Module):
         x = _per_channel(x, self.weight, self.bias)
         return x[0] if alone else x
 
-    def _momentum(self) -> float:
+    def _momentum(self) -> tuple[float, dict[str, Any]]:
         """The weight of a new batch; PyTorch counts none, so that no momentum leaves them out."""
-        return 0.0 if self.momentum is None else self.momentum
+        return (0.0 if self.momentum is None else self.momentum), {}
 
 
 class InstanceNorm1d(InstanceNormNd):
