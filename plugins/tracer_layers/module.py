@@ -21,6 +21,10 @@ _active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
 
 #: kinds of what a module holds as arrays
 HELD = ("parameter", "buffer", "transient")
+BUFFERS = ("buffer", "transient")
+
+#: attributes that only speed up the next call, and that copies do without
+_OF_CALLS = ("_place", "_found")
 
 
 class IncompatibleKeys(NamedTuple):
@@ -51,6 +55,10 @@ class Module:
     called marks its raw arrays as batches of samples and names the parameters of the tape.
 
     An argument `device` of a constructor is where the module is when it is made; see `to`.
+
+    Calls leave nothing of what they compute on a module: after any number of them it is copied
+    (`copy.copy`, `copy.deepcopy`) and pickled like a new one, and several threads may call it at
+    once. The parameters of a deep copy and of an unpickled module are new leaves.
     """
 
     training: bool
@@ -62,7 +70,7 @@ class Module:
     _registered: dict[str, str]
     #: the name under which the parent holds this module; None for a root
     _component: str | None
-    #: the last place that this module was called from, and the place inside of it
+    #: the last place outside of all loops that it was called from, and the place inside of it
     _place: tuple[Place | None, Place | None]
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
@@ -78,6 +86,15 @@ class Module:
         vars(self).update(training=True, _registered={}, _component=None)
         vars(self).update(_place=(None, None), _found={})
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles take over: what the module is, and nothing that calls found."""
+        state = {key: value for key, value in vars(self).items() if key not in _OF_CALLS}
+        state["_registered"] = dict(self._registered)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _place=(None, None), _found={})
 
     # -- calling ----------------------------------------------------------------------------
 
@@ -121,8 +138,8 @@ class Module:
         if tape is None:
             registry.load_plugins()  # a tape has loaded them
         self._name_parameters(tape)
-        token = _active.set(True)
         try:
+            _active.set(True)
             inputs, options = self._marked(inputs, options)
             return self.forward(*inputs, **options)
         except TypeError as error:
@@ -132,7 +149,7 @@ class Module:
                 raise
             raise ShapeError(f"{type(self).__name__} {mixture}") from error
         finally:
-            _active.reset(token)
+            _active.set(False)
 
     def _marked(
         self, inputs: tuple[Any, ...], options: dict[str, Any]
@@ -159,14 +176,18 @@ class Module:
             tape = tape.parent
 
     def _enter(self, tape: Any, outer: Place) -> Place:
-        """The place inside this module when it is called at `outer`; kept for the next call."""
+        """The place inside this module when it is called at `outer`.
+
+        It is kept for the next call, but not if it is in a loop, which is one trace's own.
+        """
         name = self._component
         if name is None:
             self._name_parameters(tape)
             return outer
         path = f"{outer.scope}.{name}" if outer.scope else name
         inside = outer._replace(scope=path, scopes=(*outer.scopes, type(self).__name__))
-        vars(self)["_place"] = (outer, inside)
+        if not outer.loops and outer.present is None:
+            vars(self)["_place"] = (outer, inside)
         return inside
 
     # -- registration -----------------------------------------------------------------------
