@@ -209,6 +209,8 @@ class Module:
                 f"{type(self).__name__}.{name} is a module: assign a Module or None, "
                 f"not {_described(value)}"
             )
+        elif kind in BUFFERS:
+            value = _copied(f"{type(self).__name__}.{name}", value)
         if kind is not None:
             self._registered[name] = kind
         object.__setattr__(self, name, value)
@@ -233,8 +235,13 @@ class Module:
         taken = name in vars(self) or hasattr(type(self), name)
         if taken and name not in self._registered:
             raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
-        self._registered[name] = kind
-        setattr(self, name, value)
+        if kind in BUFFERS:
+            value = _copied(f"{type(self).__name__}.{name}", value)
+            self._registered[name] = kind
+            object.__setattr__(self, name, value)
+        else:
+            self._registered[name] = kind
+            setattr(self, name, value)
         _structure.version = object()  # also where a buffer takes the name of a parameter
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
@@ -244,7 +251,11 @@ class Module:
         self._register(name, "parameter", param)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """Register an array that belongs to the state and is not trained."""
+        """Register a copy of an array that belongs to the state and is not trained, or None.
+
+        What is assigned to the attribute later is copied, too. Change a buffer by assigning to it:
+        arrays that a tape has seen stay what they were.
+        """
         self._register(name, "buffer" if persistent else "transient", tensor)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -309,10 +320,14 @@ class Module:
         return (value for _, value in self.named_buffers(recurse=recurse))
 
     def named_modules(
-        self, prefix: str = "", remove_duplicate: bool = True
+        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module under `prefix`, and all below it, depth first."""
-        return iter(self._walk(prefix, remove_duplicate))
+        """This module under `prefix`, and all below it, depth first, without those in `memo`."""
+        if isinstance(memo, str):
+            raise TracerError(f"named_modules expects its prefix by name: prefix={memo!r}")
+        left_out = {id(module) for module in memo or ()}
+        found = self._walk(prefix, remove_duplicate)
+        return (pair for pair in found if id(pair[1]) not in left_out)
 
     def _walk(self, prefix: str = "", remove_duplicate: bool = True) -> list[tuple[str, Module]]:
         """The same as a list."""
@@ -332,9 +347,9 @@ class Module:
             ]
         return found
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it, each once."""
-        return (module for _, module in self.named_modules())
+        return (module for _, module in self._walk("", remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Name and module of those held directly, each once."""
@@ -360,6 +375,8 @@ class Module:
         path, _, name = target.rpartition(".")
         return getattr(self.get_submodule(path), name)
 
+    get_buffer = get_parameter
+
     # -- state ------------------------------------------------------------------------------
 
     def _state(self) -> Iterator[tuple[str, Module, str]]:
@@ -369,21 +386,29 @@ class Module:
                 for name, _ in module._held(kind):
                     yield _joined(path, name), module, name
 
-    def state_dict(self, prefix: str = "") -> dict[str, Any]:
-        """Dotted name -> raw array of parameters and saved buffers; the arrays are not copied."""
+    def state_dict(self, *, prefix: str = "") -> dict[str, Any]:
+        """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
         return {
-            prefix + full: _array(getattr(module, name)) for full, module, name in self._state()
+            prefix + full: _array(getattr(module, name)).copy()
+            for full, module, name in self._state()
         }
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
         """Take over arrays (NumPy's, PyTorch's, nested lists) by name.
 
         They are copied in each parameter's dtype, to the device that it is on.
-        Raises `ShapeError` that names all keys that are missing or unexpected, unless `strict` is
-        false, and all shapes that differ. Nothing is loaded then.
+        Raises `ShapeError` that names everything that does not fit: keys that are missing or
+        unexpected, unless `strict` is false; shapes that differ; values that the dtype does not
+        hold; two values for one parameter. Nothing is loaded then. `strict=False` skips keys.
         """
+        if assign or not isinstance(state_dict, Mapping):
+            given = "assign=True" if assign else _described(state_dict)
+            raise TracerError(
+                f"load_state_dict expects a mapping of names to arrays, which are copied, "
+                f"got {given}"
+            )
         places = {full: (module, name) for full, module, name in self._state()}
         missing = [key for key in places if key not in state_dict]
         unexpected = [key for key in state_dict if key not in places]
@@ -392,31 +417,38 @@ class Module:
             shapes = (f"{k} {list(_shape(getattr(*places[k])))}" for k in missing)
             problems.append(f"missing: {', '.join(shapes)}")
         if strict and unexpected:
-            shapes = (f"{k} {list(_shape(state_dict[k]))}" for k in unexpected)
+            shapes = (f"{k} {_size(state_dict[k])}".rstrip() for k in unexpected)
             problems.append(f"unexpected: {', '.join(shapes)}")
-        for key in places.keys() & state_dict.keys():
-            expected, got = _shape(getattr(*places[key])), _shape(state_dict[key])
-            if expected != got:
-                problems.append(f"{key} is of shape {list(expected)}, got {list(got)}")
+        changes = []
+        loaded: dict[int, tuple[str, Any]] = {}
+        for key in (key for key in places if key in state_dict):
+            held = getattr(*places[key])
+            try:
+                array = _fitted(key, state_dict[key], _array(held))
+            except TracerError as error:
+                problems.append(str(error))
+                continue
+            first, same = loaded.setdefault(id(held), (key, array))
+            if bool(((same != array) & (same == same)).any()):
+                problems.append(f"{first} and {key} are one parameter here, and differ there")
+            changes.append((*places[key], same))
         if problems:
             raise ShapeError(
                 f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}. Build "
                 f"the model with the arguments it was saved with, or pass strict=False to skip "
                 f"missing and unexpected names"
             )
-        for key, (module, name) in places.items():
-            if key in state_dict:
-                old = _array(getattr(module, name))
-                new = backend.moved(_plain(state_dict[key]), backend.of(old))
-                _assign(module, name, new.astype(old.dtype))
+        _assign(changes)
         return IncompatibleKeys(missing, unexpected)
 
     # -- modes ------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
         """Switch dropout and the like on, or off with `mode=False`."""
+        if not isinstance(mode, bool | np.bool_):
+            raise TracerError(f"train expects mode as True or False, got {mode!r}")
         for module in self.modules():
-            module.training = mode
+            module.training = bool(mode)
         return self
 
     def eval(self) -> Module:
@@ -459,6 +491,7 @@ class Module:
             )
         found = float_dtype(dtype)
         library = None if device is None else devices.backend_for(device)
+        changes = []
         for module in self.modules():
             for name, value in module._held(*HELD):
                 array = _array(value)
@@ -466,7 +499,8 @@ class Module:
                     array = backend.moved(array, library)
                 if dtype is not None and array.dtype.kind == "f":
                     array = array.astype(found)
-                _assign(module, name, array)
+                changes.append((module, name, array))
+        _assign(changes)
         return self
 
     def cuda(self, device: int | None = None) -> Module:
@@ -524,7 +558,7 @@ def _array(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """An array of a known library: PyTorch's tensors and lists become NumPy arrays."""
     value = _array(value)
-    return value if backend.is_array(value) else np.asarray(value)
+    return backend.as_array(value if backend.is_array(value) else np.asarray(value))
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -532,17 +566,77 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
 
 
-def _assign(module: Module, name: str, array: Any) -> None:
-    """Replace the array of a parameter or buffer.
+def _size(value: Any) -> str:
+    """The shape of what a state has under a name that is not known, for messages."""
+    try:
+        return str(list(_shape(value)))
+    except ValueError:  # a ragged list
+        return ""
 
-    The old array is left alone, since tapes may hold it.
+
+def _fitted(key: str, value: Any, held: Any) -> Any:
+    """A copy of what a state has for a held array, in its dtype and library; else `ShapeError`."""
+    try:
+        new = _plain(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # of NumPy, or of PyTorch's tensors
+        raise ShapeError(f"{key} is no array of numbers ({error})") from error
+    if new.shape != held.shape:
+        raise ShapeError(f"{key} is of shape {list(held.shape)}, got {list(new.shape)}")
+    number = "fiub" if held.dtype.kind != "c" else "cfiub"
+    if new.dtype.kind not in number:
+        raise ShapeError(f"{key} is of dtype {held.dtype}, got {new.dtype}")
+    new = backend.moved(new, backend.of(held))
+    try:
+        with np.errstate(over="raise", invalid="ignore"):
+            fitted = new.astype(held.dtype)
+    except FloatingPointError:
+        raise ShapeError(f"{key} is of dtype {held.dtype}, too small for what is there") from None
+    if held.dtype.kind in "iub" and bool((fitted != new).any()):
+        raise ShapeError(f"{key} is of dtype {held.dtype}, got other values of {new.dtype}")
+    return fitted
+
+
+def _assign(changes: list[tuple[Module, str, Any]]) -> None:
+    """Replace the arrays of parameters and buffers: all of them, or none if it is interrupted.
+
+    The old arrays are left alone, since tapes may hold them.
     """
+    before = [(module, name, _array(getattr(module, name))) for module, name, _ in changes]
+    try:
+        for change in changes:
+            _replace(*change)
+    except BaseException:
+        for change in before:
+            _replace(*change)
+        raise
+
+
+def _replace(module: Module, name: str, array: Any) -> None:
     held = getattr(module, name)
     if isinstance(held, Tensor):
         held.data = array
         held.node.dtype = array.dtype
     else:
-        setattr(module, name, array)
+        vars(module)[name] = array
+
+
+def _copied(name: str, value: Any) -> Any:
+    """A copy of an array that becomes a buffer, out of reach of the caller's later changes."""
+    if value is None:
+        return None
+    if isinstance(value, Tensor):
+        if value.node is not None:
+            raise TracerError(
+                f"{name} is a buffer, which keeps an array and nothing of a trace, got a tensor of "
+                f"one: give its value, tensor.data"
+            )
+        value = value.data
+    if not backend.is_array(value):
+        raise TracerError(
+            f"{name} is a buffer: give an array or None, not {_described(value)} "
+            f"(np.array(value, np.float32) makes one)"
+        )
+    return backend.as_array(value).copy()
 
 
 def _moved_when_made(made: Callable[..., None]) -> Callable[..., None]:
