@@ -11,7 +11,7 @@ See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the reg
 
 from typing import TYPE_CHECKING, Any
 
-from tracer import backend, errors, registry
+from tracer import backend, errors, hints, registry
 from tracer.backend import Backend
 
 from tracer.tensor import Tensor, batch, parameter  # isort: skip  (operations need tensors)
@@ -30,6 +30,7 @@ from tracer.dispatch import implements
 from tracer.errors import (
     BatchError,
     GraphError,
+    HintError,
     PluginError,
     QuantityError,
     RegistryError,
@@ -69,13 +70,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
+# the module is found by its full name; this one is a function in other libraries, and has a hint
+del globals()["tensor"]
+
 #: name -> its module, which imports networkx and is loaded when it is first asked for
 _LATE = {"Unrolled": "unrolling", "unroll": "unrolling", "gradient_flow": "flow"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
-        raise AttributeError(f"module 'tracer' has no attribute {name!r}")
+        raise hints.missing("module 'tracer'", name, hints.package(name), __all__)
     from importlib import import_module
 
     value = globals()[name] = getattr(import_module(f"tracer.{_LATE[name]}"), name)
@@ -102,6 +106,7 @@ __all__ = [
     "GGNMonteCarlo",
     "Gather",
     "GraphError",
+    "HintError",
     "Kronecker",
     "Mixed",
     "Node",

@@ -229,6 +229,12 @@ class Tape:
         return self._open
 
     @property
+    def place(self) -> Place:
+        """Where this thread or task records on this tape; nowhere if it does not."""
+        cursor = _current.get()
+        return cursor.place if cursor is not None and cursor.tape is self else NOWHERE
+
+    @property
     def swept(self) -> bool:
         """Whether values of the record were dropped, and have to be computed again."""
         return self.releases > 0

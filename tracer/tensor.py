@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,43 @@ class Tensor:
         """The same values as a constant: no gradient flows through."""
         return Tensor(self._value, None)
 
+    # -- copies and pickles -----------------------------------------------------------------
+
+    def __copy__(self) -> Tensor:
+        """A recorded tensor or a constant, with the same history; of a leaf, a new leaf."""
+        if self._has_history():
+            return Tensor(self._value, self.node)
+        return _again(*self._without_history())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A new leaf with a copy of the array.
+
+        Raises `TracingError` for a tensor that is recorded or that a transform such as
+        `tracer.grad` differentiates by: its copy would be cut off from its history.
+        """
+        data, *rest = self._without_history()
+        return _again(copy.deepcopy(data, memo), *rest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, self._without_history()
+
+    def _has_history(self) -> bool:
+        node = self.node
+        return node is not None and (not node.op.leaf or node.op is VARIABLE)
+
+    def _without_history(self) -> tuple[Any, ...]:
+        """Array, kind of leaf, its parameters, and whether it wants a gradient."""
+        node = self.node
+        if self._has_history():
+            raise TracingError(
+                f"{node!r} is part of a trace, from which its deep copy or pickle would be cut off "
+                f"without a word: write tensor.copy() for a copy that is recorded, or copy its "
+                f"value, tensor.data"
+            )
+        if node is None:
+            return self._value, None, {}, False
+        return self._value, node.op.name, dict(node.params), node.wants
+
     # -- NumPy's protocols ------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -289,9 +327,10 @@ def parameter(array: Any, name: str | None = None) -> Tensor:
     """A leaf that wants a gradient.
 
     `array` is of a float dtype (a list of floats becomes an array); integers and booleans are
-    refused. Results of `Tape.backward` are keyed by `name`.
+    refused. It is copied: what happens to the caller's array later does not reach the parameter.
+    Results of `Tape.backward` are keyed by `name`.
     """
-    data = _float_array(array, "a parameter")
+    data = _float_array(array, "a parameter").copy(order="K")  # keeps the layout
     return Tensor(data, _leaf(PARAMETER, data, {"name": name}, wants=True))
 
 
@@ -310,6 +349,14 @@ def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
         raise TracingError("batch expects an array of numbers, got an array of objects")
     params = {"name": name, "axis": _normalised(axis, data.ndim)}
     return Tensor(data, _leaf(INPUT, data, params, wants=False))
+
+
+def _again(data: Any, kind: str | None, params: dict[str, Any], wants: bool) -> Tensor:
+    """A constant, or a new leaf, from what `Tensor._without_history` gives."""
+    if kind is None:
+        return Tensor(data)
+    op = PARAMETER if kind == PARAMETER.name else INPUT
+    return Tensor(data, _leaf(op, data, dict(params), wants))
 
 
 def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
@@ -341,6 +388,6 @@ def _float_array(array: Any, what: str) -> Any:
     return data
 
 
-from tracer.operation import INPUT, PARAMETER, watch  # noqa: E402
+from tracer.operation import INPUT, PARAMETER, VARIABLE, watch  # noqa: E402
 
 INTERNAL_FILES.add(__file__)

@@ -8,10 +8,11 @@ model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 """
 
 from pathlib import Path
+from typing import Any
 
 from tracer.frames import INTERNAL_FILES
 from tracer.random import seed
-from tracer_layers import functional
+from tracer_layers import functional, hints
 from tracer_layers.activation_layers import (
     CELU,
     ELU,
@@ -69,7 +70,17 @@ from tracer_layers.embedding_bag import EmbeddingBag
 from tracer_layers.embedding_layer import Embedding
 from tracer_layers.folding_layers import Fold, Unfold
 from tracer_layers.functional import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
     alpha_dropout,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    batch_norm,
     bilinear,
     binary_cross_entropy_with_logits,
     celu,
@@ -83,8 +94,12 @@ from tracer_layers.functional import (
     cosine_similarity,
     cross_entropy,
     dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
     elu,
     embedding,
+    embedding_bag,
     feature_alpha_dropout,
     fold,
     gaussian_nll_loss,
@@ -104,9 +119,17 @@ from tracer_layers.functional import (
     linear,
     log_softmax,
     logsigmoid,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
     mish,
     mse_loss,
     nll_loss,
+    normalize,
+    one_hot,
     pad,
     pairwise_distance,
     pixel_shuffle,
@@ -353,7 +376,17 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
     "bilinear",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -367,8 +400,12 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "fold",
     "functional",
@@ -389,9 +426,17 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "mish",
     "mse_loss",
     "nll_loss",
+    "normalize",
+    "one_hot",
     "pack_padded_sequence",
     "pack_sequence",
     "pad",
@@ -422,3 +467,7 @@ __all__ = [
     "threshold",
     "unfold",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise hints.no_layer(name, __all__)

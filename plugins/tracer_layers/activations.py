@@ -18,7 +18,7 @@ from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
 from tracer.parallel import SMALL, blocks, in_parallel
 from tracer.random import drawn, generator
-from tracer_layers.rules import data_axis, raw, where_open
+from tracer_layers.rules import data_axis, not_in_place, raw, where_open
 
 #: bytes of a block of samples
 BLOCK_BYTES = 4 << 20
@@ -410,18 +410,21 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def relu(input: Any) -> Any:
+def relu(input: Any, inplace: bool = False) -> Any:
     """`max(input, 0)`."""
+    not_in_place("relu", inplace)
     return Rectify(input)
 
 
-def relu6(input: Any) -> Any:
+def relu6(input: Any, inplace: bool = False) -> Any:
     """`min(max(input, 0), 6)`."""
+    not_in_place("relu6", inplace)
     return Clamp(input, min_val=0.0, max_val=6.0)
 
 
-def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """`input` where positive, `negative_slope * input` elsewhere."""
+    not_in_place("leaky_relu", inplace)
     return LeakyRectify(input, negative_slope=negative_slope)
 
 
@@ -437,18 +440,21 @@ def prelu(input: Any, weight: Any) -> Any:
     return ParametricRectify(input, weight)
 
 
-def elu(input: Any, alpha: float = 1.0) -> Any:
+def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """`input` where positive, `alpha (exp(input) - 1)` elsewhere (Clevert et al. 2016)."""
+    not_in_place("elu", inplace)
     return ExponentialLinear(input, alpha=alpha, scale=1.0, rate=1.0)
 
 
-def celu(input: Any, alpha: float = 1.0) -> Any:
+def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """`input` where positive, `alpha (exp(input / alpha) - 1)` elsewhere (Barron 2017)."""
+    not_in_place("celu", inplace)
     return ExponentialLinear(input, alpha=alpha, scale=1.0, rate=1.0 / alpha)
 
 
-def selu(input: Any) -> Any:
+def selu(input: Any, inplace: bool = False) -> Any:
     """The ELU that keeps mean and variance (Klambauer et al. 2017)."""
+    not_in_place("selu", inplace)
     return ExponentialLinear(input, alpha=SELU_ALPHA, scale=SELU_SCALE, rate=1.0)
 
 
@@ -459,13 +465,15 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     return TanhGated(input) if approximate == "tanh" else GaussianGated(input)
 
 
-def silu(input: Any) -> Any:
+def silu(input: Any, inplace: bool = False) -> Any:
     """`input sigmoid(input)`."""
+    not_in_place("silu", inplace)
     return SigmoidWeighted(input)
 
 
-def mish(input: Any) -> Any:
+def mish(input: Any, inplace: bool = False) -> Any:
     """`input tanh(softplus(input))`."""
+    not_in_place("mish", inplace)
     return SoftplusGated(input)
 
 
@@ -489,18 +497,21 @@ def logsigmoid(input: Any) -> Any:
     return LogLogistic(input)
 
 
-def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """`input` clipped to `[min_val, max_val]`."""
+    not_in_place("hardtanh", inplace)
     return Clamp(input, min_val=min_val, max_val=max_val)
 
 
-def hardsigmoid(input: Any) -> Any:
+def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     """`relu6(input + 3) / 6`."""
+    not_in_place("hardsigmoid", inplace)
     return relu6(input + 3) / 6
 
 
-def hardswish(input: Any) -> Any:
+def hardswish(input: Any, inplace: bool = False) -> Any:
     """`input relu6(input + 3) / 6` (Howard et al. 2019)."""
+    not_in_place("hardswish", inplace)
     return input * relu6(input + 3) / 6
 
 
@@ -524,24 +535,27 @@ def tanhshrink(input: Any) -> Any:
     return input - np.tanh(input)
 
 
-def threshold(input: Any, threshold: float, value: float) -> Any:
+def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """`input` where it is above `threshold`, `value` elsewhere."""
+    not_in_place("threshold", inplace)
     return Cut(input, threshold=threshold, value=value)
 
 
-def softmax(input: Any, dim: int | None = None) -> Any:
-    """`exp(input)` normalised to sum to one along `dim`."""
+def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """`exp(input)` normalised to sum to one along `dim`, in `dtype` if given."""
+    input = input if dtype is None else input.astype(dtype)
     return NormalisedExponential(input, axis=_negative_axis("softmax", input, dim))
 
 
-def log_softmax(input: Any, dim: int | None = None) -> Any:
+def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """The logarithm of `softmax`."""
+    input = input if dtype is None else input.astype(dtype)
     return LogNormalisedExponential(input, axis=_negative_axis("log_softmax", input, dim))
 
 
-def softmin(input: Any, dim: int | None = None) -> Any:
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """`softmax(-input)`."""
-    return softmax(-input, dim)
+    return softmax(-input, dim, dtype=dtype)
 
 
 def _negative_axis(function: str, input: Any, dim: int | None) -> int:
@@ -560,6 +574,7 @@ def rrelu(
     lower: float = 1 / 8,
     upper: float = 1 / 3,
     training: bool = False,
+    inplace: bool = False,
     *,
     rng: Any = None,
 ) -> Any:
@@ -567,6 +582,7 @@ def rrelu(
 
     In training each element draws its own from `[lower, upper]`; otherwise it is their mean.
     """
+    not_in_place("rrelu", inplace)
     if not lower <= upper:
         raise TracerError(f"rrelu expects lower up to upper, got {lower} and {upper}")
     if not training:

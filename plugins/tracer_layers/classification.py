@@ -18,6 +18,7 @@ from tracer_layers.loss import (
     from_host,
     only_prediction,
     reduced,
+    refuse_deprecated,
     sample_axis,
 )
 from tracer_layers.rules import arange, raw
@@ -345,7 +346,9 @@ def cross_entropy(
     input: Any,
     target: Any,
     weight: Any = None,
+    size_average: Any = None,
     ignore_index: int = -100,
+    reduce: Any = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Any:
@@ -354,6 +357,7 @@ def cross_entropy(
     The mean divides by the number of targets or, with class indices, by the sum of the weights of
     those that are not `ignore_index`.
     """
+    refuse_deprecated("cross_entropy", size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise TracerError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
     _constant(weight)
@@ -367,10 +371,13 @@ def nll_loss(
     input: Any,
     target: Any,
     weight: Any = None,
+    size_average: Any = None,
     ignore_index: int = -100,
+    reduce: Any = None,
     reduction: str = "mean",
 ) -> Any:
     """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
+    refuse_deprecated("nll_loss", size_average, reduce)
     _constant(weight)
     inputs = (input, target) if weight is None else (input, target, weight)
     ignored = _ignoring(raw(input), raw(target), ignore_index)
@@ -422,8 +429,9 @@ class CrossEntropyLoss(LossModule):
         self.label_smoothing = label_smoothing
 
     def forward(self, input: Any, target: Any) -> Any:
+        options = {"ignore_index": self.ignore_index, "reduction": self.reduction}
         return cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+            input, target, self.weight, label_smoothing=self.label_smoothing, **options
         )
 
 
@@ -443,4 +451,5 @@ class NLLLoss(LossModule):
         self.ignore_index = ignore_index
 
     def forward(self, input: Any, target: Any) -> Any:
-        return nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
+        options = {"ignore_index": self.ignore_index, "reduction": self.reduction}
+        return nll_loss(input, target, self.weight, **options)

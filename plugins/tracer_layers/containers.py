@@ -64,10 +64,10 @@ class Sequential(_Listed, Module):
         else:
             self.extend(modules)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         for child in self._children():
-            x = child(x)
-        return x
+            input = child(input)
+        return input
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tracer.errors import TracerError
 from tracer_layers.module import Module
+from tracer_layers.rules import raw
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
@@ -23,6 +25,26 @@ def pairwise_distance(
     if np.isinf(p):
         return np.max(apart, axis=-1, keepdims=keepdim)
     return np.sum(apart**p, axis=-1, keepdims=keepdim) ** (1 / p)
+
+
+def normalize(
+    input: Any,
+    p: float = 2.0,
+    dim: int | tuple[int, ...] = 1,
+    eps: float = 1e-12,
+    out: Any = None,
+) -> Any:
+    """`input` over its p-norm along `dim`, or over `eps` where that is larger."""
+    if out is not None:
+        raise TracerError("normalize(out=...): tensors are never written into: leave out out")
+    sizes = np.abs(input)
+    if np.isinf(p):
+        norm = np.max(sizes, axis=dim, keepdims=True)
+    else:
+        total = np.sum(sizes**p, axis=dim, keepdims=True)
+        reached = raw(total) > 0  # at zero the root has no derivative
+        norm = np.where(reached, np.where(reached, total, 1) ** (1 / p), 0)
+    return input / np.maximum(norm, eps)
 
 
 class CosineSimilarity(Module):

@@ -17,8 +17,11 @@ from tracer_layers.rules import axes_of, not_in_place, probability, raw
 LEAST = -SELU_ALPHA * SELU_SCALE
 
 
-def dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None) -> Any:
+def dropout(
+    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
+) -> Any:
     """In training, zeroes elements with probability `p` and divides the others by `1 - p`."""
+    not_in_place("dropout", inplace)
     probability("dropout", p)
     if not training or p == 0:
         return input
@@ -40,16 +43,52 @@ def channel_dropout(
     return _zeroed(input, p, _channels(input, rank), rng)
 
 
-def alpha_dropout(input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None) -> Any:
-    """Dropout that keeps mean and variance of standardised inputs (Klambauer et al. 2017)."""
+def dropout1d(
+    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
+) -> Any:
+    """`dropout` of whole channels of `[N, C, L]`, or `[C, L]` (Tompson et al. 2015)."""
+    not_in_place("dropout1d", inplace)
+    return channel_dropout(input, 1, p, training, rng=rng)
+
+
+def dropout2d(
+    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
+) -> Any:
+    """`dropout` of whole channels of `[N, C, H, W]` (Tompson et al. 2015)."""
+    not_in_place("dropout2d", inplace)
+    if input.ndim == 3:
+        raise ShapeError(
+            f"Dropout2d expects inputs [N, C, H, W], got {list(input.shape)}, which PyTorch "
+            f"reads as [N, C, L]: use Dropout1d for that, or add an axis of samples"
+        )
+    return channel_dropout(input, 2, p, training, rng=rng)
+
+
+def dropout3d(
+    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
+) -> Any:
+    """`dropout` of whole channels of `[N, C, D, H, W]`, or `[C, D, H, W]` (Tompson et al. 2015)."""
+    not_in_place("dropout3d", inplace)
+    return channel_dropout(input, 3, p, training, rng=rng)
+
+
+def alpha_dropout(
+    input: Any, p: float = 0.5, training: bool = False, inplace: bool = False, *, rng: Any = None
+) -> Any:
+    """Dropout that keeps mean and variance of standardised inputs (Klambauer et al. 2017).
+
+    As in PyTorch, it does nothing unless told that this is training, other than `dropout`.
+    """
+    not_in_place("alpha_dropout", inplace)
     probability("alpha_dropout", p)
     return _to_least(input, p, input.shape, rng) if training and p else input
 
 
 def feature_alpha_dropout(
-    input: Any, p: float = 0.5, training: bool = True, *, rng: Any = None
+    input: Any, p: float = 0.5, training: bool = False, inplace: bool = False, *, rng: Any = None
 ) -> Any:
     """`alpha_dropout` of whole channels of `[N, C, ...]`."""
+    not_in_place("feature_alpha_dropout", inplace)
     probability("feature_alpha_dropout", p)
     if input.ndim < 2:
         raise ShapeError(f"feature_alpha_dropout expects inputs [N, C, ...], got {input.shape}")
@@ -105,26 +144,21 @@ class Dropout1d(_Dropout):
     """Zeroes channels of `[N, C, L]` (Tompson et al. 2015)."""
 
     def forward(self, input: Any) -> Any:
-        return channel_dropout(input, 1, self.p, self.training, rng=self.rng)
+        return dropout1d(input, self.p, self.training, rng=self.rng)
 
 
 class Dropout2d(_Dropout):
     """Zeroes channels of `[N, C, H, W]` (Tompson et al. 2015)."""
 
     def forward(self, input: Any) -> Any:
-        if input.ndim == 3:
-            raise ShapeError(
-                f"Dropout2d expects inputs [N, C, H, W], got {list(input.shape)}, which PyTorch "
-                f"reads as [N, C, L]: use Dropout1d for that, or add an axis of samples"
-            )
-        return channel_dropout(input, 2, self.p, self.training, rng=self.rng)
+        return dropout2d(input, self.p, self.training, rng=self.rng)
 
 
 class Dropout3d(_Dropout):
     """Zeroes channels of `[N, C, D, H, W]` (Tompson et al. 2015)."""
 
     def forward(self, input: Any) -> Any:
-        return channel_dropout(input, 3, self.p, self.training, rng=self.rng)
+        return dropout3d(input, self.p, self.training, rng=self.rng)
 
 
 class AlphaDropout(_Dropout):

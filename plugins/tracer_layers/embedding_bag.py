@@ -16,6 +16,68 @@ from tracer_layers.rules import raw
 MODES = ("sum", "mean", "max")
 
 
+def embedding_bag(
+    input: Any,
+    weight: Any,
+    offsets: Any = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """The rows of a table `weight [K, D]`, joined for each bag of ints; see `EmbeddingBag`."""
+    check_table_options("embedding_bag", max_norm, scale_grad_by_freq, sparse)
+    if mode not in MODES:
+        raise TracerError(f"embedding_bag expects mode as one of {MODES}, got {mode!r}")
+    padding_idx = table_row("embedding_bag", padding_idx, len(weight))
+    if per_sample_weights is not None and (mode != "sum" or offsets is not None):
+        raise TracerError(
+            "EmbeddingBag takes per_sample_weights for sums of bags of one size: use "
+            "mode='sum' and an input [N, L] without offsets"
+        )
+    if offsets is None and input.ndim == 2:
+        index, kept = input, np.ones_like(raw(input), dtype=bool)
+    elif offsets is not None and input.ndim == 1:
+        index, kept = _bags(raw(input), raw(offsets), include_last_offset)
+    else:
+        raise ShapeError(
+            f"EmbeddingBag expects an input [N, L], or [M] with offsets [N], got "
+            f"{list(input.shape)} {'without' if offsets is None else 'with'} offsets"
+        )
+    if padding_idx is not None:
+        kept = kept & (raw(index) != padding_idx)
+    vectors = Lookup(index, weight, padding_idx=padding_idx)
+    if mode == "max":
+        return _maxima(vectors, kept)
+    weights = kept.astype(vectors.dtype)
+    if per_sample_weights is not None:
+        weights = per_sample_weights * weights
+    if mode == "mean":
+        weights = weights / np.maximum(np.sum(weights, axis=1, keepdims=True), 1)
+    return np.sum(vectors * weights[..., None], axis=1)
+
+
+def _bags(input: Any, offsets: Any, include_last_offset: bool) -> tuple[Any, Any]:
+    """`[N, longest]`: the indices, those that fill up being the first, and which count."""
+    ends = [int(end) for end in backend.to_host(offsets)]
+    if not include_last_offset:
+        ends.append(len(input))
+    if ends[0] != 0 or ends != sorted(ends) or ends[-1] > len(input):
+        raise ShapeError(
+            f"EmbeddingBag expects offsets that rise from 0 to at most {len(input)}, got {ends}"
+        )
+    starts, lengths = np.array(ends[:-1]), np.diff(ends)
+    steps = np.arange(max(1, lengths.max(initial=0)))
+    kept = steps < lengths[:, None]
+    there = backend.of(input).from_host
+    positions = np.where(kept, starts[:, None] + steps, 0)
+    return tracer.batch(input[there(positions)]), there(kept)
+
+
 class EmbeddingBag(Module):
     """Joins the vectors of each bag of ints; see `Embedding` for the table.
 
@@ -54,47 +116,15 @@ class EmbeddingBag(Module):
         self.weight = tracer.parameter(values)
 
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
-        if per_sample_weights is not None and (self.mode != "sum" or offsets is not None):
-            raise TracerError(
-                "EmbeddingBag takes per_sample_weights for sums of bags of one size: use "
-                "mode='sum' and an input [N, L] without offsets"
-            )
-        if offsets is None and input.ndim == 2:
-            index, kept = input, np.ones_like(raw(input), dtype=bool)
-        elif offsets is not None and input.ndim == 1:
-            index, kept = self._bags(raw(input), raw(offsets))
-        else:
-            raise ShapeError(
-                f"EmbeddingBag expects an input [N, L], or [M] with offsets [N], got "
-                f"{list(input.shape)} {'without' if offsets is None else 'with'} offsets"
-            )
-        if self.padding_idx is not None:
-            kept = kept & (raw(index) != self.padding_idx)
-        vectors = Lookup(index, self.weight, padding_idx=self.padding_idx)
-        if self.mode == "max":
-            return _maxima(vectors, kept)
-        weights = kept.astype(vectors.dtype)
-        if per_sample_weights is not None:
-            weights = per_sample_weights * weights
-        if self.mode == "mean":
-            weights = weights / np.maximum(np.sum(weights, axis=1, keepdims=True), 1)
-        return np.sum(vectors * weights[..., None], axis=1)
-
-    def _bags(self, input: Any, offsets: Any) -> tuple[Any, Any]:
-        """`[N, longest]`: the indices, those that fill up being the first, and which count."""
-        ends = [int(end) for end in backend.to_host(offsets)]
-        if not self.include_last_offset:
-            ends.append(len(input))
-        if ends[0] != 0 or ends != sorted(ends) or ends[-1] > len(input):
-            raise ShapeError(
-                f"EmbeddingBag expects offsets that rise from 0 to at most {len(input)}, got {ends}"
-            )
-        starts, lengths = np.array(ends[:-1]), np.diff(ends)
-        steps = np.arange(max(1, lengths.max(initial=0)))
-        kept = steps < lengths[:, None]
-        there = backend.of(input).from_host
-        positions = np.where(kept, starts[:, None] + steps, 0)
-        return tracer.batch(input[there(positions)]), there(kept)
+        return embedding_bag(
+            input,
+            self.weight,
+            offsets,
+            mode=self.mode,
+            per_sample_weights=per_sample_weights,
+            include_last_offset=self.include_last_offset,
+            padding_idx=self.padding_idx,
+        )
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"

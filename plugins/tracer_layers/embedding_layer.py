@@ -76,11 +76,35 @@ def _without_padding(node, g):
     return g if padding is None else np.where(node.inputs[0][..., None] == padding, 0, g)
 
 
-def embedding(input: Any, weight: Any, padding_idx: int | None = None) -> Any:
+def embedding(
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
     """`weight[input]`: ints `[...]` and a table `[K, D]` give `[..., D]`."""
-    if padding_idx is not None and padding_idx < 0:
-        padding_idx += len(weight)
-    return Lookup(input, weight, padding_idx=padding_idx)
+    check_table_options("embedding", max_norm, scale_grad_by_freq, sparse)
+    return Lookup(input, weight, padding_idx=table_row("embedding", padding_idx, len(weight)))
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """`[..., K]` of the ints 0 and 1 from class indices `[...]`; K is the largest and 1 by default.
+
+    Raises `ShapeError` for what is no class index.
+    """
+    index = raw(tensor)
+    if index.dtype.kind not in "iu":
+        raise ShapeError(f"one_hot expects ints, got {index.dtype}: use astype(int)")
+    if num_classes == -1 and not index.size:
+        raise ShapeError("one_hot expects num_classes where there are no indices to count them by")
+    low, high = (int(index.min()), int(index.max())) if index.size else (0, -1)
+    classes = high + 1 if num_classes == -1 else num_classes
+    if low < 0 or high >= classes:
+        raise ShapeError(f"one_hot expects indices from 0 to {classes - 1}, got {low} to {high}")
+    return (tensor[..., None] == arange(index, classes)).astype(np.int64)
 
 
 def check_table_options(
@@ -150,10 +174,18 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None
+        cls,
+        embeddings: Any,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
     ) -> Embedding:
-        """An embedding of given rows `[K, D]`, frozen unless told otherwise."""
-        return cls(*embeddings.shape, padding_idx, _weight=embeddings, _freeze=freeze)
+        """An embedding of a copy of given rows `[K, D]`, frozen unless told otherwise."""
+        options = (max_norm, norm_type, scale_grad_by_freq, sparse)
+        return cls(*embeddings.shape, padding_idx, *options, _weight=embeddings, _freeze=freeze)
 
     def forward(self, input: Any) -> Any:
         return Lookup(input, self.weight, padding_idx=self.padding_idx)

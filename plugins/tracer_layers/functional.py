@@ -1,5 +1,8 @@
 """The functions of layers and losses, named as in `torch.nn.functional`."""
 
+from typing import Any
+
+from tracer_layers import hints
 from tracer_layers.activations import (
     celu,
     elu,
@@ -32,13 +35,44 @@ from tracer_layers.activations import (
 from tracer_layers.attention import scaled_dot_product_attention
 from tracer_layers.classification import cross_entropy, nll_loss
 from tracer_layers.convolution_layers import conv1d, conv2d, conv3d
-from tracer_layers.distances import cosine_similarity, pairwise_distance
-from tracer_layers.dropout_layer import alpha_dropout, dropout, feature_alpha_dropout
-from tracer_layers.embedding_layer import embedding
+from tracer_layers.distances import cosine_similarity, normalize, pairwise_distance
+from tracer_layers.dropout_layer import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
+from tracer_layers.embedding_bag import embedding_bag
+from tracer_layers.embedding_layer import embedding, one_hot
 from tracer_layers.folding_layers import fold, unfold
 from tracer_layers.linear_layers import bilinear, linear
-from tracer_layers.normalisation import group_norm, instance_norm, layer_norm, rms_norm
+from tracer_layers.normalisation import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from tracer_layers.padding import pad
+from tracer_layers.pooling_functions import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from tracer_layers.regression import (
     binary_cross_entropy_with_logits,
     gaussian_nll_loss,
@@ -57,7 +91,17 @@ from tracer_layers.transposed_convolution_layers import (
 from tracer_layers.upsampling import interpolate
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "batch_norm",
     "bilinear",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -71,8 +115,12 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
     "feature_alpha_dropout",
     "fold",
     "gaussian_nll_loss",
@@ -92,9 +140,17 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
     "mish",
     "mse_loss",
     "nll_loss",
+    "normalize",
+    "one_hot",
     "pad",
     "pairwise_distance",
     "pixel_shuffle",
@@ -120,3 +176,7 @@ __all__ = [
     "threshold",
     "unfold",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise hints.no_function(name, __all__)

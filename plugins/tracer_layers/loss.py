@@ -110,15 +110,37 @@ def reduced(losses: Any, reduction: str, count: Any = None) -> Any:
     raise TracerError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
 
 
+def weighted(loss: str, losses: Any, weight: Any, reduction: str, by_weight: bool = False) -> Any:
+    """`reduced` losses times constant weights of their shape; the mean may be `by_weight`."""
+    if weight is None:
+        return reduced(losses, reduction)
+    node = getattr(weight, "node", None)
+    if node is not None and node.wants:
+        raise TracerError(
+            f"{loss} expects weights that are constants, got a tensor that depends on parameters: "
+            f"detach it with tensor.detach()"
+        )
+    if weight.shape != losses.shape:
+        raise ShapeError(
+            f"{loss} expects weights of the shape {list(losses.shape)}, got {list(weight.shape)}"
+        )
+    return reduced(losses * weight, reduction, raw(weight).sum() if by_weight else None)
+
+
+def refuse_deprecated(loss: str, size_average: Any, reduce: Any) -> None:
+    """Refuse PyTorch's old arguments. They have their places, so that no other is meant by them."""
+    if size_average is not None or reduce is not None:
+        raise TracerError(
+            f"{loss} expects reduction= in place of size_average and reduce, which PyTorch has "
+            f"deprecated: give it by name"
+        )
+
+
 class LossModule(Module):
     """What modules of losses share: the reduction, and torch's deprecated arguments refused."""
 
     def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean"):
-        if size_average is not None or reduce is not None:
-            raise TracerError(
-                f"{type(self).__name__} expects reduction= in place of size_average and reduce, "
-                f"which PyTorch has deprecated"
-            )
+        refuse_deprecated(type(self).__name__, size_average, reduce)
         if reduction not in ("mean", "sum", "none"):
             raise TracerError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
         self.reduction = reduction

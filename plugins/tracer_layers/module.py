@@ -12,26 +12,20 @@ import numpy as np
 
 import tracer
 from tracer import Tensor, backend, devices, registry
-from tracer.errors import ShapeError, TracerError, suggestion
+from tracer.errors import HintError, ShapeError, TracerError, suggestion
 from tracer.operation import PARAMETER
 from tracer.operations.arithmetic import raw
 from tracer.tape import Place, current_cursor, using
+from tracer_layers import hints
 
 _active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
 
-#: what torch.nn.Module offers and this one does not, with what to do instead
-_DEPARTURES = {
-    "zero_grad": "Tape.backward returns gradients and stores none: leave the call out",
-    "bfloat16": "NumPy has no bfloat16: use half() or float()",
-    "type": "use to(dtype)",
-    "register_forward_hook": "override forward, or read the values from the tape's graph",
-    "register_forward_pre_hook": "override forward, or read the values from the tape's graph",
-    "register_full_backward_hook": "ask Tape.backward for a quantity",
-}
-
-
 #: kinds of what a module holds as arrays
 HELD = ("parameter", "buffer", "transient")
+BUFFERS = ("buffer", "transient")
+
+#: attributes that only speed up the next call, and that copies do without
+_OF_CALLS = ("_place", "_found")
 
 
 class IncompatibleKeys(NamedTuple):
@@ -62,6 +56,10 @@ class Module:
     called marks its raw arrays as batches of samples and names the parameters of the tape.
 
     An argument `device` of a constructor is where the module is when it is made; see `to`.
+
+    Calls leave nothing of what they compute on a module: after any number of them it is copied
+    (`copy.copy`, `copy.deepcopy`) and pickled like a new one, and several threads may call it at
+    once. The parameters of a deep copy and of an unpickled module are new leaves.
     """
 
     training: bool
@@ -73,7 +71,7 @@ class Module:
     _registered: dict[str, str]
     #: the name under which the parent holds this module; None for a root
     _component: str | None
-    #: the last place that this module was called from, and the place inside of it
+    #: the last place outside of all loops that it was called from, and the place inside of it
     _place: tuple[Place | None, Place | None]
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
@@ -89,6 +87,15 @@ class Module:
         vars(self).update(training=True, _registered={}, _component=None)
         vars(self).update(_place=(None, None), _found={})
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles take over: what the module is, and nothing that calls found."""
+        state = {key: value for key, value in vars(self).items() if key not in _OF_CALLS}
+        state["_registered"] = dict(self._registered)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _place=(None, None), _found={})
 
     # -- calling ----------------------------------------------------------------------------
 
@@ -129,8 +136,8 @@ class Module:
         if tape is None:
             registry.load_plugins()  # a tape has loaded them
         self._name_parameters(tape)
-        token = _active.set(True)
         try:
+            _active.set(True)
             inputs, options = self._marked(inputs, options)
             return self.forward(*inputs, **options)
         except TypeError as error:
@@ -140,7 +147,7 @@ class Module:
                 raise
             raise ShapeError(f"{type(self).__name__} {mixture}") from error
         finally:
-            _active.reset(token)
+            _active.set(False)
 
     def _marked(
         self, inputs: tuple[Any, ...], options: dict[str, Any]
@@ -167,14 +174,18 @@ class Module:
             tape = tape.parent
 
     def _enter(self, tape: Any, outer: Place) -> Place:
-        """The place inside this module when it is called at `outer`; kept for the next call."""
+        """The place inside this module when it is called at `outer`.
+
+        It is kept for the next call, but not if it is in a loop, which is one trace's own.
+        """
         name = self._component
         if name is None:
             self._name_parameters(tape)
             return outer
         path = f"{outer.scope}.{name}" if outer.scope else name
         inside = outer._replace(scope=path, scopes=(*outer.scopes, type(self).__name__))
-        vars(self)["_place"] = (outer, inside)
+        if not outer.loops and outer.present is None:
+            vars(self)["_place"] = (outer, inside)
         return inside
 
     # -- registration -----------------------------------------------------------------------
@@ -196,6 +207,8 @@ class Module:
                 f"{type(self).__name__}.{name} is a module: assign a Module or None, "
                 f"not {_described(value)}"
             )
+        elif kind in BUFFERS:
+            value = _copied(f"{type(self).__name__}.{name}", value)
         if kind is not None:
             self._registered[name] = kind
         object.__setattr__(self, name, value)
@@ -209,11 +222,10 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:
         message = f"{type(self).__name__} has no attribute {name!r}"
-        if name in _DEPARTURES:
-            message += f": {_DEPARTURES[name]}"
-        else:
-            message += f".{suggestion(name, vars(self).get('_registered', ()))}"
-        raise AttributeError(message)
+        if name in hints.MODULE:
+            raise HintError(f"{message}: {hints.MODULE[name]}")
+        known = () if name.startswith("__") else vars(self).get("_registered", ())
+        raise AttributeError(f"{message}.{suggestion(name, known)}")
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
@@ -221,8 +233,13 @@ class Module:
         taken = name in vars(self) or hasattr(type(self), name)
         if taken and name not in self._registered:
             raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
-        self._registered[name] = kind
-        setattr(self, name, value)
+        if kind in BUFFERS:
+            value = _copied(f"{type(self).__name__}.{name}", value)
+            self._registered[name] = kind
+            object.__setattr__(self, name, value)
+        else:
+            self._registered[name] = kind
+            setattr(self, name, value)
         _structure.version = object()  # also where a buffer takes the name of a parameter
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
@@ -232,7 +249,11 @@ class Module:
         self._register(name, "parameter", param)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        """Register an array that belongs to the state and is not trained."""
+        """Register a copy of an array that belongs to the state and is not trained, or None.
+
+        What is assigned to the attribute later is copied, too. Change a buffer by assigning to it:
+        arrays that a tape has seen stay what they were.
+        """
         self._register(name, "buffer" if persistent else "transient", tensor)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -297,10 +318,14 @@ class Module:
         return (value for _, value in self.named_buffers(recurse=recurse))
 
     def named_modules(
-        self, prefix: str = "", remove_duplicate: bool = True
+        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
-        """This module under `prefix`, and all below it, depth first."""
-        return iter(self._walk(prefix, remove_duplicate))
+        """This module under `prefix`, and all below it, depth first, without those in `memo`."""
+        if isinstance(memo, str):
+            raise TracerError(f"named_modules expects its prefix by name: prefix={memo!r}")
+        left_out = {id(module) for module in memo or ()}
+        found = self._walk(prefix, remove_duplicate)
+        return (pair for pair in found if id(pair[1]) not in left_out)
 
     def _walk(self, prefix: str = "", remove_duplicate: bool = True) -> list[tuple[str, Module]]:
         """The same as a list."""
@@ -320,9 +345,9 @@ class Module:
             ]
         return found
 
-    def modules(self) -> Iterator[Module]:
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """This module and all below it, each once."""
-        return (module for _, module in self.named_modules())
+        return (module for _, module in self._walk("", remove_duplicate))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Name and module of those held directly, each once."""
@@ -348,6 +373,8 @@ class Module:
         path, _, name = target.rpartition(".")
         return getattr(self.get_submodule(path), name)
 
+    get_buffer = get_parameter
+
     # -- state ------------------------------------------------------------------------------
 
     def _state(self) -> Iterator[tuple[str, Module, str]]:
@@ -357,21 +384,29 @@ class Module:
                 for name, _ in module._held(kind):
                     yield _joined(path, name), module, name
 
-    def state_dict(self, prefix: str = "") -> dict[str, Any]:
-        """Dotted name -> raw array of parameters and saved buffers; the arrays are not copied."""
+    def state_dict(self, *, prefix: str = "") -> dict[str, Any]:
+        """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
         return {
-            prefix + full: _array(getattr(module, name)) for full, module, name in self._state()
+            prefix + full: _array(getattr(module, name)).copy()
+            for full, module, name in self._state()
         }
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
         """Take over arrays (NumPy's, PyTorch's, nested lists) by name.
 
         They are copied in each parameter's dtype, to the device that it is on.
-        Raises `ShapeError` that names all keys that are missing or unexpected, unless `strict` is
-        false, and all shapes that differ. Nothing is loaded then.
+        Raises `ShapeError` that names everything that does not fit: keys that are missing or
+        unexpected, unless `strict` is false; shapes that differ; values that the dtype does not
+        hold; two values for one parameter. Nothing is loaded then. `strict=False` skips keys.
         """
+        if assign or not isinstance(state_dict, Mapping):
+            given = "assign=True" if assign else _described(state_dict)
+            raise TracerError(
+                f"load_state_dict expects a mapping of names to arrays, which are copied, "
+                f"got {given}"
+            )
         places = {full: (module, name) for full, module, name in self._state()}
         missing = [key for key in places if key not in state_dict]
         unexpected = [key for key in state_dict if key not in places]
@@ -380,31 +415,38 @@ class Module:
             shapes = (f"{k} {list(_shape(getattr(*places[k])))}" for k in missing)
             problems.append(f"missing: {', '.join(shapes)}")
         if strict and unexpected:
-            shapes = (f"{k} {list(_shape(state_dict[k]))}" for k in unexpected)
+            shapes = (f"{k} {_size(state_dict[k])}".rstrip() for k in unexpected)
             problems.append(f"unexpected: {', '.join(shapes)}")
-        for key in places.keys() & state_dict.keys():
-            expected, got = _shape(getattr(*places[key])), _shape(state_dict[key])
-            if expected != got:
-                problems.append(f"{key} is of shape {list(expected)}, got {list(got)}")
+        changes = []
+        loaded: dict[int, tuple[str, Any]] = {}
+        for key in (key for key in places if key in state_dict):
+            held = getattr(*places[key])
+            try:
+                array = _fitted(key, state_dict[key], _array(held))
+            except TracerError as error:
+                problems.append(str(error))
+                continue
+            first, same = loaded.setdefault(id(held), (key, array))
+            if bool(((same != array) & (same == same)).any()):
+                problems.append(f"{first} and {key} are one parameter here, and differ there")
+            changes.append((*places[key], same))
         if problems:
             raise ShapeError(
                 f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}. Build "
                 f"the model with the arguments it was saved with, or pass strict=False to skip "
                 f"missing and unexpected names"
             )
-        for key, (module, name) in places.items():
-            if key in state_dict:
-                old = _array(getattr(module, name))
-                new = backend.moved(_plain(state_dict[key]), backend.of(old))
-                _assign(module, name, new.astype(old.dtype))
+        _assign(changes)
         return IncompatibleKeys(missing, unexpected)
 
     # -- modes ------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Module:
         """Switch dropout and the like on, or off with `mode=False`."""
+        if not isinstance(mode, bool | np.bool_):
+            raise TracerError(f"train expects mode as True or False, got {mode!r}")
         for module in self.modules():
-            module.training = mode
+            module.training = bool(mode)
         return self
 
     def eval(self) -> Module:
@@ -447,6 +489,7 @@ class Module:
             )
         found = float_dtype(dtype)
         library = None if device is None else devices.backend_for(device)
+        changes = []
         for module in self.modules():
             for name, value in module._held(*HELD):
                 array = _array(value)
@@ -454,7 +497,8 @@ class Module:
                     array = backend.moved(array, library)
                 if dtype is not None and array.dtype.kind == "f":
                     array = array.astype(found)
-                _assign(module, name, array)
+                changes.append((module, name, array))
+        _assign(changes)
         return self
 
     def cuda(self, device: int | None = None) -> Module:
@@ -511,7 +555,7 @@ _array = raw
 def _plain(value: Any) -> Any:
     """An array of a known library: PyTorch's tensors and lists become NumPy arrays."""
     value = _array(value)
-    return value if backend.is_array(value) else np.asarray(value)
+    return backend.as_array(value if backend.is_array(value) else np.asarray(value))
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -519,17 +563,77 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
 
 
-def _assign(module: Module, name: str, array: Any) -> None:
-    """Replace the array of a parameter or buffer.
+def _size(value: Any) -> str:
+    """The shape of what a state has under a name that is not known, for messages."""
+    try:
+        return str(list(_shape(value)))
+    except ValueError:  # a ragged list
+        return ""
 
-    The old array is left alone, since tapes may hold it.
+
+def _fitted(key: str, value: Any, held: Any) -> Any:
+    """A copy of what a state has for a held array, in its dtype and library; else `ShapeError`."""
+    try:
+        new = _plain(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # of NumPy, or of PyTorch's tensors
+        raise ShapeError(f"{key} is no array of numbers ({error})") from error
+    if new.shape != held.shape:
+        raise ShapeError(f"{key} is of shape {list(held.shape)}, got {list(new.shape)}")
+    number = "fiub" if held.dtype.kind != "c" else "cfiub"
+    if new.dtype.kind not in number:
+        raise ShapeError(f"{key} is of dtype {held.dtype}, got {new.dtype}")
+    new = backend.moved(new, backend.of(held))
+    try:
+        with np.errstate(over="raise", invalid="ignore"):
+            fitted = new.astype(held.dtype)
+    except FloatingPointError:
+        raise ShapeError(f"{key} is of dtype {held.dtype}, too small for what is there") from None
+    if held.dtype.kind in "iub" and bool((fitted != new).any()):
+        raise ShapeError(f"{key} is of dtype {held.dtype}, got other values of {new.dtype}")
+    return fitted
+
+
+def _assign(changes: list[tuple[Module, str, Any]]) -> None:
+    """Replace the arrays of parameters and buffers: all of them, or none if it is interrupted.
+
+    The old arrays are left alone, since tapes may hold them.
     """
+    before = [(module, name, _array(getattr(module, name))) for module, name, _ in changes]
+    try:
+        for change in changes:
+            _replace(*change)
+    except BaseException:
+        for change in before:
+            _replace(*change)
+        raise
+
+
+def _replace(module: Module, name: str, array: Any) -> None:
     held = getattr(module, name)
     if isinstance(held, Tensor):
         held._value = array
         held.node.dtype = array.dtype
     else:
-        setattr(module, name, array)
+        vars(module)[name] = array
+
+
+def _copied(name: str, value: Any) -> Any:
+    """A copy of an array that becomes a buffer, out of reach of the caller's later changes."""
+    if value is None:
+        return None
+    if isinstance(value, Tensor):
+        if value.node is not None:
+            raise TracerError(
+                f"{name} is a buffer, which keeps an array and nothing of a trace, got a tensor of "
+                f"one: give its value, tensor.data"
+            )
+        value = value.data
+    if not backend.is_array(value):
+        raise TracerError(
+            f"{name} is a buffer: give an array or None, not {_described(value)} "
+            f"(np.array(value, np.float32) makes one)"
+        )
+    return backend.as_array(value).copy()
 
 
 def _moved_when_made(made: Callable[..., None]) -> Callable[..., None]:

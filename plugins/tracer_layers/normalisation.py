@@ -64,10 +64,86 @@ def group_norm(
     return _per_channel((centred / np.sqrt(variance + eps)).reshape(input.shape), weight, bias)
 
 
-def instance_norm(input: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
-    """`input [N, C, *size]` standardised over each channel of a sample (Ulyanov et al. 2016)."""
-    centred, variance = _moments(input, tuple(range(2, input.ndim)))
+def batch_norm(
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Each channel of `input [N, C, ...]` standardised (Ioffe and Szegedy 2015).
+
+    By the running statistics `[C]` given or, in training, by those of the batch. The running ones
+    are then None: arrays are never written into, and `BatchNorm1d` to `3d` keep statistics.
+    """
+    axes = (0, *range(2, input.ndim))
+    return _normalised(
+        "batch_norm", input, axes, running_mean, running_var, training, weight, bias, eps
+    )
+
+
+def instance_norm(
+    input: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """`input [N, C, *size]` standardised over each channel of a sample (Ulyanov et al. 2016).
+
+    By the running statistics `[C]` given, if it is told not to use those of the input.
+    """
+    axes = tuple(range(2, input.ndim))
+    return _normalised(
+        "instance_norm", input, axes, running_mean, running_var, use_input_stats, weight, bias, eps
+    )
+
+
+def _normalised(
+    name: str,
+    input: Any,
+    axes: tuple[int, ...],
+    mean: Any,
+    variance: Any,
+    own_statistics: bool,
+    weight: Any,
+    bias: Any,
+    eps: float,
+) -> Any:
+    """`input [N, C, ...]` by its own statistics over `axes`, or by those given."""
+    given = mean is not None and variance is not None
+    if own_statistics and (mean is not None or variance is not None):
+        raise TracerError(
+            f"{name} writes into no running statistics: give None for them where those of the "
+            f"input are used, or use a layer that keeps them, such as BatchNorm1d"
+        )
+    if not own_statistics and not given:
+        raise TracerError(f"{name} expects running_mean and running_var, got None")
+    if own_statistics:
+        _check_count(name, input, axes)
+        centred, variance = _moments(input, axes)
+    else:
+        shape = (-1, *(1,) * (input.ndim - 2))
+        centred, variance = input - mean.reshape(shape), variance.reshape(shape)
     return _per_channel(centred / np.sqrt(variance + eps), weight, bias)
+
+
+def _check_count(name: str, x: Any, axes: tuple[int, ...]) -> int:
+    """How many values each statistic is taken of; refuses less than two."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    if count < 2:
+        raise ShapeError(
+            f"{name} expects more than one value per channel to take statistics of, got "
+            f"{list(x.shape)}: give it more samples or positions, or call eval() on a layer "
+            f"with running statistics"
+        )
+    return count
 
 
 def _moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
@@ -129,21 +205,19 @@ class _Running:
             shape = (-1, *(1,) * (x.ndim - 2))
             mean, variance = self.running_mean.reshape(shape), self.running_var.reshape(shape)
             return (x - mean) / np.sqrt(variance + self.eps)
-        count = math.prod(x.shape[axis] for axis in axes)
-        if count < 2:
-            raise ShapeError(
-                f"{self!r} expects more than one value per channel to take statistics of, got "
-                f"{list(x.shape)}: give it more samples or positions, or call eval() on a layer "
-                f"with running statistics"
-            )
+        count = _check_count(repr(self), x, axes)
         centred, variance = _moments(x, axes)
         if self.training and self.track_running_stats:
             self._track(raw(x), raw(variance), axes, count)
         return centred / np.sqrt(variance + self.eps)
 
     def _track(self, x, variance, axes, count):
-        """Move the running statistics towards those of `x`; the variance is the unbiased one."""
-        momentum = self._momentum()
+        """Move the running statistics towards those of `x`; the variance is the unbiased one.
+
+        They are new arrays, and all are set in one step: what a tape has seen stays as it was, and
+        one that is interrupted has moved none.
+        """
+        momentum, moved = self._momentum()
         others = tuple(axis for axis in range(x.ndim) if axis != 1)
         seen = {
             "running_mean": np.mean(x, axis=others),
@@ -151,7 +225,8 @@ class _Running:
         }
         for name, value in seen.items():
             old = getattr(self, name)
-            setattr(self, name, (old + momentum * (value - old)).astype(old.dtype))
+            moved[name] = (old + momentum * (value - old)).astype(old.dtype)
+        vars(self).update(moved)
 
     def _check_channels(self, input, channels, expected):
         if channels != self.num_features:
@@ -208,10 +283,15 @@ class BatchNormNd(_Running, Module):
         x = self._standardised(input, (0, *range(2, input.ndim)))
         return _per_channel(x, self.weight, self.bias)
 
-    def _momentum(self) -> float:
-        """The weight of a new batch; without a momentum all batches weigh the same."""
-        self.num_batches_tracked = self.num_batches_tracked + 1
-        return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+    def _momentum(self) -> tuple[float, dict[str, Any]]:
+        """The weight of a new batch, and the buffer that counts them, to be set.
+
+        Without a momentum all batches weigh the same.
+        """
+        old = self.num_batches_tracked
+        count = np.add(old, 1, out=np.empty_like(old))
+        weight = 1 / int(count) if self.momentum is None else self.momentum
+        return weight, {"num_batches_tracked": count}
 
 
 class BatchNorm1d(BatchNormNd):
@@ -272,9 +352,9 @@ class InstanceNormNd(_Running, Module):
         x = _per_channel(x, self.weight, self.bias)
         return x[0] if alone else x
 
-    def _momentum(self) -> float:
+    def _momentum(self) -> tuple[float, dict[str, Any]]:
         """The weight of a new batch; PyTorch counts none, so that no momentum leaves them out."""
-        return 0.0 if self.momentum is None else self.momentum
+        return (0.0 if self.momentum is None else self.momentum), {}
 
 
 class InstanceNorm1d(InstanceNormNd):

@@ -18,8 +18,10 @@ from tracer_layers.loss import (
     from_host,
     only_prediction,
     reduced,
+    refuse_deprecated,
     same_shape,
     standard_normal,
+    weighted,
 )
 from tracer_layers.rules import raw
 
@@ -259,30 +261,60 @@ def _positive_scale(node):
 # -- functions, named as in torch.nn.functional ------------------------------------------------
 
 
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """`(input - target)^2`; the mean is over all elements."""
-    return reduced(SquaredError(input, target), reduction)
+def mse_loss(
+    input: Any,
+    target: Any,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Any:
+    """`(input - target)^2`; the mean is over all elements, each counted by its `weight`."""
+    refuse_deprecated("mse_loss", size_average, reduce)
+    return weighted("mse_loss", SquaredError(input, target), weight, reduction, by_weight=True)
 
 
-def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """`|input - target|`."""
-    return reduced(AbsoluteError(input, target), reduction)
+def l1_loss(
+    input: Any,
+    target: Any,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Any:
+    """`|input - target|`; the mean is over all elements, each counted by its `weight`."""
+    refuse_deprecated("l1_loss", size_average, reduce)
+    return weighted("l1_loss", AbsoluteError(input, target), weight, reduction, by_weight=True)
 
 
-def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:
+def smooth_l1_loss(
+    input: Any,
+    target: Any,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> Any:
     """`d^2 / (2 beta)` where `|d| < beta`, `|d| - beta / 2` elsewhere (Girshick 2015)."""
+    refuse_deprecated("smooth_l1_loss", size_average, reduce)
     if beta < 0:
         raise TracerError(f"beta is not negative, got {beta}")
     if beta == 0:
-        return l1_loss(input, target, reduction)
+        return l1_loss(input, target, reduction=reduction)
     return reduced(SmoothAbsoluteError(input, target, width=beta, scale=1 / beta), reduction)
 
 
-def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
-    """`d^2 / 2` where `|d| < delta`, `delta (|d| - delta / 2)` elsewhere (Huber 1964)."""
+def huber_loss(
+    input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None
+) -> Any:
+    """`d^2 / 2` where `|d| < delta`, `delta (|d| - delta / 2)` elsewhere (Huber 1964).
+
+    `weight` scales each element, and the mean is over their number.
+    """
     if delta <= 0:
         raise TracerError(f"delta is positive, got {delta}")
-    return reduced(SmoothAbsoluteError(input, target, width=delta, scale=1.0), reduction)
+    losses = SmoothAbsoluteError(input, target, width=delta, scale=1.0)
+    return weighted("huber_loss", losses, weight, reduction)
 
 
 def gaussian_nll_loss(
@@ -320,10 +352,13 @@ def poisson_nll_loss(
     target: Any,
     log_input: bool = True,
     full: bool = False,
+    size_average: Any = None,
     eps: float = 1e-8,
+    reduce: Any = None,
     reduction: str = "mean",
 ) -> Any:
     """`exp(input) - target input` for a log-rate, or with `log_input=False` for a rate."""
+    refuse_deprecated("poisson_nll_loss", size_average, reduce)
     return reduced(PoissonNLL(input, target, log_input=log_input, full=full, eps=eps), reduction)
 
 
@@ -331,6 +366,8 @@ def binary_cross_entropy_with_logits(
     input: Any,
     target: Any,
     weight: Any = None,
+    size_average: Any = None,
+    reduce: Any = None,
     reduction: str = "mean",
     pos_weight: Any = None,
 ) -> Any:
@@ -338,6 +375,7 @@ def binary_cross_entropy_with_logits(
 
     `weight` and `pos_weight` are broadcast to the input.
     """
+    refuse_deprecated("binary_cross_entropy_with_logits", size_average, reduce)
     inputs = (input, target) if pos_weight is None else (input, target, pos_weight)
     losses = BinaryCrossEntropy(*inputs)
     return reduced(losses if weight is None else losses * weight, reduction)
@@ -350,14 +388,14 @@ class MSELoss(LossModule):
     """See `mse_loss`."""
 
     def forward(self, input: Any, target: Any) -> Any:
-        return mse_loss(input, target, self.reduction)
+        return mse_loss(input, target, reduction=self.reduction)
 
 
 class L1Loss(LossModule):
     """See `l1_loss`."""
 
     def forward(self, input: Any, target: Any) -> Any:
-        return l1_loss(input, target, self.reduction)
+        return l1_loss(input, target, reduction=self.reduction)
 
 
 class SmoothL1Loss(LossModule):
@@ -374,7 +412,7 @@ class SmoothL1Loss(LossModule):
         self.beta = beta
 
     def forward(self, input: Any, target: Any) -> Any:
-        return smooth_l1_loss(input, target, self.reduction, self.beta)
+        return smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
 class HuberLoss(LossModule):
@@ -418,9 +456,8 @@ class PoissonNLLLoss(LossModule):
         self.eps = eps
 
     def forward(self, log_input: Any, target: Any) -> Any:
-        return poisson_nll_loss(
-            log_input, target, self.log_input, self.full, self.eps, self.reduction
-        )
+        options = {"full": self.full, "eps": self.eps, "reduction": self.reduction}
+        return poisson_nll_loss(log_input, target, self.log_input, **options)
 
 
 class BCEWithLogitsLoss(LossModule):
@@ -440,5 +477,5 @@ class BCEWithLogitsLoss(LossModule):
 
     def forward(self, input: Any, target: Any) -> Any:
         return binary_cross_entropy_with_logits(
-            input, target, self.weight, self.reduction, self.pos_weight
+            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )

@@ -33,12 +33,15 @@ def interpolate(
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
 ) -> Any:
     """`[N, C, *size]` with other sizes: of `size`, or `scale_factor` times the old ones.
 
     `mode` is "nearest", "nearest-exact", "linear" (over any number of axes), "bilinear",
     "trilinear" or "bicubic". With `align_corners` the outermost elements keep their places.
     """
+    if antialias:
+        raise TracerError("interpolate(antialias=True) is not there: average the input first")
     rank = input.ndim - 2
     _check(input, size, scale_factor, mode, align_corners, rank)
     old = input.shape[2:]

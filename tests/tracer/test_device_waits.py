@@ -383,9 +383,8 @@ def test_means_of_cross_entropy_agree(weighted, smoothing, ignored, dtype):
         with tracer.Tape() as tape:
             x = tracer.parameter(place(logits), name="x")
             given = place(weight) if weighted else None
-            loss = nn.functional.cross_entropy(
-                x, place(target), given, ignored, label_smoothing=smoothing
-            )
+            options = {"ignore_index": ignored, "label_smoothing": smoothing}
+            loss = nn.functional.cross_entropy(x, place(target), given, **options)
         gradient = tape.backward(loss, ("grad",))["grad"]["x"]
         return tracer.asnumpy((loss, gradient))
 

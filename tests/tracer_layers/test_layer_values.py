@@ -115,7 +115,8 @@ def test_running_statistics_follow_the_batches(momentum):
     kept = layer.eval().state_dict()
     expected = (batches[0] - mean) / np.sqrt(variance + 1e-5)
     np.testing.assert_allclose(layer(batches[0]).data, expected, rtol=1e-4, atol=1e-6)
-    assert all(layer.state_dict()[key] is value for key, value in kept.items())
+    for key, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, kept[key])
 
 
 @pytest.mark.parametrize("kind", ["reflect", "replicate", "circular", "constant"])
