@@ -6,10 +6,20 @@ This package is the first plugin that loads, and has no privilege over others.
 from tracer import backend, backend_cupy, rows
 from tracer.hookspecs import hookimpl
 from tracer.operation import INTERNAL_FILES
-from tracer.operations import arithmetic, indexing, linalg, marks, products, reductions, shapes
+from tracer.operations import (
+    arguments,
+    arithmetic,
+    indexing,
+    linalg,
+    marks,
+    products,
+    reductions,
+    shapes,
+    sorting,
+)
 
-FAMILIES = (marks, arithmetic, reductions, shapes, indexing, products, linalg)
-INTERNAL_FILES.update(str(module.__file__) for module in FAMILIES)
+FAMILIES = (marks, arithmetic, reductions, shapes, indexing, sorting, products, linalg)
+INTERNAL_FILES.update(str(module.__file__) for module in (arguments, *FAMILIES))
 
 
 @hookimpl
