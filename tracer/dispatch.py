@@ -81,8 +81,23 @@ def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
         raise TracingError(
             f"np.{name} on tensors takes no {', '.join(kwargs)}: select with np.where afterwards"
         )
-    out = handler(*inputs)
-    return out if dtype is None else np.astype(out, dtype)
+    if dtype is not None:
+        _check_dtype(ufunc, dtype)
+        inputs = [np.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs]
+    return handler(*inputs)
+
+
+def _check_dtype(ufunc: Any, dtype: Any) -> None:
+    """Raise `TracingError` unless the ufunc computes in this float dtype."""
+    try:
+        found = ufunc(*(np.ones(1, dtype),) * ufunc.nin, dtype=dtype).dtype
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found != np.dtype(dtype) or found.kind != "f":
+        raise TracingError(
+            f"np.{ufunc.__name__} on tensors takes as `dtype` a float dtype that it computes in, "
+            f"got {np.dtype(dtype)}: use astype"
+        )
 
 
 def refuse_out(name: str, out: Any) -> None:

@@ -14,7 +14,7 @@ import tracer
 from tracer import Tensor, backend, devices, registry
 from tracer.errors import HintError, ShapeError, TracerError, suggestion
 from tracer.operation import PARAMETER
-from tracer.operations.arithmetic import raw
+from tracer.operations.arguments import raw
 from tracer.tape import Place, current_cursor, using
 from tracer_layers import hints
 

@@ -10,7 +10,7 @@ import numpy as np
 from tracer import backend
 from tracer.errors import TracerError
 from tracer.operation import POOLED, UNKNOWN
-from tracer.operations.arithmetic import raw as raw
+from tracer.operations.arguments import raw as raw
 
 
 def data_axis(axes: Any) -> Any:

@@ -6,12 +6,22 @@ This package is the first plugin that loads, and has no privilege over others.
 from tracer import backend, backend_cupy, rows
 from tracer.frames import INTERNAL_FILES
 from tracer.hookspecs import hookimpl
-from tracer.operations import arithmetic, indexing, linalg, marks, products, reductions, shapes
+from tracer.operations import (
+    arguments,
+    arithmetic,
+    indexing,
+    linalg,
+    marks,
+    products,
+    reductions,
+    shapes,
+    sorting,
+)
 
 from tracer.operations import inplace  # isort: skip  (of the operators that those bind)
 
-FAMILIES = (marks, arithmetic, reductions, shapes, indexing, products, linalg)
-INTERNAL_FILES.update(str(module.__file__) for module in (*FAMILIES, inplace))
+FAMILIES = (marks, arithmetic, reductions, shapes, indexing, sorting, products, linalg)
+INTERNAL_FILES.update(str(module.__file__) for module in (arguments, inplace, *FAMILIES))
 
 
 @hookimpl

@@ -4,13 +4,16 @@ Functions of one argument stand in tables, a line each: the derivative in terms 
 the output, whichever needs less. Functions of two arguments follow, each a short class.
 """
 
+import inspect
 import math
 
 import numpy as np
 
 from tracer import backend
 from tracer.dispatch import UFUNCS, implements, refuse_out
+from tracer.errors import TracingError
 from tracer.operation import Elementwise, operation
+from tracer.operations.arguments import ABSENT, constant, integer, operand, raw, refuse
 from tracer.operations.operators import binary_method, fast_binary, fast_unary
 from tracer.tensor import Tensor
 
@@ -112,7 +115,7 @@ UNARY = [
     of_input("arccosh",     np.arccosh,    lambda x: 1 / np.sqrt(x * x - 1), domain=(1.2, 2.0)),
     of_input("arctanh",     np.arctanh,    lambda x: 1 / (1 - x * x)),
     of_input("absolute",    np.absolute,   lambda x: np.sign(x), numpy=(np.absolute, np.fabs)),
-    of_input("sinc",        np.sinc,       lambda x: _sinc_slope(x)),
+    of_input("sinc",        np.sinc,       lambda x: _sinc_slope(x), numpy=()),
     of_input("erf",         special("erf"),      lambda x: TWO_OVER_SQRT_PI * np.exp(-x * x), numpy="erf"),  # noqa: E501
     of_input("erfc",        special("erfc"),     lambda x: -TWO_OVER_SQRT_PI * np.exp(-x * x), numpy="erfc"),  # noqa: E501
     of_input("ndtr",        special("ndtr"),     lambda x: np.exp(-0.5 * x * x) / SQRT_TWO_PI, numpy="ndtr"),  # noqa: E501
@@ -132,6 +135,12 @@ UNARY = [
 BY_NAME = {op.name: op for op in UNARY}
 Square, Sqrt, Exp, Log, Tanh = (BY_NAME[n] for n in ("square", "sqrt", "exp", "log", "tanh"))
 Erf, Expit, LogExpit = (BY_NAME[n] for n in ("erf", "expit", "log_expit"))
+Absolute = BY_NAME["absolute"]
+
+
+@implements(np.sinc)
+def sinc(x):
+    return BY_NAME["sinc"](x)
 
 
 def _sinc_slope(x):
@@ -247,7 +256,11 @@ class Divide(Elementwise):
 
 @operation("power", numpy=np.power)
 class Power(Elementwise):
-    """`x ** y`; the derivative by y is taken as zero where x is zero."""
+    """`x ** y`.
+
+    The derivative by y, `x ** y * log(x)`, is zero where x is zero and y is not negative, and NaN
+    where x is negative: between integers y there are no real powers.
+    """
 
     forward = np.power
     examples = _pairs
@@ -258,14 +271,18 @@ class Power(Elementwise):
         def base():
             if isinstance(y, int | float):
                 return g * (y * x ** (y - 1)) if y else None
-            return g * np.where(y == 0, 0, y * x ** np.where(y == 0, 1, y - 1))
+            one = (x == 0) & (y == 0)  # 0 ** y is no slope there, nor is it infinite
+            return g * np.where(one, 0, y * x ** np.where(one, 1, y - 1))
 
         def exponent():
             if isinstance(x, int | float):
-                return g * (node.output * math.log(x)) if x > 0 else None
+                if x > 0:
+                    return g * (node.output * math.log(x))
+                return g * (np.where(y >= 0, 0, math.nan).astype(g.dtype) if x == 0 else math.nan)
             positive = x > 0
             log = np.log(np.where(positive, x, 1), dtype=g.dtype)
-            return g * np.where(positive, node.output * log, 0)
+            other = np.where((x == 0) & (y >= 0), 0, math.nan).astype(g.dtype)
+            return g * np.where(positive, node.output * log, other)
 
         return base, exponent
 
@@ -282,14 +299,106 @@ class Arctan2(Elementwise):
         return lambda: scaled * x, lambda: -scaled * y
 
 
+def inverse_or_zero(x):
+    """`1 / x`, and zero where x is zero: then a norm has the subgradient zero at zero."""
+    zero = x == 0
+    return np.where(zero, 0, 1 / np.where(zero, 1, x))
+
+
 @operation("hypot", numpy=np.hypot)
 class Hypot(Elementwise):
+    """`sqrt(x ** 2 + y ** 2)`, with the subgradient zero at zero."""
+
     forward = np.hypot
     examples = _pairs
 
     def vjp(node, g):
         x, y = node.inputs
-        return lambda: g * x / node.output, lambda: g * y / node.output
+        scaled = g * inverse_or_zero(node.output)
+        return lambda: scaled * x, lambda: scaled * y
+
+
+@operation("root")
+class Root(Elementwise):
+    """`x ** (1 / order)` of a sum of powers, where a norm comes from: with slope zero at zero."""
+
+    examples = staticmethod(lambda rng: [((rng.uniform(1, 2, 3),), {"order": p}) for p in (2, 3)])
+
+    def forward(x, *, order):
+        return np.sqrt(x) if order == 2 else x ** (1 / order)
+
+    def vjp(node, g):
+        y, order = node.output, node.params["order"]
+        if order == 2:
+            return (g * (0.5 * inverse_or_zero(y)),)
+        return (g * (y * inverse_or_zero(node.inputs[0]) / order),)
+
+
+#: operations whose results have squares that are smooth where they are zero
+NORMS = frozenset((Root, Hypot, Absolute))
+PRODUCTS = frozenset((Multiply, Divide))
+#: these, and operations that move or scale what they are given; those that move add themselves
+NEAR_NORMS = {*NORMS, *PRODUCTS}
+
+
+def square_of_norm(x):
+    """The square of a norm, also of one that was moved or scaled, without the root; or None.
+
+    It is smooth where the norm is zero and has no derivatives of its own. Elsewhere the square is
+    taken of the norm as it stands, which may be what a quantity takes for the output of a model.
+    """
+    if not _comes_from_norm(x.node, depth=3) or not bool((x._value == 0).any()):
+        return None
+    return _squared(x.node)
+
+
+def _comes_from_norm(node, depth):
+    """Whether a node is a norm or a few moves and factors from one, and has what that is made of.
+
+    The inputs of a factor are saved, those of a move are not asked for.
+    """
+    if node is None or node.op not in NEAR_NORMS or depth == 0:
+        return False
+    if node.op in NORMS:
+        return node.params.get("order", 2) == 2 and node.inputs[0] is not None
+    whole = node.op not in PRODUCTS or all(v is not None for v in node.inputs)
+    return whole and any(_comes_from_norm(p, depth - 1) for p in node.parents)
+
+
+def _squared(node, depth=3):
+    inputs = [
+        v if p is None else Tensor(v, p) for v, p in zip(node.inputs, node.parents, strict=True)
+    ]
+    if node.op is Root:
+        return inputs[0]
+    if node.op in NORMS:
+        squares = [_square(x) for x in inputs]
+        return squares[0] if len(squares) == 1 else squares[0] + squares[1]
+    squares = [
+        _squared(p, depth - 1) if _comes_from_norm(p, depth - 1) else _square(x)
+        for p, x in zip(node.parents, inputs, strict=True)
+    ]
+    return node.op(*squares, **node.params)
+
+
+def _square(x):
+    """The square of a tensor, an array or a number, which stays weak in its dtype."""
+    return FAST[np.square](x) if isinstance(x, Tensor) else x * x
+
+
+@operation("heaviside", numpy=np.heaviside)
+class Heaviside(Elementwise):
+    """A step from 0 to 1, with the value `y` where x is zero."""
+
+    saves = ("inputs",)
+    piecewise_linear = True
+    forward = np.heaviside
+
+    def vjp(node, g):
+        return None, lambda: np.where(node.inputs[0] == 0, g, 0)
+
+    def examples(rng):
+        return [((np.array([[0, 1, 0], [-1, 0, 2]], np.int8), rng.random(3)), {})]
 
 
 @operation("logaddexp", numpy=np.logaddexp)
@@ -333,7 +442,7 @@ def _chosen(g, wins, ties):
     return np.where(wins, g, np.where(ties, 0.5 * g, 0))
 
 
-@operation("maximum", numpy=(np.maximum, np.fmax))
+@operation("maximum", numpy=np.maximum)
 class Maximum(Elementwise):
     piecewise_linear = True
     saves = ("inputs",)
@@ -345,7 +454,7 @@ class Maximum(Elementwise):
         return lambda: _chosen(g, x > y, x == y), lambda: _chosen(g, y > x, x == y)
 
 
-@operation("minimum", numpy=(np.minimum, np.fmin))
+@operation("minimum", numpy=np.minimum)
 class Minimum(Elementwise):
     piecewise_linear = True
     saves = ("inputs",)
@@ -355,6 +464,40 @@ class Minimum(Elementwise):
     def vjp(node, g):
         x, y = node.inputs
         return lambda: _chosen(g, x < y, x == y), lambda: _chosen(g, y < x, x == y)
+
+
+@operation("fmax", numpy=np.fmax)
+class Fmax(Elementwise):
+    """The larger of two, or the one that is a number."""
+
+    piecewise_linear = True
+    saves = ("inputs",)
+    forward = np.fmax
+    examples = _pairs
+
+    def vjp(node, g):
+        x, y = node.inputs
+        return (
+            lambda: _chosen(g, (x > y) | np.isnan(y), x == y),
+            lambda: _chosen(g, (y > x) | np.isnan(x), x == y),
+        )
+
+
+@operation("fmin", numpy=np.fmin)
+class Fmin(Elementwise):
+    """The smaller of two, or the one that is a number."""
+
+    piecewise_linear = True
+    saves = ("inputs",)
+    forward = np.fmin
+    examples = _pairs
+
+    def vjp(node, g):
+        x, y = node.inputs
+        return (
+            lambda: _chosen(g, (x < y) | np.isnan(y), x == y),
+            lambda: _chosen(g, (y < x) | np.isnan(x), x == y),
+        )
 
 
 @operation("remainder", numpy=np.remainder)
@@ -436,9 +579,9 @@ class NanToNum(Elementwise):
         return [((rng.random((2, 3)),), {"nan": 0.0, "posinf": None, "neginf": None})]
 
 
-@operation("astype", numpy=np.astype)
+@operation("astype")
 class Astype(Elementwise):
-    """Conversion to another float dtype."""
+    """Conversion to another dtype; no gradient flows through integers and booleans."""
 
     saves = ()
     linear = True
@@ -447,10 +590,31 @@ class Astype(Elementwise):
         return x.astype(dtype)
 
     def vjp(node, g):
-        return g.astype(node.parents[0].dtype), None
+        return g.astype(node.parents[0].dtype) if node.dtype.kind == "f" else None, None
 
     def examples(rng):
         return [((rng.random(3), np.dtype(np.float64)), {})]
+
+
+@implements(np.astype)
+def astype(x, dtype, /, *, copy=True, device=None):
+    dtype = np.dtype(dtype)
+    if dtype.kind == "c" and x.dtype.kind != "c":
+        raise TracingError(
+            f"astype({dtype}) makes complex numbers of a tensor, which have no derivatives here: "
+            f"write its real and imaginary parts as two real tensors"
+        )
+    out = Astype(x, dtype)
+    if dtype.kind != "f" and isinstance(out, Tensor) and out.node is not None:
+        out.node.wants = False  # it may be an index, or a number that a loop counts to
+    return out
+
+
+def _method_astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
+    """The tensor in another dtype; without a gradient in integers and booleans."""
+    if not np.can_cast(self.dtype, dtype, casting):
+        raise TracingError(f"astype from {self.dtype} to {dtype} breaks casting={casting!r}")
+    return astype(self, dtype)
 
 
 @implements(np.float_power)
@@ -463,20 +627,33 @@ def float_power(x, y):
 def where(condition, x=None, y=None):
     if type(condition) is Tensor:
         condition = condition._value
+    elif type(condition) is list or type(condition) is tuple:
+        condition = operand(condition)
     if x is None and y is None:
         return np.where(condition)
     return Where(condition, x, y)
 
 
 @implements(np.clip)
-def clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None):
+def clip(a, a_min=ABSENT, a_max=ABSENT, out=None, *, min=ABSENT, max=ABSENT, **kwargs):
     refuse_out("clip", out)
-    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    refuse("clip", "clip first, then select with np.where or use astype", **kwargs)
+    low, high = _bound(a_min, min), _bound(a_max, max)
     if low is not None:
         a = np.maximum(a, low) if isinstance(low, Tensor) else _Clip(a, low=low)
     if high is not None:
         a = np.minimum(a, high) if isinstance(high, Tensor) else _Clip(a, high=high)
     return a
+
+
+def _bound(first, second):
+    """One bound of `np.clip`, which has two names; an array is copied, as the record keeps it."""
+    if first is not ABSENT and second is not ABSENT:
+        raise TracingError("np.clip takes a bound as a_min (a_max) or as min (max), got both")
+    bound = second if first is ABSENT else first
+    if bound is ABSENT or isinstance(bound, int | float | Tensor):
+        return None if bound is ABSENT else bound
+    return bound if bound is None else operand(bound).copy()
 
 
 @operation("clip")
@@ -500,13 +677,37 @@ class _Clip(Elementwise):
 
 @implements(np.nan_to_num)
 def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
-    return NanToNum(x, nan=nan, posinf=posinf, neginf=neginf)
+    if not copy:
+        raise TracingError(
+            "np.nan_to_num(copy=False) writes into its argument, which tensors do not allow: "
+            "write x = np.nan_to_num(x)"
+        )
+    instead = "use np.where(np.isnan(x), value, x)"
+    values = {"nan": nan, "posinf": posinf, "neginf": neginf}
+    return NanToNum(x, **{k: constant(v, "nan_to_num", k, instead) for k, v in values.items()})
+
+
+@operation("round")
+class Round(Elementwise):
+    """`np.round` to some decimals: flat almost everywhere."""
+
+    saves = ()
+    piecewise_linear = True
+
+    def forward(x, *, decimals):
+        return np.round(x, decimals)
+
+    def vjp(node, g):
+        return (None,)
+
+    def examples(rng):
+        return [((rng.uniform(0.21, 0.24, 3),), {"decimals": 1})]
 
 
 @implements(np.round, np.around)
 def round_(a, decimals=0, out=None):
     refuse_out("round", out)
-    return np.rint(a * 10.0**decimals) / 10.0**decimals
+    return Round(a, decimals=integer(decimals, "`decimals` of np.round"))
 
 
 @implements(np.deg2rad, np.radians)
@@ -521,71 +722,88 @@ def rad2deg(x):
 
 @implements(np.copy)
 def copy(a, order="K", subok=False):
+    """The same values; in which `order` they lie in memory is no property of a tensor."""
     return np.positive(a)
 
 
-def raw(value):
-    """The plain array of a tensor; anything else as it is."""
-    return value._value if isinstance(value, Tensor) else value
-
-
-def operand(value):
-    """A tensor as it is, a list or a number as an array."""
-    return value if type(value) is Tensor else backend.as_array(value)
+def _position_of_out(function):
+    """Where an array to write into is given without its name; None where it cannot be."""
+    try:
+        names = list(inspect.signature(function).parameters)
+    except ValueError:  # written in C, without a text of its arguments
+        return None
+    return names.index("out") if "out" in names and not isinstance(function, np.ufunc) else None
 
 
 def _on_values(function):
     """A NumPy function whose result is not differentiable: it acts on the plain arrays."""
+    position = _position_of_out(function)
 
     def handler(*args, **kwargs):
+        positional = args[position] if position and len(args) > position else None
+        out = kwargs.get("out", positional)
+        if isinstance(out, Tensor):
+            refuse_out(function.__name__, out)
         return function(*map(raw, args), **{k: raw(v) for k, v in kwargs.items()})
 
     handler.__name__ = function.__name__
     return implements(function)(handler)
 
 
+#: functions of tensors whose values are flat in every argument, or have no derivative to speak of
 NOT_DIFFERENTIABLE = [
     _on_values(function)
     for function in (
         # ufuncs
         *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
         *(np.logical_and, np.logical_or, np.logical_not, np.logical_xor),
-        *(np.isfinite, np.isinf, np.isnan, np.signbit, np.heaviside),
+        *(np.isfinite, np.isinf, np.isnan, np.signbit),
         # functions
         *(np.all, np.any, np.argmax, np.argmin, np.argsort, np.argwhere, np.nonzero),
         *(np.nanargmax, np.nanargmin, np.count_nonzero, np.searchsorted, np.digitize),
         *(np.isclose, np.allclose, np.array_equal, np.array_equiv),
         *(np.isneginf, np.isposinf, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj),
         *(np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.min_scalar_type),
-        *(np.zeros_like, np.ones_like, np.empty_like, np.full_like),
-        *(np.argpartition, np.bincount, np.histogram, np.unique, np.array_repr, np.array_str),
+        *(np.zeros_like, np.ones_like, np.empty_like),
+        *(np.argpartition, np.array_repr, np.array_str),
     )
 ]
 
 OPERATIONS = [
     *UNARY,
     *(Polygamma, Negative, Positive, Add, Subtract, Multiply, Divide, Power, Arctan2, Hypot),
-    *(Logaddexp, Logaddexp2, Xlogy, Maximum, Minimum, Remainder, Fmod, FloorDivide, Copysign),
-    *(Where, NanToNum, Astype, _Clip),
+    *(Logaddexp, Logaddexp2, Xlogy, Maximum, Minimum, Fmax, Fmin, Remainder, Fmod, FloorDivide),
+    *(Copysign, Heaviside, Root, Where, NanToNum, Astype, Round, _Clip),
 ]
 
 
 def _power(x, y):
     """`x ** 2` and `x ** 0.5` by the cheaper operations."""
-    if type(y) is int and y == 2:
+    kind = type(y)
+    if kind is int or (kind is float and x.dtype.kind == "f"):
+        if y == 2:
+            return FAST[np.square](x)
+        if y == 0.5:
+            return FAST[np.sqrt](x)
+    elif isinstance(y, np.generic) and y == 2 and x.dtype == np.result_type(x.dtype, y):
         return FAST[np.square](x)
-    if type(y) is float and y == 0.5:
-        return FAST[np.sqrt](x)
-    return Power(x, y)
+    return _any_power(x, y)
+
+
+def _fast(op, ufunc):
+    squares = (NEAR_NORMS, square_of_norm) if op in (Square, Multiply) else ()
+    return (fast_binary if ufunc.nin == 2 else fast_unary)(op, *squares)
 
 
 #: ufunc -> a function that records the same as its operation, with less overhead
 FAST = {
-    function: (fast_binary if function.nin == 2 else fast_unary)(op)
+    function: _fast(op, function)
     for op in OPERATIONS
     for function in op.numpy
     if isinstance(function, np.ufunc)
 }
+_any_power = FAST[np.power]
+FAST[np.power] = lambda x, y: _power(x, y) if isinstance(x, Tensor) else _any_power(x, y)
 for _op in OPERATIONS:
     _op.fast = {f: FAST[f] for f in _op.numpy if f in FAST}
 
@@ -601,11 +819,11 @@ for _name, _ufunc in {
     setattr(Tensor, f"__r{_name}__", binary_method(FAST[_ufunc], reflected=True))
 
 Tensor.__pow__ = binary_method(_power)
-Tensor.__rpow__ = binary_method(Power, reflected=True)
+Tensor.__rpow__ = binary_method(_any_power, reflected=True)
 Tensor.__neg__ = FAST[np.negative]
 Tensor.__pos__ = FAST[np.positive]
 Tensor.__abs__ = FAST[np.absolute]
-Tensor.astype = lambda self, dtype, copy=True: np.astype(self, np.dtype(dtype))
+Tensor.astype = _method_astype
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     _full = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
     _ufunc = getattr(np, _full.get(_name) or {"eq": "equal", "ne": "not_equal"}[_name])

@@ -7,12 +7,17 @@ import numpy as np
 from tracer import backend
 from tracer.cotangents import Gather, samples_first
 from tracer.dispatch import implements, refuse_out
-from tracer.errors import TracingError
+from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
-from tracer.operations.arithmetic import raw
-from tracer.operations.reductions import negative_axes
+from tracer.operations.arguments import (
+    integer,
+    one_axis,
+    operand,
+    raw,
+    several_axes,
+)
+from tracer.operations.arithmetic import NEAR_NORMS
 from tracer.sweep import Placed
-from tracer.tape import current_cursor
 from tracer.tensor import Tensor
 
 
@@ -243,71 +248,85 @@ class IndexSet(Operation):
         positions = _positions(node.params["index"], node.shape)
         keep = np.ones(math.prod(node.shape), dtype=bool)
         keep[positions.reshape(-1)] = False
+        last = np.zeros(keep.size, dtype=int)  # of several values for one place the last one counts
+        last[positions.reshape(-1)] = np.arange(positions.size)
+        counts = last[positions] == np.arange(positions.size).reshape(positions.shape)
         there = backend.of(g).from_host
-        keep, positions = there(keep.reshape(node.shape)), there(positions)
+        keep, counts, positions = map(there, (keep.reshape(node.shape), counts, positions))
         flat = np.reshape(g, (len(g), -1))
-        return lambda: np.where(keep, g, 0), lambda: flat[:, positions]
+        return (
+            lambda: np.where(keep, g, 0),
+            lambda: np.where(counts, flat[:, positions], 0),
+        )
 
     def batch_axis(node, axes):
-        if isinstance(axes[0], int):
-            return axes[0]
-        return UNKNOWN
+        if not isinstance(axes[0], int) or axes[1] is None:
+            return axes[0] if isinstance(axes[0], int) else UNKNOWN
+        whole, axis = _positions(node.params["index"], node.shape), axes[0]
+        sample = whole // math.prod(node.shape[axis + 1 :]) % node.shape[axis]
+        aligned = isinstance(axes[1], int) and whole.ndim - len(node.input_shape(1)) + axes[1]
+        return axis if _axis_of_range(sample, node.shape[axis]) == aligned else UNKNOWN
 
     def examples(rng):
-        return [((rng.random((3, 4)), rng.random(4)), {"index": (1,)})]
+        twice = (np.array([1, 0, 1]), np.array([2, 3, 2]))
+        x = rng.random((3, 4))
+        return [((x, rng.random(4)), {"index": (1,)}), ((x, rng.random(3)), {"index": twice})]
 
 
 @implements(np.take)
 def take(a, indices, axis=None, out=None, mode="raise"):
-    refuse_out("take", out)
+    if out is not None:
+        refuse_out("take", out)
+    a = operand(a)
     if axis is None:
         a, axis = np.ravel(a), 0
-    if axis == 0 and mode == "raise":
-        return a[indices]
-    indices, size = raw(indices), a.shape[axis]
+    axis = one_axis(axis, a.ndim)
+    if type(indices) is not Tensor:
+        indices = _positions_of(indices, a)
     if mode != "raise":
+        size = a.shape[axis]
+        if mode not in ("wrap", "clip"):
+            raise ShapeError(f"np.take has the modes 'raise', 'wrap' and 'clip', got {mode!r}")
+        indices = raw(indices)
         indices = np.mod(indices, size) if mode == "wrap" else np.clip(indices, 0, size - 1)
         indices = backend.of(a).from_host(indices)
-    return a[(slice(None),) * (axis % a.ndim) + (indices,)]
+    if axis == -a.ndim:
+        return a[indices]
+    return a[(slice(None),) * (axis + a.ndim) + (raw(indices),)]
+
+
+def _positions_of(indices, a):
+    """Indices of `np.take` as an array of ints: what holds them means no more than that."""
+    if type(indices) is not np.ndarray and not backend.is_array(indices):
+        indices = backend.of(a).from_host(backend.as_array(indices))
+    if indices.dtype.kind == "b" or indices.size == 0:
+        return indices.astype(np.intp)
+    return indices
 
 
 @implements(np.take_along_axis)
 def take_along_axis(arr, indices, axis=-1):
-    indices = raw(indices)
+    indices = operand(raw(indices))
     if axis is None:
         return np.take_along_axis(np.ravel(arr), np.ravel(indices), 0)
-    shape = list(arr.shape)
-    shape[axis] = indices.shape[axis]
-    indices = np.broadcast_to(indices, shape)
-    return TakeAlongAxis(arr, indices, axis=axis - arr.ndim if axis >= 0 else axis)
-
-
-@implements(np.sort)
-def sort(a, axis=-1, kind=None, order=None, *, stable=None):
-    if axis is None:
-        a, axis = np.ravel(a), -1
-    return np.take_along_axis(a, np.argsort(raw(a), axis=axis, kind="stable"), axis)
-
-
-@implements(np.partition)
-def partition(a, kth, axis=-1, kind="introselect", order=None):
-    return np.take_along_axis(a, np.argpartition(raw(a), kth, axis=axis), axis)
-
-
-@implements(np.median)
-def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
-    refuse_out("median", out)
-    axes = negative_axes(axis, a.ndim)
-    last = np.moveaxis(a, axes, range(-len(axes), 0))
-    ordered = np.sort(np.reshape(last, (*last.shape[: a.ndim - len(axes)], -1)), axis=-1)
-    size = ordered.shape[-1]
-    middle = 0.5 * (ordered[..., (size - 1) // 2] + ordered[..., size // 2])
-    return np.expand_dims(middle, axes) if keepdims else middle
+    axis = one_axis(axis, arr.ndim)
+    if indices.ndim != arr.ndim:
+        raise ShapeError(
+            f"np.take_along_axis takes indices with the array's {arr.ndim} axes, got {indices.ndim}"
+        )
+    shape = list(np.broadcast_shapes(*(
+        [1 if i - x.ndim == axis else n for i, n in enumerate(x.shape)] for x in (arr, indices)
+    )))  # fmt: skip
+    whole, shape[axis] = shape.copy(), indices.shape[axis]
+    whole[axis] = arr.shape[axis]
+    return TakeAlongAxis(np.broadcast_to(arr, whole), np.broadcast_to(indices, shape), axis=axis)
 
 
 @implements(np.diagonal)
 def diagonal(a, offset=0, axis1=0, axis2=1):
-    moved = np.moveaxis(a, (axis1, axis2), (-2, -1))
+    offset = integer(offset, "an offset")
+    axes = several_axes((axis1, axis2), a.ndim)
+    moved = np.moveaxis(a, axes, (-2, -1))
     rows, columns = moved.shape[-2:]
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     i = backend.of(a).from_host(np.arange(count))
@@ -316,8 +335,11 @@ def diagonal(a, offset=0, axis1=0, axis2=1):
 
 @implements(np.diag)
 def diag(v, k=0):
+    k = integer(k, "`k` of np.diag")
     if v.ndim == 2:
         return np.diagonal(v, k)
+    if v.ndim != 1:
+        raise ShapeError(f"np.diag takes a vector or a matrix, got {v.ndim} axes")
     size = v.shape[0] + abs(k)
     i = np.arange(v.shape[0])
     positions = (i - min(k, 0)) * size + i + max(k, 0)
@@ -346,32 +368,54 @@ def trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None):
 
 @implements(np.select)
 def select(condlist, choicelist, default=0):
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ShapeError(
+            f"np.select takes a choice for each condition, got {len(condlist)} conditions and "
+            f"{len(choicelist)} choices"
+        )
     out = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        if operand(raw(condition)).dtype.kind != "b":
+            raise ShapeError("np.select takes conditions of booleans: write x != 0")
         out = np.where(condition, choice, out)
     return out
 
 
 def index_set(x, index, value):
     """A copy of `x` with `value` at `index`: the functional form of `x[index] = value`."""
-    return IndexSet(x, value, index=_plain_index(index))
+    to, given = raw(x).dtype, getattr(raw(value), "dtype", None)
+    if given is not None and not np.can_cast(given, to, "same_kind"):
+        raise ShapeError(f"index_set puts {given} into {to}, where values are cut off: use astype")
+    return IndexSet(x, value, index=_plain_index(index, x))
 
 
 def index_add(x, index, value):
     """A copy of `x` with `value` added at `index`, where indices may repeat."""
-    index = _plain_index(index)
+    index = _plain_index(index, x)
     picked = np.broadcast_to(value, raw(x)[index].shape)
     return x + ScatterAdd(picked[None], positions=_positions(index, x.shape), shape=x.shape)[0]
 
 
-def _plain_index(index):
-    cursor = current_cursor()
-    parts = tuple(_copied(i) if type(i) is list else raw(i) for i in _parts(index))
-    return parts if cursor is None else tuple(map(cursor.tape.snapshots.of_constant, parts))
+def _plain_index(index, x):
+    return tuple(_kept_index(part, x) for part in _parts(index))
 
 
-def _copied(nested):
-    return [_copied(i) if type(i) is list else i for i in nested]
+def _kept_index(part, x):
+    """One entry of an index of `x` as the record keeps it: with arrays of its own."""
+    part = raw(part)
+    if type(part) in _SIMPLE:
+        return part
+    if isinstance(part, list | tuple):
+        part = np.array(part) if len(part) else np.array(part, np.intp)
+        part = backend.of(x).from_host(part)
+    elif type(part) is np.ndarray or (not isinstance(part, np.generic) and backend.is_array(part)):
+        part = part.copy()
+    dtype = getattr(part, "dtype", None)
+    if dtype is not None and dtype.kind not in "iub":
+        raise TracingError(
+            f"an index is an array of ints or booleans, got {dtype}: use astype(int)"
+        )
+    return part
 
 
 def _getitem(self, index):
@@ -380,17 +424,15 @@ def _getitem(self, index):
         return GetItem(self, index=(index,))
     if kind is tuple and _SIMPLE.issuperset(map(type, index)):
         return GetItem(self, index=index)
-    if isinstance(index, Tensor) and index.node is not None and index.dtype.kind in "iu":
+    if kind is np.ndarray and index.dtype.kind in "iub":
+        return GetItem(self, index=(index.copy(),))
+    if kind is Tensor and index.node is not None and index.dtype.kind in "iu":
         return Lookup(self, index)
-    index = _plain_index(index)
-    for i in index:
-        if getattr(i, "dtype", None) is not None and i.dtype.kind not in "iub":
-            raise TracingError(
-                f"an index is an array of ints or booleans, got {i.dtype}: use astype(int)"
-            )
-    return GetItem(self, index=index)
+    return GetItem(self, index=_plain_index(index, self))
 
 
 Tensor.__getitem__ = _getitem
+
+NEAR_NORMS.add(GetItem)
 
 OPERATIONS = [GetItem, Lookup, Embed, ScatterAdd, TakeAlongAxis, IndexSet]

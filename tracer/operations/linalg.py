@@ -6,7 +6,10 @@ from tracer import backend
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import UNKNOWN, Operation, operation
-from tracer.operations.arithmetic import raw
+from tracer.operations.arguments import integer, operand, raw, several_axes
+from tracer.operations.arithmetic import FAST, Root
+from tracer.operations.reductions import Sum
+from tracer.tensor import Tensor
 
 
 class Matrix(Operation):
@@ -43,7 +46,7 @@ def _one_matrix(rng):
     return [((_regular(rng, 3, 3),), {}), ((_regular(rng, 2, 2, 2),), {})]
 
 
-@operation("inv", numpy=np.linalg.inv)
+@operation("inv")
 class Inverse(Matrix):
     saves = ("output",)
     forward = np.linalg.inv
@@ -52,6 +55,11 @@ class Inverse(Matrix):
     def vjp(node, g):
         y = _transposed(node.output)
         return (-(y @ g @ y),)
+
+
+@implements(np.linalg.inv)
+def inv(a):
+    return Inverse(a)
 
 
 @operation("solve")
@@ -73,7 +81,8 @@ class Solve(Matrix):
 
 @implements(np.linalg.solve)
 def solve(a, b):
-    if np.ndim(b) == 1:
+    a, b = operand(a), operand(b)
+    if b.ndim == 1:
         return Solve(a, b[:, None])[..., 0]
     return Solve(a, b)
 
@@ -106,7 +115,7 @@ def cholesky(a, /, *, upper=False):
     return _transposed(lower) if upper else lower
 
 
-@operation("det", numpy=np.linalg.det)
+@operation("det")
 class Determinant(ToScalar):
     """The determinant, from which the derivative follows by the inverse (regular matrices)."""
 
@@ -116,6 +125,11 @@ class Determinant(ToScalar):
     def vjp(node, g):
         scale = (g * node.output)[..., None, None]
         return (scale * _transposed(np.linalg.inv(node.inputs[0])),)
+
+
+@implements(np.linalg.det)
+def det(a):
+    return Determinant(a)
 
 
 @operation("logabsdet")
@@ -140,33 +154,53 @@ def slogdet(a):
 
 @implements(np.linalg.norm)
 def norm(x, ord=None, axis=None, keepdims=False):
-    if axis is None and (ord is None or x.ndim == 1):
-        x, axis, back = np.ravel(x), 0, (1,) * x.ndim
-        out = norm(x, ord, 0)
-        return np.reshape(out, back) if keepdims else out
-    axes = (axis,) if isinstance(axis, int) else axis or (-2, -1)
-    if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
-        return np.sqrt(np.sum(np.square(x), axis=axes, keepdims=keepdims))
-    if len(axes) == 1:
-        if ord == np.inf:
-            return np.max(abs(x), axis=axes, keepdims=keepdims)
-        if ord == -np.inf:
-            return np.min(abs(x), axis=axes, keepdims=keepdims)
-        if isinstance(ord, int | float) and ord > 0:
-            return np.sum(abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1 / ord)
-    if len(axes) == 2 and ord in (1, np.inf):
-        first, second = axes if ord == 1 else axes[::-1]
-        sums = np.sum(abs(x), axis=first, keepdims=True)
-        top = np.max(sums, axis=second, keepdims=True)
+    """NumPy's norms but those of singular values, with the subgradient zero at zero."""
+    x = x if isinstance(x, Tensor) else operand(x)
+    if x.dtype.kind not in "fc":
+        x = x.astype(np.float64)
+    if axis is not None:
+        axes = tuple(several_axes(axis, x.ndim))
+    elif ord is None or x.ndim in (1, 2):
+        axes = tuple(range(-x.ndim, 0))
+    else:
+        raise ShapeError(
+            f"np.linalg.norm takes an `ord` for vectors and matrices, got {x.ndim} axes: say which "
+            f"are meant with axis="
+        )
+    ord = ord.item() if isinstance(ord, np.generic) else ord
+    euclidean = ord is None and (axis is None or len(axes) in (1, 2))
+    vector = len(axes) == 1 and isinstance(ord, int | float)
+    if euclidean or (vector and ord == 2) or (len(axes) == 2 and ord in ("fro", "f")):
+        squares = FAST[np.square](x)
+        return Root(Sum(squares, axis=tuple(sorted(axes)), keepdims=bool(keepdims)), order=2)
+    if vector:
+        return _vector_norm(x, ord, axes, keepdims)
+    if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf):
+        summed, chosen = axes if abs(ord) == 1 else axes[::-1]
+        sums = np.sum(abs(x), axis=summed, keepdims=True)
+        top = (np.max if ord > 0 else np.min)(sums, axis=chosen, keepdims=True)
         return top if keepdims else np.squeeze(top, axis=axes)
     raise ShapeError(
-        f"np.linalg.norm on tensors takes ord None, 'fro', a positive number, inf or -inf for "
-        f"vectors and 'fro', 1, inf for matrices; got {ord!r} over axes {axes}"
+        f"np.linalg.norm on tensors takes ord None or a number for vectors and 'fro', 1, -1, inf, "
+        f"-inf for matrices; got {ord!r} over axes {axes}"
     )
+
+
+def _vector_norm(x, ord, axes, keepdims):
+    if ord == np.inf:
+        return np.max(abs(x), axis=axes, keepdims=keepdims)
+    if ord == -np.inf:
+        return np.min(abs(x), axis=axes, keepdims=keepdims)
+    if ord == 0:
+        return np.sum((raw(x) != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
+    if ord == 1:
+        return np.sum(abs(x), axis=axes, keepdims=keepdims)
+    return Root(np.sum(abs(x) ** ord, axis=axes, keepdims=keepdims), order=ord)
 
 
 @implements(np.linalg.matrix_power)
 def matrix_power(a, n):
+    n = integer(n, "the exponent of np.linalg.matrix_power")
     if n < 0:
         a, n = np.linalg.inv(a), -n
     if n == 0:

@@ -22,8 +22,8 @@ _NO_PARAMS: dict = {}
 _SCALARS = frozenset((int, float, bool))
 
 
-def fast_unary(op):
-    """A function of one tensor that records `op`."""
+def fast_unary(op, norms=(), square_of=None):
+    """A function of one tensor that records `op`, or gives `square_of` the results of `norms`."""
     forward, saves_inputs = op.forward, op.saves_inputs
 
     def call(x):
@@ -41,6 +41,8 @@ def fast_unary(op):
             out = backend.as_array(out)
         if cursor is None or p is None:
             return Tensor(out)
+        if p.op in norms and (square := square_of(x)) is not None:
+            return square
         saved = (a,) if saves_inputs or not p.parents else DROPPED
         return record(cursor, op, (p,), saved, _NO_PARAMS, out, p.wants)
 
@@ -48,12 +50,19 @@ def fast_unary(op):
     return call
 
 
-def fast_binary(op):
-    """A function of two operands, at least one a tensor, that records `op`."""
+def fast_binary(op, norms=(), square_of=None):
+    """A function of two operands, at least one a tensor, that records `op`.
+
+    A result of `norms` with itself goes to `square_of`.
+    """
     forward = op.forward
     saves_inputs, saves_output = op.saves_inputs, op.saves_output
 
     def call(x, y):
+        if x is y and square_of is not None and x.node is not None and x.node.op in norms:
+            square = square_of(x)
+            if square is not None:
+                return square
         cursor = current_cursor()
         p = q = None
         kind = type(x)

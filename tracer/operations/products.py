@@ -16,7 +16,8 @@ from tracer.cotangents import Dense, Outer
 from tracer.dispatch import implements, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
-from tracer.operations.arithmetic import operand
+from tracer.operations.arguments import integer, operand, several_axes
+from tracer.operations.arithmetic import NORMS
 from tracer.tensor import Tensor
 
 
@@ -128,6 +129,8 @@ def matmul(x, y):
     x, y = operand(x), operand(y)
     x_rank, y_rank = x.ndim, y.ndim
     if y_rank == 1 and x_rank:
+        if x is y and isinstance(x, Tensor) and x.node is not None and x.node.op in NORMS:
+            return np.sum(np.square(x))  # smooth at zero
         return MatVec(x, y)
     if x_rank == 0 or y_rank == 0:
         raise ShapeError("matmul takes arrays with at least one axis: use * for scalars")
@@ -320,10 +323,15 @@ def _explicit(subscripts, ranks):
 def tensordot(a, b, axes=2):
     a, b = operand(a), operand(b)
     a_rank, b_rank = a.ndim, b.ndim
-    if isinstance(axes, int):
-        a_axes, b_axes = list(range(a_rank - axes, a_rank)), list(range(axes))
+    if isinstance(axes, list | tuple) or getattr(axes, "ndim", 0):
+        a_axes, b_axes = axes
     else:
-        a_axes, b_axes = (list(np.atleast_1d(x)) for x in axes)
+        count = integer(axes, "`axes` of np.tensordot")
+        a_axes, b_axes = tuple(range(a_rank - count, a_rank)), tuple(range(count))
+    a_axes, b_axes = several_axes(a_axes, a_rank), several_axes(b_axes, b_rank)
+    sizes = [[x.shape[i] for i in some] for x, some in ((a, a_axes), (b, b_axes))]
+    if sizes[0] != sizes[1]:
+        raise ShapeError(f"np.tensordot sums over axes of sizes {sizes[0]} and {sizes[1]}")
     letters = iter(string.ascii_letters)
     a_letters = [next(letters) for _ in range(a_rank)]
     b_letters = [next(letters) for _ in range(b_rank)]
@@ -374,6 +382,7 @@ def kron(a, b):
 
 @implements(np.cross)
 def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+    a, b = operand(a), operand(b)
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = np.moveaxis(a, axisa, 0), np.moveaxis(b, axisb, 0)
@@ -383,15 +392,29 @@ def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
     return np.moveaxis(np.stack(parts), 0, axisc)
 
 
+def _of_vectors(name, subscripts):
+    left, right = subscripts.partition("->")[0].replace("...", "").split(",")
+    i = next(c for c in left if c in right)
+
+    def handler(a, b):
+        a, b = operand(a), operand(b)
+        if a.ndim < len(left) or b.ndim < len(right):
+            raise ShapeError(f"np.{name} takes arrays with more axes, got {a.ndim} and {b.ndim}")
+        m, n = a.shape[left.index(i) - len(left)], b.shape[right.index(i) - len(right)]
+        if m != n:
+            raise ShapeError(f"np.{name} sums over axes of {m} and {n} elements")
+        return np.einsum(subscripts, a, b)
+
+    return handler
+
+
 for _function, _subscripts in {
     "vecdot": "...i,...i->...",
     "matvec": "...ij,...j->...i",
     "vecmat": "...i,...ij->...j",
 }.items():
     if hasattr(np, _function):
-        implements(getattr(np, _function))(
-            lambda a, b, _subscripts=_subscripts: np.einsum(_subscripts, a, b)
-        )
+        implements(getattr(np, _function))(_of_vectors(_function, _subscripts))
 
 Tensor.__matmul__ = matmul
 Tensor.__rmatmul__ = lambda self, other: matmul(other, self)

@@ -6,30 +6,21 @@ import math
 import numpy as np
 
 from tracer.dispatch import METHODS, implements, refuse_out
-from tracer.errors import ShapeError, TracingError
+from tracer.errors import ShapeError
 from tracer.operation import POOLED, Operation, operation
-from tracer.operations.arithmetic import operand, raw
-
-_ABSENT = np._NoValue
-
-
-def negative_axes(axis, rank):
-    """An `axis` argument as a sorted tuple of negative ints."""
-    return _negative_axes(tuple(axis) if type(axis) is list else axis, rank)
-
-
-@functools.cache
-def _negative_axes(axis, rank):
-    if axis is None:
-        return tuple(range(-rank, 0))
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    for a in axes:
-        if not -rank <= a < rank:
-            raise ShapeError(f"axis {a} is out of range for an array with {rank} axes")
-    found = {a - rank if a >= 0 else a for a in axes}
-    if len(found) != len(axes):
-        raise ShapeError(f"axis {axis} names an axis twice")
-    return tuple(sorted(found))
+from tracer.operations.arguments import (
+    ABSENT,
+    converted,
+    flag,
+    integer,
+    negative_axes,
+    one_axis,
+    operand,
+    raw,
+    refuse,
+    several_axes,
+)
+from tracer.operations.arithmetic import Root
 
 
 @functools.lru_cache(maxsize=1024)
@@ -118,7 +109,7 @@ class Mean(Reduction):
 
 
 class _Extreme(Reduction):
-    """The gradient of the largest (smallest) element; ties share it evenly."""
+    """The gradient of the largest (smallest) element, or of what is NaN; ties share it evenly."""
 
     piecewise_linear = True
     examples = staticmethod(_cases)
@@ -126,7 +117,7 @@ class _Extreme(Reduction):
 
 def _extreme_vjp(node, g):
     x = node.inputs[0]
-    wins = x == restore(node, node.output, lead=0)
+    wins = (x == restore(node, node.output, lead=0)) | (x != x)
     share = 1 / np.sum(raw(wins), axis=node.params["axis"], keepdims=True)
     share = share.astype(g.dtype)
     return (np.where(wins, restore(node, g) * share, 0),)
@@ -224,14 +215,7 @@ class Cumsum(Operation):
         return [((x,), {"axis": -1}), ((x,), {"axis": -2})]
 
 
-def _no_extras(name, out, *options):
-    """Refuse `out`, `initial` and `where`."""
-    refuse_out(name, out)
-    for option in options:
-        if option is not None and option is not _ABSENT:
-            raise TracingError(
-                f"np.{name} on tensors takes no `initial` or `where`: apply np.where beforehand"
-            )
+_SELECT = "select what counts with np.where beforehand"
 
 
 def _reduce(op, name, function):
@@ -242,21 +226,18 @@ def _reduce(op, name, function):
         dtype=None,
         out=None,
         keepdims=False,
-        initial=_ABSENT,
-        where=_ABSENT,
+        initial=ABSENT,
+        where=ABSENT,
     ):
-        if out is not None or initial is not _ABSENT or where is not _ABSENT:
-            _no_extras(name, out, initial, where)
+        if out is not None or initial is not ABSENT or where is not ABSENT:
+            refuse_out(name, out)
+            refuse(name, _SELECT, initial=initial, where=where)
         if dtype is not None:
             a = a.astype(dtype)
         axes = negative_axes(axis, a.ndim)
-        return op(a, axis=axes, keepdims=False if keepdims is _ABSENT else keepdims)
+        return op(a, axis=axes, keepdims=False if keepdims is ABSENT else keepdims)
 
     return handler
-
-
-def _flag(keepdims):
-    return False if keepdims is _ABSENT else bool(keepdims)
 
 
 sum_ = _reduce(Sum, "sum", np.sum)
@@ -264,77 +245,108 @@ prod_ = _reduce(Prod, "prod", np.prod)
 
 
 @implements(np.mean)
-def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=_ABSENT):
-    if out is not None or where is not _ABSENT:
-        _no_extras("mean", out, where)
+def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=ABSENT):
+    if out is not None or where is not ABSENT:
+        refuse_out("mean", out)
+        refuse("mean", _SELECT, where=where)
     a = a if dtype is None else a.astype(dtype)
-    return Mean(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
+    return Mean(a, axis=negative_axes(axis, a.ndim), keepdims=flag(keepdims))
 
 
 @implements(np.max, np.amax)
-def max_(a, axis=None, out=None, keepdims=False, initial=_ABSENT, where=_ABSENT):
-    _no_extras("max", out, initial, where)
-    return Max(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
+def max_(a, axis=None, out=None, keepdims=False, initial=ABSENT, where=ABSENT):
+    if out is not None or initial is not ABSENT or where is not ABSENT:
+        refuse_out("max", out)
+        refuse("max", _SELECT, initial=initial, where=where)
+    return Max(a, axis=negative_axes(axis, a.ndim), keepdims=flag(keepdims))
 
 
 @implements(np.min, np.amin)
-def min_(a, axis=None, out=None, keepdims=False, initial=_ABSENT, where=_ABSENT):
-    _no_extras("min", out, initial, where)
-    return Min(a, axis=negative_axes(axis, a.ndim), keepdims=_flag(keepdims))
+def min_(a, axis=None, out=None, keepdims=False, initial=ABSENT, where=ABSENT):
+    if out is not None or initial is not ABSENT or where is not ABSENT:
+        refuse_out("min", out)
+        refuse("min", _SELECT, initial=initial, where=where)
+    return Min(a, axis=negative_axes(axis, a.ndim), keepdims=flag(keepdims))
 
 
 @implements(np.var)
-def var(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **extras):
-    correction = extras.pop("correction", _ABSENT)
-    _no_extras("var", out, *extras.values())
-    ddof = ddof if correction is _ABSENT else correction
+def var(
+    a, axis=None, dtype=None, out=None, ddof=0, keepdims=False,
+    *, where=ABSENT, mean=ABSENT, correction=ABSENT,
+):  # fmt: skip
+    refuse_out("var", out)
+    refuse("var", "write out the mean of squares that is meant", where=where, mean=mean)
+    if correction is not ABSENT:
+        if ddof != 0:
+            raise ShapeError("np.var takes `ddof` or `correction`, which are the same, got both")
+        ddof = correction
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise ShapeError(f"np.var on tensors takes a float `dtype`, got {np.dtype(dtype)}")
+    a = a if dtype is None else a.astype(dtype)
     axes = negative_axes(axis, a.ndim)
     count = math.prod(a.shape[i] for i in axes)
     centred = a - Mean(a, axis=axes, keepdims=True)
-    squares = Sum(np.square(centred), axis=axes, keepdims=_flag(keepdims))
+    squares = Sum(np.square(centred), axis=axes, keepdims=flag(keepdims))
     return squares / (count - ddof) if count > ddof else squares * math.nan
 
 
 @implements(np.std)
-def std(a, *args, **kwargs):
-    return np.sqrt(np.var(a, *args, **kwargs))
+def std(
+    a, axis=None, dtype=None, out=None, ddof=0, keepdims=False,
+    *, where=ABSENT, mean=ABSENT, correction=ABSENT,
+):  # fmt: skip
+    """The root of the variance, with the subgradient zero where all elements are equal."""
+    refuse_out("std", out)
+    options = {"where": where, "mean": mean, "correction": correction}
+    return Root(var(a, axis, dtype, None, ddof, keepdims, **options), order=2)
 
 
 @implements(np.ptp)
 def ptp(a, axis=None, out=None, keepdims=False):
     refuse_out("ptp", out)
-    return np.max(a, axis, keepdims=_flag(keepdims)) - np.min(a, axis, keepdims=_flag(keepdims))
+    return np.max(a, axis, keepdims=flag(keepdims)) - np.min(a, axis, keepdims=flag(keepdims))
 
 
 @implements(np.average)
 def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
-    if returned:
-        raise TracingError("np.average on tensors takes no `returned`: use np.sum(weights)")
+    refuse("average", "use np.sum(weights)", returned=returned or None)
+    a = operand(a)
     if weights is None:
-        return np.mean(a, axis, keepdims=_flag(keepdims))
-    weights = operand(weights)
-    if weights.ndim == 1 and axis is not None and a.ndim > 1:
-        shape = [1] * a.ndim
-        shape[axis] = -1
-        weights = weights.reshape(shape)
-    total = np.sum(np.broadcast_to(weights, a.shape), axis, keepdims=_flag(keepdims))
-    return np.sum(a * weights, axis, keepdims=_flag(keepdims)) / total
+        return np.mean(a, axis, keepdims=flag(keepdims))
+    weights = _aligned(operand(weights), a, axis)
+    total = np.sum(np.broadcast_to(weights, a.shape), axis, keepdims=flag(keepdims))
+    return np.sum(a * weights, axis, keepdims=flag(keepdims)) / total
+
+
+def _aligned(weights, a, axis):
+    """The weights of `np.average` with the axes of `a`: they have its shape, or that of `axis`."""
+    if weights.shape == a.shape:
+        return weights
+    axes = [] if axis is None else several_axes(axis, a.ndim)
+    if not axes or weights.shape != tuple(a.shape[i] for i in axes):
+        raise ShapeError(
+            f"np.average takes weights of the array's shape {list(a.shape)}, or of its shape along "
+            f"`axis`, got {list(weights.shape)} with axis={axis}"
+        )
+    weights = np.transpose(weights, sorted(range(len(axes)), key=axes.__getitem__))
+    return weights.reshape([n if i - a.ndim in axes else 1 for i, n in enumerate(a.shape)])
 
 
 @implements(np.cumsum)
 def cumsum(a, axis=None, dtype=None, out=None):
-    _no_extras("cumsum", out)
+    refuse_out("cumsum", out)
     if axis is None:
         a, axis = np.ravel(a), -1
-    (axis,) = negative_axes(axis, a.ndim)
-    return Cumsum(a if dtype is None else a.astype(dtype), axis=axis)
+    return Cumsum(a if dtype is None else a.astype(dtype), axis=one_axis(axis, a.ndim))
 
 
 @implements(np.cumprod)
 def cumprod(a, axis=None, dtype=None, out=None):
-    _no_extras("cumprod", out)
+    refuse_out("cumprod", out)
     if axis is None:
         a, axis = np.ravel(a), -1
+    axis = one_axis(axis, a.ndim)
+    a = a if dtype is None else a.astype(dtype)
     return np.moveaxis(_products(np.moveaxis(a, axis, -1), exclusive=False), -1, axis)
 
 
@@ -344,9 +356,18 @@ def logsumexp(x, axis=None, keepdims=False):
 
 
 def _ufunc_reduce(function):
-    def handler(x, axis=0, dtype=None, keepdims=False, initial=_ABSENT, where=True):
-        _no_extras("ufunc.reduce", None, initial, None if where is True else where)
-        return function(x, axis=axis, keepdims=keepdims)
+    def handler(x, axis=0, dtype=None, keepdims=False, initial=ABSENT, where=True):
+        refuse("ufunc.reduce", _SELECT, initial=initial, where=None if where is True else where)
+        if function is logsumexp and dtype is not None and np.dtype(dtype).kind != "f":
+            raise ShapeError(f"np.logaddexp.reduce takes a float `dtype`, got {np.dtype(dtype)}")
+        return function(converted(x, dtype), axis=axis, keepdims=keepdims)
+
+    return handler
+
+
+def _ufunc_accumulate(function):
+    def handler(x, axis=0, dtype=None):
+        return function(x, axis=one_axis(axis, x.ndim), dtype=dtype)
 
     return handler
 
@@ -359,19 +380,26 @@ for _ufunc, _function in {
     np.logaddexp: logsumexp,
 }.items():
     METHODS[_ufunc, "reduce"] = _ufunc_reduce(_function)
-METHODS[np.add, "accumulate"] = lambda x, axis=0, dtype=None: np.cumsum(x, axis=axis)
-METHODS[np.multiply, "accumulate"] = lambda x, axis=0, dtype=None: np.cumprod(x, axis=axis)
-METHODS[np.add, "reduceat"] = lambda x, indices, axis=0, dtype=None: _reduceat(x, indices, axis)
+METHODS[np.add, "accumulate"] = _ufunc_accumulate(np.cumsum)
+METHODS[np.multiply, "accumulate"] = _ufunc_accumulate(np.cumprod)
 
 
-def _reduceat(x, indices, axis):
-    stops = [*indices[1:], x.shape[axis]]
-    moved = np.moveaxis(x, axis, 0)
+def _reduceat(x, indices, axis=0, dtype=None):
+    axis = one_axis(axis, x.ndim)
+    size = x.shape[axis]
+    starts = [integer(i, "an index of ufunc.reduceat") for i in raw(indices)]
+    for i in starts:
+        if not 0 <= i < size:
+            raise ShapeError(f"index {i} of ufunc.reduceat is out of range for {size} elements")
+    moved = np.moveaxis(converted(x, dtype), axis, 0)
     parts = [
         np.sum(moved[i:j], axis=0) if i < j else moved[i]
-        for i, j in zip(indices, stops, strict=True)
+        for i, j in zip(starts, [*starts[1:], size], strict=True)
     ]
     return np.moveaxis(np.stack(parts), 0, axis)
+
+
+METHODS[np.add, "reduceat"] = _reduceat
 
 
 OPERATIONS = [Sum, Mean, Max, Min, Prod, LogSumExp, Cumsum]

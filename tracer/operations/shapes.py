@@ -11,10 +11,21 @@ import numpy as np
 
 from tracer import backend
 from tracer.dispatch import implements, refuse_out
-from tracer.errors import ShapeError
+from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, UNKNOWN, MergedAxis, Operation, operation
-from tracer.operations.arithmetic import operand, raw
-from tracer.operations.reductions import negative_axes
+from tracer.operations.arguments import (
+    ABSENT,
+    constant,
+    converted,
+    integer,
+    integers,
+    negative_axes,
+    one_axis,
+    operand,
+    raw,
+    several_axes,
+)
+from tracer.operations.arithmetic import NEAR_NORMS
 from tracer.tensor import INTEGERS, Tensor
 
 
@@ -240,32 +251,78 @@ def _unpad(g, axis, low, high, size, mode):
     return np.moveaxis(total, 0, axis)
 
 
-def _simple(name, function):
-    """A reshape under another name: `expand_dims`, `squeeze`, `ravel`."""
+_ZERO = np.zeros(())
+
+
+def _reshaped(function, x, *args):
+    """A reshape under another name, to the shape that the NumPy function gives."""
+    try:
+        shape = function(np.broadcast_to(_ZERO, x.shape), *args).shape
+    except ValueError as error:
+        raise ShapeError(
+            f"np.{function.__name__} got an array of shape {list(x.shape)}: {error}"
+        ) from error
+    return Reshape(x, shape=shape)
+
+
+@implements(np.expand_dims)
+def expand_dims(a, axis):
+    return _reshaped(np.expand_dims, operand(a), axis)
+
+
+@implements(np.squeeze)
+def squeeze(a, axis=None):
+    return _reshaped(np.squeeze, a, axis)
+
+
+def _at_least(function):
+    """One array with more axes, or several in a tuple."""
 
     @implements(function)
-    def handler(x, *args, **kwargs):
-        shape = function(np.broadcast_to(_ZERO, x.shape), *args, **kwargs).shape
-        return Reshape(x, shape=shape)
-
-    return handler
+    def handler(*arys):
+        made = tuple(_reshaped(function, operand(x)) for x in arys)
+        return made[0] if len(made) == 1 else made
 
 
-_ZERO = np.zeros(())
-for _function in (np.expand_dims, np.squeeze, np.atleast_1d, np.atleast_2d, np.atleast_3d):
-    _simple(_function.__name__, _function)
+for _function in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    _at_least(_function)
+
+
+def _row_major(order, name):
+    """Whether `order` is "C", and not "F"; others depend on how an array lies in memory."""
+    if isinstance(order, str) and order in ("C", "F"):
+        return order == "C"
+    if isinstance(order, str):
+        raise ShapeError(
+            f"{name} on tensors takes order='C' or 'F', got {order!r}: how a tensor lies in memory "
+            f"is no part of its value"
+        )
+    raise ShapeError(
+        f"{name} takes an order, 'C' or 'F', got {order!r}: to merge some axes alone use "
+        f"x.reshape(*x.shape[:k], -1)"
+    )
 
 
 @implements(np.ravel)
 def ravel(a, order="C"):
+    if order != "C":
+        _row_major(order, "ravel (flatten)")
     return np.reshape(a, (-1,), order=order)
 
 
 @implements(np.reshape)
 def reshape(a, /, shape=None, order="C", *, newshape=None, copy=None):
-    shape = newshape if shape is None else shape
+    if newshape is not None:
+        if shape is not None:
+            raise ShapeError("np.reshape takes `shape` or the older `newshape`, got both")
+        shape = newshape
+    if copy is False:
+        raise TracingError(
+            "np.reshape(copy=False) on tensors: whether values are copied is no part of a record, "
+            "leave it out"
+        )
     shape = (shape,) if isinstance(shape, INTEGERS) else tuple(shape)
-    if order == "F":
+    if order != "C" and not _row_major(order, "np.reshape"):
         flipped = Reshape(np.transpose(a), shape=_resolve(a, shape[::-1]))
         return np.transpose(flipped)
     return Reshape(a, shape=_resolve(a, shape))
@@ -285,81 +342,105 @@ def _resolve(a, shape):
 def transpose(a, axes=None):
     if axes is None:
         return Transpose(a, axes=tuple(range(-1, -a.ndim - 1, -1)))
-    order = tuple(int(i) - a.ndim if i >= 0 else int(i) for i in axes)
-    if sorted(order) != list(range(-a.ndim, 0)):
+    order = tuple(several_axes(tuple(axes), a.ndim))
+    if len(order) != a.ndim:
         raise ShapeError(f"axes {tuple(axes)} do not permute the {a.ndim} axes of the array")
     return Transpose(a, axes=order)
 
 
 @implements(np.swapaxes)
 def swapaxes(a, axis1, axis2):
-    order = list(range(a.ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
-    return np.transpose(a, order)
+    order = list(range(-a.ndim, 0))
+    i, j = one_axis(axis1, a.ndim), one_axis(axis2, a.ndim)
+    order[i], order[j] = order[j], order[i]
+    return Transpose(a, axes=tuple(order))
 
 
 @implements(np.matrix_transpose)
-def matrix_transpose(x):
+def matrix_transpose(x, /):
     return np.swapaxes(x, -1, -2)
 
 
 @implements(np.moveaxis)
 def moveaxis(a, source, destination):
-    source = [s % a.ndim for s in np.atleast_1d(source)]
-    destination = [d % a.ndim for d in np.atleast_1d(destination)]
-    order = [n for n in range(a.ndim) if n not in source]
+    rank = a.ndim
+    source, destination = several_axes(source, rank), several_axes(destination, rank)
+    if len(source) != len(destination):
+        raise ShapeError(f"np.moveaxis got {len(source)} sources, {len(destination)} destinations")
+    order = [n for n in range(-rank, 0) if n not in source]
     for d, s in sorted(zip(destination, source, strict=True)):
-        order.insert(d, s)
-    return np.transpose(a, order)
+        order.insert(d + rank, s)
+    return Transpose(a, axes=tuple(order))
 
 
 @implements(np.rollaxis)
 def rollaxis(a, axis, start=0):
-    axis, start = axis % a.ndim, start + a.ndim if start < 0 else start
+    axis, start = one_axis(axis, a.ndim) + a.ndim, integer(start, "`start` of np.rollaxis")
+    if not -a.ndim <= start <= a.ndim:
+        raise ShapeError(f"start {start} is out of range for an array with {a.ndim} axes")
+    start = start + a.ndim if start < 0 else start
     return np.moveaxis(a, axis, start - (axis < start))
 
 
 @implements(np.broadcast_to)
 def broadcast_to(array, shape, subok=False):
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    shape = (shape,) if isinstance(shape, INTEGERS) else tuple(shape)
     return array if shape == array.shape else BroadcastTo(array, shape=shape)
 
 
+@implements(np.full_like)
+def full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, *, device=None):
+    shape = raw(a).shape if shape is None else shape
+    if not isinstance(fill_value, Tensor):
+        return np.full_like(raw(a), fill_value, dtype=dtype, shape=shape)
+    return np.broadcast_to(fill_value.astype(a.dtype if dtype is None else dtype), shape)
+
+
+@implements(np.copyto)
+def copyto(dst, src, casting="same_kind", where=True):
+    raise TracingError(
+        "np.copyto (as in np.full_like(array, tensor)) writes into an array, where a tensor's "
+        "history would be lost: use np.broadcast_to(tensor, shape) or np.where"
+    )
+
+
 @implements(np.broadcast_arrays)
-def broadcast_arrays(*arrays, subok=False):
-    shape = np.broadcast_shapes(*(np.shape(a) for a in arrays))
-    return tuple(np.broadcast_to(a, shape) for a in arrays)
+def broadcast_arrays(*args, subok=False):
+    shape = np.broadcast_shapes(*(np.shape(a) for a in args))
+    return tuple(np.broadcast_to(a, shape) for a in args)
+
+
+def _joined(arrays, dtype, casting):
+    parts = [operand(a) for a in arrays]
+    return parts if dtype is None else [converted(p, dtype, casting) for p in parts]
 
 
 @implements(np.concatenate, np.concat)
 def concatenate(arrays, /, axis=0, out=None, *, dtype=None, casting="same_kind"):
     refuse_out("concatenate", out)
-    parts = [operand(a) for a in arrays]
+    parts = _joined(arrays, dtype, casting)
     if axis is None:
         parts, axis = [np.ravel(p) for p in parts], -1
-    (axis,) = negative_axes(axis, parts[0].ndim)
-    out = Concatenate(*parts, axis=axis)
-    return out if dtype is None else out.astype(dtype)
+    return Concatenate(*parts, axis=one_axis(axis, parts[0].ndim))
 
 
 @implements(np.stack)
 def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
     refuse_out("stack", out)
-    parts = [operand(a) for a in arrays]
-    (axis,) = negative_axes(axis, parts[0].ndim + 1)
-    out = Stack(*parts, axis=axis)
-    return out if dtype is None else out.astype(dtype)
+    parts = _joined(arrays, dtype, casting)
+    return Stack(*parts, axis=one_axis(axis, parts[0].ndim + 1))
 
 
 @implements(np.vstack)
-def vstack(tup, **kwargs):
-    return np.concatenate([np.atleast_2d(a) for a in tup], 0)
+def vstack(tup, *, dtype=None, casting="same_kind"):
+    return concatenate([np.atleast_2d(a) for a in tup], 0, dtype=dtype, casting=casting)
 
 
 @implements(np.hstack)
-def hstack(tup, **kwargs):
+def hstack(tup, *, dtype=None, casting="same_kind"):
     parts = [np.atleast_1d(a) for a in tup]
-    return np.concatenate(parts, 0 if parts[0].ndim == 1 else 1)
+    axis = 0 if parts[0].ndim == 1 else 1
+    return concatenate(parts, axis, dtype=dtype, casting=casting)
 
 
 @implements(np.dstack)
@@ -372,17 +453,31 @@ def column_stack(tup):
     return np.concatenate([a if np.ndim(a) > 1 else np.reshape(a, (-1, 1)) for a in tup], 1)
 
 
-@implements(np.split, np.array_split)
-def split(ary, indices_or_sections, axis=0):
+@implements(np.array_split)
+def array_split(ary, indices_or_sections, axis=0):
+    axis = one_axis(axis, ary.ndim)
     size = ary.shape[axis]
-    if isinstance(indices_or_sections, int | np.integer):
-        edges = [len(p) for p in np.array_split(np.empty(size), indices_or_sections)]
-        cuts = np.cumsum(edges)[:-1].tolist()
+    if np.ndim(indices_or_sections) == 0:
+        count = integer(indices_or_sections, "the number of sections of np.split")
+        if count < 1:
+            raise ShapeError(f"np.split makes one section or more, got {count}")
+        cuts = [i * (size // count) + min(i, size % count) for i in range(1, count)]
     else:
-        cuts = list(indices_or_sections)
-    (axis,) = negative_axes(axis, ary.ndim)
-    bounds = [0, *cuts, size]
-    return [_slice(ary, axis, i, j) for i, j in itertools.pairwise(bounds)]
+        cuts = list(integers(raw(indices_or_sections), "an index of np.split"))
+    return [_slice(ary, axis, i, j) for i, j in itertools.pairwise([0, *cuts, size])]
+
+
+@implements(np.split)
+def split(ary, indices_or_sections, axis=0):
+    if np.ndim(indices_or_sections) == 0:
+        size = ary.shape[one_axis(axis, ary.ndim)]
+        count = integer(indices_or_sections, "the number of sections of np.split")
+        if count > 0 and size % count:
+            raise ShapeError(
+                f"np.split makes equal sections, got {size} elements for {count} of them: "
+                f"np.array_split makes unequal ones"
+            )
+    return array_split(ary, indices_or_sections, axis)
 
 
 @implements(np.hsplit)
@@ -392,12 +487,14 @@ def hsplit(ary, indices_or_sections):
 
 @implements(np.vsplit)
 def vsplit(ary, indices_or_sections):
+    if ary.ndim < 2:
+        raise ShapeError(f"np.vsplit takes arrays of two and more axes, got {ary.ndim}")
     return np.split(ary, indices_or_sections, 0)
 
 
 @implements(np.unstack)
 def unstack(x, /, *, axis=0):
-    moved = np.moveaxis(x, axis, 0)
+    moved = np.moveaxis(x, one_axis(axis, x.ndim), 0)
     return tuple(moved[i] for i in range(len(moved)))
 
 
@@ -420,37 +517,46 @@ def fliplr(m):
 def roll(a, shift, axis=None):
     if axis is None:
         return np.reshape(np.roll(np.ravel(a), shift, 0), a.shape)
-    axes = [int(i) % a.ndim - a.ndim for i in np.atleast_1d(axis)]
-    shifts = np.broadcast_to(np.atleast_1d(shift), len(axes)).tolist()
-    return Roll(a, shift=tuple(shifts), axis=tuple(axes))
+    shifts = integers(raw(shift), "`shift` of np.roll")
+    pairs = np.broadcast(shifts, [one_axis(i, a.ndim) for i in integers(axis, "an axis")])
+    shifts, axes = zip(*((int(s), int(i)) for s, i in pairs), strict=True)
+    return Roll(a, shift=shifts, axis=axes)
 
 
 @implements(np.rot90)
 def rot90(m, k=1, axes=(0, 1)):
-    for _ in range(k % 4):
-        m = np.flip(np.swapaxes(m, *axes), axes[0])
+    first, second = several_axes(tuple(axes), m.ndim)
+    for _ in range(integer(k, "`k` of np.rot90") % 4):
+        m = np.flip(np.swapaxes(m, first, second), first)
     return m
 
 
 @implements(np.pad)
-def pad(array, pad_width, mode="constant", *, constant_values=0, **kwargs):
+def pad(array, pad_width, mode="constant", **kwargs):
+    if isinstance(pad_width, dict):
+        widths = {one_axis(i, array.ndim): w for i, w in pad_width.items()}
+        pad_width = [np.broadcast_to(widths.get(i, 0), 2) for i in range(-array.ndim, 0)]
     width = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
     width = tuple((low, high) for low, high in width)
-    if kwargs or mode not in ("constant", *COPYING_MODES):
+    constants = kwargs.pop("constant_values", 0) if mode == "constant" else 0
+    if kwargs or not isinstance(mode, str) or mode not in ("constant", *COPYING_MODES):
         raise ShapeError(
             f"np.pad on tensors takes the modes constant, {', '.join(COPYING_MODES)}, without "
             f"further options; got {mode!r} {kwargs or ''}"
         )
     padded = Pad(array, width=width, mode=mode)
-    if mode == "constant" and np.any(np.asarray(constant_values)):
-        frame = np.pad(np.zeros_like(raw(array)), width, constant_values=constant_values)
+    constants = constant(constants, "pad", "constant_values", "use np.concatenate")
+    if mode == "constant" and np.any(np.asarray(constants)):
+        frame = np.pad(np.zeros_like(raw(array)), width, constant_values=constants)
         return padded + frame
     return padded
 
 
 @implements(np.tile)
 def tile(A, reps):
-    reps = (reps,) if isinstance(reps, int | np.integer) else tuple(reps)
+    reps = integers(raw(reps), "`reps` of np.tile")
+    if any(r < 0 for r in reps):
+        raise ShapeError(f"np.tile repeats a positive number of times, got {reps}")
     rank = max(A.ndim, len(reps))
     shape, reps = (1,) * (rank - A.ndim) + A.shape, (1,) * (rank - len(reps)) + reps
     wide = np.broadcast_to(
@@ -464,8 +570,11 @@ def tile(A, reps):
 def repeat(a, repeats, axis=None):
     if axis is None:
         a, axis = np.ravel(a), 0
-    axis %= a.ndim
-    if isinstance(repeats, int | np.integer):
+    axis = one_axis(axis, a.ndim) + a.ndim
+    if np.ndim(repeats) == 0:
+        repeats = integer(repeats, "`repeats` of np.repeat")
+        if repeats < 0:
+            raise ShapeError(f"np.repeat repeats a positive number of times, got {repeats}")
         shape = a.shape
         wide = np.broadcast_to(
             np.expand_dims(a, axis + 1), (*shape[: axis + 1], repeats, *shape[axis + 1 :])
@@ -484,16 +593,23 @@ def _end(value, a, axis):
 
 
 @implements(np.diff)
-def diff(a, n=1, axis=-1, prepend=None, append=None):
-    (axis,) = negative_axes(axis, a.ndim)
-    ends = [None if e is None else _end(operand(e), a, axis) for e in (prepend, append)]
-    if prepend is not None or append is not None:
-        a = np.concatenate([e for e in (ends[0], a, ends[1]) if e is not None], axis)
+def diff(a, n=1, axis=-1, prepend=ABSENT, append=ABSENT):
+    n, a = integer(n, "`n` of np.diff"), operand(a)
+    if n < 0:
+        raise ShapeError(f"np.diff takes differences n times, got n={n}")
+    if n == 0:
+        return a
+    axis = one_axis(axis, a.ndim)
+    ends = [None if e is ABSENT else _end(operand(e), a, axis) for e in (prepend, append)]
+    parts = [e for e in (ends[0], a, ends[1]) if e is not None]
+    a = np.concatenate(parts, axis) if len(parts) > 1 else a
     for _ in range(n):
         a = _slice(a, axis, 1, None) - _slice(a, axis, 0, -1)
     return a
 
 
-Tensor.squeeze = lambda self, axis=None: np.squeeze(self, axis=axis)
+Tensor.squeeze = squeeze
+
+NEAR_NORMS.update((Reshape, Transpose, BroadcastTo))
 
 OPERATIONS = [Reshape, Transpose, BroadcastTo, Concatenate, Stack, Flip, Roll, Pad]
