@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from tracer import backend
-from tracer.dispatch import UFUNCS, implements, refuse_out
+from tracer.dispatch import UFUNCS, implements, in_numpy, refuse_out
 from tracer.operation import Elementwise, operation
 from tracer.operations.operators import binary_method, fast_binary, fast_unary
 from tracer.tensor import Tensor
@@ -124,7 +124,7 @@ UNARY = [
     flat("sign",  np.sign),
     flat("floor", np.floor),
     flat("ceil",  np.ceil),
-    flat("trunc", np.trunc, numpy=(np.trunc, np.fix)),
+    flat("trunc", np.trunc, numpy=(np.trunc, in_numpy("fix"))),
     flat("rint",  np.rint),
 ]
 # fmt: on

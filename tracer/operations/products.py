@@ -13,7 +13,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.cotangents import Dense, Outer
-from tracer.dispatch import implements, refuse_out
+from tracer.dispatch import implements, in_numpy, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import operand
@@ -388,10 +388,9 @@ for _function, _subscripts in {
     "matvec": "...ij,...j->...i",
     "vecmat": "...i,...ij->...j",
 }.items():
-    if hasattr(np, _function):
-        implements(getattr(np, _function))(
-            lambda a, b, _subscripts=_subscripts: np.einsum(_subscripts, a, b)
-        )
+    implements(in_numpy(_function))(
+        lambda a, b, _subscripts=_subscripts: np.einsum(_subscripts, a, b)
+    )
 
 Tensor.__matmul__ = matmul
 Tensor.__rmatmul__ = lambda self, other: matmul(other, self)
