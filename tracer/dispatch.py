@@ -24,10 +24,20 @@ REGISTER = (
 )
 
 
+def in_numpy(name: str) -> Any:
+    """NumPy's function of this name, or None where the installed version has none.
+
+    For functions that came after NumPy 2.0, and for those that NumPy is about to remove: a look
+    into its names, unlike an access, never warns.
+    """
+    return vars(np).get(name)
+
+
 def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
 
-    For functions that are written in terms of others, and so need no rule of their own.
+    For functions that are written in terms of others, and so need no rule of their own. None
+    stands for a function that the installed NumPy lacks (`in_numpy`).
     """
 
     def bind(handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -97,7 +97,7 @@ def product(operator: Any, columns: np.ndarray) -> np.ndarray:
 def extreme_eigenvalue(operator: Any) -> float | None:
     """The eigenvalue of largest magnitude to about one percent, by a few Lanczos steps.
 
-    None where they do not converge.
+    None where they do not converge, or what they find is not finite.
     """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
@@ -114,4 +114,4 @@ def extreme_eigenvalue(operator: Any) -> float | None:
         )
     except ArpackError:
         return None
-    return float(found)
+    return float(found) if np.isfinite(found) else None

@@ -3,6 +3,8 @@
 They keep the record of the objective alive for as long as they live.
 """
 
+import math
+
 import numpy as np
 
 from tracer import backend
@@ -120,7 +122,8 @@ class Matrix(Quantity):
 
     Parameters follow each other in the order of the model, each in row-major order; the operator's
     `parameters` maps names to slices, and its `backend` is that of its vectors. `matmat` takes many
-    columns through one sweep.
+    columns through one sweep. Complex vectors are multiplied as what they are, the matrix being
+    real.
     """
 
     rows = None
@@ -191,6 +194,10 @@ def operator(objective, product):
         parameters = dict(zip(objective.parameters, spans, strict=True))
 
         def _matmat(self, columns):
+            if columns.ndim > 2:  # a stack of matrices, as SciPy takes from 1.18 on
+                return np.swapaxes(self._matvec(np.swapaxes(columns, -1, -2)), -1, -2)
+            if columns.dtype.kind == "c":
+                return self._matmat(columns.real) + 1j * self._matmat(columns.imag)
             out = np.empty_like(columns, dtype=dtype)
             for start in range(0, columns.shape[1], step):
                 some = slice(start, start + step)
@@ -204,8 +211,12 @@ def operator(objective, product):
                     out[span, some] = moved[leaf].reshape(len(rows), -1).T
             return out
 
-        def _matvec(self, column):
-            return self._matmat(column.reshape(-1, 1))[:, 0]
+        def _matvec(self, vectors):
+            """`[..., N]`, where SciPy before 1.18 knows `[N]` and a column `[N, 1]`."""
+            if vectors.shape == (total, 1):
+                return self._matmat(vectors)
+            columns = vectors.reshape(math.prod(vectors.shape[:-1]), total).T
+            return self._matmat(columns).T.reshape(vectors.shape)
 
         def _adjoint(self):
             return self

@@ -65,3 +65,17 @@ def test_importing_the_core_loads_no_plugin():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_core_is_there_with_the_oldest_numpy_and_without_what_numpy_is_about_to_remove():
+    newer = ("unstack", "cumulative_sum", "cumulative_prod", "matvec", "vecmat")  # than NumPy 2.0
+    code = (
+        "import numpy as np\n"
+        f"for name in {(*newer, 'fix')!r}:\n"
+        "    vars(np).pop(name, None)\n"
+        "import tracer\n"
+        "print(tracer.grad(lambda x: np.sum(np.trunc(x) * x))(np.full(2, 1.5)))"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[1. 1.]"

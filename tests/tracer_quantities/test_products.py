@@ -4,6 +4,7 @@ import gc
 
 import numpy as np
 import pytest
+import scipy
 from brute_force import Problem
 from explicit import Curvature, assert_close, flat, hessian_of, ordered, placed, spans
 from hypothesis import given, settings
@@ -219,10 +220,40 @@ def test_an_operator_is_symmetric_and_takes_vectors_and_matrices(name):
         assert_close(product(columns), matrix @ columns, "matmat")
     for product in (operator.matvec, operator.rmatvec):
         assert_close(product(columns[:, 0]), matrix @ columns[:, 0], "matvec")
-        assert_close(product(columns[:, :1]), matrix @ columns[:, :1], "matvec of a column")
-    assert_close(operator @ columns, matrix @ columns, "@")
+    for right in (columns, columns[:, :1], columns[:, 0]):
+        assert_close(operator @ right, matrix @ right, "@")
+        assert_close(right.T @ operator, right.T @ matrix, "@ from the left")
     if name != "hessian":
         assert np.linalg.eigvalsh(matrix).min() > -1e-12
+
+
+def test_an_operator_multiplies_complex_vectors():
+    operator = run(both, ("hessian",))["hessian"]
+    matrix, rng = dense(operator), np.random.default_rng(0)
+    columns = rng.standard_normal((len(matrix), 3)) + 1j * rng.standard_normal((len(matrix), 3))
+    assert_close(operator.matmat(columns), matrix @ columns, "matmat")
+    assert_close(operator @ columns[:, 0], matrix @ columns[:, 0], "a vector")
+    assert_close((1j * operator) @ columns, 1j * matrix @ columns, "a complex multiple")
+
+
+@pytest.mark.skipif(
+    tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 18),
+    reason="SciPy before 1.18 refuses stacks itself",
+)
+@pytest.mark.parametrize("count", [1, 3, 24])
+def test_an_operator_multiplies_stacks_of_vectors_and_of_matrices(count):
+    operator = run(both, ("ggn",))["ggn"]
+    matrix, rng = dense(operator), np.random.default_rng(0)
+    vectors = rng.standard_normal((count, len(matrix)))
+    matrices = rng.standard_normal((2, len(matrix), count))
+    for product, right, expected in (
+        (operator.matvec, vectors, vectors @ matrix),
+        (operator.rmatvec, vectors, vectors @ matrix),
+        (operator.matvec, vectors[None], vectors[None] @ matrix),
+        (operator.matmat, matrices, matrix @ matrices),
+        (operator.rmatmat, matrices, matrix @ matrices),
+    ):
+        assert_close(product(right), expected, f"{product.__name__} of {list(right.shape)}")
 
 
 def test_scipy_solves_with_an_operator():

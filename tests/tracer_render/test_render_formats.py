@@ -440,10 +440,13 @@ def test_any_graph_is_drawn(graph, depth):
     _check_apart(list(placed.boxes.values()))
     json.loads(text("json", graph, depth=depth))
     text("mermaid", graph, depth=depth, overlay=GradNorm())
-    if GRAPHVIZ:
-        import pygraphviz
 
-        pygraphviz.AGraph(string=text("dot", graph, depth=depth, overlay=GradNorm())).close()
+
+@settings(max_examples=60, deadline=None)
+@given(graphs(), st.none() | st.integers(0, 3))
+def test_dot_of_any_graph_is_read_by_graphviz(graph, depth):
+    pygraphviz = pytest.importorskip("pygraphviz")
+    pygraphviz.AGraph(string=text("dot", graph, depth=depth, overlay=GradNorm())).close()
 
 
 def test_many_nodes_are_drawn_by_the_built_in_layout(caplog):

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from tracer import backend
-from tracer.dispatch import UFUNCS, implements, refuse_out
+from tracer.dispatch import UFUNCS, implements, in_numpy, refuse_out
 from tracer.errors import TracingError
 from tracer.operation import Elementwise, operation
 from tracer.operations.arguments import ABSENT, constant, integer, operand, raw, refuse
@@ -127,7 +127,7 @@ UNARY = [
     flat("sign",  np.sign),
     flat("floor", np.floor),
     flat("ceil",  np.ceil),
-    flat("trunc", np.trunc, numpy=(np.trunc, np.fix)),
+    flat("trunc", np.trunc, numpy=(np.trunc, in_numpy("fix"))),
     flat("rint",  np.rint),
 ]
 # fmt: on

@@ -13,7 +13,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.cotangents import Dense, Outer
-from tracer.dispatch import implements, refuse_out
+from tracer.dispatch import implements, in_numpy, refuse_out
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arguments import integer, operand, several_axes
@@ -413,8 +413,7 @@ for _function, _subscripts in {
     "matvec": "...ij,...j->...i",
     "vecmat": "...i,...ij->...j",
 }.items():
-    if hasattr(np, _function):
-        implements(getattr(np, _function))(_of_vectors(_function, _subscripts))
+    implements(in_numpy(_function))(_of_vectors(_function, _subscripts))
 
 Tensor.__matmul__ = matmul
 Tensor.__rmatmul__ = lambda self, other: matmul(other, self)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from tracer import backend
-from tracer.dispatch import implements, refuse_out
+from tracer.dispatch import implements, in_numpy, refuse_out
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, UNKNOWN, MergedAxis, Operation, operation
 from tracer.operations.arguments import (
@@ -492,7 +492,7 @@ def vsplit(ary, indices_or_sections):
     return np.split(ary, indices_or_sections, 0)
 
 
-@implements(np.unstack)
+@implements(in_numpy("unstack"))
 def unstack(x, /, *, axis=0):
     moved = np.moveaxis(x, one_axis(axis, x.ndim), 0)
     return tuple(moved[i] for i in range(len(moved)))
