@@ -1,0 +1,204 @@
+"""What a record keeps of arrays that the program writes into, and what it refuses."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_layers as nn
+from tracer.errors import ChangedArrayError, ShapeError, TracingError
+from tracer.snapshots import LARGE, SMALL
+
+SIZES = {"small": 3, "medium": SMALL // 2, "large": LARGE // 4}
+
+
+def gradient_of_refilled(rows, refilled):
+    """By w, of a function in a loop; constants are new arrays, or one that is filled again."""
+    buffer = np.zeros_like(rows[0])
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.ones_like(rows[0]), name="w")
+        total = 0.0
+        for row in rows:
+            buffer[...] = row
+            total = total + np.sum(np.tanh(w * (buffer if refilled else row)))
+    return tape.backward(total)["grad"]["w"]
+
+
+@pytest.mark.parametrize("size", ["small", "medium"])
+def test_a_buffer_that_is_filled_again_while_recording(size):
+    rows = np.random.default_rng(0).standard_normal((4, SIZES[size]))
+    rows[3] = rows[0]  # as it was at first
+    expected = gradient_of_refilled(rows, refilled=False)
+    np.testing.assert_array_equal(gradient_of_refilled(rows, refilled=True), expected)
+
+
+def test_a_large_buffer_that_is_filled_again_is_refused():
+    rows = np.random.default_rng(0).standard_normal((2, SIZES["large"]))
+    with pytest.raises(ChangedArrayError, match=r"an array \(float64\[262144\]\) was written into"):
+        gradient_of_refilled(rows, refilled=True)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_parameter_stepped_in_place_before_the_sweep(size):
+    w = tracer.parameter(np.linspace(0, 1, SIZES[size]), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(np.exp(w))
+    expected = np.exp(w.data)
+    w.data -= 0.5
+    if size == "large":
+        with pytest.raises(ChangedArrayError, match=r"the parameter 'w'.*p\.data = p\.data - step"):
+            tape.backward(loss, ("hessian",))
+    else:
+        np.testing.assert_array_equal(tape.backward(loss)["grad"]["w"], expected)
+
+
+def test_what_no_rule_reads_may_change():
+    """A sum reads no value, so that its first sweep is right, and the second one as well."""
+    b = tracer.parameter(np.ones(SIZES["large"]), name="b")
+    with tracer.Tape() as tape:
+        loss = np.sum(b + 1)
+    b.data *= 2
+    np.testing.assert_array_equal(tape.backward(loss)["grad"]["b"], 1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_view_of_a_parameter_is_the_record_s_own(size):
+    w = tracer.parameter(np.linspace(0, 1, SIZES[size] // 3 * 3).reshape(3, -1), name="w")
+    x = np.ones((2, w.shape[1]))
+    with tracer.Tape() as tape:
+        loss = np.sum(np.square(tracer.batch(x) @ w.T))
+    expected = 2 * np.tile((x @ w.data.T).sum(0)[:, None], (1, w.shape[1]))
+    w.data[...] = 0
+    if size == "large":
+        assert w.nbytes < 3 * LARGE
+        with pytest.raises(ChangedArrayError):
+            tape.backward(loss, ("hessian",))["hessian"] @ np.ones(w.size)
+    else:
+        np.testing.assert_allclose(tape.backward(loss)["grad"]["w"], expected)
+
+
+def test_rebinding_is_safe_for_arrays_of_any_size():
+    w = tracer.parameter(np.linspace(0, 1, SIZES["large"]), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(np.exp(w))
+    expected = np.exp(w.data)
+    operator = tape.backward(loss, ("hessian",))["hessian"]
+    w.data = w.data - 0.5
+    np.testing.assert_array_equal(tape.backward(loss)["grad"]["w"], expected)
+    np.testing.assert_allclose(operator @ np.ones(w.size), expected)
+
+
+def test_a_parameter_that_is_changed_between_two_uses():
+    w = tracer.parameter(np.array([1.0, 2.0]), name="w")
+    with tracer.Tape() as tape:
+        first = np.sum(w * w)
+        w.data *= 10
+        total = first + np.sum(w * w * w)
+    np.testing.assert_array_equal(tape.backward(total)["grad"]["w"], [302.0, 1204.0])
+
+
+def indices(change):
+    x, rows = tracer.parameter(np.arange(4.0)), np.array([0, 2])
+    mask, low = np.array([True, False, True, False]), np.full(4, 0.5)
+    with tracer.Tape() as tape:
+        chosen = np.sum(x[rows] ** 2) + np.sum(x[mask] ** 3) + np.sum(np.where(mask, x, 0) ** 2)
+        total = chosen + np.sum(np.take(x, rows, axis=0) ** 2) + np.sum(np.clip(x, low, None) ** 2)
+        total = total + np.sum(tracer.index_add(x, rows, 1.0) ** 2)
+    if change:
+        rows[...], mask[...], low[...] = 3, True, 2.5
+    return tape.backward(total)["grad"][x]
+
+
+def test_indices_masks_and_bounds():
+    np.testing.assert_array_equal(indices(change=True), indices(change=False))
+
+
+def test_present_samples():
+    def factors(change):
+        tracer.seed(0)
+        x, mask = np.ones((3, 2)), np.array([True, False, True])
+        layer = nn.Linear(2, 2).double()
+        with tracer.Tape() as tape, tracer.present(mask):
+            loss = nn.mse_loss(layer(x), np.zeros((3, 2)))
+        if change:
+            mask[...] = True
+        return tape.backward(loss, ("kflr",))["kflr"]["weight"].factors
+
+    for a, b in zip(factors(True), factors(False), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# -- what is set ---------------------------------------------------------------------------------
+
+
+def test_a_parameter_keeps_its_dtype_and_shape():
+    w = tracer.parameter(np.ones(3, np.float32), name="w")
+    w.data = np.arange(3)
+    assert w.data.dtype == np.float32
+    w.data = [1.0, 2.0, 3.0]
+    np.testing.assert_array_equal(w.data, [1, 2, 3])
+    with pytest.raises(ShapeError, match=r"keeps the shape \[3\], got \[2\] \(w\)"):
+        w.data = np.ones(2)
+    with pytest.raises(TracingError, match="keeps the dtype float32, got complex128"):
+        w.data = np.ones(3) * 1j
+    w.data -= 1
+    np.testing.assert_array_equal(w.data, [0, 1, 2])
+
+
+def test_what_was_computed_is_read_only():
+    w = tracer.parameter(np.ones(3))
+    with tracer.Tape() as tape:
+        y = np.exp(w)
+        loss = np.sum(y)
+    with pytest.raises(ValueError, match="read-only"):
+        y.data[0] = 0
+    with pytest.raises(TracingError, match="were computed on a tape"):
+        y.data = np.zeros(3)
+    value = loss.data
+    value += 1  # its own
+    np.testing.assert_allclose(tape.backward(loss)["grad"][w], np.e)
+
+
+def test_the_caller_s_array_and_a_parameter_are_two():
+    array = np.ones(3)
+    w = tracer.parameter(array)
+    array[...] = 5
+    np.testing.assert_array_equal(w.data, 1)
+
+
+# -- memory --------------------------------------------------------------------------------------
+
+
+def test_a_constant_that_is_used_often_is_kept_once():
+    x, w = np.ones((64, 64)), tracer.parameter(np.ones((64, 64)))
+    with tracer.Tape() as tape:
+        for _ in range(5):
+            w = w * x
+    kept = {id(node.inputs[1]) for node in tape.nodes}
+    assert len(kept) == 1
+    assert tape.nodes[0].inputs[1] is not x
+
+
+def test_what_is_broadcast_stays_small():
+    x = np.broadcast_to(np.ones((1, 64)), (1000, 64))
+    with tracer.Tape() as tape:
+        np.sum(tracer.parameter(np.ones(64)) * x)
+    kept = tape.nodes[0].inputs[1]
+    assert kept.strides[0] == 0
+    assert not np.shares_memory(kept, x)
+
+
+def test_a_record_lets_go_of_all_arrays():
+    gc.disable()
+    try:
+        x, big = np.ones(3), np.ones(SIZES["large"])
+        with tracer.Tape() as tape:
+            w = tracer.parameter(np.ones(3))
+            loss = np.sum(w * x) + np.sum(tracer.parameter(np.ones(SIZES["large"])) * big)
+        found = [weakref.ref(x), weakref.ref(big)]
+        del tape, loss, x, big, w
+        assert [ref() for ref in found] == [None, None]
+    finally:
+        gc.enable()

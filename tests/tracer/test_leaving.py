@@ -1,0 +1,333 @@
+"""Values that would leave the record are refused while it is open, and go freely afterwards."""
+
+import cmath
+import inspect
+import math
+import operator
+import warnings
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.optimize
+
+import tracer
+from tracer.errors import HintError, TracerError, TracingError
+
+
+def ours(error):
+    """The error of trace-net's own in a chain, if there is one."""
+    while error is not None and not isinstance(error, TracerError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def refused(act, value=0.5):
+    """Act on a recorded tensor and return our error."""
+    with tracer.Tape():
+        t = 1.0 * tracer.parameter(np.array(value), name="t")
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            act(t)
+    return ours(caught.value)
+
+
+def public(module):
+    names = [name for name in dir(module) if not name.startswith("_")]
+    return [getattr(module, name) for name in names if callable(getattr(module, name))]
+
+
+def numbers_of(function):
+    """How many numbers a function of `math` takes, by trying."""
+    for count in (1, 2, 3):
+        for value in (0.5, 2):
+            try:
+                function(*[value] * count)
+            except TypeError:
+                continue
+            except ValueError:
+                pass
+            return count
+    return None
+
+
+FUNCTIONS = {
+    f"{m.__name__}.{f.__name__}": (f, numbers_of(f))
+    for m in (math, cmath)
+    for f in public(m)
+    if numbers_of(f) is not None
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_math_are_refused(name):
+    """Also those that Python refuses itself, of integers alone."""
+    function, count = FUNCTIONS[name]
+    for place in range(count):
+        others = [0.5] * count
+
+        def act(t, others=others, place=place):
+            others[place] = t
+            return function(*others)
+
+        with tracer.Tape():
+            t = 1.0 * tracer.parameter(np.array(0.5))
+            with pytest.raises(Exception) as caught:  # noqa: PT011
+                act(t)
+        assert isinstance(caught.value, TypeError) or ours(caught.value) is not None
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # np.matrix is not for new programs
+    MATRIX = np.matrix([[1.0]])
+
+CONVERSIONS = {
+    "float": float,
+    "int": int,
+    "complex": complex,
+    "round": round,
+    "round to digits": lambda t: round(t, 2),
+    "trunc": math.trunc,
+    "percent": lambda t: "%.2f" % t,  # noqa: UP031
+    "fsum": lambda t: math.fsum([1.0, t]),
+    "hypot": lambda t: math.hypot(t, 1.0),
+    "an item": lambda t: operator.setitem(np.zeros(2), 0, t),
+    "a slice": lambda t: operator.setitem(np.zeros(2), slice(None), t),
+    "a mask": lambda t: operator.setitem(np.zeros(2), np.array([True, False]), t),
+    "an item added to": lambda t: operator.iadd(np.zeros(2), t),
+    "fill": lambda t: np.zeros(2).fill(t),
+    "put": lambda t: np.zeros(2).put([0], t),
+    "itemset by flat": lambda t: operator.setitem(np.zeros(2).flat, 0, t),
+    "fromiter": lambda t: np.fromiter([t], float),
+    "array": np.array,
+    "array of a list": lambda t: np.array([t, t]),
+    "asarray": np.asarray,
+    "ascontiguousarray": np.ascontiguousarray,
+    "full": lambda t: np.full(3, t),
+    "float64": np.float64,
+    "float32": np.float32,
+    "int64": np.int64,
+    "complex128": np.complex128,
+    "array of arrays": lambda t: np.array([np.zeros(()), t]),
+    "out": lambda t: np.add(t, 1.0, out=np.zeros(())),
+    "copyto": lambda t: np.copyto(np.zeros(()), t),
+    "place": lambda t: np.place(np.zeros(2), [True, False], t),
+    "searchsorted in an array": lambda t: float(np.linspace(0, 1, 3) @ [t, t, t]),
+    "quad": lambda t: scipy.integrate.quad(lambda x: t * x, 0, 1),
+    "brentq": lambda t: scipy.optimize.brentq(lambda x: x - t, 0, 1),
+    "vectorize": lambda t: np.vectorize(math.exp)(t),
+    "frompyfunc": lambda t: np.frompyfunc(math.exp, 1, 1)(t),
+    "apply_along_axis": lambda t: np.apply_along_axis(lambda x: x * t, 0, np.ones(3)),
+    "piecewise": lambda t: np.piecewise(np.ones(3), [np.ones(3) > 0], [lambda x: x * t]),
+    "masked array": lambda t: np.ma.masked_array([1.0, 2.0]) * t,
+    "on a masked array": lambda t: t * np.ma.masked_array([1.0, 2.0]),
+    "matrix": lambda t: MATRIX * t,
+    "on a matrix": lambda t: t * MATRIX,
+    "complex numbers": lambda t: t * 1j,
+    "complex arrays": lambda t: t * np.array([1j, 2.0]),
+    "an exponent": lambda t: np.exp(1j * t),
+}
+
+
+#: here NumPy drops the error that it was given, and raises one of its own
+WITHOUT_OUR_WORDS = {"itemset by flat"}
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_conversions_are_refused(name):
+    error = refused(CONVERSIONS[name])
+    if name not in WITHOUT_OUR_WORDS:
+        assert len(str(error)) > 20
+
+
+def test_fractions_take_no_tensor():
+    with tracer.Tape(), pytest.raises(TypeError):
+        Fraction(1.0 * tracer.parameter(np.array(0.5)))
+
+
+def test_the_way_is_named():
+    message = str(refused(math.exp))
+    for way in ("np.exp(t)", "np.stack", "t.item()", "t.detach()"):
+        assert way in message
+
+
+def test_what_is_fine_at_any_time(capsys):
+    w = tracer.parameter(np.array(2.0), name="w")
+    with tracer.Tape() as tape:
+        t = w * w
+        assert f"{t:.2f}" == "4.00"
+        assert bool(t > 3)
+        assert t
+        print(t)
+        assert [10, 11, 12][(t * 0 + 1).astype(int)] == 11
+        assert t.item() == t.tolist() == 4.0
+        assert float(t.detach()) == float(tracer.batch(np.array([[3.0]]))[0, 0].item() + 1)
+        with tracer.pause():
+            assert float(t) == 4.0
+    assert "4." in capsys.readouterr().out
+    assert float(t) == math.sqrt(16.0) == 4.0
+    assert int(t) == round(t) == 4
+    assert complex(t) == 4
+    assert tape.backward(t)["grad"]["w"] == 4.0
+
+
+def test_a_tensor_of_a_closed_tape_goes_freely_inside_another():
+    w = tracer.parameter(np.array(2.0))
+    with tracer.Tape():
+        before = w * w
+    with tracer.Tape():
+        w * 1.0
+        assert float(before) == 4.0
+
+
+def test_what_a_transform_records_leaves_it_at_the_end():
+    assert tracer.grad(lambda x: x * float(tracer.grad(np.square)(3.0)))(1.0) == 6.0
+    with pytest.raises(TracingError, match="out of the record"):
+        tracer.grad(lambda x: x * float(tracer.grad(np.square)(x)))(1.0)
+
+
+# -- in place ------------------------------------------------------------------------------------
+
+OPERATORS = {
+    "+=": operator.iadd,
+    "-=": operator.isub,
+    "*=": operator.imul,
+    "/=": operator.itruediv,
+    "//=": operator.ifloordiv,
+    "%=": operator.imod,
+    "**=": operator.ipow,
+    "@=": operator.imatmul,
+}
+PLAIN = {
+    "+=": operator.add,
+    "-=": operator.sub,
+    "*=": operator.mul,
+    "/=": operator.truediv,
+    "//=": operator.floordiv,
+    "%=": operator.mod,
+    "**=": operator.pow,
+    "@=": operator.matmul,
+}
+
+
+@pytest.mark.parametrize("sign", OPERATORS)
+def test_an_operator_in_place_moves_all_names_on(sign):
+    a, b = np.array([[2.0, 0.5], [1.0, 3.0]]), np.array([[1.5, 0.7], [0.3, 1.2]])
+
+    def gradient(function):
+        w = tracer.parameter(a)
+        with tracer.Tape() as tape:
+            t = w * 1.0
+            loss = np.sum(function(t) * t)
+        return tape.backward(loss)["grad"][w]
+
+    def moved(t):
+        other = t
+        assert OPERATORS[sign](t, b) is t
+        assert other is t
+        return t
+
+    w = tracer.parameter(a)
+    with tracer.Tape() as tape:
+        t = w * 1.0
+        name = t
+        name = OPERATORS[sign](name, b)
+        loss = np.sum(np.square(t))
+    with tracer.Tape() as other:
+        expected = np.sum(np.square(PLAIN[sign](w * 1.0, b)))
+    found, right = tape.backward(loss)["grad"][w], other.backward(expected)["grad"][w]
+    np.testing.assert_allclose(found, right)
+
+
+def test_in_place_keeps_shape_and_dtype():
+    t = tracer.parameter(np.ones(3, np.float32)) * 1
+    t += np.ones(3)
+    assert t.dtype == np.float32
+    with pytest.raises(TracerError, match="keeps the shape"):
+        t += np.ones((2, 3))
+
+
+def test_in_place_of_a_parameter_is_refused():
+    w = tracer.parameter(np.ones(2), name="w")
+    with tracer.Tape(), pytest.raises(TracingError, match=r"parameter \(w\).*w = p \+ u"):
+        w += 1
+
+
+def shared(make, keep):
+    w = tracer.parameter(np.ones((2, 3)), name="w")
+    with tracer.Tape() as tape:
+        t = w * 2
+        kept = [make(t)]
+        if not keep:
+            used = np.sum(kept.pop())
+            del used
+        t += 1
+        loss = np.sum(t)
+    assert tape.backward(loss) is not None
+
+
+VIEWS = {
+    "slice": lambda t: t[0],
+    "reshape": lambda t: t.reshape(3, 2),
+    "transpose": lambda t: t.T,
+    "broadcast": lambda t: np.broadcast_to(t, (2, 2, 3)),
+    "flip": lambda t: np.flip(t),
+    "marked": lambda t: tracer.batch(t),
+    "view of a view": lambda t: t.reshape(6)[2:],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_in_place_is_refused_while_a_view_is_in_use(name):
+    shared(VIEWS[name], keep=False)
+    with pytest.raises(TracingError, match="shares memory with t"):
+        shared(VIEWS[name], keep=True)
+
+
+def test_in_place_of_a_view_is_refused_while_the_whole_is_in_use():
+    w = tracer.parameter(np.ones((2, 3)), name="w")
+    with tracer.Tape():
+        t = w * 2
+        row = t[0]
+        with pytest.raises(TracingError, match="shares memory"):
+            row += 1
+        rows = t[np.array([0, 1])]  # a copy, in NumPy as well
+        rows += 1
+        h = (w * 2).reshape(6)
+        h += 1
+
+
+def test_an_argument_of_a_transform_may_be_moved_on():
+    def f(x):
+        x += 1
+        x *= x
+        return np.sum(x)
+
+    np.testing.assert_allclose(tracer.grad(f)(np.array([1.0, 2.0])), [4.0, 6.0])
+
+
+# -- names of other libraries --------------------------------------------------------------------
+
+
+def test_attributes_of_other_libraries_have_hints():
+    from tracer import hints
+
+    t = tracer.parameter(np.ones(2))
+    for name in hints.TENSOR:
+        if name in vars(tracer.Tensor) and not isinstance(
+            inspect.getattr_static(t, name), hints.Hint
+        ):
+            continue
+        assert not hasattr(t, name)
+        with pytest.raises(HintError, match=f"no attribute '{name}'"):
+            getattr(t, name)
+
+
+@pytest.mark.parametrize("method", "sum mean max min std var argmax cumsum all any".split())
+def test_keywords_of_other_libraries_have_hints(method):
+    t = tracer.parameter(np.ones((2, 2)))
+    with pytest.raises(TracingError, match="axis= for dim="):
+        getattr(t, method)(dim=0)
+    if method == "sum":
+        with pytest.raises(TracingError, match="keepdims= for keepdim="):
+            t.sum(dim=0, keepdim=True)
