@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer.dtypes import widened
 from tracer.operation import MergedAxis
 from tracer.sweep import Sweep
 from tracer.tangents import push
@@ -89,7 +90,7 @@ class Products:
         }
         for start in range(0, rows, step):
             some = slice(start, start + step)
-            arrived = product({leaf: stack[some] for leaf, stack in vectors.items()})
+            arrived = product({leaf: widened(stack[some]) for leaf, stack in vectors.items()})
             for leaf, stack in out.items():
                 if leaf in arrived:
                     stack[some] = arrived[leaf]
