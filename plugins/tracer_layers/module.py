@@ -16,7 +16,8 @@ from tracer.errors import ShapeError, TracerError, suggestion
 from tracer.operation import PARAMETER
 from tracer.tape import Place, current_tape
 
-_active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
+#: the outermost module whose call is going on
+_active: ContextVar[Module | None] = ContextVar("tracer_layers_active", default=None)
 
 #: what torch.nn.Module offers and this one does not, with what to do instead
 _DEPARTURES = {
@@ -57,8 +58,9 @@ class Module:
     """Base of layers and models; mirrors `torch.nn.Module`.
 
     Parameters (`tracer.parameter`) and modules assigned to attributes are registered under the
-    attribute's name. Subclasses define `forward`; calling the module runs it. The outermost module
-    called marks its raw arrays as batches of samples and names the parameters of the tape.
+    attribute's name; numbers of NumPy's become Python's, which decide no dtype. Subclasses define
+    `forward`; calling the module runs it. The outermost module called marks its raw arrays as
+    batches of samples and names the parameters of the tape.
 
     An argument `device` of a constructor is where the module is when it is made; see `to`.
     """
@@ -115,7 +117,7 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         tape = current_tape()
-        if not _active.get():
+        if _active.get() is None:
             return self._call_as_root(tape, inputs, options)
         if tape is None:
             return self.forward(*inputs, **options)
@@ -131,7 +133,7 @@ class Module:
         if tape is None:
             registry.load_plugins()  # a tape has loaded them
         self._name_parameters(tape)
-        token = _active.set(True)
+        token = _active.set(self)
         try:
             inputs, options = self._marked(inputs, options)
             return self.forward(*inputs, **options)
@@ -200,6 +202,8 @@ class Module:
             )
         if kind is not None:
             self._registered[name] = kind
+        elif isinstance(value, np.number | np.bool_):
+            value = value.item()
         object.__setattr__(self, name, value)
         if kind in ("parameter", "module"):
             _structure.version = object()
@@ -492,6 +496,13 @@ class Module:
             return f"{type(self).__name__}({extra})"
         body = "\n".join(filter(None, [extra, *lines])).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def model_dtype() -> Any:
+    """The dtype of the parameters of the model that is being called; None if there are none."""
+    model = _active.get()
+    dtypes = {parameter.dtype for parameter in model.parameters()} if model is not None else set()
+    return np.result_type(*dtypes) if dtypes else None
 
 
 def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:
