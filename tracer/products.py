@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracer.dtypes import widened
+from tracer.dtypes import widened, working
 from tracer.operation import MergedAxis
 from tracer.sweep import Sweep
 from tracer.tangents import push
@@ -131,7 +131,7 @@ class Products:
 
 def _bytes(nodes: Sequence[Node]) -> int:
     """Bytes of the values that want a gradient, all together."""
-    return sum(math.prod(n.shape) * n.dtype.itemsize for n in nodes if n.wants)
+    return sum(math.prod(n.shape) * working(n.dtype).itemsize for n in nodes if n.wants)
 
 
 def _curved(root: Any, moved: Any, axis: int) -> Any:

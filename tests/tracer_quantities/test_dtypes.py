@@ -208,6 +208,16 @@ def test_values_are_of_the_dtype_of_the_parameter(name):
         assert value.dtype == np.float16
 
 
+@pytest.mark.parametrize("name", ["grad_batch", "diag_ggn_exact", "diag_h", "kflr", "kfra", "ggn"])
+def test_chunks_of_half_precision(name):
+    """Within a budget there are more sweeps, of the same values."""
+    shapes = {key: p.shape for key, p in network().named_parameters()}
+    whole = in_half(name)
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(network().half()(HALF), CLASSES)
+    agree(tape.backward(loss, (name,), memory_budget=2**13), whole, shapes, 5e-3, name)
+
+
 def test_linear_algebra_of_factors():
     """Inverses and eigenvalues of a half-precision model's factors, and of one's own."""
     found, right = in_half("kflr")["kflr"], in_double("kflr")["kflr"]
