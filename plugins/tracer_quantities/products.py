@@ -6,6 +6,7 @@ They keep the record of the objective alive for as long as they live.
 import numpy as np
 
 from tracer import backend
+from tracer.dtypes import widened, working
 from tracer.errors import QuantityError, ShapeError
 from tracer.quantity import Quantity
 from tracer.rows import hessian_eigenvectors
@@ -101,6 +102,7 @@ class PCHMP(Quantity):
         def product(stack):
             out = np.zeros_like(stack, dtype=np.result_type(stack.dtype, context.dtype))
             for direction, row in zip(stack, out, strict=True):
+                direction = widened(direction)
                 for rows, weights in state:
                     row += rows.scaled(rows.project(direction) * weights).total().sum(0)
             return out
@@ -120,7 +122,7 @@ class Matrix(Quantity):
 
     Parameters follow each other in the order of the model, each in row-major order; the operator's
     `parameters` maps names to slices, and its `backend` is that of its vectors. `matmat` takes many
-    columns through one sweep.
+    columns through one sweep. It is of the parameters' dtype, for half precision of float32.
     """
 
     rows = None
@@ -178,7 +180,7 @@ def operator(objective, product):
     sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
     stops = np.cumsum(sizes)
     spans = [slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes, strict=True)]
-    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
+    dtype = working(np.result_type(*(leaf.dtype for leaf in leaves)))
     total = sum(sizes)
     step = total or 1
     if objective.budget is not None:  # vectors and products of a chunk take an eighth
@@ -195,10 +197,10 @@ def operator(objective, product):
             for start in range(0, columns.shape[1], step):
                 some = slice(start, start + step)
                 rows = columns[:, some].T.astype(dtype, order="C")
-                vectors = {
-                    leaf: rows[:, span].reshape(-1, *leaf.shape).astype(leaf.dtype, copy=False)
-                    for leaf, span in zip(leaves, spans, strict=True)
-                }
+                vectors = {}
+                for leaf, span in zip(leaves, spans, strict=True):
+                    stack = rows[:, span].reshape(-1, *leaf.shape)  # a view
+                    vectors[leaf] = stack.astype(working(leaf.dtype), copy=False)
                 moved = product(vectors)
                 for leaf, span in zip(leaves, spans, strict=True):
                     out[span, some] = moved[leaf].reshape(len(rows), -1).T

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.dispatch import UFUNCS, implements, refuse_out
+from tracer.dtypes import is_half, meeting
 from tracer.operation import Elementwise, operation
 from tracer.operations.operators import binary_method, fast_binary, fast_unary
 from tracer.tensor import Tensor
@@ -277,7 +278,7 @@ class Arctan2(Elementwise):
     examples = _pairs
 
     def vjp(node, g):
-        y, x = node.inputs
+        y, x = (meeting(v, g.dtype) if hasattr(v, "dtype") else v for v in node.inputs)
         scaled = g / (x * x + y * y)
         return lambda: scaled * x, lambda: -scaled * y
 
@@ -447,7 +448,8 @@ class Astype(Elementwise):
         return x.astype(dtype)
 
     def vjp(node, g):
-        return g.astype(node.parents[0].dtype), None
+        dtype = node.parents[0].dtype
+        return g if is_half(dtype) else g.astype(dtype), None  # what is kept in half precision
 
     def examples(rng):
         return [((rng.random(3), np.dtype(np.float64)), {})]

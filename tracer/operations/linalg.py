@@ -1,9 +1,13 @@
-"""Linear algebra on the last two axes, with stacks of matrices before them."""
+"""Linear algebra on the last two axes, with stacks of matrices before them.
+
+NumPy has none of half precision: it is taken through float32.
+"""
 
 import numpy as np
 
 from tracer import backend
 from tracer.dispatch import implements, refuse_out
+from tracer.dtypes import in_single, narrowed, widened
 from tracer.errors import ShapeError
 from tracer.operation import UNKNOWN, Operation, operation
 from tracer.operations.arithmetic import raw
@@ -46,7 +50,7 @@ def _one_matrix(rng):
 @operation("inv", numpy=np.linalg.inv)
 class Inverse(Matrix):
     saves = ("output",)
-    forward = np.linalg.inv
+    forward = in_single(np.linalg.inv)
     examples = _one_matrix
 
     def vjp(node, g):
@@ -58,11 +62,11 @@ class Inverse(Matrix):
 class Solve(Matrix):
     """`solve(a, b)` with `b` a stack of matrices."""
 
-    forward = np.linalg.solve
+    forward = in_single(np.linalg.solve)
     linear_in = (1,)
 
     def vjp(node, g):
-        a = _transposed(node.inputs[0])
+        a, g = widened(_transposed(node.inputs[0])), widened(g)
         back = np.linalg.solve(np.broadcast_to(a, (*g.shape[:-2], *a.shape[-2:])), g)
         return lambda: -(back @ _transposed(node.output)), back
 
@@ -84,6 +88,7 @@ class Cholesky(Matrix):
 
     saves = ("output",)
 
+    @in_single
     def forward(a):
         return np.linalg.cholesky(0.5 * (a + _transposed(a)))
 
@@ -91,7 +96,7 @@ class Cholesky(Matrix):
         factor = node.output
         inner = np.tril(_transposed(factor) @ np.tril(g))
         half = 0.5 * (inner + np.tril(inner, -1))
-        right = np.linalg.inv(factor)
+        right = np.linalg.inv(widened(factor))
         full = _transposed(right) @ half @ right
         return (0.5 * (full + _transposed(full)),)
 
@@ -110,12 +115,12 @@ def cholesky(a, /, *, upper=False):
 class Determinant(ToScalar):
     """The determinant, from which the derivative follows by the inverse (regular matrices)."""
 
-    forward = np.linalg.det
+    forward = in_single(np.linalg.det)
     examples = _one_matrix
 
     def vjp(node, g):
         scale = (g * node.output)[..., None, None]
-        return (scale * _transposed(np.linalg.inv(node.inputs[0])),)
+        return (scale * _transposed(np.linalg.inv(widened(node.inputs[0]))),)
 
 
 @operation("logabsdet")
@@ -125,16 +130,17 @@ class LogAbsDet(ToScalar):
     saves = ("inputs",)
     examples = _one_matrix
 
+    @in_single
     def forward(a):
         return np.linalg.slogdet(a)[1]
 
     def vjp(node, g):
-        return (g[..., None, None] * _transposed(np.linalg.inv(node.inputs[0])),)
+        return (g[..., None, None] * _transposed(np.linalg.inv(widened(node.inputs[0]))),)
 
 
 @implements(np.linalg.slogdet)
 def slogdet(a):
-    sign = np.linalg.slogdet(raw(a))[0]
+    sign = narrowed(np.linalg.slogdet(widened(raw(a)))[0], a.dtype)
     return type(np.linalg.slogdet(np.eye(1)))(sign, LogAbsDet(a))
 
 

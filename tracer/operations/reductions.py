@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from tracer.dispatch import METHODS, implements, refuse_out
+from tracer.dtypes import in_single, is_half, narrowed, widened
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, Operation, operation
 from tracer.operations.arithmetic import operand, raw
@@ -111,6 +112,8 @@ class Mean(Reduction):
     examples = _cases
 
     def forward(x, *, axis, keepdims):
+        if is_half(x.dtype):  # added up in float32, as np.mean does
+            return Mean.forward(widened(x), axis=axis, keepdims=keepdims).astype(x.dtype)
         return np.add.reduce(x, axis=axis, keepdims=keepdims) / reduced(x.shape, axis)
 
     def vjp(node, g):
@@ -191,6 +194,7 @@ class LogSumExp(Reduction):
 
     examples = _cases
 
+    @in_single
     def forward(x, *, axis, keepdims):
         top = np.max(x, axis=axis, keepdims=True)
         top = np.where(np.isfinite(top), top, 0)
@@ -290,9 +294,11 @@ def var(a, axis=None, dtype=None, out=None, ddof=0, keepdims=False, **extras):
     ddof = ddof if correction is _ABSENT else correction
     axes = negative_axes(axis, a.ndim)
     count = math.prod(a.shape[i] for i in axes)
-    centred = a - Mean(a, axis=axes, keepdims=True)
+    wide = widened(a)
+    centred = wide - Mean(wide, axis=axes, keepdims=True)
     squares = Sum(np.square(centred), axis=axes, keepdims=_flag(keepdims))
-    return squares / (count - ddof) if count > ddof else squares * math.nan
+    squares = squares / (count - ddof) if count > ddof else squares * math.nan
+    return narrowed(squares, a.dtype)
 
 
 @implements(np.std)
