@@ -15,6 +15,7 @@ from tracer import backend, bundle, chain
 from tracer.batching import Batch, follow
 from tracer.bundle import Bundle
 from tracer.cotangents import Cotangent, Dense, Outer, collect
+from tracer.dtypes import working
 from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.frames import users_warnings
 from tracer.names import Values, first_uses, parameter_names
@@ -289,7 +290,8 @@ class Run:
                 self._sweep_links(started, links, parts)
                 return
             largest = max(math.prod(link.shape) for link in links)
-            needed = 4 * largest * largest // (batch.size or 1) * objective.loss.dtype.itemsize
+            itemsize = working(objective.loss.dtype).itemsize
+            needed = 4 * largest * largest // (batch.size or 1) * itemsize
             if needed > budget:
                 raise QuantityError(
                     f"{name} takes all rows at once where several links of a chain share a "

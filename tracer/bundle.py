@@ -11,6 +11,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.batching import Batch, samples_of
+from tracer.dtypes import working
 from tracer.errors import BatchError
 from tracer.names import first_uses
 from tracer.operation import UNKNOWN
@@ -89,7 +90,7 @@ def row_bytes(nodes: Sequence[Node]) -> int:
 
 
 def _bytes(node: Node) -> int:
-    return math.prod(node.shape) * node.dtype.itemsize
+    return math.prod(node.shape) * working(node.dtype).itemsize
 
 
 def start(kinds: Sequence[Rows], terms: Sequence[Term], leftover: dict[Node, Any]) -> Bundle:

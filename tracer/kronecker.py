@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracer import backend
+from tracer.dtypes import in_single, widened
 from tracer.errors import QuantityError
 
 
@@ -18,7 +19,8 @@ class Kronecker:
     `factors` is `(output_factor [O, O], input_factor [I, I])` for a weight `[O, I...]`, the block
     being output (x) input in row-major order; `(factor,)` for a vector; one pair after the other
     for a map in groups, whose block is block-diagonal. `pull` takes stacks in that natural layout
-    to the layout of the parameter, `shape`, where they differ.
+    to the layout of the parameter, `shape`, where they differ. Sweeps give the factors of a
+    parameter of half precision in float32; linear algebra of half precision is done in that.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Kronecker:
             if a is None:
                 factors.append(_damped_inverse(b, damping))
                 continue
-            mean_b, mean_a = np.trace(b) / len(b), np.trace(a) / len(a)
+            mean_b, mean_a = (np.trace(widened(f)) / len(f) for f in (b, a))
             positive = (mean_b > 0) & (mean_a > 0)
             balance = np.sqrt(np.where(positive, mean_a, 1) / np.where(positive, mean_b, 1))
             root = math.sqrt(damping)
@@ -113,13 +115,19 @@ class Kronecker:
 
     def eigh(self) -> list[tuple[Any, Any]]:
         """(eigenvalues, eigenvectors) of each factor, in the order of `factors`."""
-        return [tuple(np.linalg.eigh(factor)) for factor in self.factors]  # type: ignore[misc]
+        return [_eigh(factor) for factor in self.factors]
 
     def __repr__(self) -> str:
         sizes = ", ".join("x".join(map(str, f.shape)) for f in self.factors)
         return f"Kronecker({sizes})"
 
 
+@in_single
+def _eigh(factor: Any) -> Any:
+    return tuple(np.linalg.eigh(factor))
+
+
+@in_single
 def _damped_inverse(factor: Any, damping: Any) -> Any:
     """`(factor + damping I)^-1`."""
     one = backend.namespace(factor).eye(len(factor), dtype=factor.dtype)

@@ -16,6 +16,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.batching import Batch, samples_of
+from tracer.dtypes import working
 from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.operation import statistics
 from tracer.products import Products
@@ -55,8 +56,13 @@ class Objective:
         return value.astype(node.dtype) if value.dtype != node.dtype else value
 
     def one(self) -> Any:
-        """The cotangent of the objective, a stack of one row."""
-        one = backend.namespace(self.value).empty((1, *self.loss.shape), self.loss.dtype)
+        """The cotangent of the objective, a stack of one row.
+
+        All that comes of it is in its dtype, so that of half precision is in float32, unless the
+        sweep is recorded.
+        """
+        dtype = self.loss.dtype if self.recorded else working(self.loss.dtype)
+        one = backend.namespace(self.value).empty((1, *self.loss.shape), dtype)
         one.fill(1)  # with `ones` it takes three times as long
         return one
 

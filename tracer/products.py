@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer.dtypes import widened, working
 from tracer.operation import MergedAxis
 from tracer.sweep import Sweep, replay
 from tracer.tangents import push
@@ -104,7 +105,7 @@ class Products:
         }
         for start in range(0, rows, step):
             some = slice(start, start + step)
-            arrived = product({leaf: stack[some] for leaf, stack in vectors.items()})
+            arrived = product({leaf: widened(stack[some]) for leaf, stack in vectors.items()})
             for leaf, stack in out.items():
                 if leaf in arrived:
                     stack[some] = arrived[leaf]
@@ -145,7 +146,7 @@ class Products:
 
 def _bytes(nodes: Sequence[Node]) -> int:
     """Bytes of the values that want a gradient, all together."""
-    return sum(math.prod(n.shape) * n.dtype.itemsize for n in nodes if n.wants)
+    return sum(math.prod(n.shape) * working(n.dtype).itemsize for n in nodes if n.wants)
 
 
 def _curved(root: Any, moved: Any, axis: int) -> Any:

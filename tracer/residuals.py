@@ -21,6 +21,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.batching import Batch
+from tracer.dtypes import widened, working
 from tracer.operation import PARAMETER, MergedAxis
 from tracer.rows import Rows, hessian_eigenvectors
 from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
@@ -246,7 +247,7 @@ def _of_elements(
     for i, count in enumerate(counts):
         leaf = curvature.leaves[i]._value
         for j in range(count):
-            unit = np.zeros_like(leaf, shape=(1, *leaf.shape))
+            unit = np.zeros_like(leaf, shape=(1, *leaf.shape), dtype=working(leaf.dtype))
             _cut(unit, count)[j][...] = 1
             products = curvature.product([unit if a == i else None for a in range(len(counts))])
             column: list[Any] = []
@@ -262,7 +263,7 @@ def _of_elements(
     if k == 1:
         values, vectors = moved.reshape(count, size, 1), np.ones_like(like, shape=(1, 1, 1, 1))
     else:
-        values, vectors = np.linalg.eigh(moved.reshape(count, size, k, k))
+        values, vectors = np.linalg.eigh(widened(moved.reshape(count, size, k, k)))
         rounding = k * np.finfo(values.dtype).eps * abs(values).max(-1, keepdims=True)
         values = np.where(abs(values) > rounding, values, 0)
     # The one wait for a device: rows of zero need not be swept.
@@ -321,7 +322,7 @@ class SampleCurvature:
         stops = np.cumsum([math.prod(shape) for shape in self.shapes]).tolist()
         self.spans = [slice(a, b) for a, b in zip([0, *stops], stops, strict=False)]
         self.size = stops[-1]
-        self.like = self.curvature.leaves[0]._value
+        self.like = widened(self.curvature.leaves[0]._value)
 
     def basis(self, some: slice) -> Any:
         """The unit vectors of these elements, in every sample."""
@@ -363,7 +364,8 @@ def _of_eigenvectors(matrix: SampleCurvature) -> Iterator[SignedRows]:
     """D rows, the eigenvectors of each sample's matrix."""
     columns = np.moveaxis(matrix.columns(slice(None)), 0, 1)
     if bool((columns != 0).any()):
-        values, vectors = np.linalg.eigh(0.5 * (columns + np.swapaxes(columns, -1, -2)))
+        symmetric = widened(0.5 * (columns + np.swapaxes(columns, -1, -2)))
+        values, vectors = np.linalg.eigh(symmetric)
         rows = vectors * np.sqrt(abs(values))[:, None, :]  # [N, D, R]
         yield SignedRows(matrix.seeds(np.moveaxis(rows, -1, 0)), np.sign(values).T)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer.dtypes import widened
 from tracer.errors import QuantityError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class GGNAveraged(GGNExact):
     def root(square: Any, shape: tuple[int, ...], axis: int) -> Any:
         """`[D, *y]`, a view with equal rows for all samples, from that sum."""
         samples, rest = shape[axis], [n for i, n in enumerate(shape) if i != axis]
-        values, vectors = np.linalg.eigh(square)
+        values, vectors = np.linalg.eigh(widened(square))
         vectors *= np.sqrt(np.maximum(values, 0) / samples)
         rows = vectors.T.reshape(len(values), 1, *rest)
         same = np.broadcast_to(rows, (len(rows), samples, *rest))

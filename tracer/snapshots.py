@@ -35,7 +35,7 @@ RUNS, RUN = 2048, 64
 class Snapshots:
     """The arrays of one record that its nodes share with nobody else."""
 
-    __slots__ = ("_private", "_watched", "known", "last")
+    __slots__ = ("_private", "_watched", "known", "last", "norms")
 
     def __init__(self) -> None:
         #: id of an array -> that array, which keeps the id taken, what stands for it here, and
@@ -46,6 +46,8 @@ class Snapshots:
         self._watched: list[Watched] = []
         #: the small constant that was given last, its bytes, and the copy: loops give the same ones
         self.last: tuple[Any, bytes, Any] = (None, b"", None)
+        #: whether norms are recorded, whose squares are taken apart
+        self.norms = False
 
     def of_leaf(self, leaf: Node, array: Any) -> Any:
         """What the record holds of the array of a parameter or input."""
@@ -196,6 +198,10 @@ class Trusted(Snapshots):
     """For what is recorded again from a record: its arrays are shared with nobody already."""
 
     __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = True
 
     def of_leaf(self, leaf: Node, array: Any) -> Any:
         return array

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracer import backend
+from tracer.dtypes import widened, working
 from tracer.errors import QuantityError
 from tracer.operation import PARAMETER, UNKNOWN, MergedAxis
 from tracer.random import generator
@@ -180,7 +181,7 @@ def sqrt_hessian_of_record(term: Term) -> Any:
     with using(None), rerecording() as tape:
         leaf = Tensor(value, _leaf(PARAMETER, value, {"name": "outputs"}, wants=True))
         top = _losses_again(term, leaf) if term.at_loss else _record_again(term, leaf)
-        seed = np.ones_like(value, shape=(1, *top.shape))
+        seed = np.ones_like(value, shape=(1, *top.shape), dtype=working(value.dtype))
         arrived = Sweep(list(tape.nodes), {top.node: Tensor(seed)}, recorded=True).run()
         return _roots(tape, arrived[leaf.node][0], leaf, term)
 
@@ -231,10 +232,11 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
         return np.moveaxis(rows, 1, 1 + axis) if term.of_samples else rows[:, 0]
 
     count, size = moved[0], math.prod(moved[1:])
-    zero = np.zeros_like(leaf._value, shape=(size, *shape))
+    dtype = working(leaf.dtype)
+    zero = np.zeros_like(leaf._value, shape=(size, *shape), dtype=dtype)
     if gradient.node is None or not gradient.node.wants:
         return zero
-    eye = backend.namespace(leaf._value).eye(size, dtype=leaf.dtype)
+    eye = backend.namespace(leaf._value).eye(size, dtype=dtype)
     basis = np.broadcast_to(eye[:, None], (size, count, size)).reshape(size, *moved)
     with using(None):
         arrived = Sweep(list(tape.nodes), {gradient.node: placed(basis)}).run()
@@ -244,7 +246,7 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
     if term.of_samples:
         columns = np.moveaxis(columns, 1 + axis, 0)
     hessian = columns.reshape(count, size, size)
-    values, vectors = np.linalg.eigh(0.5 * (hessian + np.swapaxes(hessian, -1, -2)))
+    values, vectors = np.linalg.eigh(widened(0.5 * (hessian + np.swapaxes(hessian, -1, -2))))
     bend = values < -1e3 * np.finfo(leaf.dtype).eps * np.maximum(abs(values).max(), 1e-30)
     if not backend.of(values).asynchronous and bool(bend.any()):
         raise QuantityError(

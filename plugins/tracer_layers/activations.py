@@ -14,10 +14,12 @@ import numpy as np
 
 import tracer
 from tracer import Elementwise, Operation, Summed, operation, samples_first
+from tracer.dtypes import in_single, widened
 from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
 from tracer.parallel import SMALL, blocks, in_parallel
 from tracer.random import drawn, generator
+from tracer_layers.dtypes import floats
 from tracer_layers.rules import data_axis, not_in_place, raw, where_open
 
 #: bytes of a block of samples
@@ -312,6 +314,7 @@ class GaussianGated(Elementwise):
     saves = ("inputs",)
     examples = _cases()
 
+    @in_single
     def forward_keeping(x):
         cdf = _normal_cdf(x)
         return x * cdf, cdf
@@ -339,7 +342,7 @@ class TanhGated(Elementwise):
         return 0.5 * x * (1 + np.tanh(_cubic(x)))
 
     def vjp(node, g):
-        x = node.inputs[0]
+        x = widened(node.inputs[0])  # whose squares half precision may not hold
         t = np.tanh(_cubic(x))
         slope = math.sqrt(2 / math.pi) * (1 + (3 * 0.044715) * (x * x))
         return (g * (0.5 * (1 + t) + (0.5 * x) * (1 - t * t) * slope),)
@@ -370,6 +373,7 @@ class NormalisedExponential(Operation):
     saves = ("output",)
     examples = _along_axis
 
+    @in_single
     def forward(x, *, axis):
         out = np.exp(x - x.max(axis=axis, keepdims=True))
         out /= out.sum(axis=axis, keepdims=True)
@@ -391,6 +395,7 @@ class LogNormalisedExponential(Operation):
     saves = ("output",)
     examples = _along_axis
 
+    @in_single
     def forward(x, *, axis):
         shifted = x - x.max(axis=axis, keepdims=True)
         shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
@@ -413,19 +418,19 @@ SELU_SCALE = 1.0507009873554804934193349852946
 def relu(input: Any, inplace: bool = False) -> Any:
     """`max(input, 0)`."""
     not_in_place("relu", inplace)
-    return Rectify(input)
+    return Rectify(floats(input))
 
 
 def relu6(input: Any, inplace: bool = False) -> Any:
     """`min(max(input, 0), 6)`."""
     not_in_place("relu6", inplace)
-    return Clamp(input, min_val=0.0, max_val=6.0)
+    return Clamp(floats(input), min_val=0.0, max_val=6.0)
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """`input` where positive, `negative_slope * input` elsewhere."""
     not_in_place("leaky_relu", inplace)
-    return LeakyRectify(input, negative_slope=negative_slope)
+    return LeakyRectify(floats(input), negative_slope=negative_slope)
 
 
 def prelu(input: Any, weight: Any) -> Any:
@@ -437,125 +442,129 @@ def prelu(input: Any, weight: Any) -> Any:
             f"{list(input.shape)}, or one for all, got {list(weight.shape)}: give it "
             f"num_parameters={channels}"
         )
-    return ParametricRectify(input, weight)
+    return ParametricRectify(floats(input, weight), weight)
 
 
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """`input` where positive, `alpha (exp(input) - 1)` elsewhere (Clevert et al. 2016)."""
     not_in_place("elu", inplace)
-    return ExponentialLinear(input, alpha=alpha, scale=1.0, rate=1.0)
+    return ExponentialLinear(floats(input), alpha=alpha, scale=1.0, rate=1.0)
 
 
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """`input` where positive, `alpha (exp(input / alpha) - 1)` elsewhere (Barron 2017)."""
     not_in_place("celu", inplace)
-    return ExponentialLinear(input, alpha=alpha, scale=1.0, rate=1.0 / alpha)
+    return ExponentialLinear(floats(input), alpha=alpha, scale=1.0, rate=1.0 / alpha)
 
 
 def selu(input: Any, inplace: bool = False) -> Any:
     """The ELU that keeps mean and variance (Klambauer et al. 2017)."""
     not_in_place("selu", inplace)
-    return ExponentialLinear(input, alpha=SELU_ALPHA, scale=SELU_SCALE, rate=1.0)
+    return ExponentialLinear(floats(input), alpha=SELU_ALPHA, scale=SELU_SCALE, rate=1.0)
 
 
 def gelu(input: Any, approximate: str = "none") -> Any:
     """`input Phi(input)`; `approximate="tanh"` for the approximation of Phi by a tanh."""
     if approximate not in ("none", "tanh"):
         raise TracerError(f'approximate is "none" or "tanh", got {approximate!r}')
+    input = floats(input)
     return TanhGated(input) if approximate == "tanh" else GaussianGated(input)
 
 
 def silu(input: Any, inplace: bool = False) -> Any:
     """`input sigmoid(input)`."""
     not_in_place("silu", inplace)
-    return SigmoidWeighted(input)
+    return SigmoidWeighted(floats(input))
 
 
 def mish(input: Any, inplace: bool = False) -> Any:
     """`input tanh(softplus(input))`."""
     not_in_place("mish", inplace)
-    return SoftplusGated(input)
+    return SoftplusGated(floats(input))
 
 
 def sigmoid(input: Any) -> Any:
     """`1 / (1 + exp(-input))`."""
-    return Logistic(input)
+    return Logistic(floats(input))
 
 
 def tanh(input: Any) -> Any:
     """`np.tanh(input)`."""
-    return np.tanh(input)
+    return np.tanh(floats(input))
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """`log(1 + exp(beta input)) / beta`, and `input` where `beta input > threshold`."""
-    return SoftRectify(input, beta=beta, threshold=threshold)
+    return SoftRectify(floats(input), beta=beta, threshold=threshold)
 
 
 def logsigmoid(input: Any) -> Any:
     """`log(sigmoid(input))`."""
-    return LogLogistic(input)
+    return LogLogistic(floats(input))
 
 
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """`input` clipped to `[min_val, max_val]`."""
     not_in_place("hardtanh", inplace)
-    return Clamp(input, min_val=min_val, max_val=max_val)
+    return Clamp(floats(input), min_val=min_val, max_val=max_val)
 
 
 def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     """`relu6(input + 3) / 6`."""
     not_in_place("hardsigmoid", inplace)
-    return relu6(input + 3) / 6
+    return relu6(floats(input) + 3) / 6
 
 
 def hardswish(input: Any, inplace: bool = False) -> Any:
     """`input relu6(input + 3) / 6` (Howard et al. 2019)."""
     not_in_place("hardswish", inplace)
+    input = floats(input)
     return input * relu6(input + 3) / 6
 
 
 def softsign(input: Any) -> Any:
     """`input / (1 + |input|)`."""
+    input = floats(input)
     return input / (1 + abs(input))
 
 
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
     """`input` moved towards zero by `lambd`."""
-    return SoftShrink(input, lambd=lambd)
+    return SoftShrink(floats(input), lambd=lambd)
 
 
 def hardshrink(input: Any, lambd: float = 0.5) -> Any:
     """`input` where `|input| > lambd`, zero elsewhere."""
-    return HardShrink(input, lambd=lambd)
+    return HardShrink(floats(input), lambd=lambd)
 
 
 def tanhshrink(input: Any) -> Any:
     """`input - tanh(input)`."""
+    input = floats(input)
     return input - np.tanh(input)
 
 
 def threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     """`input` where it is above `threshold`, `value` elsewhere."""
     not_in_place("threshold", inplace)
-    return Cut(input, threshold=threshold, value=value)
+    return Cut(floats(input), threshold=threshold, value=value)
 
 
 def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """`exp(input)` normalised to sum to one along `dim`, in `dtype` if given."""
-    input = input if dtype is None else input.astype(dtype)
+    input = floats(input) if dtype is None else input.astype(dtype)
     return NormalisedExponential(input, axis=_negative_axis("softmax", input, dim))
 
 
 def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """The logarithm of `softmax`."""
-    input = input if dtype is None else input.astype(dtype)
+    input = floats(input) if dtype is None else input.astype(dtype)
     return LogNormalisedExponential(input, axis=_negative_axis("log_softmax", input, dim))
 
 
 def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """`softmax(-input)`."""
-    return softmax(-input, dim, dtype=dtype)
+    return softmax(-floats(input), dim, dtype=dtype)
 
 
 def _negative_axis(function: str, input: Any, dim: int | None) -> int:
@@ -587,6 +596,7 @@ def rrelu(
         raise TracerError(f"rrelu expects lower up to upper, got {lower} and {upper}")
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
+    input = floats(input)
     data = raw(input)
     slopes = (rng or generator(data)).uniform(lower, upper, data.shape).astype(data.dtype)
     return input * np.where(data > 0, 1, drawn(slopes, data))
@@ -598,5 +608,5 @@ def glu(input: Any, dim: int = -1) -> Any:
         raise ShapeError(
             f"glu expects an axis of even size, got dim={dim} of an input {list(input.shape)}"
         )
-    values, gates = np.split(input, 2, axis=dim)
+    values, gates = np.split(floats(input), 2, axis=dim)
     return values * sigmoid(gates)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 from tracer_layers.pooling import MeanOfWindows
 from tracer_layers.resampling import Resample, Taps
@@ -33,7 +34,7 @@ def _mean_taps(before: int, after: int) -> Taps:
 
 def adaptive_avg_pool(input: Any, output_size: Sequence[int | None]) -> Any:
     """The mean over each of `output_size` windows of the last axes; None keeps a size."""
-    sizes = _sizes(input, output_size)
+    sizes, input = _sizes(input, output_size), floats(input)
     old = input.shape[input.ndim - len(sizes) :]
     if all(n % size == 0 for n, size in zip(old, sizes, strict=True)):
         kernel = tuple(n // size for n, size in zip(old, sizes, strict=True))
@@ -46,7 +47,7 @@ def adaptive_avg_pool(input: Any, output_size: Sequence[int | None]) -> Any:
 
 def adaptive_max_pool(input: Any, output_size: Sequence[int | None]) -> tuple[Any, Any]:
     """The maximum over each of `output_size` windows, and where in the flattened axes it was."""
-    sizes = _sizes(input, output_size)
+    sizes, input = _sizes(input, output_size), floats(input)
     lead, old = input.shape[: input.ndim - len(sizes)], input.shape[input.ndim - len(sizes) :]
     places = _winners(raw(input), old, sizes).reshape(*lead, math.prod(sizes))
     flat = input.reshape(*lead, math.prod(old))

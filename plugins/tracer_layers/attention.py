@@ -16,6 +16,7 @@ from tracer.operations.indexing import Embed
 from tracer.sweep import Placed
 from tracer_layers.attention_masks import additive, causal, combined, refuse_empty_rows
 from tracer_layers.dropout_layer import dropout
+from tracer_layers.dtypes import floats
 from tracer_layers.rules import row_sums
 
 
@@ -146,7 +147,8 @@ def scaled_dot_product_attention(
 
     Raises `ShapeError` for shapes that do not fit and for queries whose keys are all hidden.
     """
-    name = "scaled_dot_product_attention"
+    name, given = "scaled_dot_product_attention", (query, key, value)
+    query, key, value = (floats(x, *given) for x in given)
     if enable_gqa:
         key, value = (_repeated(name, query, x) for x in (key, value))
     _check(name, query, key, value)

@@ -21,7 +21,7 @@ from tracer_layers.rules import at_least, probability, raw
 
 def holds_sequences(layer: Module, value: Any) -> bool:
     """`Module.holds_samples` of layers of sequences: of `[L, N, E]`, not of masks or one sample."""
-    return value.ndim == 3 and value.dtype.kind == "f"
+    return value.ndim == 3 and value.dtype.kind != "b"
 
 
 class MultiheadAttention(Module):

@@ -13,6 +13,7 @@ from tracer_layers.activations import LogNormalisedExponential
 from tracer_layers.loss import (
     Loss,
     LossModule,
+    compared,
     diagonal,
     each_position,
     from_host,
@@ -361,10 +362,12 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise TracerError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
     _constant(weight)
-    inputs = (input, target) if weight is None else (input, target, weight)
-    ignored = _ignoring(raw(input), raw(target), ignore_index)
+    x, weight = compared(input, weight)
+    inputs = (x, target) if weight is None else (x, target, weight)
+    ignored = _ignoring(raw(x), raw(target), ignore_index)
     losses = CrossEntropy(*inputs, ignored=ignored, label_smoothing=label_smoothing)
-    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignored))
+    count = _count(raw(x), raw(target), raw(weight), ignored)
+    return reduced(losses, reduction, input.dtype, count)
 
 
 def nll_loss(
@@ -379,10 +382,12 @@ def nll_loss(
     """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
     refuse_deprecated("nll_loss", size_average, reduce)
     _constant(weight)
-    inputs = (input, target) if weight is None else (input, target, weight)
-    ignored = _ignoring(raw(input), raw(target), ignore_index)
+    x, weight = compared(input, weight)
+    inputs = (x, target) if weight is None else (x, target, weight)
+    ignored = _ignoring(raw(x), raw(target), ignore_index)
     losses = NegativeLogLikelihood(*inputs, ignored=ignored)
-    return reduced(losses, reduction, _count(raw(input), raw(target), raw(weight), ignored))
+    count = _count(raw(x), raw(target), raw(weight), ignored)
+    return reduced(losses, reduction, input.dtype, count)
 
 
 def _constant(weight: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 
 
@@ -106,7 +107,8 @@ class Parallel(_Listed, Module):
         self.extend(branches)
 
     def forward(self, *inputs: Any) -> Any:
-        outputs = [branch(*inputs) for branch in self._children()]
+        given = [branch(*inputs) for branch in self._children()]
+        outputs = [floats(output, *given) for output in given]
         if self.reduce == "concatenate":
             return np.concatenate(outputs, axis=self.axis)
         total, *rest = outputs

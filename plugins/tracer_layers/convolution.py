@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Operation, Outer, Reindexed, Summed, operation
+from tracer.dtypes import meeting
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN
 from tracer.operations.indexing import Embed
@@ -98,7 +99,9 @@ class Convolution(Operation):
             seen = np.moveaxis(seen, (0, 2), (w.rank + 1, -1))
             return np.reshape(seen, (len(part), count, groups, -1))
 
-        moment = partial(window_moment, x, w) if groups == 1 and moment_pays(x, w) else None
+        moment = None
+        if groups == 1 and moment_pays(x, w):
+            moment = partial(_moment, x, w, g.dtype)
         return _kernel_first(left, right, weight.shape, moment)
 
     def flops(node):
@@ -116,6 +119,10 @@ class Convolution(Operation):
             cases.append(((x, weight, rng.random(len(weight))), params))
             cases.append(((x, weight), params))
         return cases
+
+
+def _moment(x: Any, w: Windows, dtype: Any) -> Any:
+    return window_moment(meeting(x, dtype), w)
 
 
 def _kernel_first(left: Any, right: Any, shape: tuple[int, ...], moment: Any) -> Reindexed:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.convolution import Convolution
+from tracer_layers.dtypes import floats
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.padding import pad
@@ -45,7 +46,7 @@ def _convolve(
     dilation: tuple[int, ...],
     groups: int,
 ) -> Any:
-    alone = input.ndim == len(stride) + 1
+    input, alone = floats(input, weight), input.ndim == len(stride) + 1
     inputs = (input[None] if alone else input, weight, *(() if bias is None else (bias,)))
     out = Convolution(*inputs, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return out[0] if alone else out

@@ -6,25 +6,35 @@ from typing import Any
 
 import numpy as np
 
+from tracer.dtypes import narrowed, widened
 from tracer.errors import TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 from tracer_layers.rules import raw
 
 
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """`<x1, x2> / (|x1| |x2|)` along `dim`; norms below `eps` count as `eps`."""
+    x1, x2, dtype = _widened(x1, x2)
     first, second = (np.sqrt(np.maximum(np.sum(x * x, axis=dim), eps**2)) for x in (x1, x2))
-    return np.sum(x1 * x2, axis=dim) / (first * second)
+    return narrowed(np.sum(x1 * x2, axis=dim) / (first * second), dtype)
 
 
 def pairwise_distance(
     x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Any:
     """The p-norm of `x1 - x2 + eps` along the last axis."""
+    x1, x2, dtype = _widened(x1, x2)
     apart = np.abs(x1 - x2 + eps)
     if np.isinf(p):
-        return np.max(apart, axis=-1, keepdims=keepdim)
-    return np.sum(apart**p, axis=-1, keepdims=keepdim) ** (1 / p)
+        return narrowed(np.max(apart, axis=-1, keepdims=keepdim), dtype)
+    return narrowed(np.sum(apart**p, axis=-1, keepdims=keepdim) ** (1 / p), dtype)
+
+
+def _widened(x1: Any, x2: Any) -> tuple[Any, Any, Any]:
+    """Both in the dtype to compute in, and that of the result."""
+    x1, x2 = floats(x1, x2), floats(x2, x1)
+    return widened(x1), widened(x2), np.result_type(x1.dtype, x2.dtype)
 
 
 def normalize(
@@ -37,14 +47,16 @@ def normalize(
     """`input` over its p-norm along `dim`, or over `eps` where that is larger."""
     if out is not None:
         raise TracerError("normalize(out=...): tensors are never written into: leave out out")
-    sizes = np.abs(input)
+    x = floats(input)
+    wide = widened(x)
+    sizes = np.abs(wide)
     if np.isinf(p):
         norm = np.max(sizes, axis=dim, keepdims=True)
     else:
         total = np.sum(sizes**p, axis=dim, keepdims=True)
         reached = raw(total) > 0  # at zero the root has no derivative
         norm = np.where(reached, np.where(reached, total, 1) ** (1 / p), 0)
-    return input / np.maximum(norm, eps)
+    return narrowed(wide / np.maximum(norm, eps), x.dtype)
 
 
 class CosineSimilarity(Module):

@@ -10,6 +10,7 @@ import numpy as np
 from tracer.errors import ShapeError
 from tracer.random import drawn, generator
 from tracer_layers.activations import SELU_ALPHA, SELU_SCALE
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 from tracer_layers.rules import axes_of, not_in_place, probability, raw
 
@@ -105,6 +106,7 @@ def _kept(p: float, shape: tuple[int, ...], rng: Any, data: Any) -> Any:
 
 
 def _zeroed(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
+    input = floats(input)
     data = raw(input)
     scale = _kept(p, shape, rng, data).astype(data.dtype)
     scale *= 1 / (1 - p) if p < 1 else 0.0
@@ -112,6 +114,7 @@ def _zeroed(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
 
 
 def _to_least(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
+    input = floats(input)
     if p == 1:
         return input * 0
     data = raw(input)

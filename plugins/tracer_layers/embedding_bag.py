@@ -9,6 +9,7 @@ import numpy as np
 import tracer
 from tracer import backend
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.embedding_layer import Lookup, check_table_options, table, table_row
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import raw
@@ -55,7 +56,7 @@ def embedding_bag(
         return _maxima(vectors, kept)
     weights = kept.astype(vectors.dtype)
     if per_sample_weights is not None:
-        weights = per_sample_weights * weights
+        weights = floats(per_sample_weights, weight) * weights
     if mode == "mean":
         weights = weights / np.maximum(np.sum(weights, axis=1, keepdims=True), 1)
     return np.sum(vectors * weights[..., None], axis=1)

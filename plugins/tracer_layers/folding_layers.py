@@ -8,6 +8,7 @@ from typing import Any
 
 from tracer.errors import ShapeError
 from tracer_layers import windows as operations
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 from tracer_layers.windows import Windows, per_axis, windows
 
@@ -29,7 +30,7 @@ def unfold(
             f"unfold over {rank} axes expects inputs with {rank + 2} axes, or {rank + 1} for one "
             f"sample, got {list(input.shape)}"
         )
-    w = _windows(input.shape[-rank:], kernel_size, dilation, padding, stride)
+    w, input = _windows(input.shape[-rank:], kernel_size, dilation, padding, stride), floats(input)
     seen = operations.Unfold(input, windows=w)
     *samples, channels = input.shape[: input.ndim - rank]
     return seen.reshape(*samples, channels * math.prod(w.kernel), math.prod(w.output))
@@ -54,7 +55,7 @@ def fold(
             f"{list(w.output)} windows in an output {list(size)}, got {list(input.shape)}"
         )
     *samples, rows, _ = input.shape
-    split = input.reshape(*samples, rows // elements, *w.kernel, *w.output)
+    split = floats(input).reshape(*samples, rows // elements, *w.kernel, *w.output)
     return operations.Fold(split, windows=w)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tracer import Operation, Outer, Summed, operation, samples_first
 from tracer.errors import ShapeError
 from tracer.parallel import product
+from tracer_layers.dtypes import floats
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import at_least, data_axis, mapped_axis
@@ -90,6 +91,7 @@ class LinearMap(Operation):
 
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """`input @ weight.T + bias`: `[..., I]`, `[O, I]` and `[O]` give `[..., O]`."""
+    input = floats(input, weight)
     return LinearMap(input, weight) if bias is None else LinearMap(input, weight, bias)
 
 
@@ -103,6 +105,7 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
             f"[..., {first}] and [..., {second}] with equal leading axes, got {shapes[0]} and "
             f"{shapes[1]}: transpose or reshape them"
         )
+    input1, input2 = floats(input1, weight), floats(input2, weight)
     pairs = input1[..., :, None] * input2[..., None, :]
     return linear(pairs.reshape(*pairs.shape[:-2], first * second), weight, bias)
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from tracer import Operation, backend
+from tracer.dtypes import narrowed, widened
 from tracer.errors import BatchError, QuantityError, ShapeError, TracerError
+from tracer_layers.dtypes import WIDE, floats
 from tracer_layers.module import Module
 from tracer_layers.rules import raw
 
@@ -99,21 +101,37 @@ def same_shape(prediction: Any, target: Any) -> None:
         )
 
 
-def reduced(losses: Any, reduction: str, count: Any = None) -> Any:
-    """Mean, sum or none; `count` replaces the number of losses as the divisor of the mean."""
+def compared(prediction: Any, *others: Any) -> tuple[Any, ...]:
+    """What a loss is computed of, in float dtypes: half precision in float32; see `reduced`.
+
+    Ints and bools, as of targets, take the dtype of the prediction. None and numbers stay.
+    """
+    if prediction.dtype.char not in WIDE:
+        prediction = widened(floats(prediction, *others))
+    return prediction, *[floats(x, prediction) if hasattr(x, "dtype") else x for x in others]
+
+
+def reduced(losses: Any, reduction: str, dtype: Any, count: Any = None) -> Any:
+    """Mean, sum or none, in half precision if that is the prediction's `dtype`.
+
+    `count` replaces the number of losses as the divisor of the mean.
+    """
     if reduction == "mean":
-        return losses.mean() if count is None else losses.sum() * (1 / count)
+        losses = losses.mean() if count is None else losses.sum() * (1 / count)
+        return narrowed(losses, dtype)
     if reduction == "sum":
-        return losses.sum()
+        return narrowed(losses.sum(), dtype)
     if reduction == "none":
-        return losses
+        return narrowed(losses, dtype)
     raise TracerError(f'reduction is "mean", "sum" or "none", got {reduction!r}')
 
 
-def weighted(loss: str, losses: Any, weight: Any, reduction: str, by_weight: bool = False) -> Any:
+def weighted(
+    loss: str, losses: Any, weight: Any, reduction: str, dtype: Any, by_weight: bool = False
+) -> Any:
     """`reduced` losses times constant weights of their shape; the mean may be `by_weight`."""
     if weight is None:
-        return reduced(losses, reduction)
+        return reduced(losses, reduction, dtype)
     node = getattr(weight, "node", None)
     if node is not None and node.wants:
         raise TracerError(
@@ -124,7 +142,9 @@ def weighted(loss: str, losses: Any, weight: Any, reduction: str, by_weight: boo
         raise ShapeError(
             f"{loss} expects weights of the shape {list(losses.shape)}, got {list(weight.shape)}"
         )
-    return reduced(losses * weight, reduction, raw(weight).sum() if by_weight else None)
+    weight = floats(weight, losses)
+    count = widened(raw(weight)).sum() if by_weight else None
+    return reduced(losses * weight, reduction, dtype, count)
 
 
 def refuse_deprecated(loss: str, size_average: Any, reduce: Any) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tracer.dtypes import narrowed, widened
 from tracer.errors import TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 from tracer_layers.pooling import MaximumOfWindows, MeanOfWindows
 from tracer_layers.windows import per_axis, spatial_rank
@@ -46,14 +48,16 @@ class LPPoolNd(Module):
         }
 
     def forward(self, input: Any) -> Any:
-        p = self.norm_type
+        p, dtype = self.norm_type, (input := floats(input)).dtype
+        input = widened(input)
         if math.isinf(p):
             sign, ones = math.copysign(1.0, p), (1,) * len(self.options["kernel"])
-            return sign * MaximumOfWindows(sign * np.abs(input), dilation=ones, **self.options)
+            most = MaximumOfWindows(sign * np.abs(input), dilation=ones, **self.options)
+            return narrowed(sign * most, dtype)
         mean = MeanOfWindows(input**p, **self.options)
         reached = mean != 0
         total = np.where(reached, mean, 1) * math.prod(self.options["kernel"])
-        return np.where(reached, total ** (1 / p), 0)
+        return narrowed(np.where(reached, total ** (1 / p), 0), dtype)
 
     def extra_repr(self) -> str:
         return (

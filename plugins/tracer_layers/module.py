@@ -18,7 +18,8 @@ from tracer.operations.arguments import raw
 from tracer.tape import Place, current_cursor, using
 from tracer_layers import hints
 
-_active: ContextVar[bool] = ContextVar("tracer_layers_active", default=False)
+#: the outermost module whose call is going on
+_active: ContextVar[Module | None] = ContextVar("tracer_layers_active", default=None)
 
 #: kinds of what a module holds as arrays
 HELD = ("parameter", "buffer", "transient")
@@ -52,8 +53,9 @@ class Module:
     """Base of layers and models; mirrors `torch.nn.Module`.
 
     Parameters (`tracer.parameter`) and modules assigned to attributes are registered under the
-    attribute's name. Subclasses define `forward`; calling the module runs it. The outermost module
-    called marks its raw arrays as batches of samples and names the parameters of the tape.
+    attribute's name; numbers of NumPy's become Python's, which decide no dtype. Subclasses define
+    `forward`; calling the module runs it. The outermost module called marks its raw arrays as
+    batches of samples and names the parameters of the tape.
 
     An argument `device` of a constructor is where the module is when it is made; see `to`.
 
@@ -123,7 +125,7 @@ class Module:
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         cursor = current_cursor()
-        if not _active.get():
+        if _active.get() is None:
             return self._call_as_root(cursor and cursor.tape, inputs, options)
         if cursor is None:
             return self.forward(*inputs, **options)
@@ -137,7 +139,7 @@ class Module:
             registry.load_plugins()  # a tape has loaded them
         self._name_parameters(tape)
         try:
-            _active.set(True)
+            _active.set(self)
             inputs, options = self._marked(inputs, options)
             return self.forward(*inputs, **options)
         except TypeError as error:
@@ -147,7 +149,7 @@ class Module:
                 raise
             raise ShapeError(f"{type(self).__name__} {mixture}") from error
         finally:
-            _active.set(False)
+            _active.set(None)
 
     def _marked(
         self, inputs: tuple[Any, ...], options: dict[str, Any]
@@ -211,6 +213,8 @@ class Module:
             value = _copied(f"{type(self).__name__}.{name}", value)
         if kind is not None:
             self._registered[name] = kind
+        elif isinstance(value, np.number | np.bool_):
+            value = value.item()
         object.__setattr__(self, name, value)
         if kind in ("parameter", "module"):
             _structure.version = object()
@@ -534,6 +538,13 @@ class Module:
             return f"{type(self).__name__}({extra})"
         body = "\n".join(filter(None, [extra, *lines])).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def model_dtype() -> Any:
+    """The dtype of the parameters of the model that is being called; None if there are none."""
+    model = _active.get()
+    dtypes = {parameter.dtype for parameter in model.parameters()} if model is not None else set()
+    return np.result_type(*dtypes) if dtypes else None
 
 
 def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 import tracer
+from tracer.dtypes import narrowed, widened
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import at_least, axes_of, raw
 from tracer_layers.standardisation import Standardise
@@ -29,8 +31,9 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Any:
     """`input` standardised over its last axes, of `normalized_shape` (Ba et al. 2016)."""
-    flat, weight, bias = _flattened("layer_norm", input, normalized_shape, weight, bias)
-    out = _scaled(Standardise(flat, eps=eps), weight, bias)
+    x = floats(input, weight, bias)
+    flat, weight, bias = _flattened("layer_norm", widened(x), normalized_shape, weight, bias)
+    out = narrowed(_scaled(Standardise(flat, eps=eps), weight, bias), x.dtype)
     return out if out.shape == input.shape else out.reshape(input.shape)
 
 
@@ -41,10 +44,11 @@ def rms_norm(
 
     `eps` is that of the dtype by default.
     """
-    flat, weight, _ = _flattened("rms_norm", input, normalized_shape, weight, None)
-    eps = float(np.finfo(input.dtype).eps) if eps is None else eps
+    x = floats(input, weight)
+    flat, weight, _ = _flattened("rms_norm", widened(x), normalized_shape, weight, None)
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
     squares = np.mean(flat * flat, axis=-1, keepdims=True)
-    out = _scaled(flat / np.sqrt(squares + eps), weight, None)
+    out = narrowed(_scaled(flat / np.sqrt(squares + eps), weight, None), x.dtype)
     return out if out.shape == input.shape else out.reshape(input.shape)
 
 
@@ -60,8 +64,10 @@ def group_norm(
         )
     samples, channels = input.shape[:2]
     members = channels // num_groups * math.prod(input.shape[2:])
-    centred, variance = _moments(input.reshape(samples, num_groups, members), (-1,))
-    return _per_channel((centred / np.sqrt(variance + eps)).reshape(input.shape), weight, bias)
+    x = floats(input, weight, bias)
+    centred, variance = _moments(widened(x).reshape(samples, num_groups, members), (-1,))
+    out = _per_channel((centred / np.sqrt(variance + eps)).reshape(input.shape), weight, bias)
+    return narrowed(out, x.dtype)
 
 
 def batch_norm(
@@ -125,13 +131,16 @@ def _normalised(
         )
     if not own_statistics and not given:
         raise TracerError(f"{name} expects running_mean and running_var, got None")
+    x = floats(input, weight, bias, mean, variance)
+    wide = widened(x)
     if own_statistics:
-        _check_count(name, input, axes)
-        centred, variance = _moments(input, axes)
+        _check_count(name, wide, axes)
+        centred, variance = _moments(wide, axes)
     else:
-        shape = (-1, *(1,) * (input.ndim - 2))
-        centred, variance = input - mean.reshape(shape), variance.reshape(shape)
-    return _per_channel(centred / np.sqrt(variance + eps), weight, bias)
+        shape = (-1, *(1,) * (x.ndim - 2))
+        mean, variance = (widened(floats(v, x)).reshape(shape) for v in (mean, variance))
+        centred = wide - mean
+    return narrowed(_per_channel(centred / np.sqrt(variance + eps), weight, bias), x.dtype)
 
 
 def _check_count(name: str, x: Any, axes: tuple[int, ...]) -> int:
@@ -199,11 +208,18 @@ class _Running:
         self.register_buffer("running_var", np.ones(count, dtype) if tracked else None)
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
 
+    def _normalised(self, input, axes):
+        """Standardised over `axes`, scaled and shifted."""
+        x = floats(input, self.weight, self.bias)
+        standard = self._standardised(widened(x), axes)
+        return narrowed(_per_channel(standard, self.weight, self.bias), x.dtype)
+
     def _standardised(self, x, axes):
         """By statistics over `axes`: of `x` itself, or the running ones in evaluation."""
         if not self.training and self.track_running_stats:
             shape = (-1, *(1,) * (x.ndim - 2))
-            mean, variance = self.running_mean.reshape(shape), self.running_var.reshape(shape)
+            running = widened(self.running_mean), widened(self.running_var)
+            mean, variance = (statistic.reshape(shape) for statistic in running)
             return (x - mean) / np.sqrt(variance + self.eps)
         count = _check_count(repr(self), x, axes)
         centred, variance = _moments(x, axes)
@@ -280,8 +296,7 @@ class BatchNormNd(_Running, Module):
         if self.ranks is not None:
             expected += f" with {' or '.join(map(str, self.ranks))} axes"
         self._check_channels(input, input.shape[1] if fits else None, expected)
-        x = self._standardised(input, (0, *range(2, input.ndim)))
-        return _per_channel(x, self.weight, self.bias)
+        return self._normalised(input, (0, *range(2, input.ndim)))
 
     def _momentum(self) -> tuple[float, dict[str, Any]]:
         """The weight of a new batch, and the buffer that counts them, to be set.
@@ -348,8 +363,7 @@ class InstanceNormNd(_Running, Module):
         spatial = "*size" if self.rank is None else axes_of(self.rank)
         expected = f"[N, {self.num_features}, {spatial}]"
         self._check_channels(input, x.shape[1] if fits else None, expected)
-        x = self._standardised(x, tuple(range(2, x.ndim)))
-        x = _per_channel(x, self.weight, self.bias)
+        x = self._normalised(x, tuple(range(2, x.ndim)))
         return x[0] if alone else x
 
     def _momentum(self) -> tuple[float, dict[str, Any]]:

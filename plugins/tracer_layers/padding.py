@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 
 #: torch's modes -> NumPy's
@@ -35,11 +36,21 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
         _check(size, before, after, mode, input.shape)
     longer = [(max(before, 0), max(after, 0)) for before, after in pairs]
     if any(map(any, longer)):
+        if value and not _holds(input.dtype, value):
+            input = floats(input)
         options = {"constant_values": value} if value else {}
         input = np.pad(input, longer, mode=MODES[mode], **options)
     if all(min(pair) >= 0 for pair in pairs):
         return input
     return input[tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in pairs)]
+
+
+def _holds(dtype: Any, value: float) -> bool:
+    """Whether arrays of a dtype hold a number: ints no fractions, nor what is out of range."""
+    if dtype.kind not in "iu":
+        return bool(dtype.kind == "f")
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max and value == int(value))
 
 
 def _check(size: int, before: int, after: int, mode: str, shape: Any) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from tracer import Operation, backend, operation
+from tracer.dtypes import in_single
 from tracer.errors import ShapeError, TracerError
 from tracer.parallel import blocks, in_parallel
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 from tracer_layers.rules import axes_of, data_axis, mapped_axis, raw, where_open
 from tracer_layers.windows import (
@@ -229,6 +231,7 @@ class MeanOfWindows(Operation):
     linear = True
     batch_axis = _batch_axis
 
+    @in_single
     def forward(
         x, *, kernel, stride, padding, ceil_mode, count_include_pad=True, divisor_override=None
     ):
@@ -268,6 +271,7 @@ class SpreadOverWindows(Operation):
     linear = True
     batch_axis = _batch_axis
 
+    @in_single
     def forward(y, *, windows, count_include_pad=True, divisor_override=None):
         w = windows
         scaled = y * _scale(y, w, count_include_pad, divisor_override)
@@ -374,6 +378,7 @@ class MaxPoolNd(Module):
         }
 
     def forward(self, input: Any) -> Any:
+        input = floats(input)
         out = MaximumOfWindows(input, **self.options)
         if not self.return_indices:
             return out
@@ -421,7 +426,7 @@ class AvgPoolNd(Module):
         }
 
     def forward(self, input: Any) -> Any:
-        return MeanOfWindows(input, **self.options)
+        return MeanOfWindows(floats(input), **self.options)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"

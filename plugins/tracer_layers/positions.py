@@ -11,6 +11,7 @@ import tracer
 from tracer import Gather, Operation, backend, operation, samples_first
 from tracer.errors import ShapeError
 from tracer_layers.attention_layers import holds_sequences
+from tracer_layers.dtypes import floats
 from tracer_layers.initial import normal
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import arange, at_least, data_axis, raw
@@ -101,7 +102,7 @@ class SinusoidalPositions(_Positions, Module):
         self.sequence_first = not batch_first
 
     def forward(self, input: Any) -> Any:
-        axis = self._axis(input)
+        axis, input = self._axis(input), floats(input)
         constant = backend.of(raw(input)).constant
         rows = constant(_rows, input.shape[axis], self.embedding_dim, input.dtype)
         return input + (rows if axis == -2 else rows[:, None])
@@ -145,4 +146,5 @@ class LearnedPositions(_Positions, Module):
         self.weight = tracer.parameter(values)
 
     def forward(self, input: Any) -> Any:
-        return AddPositions(input, self.weight, axis=self._axis(input))
+        axis = self._axis(input)
+        return AddPositions(floats(input, self.weight), self.weight, axis=axis)

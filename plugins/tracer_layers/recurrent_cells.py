@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.linear_layers import linear
 from tracer_layers.module import Module, float_dtype
@@ -56,7 +57,7 @@ class RecurrentCell(Module):
             raise ShapeError(
                 f"{name} expects inputs [N, {size}], or one sample [{size}], got {described(input)}"
             )
-        x = input if input.ndim == 2 else input[None]
+        x = floats(input if input.ndim == 2 else input[None], self.weight_ih)
         states = self._states(hx, x, lone=input.ndim == 1)
         projected = linear(x, self.weight_ih, self.bias_ih)
         u = linear(states[0], self.weight_hh, self.bias_hh)

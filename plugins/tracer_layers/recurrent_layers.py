@@ -13,6 +13,7 @@ from tracer import Tensor, backend
 from tracer.composite import composed, composes
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.dropout_layer import dropout as dropped
+from tracer_layers.dtypes import floats
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.recurrence import ARITHMETIC, Recurrence, by_steps
@@ -177,6 +178,7 @@ class RecurrentLayer(Module):
 
     def _run(self, x: Any, given: list[Any], lengths: Any) -> tuple[Any, Any]:
         """`[T, N, I]` through all layers and directions."""
+        x = floats(x, self.weight_ih_l0)
         mask, shortest = None, len(x)
         if lengths is not None and lengths.min() < len(x):
             mask = backend.of(raw(x)).from_host(present(lengths, len(x)))

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from tracer import backend, operation
+from tracer.dtypes import widened
 from tracer.errors import QuantityError, ShapeError, TracerError
 from tracer.random import poisson
 from tracer_layers.activations import Logistic, softplus
+from tracer_layers.dtypes import floats
 from tracer_layers.loss import (
     Loss,
     LossModule,
+    compared,
     diagonal,
     from_host,
     only_prediction,
@@ -271,7 +274,8 @@ def mse_loss(
 ) -> Any:
     """`(input - target)^2`; the mean is over all elements, each counted by its `weight`."""
     refuse_deprecated("mse_loss", size_average, reduce)
-    return weighted("mse_loss", SquaredError(input, target), weight, reduction, by_weight=True)
+    losses = SquaredError(*compared(input, target))
+    return weighted("mse_loss", losses, weight, reduction, input.dtype, by_weight=True)
 
 
 def l1_loss(
@@ -284,7 +288,8 @@ def l1_loss(
 ) -> Any:
     """`|input - target|`; the mean is over all elements, each counted by its `weight`."""
     refuse_deprecated("l1_loss", size_average, reduce)
-    return weighted("l1_loss", AbsoluteError(input, target), weight, reduction, by_weight=True)
+    losses = AbsoluteError(*compared(input, target))
+    return weighted("l1_loss", losses, weight, reduction, input.dtype, by_weight=True)
 
 
 def smooth_l1_loss(
@@ -301,7 +306,8 @@ def smooth_l1_loss(
         raise TracerError(f"beta is not negative, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    return reduced(SmoothAbsoluteError(input, target, width=beta, scale=1 / beta), reduction)
+    losses = SmoothAbsoluteError(*compared(input, target), width=beta, scale=1 / beta)
+    return reduced(losses, reduction, input.dtype)
 
 
 def huber_loss(
@@ -313,8 +319,8 @@ def huber_loss(
     """
     if delta <= 0:
         raise TracerError(f"delta is positive, got {delta}")
-    losses = SmoothAbsoluteError(input, target, width=delta, scale=1.0)
-    return weighted("huber_loss", losses, weight, reduction)
+    losses = SmoothAbsoluteError(*compared(input, target), width=delta, scale=1.0)
+    return weighted("huber_loss", losses, weight, reduction, input.dtype)
 
 
 def gaussian_nll_loss(
@@ -329,7 +335,8 @@ def gaussian_nll_loss(
 
     `var` is a number, of the input's shape, or of that shape with a last axis of 1 or without it.
     """
-    data = raw(var)
+    data, dtype = raw(var), input.dtype
+    input, target = compared(input, target)
     if isinstance(data, int | float):
         var = data = from_host(np.full((1,) * input.ndim, float(data)), raw(input))
     elif data.shape == input.shape[:-1]:
@@ -343,8 +350,8 @@ def gaussian_nll_loss(
         var = np.where(data < 0, np.nan, var)
     elif bool((data < 0).any()):
         raise ShapeError("gaussian_nll_loss expects variances, got a negative one: use exp or abs")
-    losses = GaussianNLL(input, target, var, eps=eps)
-    return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
+    losses = GaussianNLL(input, target, widened(floats(var, input)), eps=eps)
+    return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction, dtype)
 
 
 def poisson_nll_loss(
@@ -359,7 +366,9 @@ def poisson_nll_loss(
 ) -> Any:
     """`exp(input) - target input` for a log-rate, or with `log_input=False` for a rate."""
     refuse_deprecated("poisson_nll_loss", size_average, reduce)
-    return reduced(PoissonNLL(input, target, log_input=log_input, full=full, eps=eps), reduction)
+    x, target = compared(input, target)
+    losses = PoissonNLL(x, target, log_input=log_input, full=full, eps=eps)
+    return reduced(losses, reduction, input.dtype)
 
 
 def binary_cross_entropy_with_logits(
@@ -376,9 +385,9 @@ def binary_cross_entropy_with_logits(
     `weight` and `pos_weight` are broadcast to the input.
     """
     refuse_deprecated("binary_cross_entropy_with_logits", size_average, reduce)
-    inputs = (input, target) if pos_weight is None else (input, target, pos_weight)
-    losses = BinaryCrossEntropy(*inputs)
-    return reduced(losses if weight is None else losses * weight, reduction)
+    x, target, pos_weight, weight = compared(input, target, pos_weight, weight)
+    losses = BinaryCrossEntropy(*((x, target) if pos_weight is None else (x, target, pos_weight)))
+    return reduced(losses if weight is None else losses * weight, reduction, input.dtype)
 
 
 # -- modules ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Operation, backend, operation
+from tracer.dtypes import in_single
 from tracer.operation import POOLED
 
 
@@ -48,6 +49,7 @@ class Resample(Operation):
     saves = ()
     linear = True
 
+    @in_single
     def forward(x, *, taps, axis):
         tail, rows = (1,) * (-axis - 1), backend.of(x).constant(_rows, taps, x.dtype)
         shape = (*x.shape[:axis], taps.shape[0], *x.shape[x.ndim + axis + 1 :])

@@ -10,6 +10,7 @@ import tracer
 from tracer import Tensor, backend
 from tracer.errors import ShapeError
 from tracer.operation import INPUT, describe
+from tracer_layers.dtypes import floats
 from tracer_layers.rules import raw
 
 
@@ -50,6 +51,7 @@ def first_state(layer: str, given: Any, x: Any, size: int) -> Any:
     count, like = x.shape[-2], raw(x)
     if given is None:
         return tracer.batch(np.zeros_like(like, shape=(count, size)), name="first state")
+    given = floats(given, x)
     if given.ndim != 2 or given.shape[1] != size or given.shape[0] not in (1, count):
         several = f" for {count} samples, or [1, {size}] for all of them" if count > 1 else ""
         raise ShapeError(

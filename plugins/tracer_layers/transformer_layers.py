@@ -15,6 +15,7 @@ from tracer_layers.attention_layers import MultiheadAttention, holds_sequences, 
 from tracer_layers.attention_masks import causal
 from tracer_layers.containers import ModuleList
 from tracer_layers.dropout_layer import Dropout
+from tracer_layers.dtypes import floats
 from tracer_layers.linear_layers import Linear
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.normalisation import LayerNorm
@@ -111,7 +112,7 @@ class TransformerEncoderLayer(_Block, Module):
                 x, x, x, src_key_padding_mask, False, attn_mask=src_mask, is_causal=is_causal
             )[0]
 
-        x = self._residual(src, 1, attention)
+        x = self._residual(floats(src), 1, attention)
         return self._residual(x, 2, self._feed_forward)
 
 
@@ -166,7 +167,7 @@ class TransformerDecoderLayer(_Block, Module):
                 is_causal=memory_is_causal,
             )[0]  # fmt: skip
 
-        x = self._residual(tgt, 1, attention)
+        x = self._residual(floats(tgt), 1, attention)
         x = self._residual(x, 2, to_memory)
         return self._residual(x, 3, self._feed_forward)
 

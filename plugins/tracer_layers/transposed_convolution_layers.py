@@ -9,6 +9,7 @@ from typing import Any
 from tracer.errors import ShapeError, TracerError
 from tracer_layers.convolution import ConvolutionTranspose
 from tracer_layers.convolution_layers import check_channels
+from tracer_layers.dtypes import floats
 from tracer_layers.initial import fan_in_bound, uniform
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.windows import per_axis, spatial_rank, windows
@@ -55,7 +56,7 @@ def conv_transpose(
         )
     # less padding behind, so that a convolution of this size has no place for one window more
     pairs = tuple((p, p - e) for p, e in zip(padding, extra, strict=True))
-    alone = input.ndim == rank + 1
+    input, alone = floats(input, weight), input.ndim == rank + 1
     inputs = (input[None] if alone else input, weight, *(() if bias is None else (bias,)))
     w = windows(size, tuple(weight.shape[2:]), stride, pairs, dilation)
     out = ConvolutionTranspose(*inputs, windows=w, groups=groups)

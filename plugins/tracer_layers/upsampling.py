@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tracer.dtypes import working
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.dtypes import floats
 from tracer_layers.module import Module
 from tracer_layers.resampling import Resample, Taps
 
@@ -42,7 +44,7 @@ def interpolate(
     """
     if antialias:
         raise TracerError("interpolate(antialias=True) is not there: average the input first")
-    rank = input.ndim - 2
+    rank, input = input.ndim - 2, floats(input)
     _check(input, size, scale_factor, mode, align_corners, rank)
     old = input.shape[2:]
     if size is not None:
@@ -55,7 +57,7 @@ def interpolate(
     if min((*old, *new), default=1) < 1:
         raise ShapeError(f"expects sizes of at least 1, got {list(old)} to become {list(new)}")
     for i, (before, after, factor) in enumerate(zip(old, new, factors, strict=True)):
-        taps = _taps(before, after, factor, mode, bool(align_corners), input.dtype)
+        taps = _taps(before, after, factor, mode, bool(align_corners), working(input.dtype))
         input = Resample(input, taps=taps, axis=i - rank)
     return input
 

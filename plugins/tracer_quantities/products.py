@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from tracer import backend
+from tracer.dtypes import widened, working
 from tracer.errors import QuantityError, ShapeError
 from tracer.quantity import Quantity
 from tracer.rows import hessian_eigenvectors
@@ -103,6 +104,7 @@ class PCHMP(Quantity):
         def product(stack):
             out = np.zeros_like(stack, dtype=np.result_type(stack.dtype, context.dtype))
             for direction, row in zip(stack, out, strict=True):
+                direction = widened(direction)
                 for rows, weights in state:
                     row += rows.scaled(rows.project(direction) * weights).total().sum(0)
             return out
@@ -122,8 +124,8 @@ class Matrix(Quantity):
 
     Parameters follow each other in the order of the model, each in row-major order; the operator's
     `parameters` maps names to slices, and its `backend` is that of its vectors. `matmat` takes many
-    columns through one sweep. Complex vectors are multiplied as what they are, the matrix being
-    real.
+    columns through one sweep. It is of the parameters' dtype, for half precision of float32, and
+    multiplies complex vectors as what they are.
     """
 
     rows = None
@@ -181,7 +183,7 @@ def operator(objective, product):
     sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
     stops = np.cumsum(sizes)
     spans = [slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes, strict=True)]
-    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
+    dtype = working(np.result_type(*(leaf.dtype for leaf in leaves)))
     total = sum(sizes)
     step = total or 1
     if objective.budget is not None:  # vectors and products of a chunk take an eighth
@@ -202,10 +204,10 @@ def operator(objective, product):
             for start in range(0, columns.shape[1], step):
                 some = slice(start, start + step)
                 rows = columns[:, some].T.astype(dtype, order="C")
-                vectors = {
-                    leaf: rows[:, span].reshape(-1, *leaf.shape).astype(leaf.dtype, copy=False)
-                    for leaf, span in zip(leaves, spans, strict=True)
-                }
+                vectors = {}
+                for leaf, span in zip(leaves, spans, strict=True):
+                    stack = rows[:, span].reshape(-1, *leaf.shape)  # a view
+                    vectors[leaf] = stack.astype(working(leaf.dtype), copy=False)
                 moved = product(vectors)
                 for leaf, span in zip(leaves, spans, strict=True):
                     out[span, some] = moved[leaf].reshape(len(rows), -1).T

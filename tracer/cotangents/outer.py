@@ -18,6 +18,7 @@ from tracer.cotangents.base import (
     weighed,
 )
 from tracer.cotangents.present import aligned, joined
+from tracer.dtypes import meeting
 from tracer.kronecker import Kronecker
 from tracer.parallel import in_parallel, product
 
@@ -30,7 +31,8 @@ class Outer(Cotangent):
 
     `left [N, T, G, I]` are its inputs, `right [V, N, T, G, O]` the cotangents of its outputs; the
     natural layout `[G, O, I]` is reshaped to `shape`. `left` may be a function: `left(samples)`
-    makes the array for a slice or indices of samples, when and where it is needed. `present [N, T]`
+    makes the array for a slice or indices of samples, when and where it is needed. Inputs that are
+    data, of ints or of less precision, are taken in the dtype of `right`. `present [N, T]`
     says which uses count in Kronecker factors, where sequences are padded; None: all. `moment()`,
     if given, is the sum `[G, I, I]` of `left left^T` over samples and uses, for less than `left`.
     """
@@ -43,7 +45,7 @@ class Outer(Cotangent):
         present: Any = None,
         moment: Callable[[], Any] | None = None,
     ):
-        self._left = left
+        self._left = left if callable(left) else meeting(left, right.dtype)
         self._moment = moment
         self.present = present
         self.right = right
@@ -54,7 +56,11 @@ class Outer(Cotangent):
 
     @property
     def left(self) -> Any:
-        return self._left(slice(None)) if callable(self._left) else self._left
+        return self._made(slice(None)) if callable(self._left) else self._left
+
+    def _made(self, samples: Any) -> Any:
+        """Inputs of these samples, of those that are made on demand."""
+        return meeting(self._left(samples), self.dtype)
 
     def among(self, present: Any) -> Outer:
         return Outer(self._left, self.right, self.shape, aligned(self, present))
@@ -77,7 +83,7 @@ class Outer(Cotangent):
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
         left, present, moment = self._left, self.present, self._moment
         if not (isinstance(samples, slice) and samples == slice(None)):
-            left = left(samples) if callable(left) else indexed(left, (), samples)
+            left = self._made(samples) if callable(left) else indexed(left, (), samples)
             present, moment = None if present is None else indexed(present, (), samples), None
         return Outer(left, picked(self.right, rows, samples), self.shape, present, moment)
 

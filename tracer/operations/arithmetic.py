@@ -11,10 +11,12 @@ import numpy as np
 
 from tracer import backend
 from tracer.dispatch import UFUNCS, implements, in_numpy, refuse_out
+from tracer.dtypes import is_half, meeting
 from tracer.errors import TracingError
 from tracer.operation import Elementwise, operation
 from tracer.operations.arguments import ABSENT, constant, integer, operand, raw, refuse
 from tracer.operations.operators import binary_method, fast_binary, fast_unary
+from tracer.tape import current_cursor
 from tracer.tensor import Tensor
 
 
@@ -294,7 +296,7 @@ class Arctan2(Elementwise):
     examples = _pairs
 
     def vjp(node, g):
-        y, x = node.inputs
+        y, x = (meeting(v, g.dtype) if hasattr(v, "dtype") else v for v in node.inputs)
         scaled = g / (x * x + y * y)
         return lambda: scaled * x, lambda: -scaled * y
 
@@ -333,6 +335,21 @@ class Root(Elementwise):
             return (g * (0.5 * inverse_or_zero(y)),)
         return (g * (y * inverse_or_zero(node.inputs[0]) / order),)
 
+
+def noted(call):
+    """A function that records a norm, and says so: squares are looked at only where there is one."""
+
+    def noting(*args, **options):
+        cursor = current_cursor()
+        if cursor is not None:
+            cursor.tape.snapshots.norms = True
+        return call(*args, **options)
+
+    noting.__name__ = getattr(call, "__name__", "root")
+    return noting
+
+
+root = noted(Root)
 
 #: operations whose results have squares that are smooth where they are zero
 NORMS = frozenset((Root, Hypot, Absolute))
@@ -590,7 +607,10 @@ class Astype(Elementwise):
         return x.astype(dtype)
 
     def vjp(node, g):
-        return g.astype(node.parents[0].dtype) if node.dtype.kind == "f" else None, None
+        if node.dtype.kind != "f":
+            return None, None
+        dtype = node.parents[0].dtype
+        return g if is_half(dtype) else g.astype(dtype), None  # what is kept in half precision
 
     def examples(rng):
         return [((rng.random(3), np.dtype(np.float64)), {})]
@@ -792,7 +812,8 @@ def _power(x, y):
 
 def _fast(op, ufunc):
     squares = (NEAR_NORMS, square_of_norm) if op in (Square, Multiply) else ()
-    return (fast_binary if ufunc.nin == 2 else fast_unary)(op, *squares)
+    call = (fast_binary if ufunc.nin == 2 else fast_unary)(op, *squares)
+    return noted(call) if op in NORMS else call
 
 
 #: ufunc -> a function that records the same as its operation, with less overhead

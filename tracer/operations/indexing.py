@@ -7,6 +7,7 @@ import numpy as np
 from tracer import backend
 from tracer.cotangents import Gather, samples_first
 from tracer.dispatch import implements, refuse_out
+from tracer.dtypes import is_half
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arguments import (
@@ -240,7 +241,8 @@ class IndexSet(Operation):
     linear = True
 
     def forward(x, value, *, index):
-        out = x.copy()
+        lossy = x.dtype.kind in "iub" or is_half(x.dtype)  # data, in which a value would be rounded
+        out = x.astype(np.result_type(x, value)) if lossy else x.copy()
         out[index] = value
         return out
 

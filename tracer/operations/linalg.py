@@ -1,13 +1,17 @@
-"""Linear algebra on the last two axes, with stacks of matrices before them."""
+"""Linear algebra on the last two axes, with stacks of matrices before them.
+
+NumPy has none of half precision: it is taken through float32.
+"""
 
 import numpy as np
 
 from tracer import backend
 from tracer.dispatch import implements, refuse_out
+from tracer.dtypes import in_single, narrowed, widened
 from tracer.errors import ShapeError
 from tracer.operation import UNKNOWN, Operation, operation
 from tracer.operations.arguments import integer, operand, raw, several_axes
-from tracer.operations.arithmetic import FAST, Root
+from tracer.operations.arithmetic import FAST, root
 from tracer.operations.reductions import Sum
 from tracer.tensor import Tensor
 
@@ -49,7 +53,7 @@ def _one_matrix(rng):
 @operation("inv")
 class Inverse(Matrix):
     saves = ("output",)
-    forward = np.linalg.inv
+    forward = in_single(np.linalg.inv)
     examples = _one_matrix
 
     def vjp(node, g):
@@ -66,11 +70,11 @@ def inv(a):
 class Solve(Matrix):
     """`solve(a, b)` with `b` a stack of matrices."""
 
-    forward = np.linalg.solve
+    forward = in_single(np.linalg.solve)
     linear_in = (1,)
 
     def vjp(node, g):
-        a = _transposed(node.inputs[0])
+        a, g = widened(_transposed(node.inputs[0])), widened(g)
         back = np.linalg.solve(np.broadcast_to(a, (*g.shape[:-2], *a.shape[-2:])), g)
         return lambda: -(back @ _transposed(node.output)), back
 
@@ -93,6 +97,7 @@ class Cholesky(Matrix):
 
     saves = ("output",)
 
+    @in_single
     def forward(a):
         return np.linalg.cholesky(0.5 * (a + _transposed(a)))
 
@@ -100,7 +105,7 @@ class Cholesky(Matrix):
         factor = node.output
         inner = np.tril(_transposed(factor) @ np.tril(g))
         half = 0.5 * (inner + np.tril(inner, -1))
-        right = np.linalg.inv(factor)
+        right = np.linalg.inv(widened(factor))
         full = _transposed(right) @ half @ right
         return (0.5 * (full + _transposed(full)),)
 
@@ -119,12 +124,12 @@ def cholesky(a, /, *, upper=False):
 class Determinant(ToScalar):
     """The determinant, from which the derivative follows by the inverse (regular matrices)."""
 
-    forward = np.linalg.det
+    forward = in_single(np.linalg.det)
     examples = _one_matrix
 
     def vjp(node, g):
         scale = (g * node.output)[..., None, None]
-        return (scale * _transposed(np.linalg.inv(node.inputs[0])),)
+        return (scale * _transposed(np.linalg.inv(widened(node.inputs[0]))),)
 
 
 @implements(np.linalg.det)
@@ -139,16 +144,17 @@ class LogAbsDet(ToScalar):
     saves = ("inputs",)
     examples = _one_matrix
 
+    @in_single
     def forward(a):
         return np.linalg.slogdet(a)[1]
 
     def vjp(node, g):
-        return (g[..., None, None] * _transposed(np.linalg.inv(node.inputs[0])),)
+        return (g[..., None, None] * _transposed(np.linalg.inv(widened(node.inputs[0]))),)
 
 
 @implements(np.linalg.slogdet)
 def slogdet(a):
-    sign = np.linalg.slogdet(raw(a))[0]
+    sign = narrowed(np.linalg.slogdet(widened(raw(a)))[0], a.dtype)
     return type(np.linalg.slogdet(np.eye(1)))(sign, LogAbsDet(a))
 
 
@@ -172,7 +178,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
     vector = len(axes) == 1 and isinstance(ord, int | float)
     if euclidean or (vector and ord == 2) or (len(axes) == 2 and ord in ("fro", "f")):
         squares = FAST[np.square](x)
-        return Root(Sum(squares, axis=tuple(sorted(axes)), keepdims=bool(keepdims)), order=2)
+        return root(Sum(squares, axis=tuple(sorted(axes)), keepdims=bool(keepdims)), order=2)
     if vector:
         return _vector_norm(x, ord, axes, keepdims)
     if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf):
@@ -195,7 +201,7 @@ def _vector_norm(x, ord, axes, keepdims):
         return np.sum((raw(x) != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
     if ord == 1:
         return np.sum(abs(x), axis=axes, keepdims=keepdims)
-    return Root(np.sum(abs(x) ** ord, axis=axes, keepdims=keepdims), order=ord)
+    return root(np.sum(abs(x) ** ord, axis=axes, keepdims=keepdims), order=ord)
 
 
 @implements(np.linalg.matrix_power)

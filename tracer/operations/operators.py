@@ -41,8 +41,10 @@ def fast_unary(op, norms=(), square_of=None):
             out = backend.as_array(out)
         if cursor is None or p is None:
             return Tensor(out)
-        if p.op in norms and (square := square_of(x)) is not None:
-            return square
+        if square_of is not None and cursor.tape.snapshots.norms and p.op in norms:
+            square = square_of(x)
+            if square is not None:
+                return square
         saved = (a,) if saves_inputs or not p.parents else DROPPED
         return record(cursor, op, (p,), saved, _NO_PARAMS, out, p.wants)
 
@@ -59,11 +61,11 @@ def fast_binary(op, norms=(), square_of=None):
     saves_inputs, saves_output = op.saves_inputs, op.saves_output
 
     def call(x, y):
-        if x is y and square_of is not None and x.node is not None and x.node.op in norms:
-            square = square_of(x)
+        cursor = current_cursor()
+        if x is y and square_of is not None and cursor is not None and cursor.tape.snapshots.norms:
+            square = square_of(x) if x.node is not None and x.node.op in norms else None
             if square is not None:
                 return square
-        cursor = current_cursor()
         p = q = None
         kind = type(x)
         if kind is Tensor:

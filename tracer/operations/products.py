@@ -149,6 +149,10 @@ class Einsum(Operation):
     def forward(*operands, inputs, output):
         if len(set(map(type, operands))) > 1:
             backend.one_library(*operands)
+        if len(operands) > 2 and len({operand.dtype for operand in operands}) > 1:
+            # pairs are contracted one after the other: bytes among themselves would overflow
+            dtype = np.result_type(*operands)
+            operands = [operand.astype(dtype, copy=False) for operand in operands]
         return np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=len(operands) > 2)
 
     def vjp(node, g):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from tracer.dispatch import METHODS, implements, refuse_out
+from tracer.dtypes import in_single, is_half, narrowed, widened
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, Operation, operation
 from tracer.operations.arguments import (
@@ -20,7 +21,7 @@ from tracer.operations.arguments import (
     refuse,
     several_axes,
 )
-from tracer.operations.arithmetic import Root
+from tracer.operations.arithmetic import root
 
 
 @functools.lru_cache(maxsize=1024)
@@ -102,6 +103,8 @@ class Mean(Reduction):
     examples = _cases
 
     def forward(x, *, axis, keepdims):
+        if is_half(x.dtype):  # added up in float32, as np.mean does
+            return Mean.forward(widened(x), axis=axis, keepdims=keepdims).astype(x.dtype)
         return np.add.reduce(x, axis=axis, keepdims=keepdims) / reduced(x.shape, axis)
 
     def vjp(node, g):
@@ -182,6 +185,7 @@ class LogSumExp(Reduction):
 
     examples = _cases
 
+    @in_single
     def forward(x, *, axis, keepdims):
         top = np.max(x, axis=axis, keepdims=True)
         top = np.where(np.isfinite(top), top, 0)
@@ -285,9 +289,11 @@ def var(
     a = a if dtype is None else a.astype(dtype)
     axes = negative_axes(axis, a.ndim)
     count = math.prod(a.shape[i] for i in axes)
-    centred = a - Mean(a, axis=axes, keepdims=True)
+    wide = widened(a)
+    centred = wide - Mean(wide, axis=axes, keepdims=True)
     squares = Sum(np.square(centred), axis=axes, keepdims=flag(keepdims))
-    return squares / (count - ddof) if count > ddof else squares * math.nan
+    squares = squares / (count - ddof) if count > ddof else squares * math.nan
+    return narrowed(squares, a.dtype)
 
 
 @implements(np.std)
@@ -298,7 +304,7 @@ def std(
     """The root of the variance, with the subgradient zero where all elements are equal."""
     refuse_out("std", out)
     options = {"where": where, "mean": mean, "correction": correction}
-    return Root(var(a, axis, dtype, None, ddof, keepdims, **options), order=2)
+    return root(var(a, axis, dtype, None, ddof, keepdims, **options), order=2)
 
 
 @implements(np.ptp)
