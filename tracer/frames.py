@@ -47,8 +47,8 @@ def users_warnings() -> Any:
     NumPy names the line that calls it, which for an operation on tensors is one of ours. What the
     user has set to "ignore", "raise" or a function of their own (`np.errstate`) stays so.
     """
-    kinds = [kind for kind, action in np.geterr().items() if action == "warn"]
-    return np.errstate(call=_warn, **dict.fromkeys(kinds, "call")) if kinds else nullcontext()
+    called: Any = {kind: "call" for kind, action in np.geterr().items() if action == "warn"}
+    return np.errstate(call=_warn, **called) if called else nullcontext()
 
 
 def _warn(kind: str, flag: int) -> None:
@@ -57,7 +57,7 @@ def _warn(kind: str, flag: int) -> None:
     name = code = None
     while frame is not None and frame.f_code.co_filename in INTERNAL_FILES:
         held = frame.f_locals
-        node = held.get("node")
+        node: Any = held.get("node")
         if name is None:
             name = getattr(held.get("op") or held.get("self"), "name", None)
         if getattr(node, "code", None) is not None:

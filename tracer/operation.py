@@ -297,8 +297,10 @@ def unshare(arrays: list[Any], parents: list[Any], own: Snapshots) -> None:
             array = arrays[i]
             if array.__class__ is ndarray:
                 entry = known(id(array))
-                same = entry is not None and entry[2] == array.tobytes()  # of SMALL ones alone
-                arrays[i] = entry[1] if same else own.of_constant(array)
+                if entry is not None and entry[2] == array.tobytes():  # of small ones alone
+                    arrays[i] = entry[1]
+                else:
+                    arrays[i] = own.of_constant(array)
             elif array.__class__ not in PLAIN:
                 arrays[i] = own.of_constant(array)
         elif not parent.parents:

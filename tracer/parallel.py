@@ -53,18 +53,21 @@ class _Limit:
         found = _openblas()
         assert found is not None
         get, set_ = found
-        with self.lock:
-            if self.inside == 0:
-                self.before = get()
-                set_(1)
-            self.inside += 1
+        counted = False  # an interruption may come at any line
         try:
+            with self.lock:
+                if self.inside == 0:
+                    self.before = get()
+                self.inside += 1
+                counted = True
+                set_(1)
             yield
         finally:
-            with self.lock:
-                self.inside -= 1
-                if self.inside == 0:
-                    set_(self.before)
+            if counted:
+                with self.lock:
+                    self.inside -= 1
+                    if self.inside == 0:
+                        set_(self.before)
 
 
 _limit = _Limit()

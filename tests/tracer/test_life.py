@@ -197,6 +197,8 @@ def test_functions_of_functions_that_raise():
 
 #: the last steps out of a block: what interrupts these, as Python has it, leaves it in it
 LEAVING = {"__exit__", "__enter__", "_close", "_back", "_go"}
+#: a trace can raise between the body of `with lock:` and the release, where no signal comes
+LOCKING = ("parallel.py", "plugins.py")
 
 
 def interrupted(act, at):
@@ -205,7 +207,10 @@ def interrupted(act, at):
 
     def trace(frame, event, argument):
         nonlocal count
-        if "tracer" not in frame.f_code.co_filename or frame.f_code.co_name in LEAVING:
+        code = frame.f_code
+        if "tracer" not in code.co_filename or code.co_name in LEAVING:
+            return None
+        if code.co_filename.endswith(LOCKING):
             return None
         if event == "line":
             count += 1

@@ -337,7 +337,7 @@ class Root(Elementwise):
 
 
 def noted(call):
-    """A function that records a norm, and says so: squares are looked at only where there is one."""
+    """A function that records a norm, and says so: squares are looked into where there is one."""
 
     def noting(*args, **options):
         cursor = current_cursor()
