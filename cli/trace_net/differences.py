@@ -116,7 +116,7 @@ def to_float64(parameters: list[tracer.Tensor]) -> None:
     """Give every parameter a float64 copy of its array."""
     for parameter in parameters:
         fresh = tracer.parameter(parameter.data.astype(np.float64), name=parameter.name)
-        parameter.data, parameter.node = fresh.data, fresh.node
+        parameter._value, parameter.node = fresh._value, fresh.node
 
 
 def reachable(root: Any) -> Iterator[Any]:
