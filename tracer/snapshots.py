@@ -9,6 +9,7 @@ shared, and are refused if the samples of them that were taken have changed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 #: bytes up to which an array is compared by its bytes
 SMALL = 2048
 #: bytes above which arrays are shared and watched: copies would take as long as operations on them
-LARGE = 1 << 20
-#: runs of bytes that are looked at in a large array, and how long each is
-RUNS, RUN = 2048, 64
+LARGE = 256 << 10
+#: words of 8 bytes that are looked at in a large array
+WORDS = 2048
 
 
 class Snapshots:
@@ -87,11 +88,11 @@ class Snapshots:
     def _taken(self, array: Any, leaf: Node | None) -> Any:
         kept, content = array, OWN
         if not _is_frozen(array):
-            if array.nbytes <= LARGE:
+            if _bytes(array) <= LARGE:
                 kept, content = _copied(array), COMPARE
                 self._private[id(kept)] = kept, kept, OWN
             elif type(array) is ndarray:
-                self._watched.append(Watched(array, _sampled(array), leaf))
+                self._watched.append(Watched(array, _sampled(array).copy(), leaf))
         self._private[id(array)] = array, kept, content
         return kept
 
@@ -162,6 +163,14 @@ def _is_frozen(array: Any) -> bool:
     return type(array) is ndarray and array.base is None and not array.flags.writeable
 
 
+def _bytes(array: Any) -> int:
+    """The bytes that an array takes in memory, where what is broadcast lies once."""
+    if type(array) is not ndarray or array.nbytes <= LARGE:
+        return array.nbytes
+    held = [n for n, stride in zip(array.shape, array.strides, strict=True) if stride]
+    return array.itemsize * math.prod(held)
+
+
 def _copied(array: Any) -> Any:
     """A copy in the same order; of what is broadcast, the part that memory holds."""
     if type(array) is ndarray and 0 in array.strides:
@@ -185,13 +194,12 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _sampled(array: ndarray) -> ndarray:
-    """`[RUNS, RUN]` bytes from all over a large array, or, where it is strided, elements of it."""
+    """Every so many words of a large array, from all over it; `WORDS` of them or a few more."""
     if array.flags.forc:
-        flat = array.reshape(-1, order="A").view(np.uint8)
-        each = flat.size // RUNS
-        return flat[: each * RUNS].reshape(RUNS, each)[:, :RUN].copy()
-    step = max(1, array.size // (RUNS * 8))
-    return array.flat[::step]
+        words = array.reshape(-1, order="A").view(np.uint8)
+        words = words[: words.size // 8 * 8].view(np.uint64)
+        return words[:: words.size // WORDS]
+    return array.flat[:: max(1, array.size // WORDS)]
 
 
 class Trusted(Snapshots):

@@ -11,7 +11,7 @@ import tracer_layers as nn
 from tracer.errors import ChangedArrayError, ShapeError, TracingError
 from tracer.snapshots import LARGE, SMALL
 
-SIZES = {"small": 3, "medium": SMALL // 2, "large": LARGE // 4}
+SIZES = {"small": 3, "medium": SMALL // 2, "large": LARGE}
 
 
 def gradient_of_refilled(rows, refilled):
@@ -72,7 +72,7 @@ def test_a_view_of_a_parameter_is_the_record_s_own(size):
     expected = 2 * np.tile((x @ w.data.T).sum(0)[:, None], (1, w.shape[1]))
     w.data[...] = 0
     if size == "large":
-        assert w.nbytes < 3 * LARGE
+        assert w.nbytes > LARGE
         with pytest.raises(ChangedArrayError):
             tape.backward(loss, ("hessian",))["hessian"] @ np.ones(w.size)
     else:
