@@ -245,6 +245,7 @@ def stack_of(
     """
     at = f" at {path}" if path else ""
     raw = value._value if isinstance(value, Tensor) else value
+    backend.refuse_subclass(raw)
     if not _is_numeric(raw) or _dtype(raw).kind not in "fiub":
         raise TracingError(f"a {what} is an array of real numbers, got {_described(raw)}{at}")
     if np.shape(raw) != shape:

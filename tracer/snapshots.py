@@ -30,7 +30,7 @@ SMALL = 2048
 #: bytes above which arrays are shared and watched: copies would take as long as operations on them
 LARGE = 256 << 10
 #: words of 8 bytes that are looked at in a large array
-WORDS = 2048
+WORDS = 512
 
 
 class Snapshots:

@@ -154,19 +154,25 @@ class Module:
     def _marked(
         self, inputs: tuple[Any, ...], options: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Raw arrays as batches, where they have as many samples as the first of them."""
+        """Raw arrays as batches, where they have as many samples as the first of them.
+
+        That is a batch whatever it holds; of the others, `holds_samples` tells.
+        """
         axis, count = self.batch_axis, None
 
-        def marked(value: Any) -> Any:
+        def marked(value: Any, first: bool = False) -> Any:
             nonlocal count
             if isinstance(value, Tensor) or not backend.is_array(value) or value.ndim <= axis:
                 return value
-            if count not in (None, value.shape[axis]) or not self.holds_samples(value):
+            if count not in (None, value.shape[axis]):
+                return value
+            if not (first or self.holds_samples(value)):
                 return value
             count = value.shape[axis]
             return tracer.batch(value, axis)
 
-        return tuple(map(marked, inputs)), {key: marked(x) for key, x in options.items()}
+        given = tuple([marked(x, first=i == 0) for i, x in enumerate(inputs)])
+        return given, {key: marked(x) for key, x in options.items()}
 
     def _name_parameters(self, tape: Any) -> None:
         """Tell the tape, and those that it is nested in, to name parameters as this module does."""

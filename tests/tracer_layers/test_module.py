@@ -378,3 +378,13 @@ def test_a_model_that_was_called_is_freed_by_reference_counting_alone():
         assert layer() is None
     finally:
         gc.enable()
+
+
+def test_the_first_input_is_a_batch_though_it_is_of_booleans():
+    layer = nn.Linear(3, 2).double()
+    x = np.array([[True, False, True], [False, False, True]])
+    with tracer.Tape() as tape:
+        loss = nn.l1_loss(layer(x), np.zeros((2, 2)))
+    results = tape.backward(loss, ("grad", "grad_batch"))
+    np.testing.assert_allclose(results["grad_batch"]["weight"].sum(0), results["grad"]["weight"])
+    assert abs(results["grad"]["weight"]).sum() > 0

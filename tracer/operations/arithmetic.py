@@ -624,6 +624,8 @@ def astype(x, dtype, /, *, copy=True, device=None):
             f"astype({dtype}) makes complex numbers of a tensor, which have no derivatives here: "
             f"write its real and imaginary parts as two real tensors"
         )
+    if not copy and x.dtype == dtype:
+        return x  # as NumPy gives the array itself
     out = Astype(x, dtype)
     if dtype.kind != "f" and isinstance(out, Tensor) and out.node is not None:
         out.node.wants = False  # it may be an index, or a number that a loop counts to

@@ -18,6 +18,11 @@ def in_place(function, sign):
     def method(self, other):
         if self.node is not None:
             _refuse_parameter(self, sign)
+            if not self.ndim and self.node.parents and sys.getrefcount(self) > _ONE_NAME:
+                raise TracingError(
+                    f"t {sign}= u on a number, {self.node!r}, leaves its other names at the old "
+                    f"value in NumPy, and moves those of an array: write t = t {sign} u"
+                )
             _refuse_shared(self, sign)
         out = function(self, other)
         if out.shape != self.shape:
@@ -95,6 +100,22 @@ def _references(objects):
 #: what `_references` counts for an object that only the list holds
 _UNUSED = _references([object()])[0]
 
+
+class _Counted:
+    """Counts the references that a method in place sees for what has one name."""
+
+    def __iadd__(self, other):
+        self.count = sys.getrefcount(self)
+        return self
+
+
+def _one_name():
+    counted = _Counted()
+    counted += 1
+    return counted.count
+
+
+_ONE_NAME = _one_name()
 
 for _sign, _name in {
     "+": "add",
