@@ -156,7 +156,7 @@ class Module:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Raw arrays as batches, where they have as many samples as the first of them.
 
-        That is a batch whatever it holds; of the others, `holds_samples` tells.
+        That is one of booleans, too; of the others, `holds_samples` tells.
         """
         axis, count = self.batch_axis, None
 
@@ -166,7 +166,7 @@ class Module:
                 return value
             if count not in (None, value.shape[axis]):
                 return value
-            if not (first or self.holds_samples(value)):
+            if not (self.holds_samples(value) or (first and value.dtype.kind == "b")):
                 return value
             count = value.shape[axis]
             return tracer.batch(value, axis)
