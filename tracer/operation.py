@@ -28,6 +28,7 @@ from numpy import ndarray
 from tracer import backend, registry
 from tracer.errors import ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES, users_frame
+from tracer.snapshots import SMALL
 from tracer.tape import NOWHERE, Cursor, Failure, KeepingNode, Node, current_cursor
 
 if TYPE_CHECKING:
@@ -297,14 +298,15 @@ def unshare(arrays: list[Any], parents: list[Any], own: Snapshots) -> None:
             array = arrays[i]
             if array.__class__ is ndarray:
                 entry = known(id(array))
-                if entry is not None and entry[2] == array.tobytes():  # of small ones alone
+                if entry is not None and array.nbytes <= SMALL and entry[2] == array.tobytes():
                     arrays[i] = entry[1]
                 else:
                     arrays[i] = own.of_constant(array)
             elif array.__class__ not in PLAIN:
                 arrays[i] = own.of_constant(array)
         elif not parent.parents:
-            arrays[i] = own.of_leaf(parent, arrays[i])
+            entry = known(id(arrays[i]))
+            arrays[i] = own.of_leaf(parent, arrays[i]) if entry is None else entry[1]
 
 
 def leaves_only(arrays: tuple[Any, ...], parents: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 SMALL = 2048
 #: bytes above which arrays are shared and watched: copies would take as long as operations on them
 LARGE = 256 << 10
-#: words of 8 bytes that are looked at in a large array
-WORDS = 512
+#: of a large array, one word in so many is looked at: those of every second kilobyte
+WORDS_APART = 255
+#: but no more words than these
+MOST_WORDS = 4096
 
 
 class Snapshots:
@@ -87,12 +89,15 @@ class Snapshots:
 
     def _taken(self, array: Any, leaf: Node | None) -> Any:
         kept, content = array, OWN
-        if not _is_frozen(array):
+        if type(array) is ndarray and array.nbytes <= LARGE and array.flags.writeable:
+            kept, content = array.copy("K"), COMPARE
+            self._private[id(kept)] = kept, kept, OWN
+        elif not _is_frozen(array):
             if _bytes(array) <= LARGE:
                 kept, content = _copied(array), COMPARE
                 self._private[id(kept)] = kept, kept, OWN
             elif type(array) is ndarray:
-                self._watched.append(Watched(array, _sampled(array).copy(), leaf))
+                self._watched.append(Watched(array, _sampled(array), leaf))
         self._private[id(array)] = array, kept, content
         return kept
 
@@ -113,12 +118,12 @@ class Watched:
     """A large array that is shared with the program, and samples of what it held."""
 
     array: Any
-    samples: Any
+    samples: bytes
     leaf: Node | None
 
     @property
     def changed(self) -> bool:
-        return not _equal(_sampled(self.array), self.samples)
+        return _sampled(self.array) != self.samples
 
     def reaches(self, value: Any) -> bool:
         """Whether an array lies in the memory of this one."""
@@ -193,13 +198,14 @@ def _equal(a: Any, b: Any) -> bool:
     return bool((a.view(bits) == b.view(bits)).all())
 
 
-def _sampled(array: ndarray) -> ndarray:
-    """Every so many words of a large array, from all over it; `WORDS` of them or a few more."""
-    if array.flags.forc:
-        words = array.reshape(-1, order="A").view(np.uint8)
-        words = words[: words.size // 8 * 8].view(np.uint64)
-        return words[:: words.size // WORDS]
-    return array.flat[:: max(1, array.size // WORDS)]
+def _sampled(array: ndarray) -> bytes:
+    """Every so many words of 8 bytes of a large array, from all over it."""
+    if array.flags.c_contiguous and array.dtype.kind in "biufc":
+        words = np.frombuffer(array, np.uint64, array.nbytes // 8)
+        return words[:: max(WORDS_APART, len(words) // MOST_WORDS | 1)].tobytes()
+    if array.flags.f_contiguous and array.ndim > 1:
+        return _sampled(array.T)
+    return array.flat[:: max(WORDS_APART, array.size // MOST_WORDS | 1)].tobytes()
 
 
 class Trusted(Snapshots):

@@ -15,7 +15,7 @@ from tracer.dtypes import is_half, meeting
 from tracer.errors import TracingError
 from tracer.operation import Elementwise, operation
 from tracer.operations.arguments import ABSENT, constant, integer, operand, raw, refuse
-from tracer.operations.operators import binary_method, fast_binary, fast_unary
+from tracer.operations.operators import binary_method, fast_binary, fast_choice, fast_unary
 from tracer.tape import current_cursor
 from tracer.tensor import Tensor
 
@@ -653,7 +653,10 @@ def where(condition, x=None, y=None):
         condition = operand(condition)
     if x is None and y is None:
         return np.where(condition)
-    return Where(condition, x, y)
+    return _choice(condition, x, y)
+
+
+_choice = fast_choice(Where)
 
 
 @implements(np.clip)

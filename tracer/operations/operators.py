@@ -19,7 +19,7 @@ from tracer.tensor import Tensor
 INTERNAL_FILES.add(__file__)
 _frame, _new = sys._getframe, object.__new__
 _NO_PARAMS: dict = {}
-_SCALARS = frozenset((int, float, bool))
+_OPERANDS = frozenset((int, float, bool, ndarray, Tensor))
 
 
 def fast_unary(op, norms=(), square_of=None):
@@ -62,7 +62,9 @@ def fast_binary(op, norms=(), square_of=None):
 
     def call(x, y):
         cursor = current_cursor()
-        if x is y and square_of is not None and cursor is not None and cursor.tape.snapshots.norms:
+        if cursor is None:
+            return op(*[v if type(v) in _OPERANDS else backend.as_array(v) for v in (x, y)])
+        if x is y and square_of is not None and cursor.tape.snapshots.norms:
             square = square_of(x) if x.node is not None and x.node.op in norms else None
             if square is not None:
                 return square
@@ -70,29 +72,25 @@ def fast_binary(op, norms=(), square_of=None):
         kind = type(x)
         if kind is Tensor:
             a, p = x._value, x.node
-            if cursor is not None and (p is None or not p.parents):
+            if p is None or not p.parents:
                 a = unshared(a, p, cursor.tape.snapshots)
         elif kind is ndarray:
-            a = x
-            if cursor is not None:
-                last, content, kept = cursor.tape.snapshots.last
-                same = x is last and x.tobytes() == content
-                a = kept if same else cursor.tape.snapshots.of_constant(x)
+            last, content, kept = cursor.tape.snapshots.last
+            same = x is last and x.tobytes() == content
+            a = kept if same else cursor.tape.snapshots.of_constant(x)
         else:
-            a = x if kind in _SCALARS else backend.as_array(x)
+            a = x if kind in _OPERANDS else backend.as_array(x)
         kind = type(y)
         if kind is Tensor:
             b, q = y._value, y.node
-            if cursor is not None and (q is None or not q.parents):
+            if q is None or not q.parents:
                 b = unshared(b, q, cursor.tape.snapshots)
         elif kind is ndarray:
-            b = y
-            if cursor is not None:
-                last, content, kept = cursor.tape.snapshots.last
-                same = y is last and y.tobytes() == content
-                b = kept if same else cursor.tape.snapshots.of_constant(y)
+            last, content, kept = cursor.tape.snapshots.last
+            same = y is last and y.tobytes() == content
+            b = kept if same else cursor.tape.snapshots.of_constant(y)
         else:
-            b = y if kind in _SCALARS else backend.as_array(y)
+            b = y if kind in _OPERANDS else backend.as_array(y)
         try:
             out = forward(a, b)
         except Exception as error:
@@ -101,7 +99,7 @@ def fast_binary(op, norms=(), square_of=None):
             out = backend.as_array(out)
         dtype = out.dtype
         real = dtype is FLOAT64 or dtype is FLOAT32 or is_real(op, dtype)
-        if cursor is None or (p is None and q is None):
+        if p is None and q is None:
             return Tensor(out)
         if not saves_inputs:  # but constants and leaves
             if p is not None and p.parents:
@@ -138,6 +136,44 @@ def fast_binary(op, norms=(), square_of=None):
 
     call.__name__ = op.name
     return call
+
+
+def fast_choice(op):
+    """A function of a raw condition and two operands that records `op`, which saves its inputs."""
+    forward = op.forward
+
+    def call(condition, x, y):
+        cursor = current_cursor()
+        if cursor is None or (type(x) is not Tensor and type(y) is not Tensor):
+            return op(condition, x, y)
+        own = cursor.tape.snapshots
+        condition = own.of_constant(condition)
+        a, p = operand_of(x, own)
+        b, q = operand_of(y, own)
+        if p is None and q is None:
+            return op(condition, x, y)
+        try:
+            out = forward(condition, a, b)
+        except Exception as error:
+            raise explain(error, op, (condition, a, b), (None, p, q), _NO_PARAMS) from error
+        if type(out) is not ndarray:
+            out = backend.as_array(out)
+        wants = (p is not None and p.wants) or (q is not None and q.wants)
+        parents, saved = (None, p, q), (condition, a, b)
+        return record(cursor, op, parents, saved, _NO_PARAMS, out, wants)
+
+    call.__name__ = op.name
+    return call
+
+
+def operand_of(x, own):
+    """The array of an operand as the record keeps it, and its node or None."""
+    if type(x) is Tensor:
+        node = x.node
+        if node is None or not node.parents:
+            return unshared(x._value, node, own), node
+        return x._value, node
+    return own.of_constant(x), None
 
 
 def unshared(array, node, own):
