@@ -305,8 +305,7 @@ def unshare(arrays: list[Any], parents: list[Any], own: Snapshots) -> None:
             elif array.__class__ not in PLAIN:
                 arrays[i] = own.of_constant(array)
         elif not parent.parents:
-            entry = known(id(arrays[i]))
-            arrays[i] = own.of_leaf(parent, arrays[i]) if entry is None else entry[1]
+            arrays[i] = own.of_leaf(parent, arrays[i])
 
 
 def leaves_only(arrays: tuple[Any, ...], parents: tuple[Any, ...]) -> tuple[Any, ...]:

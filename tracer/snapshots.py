@@ -55,7 +55,10 @@ class Snapshots:
     def of_leaf(self, leaf: Node, array: Any) -> Any:
         """What the record holds of the array of a parameter or input."""
         known = self._private.get(id(array))
-        return self._taken(array, leaf) if known is None else known[1]
+        if known is None:
+            return self._taken(array, leaf)
+        # a parameter's array is let go of where it may change; others may be filled again
+        return known[1] if leaf.wants or self._holds(known, array) else self._taken(array, leaf)
 
     def of_constant(self, array: Any) -> Any:
         """What the record holds of a constant that an operation is given."""
@@ -64,22 +67,25 @@ class Snapshots:
             if kind in IMMUTABLE or isinstance(array, np.generic) or not backend.is_array(array):
                 return array
             backend.refuse_subclass(array)
+            if isinstance(array, np.memmap):
+                array, kind = array.view(ndarray), ndarray
         known = self._private.get(id(array))
-        if known is not None:
-            _, kept, content = known
-            if content is OWN:
-                return kept
-            if content is COMPARE:
-                if _equal(array, kept):
-                    return kept
-            elif content == array.tobytes():
-                return kept
+        if known is not None and self._holds(known, array):
+            return known[1]
         if kind is ndarray and array.nbytes <= SMALL:
             kept, content = array.copy("K"), array.tobytes()
             self._private[id(array)] = array, kept, content
             self.last = array, content, kept
             return kept
         return self._taken(array, None)
+
+    @staticmethod
+    def _holds(known: tuple[Any, Any, bytes | _Known], array: Any) -> bool:
+        """Whether what stands for an array is still what the array holds."""
+        _, kept, content = known
+        if content is OWN:
+            return True
+        return _equal(array, kept) if content is COMPARE else content == array.tobytes()
 
     def let_go(self, array: Any) -> None:
         """The program may have written into a leaf's array: it is copied again when it is used."""
@@ -200,11 +206,10 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _sampled(array: ndarray) -> bytes:
     """Every so many words of 8 bytes of a large array, from all over it."""
-    if array.flags.c_contiguous and array.dtype.kind in "biufc":
-        words = np.frombuffer(array, np.uint64, array.nbytes // 8)
+    if array.flags.forc and array.dtype.kind in "biufc":
+        lying = array if array.flags.c_contiguous else array.T
+        words = np.frombuffer(lying, np.uint64, array.nbytes // 8)
         return words[:: max(WORDS_APART, len(words) // MOST_WORDS | 1)].tobytes()
-    if array.flags.f_contiguous and array.ndim > 1:
-        return _sampled(array.T)
     return array.flat[:: max(WORDS_APART, array.size // MOST_WORDS | 1)].tobytes()
 
 

@@ -202,3 +202,87 @@ def test_a_record_lets_go_of_all_arrays():
         assert [ref() for ref in found] == [None, None]
     finally:
         gc.enable()
+
+
+# -- inputs of layers, marked batches, memory maps -----------------------------------------------
+
+
+def of_layer(model):
+    return lambda buffer: model(buffer)
+
+
+def of_marked_anew(model):
+    return lambda buffer: model(tracer.batch(buffer))
+
+
+def of_mark(model):
+    marked = []
+
+    def call(buffer):
+        marked.append(tracer.batch(buffer) if not marked else marked[0])
+        return model(marked[0])
+
+    return call
+
+
+@pytest.mark.parametrize("given", [of_layer, of_marked_anew, of_mark])
+@pytest.mark.parametrize("features", [3, SMALL])
+def test_an_input_that_is_filled_again_for_a_second_call(given, features):
+    rng = np.random.default_rng(0)
+    model = nn.Linear(features, 2).double()
+    batches = rng.standard_normal((3, 4, features))
+    with tracer.Tape() as tape:
+        loss = sum(nn.mse_loss(model(x), np.zeros((4, 2))) for x in batches)
+    value, expected = float(loss), tape.backward(loss)["grad"]["weight"]
+    buffer = np.empty((4, features))
+    with tracer.Tape() as tape:
+        loss, call = 0.0, given(model)
+        for x in batches:
+            buffer[...] = x
+            loss = loss + nn.mse_loss(call(buffer), np.zeros((4, 2)))
+    assert float(loss) == value
+    np.testing.assert_array_equal(tape.backward(loss)["grad"]["weight"], expected)
+
+
+MAPPED = {
+    "operator": lambda w, m: w * m,
+    "reflected": lambda w, m: m - w * w,
+    "ufunc": lambda w, m: np.multiply(m, w),
+    "slice": lambda w, m: w[1:] * m[1:],
+    "branch": lambda w, m: np.where(np.arange(len(w)) > 1, w * w, m * w),
+    "matmul": lambda w, m: w @ m,
+}
+
+
+@pytest.mark.parametrize("use", MAPPED)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_memory_map_that_is_written_into(use, size, tmp_path):
+    count = SIZES[size]
+    mapped = np.memmap(tmp_path / "data", float, "w+", shape=count)
+    mapped[:] = np.random.default_rng(0).standard_normal(count)
+    w = tracer.parameter(np.full(count, 0.5), name="w")
+    expected = tracer.grad(lambda w: np.sum(MAPPED[use](w, np.array(mapped)) ** 2))(w.data)
+    with tracer.Tape() as tape:
+        loss = np.sum(MAPPED[use](w, mapped) ** 2)
+    mapped[:] = 0
+    if size == "large" and use != "reflected":  # a difference does not read its operands again
+        with pytest.raises(ChangedArrayError):
+            tape.backward(loss)
+    else:
+        np.testing.assert_allclose(tape.backward(loss)["grad"]["w"], expected)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "column"])
+def test_every_layout_of_a_large_array_is_watched(layout):
+    array = {
+        "C": lambda: np.ones((400, 500)),
+        "F": lambda: np.ones((400, 500), order="F"),
+        "strided": lambda: np.ones((800, 500))[::2],
+        "column": lambda: np.ones((200_000, 1)),
+    }[layout]()
+    w = tracer.parameter(np.ones(array.shape))
+    with tracer.Tape() as tape:
+        loss = np.sum(w * array)
+    array[...] = 2.0
+    with pytest.raises(ChangedArrayError):
+        tape.backward(loss)

@@ -8,7 +8,7 @@ itself what `operation.record` does, which saves 0.1 of the 1.0 that are left.
 import sys
 from contextlib import suppress
 
-from numpy import ndarray
+from numpy import generic, ndarray
 
 from tracer import backend
 from tracer.frames import INTERNAL_FILES
@@ -79,7 +79,7 @@ def fast_binary(op, norms=(), square_of=None):
             same = x is last and x.tobytes() == content
             a = kept if same else cursor.tape.snapshots.of_constant(x)
         else:
-            a = x if kind in _OPERANDS else backend.as_array(x)
+            a = x if kind in _OPERANDS else foreign(x, cursor.tape.snapshots)
         kind = type(y)
         if kind is Tensor:
             b, q = y._value, y.node
@@ -90,7 +90,7 @@ def fast_binary(op, norms=(), square_of=None):
             same = y is last and y.tobytes() == content
             b = kept if same else cursor.tape.snapshots.of_constant(y)
         else:
-            b = y if kind in _OPERANDS else backend.as_array(y)
+            b = y if kind in _OPERANDS else foreign(y, cursor.tape.snapshots)
         try:
             out = forward(a, b)
         except Exception as error:
@@ -174,6 +174,12 @@ def operand_of(x, own):
             return unshared(x._value, node, own), node
         return x._value, node
     return own.of_constant(x), None
+
+
+def foreign(x, own):
+    """The array of an operand that is none of NumPy's own: a list, a scalar, a memory map."""
+    array = backend.as_array(x)
+    return array if isinstance(x, generic | list | tuple) else own.of_constant(array)
 
 
 def unshared(array, node, own):
