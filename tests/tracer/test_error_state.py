@@ -16,20 +16,23 @@ def recorded():
     return tape, loss
 
 
+def swept():
+    tape, loss = recorded()
+    return tape.backward(loss)
+
+
 def test_warnings_name_the_line_that_recorded():
     lines, first = inspect.getsourcelines(recorded)
     line = first + next(i for i, text in enumerate(lines) if "np.log" in text)
     with pytest.warns(RuntimeWarning) as caught:
-        tape, loss = recorded()
-        tape.backward(loss)
+        swept()
     assert {(w.filename, w.lineno) for w in caught} == {(__file__, line)}
     assert any("the derivative of log" in str(w.message) for w in caught)
 
 
 def test_what_is_ignored_or_raised_stays_so():
     with np.errstate(divide="ignore"):
-        tape, loss = recorded()
-        tape.backward(loss)
+        swept()
     with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
         recorded()
 
@@ -37,8 +40,7 @@ def test_what_is_ignored_or_raised_stays_so():
 def test_a_function_of_the_users_stays_the_one_that_is_called():
     called = []
     with np.errstate(divide="call", call=lambda kind, flag: called.append(kind)):
-        tape, loss = recorded()
-        tape.backward(loss)
+        swept()
     assert set(called) == {"divide by zero"}
 
 
