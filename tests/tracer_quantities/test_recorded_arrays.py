@@ -118,10 +118,11 @@ def test_operators_are_of_what_was_recorded_also_after_later_sweeps(case, restor
 @pytest.mark.parametrize("case", THOROUGHLY)
 @pytest.mark.parametrize("quantity", [q.name for q in tq.QUANTITIES])
 def test_every_quantity_is_of_what_was_recorded(case, quantity, restored):
-    try:
-        expected = values(Program(case).backward((quantity,)))
-    except TracerError as error:
-        pytest.skip(f"{quantity} is undefined here: {error}")
+    if (case, quantity) == ("LSTM", "pchmp"):
+        with pytest.raises(TracerError, match="linear in"):
+            Program(case).backward((quantity,))
+        return
+    expected = values(Program(case).backward((quantity,)))
     program = Program(case)
     program.write()
     results = program.backward((quantity,))
