@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tracer import available
 from tracer.errors import TracerError, TracingError
+from tracer.sampled import SampledArray
 
 if TYPE_CHECKING:
     from tracer.backend_kernels import Kernels
@@ -71,6 +73,10 @@ class Backend:
         host wait for the device.
         """
         return _constant(self, make, *arguments)
+
+    def free_memory(self) -> int | None:
+        """Bytes that arrays of this library can still take; None where that is not known."""
+        return available.host_memory()
 
     def generator(self, seed: Any) -> Any:
         """A random generator whose draws are arrays of this library."""
@@ -215,7 +221,7 @@ def refuse_subclass(array: Any) -> None:
     Those of `np.memmap` mean the same.
     """
     kind = type(array)
-    if issubclass(kind, np.ndarray) and kind not in _AS_THEY_ARE:
+    if issubclass(kind, np.ndarray) and kind not in AS_THEY_ARE:
         way = "array.filled(0) and a mask" if hasattr(array, "filled") else "np.asarray(array)"
         raise TracingError(
             f"{kind.__module__}.{kind.__name__} is a subclass of np.ndarray whose meaning (masks, "
@@ -223,7 +229,8 @@ def refuse_subclass(array: Any) -> None:
         )
 
 
-_AS_THEY_ARE = frozenset((np.ndarray, np.memmap))
+#: classes of NumPy's arrays whose numbers are all that they mean
+AS_THEY_ARE = {np.ndarray, np.memmap, SampledArray}
 
 
 def as_array(value: Any) -> Any:

@@ -73,6 +73,11 @@ class CuPyBackend(Backend):
     def from_host(self, array: Any) -> Any:
         return self.namespace.asarray(array)
 
+    def free_memory(self) -> int | None:
+        """What the device has free, and what CuPy's pool keeps of it and no array uses."""
+        free, _ = self.namespace.cuda.Device().mem_info
+        return free + self.namespace.get_default_memory_pool().free_bytes()
+
     def generator(self, seed: Any) -> Any:
         return self.namespace.random.default_rng(seed)
 

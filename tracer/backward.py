@@ -11,19 +11,36 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracer import backend, bundle, chain
+from tracer import backend, bundle, chain, plan
 from tracer.batching import Batch, follow
 from tracer.bundle import Bundle
 from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.dtypes import working
 from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.frames import users_warnings
-from tracer.names import Values, first_uses, parameter_names
+from tracer.limits import Limits, averaging_limit, limits
+from tracer.names import first_uses, parameter_names
 from tracer.objective import Objective
 from tracer.operation import describe
 from tracer.ownership import own
-from tracer.quantity import Context, Quantity, resolve
-from tracer.residuals import SignedRows, bends_in, cheaper_by_rows, exact_leaves, residual
+from tracer.progress import Progress, telling
+from tracer.quantity import (
+    Context,
+    Quantity,
+    first_of,
+    require_additive,
+    resolve,
+    with_chunk,
+)
+from tracer.residuals import (
+    SignedRows,
+    bends_in,
+    cheaper_by_rows,
+    exact_leaves,
+    residual,
+    rows_there,
+)
+from tracer.results import Results
 from tracer.rows import (
     Rows,
     ggn_averaged,
@@ -33,10 +50,17 @@ from tracer.rows import (
     hessian,
     hessian_eigenvectors,
 )
+from tracer.sample_checks import refuse_undefined, rows_of_samples
+from tracer.seed_rows import SeedRows
+from tracer.selection import chosen
+from tracer.splitting import penalties_left_out
 from tracer.sweep import Sweep, held, replay
 from tracer.tangents import descendants
 from tracer.tape import Node, Tape, call_hook, enclosing, owner, using
 from tracer.tensor import Tensor
+from tracer.terms import Term
+from tracer.undefined import Undefined
+from tracer.values import Values
 
 #: what is known of the samples where no quantity asks
 UNFOLLOWED = Batch()
@@ -56,11 +80,15 @@ def backward(
     samples: Sequence[int] | None,
     reduce: Mapping[str, Callable[[str, Any], Any]],
     outputs: Tensor | None,
+    undefined: str,
+    parameters: Any,
+    progress: Any,
 ) -> dict[str, Any]:
     """See `Tape.backward`."""
     nodes = record_of(tape, loss)
     tape.loss = loss.node
     asked = resolve(quantities)
+    check_options(reduce, rng, outputs, memory_budget)
     if not reduce.keys() <= asked.keys():
         unknown = sorted(reduce.keys() - asked.keys())
         raise QuantityError(
@@ -78,27 +106,68 @@ def backward(
             nodes = record_of(tape, loss)
             batch = follow(nodes) if followed else batch
     uses = first_uses(nodes)
+    every = names = parameter_names(tape, uses, loss.node)
+    only = None
+    if parameters is not None:
+        names = chosen(parameters, every)
+        only = descendants(nodes, set(names))
+    left_out = Undefined(undefined, names, every, nodes)
     objective = Objective(
         owner(tape),
         nodes,
         loss.node,
         loss._value,
-        parameter_names(tape, uses),
+        names,
         batch,
         uses,
         outputs=None if outputs is None else outputs.node,
         recorded=recorded,
         rng=rng,
         budget=memory_budget,
+        progress=Progress(telling(progress)),
         watched=tape.watched if "grad" in asked else None,
+        only=only,
     )
     if samples is not None:
         objective.samples = chosen_samples(samples, objective.batch.size)
     call_hook("begin_sweep", tape=tape, loss=loss)
     with using(outer if recorded else None), users_warnings():
-        results = Run(tape, objective, asked, followed, reduce).results()
+        results = Run(tape, objective, asked, followed, reduce, left_out).results()
     call_hook("end_sweep", tape=tape, results=results)
+    for remark in objective.remarks:
+        warnings.warn(remark, stacklevel=3)
+    left_out.warn()
     return results
+
+
+def check_options(reduce: Any, rng: Any, outputs: Any, memory_budget: Any) -> None:
+    """Raise `QuantityError` for options that are not of their kind."""
+    if outputs is not None and not (isinstance(outputs, Tensor) and outputs.node is not None):
+        raise QuantityError(
+            f"outputs is the tensor that was recorded as the model's output, got "
+            f"{describe(outputs)}"
+        )
+    if memory_budget is not None and not (
+        isinstance(memory_budget, int | float | np.number) and memory_budget > 0
+    ):
+        raise QuantityError(
+            f"memory_budget is a number of bytes above 0, as 2**30, got {memory_budget!r}"
+        )
+    if isinstance(rng, str | float):
+        raise QuantityError(
+            f"rng is a random generator, as np.random.default_rng(0) makes, got {rng!r}"
+        )
+    if not isinstance(reduce, Mapping):
+        raise QuantityError(
+            f"reduce maps names of quantities to functions of a parameter's name and value, as in "
+            f"reduce={{'grad_batch': f}}, got {describe(reduce)}"
+        )
+    for name, function in reduce.items():
+        if not callable(function):
+            raise QuantityError(
+                f"reduce[{name!r}] is a function of a parameter's name and value, got "
+                f"{describe(function)}"
+            )
 
 
 def record_of(tape: Tape, loss: Any) -> list[Node]:
@@ -113,6 +182,12 @@ def record_of(tape: Tape, loss: Any) -> list[Node]:
             f"backward expects a loss with one element, got {describe(loss)}: sum or average it"
         )
     if loss.node is None or not loss.node.wants:
+        if loss.node is not None and (frozen := first_uses(tape.recorded()).frozen):
+            raise TracingError(
+                f"the loss depends on no parameter that wants a gradient: all {len(frozen)} that "
+                f"were used are frozen; parameter.requires_grad_() before the trace lets one want "
+                f"a gradient"
+            )
         raise TracingError(
             "the loss depends on no parameter: make leaves with tracer.parameter(array), and "
             "compute the loss inside the `with tracer.Tape()` block"
@@ -127,7 +202,10 @@ def record_of(tape: Tape, loss: Any) -> list[Node]:
 
 def chosen_samples(samples: Sequence[int], count: int | None) -> Any:
     """The indices of samples, checked."""
-    chosen = np.asarray(samples)
+    try:
+        chosen = np.asarray(samples)
+    except ValueError:  # a ragged list
+        chosen = np.zeros(())
     if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu":
         raise BatchError(f"samples is a list of indices of samples, got {samples!r}")
     if count is not None and not -count <= chosen.min() <= chosen.max() < count:
@@ -162,7 +240,9 @@ class Run:
         asked: dict[str, Quantity],
         followed: bool,
         reduce: Mapping[str, Callable[[str, Any], Any]],
+        undefined: Undefined,
     ):
+        self.undefined = undefined
         self.tape, self.objective, self.asked, self.reduce = tape, objective, asked, reduce
         #: quantity -> its kind of rows, the longer ones for all where some quantity needs them
         self.kinds = {name: quantity.rows for name, quantity in asked.items()}
@@ -183,12 +263,21 @@ class Run:
         self.followed = followed
         self.masked = self._must_mask() if followed else False
         self.bundle = Bundle({}, {}, {})
-        self.done: set[Node] = set()
+        #: the bytes that the sweep of now stays within, None where it need not
+        self.budget: int | None = None
+        self.done: set[tuple[Node, str]] = set()
         self.by_signs: set[Node] = set()
+        self.limits = Limits(objective.budget, objective.budget, objective.budget)
+        #: the parameters whose states are sums made here
+        #: the quantities whose states of chunks were seen to join
+        self.joining: set[str] = set()
+        self.summed: dict[str, set[Node]] = {name: set() for name in asked}
+        #: diagonals of the Hessians of registered penalties on parameters
+        self.penalties: dict[Node, Any] = {}
         self.states: dict[str, dict[Node, Any]] = {name: {} for name in asked}
-        self.values: dict[str, Values] = {name: Values(self.names) for name in asked}
+        self.values: dict[str, dict[str, Any]] = {name: {} for name in asked}
 
-    def _of(self, *kinds: Rows | None) -> list[Quantity]:
+    def of(self, *kinds: Rows | None) -> list[Quantity]:
         return [quantity for quantity in self.asked.values() if self.kinds[quantity.name] in kinds]
 
     # -- the whole run ------------------------------------------------------------------------
@@ -211,50 +300,119 @@ class Run:
             replay(objective.nodes, known, self._read_again() if apart else ())
         if not (objective.recorded or self.keeps):
             record.releases += 1  # from now on, since a sweep may raise before its end
+        groups = [self._bundle(kinds) for kinds in self._groups()]
+        if self.followed or apart:
+            self.limits = limits(self, groups[-1] if groups else None)
         whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
-        if self.together:
-            self._sweep(self._bundle(self.together))
-        if apart and self._of(*SIGNED):
+        for rows in groups:
+            text = f"{', '.join(self.asked)}: one sweep"
+            objective.progress.stage(text, rows.rows * self.slots(rows) * len(objective.nodes))
+            self._sweep(rows, self.limits.rows, keeps=self.keeps or rows is not groups[-1])
+        if apart and self.of(*SIGNED):
             self._sweep_signed_rows()
-        if apart and self._of(ggn_averaged):
+        if apart and self.of(ggn_averaged):
             self._sweep_averages()
+        objective.progress.finish()
         for leaf in self.names:
-            if leaf not in self.done:
-                self._unreached(leaf, list(self.asked.values()))
+            rest = [q for q in self.asked.values() if (leaf, q.name) not in self.done]
+            self._unreached(leaf, rest)
+        self.undefined.check()
         for values in self.values.values():
             for name in self.names.values():
                 if name in values:
                     values[name] = own([values.pop(name)])
-        return {name: whole.get(name, values) for name, values in self.values.items()}
+        return Results(
+            (name, whole[name] if name in whole else self._handed_out(name, values))
+            for name, values in self.values.items()
+        )
+
+    def _handed_out(self, name: str, values: dict[str, Any]) -> Values:
+        return Values(self.undefined.every, values, self.undefined.absent(name))
+
+    def _groups(self) -> list[list[Rows]]:
+        """The kinds of rows that go through one sweep, for each sweep.
+
+        The gradient goes by itself beside curvature whose rows are masked, and where terms of no
+        sample reach parameters directly, at which its one row would stand among all the others.
+        """
+        curvature = [kind for kind in self.together if kind != gradient]
+        if gradient not in self.together or not curvature:
+            return [self.together] if self.together else []
+        name = self.of(curvature[0])[0].name
+        if (
+            self.masked
+            or self.objective.split(name).plain
+            or not all(term.of_samples for term in self.objective.terms(name))
+        ):
+            return [[gradient], curvature]
+        return [self.together]
 
     def _bundle(self, kinds: list[Rows]) -> Bundle:
         """Rows of these kinds, started at the objective or, where there is need, at its terms."""
         objective = self.objective
-        if kinds == [gradient] and not self.masked:
-            return Bundle({gradient: slice(0, 1)}, {gradient: 1}, {objective.loss: objective.one()})
         if kinds == [gradient]:
+            by_samples = any(quantity.needs_samples for quantity in self.of(gradient))
+            if not (self.masked and by_samples):
+                one = {objective.loss: objective.one()}
+                counts: dict[Rows, slice] = {gradient: slice(0, 1)}
+                return Bundle(counts, {gradient: 1}, one, by_samples=by_samples)
             started = bundle.start(kinds, *objective.first_samples())
         else:
             curvature = (kind for kind in kinds if kind != gradient)
-            started = bundle.start(kinds, objective.terms(self._of(next(curvature))[0].name), {})
+            terms = objective.terms(self.of(next(curvature))[0].name)
+            self._count_penalties(terms)
+            started = bundle.start(kinds, terms, {})
         return bundle.masked(started, objective.batch) if self.masked else started
 
-    @property
-    def _slots(self) -> int:
-        """How many rows of the sweep stand for one row: masked, one per sample and one more."""
-        return (self.objective.batch.size or 1) + 1 if self.masked else 1
+    def _count_penalties(self, terms: Sequence[Term]) -> None:
+        """Note what terms add to the diagonal of parameters that they are of."""
+        self.penalties = {}
+        penalties = [term.node for term in terms if not term.of_samples]
+        lacking = [quantity.name for quantity in self.asked.values() if quantity.of_uses]
+        if penalties and lacking:
+            self.objective.remarks.append(penalties_left_out(lacking, penalties))
+        for term in terms:
+            if term.leaf_hessian is not None:
+                before, leaf = self.penalties.get(term.prediction, 0), term.prediction
+                self.penalties[leaf] = before + term.leaf_hessian
 
-    def _sweep(self, rows: Bundle, visit: Any = None, only: set[Node] | None = None) -> None:
-        """Sweep a bundle of rows, in chunks within the budget, through `only` these nodes."""
-        objective, slots = self.objective, self._slots
-        self.bundle = rows
+    @property
+    def _count(self) -> int:
+        """The number of samples; one where none are known."""
+        size = self.objective.batch.size
+        return 1 if size is None else size
+
+    def slots(self, rows: Bundle) -> int:
+        """How many rows of the sweep stand for one row: masked, one per sample and one more."""
+        return self._count + 1 if rows.masked else 1
+
+    def _sweep(
+        self,
+        rows: Bundle,
+        budget: int | None,
+        visit: Any = None,
+        only: set[Node] | None = None,
+        keeps: bool = True,
+    ) -> None:
+        """Sweep a bundle of rows, in chunks within the budget, through `only` these nodes.
+
+        Unless it `keeps` the record's values, the last chunk drops them on its way.
+        """
+        self.bundle, self.budget = rows, budget
+        if not rows.seeds:
+            return
+        objective, slots = self.objective, self.slots(rows)
+        only = objective.only if only is None else only
         chunks = [slice(None)]
         if visit is None:
-            chunks = rows.chunks(objective.nodes, objective.budget, slots)
+            chunks = rows.chunks(self.limits.each, budget, slots)
         for i, chunk in enumerate(chunks):
             last = i == len(chunks) - 1
             whole = chunk == slice(None)
-            stacks = {node: s if whole else s[chunk] for node, s in rows.seeds.items()}
+            stacks = {
+                node: s if whole and not isinstance(s, SeedRows) else s[chunk]
+                for node, s in rows.seeds.items()
+            }
             if last:
                 rows.seeds.clear()
             begin = (chunk.start or 0) // slots
@@ -263,68 +421,103 @@ class Run:
                 objective.nodes,
                 stacks,
                 recorded=objective.recorded,
-                release=last and not objective.recorded and not self.keeps,
-                batch=objective.batch if self.followed else None,
+                release=last and not objective.recorded and not keeps,
+                batch=objective.batch if self.followed and rows.by_samples else None,
                 complete=partial(self._extract, shares, begin, last),
                 first_uses=objective.first_uses,
                 watched=objective.watched if gradient in rows.counts and i == 0 else None,
                 slots=slots,
-                visit=visit,
+                visit=self._counted(visit or self._verifying(), len(next(iter(stacks.values())))),
                 only=only,
+                budget=budget,
             ).run()
+
+    def _counted(self, visit: Any, rows: int) -> Any:
+        """A visitor that counts these rows at each node, where somebody wants to know."""
+        progress = self.objective.progress
+        if progress.tell is None:
+            return visit
+
+        def see(node: Node, g: Any, others: Iterable[Node]) -> Any:
+            progress.advance(rows)
+            return g if visit is None else visit(node, g, others)
+
+        return see
 
     def _sweep_averages(self) -> None:
         """Rows averaged over samples at each link of a chain; between links, rows are exact."""
-        objective, name = self.objective, self._of(ggn_averaged)[0].name
-        nodes, batch, budget = objective.nodes, objective.batch, objective.budget
+        objective, name = self.objective, self.of(ggn_averaged)[0].name
+        nodes, batch = objective.nodes, objective.batch
+        if not batch.marked:
+            raise BatchError(
+                f"{name} is of single samples, and nothing in this trace is marked as a batch: "
+                f"mark the inputs, as in x = tracer.batch(x)"
+            )
         if self.masked:
             raise QuantityError(f"{name} is defined for independent samples, and these are coupled")
-        started = self._bundle([ggn_averaged])
-        if started.apart[ggn_averaged] < started.counts[ggn_averaged].stop:
+        if not all(term.of_samples for term in objective.terms(name)):
             raise QuantityError(f"{name} is of samples, and a loss here judges none: use kflr")
+        started = self._bundle([ggn_averaged])
         links = chain.links(nodes, started.seeds, batch)
+        budget = self.budget = averaging_limit(self, links)
         if budget is not None:
             parts = chain.parts(nodes, links, batch)
             shared = chain.shared(parts)
             if not shared:
-                self._sweep_links(started, links, parts)
+                self._sweep_links(started, links, parts, budget)
                 return
             largest = max(math.prod(link.shape) for link in links)
             itemsize = working(objective.loss.dtype).itemsize
-            needed = 4 * largest * largest // (batch.size or 1) * itemsize
+            needed = 4 * largest * largest // max(1, self._count) * itemsize
             if needed > budget:
+                limit = "half of what is free" if objective.budget is None else "memory_budget"
                 raise QuantityError(
                     f"{name} takes all rows at once where several links of a chain share a "
                     f"parameter, here {self.names.get(shared.pop())!r}: that is about {needed} "
-                    f"bytes, and memory_budget is {budget}: raise it, or use kflr"
+                    f"bytes, and {limit} is {budget}: raise it, or use kflr"
                 )
         averaged = set(links)
 
         def visit(node: Node, g: Any, others: Iterable[Node]) -> Any:
             return ggn_averaged.average(g, batch.axes[node]) if node in averaged else g
 
-        self._sweep(started, visit)
+        rows = len(next(iter(started.seeds.values())))
+        objective.progress.stage(f"{name}: one sweep", rows * len(nodes))
+        self._sweep(started, None, visit)
 
-    def _sweep_links(self, rows: Bundle, links: list[Node], parts: list[list[Node]]) -> None:
+    def _sweep_links(
+        self, rows: Bundle, links: list[Node], parts: list[list[Node]], budget: int
+    ) -> None:
         """Averaged rows in chunks within the budget, from one link to the next.
 
         Of a link only the mean outer product and its root are whole, `[D, D]`.
         """
-        batch = self.objective.batch
+        batch, only = self.objective.batch, self.objective.only
+        progress, name = self.objective.progress, self.of(ggn_averaged)[0].name
         self.bundle = rows
         for part, link in zip(parts, [*links, None], strict=True):
+            if link is not None and only is not None and link not in only:
+                link = None  # nothing below it leads to a parameter that is asked for
+            where = plan.at(link) if link is not None else "at the parameters"
+            count = len(next(iter(rows.seeds.values()))) if rows.seeds else 0
+            progress.stage(f"{name}: rows averaged {where}", len(part) * count)
             square: Any = 0
             uses = first_uses(part)
-            chunks = rows.chunks(part, self.objective.budget, 1) if rows.seeds else []
+            each = plan.row_bytes(part, uses)
+            chunks = rows.chunks(each, budget, 1) if rows.seeds else []
             for i, chunk in enumerate(chunks):
                 arrived = Sweep(
                     part,
                     {node: stack[chunk] for node, stack in rows.seeds.items()},
                     batch=batch,
+                    only=only,
                     complete=partial(
                         self._extract, self._shares(0, rows.rows), 0, i == len(chunks) - 1
                     ),
                     first_uses=uses,
+                    visit=self._counted(
+                        None, count if chunk.stop is None else chunk.stop - chunk.start
+                    ),
                 ).run()
                 if link is not None:
                     square = square + ggn_averaged.square(arrived.pop(link), batch.axes[link])
@@ -337,13 +530,14 @@ class Run:
 
         The gradients that they start from are held for all operations: of these, one row each.
         """
-        objective, quantities = self.objective, self._of(*SIGNED)
-        kinds = [kind for kind in SIGNED if self._of(kind)]
+        objective, quantities = self.objective, self.of(*SIGNED)
+        kinds = [kind for kind in SIGNED if self.of(kind)]
         above = descendants(objective.nodes, self.by_signs)
         blocks: list[Iterator[SignedRows]] = []
+        block, room = self.limits.block, self.limits.room
 
         def visit(node: Node, g: Any, pending: Iterable[Node]) -> Any:
-            found = residual(node, g, objective.batch, kinds[-1], objective.budget)
+            found = residual(node, g, objective.batch, kinds[-1], block, room)
             if found is not None:
                 blocks.append(found)
             return g
@@ -352,29 +546,33 @@ class Run:
             one = {objective.loss: objective.one()}
             bent = descendants(objective.nodes, self._bent)
             Sweep(objective.nodes, one, visit=visit, only=above & bent).run()
-        for block in chained.from_iterable(blocks):
-            rows = len(next(iter(block.seeds.values())))
+        if objective.progress.tell is not None:
+            every = sum(there.rows for there in rows_there(objective.nodes, objective.batch))
+            name = ", ".join(quantity.name for quantity in quantities)
+            objective.progress.stage(f"{name}: {every} signed rows", every * len(above))
+        for some in chained.from_iterable(blocks):
+            rows = len(next(iter(some.seeds.values())))
             counts: dict[Rows, slice] = {kind: slice(0, rows) for kind in kinds}
             apart: dict[Rows, int] = dict.fromkeys(counts, rows)
-            signed = Bundle(counts, apart, block.seeds, block.signs, last=False)
-            self._sweep(signed, only=above)
+            signed = Bundle(counts, apart, some.seeds, some.signs, last=False)
+            self._sweep(signed, block, only=above)
         for leaf in self.names:
             if leaf not in self.by_signs:
                 for quantity in quantities:
-                    self.states[quantity.name][leaf] = quantity.of_block(objective, leaf)
+                    self._state(quantity, leaf, partial(quantity.of_block, objective, leaf))
             elif leaf not in self.states[quantities[0].name]:
                 self._unreached(leaf, quantities)
             self._finish(leaf, quantities, self._context(leaf))
 
     def _exact_by_signs(self) -> set[Node]:
         """The parameters that signed rows serve, if they are asked for."""
-        objective, quantities = self.objective, self._of(*SIGNED)
+        objective, quantities = self.objective, self.of(*SIGNED)
         if not quantities:
             return set()
         exact = exact_leaves(objective.nodes, self.names, objective.batch)
-        if self._of(hessian_eigenvectors):
+        if self.of(hessian_eigenvectors):
             return exact
-        products = sum((objective.batch.size or 1) if q.per_sample else 1 for q in quantities)
+        products = sum(self._count if q.per_sample else 1 for q in quantities)
         return cheaper_by_rows(objective.nodes, exact, objective.batch, products)
 
     @cached_property
@@ -387,14 +585,17 @@ class Run:
 
         Signed rows start from those of operations that bend; averages take none, and products all.
         """
-        by_signs = not self._of(*SIGNED) or self.by_signs.issuperset(self.names)
-        return self._bent if by_signs and not self._of(None) else set(self.objective.nodes)
+        by_signs = not self.of(*SIGNED) or self.by_signs.issuperset(self.names)
+        return self._bent if by_signs and not self.of(None) else set(self.objective.nodes)
 
     # -- samples ------------------------------------------------------------------------------
 
     def _must_mask(self) -> bool:
         """Whether one row per sample is needed. Raises where a quantity of samples is undefined."""
-        batch = self.objective.batch
+        batch, only = self.objective.batch, self.objective.only
+        coupled = [node for node in batch.coupled if only is None or node in only]
+        if not batch.marked:
+            self._refuse_unmarked()
         if batch.size is None:
             for q in self.asked.values():
                 if q.per_sample or (q.rows == gradient and q.needs_samples):
@@ -403,17 +604,7 @@ class Run:
                         f"batch: mark the inputs, as in x = tracer.batch(x)"
                     )
             return True
-        if batch.coupled:
-            node = batch.coupled[0]
-            where = f" in layer {node.place.scope!r}" if node.place.scope else ""
-            for q in self.asked.values():
-                if q.per_sample:
-                    raise BatchError(
-                        f"{q.name} is undefined here: {node.op.name}{where} "
-                        f"({node.source or 'unknown line'}) mixes samples through a statistic of "
-                        f"the whole batch, so no sample has a gradient of its own below it: use "
-                        f"fixed statistics (model.eval()), or quantities of the whole batch"
-                    )
+        refuse_undefined(self.asked.values(), self.objective)
         if batch.lost:
             node = batch.lost[0]
             warnings.warn(
@@ -423,12 +614,58 @@ class Run:
                 f"or mark its result with tracer.batch(x, axis)",
                 stacklevel=6,
             )
-        return bool(batch.coupled or batch.lost)
+        return bool(coupled or batch.lost or batch.singly)
+
+    def _verifying(self) -> Any:
+        """A visitor that sees that the rows of single samples come to these alone."""
+        if not self.bundle.masked:
+            return None
+        slots = self.slots(self.bundle)
+        return rows_of_samples(self.asked.values(), self.objective, slots)
+
+    def _refuse_unmarked(self) -> None:
+        """Raise `BatchError` for quantities that no weight has where nothing marks the samples."""
+        weight = next((name for leaf, name in self.names.items() if len(leaf.shape) > 1), None)
+        for q in self.asked.values():
+            if q.factored and weight is not None:
+                raise BatchError(
+                    f"{q.name} of the parameter {weight!r} is made of single samples, and nothing "
+                    f"in this trace is marked as a batch: mark the inputs, as in "
+                    f"x = tracer.batch(x)"
+                )
 
     # -- at a parameter -----------------------------------------------------------------------
 
     def _context(self, leaf: Node) -> Context:
         return Context(self.names[leaf], leaf.shape, leaf.dtype, self.objective.batch.size)
+
+    def _is_partial(self, quantity: Quantity, part: Cotangent, begin: int, last: bool) -> bool:
+        """Whether a quantity gets more rows in other chunks."""
+        kind = self.kinds[quantity.name]
+        if not self.bundle.last or kind == ggn_averaged or kind is None:
+            return not self.bundle.last or not last or begin > 0
+        span = self.bundle.counts[kind]
+        return part.rows < span.stop - span.start
+
+    def _with_rows(self, quantity: Quantity, context: Context) -> Context:
+        """The context with the number of rows that there will be of the quantity's kind."""
+        kind = self.kinds[quantity.name]
+        if kind is None or kind == gradient or not self.bundle.last:
+            return context
+        span = self.bundle.counts[kind]
+        return context._replace(rows=span.stop - span.start)
+
+    def contexts(self, quantity: Quantity, counts: Mapping[Any, slice]) -> list[Context]:
+        """A quantity's, of all parameters, where kinds of rows have these `counts`."""
+        kind, chosen = self.kinds[quantity.name], self.objective.samples
+        span = None if kind is None else counts.get(kind)
+        rows = None if span is None else span.stop - span.start
+        restricted = quantity.per_sample and chosen is not None
+        samples = len(chosen) if restricted else self.objective.batch.size
+        return [
+            Context(name, leaf.shape, leaf.dtype, samples, rows)
+            for leaf, name in self.names.items()
+        ]
 
     def _extract(
         self,
@@ -440,7 +677,7 @@ class Run:
         stack: Any,
     ) -> None:
         """Take in what a chunk of rows, those from `begin` on, brings to a parameter."""
-        self.done.add(leaf)
+        self.done.update((leaf, quantity.name) for quantity, _ in shares)
         signs = self.bundle.signs
         if leaf not in self.names:
             return
@@ -449,29 +686,58 @@ class Run:
             cotangent.signs = signs[begin : begin + cotangent.rows]
         for quantity, share in shares:
             part = cotangent if share is None else self._part(cotangent, share)
-            state = quantity.extract(part, context)
-            states = self.states[quantity.name]
-            states[leaf] = quantity.join(states[leaf], state) if leaf in states else state
+            part.partial = self._is_partial(quantity, part, begin, last)
+            if leaf in self.penalties and leaf not in self.states[quantity.name]:
+                self._penalise(part, quantity, leaf)  # once, with the first rows
+            known = self._with_rows(quantity, context)
+            first = leaf not in self.states[quantity.name]
+            self._state(quantity, leaf, partial(quantity.extract, part, known))
+            state = self.states[quantity.name].get(leaf)
+            if first and part.partial and state is not None and quantity.name not in self.joining:
+                self.joining.add(quantity.name)
+                require_additive(quantity, part, state, known)
         if last and self.bundle.last:
             self._finish(leaf, self.asked.values(), context)
 
+    def _state(self, quantity: Quantity, leaf: Node, make: Callable[[], Any]) -> None:
+        """Take in a state of a quantity at a parameter, or leave out what is undefined there."""
+        if self.undefined.has(quantity, leaf):
+            return
+        states, summed = self.states[quantity.name], self.summed[quantity.name]
+        if leaf in states and leaf not in summed:
+            states[leaf] = first_of(quantity, states[leaf])
+            summed.add(leaf)
+        try:
+            state = make()
+            states[leaf] = with_chunk(quantity, states[leaf], state) if leaf in states else state
+        except QuantityError as error:
+            states.pop(leaf, None)
+            self.undefined.add(quantity, leaf, error)
+
     def _collected(self, leaf: Node, uses: list[Cotangent], stack: Any) -> Cotangent:
         """All that reached a parameter: uses by samples, and a stack of what is of no sample."""
-        size = self.objective.batch.size
-        if self.masked:
+        size = self._count
+        if self.bundle.masked:
             if stack is not None:
-                uses = [*uses, Dense(stack.reshape(-1, self._slots, *leaf.shape))]
+                slots = self.slots(self.bundle)
+                uses = [*uses, Dense(stack.reshape(len(stack) // slots, slots, *leaf.shape))]
             every = collect(uses)
             uses = [every.select(samples=slice(0, size))]
             stack = every.select(samples=slice(size, None)).total()
         if uses:
             cotangent = collect(uses)
-        elif self.followed:
-            cotangent = Dense(np.zeros_like(stack, shape=(len(stack), size or 1, *leaf.shape)))
+        elif self.followed and self.bundle.by_samples:
+            cotangent = Dense(np.zeros_like(stack, shape=(len(stack), size, *leaf.shape)))
         else:
             cotangent, stack = Dense(stack[:, None]), None
         cotangent.unbatched = stack
-        return cotangent.within(self.objective.budget)
+        return cotangent.within(self.budget)
+
+    def _penalise(self, cotangent: Cotangent, quantity: Quantity, leaf: Node) -> None:
+        """Count a penalty on a parameter in its Gauss-Newton matrix."""
+        kind = self.kinds[quantity.name]
+        if kind is not None and kind.of_gauss_newton:
+            cotangent.unbatched_squares = self.penalties.get(leaf)
 
     def _shares(self, begin: int, count: int) -> list[tuple[Quantity, Share | None]]:
         """What each quantity reads of `count` rows from `begin` on; None stands for all of it.
@@ -510,14 +776,18 @@ class Run:
         if cotangent.signs is not None:
             signs = cotangent.signs[start:stop]
             part.signs = signs[:, samples] if signs.shape[1] > 1 else signs
-        return part.within(self.objective.budget)
+        return part.within(self.budget)
 
     def _finish(self, leaf: Node, quantities: Iterable[Quantity], context: Context) -> None:
         """Make values of the states of a parameter that there are, as soon as they are complete."""
         for quantity in quantities:
             if leaf not in self.states[quantity.name]:
                 continue
-            held = [quantity.finish(self.states[quantity.name].pop(leaf), context)]
+            try:
+                held = [quantity.finish(self.states[quantity.name].pop(leaf), context)]
+            except QuantityError as error:
+                self.undefined.add(quantity, leaf, error)
+                continue
             if not self.objective.recorded:
                 held[0] = raw_value(held[0], leaf.dtype)
             if quantity.name in self.reduce:
@@ -526,7 +796,7 @@ class Run:
 
     def _unreached(self, leaf: Node, quantities: Sequence[Quantity]) -> None:
         """A parameter that the objective does not depend on: zeros of every quantity."""
-        size, samples = self.objective.batch.size, self.objective.samples
+        samples = self.objective.samples
         like, context = self.objective.like(leaf), self._context(leaf)
         for quantity in quantities:
             if quantity.rows is None or self.names[leaf] in self.values[quantity.name]:
@@ -534,9 +804,10 @@ class Run:
             rows: Any = self.kinds[quantity.name]
             span = self.bundle.counts.get(rows, slice(0, 1))
             restricted = samples is not None and quantity.per_sample
-            count = len(samples) if restricted else size or 1
+            count = len(samples) if restricted else self._count
             zeros = _zeros(like, span.stop - span.start, count, leaf.shape)
-            self.states[quantity.name][leaf] = quantity.extract(zeros, context)
+            self._penalise(zeros, quantity, leaf)
+            self._state(quantity, leaf, partial(quantity.extract, zeros, context))
         self._finish(leaf, quantities, context)
 
 

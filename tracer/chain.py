@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from tracer.axes import GroupedAxis
 from tracer.batching import Batch
-from tracer.operation import MergedAxis
 from tracer.sweep import Sweep
 from tracer.tape import Node
 
@@ -30,7 +30,7 @@ def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> lis
         if not alone and not of_samples(node.parents):
             ended.append(node)
         axis = batch.axis(node)
-        plain = isinstance(axis, int) and not isinstance(axis, MergedAxis)
+        plain = isinstance(axis, int) and not isinstance(axis, GroupedAxis)
         if plain and alone and not ended:
             found.append(node)
         return g

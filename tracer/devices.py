@@ -10,6 +10,7 @@ from tracer.backend import Backend
 from tracer.backend_cupy import CUPY
 from tracer.errors import TracerError, TracingError
 from tracer.kronecker import Kronecker
+from tracer.operation import CONSTANT
 from tracer.tensor import Tensor, batch, parameter
 
 
@@ -103,8 +104,8 @@ def _leaf(tensor: Tensor, data: Any) -> Tensor:
         )
     if data is tensor.data:
         return tensor
+    if node.op is CONSTANT:
+        return Tensor(data, node)
     if "axis" in node.params:
         return batch(data, **node.params)
-    new = parameter(data, node.params["name"])
-    new.node.wants = node.wants
-    return new
+    return parameter(data, node.params["name"]).requires_grad_(node.wants)

@@ -32,8 +32,34 @@ class QuantityError(TracerError, ValueError):
     """A quantity that is unknown, or undefined for this parameter or objective."""
 
 
+class ParameterError(TracerError, KeyError):
+    """A parameter that results are asked for and do not have."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
+class UndefinedError(QuantityError, KeyError):
+    """A value that a result does not have, and why: the quantity is undefined for the parameter."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UndefinedWarning(QuantityError, UserWarning):
+    """A quantity that is undefined for some parameters, which were left out.
+
+    Where warnings are errors, it is one of quantities.
+    """
+
+
 class RegistryError(TracerError, LookupError):
     """A name that is not registered, or registered twice."""
+
+
+class ResultError(TracerError, KeyError):
+    """A quantity that was not asked for."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
 
 
 class PluginError(TracerError):

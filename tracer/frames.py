@@ -16,6 +16,8 @@ import numpy as np
 INTERNAL_FILES: set[str] = {__file__}
 #: files that run a user's model: the lines that call it are none of the user's
 DRIVER_FILES: set[str] = set()
+#: packages whose frames may stand between ours and the user's
+CARRIERS = frozenset(("tracer", "tracer_layers", "tracer_quantities", "numpy", "scipy"))
 
 
 def users_frame(depth: int = 1) -> FrameType:
@@ -83,20 +85,30 @@ def _calling(state: Any) -> Any:
         return _ERROR_STATE.get()
 
 
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is neither ours nor of what we call, or are called by.
+
+    For errors and warnings alone: to record takes less than all our files for internal.
+    """
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return frame.f_code.co_filename not in INTERNAL_FILES and package not in CARRIERS
+
+
 def _warn(kind: str, flag: int) -> None:
     """Warn as NumPy does, at the user's line: that which runs, or that which recorded a node."""
     frame: FrameType | None = sys._getframe(1)
     name = code = None
-    while frame is not None and frame.f_code.co_filename in INTERNAL_FILES:
+    while frame is not None and not is_users(frame):
         held = frame.f_locals
         node: Any = held.get("node")
         if name is None:
             name = getattr(held.get("op") or held.get("self"), "name", None)
         if getattr(node, "code", None) is not None:
-            name, code = f"the derivative of {node.op.name}", node.code
+            again = frame.f_code.co_name == "replay"
+            name, code = node.op.name if again else f"the derivative of {node.op.name}", node.code
             where = code.co_filename, line_of(code, node.lasti)
             break
-        frame = frame.f_back
+        frame = held.get("called_from") or frame.f_back  # see `parallel`
     if code is None:
         if frame is None:
             frame = sys._getframe(1)

@@ -22,6 +22,7 @@ from tracer.errors import ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES
 from tracer.linearisation import Linearisation, stack_of
 from tracer.operation import describe
+from tracer.plan import Allowance
 from tracer.tape import Tape
 from tracer.tensor import Tensor, batch
 
@@ -39,6 +40,8 @@ def value_and_grad(
     function's value has one element. Keywords are passed on and are not differentiated by. With
     `has_aux` the function returns a pair (value, aux), and the result is ((value, aux), gradient).
     """
+
+    _callable("value_and_grad", function)
 
     def call(*args: Any, **keywords: Any) -> tuple[Any, Any]:
         chosen = positions(argnums, args)
@@ -59,6 +62,7 @@ def grad(
 
     With `has_aux` it gives (gradient, aux); see `value_and_grad`.
     """
+    _callable("grad", function)
     both = value_and_grad(function, argnums, has_aux=has_aux)
 
     def call(*args: Any, **keywords: Any) -> Any:
@@ -75,6 +79,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     per primal. It is of what was computed, as often and wherever it is called: inside another
     function that is being differentiated, its result depends on the cotangent.
     """
+    _callable("vjp", function)
     record = Linearisation(function, primals, range(len(primals)), has_aux=has_aux)
     _, structure = flatten(tuple(primals))
 
@@ -96,6 +101,7 @@ def jvp(
     Both are tuples of arguments, with the same structure and shapes. With `has_aux`,
     `(output, tangent, aux)`.
     """
+    _callable("jvp", function)
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, list | tuple):
             raise TracingError(
@@ -114,6 +120,8 @@ def jvp(
 def hvp(function: Callable[..., Any]) -> Callable[..., Any]:
     """`hvp(f)(x, v, **keywords)`: the Hessian of `f` at `x` times `v`, both of one structure."""
 
+    _callable("hvp", function)
+
     def call(x: Any, v: Any, **keywords: Any) -> Any:
         _, structure = flatten(x)
         directions = structure.match(v, "vector", "argument")
@@ -129,6 +137,9 @@ def ggn_vp(model: Callable[..., Any], loss: Callable[..., Any]) -> Callable[[Any
     J is the Jacobian of `model` at `parameters` and H the Hessian of `loss` at the model's output
     (Schraudolph 2002). The model is called once.
     """
+
+    for given in (model, loss):
+        _callable("ggn_vp", given)
 
     def call(parameters: Any, v: Any) -> Any:
         _, structure = flatten(parameters)
@@ -150,6 +161,8 @@ def jacobian(
     the argument's (a tuple for several `argnums`). Each output takes one sweep of stacked rows.
     With `has_aux` it gives (jacobian, aux); see `value_and_grad`.
     """
+
+    _callable("jacobian", function)
 
     def call(*args: Any, **keywords: Any) -> Any:
         chosen = positions(argnums, args)
@@ -175,6 +188,7 @@ def hessian(
 
 def trace(function: Callable[..., Any], *inputs: Any) -> tuple[Tape, Any]:
     """`tape, output = trace(f, *inputs)`: record a call, the inputs marked as batches."""
+    _callable("trace", function)
     with Tape() as tape:
         output = function(*(
             x if isinstance(x, Tensor) and x.node is not None else batch(x) for x in inputs
@@ -183,6 +197,16 @@ def trace(function: Callable[..., Any], *inputs: Any) -> tuple[Tape, Any]:
 
 
 # -- arguments and outputs ---------------------------------------------------------------------
+
+
+def _callable(transform: str, function: Any) -> None:
+    """Raise `TracingError` for what is no function."""
+    if callable(function):
+        return
+    way = ""
+    if isinstance(function, Tensor):
+        way = ": the gradient of a recorded value is tape.backward(loss)['grad']"
+    raise TracingError(f"{transform} takes a function, got {describe(function)}{way}")
 
 
 def positions(argnums: Any, args: Sequence[Any]) -> list[int]:
@@ -252,6 +276,13 @@ def _rows(record: Linearisation, i: int) -> list[Any]:
     size = math.prod(output.shape)
     cotangents: list[Any] = [None] * len(record.outputs)
     if size and output.node is not None:
+        columns = sum(math.prod(variable.shape) for variable in record.variables)
+        Allowance(None, record.like).require(
+            size * (size + columns) * output.dtype.itemsize,
+            "a derivative of all outputs by all inputs",
+            f"for {size:,} outputs and {columns:,} inputs",
+            "use products with it, by tracer.hvp, tracer.vjp or tracer.jvp",
+        )
         eye = backend.namespace(record.like).eye(size, dtype=output.dtype)
         cotangents[i] = eye.reshape(size, *output.shape)
     return record.pull(cotangents, output.shape)

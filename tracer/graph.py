@@ -20,7 +20,7 @@ from tracer import backend
 from tracer.errors import GraphError
 from tracer.folding import fold
 from tracer.names import first_uses, parameter_names
-from tracer.operation import statistics
+from tracer.operation import CONSTANT, PARAMETER, VARIABLE, statistics
 from tracer.tape import Failure, Loop, Node, Place, Tape
 
 DIRECTIONS = ("forward", "backward", "both")
@@ -200,13 +200,16 @@ class _Forward:
             return self._constant(value, consumer) if backend.is_array(value) else None
         name = self.ids.get(parent)
         if name is None:
-            kind = "parameter" if parent.wants else "input"
-            if not parent.op.leaf:
+            kind = "parameter" if parent.op is PARAMETER else "input"
+            unnamed = parent.op is VARIABLE and not parent.params["name"]
+            if not parent.op.leaf or parent.op is CONSTANT or unnamed:
                 kind = "constant"
-            label = self._names.get(parent) or parent.params.get("name") or parent.label
+            label = self._names.of(parent) or parent.params.get("name") or parent.label
             name = self._new(parent, kind, "", label, parent.shape, parent.dtype)
             attributes = self.nodes[name]
             if kind == "parameter":
+                if not parent.wants:
+                    attributes["frozen"] = True
                 attributes["scope"] = consumer.place.scope
                 attributes["scopes"] = list(consumer.place.scopes)
             attributes.update(self._watched.get(id(parent), {}))

@@ -18,9 +18,6 @@ TENSOR = {
     "backward": "tape.backward(loss) gives the gradients, tape being the block's tracer.Tape()",
     "grad": "tape.backward(loss)['grad'][parameter] is the gradient",
     "grad_fn": "tensor.node is what recorded it",
-    "requires_grad": "tracer.parameter(array) makes what has a gradient, and tensor.detach() a "
-    "constant",
-    "requires_grad_": "tracer.parameter(array) makes what has a gradient",
     "retain_grad": "tracer.grad and tracer.vjp give derivatives by intermediate values",
     "is_leaf": "tensor.is_parameter says whether it is a parameter",
     "device": "tensor.data is the array, which knows its device",
@@ -85,6 +82,47 @@ TENSOR = {
     f"{name}_": f"write t = t {sign} other, or t {sign}= other"
     for name, sign in {"add": "+", "sub": "-", "mul": "*", "div": "/"}.items()
 }  # fmt: skip
+
+#: attributes of tapes elsewhere
+TAPE = {
+    "gradient": "tape.backward(loss)['grad'] has the gradients by parameter",
+    "grad": "tape.backward(loss)['grad'] has the gradients by parameter",
+    "jacobian": "tracer.jacobian(function)(x) does it",
+    "batch_jacobian": "ask tape.backward for 'grad_batch', or tracer.jacobian(function)(x)",
+    "hessian": "tape.backward(loss, 'hessian')['hessian'] is an operator, and "
+    "tracer.hessian(function)(x) an array",
+    "watch": "tracer.parameter(array) makes what has a gradient, and tracer.Tape(watch=True) keeps "
+    "statistics",
+    "watched_variables": "the results of tape.backward(loss) name the parameters",
+    "stop_recording": "write `with tracer.pause():`",
+    "reset": "make a new tracer.Tape() for each step",
+    "clear": "make a new tracer.Tape() for each step",
+    "zero_grad": "tape.backward returns gradients and stores none: leave the call out",
+    "step": "for each parameter p write p.data = p.data - lr * results['grad'][p]",
+}
+
+#: attributes of linear operators elsewhere, for the blocks of `kfac` and its kin
+KRONECKER = {
+    "inv": "block.inverse(damping) is a block, too: block.inverse(damping) @ vector",
+    "solve": "block.inverse(damping) @ vector does it",
+    "to_dense": "block.dense() is the matrix, over the parameter's elements in row-major order",
+    "todense": "block.dense() is the matrix, over the parameter's elements in row-major order",
+    "toarray": "block.dense() is the matrix, over the parameter's elements in row-major order",
+    "numpy": "block.dense() is the matrix, over the parameter's elements in row-major order",
+    "diagonal": "np.diag(block.dense()) is the diagonal, and the quantity diag_ggn_exact the exact "
+    "one",
+    "matmul": "block @ vector does it",
+    "mv": "block @ vector does it",
+    "matmat": "block @ vector does it, for a vector at a time",
+    "dot": "block @ vector does it",
+    "T": "a block is symmetric",
+    "eigenvalues": "block.eigh() gives eigenvalues and eigenvectors of each factor",
+    "eigvalsh": "block.eigh() gives eigenvalues and eigenvectors of each factor",
+    "logdet": "block.eigh() gives eigenvalues and eigenvectors of each factor",
+    "trace": "the block's is the product of those of its factors, np.trace(factor)",
+    "A": "block.factors is (output factor, input factor)",
+    "G": "block.factors is (output factor, input factor)",
+}
 
 #: keywords of PyTorch's functions -> NumPy's
 KEYWORDS = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis1", "dim1": "axis2"}
@@ -153,6 +191,13 @@ class Hint:
 
     def __get__(self, instance: Any, owner: type) -> Any:
         raise HintError(self.message)
+
+
+def give(owner: type, called: str, table: Mapping[str, str]) -> None:
+    """Let a class have the hints of a table for what it does not have."""
+    for name, hint in table.items():
+        if not hasattr(owner, name):
+            setattr(owner, name, Hint(called, name, hint))
 
 
 def keyword(function: str, given: Mapping[str, object]) -> str | None:

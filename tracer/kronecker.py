@@ -8,9 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend
+from tracer import backend, hints
 from tracer.dtypes import in_single, widened
 from tracer.errors import QuantityError
+
+
+class NoFactors(QuantityError):
+    """A block without Kronecker factors; `why`, and `reason` from it, have no subject."""
+
+    def __init__(self, shape: tuple[int, ...], why: str):
+        self.reason = f"has no Kronecker factors, since it {why}"
+        super().__init__(
+            f"a parameter of shape {list(shape)} {why}, so its curvature block has no Kronecker "
+            f"factors: use diag_ggn_exact or sqrt_ggn_exact"
+        )
 
 
 class Kronecker:
@@ -19,7 +30,8 @@ class Kronecker:
     `factors` is `(output_factor [O, O], input_factor [I, I])` for a weight `[O, I...]`, the block
     being output (x) input in row-major order; `(factor,)` for a vector; one pair after the other
     for a map in groups, whose block is block-diagonal. `pull` takes stacks in that natural layout
-    to the layout of the parameter, `shape`, where they differ. Sweeps give the factors of a
+    to the layout of the parameter, `shape`, where they differ; what it leaves zero, as the rows
+    that a slice leaves out, has a block of `rest` times the identity. Sweeps give the factors of a
     parameter of half precision in float32; linear algebra of half precision is done in that.
     """
 
@@ -28,10 +40,12 @@ class Kronecker:
         factors: tuple[Any, ...],
         shape: tuple[int, ...],
         pull: Callable[[Any], Any] | None = None,
+        rest: float = 0.0,
     ):
         self.factors = factors
         self.shape = tuple(shape)
         self._pull = pull
+        self._rest = rest
 
     def pull(self, stack: Any) -> Any:
         """`[K, natural]` to `[K, *shape]`."""
@@ -50,6 +64,16 @@ class Kronecker:
             return [(self.factors[0], None)]
         return list(zip(self.factors[::2], self.factors[1::2], strict=True))
 
+    @property
+    def _size(self) -> int:
+        """Elements in the natural layout: those of the parameter that factors are of."""
+        return sum(len(b) * (1 if a is None else len(a)) for b, a in self.pairs)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the factors are of all elements of the parameter."""
+        return self._size == math.prod(self.shape)
+
     def dense(self) -> Any:
         """The block `[P, P]` over the parameter in its own row-major order."""
         blocks = [b if a is None else np.kron(b, a) for b, a in self.pairs]
@@ -61,17 +85,24 @@ class Kronecker:
             out[start:stop, start:stop] = block
             start = stop
         order = self._order()
-        return out[order][:, order]
+        if self._whole:
+            return out[order][:, order]
+        there = order >= 0
+        every = np.where(there[:, None] & there, out[order][:, order], 0)
+        return every + self._rest * np.diag(~there).astype(every.dtype)
 
     def _order(self) -> Any:
-        """Positions in the natural layout, listed in the parameter's row-major order."""
-        natural = backend.namespace(self.factors[0]).arange(math.prod(self.shape))
-        return self.pull(natural[None]).reshape(-1)
+        """Positions in the natural layout, in the parameter's row-major order; -1 for the rest."""
+        natural = backend.namespace(self.factors[0]).arange(self._size) + 1
+        return self.pull(natural[None]).reshape(-1) - 1
 
     def _to_natural(self, vector: Any) -> Any:
-        flat = vector.reshape(-1)
+        flat, order = vector.reshape(-1), self._order()
+        if not self._whole:
+            there = order >= 0
+            flat, order = flat[there], order[there]
         out = np.empty_like(flat)
-        out[self._order()] = flat
+        out[order] = flat
         return out
 
     def _apply(self, vector: Any, pairs: list[tuple[Any, Any]]) -> Any:
@@ -86,20 +117,41 @@ class Kronecker:
             part = natural[start : start + size]
             out.append(b @ part if a is None else (b @ part.reshape(len(b), -1) @ a).reshape(-1))
             start += size
-        return self.pull(np.concatenate(out)[None])[0].reshape(vector.shape)
+        moved = self.pull(np.concatenate(out)[None])[0].reshape(vector.shape)
+        if self._whole or not self._rest:
+            return moved
+        there = (self._order() >= 0).reshape(vector.shape)
+        return np.where(there, moved, self._rest * vector)
 
     def matvec(self, vector: Any) -> Any:
-        """The block times a vector shaped like the parameter (or flat)."""
-        return self._apply(vector, self.pairs)
+        """The block times a vector shaped like the parameter (or flat): `block @ vector`."""
+        return self._apply(backend.as_array(vector), self.pairs)
+
+    __matmul__ = __rmatmul__ = matvec  # a block is symmetric
+
+    __array_ufunc__ = None  # so that `array @ block` comes here
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise QuantityError(
+            "a Kronecker block does not become an array by itself, which may be large: "
+            "block.dense() is the matrix"
+        )
 
     def inverse(self, damping: float = 0.0) -> Kronecker:
         """The inverse, with `sqrt(damping)` added to the diagonal of both factors.
 
         The two are balanced by the ratio of their mean eigenvalues (Martens and Grosse 2015,
-        section 6.3). A single factor has `damping` itself added.
+        section 6.3). A single factor has `damping` itself added, as have elements that no factor is
+        of. Raises `QuantityError` where there are such and damping is zero.
         """
         if damping < 0:
             raise QuantityError(f"damping is not negative, got {damping}")
+        whole = self._whole
+        if not whole and self._rest + damping == 0:
+            raise QuantityError(
+                f"the block of a parameter of shape {list(self.shape)} is zero where nothing uses "
+                f"the parameter, and has no inverse: give a damping above 0"
+            )
         factors: list[Any] = []
         for b, a in self.pairs:
             if a is None:
@@ -111,7 +163,8 @@ class Kronecker:
             root = math.sqrt(damping)
             factors.append(_damped_inverse(b, root / balance))
             factors.append(_damped_inverse(a, root * balance))
-        return Kronecker(tuple(factors), self.shape, self._pull)
+        rest = 0.0 if whole else 1 / (self._rest + damping)
+        return Kronecker(tuple(factors), self.shape, self._pull, rest)
 
     def eigh(self) -> list[tuple[Any, Any]]:
         """(eigenvalues, eigenvectors) of each factor, in the order of `factors`."""
@@ -120,6 +173,9 @@ class Kronecker:
     def __repr__(self) -> str:
         sizes = ", ".join("x".join(map(str, f.shape)) for f in self.factors)
         return f"Kronecker({sizes})"
+
+
+hints.give(Kronecker, "a Kronecker block", hints.KRONECKER)
 
 
 @in_single

@@ -13,7 +13,7 @@ import numpy as np
 from tracer import backend
 from tracer.containers import flatten
 from tracer.errors import ShapeError, TracingError
-from tracer.frames import INTERNAL_FILES
+from tracer.frames import INTERNAL_FILES, users_warnings
 from tracer.operation import VARIABLE, describe
 from tracer.ownership import own
 from tracer.sweep import Sweep, replay
@@ -154,7 +154,7 @@ class Linearisation:
         ]  # fmt: skip
         if not around and not any(isinstance(s, Tensor) and s.node is not None for _, s in pairs):
             tape = None
-        with using(tape):
+        with using(tape), users_warnings():
             seeds: dict[Node, Any] = {}
             for node, stack in pairs:
                 if tape is None and isinstance(stack, Tensor):
@@ -182,7 +182,7 @@ class Linearisation:
         record.snapshots.check(self.nodes, replayed=dropped)
         with _alone if dropped or self.tape.composites else nullcontext():
             if dropped:
-                replay(self.nodes)
+                replay(self.nodes, only=self.depending)
             sweep = Sweep(self.nodes, seeds, recorded=recorded and around, only=self.depending)
             return sweep.run()
 
@@ -197,7 +197,7 @@ class Linearisation:
         for variable, tangent in zip(self.variables, tangents, strict=True):
             raw = tape is None and isinstance(tangent, Tensor)
             stacks[variable.node] = tangent._value if raw else tangent
-        with using(tape):
+        with using(tape), users_warnings():
             push(self.nodes, stacks, recorded=tape is not None)
             held: list[Any] = [stacks.get(output.node) for output in self.outputs]
             stacks.clear()

@@ -1,29 +1,34 @@
 """The objective of a sweep: its record, its terms, and products with its curvature matrices.
 
-It splits into terms by a gradient sweep of its head: linear arithmetic down to registered losses,
-or whatever lies above the model's `outputs`, which gives each term its weight.
+A gradient sweep of what lies above its terms (`tracer.splitting`) gives each its weight.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from tracer import backend
-from tracer.batching import Batch, samples_of
+from tracer.axes import UNKNOWN, OfOne, samples_of
+from tracer.batching import Batch, follow
 from tracer.dtypes import working
-from tracer.errors import BatchError, QuantityError, TracingError
-from tracer.operation import statistics
+from tracer.errors import BatchError
+from tracer.names import Names
+from tracer.plan import AT_ONCE, Allowance, node_bytes
 from tracer.products import Products
+from tracer.progress import Progress
+from tracer.random import Restarted
 from tracer.residuals import is_linear, wanted
-from tracer.sweep import Recorded, cotangents_of, entry_value, fit
+from tracer.seed_rows import SeedRows, of_stack
+from tracer.splitting import Split, left_out, split
+from tracer.sweep import Sweep
 from tracer.tape import Node, Tape
-from tracer.terms import Term, one_position_each
+from tracer.terms import Term
 
 
 @dataclass(eq=False)
@@ -34,13 +39,15 @@ class Objective:
     parameters to their names, `batch` tells where the samples are, and `first_uses` the first
     operation on each parameter. `outputs` is the tensor that splits model from loss, or None.
     `recorded` says that the sweep is itself recorded, `watched` takes statistics of cotangents.
+    `remarks` is what the user is to be warned of, `only` what depends on `names` where these are
+    some of the parameters; None where all.
     """
 
     record: Tape
     nodes: list[Node]
     loss: Node
     value: Any
-    names: dict[Node, str]
+    names: Names
     batch: Batch
     first_uses: Mapping[Node, Node]
     outputs: Node | None = None
@@ -49,6 +56,15 @@ class Objective:
     budget: int | None = None
     samples: Any = None
     watched: dict[Any, Any] | None = None
+    progress: Progress = field(default_factory=lambda: Progress(None))
+    remarks: list[str] = field(default_factory=list)
+    only: set[Node] | None = None
+    _split: Split | None = None
+
+    @cached_property
+    def allowed(self) -> Allowance:
+        """The bytes that there are for it: of `budget`, or half of what is free."""
+        return Allowance(self.budget, self.value)
 
     def like(self, node: Node) -> Any:
         """Some array of the library in use, of the node's dtype."""
@@ -68,71 +84,68 @@ class Objective:
 
     # -- terms --------------------------------------------------------------------------------
 
+    def split(self, wanted_by: str) -> Split:
+        """Where it splits into terms; plain ones of parameters alone are remarked upon, once."""
+        if self._split is None:
+            batch = self.batch if self.batch.axes else follow(self.nodes)
+            self._split = split(self.nodes, batch, self.outputs, self.names, wanted_by)
+            if self._split.plain:
+                self.remarks.append(left_out(self._split.plain, self.nodes, self.names))
+        return self._split
+
     def terms(self, wanted_by: str) -> list[Term]:
         """The terms at `outputs` or at registered losses; those of samples come first.
 
-        Raises `QuantityError`, naming the quantity `wanted_by`, where some part of the objective
-        is neither.
+        Raises `QuantityError`, naming the quantity `wanted_by`, where a term does not split.
         """
-        if self.outputs is not None:
-            if self.outputs not in set(self.nodes) and not self.outputs.op.leaf:
-                raise TracingError("`outputs` was not recorded on this tape before the loss")
-            stop, boundary = {self.outputs}, "`outputs`"
-        else:
-            stop, boundary = {node for node in self.nodes if node.op.loss}, "a registered loss"
-        terms, leftover = self._cut(stop, wanted_by, linear=self.outputs is None)
-        if leftover or not terms:
-            leaf = next(iter(leftover), self.loss)
-            raise QuantityError(
-                f"{wanted_by} is undefined for this objective: a term of it reaches "
-                f"{self.names.get(leaf) or leaf.label!r} without passing through {boundary}"
-            )
-        return terms
+        found = self.split(wanted_by)
+        arrived = self._arrived(found.above)
+        terms = [Term(self, node, arrived[node], wanted_by) for node in found.splits]
+        for term in terms:
+            term.refuse_other_inputs()
+        return sorted(terms, key=lambda term: not term.of_samples)
 
     def first_samples(self) -> tuple[list[Term], dict[Node, Any]]:
         """The first tensors with samples on the way down, and the gradient of what has none."""
-        stop = {node for node in self.nodes if isinstance(self.batch.axis(node), int)}
-        terms, leftover = self._cut(stop, "a per-sample quantity", linear=False)
+        axes = self.batch.axes
+        first = {node for node in self.nodes if isinstance(self.batch.axis(node), int | OfOne)}
+        reached, above = {self.loss}, []
+        for node in reversed(self.nodes):
+            if node in reached and node not in first:
+                if axes.get(node) is UNKNOWN:
+                    self._refuse_unknown(node, "a per-sample quantity")
+                above.append(node)
+                reached.update(p for p in node.parents if p is not None and p.wants)
+        arrived = self._arrived(above[::-1])
+        terms = [
+            Term(self, node, arrived.pop(node), "a per-sample quantity")
+            for node in list(arrived)
+            if node in first
+        ]
         if not terms:
             raise BatchError(
                 "the samples could not be followed to the loss: mark the last tensor that has an "
                 "axis of samples with tracer.batch(x, axis)"
             )
-        return terms, leftover
+        return terms, arrived
 
-    def _cut(
-        self, stop: set[Node], wanted_by: str, linear: bool
-    ) -> tuple[list[Term], dict[Node, Any]]:
-        """A gradient sweep from the objective to `stop`: terms, and what arrived elsewhere."""
-        arrived = {self.loss: self.one()}
-        found: list[Term] = []
-        for node in reversed(self.nodes):
-            g = arrived.pop(node, None)
-            if g is None:
-                continue
-            if self.watched is not None:
-                self.watched[id(node), "cotangent"] = statistics(g[0])
-            if node in stop:
-                found.append(Term(self, node, g, wanted_by))
-                continue
-            if linear and not is_linear(node, wanted(node)):
-                raise QuantityError(
-                    f"{wanted_by} is undefined for this objective: the term made by "
-                    f"{node.op.name} ({node.source or 'unknown line'}) is not a registered loss, "
-                    f"and nothing says where it splits into model and loss: use a loss such as "
-                    f"mse_loss, or name the model's output with tape.backward(loss, outputs=f)"
-                )
-            view = Recorded(node) if self.recorded else node
-            for parent, entry in zip(node.parents, cotangents_of(view, node, g), strict=True):
-                if parent is not None and parent.wants:
-                    entry = entry_value(entry)
-                    if entry is not None:
-                        entry = fit(entry, parent.shape)
-                        before = arrived.get(parent)
-                        arrived[parent] = entry if before is None else before + entry
-        for node in [node for node in arrived if node in stop]:
-            found.append(Term(self, node, arrived.pop(node), wanted_by))
-        return sorted(found, key=lambda term: not term.of_samples), arrived
+    def _arrived(self, above: list[Node]) -> dict[Node, Any]:
+        """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""
+        seeds = {self.loss: self.one()}
+        return Sweep(above, seeds, recorded=self.recorded, watched=self.watched).run()
+
+    def _refuse_unknown(self, node: Node, wanted_by: str) -> None:
+        """Raise `BatchError` if what follows the last known samples is no sum over them."""
+        alone = any(self.batch.axis(node.parents[slot]) is None for slot in wanted(node))
+        if is_linear(node, wanted(node)) and not alone:
+            return
+        lost = self.batch.lost[0] if self.batch.lost else node
+        raise BatchError(
+            f"{wanted_by} is undefined here: the samples could not be followed through "
+            f"{lost.op.name} ({lost.source or 'unknown line'}) to the objective, and "
+            f"{node.op.name} ({node.source or 'unknown line'}) is no sum over them: mark with "
+            f"tracer.batch(x, axis) a later tensor that has an axis of the same samples"
+        )
 
     # -- matrices -----------------------------------------------------------------------------
 
@@ -142,10 +155,19 @@ class Objective:
         return {name: leaf for leaf, name in self.names.items()}
 
     @cached_property
+    def draws(self) -> Restarted:
+        """The generator `rng`, from its first state on for every kind of sampled rows."""
+        return Restarted(self.rng)
+
+    @cached_property
     def products(self) -> Products:
         """Products with the Hessian, and with Gauss-Newton matrices of given roots."""
         seeds = {self.loss: self.one()}
-        return Products(self.record, self.nodes, seeds, list(self.names), self.budget)
+        return self._products(seeds)
+
+    def _products(self, seeds: Mapping[Node, Any]) -> Products:
+        leaves = list(self.names)
+        return Products(self.record, self.nodes, seeds, leaves, self.allowed, self.only)
 
     def gauss_newton(self, kind: str, wanted_by: str, samples: int = 1) -> Any:
         """A function from vectors to products with the Gauss-Newton or a Fisher matrix.
@@ -154,13 +176,25 @@ class Objective:
         targets sampled now) or "empirical".
         """
         make = {
-            "exact": lambda term: one_position_each(term.short_sqrt_hessian(), term.sample_axis),
-            "sampled": lambda term: term.sqrt_hessian_sampled(samples, self.rng),
-            "empirical": Term.sqrt_empirical,
+            "exact": Term.root_of_entries,
+            "sampled": lambda term: (
+                of_stack(term.sqrt_hessian_sampled(samples, self.draws.of(wanted_by, samples)))
+                if term.leaf_hessian is None
+                else None
+            ),
+            "empirical": lambda term: of_stack(term.sqrt_empirical()),
         }[kind]
         terms = [term for term in self.terms(wanted_by) if term.prediction.wants]
-        roots = [(term, make(term)) for term in terms]
+        roots = [(term, self._there(make(term), term.prediction)) for term in terms]
         return lambda vectors: self.products.gauss_newton(vectors, roots)
+
+    def _there(self, rows: SeedRows | None, prediction: Node) -> SeedRows | None:
+        """Rows that products are made with, all made now where they take little of what may be."""
+        if rows is None:
+            return None
+        nbytes = len(rows) * node_bytes(prediction)
+        limit = self.allowed.limit(8 * nbytes)
+        return of_stack(rows[:]) if limit is None or 8 * nbytes <= limit else rows
 
     def hessian_diagonal(self, leaf: Node) -> Any:
         """The diagonal of a parameter's block of the Hessian, `[*p]`, from products."""
@@ -168,7 +202,7 @@ class Objective:
 
     def hessian_diagonal_of_samples(self, leaf: Node) -> Any:
         """Each sample's share of that diagonal, `[N, *p]`: products for each sample by itself."""
-        count = self.batch.size or 1
+        count = 1 if self.batch.size is None else self.batch.size
         chosen = range(count) if self.samples is None else self.samples % count
         terms, _ = self.first_samples()
         parts = []
@@ -176,9 +210,8 @@ class Objective:
             seeds: Mapping[Node, Any] = {
                 term.node: np.where(self._only_sample(term, n), term.arrived, 0) for term in terms
             }
-            products = Products(self.record, self.nodes, seeds, list(self.names), self.budget)
-            parts.append(self._diagonal(leaf, products))
-        return np.stack(parts)
+            parts.append(self._diagonal(leaf, self._products(seeds)))
+        return np.stack(parts) if parts else np.zeros_like(self.like(leaf), shape=(0, *leaf.shape))
 
     def _only_sample(self, term: Term, n: int) -> Any:
         shape, axis = term.node.shape, self.batch.axis(term.node)
@@ -189,13 +222,14 @@ class Objective:
 
     def _diagonal(self, leaf: Node, products: Products) -> Any:
         size = math.prod(leaf.shape)
-        step = max(1, size)
-        if self.budget is not None:
-            step = max(1, self.budget // max(1, 16 * size * leaf.dtype.itemsize))
+        budget = AT_ONCE if self.budget is None else self.budget
+        step = max(1, budget // max(1, 16 * size * leaf.dtype.itemsize))
         parts = []
+        self.progress.stage(f"the Hessian's diagonal of {self.names[leaf]!r} by products", size)
         for start in range(0, size, step):
             elements = backend.namespace(self.like(leaf)).arange(size)
             basis = (elements[start : start + step, None] == elements).astype(leaf.dtype)
             moved = products.hessian({leaf: basis.reshape(-1, *leaf.shape)})[leaf]
             parts.append((moved.reshape(basis.shape) * basis).sum(1))
+            self.progress.advance(len(basis))
         return np.concatenate(parts).reshape(leaf.shape)

@@ -19,6 +19,7 @@ y = Tanh(x)
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,60 +27,30 @@ import numpy as np
 from numpy import ndarray
 
 from tracer import backend, registry
+from tracer.axes import POOLED as POOLED
+from tracer.axes import UNKNOWN as UNKNOWN
+from tracer.axes import Axis as Axis
+from tracer.axes import MergedAxis as MergedAxis
 from tracer.errors import ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES, users_frame
+from tracer.sampled import SampledArray
 from tracer.snapshots import SMALL
-from tracer.tape import NOWHERE, Cursor, Failure, KeepingNode, Node, current_cursor
+from tracer.tape import (
+    NOWHERE,
+    Cursor,
+    Failure,
+    KeepingNode,
+    Node,
+    current_cursor,
+    owner,
+    paused_tape,
+)
 
 if TYPE_CHECKING:
     from tracer.snapshots import Snapshots
 
 _frame = sys._getframe
 _new = object.__new__
-
-#: The axis of the samples in a tensor: an int, None (not batched), `POOLED` (it depends on several
-#: samples and has no axis of them) or `UNKNOWN` (it could not be followed). `MergedAxis` is an int.
-Axis = Any
-
-
-class MergedAxis(int):
-    """An axis of `outer * N * inner` entries, sample n's at `(o * N + n) * inner + i`.
-
-    It comes from a reshape, as of `[T, N, C]` to `[T * N, C]` (`outer` is T, `inner` 1). Rules of
-    operations that treat its entries apart need not know.
-    """
-
-    outer: int
-    inner: int
-
-    def __new__(cls, axis: int, outer: int, inner: int) -> MergedAxis:
-        self = super().__new__(cls, axis)
-        self.outer, self.inner = outer, inner
-        return self
-
-    def samples(self, size: int) -> np.ndarray:
-        """The sample of each of `size` entries."""
-        return np.arange(size) // self.inner % (size // (self.outer * self.inner))
-
-    def positions(self, size: int) -> np.ndarray:
-        """Which of its sample's entries each is."""
-        entries = np.arange(size)
-        stride = size // self.outer
-        return entries // stride * self.inner + entries % self.inner
-
-
-class _Sentinel:
-    __slots__ = ("name",)
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-POOLED = _Sentinel("POOLED")
-UNKNOWN = _Sentinel("UNKNOWN")
 
 
 class Operation:
@@ -134,6 +105,13 @@ class Operation:
     plain_options = False
     #: puts each element of its input in exactly one place of its output (a bool, or of the node)
     reindexes: Any = False
+    #: of the node: the slots whose elements `forward` puts into the output, whatever they are, the
+    #: output having no others; None if it has
+    moves: Callable[[Any], Any] | None = None
+    #: its output is its input, broadcast
+    spreads = False
+    #: puts each element of an input in exactly one place of its output, beside other inputs
+    places = False
 
     forward: Callable[..., Any]
     forward_keeping: Callable[..., tuple[Any, Any]]
@@ -163,6 +141,8 @@ class Operation:
         if len(inputs) == 1:
             x = inputs[0]
             if type(x) is not Tensor:
+                if type(x) is SampledArray:
+                    return self(tensor_of(x), **params)
                 return self.forward(x, **params)
             array, node = x._value, x.node
             traced = node is not None
@@ -182,9 +162,13 @@ class Operation:
                         traced = True
                         wants = wants or node.wants
             if not tensors:
+                if SampledArray in map(type, inputs):
+                    return self(*map(tensor_of, inputs), **params)
                 return self.forward(*inputs, **params)
             if traced and cursor is not None:
                 unshare(raw, nodes, cursor.tape.snapshots)
+            elif SampledArray in map(type, raw):
+                return self(*map(tensor_of, inputs), **params)
             arrays, parents = tuple(raw), tuple(nodes)
         if params and traced and cursor is not None and not self.plain_options:
             for key, value in params.items():
@@ -200,8 +184,8 @@ class Operation:
                 out, kept = out
             out = backend.as_array(out)
         if cursor is None or not traced:
-            return Tensor(out, None)
-        saved = arrays if self.saves_inputs else leaves_only(arrays, parents)
+            return beside_the_record(self, parents, arrays, params, out)
+        saved = arrays if wants and self.saves_inputs else leaves_only(arrays, parents)
         return record(cursor, self, parents, saved, params, out, wants, kept)
 
     def __repr__(self) -> str:
@@ -229,7 +213,8 @@ def record(
 ) -> Tensor:
     """Put one operation on the tape, with the user's line, and what its rules read.
 
-    `saved` is what a node has of its inputs: all, or `leaves_only`.
+    `saved` is what a node has of its inputs: all, or `leaves_only`, as where no input `wants` a
+    gradient and the rules are not called.
 
     The node and the tensor are filled here rather than by their constructors, which saves 0.4 of
     the 1.5 microseconds that recording takes.
@@ -242,7 +227,7 @@ def record(
             frame = frame.f_back  # never None: no internal file is a program
             code = frame.f_code
         tape.users_code = code
-    if kept is None:
+    if kept is None or not wants:
         node = Node()
     else:
         node = KeepingNode()
@@ -251,7 +236,7 @@ def record(
     node.parents = parents
     node.inputs = saved
     node.params = params
-    node.output = out if op.saves_output else None
+    node.output = out if wants and op.saves_output else None
     node.shape = out.shape
     node.dtype = dtype = out.dtype
     node.wants = wants and (dtype is FLOAT64 or dtype is FLOAT32 or is_real(op, dtype))
@@ -265,6 +250,55 @@ def record(
     tensor._value = out
     tensor.node = node
     return tensor
+
+
+def beside_the_record(
+    op: Operation,
+    parents: tuple[Any, ...],
+    arrays: tuple[Any, ...],
+    params: dict[str, Any],
+    out: Any,
+) -> Tensor:
+    """A result that is not recorded; where a tape is paused, its samples stay known."""
+    tape = paused_tape()
+    if tape is None or not out.ndim or not any(map(may_have_samples, parents)):
+        return Tensor(out, None)
+    tensor = Tensor(out, origin_of(op, parents, arrays, params, out))
+    owner(tape).unrecorded.append(weakref.ref(tensor))
+    return tensor
+
+
+def may_have_samples(node: Node | None) -> bool:
+    """Whether a node is more than a parameter."""
+    return node is not None and (not node.op.leaf or node.op is INPUT or node.op is CONSTANT)
+
+
+def origin_of(
+    op: Operation,
+    parents: Sequence[Any],
+    arrays: Sequence[Any],
+    params: dict[str, Any],
+    out: Any,
+) -> Node:
+    """A leaf for what was computed without being recorded, which knows what of."""
+    frame: Any = _frame(1)
+    while frame.f_code.co_filename in INTERNAL_FILES:
+        frame = frame.f_back
+    origin, leaf = Node(), Node()
+    for node in (origin, leaf):
+        node.output, node.wants, node.place = None, False, NOWHERE
+        node.shape, node.dtype = out.shape, out.dtype
+        node.code, node.lasti = frame.f_code, frame.f_lasti
+    origin.op, origin.params, origin.parents = op, params, tuple(parents)
+    origin.inputs = tuple([x if p is None else None for x, p in zip(arrays, parents, strict=True)])
+    leaf.op, leaf.params = CONSTANT, {"name": None, "of": origin}
+    leaf.parents, leaf.inputs = (), ()
+    return leaf
+
+
+def tensor_of(value: Any) -> Any:
+    """A tensor of an array that knows its samples; anything else as it is."""
+    return Tensor(value.plain, value.leaf) if type(value) is SampledArray else value
 
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -303,6 +337,8 @@ def unshare(arrays: list[Any], parents: list[Any], own: Snapshots) -> None:
                 else:
                     arrays[i] = own.of_constant(array)
             elif array.__class__ not in PLAIN:
+                if array.__class__ is SampledArray:
+                    parents[i], array = array.leaf, array.plain
                 arrays[i] = own.of_constant(array)
         elif not parent.parents:
             arrays[i] = own.of_leaf(parent, arrays[i])
@@ -392,6 +428,8 @@ def _by_name(name: str) -> Operation:
 #: what leaf nodes carry in place of an operation
 PARAMETER = _Leaf("parameter")
 INPUT = _Leaf("input")
+#: of what was computed without being recorded, whose samples are known; see `tracer.origins`
+CONSTANT = _Leaf("constant")
 #: of leaves that a function of functions makes for itself: none of the user's parameters
 VARIABLE = _Leaf("variable")
 
@@ -432,7 +470,11 @@ def explain(
     parents: Sequence[Any],
     params: dict[str, Any],
 ) -> Exception:
-    """The error with the operation, the module, the shapes and the dtypes in its message."""
+    """The error with the operation, the module, the shapes and the dtypes in its message.
+
+    To be called while `error` is handled: one of a kind that tells more is raised again, with a
+    note (and not returned, since it cannot be raised from itself).
+    """
     cursor = current_cursor()
     tape = None if cursor is None else cursor.tape
     place = NOWHERE if cursor is None else cursor.place
@@ -452,7 +494,7 @@ def explain(
     if isinstance(error, ShapeError) or type(error) in (ValueError, IndexError, TypeError):
         return ShapeError(message)
     error.add_note(message)
-    return error
+    raise error
 
 
 INTERNAL_FILES.add(__file__)

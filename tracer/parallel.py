@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import Context, copy_context
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -163,7 +165,7 @@ def in_parallel(function: Callable[[Any], Any], parts: Iterable[Any], like: Any)
         finally:
             _local.working = False
 
-    tasks = [[(copy_context(), work)] for _ in range(count - 1)]
+    tasks = [[(copy_context(), work, sys._getframe())] for _ in range(count - 1)]
     with _limit.one_thread():
         started = [_helpers().submit(_run, task) for task in tasks]
         try:
@@ -177,10 +179,16 @@ def in_parallel(function: Callable[[Any], Any], parts: Iterable[Any], like: Any)
     return results
 
 
-def _run(task: list[tuple[Context, Callable[[], None]]]) -> None:
-    """Run a task, taken out of its list: a helper refers to that a moment longer than to arrays."""
-    context, work = task.pop()
-    context.run(work)
+def _run(task: list[tuple[Context, Callable[[], None], FrameType]]) -> None:
+    """Run a task, taken out of its list: a helper refers to that a moment longer than to arrays.
+
+    The frame that it comes from is where warnings look for the user's line.
+    """
+    context, work, called_from = task.pop()
+    try:
+        context.run(work)
+    finally:
+        del called_from
 
 
 def divided(multiplications: int) -> int:

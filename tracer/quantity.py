@@ -12,22 +12,27 @@ class DiagGGNExact(Quantity):
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tracer import registry
+from tracer import backend, registry
 from tracer.cotangents import Cotangent
 from tracer.errors import QuantityError
 from tracer.rows import Rows, gradient
+from tracer.tensor import Tensor
 
 
 class Context(NamedTuple):
-    """What a quantity may know besides the cotangent: the parameter and the number of samples."""
+    """What a quantity may know besides the cotangent: the parameter, and how many samples."""
 
     name: str
     shape: tuple[int, ...]
     dtype: Any
     samples: int | None
+    #: how many rows of its kind a quantity gets in all, in chunks or at once; None if not known
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,20 +51,36 @@ class Quantity:
     """Base of quantities; configured by the constructor where there is something to configure.
 
     `rows` is the kind of rows that it needs; None if it is made of products with whole matrices
-    (`of_objective`). `per_sample` says that its values are of single
-    samples, so that it is undefined where samples are coupled. `needs_samples` is False only if the
-    sum over samples is all that it reads. A *state* is what `extract` returns: it merges with the
-    state of another shard; `finish` makes the value of it.
+    (`of_objective`). `per_sample` says that its values are of single samples, so that it is
+    undefined where samples are coupled, and `lists_samples` that they have an axis of samples, so
+    that it is undefined where batches have several sizes (None: if it is `per_sample`).
+    `needs_samples` is False only if the sum over samples is all that it reads. `factored` says that
+    a weight has it only where samples are marked, `of_uses` that it is made of the uses that
+    samples make of a parameter, without registered penalties on it, of which a warning tells. A
+    *state* is what `extract` returns: it merges with the state of another shard; `finish` makes the
+    value of it.
     """
 
     name: str
     rows: Rows | None = gradient
     per_sample = False
+    lists_samples: bool | None = None
     needs_samples = True
+    factored = False
+    of_uses = False
+    #: the names of what to use in its place where memory is short, for messages
+    cheaper = ""
 
     def extract(self, cotangent: Cotangent, context: Context) -> Any:
         """The state for one parameter, from the cotangent's contractions."""
         raise QuantityError(f"quantity {self.name!r} defines no extract")
+
+    def elements(self, context: Context) -> int:
+        """How many numbers the value for one parameter holds, for the plan of memory.
+
+        As many as the parameter, unless overridden, as where there are some for each sample.
+        """
+        return math.prod(context.shape)
 
     def of_objective(self, objective: Any) -> Any:
         """The value for all parameters, of a quantity without rows: see `tracer.backward`."""
@@ -85,10 +106,54 @@ class Quantity:
         return f"<quantity {self.name}>"
 
 
+def first_of(quantity: Quantity, state: Any) -> Any:
+    """The state of a first chunk of rows, which those of others are added to in place."""
+    return state.copy() if _adds(quantity, state) else state
+
+
+def require_additive(quantity: Quantity, part: Cotangent, state: Any, context: Context) -> None:
+    """Refuse states with an axis of rows, which would be added where rows come in chunks."""
+    if not _adds(quantity, state) or state.shape[0] != part.rows:
+        return
+    other = part.select(slice(0, 1)) if part.rows > 1 else part.stacked(part)
+    if quantity.extract(other.within(part.budget), context).shape[0] == other.rows:
+        raise QuantityError(
+            f"{quantity.name} has an axis of rows, and rows come in chunks here, whose states are "
+            f"added: give it a join(first, second), such as np.concatenate([first, second])"
+        )
+
+
+def with_chunk(quantity: Quantity, first: Any, second: Any) -> Any:
+    """The state of the chunks so far and of a further one. Raises `QuantityError`."""
+    if not _adds(quantity, first):
+        return quantity.join(first, second)
+    if first.shape != second.shape:
+        raise QuantityError(
+            f"the states of {quantity.name} for chunks of rows have the shapes "
+            f"{list(first.shape)} and {list(second.shape)}, and cannot be added: give it a "
+            f"join(first, second), or a memory_budget that needs no chunks"
+        )
+    if first.dtype != second.dtype:
+        return first + second
+    first += second
+    return first
+
+
+def _adds(quantity: Quantity, state: Any) -> bool:
+    """Whether states of chunks are arrays, and joined by being added."""
+    plain = getattr(type(quantity), "join", None) is Quantity.join
+    return plain and not isinstance(state, Tensor) and backend.is_array(state) and state.ndim > 0
+
+
 def resolve(quantities: Any) -> dict[str, Quantity]:
     """Names and configured objects as instances, by name."""
-    if isinstance(quantities, str | Quantity):
+    if isinstance(quantities, str | Quantity | type):
         quantities = (quantities,)
+    if not isinstance(quantities, Iterable):
+        raise QuantityError(
+            f"quantities are registered names or tracer.Quantity objects, as in ('grad', 'kfac'), "
+            f"got {quantities!r}"
+        )
     found: dict[str, Quantity] = {}
     for quantity in quantities:
         if isinstance(quantity, str):

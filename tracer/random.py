@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,33 @@ def generator(like: Any = None) -> Any:
     if found is None:
         found = _generators.setdefault(library.name, library.generator(_seed))
     return found
+
+
+class Restarted:
+    """A generator from one state on for each of several uses, each alike beside others and alone.
+
+    The generator itself ends where the use of the most samples left it. A use draws all its numbers
+    before the next one begins. One that is not NumPy's goes on from use to use.
+    """
+
+    def __init__(self, rng: Any):
+        self.rng = rng
+        self._uses: dict[Any, Any] = {}
+        self._first_state: Any = None
+        self._most = -1
+
+    def of(self, use: Any, samples: int) -> Any:
+        """The generator of one use, which draws so many samples."""
+        if not isinstance(self.rng, np.random.Generator):
+            return self.rng
+        if use not in self._uses:
+            if not self._uses:
+                self._first_state = self.rng.bit_generator.state
+            longest = samples > self._most
+            found = self.rng if longest else copy.deepcopy(self.rng)
+            found.bit_generator.state = self._first_state
+            self._uses[use], self._most = found, max(self._most, samples)
+        return self._uses[use]
 
 
 def drawn(values: Any, like: Any) -> Any:

@@ -15,15 +15,17 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tracer import backend
+from tracer.axes import GroupedAxis
 from tracer.batching import Batch
 from tracer.dtypes import widened, working
-from tracer.operation import PARAMETER, MergedAxis
+from tracer.operation import PARAMETER
 from tracer.rows import Rows, hessian_eigenvectors
+from tracer.seed_rows import of_rule
 from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
 from tracer.tape import Node, rerecording, using
 from tracer.tensor import Tensor, _leaf
@@ -68,12 +70,12 @@ def bends_in(node: Node, batch: Batch) -> list[int]:
 
 def exact_leaves(nodes: list[Node], leaves: Iterable[Node], batch: Batch) -> set[Node]:
     """The parameters whose own block the signed rows give exactly, of a record up to its loss."""
-    if batch.size is None or batch.lost or batch.coupled:
+    if batch.size is None or batch.lost or batch.coupled or batch.singly:
         return set()
     leading = _leading_to(nodes)
     for node in leading:
-        merged = isinstance(batch.axes.get(node), MergedAxis)
-        if merged and not node.op.loss and not is_straight(node, wanted(node)):
+        grouped = isinstance(batch.axes.get(node), GroupedAxis)
+        if grouped and not node.op.loss and not is_straight(node, wanted(node)):
             return set()  # its entries are no samples
     return {leaf for leaf in leaves if _is_exact(leading, leaf, batch)}
 
@@ -148,49 +150,94 @@ def _row_count(node: Node, batch: Batch) -> int:
     return sum(sizes) if counts is None else sum(counts) * (sizes[0] // counts[0])
 
 
+class RowsThere(NamedTuple):
+    """Of one operation that bends: about how many rows, and the bytes that they are made of.
+
+    `made` is for all rows at once, `matrices` for those whose eigenvectors they are, 0 if none.
+    """
+
+    node: Node
+    rows: int
+    made: int
+    matrices: int
+
+
+def rows_there(nodes: Iterable[Node], batch: Batch) -> list[RowsThere]:
+    """What signed rows take, operation by operation, in the order of recording."""
+    found = []
+    for node in nodes:
+        count = _row_count(node, batch)
+        if not count:
+            continue
+        slots = bends_in(node, batch)
+        each = sum(math.prod(node.input_shape(i)) for i in slots) * working(node.dtype).itemsize
+        plain = wanted(node) == [0] and _loss_rule(node) is not None
+        matrices = 0
+        if not plain and _blocks(node, slots) is None:
+            matrices = 8 * count * each
+        found.append(RowsThere(node, count, 4 * count * each, matrices))
+    return found
+
+
+def _loss_rule(node: Node) -> str | None:
+    """The name of the rule that makes a loss's rows."""
+    rules = ("short_sqrt_hessian", "sqrt_hessian")
+    return next((name for name in rules if getattr(node.op, name, None) is not None), None)
+
+
 # -- the rows of one operation -------------------------------------------------------------------
 
 
 def residual(
-    node: Node, delta: Any, batch: Batch, kind: Rows, budget: int | None = None
+    node: Node,
+    delta: Any,
+    batch: Batch,
+    kind: Rows,
+    budget: int | None = None,
+    room: int | None = None,
 ) -> Iterator[SignedRows] | None:
     """The signed rows of one operation, given the gradient `delta [1, *output]`; None if straight.
 
     They are made when they are asked for, in blocks of about a quarter of `budget` bytes where they
-    are many. Eigenvectors of R are the fewest rows; where they do not fit the budget, and unless
-    `kind` is `hessian_eigenvectors`, pairs of rows take their place.
+    are many. Eigenvectors of R are the fewest rows; where they do not fit into `room` bytes, and
+    unless `kind` is `hessian_eigenvectors`, pairs of rows take their place.
     """
     slots = bends_in(node, batch)
     if not slots:
         return None
-    rule = getattr(node.op, "short_sqrt_hessian", None) or getattr(node.op, "sqrt_hessian", None)
-    if rule is not None and slots == [0]:
-        axes = batch.axes_of(node)
-        return iter([_of_loss(Sampled(node, batch.axis(node), axes), delta, rule, axes[0])])
+    rule = _loss_rule(node)
+    if rule is not None and wanted(node) == [0]:
+        return _of_loss(node, delta, rule, batch, budget)
     counts = _blocks(node, slots)
     if counts is not None:
         return _of_elements(node, delta, slots, counts, batch.axes[node], budget)
     matrix = SampleCurvature(node, delta, slots, batch)
     square = matrix.samples * matrix.size**2 * matrix.like.dtype.itemsize
-    if budget is None or kind == hessian_eigenvectors or 8 * square <= budget:
+    if budget is None or kind == hessian_eigenvectors or room is None or 8 * square <= room:
         return _of_eigenvectors(matrix)
     return _of_pairs(matrix, budget)
 
 
-def _of_loss(node: Any, delta: Any, rule: Any, axis: int) -> SignedRows:
+def _of_loss(
+    node: Node, delta: Any, rule: str, batch: Batch, budget: int | None
+) -> Iterator[SignedRows]:
     """A registered loss: convex, so that the sign is that of its weight."""
-    weight = delta[0]
-    prediction = node.parents[0]
+    weight, prediction = delta[0], node.parents[0]
     assert prediction is not None
-    signs = np.sign(weight)
-    if bool((signs >= 0).all()):
-        rows = one_position_each(rule(node, weight), axis)
-        return SignedRows({prediction: rows})
-    positive = one_position_each(rule(node, np.where(signs > 0, weight, 0)), axis)
-    negative = one_position_each(rule(node, np.where(signs < 0, -weight, 0)), axis)
-    rows = np.concatenate([positive, negative])
-    ones = np.ones_like(rows, shape=(len(positive), 1))
-    return SignedRows({prediction: rows}, np.concatenate([ones, -ones]))
+    axes = batch.axes_of(node)
+    view = Sampled(node, batch.axis(node), axes)
+    each = math.prod(prediction.shape) * working(prediction.dtype).itemsize
+    parts = [(1, weight)]
+    if bool((weight < 0).any()):
+        parts = [(s, np.where(np.sign(weight) == s, s * weight, 0)) for s in (1, -1)]
+    for sign, part in parts:
+        rows = of_rule(node.op, rule, view, part)
+        rows = one_position_each(rows, prediction.shape, axes[0])
+        step = len(rows) if budget is None else max(1, budget // (4 * each))
+        for start in range(0, len(rows), step or 1):
+            some = rows[start : start + step]
+            signs = sign * np.ones_like(some, shape=(len(some), 1)) if len(parts) > 1 else None
+            yield SignedRows({prediction: some}, signs)
 
 
 class Curvature:
@@ -343,7 +390,7 @@ class SampleCurvature:
         for span, axis, product in zip(self.spans, self.axes, products, strict=True):
             if product is not None:
                 moved = np.moveaxis(product, 1 + axis, 1)
-                columns[..., span] = moved.reshape(*basis.shape[:2], -1)
+                columns[..., span] = moved.reshape(*basis.shape[:2], span.stop - span.start)
         return columns
 
     def seeds(self, rows: Any) -> dict[Node, Any]:

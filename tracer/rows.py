@@ -5,6 +5,7 @@ A quantity names the kind that it needs; rows of all kinds asked for go through 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,10 @@ class Rows:
     """
 
     name: str = "rows"
+    #: how many targets are sampled
+    samples: int = 0
+    #: whether their squares sum to the Gauss-Newton matrix, be it in expectation
+    of_gauss_newton = False
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
@@ -31,7 +36,7 @@ class Rows:
         return hash(self.name)  # kinds are looked up often, and seldom differ in more
 
     def start(self, term: Term, rng: Any) -> Any:
-        """`[R, *prediction.shape]` for one term of the objective."""
+        """`[R, *prediction.shape]` for one term of the objective, an array or `SeedRows`."""
         raise QuantityError(f"rows {self.name!r} define no start")
 
 
@@ -48,9 +53,10 @@ class GGNExact(Rows):
     """
 
     name = "ggn_exact"
+    of_gauss_newton = True
 
     def start(self, term: Term, rng: Any) -> Any:
-        return term.short_sqrt_hessian()
+        return term.root("short_sqrt_hessian", "sqrt_hessian")
 
 
 class GGNOutputs(GGNExact):
@@ -62,13 +68,14 @@ class GGNOutputs(GGNExact):
     name = "ggn_outputs"
 
     def start(self, term: Term, rng: Any) -> Any:
-        return term.sqrt_hessian()
+        return term.root("sqrt_hessian")
 
 
 class GGNMonteCarlo(Rows):
     """The same in expectation: gradients at targets sampled from the model's likelihood."""
 
     name = "ggn_mc"
+    of_gauss_newton = True
 
     def __init__(self, samples: int = 1):
         if not isinstance(samples, int) or samples < 1:
@@ -97,7 +104,7 @@ class GGNAveraged(GGNExact):
     def square(stack: Any, axis: int) -> Any:
         """`[D, D]`: the outer products of rows `[V, *y]`, summed over rows and samples."""
         moved = np.moveaxis(stack, 1 + axis, 1)
-        flat = moved.reshape(moved.shape[0] * moved.shape[1], -1)
+        flat = moved.reshape(moved.shape[0] * moved.shape[1], math.prod(moved.shape[2:]))
         return flat.T @ flat
 
     @staticmethod
@@ -105,7 +112,7 @@ class GGNAveraged(GGNExact):
         """`[D, *y]`, a view with equal rows for all samples, from that sum."""
         samples, rest = shape[axis], [n for i, n in enumerate(shape) if i != axis]
         values, vectors = np.linalg.eigh(widened(square))
-        vectors *= np.sqrt(np.maximum(values, 0) / samples)
+        vectors *= np.sqrt(np.maximum(values, 0) / max(1, samples))
         rows = vectors.T.reshape(len(values), 1, *rest)
         same = np.broadcast_to(rows, (len(rows), samples, *rest))
         return np.moveaxis(same, 1, 1 + axis)

@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from tracer import backend
 from tracer.errors import ChangedArrayError
+from tracer.sampled import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,8 +68,10 @@ class Snapshots:
             if kind in IMMUTABLE or isinstance(array, np.generic) or not backend.is_array(array):
                 return array
             backend.refuse_subclass(array)
+            array = plain(array)
             if isinstance(array, np.memmap):
-                array, kind = array.view(ndarray), ndarray
+                array = array.view(ndarray)
+            kind = type(array)
         known = self._private.get(id(array))
         if known is not None and self._holds(known, array):
             return known[1]
@@ -141,7 +144,7 @@ class Watched:
         named = f"{array.dtype}{list(array.shape)}"
         used = f"{node.op.name} ({node.source or 'unknown line'}) used it"
         name = self.leaf.params.get("name") if self.leaf is not None else None
-        if self.leaf is not None and self.leaf.wants:
+        if self.leaf is not None and self.leaf.op.name == "parameter":
             return (
                 f"the array of the parameter {name!r} ({named}) was written into after {used}, so "
                 f"that its derivative can no longer be computed: replace it, as in `p.data = "

@@ -6,18 +6,30 @@ drops each stack as soon as it is passed on, and, where asked, what the nodes sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from tracer import backend
+from tracer import backend, plan
+from tracer.axes import GroupedAxis, LabelledAxis
 from tracer.batching import Batch
-from tracer.cotangents import Cotangent, Coupled, Dense, Reindexed, Summed, collect, grouped
+from tracer.cotangents import (
+    Cotangent,
+    Coupled,
+    Deferred,
+    Dense,
+    Reindexed,
+    Summed,
+    broadcast_uses,
+    collect,
+    grouped,
+)
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import VARIABLE, MergedAxis, describe, leaves_only, statistics
-from tracer.tape import Node
+from tracer.operation import VARIABLE, describe, leaves_only, statistics
+from tracer.tape import Node, Tape, current_tape
 from tracer.tensor import Tensor
 
 
@@ -38,6 +50,13 @@ class Recorded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.node, name)
+
+
+def attribute(recorded: Iterable[Node], node: Node) -> None:
+    """Let what a rule of `node` recorded name the line of the user's that the node is of."""
+    for made in recorded:
+        if made.code is not None:
+            made.code, made.lasti = node.code, node.lasti
 
 
 class Sampled:
@@ -96,7 +115,7 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
 
 
 def in_rule(error: Exception, node: Node, g: Any) -> Exception:
-    """An error that a rule raised, with the operation that it is of."""
+    """An error that a rule raised, with the operation that it is of; see `operation.explain`."""
     if not hasattr(node.op, "vjp"):
         return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
     where = f"the vjp of {node!r} ({node.source or 'unknown line'})"
@@ -117,7 +136,7 @@ def in_rule(error: Exception, node: Node, g: Any) -> Exception:
     if type(error) in (ValueError, IndexError, TypeError, AttributeError):
         return ShapeError(f"{where}, given a cotangent {given}: {error}")
     error.add_note(f"in {where}, given a cotangent {given}")
-    return error
+    raise error
 
 
 class Placed:
@@ -156,6 +175,9 @@ def entry_value(entry: Any) -> Any:
     return entry.dense() if entry.__class__ is Placed else entry
 
 
+#: bytes of rows of single samples that go through a rule at once, where no budget says less
+DERIVED = 256 << 20
+
 #: in place of the shape of what is no array
 _UNFIT = ()
 
@@ -171,7 +193,7 @@ class Sweep:
     which is after the first of its uses (`tracer.names.first_uses`), or else at the end.
     `only` restricts the sweep to these nodes, which may want no gradient elsewhere. `watched` takes
     statistics of the gradient. `slots` is the number of rows that stand for one, more than 1 where
-    rows are masked.
+    rows are masked. `budget` bounds what is made of one stack, in bytes.
     """
 
     def __init__(
@@ -188,6 +210,7 @@ class Sweep:
         watched: dict[Any, Any] | None = None,
         slots: int = 1,
         visit: Callable[[Node, Any, Iterable[Node]], Any] | None = None,
+        budget: int | None = None,
     ):
         self.nodes = nodes
         self.stacks = stacks
@@ -200,11 +223,14 @@ class Sweep:
         self.watched = watched
         self.slots = slots
         self.visit = visit
+        self.budget = budget
         self.uses: dict[Node, list[Cotangent]] = {}
         #: nodes whose stacks are sums made here, to which more is added in place
         self.summed: set[Node] = set()
         #: entries that wait to be put together, while the sweep is recorded
         self.placed: dict[Node, list[Placed]] = {}
+        #: the node whose rules record now, the tape, and where on it
+        self._recorded: tuple[Node, Tape | None, int] | None = None
 
     def run(self) -> dict[Node, Any]:
         stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
@@ -228,7 +254,7 @@ class Sweep:
                     self.watch(node, g)
                 if visit is not None:
                     g = visit(node, g, stacks)
-                view = Recorded(node) if recorded else node
+                view = self._recording(node) if recorded else node
                 if batch is not None and isinstance(batch.axes.get(node), int):
                     self._collect(view, node, g)
                 else:
@@ -260,10 +286,27 @@ class Sweep:
                     self._finish(leaf)
         for node in list(placed):
             self._put_together(node)
+        if recorded:
+            self._attribute()
         if self.complete is not None:
             for leaf in [n for n in (*uses, *stacks) if n.op.leaf and n.op is not VARIABLE]:
                 self._finish(leaf)
         return stacks
+
+    def _recording(self, node: Node) -> Recorded:
+        """The node as its rules see it; what they record, from now on, is on the node's line."""
+        self._attribute()
+        tape = current_tape()
+        self._recorded = (node, tape, 0 if tape is None else len(tape.nodes))
+        return Recorded(node)
+
+    def _attribute(self) -> None:
+        """Give what the rules of the last node recorded the line of the node."""
+        if self._recorded is not None:
+            node, tape, start = self._recorded
+            if tape is not None:
+                attribute(tape.nodes[start:], node)
+            self._recorded = None
 
     def _finish(self, leaf: Node) -> None:
         if leaf in self.placed:
@@ -345,16 +388,17 @@ class Sweep:
                 use = None
                 if node.op.parameter_cotangent is not None:
                     use = node.op.parameter_cotangent(Sampled(view, axis, axes), slot, g)
-                if use is None and self.slots == 1:
+                if use is None and (self.slots == 1 or len(parent.shape) > 1):
                     entries = cotangents_of(view, node, g) if entries is None else entries
-                    use = derived(view, node, slot, g, axis, entries)
-                    if use is None:
+                    if entries[slot] is None:
                         continue
+                    use = spread(node, slot, g, axis, entries)
+                    if use is None and self.slots == 1:
+                        use = derived(view, node, slot, g, axis, entries, self.budget)
+                        if use is None:
+                            continue
                 if use is not None:
-                    if isinstance(axis, MergedAxis):
-                        use = grouped(use, axis)
-                    if node.place.present is not None:
-                        use = use.among(node.place.present)
+                    use = _of_samples(use, axis, node.place.present)
                     use = use if self.slots == 1 else Coupled(use, self.slots)
                     self.uses.setdefault(parent, []).append(use)
                     continue
@@ -375,20 +419,44 @@ class Sweep:
         for slot, parent in enumerate(node.parents):
             if parent is None or not parent.wants:
                 continue
-            carried = None
-            if node.op.carry is not None:
-                carried = node.op.carry(view, slot, cotangent)
-            if carried is None and _reindexes(node):
-                carried = _reindexed(node, cotangent)
+            if self.only is not None and parent not in self.only:
+                continue
+            carried: Cotangent | None
+            if isinstance(cotangent, Coupled) and cotangent.inner.use_terms() is not None:
+                inner = self._carried(view, node, slot, cotangent.inner)
+                carried = None if inner is None else Coupled(inner, cotangent.samples)
+            else:
+                carried = self._carried(view, node, slot, cotangent)
             if carried is None:
                 u = cotangent.per_sample()
-                flat = u.reshape(-1, *node.shape)
+                flat = u.reshape(math.prod(u.shape[:2]), *node.shape)
                 entry = entry_value(cotangents_of(view, node, flat)[slot])
                 if entry is None:
                     continue
                 entry = fit(entry, parent.shape)
-                carried = Dense(entry.reshape(*u.shape[:2], *parent.shape))
+                array = entry.reshape(*u.shape[:2], *parent.shape)
+                carried = Dense(array, (node.op.name, node.code, node.lasti))
             self.uses.setdefault(parent, []).append(carried)
+
+    def _carried(self, view: Any, node: Node, slot: int, cotangent: Cotangent) -> Any:
+        """The cotangent of an input in the form that the output's has, or None."""
+        if node.op.carry is not None:
+            carried = node.op.carry(view, slot, cotangent)
+            if carried is not None:
+                return carried
+        carried = carried_by_use(view, node, slot, cotangent)
+        if carried is None and _reindexes(node):
+            carried = _reindexed(node, cotangent)
+        return carried
+
+
+def _of_samples(use: Cotangent, axis: int, present: Any) -> Cotangent:
+    """The cotangent of the samples from that of an axis's entries, of which some are there."""
+    if present is not None and isinstance(axis, LabelledAxis) and len(present) == use.samples:
+        use, present = use.among(present), None
+    if isinstance(axis, GroupedAxis):
+        use = grouped(use, axis)
+    return use if present is None else use.among(present)
 
 
 def _reindexes(node: Node) -> bool:
@@ -407,46 +475,110 @@ def _reindexed(node: Node, cotangent: Cotangent) -> Reindexed:
     )
 
 
-def derived(view: Any, node: Node, slot: int, g: Any, axis: int, entries: Any) -> Cotangent | None:
+def spread(node: Node, slot: int, g: Any, axis: int, entries: Any) -> Cotangent | None:
+    """What an unbatched input has that an operation only broadcasts over the samples, or None.
+
+    Its `vjp` before summing then has them apart, and each place that it was broadcast to.
+    """
+    op, shape = node.op, node.input_shape(slot)
+    if not (op.elementwise or op.spreads):
+        return None
+    aligned = axis + len(shape) - len(node.shape)
+    if aligned >= 0 and shape[aligned] != 1:
+        return None
+    entry = entry_value(entries[slot])
+    if entry is None:
+        return None
+    if entry.shape[1:] != node.shape:
+        entry = np.broadcast_to(entry, (len(g), *node.shape))
+    summed = broadcast_uses(entry, axis, shape)
+    if len(shape) > 1 and not _linear(node, slot):
+        return Dense(summed.per_sample(), (op.name, node.code, node.lasti))
+    return summed
+
+
+def _linear(node: Node, slot: int) -> bool:
+    return node.op.linear or slot in node.op.linear_in
+
+
+def carried_by_use(view: Any, node: Node, slot: int, cotangent: Cotangent) -> Cotangent | None:
+    """The uses of an input of an operation that adds, scales or moves elements, or None.
+
+    It adds no two elements of that input, so that each use of its output is one of it, or several.
+    """
+    op, shape = node.op, node.input_shape(slot)
+    if not (op.elementwise or op.spreads or op.places) or not _linear(node, slot):
+        return None
+    terms = cotangent.use_terms()
+    if terms is None:
+        return None
+
+    def pull(stack: Any) -> Any:
+        entry = entry_value(cotangents_of(view, node, stack)[slot])
+        if entry is None:
+            return np.zeros_like(stack, shape=(len(stack), *shape))
+        if op.elementwise and entry.shape[1:] != node.shape:
+            return np.broadcast_to(entry, (len(stack), *node.shape))
+        return entry
+
+    return terms.moved(pull, shape)
+
+
+def derived(
+    view: Any, node: Node, slot: int, g: Any, axis: int, entries: Any, budget: int | None = None
+) -> Cotangent | None:
     """The cotangent of an unbatched input of any operation.
 
     Where the operation only broadcasts that input over the samples, its `vjp` before summing
-    already has them apart; elsewhere one row per sample goes through the `vjp`.
+    already has them apart; elsewhere one row per sample goes through the `vjp`, of all samples at
+    once if that fits the budget.
     """
-    shape = node.input_shape(slot)
+    shape, through = node.input_shape(slot), (node.op.name, node.code, node.lasti)
     aligned = axis + len(shape) - len(node.shape)
-    if (node.op.elementwise or getattr(node.op, "broadcasts", False)) and (
-        aligned < 0 or (shape[aligned] == 1 and node.shape[axis] > 1)
-    ):
+    if getattr(node.op, "broadcasts", False) and (aligned < 0 or shape[aligned] == 1):
         entry = entry_value(entries[slot])
         if entry is None:
             return None
-        if node.op.elementwise and entry.shape[1:] != node.shape:
-            entry = np.broadcast_to(entry, (len(g), *node.shape))
         if entry.ndim - 1 == len(node.shape) and entry.shape[1 + axis] == node.shape[axis]:
-            return _summed(entry, axis, shape)
-    count = node.shape[axis]
-    mask = (
-        backend.namespace(g)
-        .eye(count, dtype=bool)
-        .reshape(1, count, *(count if i == axis else 1 for i in range(len(node.shape))))
-    )
-    rows = np.where(mask, g[:, None], 0).reshape(-1, *node.shape)
-    entry = entry_value(cotangents_of(view, node, rows)[slot])
-    return None if entry is None else Dense(fit(entry, shape).reshape(len(g), count, *shape))
+            return Dense(broadcast_uses(entry, axis, shape).per_sample(), through)
+    count, view = node.shape[axis], view if isinstance(view, Recorded) else Captured(node)
+    if count == 1 and (use := carried_by_use(view, node, slot, Summed(g[:, None, None]))):
+        return use
+    library = backend.of(g)
+
+    def made(rows: slice, samples: np.ndarray) -> Any:
+        mask = samples[:, None] == np.arange(count)
+        mask = mask.reshape(
+            len(samples), *(count if i == axis else 1 for i in range(len(node.shape)))
+        )
+        apart = np.where(library.from_host(mask), g[rows][:, None], 0)
+        entry = entry_value(
+            cotangents_of(view, node, apart.reshape(math.prod(apart.shape[:2]), *node.shape))[slot]
+        )
+        return None if entry is None else fit(entry, shape).reshape(*apart.shape[:2], *shape)
+
+    each = plan.entry_bytes(node, slot) + 3 * math.prod(node.shape) * g.dtype.itemsize
+    every = np.arange(count)
+    if count * len(g) * each <= (DERIVED if budget is None else budget // 3):
+        whole = made(slice(None), every)
+        return None if whole is None else Dense(whole, through)
+    first = made(slice(0, 1), every[:1])
+    if first is None:
+        return None
+    return Deferred(made, range(len(g)), every, shape, first.dtype, each)
 
 
-def _summed(entry: Any, axis: int, shape: tuple[int, ...]) -> Cotangent:
-    """`[V, *broadcast]` with samples on `axis` as the sum over the other broadcast axes."""
-    rank, lead = entry.ndim - 1, entry.ndim - 1 - len(shape)
-    summed = [
-        i for i in range(rank)
-        if i != axis and (i < lead or (shape[i - lead] == 1 and entry.shape[1 + i] > 1))
-    ]  # fmt: skip
-    kept = [i for i in range(rank) if i != axis and i not in summed]
-    order = [0, 1 + axis, *(1 + i for i in summed), *(1 + i for i in kept)]
-    moved = np.transpose(entry, order)
-    return Summed(moved.reshape(*moved.shape[:2], -1, *shape))
+class Captured:
+    """A node with the values that it has now, for rules that run when a sweep has passed it."""
+
+    __slots__ = ("inputs", "kept", "node", "output")
+
+    def __init__(self, node: Node):
+        self.node = node
+        self.inputs, self.output, self.kept = node.inputs, node.output, node.kept
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)
 
 
 def _pulled(node: Node, entries: list[Placed]) -> Any:
@@ -470,8 +602,12 @@ def replay(
     nodes: Sequence[Node],
     known: Mapping[Node, Any] | None = None,
     keep_inputs: Collection[Node] = (),
+    only: Collection[Node] | None = None,
 ) -> None:
     """Compute again what sweeps have dropped, from the leaves and constants.
+
+    That is for the rules of the nodes that want a gradient, or of `only` these, which may want none
+    any more.
 
     The values of operations that are `known` are taken as they are. Without them all are computed,
     so that they agree with each other also where the array of a parameter has been changed.
@@ -481,10 +617,11 @@ def replay(
     values = dict(known or {})
     needed: set[Node | None] = set()
     for node in reversed(every):
-        missing = node in needed or (node.op.saves_output and node not in values)
+        swept = node.wants if only is None else node in only
+        missing = node in needed or (swept and node.op.saves_output and node not in values)
         if missing:
             needed.add(node)
-        if missing or node.op.saves_inputs or node in keep_inputs:
+        if missing or (swept and (node.op.saves_inputs or node in keep_inputs)):
             needed.update(p for p in node.parents if p not in values)
     for node in every:
         if node.kept is not None:
@@ -495,6 +632,8 @@ def replay(
         )
         if node in needed:
             values[node] = node.op.forward(*arrays, **node.params)
+        if not (node.wants if only is None else node in only):
+            continue
         if node.op.saves_inputs or node in keep_inputs:
             node.inputs = arrays
         if node.op.saves_output:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer.operation import VARIABLE
-from tracer.sweep import Recorded, Sweep, cotangents_of, entry_value, fit
+from tracer.sweep import Recorded, Sweep, attribute, cotangents_of, entry_value, fit
 from tracer.tape import Node, Tape, open_tape, rerecording, using
 from tracer.tensor import Tensor, _leaf
 
@@ -52,6 +52,7 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
             if node_ is not None:
                 seeds[node_] = seeds[node_] + stack if node_ in seeds else stack
     nodes = tape.recorded()
+    attribute(nodes, node)
     if outer is not None:
         settle(nodes, [variable.node])
     direct = seeds.pop(variable.node, None)
@@ -67,10 +68,10 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
 
 
 def descendants(nodes: Sequence[Node], starts: set[Any]) -> set[Any]:
-    """The starts and all nodes that depend on them."""
+    """The starts and all nodes that depend on them, but not through integers or booleans."""
     found = set(starts)
     for node in nodes:
-        if any(p in found for p in node.parents):
+        if any(p in found for p in node.parents) and node.dtype.kind == "f":
             found.add(node)
     return found
 

@@ -7,13 +7,15 @@ there are no reference cycles: a tape is freed by reference counting alone.
 from __future__ import annotations
 
 import functools
+import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar, Token
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracer import plugins
+from tracer import hints, plugins, remarks
 from tracer.errors import TracingError
 from tracer.frames import source_line, users_warnings
 from tracer.snapshots import Snapshots, Trusted
@@ -183,6 +185,10 @@ class Tape:
         self.users_code: CodeType | None = None
         #: the composites that were recorded, with the nodes of their parts; see `tracer.composite`
         self.composites: dict[Any, Any] = {}
+        #: whether values were read out of the record, as plain arrays that may come back
+        self.values_read = False
+        #: what was computed beside the record: tensors and arrays that know where they come from
+        self.unrecorded: list[weakref.ref[Any]] = []
         #: sweeps that dropped values of the record, from their beginning on
         self.releases = 0
         self.loss: Node | None = None
@@ -212,6 +218,8 @@ class Tape:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            remarks.annotate(error)
         self._close()
         call_hook("end_trace", tape=self)
 
@@ -223,6 +231,19 @@ class Tape:
             _back(token)
         if warnings is not None:
             warnings.__exit__(None, None, None)
+        if self.unrecorded:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Let what was computed beside the record and is still in use know its samples by itself.
+
+        It would keep the record alive otherwise, and those of tapes before.
+        """
+        from tracer.settling import settle
+
+        held = [each for ref in self.unrecorded if (each := ref()) is not None]
+        self.unrecorded = []
+        settle(held)
 
     @property
     def is_open(self) -> bool:
@@ -269,6 +290,9 @@ class Tape:
         samples: Sequence[int] | None = None,
         reduce: Mapping[str, Callable[[str, Any], Any]] | None = None,
         outputs: Tensor | None = None,
+        undefined: str = "warn",
+        parameters: Any = None,
+        progress: Any = None,
     ) -> dict[str, Any]:
         """One sweep for the gradient of `loss` and any number of further quantities.
 
@@ -276,11 +300,17 @@ class Tape:
         quantity name -> parameter name -> value (raw arrays, or what the quantity defines).
 
         `memory_budget` bounds the bytes of temporary values: rows and samples are worked on in
-        chunks, with identical results. `rng` (a `numpy.random.Generator`) makes sampled
-        quantities reproducible. `samples` restricts per-sample quantities to these samples.
-        `reduce[name](parameter_name, value)` replaces a quantity's value as soon as it exists.
-        `outputs` is the tensor at which the Gauss-Newton matrix splits model from loss, for a loss
-        in plain NumPy code.
+        chunks, with identical results. Without one, a sweep stays within half of the memory that
+        is free, its values included. What cannot be done within it raises `QuantityError`. `rng`
+        (a `numpy.random.Generator`) makes sampled quantities reproducible. `samples` restricts
+        per-sample quantities to these samples. `reduce[name](parameter_name, value)` replaces a
+        quantity's value as soon as it exists. `outputs` is the tensor at which the Gauss-Newton
+        matrix splits model from loss, for a loss in plain NumPy code. `undefined` says what is done
+        where a quantity is undefined for some parameters: "warn" leaves them out and says so once,
+        "raise" raises `QuantityError`; so does a quantity that no parameter has. `parameters`
+        restricts the sweep to some: a name, a parameter, a module, or a collection of those.
+        `progress(done, total, text)` is called now and then where it takes more than two seconds;
+        True writes a line to stderr.
 
         The sweep frees what it has passed; another sweep of the same tape first replays the
         forward computation from the leaves.
@@ -294,6 +324,9 @@ class Tape:
             samples=samples,
             reduce=reduce or {},
             outputs=outputs,
+            undefined=undefined,
+            parameters=parameters,
+            progress=progress,
         )
 
     def graph(self, direction: str = "forward", time: str = "unrolled") -> nx.MultiDiGraph:
@@ -301,6 +334,9 @@ class Tape:
         from tracer.graph import build
 
         return build(self, direction, time)
+
+
+hints.give(Tape, "a tape", hints.TAPE)
 
 
 class Failure(NamedTuple):
@@ -398,9 +434,31 @@ class using(_Entered):
         self._go(Cursor(self.tape, place))
 
 
-def pause() -> using:
-    """`with tracer.pause():` records nothing; results are constants to the tapes around it."""
-    return using(None)
+_paused: ContextVar[Tape | None] = ContextVar("tracer_paused", default=None)
+
+#: the tape that is paused in this thread or task, or None
+paused_tape = _paused.get
+
+
+class pause(using):
+    """`with tracer.pause():` records nothing; results are constants to the tapes around it.
+
+    What is computed there of a batch stays a batch: its samples are known where it is used.
+    """
+
+    __slots__ = ("_before",)
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def __enter__(self) -> None:
+        self._before = _paused.get()
+        _paused.set(open_tape() or self._before)
+        super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        _paused.set(self._before)
+        super().__exit__(*error)
 
 
 class _At(_Entered):
@@ -447,6 +505,11 @@ class present(_At):
 
     def __init__(self, mask: Any):
         if mask is not None:
+            if not hasattr(mask, "ndim"):
+                raise TracingError(
+                    f"present expects an array of booleans [N] or [N, T], got a "
+                    f"{type(mask).__name__}"
+                )
             mask = mask.copy() if mask.ndim > 1 else mask[:, None].copy()
         self.mask = mask
 
@@ -463,6 +526,13 @@ def steps(count: int, *, reverse: bool = False) -> Iterator[int]:
     Loops nest. With `reverse=True` the steps are T-1, ..., 0: the position in the sequence of a
     loop that goes through it backward.
     """
+    try:
+        count = operator.index(count)
+    except TypeError:
+        raise TracingError(
+            f"steps expects the number of steps, as in tracer.steps(len(xs)), got a "
+            f"{type(count).__name__}"
+        ) from None
     outside = _current.get()
     times = range(count - 1, -1, -1) if reverse else range(count)
     if outside is None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import operator
+import weakref
 from typing import Any
 
 import numpy as np
 
-from tracer import backend, dispatch, hints, plugins
+from tracer import backend, dispatch, hints, leaving, plugins
 from tracer.errors import ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES
-from tracer.tape import NOWHERE, Node, current_cursor, open_tape
+from tracer.freezing import frozen, thawed
+from tracer.tape import NOWHERE, Node, current_cursor, open_tape, owner, paused_tape
 
 _WRITE = (
     "a tensor is never written into, since the values that derivatives need would be lost: "
@@ -58,7 +62,7 @@ class Tensor:
         computed on a tape is given as a read-only view.
         """
         data, node = self._value, self.node
-        if node is None:
+        if node is None or node.op is CONSTANT:
             return data
         if node.op.leaf:
             cursor = current_cursor()
@@ -69,6 +73,8 @@ class Tensor:
             return data
         if not data.ndim:
             return data.copy()
+        if (cursor := current_cursor()) is not None:
+            owner(cursor.tape).values_read = True
         view = data.view()
         view.flags.writeable = False
         return view
@@ -127,7 +133,42 @@ class Tensor:
 
     @property
     def is_parameter(self) -> bool:
-        return self.node is not None and self.node.op.leaf and self.node.wants
+        """Whether `tracer.parameter` made it, frozen or not."""
+        return self.node is not None and self.node.op is PARAMETER
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient flows to it: a parameter, or what depends on one, that is not frozen.
+
+        Assigning to it is `requires_grad_`.
+        """
+        return self.node is not None and self.node.wants
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Freeze a parameter (`False`), or let it want a gradient again. Returns the tensor.
+
+        A frozen parameter is a constant to all that is computed with it from then on, and stays a
+        parameter elsewhere. What was computed before is as it was.
+
+        Raises `TracingError` for a tensor that is no parameter.
+        """
+        if not isinstance(requires_grad, bool | np.bool_):
+            raise TracingError(f"requires_grad_ expects True or False, got {requires_grad!r}")
+        node = self.node
+        if node is None or node.op is not PARAMETER:
+            what = "a constant" if node is None else repr(node)
+            raise TracingError(
+                f"requires_grad_ is of parameters, and this is {what}: make a parameter with "
+                f"tracer.parameter(array), a constant with tensor.detach(), and differentiate by "
+                f"an input or a computed value with tracer.grad or tracer.vjp"
+            )
+        if node.wants != requires_grad:
+            self.node = thawed(node) if requires_grad else frozen(node)
+        return self
 
     def __len__(self) -> int:
         return len(self._value)
@@ -138,7 +179,8 @@ class Tensor:
         return (self[i] for i in range(len(self._value)))
 
     def __repr__(self) -> str:
-        origin = f", {self.node.label}" if self.node is not None else ""
+        constant = self.node is None or self.node.op is CONSTANT
+        origin = "" if constant else f", {self.node.label}"
         return f"Tensor({self._value!r}{origin})"
 
     def __format__(self, spec: str) -> str:
@@ -156,20 +198,23 @@ class Tensor:
         """The elements as nested lists of Python numbers, outside the trace."""
         return self._value.tolist()
 
-    def _leaves_the_record(self, how: str) -> None:
-        """Raise `TracingError` if an open tape needs to know what becomes of this value."""
+    def _is_on_record(self) -> bool:
+        """Whether an open tape needs to know what becomes of this value."""
         node = self.node
         if node is None or not node.wants:
-            return
+            return False
         tape = open_tape()
-        if tape is None or not (node.op.leaf or node in tape.nodes):
-            return
-        raise TracingError(
-            f"{how} of a tensor{_called(node)} would take its value out of the record, and with it "
-            f"the derivative: write np.exp(t) in place of math.exp(t), np.stack([t, u]) or "
-            f"tracer.index_set(a, i, t) in place of writing into an array, and t.item() or "
-            f"t.detach() where no derivative is wanted"
-        )
+        return tape is not None and (node.op.leaf or node in tape.nodes)
+
+    def _leaves_the_record(self, how: str) -> None:
+        """Raise `TracingError` if an open tape needs to know what becomes of this value."""
+        if self._is_on_record():
+            shown, way = leaving.ways(how)
+            raise TracingError(
+                f"{shown} would take the value of a tensor{_called(self.node)} out of the record, "
+                f"and with it the derivative: {way}; where no derivative is wanted, t.item() or "
+                f"t.detach()"
+            )
 
     def __float__(self) -> float:
         self._leaves_the_record("float()")
@@ -198,14 +243,22 @@ class Tensor:
         return self._value.__index__()
 
     def detach(self) -> Tensor:
-        """The same values as a constant: no gradient flows through."""
-        return Tensor(self._value, None)
+        """The same values as a constant: no gradient flows through.
+
+        Of a batch they stay one.
+        """
+        node = self.node
+        if node is None or not self.ndim or not may_have_samples(node):
+            return Tensor(self._value, None)
+        if node.op is CONSTANT or node.op is INPUT:
+            return Tensor(self._value, node)
+        return note(Tensor(self._value, origin_of(DETACHED, (node,), (None,), {}, self._value)))
 
     # -- copies and pickles -----------------------------------------------------------------
 
     def __copy__(self) -> Tensor:
         """A recorded tensor or a constant, with the same history; of a leaf, a new leaf."""
-        if self._has_history():
+        if self._has_history() or (self.node is not None and self.node.op is CONSTANT):
             return Tensor(self._value, self.node)
         return _again(*self._without_history())
 
@@ -216,6 +269,8 @@ class Tensor:
         `tracer.grad` differentiates by: its copy would be cut off from its history.
         """
         data, *rest = self._without_history()
+        if self.node is not None and self.node.op is CONSTANT:
+            return Tensor(copy.deepcopy(data, memo), self.node)
         return _again(copy.deepcopy(data, memo), *rest)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -234,9 +289,10 @@ class Tensor:
                 f"without a word: write tensor.copy() for a copy that is recorded, or copy its "
                 f"value, tensor.data"
             )
-        if node is None:
+        if node is None or node.op is CONSTANT:
             return self._value, None, {}, False
-        return self._value, node.op.name, dict(node.params), node.wants
+        params = {key: node.params[key] for key in ("name", "axis") if key in node.params}
+        return self._value, node.op.name, params, node.wants
 
     # -- NumPy's protocols ------------------------------------------------------------------
 
@@ -254,10 +310,16 @@ class Tensor:
         return handler(*args, **kwargs) if kwargs else handler(*args)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._is_on_record():
+            shown, way = leaving.ways("np.asarray()")
+            raise TracingError(
+                f"{shown} would make a plain NumPy array of a tensor{_called(self.node)}, and take "
+                f"it out of the record: {way}; where no derivative is wanted, tensor.data"
+            )
         raise TracingError(
-            "a tensor does not become a plain NumPy array by itself (np.asarray, or assigning it "
-            "into an array's items), since its history would be lost: use tensor.data for the "
-            "value, or build the array with np.stack, np.concatenate or np.where"
+            f"{leaving.ways('np.asarray()')[0]}: a tensor does not become a plain NumPy array by "
+            f"itself: tensor.data is its array, and float(loss) or loss.item() the number of one "
+            f"element, as in np.array([loss.item() for loss in losses])"
         )
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -312,9 +374,7 @@ for _name in (
     setattr(Tensor, _name, _method(_function))
 
 
-for _name in hints.TENSOR:
-    if not hasattr(Tensor, _name):
-        setattr(Tensor, _name, hints.Hint("a tensor", _name, hints.TENSOR[_name]))
+hints.give(Tensor, "a tensor", hints.TENSOR)
 
 
 def _called(node: Node | None) -> str:
@@ -331,7 +391,7 @@ def parameter(array: Any, name: str | None = None) -> Tensor:
     Results of `Tape.backward` are keyed by `name`.
     """
     data = _float_array(array, "a parameter").copy(order="K")  # keeps the layout
-    return Tensor(data, _leaf(PARAMETER, data, {"name": name}, wants=True))
+    return _new_parameter(data, name)
 
 
 def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
@@ -340,7 +400,7 @@ def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
     Per-sample quantities need to know this axis; it is followed through all operations. Given a
     tensor, marks it where it stands.
     """
-    if isinstance(array, Tensor) and array.node is not None:
+    if isinstance(array, Tensor) and array.node is not None and current_cursor() is not None:
         from tracer import registry
 
         return registry.operations["batch"](array, axis=_normalised(axis, array.ndim))
@@ -355,8 +415,18 @@ def _again(data: Any, kind: str | None, params: dict[str, Any], wants: bool) -> 
     """A constant, or a new leaf, from what `Tensor._without_history` gives."""
     if kind is None:
         return Tensor(data)
-    op = PARAMETER if kind == PARAMETER.name else INPUT
-    return Tensor(data, _leaf(op, data, dict(params), wants))
+    if kind == PARAMETER.name:
+        return _new_parameter(data, params["name"]).requires_grad_(wants)
+    return Tensor(data, _leaf(INPUT, data, dict(params), wants=False))
+
+
+#: numbers parameters in the order in which they are made, by which those of one name are told apart
+_numbers = itertools.count()
+
+
+def _new_parameter(data: Any, name: str | None) -> Tensor:
+    params = {"name": name, "number": next(_numbers)}
+    return Tensor(data, _leaf(PARAMETER, data, params, wants=True))
 
 
 def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
@@ -372,7 +442,11 @@ def _leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
     return node
 
 
-def _normalised(axis: int, rank: int) -> int:
+def _normalised(axis: Any, rank: int) -> int:
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise ShapeError(f"batch expects its axis as an integer, got {axis!r}") from None
     if not -rank <= axis < rank:
         raise ShapeError(f"batch axis {axis} is out of range for an array with {rank} axes")
     return axis % rank
@@ -388,6 +462,33 @@ def _float_array(array: Any, what: str) -> Any:
     return data
 
 
-from tracer.operation import INPUT, PARAMETER, VARIABLE, watch  # noqa: E402
+from tracer.operation import (  # noqa: E402
+    CONSTANT,
+    INPUT,
+    PARAMETER,
+    VARIABLE,
+    Elementwise,
+    may_have_samples,
+    origin_of,
+    watch,
+)
+from tracer.settling import settle  # noqa: E402
+
+#: where a detached tensor comes from
+DETACHED = Elementwise("detach")
+
+
+def note(holder: Any) -> Any:
+    """Tell the tape that records or is paused of what was computed beside it, which is returned.
+
+    Where there is none, it knows its samples by itself from now on.
+    """
+    tape = open_tape() or paused_tape()
+    if tape is None:
+        settle([holder])
+    else:
+        owner(tape).unrecorded.append(weakref.ref(holder))
+    return holder
+
 
 INTERNAL_FILES.add(__file__)

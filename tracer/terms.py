@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracer import backend
+from tracer.axes import GroupedAxis, OfOne, apart, together
 from tracer.dtypes import widened, working
 from tracer.errors import QuantityError
-from tracer.operation import PARAMETER, UNKNOWN, MergedAxis
+from tracer.operation import PARAMETER
 from tracer.random import generator
-from tracer.rows import GGNExact, Rows, gradient
-from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value, fit
+from tracer.rows import Rows, gradient
+from tracer.seed_rows import SeedRows, at_places, of_rule, of_stack
+from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value
 from tracer.tape import Node, Tape, rerecording, using
 from tracer.tensor import Tensor, _leaf
 
@@ -50,12 +53,28 @@ class Term:
         return axis if isinstance(axis, int) else 0
 
     @property
-    def of_samples(self) -> bool:
+    def has_axis(self) -> bool:
         """Whether the prediction has an axis of samples (its first, where nothing is marked)."""
-        if not self.objective.batch.marked:
+        batch, prediction = self.objective.batch, self.prediction
+        if not batch.marked or prediction in batch.assumed:
             return True
-        axis = self.objective.batch.axis(self.prediction)
-        return axis is UNKNOWN or isinstance(axis, int)
+        return isinstance(batch.axis(prediction), int)
+
+    @property
+    def of_samples(self) -> bool:
+        """Whether it is known which samples the prediction is of."""
+        return self.has_axis or isinstance(self.objective.batch.axis(self.prediction), OfOne)
+
+    def refuse_other_inputs(self) -> None:
+        """Raise if more than the prediction of a registered loss depends on parameters."""
+        for slot, parent in enumerate(self.node.parents if self.at_loss else ()):
+            if slot and parent is not None and parent.wants:
+                raise QuantityError(
+                    f"{self.wanted_by} is undefined for this objective: the Gauss-Newton matrix of "
+                    f"{self.node.op.name} ({self.node.source or 'unknown line'}) is defined by its "
+                    f"prediction alone, but its input {slot} depends on parameters, too: detach it "
+                    f"with tensor.detach()"
+                )
 
     @property
     def weight(self) -> Any:
@@ -85,31 +104,26 @@ class Term:
 
     # -- where rows start ---------------------------------------------------------------------
 
-    def seeds(self, kind: Rows) -> dict[Node, Any]:
-        """Stacks of one kind of rows at the nodes below the cut."""
+    def seeds(self, kind: Rows) -> dict[Node, SeedRows]:
+        """Rows of one kind at the nodes below the cut."""
         if kind == gradient:
-            return self._gradient()
+            return {node: of_stack(stack) for node, stack in self._gradient().items()}
         if not self.prediction.wants:
             return {}
-        stack = kind.start(self, self.objective.rng)
-        if isinstance(kind, GGNExact):
-            stack = one_position_each(stack, self.sample_axis)
-        return {self.prediction: stack if self.of_samples else self._apart(stack)}
+        if kind.of_gauss_newton and self.leaf_hessian is not None:
+            return {}
+        started = kind.start(self, self.objective.draws.of(kind, kind.samples))
+        rows = started if isinstance(started, SeedRows) else of_stack(started)
+        return {self.prediction: rows if self.has_axis else self._apart(rows)}
 
     def _gradient(self) -> dict[Node, Any]:
         if not self.at_loss:
             return {self.node: self.arrived}
-        seeds: dict[Node, Any] = {}
-        entries = cotangents_of(self._view, self.node, self.arrived)
-        for parent, entry in zip(self.node.parents, entries, strict=True):
-            if parent is not None and parent.wants:
-                entry = entry_value(entry)
-                if entry is not None:
-                    entry = fit(entry, parent.shape)
-                    seeds[parent] = seeds[parent] + entry if parent in seeds else entry
-        return seeds
+        recorded, watched = self.objective.recorded, self.objective.watched
+        seeds = {self.node: self.arrived}
+        return Sweep([self.node], seeds, recorded=recorded, watched=watched).run()
 
-    def _apart(self, stack: Any) -> Any:
+    def _apart(self, rows: SeedRows) -> SeedRows:
         """Rows of a term of no sample, one for each of what the loss takes for samples.
 
         A rule's rows each stand for all entries of the first axis, which are independent in the
@@ -117,22 +131,49 @@ class Term:
         """
         shape = self.prediction.shape
         if self._rule("sqrt_hessian") is None or not shape:
-            return stack
-        mask = backend.namespace(stack).eye(shape[0], dtype=bool)
-        mask = mask.reshape(1, shape[0], shape[0], *(1,) * len(shape[1:]))
-        return np.where(mask, stack[:, None], 0).reshape(-1, *shape)
+            return rows
+        entries = backend.namespace(self.arrived).arange(shape[0])
+
+        def mask(some: slice) -> Any:
+            alone = entries[some, None] == entries
+            return alone.reshape(-1, shape[0], *(1,) * len(shape[1:]))
+
+        return at_places(rows, shape[0], mask)
+
+    @cached_property
+    def leaf_hessian(self) -> Any:
+        """`[*p]`, the Hessian of a penalty on a parameter itself, if that is known as a diagonal.
+
+        Of P elements there would be P rows of P. It stands for sampled rows, too, which are the
+        same in expectation.
+        """
+        rule = self._rule("diagonal_hessian")
+        if rule is None or self.of_samples or not self.prediction.op.leaf:
+            return None
+        weight = self.weight
+        hessian = rule(self._view, weight)
+        if backend.of(hessian).asynchronous:
+            hessian = np.where(weight < 0, np.nan, hessian)
+        return hessian
 
     # -- square roots -------------------------------------------------------------------------
 
-    def sqrt_hessian(self) -> Any:
-        """`[C, *prediction]`: exact, by the loss's rule or from the record."""
-        rule = self._rule("sqrt_hessian")
-        return sqrt_hessian_of_record(self) if rule is None else rule(self._view, self.weight)
+    def root(self, *rules: str) -> SeedRows:
+        """`[C, *prediction]`: exact, by the first of these rules that there is, or the record."""
+        rows = of_stack(sqrt_hessian_of_record(self)) if not any(map(self._rule, rules)) else None
+        for name in rules:
+            if rows is None and self._rule(name) is not None:
+                rows = of_rule(self.node.op, name, self._view, self.weight)
+        assert rows is not None
+        if not self.at_loss:
+            return rows
+        return one_position_each(rows, self.prediction.shape, self.sample_axis)
 
-    def short_sqrt_hessian(self) -> Any:
-        """The same with as few rows as the loss's rules know."""
-        rule = self._rule("short_sqrt_hessian")
-        return self.sqrt_hessian() if rule is None else rule(self._view, self.weight)
+    def root_of_entries(self) -> SeedRows | None:
+        """The same, each row of one entry of a sample; None where there is a `leaf_hessian`."""
+        if self.leaf_hessian is not None:
+            return None
+        return self.root("short_sqrt_hessian", "sqrt_hessian")
 
     def sqrt_hessian_sampled(self, samples: int, rng: Any) -> Any:
         """`[M, *prediction]`: in expectation, from targets sampled from the likelihood."""
@@ -156,17 +197,20 @@ class Term:
         return entry_value(cotangents_of(self._view, self.node, root)[0])
 
 
-def one_position_each(stack: Any, axis: int) -> Any:
+def one_position_each(rows: SeedRows, shape: tuple[int, ...], axis: int) -> SeedRows:
     """Rows `[R, *y]` as rows of one entry of each sample, where an axis has several.
 
     Rules take entries for samples, which are apart in the loss but not below it.
     """
-    if not isinstance(axis, MergedAxis):
-        return stack
-    shape = stack.shape[1:]
-    mask = axis.positions(shape[axis]) == np.arange(axis.outer * axis.inner)[:, None]
-    mask = mask.reshape(len(mask), *(size if i == axis else 1 for i, size in enumerate(shape)))
-    return np.where(backend.of(stack).from_host(mask), stack[:, None], 0).reshape(-1, *shape)
+    if not isinstance(axis, GroupedAxis) or axis.uses(shape[axis]) == 1:
+        return rows
+    positions, places = axis.positions(shape[axis]), axis.uses(shape[axis])
+
+    def mask(some: slice) -> Any:
+        alone = positions == np.arange(places)[some, None]
+        return alone.reshape(-1, *(size if i == axis else 1 for i, size in enumerate(shape)))
+
+    return at_places(rows, places, mask)
 
 
 def sqrt_hessian_of_record(term: Term) -> Any:
@@ -205,7 +249,7 @@ def _record_again(term: Term, leaf: Tensor) -> Tensor:
     for node in objective.nodes:
         if node is term.node or not any(p in tensors for p in node.parents if p is not None):
             continue
-        if node in objective.batch.coupled:
+        if term.has_axis and node in objective.batch.coupled:
             raise QuantityError(
                 f"the loss is no sum over samples of `outputs`: {node.op.name} "
                 f"({node.source or 'unknown line'}) mixes them, so its Hessian has no root per "
@@ -222,29 +266,21 @@ def _record_again(term: Term, leaf: Tensor) -> Tensor:
 
 
 def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
-    shape, axis = leaf.shape, term.sample_axis
-    if term.of_samples:
-        moved = [shape[axis], *(n for i, n in enumerate(shape) if i != axis)]
-    else:
-        moved = [1, *shape]
-
-    def placed(rows: Any) -> Any:
-        return np.moveaxis(rows, 1, 1 + axis) if term.of_samples else rows[:, 0]
-
+    split, join = _layout(term, leaf.shape)
+    moved = split(np.broadcast_to(np.zeros_like(leaf._value, shape=()), (1, *leaf.shape))).shape[1:]
     count, size = moved[0], math.prod(moved[1:])
     dtype = working(leaf.dtype)
-    zero = np.zeros_like(leaf._value, shape=(size, *shape), dtype=dtype)
+    zero = np.zeros_like(leaf._value, shape=(size, *leaf.shape), dtype=dtype)
     if gradient.node is None or not gradient.node.wants:
         return zero
     eye = backend.namespace(leaf._value).eye(size, dtype=dtype)
     basis = np.broadcast_to(eye[:, None], (size, count, size)).reshape(size, *moved)
     with using(None):
-        arrived = Sweep(list(tape.nodes), {gradient.node: placed(basis)}).run()
+        arrived = Sweep(list(tape.nodes), {gradient.node: join(basis)}).run()
     columns = arrived.get(leaf.node)
     if columns is None:
         return zero
-    if term.of_samples:
-        columns = np.moveaxis(columns, 1 + axis, 0)
+    columns = np.moveaxis(split(columns), 1, 0)
     hessian = columns.reshape(count, size, size)
     values, vectors = np.linalg.eigh(widened(0.5 * (hessian + np.swapaxes(hessian, -1, -2))))
     bend = values < -1e3 * np.finfo(leaf.dtype).eps * np.maximum(abs(values).max(), 1e-30)
@@ -255,7 +291,30 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
         )
     lengths = np.sqrt(np.where(bend, np.nan, np.maximum(values, 0)))
     roots = vectors * lengths[:, None, :]  # [N, C, rows]
-    return placed(np.moveaxis(roots, -1, 0).reshape(size, *moved))
+    return join(np.moveaxis(roots, -1, 0).reshape(size, *moved))
+
+
+def _layout(term: Term, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Functions that put stacks `[V, *prediction]` sample by sample, `[V, N, ...]`, and back.
+
+    Losses that are registered take the entries of an axis apart, of which a sample may have some.
+    """
+    axis = term.sample_axis
+    if not term.has_axis or not shape:
+        return (lambda stack: stack[:, None]), (lambda stack: stack[:, 0])
+
+    def first(stack: Any) -> Any:
+        return np.moveaxis(stack, 1 + axis, 1)
+
+    def back(stack: Any) -> Any:
+        return np.moveaxis(stack, 1, 1 + axis)
+
+    if term.at_loss or not isinstance(axis, GroupedAxis):
+        return first, back
+    return (
+        lambda stack: apart(first(stack), axis, 1),
+        lambda stack: back(together(stack, axis, shape[axis], 1)),
+    )
 
 
 def _value_of(nodes: list[Node], node: Node) -> Any:

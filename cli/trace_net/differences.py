@@ -70,7 +70,7 @@ def compare(subject: Subject, step: Step) -> Iterator[Comparison]:
     for parameter in parameters:
         try:
             along = gradients[parameter]
-        except KeyError:  # the model holds it but does not use it
+        except KeyError:  # it is frozen, or the model does not use it
             continue
         name = names[id(along)]
         for _ in range(DIRECTIONS):
@@ -116,6 +116,7 @@ def to_float64(parameters: list[tracer.Tensor]) -> None:
     """Give every parameter a float64 copy of its array."""
     for parameter in parameters:
         fresh = tracer.parameter(parameter.data.astype(np.float64), name=parameter.name)
+        fresh.requires_grad_(parameter.requires_grad)
         parameter._value, parameter.node = fresh._value, fresh.node
 
 

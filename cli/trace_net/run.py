@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from trace_net import streams
 from trace_net.errors import ModelError
 from trace_net.streams import Step
 from trace_net.target import Arguments, Subject, parameter_names
@@ -67,13 +70,31 @@ def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
                 done.loss = objective(subject, done.output)
         if quantities:
             step("sweeping backward")
-            with user_code(f"the backward sweep of {where}"):
+            with user_code(f"the backward sweep of {where}"), noted_warnings():
                 done.results = done.tape.backward(
-                    done.loss, quantities=quantities, outputs=where_the_loss_begins(done)
+                    done.loss,
+                    quantities=quantities,
+                    outputs=where_the_loss_begins(done),
+                    progress=step.within,
                 )
     except ModelError as failure:
         done.failure = failure
     return done
+
+
+@contextmanager
+def noted_warnings() -> Iterator[None]:
+    """What the sweep warns of, as notes on stderr; NumPy's warnings stay what they are."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            streams.note(str(warning.message))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def on_device(subject: Subject, device: str | None) -> Subject:

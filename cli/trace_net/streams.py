@@ -17,7 +17,30 @@ if TYPE_CHECKING:
 #: Tables written to a pipe are not broken at 80 columns.
 PIPE_WIDTH = 1000
 
-Step = Callable[[str], None]
+
+class Step:
+    """Called with a description when a step begins; `within` tells how far a long one is.
+
+    `within(done, total, text)` is what `tape.backward` takes as `progress`.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[str], None] = lambda description: None,
+        within: Callable[[int, int, str], None] | None = None,
+    ):
+        self._begin = begin
+        self._within = within
+
+    def __call__(self, description: str) -> None:
+        self._begin(description)
+
+    def within(self, done: int, total: int, text: str) -> None:
+        if self._within is None:
+            from tracer.progress import Line
+
+            self._within = Line()
+        self._within(done, total, one_line(text))
 
 
 def printable(text: str) -> str:
@@ -69,10 +92,11 @@ def write_data(data: bytes) -> None:
 def progress(steps: int) -> Iterator[Step]:
     """A progress bar on stderr over a known number of steps, if stderr is a terminal.
 
-    Yields a function to be called with a description when a step begins.
+    Yields what is to be called with a description when a step begins. Elsewhere only steps that
+    take long are told of, in lines on stderr.
     """
     if not sys.stderr.isatty():
-        yield lambda description: None
+        yield Step()
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -90,4 +114,8 @@ def progress(steps: int) -> Iterator[Step]:
             bar.update(task, completed=begun, description=one_line(description), refresh=True)
             begun += 1
 
-        yield step
+        def within(done: int, total: int, text: str) -> None:
+            description = f"{one_line(text)}, {100 * done // total} %"
+            bar.update(task, completed=begun - 1 + done / total, description=description)
+
+        yield Step(step, within)

@@ -17,6 +17,7 @@ from tracer import Elementwise, Operation, Summed, operation, samples_first
 from tracer.dtypes import in_single, widened
 from tracer.errors import ShapeError, TracerError
 from tracer.operation import POOLED
+from tracer.operations.arguments import integer
 from tracer.parallel import SMALL, blocks, in_parallel
 from tracer.random import drawn, generator
 from tracer_layers.dtypes import floats
@@ -573,6 +574,7 @@ def _negative_axis(function: str, input: Any, dim: int | None) -> int:
             f"{function} expects dim, the axis to normalise over, which is not guessed as PyTorch "
             f"once did: give dim=-1 for the last axis"
         )
+    dim = integer(dim, f"dim of {function}")
     if not -input.ndim <= dim < input.ndim:
         raise ShapeError(f"{function} got dim={dim} for an input {list(input.shape)}")
     return dim if dim < 0 else dim - input.ndim

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Operation, operation
+from tracer.cotangents import broadcast_uses
 from tracer.errors import ShapeError
 from tracer.operation import POOLED, UNKNOWN
 from tracer.operations.indexing import Embed
@@ -40,10 +41,8 @@ class AttentionWeights(Operation):
         return out
 
     def vjp(node, g):
-        (query, key, *_), weights = node.inputs, node.output
-        scale = node.params["scale"]
-        mean = np.einsum("...s,...s->...", g, weights)[..., None]
-        slope = (g - mean) * weights
+        query, key, *_ = node.inputs
+        scale, slope = node.params["scale"], _scores(node, g)
 
         def queries():
             return np.matmul(slope, key) * scale
@@ -52,6 +51,14 @@ class AttentionWeights(Operation):
             return np.matmul(np.swapaxes(slope, -1, -2), query) * scale
 
         return (queries, keys, lambda: slope)[: len(node.inputs)]
+
+    def parameter_cotangent(node, slot, g):
+        """Of a bias, which is added to the scores of all samples."""
+        rank = len(node.input_shape(2)) if slot == 2 else 0
+        aligned = node.batch_axis + rank - len(node.shape)
+        if slot < 2 or (aligned >= 0 and node.input_shape(2)[aligned] != 1):
+            return None
+        return broadcast_uses(_scores(node, g), node.batch_axis, node.input_shape(2))
 
     def batch_axis(node, axes):
         """Among the leading axes, or that of the queries; keys are mixed."""
@@ -74,6 +81,12 @@ class AttentionWeights(Operation):
             ((query, key, rng.standard_normal((3, 4))), {"scale": 1.0}),
             ((query[:, None], key), {"scale": 0.5}),
         ]
+
+
+def _scores(node, g):
+    """The cotangent of the scores `[V, ..., L, S]`, from that of the weights."""
+    mean = np.einsum("...s,...s->...", g, node.output)[..., None]
+    return (g - mean) * node.output
 
 
 @operation("heads")

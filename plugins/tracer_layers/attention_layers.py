@@ -213,7 +213,7 @@ class MultiheadAttention(Module):
             and query.ndim == key.ndim
             and given[1][:-1] == given[2][:-1]
             and (query.ndim == 2 or given[0][axis] == given[1][axis])
-            and key.size > 0
+            and 0 not in (key.shape[1 - axis if key.ndim == 3 else 0], key.shape[-1])
         )
         if not fits:
             first, second = ("N", "S") if self.batch_first else ("S", "N")

@@ -9,10 +9,13 @@ import numpy as np
 
 from tracer import backend, operation
 from tracer.errors import QuantityError, ShapeError, TracerError
+from tracer.seed_rows import SeedRows, at_places
 from tracer_layers.activations import LogNormalisedExponential
 from tracer_layers.loss import (
+    EVERY,
     Loss,
     LossModule,
+    arrays,
     compared,
     diagonal,
     each_position,
@@ -24,6 +27,8 @@ from tracer_layers.loss import (
 )
 from tracer_layers.rules import arange, raw
 
+#: classes up to which matrices `[C, C]` are kept
+MOST_KEPT = 1024
 #: classes up to which they go into memory one after the other: see `_by_class`
 FEW_CLASSES = 64
 
@@ -225,15 +230,18 @@ class CrossEntropy(Loss):
         target_rule = probabilities if target.ndim == x.ndim else None
         return (logits, target_rule, class_weights)[: len(node.inputs)]
 
-    def sqrt_hessian(node, weight):
+    def sqrt_hessian(node, weight, rows=EVERY):
         p, scale = _probabilities(node, weight)
         x, axis = node.inputs[0], _class_axis(node.inputs[0])
         others = [i for i in range(-x.ndim, 0) if i != axis]
-        rows = np.expand_dims(np.moveaxis(np.sqrt(p) * scale, axis, 0), axis)
-        rows = rows * np.where(each_position(x, *others), 1 - p, -p)
-        return _apart(node, rows)
+        lengths = np.expand_dims(np.moveaxis(np.sqrt(p) * scale, axis, 0), axis)
 
-    def short_sqrt_hessian(node, weight):
+        def of(some):
+            return lengths[some] * np.where(each_position(x, *others, some=some), 1 - p, -p)
+
+        return _apart(node, SeedRows(x.shape[axis], of))[rows]
+
+    def short_sqrt_hessian(node, weight, rows=EVERY):
         """C - 1 rows, the Cholesky factor of `diag(p) - p p^T` (Tanabe and Sagae 1992); at least 1.
 
         With t_c the probability of the classes after c, row c is `sqrt(p_c t_c / t_{c-1})` times
@@ -241,16 +249,27 @@ class CrossEntropy(Loss):
         """
         x, axis = node.inputs[0], _class_axis(node.inputs[0])
         if x.shape[axis] == 1:
-            return CrossEntropy.sqrt_hessian(node, weight)
+            return CrossEntropy.sqrt_hessian(node, weight, rows)
         p, scale = (array.swapaxes(0, axis) for array in _probabilities(node, weight))
         count, tiny = x.shape[axis], np.finfo(x.dtype).tiny
         after = np.cumsum(p[::-1], 0)[::-1]  # [C, ...]: t_{c-1}
         least = np.maximum(after, tiny)
         lengths = np.sqrt(p[:-1] * (after[1:] / least[:-1]))
         shares = -lengths / least[1:]
-        here, later = backend.of(raw(x)).constant(_places, count, x.ndim - 1, x.dtype)
-        rows = np.where(here, (lengths * scale)[:, None], shares[:, None] * (p * scale) * later)
-        return _apart(node, rows.swapaxes(1, x.ndim + axis + 1))
+        ends, weighed = lengths * scale, p * scale
+
+        def of(some):
+            here, later = _places(x, count, some)
+            made = np.where(here, ends[some, None], shares[some, None] * weighed * later)
+            return made.swapaxes(1, x.ndim + axis + 1)
+
+        return _apart(node, SeedRows(count - 1, of))[rows]
+
+    def row_counts(node):
+        x = node.inputs[0]
+        count, positions = x.shape[_class_axis(x)], _positions(node)
+        short = max(1, count - 1) * positions
+        return {"sqrt_hessian": count * positions, "short_sqrt_hessian": short}
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
         p, scale = _probabilities(node, weight)
@@ -276,20 +295,37 @@ class CrossEntropy(Loss):
         ]
 
 
-def _places(size: int, others: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """What is on the diagonal (bools) and above it (ones), `[size - 1, size]` and `others` axes."""
+def _places(x: Any, size: int, some: slice) -> tuple[Any, Any]:
+    """Rows of what is on the diagonal (bools) and above it (ones), `[size - 1, size]`.
+
+    Axes of size 1 follow, one for each other axis of `x`.
+    """
+    if size <= MOST_KEPT:
+        here, later = backend.of(raw(x)).constant(_all_places, size, x.ndim - 1, x.dtype)
+        return here[some], later[some]
+    every = arange(raw(x), size).reshape(size, *(1,) * (x.ndim - 1))
+    first = every[some, None]
+    return first == every, (first < every).astype(x.dtype)
+
+
+def _all_places(size: int, others: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     shape = (size - 1, size, *(1,) * others)
     above = np.triu(np.ones((size - 1, size), dtype), 1)
     return np.eye(size - 1, size, dtype=bool).reshape(shape), above.reshape(shape)
 
 
-def _apart(node: Any, rows: Any) -> Any:
+def _apart(node: Any, rows: SeedRows) -> SeedRows:
     """Rows of all positions as rows of one position each."""
     x = node.inputs[0]
     kept = _class_axis(x) % x.ndim, sample_axis(node)
-    if all(size == 1 for i, size in enumerate(x.shape) if i not in kept):
-        return rows
-    return np.where(each_position(x, *kept), rows[:, None], 0).reshape(-1, *x.shape)
+    return at_places(rows, _positions(node), lambda some: each_position(x, *kept, some=some))
+
+
+def _positions(node: Any) -> int:
+    """How many predictions of classes there are of one sample."""
+    x = node.inputs[0]
+    kept = _class_axis(x) % x.ndim, sample_axis(node)
+    return math.prod(size for i, size in enumerate(x.shape) if i not in kept)
 
 
 def _probabilities(node: Any, weight: Any) -> tuple[Any, Any]:
@@ -331,8 +367,8 @@ class NegativeLogLikelihood(Loss):
             lambda: _per_class(picked * x, x),
         )[: len(node.inputs)]
 
-    def sqrt_hessian(node, weight):
-        return diagonal(0 * node.inputs[0], node)
+    def sqrt_hessian(node, weight, rows=EVERY):
+        return diagonal(0 * node.inputs[0], node, rows)
 
     def examples(rng):
         x, weight = np.log(rng.dirichlet(np.ones(4), 3)), rng.uniform(0.5, 2, 4)
@@ -361,6 +397,7 @@ def cross_entropy(
     refuse_deprecated("cross_entropy", size_average, reduce)
     if not 0 <= label_smoothing <= 1:
         raise TracerError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
+    input, target, weight = arrays("cross_entropy", input=input, target=target, weight=weight)
     _constant(weight)
     x, weight = compared(input, weight)
     inputs = (x, target) if weight is None else (x, target, weight)
@@ -381,6 +418,7 @@ def nll_loss(
 ) -> Any:
     """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
     refuse_deprecated("nll_loss", size_average, reduce)
+    input, target, weight = arrays("nll_loss", input=input, target=target, weight=weight)
     _constant(weight)
     x, weight = compared(input, weight)
     inputs = (x, target) if weight is None else (x, target, weight)

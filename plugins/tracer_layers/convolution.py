@@ -93,11 +93,11 @@ class Convolution(Operation):
 
         def left(chosen):
             part = x[chosen]
-            part = np.reshape(part, (len(part), groups, -1, *w.size))
+            part = np.reshape(part, (len(part), groups, x.shape[1] // groups, *w.size))
             seen = turned(Unfold(np.moveaxis(part, 1, 0), windows=w), w.rank)
             # from [G, n, C/G, *output, *kernel] to [n, *output, G, *kernel, C/G]
             seen = np.moveaxis(seen, (0, 2), (w.rank + 1, -1))
-            return np.reshape(seen, (len(part), count, groups, -1))
+            return np.reshape(seen, (len(part), count, groups, math.prod(seen.shape[w.rank + 2 :])))
 
         moment = None
         if groups == 1 and moment_pays(x, w):
@@ -105,7 +105,7 @@ class Convolution(Operation):
         return _kernel_first(left, right, weight.shape, moment)
 
     def flops(node):
-        return 2 * math.prod(node.shape) * math.prod(node.inputs[1].shape[1:])
+        return 2 * math.prod(node.shape) * math.prod(node.input_shape(1)[1:])
 
     def examples(rng):
         cases = []
@@ -196,7 +196,8 @@ class ConvolutionTranspose(Operation):
 
         def left(chosen):
             seen = _spread(y[chosen], w)
-            seen = np.reshape(seen, (len(seen), groups, -1, count))
+            width = inputs // groups * math.prod(w.kernel)
+            seen = np.reshape(seen, (len(seen), groups, width, count))
             return np.transpose(seen, (0, 3, 1, 2))
 
         shape = (groups, inputs // groups, channels // groups, *w.kernel)
@@ -212,8 +213,7 @@ class ConvolutionTranspose(Operation):
         )
 
     def flops(node):
-        weight = node.inputs[1]
-        return 2 * math.prod(node.input_shape(0)) * math.prod(weight.shape[1:])
+        return 2 * math.prod(node.input_shape(0)) * math.prod(node.input_shape(1)[1:])
 
     def examples(rng):
         cases = []

@@ -269,7 +269,8 @@ def _by_rows(y: Any, grouped: Any, w: Windows) -> Any:
         for place in range(first):
             start, phase = divmod(place * dilation, stride)
             seen = columns[phase, start : start + w.output[0]]
-            add_product(seen.reshape(len(values), -1), values, matrices[place])
+            flat = seen.reshape(len(values), matrices.shape[-1])
+            add_product(flat, values, matrices[place])
         shape = (stride, rows, some.shape[1], *w.padded[1:], channels)
         added = scratch("added", shape, memory)
         added[...] = 0

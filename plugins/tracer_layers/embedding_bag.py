@@ -9,6 +9,7 @@ import numpy as np
 import tracer
 from tracer import backend
 from tracer.errors import ShapeError, TracerError
+from tracer.operations.arguments import operand
 from tracer_layers.dtypes import floats
 from tracer_layers.embedding_layer import Lookup, check_table_options, table, table_row
 from tracer_layers.module import Module, float_dtype
@@ -34,7 +35,8 @@ def embedding_bag(
     check_table_options("embedding_bag", max_norm, scale_grad_by_freq, sparse)
     if mode not in MODES:
         raise TracerError(f"embedding_bag expects mode as one of {MODES}, got {mode!r}")
-    padding_idx = table_row("embedding_bag", padding_idx, len(weight))
+    input, offsets = operand(input), None if offsets is None else operand(offsets)
+    padding_idx = table_row("embedding_bag", padding_idx, weight.shape[0])
     if per_sample_weights is not None and (mode != "sum" or offsets is not None):
         raise TracerError(
             "EmbeddingBag takes per_sample_weights for sums of bags of one size: use "

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 import tracer
-from tracer import Gather, Operation, backend, operation, samples_first
+from tracer import Gather, Operation, Summed, backend, operation, samples_first
+from tracer.cotangents import looked_up
 from tracer.errors import ShapeError, TracerError
+from tracer.operations.arguments import operand
 from tracer.operations.indexing import ScatterAdd
 from tracer_layers.initial import normal
 from tracer_layers.module import Module, float_dtype
@@ -65,6 +67,17 @@ class Lookup(Operation):
         right = np.reshape(first, (rows, samples, uses, width))
         return Gather(np.reshape(index, (samples, uses)), right, weight.shape)
 
+    def carry(node, slot, cotangent):
+        """Of positions, and other indices that are the same for all samples."""
+        (index, weight), padding = map(raw, node.inputs), node.params["padding_idx"]
+        if padding is not None:
+            terms = cotangent.use_terms()
+            if terms is None:
+                return None
+            zeros = np.where(index[..., None] == padding, 0, terms.terms)
+            cotangent = Summed(zeros, terms.present)
+        return looked_up(cotangent, index, weight.shape)
+
     def examples(rng):
         index, weight = np.array([[0, 2], [2, 3], [1, 1]]), rng.random((5, 2))
         return [((index, weight), {"padding_idx": p}) for p in (None, 4)]
@@ -87,7 +100,8 @@ def embedding(
 ) -> Any:
     """`weight[input]`: ints `[...]` and a table `[K, D]` give `[..., D]`."""
     check_table_options("embedding", max_norm, scale_grad_by_freq, sparse)
-    return Lookup(input, weight, padding_idx=table_row("embedding", padding_idx, len(weight)))
+    padding_idx = table_row("embedding", padding_idx, weight.shape[0])
+    return Lookup(operand(input), weight, padding_idx=padding_idx)
 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:
@@ -95,6 +109,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
     Raises `ShapeError` for what is no class index.
     """
+    tensor = operand(tensor)
     index = raw(tensor)
     if index.dtype.kind not in "iu":
         raise ShapeError(f"one_hot expects ints, got {index.dtype}: use astype(int)")

@@ -1,5 +1,7 @@
 """The functions of layers and losses, named as in `torch.nn.functional`."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from tracer_layers import hints
@@ -78,10 +80,12 @@ from tracer_layers.regression import (
     gaussian_nll_loss,
     huber_loss,
     l1_loss,
+    l2_penalty,
     mse_loss,
     poisson_nll_loss,
     smooth_l1_loss,
 )
+from tracer_layers.rules import blame_arguments
 from tracer_layers.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from tracer_layers.transposed_convolution_layers import (
     conv_transpose1d,
@@ -135,6 +139,7 @@ __all__ = [
     "instance_norm",
     "interpolate",
     "l1_loss",
+    "l2_penalty",
     "layer_norm",
     "leaky_relu",
     "linear",
@@ -176,6 +181,24 @@ __all__ = [
     "threshold",
     "unfold",
 ]
+
+
+def _of_arrays(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which says so where an argument has to be an array and is none."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except AttributeError as error:
+            blame_arguments(name, error, (*args, *options.values()))
+            raise
+
+    call.__module__, call.__qualname__ = __name__, name  # where pickles find it
+    return call
+
+
+globals().update({name: _of_arrays(name, globals()[name]) for name in __all__})
 
 
 def __getattr__(name: str) -> Any:

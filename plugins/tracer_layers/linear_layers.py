@@ -78,7 +78,7 @@ class LinearMap(Operation):
         )
 
     def flops(node):
-        return 2 * math.prod(node.shape) * node.inputs[0].shape[-1]
+        return 2 * math.prod(node.shape) * node.input_shape(0)[-1]
 
     def examples(rng):
         x, weight, bias = rng.random((3, 4)), rng.random((2, 4)), rng.random(2)

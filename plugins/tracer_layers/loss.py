@@ -9,10 +9,13 @@ import numpy as np
 
 from tracer import Operation, backend
 from tracer.dtypes import narrowed, widened
-from tracer.errors import BatchError, QuantityError, ShapeError, TracerError
+from tracer.errors import BatchError, QuantityError, ShapeError, TracerError, TracingError
 from tracer_layers.dtypes import WIDE, floats
 from tracer_layers.module import Module
 from tracer_layers.rules import raw
+
+#: all rows, or positions
+EVERY = slice(None)
 
 
 class Loss(Operation):
@@ -25,6 +28,10 @@ class Loss(Operation):
     - `sqrt_hessian(node, weight) -> [C, *prediction.shape]`: rows `S_c` with `sum_c S_c S_c^T` the
       Hessian of `sum(weight * loss)` by each sample's prediction.
     - `short_sqrt_hessian(node, weight)`, optional: the same with fewer rows.
+    - Either may take `rows`, a slice of the rows that are wanted: within a memory budget they are
+      then made a chunk at a time, and never all. `row_counts(node)` says how many there are.
+    - `diagonal_hessian(node, weight) -> [*prediction.shape]`, optional: that Hessian, where it is a
+      diagonal. It serves penalties on parameters, in place of a row per element.
     - `sqrt_hessian_sampled(node, weight, samples, rng) -> [M, *prediction.shape]`: the same in
       expectation, from targets sampled from the model's likelihood; None if it has none.
     """
@@ -47,6 +54,12 @@ class Loss(Operation):
             )
         return axis - (axis > 1)
 
+    @staticmethod
+    def row_counts(node: Any) -> dict[str, int]:
+        """How many rows the rules make: here one for each element of a sample's prediction."""
+        shape, axis = node.input_shape(0), sample_axis(node)
+        return {"sqrt_hessian": math.prod(n for i, n in enumerate(shape) if i != axis)}
+
 
 def sample_axis(node: Any) -> int:
     """Where the samples are in the prediction: where the engine says, else its first axis."""
@@ -54,20 +67,29 @@ def sample_axis(node: Any) -> int:
     return axis if isinstance(axis, int) else 0
 
 
-def each_position(x: Any, *kept: int) -> Any:
-    """Masks `[P, *x.shape]`, one per position along the axes that are not `kept`, of size 1."""
-    kept = tuple(axis % x.ndim for axis in kept)
+def each_position(x: Any, *kept: int, some: slice = EVERY) -> Any:
+    """Masks `[P, *x.shape]`, one per position along the axes that are not `kept`, of size 1.
+
+    Of `some` positions alone, if they are given.
+    """
+    kept = tuple(axis % x.ndim for axis in kept if x.ndim)
     shape = [1 if i in kept else size for i, size in enumerate(x.shape)]
     count = math.prod(shape)
-    return backend.namespace(raw(x)).eye(count, dtype=bool).reshape(count, *shape)
+    if some == EVERY:
+        return backend.namespace(raw(x)).eye(count, dtype=bool).reshape(count, *shape)
+    positions = backend.namespace(raw(x)).arange(count)
+    return (positions[some, None] == positions).reshape(-1, *shape)
 
 
-def diagonal(h: Any, node: Any) -> Any:
-    """The square root of a diagonal Hessian `h` of the prediction's shape: a row per element."""
+def diagonal(h: Any, node: Any, rows: slice = EVERY) -> Any:
+    """The square root of a diagonal Hessian `h` of the prediction's shape: a row per element.
+
+    Of these, some `rows`.
+    """
     only_prediction(node)
     x = node.inputs[0]
     h = np.broadcast_to(h, x.shape)
-    return np.where(each_position(x, sample_axis(node)), np.sqrt(h), 0)
+    return np.where(each_position(x, sample_axis(node), some=rows), np.sqrt(h), 0)
 
 
 def standard_normal(node: Any, samples: int, rng: Any) -> Any:
@@ -99,6 +121,28 @@ def same_shape(prediction: Any, target: Any) -> None:
             f"expects a target of the prediction's shape {list(prediction.shape)}, got "
             f"{list(target.shape)}: reshape one of them"
         )
+
+
+def arrays(loss: str, *, input: Any, **others: Any) -> list[Any]:
+    """What a loss is given, lists and numbers as arrays; of floats, in the input's dtype.
+
+    None stays, but of the target. Raises `TracingError` for anything else.
+    """
+    given = [input if hasattr(input, "dtype") else _as_array(loss, "input", input)]
+    for name, value in others.items():
+        if not hasattr(value, "dtype") and (value is not None or name == "target"):
+            value = _as_array(loss, name, value)
+            if value.dtype.kind == given[0].dtype.kind == "f":
+                value = value.astype(given[0].dtype)
+        given.append(value)
+    return given
+
+
+def _as_array(loss: str, name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple | int | float):
+        return backend.as_array(value)
+    kind = "None" if value is None else f"a {type(value).__name__}"
+    raise TracingError(f"{loss} expects an array as {name}, got {kind}")
 
 
 def compared(prediction: Any, *others: Any) -> tuple[Any, ...]:

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import tracer
 from tracer import Tensor, backend, devices, registry
 from tracer.errors import HintError, ShapeError, TracerError, suggestion
+from tracer.freezing import origin_of
+from tracer.names import Part, numbers
 from tracer.operation import PARAMETER
 from tracer.operations.arguments import raw
-from tracer.tape import Place, current_cursor, using
-from tracer_layers import hints
+from tracer.tape import NOWHERE, Cursor, Place, current_cursor, using
+from tracer_layers import batch_marks, hints, naming
+from tracer_layers.rules import blame_arguments
 
-#: the outermost module whose call is going on
-_active: ContextVar[Module | None] = ContextVar("tracer_layers_active", default=None)
+
+class Call(NamedTuple):
+    """A call of an outermost module, or of one of another model inside of it.
+
+    `model` is the outermost one; `naming` tells where the modules of the model that is called are,
+    and `place` where that was called.
+    """
+
+    model: Module
+    naming: naming.Naming
+    place: Place
+
+
+#: the call of the outermost module that is going on
+_active: ContextVar[Call | None] = ContextVar("tracer_layers_active", default=None)
 
 #: kinds of what a module holds as arrays
 HELD = ("parameter", "buffer", "transient")
 BUFFERS = ("buffer", "transient")
 
-#: attributes that only speed up the next call, and that copies do without
-_OF_CALLS = ("_place", "_found")
+#: attributes that are of a module itself, or only speed up the next call: copies have others
+_OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
 
 
 class IncompatibleKeys(NamedTuple):
@@ -71,10 +87,13 @@ class Module:
 
     #: attribute name -> "parameter", "buffer", "transient" (a buffer that is not saved) or "module"
     _registered: dict[str, str]
-    #: the name under which the parent holds this module; None for a root
-    _component: str | None
-    #: the last place outside of all loops that it was called from, and the place inside of it
-    _place: tuple[Place | None, Place | None]
+    #: the modules that hold this one, and under which names
+    _owners: list[tuple[weakref.ref[Module], str]]
+    #: modules are numbered in the order in which they are made
+    _serial_number: int
+    #: the last place outside of all loops that it was called from, in which model, and the place
+    #: inside of it
+    _place: tuple[Place | None, naming.Naming | None, Place | None]
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
 
@@ -86,8 +105,8 @@ class Module:
 
     def __new__(cls, *args: Any, **options: Any) -> Module:
         self = super().__new__(cls)
-        vars(self).update(training=True, _registered={}, _component=None)
-        vars(self).update(_place=(None, None), _found={})
+        vars(self).update(training=True, _registered={}, _owners=[], _serial_number=next(numbers))
+        vars(self).update(_place=(None, None, None), _found={})
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,7 +116,13 @@ class Module:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _place=(None, None), _found={})
+        vars(self).update(state, _place=(None, None, None), _found={})
+        vars(self).setdefault("_owners", [])
+        vars(self).setdefault("_serial_number", next(numbers))
+        for name in self._registered:
+            self._own(name, vars(self).get(name))
+        if any(isinstance(value, list | dict) for value in state.values()):
+            naming.note_container(self)
 
     # -- calling ----------------------------------------------------------------------------
 
@@ -105,15 +130,18 @@ class Module:
     def batch_axis(self) -> int:
         """Where the samples are in arrays that the outermost module is called with.
 
-        Axis 1 if it or a module in it takes sequences first, else axis 0. A class whose inputs lie
-        otherwise overrides it: `batch_axis = 1`.
+        Axis 1 if it takes sequences first, else axis 0. Where modules in it take sequences first,
+        it is axis 1 if that is what puts the samples on axis 1 of what they are called with. A
+        class whose inputs lie otherwise overrides it: `batch_axis = 1`.
         """
-        if self.sequence_first:
-            return 1
-        for _, module in self._once("below", lambda: self._walk()[1:]):  # itself would be a cycle
-            if module.sequence_first:
-                return 1
-        return 0
+        return 1 if self.sequence_first else 0
+
+    def _may_be_sequence_first(self) -> bool:
+        """Whether modules in it tell where its samples are, by what they are called with."""
+        if self.sequence_first or type(self).batch_axis is not Module.batch_axis:
+            return False
+        below = self._once("below", lambda: self._walk()[1:])  # itself would be a cycle
+        return any(module.sequence_first for _, module in below)
 
     def holds_samples(self, value: Any) -> bool:
         """Whether an array that the outermost module is called with is a batch: masks are not."""
@@ -124,24 +152,40 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward: define forward(self, x)")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        cursor = current_cursor()
-        if _active.get() is None:
-            return self._call_as_root(cursor and cursor.tape, inputs, options)
+        cursor, call = current_cursor(), _active.get()
+        if call is None:
+            return self._call_as_root(cursor, inputs, options)
+        if self.sequence_first and (choice := batch_marks.choosing()) is not None:
+            choice.declare(1, inputs, options)
         if cursor is None:
             return self.forward(*inputs, **options)
-        tape, outer = cursor.tape, cursor.place
-        called_from, inside = self._place
-        with using(tape, inside if called_from is outer else self._enter(tape, outer)):
+        outer = cursor.place
+        called_from, within, inside = self._place
+        if called_from is not outer or within is not call.naming:
+            inside = self._enter(outer, call)
+            if inside is None:
+                return self._call_elsewhere(cursor, inputs, options)
+        with using(cursor.tape, inside):
             return self.forward(*inputs, **options)
 
-    def _call_as_root(self, tape: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if tape is None:
+    def _call_as_root(
+        self, cursor: Cursor | None, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        if cursor is None:
             registry.load_plugins()  # a tape has loaded them
-        self._name_parameters(tape)
+        place = NOWHERE if cursor is None else cursor.place
+        call = Call(self, self._naming(cursor), place)
+        chosen = None
         try:
-            _active.set(self)
-            inputs, options = self._marked(inputs, options)
-            return self.forward(*inputs, **options)
+            _active.set(call)
+            inputs, options, chosen = batch_marks.marked(self, inputs, options)
+            if cursor is None or not call.naming.located[self._serial_number].path:
+                return self.forward(*inputs, **options)
+            with using(cursor.tape, self._enter(place, call)):
+                return self.forward(*inputs, **options)
+        except AttributeError as error:
+            blame_arguments(type(self).__name__, error, (*inputs, *options.values()))
+            raise
         except TypeError as error:
             held = (value for _, value in self._named(HELD, "", True, True))
             mixture = backend.mixture(map(_array, (*inputs, *options.values(), *held)))
@@ -150,51 +194,75 @@ class Module:
             raise ShapeError(f"{type(self).__name__} {mixture}") from error
         finally:
             _active.set(None)
+            if chosen is not None:
+                chosen.done()
 
-    def _marked(
-        self, inputs: tuple[Any, ...], options: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Raw arrays as batches, where they have as many samples as the first of them.
+    def _call_elsewhere(
+        self, cursor: Cursor, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """A call inside of one of another model."""
+        call: Any = _active.get()
+        call = Call(call.model, self._naming(cursor), cursor.place)
+        token = _active.set(call)
+        try:
+            with using(cursor.tape, self._enter(cursor.place, call)):
+                return self.forward(*inputs, **options)
+        finally:
+            _active.reset(token)
 
-        That is one of booleans, too; of the others, `holds_samples` tells.
+    def _naming(self, cursor: Cursor | None) -> naming.Naming:
+        """Where the modules of the model are that this one is part of.
+
+        Tells the tape, and those that it is nested in, to name parameters as that model does.
         """
-        axis, count = self.batch_axis, None
-
-        def marked(value: Any, first: bool = False) -> Any:
-            nonlocal count
-            if isinstance(value, Tensor) or not backend.is_array(value) or value.ndim <= axis:
-                return value
-            if count not in (None, value.shape[axis]):
-                return value
-            if not (self.holds_samples(value) or (first and value.dtype.kind == "b")):
-                return value
-            count = value.shape[axis]
-            return tracer.batch(value, axis)
-
-        given = tuple([marked(x, first=i == 0) for i, x in enumerate(inputs)])
-        return given, {key: marked(x) for key, x in options.items()}
-
-    def _name_parameters(self, tape: Any) -> None:
-        """Tell the tape, and those that it is nested in, to name parameters as this module does."""
+        top = naming.top_of(self)
+        tape = None if cursor is None else cursor.tape
         while tape is not None:
-            if not any(root is self for root in tape.roots):
-                tape.roots.append(self)
+            for root in tape.roots:
+                if root is self or (type(root) is Part and root.module is self):
+                    break
+            else:
+                tape.roots.append(self if top is self else Part(top, self))
             tape = tape.parent
+        return naming.of(top, self)
 
-    def _enter(self, tape: Any, outer: Place) -> Place:
-        """The place inside this module when it is called at `outer`.
+    def _enter(self, outer: Place, call: Call) -> Place | None:
+        """The place inside this module when it is called at `outer`; None in another model's call.
 
         It is kept for the next call, but not if it is in a loop, which is one trace's own.
         """
-        name = self._component
-        if name is None:
-            self._name_parameters(tape)
-            return outer
-        path = f"{outer.scope}.{name}" if outer.scope else name
-        inside = outer._replace(scope=path, scopes=(*outer.scopes, type(self).__name__))
+        within, number, above = call.naming, self._serial_number, call.place
+        entry = within.entries.get((above.scope, outer.scope, number))
+        if entry is None:
+            entry = within.enter(above.scope, outer.scope, number)
+            if entry is None:
+                return None
+        scope, kinds, beside, container = entry
+        if container is not None:
+            naming.warn_of(container, self)
+        inside = outer
+        if kinds or beside:
+            scopes = (*(above if beside else outer).scopes, *kinds)
+            inside = Place(scope, scopes, outer.times, outer.loops, outer.present)
         if not outer.loops and outer.present is None:
-            vars(self)["_place"] = (outer, inside)
+            vars(self)["_place"] = (outer, within, inside)
         return inside
+
+    def parameter_owner(self, leaf: Any) -> tuple[Module, str] | None:
+        """The model of this module, and what it calls a parameter that this module holds itself."""
+        for name, parameter in self._held("parameter"):
+            if origin_of(parameter.node) is leaf:
+                top = naming.top_of(self)
+                path = naming.of(top, self).located[self._serial_number].path
+                return top, naming.joined(path, name)
+        return None
+
+    def named_parameters_of(self, module: Module) -> Iterator[tuple[str, Tensor]]:
+        """Name in this model, and parameter, of a module in it: of each the first name."""
+        path = naming.of(self, module).located[module._serial_number].path
+        first = {id(parameter): name for name, parameter in self.named_parameters()}
+        for name, parameter in module.named_parameters():
+            yield first.get(id(parameter)) or naming.joined(path, name), parameter
 
     # -- registration -----------------------------------------------------------------------
 
@@ -202,7 +270,6 @@ class Module:
         kind = self._registered.get(name)
         if isinstance(value, Module):
             kind = "module"
-            vars(value).update(_component=name, _place=(None, None))
         elif _is_parameter(value):
             kind = "parameter"
         elif kind == "parameter" and value is not None:
@@ -221,9 +288,19 @@ class Module:
             self._registered[name] = kind
         elif isinstance(value, np.number | np.bool_):
             value = value.item()
+        elif isinstance(value, list | dict):
+            naming.note_container(self)
         object.__setattr__(self, name, value)
         if kind in ("parameter", "module"):
+            self._own(name, value)
             _structure.version = object()
+
+    def _own(self, name: str, value: Any) -> None:
+        """Let what was registered know whose it is."""
+        if isinstance(value, Module):
+            naming.own(value, self, name)
+        elif _is_parameter(value):
+            naming.own_parameter(value.node.params, self)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
@@ -292,7 +369,7 @@ class Module:
                 if remove_duplicate and id(value) in seen:
                     continue
                 seen.add(id(value))
-                yield _joined(path, name), value
+                yield naming.joined(path, name), value
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -349,7 +426,7 @@ class Module:
             seen.add(id(module))
             found.append((path, module))
             waiting += [
-                (_joined(path, name), child)
+                (naming.joined(path, name), child)
                 for name, kind in reversed(module._registered.items())
                 if kind == "module" and (child := getattr(module, name)) is not None
             ]
@@ -392,7 +469,7 @@ class Module:
         for path, module in self.named_modules(remove_duplicate=False):
             for kind in ("parameter", "buffer"):
                 for name, _ in module._held(kind):
-                    yield _joined(path, name), module, name
+                    yield naming.joined(path, name), module, name
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Any]:
         """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
@@ -466,11 +543,11 @@ class Module:
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Freeze all parameters (`False`) or let them want gradients again.
 
-        A frozen parameter keeps its name and its ties; a trace made afterwards treats it as a
-        constant.
+        A frozen parameter keeps its name and its ties, and is a constant to all that is computed
+        with it afterwards. One by itself: `model.head.weight.requires_grad_(False)`.
         """
         for parameter in self.parameters():
-            parameter.node.wants = requires_grad
+            parameter.requires_grad_(requires_grad)
         return self
 
     def apply(self, fn: Callable[[Module], Any]) -> Module:
@@ -548,8 +625,8 @@ class Module:
 
 def model_dtype() -> Any:
     """The dtype of the parameters of the model that is being called; None if there are none."""
-    model = _active.get()
-    dtypes = {parameter.dtype for parameter in model.parameters()} if model is not None else set()
+    call = _active.get()
+    dtypes = {parameter.dtype for parameter in call.model.parameters()} if call else set()
     return np.result_type(*dtypes) if dtypes else None
 
 
@@ -673,10 +750,6 @@ def _moved_when_made(made: Callable[..., None]) -> Callable[..., None]:
 def _is_parameter(value: Any) -> bool:
     """Whether it came from `tracer.parameter`, frozen or not."""
     return isinstance(value, Tensor) and value.node is not None and value.node.op is PARAMETER
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 def _described(value: Any) -> str:

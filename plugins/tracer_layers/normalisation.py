@@ -17,6 +17,7 @@ import numpy as np
 import tracer
 from tracer.dtypes import narrowed, widened
 from tracer.errors import ShapeError, TracerError
+from tracer.operations.arguments import integers
 from tracer_layers.dtypes import floats
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.rules import at_least, axes_of, raw
@@ -25,7 +26,7 @@ from tracer_layers.standardisation import Standardise
 
 def layer_norm(
     input: Any,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Any = None,
     bias: Any = None,
     eps: float = 1e-5,
@@ -38,7 +39,7 @@ def layer_norm(
 
 
 def rms_norm(
-    input: Any, normalized_shape: Sequence[int], weight: Any = None, eps: float | None = None
+    input: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None
 ) -> Any:
     """`input` over its root mean square (Zhang and Sennrich 2019).
 
@@ -134,7 +135,8 @@ def _normalised(
     x = floats(input, weight, bias, mean, variance)
     wide = widened(x)
     if own_statistics:
-        _check_count(name, wide, axes)
+        if not _check_count(name, wide, axes):
+            return narrowed(_per_channel(wide, weight, bias), x.dtype)
         centred, variance = _moments(wide, axes)
     else:
         shape = (-1, *(1,) * (x.ndim - 2))
@@ -144,9 +146,9 @@ def _normalised(
 
 
 def _check_count(name: str, x: Any, axes: tuple[int, ...]) -> int:
-    """How many values each statistic is taken of; refuses less than two."""
+    """How many values each statistic is taken of; refuses one alone."""
     count = math.prod(x.shape[axis] for axis in axes)
-    if count < 2:
+    if count == 1:
         raise ShapeError(
             f"{name} expects more than one value per channel to take statistics of, got "
             f"{list(x.shape)}: give it more samples or positions, or call eval() on a layer "
@@ -174,10 +176,10 @@ def _per_channel(x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _flattened(
-    name: str, input: Any, normalized_shape: Sequence[int], weight: Any, bias: Any
+    name: str, input: Any, normalized_shape: int | Sequence[int], weight: Any, bias: Any
 ) -> tuple[Any, Any, Any]:
     """All with their last axes, of `normalized_shape`, as one: scales and shifts are vectors."""
-    expected = tuple(normalized_shape)
+    expected = integers(normalized_shape, "normalized_shape")
     lead = max(0, input.ndim - len(expected))
     if tuple(input.shape[lead:]) != expected:
         wanted = ", ".join(["...", *map(str, expected)])
@@ -222,6 +224,8 @@ class _Running:
             mean, variance = (statistic.reshape(shape) for statistic in running)
             return (x - mean) / np.sqrt(variance + self.eps)
         count = _check_count(repr(self), x, axes)
+        if not count:
+            return x
         centred, variance = _moments(x, axes)
         if self.training and self.track_running_stats:
             self._track(raw(x), raw(variance), axes, count)
@@ -488,7 +492,7 @@ class GroupNorm(Module):
 
 
 def _sizes(layer: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    sizes = integers(normalized_shape, "normalized_shape")
     if not sizes:
         raise TracerError(f"{layer} expects normalized_shape with at least one size, got ()")
     for size in sizes:

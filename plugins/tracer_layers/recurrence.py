@@ -211,7 +211,9 @@ class Recurrence(Composite):
         arithmetic = ARITHMETIC[architecture]
         (steps, count, _), size = x.shape, weight_hh.shape[1]
         history = np.empty((arithmetic.blocks, 1 + steps, count, size), x.dtype)
-        gates = history.reshape(arithmetic.blocks, -1, size)[: architecture.gates, count:]
+        gates = history.reshape(arithmetic.blocks, (1 + steps) * count, size)[
+            : architecture.gates, count:
+        ]
         inputs, weight = x[::-1] if reverse else x, _by_gate(weight_ih, arithmetic)
         if bias_ih is not None:  # by a column of ones: adding it takes two thirds of the product
             ones = np.ones((steps, count, 1), x.dtype)
@@ -251,9 +253,9 @@ class Recurrence(Composite):
         states = [zeros.copy() if g is None else g.copy() for g in last]
         d = np.empty((len(given), stop - 1, count, len(weight)), given.dtype)
         du = d if architecture.additive else np.empty_like(d)
-        gates = d.reshape(*d.shape[:3], -1, size).transpose(1, 0, 3, 2, 4)
-        gates_u = du.reshape(*d.shape[:3], -1, size).transpose(1, 0, 3, 2, 4)
-        together = max(4, SLOPES // (count * size))
+        gates = d.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
+        gates_u = du.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
+        together = max(4, SLOPES // max(1, count * size))
         for end in range(stop - 1, 0, -together):
             start = max(0, end - together)
             slopes = arithmetic.slopes(history[:, start:end], history[:, start + 1 : end + 1])
@@ -314,11 +316,12 @@ def _hidden(node: Any) -> Any:
 
 def _weight(d: Any, inputs: Any) -> Any:
     """`[V, gates * H, I]`: what all steps `[V, T, N, gates * H]` give a weight."""
-    rows, columns = d.reshape(len(d), -1, d.shape[-1]), inputs.reshape(-1, inputs.shape[-1])
+    rows = d.reshape(len(d), d.shape[1] * d.shape[2], d.shape[-1])
+    columns = inputs.reshape(rows.shape[1], inputs.shape[-1])
     return rows.swapaxes(1, 2) @ columns
 
 
 def _bias(d: Any) -> Any:
     """`[V, gates * H]`, as a product, which takes a third of the time of a sum."""
-    rows = d.reshape(len(d), -1, d.shape[-1])
+    rows = d.reshape(len(d), d.shape[1] * d.shape[2], d.shape[-1])
     return np.ones(rows.shape[1], d.dtype) @ rows

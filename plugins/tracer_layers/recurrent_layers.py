@@ -142,7 +142,7 @@ class RecurrentLayer(Module):
             output, states = self._run(x, self._given(hx), input.lengths)
             return PackedSequence(output, input.lengths), states
         name, size = type(self).__name__, self.input_size
-        if input.ndim not in (2, 3) or input.shape[-1] != size or 0 in input.shape[:-1]:
+        if input.ndim not in (2, 3) or input.shape[-1] != size or not self._steps(input):
             order = "[N, T, {}]" if self.batch_first else "[T, N, {}]"
             raise ShapeError(
                 f"{name} expects sequences {order.format(size)} of at least one step, or one "
@@ -156,6 +156,10 @@ class RecurrentLayer(Module):
             x = filled(x, lengths, 0)
         output, states = self._run(x, self._given(hx), lengths)
         return (np.swapaxes(output, 0, 1) if self.batch_first else output), states
+
+    def _steps(self, input: Any) -> int:
+        """How many steps sequences have."""
+        return input.shape[1 if self.batch_first and input.ndim == 3 else 0]
 
     def _run_alone(self, input: Any, hx: Any, lengths: Any) -> tuple[Any, Any]:
         """One sequence `[T, I]`, with states `[layers * directions, H]`."""

@@ -14,8 +14,10 @@ from tracer.random import poisson
 from tracer_layers.activations import Logistic, softplus
 from tracer_layers.dtypes import floats
 from tracer_layers.loss import (
+    EVERY,
     Loss,
     LossModule,
+    arrays,
     compared,
     diagonal,
     from_host,
@@ -55,8 +57,11 @@ class SquaredError(Loss):
         slope = 2 * g * (x - target)
         return slope, lambda: -slope
 
-    def sqrt_hessian(node, weight):
-        return diagonal(2 * weight, node)
+    def diagonal_hessian(node, weight):
+        return 2 * weight
+
+    def sqrt_hessian(node, weight, rows=EVERY):
+        return diagonal(2 * weight, node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
         only_prediction(node)
@@ -78,8 +83,11 @@ class AbsoluteError(Loss):
         slope = g * np.sign(x - target)
         return slope, lambda: -slope
 
-    def sqrt_hessian(node, weight):
-        return diagonal(0 * weight, node)
+    def diagonal_hessian(node, weight):
+        return 0 * weight
+
+    def sqrt_hessian(node, weight, rows=EVERY):
+        return diagonal(0 * weight, node, rows)
 
 
 @operation("smooth_absolute_error")
@@ -104,11 +112,14 @@ class SmoothAbsoluteError(Loss):
         slope = g * (np.where(inside, d, np.sign(d) * width) * node.params["scale"])
         return slope, lambda: -slope
 
-    def sqrt_hessian(node, weight):
+    def diagonal_hessian(node, weight):
         x, target = node.inputs
         width, d = node.params["width"], x - target
         inside = (d > -width) & (d < width)
-        return diagonal(np.where(inside, weight * node.params["scale"], 0), node)
+        return np.where(inside, weight * node.params["scale"], 0)
+
+    def sqrt_hessian(node, weight, rows=EVERY):
+        return diagonal(SmoothAbsoluteError.diagonal_hessian(node, weight), node, rows)
 
 
 @operation("gaussian_nll")
@@ -132,8 +143,8 @@ class GaussianNLL(Loss):
             lambda: g * (0.5 * (1 / var - d * d / (var * var))),
         )
 
-    def sqrt_hessian(node, weight):
-        return diagonal(weight / np.maximum(node.inputs[2], node.params["eps"]), node)
+    def sqrt_hessian(node, weight, rows=EVERY):
+        return diagonal(weight / np.maximum(node.inputs[2], node.params["eps"]), node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
         only_prediction(node)
@@ -176,16 +187,16 @@ class PoissonNLL(Loss):
 
         return data, counts
 
-    def sqrt_hessian(node, weight):
+    def sqrt_hessian(node, weight, rows=EVERY):
         (x, target), p = node.inputs, node.params
         if p["log_input"]:
-            return diagonal(weight * np.exp(x), node)
+            return diagonal(weight * np.exp(x), node, rows)
         if not backend.of(target).asynchronous and bool((target < 0).any()):
             raise QuantityError(
                 "poisson_nll is not convex in its prediction where a target is negative: give "
                 "counts as targets"
             )
-        return diagonal(weight * target / np.square(x + p["eps"]), node)
+        return diagonal(weight * target / np.square(x + p["eps"]), node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
         only_prediction(node)
@@ -238,9 +249,9 @@ class BinaryCrossEntropy(Loss):
 
         return (logits, labels, weights)[: len(node.inputs)]
 
-    def sqrt_hessian(node, weight):
+    def sqrt_hessian(node, weight, rows=EVERY):
         p = Logistic(node.inputs[0])
-        return diagonal(weight * _positive_scale(node) * (p * (1 - p)), node)
+        return diagonal(weight * _positive_scale(node) * (p * (1 - p)), node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
         only_prediction(node)
@@ -274,8 +285,21 @@ def mse_loss(
 ) -> Any:
     """`(input - target)^2`; the mean is over all elements, each counted by its `weight`."""
     refuse_deprecated("mse_loss", size_average, reduce)
+    input, target, weight = arrays("mse_loss", input=input, target=target, weight=weight)
     losses = SquaredError(*compared(input, target))
     return weighted("mse_loss", losses, weight, reduction, input.dtype, by_weight=True)
+
+
+def l2_penalty(*inputs: Any) -> Any:
+    """The sum of the squares of all elements of these tensors: weight decay as a registered term.
+
+    Of parameters, it counts in the gradient, in the Hessian and in Gauss-Newton matrices, whose
+    diagonal blocks gain 2; plain code such as `np.sum(w**2)` is left out of the latter.
+    """
+    if not inputs:
+        raise TracerError("l2_penalty expects tensors, got none: give it the parameters")
+    terms = [mse_loss(x, np.zeros_like(raw(x)), reduction="sum") for x in inputs]
+    return sum(terms[1:], terms[0])
 
 
 def l1_loss(
@@ -288,6 +312,7 @@ def l1_loss(
 ) -> Any:
     """`|input - target|`; the mean is over all elements, each counted by its `weight`."""
     refuse_deprecated("l1_loss", size_average, reduce)
+    input, target, weight = arrays("l1_loss", input=input, target=target, weight=weight)
     losses = AbsoluteError(*compared(input, target))
     return weighted("l1_loss", losses, weight, reduction, input.dtype, by_weight=True)
 
@@ -306,6 +331,7 @@ def smooth_l1_loss(
         raise TracerError(f"beta is not negative, got {beta}")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
+    input, target = arrays("smooth_l1_loss", input=input, target=target)
     losses = SmoothAbsoluteError(*compared(input, target), width=beta, scale=1 / beta)
     return reduced(losses, reduction, input.dtype)
 
@@ -319,6 +345,7 @@ def huber_loss(
     """
     if delta <= 0:
         raise TracerError(f"delta is positive, got {delta}")
+    input, target, weight = arrays("huber_loss", input=input, target=target, weight=weight)
     losses = SmoothAbsoluteError(*compared(input, target), width=delta, scale=1.0)
     return weighted("huber_loss", losses, weight, reduction, input.dtype)
 
@@ -335,6 +362,9 @@ def gaussian_nll_loss(
 
     `var` is a number, of the input's shape, or of that shape with a last axis of 1 or without it.
     """
+    input, target = arrays("gaussian_nll_loss", input=input, target=target)
+    if not isinstance(var, int | float):
+        _, var = arrays("gaussian_nll_loss", input=input, target=var)
     data, dtype = raw(var), input.dtype
     input, target = compared(input, target)
     if isinstance(data, int | float):
@@ -366,6 +396,7 @@ def poisson_nll_loss(
 ) -> Any:
     """`exp(input) - target input` for a log-rate, or with `log_input=False` for a rate."""
     refuse_deprecated("poisson_nll_loss", size_average, reduce)
+    input, target = arrays("poisson_nll_loss", input=input, target=target)
     x, target = compared(input, target)
     losses = PoissonNLL(x, target, log_input=log_input, full=full, eps=eps)
     return reduced(losses, reduction, input.dtype)
@@ -385,6 +416,13 @@ def binary_cross_entropy_with_logits(
     `weight` and `pos_weight` are broadcast to the input.
     """
     refuse_deprecated("binary_cross_entropy_with_logits", size_average, reduce)
+    input, target, pos_weight, weight = arrays(
+        "binary_cross_entropy_with_logits",
+        input=input,
+        target=target,
+        pos_weight=pos_weight,
+        weight=weight,
+    )
     x, target, pos_weight, weight = compared(input, target, pos_weight, weight)
     losses = BinaryCrossEntropy(*((x, target) if pos_weight is None else (x, target, pos_weight)))
     return reduced(losses if weight is None else losses * weight, reduction, input.dtype)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from tracer import backend
-from tracer.errors import TracerError
+from tracer.errors import TracerError, TracingError
+from tracer.frames import is_users
 from tracer.operation import POOLED, UNKNOWN
 from tracer.operations.arguments import raw as raw
 
@@ -23,6 +25,37 @@ def data_axis(axes: Any) -> Any:
 def mapped_axis(axis: Any, rank: int, mixed: int) -> Any:
     """Where samples on `axis` of `rank` stay, if an operation mixes the last `mixed` axes."""
     return POOLED if isinstance(axis, int) and axis >= rank - mixed else axis
+
+
+def blame_arguments(name: str, error: AttributeError, given: Iterable[Any]) -> None:
+    """Raise `TracingError` if an attribute of arrays is missing where an argument is none."""
+    if error.name not in ("dtype", "ndim", "shape", "reshape", "astype", "size"):
+        return
+    for value in given:
+        if value is error.obj and not backend.is_array(value):
+            way = ""
+            if isinstance(value, list | tuple):
+                way = ": write np.asarray(x), or np.stack(x) for tensors"
+            kind = "None" if value is None else f"a {type(value).__name__}"
+            raise TracingError(f"{name} expects an array or a tensor, got {kind}{way}") from error
+    if error.obj is None or isinstance(error.obj, tuple):
+        _blame_part(name, error)
+
+
+def _blame_part(name: str, error: AttributeError) -> None:
+    """Raise `TracingError` if it is in our code that an attribute of arrays is missing."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or is_users(trace.tb_frame):
+        return
+    kind, why = "None", "the forward of what is before it may lack its return"
+    if error.obj is not None:
+        kind = f"a {type(error.obj).__name__}"
+        why = "recurrent layers and attention return a pair, of which the output goes on"
+    raise TracingError(
+        f"{name} has a part that expects an array or a tensor, and got {kind}: {why}"
+    ) from error
 
 
 def arange(x: Any, count: int) -> Any:
@@ -41,7 +74,7 @@ def at_least(layer: str, least: int, **sizes: Any) -> None:
 
 def probability(layer: str, p: float) -> None:
     """Refuse what is no probability."""
-    if not 0 <= p <= 1:
+    if not isinstance(p, Real) or not 0 <= p <= 1:
         raise TracerError(f"{layer} expects a probability p between 0 and 1, got {p!r}")
 
 

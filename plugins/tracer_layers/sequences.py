@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer import backend
-from tracer.errors import ShapeError
+from tracer.errors import ShapeError, TracingError
 from tracer_layers.rules import raw
 
 
@@ -66,7 +66,7 @@ def pad_sequence(
     sequences: Sequence[Any], batch_first: bool = False, padding_value: float = 0.0
 ) -> Any:
     """A list of sequences `[T_n, ...]` as one array `[T, N, ...]` (or `[N, T, ...]`), padded."""
-    if not len(sequences):
+    if sequences is None or not len(sequences):
         raise ShapeError("expects at least one sequence, got none")
     longest = max(len(sequence) for sequence in sequences)
     padded = [
@@ -87,6 +87,11 @@ def pad_packed_sequence(
     total_length: int | None = None,
 ) -> tuple[Any, np.ndarray]:
     """`(padded, lengths)`: `[T, N, ...]` (or `[N, T, ...]`), of `total_length` steps if given."""
+    if not isinstance(sequence, PackedSequence):
+        raise TracingError(
+            f"pad_packed_sequence expects a PackedSequence, as pack_padded_sequence makes, got a "
+            f"{type(sequence).__name__}"
+        )
     padded, lengths = sequence.padded, sequence.lengths
     if total_length is not None:
         if total_length < len(padded):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracer.errors import ShapeError, TracerError
+from tracer.operations.arguments import integer
 from tracer_layers.module import Module
 
 
@@ -36,7 +37,8 @@ class Unflatten(Module):
     """Splits the axis `dim` into axes of `unflattened_size`, of which one may be -1."""
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]):
-        if not isinstance(dim, int) or not all(isinstance(s, int) for s in unflattened_size):
+        several = isinstance(unflattened_size, list | tuple)
+        if not isinstance(dim, int) or not several or not all(map(_is_int, unflattened_size)):
             raise TracerError(
                 f"Unflatten expects an axis and sizes as ints, since axes have no names here, got "
                 f"dim={dim!r}, unflattened_size={unflattened_size!r}"
@@ -61,7 +63,12 @@ class Unflatten(Module):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int)
+
+
 def _axis(layer: str, dim: int, rank: int) -> int:
+    dim = integer(dim, f"dim of {layer}")
     if not -rank <= dim < rank:
         raise ShapeError(
             f"{layer} got an input with {rank} axes, which has no axis {dim}: give it more axes, "

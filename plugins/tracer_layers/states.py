@@ -9,9 +9,12 @@ import numpy as np
 import tracer
 from tracer import Tensor, backend
 from tracer.errors import ShapeError
-from tracer.operation import INPUT, describe
+from tracer.operation import CONSTANT, INPUT, describe
 from tracer_layers.dtypes import floats
 from tracer_layers.rules import raw
+
+#: leaves of batches, whose states may be of other axes
+LEAVES = (INPUT, CONSTANT)
 
 
 def described(value: Any) -> str:
@@ -85,5 +88,5 @@ def unmarked(state: Any) -> Any:
     The outermost module marks all that it is called with along one axis. That of the samples in
     sequences and that in states may differ.
     """
-    marked = isinstance(state, Tensor) and state.node is not None and state.node.op is INPUT
+    marked = isinstance(state, Tensor) and state.node is not None and state.node.op in LEAVES
     return raw(state) if marked else state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def _check(
 
 def _each(value: Any, rank: int, name: str) -> tuple[Any, ...]:
     values = tuple(value) if isinstance(value, list | tuple) else (value,) * rank
-    if len(values) != rank or not all(v > 0 for v in values):
+    if len(values) != rank or not all(isinstance(v, Real) and v > 0 for v in values):
         raise ShapeError(
             f"upsampling expects {name} as a positive number, or one for each of {rank} axes, got "
             f"{value!r}"

@@ -145,7 +145,8 @@ def windows(
 
 def per_axis(name: str, value: int | Sequence[int], rank: int, least: int) -> tuple[int, ...]:
     """An int, or one for each of `rank` axes, as a tuple of ints that are at least `least`."""
-    values = (value,) * rank if isinstance(value, int) else tuple(value)
+    several = isinstance(value, list | tuple)
+    values = tuple(value) if several else (value,) * rank
     if len(values) == 1:
         values *= rank
     if len(values) != rank or not all(isinstance(v, int) and v >= least for v in values):

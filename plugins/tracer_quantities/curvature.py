@@ -1,7 +1,10 @@
 """Quantities of the generalised Gauss-Newton matrix (Schraudolph 2002): exact and sampled."""
 
+import math
+
 import numpy as np
 
+from tracer import Tensor
 from tracer.kronecker import Kronecker
 from tracer.quantity import Quantity
 from tracer.rows import GGNMonteCarlo, ggn_averaged, ggn_exact, ggn_outputs
@@ -14,34 +17,59 @@ class _Sampled(Quantity):
         self.rows = GGNMonteCarlo(samples=mc_samples)
 
 
-class SqrtGGNExact(Quantity):
-    """Rows `u_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`.
+class Stacked:
+    """Rows `[R, ...]`, to which further ones come up to `total`, into an array that is made once.
 
-    The state is the list of the rows of each chunk.
+    Without a total, or for tensors, they are concatenated.
     """
+
+    def __init__(self, rows, total=None):
+        self.rows, self.total = rows, total
+        self._whole = None
+
+    def with_rows(self, more):
+        start, stop = len(self.rows), len(self.rows) + len(more)
+        if self.total is None or stop > self.total or isinstance(more, Tensor):
+            return Stacked(np.concatenate([self.rows, more]))
+        if self._whole is None:
+            self._whole = np.empty_like(more, shape=(self.total, *more.shape[1:]))
+            self._whole[:start] = self.rows
+        self._whole[start:stop] = more
+        self.rows = self._whole[:stop]
+        return self
+
+
+class SqrtGGNExact(Quantity):
+    """Rows `u_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`."""
 
     name = "sqrt_ggn_exact"
     rows = ggn_outputs
+    cheaper = "diag_ggn_exact or ggnmp"
+    lists_samples = True
+
+    def elements(self, context):
+        return (context.rows or 1) * (context.samples or 1) * math.prod(context.shape)
 
     def extract(self, cotangent, context):
-        return [cotangent.per_sample()]
+        return Stacked(cotangent.per_sample(), context.rows)
 
     def join(self, first, second):
-        return first + second
+        return first.with_rows(second.rows)
 
     def merge(self, first, second, shards):
         roots = [shard.weight**0.5 for shard in shards]
-        rows = [self.finish(state, None) for state in (first, second)]
-        return [np.concatenate([roots[0] * rows[0], roots[1] * rows[1]], axis=1)]
+        rows = [roots[0] * first.rows, roots[1] * second.rows]
+        return Stacked(np.concatenate(rows, axis=1))
 
     def finish(self, state, context):
-        return state[0] if len(state) == 1 else np.concatenate(state)
+        return state.rows
 
 
 class SqrtGGNMC(_Sampled, SqrtGGNExact):
     """The same in expectation, from M samples of the likelihood, `[M, N, *p.shape]`."""
 
     name = "sqrt_ggn_mc"
+    cheaper = "diag_ggn_mc"
 
 
 class DiagGGNExact(Quantity):
@@ -49,6 +77,7 @@ class DiagGGNExact(Quantity):
 
     name = "diag_ggn_exact"
     rows = ggn_exact
+    cheaper = "diag_ggn_mc"
 
     def extract(self, cotangent, context):
         return cotangent.total_of_squares()
@@ -58,6 +87,7 @@ class DiagGGNMC(_Sampled, DiagGGNExact):
     """The same in expectation, from M samples of the likelihood."""
 
     name = "diag_ggn_mc"
+    cheaper = ""
 
 
 class DiagGGNExactBatch(Quantity):
@@ -66,6 +96,10 @@ class DiagGGNExactBatch(Quantity):
     name = "diag_ggn_exact_batch"
     rows = ggn_exact
     per_sample = True
+    cheaper = "diag_ggn_exact"
+
+    def elements(self, context):
+        return (context.samples or 1) * math.prod(context.shape)
 
     def extract(self, cotangent, context):
         return cotangent.per_sample_squares()
@@ -78,6 +112,7 @@ class DiagGGNMCBatch(_Sampled, DiagGGNExactBatch):
     """The same in expectation, from M samples of the likelihood."""
 
     name = "diag_ggn_mc_batch"
+    cheaper = "diag_ggn_mc"
 
 
 class KFLR(Quantity):
@@ -92,6 +127,9 @@ class KFLR(Quantity):
 
     name = "kflr"
     rows = ggn_exact
+    factored = True
+    of_uses = True
+    cheaper = "kfac or diag_ggn_mc"
 
     def __init__(self, sharing="expand"):
         self.sharing = sharing
@@ -99,9 +137,15 @@ class KFLR(Quantity):
     def extract(self, cotangent, context):
         return cotangent.kronecker(self.sharing)
 
+    def elements(self, context):
+        outputs, inputs = context.shape[:1], context.shape[1:]
+        return math.prod(outputs) ** 2 + (math.prod(inputs) ** 2 if inputs else 0)
+
     def join(self, first, second):
         """Further rows add to the output factors; the inputs are the same."""
-        return _combined(first, second, (1, 1), (1, 0))
+        pairs = enumerate(zip(first.factors, second.factors, strict=True))
+        factors = tuple(a if i % 2 else a + b for i, (a, b) in pairs)
+        return Kronecker(factors, first.shape, first._pull)
 
     def merge(self, first, second, shards):
         count = shards[0].samples + shards[1].samples
@@ -117,6 +161,7 @@ class KFAC(KFLR):
     """The same from M samples of the model's likelihood (Martens and Grosse 2015)."""
 
     name = "kfac"
+    cheaper = "diag_ggn_mc"
 
     def __init__(self, mc_samples=1, sharing="expand"):
         super().__init__(sharing)
@@ -135,6 +180,7 @@ class KFRA(KFLR):
 
     name = "kfra"
     rows = ggn_averaged
+    cheaper = "kflr"
 
 
 def _combined(first, second, outputs, inputs):

@@ -1,5 +1,7 @@
 """Quantities of first derivatives. `g_n` is sample n's share of the gradient."""
 
+import math
+
 import numpy as np
 
 from tracer.quantity import Quantity
@@ -20,6 +22,10 @@ class GradBatch(Quantity):
 
     name = "grad_batch"
     per_sample = True
+    cheaper = "batch_l2"
+
+    def elements(self, context):
+        return (context.samples or 1) * math.prod(context.shape)
 
     def extract(self, cotangent, context):
         return cotangent.per_sample()[0]
@@ -33,6 +39,9 @@ class BatchL2(Quantity):
 
     name = "batch_l2"
     per_sample = True
+
+    def elements(self, context):
+        return context.samples or 1
 
     def extract(self, cotangent, context):
         return cotangent.squared_norms()[0]
@@ -50,6 +59,10 @@ class BatchDot(Quantity):
 
     name = "batch_dot"
     per_sample = True
+    cheaper = "batch_l2"
+
+    def elements(self, context):
+        return (context.samples or 1) ** 2
 
     def extract(self, cotangent, context):
         return cotangent
@@ -69,6 +82,7 @@ class SumGradSquared(Quantity):
 
     name = "sum_grad_squared"
     per_sample = True
+    lists_samples = False
 
     def extract(self, cotangent, context):
         return cotangent.sum_of_squares()
@@ -81,15 +95,16 @@ class Variance(Quantity):
     """Variance of the samples' gradients, `mean_n g_n^2 - (mean_n g_n)^2`, `[*p.shape]`.
 
     The state is (number of samples, their mean, their sum of squared deviations), which merges
-    without cancellation (Chan, Golub and LeVeque 1979).
+    without cancellation (Chan, Golub and LeVeque 1979). Of no samples it is zero.
     """
 
     name = "variance"
     per_sample = True
+    lists_samples = False
 
     def extract(self, cotangent, context):
         count = cotangent.samples
-        mean = cotangent.batch_total()[0] / count
+        mean = cotangent.batch_total()[0] / max(1, count)
         return count, mean, cotangent.sum_of_squares() - count * mean * mean
 
     def join(self, first, second):
@@ -101,7 +116,7 @@ class Variance(Quantity):
             for (count, mean, squares), shard in zip((first, second), shards, strict=True)
         )
         difference = mean_k - mean_n
-        total = n + k
+        total = max(1, n + k)
         return (
             total,
             mean_n + difference * (k / total),
@@ -110,4 +125,4 @@ class Variance(Quantity):
 
     def finish(self, state, context):
         count, _, squares = state
-        return np.maximum(squares, 0) / count
+        return np.maximum(squares, 0) / max(1, count)

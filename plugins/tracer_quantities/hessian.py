@@ -4,6 +4,8 @@ Where a parameter is used linearly, from signed rows (`tracer.residuals`), which
 operation that bends; elsewhere from Hessian-vector products over a basis.
 """
 
+import math
+
 import numpy as np
 
 from tracer.quantity import Quantity
@@ -15,6 +17,7 @@ class DiagH(Quantity):
 
     name = "diag_h"
     rows = hessian
+    cheaper = "diag_ggn_mc"
 
     def extract(self, cotangent, context):
         return cotangent.sum_of_squares()
@@ -29,6 +32,10 @@ class DiagHBatch(Quantity):
     name = "diag_h_batch"
     rows = hessian
     per_sample = True
+    cheaper = "diag_ggn_mc_batch"
+
+    def elements(self, context):
+        return (context.samples or 1) * math.prod(context.shape)
 
     def extract(self, cotangent, context):
         return cotangent.per_sample_squares()

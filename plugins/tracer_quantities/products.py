@@ -15,7 +15,7 @@ from tracer.rows import hessian_eigenvectors
 
 
 class BlockProduct:
-    """`product(v)`: a parameter's block times `v`, `[V, *p.shape]` or `[*p.shape]`.
+    """`product(v)` or `product @ v`: a parameter's block times `[V, *p.shape]` or `[*p.shape]`.
 
     Products of equal shape add up, and are multiplied by numbers, as their blocks are.
     """
@@ -25,6 +25,7 @@ class BlockProduct:
         self._product = product
 
     def __call__(self, v):
+        v = backend.as_array(v)
         if v.shape == self.shape:
             return self(v[None])[0]
         if v.ndim == 0 or v.shape[1:] != self.shape:
@@ -33,6 +34,8 @@ class BlockProduct:
                 f"expected, got {list(v.shape)}"
             )
         return self._product(v)
+
+    __matmul__ = __call__
 
     def __add__(self, other):
         return BlockProduct(self.shape, lambda stack: self(stack) + other(stack))
@@ -82,11 +85,15 @@ class PCHMP(Quantity):
 
     name = "pchmp"
     rows = hessian_eigenvectors
+    cheaper = "hmp or ggnmp"
 
     def __init__(self, modify="abs"):
         if modify not in ("abs", "clip"):
             raise QuantityError(f'modify is "abs" or "clip", got {modify!r}')
         self.modify = modify
+
+    def elements(self, context):
+        return 0  # what it keeps are rows, which the sweep plans for
 
     def extract(self, cotangent, context):
         signs = cotangent.signs
@@ -96,8 +103,8 @@ class PCHMP(Quantity):
 
     def of_block(self, objective, leaf):
         raise QuantityError(
-            f"the positive-curvature Hessian is defined for parameters that the model is linear "
-            f"in, use by use; {objective.names[leaf]!r} is not: use ggnmp or hmp"
+            "the positive-curvature Hessian is defined for parameters that the model is linear in, "
+            "use by use: use ggnmp or hmp"
         )
 
     def finish(self, state, context):
@@ -185,9 +192,6 @@ def operator(objective, product):
     spans = [slice(int(stop - size), int(stop)) for stop, size in zip(stops, sizes, strict=True)]
     dtype = working(np.result_type(*(leaf.dtype for leaf in leaves)))
     total = sum(sizes)
-    step = total or 1
-    if objective.budget is not None:  # vectors and products of a chunk take an eighth
-        step = max(1, objective.budget // (16 * total * dtype.itemsize))
 
     library = backend.of(objective.like(leaves[0])) if leaves else backend.NUMPY
 
@@ -201,6 +205,11 @@ def operator(objective, product):
             if columns.dtype.kind == "c":
                 return self._matmat(columns.real) + 1j * self._matmat(columns.imag)
             out = np.empty_like(columns, dtype=dtype)
+            # vectors and products of a chunk take an eighth
+            limit = objective.allowed.limit(16 * columns.size * dtype.itemsize)
+            step = max(1, total, columns.shape[1])
+            if limit is not None:
+                step = max(1, limit // max(1, 16 * total * dtype.itemsize))
             for start in range(0, columns.shape[1], step):
                 some = slice(start, start + step)
                 rows = columns[:, some].T.astype(dtype, order="C")

@@ -61,6 +61,8 @@ def notes(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if data.get(count):
             yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"
+    if data.get("frozen"):
+        yield "frozen"
     if data.get("reached") is False:
         yield "no gradient"
     if data.get("failed"):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from cli_models import LAYERS
 
 
 def test_every_node_has_its_place_in_the_model(command, folder, layers):
@@ -19,6 +20,26 @@ def test_a_factory_with_an_argument(command, layers):
     document = json.loads(command("summary", f"{layers}:build_model(width=7)", "--json").out)
     assert document["choices"]["model"] == "build_model(width=7)"
     assert document["total"]["parameters"] == 4 * 7 + 7 + 7 * 3 + 3
+
+
+def test_frozen_parameters_are_drawn_and_counted_as_parameters(command, folder, write_file):
+    code = LAYERS + "\n    model = build_model()\n    model[0].requires_grad_(False)\n"
+    target = write_file("net.py", code) + ":model"
+    document = json.loads(command("summary", target, "--json").out)
+    assert document["total"]["parameters"] == 4 * 6 + 6 + 6 * 3 + 3
+    outcome = command("visualize", target, "-o", "g.json")
+    assert outcome.code == 0, outcome.err
+    nodes = json.loads((folder / "g.json").read_text())["nodes"]
+    drawn = {node["label"]: node for node in nodes if node["kind"] == "parameter"}
+    assert {name: node["scope"] for name, node in drawn.items()} == {
+        "0.weight": "0", "0.bias": "0", "2.weight": "2", "2.bias": "2",
+    }  # fmt: skip
+    assert {name for name, node in drawn.items() if node.get("frozen")} == {"0.weight", "0.bias"}
+    assert command("visualize", target, "-o", "g.svg").code == 0
+    assert (folder / "g.svg").read_text().count(">frozen<") == 2
+    results = json.loads(command("quantities", target, "--json").out)
+    assert "2.weight" in json.dumps(results)
+    assert "0.weight" not in json.dumps(results)
 
 
 def test_the_same_run_gives_the_same_values(command, layers):

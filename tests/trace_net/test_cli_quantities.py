@@ -199,3 +199,55 @@ def test_a_misspelt_scalar(command, layers):
     outcome = command("visualize", layers, "--overlay", "kfac:tracee")
     assert outcome.code == 2
     assert "'trace'" in outcome.error
+
+
+TIED = """
+    import numpy as np
+    import tracer_layers as nn
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(5, 4)
+            {more}
+
+        def forward(self, codes):
+            h = self.table(codes).mean(1)
+            {use}
+            return h @ self.table.weight.T
+
+    def build_model():
+        return Tied()
+
+    def example_inputs():
+        return np.arange(12).reshape(4, 3) % 5
+
+    loss = nn.CrossEntropyLoss()
+    targets = np.array([0, 1, 2, 0])
+"""
+
+
+def test_what_is_undefined_for_a_parameter_is_said_and_the_rest_is_given(command, write_file):
+    code = TIED.format(more="self.linear = nn.Linear(4, 4)", use="h = np.tanh(self.linear(h))")
+    outcome = command("quantities", write_file("tied.py", code), *asked("kfac", "grad"), "--json")
+    found = {(row["quantity"], row["parameter"]) for row in values_of(outcome)}
+    assert found == {
+        *(("kfac", f"linear.{part}") for part in ("weight", "bias")),
+        *(("grad", name) for name in ("table.weight", "linear.weight", "linear.bias")),
+    }
+    (line,) = [line for line in outcome.err.splitlines() if "undefined" in line]
+    assert line.startswith("trace-net: kfac is undefined for 1 of 3 parameters, 'table.weight' (")
+
+
+def test_a_quantity_that_no_parameter_has_is_an_error(command, write_file):
+    outcome = command("quantities", write_file("tied.py", TIED.format(more="", use="")),
+                      *asked("kfac"))  # fmt: skip
+    assert outcome.code == 1
+    assert "kfac is undefined for 'table.weight'" in outcome.err
+
+
+def test_a_long_sweep_is_told_of_on_stderr(command, layers, monkeypatch):
+    monkeypatch.setattr("tracer.progress.AFTER", 0.0)
+    outcome = command("quantities", layers, *asked("diag_ggn_exact"), "--json")
+    assert json.loads(outcome.out)["values"]
+    assert "diag_ggn_exact: one sweep: 100 %" in outcome.err.splitlines()

@@ -7,8 +7,8 @@ import pytest
 
 import tracer
 from tracer import Tape
+from tracer.axes import OfOne, samples_of
 from tracer.batching import follow
-from tracer.operation import UNKNOWN
 
 SAMPLES, FEATURES, HIDDEN, STEPS = 3, 2, 4, 5
 EVERY = ("grad", "grad_batch", "batch_l2", "diag_ggn_exact", "diag_h", "kflr")
@@ -89,13 +89,31 @@ def test_the_axis_is_followed_through_basic_indices(index, axis):
     assert follow(tape.recorded()).axes[y.node] == axis
 
 
-@pytest.mark.parametrize("index", [np.s_[:, 1], np.s_[:, :2], np.s_[:, ::-1]])
-def test_an_index_into_the_samples_loses_them(index):
+@pytest.mark.parametrize(
+    ("index", "samples"),
+    [
+        (np.s_[:, :2], [0, 1]),
+        (np.s_[:, ::-1], [2, 1, 0]),
+        (np.s_[:, [1, 1, 0]], [1, 1, 0]),
+        (np.s_[:, np.array([True, False, True])], [0, 2]),
+    ],
+)
+def test_an_index_into_the_samples_says_which_they_are(index, samples):
     w = tracer.parameter(np.ones(4))
     with Tape() as tape:
         x = tracer.batch(np.ones((5, 3, 4)), axis=1) * w
-        y = x[index]
-    assert follow(tape.recorded()).axes[y.node] is UNKNOWN
+        y = np.tanh(x[index])
+    axis = follow(tape.recorded()).axes[y.node]
+    assert axis == 1
+    assert samples_of(axis, len(samples)).tolist() == samples
+
+
+def test_one_row_is_of_its_sample():
+    w = tracer.parameter(np.ones(4))
+    with Tape() as tape:
+        x = tracer.batch(np.ones((5, 3, 4)), axis=1) * w
+        y = np.tanh(x[:, 1])
+    assert follow(tape.recorded()).axes[y.node] == OfOne(1)
 
 
 def test_reading_a_sequence_step_by_step_adds_in_place():

@@ -59,18 +59,42 @@ def test_function(case):
         agree(f"{case} on the device", got, value, 1e-12, 1e-13)
 
 
+@tracer.operation("test_untracked_identity")
+class UntrackedIdentity(tracer.Operation):
+    """An operation that does not say where samples go."""
+
+    saves = ()
+
+    def forward(x):
+        return 1.0 * x
+
+    def vjp(node, g):
+        return (g,)
+
+
 def test_samples_whose_axis_is_lost():
     def masked(place):
         with tracer.Tape() as tape:
             w = tracer.parameter(place(W), name="w")
-            f = np.flip(np.flip(tracer.batch(place(X)) @ w, 0), 0)
+            f = UntrackedIdentity(tracer.batch(place(X)) @ w)
             loss = np.sum(np.tanh(tracer.batch(f)))
         return tape.backward(loss, ("grad_batch",))["grad_batch"]["w"]
 
-    with pytest.warns(UserWarning, match="could not be followed through flip"):
+    with pytest.warns(UserWarning, match="could not be followed through test_untracked_identity"):
         expected = masked(np.asarray)
-    with pytest.warns(UserWarning, match="could not be followed through flip"):
+    with pytest.warns(UserWarning, match="could not be followed through test_untracked_identity"):
         agree("masked rows on the device", masked(device.asarray), expected, 1e-12, 0)
+
+
+def test_samples_that_are_chosen_on_the_device():
+    def rows(place):
+        with tracer.Tape() as tape:
+            w = tracer.parameter(place(W), name="w")
+            h = tracer.batch(place(X)) @ w
+            loss = np.sum(np.tanh(h[place(np.array([2, 0, 0]))])) + np.sum(h.detach() * w[0])
+        return tape.backward(loss, ("grad_batch",))["grad_batch"]["w"]
+
+    agree("chosen samples on the device", rows(device.asarray), rows(np.asarray), 1e-12, 0)
 
 
 @pytest.mark.parametrize("sharing", ["expand", "reduce"])

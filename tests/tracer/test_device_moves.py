@@ -65,9 +65,9 @@ def test_containers_keep_their_kinds_and_what_is_no_array():
 def test_parameters_keep_their_name_and_whether_they_are_frozen():
     w = tracer.parameter(X, name="w")
     frozen = tracer.parameter(X, name="v")
-    frozen.node.wants = False
+    frozen.requires_grad_(False)
     moved = tracer.to_device({"w": w, "v": frozen}, "double")
-    assert [(p.name, p.is_parameter) for p in moved.values()] == [("w", True), ("v", False)]
+    assert [(p.name, p.requires_grad) for p in moved.values()] == [("w", True), ("v", False)]
     assert isinstance(moved["w"].data, DeviceArray)
     assert tracer.to_device(w, "cpu") is w
     assert moved["w"].node is not w.node

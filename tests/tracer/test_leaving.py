@@ -4,15 +4,19 @@ import cmath
 import inspect
 import math
 import operator
+import re
 import warnings
 from fractions import Fraction
+from math import exp
 
 import numpy as np
 import pytest
 import scipy.integrate
 import scipy.optimize
+import scipy.special
 
 import tracer
+from tracer import dispatch, leaving
 from tracer.errors import HintError, TracerError, TracingError
 
 
@@ -145,10 +149,104 @@ def test_fractions_take_no_tensor():
         Fraction(1.0 * tracer.parameter(np.array(0.5)))
 
 
-def test_the_way_is_named():
-    message = str(refused(math.exp))
-    for way in ("np.exp(t)", "np.stack", "t.item()", "t.detach()"):
+WAYS = {
+    "math.exp": (lambda t: math.exp(t), ["math.exp(t)", "np.exp(t)"]),
+    "a name of it": (lambda t: exp(t), ["exp(t)", "np.exp(t)"]),
+    "another name": (math.exp, ["np.exp(t)"]),
+    "math.fabs": (lambda t: math.fabs(t), ["np.abs(t)"]),
+    "math.hypot": (lambda t: math.hypot(t, 1.0), ["np.hypot(t, u)"]),
+    "math.erf": (lambda t: math.erf(t), ["tracer.erf(t)"]),
+    "math.lgamma": (lambda t: math.lgamma(t), ["scipy.special.gammaln(t)"]),
+    "math.gcd of NumPy": (lambda t: math.ulp(t), ["write it in NumPy's functions"]),
+    "cmath.exp": (lambda t: cmath.exp(t), ["np.exp(t)"]),
+    "round": (lambda t: round(t, 2), ["round(t, 2)", "np.round(t)"]),
+    "float": (lambda t: float(t), ["float(t)", "leave the tensor as it is"]),
+    "int": (lambda t: int(t), ["int(t)", "leave the tensor as it is"]),
+    "percent": (lambda t: "%.2f" % t, ["an f-string", "t.item()"]),  # noqa: UP031
+    "an item": (lambda t: write_item(np.zeros(2), t), ["a[0] = t", "tracer.index_set(a, i, t)"]),
+    "fill": (lambda t: np.zeros(2).fill(t), ["np.full_like(a, t)"]),
+    "a list": (lambda t: np.array([t, t]), ["np.array([t, t])", "np.stack([t, u])"]),
+    "mean of a list": (lambda t: np.mean([t, t]), ["np.mean(np.stack([t, u]))"]),
+    "full": (lambda t: np.full(3, t), ["t * np.ones(shape)"]),
+    "float32": (lambda t: np.float32(t), ["t.astype(np.float32)"]),
+    "quad": (
+        lambda t: scipy.integrate.quad(lambda x: t * x, 0, 1),
+        ["scipy.integrate.quad", "np.polynomial.legendre.leggauss"],
+    ),
+    "logsumexp": (
+        lambda t: scipy.special.logsumexp(np.stack([t, t])),
+        ["scipy.special.logsumexp", "tracer.logsumexp(t, axis)"],
+    ),
+    "softmax": (
+        lambda t: scipy.special.softmax(np.stack([t, t])),
+        ["tracer_layers.functional.softmax(t, axis)"],
+    ),
+    "minimize": (
+        lambda t: scipy.optimize.minimize_scalar(lambda x: (x - t) ** 2),
+        ["scipy.optimize", "outside of the record"],
+    ),
+    "masks": (
+        lambda t: np.ma.masked_array([1.0, 2.0], [0, 1]) * t,
+        ["masked array", "array.filled(0)", "array.mask"],
+    ),
+}
+
+
+def write_item(a, t):
+    a[0] = t
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_way_fits_what_is_called(name):
+    act, words = WAYS[name]
+    message = str(refused(act))
+    assert "where no derivative is wanted, t" in message
+    for word in words:
+        assert word in message
+
+
+def test_of_several_lines_and_of_no_source():
+    def act(t):
+        return math.fsum(
+            [
+                t,
+                t * 2,
+            ]
+        )
+
+    message = str(refused(act))
+    assert message.startswith("math.fsum() would")
+    assert "np.sum(t)" in message
+    scope = {"math": math}
+    exec("def act(t):\n    return math.exp(t)", scope)
+    message = str(refused(scope["act"]))
+    for way in ("float()", "np.exp(t)", "np.stack", "t.item()", "t.detach()"):
         assert way in message
+
+
+def test_functions_that_messages_name_take_tensors():
+    """Of each that stands for one of `math`, in NumPy or elsewhere."""
+    for name in FUNCTIONS:
+        way = leaving.instead(name)
+        for function in re.findall(r"np\.([a-z0-9_]+)\(", way):
+            found = getattr(np, function)
+            assert found in dispatch.UFUNCS or found in dispatch.FUNCTIONS or name == "math.dist"
+    t = tracer.parameter(np.array([0.5]))
+    with tracer.Tape():
+        for way in leaving.MATH.values():
+            names = {"np": np, "tracer": tracer, "scipy": scipy, "t": t, "u": t * 2}
+            assert isinstance(eval(way, names), tracer.Tensor)
+        assert isinstance(np.linalg.norm(t - t * 2), tracer.Tensor)
+
+
+def test_a_tensor_of_a_closed_tape_tells_its_array_and_its_number():
+    with tracer.Tape():
+        t = 1.0 * tracer.parameter(np.array([0.5, 1.0]))
+    for act in (np.asarray, lambda t: np.array([t, t]), lambda t: np.array(t)):
+        with pytest.raises(TracingError) as caught:
+            act(t)
+        for way in ("tensor.data", "float(loss)", "loss.item()"):
+            assert way in str(caught.value)
 
 
 def test_what_is_fine_at_any_time(capsys):

@@ -15,7 +15,7 @@ import tracer
 from tracer import dispatch
 from tracer.batching import samples_of
 from tracer.errors import ShapeError, TracingError
-from tracer.operations.arithmetic import NOT_DIFFERENTIABLE
+from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.testing import agree, numerical_jacobian
 
 RNG = np.random.default_rng(0)
@@ -241,6 +241,8 @@ CASES = {
     "take: axis": (lambda x: np.take(x, [[1, 2], [2, 0]], axis=-2), A),
     "take: modes": (
         lambda x: np.take(x, [5, -1], 1, mode="wrap") * np.take(x, [9, -2], 1, mode="clip"), A),
+    "compress": (lambda x: np.compress([True, False, True], x, axis=0), A),
+    "extract": (lambda x: np.extract(A > 0.5, x), A),
     "take_along_axis: axis": (lambda x: np.take_along_axis(x, INTS, axis=1), A),
     "take_along_axis: flat": (lambda x: np.take_along_axis(x, INTS[0], axis=None), A),
     "take_along_axis: broadcast": (lambda x: np.take_along_axis(x, INTS[:1], axis=-1), A),

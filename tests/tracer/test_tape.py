@@ -115,9 +115,9 @@ def test_parameters_are_named_by_their_owner_then_by_themselves_then_by_number()
     a, b = tracer.parameter(np.ones(1)), tracer.parameter(np.ones(1), name="own")
     c, d = tracer.parameter(np.ones(1)), tracer.parameter(np.ones(1))
     model = Model(**{"0.weight": a})
-    assert list(gradients(d, c, b, a, roots=[model])) == [
-        "0.weight", "parameter_0", "parameter_1", "own",
-    ]  # fmt: skip
+    values = gradients(d, c, b, a, roots=[model])
+    assert list(values) == ["0.weight", "parameter_1", "parameter_0", "own"]
+    assert values[c] is values["parameter_0"]  # it was made before
 
 
 def test_a_parameter_is_a_key_of_the_results():
@@ -134,10 +134,22 @@ def test_an_unknown_parameter_is_suggested():
         values[tracer.parameter(np.ones(1), name="other")]
 
 
-def test_two_parameters_of_one_name_are_refused():
-    a, b = (tracer.parameter(np.ones(n), name="w") for n in (1, 2))
-    with pytest.raises(tracer.TracingError, match=r"\[1\] and \[2\].*'w'.*other names"):
-        gradients(a, b)
+def test_parameters_of_one_name_are_numbered_in_the_order_in_which_they_were_made():
+    a, b = (tracer.parameter(np.full(1, float(n)), name="w") for n in (1, 2))
+    given = tracer.parameter(np.full(1, 3.0), name="w_1")
+    for values in (gradients(a, b, given), gradients(given, b, a)):
+        assert {name: value.item() for name, value in values.items()} == {
+            "w_0": 2.0, "w_2": 4.0, "w_1": 6.0,
+        }  # fmt: skip
+
+
+def test_names_are_the_same_for_each_loss_of_a_tape():
+    a, b = (tracer.parameter(np.ones(1), name="w") for _ in range(2))
+    with tracer.Tape() as tape:
+        first = np.sum(a * a)
+        both = np.sum(a * b)
+    assert list(tape.backward(first)["grad"]) == ["w_0"]
+    assert list(tape.backward(both)["grad"]) == ["w_0", "w_1"]
 
 
 def test_a_number_never_collides_with_a_given_name():
@@ -146,10 +158,26 @@ def test_a_number_never_collides_with_a_given_name():
     assert len(gradients(given, unnamed)) == 2
 
 
-def test_two_models_with_equal_names_are_refused():
+def test_two_models_with_equal_names_are_told_apart_by_their_classes():
     a, b = tracer.parameter(np.ones(1)), tracer.parameter(np.ones(2))
-    with pytest.raises(tracer.TracingError, match=r"'0\.weight'.*Module"):
-        gradients(a, b, roots=[Model(**{"0.weight": a}), Model(**{"0.weight": b})])
+
+    class TwoLayerNet(Model):
+        pass
+
+    one, two = Model(**{"0.weight": a}), Model(**{"0.weight": b})
+    assert list(gradients(a, b, roots=[one, two])) == ["model_0.0.weight", "model_1.0.weight"]
+    other = TwoLayerNet(**{"0.weight": b})
+    assert list(gradients(a, b, roots=[one, other])) == ["model.0.weight", "two_layer_net.0.weight"]
+
+
+def test_a_model_that_gives_two_parameters_one_name_is_refused():
+    class Twins:
+        def named_parameters(self):
+            return [("w", a), ("w", b)]
+
+    a, b = (tracer.parameter(np.ones(n)) for n in (1, 2))
+    with pytest.raises(tracer.TracingError, match=r"\[1\] and \[2\].*'w'.*different names"):
+        gradients(a, b, roots=[Twins()])
 
 
 # -- tracing a callable ----------------------------------------------------------------------------

@@ -38,8 +38,9 @@ def test_copies_of_batches_constants_and_frozen_parameters(way):
     assert (b.name, b.node.params["axis"], b.node.wants) == ("b", 1, False)
     assert way(tracer.parameter([1.0]).detach()).node is None
     frozen = tracer.parameter([1.0])
-    frozen.node.wants = False
-    assert not way(frozen).is_parameter
+    frozen.requires_grad_(False)
+    assert way(frozen).is_parameter
+    assert not way(frozen).requires_grad
 
 
 def test_a_leaf_that_is_held_twice_is_one_in_the_copy():

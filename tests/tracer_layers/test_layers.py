@@ -162,7 +162,7 @@ def test_embedding_looks_up_and_leaves_the_padding_alone():
     assert tape.backward(loss)["grad"]["weight"].tolist() == expected
     table = np.arange(6.0).reshape(3, 2)
     frozen = nn.Embedding.from_pretrained(table)
-    assert not frozen.weight.is_parameter
+    assert not frozen.weight.requires_grad
     np.testing.assert_array_equal(frozen(np.array([2, 0])).data, table[[2, 0]])
 
 

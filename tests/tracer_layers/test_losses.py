@@ -58,6 +58,33 @@ def test_rows_are_a_square_root_of_the_hessian(op, i):
     np.testing.assert_allclose(products(rows), hessians(node, weight), atol=1e-10)
 
 
+@pytest.mark.parametrize("step", [1, 2, 5])
+@pytest.mark.parametrize(("op", "i"), CASES)
+def test_rows_may_be_made_some_at_a_time(op, i, step):
+    node, weight = recorded(op, i)
+    for name, count in op.row_counts(node).items():
+        rule = getattr(op, name)
+        whole = rule(node, weight)
+        parts = [rule(node, weight, slice(a, a + step)) for a in range(0, count, step)]
+        assert len(whole) == count
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 4, 3), (2, 1100)])
+def test_rows_of_classes_may_be_made_some_at_a_time(shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    target = np.zeros(shape[:1] + shape[2:], int)
+    with tracer.Tape() as tape:
+        losses = nn.cross_entropy(tracer.parameter(x), target, reduction="none")
+    node, weight = tape.nodes[-1], np.random.default_rng(1).uniform(0.5, 2, losses.shape)
+    for name, count in node.op.row_counts(node).items():
+        rule = getattr(node.op, name)
+        whole = rule(node, weight)
+        assert len(whole) == count
+        for some in (slice(0, 1), slice(1, 5), slice(count - 3, count), slice(2, 2)):
+            np.testing.assert_array_equal(rule(node, weight, some), whole[some])
+
+
 @pytest.mark.parametrize(("op", "i"), SAMPLED)
 def test_sampled_rows_are_one_in_expectation(op, i):
     node, weight = recorded(op, i)

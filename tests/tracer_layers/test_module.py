@@ -122,13 +122,13 @@ def test_modules_are_placed_by_their_path_and_the_root_adds_nothing():
     assert tape.place.scope == ""
 
 
-def test_a_child_called_alone_is_the_root():
+def test_a_child_called_alone_is_placed_and_named_as_in_the_model():
     model = small()
     with tracer.Tape() as tape:
-        model[0](np.ones((4, 3), np.float32))
+        alone = np.sum(model[0](np.ones((4, 3), np.float32)))
         model(np.ones((4, 3), np.float32))
-    assert tape.roots == [model[0], model]
-    assert tape.nodes[0].place.scope == ""
+    assert [node.place.scope for node in tape.nodes[::2]][:2] == ["0", "0"]
+    assert list(tape.backward(alone)["grad"]) == names(model.named_parameters())
 
 
 def test_time_steps_and_scopes_around_a_model_are_kept():
@@ -353,17 +353,93 @@ def test_departures_from_pytorch_say_so():
         tracer.parameter(np.arange(3))
 
 
+def samples_axis(model, x):
+    """The axis of the samples in the input of a model."""
+    with tracer.Tape() as tape:
+        model(x)
+    (leaf,) = {p for n in tape.nodes for p in n.parents if p is not None and p.label == "input"}
+    return leaf.params["axis"]
+
+
 def test_the_axis_of_samples_is_that_of_the_modules_held_now():
-    model = nn.Sequential(nn.Identity())
-    assert model.batch_axis == 0
-    model.append(nn.Sequential(nn.LSTM(3, 4)))
-    assert model.batch_axis == 1
-    model[1][0].batch_first = True
-    assert model.batch_axis == 0
-    model[1][0] = nn.MultiheadAttention(4, 2)
-    assert model.batch_axis == 1
+    x = np.ones((5, 2, 3), np.float32)
+    model = nn.Sequential(nn.Tanh())
+    assert samples_axis(model, x) == 0
+    model.append(nn.Sequential(nn.TransformerEncoderLayer(3, 1, 4)))
+    assert samples_axis(model, x) == 1
+    model[1][0] = nn.TransformerEncoderLayer(3, 1, 4, batch_first=True)
+    assert samples_axis(model, x) == 0
+    model[1][0] = nn.TransformerEncoderLayer(3, 1, 4)
+    assert samples_axis(model, x) == 1
     del model[1]
-    assert model.batch_axis == 0
+    assert samples_axis(model, x) == 0
+
+
+class Lines(nn.Module):
+    """Reads the lines of images as sequences, whose layer takes sequences first."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.rnn = nn.Conv2d(1, 2, 3), nn.LSTM(4, 3)
+
+    def forward(self, x):
+        maps = self.conv(x)
+        lines = np.transpose(maps, (2, 0, 1, 3)).reshape(maps.shape[2], maps.shape[0], 4)
+        return self.rnn(lines)[0][-1]
+
+
+def test_a_layer_of_sequences_tells_of_its_own_input_alone():
+    tracer.seed(0)
+    model, images = Lines().double(), np.random.default_rng(0).standard_normal((3, 1, 5, 4))
+    with tracer.Tape() as tape:
+        loss = np.sum(np.tanh(model(images)))
+    results = tape.backward(loss, ("grad_batch",))["grad_batch"]
+    for n in range(3):
+        with tracer.Tape() as tape:
+            loss = np.sum(np.tanh(model(images[n : n + 1])))
+        for name, value in tape.backward(loss)["grad"].items():
+            np.testing.assert_allclose(results[name][n], value, rtol=1e-9, atol=1e-12)
+
+
+def test_in_a_pause_a_layer_of_sequences_tells_as_well():
+    tracer.seed(0)
+    model, images = Lines().double(), np.random.default_rng(0).standard_normal((3, 1, 5, 4))
+    head = tracer.parameter(np.ones((3, 2)), name="head")
+    with tracer.Tape() as tape:
+        with tracer.pause():
+            features = model(images)
+        loss = np.sum(np.tanh(features @ head))
+    results = tape.backward(loss, ("grad", "grad_batch"))
+    assert results["grad_batch"]["head"].shape == (3, 3, 2)
+    np.testing.assert_allclose(results["grad_batch"]["head"].sum(0), results["grad"]["head"])
+
+
+def test_where_layers_of_sequences_cannot_tell_the_remedy_is_named():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.GRU(3, 2)
+
+        def forward(self, x):
+            return self.rnn(np.reshape(x, (5, 2, 3)))[0]
+
+    model, x = Odd().double(), np.random.default_rng(0).standard_normal((3, 2, 5))
+    with tracer.Tape() as tape:
+        loss = np.sum(model(x))
+    with pytest.raises(tracer.BatchError, match=r"\[3, 2, 5\] of Odd.*`batch_axis = 0`"):
+        tape.backward(loss, ("grad_batch",))
+    Odd.batch_axis = 1
+    with tracer.Tape() as tape:
+        loss = np.sum(model(x))
+    assert np.isfinite(tape.backward(loss)["grad"]["rnn.weight_ih_l0"]).all()
+
+
+def test_a_constant_tensor_is_a_batch_for_the_outermost_module():
+    layer = nn.Linear(3, 2).double()
+    features = np.tanh(tracer.parameter(np.ones((4, 3)))).detach()
+    with tracer.Tape() as tape:
+        loss = np.sum(np.tanh(layer(features)))
+    assert tape.backward(loss, ("grad_batch",))["grad_batch"]["weight"].shape == (4, 2, 3)
 
 
 def test_a_model_that_was_called_is_freed_by_reference_counting_alone():

@@ -199,7 +199,7 @@ def test_parameters_of_copies_are_leaves_of_their_own_with_ties_and_frozen_ones(
         assert other[1].weight is other[0].weight
         assert other[0].weight.node is not model[0].weight.node
         assert not np.shares_memory(other[0].weight.data, model[0].weight.data)
-        assert not other[2].weight.is_parameter
+        assert not other[2].weight.requires_grad
         with tracer.Tape() as tape:
             loss = np.sum(other(sequences(2, 3)))
         assert list(tape.backward(loss)["grad"]) == ["0.weight", "0.bias", "1.bias"]

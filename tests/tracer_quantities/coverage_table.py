@@ -103,7 +103,7 @@ class Reference:
     def backward(self, *quantities):
         with tracer.Tape() as tape:
             loss = self.loss(self.forward())
-        return tape.backward(loss, quantities, rng=np.random.default_rng(6))
+        return tape.backward(loss, quantities, rng=np.random.default_rng(6), undefined="raise")
 
     def differences(self, function):
         """Central differences `[P, ...]` of a function of the parameters as they are."""

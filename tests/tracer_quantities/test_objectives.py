@@ -200,16 +200,6 @@ def test_a_term_without_split_is_named(objective):
         run(objective, ("diag_ggn_exact",))
 
 
-def test_a_plain_penalty_beside_a_loss_is_named():
-    with pytest.raises(tracer.QuantityError, match=r"multiply \(test_objectives.py:\d+\)"):
-        run(lambda f, w: mse_loss(f, Y) + 0.1 * np.sum(w * w), ("diag_ggn_exact",))
-
-
-def test_a_linear_term_of_a_parameter_is_named():
-    with pytest.raises(tracer.QuantityError, match=r"'w'.*registered loss"):
-        run(lambda f, w: mse_loss(f, Y) + np.sum(w), ("diag_ggn_exact",))
-
-
 # -- plain losses ----------------------------------------------------------------------------------
 
 
@@ -270,11 +260,6 @@ def test_outputs_that_the_loss_does_not_depend_on():
         loss = np.mean(output * output)
     with pytest.raises(tracer.TracerError, match="outputs"):
         tape.backward(loss, ("diag_ggn_exact",), outputs=unused)
-
-
-def test_a_penalty_beside_split_outputs_is_named():
-    with pytest.raises(tracer.QuantityError, match=r"'w'.*outputs"):
-        run_split(lambda f, w: np.mean(f * f) + 0.1 * np.sum(w * w), ("diag_ggn_exact",))
 
 
 # -- losses of third parties -----------------------------------------------------------------------

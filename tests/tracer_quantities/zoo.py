@@ -261,3 +261,40 @@ def split_and_joined(w, x):
 @model(w=(3, 2), v=(), x=(N, 3))
 def normed_by_a_parameter(w, v, x):
     return (x / np.sqrt(np.sum(w * w))) @ w * np.exp(v)
+
+
+@model(c=(1, 1, 2), p=(1, 4, 2), w=(2, 3), x=(N, 3, 2))
+def class_token(c, p, w, x):
+    token = np.broadcast_to(c, (len(x), 1, 2))
+    h = np.tanh((np.concatenate([token, x], axis=1) + p) @ w)
+    return h[:, 0] * h.mean(1)
+
+
+@model(c=(1, 2), p=(6, 2), x=(N, 3, 2))
+def repeated_token_and_sliced_positions(c, p, x):
+    token = np.repeat(c[None], len(x), axis=0)
+    h = np.concatenate([x, token], axis=1) * p[1:5]
+    return np.sin(h).reshape(len(x), -1)
+
+
+@model(g=(2, 1, 1), s=(2, 3, 1), x=(N, 2, 3, 2))
+def layer_scale(g, s, x):
+    return np.tanh(x + g * np.sin(x - 2 * s)).reshape(len(x), -1)
+
+
+@model(b=(5, 2), x=(N, 3, 2))
+def relative_positions(b, x):
+    index = np.arange(3)[:, None] - np.arange(3) + 2
+    bias = np.transpose(b[index.reshape(-1)].reshape(3, 3, 2), (2, 0, 1))
+    x = 0.1 * x
+    scores = (x @ np.swapaxes(x, 1, 2))[:, None] + bias
+    weights = np.exp(scores - tracer.logsumexp(scores, axis=-1, keepdims=True))
+    return (weights @ x[:, None]).sum(1).reshape(len(x), -1)
+
+
+@model(a=(2, 3), c=(1, 2, 3), x=(N, 4, 2))
+def scan(a, c, x):
+    h, rate = np.zeros((1, 2, 3)), -np.exp(a)
+    for t in tracer.steps(4):
+        h = np.exp(0.1 * x[:, t, :, None] * rate) * h + x[:, t, :, None] * c
+    return h.sum(-1)

@@ -13,24 +13,28 @@ from tracer.cotangents.base import (
     Dense,
     Mixed,
     Reindexed,
-    Summed,
     collect,
     samples_first,
 )
+from tracer.cotangents.deferred import Deferred
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.grouped import grouped
 from tracer.cotangents.outer import Outer
+from tracer.cotangents.summed import Summed, broadcast_uses, looked_up
 
 __all__ = [
     "Cotangent",
     "Coupled",
+    "Deferred",
     "Dense",
     "Gather",
     "Mixed",
     "Outer",
     "Reindexed",
     "Summed",
+    "broadcast_uses",
     "collect",
     "grouped",
+    "looked_up",
     "samples_first",
 ]

@@ -11,11 +11,14 @@ import numpy as np
 
 from tracer import backend
 from tracer.errors import QuantityError
-from tracer.kronecker import Kronecker
+from tracer.frames import source_line
+from tracer.kronecker import Kronecker, NoFactors
 from tracer.parallel import divided, in_parallel, product, threads
 
 #: bytes of a temporary of a contraction, where no memory budget says less: it stays in cache
 BLOCK_BYTES = 4 << 20
+#: bytes of what inner products of all pairs are made from, where no memory budget says less
+GRAM_BYTES = 256 << 20
 #: rows per column from which a product of rows with themselves is divided by its rows
 FEW_ROWS = 64
 #: columns of a square of such a product, 1 MB in float32
@@ -34,7 +37,8 @@ class Cotangent:
     """`U[v, n, *p]`, represented. Subclasses give `per_sample` and `select`, and what is cheaper.
 
     Attributes: `rows` V, `samples` N, `shape` of the parameter, `dtype`, `budget` in bytes or None,
-    `unbatched` a stack `[V, *p]` of what reached the parameter through no sample, or None.
+    `unbatched` a stack `[V, *p]` of what reached the parameter through no sample, or None,
+    `unbatched_squares` the sum of squares `[*p]` of further such rows, or None.
     """
 
     shape: tuple[int, ...]
@@ -43,7 +47,12 @@ class Cotangent:
     dtype: Any
     budget: int | None = None
     unbatched: Any = None
+    unbatched_squares: Any = None
     signs: Any = None
+    #: length of the rows that an index picks, if one does
+    row_width: int | None = None
+    #: whether it is a chunk of the rows that there are
+    partial = False
 
     @property
     def _source(self) -> Any:
@@ -91,10 +100,10 @@ class Cotangent:
     def _kronecker(self, sharing: str) -> Kronecker:
         """One factor, the block itself, where the parameter is a vector."""
         if len(self.shape) > 1:
-            raise QuantityError(
-                f"a parameter of shape {list(self.shape)} is used by no linear map here, so its "
-                f"curvature block has no Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
-            )
+            raise NoFactors(self.shape, f"is used {self.role()}, not by a linear map or a sum")
+        return self._whole_block()
+
+    def _whole_block(self) -> Kronecker:
         u = self.per_sample().reshape(self.rows * self.samples, math.prod(self.shape))
         return Kronecker((second_moment(u),), self.shape)
 
@@ -116,9 +125,9 @@ class Cotangent:
     def total_of_squares(self) -> Any:
         """`[*p]`: squares summed over rows and samples, and of what came through no sample."""
         squares = self._sum_of_squares(None)
-        if self.unbatched is None:
-            return squares
-        return squares + np.sum(self.unbatched * self.unbatched, 0)
+        if self.unbatched is not None:
+            squares = squares + np.sum(self.unbatched * self.unbatched, 0)
+        return squares if self.unbatched_squares is None else squares + self.unbatched_squares
 
     def per_sample_squares(self, signs: Any = None) -> Any:
         """`[N, *p]`: squares summed over rows, weighed by `signs [V, N]` (or `[V, 1]`)."""
@@ -129,8 +138,44 @@ class Cotangent:
         return self._squared_norms()
 
     def gram(self) -> Any:
-        """`[V, N, V, N]`: inner products of all pairs."""
-        return self._gram()
+        """`[V, N, V, N]`: inner products of all pairs.
+
+        Raises `QuantityError` for a chunk of rows, whose products with other rows it cannot have.
+        """
+        if self.partial:
+            raise QuantityError(
+                f"gram() pairs all rows, and this is a chunk of {self.rows} of them: let extract "
+                f"return the cotangent, join return first.stacked(second), and finish the gram"
+            )
+        limit = GRAM_BYTES if self.budget is None else self.budget
+        return self._gram() if self._gram_bytes() <= limit else self._gram_in_blocks(limit)
+
+    def _gram_bytes(self) -> int:
+        """Bytes of what `_gram` makes besides its result."""
+        return 2 * self.samples * self._bytes_per_sample()
+
+    def _gram_in_blocks(self, limit: int) -> Any:
+        """The same from two blocks of samples at a time."""
+        step = max(1, limit // max(1, 4 * self._bytes_per_sample()))
+        slices = [slice(i, i + step) for i in range(0, self.samples, step)]
+
+        def flat(some: slice) -> Any:
+            u = self.select(samples=some).within(self.budget).per_sample()
+            return u.reshape(-1, math.prod(self.shape))
+
+        def apart(pairs: Any) -> Any:
+            return pairs.reshape(self.rows, -1, self.rows, len(pairs[0]) // self.rows)
+
+        found: dict[tuple[int, int], Any] = {}
+        for i, some in enumerate(slices):
+            first = flat(some)
+            for j, other in enumerate(slices[: i + 1]):
+                pairs = first @ (first if i == j else flat(other)).T
+                found[i, j] = apart(pairs)
+                if i != j:
+                    found[j, i] = apart(pairs.T)
+        every = range(len(slices))
+        return np.concatenate([np.concatenate([found[i, j] for j in every], 3) for i in every], 1)
 
     def project(self, direction: Any) -> Any:
         """`[V, N]`: inner products with one direction `[*p]`."""
@@ -147,6 +192,19 @@ class Cotangent:
         return joined or Dense(np.concatenate([self.per_sample(), other.per_sample()], 1))
 
     def _joined(self, other: Any) -> Cotangent | None:
+        return None
+
+    def stacked(self, other: Cotangent) -> Cotangent:
+        """The same samples, the rows of both: those of `other`, a later chunk of them, follow."""
+        both = self._stacked(other) if self.kind() == other.kind() else None
+        both = both or Dense(np.concatenate([self.per_sample(), other.per_sample()]))
+        if self.unbatched is not None and other.unbatched is not None:
+            both.unbatched = np.concatenate([self.unbatched, other.unbatched])
+        if self.signs is not None or other.signs is not None:
+            both.signs = np.concatenate([_signs(self), _signs(other)])
+        return both.within(self.budget)
+
+    def _stacked(self, other: Any) -> Cotangent | None:
         return None
 
     def kronecker(self, sharing: str = "expand") -> Kronecker:
@@ -169,6 +227,18 @@ class Cotangent:
         uses = [self, *others]
         merged = self._merge(others) if len({use.kind() for use in uses}) == 1 else None
         return merged or Mixed(uses)
+
+    def role(self) -> str:
+        """How the parameter is used, as an adverbial phrase for messages."""
+        return "in a way of its own"
+
+    def as_table(self, width: int | None = None) -> Any:
+        """The same as a `Gather` of rows of `width`, if the parameter is used row by row."""
+        return None
+
+    def use_terms(self) -> Any:
+        """The same as a `Summed`, if the parameter is added, scaled or moved, use by use."""
+        return None
 
     def kind(self) -> Any:
         """Uses of equal kind merge into one of that kind."""
@@ -201,14 +271,23 @@ class Cotangent:
     def _each(self, function: Block, bytes_per_sample: int | None = None) -> list[Any]:
         """`function(block, slice)` of each block of samples, on several threads."""
         slices = self._sample_slices(bytes_per_sample)
-        return in_parallel(
-            lambda some: function(self.select(samples=some), some), slices, self._source
-        )
+
+        def made(some: slice) -> Any:
+            return function(self.select(samples=some), some)
+
+        if self._one_by_one(bytes_per_sample):
+            return [made(some) for some in slices]
+        return in_parallel(made, slices, self._source)
+
+    def _one_by_one(self, bytes_per_sample: int | None = None) -> bool:
+        """Whether single samples take so much that threads would be beyond the budget together."""
+        each = self._bytes_per_sample() if bytes_per_sample is None else bytes_per_sample
+        return self.budget is not None and 3 * each * threads() > self.budget
 
     def _added(self, function: Block, bytes_per_sample: int | None = None) -> Any:
         """The sum of `function(block, slice)` over blocks of samples, on several threads."""
         slices = self._sample_slices(bytes_per_sample)
-        count = min(len(slices), threads())
+        count = 1 if self._one_by_one(bytes_per_sample) else min(len(slices), threads())
 
         def part(several: list[slice]) -> Any:
             return accumulate(function(self.select(samples=some), some) for some in several)
@@ -283,16 +362,28 @@ def weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
     return squares * signs.reshape(*signs.shape, *(1,) * (squares.ndim - 2))
 
 
+def _signs(cotangent: Cotangent) -> Any:
+    """`[V, N]`, of rows without signs ones."""
+    shape = cotangent.rows, cotangent.samples
+    if cotangent.signs is None:
+        return np.ones(shape, cotangent.dtype)
+    return np.broadcast_to(cotangent.signs, shape)
+
+
 def _norms(u: Any) -> Any:
     flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
     return np.einsum("vnp,vnp->vn", flat, flat)
 
 
 class Dense(Cotangent):
-    """The array `[V, N, *p]` itself."""
+    """The array `[V, N, *p]` itself.
 
-    def __init__(self, array: Any):
+    `through` is the operation that left no more structure, (name, code, position in it), or None.
+    """
+
+    def __init__(self, array: Any, through: tuple[str, Any, int] | None = None):
         self.array = array
+        self.through = through
         self.rows, self.samples = array.shape[:2]
         self.shape = tuple(array.shape[2:])
         self.dtype = array.dtype
@@ -304,14 +395,22 @@ class Dense(Cotangent):
     def per_sample(self) -> Any:
         return self.array
 
+    def role(self) -> str:
+        if self.through is None:
+            return "as a whole"
+        name, code, lasti = self.through
+        line = None if code is None else source_line(code, lasti)
+        return f"through {name}" + (f" ({line})" if line else "")
+
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Dense:
-        return Dense(picked(self.array, rows, samples))
+        return Dense(picked(self.array, rows, samples), self.through)
 
     def _merge(self, others: Sequence[Any]) -> Dense:
-        return Dense(accumulate([self.array, *(other.array for other in others)]))
+        every = accumulate([self.array, *(other.array for other in others)])
+        return Dense(every, self.through)
 
     def _total(self) -> Any:
-        if self.samples > 1:
+        if self.samples != 1:
             return self.array.sum(1)
         only = self.array[:, 0]  # what callers of `backward` get is made theirs at its end
         return only if type(only) is np.ndarray and only.flags.c_contiguous else only.copy()
@@ -321,48 +420,6 @@ class Dense(Cotangent):
 
     def _sum_of_squares(self, signs: Any) -> Any:
         return _squares(self.array, signs)
-
-
-class Summed(Cotangent):
-    """`U[v, n] = sum_t terms[v, n, t]`: a bias, used T times by each sample."""
-
-    def __init__(self, terms: Any):
-        self.terms = terms
-        self.rows, self.samples = terms.shape[:2]
-        self.shape = tuple(terms.shape[3:])
-        self.dtype = terms.dtype
-        self._dense: Any = None
-
-    @property
-    def _source(self) -> Any:
-        return self.terms
-
-    def per_sample(self) -> Any:
-        if self._dense is None:
-            self._dense = self.terms[:, :, 0] if self.terms.shape[2] == 1 else self.terms.sum(2)
-        return self._dense
-
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Summed:
-        return Summed(picked(self.terms, rows, samples))
-
-    def _merge(self, others: Sequence[Any]) -> Summed:
-        return Summed(np.concatenate([self.terms, *(other.terms for other in others)], 2))
-
-    def _total(self) -> Any:
-        return self.terms.sum((1, 2))
-
-    def _squared_norms(self) -> Any:
-        return _norms(self.per_sample())
-
-    def _sum_of_squares(self, signs: Any) -> Any:
-        return Dense(self.per_sample())._sum_of_squares(signs)
-
-    def _kronecker(self, sharing: str) -> Kronecker:
-        if len(self.shape) > 1:
-            return super()._kronecker(sharing)
-        b = self.terms if sharing == "expand" else self.per_sample()
-        b = b.reshape(-1, *self.shape)
-        return Kronecker((second_moment(b),), self.shape)
 
 
 class Reindexed(Cotangent):
@@ -412,6 +469,9 @@ class Reindexed(Cotangent):
     def among(self, present: Any) -> Reindexed:
         return self.around(self.inner.among(present))
 
+    def _stacked(self, other: Any) -> Reindexed:
+        return self.around(self.inner.stacked(other.inner))
+
     def _joined(self, other: Any) -> Reindexed:
         return self.around(self.inner.beside(other.inner))
 
@@ -444,8 +504,23 @@ class Reindexed(Cotangent):
     def _project(self, direction: Any) -> Any:
         return self.inner.project(self.push(direction))
 
+    def role(self) -> str:
+        return self.inner.role()
+
+    def use_terms(self) -> Any:
+        inner = self.inner.use_terms()
+        if inner is None:
+            return None
+        if math.prod(inner.shape) < math.prod(self.shape):
+            inner = inner.among(inner.present)  # what lies beside a slice is not used
+        return inner.moved(self.pull, self.shape)
+
+    def as_table(self, width: int | None = None) -> Any:
+        terms = self.use_terms()
+        return None if terms is None else terms.as_table(width)
+
     def _kronecker(self, sharing: str) -> Kronecker:
-        inner = self.inner.kronecker(sharing)
+        inner = self.inner._kronecker(sharing)
         if self.factors is not None:
             return Kronecker(self.factors(inner.factors), self.shape)
         return Kronecker(inner.factors, self.shape, pull=lambda stack: self.pull(inner.pull(stack)))
@@ -480,6 +555,9 @@ class Coupled(Cotangent):
         chosen = every[rows][:, samples]
         return Coupled(self.inner.select(chosen.reshape(-1)), chosen.shape[1]).within(self.budget)
 
+    def _stacked(self, other: Any) -> Coupled:
+        return Coupled(self.inner.stacked(other.inner), self.samples)
+
     def _merge(self, others: Sequence[Any]) -> Coupled:
         return Coupled(self.inner.combine([other.inner for other in others]), self.samples)
 
@@ -489,8 +567,11 @@ class Coupled(Cotangent):
     def _sum_of_squares(self, signs: Any) -> Any:
         return Dense(self.per_sample())._sum_of_squares(signs)
 
+    def role(self) -> str:
+        return self.inner.role()
+
     def _kronecker(self, sharing: str) -> Kronecker:
-        return self.inner.kronecker(sharing)
+        return self.inner._kronecker(sharing)
 
 
 class Mixed(Cotangent):
@@ -535,14 +616,36 @@ class Mixed(Cotangent):
     def _kronecker(self, sharing: str) -> Kronecker:
         if len(self.shape) == 1:
             return super()._kronecker(sharing)
+        if (terms := self.use_terms()) is not None:
+            vector = max(self.shape) == math.prod(self.shape)
+            return self._whole_block() if vector else terms._kronecker(sharing)
         if parts := self._parts():
             sizes = [math.prod(part.inner.shape) for part in parts]
-            return _beside([part.kronecker(sharing) for part in parts], sizes, self.shape)
-        raise QuantityError(
-            f"a parameter of shape {list(self.shape)} is used in several different ways "
-            f"({', '.join(type(use).__name__ for use in self.uses)}), so its curvature block has "
-            f"no Kronecker factors: use diag_ggn_exact or sqrt_ggn_exact"
-        )
+            return _beside([part._kronecker(sharing) for part in parts], sizes, self.shape)
+        if (table := self.as_table()) is not None:
+            return table._kronecker(sharing)
+        roles = list(dict.fromkeys(use.role() for use in self.uses))
+        listed = ", ".join(roles[:-1]) + (" and " if roles[:-1] else "") + roles[-1]
+        raise NoFactors(self.shape, f"is used in several different ways ({listed})")
+
+    def role(self) -> str:
+        return "in several different ways"
+
+    def use_terms(self) -> Any:
+        return _as_one([use.use_terms() for use in self.uses])
+
+    def as_table(self, width: int | None = None) -> Any:
+        """The uses as one of a table, of rows as long as those that an index picks."""
+        for use in self.uses:
+            width = use.row_width or width
+        return _as_one([use.as_table(width) for use in self.uses])
+
+
+def _as_one(uses: list[Any]) -> Any:
+    """Uses as one of their kind; None if some are none, or of several kinds."""
+    if any(use is None for use in uses) or len({use.kind() for use in uses}) > 1:
+        return None
+    return uses[0]._merge(uses[1:])
 
 
 def _beside(parts: list[Kronecker], sizes: list[int], shape: tuple[int, ...]) -> Kronecker:

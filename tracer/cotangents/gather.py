@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tracer import backend, registry
 from tracer.cotangents.base import Cotangent, indexed, picked, weighed
-from tracer.cotangents.present import aligned, joined
+from tracer.cotangents.present import aligned, joined, used
 from tracer.kronecker import Kronecker
 
 
 class Gather(Cotangent):
     """A table's: `U[v, n, k] = sum over t with index[n, t] == k of right[v, n, t]`.
 
-    `index [N, T]`, `right [V, N, T, D]`, `shape` is `(K, D)`; `present` as of `Outer`.
+    `index [N, T]`, `right [V, N, T, D]`, `shape` is `(K, D)`, or another one whose elements in
+    row-major order are those of K rows of D; `present` as of `Outer`.
     """
 
     def __init__(self, index: Any, right: Any, shape: tuple[int, ...], present: Any = None):
@@ -25,6 +28,8 @@ class Gather(Cotangent):
         self.right = right
         self.shape = tuple(shape)
         self.rows, self.samples, self.uses, self.width = right.shape
+        self.entries = math.prod(self.shape) // max(1, self.width)
+        self.row_width = self.width
         self.dtype = right.dtype
 
     @property
@@ -32,7 +37,13 @@ class Gather(Cotangent):
         return self.right
 
     def kind(self) -> Any:
-        return Gather, self.shape
+        return Gather, self.shape, self.width
+
+    def role(self) -> str:
+        return "as a table of rows"
+
+    def as_table(self, width: int | None = None) -> Gather | None:
+        return self if width in (None, self.width) else None
 
     def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Gather:
         present = None if self.present is None else indexed(self.present, (), samples)
@@ -41,6 +52,10 @@ class Gather(Cotangent):
 
     def among(self, present: Any) -> Gather:
         return Gather(self.index, self.right, self.shape, aligned(self, present))
+
+    def _stacked(self, other: Any) -> Gather:
+        right = np.concatenate([self.right, other.right])
+        return Gather(self.index, right, self.shape, self.present)
 
     def _merge(self, others: Sequence[Any]) -> Gather:
         index = np.concatenate([self.index, *(other.index for other in others)], 1)
@@ -72,51 +87,59 @@ class Gather(Cotangent):
         return values.reshape(self.right.shape), entry.reshape(self.index.shape)
 
     def per_sample(self) -> Any:
-        entries, width = self.shape
-        dense = _sum_at(self._keys(), self._flat(), self.samples * entries)
-        return dense.reshape(self.rows, self.samples, entries, width)
+        dense = _sum_at(self._keys(), self._flat(), self.samples * self.entries)
+        return dense.reshape(self.rows, self.samples, *self.shape)
 
     def _keys(self) -> Any:
         """`[N * T]`: positions in `[N, K]`."""
-        first = self.shape[0] * _arange(self.index, self.samples)[:, None]
+        first = self.entries * _arange(self.index, self.samples)[:, None]
         return (self.index + first).reshape(-1)
 
     def _total(self) -> Any:
-        return _sum_at(self.index.reshape(-1), self._flat(), self.shape[0])
+        total = _sum_at(self.index.reshape(-1), self._flat(), self.entries)
+        return total.reshape(self.rows, *self.shape)
 
     def _sum_of_squares(self, signs: Any) -> Any:
         values, entry = self._summed_per_sample()
         squares = weighed(values * values, signs).sum(0).reshape(-1, self.width)
-        return _sum_at(entry.reshape(-1), squares, self.shape[0])
+        return _sum_at(entry.reshape(-1), squares, self.entries).reshape(self.shape)
 
     def _squared_norms(self) -> Any:
         values, _ = self._summed_per_sample()
         return np.einsum("vntd,vntd->vn", values, values)
 
     def _project(self, direction: Any) -> Any:
-        return np.einsum("vntd,ntd->vn", self.right, direction[self.index])
+        rows = direction.reshape(self.entries, self.width)
+        return np.einsum("vntd,ntd->vn", self.right, rows[self.index])
 
     def _kronecker(self, sharing: str) -> Kronecker:
         """The inputs are one-hot vectors; the factors refer to the weight as `[D, K]`."""
-        entries, there = self.shape[0], self.present
+        entries, there = self.entries, self.present
         if there is None:
             there = np.ones_like(self.index, dtype=bool)
         if sharing == "expand":
-            b = self.right.reshape(-1, self.width)
-            uses = there.astype(float).reshape(1, -1)
-            counts = _scatter(uses, self.index.reshape(-1), entries)[0] / there.sum()
+            b = self._flat().reshape(self.rows * self.samples * self.uses, self.width)
+            uses = there.astype(float).reshape(1, there.size)
+            counts = _scatter(uses, self.index.reshape(-1), entries)[0]
+            counts = counts / used(self, sharing)
             inputs = np.diag(counts)
         else:
-            b = self.right.sum(2).reshape(-1, self.width)
+            b = self.right.sum(2).reshape(self.rows * self.samples, self.width)
             share = there / np.maximum(there.sum(1, keepdims=True), 1)
-            hot = _scatter(share.reshape(1, -1), self._keys(), self.samples * entries)
+            hot = _scatter(share.reshape(1, share.size), self._keys(), self.samples * entries)
             hot = hot.reshape(self.samples, entries)
-            inputs = hot.T @ hot / self.samples
+            inputs = hot.T @ hot / used(self, sharing)
         return Kronecker(
             (b.T @ b, inputs.astype(self.dtype)),
             self.shape,
-            pull=lambda stack: np.swapaxes(stack.reshape(len(stack), self.width, entries), 1, 2),
+            pull=partial(_rows_first, entries=entries, shape=self.shape),
         )
+
+
+def _rows_first(stack: Any, entries: int, shape: tuple[int, ...]) -> Any:
+    """`[S, D * K]`, the weight as `[D, K]`, to `[S, *shape]` (no rows of the sweep are held)."""
+    rows = np.swapaxes(stack.reshape(len(stack), -1, entries), 1, 2)
+    return rows.reshape(len(stack), *shape)
 
 
 def _arange(like: Any, count: int) -> Any:
@@ -127,7 +150,9 @@ def _sum_at(positions: Any, values: Any, count: int) -> Any:
     """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
     *lead, rows, width = values.shape
     places = positions[:, None] * width + _arange(positions, width)
-    added = _scatter(values.reshape(-1, rows * width), places.reshape(-1), count * width)
+    added = _scatter(
+        values.reshape(math.prod(lead), rows * width), places.reshape(-1), count * width
+    )
     return added.reshape(*lead, count, width)
 
 

@@ -5,56 +5,54 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
-import numpy as np
-
-from tracer.cotangents.base import Cotangent, Dense, Reindexed, Summed
+from tracer.axes import GroupedAxis, LabelledAxis, apart
+from tracer.cotangents.base import Cotangent, Dense, Reindexed
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.outer import Outer
-from tracer.operation import MergedAxis
+from tracer.cotangents.present import aligned
+from tracer.cotangents.summed import Summed
 
 
 @singledispatch
-def grouped(cotangent: Cotangent, axis: MergedAxis) -> Cotangent:
-    """The cotangent of N samples, from that of the `outer * N * inner` entries of an axis.
+def grouped(cotangent: Cotangent, axis: GroupedAxis) -> Cotangent:
+    """The cotangent of N samples, from that of the entries of an axis.
 
     What were uses of an entry become uses of its sample.
     """
-    entries = _samples_first(cotangent.per_sample(), axis, 1)
-    return Dense(entries.sum(2))
+    return Dense(apart(cotangent.per_sample(), axis, 1).sum(2))
 
 
 @grouped.register
-def _(cotangent: Summed, axis: MergedAxis) -> Cotangent:
+def _(cotangent: Summed, axis: GroupedAxis) -> Cotangent:
     return Summed(_with_uses(cotangent.terms, axis, 1))
 
 
 @grouped.register
-def _(cotangent: Outer, axis: MergedAxis) -> Cotangent:
+def _(cotangent: Outer, axis: GroupedAxis) -> Cotangent:
     left, right = _with_uses(cotangent.left, axis, 0), _with_uses(cotangent.right, axis, 1)
-    return Outer(left, right, cotangent.shape)
+    return Outer(left, right, cotangent.shape, _present(cotangent, axis))
 
 
 @grouped.register
-def _(cotangent: Gather, axis: MergedAxis) -> Cotangent:
+def _(cotangent: Gather, axis: GroupedAxis) -> Cotangent:
     index, right = _with_uses(cotangent.index, axis, 0), _with_uses(cotangent.right, axis, 1)
-    return Gather(index, right, cotangent.shape)
+    return Gather(index, right, cotangent.shape, _present(cotangent, axis))
 
 
 @grouped.register
-def _(cotangent: Reindexed, axis: MergedAxis) -> Cotangent:
+def _(cotangent: Reindexed, axis: GroupedAxis) -> Cotangent:
     return cotangent.around(grouped(cotangent.inner, axis))
 
 
-def _samples_first(array: Any, axis: MergedAxis, lead: int) -> Any:
-    """`[..., S, *rest]` as `[..., N, S / N, *rest]`, after `lead` axes."""
-    first, (size, *rest) = array.shape[:lead], array.shape[lead:]
-    count = size // (axis.outer * axis.inner)
-    apart = array.reshape(*first, axis.outer, count, axis.inner, *rest)
-    return np.moveaxis(apart, lead + 1, lead).reshape(*first, count, -1, *rest)
-
-
-def _with_uses(array: Any, axis: MergedAxis, lead: int) -> Any:
+def _with_uses(array: Any, axis: GroupedAxis, lead: int) -> Any:
     """`[..., S, T, *rest]` as `[..., N, T * S / N, *rest]`."""
-    apart = _samples_first(array, axis, lead)
-    first, rest = apart.shape[: lead + 1], apart.shape[lead + 3 :]
-    return apart.reshape(*first, -1, *rest)
+    entries = apart(array, axis, lead)
+    first, rest = entries.shape[: lead + 1], entries.shape[lead + 3 :]
+    return entries.reshape(*first, entries.shape[lead + 1] * entries.shape[lead + 2], *rest)
+
+
+def _present(cotangent: Any, axis: GroupedAxis) -> Any:
+    """Which uses `[N, U]` are there, where samples have different numbers of them; None: all."""
+    if cotangent.present is None and not isinstance(axis, LabelledAxis):
+        return None
+    return _with_uses(aligned(cotangent, cotangent.present), axis, 0)

@@ -17,7 +17,7 @@ from tracer.cotangents.base import (
     second_moment,
     weighed,
 )
-from tracer.cotangents.present import aligned, joined
+from tracer.cotangents.present import aligned, joined, used
 from tracer.dtypes import meeting
 from tracer.kronecker import Kronecker
 from tracer.parallel import in_parallel, product
@@ -103,10 +103,17 @@ class Outer(Cotangent):
     def kind(self) -> Any:
         return Outer, self.groups, self.outputs, self.inputs, self.shape
 
+    def role(self) -> str:
+        return "as the weight of a linear map"
+
     def _merge(self, others: Sequence[Any]) -> Outer:
         left = np.concatenate([self.left, *(other.left for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
         return Outer(left, right, self.shape, joined([self, *others], axis=1))
+
+    def _stacked(self, other: Any) -> Outer:
+        right = np.concatenate([self.right, other.right])
+        return Outer(self._left, right, self.shape, self.present, self._moment)
 
     def _joined(self, other: Any) -> Outer | None:
         if self.uses != other.uses:
@@ -196,13 +203,25 @@ class Outer(Cotangent):
         left, right = self._square_terms(signs)
         return (right[..., :, None] * left[..., None, :]).reshape(self.samples, *self.shape)
 
-    def _gram(self) -> Any:
-        """From Gram matrices of all uses of all samples, or from the products per sample."""
+    def _gram_by_products(self) -> bool:
+        """Whether products per sample take fewer operations than Gram matrices of all uses."""
         count, width = self.rows * self.samples, math.prod(self.shape)
         pairs = (self.samples * self.uses) ** 2
         by_grams = pairs * (self.inputs + self.rows**2 * self.outputs) * self.groups
         by_products = count * width * (self.uses + count)
-        if self.uses > 1 and by_products <= by_grams:
+        return self.uses > 1 and by_products <= by_grams
+
+    def _gram_bytes(self) -> int:
+        if self._gram_by_products():
+            return super()._gram_bytes()
+        if self.uses == 1:
+            return 0  # of the size of the result
+        pairs = (self.samples * self.uses) ** 2 * (1 + self.rows**2)
+        return pairs * self.dtype.itemsize + self.samples * self._bytes_of_inputs()
+
+    def _gram(self) -> Any:
+        """From Gram matrices of all uses of all samples, or from the products per sample."""
+        if self._gram_by_products():
             return super()._gram()
         total = None
         for g in range(self.groups):
@@ -227,10 +246,7 @@ class Outer(Cotangent):
             inputs = self._moment()
         else:
             inputs = self._inputs_added(lambda block, _: block._input_factors(sharing))
-        count = self.samples
-        if sharing == "expand":
-            count = self.samples * self.uses if self.present is None else self.present.sum()
-        inputs /= count  # in place, if it is an array: the factor of a large layer has 39 MB
+        inputs /= used(self, sharing)  # in place, if it is an array: large layers' have 39 MB
         factors: list[Any] = []
         for g in range(self.groups):
             factors += [second_moment(right[:, g]), inputs[g]]

@@ -14,7 +14,8 @@ def aligned(cotangent: Any, present: Any) -> Any:
     Where S divides T, each position has as many uses; elsewhere a sample has all or none.
     """
     if present is None:
-        return np.ones_like(cotangent.right, shape=(cotangent.samples, cotangent.uses), dtype=bool)
+        shape = cotangent.samples, cotangent.uses
+        return np.ones_like(cotangent._source, shape=shape, dtype=bool)
     if cotangent.uses % present.shape[1]:
         present = present.any(1, keepdims=True)
     return np.repeat(present, cotangent.uses // present.shape[1], axis=1)
@@ -25,3 +26,12 @@ def joined(cotangents: Sequence[Any], axis: int) -> Any:
     if all(each.present is None for each in cotangents):
         return None
     return np.concatenate([aligned(each, each.present) for each in cotangents], axis)
+
+
+def used(cotangent: Any, sharing: str) -> Any:
+    """How many uses ("expand") or samples that have some ("reduce") a Kronecker factor averages."""
+    present = cotangent.present
+    if present is None:
+        count = cotangent.samples * (cotangent.uses if sharing == "expand" else 1)
+        return max(count, 1)
+    return np.maximum(present.sum() if sharing == "expand" else present.any(1).sum(), 1)

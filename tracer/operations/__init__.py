@@ -3,12 +3,13 @@
 This package is the first plugin that loads, and has no privilege over others.
 """
 
-from tracer import backend, backend_cupy, rows
+from tracer import backend, backend_cupy, rows, sampled
 from tracer.frames import INTERNAL_FILES
 from tracer.hookspecs import hookimpl
 from tracer.operations import (
     arguments,
     arithmetic,
+    flat,
     indexing,
     linalg,
     marks,
@@ -20,8 +21,8 @@ from tracer.operations import (
 
 from tracer.operations import inplace  # isort: skip  (of the operators that those bind)
 
-FAMILIES = (marks, arithmetic, reductions, shapes, indexing, sorting, products, linalg)
-INTERNAL_FILES.update(str(module.__file__) for module in (arguments, inplace, *FAMILIES))
+FAMILIES = (marks, arithmetic, reductions, shapes, indexing, sorting, products, linalg, flat)
+INTERNAL_FILES.update(str(m.__file__) for m in (arguments, inplace, sampled, *FAMILIES))
 
 
 @hookimpl

@@ -7,6 +7,8 @@ import numpy as np
 
 from tracer import backend
 from tracer.errors import ShapeError, TracingError
+from tracer.operation import tensor_of
+from tracer.sampled import SampledArray, plain
 from tracer.tape import current_tape
 from tracer.tensor import Tensor
 
@@ -15,11 +17,13 @@ ABSENT = np._NoValue
 
 def raw(value):
     """The plain array of a tensor; anything else as it is."""
-    return value._value if isinstance(value, Tensor) else value
+    return value._value if isinstance(value, Tensor) else plain(value)
 
 
 def operand(value):
-    """A tensor as it is, a list or a number as an array."""
+    """A tensor as it is, an array that knows its samples as one, a list or a number as an array."""
+    if type(value) is SampledArray:
+        return tensor_of(value)
     return value if type(value) is Tensor else backend.as_array(value)
 
 

@@ -4,7 +4,6 @@ Functions of one argument stand in tables, a line each: the derivative in terms 
 the output, whichever needs less. Functions of two arguments follow, each a short class.
 """
 
-import inspect
 import math
 
 import numpy as np
@@ -14,7 +13,7 @@ from tracer.dispatch import UFUNCS, implements, in_numpy, refuse_out
 from tracer.dtypes import is_half, meeting
 from tracer.errors import TracingError
 from tracer.operation import Elementwise, operation
-from tracer.operations.arguments import ABSENT, constant, integer, operand, raw, refuse
+from tracer.operations.arguments import ABSENT, constant, integer, operand, refuse
 from tracer.operations.operators import binary_method, fast_binary, fast_choice, fast_unary
 from tracer.tape import current_cursor
 from tracer.tensor import Tensor
@@ -648,11 +647,12 @@ def float_power(x, y):
 @implements(np.where)
 def where(condition, x=None, y=None):
     if type(condition) is Tensor:
-        condition = condition._value
+        if condition.node is not None and condition.node.wants:
+            condition = condition != 0
     elif type(condition) is list or type(condition) is tuple:
         condition = operand(condition)
     if x is None and y is None:
-        return np.where(condition)
+        return np.nonzero(condition)
     return _choice(condition, x, y)
 
 
@@ -751,49 +751,6 @@ def copy(a, order="K", subok=False):
     return np.positive(a)
 
 
-def _position_of_out(function):
-    """Where an array to write into is given without its name; None where it cannot be."""
-    try:
-        names = list(inspect.signature(function).parameters)
-    except ValueError:  # written in C, without a text of its arguments
-        return None
-    return names.index("out") if "out" in names and not isinstance(function, np.ufunc) else None
-
-
-def _on_values(function):
-    """A NumPy function whose result is not differentiable: it acts on the plain arrays."""
-    position = _position_of_out(function)
-
-    def handler(*args, **kwargs):
-        positional = args[position] if position and len(args) > position else None
-        out = kwargs.get("out", positional)
-        if isinstance(out, Tensor):
-            refuse_out(function.__name__, out)
-        return function(*map(raw, args), **{k: raw(v) for k, v in kwargs.items()})
-
-    handler.__name__ = function.__name__
-    return implements(function)(handler)
-
-
-#: functions of tensors whose values are flat in every argument, or have no derivative to speak of
-NOT_DIFFERENTIABLE = [
-    _on_values(function)
-    for function in (
-        # ufuncs
-        *(np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal),
-        *(np.logical_and, np.logical_or, np.logical_not, np.logical_xor),
-        *(np.isfinite, np.isinf, np.isnan, np.signbit),
-        # functions
-        *(np.all, np.any, np.argmax, np.argmin, np.argsort, np.argwhere, np.nonzero),
-        *(np.nanargmax, np.nanargmin, np.count_nonzero, np.searchsorted, np.digitize),
-        *(np.isclose, np.allclose, np.array_equal, np.array_equiv),
-        *(np.isneginf, np.isposinf, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj),
-        *(np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.min_scalar_type),
-        *(np.zeros_like, np.ones_like, np.empty_like),
-        *(np.argpartition, np.array_repr, np.array_str),
-    )
-]
-
 OPERATIONS = [
     *UNARY,
     *(Polygamma, Negative, Positive, Add, Subtract, Multiply, Divide, Power, Arctan2, Hypot),
@@ -850,8 +807,4 @@ Tensor.__neg__ = FAST[np.negative]
 Tensor.__pos__ = FAST[np.positive]
 Tensor.__abs__ = FAST[np.absolute]
 Tensor.astype = _method_astype
-for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
-    _full = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
-    _ufunc = getattr(np, _full.get(_name) or {"eq": "equal", "ne": "not_equal"}[_name])
-    setattr(Tensor, f"__{_name}__", lambda t, u, _compare=_ufunc: _compare(t._value, raw(u)))
 assert UFUNCS

@@ -5,11 +5,12 @@ import math
 import numpy as np
 
 from tracer import backend
-from tracer.cotangents import Gather, samples_first
+from tracer.axes import GroupedAxis
+from tracer.cotangents import Gather, looked_up, samples_first
 from tracer.dispatch import implements, refuse_out
 from tracer.dtypes import is_half
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import POOLED, UNKNOWN, Operation, operation
+from tracer.operation import UNKNOWN, Operation, operation, tensor_of
 from tracer.operations.arguments import (
     integer,
     one_axis,
@@ -18,6 +19,7 @@ from tracer.operations.arguments import (
     several_axes,
 )
 from tracer.operations.arithmetic import NEAR_NORMS
+from tracer.sampled import SampledArray
 from tracer.sweep import Placed
 from tracer.tensor import Tensor
 
@@ -61,12 +63,28 @@ class GetItem(_Indexing):
         positions = _positions(index, shape, backend.of(g))
         return (ScatterAdd(g, positions=positions, shape=shape),)
 
+    def carry(node, slot, cotangent):
+        shape = node.input_shape(0)
+        index = node.params["index"]
+        whole = _basic(index) and math.prod(shape) == math.prod(node.shape)
+        if len(shape) < 2 or whole:
+            return None  # a view of all elements
+        if cotangent.use_terms() is None and cotangent.row_width != shape[-1]:
+            return None
+        rows = _whole_rows(_positions(index, shape), shape[-1])
+        if rows is None:
+            return None
+        return looked_up(cotangent, backend.of(cotangent._source).from_host(rows), shape)
+
     def batch_axis(node, axes):
         index, shape, axis = node.params["index"], node.input_shape(0), axes[0]
         if _basic(index):
             return _axis_of_basic(index, shape, axis)
-        whole = _positions(index, shape) // math.prod(shape[axis + 1 :]) % shape[axis]
+        whole = _positions(index, shape) // max(1, math.prod(shape[axis + 1 :])) % shape[axis]
         return _axis_of_range(whole, shape[axis])
+
+    def moves(node):
+        return (0,)
 
     def reindexes(node):
         return _basic(node.params["index"])
@@ -95,6 +113,15 @@ def _positions(index, shape, library=backend.NUMPY):
     return library.namespace.arange(math.prod(shape)).reshape(shape)[index]
 
 
+def _whole_rows(positions, width):
+    """Which rows, of `width`, flat positions `[*R, D]` are of; None where they take rows apart."""
+    if positions.shape[-1:] != (width,) or not width:
+        return None
+    rows = positions[..., 0] // width
+    whole = (positions == rows[..., None] * width + np.arange(width)).all()
+    return rows if whole else None
+
+
 def _axis_of_basic(index, shape, axis):
     """Where an axis of `shape` is after a basic index; UNKNOWN if some of it is left out."""
     parts = list(index)
@@ -110,7 +137,7 @@ def _axis_of_basic(index, shape, axis):
         if source == axis:
             size = shape[axis]
             whole = isinstance(part, slice) and part.indices(size) == (0, size, 1)
-            return target if whole else UNKNOWN if size > 1 else POOLED
+            return target if whole else UNKNOWN
         source += 1
         target += isinstance(part, slice)
     return UNKNOWN
@@ -124,7 +151,7 @@ def _axis_of_range(coordinate, size):
                                                 for i in range(coordinate.ndim)])  # fmt: skip
             if (coordinate == counting).all():
                 return axis
-    return UNKNOWN if size > 1 else POOLED
+    return UNKNOWN
 
 
 @operation("lookup")
@@ -148,6 +175,9 @@ class Lookup(_Indexing):
     def batch_axis(node, axes):
         return UNKNOWN if axes[0] is not None else axes[1]
 
+    def moves(node):
+        return (0,)
+
     def parameter_cotangent(node, slot, g):
         shape = node.input_shape(0)
         if len(shape) != 2:
@@ -155,14 +185,97 @@ class Lookup(_Indexing):
         index = samples_first(raw(node.inputs[1]), node.batch_axes[1]) % shape[0]
         right = samples_first(g, node.batch_axis, lead=1)
         count = len(index)
-        index = index.reshape(count, index.size // count)
+        index = index.reshape(count, math.prod(index.shape[1:]))
         return Gather(index, np.reshape(right, (len(g), *index.shape, shape[1])), shape)
+
+    def carry(node, slot, cotangent):
+        shape = node.input_shape(0)
+        if slot or len(shape) != 2:
+            return None
+        return looked_up(cotangent, raw(node.inputs[1]) % shape[0], shape)
 
     def examples(rng):
         return [
             ((rng.random((4, 2)), np.array([[0, -1, 0], [2, 0, 3]])), {}),
             ((rng.random((3, 2, 2)), np.array([1, 1])), {}),
         ]
+
+
+#: in the index of a `LookupAt`, the place of an array that is an input
+AT = "at"
+
+
+@operation("lookup_at")
+class LookupAt(_Indexing):
+    """`x[index]` with arrays of ints that are recorded at the places of `AT` in `index`."""
+
+    saves = ("inputs",)
+    linear = False
+    linear_in = (0,)
+
+    def forward(x, *arrays, index):
+        if type(x) is not np.ndarray:
+            backend.one_library(x, *arrays)
+        return x[_filled(index, arrays)]
+
+    def vjp(node, g):
+        shape = node.input_shape(0)
+        index = _filled(node.params["index"], map(raw, node.inputs[1:]))
+        positions = _positions(index, shape, backend.of(g))
+        return (ScatterAdd(g, positions=positions, shape=shape), *(None,) * (len(node.parents) - 1))
+
+    def batch_axis(node, axes):
+        """That of the arrays among the axes that they are broadcast to."""
+        first, *others = axes
+        if first is not None:
+            return UNKNOWN
+        index, shape = node.params["index"], node.input_shape(0)
+        ranks = [len(node.input_shape(1 + i)) for i in range(len(others))]
+        given = [np.ndim(part) for part in index if _is_advanced(part) and part is not AT]
+        rank = max(ranks + given)
+        found = {
+            _alike(axis, axis + rank - own)
+            for axis, own in zip(others, ranks, strict=True) if isinstance(axis, int)
+        }  # fmt: skip
+        if len(found) != 1:
+            return UNKNOWN
+        (axis,) = found
+        return _alike(axis, axis + _place_of_arrays(index, len(shape)))
+
+    def moves(node):
+        return (0,)
+
+    def examples(rng):
+        x, i, j = rng.random((3, 4, 2)), np.array([[0, 2, 2]]), np.array([[1], [0]])
+        return [
+            ((x, i, j), {"index": (AT, AT)}),
+            ((x, j), {"index": (slice(None), AT, slice(1))}),
+            ((x, i), {"index": (AT, slice(None), 1)}),
+        ]
+
+
+def _alike(axis, own):
+    return axis.at(own) if isinstance(axis, GroupedAxis) else own
+
+
+def _filled(index, arrays):
+    arrays = iter(arrays)
+    return tuple([next(arrays) if type(part) is str else part for part in index])
+
+
+def _is_advanced(part):
+    return not (part is None or part is Ellipsis or isinstance(part, slice))
+
+
+def _place_of_arrays(index, rank):
+    """Before which axis of the result those of the arrays are, by NumPy's rule."""
+    parts = list(index)
+    taken = sum(part is not None and part is not Ellipsis for part in parts)
+    at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    parts[at : at + 1] = [slice(None)] * (rank - taken)
+    places = [i for i, part in enumerate(parts) if _is_advanced(part)]
+    together = places[-1] - places[0] == len(places) - 1
+    return places[0] if together else 0
 
 
 @operation("embed")
@@ -195,13 +308,13 @@ class ScatterAdd(_Indexing):
     """A stack of zeros `[V, *shape]` with `[V, *positions.shape]` added at flat positions."""
 
     def forward(values, *, positions, shape):
-        flat = values.reshape(len(values), -1)
+        flat = values.reshape(len(values), math.prod(values.shape[1:]))
         added = backend.of(values).scatter_add(flat, positions.reshape(-1), math.prod(shape))
         return added.reshape(len(values), *shape)
 
     def vjp(node, g):
         positions = backend.of(g).from_host(node.params["positions"])
-        flat = np.reshape(g, (*g.shape[:2], -1))
+        flat = np.reshape(g, (*g.shape[:2], math.prod(g.shape[2:])))
         return (flat[..., positions],)
 
     def examples(rng):
@@ -229,6 +342,9 @@ class TakeAlongAxis(_Indexing):
         axis = next(a for a in axes if isinstance(a, int))
         return UNKNOWN if axis - len(node.shape) == node.params["axis"] else axis
 
+    def moves(node):
+        return (0,)
+
     def examples(rng):
         return [((rng.random((3, 4)), np.array([[0, 0], [1, 3], [2, 2]])), {"axis": -1})]
 
@@ -255,7 +371,7 @@ class IndexSet(Operation):
         counts = last[positions] == np.arange(positions.size).reshape(positions.shape)
         there = backend.of(g).from_host
         keep, counts, positions = map(there, (keep.reshape(node.shape), counts, positions))
-        flat = np.reshape(g, (len(g), -1))
+        flat = np.reshape(g, (len(g), math.prod(g.shape[1:])))
         return (
             lambda: np.where(keep, g, 0),
             lambda: np.where(counts, flat[:, positions], 0),
@@ -268,6 +384,9 @@ class IndexSet(Operation):
         sample = whole // math.prod(node.shape[axis + 1 :]) % node.shape[axis]
         aligned = isinstance(axes[1], int) and whole.ndim - len(node.input_shape(1)) + axes[1]
         return axis if _axis_of_range(sample, node.shape[axis]) == aligned else UNKNOWN
+
+    def moves(node):
+        return (0, 1)
 
     def examples(rng):
         twice = (np.array([1, 0, 1]), np.array([2, 3, 2]))
@@ -283,7 +402,7 @@ def take(a, indices, axis=None, out=None, mode="raise"):
     if axis is None:
         a, axis = np.ravel(a), 0
     axis = one_axis(axis, a.ndim)
-    if type(indices) is not Tensor:
+    if type(indices) is not Tensor and type(indices) is not SampledArray:
         indices = _positions_of(indices, a)
     if mode != "raise":
         size = a.shape[axis]
@@ -294,7 +413,7 @@ def take(a, indices, axis=None, out=None, mode="raise"):
         indices = backend.of(a).from_host(indices)
     if axis == -a.ndim:
         return a[indices]
-    return a[(slice(None),) * (axis + a.ndim) + (raw(indices),)]
+    return a[(slice(None),) * (axis + a.ndim) + (indices,)]
 
 
 def _positions_of(indices, a):
@@ -306,9 +425,33 @@ def _positions_of(indices, a):
     return indices
 
 
+@implements(np.compress)
+def compress(condition, a, axis=None, out=None):
+    """The slices of `a` along `axis` where the condition, which may be shorter, holds."""
+    refuse_out("compress", out)
+    a, condition = operand(a), operand(condition)
+    if condition.ndim != 1:
+        raise ShapeError(f"np.compress takes a condition of one axis, got {condition.ndim}")
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    return np.take(a, _where_true(condition, a), axis)
+
+
+@implements(np.extract)
+def extract(condition, arr):
+    arr = np.ravel(operand(arr))
+    return arr[_where_true(np.ravel(operand(condition)), arr)]
+
+
+def _where_true(condition, a):
+    """The indices of what is not zero in a vector, beside `a`."""
+    index = np.nonzero(condition)[0]
+    return backend.of(a).from_host(index) if type(index) is np.ndarray else index
+
+
 @implements(np.take_along_axis)
 def take_along_axis(arr, indices, axis=-1):
-    indices = operand(raw(indices))
+    indices = operand(indices)
     if axis is None:
         return np.take_along_axis(np.ravel(arr), np.ravel(indices), 0)
     axis = one_axis(axis, arr.ndim)
@@ -428,13 +571,38 @@ def _getitem(self, index):
         return GetItem(self, index=index)
     if kind is np.ndarray and index.dtype.kind in "iub":
         return GetItem(self, index=(index.copy(),))
+    if kind is SampledArray:
+        index, kind = tensor_of(index), Tensor
     if kind is Tensor and index.node is not None and index.dtype.kind in "iu":
         return Lookup(self, index)
+    if any(_is_followed(part) for part in _parts(index)):
+        return _looked_up(self, _parts(index))
     return GetItem(self, index=_plain_index(index, self))
+
+
+def _is_followed(part):
+    """Whether an entry of an index is an array whose samples are known."""
+    if type(part) is Tensor:
+        return part.ndim > 0 and part.node is not None and part.dtype.kind in "iub"
+    return type(part) is SampledArray and part.dtype.kind in "iub"
+
+
+def _looked_up(x, index):
+    """`x[index]` with the arrays whose samples are known as inputs."""
+    arrays, pattern = [], []
+    for part in index:
+        if not _is_followed(part):
+            pattern.append(_kept_index(part, x))
+            continue
+        kept = tensor_of(part)
+        made = np.nonzero(kept) if kept.dtype.kind == "b" else (kept,)
+        arrays += made
+        pattern += [AT] * len(made)
+    return LookupAt(x, *arrays, index=tuple(pattern))
 
 
 Tensor.__getitem__ = _getitem
 
 NEAR_NORMS.add(GetItem)
 
-OPERATIONS = [GetItem, Lookup, Embed, ScatterAdd, TakeAlongAxis, IndexSet]
+OPERATIONS = [GetItem, Lookup, LookupAt, Embed, ScatterAdd, TakeAlongAxis, IndexSet]

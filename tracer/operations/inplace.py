@@ -47,9 +47,19 @@ def _refuse_parameter(tensor, sign):
     node = tensor.node
     if node.op is PARAMETER:
         raise TracingError(
-            f"p {sign}= u is not for a parameter ({node.label}): write w = p {sign} u for a new "
-            f"value, or p.data {sign}= u, outside of the record, to change the parameter"
+            f"p {sign}= u is not for a parameter ({_name_of(node)}): write w = p {sign} u for a "
+            f"new value, or p.data {sign}= u, outside of the record, to change the parameter"
         )
+
+
+def _name_of(node):
+    """The name of a parameter, by itself or in a model of the open tape; else its shape."""
+    name, tape = node.params.get("name"), open_tape()
+    while name is None and tape is not None:
+        names = (pair for root in tape.roots for pair in root.named_parameters())
+        name = next((full for full, parameter in names if parameter.node is node), None)
+        tape = tape.parent
+    return name or f"of shape {list(node.shape)}"
 
 
 def _refuse_shared(tensor, sign):

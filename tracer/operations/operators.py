@@ -12,14 +12,24 @@ from numpy import generic, ndarray
 
 from tracer import backend
 from tracer.frames import INTERNAL_FILES
-from tracer.operation import DROPPED, FLOAT32, FLOAT64, explain, is_real, record, watch
+from tracer.operation import (
+    DROPPED,
+    FLOAT32,
+    FLOAT64,
+    beside_the_record,
+    explain,
+    is_real,
+    record,
+    watch,
+)
+from tracer.sampled import SampledArray
 from tracer.tape import Node, current_cursor
 from tracer.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
 _frame, _new = sys._getframe, object.__new__
 _NO_PARAMS: dict = {}
-_OPERANDS = frozenset((int, float, bool, ndarray, Tensor))
+_OPERANDS = frozenset((int, float, bool, ndarray, Tensor, SampledArray))
 
 
 def fast_unary(op, norms=(), square_of=None):
@@ -40,12 +50,12 @@ def fast_unary(op, norms=(), square_of=None):
         if type(out) is not ndarray:
             out = backend.as_array(out)
         if cursor is None or p is None:
-            return Tensor(out)
+            return beside_the_record(op, (p,), (a,), _NO_PARAMS, out)
         if square_of is not None and cursor.tape.snapshots.norms and p.op in norms:
             square = square_of(x)
             if square is not None:
                 return square
-        saved = (a,) if saves_inputs or not p.parents else DROPPED
+        saved = (a,) if (saves_inputs and p.wants) or not p.parents else DROPPED
         return record(cursor, op, (p,), saved, _NO_PARAMS, out, p.wants)
 
     call.__name__ = op.name
@@ -78,6 +88,8 @@ def fast_binary(op, norms=(), square_of=None):
             last, content, kept = cursor.tape.snapshots.last
             same = x is last and x.tobytes() == content
             a = kept if same else cursor.tape.snapshots.of_constant(x)
+        elif kind is SampledArray:
+            return call(Tensor(x.plain, x.leaf), y)
         else:
             a = x if kind in _OPERANDS else foreign(x, cursor.tape.snapshots)
         kind = type(y)
@@ -89,6 +101,8 @@ def fast_binary(op, norms=(), square_of=None):
             last, content, kept = cursor.tape.snapshots.last
             same = y is last and y.tobytes() == content
             b = kept if same else cursor.tape.snapshots.of_constant(y)
+        elif kind is SampledArray:
+            return call(x, Tensor(y.plain, y.leaf))
         else:
             b = y if kind in _OPERANDS else foreign(y, cursor.tape.snapshots)
         try:
@@ -101,7 +115,8 @@ def fast_binary(op, norms=(), square_of=None):
         real = dtype is FLOAT64 or dtype is FLOAT32 or is_real(op, dtype)
         if p is None and q is None:
             return Tensor(out)
-        if not saves_inputs:  # but constants and leaves
+        wants = (p is not None and p.wants) or (q is not None and q.wants)
+        if not (wants and saves_inputs):  # but constants and leaves
             if p is not None and p.parents:
                 a = None
             if q is not None and q.parents:
@@ -110,12 +125,12 @@ def fast_binary(op, norms=(), square_of=None):
         node.op = op
         node.parents = (p, q)
         node.inputs = (a, b)
-        node.output = out if saves_output else None
+        node.output = out if wants and saves_output else None
         node.params = _NO_PARAMS
         node.shape = out.shape
         node.dtype = dtype
         node.place = cursor.place
-        node.wants = real and ((p is not None and p.wants) or (q is not None and q.wants))
+        node.wants = real and wants
         tape = cursor.tape
         frame = _frame(1)
         code = frame.f_code
@@ -139,27 +154,27 @@ def fast_binary(op, norms=(), square_of=None):
 
 
 def fast_choice(op):
-    """A function of a raw condition and two operands that records `op`, which saves its inputs."""
+    """A function of a condition and two operands that records `op`, which saves its inputs."""
     forward = op.forward
 
     def call(condition, x, y):
         cursor = current_cursor()
-        if cursor is None or (type(x) is not Tensor and type(y) is not Tensor):
+        if cursor is None or type(condition) is not ndarray:
             return op(condition, x, y)
         own = cursor.tape.snapshots
-        condition = own.of_constant(condition)
         a, p = operand_of(x, own)
         b, q = operand_of(y, own)
         if p is None and q is None:
             return op(condition, x, y)
+        chosen, c = operand_of(condition, own)
         try:
-            out = forward(condition, a, b)
+            out = forward(chosen, a, b)
         except Exception as error:
-            raise explain(error, op, (condition, a, b), (None, p, q), _NO_PARAMS) from error
+            raise explain(error, op, (chosen, a, b), (c, p, q), _NO_PARAMS) from error
         if type(out) is not ndarray:
             out = backend.as_array(out)
         wants = (p is not None and p.wants) or (q is not None and q.wants)
-        parents, saved = (None, p, q), (condition, a, b)
+        parents, saved = (c, p, q), (chosen, a, b)
         return record(cursor, op, parents, saved, _NO_PARAMS, out, wants)
 
     call.__name__ = op.name
@@ -173,6 +188,8 @@ def operand_of(x, own):
         if node is None or not node.parents:
             return unshared(x._value, node, own), node
         return x._value, node
+    if type(x) is SampledArray:
+        return own.of_constant(x), x.leaf
     return own.of_constant(x), None
 
 

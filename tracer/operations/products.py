@@ -42,8 +42,9 @@ class MatMul(Operation):
 
         def right():
             if y.ndim == 2 and x.ndim > 2:
-                rows = np.reshape(x, (-1, x.shape[-1]))
-                return rows.T @ np.reshape(g, (len(g), -1, g.shape[-1]))
+                count = math.prod(x.shape[:-1])
+                rows = np.reshape(x, (count, x.shape[-1]))
+                return rows.T @ np.reshape(g, (len(g), count, g.shape[-1]))
             return np.swapaxes(x, -1, -2) @ g
 
         return left, right
@@ -69,7 +70,7 @@ class MatMul(Operation):
 def _flat(a, axis):
     """`[V, *batch, i, o]` as `[V, i, batch * o]`."""
     moved = np.moveaxis(a, axis, 1)
-    return np.reshape(moved, (*moved.shape[:2], -1))
+    return np.reshape(moved, (*moved.shape[:2], math.prod(moved.shape[2:])))
 
 
 def _matmul_subscripts(node):
@@ -97,8 +98,9 @@ class MatVec(Operation):
         x, y = node.inputs
 
         def right():
-            rows = np.reshape(x, (-1, x.shape[-1]))
-            return np.reshape(g, (len(g), -1)) @ rows
+            count = math.prod(x.shape[:-1])
+            rows = np.reshape(x, (count, x.shape[-1]))
+            return np.reshape(g, (len(g), count)) @ rows
 
         return lambda: g[..., None] * y, right
 

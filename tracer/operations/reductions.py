@@ -161,7 +161,7 @@ def _product_of_others(x, axes):
     rank = x.ndim
     order = [i for i in range(rank) if i - rank not in axes] + [a + rank for a in axes]
     moved = np.transpose(x, order)
-    flat = moved.reshape(*moved.shape[: rank - len(axes)], -1)
+    flat = moved.reshape(*moved.shape[: rank - len(axes)], reduced(x.shape, axes))
     before = _products(flat, exclusive=True)
     after = np.flip(_products(np.flip(flat, -1), exclusive=True), -1)
     return np.transpose((before * after).reshape(moved.shape), np.argsort(order).tolist())

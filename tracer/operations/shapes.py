@@ -36,6 +36,10 @@ class Linear(Operation):
     linear = True
     plain_options = True
 
+    @staticmethod
+    def moves(node):
+        return range(len(node.parents))
+
 
 def _leading(g, shape):
     return g.reshape(len(g), *shape)
@@ -99,6 +103,7 @@ class Transpose(Linear):
 
 @operation("broadcast_to")
 class BroadcastTo(Linear):
+    spreads = True
     views = True
 
     def forward(x, *, shape):
@@ -117,6 +122,8 @@ class BroadcastTo(Linear):
 @operation("concatenate")
 class Concatenate(Linear):
     """Joins along `axis`, which is negative."""
+
+    places = True
 
     def forward(*parts, axis):
         return np.concatenate(parts, axis=axis)
@@ -155,6 +162,8 @@ def _slice(x, axis, start, stop, step=None):
 @operation("stack")
 class Stack(Linear):
     """Joins along a new `axis`, negative in the output."""
+
+    places = True
 
     def forward(*parts, axis):
         return np.stack(parts, axis=axis)
@@ -226,6 +235,9 @@ class Pad(Linear):
 
     def batch_axis(node, axes):
         return axes[0] if node.params["width"][axes[0]] == (0, 0) else UNKNOWN
+
+    def moves(node):
+        return None if node.params["mode"] == "constant" else (0,)
 
     def examples(rng):
         x = rng.random((3, 4))

@@ -1,5 +1,7 @@
 """Sorting and counting: the choice of elements is flat, the chosen ones carry their gradients."""
 
+import math
+
 import numpy as np
 
 from tracer import backend
@@ -35,7 +37,10 @@ def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
     refuse_out("median", out)
     axes = negative_axes(axis, a.ndim)
     last = np.moveaxis(a, axes, range(-len(axes), 0))
-    ordered = np.sort(np.reshape(last, (*last.shape[: a.ndim - len(axes)], -1)), axis=-1)
+    ordered = np.sort(
+        np.reshape(last, (*last.shape[: a.ndim - len(axes)], math.prod(a.shape[i] for i in axes))),
+        axis=-1,
+    )
     size = ordered.shape[-1]
     middle = 0.5 * (ordered[..., (size - 1) // 2] + ordered[..., size // 2])
     largest = ordered[..., -1]  # where NaN is sorted to

@@ -21,8 +21,8 @@ def summary(
     """List the operations of TARGET with shapes and costs.
 
     The costs are parameters, FLOPs and bytes of the forward pass. Parameters are counted where
-    they are first used, and once. FLOPs are exact where the operation counts them, else one per
-    element of the output; bytes are those of the output.
+    they are first used, and once, frozen ones among them. FLOPs are exact where the operation
+    counts them, else one per element of the output; bytes are those of the output.
     """
     from trace_net.inputs import parse_inputs
     from trace_net.run import describe_choices, run
@@ -83,11 +83,15 @@ def list_operations(tape: Tape) -> list[dict[str, Any]]:
 
 def _count_parameters(node: Node, seen: set[int]) -> int:
     """Elements of the parameters that `node` is the first to use; they are added to `seen`."""
+    from tracer.freezing import origin_of
+    from tracer.operation import PARAMETER
+
     count = 0
     for parent in node.parents:
-        if parent is not None and parent.op.leaf and parent.wants and id(parent) not in seen:
-            seen.add(id(parent))
-            count += math.prod(parent.shape)
+        if parent is None or parent.op is not PARAMETER or id(origin_of(parent)) in seen:
+            continue
+        seen.add(id(origin_of(parent)))
+        count += math.prod(parent.shape)
     return count
 
 

@@ -1,0 +1,43 @@
+"""The cotangent of what a rule gives one sample at a time, made where it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tracer.cotangents.base import Cotangent
+
+
+class Deferred(Cotangent):
+    """`make(rows, samples) -> [v, n, *shape]` for a slice of rows and indices of samples.
+
+    `each` is what a sample takes while it is made, in bytes per row. Nothing is kept of it.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[slice, np.ndarray], Any],
+        rows: range,
+        chosen: np.ndarray,
+        shape: tuple[int, ...],
+        dtype: Any,
+        each: int,
+    ):
+        self.make = make
+        self.spans, self.chosen = rows, chosen
+        self.rows, self.samples = len(rows), len(chosen)
+        self.shape, self.dtype, self.each = shape, dtype, each
+
+    def _bytes_per_sample(self) -> int:
+        return self.rows * self.each
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Deferred:
+        some, chosen = self.spans[rows], self.chosen[samples]
+        return Deferred(self.make, some, chosen, self.shape, self.dtype, self.each)
+
+    def per_sample(self) -> Any:
+        rows = slice(self.spans.start, self.spans.stop)
+        parts = [self.make(rows, self.chosen[some]) for some in self._sample_slices()]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)

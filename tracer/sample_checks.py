@@ -1,0 +1,151 @@
+"""Where quantities of single samples are undefined, and what to write instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracer import backend
+from tracer.axes import samples_of
+from tracer.batching import Batch
+from tracer.errors import BatchError
+from tracer.quantity import Quantity
+from tracer.rows import ggn_averaged
+from tracer.tape import Node
+from tracer.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tracer.objective import Objective
+
+
+def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
+    """Raise `BatchError` for quantities of samples that are several batches, unknown or coupled."""
+    batch = objective.batch
+    if batch.several:
+        _refuse_lists(asked, batch)
+    name = next((q.name for q in asked if q.per_sample), None)
+    if name is None:
+        return
+    if objective.record.values_read:
+        _refuse_returned(name, objective)
+    only = objective.only
+    coupled = [node for node in batch.coupled if only is None or node in only]
+    if coupled:
+        raise coupling(name, batch, coupled[0])
+
+
+def _refuse_lists(asked: Collection[Quantity], batch: Batch) -> None:
+    first, *others = batch.sizes
+    sizes = f"a batch of {first} samples and {' and '.join(f'one of {n}' for n in others)}"
+    for q in asked:
+        if q.per_sample if q.lists_samples is None else q.lists_samples:
+            raise BatchError(
+                f"{q.name} lists samples, and this trace has {sizes}: sweep each batch's loss by "
+                f"itself, join the batches into one before the model, or mark with tracer.batch "
+                f"only axes of the same samples"
+            )
+        if q.rows == ggn_averaged:
+            raise BatchError(
+                f"{q.name} averages over the samples of one batch, and this trace has {sizes}: use "
+                f"kflr"
+            )
+
+
+def _refuse_returned(name: str, objective: Objective) -> None:
+    """Raise where a loss may judge samples that have left the record on the way.
+
+    Its prediction is of no batch, and yet of as many rows, in a trace in which values were read:
+    whether these became constants there (`np.asarray`, an index into a plain array), is not known.
+    """
+    batch = objective.batch
+    for node in objective.nodes:
+        prediction = node.parents[0] if node.op.loss else None
+        if prediction is None or not prediction.wants or batch.axes.get(node) is not None:
+            continue
+        if prediction.shape[:1] == (batch.size,) and batch.axis(prediction) is None:
+            raise BatchError(
+                f"{name} is not known here: {_placed(node)} judges {batch.size} predictions that "
+                f"come from no marked batch, in a trace out of which values were read as plain "
+                f"arrays: write tracer.batch(x) where such an array with samples is used again, or "
+                f"a loss of parameters alone, in plain NumPy, as l2 penalties are"
+            )
+
+
+def coupling(name: str, batch: Batch, node: Node) -> BatchError:
+    """The error for a quantity of samples that are coupled, which says where."""
+    if node in batch.mixing:
+        return mixing(name, node)
+    for parent in node.parents:
+        made = batch.pooled.get(parent) if parent is not None else None
+        if made is not None and len(made.parents) > 1:
+            return BatchError(
+                f"{name} is undefined here: {_placed(made)} contracts the axis of the samples, as "
+                f"the product with a graph's adjacency does, so that each of its results depends "
+                f"on several samples and none has a gradient of its own: use quantities of the "
+                f"whole batch, or mark an axis of graphs in place of nodes"
+            )
+    return BatchError(
+        f"{name} is undefined here: {_placed(node)} mixes samples through a statistic of the whole "
+        f"batch, so no sample has a gradient of its own below it: use fixed statistics "
+        f"(model.eval()), or quantities of the whole batch"
+    )
+
+
+def mixing(name: str, node: Node) -> BatchError:
+    """The error for a quantity of samples whose entries meet in an operation."""
+    return BatchError(
+        f"{name} is undefined here: {_placed(node)} mixes different samples, so that none has a "
+        f"gradient of its own below it: use quantities of the whole batch"
+    )
+
+
+def _placed(node: Node) -> str:
+    """An operation with its layer and line, for messages."""
+    where = f" in layer {node.place.scope!r}" if node.place.scope else ""
+    return f"{node.op.name}{where} ({node.source or 'unknown line'})"
+
+
+def rows_apart(g: Any, axis: int, slots: int) -> bool:
+    """Whether of masked rows `[V * slots, *shape]` each is zero at others than its own sample.
+
+    The last one of `slots` is of no sample.
+    """
+    value = g._value if isinstance(g, Tensor) else g
+    own = samples_of(axis, value.shape[1 + axis])
+    moved = np.moveaxis(value, 1 + axis, 1)
+    rows = abs(moved.reshape(-1, slots, len(own), math.prod(moved.shape[2:])))
+    others = np.arange(slots - 1)[:, None] != own
+    others = backend.of(value).from_host(others[None, :, :, None])
+    largest = rows.max(initial=0)
+    stray = np.where(others, rows[:, :-1], 0).max(initial=0)
+    return bool(stray <= 1e3 * np.finfo(value.dtype).eps * largest)
+
+
+def rows_of_samples(
+    asked: Collection[Quantity], objective: Objective, slots: int
+) -> Callable[[Node, Any, Any], Any] | None:
+    """A visitor of a sweep that sees that masked rows come to their own samples alone.
+
+    Where samples were followed into operations that they could not be followed through, each row is
+    to come back from there to the sample that it is of. None if no quantity is of single samples.
+    """
+    batch = objective.batch
+    name = next((q.name for q in asked if q.per_sample), None)
+    if name is None or not batch.marked:
+        return None
+    into: dict[Node, Node] = {}
+    for node in objective.nodes:
+        if not isinstance(batch.axes.get(node), int):
+            for parent in node.parents:
+                if parent is not None and parent.wants and isinstance(batch.axis(parent), int):
+                    into.setdefault(parent, node)
+
+    def visit(node: Node, g: Any, others: Any) -> Any:
+        if node in into and not rows_apart(g, batch.axes[node], slots):
+            raise mixing(name, into[node])
+        return g
+
+    return visit

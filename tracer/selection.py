@@ -1,0 +1,66 @@
+"""Which parameters a sweep is restricted to: names, tensors and modules as leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tracer.errors import QuantityError, suggestion
+from tracer.freezing import origin_of
+from tracer.names import Names
+from tracer.operation import describe
+from tracer.tape import Node
+from tracer.tensor import Tensor
+
+WANTED = "parameters is a name, a parameter, a module, or a collection of those"
+
+
+def chosen(parameters: Any, names: Names) -> Names:
+    """The named leaves among `names`, in their order. Raises `QuantityError` for what is none."""
+    found: set[Node] = set()
+    for each in [parameters] if _is_one(parameters) else _items(parameters):
+        found |= _leaves(each, names)
+    if not found:
+        raise QuantityError(f"{WANTED}, got none: leave it out for all")
+    some = Names({leaf: name for leaf, name in names.items() if leaf in found})
+    some.frozen = names.frozen
+    return some
+
+
+def _is_one(value: Any) -> bool:
+    return isinstance(value, str | Tensor) or callable(getattr(value, "parameters", None))
+
+
+def _items(value: Any) -> list[Any]:
+    if not isinstance(value, Iterable):
+        raise QuantityError(f"{WANTED}, got {describe(value)}")
+    return list(value)
+
+
+def _leaves(each: Any, names: Mapping[Node, str]) -> set[Node]:
+    """The leaves that one name, tensor or module stands for."""
+    if isinstance(each, str):
+        of_name = {leaf for leaf, name in names.items() if name == each}
+        if not of_name:
+            known = names.values()
+            raise QuantityError(
+                f"no parameter is called {each!r}.{suggestion(each, known)} "
+                f"Parameters: {', '.join(known) or 'none'}"
+            )
+        return of_name
+    if isinstance(each, Tensor):
+        if each.node is None or origin_of(each.node) not in names:
+            raise QuantityError(
+                f"parameters names {describe(each)}, which is no parameter of this trace that "
+                f"wants a gradient. Parameters: {', '.join(names.values()) or 'none'}"
+            )
+        return {origin_of(each.node)}
+    if not callable(getattr(each, "parameters", None)):
+        raise QuantityError(f"{WANTED}, got {describe(each)} in it")
+    of_module = {origin_of(p.node) for p in each.parameters()} & names.keys()
+    if not of_module:
+        raise QuantityError(
+            f"parameters names a {type(each).__name__} that has no parameter in this trace that "
+            f"wants a gradient. Parameters: {', '.join(names.values()) or 'none'}"
+        )
+    return of_module
