@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,15 @@ class Backend:
         return importlib.import_module("scipy.sparse.linalg").LinearOperator
 
 
+#: the constants that are in use, by their ids
+_constants: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
+
+
+def is_constant(array: Any) -> bool:
+    """Whether an array was made by `Backend.constant`, so that nobody writes into it."""
+    return _constants.get(id(array)) is array
+
+
 @functools.lru_cache(maxsize=256)
 def _constant(library: Backend, make: Callable[..., Any], *arguments: Any) -> Any:
     made = make(*arguments)
@@ -121,6 +131,9 @@ def _constant(library: Backend, make: Callable[..., Any], *arguments: Any) -> An
     for array in arrays:
         array.setflags(write=False)
     there = tuple(map(library.from_host, arrays))
+    for array in there:
+        if type(array) is np.ndarray:
+            _constants[id(array)] = array
     return there if isinstance(made, tuple) else there[0]
 
 
@@ -253,6 +266,13 @@ def as_array(value: Any) -> Any:
     if array.dtype.kind == "O":
         raise TracingError(OF_OBJECTS)
     return array
+
+
+def read_only(array: Any) -> Any:
+    """A view that cannot be written into, nor unlocked, nor its base; on a device, the array."""
+    if type(array) is not np.ndarray:
+        return array
+    return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]
 
 
 def to_host(value: Any) -> np.ndarray:

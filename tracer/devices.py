@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tracer import backend, registry
 from tracer.backend import Backend
 from tracer.backend_cupy import CUPY
@@ -68,7 +70,13 @@ def asnumpy(value: Any) -> Any:
 
     Takes the same as `to_device`. It waits for the device.
     """
-    return _mapped(value, backend.to_host, backend.to_host)
+    return _mapped(value, backend.to_host, _on_host)
+
+
+def _on_host(tensor: Tensor) -> Any:
+    """A copy of a tensor's values, which may be written into."""
+    array = tensor._value
+    return array.copy("K") if isinstance(array, np.ndarray) else backend.to_host(array)
 
 
 def _mapped(value: Any, of_array: Callable[[Any], Any], of_tensor: Callable[[Tensor], Any]) -> Any:

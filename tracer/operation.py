@@ -34,7 +34,6 @@ from tracer.axes import MergedAxis as MergedAxis
 from tracer.errors import ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES, users_frame
 from tracer.sampled import SampledArray
-from tracer.snapshots import SMALL
 from tracer.tape import (
     NOWHERE,
     Cursor,
@@ -85,6 +84,8 @@ class Operation:
 
     name: str
     leaf = False
+    #: a leaf whose array is given away by `tensor.data` alone
+    guarded = False
     #: stands for several operations; see `tracer.composite`
     composite = False
     elementwise = False
@@ -260,6 +261,11 @@ def beside_the_record(
     out: Any,
 ) -> Tensor:
     """A result that is not recorded; where a tape is paused, its samples stay known."""
+    if type(out) is ndarray and out.ndim and (out.base is not None or out is arrays[0]):
+        for array, parent in zip(arrays, parents, strict=True):
+            if parent is not None and np.may_share_memory(out, array):
+                out = backend.read_only(out)  # a view of what a record or a parameter holds
+                break
     tape = paused_tape()
     if tape is None or not out.ndim or not any(map(may_have_samples, parents)):
         return Tensor(out, None)
@@ -326,14 +332,18 @@ PLAIN = frozenset((int, float, bool, str, tuple, type(None), np.dtype))
 
 def unshare(arrays: list[Any], parents: list[Any], own: Snapshots) -> None:
     """Put what the record keeps in place of arrays that others may write into."""
-    known = own.known
     for i, parent in enumerate(parents):
         if parent is None:
             array = arrays[i]
             if array.__class__ is ndarray:
-                entry = known(id(array))
-                if entry is not None and array.nbytes <= SMALL and entry[2] == array.tobytes():
-                    arrays[i] = entry[1]
+                last, content, shape, dtype, kept = own.last
+                if (
+                    array is last
+                    and array.tobytes() == content
+                    and array.shape == shape
+                    and array.dtype is dtype
+                ):
+                    arrays[i] = kept
                 else:
                     arrays[i] = own.of_constant(array)
             elif array.__class__ not in PLAIN:
@@ -419,6 +429,10 @@ class _Leaf(Operation):
     leaf = True
     saves = ()
 
+    def __init__(self, name: str, guarded: bool = False):
+        super().__init__(name)
+        self.guarded = guarded
+
 
 def _by_name(name: str) -> Operation:
     leaves = {op.name: op for op in (PARAMETER, INPUT, VARIABLE)}
@@ -426,7 +440,7 @@ def _by_name(name: str) -> Operation:
 
 
 #: what leaf nodes carry in place of an operation
-PARAMETER = _Leaf("parameter")
+PARAMETER = _Leaf("parameter", guarded=True)
 INPUT = _Leaf("input")
 #: of what was computed without being recorded, whose samples are known; see `tracer.origins`
 CONSTANT = _Leaf("constant")

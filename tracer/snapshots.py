@@ -44,12 +44,11 @@ class Snapshots:
     def __init__(self) -> None:
         #: id of an array -> that array, which keeps the id taken, what stands for it here, and
         #: what it held: its bytes if it is small, else how to find out
-        self._private: dict[int, tuple[Any, Any, bytes | _Known]] = {}
-        #: what is known by the id of an array, or None
-        self.known = self._private.get
+        self._private: dict[int, tuple[Any, Any, bytes | _Known | Watched]] = {}
         self._watched: list[Watched] = []
-        #: the small constant that was given last, its bytes, and the copy: loops give the same ones
-        self.last: tuple[Any, bytes, Any] = (None, b"", None)
+        #: the small constant that was given last, its bytes, shape and dtype, and the copy: loops
+        #: give the same ones
+        self.last: tuple[Any, bytes, Any, Any, Any] = (None, b"", None, None, None)
         #: whether norms are recorded, whose squares are taken apart
         self.norms = False
 
@@ -57,57 +56,57 @@ class Snapshots:
         """What the record holds of the array of a parameter or input."""
         known = self._private.get(id(array))
         if known is None:
-            return self._taken(array, leaf)
-        # a parameter's array is let go of where it may change; others may be filled again
-        return known[1] if leaf.wants or self._holds(known, array) else self._taken(array, leaf)
+            if leaf.op.guarded:
+                return self._taken(array, array, leaf)
+        elif known[2] is OWN or (known[2] is GUARDED and leaf.op.guarded):
+            return known[1]
+        return self.of_constant(array, leaf)
 
-    def of_constant(self, array: Any) -> Any:
-        """What the record holds of a constant that an operation is given."""
+    def of_constant(self, array: Any, leaf: Node | None = None) -> Any:
+        """What the record holds of a constant that an operation is given, or of a leaf's array."""
+        given = array
         kind = type(array)
         if kind is not ndarray:
             if kind in IMMUTABLE or isinstance(array, np.generic) or not backend.is_array(array):
                 return array
             backend.refuse_subclass(array)
-            array = plain(array)
-            if isinstance(array, np.memmap):
+            array = given = plain(array)
+            if isinstance(array, ndarray):  # a memory map: plain numbers in the same memory
                 array = array.view(ndarray)
             kind = type(array)
-        known = self._private.get(id(array))
-        if known is not None and self._holds(known, array):
+        known = self._private.get(id(given))
+        if known is not None and _holds(array, *known[1:]):
             return known[1]
         if kind is ndarray and array.nbytes <= SMALL:
             kept, content = array.copy("K"), array.tobytes()
-            self._private[id(array)] = array, kept, content
-            self.last = array, content, kept
+            self._private[id(given)] = given, kept, content
+            if given is array:
+                self.last = array, content, kept.shape, kept.dtype, kept
             return kept
-        return self._taken(array, None)
-
-    @staticmethod
-    def _holds(known: tuple[Any, Any, bytes | _Known], array: Any) -> bool:
-        """Whether what stands for an array is still what the array holds."""
-        _, kept, content = known
-        if content is OWN:
-            return True
-        return _equal(array, kept) if content is COMPARE else content == array.tobytes()
+        return self._taken(given, array, leaf)
 
     def let_go(self, array: Any) -> None:
-        """The program may have written into a leaf's array: it is copied again when it is used."""
+        """The program may write into a leaf's array: it is compared from now on."""
         known = self._private.get(id(array))
-        if known is not None and known[0] is not known[1]:
-            del self._private[id(array)]
+        if known is None:
+            self._private[id(array)] = array, NOTHING, COMPARE
+        elif known[2] is GUARDED:
+            self._private[id(array)] = array, known[1], COMPARE
 
-    def _taken(self, array: Any, leaf: Node | None) -> Any:
-        kept, content = array, OWN
-        if type(array) is ndarray and array.nbytes <= LARGE and array.flags.writeable:
-            kept, content = array.copy("K"), COMPARE
-            self._private[id(kept)] = kept, kept, OWN
-        elif not _is_frozen(array):
+    def _taken(self, given: Any, array: Any, leaf: Node | None) -> Any:
+        """Keep an array, which is `given` or a plain view of it, by a copy or by samples."""
+        kept: Any = array
+        content: _Known | Watched = OWN
+        if not backend.is_constant(array):
             if _bytes(array) <= LARGE:
-                kept, content = _copied(array), COMPARE
+                kept = _copied(array)
+                guarded = leaf is not None and leaf.op.guarded and id(given) not in self._private
+                content = GUARDED if guarded else COMPARE
                 self._private[id(kept)] = kept, kept, OWN
             elif type(array) is ndarray:
-                self._watched.append(Watched(array, _sampled(array), leaf))
-        self._private[id(array)] = array, kept, content
+                content = Watched(array, array.shape, array.dtype, _sampled(array), leaf)
+                self._watched.append(content)
+        self._private[id(given)] = given, kept, content
         return kept
 
     def check(self, nodes: Iterable[Node], replayed: bool) -> None:
@@ -127,12 +126,19 @@ class Watched:
     """A large array that is shared with the program, and samples of what it held."""
 
     array: Any
+    shape: tuple[int, ...]
+    dtype: Any
     samples: bytes
     leaf: Node | None
 
     @property
     def changed(self) -> bool:
-        return _sampled(self.array) != self.samples
+        array = self.array
+        return (
+            array.shape != self.shape
+            or array.dtype != self.dtype
+            or _sampled(array) != self.samples
+        )
 
     def reaches(self, value: Any) -> bool:
         """Whether an array lies in the memory of this one."""
@@ -160,21 +166,33 @@ class Watched:
 class _Known(Enum):
     """What is known of an array that a record holds."""
 
-    #: nobody else writes into it, or it is watched
+    #: nobody else writes into it
     OWN = 0
     #: it is a copy, to be compared with the array that is given
     COMPARE = 1
+    #: it is a copy of a parameter's array, to be compared once the parameter gave that away
+    GUARDED = 2
 
 
-OWN, COMPARE = _Known.OWN, _Known.COMPARE
+OWN, COMPARE, GUARDED = _Known.OWN, _Known.COMPARE, _Known.GUARDED
+
+#: what is kept of an array that was given away before it was used
+NOTHING = np.empty(0)
 
 #: types of constants that cannot be written into
 IMMUTABLE = frozenset((int, float, bool, complex, str, type(None)))
 
 
-def _is_frozen(array: Any) -> bool:
-    """Whether nobody can write into an array, as into the constants of `tracer.backend`."""
-    return type(array) is ndarray and array.base is None and not array.flags.writeable
+def _holds(array: Any, kept: Any, content: bytes | _Known | Watched) -> bool:
+    """Whether what is kept of an array is still what it holds."""
+    if content is OWN:
+        return True
+    if content is COMPARE or content is GUARDED:
+        return _equal(array, kept)
+    if type(content) is Watched:
+        return not content.changed
+    same = array.shape == kept.shape and array.dtype == kept.dtype
+    return same and content == array.tobytes()
 
 
 def _bytes(array: Any) -> int:
@@ -193,13 +211,16 @@ def _copied(array: Any) -> Any:
     return array.copy("K")
 
 
-def _owner(array: ndarray) -> Any:
-    return array if array.base is None else array.base
+def _owner(array: ndarray) -> ndarray:
+    """The array whose memory this one lies in; a memory map, of one."""
+    while isinstance(array.base, ndarray):
+        array = array.base
+    return array
 
 
 def _equal(a: Any, b: Any) -> bool:
     """Whether two arrays hold the same bits; arrays on a device are taken to differ."""
-    if type(a) is not ndarray:
+    if type(a) is not ndarray or a.shape != b.shape or a.dtype != b.dtype:
         return False
     bits = np.dtype(f"u{a.itemsize}") if a.itemsize in (1, 2, 4, 8) else None
     if bits is None:
@@ -228,5 +249,5 @@ class Trusted(Snapshots):
     def of_leaf(self, leaf: Node, array: Any) -> Any:
         return array
 
-    def of_constant(self, array: Any) -> Any:
+    def of_constant(self, array: Any, leaf: Node | None = None) -> Any:
         return array

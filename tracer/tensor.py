@@ -58,7 +58,7 @@ class Tensor:
         """The raw NumPy or CuPy array.
 
         Of a parameter it is the array itself, which may be written into (`p.data -= step`) or
-        replaced by one of the same shape, which is converted to the parameter's dtype. What was
+        replaced by a copy of one of the same shape, converted to the parameter's dtype. What was
         computed on a tape is given as a read-only view.
         """
         data, node = self._value, self.node
@@ -75,9 +75,7 @@ class Tensor:
             return data.copy()
         if (cursor := current_cursor()) is not None:
             owner(cursor.tape).values_read = True
-        view = data.view()
-        view.flags.writeable = False
-        return view
+        return backend.read_only(data)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -95,14 +93,12 @@ class Tensor:
                 f"tensor.data = array keeps the shape {list(self.shape)}, got {list(value.shape)}"
                 f"{_called(node)}: make a new one with tracer.parameter(array)"
             )
-        if value.dtype != self.dtype:
-            if value.dtype.kind not in "fiub":
-                raise TracingError(
-                    f"tensor.data = array keeps the dtype {self.dtype}, got {value.dtype}"
-                    f"{_called(node)}: give real numbers"
-                )
-            value = value.astype(self.dtype)
-        self._value = value
+        if value.dtype != self.dtype and value.dtype.kind not in "fiub":
+            raise TracingError(
+                f"tensor.data = array keeps the dtype {self.dtype}, got {value.dtype}"
+                f"{_called(node)}: give real numbers"
+            )
+        self._value = value.astype(self.dtype, order="K")  # a copy
 
     # -- what it is -------------------------------------------------------------------------
 
@@ -245,14 +241,19 @@ class Tensor:
     def detach(self) -> Tensor:
         """The same values as a constant: no gradient flows through.
 
-        Of a batch they stay one.
+        Of a batch they stay one. Those of what was computed on a tape cannot be written into.
         """
         node = self.node
+        value = self._value
+        if node is not None and not node.op.leaf:
+            value = backend.read_only(value) if self.ndim else value.copy()
+        elif node is not None and node.op is PARAMETER and (cursor := current_cursor()) is not None:
+            cursor.tape.snapshots.let_go(value)
         if node is None or not self.ndim or not may_have_samples(node):
-            return Tensor(self._value, None)
+            return Tensor(value, None)
         if node.op is CONSTANT or node.op is INPUT:
-            return Tensor(self._value, node)
-        return note(Tensor(self._value, origin_of(DETACHED, (node,), (None,), {}, self._value)))
+            return Tensor(value, node)
+        return note(Tensor(value, origin_of(DETACHED, (node,), (None,), {}, value)))
 
     # -- copies and pickles -----------------------------------------------------------------
 

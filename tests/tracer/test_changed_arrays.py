@@ -1,6 +1,7 @@
 """What a record keeps of arrays that the program writes into, and what it refuses."""
 
 import gc
+import warnings
 import weakref
 
 import numpy as np
@@ -286,3 +287,185 @@ def test_every_layout_of_a_large_array_is_watched(layout):
     array[...] = 2.0
     with pytest.raises(ChangedArrayError):
         tape.backward(loss)
+
+
+# -- what is written into between two uses --------------------------------------------------------
+
+
+def twice(use, change):
+    """The gradient by w of the sum of two uses of it, with a change in between."""
+    w = tracer.parameter(np.ones(3), name="w")
+    with tracer.Tape() as tape:
+        total = np.sum(use(w))
+        change()
+        total = total + np.sum(use(w))
+    return tape.backward(total)["grad"]["w"]
+
+
+@pytest.mark.parametrize("size", ["small", "medium"])
+@pytest.mark.parametrize("marked", ["once", "anew"])
+def test_a_batch_that_is_filled_again(size, marked):
+    buffer = np.ones((SIZES[size], 3))
+    x = tracer.batch(buffer)
+    mark = tracer.batch if marked == "anew" else lambda array: x
+    gradient = twice(lambda w: mark(buffer) @ w, lambda: np.multiply(buffer, 10, out=buffer))
+    np.testing.assert_array_equal(gradient, 11.0 * SIZES[size])
+
+
+def test_the_input_of_a_layer_that_is_filled_again():
+    layer, buffer = nn.Linear(3, 1, bias=False).double(), np.ones((2, 3))
+    layer.weight.data[:] = 1
+    with tracer.Tape() as tape:
+        loss = np.sum(layer(buffer))
+        buffer *= 10
+        loss = loss + np.sum(layer(buffer))
+    assert loss.item() == 66
+    np.testing.assert_array_equal(tape.backward(loss)["grad"]["weight"], [[22, 22, 22]])
+
+
+def test_a_parameter_s_array_that_was_read_on_the_tape():
+    w = tracer.parameter(np.ones(3), name="w")
+    with tracer.Tape() as tape:
+        array, total = w.data, np.sum(w * w)
+        array *= 2
+        total = total + np.sum(w * w)
+    np.testing.assert_array_equal(tape.backward(total)["grad"]["w"], 6)
+
+
+@pytest.mark.parametrize("use", [np.multiply, np.hypot, lambda w, c: np.where(w.data > 0, c, w)])
+def test_a_constant_whose_shape_or_dtype_is_set(use):
+    def shapes(array):
+        array.shape = (2, 1)
+
+    def dtypes(array):
+        array.dtype = np.int64
+
+    w = tracer.parameter(np.ones(2))
+    for change in (shapes, dtypes):
+        constant = np.array([1.0, 2.0])
+        with tracer.Tape(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            use(w, constant)
+            change(constant)
+            found = use(w, constant).data
+        np.testing.assert_array_equal(found, use(w, constant.copy()).data)
+
+
+@pytest.mark.parametrize("of", ["parameter", "constant"])
+def test_a_large_array_that_is_changed_for_a_while(of):
+    w, constant = tracer.parameter(np.full(SIZES["large"], 2.0), name="w"), np.ones(SIZES["large"])
+    array = w.data if of == "parameter" else constant
+    with tracer.Tape() as tape:
+        total = np.sum(w * constant * w)
+        array += 1
+        total = total + np.sum(w * constant * w)
+        array -= 1
+    with pytest.raises(ChangedArrayError, match="written into after multiply"):
+        tape.backward(total)
+
+
+# -- arrays of other kinds -----------------------------------------------------------------------
+
+USES = {
+    "multiply": lambda w, c: w * c,
+    "divide": lambda w, c: np.divide(c, w),
+    "power": lambda w, c: w**c,
+    "maximum": lambda w, c: np.maximum(w, c) * w,
+    "outer": lambda w, c: np.outer(w[:4], c[:4]),
+    "where": lambda w, c: np.where(w.data > 0, c, w) * w,
+    "matmul": lambda w, c: w @ c,
+    "batch": lambda w, c: w * tracer.batch(c),
+}
+
+
+def unlocked_later(array):
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", ["map", "part of a map", "read-only view"])
+def test_memory_maps_and_read_only_views(use, size, kind, tmp_path):
+    shape = (SIZES[size] + 1,)
+    memory = np.memmap(tmp_path / "map", dtype=float, mode="w+", shape=shape)
+    memory[:] = 2
+    given = {"map": memory, "part of a map": memory[1:]}.get(kind)
+    if given is None:
+        memory = np.array(memory)
+        given = unlocked_later(memory)
+
+    def gradient(change):
+        w = tracer.parameter(np.full(given.shape, 1.5), name="w")
+        with tracer.Tape() as tape:
+            total = np.sum(USES[use](w, given))
+        if change:
+            memory[:] = 5
+        return tape.backward(total)["grad"]["w"]
+
+    expected = gradient(change=False)
+    try:
+        found = gradient(change=True)
+    except ChangedArrayError:
+        assert size == "large"
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+# -- values that are handed out ------------------------------------------------------------------
+
+VIEWS = {
+    "slice": lambda y: y[:2].data,
+    "transpose": lambda y: y.T.data,
+    "reshape": lambda y: y.reshape(-1).data,
+    "detach": lambda y: y.detach().data,
+    "slice of detached": lambda y: y.detach()[0:2].data,
+    "same": lambda y: y.astype(float, copy=False).data,
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("when", ["paused", "closed"])
+def test_views_of_what_was_computed_are_read_only(view, when):
+    w = tracer.parameter(np.ones((3, 2)), name="w")
+    with tracer.Tape() as tape:
+        y = np.exp(w)
+        loss = np.sum(y)
+        with tracer.pause():
+            found = VIEWS[view](y)
+    if when == "closed":
+        found = VIEWS[view](y)
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 0
+    with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+        found.flags.writeable = True
+    assert not (isinstance(found.base, np.ndarray) and found.base.flags.writeable)
+    np.testing.assert_allclose(tape.backward(loss)["grad"]["w"], np.e)
+
+
+def test_values_on_the_host_are_copies():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.ones(3), name="w")
+        y = np.exp(w)
+        loss = np.sum(y)
+    tracer.asnumpy(y)[:] = 0
+    loss.detach().data[...] = 0
+    assert loss.item() == pytest.approx(3 * np.e)
+    np.testing.assert_allclose(tape.backward(loss)["grad"]["w"], np.e)
+
+
+def test_the_method_astype_copies_as_the_function_does():
+    w = tracer.parameter(np.ones(3))
+    assert w.astype(float, copy=False) is w
+    assert w.astype(float) is not w
+
+
+def test_what_is_set_is_copied():
+    a, b, array = tracer.parameter(np.ones(2)), tracer.parameter(np.ones(2)), np.zeros(2)
+    a.data = b.data
+    a.data += 1
+    np.testing.assert_array_equal(b.data, 1)
+    a.data = array
+    array[:] = 8
+    np.testing.assert_array_equal(a.data, 0)

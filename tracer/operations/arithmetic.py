@@ -635,7 +635,7 @@ def _method_astype(self, dtype, order="K", casting="unsafe", subok=True, copy=Tr
     """The tensor in another dtype; without a gradient in integers and booleans."""
     if not np.can_cast(self.dtype, dtype, casting):
         raise TracingError(f"astype from {self.dtype} to {dtype} breaks casting={casting!r}")
-    return astype(self, dtype)
+    return astype(self, dtype, copy=copy)
 
 
 @implements(np.float_power)

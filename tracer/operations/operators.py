@@ -85,9 +85,11 @@ def fast_binary(op, norms=(), square_of=None):
             if p is None or not p.parents:
                 a = unshared(a, p, cursor.tape.snapshots)
         elif kind is ndarray:
-            last, content, kept = cursor.tape.snapshots.last
-            same = x is last and x.tobytes() == content
-            a = kept if same else cursor.tape.snapshots.of_constant(x)
+            last, content, shape, dtype, kept = cursor.tape.snapshots.last
+            if x is last and x.tobytes() == content and x.shape == shape and x.dtype is dtype:
+                a = kept
+            else:
+                a = cursor.tape.snapshots.of_constant(x)
         elif kind is SampledArray:
             return call(Tensor(x.plain, x.leaf), y)
         else:
@@ -98,9 +100,11 @@ def fast_binary(op, norms=(), square_of=None):
             if q is None or not q.parents:
                 b = unshared(b, q, cursor.tape.snapshots)
         elif kind is ndarray:
-            last, content, kept = cursor.tape.snapshots.last
-            same = y is last and y.tobytes() == content
-            b = kept if same else cursor.tape.snapshots.of_constant(y)
+            last, content, shape, dtype, kept = cursor.tape.snapshots.last
+            if y is last and y.tobytes() == content and y.shape == shape and y.dtype is dtype:
+                b = kept
+            else:
+                b = cursor.tape.snapshots.of_constant(y)
         elif kind is SampledArray:
             return call(x, Tensor(y.plain, y.leaf))
         else:
@@ -194,9 +198,11 @@ def operand_of(x, own):
 
 
 def foreign(x, own):
-    """The array of an operand that is none of NumPy's own: a list, a scalar, a memory map."""
+    """What the record keeps of a number, a list, or an array that is not of NumPy's own class."""
     array = backend.as_array(x)
-    return array if isinstance(x, generic | list | tuple) else own.of_constant(array)
+    if isinstance(x, generic | list | tuple):
+        return array
+    return own.of_constant(x if isinstance(x, ndarray) else array)
 
 
 def unshared(array, node, own):
