@@ -88,9 +88,10 @@ def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
         raise no_rule(ufunc)
     dtype = kwargs.pop("dtype", None)
     if kwargs:
-        raise TracingError(
-            f"np.{name} on tensors takes no {', '.join(kwargs)}: select with np.where afterwards"
-        )
+        instead = "move axes with np.moveaxis before, or write np.einsum"
+        if not kwargs.keys() & {"axis", "axes", "keepdims"}:
+            instead = "select with np.where afterwards"
+        raise TracingError(f"np.{name} on tensors takes no {', '.join(kwargs)}: {instead}")
     if dtype is not None:
         _check_dtype(ufunc, dtype)
         inputs = [np.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs]

@@ -75,7 +75,18 @@ TENSOR = {
     "flat": "tensor.reshape(-1) does it",
     "tobytes": "tensor.data.tobytes() does it",
     "view_as_complex": "derivatives are defined for real numbers",
+    "conjugate": "derivatives are defined for real numbers",
+    "compress": "tensor[condition] does it, on the axis that is indexed",
+    "choose": "np.where(condition, tensor, other) does it",
+    "to_device": "tracer.to_device(array, device) moves an array, before it is recorded",
 } | {
+    name: f"tensor.data.{name} is of the array"
+    for name in (
+        "nonzero searchsorted argpartition flags strides itemsize base ctypes dump dumps getfield "
+        "tofile"
+    ).split()
+} | dict.fromkeys(
+    "byteswap setfield setflags".split(), "tensors are not written into: change the array before it is recorded") | {
     name: f"np.{name}(tensor) does it"
     for name in "abs exp log sqrt sin cos tanh square floor ceil sign maximum minimum".split()
 } | {

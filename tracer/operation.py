@@ -43,6 +43,7 @@ from tracer.tape import (
     current_cursor,
     owner,
     paused_tape,
+    refuse_elsewhere,
 )
 
 if TYPE_CHECKING:
@@ -267,6 +268,8 @@ def beside_the_record(
                 out = backend.read_only(out)  # a view of what a record or a parameter holds
                 break
     tape = paused_tape()
+    if tape is None:
+        refuse_elsewhere(parents)
     if tape is None or not out.ndim or not any(map(may_have_samples, parents)):
         return Tensor(out, None)
     tensor = Tensor(out, origin_of(op, parents, arrays, params, out))

@@ -73,9 +73,11 @@ class Sampled:
         return getattr(self.node, name)
 
 
-def fitted(entry: Any, node: Node, parent: Node) -> Any:
+def fitted(entry: Any, node: Node, parent: Node, rows: int) -> Any:
     """An entry of a vjp of `node` as a stack `[V, *parent.shape]`. Raises `ShapeError`."""
     try:
+        if len(entry) != rows:
+            raise ValueError(f"{len(entry)} rows for {rows} of the cotangent")
         return fit(entry, parent.shape)
     except Exception as error:
         given = describe(entry)
@@ -106,6 +108,11 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
         entries = node.op.vjp(view, g)
     except Exception as error:
         raise in_rule(error, node, g) from error
+    if entries.__class__ is not tuple and not isinstance(entries, tuple | list):
+        raise ShapeError(
+            f"the vjp of {node.op.name} returned {describe(entries)}: return a tuple of one entry "
+            f"per input, as in `return (g * 2,)`"
+        )
     if len(entries) != len(node.parents):
         raise ShapeError(
             f"the vjp of {node.op.name} returned {len(entries)} entries for "
@@ -273,8 +280,9 @@ class Sweep:
                         if entry.__class__ is Placed:
                             self._add(parent, entry)
                             continue
-                        if getattr(entry, "shape", _UNFIT)[1:] != parent.shape:
-                            entry = fitted(entry, node, parent)
+                        shape = getattr(entry, "shape", _UNFIT)
+                        if shape[1:] != parent.shape or not shape:
+                            entry = fitted(entry, node, parent, len(g))
                         if parent in stacks:
                             self._add(parent, entry)
                         else:
@@ -286,12 +294,27 @@ class Sweep:
                     self._finish(leaf)
         for node in list(placed):
             self._put_together(node)
+        for stack in stacks.values():
+            if stack.__class__ is np.ndarray and stack.dtype.kind == "c":
+                raise self._of_complex_numbers()
         if recorded:
             self._attribute()
         if self.complete is not None:
             for leaf in [n for n in (*uses, *stacks) if n.op.leaf and n.op is not VARIABLE]:
                 self._finish(leaf)
         return stacks
+
+    def _of_complex_numbers(self) -> TracingError:
+        """The error for a gradient that is complex, which rules of the user's may have made."""
+        own = {
+            node.op.name: node.op
+            for node in self.nodes
+            if not type(node.op).__module__.startswith("tracer")
+        }
+        return TracingError(
+            f"the vjp of an operation ({', '.join(own) or 'unknown'}) returned complex numbers, "
+            f"and gradients are real: return their real part, entry.real"
+        )
 
     def _recording(self, node: Node) -> Recorded:
         """The node as its rules see it; what they record, from now on, is on the node's line."""
@@ -312,6 +335,8 @@ class Sweep:
         if leaf in self.placed:
             self._put_together(leaf)
         uses, stack = self.uses.pop(leaf, []), self.stacks.pop(leaf, None)
+        if stack.__class__ is np.ndarray and stack.dtype.kind == "c":
+            raise self._of_complex_numbers()
         if uses or stack is not None:
             if self.watched is not None:
                 parts = [use.total()[:1] for use in uses]
@@ -408,7 +433,7 @@ class Sweep:
                 entry = evaluated(entry, node, g)
             if entry is not None:
                 if entry.__class__ is not Placed and entry.shape[1:] != parent.shape:
-                    entry = fitted(entry, node, parent)
+                    entry = fitted(entry, node, parent, len(g))
                 self._add(parent, entry)
 
     # -- operations between a leaf and the tensor that batched operations consume ---------------

@@ -7,11 +7,12 @@ there are no reference cycles: a tape is freed by reference counting alone.
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,7 +81,6 @@ class Cursor:
         self.place = place
 
 
-_UNSET: Any = object()
 _current: ContextVar[Cursor | None] = ContextVar("tracer_cursor", default=None)
 
 #: the cursor of this thread or task, or None where nothing is recorded
@@ -178,7 +178,6 @@ class Tape:
         self.roots: list[Any] = []
         self.watched: dict[int, dict[str, Any]] | None = {} if watch else None
         self.failure: Failure | None = None
-        self._token: Token[Cursor | None] | None = None
         self._warnings: Any = None
         self._open = False
         #: the code that recorded last, which is the user's
@@ -206,14 +205,14 @@ class Tape:
                 place = outer.place
         try:
             self._open = True
-            self._token = _current.set(Cursor(self, place))
+            _opened.add(self)
+            _enter(self, Cursor(self, place))
             if self.parent is None and type(self.snapshots) is Snapshots:
                 self._warnings = users_warnings()
                 self._warnings.__enter__()
             call_hook("begin_trace", tape=self)
         except BaseException:
             self._close()
-            _current.set(outer)
             raise
         return self
 
@@ -225,10 +224,10 @@ class Tape:
 
     def _close(self) -> None:
         self._open = False
+        _opened.discard(self)
         self.stop = len(self.nodes)
-        token, warnings, self._token, self._warnings = self._token, self._warnings, None, None
-        if token is not None:
-            _back(token)
+        warnings, self._warnings = self._warnings, None
+        _leave(self)
         if warnings is not None:
             warnings.__exit__(None, None, None)
         if self.unrecorded:
@@ -363,9 +362,27 @@ def open_tape() -> Tape | None:
     return tape
 
 
+#: the tapes that are open, in whichever thread or task
+_opened: set[Tape] = set()
+
+
+def refuse_elsewhere(parents: Sequence[Node | None]) -> None:
+    """Raise `TracingError` where a thread without a tape computes with another's open record."""
+    if not _opened or is_set():
+        return
+    for tape in tuple(_opened):
+        for node in parents:
+            if node is not None and node.parents and node in tape.nodes:
+                raise TracingError(
+                    "a tensor of a tape that is open in another thread is used in a thread without "
+                    "one, where nothing is recorded: run the function there by "
+                    "contextvars.copy_context().run, or inside of `with tracer.pause():`"
+                )
+
+
 def is_set() -> bool:
-    """Whether this thread or task has, or had, a tape of its own, or paused."""
-    return _current.get(_UNSET) is not _UNSET
+    """Whether this thread or task is in a block with a cursor of its own, a pause among them."""
+    return _blocks.get() is not None
 
 
 def enclosing(tape: Tape) -> Tape | None:
@@ -383,26 +400,71 @@ def owner(tape: Tape) -> Tape:
     return tape
 
 
-def _back(token: Token[Cursor | None]) -> None:
-    """Return to the cursor before the one that gave this token."""
-    try:
-        _current.reset(token)
-    except ValueError:  # left in another context than entered, as by a generator of another task
-        _current.set(token.old_value if token.old_value is not Token.MISSING else None)
+#: The `with` blocks that this thread or task is in, as (block, its cursor, those around it).
+#: A generator may be left, closed or collected at any time, so that blocks are not always left
+#: innermost first. The chain is never changed in place: each thread or task has one of its own.
+_blocks: ContextVar[Any] = ContextVar("tracer_blocks", default=None)
+
+
+def _enter(entered: Any, cursor: Cursor | None) -> None:
+    """Record at this cursor, until the block is left."""
+    _blocks.set((entered, cursor, _blocks.get()))
+    _current.set(cursor)
+
+
+def _leave(entered: Any) -> None:
+    """Return to the block around this one; where others were entered since, see `_leave_late`."""
+    innermost = _blocks.get()
+    if innermost is not None:
+        if innermost[0] is entered:
+            _return(innermost[2])
+        else:
+            _leave_late(entered, innermost)
+
+
+def _return(blocks: Any) -> None:
+    _blocks.set(blocks)
+    _current.set(None if blocks is None else blocks[1])
+
+
+def _leave_late(entered: Any, innermost: Any) -> None:
+    """Leave a block that is not the innermost.
+
+    If it was a generator's, those that were entered since go on, as the consumer's own. If not,
+    they are of generators that wait in the middle of theirs, and end with it.
+    """
+    since = []
+    blocks = innermost
+    while blocks is not None and blocks[0] is not entered:
+        since.append(blocks)
+        blocks = blocks[2]
+    if blocks is None:  # left in another thread or task than entered, or ended already
+        return
+    remaining = blocks[2]
+    frame: Any = sys._getframe(1)
+    while frame.f_code.co_filename == __file__ and not frame.f_code.co_flags & _GENERATES:
+        frame = frame.f_back  # never None: this file is no program
+    if frame.f_code.co_flags & _GENERATES:
+        for block, cursor, _ in reversed(since):
+            if cursor is None or cursor.tape is not entered:
+                remaining = (block, cursor, remaining)
+    _return(remaining)
+
+
+#: flags of the code of generators, plain and asynchronous
+_GENERATES = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class _Entered:
     """A `with` block that has a cursor of its own."""
 
-    __slots__ = ("_token",)
+    __slots__ = ()
 
     def _go(self, cursor: Cursor | None) -> None:
-        self._token: Token[Cursor | None] | None = _current.set(cursor)
+        _enter(self, cursor)
 
     def __exit__(self, *error: Any) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            _back(token)
+        _leave(self)
 
 
 def rerecording() -> Tape:
@@ -434,31 +496,79 @@ class using(_Entered):
         self._go(Cursor(self.tape, place))
 
 
-_paused: ContextVar[Tape | None] = ContextVar("tracer_paused", default=None)
-
-#: the tape that is paused in this thread or task, or None
-paused_tape = _paused.get
-
-
 class pause(using):
     """`with tracer.pause():` records nothing; results are constants to the tapes around it.
 
     What is computed there of a batch stays a batch: its samples are known where it is used.
+
+    In a generator it is for what the generator computes itself: where it waits at a `yield` inside
+    of the block, what its consumer computes of tensors raises `TracingError`.
     """
 
-    __slots__ = ("_before",)
+    __slots__ = ("frame", "paused")
+
+    paused: Tape | None
+    frame: FrameType | None
 
     def __init__(self) -> None:
         super().__init__(None)
 
     def __enter__(self) -> None:
-        self._before = _paused.get()
-        _paused.set(open_tape() or self._before)
+        outer = _innermost_pause()
+        self.paused = open_tape() or (None if outer is None else outer.paused)
+        self.frame = _generator(sys._getframe(1))
         super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        _paused.set(self._before)
+        self.frame = None
         super().__exit__(*error)
+
+
+def _generator(frame: FrameType) -> FrameType | None:
+    """The frame if it is that of a generator that hands values on, and is no `with` block."""
+    if not frame.f_code.co_flags & _GENERATES or frame.f_back is None:
+        return None
+    driver = frame.f_back.f_globals.get("__name__", "")
+    return None if driver.partition(".")[0] in _DRIVERS else frame
+
+
+#: modules that run the halves of a generator around what is to be inside of its blocks
+_DRIVERS = frozenset(("contextlib", "_pytest", "pluggy", "pytest_asyncio"))
+
+
+def paused_tape() -> Tape | None:
+    """The tape that is paused in this thread or task, or None.
+
+    Raises `TracingError` where a generator paused it, and waits at a `yield` now.
+    """
+    innermost = _innermost_pause()
+    if innermost is None or innermost.paused is None:
+        return None
+    if innermost.frame is not None and innermost.paused.is_open:
+        _assert_running(innermost.frame)
+    return innermost.paused
+
+
+def _innermost_pause() -> pause | None:
+    block = _blocks.get()
+    while block is not None:
+        if block[0].__class__ is pause:
+            return block[0]
+        block = block[2]
+    return None
+
+
+def _assert_running(waiting: FrameType) -> None:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame is not waiting:
+        frame = frame.f_back
+    if frame is None:
+        raise TracingError(
+            f"the generator {waiting.f_code.co_name} "
+            f"({source_line(waiting.f_code, waiting.f_lasti)}) waits at a yield inside of "
+            f"`with tracer.pause():`, which pauses its consumer: leave the block before the "
+            f"yield, or put it around the loop over the generator"
+        )
 
 
 class _At(_Entered):
@@ -472,9 +582,7 @@ class _At(_Entered):
 
     def __enter__(self) -> None:
         now = _current.get()
-        if now is None:
-            self._token = None
-        else:
+        if now is not None:
             self._go(Cursor(now.tape, self.inside(now.place)))
 
 
@@ -542,12 +650,11 @@ def steps(count: int, *, reverse: bool = False) -> Iterator[int]:
     loops = (*outer.loops, Loop(sys._getframe(1), outer.scope, reverse))
     try:
         for t in times:
-            _current.set(Cursor(tape, outer._replace(times=(*outer.times, t), loops=loops)))
+            _leave(loops)
+            _enter(loops, Cursor(tape, outer._replace(times=(*outer.times, t), loops=loops)))
             yield t
     finally:
-        now = _current.get()
-        if now is not None and now.place.loops is loops:  # else it was left by other ways already
-            _current.set(outside)
+        _leave(loops)
 
 
 @functools.cache

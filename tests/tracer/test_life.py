@@ -1,5 +1,6 @@
 """Whatever raises or interrupts, a tape, the open tapes and later results are as if nothing had."""
 
+import contextlib
 import sys
 
 import numpy as np
@@ -196,7 +197,7 @@ def test_functions_of_functions_that_raise():
 # -- interruptions -------------------------------------------------------------------------------
 
 #: the last steps out of a block: what interrupts these, as Python has it, leaves it in it
-LEAVING = {"__exit__", "__enter__", "_close", "_back", "_go"}
+LEAVING = {"__exit__", "__enter__", "_close", "_go", "_enter", "_leave", "_return"}
 #: a trace can raise between the body of `with lock:` and the release, where no signal comes
 LOCKING = ("parallel.py", "plugins.py")
 
@@ -274,3 +275,100 @@ def test_a_recording_that_is_interrupted(expected):
         assert tracer.current_tape() is None
     tape, loss = network()
     assert_same(tape.backward(loss, ASKED), expected[ASKED])
+
+
+# -- generators that wait inside of a block -------------------------------------------------------
+
+
+def scoped(name):
+    with tracer.scope(name):
+        yield name
+
+
+def paused():
+    with tracer.pause():
+        for k in range(3):
+            yield np.full(2, k + 1.0)
+
+
+def taped():
+    with tracer.Tape() as tape:
+        yield tape
+
+
+@pytest.mark.parametrize("make", [lambda: scoped("a"), paused, taped])
+@pytest.mark.parametrize("leave", [lambda it: it.close(), list])
+def test_a_generator_that_is_left_in_a_later_function(make, leave):
+    with tracer.Tape():
+        waiting = make()
+        next(waiting)
+    gradient = tracer.grad(lambda x: (leave(waiting), np.sum(x**2))[1])(np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(gradient, [2.0, 4.0])
+
+
+def test_a_generator_that_is_collected_in_a_later_function():
+    waiting = [taped()]
+    next(waiting[0])
+    gradient = tracer.grad(lambda x: (waiting.clear(), np.sum(x**2))[1])(np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(gradient, [2.0, 4.0])
+
+
+def test_generators_of_tapes_closed_in_the_order_of_opening():
+    first, second = taped(), taped()
+    next(first)
+    inner = next(second)
+    first.close()
+    assert tracer.current_tape() is inner
+    second.close()
+    assert tracer.current_tape() is None
+
+
+def test_generators_of_scopes_in_a_zip_leave_no_scope():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.ones(2), name="w")
+        for _ in zip(scoped("a"), scoped("b"), strict=True):
+            pass
+        np.sin(w)
+        for _ in zip(tracer.steps(2), scoped("b"), tracer.steps(3), strict=False):
+            pass
+        np.sin(w)
+    assert [node.place for node in tape.recorded()] == [tracer.tape.NOWHERE] * 2
+
+
+def test_a_generator_that_pauses_its_consumer():
+    def loss(w):
+        total = 0.0
+        for c in paused():
+            total = total + np.sum(c * w**2)
+        return total
+
+    with pytest.raises(tracer.TracingError, match=r"generator paused .* leave the block"):
+        tracer.grad(loss)(np.array([1.0, 2.0]))
+    assert tracer.current_tape() is None
+
+
+def test_a_generator_that_pauses_itself_alone():
+    def computed(w):
+        for k in range(3):
+            with tracer.pause():
+                c = np.sum(w * 0) + k + 1.0
+            yield c
+
+    def loss(w):
+        return sum(np.sum(c * w**2) for c in computed(w))
+
+    np.testing.assert_array_equal(tracer.grad(loss)(np.array([1.0, 2.0])), [12.0, 24.0])
+
+
+def test_a_context_manager_that_pauses():
+    @contextlib.contextmanager
+    def constant():
+        with tracer.scope("constant"), tracer.pause():
+            yield
+
+    def loss(w):
+        with constant():
+            c = w * 2
+        return np.sum(c * w)
+
+    np.testing.assert_array_equal(tracer.grad(loss)(np.array([1.0, 2.0])), [2.0, 4.0])

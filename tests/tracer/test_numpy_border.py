@@ -227,7 +227,7 @@ CALLS = {
     "linalg.det": ["M", "STACK"],
     "linalg.slogdet": ["M"],
     "linalg.solve": ["M, A", "M, THREE", "STACK, M", "M, [1.0, 2.0, 3.0]"],
-    "linalg.cholesky": [],  # of the symmetric part, which finite differences of one element leave
+    "linalg.cholesky": ["M"],
     "linalg.norm": [
         "A", "A, axis=i64(0)", "A, axis=zero_d", "A, None, (0, 1), 1", "T, 'fro', (0, i64(-1))",
         "T, axis=(2,)",
@@ -652,3 +652,21 @@ def test_the_last_of_several_values_for_one_place_counts():
 def test_what_is_refused_says_what_to_write(act, hint):
     with tracer.Tape(), pytest.raises(tracer.TracerError, match=hint):
         act(tracer.parameter(A))
+
+
+@pytest.mark.parametrize(
+    "name",
+    "conjugate nonzero searchsorted compress choose argpartition flags strides itemsize base "
+    "byteswap ctypes dump dumps getfield setfield setflags tofile to_device".split(),
+)
+def test_what_tensors_have_not_of_arrays_has_a_hint(name):
+    with pytest.raises(tracer.TracerError, match=name):
+        getattr(tracer.parameter(np.ones(3)), name)
+
+
+def test_axes_of_products_are_moved():
+    w = tracer.parameter(np.ones((3, 3)))
+    with pytest.raises(tracer.TracingError, match=r"moveaxis before, or write np\.einsum"):
+        np.matmul(w, w, axes=[(0, 1), (0, 1), (0, 1)])
+    with pytest.raises(tracer.TracingError, match=r"moveaxis before, or write np\.einsum"):
+        np.vecdot(w, w, axis=0)

@@ -622,3 +622,38 @@ def test_a_network_to_order_three():
         expected = np.exp(-t * u) * (-(q1**3) + 3 * q1 * q2 - q3)
         np.testing.assert_allclose(third[i, i, i], expected, rtol=1e-11)
     assert np.count_nonzero(abs(third) > 1e-12) == 3
+
+
+@pytest.mark.parametrize(
+    "a",
+    [[[1.0, 2.0], [2.0, 4.0]], np.zeros((2, 2)), [np.eye(3), np.ones((3, 3)), np.diag([1, 2, 0])]],
+)
+def test_the_determinant_of_singular_matrices(a):
+    a = np.array(a, dtype=float)
+    n = a.shape[-1]
+    cofactors = np.empty_like(a)
+    for i in range(n):
+        for j in range(n):
+            minor = np.delete(np.delete(a, i, -2), j, -1)
+            cofactors[..., i, j] = (-1) ** (i + j) * np.linalg.det(minor)
+    gradient = tracer.grad(lambda x: np.sum(np.linalg.det(x)))(a)
+    np.testing.assert_allclose(gradient, cofactors, atol=1e-12)
+
+
+def test_the_logarithm_of_the_determinant_of_a_singular_matrix():
+    with pytest.raises(tracer.TracerError, match="singular"):
+        tracer.grad(lambda x: np.linalg.slogdet(x)[1])(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_cholesky_reads_one_triangle(upper):
+    a = np.array([[4.0, 9.0], [1.0, 3.0]]) if not upper else np.array([[4.0, 1.0], [9.0, 3.0]])
+    value, pull = tracer.vjp(lambda x: np.linalg.cholesky(x, upper=upper), a)
+    np.testing.assert_allclose(value, np.linalg.cholesky(a, upper=upper))
+    gradient = pull(np.ones((2, 2)))
+    for index in np.ndindex(2, 2):
+        d = np.zeros((2, 2))
+        d[index] = 1e-6
+        high, low = (np.linalg.cholesky(a + s * d, upper=upper).sum() for s in (1, -1))
+        found = gradient[0][index] if isinstance(gradient, tuple) else gradient[index]
+        np.testing.assert_allclose(found, (high - low) / 2e-6, atol=1e-6)

@@ -196,3 +196,25 @@ def test_rows_that_do_not_join():
 
     with pytest.raises(AssertionError, match="memory_budget"):
         check_quantity(Last)
+
+
+@pytest.mark.parametrize(
+    "rule", [lambda g: None, lambda g: 2 * g, lambda g: (2 * g[0],), lambda g: (2j * g,)]
+)
+@pytest.mark.parametrize("shape", [(), (3,), (3, 3)])
+def test_a_rule_of_a_wrong_form_is_named(rule, shape):
+    @tracer.operation("wrong")
+    class Wrong(tracer.Elementwise):
+        def forward(x):
+            return 2 * x
+
+        def vjp(node, g):
+            return rule(g)
+
+    w = tracer.parameter(np.ones(shape), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(Wrong(w * 2.0) ** 2)
+    with pytest.raises(tracer.TracerError, match=r"the vjp of .*wrong"):
+        tape.backward(loss)
+    with pytest.raises(tracer.TracerError, match=r"the vjp of .*wrong"):
+        tracer.grad(lambda x: np.sum(Wrong(x)))(np.ones(shape))

@@ -148,6 +148,21 @@ def test_plugins_load_once_however_many_threads_ask():
     assert None not in loaders
 
 
+def test_a_record_of_another_thread_is_not_lost_in_silence():
+    def loss(x, run):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(run, lambda: np.sum((x * 2) ** 2)).result()
+
+    def bare(function):
+        return function()
+
+    def squares(run):
+        return tracer.grad(lambda x: loss(x * 1.0, run))(np.array([1.0, 2.0]))
+
+    with pytest.raises(tracer.TracingError, match=r"copy_context\(\)\.run"):
+        squares(bare)
+
+
 @pytest.mark.slow
 def test_threads_for_a_while():
     for _ in range(5):

@@ -93,13 +93,11 @@ def solve(a, b):
 
 @operation("cholesky")
 class Cholesky(Matrix):
-    """The lower factor of the matrix's symmetric part."""
+    """The lower factor of the symmetric matrix whose lower triangle is the matrix's."""
 
     saves = ("output",)
 
-    @in_single
-    def forward(a):
-        return np.linalg.cholesky(0.5 * (a + _transposed(a)))
+    forward = in_single(np.linalg.cholesky)
 
     def vjp(node, g):
         factor = node.output
@@ -107,7 +105,7 @@ class Cholesky(Matrix):
         half = 0.5 * (inner + np.tril(inner, -1))
         right = np.linalg.inv(widened(factor))
         full = _transposed(right) @ half @ right
-        return (0.5 * (full + _transposed(full)),)
+        return (np.tril(full) + np.tril(_transposed(full), -1),)
 
     def examples(rng):
         a = _regular(rng, 3, 3)
@@ -116,20 +114,47 @@ class Cholesky(Matrix):
 
 @implements(np.linalg.cholesky)
 def cholesky(a, /, *, upper=False):
-    lower = Cholesky(a)
-    return _transposed(lower) if upper else lower
+    return _transposed(Cholesky(_transposed(operand(a)))) if upper else Cholesky(a)
+
+
+def _inverse(a, what):
+    try:
+        return np.linalg.inv(a)
+    except np.linalg.LinAlgError as error:
+        raise ShapeError(
+            f"{what} are undefined here at a singular matrix: add a multiple of the identity to "
+            f"it, or leave it out"
+        ) from error
+
+
+def _cofactors(a):
+    """The cofactors `[..., n, n]` of matrices, of singular ones from their singular values.
+
+    With a = U diag(s) V^T they are det(U) det(V) U diag(prod of the other s) V^T.
+    """
+    n = a.shape[-1]
+    try:
+        return np.linalg.det(a)[..., None, None] * _transposed(np.linalg.inv(a))
+    except np.linalg.LinAlgError:
+        u, s, v = np.linalg.svd(a)
+        others = np.where(np.eye(n, dtype=bool), 1, s[..., None, :]).prod(-1)
+        sign = np.sign(np.linalg.det(u) * np.linalg.det(v))[..., None, None]
+        return sign * ((u * others[..., None, :]) @ v)
 
 
 @operation("det")
 class Determinant(ToScalar):
-    """The determinant, from which the derivative follows by the inverse (regular matrices)."""
+    """The determinant, whose derivative is the matrix of cofactors."""
 
     forward = in_single(np.linalg.det)
     examples = _one_matrix
 
     def vjp(node, g):
-        scale = (g * node.output)[..., None, None]
-        return (scale * _transposed(np.linalg.inv(widened(node.inputs[0]))),)
+        a = widened(node.inputs[0])
+        if isinstance(a, Tensor) or isinstance(g, Tensor):
+            scale = (g * node.output)[..., None, None]
+            return (scale * _transposed(_inverse(a, "second derivatives of the determinant")),)
+        return (g[..., None, None] * _cofactors(a),)
 
 
 @implements(np.linalg.det)
@@ -149,7 +174,9 @@ class LogAbsDet(ToScalar):
         return np.linalg.slogdet(a)[1]
 
     def vjp(node, g):
-        return (g[..., None, None] * _transposed(np.linalg.inv(widened(node.inputs[0]))),)
+        a = widened(node.inputs[0])
+        inverse = _inverse(a, "derivatives of the logarithm of the determinant")
+        return (g[..., None, None] * _transposed(inverse),)
 
 
 @implements(np.linalg.slogdet)
