@@ -268,9 +268,9 @@ class Run:
         self.done: set[tuple[Node, str]] = set()
         self.by_signs: set[Node] = set()
         self.limits = Limits(objective.budget, objective.budget, objective.budget)
-        #: the parameters whose states are sums made here
         #: the quantities whose states of chunks were seen to join
         self.joining: set[str] = set()
+        #: the parameters whose states are sums made here
         self.summed: dict[str, set[Node]] = {name: set() for name in asked}
         #: diagonals of the Hessians of registered penalties on parameters
         self.penalties: dict[Node, Any] = {}
@@ -301,6 +301,8 @@ class Run:
         if not (objective.recorded or self.keeps):
             record.releases += 1  # from now on, since a sweep may raise before its end
         groups = [self._bundle(kinds) for kinds in self._groups()]
+        if self.followed and not objective.batch.marked:
+            self._refuse_unmarked()
         if self.followed or apart:
             self.limits = limits(self, groups[-1] if groups else None)
         whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
@@ -594,8 +596,6 @@ class Run:
         """Whether one row per sample is needed. Raises where a quantity of samples is undefined."""
         batch, only = self.objective.batch, self.objective.only
         coupled = [node for node in batch.coupled if only is None or node in only]
-        if not batch.marked:
-            self._refuse_unmarked()
         if batch.size is None:
             for q in self.asked.values():
                 if q.per_sample or (q.rows == gradient and q.needs_samples):

@@ -86,7 +86,9 @@ TENSOR = {
         "tofile"
     ).split()
 } | dict.fromkeys(
-    "byteswap setfield setflags".split(), "tensors are not written into: change the array before it is recorded") | {
+    ("byteswap", "setfield", "setflags"),
+    "tensors are not written into: change the array before it is recorded",
+) | {
     name: f"np.{name}(tensor) does it"
     for name in "abs exp log sqrt sin cos tanh square floor ceil sign maximum minimum".split()
 } | {

@@ -85,7 +85,7 @@ class Operation:
 
     name: str
     leaf = False
-    #: a leaf whose array is given away by `tensor.data` alone
+    #: a leaf whose array counts as it was first used, until `tensor.data` gives it away
     guarded = False
     #: stands for several operations; see `tracer.composite`
     composite = False
@@ -448,7 +448,7 @@ INPUT = _Leaf("input")
 #: of what was computed without being recorded, whose samples are known; see `tracer.origins`
 CONSTANT = _Leaf("constant")
 #: of leaves that a function of functions makes for itself: none of the user's parameters
-VARIABLE = _Leaf("variable")
+VARIABLE = _Leaf("variable", guarded=True)
 
 
 def watch(tape: Any, node: Node, value: Any) -> None:

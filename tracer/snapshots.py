@@ -64,8 +64,7 @@ class Snapshots:
 
     def of_constant(self, array: Any, leaf: Node | None = None) -> Any:
         """What the record holds of a constant that an operation is given, or of a leaf's array."""
-        given = array
-        kind = type(array)
+        given, kind = array, type(array)
         if kind is not ndarray:
             if kind in IMMUTABLE or isinstance(array, np.generic) or not backend.is_array(array):
                 return array
@@ -75,8 +74,10 @@ class Snapshots:
                 array = array.view(ndarray)
             kind = type(array)
         known = self._private.get(id(given))
-        if known is not None and _holds(array, *known[1:]):
-            return known[1]
+        if known is not None:
+            _, kept, content = known
+            if content is OWN or _holds(array, kept, content):
+                return kept
         if kind is ndarray and array.nbytes <= SMALL:
             kept, content = array.copy("K"), array.tobytes()
             self._private[id(given)] = given, kept, content
@@ -185,14 +186,13 @@ IMMUTABLE = frozenset((int, float, bool, complex, str, type(None)))
 
 def _holds(array: Any, kept: Any, content: bytes | _Known | Watched) -> bool:
     """Whether what is kept of an array is still what it holds."""
-    if content is OWN:
-        return True
-    if content is COMPARE or content is GUARDED:
-        return _equal(array, kept)
+    if type(content) is bytes:
+        return (
+            content == array.tobytes() and array.shape == kept.shape and array.dtype is kept.dtype
+        )
     if type(content) is Watched:
         return not content.changed
-    same = array.shape == kept.shape and array.dtype == kept.dtype
-    return same and content == array.tobytes()
+    return content is OWN or _equal(array, kept)
 
 
 def _bytes(array: Any) -> int:

@@ -30,6 +30,7 @@ INTERNAL_FILES.add(__file__)
 _frame, _new = sys._getframe, object.__new__
 _NO_PARAMS: dict = {}
 _OPERANDS = frozenset((int, float, bool, ndarray, Tensor, SampledArray))
+_CONDITIONS = frozenset((ndarray, SampledArray))
 
 
 def fast_unary(op, norms=(), square_of=None):
@@ -163,7 +164,7 @@ def fast_choice(op):
 
     def call(condition, x, y):
         cursor = current_cursor()
-        if cursor is None or type(condition) is not ndarray:
+        if cursor is None or type(condition) not in _CONDITIONS:
             return op(condition, x, y)
         own = cursor.tape.snapshots
         a, p = operand_of(x, own)
@@ -193,7 +194,7 @@ def operand_of(x, own):
             return unshared(x._value, node, own), node
         return x._value, node
     if type(x) is SampledArray:
-        return own.of_constant(x), x.leaf
+        return own.of_constant(x.plain), x.leaf
     return own.of_constant(x), None
 
 
