@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tracer import backend
 from tracer.errors import TracingError
 
 #: ufunc -> what is called in its place, with the same inputs
@@ -83,7 +84,10 @@ def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
         return handler(*inputs, **{k: v for k, v in kwargs.items() if k != "out"})
     if kwargs.pop("out", None) and not kwargs:
         return UFUNCS[ufunc](*inputs)
-    handler = UFUNCS.get(ufunc) or SPECIAL.get(name)
+    handler = UFUNCS.get(ufunc)
+    if handler is None:
+        handler = SPECIAL.get(name)
+        inputs = [backend.as_array(x) if isinstance(x, list | tuple) else x for x in inputs]
     if handler is None:
         raise no_rule(ufunc)
     dtype = kwargs.pop("dtype", None)

@@ -268,6 +268,11 @@ def _variable(leaf: Any, name: str) -> Tensor:
     if not _is_numeric(raw) and not (hasattr(raw, "dtype") and hasattr(raw, "shape")):
         raise TracingError(f"{name} is {_described(raw)}: {_remedy(raw)}")
     data = backend.as_array(raw)
+    if data.dtype.kind == "c":
+        raise TracingError(
+            f"{name} is {describe(data)}, and derivatives by complex numbers are not defined here: "
+            f"give real and imaginary parts as two real arguments"
+        )
     if data.dtype.kind != "f":
         raise TracingError(
             f"{name} is of a float dtype, got {describe(data)}, which has no derivative: convert "

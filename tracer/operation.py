@@ -18,6 +18,7 @@ y = Tanh(x)
 
 from __future__ import annotations
 
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -262,18 +263,23 @@ def beside_the_record(
     out: Any,
 ) -> Tensor:
     """A result that is not recorded; where a tape is paused, its samples stay known."""
+    viewed = None
     if type(out) is ndarray and out.ndim and (out.base is not None or out is arrays[0]):
         for array, parent in zip(arrays, parents, strict=True):
             if parent is not None and np.may_share_memory(out, array):
                 out = backend.read_only(out)  # a view of what a record or a parameter holds
+                viewed = parent
                 break
     tape = paused_tape()
     if tape is None:
         refuse_elsewhere(parents)
     if tape is None or not out.ndim or not any(map(may_have_samples, parents)):
-        return Tensor(out, None)
-    tensor = Tensor(out, origin_of(op, parents, arrays, params, out))
-    owner(tape).unrecorded.append(weakref.ref(tensor))
+        tensor = Tensor(out, None)
+    else:
+        tensor = Tensor(out, origin_of(op, parents, arrays, params, out))
+        owner(tape).unrecorded.append(weakref.ref(tensor))
+    if tape is not None and viewed is not None:
+        owner(tape).paused_views.append((viewed, weakref.ref(tensor)))
     return tensor
 
 
@@ -328,6 +334,9 @@ def is_real(op: Operation, dtype: Any) -> bool:
         raise TracingError(backend.OF_OBJECTS)
     return dtype.kind == "f"
 
+
+#: what the names of modules begin with whose rules write into nothing that they are given
+OWN = ("tracer.", "tracer_")
 
 #: types of options that are no arrays, and of constants
 PLAIN = frozenset((int, float, bool, str, tuple, type(None), np.dtype))
@@ -417,11 +426,26 @@ def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
                 setattr(cls, key, staticmethod(value))
         if (keeping := vars(cls).get("forward_keeping")) is not None:
             cls.forward = staticmethod(_first_of(keeping))
+        if "vjp" in vars(cls) and not cls.__module__.startswith(OWN):
+            cls.vjp = staticmethod(_given_to_read(cls.vjp))
         if "forward" not in vars(cls):
             raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")
         return cls(name, numpy)
 
     return make
+
+
+def _given_to_read(vjp: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule, given a cotangent that cannot be written into: others may be in that memory."""
+
+    @functools.wraps(vjp)
+    def rule(node: Any, g: Any) -> Any:
+        if type(g) is ndarray:
+            g = g.view()
+            g.flags.writeable = False
+        return vjp(node, g)
+
+    return rule
 
 
 def _first_of(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:

@@ -188,6 +188,8 @@ class Tape:
         self.values_read = False
         #: what was computed beside the record: tensors and arrays that know where they come from
         self.unrecorded: list[weakref.ref[Any]] = []
+        #: views of recorded tensors that were made while paused: the node viewed, and the view
+        self.paused_views: list[tuple[Node, weakref.ref[Any]]] = []
         #: sweeps that dropped values of the record, from their beginning on
         self.releases = 0
         self.loss: Node | None = None
@@ -230,6 +232,7 @@ class Tape:
         _leave(self)
         if warnings is not None:
             warnings.__exit__(None, None, None)
+        self.paused_views.clear()
         if self.unrecorded:
             self._let_go()
 
@@ -243,6 +246,12 @@ class Tape:
         held = [each for ref in self.unrecorded if (each := ref()) is not None]
         self.unrecorded = []
         settle(held)
+
+    def __reduce__(self) -> Any:
+        raise TracingError(
+            "a tape is of the program that recorded it, and cannot be pickled or copied: pickle "
+            "the parameters (model.state_dict()) and the values of its results"
+        )
 
     @property
     def is_open(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import operator
 import weakref
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tracer import backend, dispatch, hints, leaving, plugins
-from tracer.errors import ShapeError, TracingError
+from tracer.errors import HintError, ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES
 from tracer.freezing import frozen, thawed
 from tracer.tape import NOWHERE, Node, current_cursor, open_tape, owner, paused_tape
@@ -45,7 +46,6 @@ class Tensor:
     __matmul__: Any
     __rmatmul__: Any
     astype: Any
-    squeeze: Any
 
     def __init__(self, data: Any, node: Node | None = None):
         self._value = data
@@ -105,6 +105,10 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         return self._value.shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        raise HintError(f"tensor.shape is not set: tensor.reshape({shape!r}) gives a new one")
 
     @property
     def ndim(self) -> int:
@@ -231,6 +235,15 @@ class Tensor:
     def __round__(self, digits: int | None = None) -> Any:
         self._leaves_the_record("round()")
         return round(self.item(), digits)
+
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return other // self, other % self
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self._value
 
     def __bool__(self) -> bool:
         return bool(self._value)
@@ -360,11 +373,38 @@ def _method(function: Any) -> Any:
     def method(self, *args, **kwargs):
         if kwargs and (hint := hints.keyword(f"tensor.{function.__name__}", kwargs)):
             raise TracingError(hint)
-        return handlers[function](self, *args, **kwargs)
+        try:
+            return handlers[function](self, *args, **kwargs)
+        except TypeError as error:
+            if (hint := _of_signature(error, function)) is not None:
+                raise TracingError(hint) from error
+            raise
 
     method.__name__ = function.__name__
     method.__doc__ = f"`np.{function.__name__}` of this tensor."
     return method
+
+
+def _of_signature(error: TypeError, function: Any) -> str | None:
+    """What to write where the arguments are none of the NumPy function's; None for other errors."""
+    name, trace = function.__name__, error.__traceback__
+    if isinstance(error, TracingError):
+        return None
+    if "as a data type" in str(error):
+        return f"np.{name}{_signature(function)} takes a dtype there ({error}): name other options"
+    if trace is None or trace.tb_next is not None:
+        return None
+    return (
+        f"tensor.{name} takes what np.{name}{_signature(function)} takes, which other libraries "
+        f"may not ({error})"
+    )
+
+
+def _signature(function: Any) -> str:
+    try:
+        return str(inspect.signature(function))
+    except ValueError:  # of a function in C
+        return "(...)"
 
 
 for _name in (

@@ -23,12 +23,9 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
 def pairwise_distance(
     x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Any:
-    """The p-norm of `x1 - x2 + eps` along the last axis."""
+    """The p-norm of `x1 - x2 + eps` along the last axis, with the subgradient zero at zero."""
     x1, x2, dtype = _widened(x1, x2)
-    apart = np.abs(x1 - x2 + eps)
-    if np.isinf(p):
-        return narrowed(np.max(apart, axis=-1, keepdims=keepdim), dtype)
-    return narrowed(np.sum(apart**p, axis=-1, keepdims=keepdim) ** (1 / p), dtype)
+    return narrowed(np.linalg.norm(x1 - x2 + eps, p, axis=-1, keepdims=keepdim), dtype)
 
 
 def _widened(x1: Any, x2: Any) -> tuple[Any, Any, Any]:

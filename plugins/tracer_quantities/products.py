@@ -46,6 +46,16 @@ class BlockProduct:
     def __repr__(self):
         return f"<product with a block of shape {list(self.shape)}>"
 
+    def __reduce__(self):
+        raise _not_pickled("product")
+
+
+def _not_pickled(kind):
+    return QuantityError(
+        f"this {kind} reads the record of its objective, and cannot be pickled or copied: pickle "
+        f"what it gives, as in {kind} @ vectors"
+    )
+
 
 class GGNMP(Quantity):
     """Products with the blocks of the generalised Gauss-Newton matrix (Schraudolph 2002)."""
@@ -184,6 +194,18 @@ class FisherEmpirical(Matrix):
         return objective.gauss_newton("empirical", self.name)
 
 
+def _check_vectors(x, total):
+    """Raise for what is no vector of all parameters, nor columns of them."""
+    if isinstance(x, np.ma.MaskedArray):
+        backend.refuse_subclass(x)
+    shape = np.shape(x) if isinstance(x, list | tuple) else getattr(x, "shape", ())
+    if isinstance(x, list | tuple | np.ndarray) and shape and total not in shape[-2:]:
+        raise ShapeError(
+            f"an operator over all parameters takes vectors of their {total} elements, [{total}] "
+            f"or columns [{total}, K], got {list(shape)}"
+        )
+
+
 def operator(objective, product):
     """A symmetric operator of SciPy's or CuPy's from a product with stacks of vectors by leaf."""
     leaves = list(objective.parameters.values())
@@ -198,6 +220,21 @@ def operator(objective, product):
     class Operator(library.linear_operator):
         backend = library  # where its vectors are
         parameters = dict(zip(objective.parameters, spans, strict=True))
+
+        def dot(self, x):
+            _check_vectors(x, total)
+            return super().dot(x)
+
+        def matvec(self, x):
+            _check_vectors(x, total)
+            return super().matvec(x)
+
+        def matmat(self, x):
+            _check_vectors(x, total)
+            return super().matmat(x)
+
+        def __reduce__(self):
+            raise _not_pickled("operator")
 
         def _matmat(self, columns):
             if columns.ndim > 2:  # a stack of matrices, as SciPy takes from 1.18 on

@@ -69,7 +69,9 @@ def test_an_interrupted_run_ends_with_130_and_leaves_no_file(write_file, folder)
         example_inputs = 1.0
         """,
     )
+    heeding = signal.signal(signal.SIGINT, signal.default_int_handler)  # as where one can interrupt
     process = start("visualize", target, "-o", "net.svg")
+    signal.signal(signal.SIGINT, heeding)
     deadline = time.monotonic() + 30
     while not (folder / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -382,6 +382,22 @@ def test_in_place_is_refused_while_a_view_is_in_use(name):
         shared(VIEWS[name], keep=True)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("of", ["batch", "parameter"])
+def test_in_place_is_refused_while_a_view_made_under_pause_is_in_use(of, kept):
+    make = tracer.batch if of == "batch" else tracer.parameter
+    with tracer.Tape():
+        t = make(np.ones((2, 3))) * 2
+        with tracer.pause():
+            view = t[0]
+        if kept:
+            with pytest.raises(TracingError, match=r"made under tracer\.pause\(\) and is in use"):
+                t += 1
+        else:
+            del view
+            t += 1
+
+
 def test_in_place_of_a_view_is_refused_while_the_whole_is_in_use():
     w = tracer.parameter(np.ones((2, 3)), name="w")
     with tracer.Tape():

@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.special
 
 import tracer
 from tracer import dispatch
@@ -500,6 +501,7 @@ SQUARES = {
     "power of a float": lambda y: y**2.0,
     "power of NumPy's": lambda y: np.power(y, np.float64(2)),
     "np.square": np.square,
+    "np.float_power": lambda y: np.float_power(y, 2),
     "multiply": lambda y: y * y,
     "np.multiply": lambda y: np.multiply(y, y),
     "scaled": lambda y: (y / 3.0) ** 2 * 9.0,
@@ -528,7 +530,7 @@ def test_the_square_of_a_norm_is_smooth(of, square):
         )
 
 
-@pytest.mark.parametrize("p", [1, 1.5, 2, 3, np.inf])
+@pytest.mark.parametrize("p", [0.5, 1, 1.5, 2, 3, np.inf])
 def test_vector_norms_at_zero(p):
     for f in (lambda x: norm(x, p), lambda x: np.sum(norm(np.reshape(x, (2, 1)), p, axis=1))):
         np.testing.assert_array_equal(tracer.grad(f)(ZERO), ZERO)
@@ -641,6 +643,14 @@ def test_the_last_of_several_values_for_one_place_counts():
         (lambda x: x.flatten(1), "reshape"),
         (lambda x: x.ravel(1), "reshape"),
         (lambda x: np.ravel(x, 1), "reshape"),
+        (lambda x: x.flatten(0, 1), r"np\.ravel\(a, order='C'\)"),
+        (lambda x: x.squeeze(0, 1), r"np\.squeeze\(a, axis=None\)"),
+        (lambda x: x.sum(1, True), "takes a dtype there"),
+        (lambda x: x.sum(True), "an axis is an integer, got True"),
+        (lambda x: np.sum(x, axis=1.0), "an axis is an integer, got 1.0"),
+        (lambda x: pow(x, 2, 3), "% m"),
+        (lambda x: x[[slice(0, 1)]], r"go into a tuple, x\[a, b\]"),
+        (lambda x: setattr(x, "shape", (4, 3)), r"tensor\.reshape\(\(4, 3\)\)"),
         (lambda x: x.flatten("K"), "order='C' or 'F'"),
         (lambda x: x.reshape(4, 3, order="A"), "order='C' or 'F'"),
         (lambda x: x.astype(complex), "real and imaginary"),
@@ -662,6 +672,24 @@ def test_what_is_refused_says_what_to_write(act, hint):
 def test_what_tensors_have_not_of_arrays_has_a_hint(name):
     with pytest.raises(tracer.TracerError, match=name):
         getattr(tracer.parameter(np.ones(3)), name)
+
+
+def test_a_tensor_is_divided_with_a_rest_and_contains_as_an_array_does():
+    x = tracer.parameter(A)
+    for found, right in zip(divmod(x, 0.3), divmod(A, 0.3), strict=True):
+        np.testing.assert_array_equal(found.data, right)
+    for found, right in zip(divmod(3.0, x), divmod(3.0, A), strict=True):
+        np.testing.assert_array_equal(found.data, right)
+    assert A[0, 0] in x
+    assert 17.0 not in x
+    with tracer.Tape() as tape:
+        loss = np.sum(divmod(x, 0.3)[1])
+    np.testing.assert_array_equal(tape.backward(loss)["grad"][x], 1)
+
+
+def test_lists_beside_tensors_in_functions_of_scipy():
+    gradient = tracer.grad(lambda x: np.sum(scipy.special.xlogy([1.0, 2.0, 3.0, 4.0], x)))(A)
+    np.testing.assert_allclose(gradient, [1, 2, 3, 4] / A)
 
 
 def test_axes_of_products_are_moved():

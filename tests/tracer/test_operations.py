@@ -198,6 +198,25 @@ def test_rows_that_do_not_join():
         check_quantity(Last)
 
 
+def test_a_rule_may_not_write_into_the_cotangent():
+    @tracer.operation("greedy")
+    class Greedy(tracer.Elementwise):
+        saves = ()
+
+        def forward(x):
+            return 3 * x
+
+        def vjp(node, g):
+            g *= 3
+            return (g,)
+
+    w = tracer.parameter(np.ones(3), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(Greedy(w) + w)  # both get the same cotangent
+    with pytest.raises(tracer.ShapeError, match=r"the vjp of .*greedy.*read-only"):
+        tape.backward(loss)
+
+
 @pytest.mark.parametrize(
     "rule", [lambda g: None, lambda g: 2 * g, lambda g: (2 * g[0],), lambda g: (2j * g,)]
 )

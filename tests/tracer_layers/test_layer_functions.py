@@ -234,3 +234,11 @@ def test_weights_of_elements():
 def test_what_is_not_taken_is_refused(call, message):
     with pytest.raises(TracerError, match=message):
         call()
+
+
+@pytest.mark.parametrize("p", [0.5, 1, 2, 3, np.inf])
+def test_the_distance_of_a_vector_to_itself_has_the_gradient_zero(p):
+    def distance(x):
+        return np.sum(F.pairwise_distance(x, np.ones((2, 3)), p, eps=0.0))
+
+    np.testing.assert_array_equal(tracer.grad(distance)(np.ones((2, 3))), 0)

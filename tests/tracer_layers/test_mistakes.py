@@ -1,5 +1,8 @@
 """Mistakes that users of other libraries make: each ends in a sentence of ours."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -66,6 +69,21 @@ MISTAKES = {
     "the gradient of a value": (
         lambda: tracer.grad(tracer.parameter(X)),
         r"tape\.backward\(loss\)\['grad'\]",
+    ),
+    "the gradient by a complex number": (
+        lambda: tracer.grad(abs)(1 + 2j),
+        "real and imaginary parts as two",
+    ),
+    "a pickle of a tape": (lambda: pickle.dumps(tracer.Tape()), "cannot be pickled"),
+    "a copy of an operator": (lambda: copy.deepcopy(swept("hessian")), "operator @ vectors"),
+    "a pickle of products": (lambda: pickle.dumps(swept("hmp")["hmp"]), "product @ vectors"),
+    "an operator on other sizes": (
+        lambda: swept("ggn")["ggn"] @ np.ones(3),
+        r"26 elements, \[26\] or columns \[26, K\], got \[3\]",
+    ),
+    "an operator on masked arrays": (
+        lambda: swept("ggn")["ggn"] @ np.ma.ones(26),
+        "is a subclass of np.ndarray",
     ),
     "a trace of a number": (lambda: tracer.trace(3, X), "takes a function, got 3"),
 }

@@ -52,6 +52,8 @@ def refuse(function, instead, **options):
 def integer(value, what):
     """An int from any of Python's or NumPy's integers; `ShapeError` for anything else."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         return operator.index(value)
     except TypeError:
         raise ShapeError(f"{what} is an integer, got {value!r}") from None
@@ -80,12 +82,12 @@ def negative_axes(axis, rank):
         return _negative_axes(integers(axis, "an axis"), rank)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)
 def _negative_axes(axis, rank):
     if axis is None:
         return tuple(range(-rank, 0))
     axes = axis if isinstance(axis, tuple) else (axis,)
-    if not all(isinstance(a, int | np.integer) for a in axes):
+    if not all(isinstance(a, int | np.integer) and a is not True and a is not False for a in axes):
         raise TypeError
     found = {_checked(int(a), rank) for a in axes}
     if len(found) != len(axes):

@@ -641,7 +641,10 @@ def _method_astype(self, dtype, order="K", casting="unsafe", subok=True, copy=Tr
 @implements(np.float_power)
 def float_power(x, y):
     """Powers in float64 at least, as NumPy takes them."""
-    return np.power(*(v.astype(np.float64) if isinstance(v, Tensor) else v for v in (x, y)))
+    base, exponent = (
+        v.astype(np.float64, copy=False) if isinstance(v, Tensor) else v for v in (x, y)
+    )
+    return np.power(base, exponent)
 
 
 @implements(np.where)
@@ -759,8 +762,10 @@ OPERATIONS = [
 ]
 
 
-def _power(x, y):
+def _power(x, y, modulo=None):
     """`x ** 2` and `x ** 0.5` by the cheaper operations."""
+    if modulo is not None:
+        raise TracingError("pow(t, n, m) is of integers: write t**n % m")
     kind = type(y)
     if kind is int or (kind is float and x.dtype.kind == "f"):
         if y == 2:

@@ -557,9 +557,8 @@ def _kept_index(part, x):
         part = part.copy()
     dtype = getattr(part, "dtype", None)
     if dtype is not None and dtype.kind not in "iub":
-        raise TracingError(
-            f"an index is an array of ints or booleans, got {dtype}: use astype(int)"
-        )
+        way = "slices and axes go into a tuple, x[a, b]" if dtype.kind == "O" else "use astype(int)"
+        raise TracingError(f"an index is an array of ints or booleans, got {dtype}: {way}")
     return part
 
 

@@ -8,7 +8,7 @@ import sys
 
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import PARAMETER
-from tracer.tape import open_tape
+from tracer.tape import open_tape, owner
 from tracer.tensor import Tensor
 
 
@@ -68,6 +68,12 @@ def _refuse_shared(tensor, sign):
     if tape is None:
         return
     others, known = _sharing(tensor.node, tape.nodes)
+    sharing = {id(tensor.node), *map(id, others)}
+    if any(id(node) in sharing and view() is not None for node, view in owner(tape).paused_views):
+        raise TracingError(
+            f"t {sign}= u would in NumPy also change a tensor that shares memory with t, which was "
+            f"made under tracer.pause() and is in use: write t = t {sign} u"
+        )
     for other, references, by_record in zip(others, _references(others), known, strict=True):
         if references > by_record + _UNUSED:
             raise TracingError(

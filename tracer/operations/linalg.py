@@ -228,7 +228,13 @@ def _vector_norm(x, ord, axes, keepdims):
         return np.sum((raw(x) != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
     if ord == 1:
         return np.sum(abs(x), axis=axes, keepdims=keepdims)
-    return root(np.sum(abs(x) ** ord, axis=axes, keepdims=keepdims), order=ord)
+    sizes = abs(x)
+    if 0 < ord < 1:  # powers whose slope at zero is infinite
+        reached = raw(sizes) > 0
+        powers = np.where(reached, np.where(reached, sizes, 1) ** ord, 0)
+    else:
+        powers = sizes**ord
+    return root(np.sum(powers, axis=axes, keepdims=keepdims), order=ord)
 
 
 @implements(np.linalg.matrix_power)

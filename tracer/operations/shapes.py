@@ -620,8 +620,6 @@ def diff(a, n=1, axis=-1, prepend=ABSENT, append=ABSENT):
     return a
 
 
-Tensor.squeeze = squeeze
-
 NEAR_NORMS.update((Reshape, Transpose, BroadcastTo))
 
 OPERATIONS = [Reshape, Transpose, BroadcastTo, Concatenate, Stack, Flip, Roll, Pad]
