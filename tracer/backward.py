@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracer import backend, bundle, chain, plan
+from tracer import bundle, chain, plan
 from tracer.batching import Batch, follow
 from tracer.bundle import Bundle
 from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.dtypes import working
 from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.frames import users_warnings
+from tracer.gradients import are_all, gradients, raw_value
 from tracer.limits import Limits, averaging_limit, limits
 from tracer.names import first_uses, parameter_names
 from tracer.objective import Objective
@@ -83,7 +84,7 @@ def backward(
     undefined: str,
     parameters: Any,
     progress: Any,
-) -> dict[str, Any]:
+) -> Results:
     """See `Tape.backward`."""
     nodes = record_of(tape, loss)
     tape.loss = loss.node
@@ -112,29 +113,37 @@ def backward(
         names = chosen(parameters, every)
         only = descendants(nodes, set(names))
     left_out = Undefined(undefined, names, every, nodes)
-    objective = Objective(
-        owner(tape),
-        nodes,
-        loss.node,
-        loss._value,
-        names,
-        batch,
-        uses,
-        outputs=None if outputs is None else outputs.node,
-        recorded=recorded,
-        rng=rng,
-        budget=memory_budget,
-        progress=Progress(telling(progress)),
-        watched=tape.watched if "grad" in asked else None,
-        only=only,
-    )
-    if samples is not None:
-        objective.samples = chosen_samples(samples, objective.batch.size)
+    watched = tape.watched if "grad" in asked else None
+    objective = None
+    options = (only, samples, outputs, memory_budget)
+    plain = not (recorded or reduce or progress) and all(given is None for given in options)
+    if not (plain and are_all(asked)):
+        objective = Objective(
+            owner(tape),
+            nodes,
+            loss.node,
+            loss._value,
+            names,
+            batch,
+            uses,
+            outputs=None if outputs is None else outputs.node,
+            recorded=recorded,
+            rng=rng,
+            budget=memory_budget,
+            progress=Progress(telling(progress)),
+            watched=watched,
+            only=only,
+        )
+        if samples is not None:
+            objective.samples = chosen_samples(samples, objective.batch.size)
     call_hook("begin_sweep", tape=tape, loss=loss)
     with using(outer if recorded else None), users_warnings():
-        results = Run(tape, objective, asked, followed, reduce, left_out).results()
+        if objective is None:
+            results = gradients(owner(tape), nodes, loss, names, uses, asked, left_out, watched)
+        else:
+            results = Run(tape, objective, asked, followed, reduce, left_out).results()
     call_hook("end_sweep", tape=tape, results=results)
-    for remark in objective.remarks:
+    for remark in [] if objective is None else objective.remarks:
         warnings.warn(remark, stacklevel=3)
     left_out.warn()
     return results
@@ -282,7 +291,7 @@ class Run:
 
     # -- the whole run ------------------------------------------------------------------------
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> Results:
         objective, apart = self.objective, self.apart
         record = objective.record
         if apart:
@@ -818,16 +827,3 @@ def _zeros(like: Any, rows: int, samples: int, shape: tuple[int, ...]) -> Cotang
     left = np.zeros_like(like, shape=(samples, 1, 1, math.prod(shape[1:])))
     right = np.zeros_like(like, shape=(rows, samples, 1, 1, shape[0]))
     return Outer(left, right, shape)
-
-
-def raw_value(value: Any, dtype: Any) -> Any:
-    """Arrays of the parameter's dtype without history; other objects as they are."""
-    if isinstance(value, Tensor):
-        value = value._value
-    if type(value) is np.ndarray and value.dtype == dtype:
-        return value
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
-    if backend.is_array(value) and value.dtype != dtype and value.dtype.kind == "f":
-        return value.astype(dtype)
-    return value
