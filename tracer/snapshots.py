@@ -98,15 +98,16 @@ class Snapshots:
         """Keep an array, which is `given` or a plain view of it, by a copy or by samples."""
         kept: Any = array
         content: _Known | Watched = OWN
-        if not backend.is_constant(array):
-            if _bytes(array) <= LARGE:
-                kept = _copied(array)
-                guarded = leaf is not None and leaf.op.guarded and id(given) not in self._private
-                content = GUARDED if guarded else COMPARE
-                self._private[id(kept)] = kept, kept, OWN
-            elif type(array) is ndarray:
-                content = Watched(array, array.shape, array.dtype, _sampled(array), leaf)
-                self._watched.append(content)
+        plain = type(array) is ndarray
+        small = plain and array.nbytes <= LARGE and array.flags.writeable
+        if small or (not backend.is_constant(array) and _bytes(array) <= LARGE):
+            kept = array.copy("K") if small else _copied(array)
+            guarded = leaf is not None and leaf.op.guarded and id(given) not in self._private
+            content = GUARDED if guarded else COMPARE
+            self._private[id(kept)] = kept, kept, OWN
+        elif plain and not backend.is_constant(array):
+            content = Watched(array, array.shape, array.dtype, _sampled(array), leaf)
+            self._watched.append(content)
         self._private[id(given)] = given, kept, content
         return kept
 
