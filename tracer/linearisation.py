@@ -270,8 +270,8 @@ def _variable(leaf: Any, name: str) -> Tensor:
     data = backend.as_array(raw)
     if data.dtype.kind == "c":
         raise TracingError(
-            f"{name} is {describe(data)}, and derivatives by complex numbers are not defined here: "
-            f"give real and imaginary parts as two real arguments"
+            f"{name} is of a float dtype, got {describe(data)}: derivatives by complex numbers are "
+            f"not defined here, so give real and imaginary parts as two arguments"
         )
     if data.dtype.kind != "f":
         raise TracingError(

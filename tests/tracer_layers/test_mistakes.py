@@ -72,7 +72,7 @@ MISTAKES = {
     ),
     "the gradient by a complex number": (
         lambda: tracer.grad(abs)(1 + 2j),
-        "real and imaginary parts as two",
+        "real and imaginary parts as two arguments",
     ),
     "a pickle of a tape": (lambda: pickle.dumps(tracer.Tape()), "cannot be pickled"),
     "a copy of an operator": (lambda: copy.deepcopy(swept("hessian")), "operator @ vectors"),
