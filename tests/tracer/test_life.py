@@ -198,6 +198,8 @@ def test_functions_of_functions_that_raise():
 
 #: the last steps out of a block: what interrupts these, as Python has it, leaves it in it
 LEAVING = {"__exit__", "__enter__", "_close", "_go", "_enter", "_leave", "_return"}
+#: as does what interrupts a `finally:` at its first line, where no signal comes either
+LEAVING |= {"_call_as_root", "_call_elsewhere"}
 #: a trace can raise between the body of `with lock:` and the release, where no signal comes
 LOCKING = ("parallel.py", "plugins.py")
 
@@ -273,8 +275,8 @@ def test_a_recording_that_is_interrupted(expected):
     for at in np.random.default_rng(3).integers(1, lines, 60):
         interrupted(network, at)
         assert tracer.current_tape() is None
-    tape, loss = network()
-    assert_same(tape.backward(loss, ASKED), expected[ASKED])
+        tape, loss = network()
+        assert_same(tape.backward(loss, ASKED), expected[ASKED])
 
 
 # -- generators that wait inside of a block -------------------------------------------------------
