@@ -185,7 +185,8 @@ class Objective:
         }[kind]
         terms = [term for term in self.terms(wanted_by) if term.prediction.wants]
         roots = [(term, self._there(make(term), term.prediction)) for term in terms]
-        return lambda vectors: self.products.gauss_newton(vectors, roots)
+        products = self.products  # made now, while the record's values are there
+        return lambda vectors: products.gauss_newton(vectors, roots)
 
     def _there(self, rows: SeedRows | None, prediction: Node) -> SeedRows | None:
         """Rows that products are made with, all made now where they take little of what may be."""

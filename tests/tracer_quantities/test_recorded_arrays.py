@@ -115,6 +115,21 @@ def test_operators_are_of_what_was_recorded_also_after_later_sweeps(case, restor
     assert_same(values(results), expected)
 
 
+OPERATORS = ("ggn", "ggnmp", "hessian", "hmp", "fisher_empirical")
+
+
+@pytest.mark.parametrize("case", THOROUGHLY)
+@pytest.mark.parametrize("later", ["grad", "diag_ggn_exact", "grad_batch"])
+def test_operators_that_are_first_applied_after_a_later_sweep(case, later, restored):
+    expected = values(Program(case).backward(OPERATORS))
+    for asked in OPERATORS:
+        program = Program(case)
+        results = program.backward((asked,))
+        program.backward((later,))
+        of_one = {key: expected[key] for key in expected if asked in (key, key[0])}
+        assert_same(values(results), of_one)
+
+
 @pytest.mark.parametrize("case", THOROUGHLY)
 @pytest.mark.parametrize("quantity", [q.name for q in tq.QUANTITIES])
 def test_every_quantity_is_of_what_was_recorded(case, quantity, restored):
