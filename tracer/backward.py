@@ -57,7 +57,16 @@ from tracer.selection import chosen
 from tracer.splitting import penalties_left_out
 from tracer.sweep import Sweep, held, replay
 from tracer.tangents import descendants
-from tracer.tape import Node, Tape, call_hook, enclosing, owner, using
+from tracer.tape import (
+    Node,
+    Tape,
+    call_hook,
+    enclosing,
+    opened_elsewhere,
+    owner,
+    refuse_elsewhere,
+    using,
+)
 from tracer.tensor import Tensor
 from tracer.terms import Term
 from tracer.undefined import Undefined
@@ -202,6 +211,9 @@ def record_of(tape: Tape, loss: Any) -> list[Node]:
             "compute the loss inside the `with tracer.Tape()` block"
         )
     nodes = tape.condensed()
+    if opened_elsewhere():
+        inside = set(nodes)
+        refuse_elsewhere(p for node in nodes for p in node.parents if p not in inside)
     while nodes and nodes[-1] is not loss.node:
         nodes.pop()
     if not nodes:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracer import dispatch
+from tracer.errors import TracingError
 from tracer.frames import is_users
 
 #: most characters of the user's text that a message quotes
@@ -225,3 +226,12 @@ def _dotted(function: Any, name: str) -> str:
         return f"numpy.{name}"
     home = getattr(function, "__module__", None)
     return name if home in (None, "builtins") else _of_library(str(home), name)
+
+
+def elsewhere(what: str) -> TracingError:
+    """The error for what threads lose of a record."""
+    return TracingError(
+        f"{what}, where that tape does not record: run the function there by "
+        f"contextvars.copy_context().run, or, where no derivative is wanted, inside of "
+        f"`with tracer.pause():`"
+    )

@@ -18,7 +18,7 @@ from tracer.operation import VARIABLE, describe
 from tracer.ownership import own
 from tracer.sweep import Sweep, replay
 from tracer.tangents import descendants, push, settle
-from tracer.tape import Node, Tape, enclosing, is_set, open_tape, owner, using
+from tracer.tape import Node, Tape, enclosing, is_set, open_tape, owner, refuse_elsewhere, using
 from tracer.tensor import Tensor, _leaf
 
 INTERNAL_FILES.add(__file__)
@@ -104,6 +104,8 @@ class Linearisation:
                 f"the function's output{path} is complex, {describe(value)}, where derivatives are "
                 f"of real values: return np.real, np.imag or np.abs of it"
             )
+        if isinstance(leaf, Tensor) and leaf.node is not None and leaf.node.op.foreign:
+            self.tape.snapshots.refuse_foreign(leaf.node)
         node = leaf.node if isinstance(leaf, Tensor) and dtype.kind == "f" else None
         return Output(node if node in self.depending else None, np.shape(value), dtype)
 
@@ -279,6 +281,7 @@ def _variable(leaf: Any, name: str) -> Tensor:
             f"it with array.astype(np.float64), or write numbers as 1.0"
         )
     if isinstance(leaf, Tensor) and leaf.node is not None:
+        refuse_elsewhere([leaf.node])
         variable = +leaf
         variable.node.wants = True
         return variable

@@ -42,6 +42,8 @@ from tracer.tape import (
     KeepingNode,
     Node,
     current_cursor,
+    is_set,
+    opened_elsewhere,
     owner,
     paused_tape,
     refuse_elsewhere,
@@ -49,6 +51,7 @@ from tracer.tape import (
 
 if TYPE_CHECKING:
     from tracer.snapshots import Snapshots
+    from tracer.tape import Tape
 
 _frame = sys._getframe
 _new = object.__new__
@@ -88,6 +91,8 @@ class Operation:
     leaf = False
     #: a leaf whose array counts as it was first used, until `tensor.data` gives it away
     guarded = False
+    #: a leaf of what was computed in a thread that did not record
+    foreign = False
     #: stands for several operations; see `tracer.composite`
     composite = False
     elementwise = False
@@ -271,8 +276,10 @@ def beside_the_record(
                 viewed = parent
                 break
     tape = paused_tape()
-    if tape is None:
+    if tape is None and not is_set() and (others := opened_elsewhere()):
         refuse_elsewhere(parents)
+        if any(node is not None and (node.wants or node.op is ELSEWHERE) for node in parents):
+            return Tensor(out, _made_elsewhere(out, others))
     if tape is None or not out.ndim or not any(map(may_have_samples, parents)):
         tensor = Tensor(out, None)
     else:
@@ -281,6 +288,19 @@ def beside_the_record(
     if tape is not None and viewed is not None:
         owner(tape).paused_views.append((viewed, weakref.ref(tensor)))
     return tensor
+
+
+def _made_elsewhere(out: Any, tapes: Sequence[Tape]) -> Node:
+    """A leaf for what a thread without a tape made of parameters, while others had these open.
+
+    Those refuse it, since it would be a constant there (`Snapshots.of_leaf`).
+    """
+    leaf = Node()
+    records = [weakref.ref(owner(tape)) for tape in tapes]
+    leaf.op, leaf.params, leaf.parents, leaf.inputs = ELSEWHERE, {"records": records}, (), ()
+    leaf.output, leaf.wants, leaf.place, leaf.code, leaf.lasti = None, False, NOWHERE, None, 0
+    leaf.shape, leaf.dtype = out.shape, out.dtype
+    return leaf
 
 
 def may_have_samples(node: Node | None) -> bool:
@@ -456,9 +476,9 @@ class _Leaf(Operation):
     leaf = True
     saves = ()
 
-    def __init__(self, name: str, guarded: bool = False):
+    def __init__(self, name: str, guarded: bool = False, foreign: bool = False):
         super().__init__(name)
-        self.guarded = guarded
+        self.guarded, self.foreign = guarded, foreign
 
 
 def _by_name(name: str) -> Operation:
@@ -473,6 +493,8 @@ INPUT = _Leaf("input")
 CONSTANT = _Leaf("constant")
 #: of leaves that a function of functions makes for itself: none of the user's parameters
 VARIABLE = _Leaf("variable", guarded=True)
+#: of what threads without a tape made of parameters while another one had a tape open
+ELSEWHERE = _Leaf("elsewhere", foreign=True)
 
 
 def watch(tape: Any, node: Node, value: Any) -> None:

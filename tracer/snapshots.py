@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from tracer import backend
 from tracer.errors import ChangedArrayError
+from tracer.leaving import elsewhere
 from tracer.sampled import plain
 
 if TYPE_CHECKING:
@@ -58,9 +59,17 @@ class Snapshots:
         if known is None:
             if leaf.op.guarded:
                 return self._taken(array, array, leaf)
+            if leaf.op.foreign:
+                self.refuse_foreign(leaf)
         elif known[2] is OWN or (known[2] is GUARDED and leaf.op.guarded):
             return known[1]
         return self.of_constant(array, leaf)
+
+    def refuse_foreign(self, leaf: Node) -> None:
+        """Raise `TracingError` for what a thread made of parameters while this record was open."""
+        records = [record() for record in leaf.params["records"]]
+        if any(record is not None and record.snapshots is self for record in records):
+            raise elsewhere("a tensor was made of parameters in another thread")
 
     def of_constant(self, array: Any, leaf: Node | None = None) -> Any:
         """What the record holds of a constant that an operation is given, or of a leaf's array."""

@@ -11,7 +11,7 @@ import inspect
 import operator
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tracer import hints, plugins, remarks
 from tracer.errors import TracingError
 from tracer.frames import source_line, users_warnings
+from tracer.leaving import elsewhere
 from tracer.snapshots import Snapshots, Trusted
 
 if TYPE_CHECKING:
@@ -320,6 +321,9 @@ class Tape:
         `progress(done, total, text)` is called now and then where it takes more than two seconds;
         True writes a line to stderr.
 
+        Values are constants to this tape: for derivatives of gradients, sweep it inside of another
+        tape, or use `tracer.grad`.
+
         The sweep frees what it has passed; another sweep of the same tape first replays the
         forward computation from the leaves.
         """
@@ -375,18 +379,29 @@ def open_tape() -> Tape | None:
 _opened: set[Tape] = set()
 
 
-def refuse_elsewhere(parents: Sequence[Node | None]) -> None:
-    """Raise `TracingError` where a thread without a tape computes with another's open record."""
-    if not _opened or is_set():
+def refuse_elsewhere(nodes: Iterable[Node | None]) -> None:
+    """Raise `TracingError` where one of the nodes is of a record that another thread has open."""
+    others = opened_elsewhere()
+    if not others:
         return
-    for tape in tuple(_opened):
-        for node in parents:
-            if node is not None and node.parents and node in tape.nodes:
-                raise TracingError(
-                    "a tensor of a tape that is open in another thread is used in a thread without "
-                    "one, where nothing is recorded: run the function there by "
-                    "contextvars.copy_context().run, or inside of `with tracer.pause():`"
-                )
+    for node in nodes:
+        if node is not None and node.parents and any(node in tape.nodes for tape in others):
+            raise elsewhere("a tensor of a tape that is open in another thread is used in this one")
+
+
+def opened_elsewhere() -> list[Tape]:
+    """The tapes that are open, but not in this thread or task; none where it has paused."""
+    if not _opened:
+        return []
+    here: set[Tape] = set()
+    blocks = _blocks.get()
+    while blocks is not None:
+        entered, cursor, blocks = blocks
+        if type(entered) is pause:
+            return []
+        if cursor is not None:
+            here.add(owner(cursor.tape))
+    return [tape for tape in tuple(_opened) if owner(tape) not in here]
 
 
 def is_set() -> bool:

@@ -303,7 +303,7 @@ class Tensor:
                 f"without a word: write tensor.copy() for a copy that is recorded, or copy its "
                 f"value, tensor.data"
             )
-        if node is None or node.op is CONSTANT:
+        if node is None or node.op is CONSTANT or node.op.foreign:
             return self._value, None, {}, False
         params = {key: node.params[key] for key in ("name", "axis") if key in node.params}
         return self._value, node.op.name, params, node.wants

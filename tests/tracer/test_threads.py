@@ -1,6 +1,8 @@
 """Threads and asynchronous tasks: each has its own tapes."""
 
 import asyncio
+import contextvars
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import tracer
+import tracer_layers as nn
 
 THREADS = 8
 
@@ -148,19 +151,102 @@ def test_plugins_load_once_however_many_threads_ask():
     assert None not in loaders
 
 
-def test_a_record_of_another_thread_is_not_lost_in_silence():
-    def loss(x, run):
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(run, lambda: np.sum((x * 2) ** 2)).result()
+def in_a_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
 
-    def bare(function):
-        return function()
 
-    def squares(run):
-        return tracer.grad(lambda x: loss(x * 1.0, run))(np.array([1.0, 2.0]))
+def in_its_context(function):
+    context = contextvars.copy_context()
+    return in_a_thread(lambda: context.run(function))
+
+
+def under_pause(function):
+    def work():
+        with tracer.pause():
+            return function()
+
+    return in_a_thread(work)
+
+
+#: what a thread does with a leaf, a computed tensor and a module of the thread that records
+USES = {
+    "leaf": lambda w, y, m, x: np.sum(w**2),
+    "computed": lambda w, y, m, x: np.sum(y**2),
+    "module": lambda w, y, m, x: np.sum(m(x)),
+    "steps": lambda w, y, m, x: np.sum(np.tanh(np.tanh(w) * 2.0)),
+    "transform of a computed one": lambda w, y, m, x: np.sum(
+        tracer.grad(lambda z: np.sum(z**3))(y)
+    ),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_record_of_another_thread_is_not_lost_in_silence(use):
+    w, m, x = tracer.parameter(np.array([1.0, 2.0]), name="w"), nn.Linear(2, 2).double(), np.eye(2)
+
+    def gradient(run):
+        with tracer.Tape() as tape:
+            y = w * 2
+            loss = run(lambda: USES[use](w, y, m, x)) + np.sum(w)
+        return tape.backward(loss)["grad"]
 
     with pytest.raises(tracer.TracingError, match=r"copy_context\(\)\.run"):
-        squares(bare)
+        gradient(in_a_thread)
+    found, right = gradient(in_its_context), gradient(lambda function: function())
+    for name in right:
+        np.testing.assert_array_equal(found[name], right[name])
+    np.testing.assert_array_equal(gradient(under_pause)["w"], 1.0)  # a constant, by wish
+
+
+@pytest.mark.parametrize("transform", [tracer.grad, tracer.value_and_grad, tracer.jacobian])
+def test_a_function_whose_work_is_done_in_threads(transform):
+    def f(x, run):
+        return run(lambda: np.sum(x**3))
+
+    x = np.array([1.0, 2.0])
+    with pytest.raises(tracer.TracingError, match=r"copy_context\(\)\.run"):
+        transform(lambda x: f(x, in_a_thread))(x)
+    found = transform(lambda x: f(x, in_its_context))(x)
+    np.testing.assert_array_equal(found[1] if isinstance(found, tuple) else found, 3 * x**2)
+
+
+def test_a_tape_of_a_thread_s_own_refuses_tensors_of_one_that_is_open_elsewhere():
+    w = tracer.parameter(np.ones(2), name="w")
+
+    def work(y):
+        with tracer.Tape() as tape:
+            loss = np.sum(y * w)
+        return tape.backward(loss)["grad"]["w"]
+
+    with tracer.Tape():
+        y = w * 2
+        with pytest.raises(tracer.TracingError, match=r"copy_context\(\)\.run"):
+            in_a_thread(lambda: work(y))
+    np.testing.assert_array_equal(in_a_thread(lambda: work(y)), 2.0)  # its tape is closed
+
+
+def test_threads_that_train_give_each_other_constants():
+    """What is made while others record is refused by these, and by no later or other tape."""
+    w = tracer.parameter(np.ones(2), name="w")
+    opened, made = threading.Event(), threading.Event()
+
+    def records():
+        with tracer.Tape():
+            opened.set()
+            made.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(records)
+        opened.wait(10)
+        target = np.tanh(w) * 2.0  # while the other one records
+        with tracer.Tape() as tape:
+            loss = np.sum((w - target) ** 2)
+        made.set()
+        other.result()
+    right = 2 * (1 - 2 * np.tanh(1.0))
+    np.testing.assert_allclose(tape.backward(loss)["grad"]["w"], right)
+    assert pickle.loads(pickle.dumps(target)).data.tolist() == target.data.tolist()
 
 
 @pytest.mark.slow
