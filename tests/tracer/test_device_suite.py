@@ -54,9 +54,11 @@ def place(request):
 
 
 # Once is enough: all that differs between the two are operations and layers, tested with both.
-test_every_quantity_of_a_layer = pytest.mark.parametrize(
-    "place", ["kernels" if host_kernels.COMPILER else "functions"], indirect=True
-)(test_every_quantity_of_a_layer)
+test_every_quantity_of_a_layer = pytest.mark.slow(
+    pytest.mark.parametrize(
+        "place", ["kernels" if host_kernels.COMPILER else "functions"], indirect=True
+    )(test_every_quantity_of_a_layer)
+)
 
 
 @pytest.mark.parametrize(

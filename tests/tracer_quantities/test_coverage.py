@@ -11,6 +11,7 @@ import tracer_quantities as tq
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "coverage.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_page_says_what_each_quantity_is_on_a_layer(case):
     """Computed anew; a value that differs from its definition is an error."""

@@ -108,7 +108,9 @@ def allowed(name, arrays):
     return needed.get(name, 0) + of_chunks * 2 * bytes_of_one
 
 
-MODELS = pytest.mark.parametrize("make", [perceptron, convolutional])
+MODELS = pytest.mark.parametrize(
+    "make", [perceptron, pytest.param(convolutional, marks=pytest.mark.slow)]
+)
 EVERY = pytest.mark.parametrize("name", sorted(registry.quantities))
 
 

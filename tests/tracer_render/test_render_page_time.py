@@ -214,6 +214,7 @@ def held(graph, **options):
     return holds(HTML().render(graph, DrawOptions(**options)))
 
 
+@pytest.mark.slow
 def test_ten_thousand_steps_are_a_small_page():
     graph, options = both(render_graphs.trace(10_000), overlay=GradNorm())
     written = HTML().render(graph, DrawOptions(**options))
