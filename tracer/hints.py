@@ -66,6 +66,8 @@ TENSOR = {
     "zero_": "np.zeros_like(tensor) makes a new array",
     "copy_": "parameter.data = array sets the values of a parameter",
     "partition": "np.partition(tensor, kth) gives a new one",
+    "sort": "NumPy's sorts in place, and tensors are not written into: write t = np.sort(t), or "
+    "np.flip(np.sort(t, axis), axis) for the largest first",
     "put": "tracer.index_set(tensor, index, values) gives a new one",
     "resize": "np.resize of tensor.data, or tensor.reshape(shape), gives a new one",
     "itemset": "tracer.index_set(tensor, index, value) gives a new one",

@@ -409,7 +409,7 @@ def _signature(function: Any) -> str:
 
 for _name in (
     "all any argmax argmin argsort clip cumsum cumprod diagonal dot flatten max mean min prod "
-    "ravel repeat round sort squeeze std sum swapaxes take trace var"
+    "ravel repeat round squeeze std sum swapaxes take trace var"
 ).split():
     _function = np.ravel if _name == "flatten" else getattr(np, _name)
     setattr(Tensor, _name, _method(_function))

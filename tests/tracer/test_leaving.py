@@ -467,3 +467,11 @@ def test_a_conversion_without_a_copy_is_the_tensor_itself():
     with tracer.Tape():
         y = x * 1
         assert np.astype(y, np.float64, copy=False) is y
+
+
+def test_sorting_in_place_is_refused():
+    with tracer.Tape():
+        y = tracer.parameter(np.array([3.0, 1.0])) * 1
+        for options in ({}, {"descending": True}):
+            with pytest.raises(HintError, match=r"in place.*write t = np\.sort\(t\)"):
+                y.sort(**options)
