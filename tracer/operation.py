@@ -286,7 +286,7 @@ def beside_the_record(
         tensor = Tensor(out, origin_of(op, parents, arrays, params, out))
         owner(tape).unrecorded.append(weakref.ref(tensor))
     if tape is not None and viewed is not None:
-        owner(tape).paused_views.append((viewed, weakref.ref(tensor)))
+        owner(tape).unrecorded_views.append((viewed, weakref.ref(tensor)))
     return tensor
 
 

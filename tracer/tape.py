@@ -189,8 +189,8 @@ class Tape:
         self.values_read = False
         #: what was computed beside the record: tensors and arrays that know where they come from
         self.unrecorded: list[weakref.ref[Any]] = []
-        #: views of recorded tensors that were made while paused: the node viewed, and the view
-        self.paused_views: list[tuple[Node, weakref.ref[Any]]] = []
+        #: views of recorded tensors that were made beside the record: the node viewed, and the view
+        self.unrecorded_views: list[tuple[Node, weakref.ref[Any]]] = []
         #: sweeps that dropped values of the record, from their beginning on
         self.releases = 0
         self.loss: Node | None = None
@@ -233,7 +233,7 @@ class Tape:
         _leave(self)
         if warnings is not None:
             warnings.__exit__(None, None, None)
-        self.paused_views.clear()
+        self.unrecorded_views.clear()
         if self.unrecorded:
             self._let_go()
 

@@ -46,6 +46,7 @@ class Tensor:
     __matmul__: Any
     __rmatmul__: Any
     astype: Any
+    flatten: Any
 
     def __init__(self, data: Any, node: Node | None = None):
         self._value = data
@@ -256,6 +257,13 @@ class Tensor:
 
         Of a batch they stay one. Those of what was computed on a tape cannot be written into.
         """
+        detached = self._detached()
+        node, tape = self.node, open_tape()
+        if tape is not None and node is not None and not node.op.leaf and self.ndim:
+            owner(tape).unrecorded_views.append((node, weakref.ref(detached)))
+        return detached
+
+    def _detached(self) -> Tensor:
         node = self.node
         value = self._value
         if node is not None and not node.op.leaf:
@@ -408,11 +416,10 @@ def _signature(function: Any) -> str:
 
 
 for _name in (
-    "all any argmax argmin argsort clip cumsum cumprod diagonal dot flatten max mean min prod "
+    "all any argmax argmin argsort clip cumsum cumprod diagonal dot max mean min prod "
     "ravel repeat round squeeze std sum swapaxes take trace var"
 ).split():
-    _function = np.ravel if _name == "flatten" else getattr(np, _name)
-    setattr(Tensor, _name, _method(_function))
+    setattr(Tensor, _name, _method(getattr(np, _name)))
 
 
 hints.give(Tensor, "a tensor", hints.TENSOR)

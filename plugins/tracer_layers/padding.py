@@ -40,6 +40,8 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
             input = floats(input)
         options = {"constant_values": value} if value else {}
         input = np.pad(input, longer, mode=MODES[mode], **options)
+    elif not any(map(any, pairs)):
+        return np.copy(input)
     if all(min(pair) >= 0 for pair in pairs):
         return input
     return input[tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in pairs)]

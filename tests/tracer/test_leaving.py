@@ -6,6 +6,7 @@ import math
 import operator
 import re
 import warnings
+from contextlib import nullcontext
 from fractions import Fraction
 from math import exp
 
@@ -391,11 +392,88 @@ def test_in_place_is_refused_while_a_view_made_under_pause_is_in_use(of, kept):
         with tracer.pause():
             view = t[0]
         if kept:
-            with pytest.raises(TracingError, match=r"made under tracer\.pause\(\) and is in use"):
+            with pytest.raises(TracingError, match=r"under tracer\.pause\(\) and is in use"):
                 t += 1
         else:
             del view
             t += 1
+
+
+#: of an array [3, 3]: what NumPy makes a view of, the array itself, or a copy
+MADE = (
+    """
+np.einsum("ii->i", a)|np.einsum("ij->ji", a)|np.einsum("...->...", a)|np.einsum("ij->i", a)
+np.einsum("ij,ij->ij", a, a)|np.diagonal(a)|a.diagonal(1)|np.diag(a)|np.diag(a, -1)|np.diag(a[0])
+np.clip(a, None, None)|a.clip(None)|a.clip(0)|np.maximum(a, 0)|a.copy()|+a|np.copy(a)
+a.flatten()|a.flatten("F")|a.ravel()|a.ravel("F")|a.T.ravel("F")|a[0].ravel("F")
+np.reshape(a, (9, 1), order="F")|a.reshape(1, 9)|a.reshape(1, 3, 3, order="F")
+np.tile(a, 1)|np.tile(a, 2)|np.tile(a, (1, 1, 1))|np.repeat(a, 1)|np.repeat(a, 1, axis=0)|np.repeat(a, 2)
+a[0, 0]|a[0, 0, ...]|a[...]|a[0]|a[[0, 1]]|a[a.data > 0]|a[:, None]|np.take(a, [0], 0)
+np.expand_dims(a, 0)|np.squeeze(a)|np.squeeze(a[:1])|np.atleast_3d(a)|np.broadcast_to(a, (2, 3, 3))
+np.transpose(a)|a.T|a.mT|np.swapaxes(a, 0, 1)|np.moveaxis(a, 0, 1)|np.rollaxis(a, 1)|np.flip(a)
+np.fliplr(a)|np.rot90(a)|np.rot90(a, 4)|np.roll(a, 0)|np.pad(a, 0)|np.tril(a)|np.where(True, a, a)
+np.split(a, 3)[0]|np.hsplit(a, 3)[1]|np.array_split(a, 1)[0]|np.concatenate([a])|np.stack([a])
+np.vstack([a])|np.atleast_2d(a)|np.diff(a, 0)|np.sort(a)|np.nan_to_num(a)|np.round(a)|np.trunc(a)
+np.linalg.matrix_power(a, 1)|a.astype(float)|a.astype(float, copy=False)|np.sum(a, axis=())
+np.max(a, axis=())|np.cumsum(a, 0)|np.broadcast_arrays(a, a[0])[1]
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+
+
+def is_refused(a):
+    try:
+        a += 1
+    except TracingError as error:
+        return "shares memory" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("where", ["on a tape", "of constants", "without a tape", "after it"])
+@pytest.mark.parametrize("text", MADE)
+def test_in_place_is_refused_where_numpy_changes_what_is_in_use(text, where):
+    """NumPy itself says what shares memory; what is a new array there does not keep from it."""
+    values = np.arange(9.0).reshape(3, 3) - 4
+    plain = eval(text, {"np": np, "a": values.view(WithData)})
+    w = tracer.parameter(values)
+    with tracer.Tape() if where in ("on a tape", "of constants") else nullcontext():
+        if where == "after it":
+            with tracer.Tape():
+                a = w * 1
+                made = eval(text, {"np": np, "a": a})
+        else:
+            a = w * 1 if where == "on a tape" else tracer.Tensor(values.copy())
+            made = eval(text, {"np": np, "a": a})
+        if made is a:
+            assert np.may_share_memory(plain, values)
+        else:
+            assert is_refused(a) == bool(np.may_share_memory(plain, values))
+            made = None
+            assert not is_refused(a)
+
+
+class WithData(np.ndarray):
+    """An array that gives itself as `data`, as a tensor gives its own."""
+
+    @property
+    def data(self):
+        return self
+
+
+def test_in_place_under_pause_does_not_take_the_history():
+    w = tracer.parameter(np.ones(2))
+    with tracer.Tape():
+        h = w * 2
+        with tracer.pause(), pytest.raises(TracingError, match="a constant for all its names"):
+            h += 1
+        detached = h.detach()
+        with pytest.raises(TracingError, match=r"made by detach\(\)"):
+            h += 1
+        assert detached is not None
+        with tracer.pause():
+            constant = w * 2
+            constant += 1
 
 
 def test_in_place_of_a_view_is_refused_while_the_whole_is_in_use():

@@ -671,7 +671,7 @@ def clip(a, a_min=ABSENT, a_max=ABSENT, out=None, *, min=ABSENT, max=ABSENT, **k
         a = np.maximum(a, low) if isinstance(low, Tensor) else _Clip(a, low=low)
     if high is not None:
         a = np.minimum(a, high) if isinstance(high, Tensor) else _Clip(a, high=high)
-    return a
+    return np.positive(a) if low is None and high is None else a
 
 
 def _bound(first, second):

@@ -49,9 +49,14 @@ class _Indexing(Operation):
 
 @operation("getitem")
 class GetItem(_Indexing):
-    """`x[index]`; `index` is a tuple of what NumPy takes, with raw arrays."""
+    """`x[index]`; `index` is a tuple of what NumPy takes, with raw arrays.
 
-    def forward(x, *, index):
+    `diagonal` is the offset where it stands for the diagonal of the last two axes, a view in NumPy.
+    """
+
+    def forward(x, *, index, diagonal=None):
+        if diagonal is not None:
+            return np.diagonal(x, diagonal, -2, -1)
         if type(x) is not np.ndarray and not _basic(index):
             backend.one_library(x, *index)
         return x[index]
@@ -89,7 +94,11 @@ class GetItem(_Indexing):
     def reindexes(node):
         return _basic(node.params["index"])
 
-    views = reindexes
+    def views(node):
+        index = node.params["index"]
+        if _basic(index):  # all axes by ints gives a number, which is a copy
+            return bool(node.shape) or Ellipsis in index
+        return node.params.get("diagonal") is not None
 
     def examples(rng):
         x, rows = rng.random((3, 4)), np.array([0, 2, 2])
@@ -475,7 +484,8 @@ def diagonal(a, offset=0, axis1=0, axis2=1):
     rows, columns = moved.shape[-2:]
     count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
     i = backend.of(a).from_host(np.arange(count))
-    return moved[..., i - min(offset, 0), i + max(offset, 0)]
+    index = (Ellipsis, i - min(offset, 0), i + max(offset, 0))
+    return GetItem(moved, index=index, diagonal=offset)
 
 
 @implements(np.diag)

@@ -1,14 +1,18 @@
 """`t += u` and its kin: the tensor object moves on to the new value, so that all its names see it.
 
 Nothing is written into. NumPy would also change what shares memory with `t`, such as a slice of it:
-where a tensor of that kind is still in use, the operator is refused.
+where a tensor of that kind is still in use, the operator is refused. On a tape, nodes tell what is
+a view of what; beside one, the memory itself does.
 """
 
+import gc
 import sys
 
+import numpy as np
+
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import PARAMETER
-from tracer.tape import open_tape, owner
+from tracer.operation import CONSTANT, PARAMETER
+from tracer.tape import open_tape, owner, paused_tape
 from tracer.tensor import Tensor
 
 
@@ -16,13 +20,20 @@ def in_place(function, sign):
     """The method `__iadd__` from the function of two operands that stands for `+`."""
 
     def method(self, other):
-        if self.node is not None:
+        node = self.node
+        if node is not None:
             _refuse_parameter(self, sign)
-            if not self.ndim and self.node.parents and sys.getrefcount(self) > _ONE_NAME:
+            _refuse_paused(node, sign)
+        if not self._value.ndim:
+            if (node is None or node.parents) and sys.getrefcount(self) > _ONE_NAME:
+                what = "" if node is None else f", {node!r},"
                 raise TracingError(
-                    f"t {sign}= u on a number, {self.node!r}, leaves its other names at the old "
+                    f"t {sign}= u on a number{what} leaves its other names at the old "
                     f"value in NumPy, and moves those of an array: write t = t {sign} u"
                 )
+        elif node is None or node.op is CONSTANT:
+            _refuse_in_memory(self, sign)
+        if node is not None:
             _refuse_shared(self, sign)
         out = function(self, other)
         if out.shape != self.shape:
@@ -62,17 +73,62 @@ def _name_of(node):
     return name or f"of shape {list(node.shape)}"
 
 
+def _refuse_paused(node, sign):
+    """Raise `TracingError` where a tensor that wants a gradient would lose its history."""
+    if node.wants and paused_tape() is not None:
+        raise TracingError(
+            f"t {sign}= u inside of tracer.pause() would make {node!r} a constant for all its "
+            f"names: write t = t {sign} u, or leave the pause for it"
+        )
+
+
+def _refuse_in_memory(tensor, sign):
+    """Raise `TracingError` if another tensor lies in this one's memory, whatever made it."""
+    if type(tensor._value) is np.ndarray and _holders(tensor) > _ALONE[tensor._value.base is None]:
+        value = tensor._value
+        for other in gc.get_objects():  # views are held by tensors alone, which it knows
+            if type(other) is Tensor and other is not tensor and _overlap(other, value):
+                raise TracingError(
+                    f"t {sign}= u would in NumPy also change a tensor that shares memory with t, "
+                    f"of shape {list(other.shape)}, that is in use: write t = t {sign} u"
+                )
+
+
+def _overlap(tensor, value):
+    other = getattr(tensor, "_value", None)  # another thread may be about to make it
+    return type(other) is np.ndarray and np.may_share_memory(other, value, 1000)
+
+
+def _holders(tensor):
+    """The references to the array whose memory a tensor's value lies in."""
+    array = tensor._value
+    while True:
+        base = array.base
+        base = base.obj if type(base) is memoryview else base
+        if type(base) is not np.ndarray:
+            del base
+            return sys.getrefcount(array)
+        array = base
+
+
+#: what `_holders` counts where a tensor has its array alone: whether the array is whole
+_ALONE = {True: _holders(Tensor(np.zeros(1))), False: _holders(Tensor(np.zeros(2)[:1]))}
+
+
 def _refuse_shared(tensor, sign):
     """Raise `TracingError` if a tensor is in use that has a part of this one's memory."""
     tape = open_tape()
     if tape is None:
+        if tensor._value.ndim:
+            _refuse_in_memory(tensor, sign)
         return
     others, known = _sharing(tensor.node, tape.nodes)
     sharing = {id(tensor.node), *map(id, others)}
-    if any(id(node) in sharing and view() is not None for node, view in owner(tape).paused_views):
+    views = (id(node) in sharing and view() for node, view in owner(tape).unrecorded_views)
+    if any(isinstance(view, Tensor) and view is not tensor for view in views):
         raise TracingError(
             f"t {sign}= u would in NumPy also change a tensor that shares memory with t, which was "
-            f"made under tracer.pause() and is in use: write t = t {sign} u"
+            f"made by detach() or under tracer.pause() and is in use: write t = t {sign} u"
         )
     for other, references, by_record in zip(others, _references(others), known, strict=True):
         if references > by_record + _UNUSED:

@@ -148,6 +148,11 @@ class Einsum(Operation):
     saves = ("inputs",)
     linear_in = tuple(range(26))
 
+    def views(node):
+        """Whether it is of one operand, and sums over nothing."""
+        inputs, output = node.params["inputs"], node.params["output"]
+        return len(inputs) == 1 and len(output) == len(set(inputs[0]))
+
     def forward(*operands, inputs, output):
         if len(set(map(type, operands))) > 1:
             backend.one_library(*operands)

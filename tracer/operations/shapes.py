@@ -47,11 +47,16 @@ def _leading(g, shape):
 
 @operation("reshape")
 class Reshape(Linear):
-    reindexes = True
-    views = True
+    """To another shape; `copy` where NumPy gives an array of its own, as `flatten` does."""
 
-    def forward(x, *, shape):
-        return x.reshape(shape)
+    reindexes = True
+
+    def forward(x, *, shape, copy=False):
+        out = x.reshape(shape)
+        return out.copy() if copy and out.size and np.may_share_memory(out, x) else out
+
+    def views(node):
+        return not node.params.get("copy")
 
     def vjp(node, g):
         return (_leading(g, node.input_shape(0)),)
@@ -335,9 +340,31 @@ def reshape(a, /, shape=None, order="C", *, newshape=None, copy=None):
         )
     shape = (shape,) if isinstance(shape, INTEGERS) else tuple(shape)
     if order != "C" and not _row_major(order, "np.reshape"):
-        flipped = Reshape(np.transpose(a), shape=_resolve(a, shape[::-1]))
+        flipped = Reshape(np.transpose(a), shape=_resolve(a, shape[::-1]), **_own(copy))
+        if isinstance(a, Tensor) and not np.may_share_memory(raw(flipped), raw(a)):
+            _says_copy(flipped)
         return np.transpose(flipped)
-    return Reshape(a, shape=_resolve(a, shape))
+    return Reshape(a, shape=_resolve(a, shape), **_own(copy))
+
+
+def _own(copy):
+    return {"copy": True} if copy else {}
+
+
+def _says_copy(tensor):
+    """Let the record know that a reshape had to copy, as NumPy's did."""
+    if tensor.node is not None and tensor.node.op is Reshape:
+        tensor.node.params["copy"] = True
+
+
+def _flatten(self, order="C", *others, **options):
+    """`tensor.ravel(order)`, in memory of its own."""
+    if others or options or order != "C":
+        _row_major((order, *others, *options) if others or options else order, "ravel (flatten)")
+    return np.reshape(self, (-1,), order=order, copy=True)
+
+
+Tensor.flatten = _flatten
 
 
 def _resolve(a, shape):
@@ -575,7 +602,7 @@ def tile(A, reps):
         np.reshape(A, [s for n in shape for s in (1, n)]),
         tuple(s for r, n in zip(reps, shape, strict=True) for s in (r, n)),
     )
-    return np.reshape(wide, tuple(r * n for r, n in zip(reps, shape, strict=True)))
+    return np.reshape(wide, tuple(r * n for r, n in zip(reps, shape, strict=True)), copy=True)
 
 
 @implements(np.repeat)
@@ -591,7 +618,8 @@ def repeat(a, repeats, axis=None):
         wide = np.broadcast_to(
             np.expand_dims(a, axis + 1), (*shape[: axis + 1], repeats, *shape[axis + 1 :])
         )
-        return np.reshape(wide, (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
+        shape = (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :])
+        return np.reshape(wide, shape, copy=True)
     positions = np.repeat(np.arange(a.shape[axis]), backend.to_host(raw(repeats)))
     return np.take(a, backend.of(a).from_host(positions), axis)
 
