@@ -187,7 +187,20 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else repr(self)
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        """By identity; of a computed number by its value, as `==` compares.
+
+        Raises `TracingError` while that number is on an open tape and wants a gradient.
+        """
+        node = self.node
+        if self._value.size != 1 or (node is not None and node.op in (PARAMETER, INPUT)):
+            return object.__hash__(self)
+        if self._is_on_record():
+            raise TracingError(
+                f"a number of the record, {node!r}, is no key of a dictionary and no member of a "
+                f"set, whose choice by its value has no derivative: take t.item() as the key"
+            )
+        return object.__hash__(self) if self._value.ndim else hash(self._value.item())
 
     # -- values out of the trace ------------------------------------------------------------
 

@@ -407,8 +407,9 @@ np.einsum("ij,ij->ij", a, a)|np.diagonal(a)|a.diagonal(1)|np.diag(a)|np.diag(a, 
 np.clip(a, None, None)|a.clip(None)|a.clip(0)|np.maximum(a, 0)|a.copy()|+a|np.copy(a)
 a.flatten()|a.flatten("F")|a.ravel()|a.ravel("F")|a.T.ravel("F")|a[0].ravel("F")
 np.reshape(a, (9, 1), order="F")|a.reshape(1, 9)|a.reshape(1, 3, 3, order="F")
-np.tile(a, 1)|np.tile(a, 2)|np.tile(a, (1, 1, 1))|np.repeat(a, 1)|np.repeat(a, 1, axis=0)|np.repeat(a, 2)
-a[0, 0]|a[0, 0, ...]|a[...]|a[0]|a[[0, 1]]|a[a.data > 0]|a[:, None]|np.take(a, [0], 0)
+np.tile(a, 1)|np.tile(a, 2)|np.tile(a, (1, 1, 1))|np.repeat(a, 1)|np.repeat(a, 1, axis=0)
+np.repeat(a, 2)
+a[0, 0, ...]|a[...]|a[0]|a[[0, 1]]|a[a.data > 0]|a[:, None]|np.take(a, [0], 0)
 np.expand_dims(a, 0)|np.squeeze(a)|np.squeeze(a[:1])|np.atleast_3d(a)|np.broadcast_to(a, (2, 3, 3))
 np.transpose(a)|a.T|a.mT|np.swapaxes(a, 0, 1)|np.moveaxis(a, 0, 1)|np.rollaxis(a, 1)|np.flip(a)
 np.fliplr(a)|np.rot90(a)|np.rot90(a, 4)|np.roll(a, 0)|np.pad(a, 0)|np.tril(a)|np.where(True, a, a)
@@ -553,3 +554,27 @@ def test_sorting_in_place_is_refused():
         for options in ({}, {"descending": True}):
             with pytest.raises(HintError, match=r"in place.*write t = np\.sort\(t\)"):
                 y.sort(**options)
+
+
+KEYS = {
+    "members of a set": lambda x: len(set(x)) * x[0],
+    "a look-up": lambda x: {0.3: 2.0}.get(x[0], 1.0) * x[0],
+    "whether it is a member": lambda x: float(x[0] in {0.3, 5}) * x[0],
+    "keys": lambda x: len(dict.fromkeys(x)) * x[0],
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_numbers_of_the_record_are_no_keys(name):
+    x = np.array([0.3, 0.7, 0.3])
+    with pytest.raises(TracingError, match=r"no member of a set.*t\.item\(\) as the key"):
+        tracer.grad(KEYS[name])(x)
+    assert KEYS[name](tracer.Tensor(x)).item() == KEYS[name](x)
+
+
+def test_parameters_and_whole_arrays_are_keys_by_identity():
+    one, two = tracer.parameter(np.array(1.0)), tracer.parameter(np.array(1.0))
+    with tracer.Tape():
+        state = {one: "one", two: "two", tracer.batch(np.ones(1)): "batch", one * np.ones(2): "h"}
+        assert (state[one], state[two], len(state)) == ("one", "two", 4)
+        assert {3: "three"}[(one * 3).astype(int)] == "three"
