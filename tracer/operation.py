@@ -22,6 +22,7 @@ import functools
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -456,16 +457,41 @@ def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
 
 
 def _given_to_read(vjp: Callable[..., Any]) -> Callable[..., Any]:
-    """The rule, given a cotangent that cannot be written into: others may be in that memory."""
+    """The rule, given a cotangent that cannot be written into: others may be in that memory.
+
+    What it returns is to have the shapes of the inputs, broadcast or not: less is a mistake.
+    """
 
     @functools.wraps(vjp)
     def rule(node: Any, g: Any) -> Any:
         if type(g) is ndarray:
             g = g.view()
             g.flags.writeable = False
-        return vjp(node, g)
+        entries = vjp(node, g)
+        if not isinstance(entries, tuple | list) or len(entries) != len(node.parents):
+            return entries  # which the sweep refuses
+        return tuple([_whole(entry, node, slot) for slot, entry in enumerate(entries)])
 
     return rule
+
+
+def _whole(entry: Any, node: Any, slot: int) -> Any:
+    """An entry of a vjp, refused if it would have to be broadcast to the shape of its input."""
+    if isinstance(entry, FunctionType):
+        return lambda: _whole(entry(), node, slot)
+    parent, shape = node.parents[slot], getattr(entry, "shape", None)
+    if parent is None or shape is None:
+        return entry
+    wanted = parent.shape
+    sizes = shape[max(1, len(shape) - len(wanted)) :]
+    if len(sizes) < len(wanted) or any(
+        size != n != 1 for size, n in zip(sizes, wanted, strict=True)
+    ):
+        raise ShapeError(
+            f"the vjp of {node.op.name} returned {describe(entry)} for input {slot} of shape "
+            f"{list(wanted)}: an entry is a stack [V, *input.shape], as of g * np.ones(input.shape)"
+        )
+    return entry
 
 
 def _first_of(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:

@@ -533,3 +533,24 @@ def test_gradients_of_two_parameters_share_no_memory():
     gradients = tape.backward(loss)["grad"]
     gradients["a"] *= 0
     np.testing.assert_allclose(gradients["b"], np.full(3, 1 / 3), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "entry", [lambda g: g[..., :1] * 2, lambda g: g[:, 0], lambda g: lambda: g[..., :1]]
+)
+def test_a_rule_whose_entry_would_be_broadcast_is_refused(entry):
+    @tracer.operation("narrow")
+    class Narrow(tracer.Operation):
+        def forward(x):
+            return x * 2
+
+        def vjp(node, g):
+            return (entry(g),)
+
+    w = tracer.parameter(np.ones(2))
+    with tracer.Tape() as tape:
+        loss = np.sum(Narrow(w) ** 2)
+    with pytest.raises(
+        tracer.ShapeError, match=r"the vjp of narrow returned .* input 0 of shape \[2\]"
+    ):
+        tape.backward(loss)
