@@ -12,14 +12,19 @@ class DiagGGNExact(Quantity):
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tracer import backend, registry
 from tracer.cotangents import Cotangent
-from tracer.errors import QuantityError
+from tracer.errors import QuantityError, TracingError
+from tracer.operation import OWN
 from tracer.rows import Rows, gradient
 from tracer.tensor import Tensor
 
@@ -71,6 +76,11 @@ class Quantity:
     #: the names of what to use in its place where memory is short, for messages
     cheaper = ""
 
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "extract" in vars(cls) and not cls.__module__.startswith(OWN):
+            cls.extract = _given_to_read(cls.extract)  # type: ignore[method-assign]
+
     def extract(self, cotangent: Cotangent, context: Context) -> Any:
         """The state for one parameter, from the cotangent's contractions."""
         raise QuantityError(f"quantity {self.name!r} defines no extract")
@@ -104,6 +114,40 @@ class Quantity:
 
     def __repr__(self) -> str:
         return f"<quantity {self.name}>"
+
+
+def _given_to_read(extract: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, given a cotangent that cannot be written into: other quantities read it, too."""
+
+    @functools.wraps(extract)
+    def method(self: Quantity, cotangent: Cotangent, context: Context) -> Any:
+        try:
+            state = extract(self, _to_read(cotangent), context)
+        except ValueError as error:
+            if isinstance(error, TracingError) or "read-only" not in str(error):
+                raise
+            raise TracingError(
+                f"extract of {self.name!r} writes into what its cotangent gave for {context.name}, "
+                f"which others read as well: make a new array, or copy it first ({error})"
+            ) from error
+        shared = type(state) is np.ndarray and not state.flags.writeable
+        return state.copy() if shared else state
+
+    return method
+
+
+def _to_read(value: Any) -> Any:
+    """A cotangent around the same arrays, as views that are not written into."""
+    if type(value) is np.ndarray:
+        value = value.view()
+        value.flags.writeable = False
+    elif type(value) is list:
+        value = [_to_read(each) for each in value]
+    elif isinstance(value, Cotangent):
+        value = copy.copy(value)
+        for name, field in vars(value).items():
+            setattr(value, name, _to_read(field))
+    return value
 
 
 def first_of(quantity: Quantity, state: Any) -> Any:

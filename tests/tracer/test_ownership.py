@@ -147,3 +147,36 @@ def test_what_reduce_writes_into_reaches_nothing_else(quantity):
     expected, values = found({}), found({quantity: emptied})
     for name in ("p0", "p1", "p2"):
         np.testing.assert_array_equal(values[name], expected[name])
+
+
+@pytest.mark.parametrize(
+    "use", [lambda w: np.sum(w**3), lambda w: np.sum((tracer.batch(np.ones((2, 2))) * w) ** 3)]
+)
+def test_what_a_quantity_reads_is_not_written_into(use):
+    class Clipped(tracer.Quantity):
+        name = "clipped"
+        needs_samples = False
+
+        def extract(self, cotangent, context):
+            made = cotangent.total()
+            return np.clip(made, -3, 3, out=made)
+
+    class Doubled(Clipped):
+        name = "doubled"
+
+        def extract(self, cotangent, context):
+            return cotangent.total()
+
+        def finish(self, state, context):
+            state *= 2
+            return state[0]
+
+    w = tracer.parameter(np.array([1.0, 2.0]), name="w")
+    with tracer.Tape() as tape:
+        loss = use(w)
+    expected = tape.backward(loss)["grad"]["w"]
+    results = tape.backward(loss, ("grad", Doubled()))
+    np.testing.assert_array_equal(results["grad"]["w"], expected)
+    np.testing.assert_array_equal(results["doubled"]["w"], 2 * expected)
+    with pytest.raises(tracer.TracingError, match=r"extract of 'clipped' writes into .* for w"):
+        tape.backward(loss, ("grad", Clipped()))
