@@ -578,3 +578,9 @@ def test_parameters_and_whole_arrays_are_keys_by_identity():
         state = {one: "one", two: "two", tracer.batch(np.ones(1)): "batch", one * np.ones(2): "h"}
         assert (state[one], state[two], len(state)) == ("one", "two", 4)
         assert {3: "three"}[(one * 3).astype(int)] == "three"
+
+
+@pytest.mark.parametrize("dtype", [str, "U8", "S8", "V8", "f8,f8", object, "m8[s]"])
+def test_conversion_to_what_holds_no_numbers_is_refused(dtype):
+    with pytest.raises(TracingError, match=r"no numbers of a tensor.*tensor\.data\.astype"):
+        tracer.grad(lambda x: np.sum(x.astype(dtype).astype(float)))(np.ones(2))

@@ -623,6 +623,11 @@ def astype(x, dtype, /, *, copy=True, device=None):
             f"astype({dtype}) makes complex numbers of a tensor, which have no derivatives here: "
             f"write its real and imaginary parts as two real tensors"
         )
+    if dtype.kind not in "fiub":
+        raise TracingError(
+            f"astype({dtype}) makes no numbers of a tensor: convert its array, "
+            f"tensor.data.astype({dtype.str!r}), where no derivative is wanted"
+        )
     if not copy and x.dtype == dtype:
         return x  # as NumPy gives the array itself
     out = Astype(x, dtype)
