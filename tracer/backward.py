@@ -51,7 +51,7 @@ from tracer.rows import (
     hessian,
     hessian_eigenvectors,
 )
-from tracer.sample_checks import refuse_undefined, rows_of_samples
+from tracer.sample_checks import couplings, refuse_undefined, rows_of_samples
 from tracer.seed_rows import SeedRows
 from tracer.selection import chosen
 from tracer.splitting import penalties_left_out
@@ -450,6 +450,7 @@ class Run:
                 first_uses=objective.first_uses,
                 watched=objective.watched if gradient in rows.counts and i == 0 else None,
                 slots=slots,
+                coupled=bool(objective.batch.coupled),
                 visit=self._counted(visit or self._verifying(), len(next(iter(stacks.values())))),
                 only=only,
                 budget=budget,
@@ -615,8 +616,7 @@ class Run:
 
     def _must_mask(self) -> bool:
         """Whether one row per sample is needed. Raises where a quantity of samples is undefined."""
-        batch, only = self.objective.batch, self.objective.only
-        coupled = [node for node in batch.coupled if only is None or node in only]
+        batch = self.objective.batch
         if batch.size is None:
             for q in self.asked.values():
                 if q.per_sample or (q.rows == gradient and q.needs_samples):
@@ -635,7 +635,7 @@ class Run:
                 f"or mark its result with tracer.batch(x, axis)",
                 stacklevel=6,
             )
-        return bool(coupled or batch.lost or batch.singly)
+        return bool(couplings(self.objective) or batch.lost or batch.singly)
 
     def _verifying(self) -> Any:
         """A visitor that sees that the rows of single samples come to these alone."""

@@ -31,10 +31,21 @@ def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
         return
     if objective.record.values_read:
         _refuse_returned(name, objective)
-    only = objective.only
-    coupled = [node for node in batch.coupled if only is None or node in only]
+    coupled = couplings(objective)
     if coupled:
         raise coupling(name, batch, coupled[0])
+
+
+def couplings(objective: Objective) -> list[Node]:
+    """The operations that couple the samples of what a sweep of some parameters goes through.
+
+    Above a statistic of the batch samples are apart; above entries of different samples that have
+    met, nothing is of one.
+    """
+    batch, only = objective.batch, objective.only
+    if only is None:
+        return batch.coupled
+    return [node for node in batch.coupled if node in only or node in batch.mixing]
 
 
 def _refuse_lists(asked: Collection[Quantity], batch: Batch) -> None:
@@ -98,7 +109,8 @@ def mixing(name: str, node: Node) -> BatchError:
     """The error for a quantity of samples whose entries meet in an operation."""
     return BatchError(
         f"{name} is undefined here: {_placed(node)} mixes different samples, so that none has a "
-        f"gradient of its own below it: use quantities of the whole batch"
+        f"gradient of its own below it, and what lies above it is not of single ones: use "
+        f"quantities of the whole batch"
     )
 
 

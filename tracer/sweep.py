@@ -200,7 +200,9 @@ class Sweep:
     which is after the first of its uses (`tracer.names.first_uses`), or else at the end.
     `only` restricts the sweep to these nodes, which may want no gradient elsewhere. `watched` takes
     statistics of the gradient. `slots` is the number of rows that stand for one, more than 1 where
-    rows are masked. `budget` bounds what is made of one stack, in bytes.
+    rows are masked, and `coupled` says that a sweep of all parameters would mask them: what is made
+    of uses, Kronecker factors, is then the same here. `budget` bounds what is made of one stack, in
+    bytes.
     """
 
     def __init__(
@@ -216,6 +218,7 @@ class Sweep:
         first_uses: Mapping[Node, Node] | None = None,
         watched: dict[Any, Any] | None = None,
         slots: int = 1,
+        coupled: bool = False,
         visit: Callable[[Node, Any, Iterable[Node]], Any] | None = None,
         budget: int | None = None,
     ):
@@ -229,6 +232,7 @@ class Sweep:
         self.first_uses = first_uses
         self.watched = watched
         self.slots = slots
+        self.coupled = coupled
         self.visit = visit
         self.budget = budget
         self.uses: dict[Node, list[Cotangent]] = {}
@@ -413,6 +417,7 @@ class Sweep:
                 use = None
                 if node.op.parameter_cotangent is not None:
                     use = node.op.parameter_cotangent(Sampled(view, axis, axes), slot, g)
+                structured = use is not None
                 if use is None and (self.slots == 1 or len(parent.shape) > 1):
                     entries = cotangents_of(view, node, g) if entries is None else entries
                     if entries[slot] is None:
@@ -424,6 +429,8 @@ class Sweep:
                             continue
                 if use is not None:
                     use = _of_samples(use, axis, node.place.present)
+                    if self.coupled and not structured and len(parent.shape) < 2:
+                        use = Dense(use.per_sample())  # as masked rows have it, its uses summed
                     use = use if self.slots == 1 else Coupled(use, self.slots)
                     self.uses.setdefault(parent, []).append(use)
                     continue

@@ -1,0 +1,163 @@
+"""Models that mix samples anywhere: what is right of all parameters is so of some of them."""
+
+import warnings
+
+import numpy as np
+import pytest
+from explicit import assert_close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tracer
+import tracer_layers as nn
+from tracer import registry
+
+N, D = 4, 2
+PERMUTATION = [2, 3, 0, 1]
+ADJACENCY = np.full((N, N), 0.2) + 0.3 * np.eye(N)
+
+
+def normalised(h):
+    return (h - h.mean(0)) / np.sqrt(h.var(0) + 0.3)
+
+
+#: steps of no parameter in which samples meet, or not
+MIXES = {
+    "none": lambda h: h,
+    "mixup": lambda h: 0.3 * h + 0.7 * h[PERMUTATION[: len(h)]] if len(h) == N else h,
+    "rolled": lambda h: h + np.roll(h, 1, 0),
+    "reversed": lambda h: h * h[::-1],
+    "shifted": lambda h: h + np.concatenate([h[1:], h[:1]]),
+    "even and odd": lambda h: h[::2] + h[1::2] if len(h) == N else h,
+    "halves": lambda h: h[:2] * h[2:] if len(h) == N else h,
+    "normalised": normalised,
+    "centred": lambda h: h - 0.5 * np.tanh(h).mean(0),
+    "graph": lambda h: ADJACENCY[: len(h), : len(h)] @ h,
+    "set": lambda h: np.tanh(h).mean(0, keepdims=True),
+    "segments": lambda h: tracer.index_add(np.zeros((2, D)), np.arange(len(h)) % 2, h),
+    "reduced": lambda h: np.add.reduceat(h, [0, len(h) // 2], 0) if len(h) > 1 else h,
+    "summed up": lambda h: np.cumsum(h, 0),
+    "pairs": lambda h: h.reshape(2, 2, D).mean(1) if len(h) == N else h,
+}
+
+
+class Mixing(nn.Module):
+    """A linear layer, what mixes its samples, and so on, as long as there are mixes."""
+
+    def __init__(self, mixes):
+        self.layers = nn.ModuleList([nn.Linear(D, D) for _ in range(len(mixes) + 1)])
+        self.mixes = mixes
+
+    def forward(self, x):
+        for layer, mix in zip(self.layers[:-1], self.mixes, strict=True):
+            x = np.tanh(MIXES[mix](layer(x)))
+        return self.layers[-1](x)
+
+
+def recorded(mixes, frozen=False):
+    tracer.seed(len(mixes))
+    model = Mixing(mixes).double()
+    if frozen:
+        model.layers[0].requires_grad_(False)
+    x = np.random.default_rng(0).standard_normal((N, D))
+    with tracer.Tape() as tape:
+        output = model(x)
+        loss = nn.cross_entropy(output, np.arange(len(output)) % D)
+    return tape, loss
+
+
+def outcome(tape, loss, quantity, parameters=None, **options):
+    """name -> value, an array each; None where it is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            given_rng = np.random.default_rng(1)
+            found = tape.backward(loss, quantity, parameters=parameters, rng=given_rng, **options)[
+                quantity
+            ]
+        except tracer.TracerError:
+            return None
+        if hasattr(found, "matmat"):
+            matrix = found @ np.eye(found.shape[0])
+            return {name: matrix[span, span] for name, span in found.parameters.items()}
+        return {name: array_of(value) for name, value in found.items()}
+
+
+def array_of(value):
+    if hasattr(value, "dense"):
+        return value.dense()
+    if callable(value):
+        size = int(np.prod(value.shape))
+        return value(np.eye(size).reshape(size, *value.shape))
+    return value
+
+
+SUBSETS = (["layers.0.bias"], ["layers.1.bias"], ["layers.1.weight", "layers.0.weight"])
+
+
+def assert_alike(mixes, quantities, frozen=False):
+    tape, loss = recorded(mixes, frozen)
+    names = list(tape.backward(loss)["grad"])
+    last = f"layers.{len(mixes)}"
+    subsets = [s for s in SUBSETS if set(s) <= set(names)]
+    subsets.append([f"{last}.weight", f"{last}.bias"])
+    for quantity in quantities:
+        every = outcome(tape, loss, quantity)
+        for some in subsets:
+            part = outcome(tape, loss, quantity, some)
+            where = f"{quantity} of {some}, {mixes}"
+            if every is None:  # it may be undefined for the others alone
+                if part is not None:
+                    assert_of_samples(mixes, tape, loss, quantity, part, where)
+                continue
+            assert (part or {}).keys() == {name for name in some if name in every}, where
+            for name, value in (part or {}).items():
+                assert_close(value, every[name], where)
+
+
+def assert_of_samples(mixes, tape, loss, quantity, part, where):
+    """Above statistics of the batch, samples are apart: each has the share of its own loss."""
+    statistics = {"none", "normalised", "centred"}
+    assert set(mixes) <= statistics, f"{where}: samples are not apart"
+    rows = outcome(tape, loss, "grad_batch", list(part))
+    for name, share in rows.items():
+        total = tape.backward(loss)["grad"][name]
+        assert_close(share.sum(0), total, where)
+        if quantity == "sum_grad_squared":
+            assert_close(part[name], (share**2).sum(0), where)
+        if quantity == "diag_ggn_exact_batch":
+            assert_close(
+                part[name].sum(0), tape.backward(loss, "diag_ggn_exact")["diag_ggn_exact"][name],
+                where,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("mix", sorted(MIXES))
+def test_of_some_parameters_as_of_all_where_samples_are_mixed(mix):
+    assert_alike((mix,), registry.quantities)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    mixes=st.lists(st.sampled_from(sorted(MIXES)), min_size=2, max_size=3).map(tuple),
+    quantities=st.lists(
+        st.sampled_from(sorted(registry.quantities)), min_size=3, max_size=5, unique=True
+    ),
+    frozen=st.booleans(),
+)
+def test_of_some_parameters_as_of_all_where_samples_are_mixed_anywhere(mixes, quantities, frozen):
+    assert_alike(mixes, quantities, frozen)
+
+
+def test_channels_of_a_normalised_batch_have_the_same_factors_alone():
+    tracer.seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)
+    ).double()
+    x = np.random.default_rng(0).standard_normal((N, 1, 4, 4))
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(model(x), np.array([0, 2, 1, 0]))
+    for quantity in ("kflr", "kfac"):
+        every = outcome(tape, loss, quantity)
+        for name, value in every.items():
+            assert_close(outcome(tape, loss, quantity, name)[name], value, f"{quantity} of {name}")
