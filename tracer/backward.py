@@ -324,6 +324,8 @@ class Run:
         groups = [self._bundle(kinds) for kinds in self._groups()]
         if self.followed and not objective.batch.marked:
             self._refuse_unmarked()
+            if objective.samples is not None:  # in number as the loss says
+                chosen_samples(objective.samples, objective.batch.size)
         if self.followed or apart:
             self.limits = limits(self, groups[-1] if groups else None)
         whole = {q.name: q.of_objective(objective) for q in apart if q.rows is None}
@@ -681,7 +683,7 @@ class Run:
         kind, chosen = self.kinds[quantity.name], self.objective.samples
         span = None if kind is None else counts.get(kind)
         rows = None if span is None else span.stop - span.start
-        restricted = quantity.per_sample and chosen is not None
+        restricted = quantity.of_chosen_samples and chosen is not None
         samples = len(chosen) if restricted else self.objective.batch.size
         return [
             Context(name, leaf.shape, leaf.dtype, samples, rows)
@@ -777,7 +779,7 @@ class Run:
             start, stop = max(span.start - begin, 0), min(span.stop - begin, count)
             if start < stop:
                 apart = max(start, min(self.bundle.apart[kind] - begin, stop))
-                samples = self.objective.samples if quantity.per_sample else None
+                samples = self.objective.samples if quantity.of_chosen_samples else None
                 whole = start == 0 and apart == count and samples is None
                 shares.append((quantity, None if whole else Share(start, apart, stop, samples)))
         return shares
@@ -824,7 +826,7 @@ class Run:
                 continue
             rows: Any = self.kinds[quantity.name]
             span = self.bundle.counts.get(rows, slice(0, 1))
-            restricted = samples is not None and quantity.per_sample
+            restricted = samples is not None and quantity.of_chosen_samples
             count = len(samples) if restricted else self._count
             zeros = _zeros(like, span.stop - span.start, count, leaf.shape)
             self._penalise(zeros, quantity, leaf)

@@ -81,6 +81,11 @@ class Quantity:
         if "extract" in vars(cls) and not cls.__module__.startswith(OWN):
             cls.extract = _given_to_read(cls.extract)  # type: ignore[method-assign]
 
+    @property
+    def of_chosen_samples(self) -> bool:
+        """Whether `samples=` restricts it: it is of single samples, or lists them."""
+        return self.per_sample or bool(self.lists_samples)
+
     def extract(self, cotangent: Cotangent, context: Context) -> Any:
         """The state for one parameter, from the cotangent's contractions."""
         raise QuantityError(f"quantity {self.name!r} defines no extract")

@@ -312,9 +312,10 @@ class Tape:
         chunks, with identical results. Without one, a sweep stays within half of the memory that
         is free, its values included. What cannot be done within it raises `QuantityError`. `rng`
         (a `numpy.random.Generator`) makes sampled quantities reproducible. `samples` restricts
-        per-sample quantities to these samples. `reduce[name](parameter_name, value)` replaces a
-        quantity's value as soon as it exists. `outputs` is the tensor at which the Gauss-Newton
-        matrix splits model from loss, for a loss in plain NumPy code. `undefined` says what is done
+        quantities that are of single samples, or list them, to these.
+        `reduce[name](parameter_name, value)` replaces a quantity's value as soon as it exists.
+        `outputs` is the tensor at which the Gauss-Newton matrix splits model from loss, for a loss
+        in plain NumPy code. `undefined` says what is done
         where a quantity is undefined for some parameters: "warn" leaves them out and says so once,
         "raise" raises `QuantityError`; so does a quantity that no parameter has. `parameters`
         restricts the sweep to some: a name, a parameter, a module, or a collection of those.

@@ -249,6 +249,60 @@ def test_chosen_samples(recurrent, chosen):
         assert_close(results["diag_ggn_exact"][name], diagonals.sum(0), name)
 
 
+CHOOSING = {
+    "plain": lambda w, v, x: np.tanh(x @ w) @ v,
+    "coupled": batch_normalised,
+    "lost": lambda w, v, x: UntrackedSine(x @ w) @ v,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("budget", [None, 300])
+@pytest.mark.parametrize("model", CHOOSING)
+def test_every_quantity_that_lists_samples_lists_the_chosen(model, budget):
+    """Its axes of as many as there are samples, and nothing else is of that length."""
+    generator, samples, chosen = np.random.default_rng(2), 5, [3, 0]
+    problem = Problem(
+        lambda p, given: CHOOSING[model](*p.values(), *given),
+        {"w": generator.standard_normal((3, 4)), "v": generator.standard_normal((4, 2))},
+        [generator.standard_normal((samples, 3))],
+    )
+    listing = set()
+    for name, quantity in registry.quantities.items():
+        options = {"memory_budget": budget}
+        try:
+            every, some = (
+                problem.backward(name, rng=np.random.default_rng(0), **options, **more)[name]
+                for more in ({}, {"samples": chosen})
+            )
+        except tracer.TracerError:  # such as kfra where samples are coupled
+            continue
+        for key, value in every.items() if quantity.rows is not None else ():
+            if not isinstance(value, np.ndarray) or name in ("sum_grad_squared", "variance"):
+                continue  # these are checked against their definition
+            for axis, size in enumerate(value.shape):
+                if size == samples:
+                    value = np.take(value, chosen, axis)
+                    listing.add(name)
+            assert_close(some[key], value, f"{name} of {key}")
+    assert {"sqrt_ggn_exact", "sqrt_ggn_mc"} <= listing
+    assert listing == {
+        name for name, q in registry.quantities.items()
+        if (q.lists_samples is not False and q.per_sample and model != "coupled")
+        or q.lists_samples
+    }  # fmt: skip
+
+
+def test_chosen_samples_of_what_nothing_marks():
+    with tracer.Tape() as tape:
+        loss = mse_loss(X @ tracer.parameter(W, name="w"), Y)
+    whole = tape.backward(loss, "sqrt_ggn_exact")["sqrt_ggn_exact"]["w"]
+    some = tape.backward(loss, "sqrt_ggn_exact", samples=[2, -1])["sqrt_ggn_exact"]["w"]
+    assert_close(some, whole[:, [2, 3]], "rows of two samples")
+    with pytest.raises(tracer.BatchError, match="samples names one outside the 4"):
+        tape.backward(loss, "sqrt_ggn_exact", samples=[4])
+
+
 @pytest.mark.parametrize("chosen", [[], [4], [-5], [0.5], [[0]], 3, [True, False, True, False]])
 def test_samples_that_are_none_are_refused(recurrent, chosen):
     with pytest.raises(tracer.BatchError, match="samples"):
