@@ -51,7 +51,12 @@ from tracer.rows import (
     hessian,
     hessian_eigenvectors,
 )
-from tracer.sample_checks import couplings, refuse_undefined, rows_of_samples
+from tracer.sample_checks import (
+    couplings,
+    refuse_other_samples,
+    refuse_undefined,
+    rows_of_samples,
+)
 from tracer.seed_rows import SeedRows
 from tracer.selection import chosen
 from tracer.splitting import penalties_left_out
@@ -385,6 +390,7 @@ class Run:
         else:
             curvature = (kind for kind in kinds if kind != gradient)
             terms = objective.terms(self.of(next(curvature))[0].name)
+            refuse_other_samples(self.of(*kinds), terms, objective)
             self._count_penalties(terms)
             started = bundle.start(kinds, terms, {})
         return bundle.masked(started, objective.batch) if self.masked else started
@@ -479,9 +485,12 @@ class Run:
                 f"{name} is of single samples, and nothing in this trace is marked as a batch: "
                 f"mark the inputs, as in x = tracer.batch(x)"
             )
+        terms = objective.terms(name)
+        refuse_other_samples(self.of(ggn_averaged), terms, objective)
         if self.masked:
-            raise QuantityError(f"{name} is defined for independent samples, and these are coupled")
-        if not all(term.of_samples for term in objective.terms(name)):
+            coupled = "are coupled" if couplings(objective) else "could not be followed"
+            raise QuantityError(f"{name} is defined for independent samples, and these {coupled}")
+        if not all(term.of_samples for term in terms):
             raise QuantityError(f"{name} is of samples, and a loss here judges none: use kflr")
         started = self._bundle([ggn_averaged])
         links = chain.links(nodes, started.seeds, batch)
@@ -630,12 +639,11 @@ class Run:
         refuse_undefined(self.asked.values(), self.objective)
         if batch.lost:
             node = batch.lost[0]
-            warnings.warn(
+            self.objective.remarks.append(  # where nothing is refused yet
                 f"the samples' axis could not be followed through {node.op.name} "
                 f"({node.source or 'unknown line'}): one row per sample is propagated instead, "
                 f"exact and {batch.size} times as costly; give the operation a `batch_axis` rule, "
-                f"or mark its result with tracer.batch(x, axis)",
-                stacklevel=6,
+                f"or mark its result with tracer.batch(x, axis)"
             )
         return bool(couplings(self.objective) or batch.lost or batch.singly)
 

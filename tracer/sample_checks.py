@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain as chained
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracer import backend
-from tracer.axes import samples_of
+from tracer.axes import POOLED, samples_of
 from tracer.batching import Batch
 from tracer.errors import BatchError
 from tracer.quantity import Quantity
@@ -19,6 +20,7 @@ from tracer.tensor import Tensor
 
 if TYPE_CHECKING:
     from tracer.objective import Objective
+    from tracer.terms import Term
 
 
 def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
@@ -63,6 +65,34 @@ def _refuse_lists(asked: Collection[Quantity], batch: Batch) -> None:
                 f"{q.name} averages over the samples of one batch, and this trace has {sizes}: use "
                 f"kflr"
             )
+
+
+def refuse_other_samples(
+    asked: Iterable[Quantity], terms: Iterable[Term], objective: Objective
+) -> None:
+    """Raise `BatchError` where what a loss judges has other samples than the input.
+
+    Such predictions depend on samples, and their own axis of samples is not one of these: sums of
+    rows over all that is judged are defined, an axis of samples and the samples' uses are not.
+    """
+    batch = objective.batch
+    name = next((q.name for q in asked if q.of_chosen_samples or q.of_uses), None)
+    others = [term for term in terms if not term.of_samples]
+    for term in others if name is not None else ():
+        axis = batch.axis(term.prediction)
+        if axis is None:
+            continue  # a term of parameters alone
+        if axis is POOLED:
+            why = f"{_placed(batch.pooled.get(term.prediction, term.prediction))} pools those"
+        else:
+            lost = next(chained(batch.lost, batch.mixing), term.prediction)
+            why = f"those could not be followed through {_placed(lost)}"
+        raise BatchError(
+            f"{name} is undefined here: the samples of the model's output, made by "
+            f"{_placed(term.prediction)}, are not those of its input, since {why}: use quantities "
+            f"of the whole batch, as diag_ggn_exact and ggn, or mark the output with "
+            f"tracer.batch(x, axis) if it has an axis of the same samples"
+        )
 
 
 def _refuse_returned(name: str, objective: Objective) -> None:

@@ -161,3 +161,90 @@ def test_channels_of_a_normalised_batch_have_the_same_factors_alone():
         every = outcome(tape, loss, quantity)
         for name, value in every.items():
             assert_close(outcome(tape, loss, quantity, name)[name], value, f"{quantity} of {name}")
+
+
+# -- outputs whose samples are not those of the input -------------------------------------------
+
+
+def ggn_blocks(mixes, tape):
+    """name -> `[P, P]`, by definition, of the parameters that `recorded` had."""
+    names = {leaf: name for name, leaf in parameters_of(mixes).items()}
+    values = {name: leaf.data for leaf, name in names.items()}
+    x = np.random.default_rng(0).standard_normal((N, D))
+
+    def model(p):
+        h = x
+        for i, mix in enumerate(mixes):
+            h = np.tanh(MIXES[mix](h @ p[f"layers.{i}.weight"].T + p[f"layers.{i}.bias"]))
+        return h @ p[f"layers.{len(mixes)}.weight"].T + p[f"layers.{len(mixes)}.bias"]
+
+    odds = np.exp(model(values))
+    share = odds / odds.sum(1, keepdims=True)
+    inner = (share[:, :, None] * np.eye(D) - share[:, :, None] * share[:, None]) / len(share)
+    blocks = {}
+    for name, jacobian in tracer.jacobian(model)(values).items():
+        j = jacobian.reshape(len(share), D, -1)
+        blocks[name] = np.einsum("ncp,ncd,ndq->pq", j, inner, j)
+    return blocks
+
+
+def parameters_of(mixes):
+    tracer.seed(len(mixes))
+    return dict(Mixing(mixes).double().named_parameters())
+
+
+#: where outputs are rows of as many samples as there are
+ROWS = {"none", "mixup", "rolled", "reversed", "shifted", "normalised", "centred"}
+
+
+@pytest.mark.parametrize("mixes", [(mix,) for mix in sorted(MIXES)] + [("none", "graph")])
+def test_roots_and_factors_are_of_the_whole_matrix_or_refused(mixes):
+    tape, loss = recorded(mixes)
+    blocks = ggn_blocks(mixes, tape)
+    diagonal = outcome(tape, loss, "diag_ggn_exact")
+    for name, block in blocks.items():
+        assert_close(diagonal[name].ravel(), np.diag(block), f"diagonal of {name}, {mixes}")
+    for quantity in ("sqrt_ggn_exact", "sqrt_ggn_mc", "kflr", "kfac", "diag_ggn_mc_batch"):
+        found = outcome(tape, loss, quantity)
+        if found is None:
+            assert quantity == "diag_ggn_mc_batch" or not ROWS.issuperset(mixes), mixes
+            continue
+        assert ROWS.union({"summed up"}).issuperset(mixes), f"{quantity}, {mixes}"
+        for name, value in found.items():
+            if quantity == "sqrt_ggn_exact":
+                rows = value.reshape(-1, blocks[name].shape[0])
+                assert_close(rows.T @ rows, blocks[name], f"{quantity} of {name}, {mixes}")
+            elif quantity == "kflr" and name == f"layers.{len(mixes)}.bias":  # used once a row
+                assert_close(value, blocks[name], f"{quantity} of {name}, {mixes}")
+            else:
+                assert value.any(), f"{quantity} of {name}, {mixes}"
+
+
+def test_outputs_of_other_samples_say_so_and_warn_of_nothing():
+    for mix, why in {"graph": "matmul", "set": "mean", "segments": "scatter_add"}.items():
+        tape, loss = recorded((mix,))
+        for quantity in ("sqrt_ggn_exact", "kflr", "kfac", "kfra"):
+            says = rf"{quantity} is undefined here: the samples of the model's output.*{why}"
+            with pytest.raises(tracer.BatchError, match=says):
+                tape.backward(loss, quantity)
+
+
+def test_outputs_of_other_samples_may_be_marked():
+    tracer.seed(1)
+    model, x = Mixing(("graph",)).double(), np.random.default_rng(0).standard_normal((N, D))
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(tracer.batch(model(x)), np.arange(N) % D)
+    for name, block in ggn_blocks(("graph",), tape).items():
+        rows = outcome(tape, loss, "sqrt_ggn_exact")[name].reshape(-1, len(block))
+        assert_close(rows.T @ rows, block, name)
+    with pytest.raises(tracer.BatchError, match="grad_batch is undefined here"):
+        tape.backward(loss, "grad_batch")
+
+
+def test_one_vector_is_no_batch_of_its_elements():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(model(np.array([1.0, -1.0, 2.0]))[None], np.array([1]))
+    for quantity in ("sqrt_ggn_exact", "kflr", "kfac"):
+        with pytest.raises(tracer.BatchError, match="not those of its input"):
+            tape.backward(loss, quantity)
