@@ -13,6 +13,7 @@ import numpy as np
 
 from tracer import bundle, chain, plan
 from tracer.batching import Batch, follow
+from tracer.bending import bends_in
 from tracer.bundle import Bundle
 from tracer.cotangents import Cotangent, Dense, Outer, collect
 from tracer.dtypes import working
@@ -35,7 +36,6 @@ from tracer.quantity import (
 )
 from tracer.residuals import (
     SignedRows,
-    bends_in,
     cheaper_by_rows,
     exact_leaves,
     residual,

@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.errors import TracingError
+from tracer.frames import INTERNAL_FILES
 
 #: ufunc -> what is called in its place, with the same inputs
 UFUNCS: dict[Any, Callable[..., Any]] = {}
@@ -133,3 +134,6 @@ def no_rule(function: Any, name: str | None = None) -> TracingError:
         f"{full} has no rule, so it cannot be recorded on tensors: {REGISTER}; tensor.data gives "
         f"the plain array where no derivative is wanted"
     )
+
+
+INTERNAL_FILES.add(__file__)  # the line of a recorded operation is not here

@@ -16,6 +16,7 @@ import numpy as np
 from tracer import backend
 from tracer.axes import UNKNOWN, OfOne, samples_of
 from tracer.batching import Batch, follow
+from tracer.bending import is_linear, wanted
 from tracer.dtypes import working
 from tracer.errors import BatchError
 from tracer.gradients import unit
@@ -24,7 +25,6 @@ from tracer.plan import AT_ONCE, Allowance, node_bytes
 from tracer.products import Products
 from tracer.progress import Progress
 from tracer.random import Restarted
-from tracer.residuals import is_linear, wanted
 from tracer.seed_rows import SeedRows, of_stack
 from tracer.splitting import Split, left_out, split
 from tracer.sweep import Sweep

@@ -22,6 +22,7 @@ import numpy as np
 from tracer import backend
 from tracer.axes import GroupedAxis
 from tracer.batching import Batch
+from tracer.bending import bends_in, is_straight, leading_to, wanted
 from tracer.dtypes import widened, working
 from tracer.operation import PARAMETER
 from tracer.rows import Rows, hessian_eigenvectors
@@ -43,28 +44,6 @@ class SignedRows:
     signs: Any = None
 
 
-def wanted(node: Node) -> list[int]:
-    """The slots whose inputs want a gradient."""
-    return [i for i, parent in enumerate(node.parents) if parent is not None and parent.wants]
-
-
-def is_linear(node: Node, slots: Iterable[int]) -> bool:
-    """Whether an operation is linear in these inputs together."""
-    slots = list(slots)
-    return node.op.linear or (len(slots) == 1 and slots[0] in node.op.linear_in)
-
-
-def is_straight(node: Node, slots: Iterable[int]) -> bool:
-    """Whether the second derivatives by these inputs vanish wherever they exist."""
-    return node.op.piecewise_linear or is_linear(node, slots)
-
-
-def bends_in(node: Node, batch: Batch) -> list[int]:
-    """The slots of the samples' inputs that an operation bends in: none where it is straight."""
-    slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
-    return [] if is_straight(node, slots) else slots
-
-
 # -- which parameters rows are exact for --------------------------------------------------------
 
 
@@ -72,21 +51,12 @@ def exact_leaves(nodes: list[Node], leaves: Iterable[Node], batch: Batch) -> set
     """The parameters whose own block the signed rows give exactly, of a record up to its loss."""
     if batch.size is None or batch.lost or batch.coupled or batch.singly:
         return set()
-    leading = _leading_to(nodes)
+    leading = leading_to(nodes)
     for node in leading:
         grouped = isinstance(batch.axes.get(node), GroupedAxis)
         if grouped and not node.op.loss and not is_straight(node, wanted(node)):
             return set()  # its entries are no samples
     return {leaf for leaf in leaves if _is_exact(leading, leaf, batch)}
-
-
-def _leading_to(nodes: list[Node]) -> list[Node]:
-    """The nodes that the last one depends on, and itself."""
-    needed: set[Any] = {nodes[-1]}
-    for node in reversed(nodes):
-        if node in needed:
-            needed.update(node.parents)
-    return [node for node in nodes if node in needed]
 
 
 def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:

@@ -14,9 +14,9 @@ from functools import cache
 from typing import Any
 
 from tracer.batching import Batch
+from tracer.bending import is_linear, wanted
 from tracer.errors import QuantityError, TracingError
 from tracer.operation import CONSTANT, POOLED, UNKNOWN
-from tracer.residuals import is_linear, wanted
 from tracer.tangents import descendants
 from tracer.tape import Node
 

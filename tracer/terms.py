@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer import backend
 from tracer.axes import GroupedAxis, OfOne, apart, together
+from tracer.bending import bends_together
 from tracer.dtypes import widened, working
 from tracer.errors import QuantityError
 from tracer.operation import PARAMETER
@@ -17,6 +18,7 @@ from tracer.random import generator
 from tracer.rows import Rows, gradient
 from tracer.seed_rows import SeedRows, at_places, of_rule, of_stack
 from tracer.sweep import Recorded, Sampled, Sweep, cotangents_of, entry_value
+from tracer.tangents import descendants
 from tracer.tape import Node, Tape, rerecording, using
 from tracer.tensor import Tensor, _leaf
 
@@ -221,6 +223,7 @@ def sqrt_hessian_of_record(term: Term) -> Any:
     where asking would wait for a device, gives NaN.
     """
     objective, prediction = term.objective, term.prediction
+    _refuse_bent(term)
     value = _value_of(objective.nodes, prediction)
     with using(None), rerecording() as tape:
         leaf = Tensor(value, _leaf(PARAMETER, value, {"name": "outputs"}, wants=True))
@@ -250,11 +253,7 @@ def _record_again(term: Term, leaf: Tensor) -> Tensor:
         if node is term.node or not any(p in tensors for p in node.parents if p is not None):
             continue
         if term.has_axis and node in objective.batch.coupled:
-            raise QuantityError(
-                f"the loss is no sum over samples of `outputs`: {node.op.name} "
-                f"({node.source or 'unknown line'}) mixes them, so its Hessian has no root per "
-                f"sample: write the loss of each sample by itself"
-            )
+            raise _mixing(node)
         inputs = [
             tensors[p] if p in tensors else _value_of(objective.nodes, p) if x is None and p else x
             for p, x in zip(node.parents, node.inputs, strict=True)
@@ -273,6 +272,9 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
     zero = np.zeros_like(leaf._value, shape=(size, *leaf.shape), dtype=dtype)
     if gradient.node is None or not gradient.node.wants:
         return zero
+    coupled = _couples(tape, gradient, leaf, (split, join), moved)
+    if coupled is not None and not backend.of(coupled).asynchronous and bool(coupled):
+        raise _mixing(_coupling(term))
     eye = backend.namespace(leaf._value).eye(size, dtype=dtype)
     basis = np.broadcast_to(eye[:, None], (size, count, size)).reshape(size, *moved)
     with using(None):
@@ -289,9 +291,69 @@ def _roots(tape: Tape, gradient: Any, leaf: Tensor, term: Term) -> Any:
             f"{term.wanted_by} is undefined here: the loss is not convex in the model's output "
             f"(its Hessian has the eigenvalue {float(values.min()):.3g})"
         )
-    lengths = np.sqrt(np.where(bend, np.nan, np.maximum(values, 0)))
+    undefined = bend if coupled is None else bend | coupled
+    lengths = np.sqrt(np.where(undefined, np.nan, np.maximum(values, 0)))
     roots = vectors * lengths[:, None, :]  # [N, C, rows]
     return join(np.moveaxis(roots, -1, 0).reshape(size, *moved))
+
+
+def _couples(tape: Tape, gradient: Any, leaf: Tensor, layout: tuple[Any, Any], shape: Any) -> Any:
+    """Whether the Hessian has entries between samples; None of one sample. Waits for no device.
+
+    Any two samples differ in a digit of their binary numbers. So for each digit, the Hessian times
+    a random vector of the samples that have it is to vanish at the others.
+    """
+    split, join = layout
+    count, digits = shape[0], (shape[0] - 1).bit_length()
+    if not digits:
+        return None
+    has = np.arange(count) >> np.arange(digits)[:, None] & 1 == 1
+    vectors = np.random.default_rng(0).standard_normal((digits, count, *shape[1:]))
+    like = backend.of(leaf._value)
+    has = has.reshape(digits, count, *(1,) * (len(shape) - 1))
+    seeds = like.from_host(np.where(has, vectors, 0).astype(working(leaf.dtype)))
+    with using(None):
+        arrived = Sweep(list(tape.nodes), {gradient.node: join(seeds)}).run()
+    if leaf.node not in arrived:
+        return None
+    products = abs(split(arrived[leaf.node]))
+    stray = np.where(like.from_host(has), 0, products).max(initial=0)
+    return stray > 1e2 * np.finfo(products.dtype).eps * products.max(initial=0)
+
+
+def _refuse_bent(term: Term) -> None:
+    """Raise `QuantityError` where the loss, by its operations, is no sum over samples."""
+    recorded = _above(term)
+    batch = term.objective.batch
+    if not term.at_loss and term.has_axis and recorded and batch.size != 1:
+        node = bends_together(recorded, batch)
+        if node is not None:
+            raise _mixing(node)
+
+
+def _above(term: Term) -> list[Node]:
+    """What leads from the term's tensor to the objective, in the order of recording."""
+    nodes = term.objective.nodes
+    above = descendants(nodes, {term.node})
+    return [node for node in nodes if node in above and node is not term.node]
+
+
+def _coupling(term: Term) -> Node | None:
+    """The operation that couples samples, as far as that is known."""
+    above, batch = set(_above(term)), term.objective.batch
+    lost = (node for node in (*batch.lost, *batch.coupled) if node in above)
+    return term.node if term.at_loss else next(lost, None)
+
+
+def _mixing(node: Node | None) -> QuantityError:
+    if node is None:
+        mixes = "entries of its first axis, which are taken for samples, are coupled in it"
+    else:
+        mixes = f"{node.op.name} ({node.source or 'unknown line'}) mixes them"
+    return QuantityError(
+        f"the loss is no sum over samples of `outputs`: {mixes}, so its Hessian has no root per "
+        f"sample: write the loss of each sample by itself, or take quantities of the Hessian"
+    )
 
 
 def _layout(term: Term, shape: tuple[int, ...]) -> tuple[Any, Any]:

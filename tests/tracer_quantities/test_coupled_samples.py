@@ -1,0 +1,167 @@
+"""Objectives that couple samples, or do not: quantities are as defined, or refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+from explicit import assert_close
+
+import tracer
+import tracer_layers as nn
+
+rng = np.random.default_rng(0)
+N = 4
+X, W, T = rng.standard_normal((N, 3)), rng.standard_normal((3, 2)), np.array([0.1, 0.2, 0.3, 0.4])
+LABELS = np.array([0, 1, 1, 0])
+
+#: functions of outputs `[N, 2]` that are sums over samples, with any of the samples left out
+SEPARATE = {
+    "squares": lambda z: np.sum(z**2),
+    "a mean": lambda z: np.sum(np.log(np.cosh(z))) / N,
+    "log-sum-exp of each": lambda z: np.sum(tracer.logsumexp(z, axis=1)),
+    "norms of each": lambda z: np.sum(np.sqrt(1 + np.sum(z**2, axis=1))),
+    "a product that contracts": lambda z: np.sum(np.diagonal(z.T @ z)),
+    "a contraction": lambda z: np.einsum("ni,ni->", z, z),
+    "largest of each": lambda z: np.sum(np.exp(np.max(z, axis=1))),
+    "reversed": lambda z: np.sum(np.exp(z[::-1])),
+    "merged": lambda z: np.sum(np.exp(z.reshape(-1))),
+    "softmax of each": lambda z: -np.sum(nn.log_softmax(z, 1)),
+}
+
+#: and others that couple them
+COUPLED = {
+    "listwise": lambda z: -np.sum(T * nn.log_softmax(z[:, 0], 0)) + np.sum(z[:, 1] ** 2),
+    "pairs": lambda z: np.sum((z[:, None] - z[None]) ** 2),
+    "a squared mean": lambda z: np.sum(np.mean(z, 0) ** 2) + 0.1 * np.sum(z**2),
+    "running sums": lambda z: np.sum(np.cumsum(z, 0) ** 2),
+    "a Gram matrix": lambda z: 0.1 * np.sum((z @ z.T) ** 2) + np.sum(z**2),
+    "logaddexp.reduce": lambda z: np.logaddexp.reduce(z[:, 0]),
+    "log-sum-exp": lambda z: np.sum(tracer.logsumexp(z, axis=0)),
+    "a product": lambda z: np.prod(1 + z[:, 0] ** 2),
+    "products of columns": lambda z: np.sum(np.prod(z, axis=0)),
+    "multiply.reduce": lambda z: np.multiply.reduce(z[:, 0]),
+    "softmax over samples": lambda z: np.sum(nn.softmax(z, 0)[:, 0] * T),
+    "normalised": lambda z: np.sum(nn.layer_norm(z.T, (N,)) ** 3 * T),
+    "a root": lambda z: np.sqrt(np.mean(z**2)),
+    "a logarithm": lambda z: np.log(np.sum(z**2)),
+    "a square": lambda z: np.mean(z**2) ** 2,
+    "the square of a mean": lambda z: np.mean(z) ** 2,
+    "a norm": lambda z: np.linalg.norm(z),
+    "weighted by itself": lambda z: np.average(z[:, 0] ** 2, weights=z[:, 1] ** 2),
+    "largest ones": lambda z: np.sum(np.max(z, 0) ** 2),
+    "the spread": lambda z: np.ptp(z[:, 0] ** 2) ** 2,
+    "the variance": lambda z: np.var(z[:, 0]),
+    "neighbours": lambda z: np.sum(z[1:] * z[:-1]),
+    "rolled": lambda z: np.sum(np.roll(z, 1, 0) * z),
+    "a product of sums": lambda z: np.einsum("ni,mi->", z, z),
+    "a squared covariance": lambda z: np.sum((z.T @ z) ** 2),
+    "the logarithm of a sum of exponentials": lambda z: np.log(np.sum(np.exp(z))),
+    "the median": lambda z: np.median(z[:, 0]) ** 2,
+}
+
+
+def recorded(function, marked=True):
+    w = tracer.parameter(W, name="w")
+    with tracer.Tape() as tape:
+        outputs = (tracer.batch(X) if marked else X) @ w
+        loss = function(outputs)
+    return tape, loss, outputs
+
+
+def given(tape, loss, quantity, **options):
+    """A quantity, or None where it is refused."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the samples' axis could not be followed")
+            return tape.backward(loss, quantity, **options)[quantity]
+    except tracer.TracerError:
+        return None
+
+
+def hessian_by(function, value):
+    return np.asarray(tracer.hessian(function)(value)).reshape(value.size, value.size)
+
+
+# -- a loss of the model's output ------------------------------------------------------------------
+
+
+def gauss_newton(function):
+    """`J^T H J`, H being the Hessian by all outputs together."""
+    jacobian = np.asarray(tracer.jacobian(lambda w: X @ w)(W)).reshape(-1, W.size)
+    return jacobian.T @ hessian_by(function, X @ W) @ jacobian
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("name", SEPARATE | COUPLED)
+def test_gauss_newton_matrices_of_plain_losses(name, marked):
+    function = (SEPARATE | COUPLED)[name]
+    ggn = gauss_newton(function)
+    tape, loss, outputs = recorded(function, marked)
+    diagonal = np.diagonal(ggn).reshape(W.shape)
+    found = set()
+    for quantity in ("diag_ggn_exact", "ggn", "ggnmp", "sqrt_ggn_exact", "diag_ggn_exact_batch"):
+        value = given(tape, loss, quantity, outputs=outputs)
+        if value is None:
+            continue
+        found.add(quantity)
+        if quantity == "diag_ggn_exact":
+            assert_close(value["w"], diagonal, quantity)
+        elif quantity == "diag_ggn_exact_batch":
+            assert name in SEPARATE
+            assert_close(value["w"].sum(0), diagonal, quantity)
+        elif quantity == "ggn":
+            assert_close(value @ np.eye(W.size), ggn, quantity)
+        elif quantity == "ggnmp":
+            product = value["w"](np.eye(W.size).reshape(-1, *W.shape))
+            assert_close(product.reshape(ggn.shape), ggn, quantity)
+        else:
+            rows = value["w"].reshape(-1, W.size)
+            assert_close(rows.T @ rows, ggn, quantity)
+    if name in SEPARATE and name != "softmax of each":
+        assert found >= {"diag_ggn_exact", "ggn", "ggnmp"}
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [("listwise", "log_softmax"), ("a squared mean", "square"), ("logaddexp.reduce", "logsumexp")],
+)
+def test_the_operation_that_couples_is_named(name, operation):
+    tape, loss, outputs = recorded(COUPLED[name])
+    message = rf"no sum over samples of `outputs`: {operation} \(test_coupled_samples.py:\d+\)"
+    with pytest.raises(tracer.QuantityError, match=message):
+        tape.backward(loss, "diag_ggn_exact", outputs=outputs)
+
+
+def test_one_sample_is_not_coupled_to_itself():
+    w = tracer.parameter(W, name="w")
+    with tracer.Tape() as tape:
+        outputs = tracer.batch(X[:1]) @ w
+        loss = np.sum(np.mean(outputs, 0) ** 2)
+    value = tape.backward(loss, "diag_ggn_exact", outputs=outputs)["diag_ggn_exact"]["w"]
+    assert_close(value, np.repeat(2 * X[0, :, None] ** 2, 2, axis=1), "diag_ggn_exact")
+
+
+@tracer.operation("test_loss_of_pairs")
+class LossOfPairs(tracer.Operation):
+    """A third party's loss that says that it is a sum over samples, and is not."""
+
+    loss = True
+    saves = ("inputs",)
+
+    def forward(x):
+        return x * np.sum(x)
+
+    def vjp(node, g):
+        (x,) = node.inputs
+        return (g * np.sum(x) + np.sum(g * x, -1, keepdims=True),)
+
+    def batch_axis(node, axes):
+        return axes[0]
+
+
+def test_a_registered_loss_that_couples_samples():
+    w = tracer.parameter(W[:, 0], name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(LossOfPairs(tracer.batch(X) @ w))
+    with pytest.raises(tracer.QuantityError, match=r"test_loss_of_pairs .* mixes them"):
+        tape.backward(loss, "diag_ggn_exact")
