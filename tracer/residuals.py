@@ -22,7 +22,7 @@ import numpy as np
 from tracer import backend
 from tracer.axes import GroupedAxis
 from tracer.batching import Batch
-from tracer.bending import bends_in, is_straight, leading_to, wanted
+from tracer.bending import bends_across, bends_in, is_straight, leading_to, wanted
 from tracer.dtypes import widened, working
 from tracer.operation import PARAMETER
 from tracer.rows import Rows, hessian_eigenvectors
@@ -66,6 +66,8 @@ def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:
         if not slots:
             continue
         dependent.add(node)
+        if bends_across(node, batch):
+            return False  # its rows would be of several samples each
         unbatched = [i for i in slots if not isinstance(batch.axis(node.parents[i]), int)]
         if not unbatched:
             continue

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from explicit import assert_close
+from explicit import assert_close, hessian_of, spans
 
 import tracer
 import tracer_layers as nn
@@ -165,3 +165,30 @@ def test_a_registered_loss_that_couples_samples():
         loss = np.sum(LossOfPairs(tracer.batch(X) @ w))
     with pytest.raises(tracer.QuantityError, match=r"test_loss_of_pairs .* mixes them"):
         tape.backward(loss, "diag_ggn_exact")
+
+
+# -- the Hessian's diagonal ------------------------------------------------------------------------
+
+
+def tanh_model(p, x):
+    return np.tanh(x @ p["w"]) @ p["v"] + p["b"]
+
+
+P = {"w": W, "v": rng.standard_normal((2, 2)), "b": np.array([0.3, -0.2])}
+
+
+def recorded_model(function):
+    leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+    with tracer.Tape() as tape:
+        loss = function(tanh_model(leaves, tracer.batch(X)))
+    return tape, loss
+
+
+@pytest.mark.parametrize("name", SEPARATE | COUPLED)
+def test_the_diagonal_of_the_hessian(name):
+    function = (SEPARATE | COUPLED)[name]
+    hessian = hessian_of(lambda p: function(tanh_model(p, X)), P)
+    tape, loss = recorded_model(function)
+    results = given(tape, loss, "diag_h")
+    for key, span in spans(P).items():
+        assert_close(results[key].ravel(), np.diagonal(hessian)[span], key)
