@@ -32,12 +32,10 @@ def bends_across(node: Node, batch: Batch) -> bool:
     sum over samples.
     """
     slots = wanted(node)
-    if isinstance(batch.axes.get(node), int) or is_straight(node, slots):
+    if batch.axes.get(node) is not POOLED or is_straight(node, slots):
         return False
-    along = [slot for slot in slots if isinstance(batch.axis(node.parents[slot]), int)]
-    contracts = batch.axes.get(node) is POOLED and set(slots) == set(along) <= set(
-        node.op.linear_in
-    )
+    along = {slot for slot in slots if isinstance(batch.axis(node.parents[slot]), int)}
+    contracts = set(slots) == along <= set(node.op.linear_in)
     return bool(along) and not contracts
 
 

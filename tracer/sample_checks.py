@@ -12,9 +12,10 @@ import numpy as np
 from tracer import backend
 from tracer.axes import POOLED, samples_of
 from tracer.batching import Batch
+from tracer.bending import bends_together
 from tracer.errors import BatchError
 from tracer.quantity import Quantity
-from tracer.rows import ggn_averaged
+from tracer.rows import Hessian, ggn_averaged
 from tracer.tape import Node
 from tracer.tensor import Tensor
 
@@ -36,6 +37,17 @@ def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
     coupled = couplings(objective)
     if coupled:
         raise coupling(name, batch, coupled[0])
+    name = next((q.name for q in asked if q.per_sample and isinstance(q.rows, Hessian)), None)
+    if name is not None and batch.size != 1:
+        nodes = [n for n in objective.nodes if only is None or n in only]
+        node = bends_together(nodes, batch) if nodes else None
+        if node is not None:
+            raise BatchError(
+                f"{name} is undefined here: the objective is no sum over samples, since "
+                f"{_placed(node)} is not linear in what it is of several samples, so that no "
+                f"sample has a Hessian of its own: use diag_h, or a loss that is a sum or mean "
+                f"over samples"
+            )
 
 
 def couplings(objective: Objective) -> list[Node]:

@@ -69,11 +69,12 @@ def recorded(function, marked=True):
 
 
 def given(tape, loss, quantity, **options):
-    """A quantity, or None where it is refused."""
+    """A quantity, or several, or None where one is refused."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "the samples' axis could not be followed")
-            return tape.backward(loss, quantity, **options)[quantity]
+            results = tape.backward(loss, quantity, **options)
+            return results[quantity] if isinstance(quantity, str) else results
     except tracer.TracerError:
         return None
 
@@ -192,3 +193,25 @@ def test_the_diagonal_of_the_hessian(name):
     results = given(tape, loss, "diag_h")
     for key, span in spans(P).items():
         assert_close(results[key].ravel(), np.diagonal(hessian)[span], key)
+
+
+@pytest.mark.parametrize("name", SEPARATE | COUPLED)
+def test_each_samples_share_of_it(name):
+    """A share is of the objective with the other outputs held fixed, where it is a sum."""
+    tape, loss = recorded_model((SEPARATE | COUPLED)[name])
+    results = given(tape, loss, ("diag_h_batch", "diag_h"))
+    if name in COUPLED:
+        assert results is None
+        return
+    assert results is not None
+    for n in range(N):
+        others = tanh_model(P, X)
+
+        def share(p, n=n, others=others):
+            z = tanh_model(p, X[n : n + 1])
+            return SEPARATE[name](np.concatenate([others[:n], z, others[n + 1 :]]))
+
+        hessian = hessian_of(share, P)
+        for key, span in spans(P).items():
+            value = results["diag_h_batch"][key][n].ravel()
+            assert_close(value, np.diagonal(hessian)[span], f"{key} of sample {n}")
