@@ -39,6 +39,7 @@ def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
         raise coupling(name, batch, coupled[0])
     name = next((q.name for q in asked if q.per_sample and isinstance(q.rows, Hessian)), None)
     if name is not None and batch.size != 1:
+        only = objective.only
         nodes = [n for n in objective.nodes if only is None or n in only]
         node = bends_together(nodes, batch) if nodes else None
         if node is not None:
