@@ -440,7 +440,10 @@ def assert_equal(found, expected, message):
         np.testing.assert_array_equal(found(v), expected(v), err_msg=message)
 
 
-@pytest.mark.parametrize(("garbage", "sharing"), [(1e3, "expand"), (np.nan, "reduce")])
+@pytest.mark.parametrize(
+    ("garbage", "sharing"),
+    [(1e3, "expand"), pytest.param(np.nan, "reduce", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("name", RAGGED)
 def test_padding_reaches_no_quantity(name, garbage, sharing):
     """Bit by bit, whatever stands there."""

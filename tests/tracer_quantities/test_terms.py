@@ -140,6 +140,7 @@ def test_plain_penalties_count_in_gradient_and_hessian_alone(number):
     assert_plain(Problem(function, parameters, inputs, axes, kind), PENALTIES[name], form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", COMBINATIONS)
 @pytest.mark.parametrize("name", PENALTIES)
 def test_plain_penalties_of_every_form(name, form):
