@@ -53,6 +53,7 @@ from tracer.rows import (
 )
 from tracer.sample_checks import (
     couplings,
+    last_known,
     refuse_other_samples,
     refuse_undefined,
     rows_of_samples,
@@ -433,7 +434,8 @@ class Run:
         if not rows.seeds:
             return
         objective, slots = self.objective, self.slots(rows)
-        only = objective.only if only is None else only
+        if only is None:
+            only = self._seen_from if rows.masked else objective.only
         chunks = [slice(None)]
         if visit is None:
             chunks = rows.chunks(self.limits.each, budget, slots)
@@ -566,6 +568,7 @@ class Run:
         The gradients that they start from are held for all operations: of these, one row each.
         """
         objective, quantities = self.objective, self.of(*SIGNED)
+        self._see_samples(quantities)
         kinds = [kind for kind in SIGNED if self.of(kind)]
         above = descendants(objective.nodes, self.by_signs)
         blocks: list[Iterator[SignedRows]] = []
@@ -646,6 +649,30 @@ class Run:
                 f"or mark its result with tracer.batch(x, axis)"
             )
         return bool(couplings(self.objective) or batch.lost or batch.singly)
+
+    @cached_property
+    def _seen_from(self) -> set[Node] | None:
+        """What masked rows go through: down to where they are seen to come to their own samples."""
+        objective = self.objective
+        if objective.only is None or not objective.batch.lost:
+            return objective.only
+        return objective.only | descendants(objective.nodes, set(last_known(objective)))
+
+    def _see_samples(self, asked: Sequence[Quantity]) -> None:
+        """See that masked rows come to their own samples, for quantities that none are made of."""
+        objective, slots = self.objective, self._count + 1
+        visit = rows_of_samples(asked, objective, slots)
+        if visit is None or not objective.batch.lost:
+            return
+        started = bundle.start([gradient], *objective.first_samples())
+        seeds = bundle.masked(started, objective.batch).seeds
+        Sweep(
+            objective.nodes,
+            {node: rows[slice(None)] for node, rows in seeds.items()},
+            slots=slots,
+            visit=visit,
+            only=descendants(objective.nodes, set(last_known(objective))),
+        ).run()
 
     def _verifying(self) -> Any:
         """A visitor that sees that the rows of single samples come to these alone."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracer import backend
-from tracer.axes import POOLED, samples_of
+from tracer.axes import POOLED, UNKNOWN, OfOne, samples_of
 from tracer.batching import Batch
 from tracer.bending import bends_together
 from tracer.errors import BatchError
@@ -30,25 +30,73 @@ def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
     if batch.several:
         _refuse_lists(asked, batch)
     name = next((q.name for q in asked if q.per_sample), None)
-    if name is None:
-        return
-    if objective.record.values_read:
-        _refuse_returned(name, objective)
-    coupled = couplings(objective)
-    if coupled:
-        raise coupling(name, batch, coupled[0])
+    if name is not None:
+        if objective.record.values_read:
+            _refuse_returned(name, objective)
+        coupled = couplings(objective)
+        if coupled:
+            raise coupling(name, batch, coupled[0])
+        _refuse_bent(asked, objective)
+    name = _of_samples(asked, batch)
+    if name is not None and _unseen(batch):
+        raise BatchError(
+            f"{name} is not known here: the samples could not be followed through "
+            f"{_placed(batch.lost[0])}, and no gradient flows there that would tell which is "
+            f"which: mark a later tensor that has an axis of the same samples with "
+            f"tracer.batch(x, axis)"
+        )
+
+
+def _refuse_bent(asked: Collection[Quantity], objective: Objective) -> None:
+    """Raise for a share of the Hessian of an objective that is no sum over samples."""
+    batch, only = objective.batch, objective.only
     name = next((q.name for q in asked if q.per_sample and isinstance(q.rows, Hessian)), None)
-    if name is not None and batch.size != 1:
-        only = objective.only
-        nodes = [n for n in objective.nodes if only is None or n in only]
-        node = bends_together(nodes, batch) if nodes else None
-        if node is not None:
-            raise BatchError(
-                f"{name} is undefined here: the objective is no sum over samples, since "
-                f"{_placed(node)} is not linear in what it is of several samples, so that no "
-                f"sample has a Hessian of its own: use diag_h, or a loss that is a sum or mean "
-                f"over samples"
-            )
+    if name is None or batch.size == 1:
+        return
+    nodes = [n for n in objective.nodes if only is None or n in only]
+    node = bends_together(nodes, batch) if nodes else None
+    if node is not None:
+        raise BatchError(
+            f"{name} is undefined here: the objective is no sum over samples, since "
+            f"{_placed(node)} is not linear in what it is of several samples, so that no "
+            f"sample has a Hessian of its own: use diag_h, or a loss that is a sum or mean "
+            f"over samples"
+        )
+
+
+def _of_samples(asked: Iterable[Quantity], batch: Batch) -> str | None:
+    """The first quantity that says of which sample its values are; None if there is none.
+
+    Where samples are coupled, an axis of samples is of those that the loss judges.
+    """
+    for q in asked:
+        if q.per_sample or (q.of_chosen_samples and not batch.coupled):
+            return q.name
+    return None
+
+
+def _unseen(batch: Batch) -> bool:
+    """Whether nothing tells of some samples that a loss takes its predictions to be of.
+
+    They come of operations that samples could not be followed through, and that no rows go
+    through, to come back to single samples.
+    """
+    waiting: list[Node | None] = list(batch.assumed)
+    seen: set[Node] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen or batch.axes.get(node) is not UNKNOWN:
+            continue
+        seen.add(node)
+        inputs = list(zip(node.parents, batch.axes_of(node), strict=True))
+        swept = [axis for parent, axis in inputs if parent is not None and parent.wants]
+        unknown = sum(axis is UNKNOWN for _, axis in inputs)
+        if unknown > sum(axis is UNKNOWN for axis in swept):
+            return True
+        if not unknown and not any(isinstance(axis, int | OfOne) for axis in swept):
+            return True
+        waiting += node.parents
+    return False
 
 
 def couplings(objective: Objective) -> list[Node]:
@@ -163,14 +211,16 @@ def _placed(node: Node) -> str:
     return f"{node.op.name}{where} ({node.source or 'unknown line'})"
 
 
-def rows_apart(g: Any, axis: int, slots: int) -> bool:
+def rows_apart(g: Any, axis: Any, slots: int) -> bool:
     """Whether of masked rows `[V * slots, *shape]` each is zero at others than its own sample.
 
     The last one of `slots` is of no sample.
     """
     value = g._value if isinstance(g, Tensor) else g
-    own = samples_of(axis, value.shape[1 + axis])
-    moved = np.moveaxis(value, 1 + axis, 1)
+    if isinstance(axis, OfOne):
+        own, moved = np.array([axis.sample]), value[:, None]
+    else:
+        own, moved = samples_of(axis, value.shape[1 + axis]), np.moveaxis(value, 1 + axis, 1)
     rows = abs(moved.reshape(-1, slots, len(own), math.prod(moved.shape[2:])))
     others = np.arange(slots - 1)[:, None] != own
     others = backend.of(value).from_host(others[None, :, :, None])
@@ -188,10 +238,10 @@ def rows_of_samples(
     to come back from there to the sample that it is of. None if no quantity is of single samples.
     """
     batch = objective.batch
-    name = next((q.name for q in asked if q.per_sample), None)
+    name = _of_samples(asked, batch)
     if name is None or not batch.marked:
         return None
-    into: dict[Node, Node] = {}
+    into = last_known(objective)
     for node in objective.nodes:
         if not isinstance(batch.axes.get(node), int):
             for parent in node.parents:
@@ -204,3 +254,16 @@ def rows_of_samples(
         return g
 
     return visit
+
+
+def last_known(objective: Objective) -> dict[Node, Node]:
+    """Tensors of known samples -> an operation on them that these could not be followed through."""
+    batch: Batch = objective.batch
+    found: dict[Node, Node] = {}
+    for node in objective.nodes:
+        for parent in node.parents if batch.axes.get(node) is UNKNOWN else ():
+            if parent is None or not parent.wants or parent.op.leaf:
+                continue
+            if isinstance(batch.axis(parent), int | OfOne):
+                found.setdefault(parent, node)
+    return found

@@ -15,8 +15,9 @@ from brute_force import (
 )
 
 import tracer
+import tracer_layers as nn
 from tracer import registry
-from tracer_layers.functional import mse_loss
+from tracer_layers.functional import cross_entropy, mse_loss
 
 rng = np.random.default_rng(0)
 X, Y, W = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), rng.standard_normal((3, 2))
@@ -173,7 +174,7 @@ def test_a_loss_that_couples_the_samples_of_its_outputs_is_refused():
 
 UNTRACKED = {
     "inside the model": lambda w, v, x: UntrackedSine(x @ w) @ v,
-    "on the data alone": lambda w, v, x: np.tanh(UntrackedSine(x) @ w) @ v,
+    "on data that is marked again": lambda w, v, x: np.tanh(tracer.batch(UntrackedSine(x)) @ w) @ v,
     "at the output": lambda w, v, x: UntrackedSine(np.tanh(x @ w) @ v),
 }
 
@@ -187,11 +188,67 @@ def test_an_axis_that_is_lost_costs_time_and_a_warning_but_no_exactness(where, b
         {"w": generator.standard_normal((3, 4)), "v": generator.standard_normal((4, 2))},
         [X],
     )
-    with pytest.warns(UserWarning, match=r"test_untracked_sine \(test_samples.py:\d+\)") as found:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
         results = problem.backward((*FIRST_ORDER, *CURVATURE), memory_budget=budget)
-    assert len(found) == 1
+    lost = [] if where == "on data that is marked again" else ["test_untracked_sine (test_samples"]
+    assert len(found) == len(lost)
+    assert all(text in str(w.message) for text, w in zip(lost, found, strict=True))
     assert_first_order(results, problem)
     assert_curvature(results, problem)
+
+
+@pytest.mark.parametrize("name", [*PER_SAMPLE, "sqrt_ggn_exact", "sqrt_ggn_mc"])
+def test_an_axis_that_is_lost_on_data_is_not_taken_from_a_size(name):
+    """No row comes back to where samples are known: the outputs may be of anything."""
+    generator = np.random.default_rng(2)
+    problem = Problem(
+        lambda p, given: np.tanh(UntrackedSine(*given) @ p["w"]) @ p["v"],
+        {"w": generator.standard_normal((3, 4)), "v": generator.standard_normal((4, 2))},
+        [X],
+    )
+    with pytest.raises(tracer.BatchError, match=rf"{name} is not known.*test_untracked_sine"):
+        problem.backward(name)
+    with pytest.warns(UserWarning, match="test_untracked_sine"):
+        results = problem.backward(("grad", "diag_ggn_exact"))
+    for key, blocks in problem.ggn_batch().items():
+        expected = np.diagonal(blocks.sum(0)).reshape(problem.parameters[key].shape)
+        assert_close(results["diag_ggn_exact"][key], expected, key)
+
+
+@pytest.mark.filterwarnings("ignore:the samples' axis could not be followed")
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("steps", [3, 4])
+def test_steps_are_not_taken_for_samples_where_there_are_as_many(steps, frozen):
+    """Sums over the samples of each step, `[T, 2]`, which are then judged."""
+    tracer.seed(0)
+    trunk, head = nn.Linear(2, 2).double(), nn.Linear(2, 2).double()
+    trunk.requires_grad_(not frozen)
+    x = np.random.default_rng(0).standard_normal((4, steps, 2))
+    with tracer.Tape() as tape:
+        h = np.tanh(trunk(tracer.batch(x))).reshape(-1, 2)
+        z = head(tracer.index_add(np.zeros((steps, 2)), np.tile(np.arange(steps), 4), h))
+        loss = cross_entropy(z, np.zeros(steps, int))
+    for name in (*PER_SAMPLE, "sqrt_ggn_exact", "sqrt_ggn_mc"):
+        for parameters in (None, head):
+            with pytest.raises(tracer.BatchError, match="scatter_add"):
+                tape.backward(loss, name, parameters=parameters)
+
+
+@pytest.mark.filterwarnings("ignore:the samples' axis could not be followed")
+def test_samples_of_some_parameters_above_an_axis_that_is_lost():
+    generator = np.random.default_rng(2)
+    problem = Problem(
+        lambda p, given: UNTRACKED["inside the model"](*p.values(), *given),
+        {"w": generator.standard_normal((3, 4)), "v": generator.standard_normal((4, 2))},
+        [X],
+    )
+    for name in (*PER_SAMPLE, "sqrt_ggn_exact"):
+        every, some = (
+            problem.backward(name, parameters=p, rng=np.random.default_rng(1))[name]["v"]
+            for p in (None, "v")
+        )
+        assert_close(some, every, name)
 
 
 def test_the_gradient_alone_warns_of_nothing():
