@@ -15,7 +15,7 @@ from tracer import bundle, chain, plan
 from tracer.batching import Batch, follow
 from tracer.bending import bends_in
 from tracer.bundle import Bundle
-from tracer.cotangents import Cotangent, Dense, Outer, collect
+from tracer.cotangents import Cotangent, Dense, Outer, Unfollowed, collect
 from tracer.dtypes import working
 from tracer.errors import BatchError, QuantityError, TracingError
 from tracer.frames import users_warnings
@@ -57,6 +57,7 @@ from tracer.sample_checks import (
     refuse_other_samples,
     refuse_undefined,
     rows_of_samples,
+    used_unfollowed,
 )
 from tracer.seed_rows import SeedRows
 from tracer.selection import chosen
@@ -777,8 +778,7 @@ class Run:
         size = self._count
         if self.bundle.masked:
             if stack is not None:
-                slots = self.slots(self.bundle)
-                uses = [*uses, Dense(stack.reshape(len(stack) // slots, slots, *leaf.shape))]
+                uses = [*uses, self._of_masked(leaf, stack)]
             every = collect(uses)
             uses = [every.select(samples=slice(0, size))]
             stack = every.select(samples=slice(size, None)).total()
@@ -790,6 +790,15 @@ class Run:
             cotangent, stack = Dense(stack[:, None]), None
         cotangent.unbatched = stack
         return cotangent.within(self.budget)
+
+    def _of_masked(self, leaf: Node, stack: Any) -> Cotangent:
+        """Masked rows `[V * slots, *p]` that reached a parameter by no use of its own."""
+        slots = self.slots(self.bundle)
+        array = stack.reshape(len(stack) // slots, slots, *leaf.shape)
+        where = None
+        if len(leaf.shape) > 1 and any(quantity.of_uses for quantity in self.asked.values()):
+            where = used_unfollowed(leaf, self.objective)
+        return Dense(array) if where is None else Unfollowed(array, where)
 
     def _penalise(self, cotangent: Cotangent, quantity: Quantity, leaf: Node) -> None:
         """Count a penalty on a parameter in its Gauss-Newton matrix."""

@@ -267,3 +267,21 @@ def last_known(objective: Objective) -> dict[Node, Node]:
             if isinstance(batch.axis(parent), int | OfOne):
                 found.setdefault(parent, node)
     return found
+
+
+def used_unfollowed(leaf: Node, objective: Objective) -> str | None:
+    """Where a parameter is used on what has no axis of samples, in words; None if nowhere."""
+    batch, carried = objective.batch, {leaf}
+    above = set(objective.split("a Kronecker factor").above)
+    for node in objective.nodes:
+        if node in above or not any(parent in carried for parent in node.parents):
+            continue
+        axis = batch.axes.get(node)
+        if axis is None:
+            carried.add(node)
+        elif axis is POOLED and not node.op.loss:
+            return f"on what {_placed(batch.pooled.get(node, node))} makes of several samples"
+        elif axis is UNKNOWN:
+            lost = next(chained(batch.mixing, batch.lost), node)
+            return f"after {_placed(lost)}, from where on no axis of samples is known"
+    return None

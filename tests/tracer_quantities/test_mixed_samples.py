@@ -137,7 +137,7 @@ def test_of_some_parameters_as_of_all_where_samples_are_mixed(mix):
     assert_alike((mix,), registry.quantities)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     mixes=st.lists(st.sampled_from(sorted(MIXES)), min_size=2, max_size=3).map(tuple),
     quantities=st.lists(
@@ -248,3 +248,27 @@ def test_one_vector_is_no_batch_of_its_elements():
     for quantity in ("sqrt_ggn_exact", "kflr", "kfac"):
         with pytest.raises(tracer.BatchError, match="not those of its input"):
             tape.backward(loss, quantity)
+
+
+class Joined(Mixing):
+    """A layer of the batch's mean, beside one of its samples."""
+
+    def forward(self, x):
+        h = self.layers[0](x)
+        return np.tanh(h + self.layers[1](h.mean(0)))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (Mixing(("rolled",)), "is used after add .*, from where on no axis of samples is known"),
+        (Joined(("none",)), "is used on what mean .* makes of several samples"),
+    ],
+)
+def test_a_layer_without_factors_is_told_where_samples_are_not_followed(model, says):
+    x = np.random.default_rng(0).standard_normal((N, D))
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(model.double()(x), np.arange(N) % D)
+    with pytest.warns(UserWarning, match=rf"'layers.1.weight' \(has no Kronecker.*{says}\)"):
+        found = tape.backward(loss, "kflr")["kflr"]
+    assert found.keys() == {"layers.0.weight", "layers.0.bias", "layers.1.bias"}

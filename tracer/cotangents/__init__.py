@@ -13,6 +13,7 @@ from tracer.cotangents.base import (
     Dense,
     Mixed,
     Reindexed,
+    Unfollowed,
     collect,
     samples_first,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Outer",
     "Reindexed",
     "Summed",
+    "Unfollowed",
     "broadcast_uses",
     "collect",
     "grouped",

@@ -422,6 +422,31 @@ class Dense(Cotangent):
         return _squares(self.array, signs)
 
 
+class Unfollowed(Dense):
+    """The array of what is used where no axis of samples is known, whatever it is used for.
+
+    `where` says so, as the end of a sentence on the parameter that "is used".
+    """
+
+    def __init__(self, array: Any, where: str):
+        super().__init__(array)
+        self.where = where
+
+    def role(self) -> str:
+        return self.where
+
+    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Unfollowed:
+        return Unfollowed(picked(self.array, rows, samples), self.where)
+
+    def _merge(self, others: Sequence[Any]) -> Unfollowed:
+        return Unfollowed(accumulate([self.array, *(other.array for other in others)]), self.where)
+
+    def _kronecker(self, sharing: str) -> Kronecker:
+        if len(self.shape) > 1:
+            raise NoFactors(self.shape, f"is used {self.where}")
+        return self._whole_block()
+
+
 class Reindexed(Cotangent):
     """Another cotangent, its elements put elsewhere: what a transposed or sliced weight has.
 
