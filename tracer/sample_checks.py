@@ -18,6 +18,7 @@ from tracer.quantity import Quantity
 from tracer.rows import Hessian, ggn_averaged
 from tracer.tape import Node
 from tracer.tensor import Tensor
+from tracer.unmarked import unmarked_term
 
 if TYPE_CHECKING:
     from tracer.objective import Objective
@@ -29,6 +30,9 @@ def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
     batch = objective.batch
     if batch.several:
         _refuse_lists(asked, batch)
+    name = next((q.name for q in asked if q.per_sample or q.lists_samples), None)
+    if name is not None:
+        _refuse_unmarked_data(name, objective)
     name = next((q.name for q in asked if q.per_sample), None)
     if name is not None:
         if objective.record.values_read:
@@ -153,6 +157,18 @@ def refuse_other_samples(
             f"{_placed(term.prediction)}, are not those of its input, since {why}: use quantities "
             f"of the whole batch, as diag_ggn_exact and ggn, or mark the output with "
             f"tracer.batch(x, axis) if it has an axis of the same samples"
+        )
+
+
+def _refuse_unmarked_data(name: str, objective: Objective) -> None:
+    """Raise where a term has as samples data that nobody marked, which would drop out."""
+    only = objective.only
+    node = unmarked_term([n for n in objective.nodes if only is None or n in only], objective.batch)
+    if node is not None:
+        raise BatchError(
+            f"{name} would lack the term made by {_placed(node)}, which is of data that nobody "
+            f"marked, as many as the batch has samples: mark them before they are used, as in "
+            f"x = tracer.batch(x)"
         )
 
 

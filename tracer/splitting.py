@@ -16,9 +16,9 @@ from typing import Any
 from tracer.batching import Batch
 from tracer.bending import is_linear, wanted
 from tracer.errors import QuantityError, TracingError
-from tracer.operation import CONSTANT, POOLED, UNKNOWN
 from tracer.tangents import descendants
 from tracer.tape import Node
+from tracer.unmarked import summed_over
 
 
 @dataclass
@@ -154,54 +154,8 @@ def with_samples(nodes: Sequence[Node], batch: Batch, counts: Collection[int]) -
         if batch.axis(node) is not None or any(axis is not None for axis in batch.axes_of(node))
     }
     for count in counts:
-        found |= _summed_over(nodes, count)
+        found |= summed_over(nodes, count)
     return descendants(nodes, found)
-
-
-def _summed_over(nodes: Sequence[Node], count: int) -> set[Node]:
-    """The nodes that sum over an axis of `count` entries that a constant brought, or have it.
-
-    So does a loss of raw data `[N, I]`, as in `np.mean((data @ w)**2)`: it is taken for one of
-    samples, and refused rather than left out. Not so where parameters have that axis, too, as in
-    `w - w0`, or are summed over with it, as in `w @ precision @ w`.
-    """
-    brought: dict[Any, int] = {}
-    found: set[Any] = set()
-    for node in nodes if count > 1 else ():
-        rule, parents = node.op.batch_axis, node.parents
-        if rule is None or node.op.loss:
-            continue
-        axes = [brought.get(parent) for parent in parents]
-        given_slots = [i for i, p in enumerate(parents) if p is None or p.op is CONSTANT]
-        others = [i for i, axis in enumerate(axes) if axis is None and i not in given_slots]
-        if any(axis is not None for axis in axes):
-            axis = rule(node, axes)
-            if axis is UNKNOWN or (axis is POOLED and not others):
-                summed: list[Any] = [node]
-                while summed:
-                    last = summed.pop()
-                    found.add(last)
-                    summed += [p for p in last.parents if p in brought and p not in found]
-            given = {axis} if isinstance(axis, int) else set()
-        else:
-            given = _axes_given(node, rule, given_slots, count)
-        if given:
-            given -= _axes_given(node, rule, others, count)
-        if given:
-            brought[node] = given.pop()
-    return found
-
-
-def _axes_given(node: Node, rule: Any, slots: Iterable[int], size: int) -> set[int]:
-    """The axes of the output that axes of this size of some inputs become."""
-    found: set[int] = set()
-    for slot in slots:
-        for own, length in enumerate(node.input_shape(slot)):
-            if length == size:
-                axis = rule(node, [own if i == slot else None for i in range(len(node.parents))])
-                if isinstance(axis, int):
-                    found.add(axis)
-    return found
 
 
 # -- in words ----------------------------------------------------------------------------------

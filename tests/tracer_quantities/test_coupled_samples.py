@@ -215,3 +215,101 @@ def test_each_samples_share_of_it(name):
         for key, span in spans(P).items():
             value = results["diag_h_batch"][key][n].ravel()
             assert_close(value, np.diagonal(hessian)[span], f"{key} of sample {n}")
+
+
+# -- terms of data that nobody marked --------------------------------------------------------------
+
+MODEL = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+PER_SAMPLE = (
+    *("grad_batch", "batch_l2", "batch_dot", "sum_grad_squared", "variance"),
+    *("sqrt_ggn_exact", "diag_ggn_exact_batch", "diag_h_batch"),
+)
+
+
+def adversarial(x, y):
+    direction = np.sign(tracer.grad(lambda v: nn.cross_entropy(MODEL(v), y))(x))
+    return nn.cross_entropy(MODEL(x), y) + nn.cross_entropy(MODEL(x + 0.1 * direction), y)
+
+
+def physics_informed(x, y):
+    slope = tracer.grad(lambda v: np.sum(MODEL(v)))(x)
+    return nn.mse_loss(slope, np.ones(x.shape)) + nn.cross_entropy(MODEL(x), y)
+
+
+def with_raw(term):
+    return lambda x, y: nn.cross_entropy(MODEL(x), y) + term(x, MODEL[0].weight)
+
+
+OF_DATA = {
+    "adversarial": adversarial,
+    "physics-informed": physics_informed,
+    "a product": lambda x, y: (
+        nn.cross_entropy(MODEL(x), y)
+        + nn.mse_loss(tracer.jvp(MODEL, (x,), (np.ones(x.shape),))[1], np.ones(x.shape))
+    ),
+    "a raw loss": with_raw(lambda x, w: nn.mse_loss(np.tanh(np.asarray(x) @ w.T), x)),
+}
+
+
+def per_sample(loss, tape):
+    """By quantity, values or None where refused."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Gauss-Newton quantities leave out")
+        return {quantity: given(tape, loss, quantity) for quantity in PER_SAMPLE}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", OF_DATA)
+def test_a_term_of_unmarked_data_does_not_drop_out(name, count):
+    y = LABELS[:count]
+    with tracer.Tape() as tape:
+        loss = OF_DATA[name](X[:count], y)
+    assert set(per_sample(loss, tape).values()) == {None}
+    with pytest.raises(tracer.BatchError, match=r"nobody marked.* x = tracer.batch\(x\)"):
+        tape.backward(loss, "grad_batch")
+    if name == "a raw loss":
+        return
+    with tracer.Tape() as tape:
+        loss = OF_DATA[name](tracer.batch(X[:count]), y)
+    results = given(tape, loss, ("grad", "grad_batch"))
+    for key, value in results["grad"].items():
+        assert_close(results["grad_batch"][key].sum(0), value, key)
+
+
+PENALTIES = {
+    "squares": lambda w: 0.1 * np.sum(w**2),
+    "masked": lambda w: 0.1 * np.sum(w**2 * np.eye(3)),
+    "a distance": lambda w: nn.mse_loss(w, np.ones((3, 3))),
+    "a registered one": lambda w: nn.l2_penalty(w),
+    "orthogonality": lambda w: np.sum((w @ w.T - np.eye(3)) ** 2),
+    "scaled rows": lambda w: np.sum(np.arange(3.0)[:, None] * abs(w)),
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", PENALTIES)
+def test_penalties_of_parameters_alone_are_in_no_share(name, count):
+    def shares(penalty):
+        with tracer.Tape() as tape:
+            loss = nn.cross_entropy(MODEL(X[:count]), LABELS[:count])
+            loss = loss + penalty(MODEL[0].weight)
+        return per_sample(loss, tape)
+
+    without = shares(lambda w: 0.0)
+    for quantity, values in shares(PENALTIES[name]).items():
+        for key, value in without[quantity].items():
+            assert_close(values[key], value, f"{quantity} of {key}")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_constants_that_every_sample_meets_are_no_data(count):
+    """A table of as many rows as there are samples, whose projection all samples are added to."""
+    places = np.cos(np.arange(3.0 * count)).reshape(count, 3)
+    with tracer.Tape() as tape:
+        table = np.tanh(places @ MODEL[0].weight)
+        x = tracer.batch(X[:count])
+        h = x[:, None] + table + np.mean(table, axis=0)
+        loss = nn.cross_entropy(np.mean(MODEL(h), axis=1), LABELS[:count])
+    results = tape.backward(loss, ("grad", "grad_batch"))
+    for key, value in results["grad"].items():
+        assert_close(results["grad_batch"][key].sum(0), value, key)
