@@ -139,3 +139,10 @@ def test_linear_algebra_of_half_precision_goes_through_single():
             assert got.dtype == np.float16
             scale = abs(value).max()
             np.testing.assert_allclose(got, value, atol=2e-2 * scale, err_msg=name)
+
+
+def test_the_mean_of_more_elements_than_half_precision_counts_has_its_gradient():
+    """65504 is its largest number."""
+    for mean in (np.mean, np.average, lambda x: np.mean(x.reshape(2, -1), axis=1)[0] / 2):
+        found = tracer.grad(lambda x, mean=mean: mean(x * 2))(np.ones(100_000, np.float16))
+        assert found[0] == np.float16(2e-5)

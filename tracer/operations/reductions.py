@@ -108,7 +108,10 @@ class Mean(Reduction):
         return np.add.reduce(x, axis=axis, keepdims=keepdims) / reduced(x.shape, axis)
 
     def vjp(node, g):
-        return (spread(node, g / reduced(node.input_shape(0), node.params["axis"])),)
+        count = reduced(node.input_shape(0), node.params["axis"])
+        if is_half(g.dtype):  # whose largest number is 65504
+            return (spread(node, narrowed(widened(g) / count, g.dtype)),)
+        return (spread(node, g / count),)
 
 
 class _Extreme(Reduction):
