@@ -111,7 +111,7 @@ def jvp(
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp got {len(primals)} primals and {len(tangents)} tangents")
     _, structure = flatten(tuple(primals))
-    directions = structure.match(tuple(tangents), "tangent", "primal")
+    directions = _directions(structure, tuple(tangents), "tangent", "primal")
     record = Linearisation(function, tuple(primals), range(len(primals)), has_aux=has_aux)
     moved = _pushed(record, structure, directions, "tangent", "primal")
     return (record.value(), moved, record.aux()) if has_aux else (record.value(), moved)
@@ -124,7 +124,7 @@ def hvp(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(x: Any, v: Any, **keywords: Any) -> Any:
         _, structure = flatten(x)
-        directions = structure.match(v, "vector", "argument")
+        directions = _directions(structure, v, "vector", "argument")
         record = Linearisation(grad(function), (x,), (0,), keywords)
         return _pushed(record, structure, directions, "vector", "argument")
 
@@ -143,7 +143,7 @@ def ggn_vp(model: Callable[..., Any], loss: Callable[..., Any]) -> Callable[[Any
 
     def call(parameters: Any, v: Any) -> Any:
         _, structure = flatten(parameters)
-        directions = structure.match(v, "vector", "parameter")
+        directions = _directions(structure, v, "vector", "parameter")
         record = Linearisation(model, (parameters,), (0,))
         moved = _pushed(record, structure, directions, "vector", "parameter")
         curved = hvp(loss)(record.value(), moved)
@@ -286,6 +286,12 @@ def _rows(record: Linearisation, i: int) -> list[Any]:
         eye = backend.namespace(record.like).eye(size, dtype=output.dtype)
         cotangents[i] = eye.reshape(size, *output.shape)
     return record.pull(cotangents, output.shape)
+
+
+def _directions(structure: Structure, given: Any, what: str, of: str) -> list[Any]:
+    """The leaves of a direction, copied: the function, which is yet to run, may write into them."""
+    leaves = structure.match(given, what, of)
+    return [leaf.copy() if backend.is_array(leaf) else leaf for leaf in leaves]
 
 
 def _pushed(

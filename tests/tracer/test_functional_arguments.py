@@ -551,3 +551,20 @@ def test_gradients_by_name_go_with_parameters_by_name():
     for name, each in hvp(loss)(arrays, dict(found)).items():
         close(each, product[name])
     assert type(grad(lambda p: np.sum(p["0.bias"]))(found)) is type(found)
+
+
+@pytest.mark.parametrize("transform", ["jvp", "hvp", "ggn_vp"])
+def test_a_direction_that_the_function_writes_into_counts_as_it_was_given(transform):
+    x, v = np.array([1.0, 2.0]), np.ones(2)
+
+    def f(t):
+        out = np.sum(t**3)
+        v[...] = 9
+        return out
+
+    found = {
+        "jvp": lambda: tracer.jvp(f, (x,), (v,))[1],
+        "hvp": lambda: np.sum(tracer.hvp(f)(x, v)),
+        "ggn_vp": lambda: np.sum(tracer.ggn_vp(f, lambda y: y**2)(x, v)),
+    }[transform]()
+    assert found == {"jvp": 15.0, "hvp": 18.0, "ggn_vp": 450.0}[transform]
