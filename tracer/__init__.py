@@ -59,6 +59,7 @@ from tracer.operations.arithmetic import Expit as expit
 from tracer.operations.arithmetic import LogExpit as log_expit
 from tracer.operations.indexing import index_add, index_set
 from tracer.operations.reductions import logsumexp
+from tracer.operations.shapes import array
 from tracer.quantity import Context, Quantity, Shard
 from tracer.random import seed
 from tracer.rows import GGNMonteCarlo, Rows, ggn_exact, ggn_mc, gradient
@@ -131,6 +132,7 @@ __all__ = [
     "TracerError",
     "TracingError",
     "Unrolled",
+    "array",
     "asnumpy",
     "backend",
     "batch",

@@ -26,6 +26,7 @@ from tracer.frames import is_users
 SHOWN = 40
 
 _STACK = "write np.stack([t, u]) for an array of tensors"
+_ARRAY = "write np.stack([t, u]), or tracer.array([[t, u], [v, 1]]), for an array of tensors"
 _WRITE = f"{_STACK}, or tracer.index_set(a, i, t) in place of writing into an array"
 _CHOOSE = "write np.where(mask, t, a)"
 _LEAVE = "leave the tensor as it is"
@@ -49,8 +50,8 @@ FUNCTIONS = {
     "float": _LEAVE,
     "int": _LEAVE,
     "complex": _LEAVE,
-    "numpy.array": _STACK,
-    "numpy.asarray": _STACK,
+    "numpy.array": _ARRAY,
+    "numpy.asarray": _ARRAY,
     "numpy.full": "write t * np.ones(shape)",
     "numpy.fromiter": _STACK,
     "numpy.copyto": _CHOOSE,

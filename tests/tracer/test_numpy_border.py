@@ -698,3 +698,51 @@ def test_axes_of_products_are_moved():
         np.matmul(w, w, axes=[(0, 1), (0, 1), (0, 1)])
     with pytest.raises(tracer.TracingError, match=r"moveaxis before, or write np\.einsum"):
         np.vecdot(w, w, axis=0)
+
+
+NESTED = {
+    "numbers": lambda x, array: array([x[0, 0], 1.0, x[1, 2]]),
+    "a matrix": lambda x, array: array([[x[0, 0], -x[0, 1]], [x[0, 1], 2]]),
+    "rows": lambda x, array: array([x[0], np.arange(4), [1, 2, x[1, 1], 3]]),
+    "tuples": lambda x, array: array(((x[0],), (x[1],))),
+    "by itself": lambda x, array: array(x),
+    "of one": lambda x, array: array([[[x]]]),
+    "in another dtype": lambda x, array: array([x[0], x[1]], dtype=np.float32),
+    "with ints of NumPy": lambda x, array: array([np.int8(3), x[0, 0], True]),
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_arrays_of_nested_lists_that_hold_tensors(name):
+    a = np.arange(12.0).reshape(3, 4) / 7
+    make = NESTED[name]
+    w = tracer.parameter(a)
+    with tracer.Tape() as tape:
+        made = make(w, tracer.array)
+        assert isinstance(made, tracer.Tensor)
+        assert made is not w
+        loss = np.sum(made**3)
+    expected = make(a, np.array)
+    assert made.dtype == expected.dtype
+    np.testing.assert_array_equal(made.data, expected)
+    numeric = np.zeros_like(a)
+    for i in np.ndindex(a.shape):
+        step = np.zeros_like(a)
+        step[i] = 1e-2
+        high, low = (np.sum(make(a + s, np.array).astype(float) ** 3) for s in (step, -step))
+        numeric[i] = (high - low) / 2e-2
+    np.testing.assert_allclose(tape.backward(loss)["grad"][w], numeric, rtol=1e-3, atol=1e-3)
+
+
+def test_arrays_of_nested_lists_follow_samples_and_refuse_the_rest():
+    assert type(tracer.array([[1, 2.0]])) is np.ndarray
+    x, w = np.array([1.0, 2.0, 3.0]), tracer.parameter(np.array(2.0))
+    with tracer.Tape() as tape:
+        h = tracer.batch(x) * w
+        loss = np.sum(tracer.array([h, h * w]) ** 2)
+        with pytest.raises(tracer.ShapeError, match=r"one shape beside each other.*\[\] and \[3\]"):
+            tracer.array([h, w])
+        with pytest.raises(tracer.TracingError, match=r"real numbers.*'a'"):
+            tracer.array([w, "a"])
+    values = tape.backward(loss, ("grad_batch",))["grad_batch"][w]
+    np.testing.assert_allclose(values, x**2 * (2 * 2 + 4 * 2**3))

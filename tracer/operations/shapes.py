@@ -26,6 +26,7 @@ from tracer.operations.arguments import (
     several_axes,
 )
 from tracer.operations.arithmetic import NEAR_NORMS
+from tracer.sampled import SampledArray
 from tracer.tensor import INTEGERS, Tensor
 
 
@@ -468,6 +469,49 @@ def stack(arrays, axis=0, out=None, *, dtype=None, casting="same_kind"):
     refuse_out("stack", out)
     parts = _joined(arrays, dtype, casting)
     return Stack(*parts, axis=one_axis(axis, parts[0].ndim + 1))
+
+
+def array(nested, dtype=None):
+    """`np.array` for nested lists and tuples of numbers, arrays and tensors: one new tensor.
+
+    Without tensors, a NumPy array. The dtype is that in which all of them meet, as in NumPy, unless
+    it is given. Raises `ShapeError` where entries beside each other differ in shape, and
+    `TracingError` for what is no number.
+    """
+    tensor = _first_tensor(nested)
+    if tensor is None:
+        return np.array(nested, dtype=dtype)
+    made = _nested(nested, backend.of(tensor))
+    made = np.copy(made) if made is nested else made
+    return made if dtype is None or made.dtype == dtype else made.astype(dtype)
+
+
+def _first_tensor(nested):
+    if isinstance(nested, list | tuple):
+        found = (_first_tensor(each) for each in nested)
+        return next((tensor for tensor in found if tensor is not None), None)
+    return nested if isinstance(nested, Tensor | SampledArray) else None
+
+
+def _nested(nested, library):
+    """A tensor of what holds one, an array of anything else."""
+    if _first_tensor(nested) is None:
+        made = nested if backend.is_array(nested) else library.from_host(np.array(nested))
+        if made.dtype.kind not in "fiub":
+            raise TracingError(
+                f"tracer.array takes real numbers, arrays of them and tensors, got {nested!r:.80}"
+            )
+        return made
+    if not isinstance(nested, list | tuple):
+        return operand(nested)
+    parts = [_nested(each, library) for each in nested]
+    shapes = sorted({part.shape for part in parts})
+    if len(shapes) > 1:
+        raise ShapeError(
+            f"tracer.array takes entries of one shape beside each other, got "
+            f"{' and '.join(str(list(shape)) for shape in shapes)}: np.concatenate joins others"
+        )
+    return np.stack(parts)
 
 
 @implements(np.vstack)
