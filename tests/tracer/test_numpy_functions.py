@@ -657,3 +657,33 @@ def test_cholesky_reads_one_triangle(upper):
         high, low = (np.linalg.cholesky(a + s * d, upper=upper).sum() for s in (1, -1))
         found = gradient[0][index] if isinstance(gradient, tuple) else gradient[index]
         np.testing.assert_allclose(found, (high - low) / 2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("subscripts", "shapes"),
+    [
+        ("...ii,...i->...", [(1, 2, 2), (4, 2)]),
+        ("...ii,...->...i", [(1, 2, 2), (3,)]),
+        ("...,ba...->...", [(2,), (3, 1, 1)]),
+        ("...iji,...k->...j", [(1, 2, 3, 2), (4, 2)]),
+        ("ijk,ij->", [(2, 3, 4), (1, 3)]),
+        ("ijk,ij->i", [(1, 3, 4), (2, 3)]),
+        ("...ii,i...->...", [(3, 2, 2), (1, 1)]),
+        ("...ii,...i->...", [(0, 2, 2), (1, 2)]),
+    ],
+)
+def test_axes_of_one_element_in_einsum_meet_repeated_and_summed_letters(subscripts, shapes):
+    rng = np.random.default_rng(0)
+    operands = [rng.random(shape) for shape in shapes]
+    for i, array in enumerate(operands):
+
+        def f(x, i=i):
+            parts = [x if j == i else other for j, other in enumerate(operands)]
+            return np.sum(np.einsum(subscripts, *parts) ** 2)
+
+        numeric = np.zeros_like(array)
+        for place in np.ndindex(array.shape):
+            step = np.zeros_like(array)
+            step[place] = 1e-5
+            numeric[place] = (f(array + step) - f(array - step)) / 2e-5
+        np.testing.assert_allclose(tracer.grad(f)(array), numeric, rtol=1e-6, atol=1e-8)

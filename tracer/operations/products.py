@@ -206,9 +206,14 @@ def _einsum_vjp(node, slot, g, inputs, output, keep=""):
     shape = node.input_shape(slot)
     sizes = dict(zip(own, shape, strict=True))
     lead = out.shape[: 1 + len(keep)]
-    if len(target) - len(lead) < len(wanted):
+    if len(target) - len(lead) < len(wanted) or len(wanted) < len(own):
+        # an axis of one element meets longer ones, or a longer one meets ones
+        there = dict(zip(target[len(lead) :], out.shape[len(lead) :], strict=True))
+        wide = [i for i, c in enumerate(target) if i >= len(lead) and sizes[c] == 1 != there[c]]
+        if wide:
+            out = np.sum(out, axis=tuple(wide), keepdims=True)
         # letters that only this operand has were summed: every element of them has a share
-        expanded = [sizes[c] if c in present else 1 for c in wanted]
+        expanded = [min(sizes[c], there[c]) if c in there else 1 for c in wanted]
         out = np.broadcast_to(
             np.reshape(out, (*lead, *expanded)), (*lead, *(sizes[c] for c in wanted))
         )
