@@ -661,6 +661,11 @@ def where(condition, x=None, y=None):
         condition = operand(condition)
     if x is None and y is None:
         return np.nonzero(condition)
+    if x is None or y is None:
+        raise TracingError(
+            "np.where takes a condition alone, or what to take where it holds and where it does "
+            "not: write np.where(mask, t, 0)"
+        )
     return _choice(condition, x, y)
 
 
