@@ -344,7 +344,15 @@ class Tensor:
             raise dispatch.no_rule(function)
         return handler(*args, **kwargs) if kwargs else handler(*args)
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """A copy of integers and booleans, as for an index of an array; refused for floats."""
+        value, node = self._value, self.node
+        flat = type(value) is np.ndarray and value.dtype.kind in "iub"
+        if flat and (node is None or not node.wants):
+            cursor = current_cursor()
+            if cursor is not None and may_have_samples(node):
+                owner(cursor.tape).values_read = True
+            return np.array(value, dtype=dtype)
         if self._is_on_record():
             shown, way = leaving.ways("np.asarray()")
             raise TracingError(

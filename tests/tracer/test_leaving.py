@@ -584,3 +584,25 @@ def test_parameters_and_whole_arrays_are_keys_by_identity():
 def test_conversion_to_what_holds_no_numbers_is_refused(dtype):
     with pytest.raises(TracingError, match=r"no numbers of a tensor.*tensor\.data\.astype"):
         tracer.grad(lambda x: np.sum(x.astype(dtype).astype(float)))(np.ones(2))
+
+
+def test_integer_tensors_are_indices_of_arrays():
+    table, w = np.eye(9), tracer.parameter(np.array([3.0, 1.0]))
+    with tracer.Tape() as tape:
+        index = w.astype(int)
+        np.testing.assert_array_equal(table[index], np.eye(9)[[3, 1]])
+        np.testing.assert_array_equal(np.arange(4)[index, None], [[3], [1]])
+        assert tape.values_read
+        copied = np.asarray(index)
+        copied[...] = 0
+        assert index.tolist() == [3, 1]
+        with pytest.raises(TracingError, match="plain NumPy array"):
+            np.asarray(w)
+
+
+@pytest.mark.parametrize("others", [(np.ones(2),), (None, 1.0), (np.ones(2), None)])
+def test_where_with_two_arguments_is_refused(others):
+    with pytest.raises(TracingError, match=r"np\.where\(mask, t, 0\)"):
+        tracer.grad(
+            lambda x: np.sum(np.where(x > 0, *(o if o is None else o * x for o in others)))
+        )(np.ones(2))
