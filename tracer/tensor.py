@@ -336,10 +336,14 @@ class Tensor:
             handler = _ufuncs.get(ufunc)
             if handler is not None:
                 return handler(*inputs)
+        plugins.load()  # which a constant, made first of all, has not done
         return dispatch.ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         handler = _functions.get(function)
+        if handler is None:
+            plugins.load()
+            handler = _functions.get(function)
         if handler is None:
             raise dispatch.no_rule(function)
         return handler(*args, **kwargs) if kwargs else handler(*args)

@@ -79,3 +79,13 @@ def test_the_core_is_there_with_the_oldest_numpy_and_without_what_numpy_is_about
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[1. 1.]"
+
+
+def test_a_constant_made_first_of_all_finds_every_operation():
+    code = (
+        "import numpy as np, tracer\n"
+        "t = tracer.Tensor(np.zeros(2))\n"
+        "print(np.sin(t).data, np.concatenate([t, t]).data, np.exp(t, dtype=float).data)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[0. 0.] [0. 0. 0. 0.] [1. 1.]"
