@@ -85,7 +85,7 @@ def _unseen(batch: Batch) -> bool:
     They come of operations that samples could not be followed through, and that no rows go
     through, to come back to single samples.
     """
-    waiting: list[Node | None] = list(batch.assumed)
+    waiting: list[Node | None] = [prediction for prediction in batch.assumed if prediction.wants]
     seen: set[Node] = set()
     while waiting:
         node = waiting.pop()

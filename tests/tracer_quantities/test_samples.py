@@ -17,7 +17,7 @@ from brute_force import (
 import tracer
 import tracer_layers as nn
 from tracer import registry
-from tracer_layers.functional import cross_entropy, mse_loss
+from tracer_layers.functional import cross_entropy, l2_penalty, mse_loss
 
 rng = np.random.default_rng(0)
 X, Y, W = rng.standard_normal((4, 3)), rng.standard_normal((4, 2)), rng.standard_normal((3, 2))
@@ -233,6 +233,17 @@ def test_steps_are_not_taken_for_samples_where_there_are_as_many(steps, frozen):
         for parameters in (None, head):
             with pytest.raises(tracer.BatchError, match="scatter_add"):
                 tape.backward(loss, name, parameters=parameters)
+
+
+def test_a_loss_that_wants_no_gradient_has_no_share_whatever_it_is_of():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(W, name="w")
+        mixed = tracer.batch(Y) + np.roll(tracer.batch(Y), 1, 0)
+        loss = cross_entropy(mixed, np.array([0, 1, 1, 0])) + l2_penalty(w)
+    found = tape.backward(loss, ("grad", "grad_batch", "batch_l2"))
+    assert found["grad"]["w"].any()
+    assert not found["grad_batch"]["w"].any()
+    assert not found["batch_l2"]["w"].any()
 
 
 @pytest.mark.filterwarnings("ignore:the samples' axis could not be followed")
