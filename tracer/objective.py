@@ -215,9 +215,11 @@ class Objective:
 
     def _only_sample(self, term: Term, n: int) -> Any:
         shape, axis = term.node.shape, self.batch.axis(term.node)
-        axis = axis if isinstance(axis, int) else 0
-        mask = samples_of(axis, shape[axis]) == n
-        mask = mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        mask = np.array(isinstance(axis, OfOne) and axis.sample == n)
+        if not isinstance(axis, OfOne):
+            axis = axis if isinstance(axis, int) else 0
+            mask = samples_of(axis, shape[axis]) == n
+            mask = mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])
         return backend.of(term.arrived).from_host(mask)
 
     def _diagonal(self, leaf: Node, products: Products) -> Any:

@@ -217,6 +217,45 @@ def test_each_samples_share_of_it(name):
             assert_close(value, np.diagonal(hessian)[span], f"{key} of sample {n}")
 
 
+SEQUENCES, STEPS = (
+    rng.standard_normal((3, 4, 3)),
+    np.array([[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]),
+)
+
+
+def weighted(losses):
+    return sum((1 + n) * loss for n, loss in enumerate(losses))
+
+
+#: objectives of outputs `[N, T, C]` and targets `[N, T]`, whose samples are taken one by one
+ONE_BY_ONE = {
+    "losses": lambda z, y: weighted(nn.cross_entropy(z[n], y[n]) for n in range(len(z))),
+    "plain code": lambda z, y: weighted(np.sum(np.exp(z[n])) for n in range(len(z))),
+    "unreduced losses": lambda z, y: weighted(
+        np.sum(each) for each in nn.cross_entropy(np.moveaxis(z, 2, 1), y, reduction="none")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE_BY_ONE)
+def test_samples_that_are_taken_one_by_one(name):
+    function, (x, y) = ONE_BY_ONE[name], (SEQUENCES, STEPS)
+    leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+    with tracer.Tape() as tape:
+        loss = function(tanh_model(leaves, tracer.batch(x)), y)
+    results = given(tape, loss, ("diag_h_batch", "diag_h"))
+    for n in range(len(x)):
+        one = [n]
+        hessian = (1 + n) * hessian_of(
+            lambda p, one=one: function(tanh_model(p, x[one]), y[one]), P
+        )  # fmt: skip
+        for key, span in spans(P).items():
+            value = results["diag_h_batch"][key][n].ravel()
+            assert_close(value, np.diagonal(hessian)[span], f"{key} of sample {n}")
+    for key, value in results["diag_h"].items():
+        assert_close(value, results["diag_h_batch"][key].sum(0), key)
+
+
 # -- terms of data that nobody marked --------------------------------------------------------------
 
 MODEL = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
