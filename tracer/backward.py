@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracer import bundle, chain, plan
+from tracer import backend, bundle, chain, plan
 from tracer.batching import Batch, follow
 from tracer.bending import bends_in
 from tracer.bundle import Bundle
@@ -59,7 +59,7 @@ from tracer.sample_checks import (
     rows_of_samples,
     used_unfollowed,
 )
-from tracer.seed_rows import SeedRows
+from tracer.seed_rows import SeedRows, of_stack
 from tracer.selection import chosen
 from tracer.splitting import penalties_left_out
 from tracer.sweep import Sweep, held, replay
@@ -341,6 +341,8 @@ class Run:
             objective.progress.stage(text, rows.rows * self.slots(rows) * len(objective.nodes))
             self._sweep(rows, self.limits.rows, keeps=self.keeps or rows is not groups[-1])
         if apart and self.of(*SIGNED):
+            if self.masked and not any(rows.masked for rows in groups):
+                self._verify_samples()
             self._sweep_signed_rows()
         if apart and self.of(ggn_averaged):
             self._sweep_averages()
@@ -681,6 +683,25 @@ class Run:
             return None
         slots = self.slots(self.bundle)
         return rows_of_samples(self.asked.values(), self.objective, slots)
+
+    def _verify_samples(self) -> None:
+        """Raise `BatchError` if samples meet below what each of them by itself is swept from.
+
+        Random rows start there, since a gradient is zero where a model fits.
+        """
+        objective, batch = self.objective, self.objective.batch
+        if not (batch.marked and any(q.per_sample for q in self.of(*SIGNED))):
+            return
+        terms, _ = objective.first_samples()
+        rng = np.random.default_rng(0)
+        rows: dict[Node, Any] = {}
+        for node in {*(term.node for term in terms), *batch.assumed}:
+            row = rng.standard_normal((1, *node.shape)).astype(working(node.dtype))
+            rows[node] = of_stack(backend.of(objective.value).from_host(row))
+        started = bundle.masked(Bundle({gradient: slice(0, 1)}, {gradient: 1}, rows), batch)
+        visit = rows_of_samples(self.asked.values(), objective, self.slots(started))
+        seeds = {node: stack[:] for node, stack in started.seeds.items()}
+        Sweep(objective.nodes, seeds, visit=visit, only=objective.only).run()
 
     def _refuse_unmarked(self) -> None:
         """Raise `BatchError` for quantities that no weight has where nothing marks the samples."""

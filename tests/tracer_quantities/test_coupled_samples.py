@@ -256,6 +256,24 @@ def test_samples_that_are_taken_one_by_one(name):
         assert_close(value, results["diag_h_batch"][key].sum(0), key)
 
 
+@pytest.mark.parametrize("others", [(), ("diag_h",), ("grad",), ("diag_ggn_exact",)])
+@pytest.mark.parametrize("fits", [False, True])
+@pytest.mark.filterwarnings("ignore:the samples' axis could not be followed")
+def test_contrastive_losses_have_no_shares(others, fits):
+    """Whatever else is asked for, and where the gradient is zero, too."""
+    w = tracer.parameter(W, name="w")
+    with tracer.Tape() as tape:
+        first, second = tracer.batch(X[:3]) @ w, tracer.batch(np.cos(X[:3])) @ w
+        similar = first @ second.T
+        if fits:
+            loss = nn.mse_loss(similar, similar.data.copy())
+        else:
+            loss = nn.cross_entropy(similar, np.arange(3))
+    message = "diag_h_batch is undefined here: matmul .* mixes different samples"
+    with pytest.raises(tracer.BatchError, match=message):
+        tape.backward(loss, ("diag_h_batch", *others))
+
+
 # -- terms of data that nobody marked --------------------------------------------------------------
 
 MODEL = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
