@@ -82,7 +82,8 @@ def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> Seed
         stack = rows[first:last]
         if (first * places, last * places) == (some.start, some.stop):
             there = backend.of(stack).from_host(mask(slice(0, places)))
-            return np.where(there, stack[:, None], 0).reshape(-1, *stack.shape[1:])
+            apart = np.where(there, stack[:, None], 0)
+            return apart.reshape(len(stack) * places, *stack.shape[1:])
         parts = []
         for i in range(first, last):
             start, stop = max(some.start - i * places, 0), min(some.stop - i * places, places)

@@ -132,13 +132,13 @@ class Term:
         loss, but not below it.
         """
         shape = self.prediction.shape
-        if self._rule("sqrt_hessian") is None or not shape:
+        if self._rule("sqrt_hessian") is None or not shape or not shape[0]:
             return rows
         entries = backend.namespace(self.arrived).arange(shape[0])
 
         def mask(some: slice) -> Any:
             alone = entries[some, None] == entries
-            return alone.reshape(-1, shape[0], *(1,) * len(shape[1:]))
+            return alone.reshape(len(alone), shape[0], *(1,) * len(shape[1:]))
 
         return at_places(rows, shape[0], mask)
 
@@ -210,7 +210,8 @@ def one_position_each(rows: SeedRows, shape: tuple[int, ...], axis: int) -> Seed
 
     def mask(some: slice) -> Any:
         alone = positions == np.arange(places)[some, None]
-        return alone.reshape(-1, *(size if i == axis else 1 for i, size in enumerate(shape)))
+        line = (size if i == axis else 1 for i, size in enumerate(shape))
+        return alone.reshape(len(alone), *line)
 
     return at_places(rows, places, mask)
 

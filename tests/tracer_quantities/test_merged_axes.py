@@ -114,3 +114,22 @@ def test_an_axis_is_merged_and_taken_apart_again():
         assert (int(axis), axis.outer, axis.inner) == (int(outer == 1), outer, 5)
     assert axes[apart.node] == 1
     assert not isinstance(axes[apart.node], MergedAxis)
+
+
+@pytest.mark.parametrize("loss", [nn.mse_loss, nn.huber_loss, nn.cross_entropy])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "fisher_empirical"])
+def test_of_no_sample(name, loss):
+    layer = nn.Linear(2, 2).double()
+    target = np.zeros(0, int) if loss is nn.cross_entropy else np.zeros((0, 2))
+    with tracer.Tape() as tape:
+        prediction = layer(np.zeros((0, STEPS, 2))).reshape(-1, 2)
+        value = loss(prediction, target, reduction="sum")
+    results = tape.backward(value, name)[name]
+    if hasattr(results, "matmat"):
+        assert not (results @ np.eye(6)).any()
+        return
+    for key, value in results.items():
+        if callable(value):
+            value = value(np.ones(layer.get_parameter(key).shape))
+        arrays = value.factors if isinstance(value, Kronecker) else [value]
+        assert not any(np.nan_to_num(array, nan=1).any() for array in arrays)
