@@ -759,7 +759,7 @@ class Run:
         """Take in what a chunk of rows, those from `begin` on, brings to a parameter."""
         self.done.update((leaf, quantity.name) for quantity, _ in shares)
         signs = self.bundle.signs
-        if leaf not in self.names:
+        if leaf not in self.names or self._is_uneven(shares, leaf, uses):
             return
         cotangent, context = self._collected(leaf, uses, stack), self._context(leaf)
         if signs is not None:
@@ -778,6 +778,22 @@ class Run:
                 require_additive(quantity, part, state, known)
         if last and self.bundle.last:
             self._finish(leaf, self.asked.values(), context)
+
+    def _is_uneven(
+        self, shares: list[tuple[Quantity, Share | None]], leaf: Node, uses: list[Cotangent]
+    ) -> bool:
+        """Whether averages left a parameter's uses with rows in several numbers, which do not add.
+
+        So it is where a link between them has another number of elements than rows came to it.
+        """
+        if ggn_averaged not in self.bundle.counts or len({use.rows for use in uses}) < 2:
+            return False
+        error = QuantityError(
+            "its rows are averaged between its uses, and come in several numbers: use kflr"
+        )
+        for quantity, _ in shares:
+            self.undefined.add(quantity, leaf, error)
+        return True
 
     def _state(self, quantity: Quantity, leaf: Node, make: Callable[[], Any]) -> None:
         """Take in a state of a quantity at a parameter, or leave out what is undefined there."""

@@ -5,6 +5,7 @@ import pytest
 from brute_force import assert_close
 
 import tracer
+import tracer_layers as nn
 from tracer_layers.functional import cross_entropy, mse_loss
 
 rng = np.random.default_rng(0)
@@ -324,3 +325,14 @@ def test_a_parameter_of_the_penalty_alone():
     assert_close(results["grad_batch"]["u"], np.zeros((4, 3, 2)), "grad_batch")
     assert_close(results["batch_l2"]["u"], np.zeros(4), "batch_l2")
     assert_close(results["variance"]["u"], np.zeros((3, 2)), "variance")
+
+
+def test_averages_of_a_layer_between_whose_uses_they_are_taken():
+    """The second loss brings rows of two losses to the layer, and the first all of an average."""
+    layer = nn.Linear(3, 3).double()
+    x = tracer.batch(X)
+    with tracer.Tape() as tape:
+        loss = cross_entropy(layer(x), LABELS)
+        loss = loss + cross_entropy(layer(x + 0.1 * np.sign(layer(x))), LABELS)
+    with pytest.raises(tracer.QuantityError, match=r"kfra is undefined for 'weight'.*use kflr"):
+        tape.backward(loss, "kfra")
