@@ -355,9 +355,10 @@ class Run:
             for name in self.names.values():
                 if name in values:
                     values[name] = own([values.pop(name)])
+        results = {name: whole.get(name, values) for name, values in self.values.items()}
         return Results(
-            (name, whole[name] if name in whole else self._handed_out(name, values))
-            for name, values in self.values.items()
+            (name, self._handed_out(name, found) if type(found) is dict else found)
+            for name, found in results.items()
         )
 
     def _handed_out(self, name: str, values: dict[str, Any]) -> Values:

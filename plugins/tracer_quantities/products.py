@@ -33,6 +33,8 @@ class BlockProduct:
                 f"a stack of vectors of shape [{', '.join(['V', *map(str, self.shape)])}] is "
                 f"expected, got {list(v.shape)}"
             )
+        if not len(v):
+            return self._product(np.zeros_like(v, shape=(1, *self.shape)))[:0]
         return self._product(v)
 
     __matmul__ = __call__
@@ -232,6 +234,12 @@ def operator(objective, product):
         def matmat(self, x):
             _check_vectors(x, total)
             return super().matmat(x)
+
+        def rmatvec(self, x):
+            return self.matvec(x)  # real and symmetric
+
+        def rmatmat(self, x):
+            return self.matmat(x)
 
         def __reduce__(self):
             raise _not_pickled("operator")

@@ -520,3 +520,17 @@ def test_products_and_operators_of_two_shards_merge(reduction):
         merged = registered[name]().merge(first[name]["w"], second[name]["w"], shards)
         vectors = np.random.default_rng(0).standard_normal((2, *P["w"].shape))
         assert_close(merged(vectors), union[name]["w"](vectors), name)
+
+
+def test_products_of_no_vectors_and_of_vectors_of_another_size():
+    w = tracer.parameter(np.array([1.0, 2.0]), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(w**3)
+    results = tape.backward(loss, ("hmp", "hessian"))
+    assert results["hmp"][w](np.zeros((0, 2))).shape == (0, 2)
+    operator = results["hessian"]
+    np.testing.assert_array_equal(operator.rmatvec(np.ones(2)), [6.0, 12.0])
+    np.testing.assert_array_equal(operator.rmatmat(np.eye(2)), np.diag([6.0, 12.0]))
+    for product in (operator.rmatvec, operator.rmatmat):
+        with pytest.raises(tracer.ShapeError, match="2 elements"):
+            product(np.ones((3, 3)))
