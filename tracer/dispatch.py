@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer import backend
-from tracer.errors import TracingError
+from tracer.errors import ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES
 
 #: ufunc -> what is called in its place, with the same inputs
@@ -123,6 +123,17 @@ def refuse_out(name: str, out: Any) -> None:
             f"np.{name} is asked to write a tensor's values into an existing array (`+=` into an "
             f"array, or `out=`), where its history would be lost: write `a = np.{name}(...)`"
         )
+
+
+def named(error: Exception, function: Any, args: Any) -> Exception | None:
+    """NumPy's own error about arguments, with the function's name and shapes; None for others."""
+    kinds = (ValueError, IndexError, np.exceptions.AxisError)
+    if type(error) not in kinds and "is unsupported in linalg" not in str(error):
+        return None
+    given = ", ".join(
+        f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else f"{x!r:.40}" for x in args
+    )
+    return ShapeError(f"np.{function.__name__} got {given}: {error}")
 
 
 def no_rule(function: Any, name: str | None = None) -> TracingError:

@@ -204,9 +204,9 @@ class Tensor:
 
     # -- values out of the trace ------------------------------------------------------------
 
-    def item(self) -> Any:
-        """The one element as a Python number, outside the trace."""
-        return self._value.item()
+    def item(self, *index: Any) -> Any:
+        """The one element, or that at an index, as a Python number, outside the trace."""
+        return self._value.item(*index)
 
     def tolist(self) -> Any:
         """The elements as nested lists of Python numbers, outside the trace."""
@@ -241,6 +241,13 @@ class Tensor:
     def __complex__(self) -> complex:
         self._leaves_the_record("complex()")
         return complex(self.item())
+
+    def as_integer_ratio(self) -> tuple[int, int]:
+        """Raises `TracingError`: what asks for it makes fractions, as `statistics.mean` does."""
+        raise TracingError(
+            "fractions are not made of tensors, as by Fraction(t) or statistics.mean: write "
+            "np.mean(t) and its kin, or t.item() for the number"
+        )
 
     def __trunc__(self) -> int:
         self._leaves_the_record("math.trunc()")
@@ -346,7 +353,12 @@ class Tensor:
             handler = _functions.get(function)
         if handler is None:
             raise dispatch.no_rule(function)
-        return handler(*args, **kwargs) if kwargs else handler(*args)
+        try:
+            return handler(*args, **kwargs) if kwargs else handler(*args)
+        except (ValueError, IndexError, TypeError) as error:
+            if (named := dispatch.named(error, function, args)) is not None:
+                raise named from error
+            raise
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """A copy of integers and booleans, as for an index of an array; refused for floats."""
@@ -411,6 +423,10 @@ def _method(function: Any) -> Any:
         except TypeError as error:
             if (hint := _of_signature(error, function)) is not None:
                 raise TracingError(hint) from error
+            raise
+        except (ValueError, IndexError) as error:
+            if (named := dispatch.named(error, function, (self, *args))) is not None:
+                raise named from error
             raise
 
     method.__name__ = function.__name__

@@ -378,6 +378,12 @@ VALUES = {
     "zeros_like": (np.zeros_like, A), "ones_like": (np.ones_like, A),
     "full_like": (lambda x: np.full_like(x, 3), A),
     "empty_like": (lambda x: np.empty_like(x).shape, A),
+    "bitwise_and": (lambda x: np.bitwise_and((x * 9).astype(int), 3), A),
+    "bitwise_or": (lambda x: np.bitwise_or(4, (x * 9).astype(int)), A),
+    "bitwise_xor": (lambda x: (x * 9).astype(int) ^ 5, A),
+    "left_shift": (lambda x: 1 << (x * 9).astype(int), A),
+    "right_shift": (lambda x: np.right_shift((x * 9).astype(int), 1), A),
+    "invert": (lambda x: ~(x * 9).astype(int), A),
     "array_repr": (np.array_repr, A), "array_str": (np.array_str, A),
 }  # fmt: skip
 

@@ -13,9 +13,10 @@ import numpy as np
 from tracer import dispatch
 from tracer.axes import UNKNOWN, GroupedAxis, labelled, samples_of
 from tracer.dispatch import FUNCTIONS, implements, refuse_out
-from tracer.errors import TracerError
+from tracer.errors import TracerError, TracingError
 from tracer.operation import Elementwise, Operation, may_have_samples, origin_of, tensor_of
 from tracer.operations.arguments import negative_axes, raw
+from tracer.operations.operators import binary_method
 from tracer.operations.reductions import Reduction
 from tracer.sampled import SampledArray, plain
 from tracer.snapshots import Trusted
@@ -233,7 +234,10 @@ NOT_DIFFERENTIABLE = [_on_values(function, follow) for function, follow in FLAT.
 
 def _comparison(ufunc):
     def compare(x, y):
-        out = ufunc(x._value, raw(y))
+        try:
+            out = ufunc(x._value, raw(y))
+        except ValueError as error:
+            raise dispatch.named(error, ufunc, (x, y)) or error from error
         return (
             out
             if current_cursor() is None and paused_tape() is None
@@ -247,6 +251,42 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     _full = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
     _ufunc = getattr(np, _full.get(_name) or {"eq": "equal", "ne": "not_equal"}[_name])
     setattr(Tensor, f"__{_name}__", _comparison(_ufunc))
+
+
+def _bitwise(ufunc):
+    """A function of bits: flat, on integers and booleans alone."""
+
+    @implements(ufunc)
+    def function(*operands):
+        for x in operands:
+            if getattr(raw(x), "dtype", np.dtype(int)).kind not in "iub":
+                raise TracingError(
+                    f"np.{ufunc.__name__} is of integers and booleans, got {raw(x).dtype}: write "
+                    f"np.logical_and and its kin, or t.astype(int)"
+                )
+        return marked(ufunc(*map(raw, operands)), ELEMENTWISE, operands, {})
+
+    return function
+
+
+def _refused_in_place(x, y):
+    raise TracingError("t &= u and its kin would leave other names of t behind: write t = t & u")
+
+
+for _name, _ufunc in {
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "lshift": np.left_shift,
+    "rshift": np.right_shift,
+}.items():
+    _of_bits = _bitwise(_ufunc)
+    NOT_DIFFERENTIABLE.append(_of_bits)
+    setattr(Tensor, f"__{_name}__", _of_bits)
+    setattr(Tensor, f"__r{_name}__", binary_method(_of_bits, reflected=True))
+    setattr(Tensor, f"__i{_name}__", _refused_in_place)
+NOT_DIFFERENTIABLE.append(_bitwise(np.invert))
+setattr(Tensor, "__invert__", NOT_DIFFERENTIABLE[-1])  # noqa: B010  (which mypy takes for a type's)
 
 
 # -- NumPy's functions on arrays that know their samples ------------------------------------------
