@@ -28,6 +28,19 @@ TENSOR = {
     "reshape_as": "tensor.reshape(other.shape) does it",
     "permute": "tensor.transpose(axes) does it",
     "unsqueeze": "np.expand_dims(tensor, axis) or tensor[:, None] does it",
+    "clamp": "np.clip(tensor, low, high) does it",
+    "pow": "tensor ** exponent does it",
+    "topk": "np.flip(np.sort(tensor, axis), axis) has the largest first, np.argsort the places",
+    "kthvalue": "np.sort(tensor, axis) has them in order",
+    "ptp": "np.ptp(tensor, axis) does it",
+    "values": "np.max(tensor, axis) and its kin give the values alone: leave it out",
+    "indices": "np.argmax(tensor, axis) and its kin give the places",
+    "eq": "tensor == other does it",
+    "ne": "tensor != other does it",
+    "lt": "tensor < other does it",
+    "le": "tensor <= other does it",
+    "gt": "tensor > other does it",
+    "ge": "tensor >= other does it",
     "expand": "np.broadcast_to(tensor, shape) does it",
     "expand_as": "np.broadcast_to(tensor, other.shape) does it",
     "contiguous": "leave it out: NumPy's arrays need none",
@@ -142,6 +155,24 @@ KRONECKER = {
 #: keywords of PyTorch's functions -> NumPy's
 KEYWORDS = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis1", "dim1": "axis2"}
 
+#: those of a method that has them by other names
+KEYWORDS_OF = {"tensor.diagonal": {"dim1": "axis1", "dim2": "axis2"}}
+
+#: keywords of PyTorch's without a counterpart -> what to write
+OTHER_KEYWORDS = {
+    "unbiased": "write ddof=1 for unbiased=True, ddof=0 for unbiased=False",
+    "descending": "write np.flip(t, axis) of what is in order for descending=True",
+}
+
+#: options of a sweep elsewhere -> what to write
+SWEEP = {
+    "create_graph": "open the tape inside of another one, whose record the sweep is on, or use "
+    "tracer.grad of tracer.grad",
+    "retain_graph": "leave it out: a tape is swept as often as one likes",
+    "inputs": "write parameters=",
+    "gradient": "write tape.backward(np.sum(weights * output))",
+}
+
 #: attribute of `tracer` that there is not -> what to write
 PACKAGE = {
     "no_grad": "write `with tracer.pause():`, or leave it out: nothing is recorded without a tape",
@@ -217,8 +248,19 @@ def give(owner: type, called: str, table: Mapping[str, str]) -> None:
 
 def keyword(function: str, given: Mapping[str, object]) -> str | None:
     """What to write for keywords of PyTorch's; None if there are none."""
-    known = [f"{KEYWORDS[name]}= for {name}=" for name in given if name in KEYWORDS]
-    return f"{function} takes NumPy's keywords: write {', '.join(known)}" if known else None
+    table = {**KEYWORDS, **KEYWORDS_OF.get(function, {})}
+    known = [f"{table[name]}= for {name}=" for name in given if name in table]
+    if known:
+        return f"{function} takes NumPy's keywords: write {', '.join(known)}"
+    other = [OTHER_KEYWORDS[name] for name in given if name in OTHER_KEYWORDS]
+    return f"{function} takes NumPy's keywords: {', and '.join(other)}" if other else None
+
+
+def sweep(given: Mapping[str, object]) -> str:
+    """What to write for options that `Tape.backward` does not have."""
+    name = next(iter(given))
+    way = SWEEP.get(name, "help(tracer.Tape.backward) names its options")
+    return f"tape.backward takes no {name}=: {way}"
 
 
 def package(name: str) -> str | None:

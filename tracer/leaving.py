@@ -58,6 +58,9 @@ FUNCTIONS = {
     "numpy.put": _WRITE,
     "numpy.place": _CHOOSE,
     "numpy.vectorize": _IN_NUMPY,
+    "numpy.r_": "write np.concatenate([t, [u]])",
+    "numpy.c_": "write np.column_stack([t, u])",
+    "numpy.ndenumerate": "write for i in np.ndindex(t.shape), and t[i]",
     "numpy.frompyfunc": _IN_NUMPY,
     "fill": "write np.full_like(a, t)",
     "put": _WRITE,
@@ -125,7 +128,7 @@ def caller() -> Called | None:
             library = frame
         frame = frame.f_back
     if library is not None:
-        name = _of_library(library.f_globals["__name__"], library.f_code.co_name)
+        name = _of_library(library.f_globals["__name__"], _own_name(library))
         if name.startswith("numpy.ma."):
             return Called("an operation of a masked array", name)
         return Called(_short(name), name)
@@ -134,6 +137,15 @@ def caller() -> Called | None:
 
 def _package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def _own_name(frame: FrameType) -> str:
+    """The name of a function; for a method like `__call__` that of the object, as users know it."""
+    name = frame.f_code.co_name
+    if not name.startswith("__"):
+        return name
+    kind = type(frame.f_locals.get("self")).__name__
+    return {"RClass": "r_", "CClass": "c_"}.get(kind, kind)
 
 
 def _of_library(module: str, function: str) -> str:

@@ -24,7 +24,7 @@ def annotate(error: BaseException) -> None:
     """Add what to write to a `TypeError` for a keyword, or a call, of another library's."""
     if type(error) is not TypeError:
         return
-    note = _of_keyword(str(error)) or _of_call(error)
+    note = _of_keyword(str(error)) or _of_call(error) or _of_conversion(str(error))
     if note is not None and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
 
@@ -34,6 +34,17 @@ def _of_keyword(message: str) -> str | None:
     if found is None or found[1] not in KEYWORDS:
         return None
     return f"NumPy's functions take {KEYWORDS[found[1]]}= for {found[1]}="
+
+
+def _of_conversion(message: str) -> str | None:
+    """Of what Python converts by itself, and does not ask the object."""
+    if "Tensor" not in message:
+        return None
+    if "JSON" in message:
+        return "JSON takes numbers and lists: write t.item() or t.tolist()"
+    if "Decimal" in message or "Fraction" in message or "Rational" in message:
+        return "write t.item() for the number"
+    return None
 
 
 def _of_call(error: TypeError) -> str | None:

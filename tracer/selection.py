@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from tracer.errors import QuantityError, suggestion
@@ -11,6 +11,7 @@ from tracer.names import Names
 from tracer.operation import describe
 from tracer.tape import Node
 from tracer.tensor import Tensor
+from tracer.values import FROZEN
 
 WANTED = "parameters is a name, a parameter, a module, or a collection of those"
 
@@ -37,10 +38,12 @@ def _items(value: Any) -> list[Any]:
     return list(value)
 
 
-def _leaves(each: Any, names: Mapping[Node, str]) -> set[Node]:
+def _leaves(each: Any, names: Names) -> set[Node]:
     """The leaves that one name, tensor or module stands for."""
     if isinstance(each, str):
         of_name = {leaf for leaf, name in names.items() if name == each}
+        if not of_name and each in names.frozen.values():
+            raise QuantityError(f"parameters names {each!r}, which {FROZEN}")
         if not of_name:
             known = names.values()
             raise QuantityError(
@@ -49,15 +52,22 @@ def _leaves(each: Any, names: Mapping[Node, str]) -> set[Node]:
             )
         return of_name
     if isinstance(each, Tensor):
-        if each.node is None or origin_of(each.node) not in names:
+        leaf = None if each.node is None else origin_of(each.node)
+        if leaf is not None and leaf in names.frozen:
+            raise QuantityError(f"parameters names {names.frozen[leaf]!r}, which {FROZEN}")
+        if leaf is None or leaf not in names:
             raise QuantityError(
                 f"parameters names {describe(each)}, which is no parameter of this trace that "
                 f"wants a gradient. Parameters: {', '.join(names.values()) or 'none'}"
             )
-        return {origin_of(each.node)}
+        return {leaf}
     if not callable(getattr(each, "parameters", None)):
         raise QuantityError(f"{WANTED}, got {describe(each)} in it")
     of_module = {origin_of(p.node) for p in each.parameters()} & names.keys()
+    if not of_module and any(origin_of(p.node) in names.frozen for p in each.parameters()):
+        raise QuantityError(
+            f"parameters names a {type(each).__name__}, each of whose parameters {FROZEN}"
+        )
     if not of_module:
         raise QuantityError(
             f"parameters names a {type(each).__name__} that has no parameter in this trace that "

@@ -302,6 +302,7 @@ class Tape:
         undefined: str = "warn",
         parameters: Any = None,
         progress: Any = None,
+        **others: Any,
     ) -> dict[str, Any]:
         """One sweep for the gradient of `loss` and any number of further quantities.
 
@@ -328,6 +329,8 @@ class Tape:
         The sweep frees what it has passed; another sweep of the same tape first replays the
         forward computation from the leaves.
         """
+        if others:
+            raise TracingError(hints.sweep(others))
         return _backward()(
             self,
             loss,
@@ -547,6 +550,21 @@ class pause(using):
     def __exit__(self, *error: Any) -> None:
         self.frame = None
         super().__exit__(*error)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, called inside of a pause: `@tracer.pause()`."""
+        if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+            raise TracingError(
+                f"@tracer.pause() is for functions, and {function.__name__} goes on after it "
+                f"returns: write `with tracer.pause():` inside of it"
+            )
+
+        @functools.wraps(function)
+        def paused(*args: Any, **keywords: Any) -> Any:
+            with pause():
+                return function(*args, **keywords)
+
+        return paused
 
 
 def _generator(frame: FrameType) -> FrameType | None:

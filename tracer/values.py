@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from tracer.errors import ParameterError, UndefinedError, suggestion
+from tracer.errors import ParameterError, TracerError, UndefinedError, suggestion
 from tracer.freezing import origin_of
 from tracer.names import Names
 from tracer.operation import describe
@@ -43,7 +43,15 @@ class Values(dict[str, Any]):
         return self._names.get(origin_of(key.node), key)
 
     def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(self._name(key) if isinstance(key, Tensor) else key)
+        try:
+            return super().__getitem__(self._name(key) if isinstance(key, Tensor) else key)
+        except TypeError as error:
+            if isinstance(error, TracerError):
+                raise
+            raise ParameterError(
+                f"{describe(key)} is no key of results: give the parameter's tensor, and not its "
+                f"data, or its name"
+            ) from error
 
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(self._name(key), value)
@@ -82,7 +90,7 @@ class Values(dict[str, Any]):
         frozen = {} if self._names is None else self._names.frozen
         if not isinstance(key, Tensor):
             if key in frozen.values():
-                return f"the parameter {key!r} {_FROZEN}"
+                return f"the parameter {key!r} {FROZEN}"
             known = (*self, *frozen.values())
             hint = suggestion(key, known) if isinstance(key, str) else ""
             return f"no parameter is called {key!r}.{hint}"
@@ -93,7 +101,7 @@ class Values(dict[str, Any]):
             return "values from a pickle are known by name alone, and not by tensors."
         leaf = origin_of(key.node)
         if leaf in frozen:
-            return f"the parameter {frozen[leaf]!r} {_FROZEN}"
+            return f"the parameter {frozen[leaf]!r} {FROZEN}"
         return f"{what} was not used in this record, as itself or in a model."
 
     # -- copies and pickles ---------------------------------------------------------------------
@@ -111,7 +119,8 @@ class Values(dict[str, Any]):
         return Values, (None, dict(self), self.absent)
 
 
-_FROZEN = (
+#: what is said of a frozen parameter
+FROZEN = (
     "is frozen, or was when it was recorded, and has no results: let it want a gradient with "
     "parameter.requires_grad_() before the trace."
 )

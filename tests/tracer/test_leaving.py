@@ -5,6 +5,7 @@ import inspect
 import math
 import operator
 import re
+import statistics
 import warnings
 from contextlib import nullcontext
 from fractions import Fraction
@@ -606,3 +607,87 @@ def test_where_with_two_arguments_is_refused(others):
         tracer.grad(
             lambda x: np.sum(np.where(x > 0, *(o if o is None else o * x for o in others)))
         )(np.ones(2))
+
+
+def test_bits_of_integer_tensors_are_flat():
+    w = tracer.parameter(np.array([5.0, 6.0]))
+    with tracer.Tape():
+        k = w.astype(int)
+        np.testing.assert_array_equal(k & 1, [1, 0])
+        np.testing.assert_array_equal(1 << k, [32, 64])
+        np.testing.assert_array_equal(np.array([1, 2]) | k, [5, 6])
+        np.testing.assert_array_equal(~k, [-6, -7])
+        rows = tracer.batch(np.array([1, 2])) & 1
+        assert type(rows).__name__ == "SampledArray"
+        with pytest.raises(TracingError, match="write t = t & u"):
+            k &= 1
+        with pytest.raises(TracingError, match=r"of integers and booleans, got float64"):
+            w & 1
+
+
+WORDS = {
+    "a keyword without a counterpart": (lambda t: t.var(0, unbiased=False), "write ddof=1"),
+    "descending": (lambda t: t.argsort(descending=True), r"np\.flip"),
+    "dims of a diagonal": (lambda t: t.diagonal(dim1=0, dim2=1), "axis1= for dim1=, axis2= for"),
+    "a comparison": (lambda t: t == np.ones((2, 2)), r"np\.equal got float64\[2, 3\], float64\[2"),
+    "a repetition": (lambda t: np.repeat(t, [1, 2, 3], axis=0), r"np\.repeat got float64\[2, 3\]"),
+    "an axis": (lambda t: np.argsort(t, axis=4), r"np\.argsort got.*axis 4 is out of bounds"),
+    "an axis of a method": (lambda t: t.argsort(4), r"np\.argsort got.*axis 4 is out of bounds"),
+    "a place": (lambda t: np.partition(t, 9), r"np\.partition got.*kth"),
+    "statistics": (lambda t: statistics.mean([np.sum(t)]), r"np\.mean\(t\) and its kin"),
+    "np.r_": (lambda t: np.r_[t[0], 1.0], r"np\.r_ would.*np\.concatenate"),
+    "np.vectorize": (lambda t: np.vectorize(abs)(t), r"np\.vectorize would make"),
+    "np.ndenumerate": (lambda t: [*np.ndenumerate(t)], r"np\.ndenumerate would.*np\.ndindex"),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_arguments_that_are_not_taken_say_what_to_write(name):
+    act, words = WORDS[name]
+    with tracer.Tape(), pytest.raises((TracerError, TypeError), match=words):
+        act(tracer.parameter(np.ones((2, 3))) * 1)
+
+
+def test_elements_of_index_set_and_item():
+    s = tracer.parameter(np.ones((2, 3)))
+    with tracer.Tape():
+        assert tracer.index_set([1.0, 2.0], 0, s[0, 0] * 3).tolist() == [3.0, 2.0]
+    assert s.item(0, 1) == s.item(1) == 1.0
+
+
+def test_a_pause_decorates_functions():
+    w = tracer.parameter(np.ones(2))
+
+    @tracer.pause()
+    def half(t):
+        """Half of it."""
+        return t / 2
+
+    with tracer.Tape():
+        assert half(w).node is None
+        assert (w * 2).requires_grad
+    assert half.__doc__ == "Half of it."
+    with pytest.raises(TracingError, match=r"with tracer\.pause\(\)"):
+
+        @tracer.pause()
+        def values():
+            yield 1
+
+
+def test_options_of_other_sweeps_have_hints():
+    w = tracer.parameter(np.ones(2), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(w**2)
+    with pytest.raises(TracingError, match=r"no create_graph=: open the tape inside of another"):
+        tape.backward(loss, create_graph=True)
+    with pytest.raises(TracingError, match=r"no nonsense=: help"):
+        tape.backward(loss, nonsense=1)
+    with pytest.raises(KeyError, match="give the parameter's tensor"):
+        tape.backward(loss)["grad"][w.data]
+    w.requires_grad_(False)
+    v = tracer.parameter(np.ones(2), name="v")
+    with tracer.Tape() as tape:
+        loss = np.sum(w * v)
+    for frozen in (w, "w"):
+        with pytest.raises(TracerError, match="'w', which is frozen"):
+            tape.backward(loss, parameters=frozen)

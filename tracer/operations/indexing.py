@@ -538,6 +538,7 @@ def select(condlist, choicelist, default=0):
 
 def index_set(x, index, value):
     """A copy of `x` with `value` at `index`: the functional form of `x[index] = value`."""
+    x = operand(x)
     to, given = raw(x).dtype, getattr(raw(value), "dtype", None)
     if given is not None and not np.can_cast(given, to, "same_kind"):
         raise ShapeError(f"index_set puts {given} into {to}, where values are cut off: use astype")
@@ -546,6 +547,7 @@ def index_set(x, index, value):
 
 def index_add(x, index, value):
     """A copy of `x` with `value` added at `index`, where indices may repeat."""
+    x = operand(x)
     index = _plain_index(index, x)
     picked = np.broadcast_to(value, raw(x)[index].shape)
     return x + ScatterAdd(picked[None], positions=_positions(index, x.shape), shape=x.shape)[0]
