@@ -342,7 +342,7 @@ class Run:
             self._sweep(rows, self.limits.rows, keeps=self.keeps or rows is not groups[-1])
         if apart and self.of(*SIGNED):
             if self.masked and not any(rows.masked for rows in groups):
-                self._verify_samples()
+                self._see_samples()
             self._sweep_signed_rows()
         if apart and self.of(ggn_averaged):
             self._sweep_averages()
@@ -572,7 +572,6 @@ class Run:
         The gradients that they start from are held for all operations: of these, one row each.
         """
         objective, quantities = self.objective, self.of(*SIGNED)
-        self._see_samples(quantities)
         kinds = [kind for kind in SIGNED if self.of(kind)]
         above = descendants(objective.nodes, self.by_signs)
         blocks: list[Iterator[SignedRows]] = []
@@ -662,22 +661,6 @@ class Run:
             return objective.only
         return objective.only | descendants(objective.nodes, set(last_known(objective)))
 
-    def _see_samples(self, asked: Sequence[Quantity]) -> None:
-        """See that masked rows come to their own samples, for quantities that none are made of."""
-        objective, slots = self.objective, self._count + 1
-        visit = rows_of_samples(asked, objective, slots)
-        if visit is None or not objective.batch.lost:
-            return
-        started = bundle.start([gradient], *objective.first_samples())
-        seeds = bundle.masked(started, objective.batch).seeds
-        Sweep(
-            objective.nodes,
-            {node: rows[slice(None)] for node, rows in seeds.items()},
-            slots=slots,
-            visit=visit,
-            only=descendants(objective.nodes, set(last_known(objective))),
-        ).run()
-
     def _verifying(self) -> Any:
         """A visitor that sees that the rows of single samples come to these alone."""
         if not self.bundle.masked:
@@ -685,13 +668,15 @@ class Run:
         slots = self.slots(self.bundle)
         return rows_of_samples(self.asked.values(), self.objective, slots)
 
-    def _verify_samples(self) -> None:
-        """Raise `BatchError` if samples meet below what each of them by itself is swept from.
+    def _see_samples(self) -> None:
+        """See that masked rows come to their own samples, for quantities that none are made of.
 
-        Random rows start there, since a gradient is zero where a model fits.
+        Random rows start there, since a gradient is zero where a model fits. They go down to where
+        the samples are known again. Raises `BatchError`.
         """
         objective, batch = self.objective, self.objective.batch
-        if not (batch.marked and any(q.per_sample for q in self.of(*SIGNED))):
+        visit = rows_of_samples(self.of(*SIGNED), objective, self._count + 1)
+        if visit is None:
             return
         terms, _ = objective.first_samples()
         rng = np.random.default_rng(0)
@@ -700,9 +685,9 @@ class Run:
             row = rng.standard_normal((1, *node.shape)).astype(working(node.dtype))
             rows[node] = of_stack(backend.of(objective.value).from_host(row))
         started = bundle.masked(Bundle({gradient: slice(0, 1)}, {gradient: 1}, rows), batch)
-        visit = rows_of_samples(self.asked.values(), objective, self.slots(started))
         seeds = {node: stack[:] for node, stack in started.seeds.items()}
-        Sweep(objective.nodes, seeds, visit=visit, only=objective.only).run()
+        only = descendants(objective.nodes, set(last_known(objective)))
+        Sweep(objective.nodes, seeds, slots=self._count + 1, visit=visit, only=only).run()
 
     def _refuse_unmarked(self) -> None:
         """Raise `BatchError` for quantities that no weight has where nothing marks the samples."""
