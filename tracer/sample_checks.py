@@ -221,6 +221,15 @@ def mixing(name: str, node: Node) -> BatchError:
     )
 
 
+def _astray(name: str, node: Node) -> BatchError:
+    """The error where rows of single samples came to others, by an operation without a rule."""
+    return BatchError(
+        f"{name} is undefined here: {_placed(node)} mixes different samples or reorders them, and "
+        f"these could not be followed through it: use quantities of the whole batch, or mark with "
+        f"tracer.batch(x, axis) a later tensor that has an axis of the same samples in their order"
+    )
+
+
 def _placed(node: Node) -> str:
     """An operation with its layer and line, for messages."""
     where = f" in layer {node.place.scope!r}" if node.place.scope else ""
@@ -266,7 +275,7 @@ def rows_of_samples(
 
     def visit(node: Node, g: Any, others: Any) -> Any:
         if node in into and not rows_apart(g, batch.axes[node], slots):
-            raise mixing(name, into[node])
+            raise _astray(name, into[node])
         return g
 
     return visit

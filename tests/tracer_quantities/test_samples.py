@@ -235,6 +235,26 @@ def test_steps_are_not_taken_for_samples_where_there_are_as_many(steps, frozen):
                 tape.backward(loss, name, parameters=parameters)
 
 
+@pytest.mark.filterwarnings("ignore:the samples' axis could not be followed")
+def test_rows_of_single_samples_are_seen_to_come_to_these():
+    """Put together with a row of none, which no rule follows: in their order, or in another."""
+
+    def recorded(order):
+        with tracer.Tape() as tape:
+            x, w, v = tracer.batch(X[:2]), tracer.parameter(W, "w"), tracer.parameter(W[:2], "v")
+            rows = [np.tanh(x[n] @ w)[None] for n in order]
+            loss = mse_loss(np.concatenate([*rows, np.zeros((1, 2))])[:2] @ v, Y[:2])
+        return tape, loss
+
+    for name in (*PER_SAMPLE, "sqrt_ggn_exact"):
+        for parameters in (None, "v"):
+            tape, loss = recorded([0, 1])
+            assert tape.backward(loss, name, parameters=parameters)[name]["v"].any()
+            tape, loss = recorded([1, 0])
+            with pytest.raises(tracer.BatchError, match=rf"{name} is undefined.*concatenate.*reor"):
+                tape.backward(loss, name, parameters=parameters)
+
+
 def test_a_loss_that_wants_no_gradient_has_no_share_whatever_it_is_of():
     with tracer.Tape() as tape:
         w = tracer.parameter(W, name="w")
