@@ -133,3 +133,31 @@ def test_of_no_sample(name, loss):
             value = value(np.ones(layer.get_parameter(key).shape))
         arrays = value.factors if isinstance(value, Kronecker) else [value]
         assert not any(np.nan_to_num(array, nan=1).any() for array in arrays)
+
+
+SELECTIONS = {
+    "mask": lambda z: z[np.zeros(z.shape[:2], bool)],
+    "rows": lambda z: z[np.zeros(0, int), np.zeros(0, int)],
+    "slice": lambda z: z[:0, 0],
+    "taken": lambda z: np.take(z[:, 0], np.zeros(0, int), 0),
+}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_a_selection_of_nothing(name, count):
+    """With as many samples as classes or steps, too."""
+    layer, x = nn.Linear(2, 2).double(), np.ones((count, 3, 2))
+
+    def results(select):
+        with tracer.Tape() as tape:
+            loss = nn.mse_loss(layer(x), x, reduction="sum")
+            if select is not None:
+                nothing = select(layer(tracer.batch(x)))
+                loss = loss + nn.cross_entropy(nothing, np.zeros(0, int), reduction="sum")
+        return tape.backward(loss, ("grad_batch", "diag_ggn_exact_batch", "diag_h_batch"))
+
+    expected = results(None)
+    for quantity, values in results(SELECTIONS[name]).items():
+        for key, value in values.items():
+            np.testing.assert_allclose(value, expected[quantity][key], rtol=1e-10, err_msg=quantity)

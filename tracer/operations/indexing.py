@@ -155,7 +155,7 @@ def _axis_of_basic(index, shape, axis):
 def _axis_of_range(coordinate, size):
     """The axis along which an array of coordinates counts 0, 1, ..., size - 1."""
     for axis, length in enumerate(coordinate.shape):
-        if length == size:
+        if length == size and (coordinate.size or not size):  # of no entry, any axis would do
             counting = np.arange(size).reshape([-1 if i == axis else 1
                                                 for i in range(coordinate.ndim)])  # fmt: skip
             if (coordinate == counting).all():
