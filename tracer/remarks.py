@@ -31,6 +31,9 @@ def annotate(error: BaseException) -> None:
 
 def _of_keyword(message: str) -> str | None:
     found = re.search(r"got an unexpected keyword argument '(\w+)'", message)
+    torchs = {"axis": "dim", "keepdims": "keepdim"}
+    if found is not None and found[1] in torchs:
+        return f"functions of tracer_layers take {torchs[found[1]]}= for {found[1]}="
     if found is None or found[1] not in KEYWORDS:
         return None
     return f"NumPy's functions take {KEYWORDS[found[1]]}= for {found[1]}="

@@ -439,6 +439,8 @@ def _of_signature(error: TypeError, function: Any) -> str | None:
     name, trace = function.__name__, error.__traceback__
     if isinstance(error, TracingError):
         return None
+    if "'True' as a data type" in str(error):
+        return f"np.{name}{_signature(function)} takes a dtype there ({error}): write keepdims=True"
     if "as a data type" in str(error):
         return f"np.{name}{_signature(function)} takes a dtype there ({error}): name other options"
     if trace is None or trace.tb_next is not None:

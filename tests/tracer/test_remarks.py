@@ -70,3 +70,9 @@ class TestParametersInPlace:
         w = tracer.parameter(np.ones((2, 3)))
         with pytest.raises(TracingError, match=r"parameter \(of shape \[2, 3\]\)"):
             w -= 1.0
+
+
+def test_keywords_of_numpy_in_functions_of_layers_have_notes():
+    with pytest.raises(TypeError) as raised, tracer.Tape():
+        nn.functional.softmax(np.ones((2, 2)), axis=1)
+    assert raised.value.__notes__ == ["functions of tracer_layers take dim= for axis="]
