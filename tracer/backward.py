@@ -768,11 +768,13 @@ class Run:
     def _is_uneven(
         self, shares: list[tuple[Quantity, Share | None]], leaf: Node, uses: list[Cotangent]
     ) -> bool:
-        """Whether averages left a parameter's uses with rows in several numbers, which do not add.
+        """Whether averages left uses of one kind with rows in several numbers, which do not add.
 
         So it is where a link between them has another number of elements than rows came to it.
         """
-        if ggn_averaged not in self.bundle.counts or len({use.rows for use in uses}) < 2:
+        if ggn_averaged not in self.bundle.counts:
+            return False
+        if len({(use.kind(), use.rows) for use in uses}) == len({use.kind() for use in uses}):
             return False
         error = QuantityError(
             "its rows are averaged between its uses, and come in several numbers: use kflr"
