@@ -161,3 +161,25 @@ def test_a_selection_of_nothing(name, count):
     for quantity, values in results(SELECTIONS[name]).items():
         for key, value in values.items():
             np.testing.assert_allclose(value, expected[quantity][key], rtol=1e-10, err_msg=quantity)
+
+
+@pytest.mark.filterwarnings("ignore:the samples' axis could not be followed")
+@pytest.mark.parametrize("order", [[2, 0, 3, 1], [3, 2, 1, 0], [0, 0, 2, 1, 3], [1, 3]])
+def test_chosen_samples_are_merged_and_taken_one_by_one(order):
+    """Their numbers go with them through reshapes."""
+    x = np.random.default_rng(0).standard_normal((4, 3, 2))
+    w = tracer.parameter(np.random.default_rng(1).standard_normal((2, 2)), name="w")
+    with tracer.Tape() as tape:
+        chosen = (tracer.batch(x) @ w)[order]
+        again = chosen.reshape(-1, 2).reshape(len(order), 6)
+        loss = sum((i + 1) * np.sum(again[i] ** 2) for i in range(len(order)))
+        loss = loss + np.sum(np.reshape(chosen, -1).reshape(len(order), -1)[0] ** 2)
+    results = tape.backward(loss, ("grad_batch", "diag_h_batch"))
+    weights = np.zeros(4)
+    np.add.at(weights, order, np.arange(1, len(order) + 1))
+    weights[order[0]] += 1
+    for n in range(4):
+        gram = weights[n] * 2 * x[n].T @ x[n]
+        np.testing.assert_allclose(results["grad_batch"]["w"][n], gram @ w.data, atol=1e-12)
+        diagonal = np.repeat(np.diagonal(gram)[:, None], 2, axis=1)
+        np.testing.assert_allclose(results["diag_h_batch"]["w"][n], diagonal, atol=1e-12)

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from tracer import backend
+from tracer.axes import LabelledAxis
 from tracer.dispatch import implements, in_numpy, refuse_out
 from tracer.errors import ShapeError, TracingError
 from tracer.operation import POOLED, UNKNOWN, MergedAxis, Operation, operation
@@ -73,10 +74,13 @@ class Reshape(Linear):
             first, last = math.prod(new[:i]), math.prod(new[i + 1 :])
             if size == count and (first, last) == (before, after):
                 return i
+            if isinstance(axis, LabelledAxis):
+                continue  # whose entries are no samples in their order: their numbers are moved
             whole = first and last and before % first == after % last == 0
             if whole and merged is UNKNOWN and size * first * last == before * count * after:
                 merged = MergedAxis(i, before // first, after // last)
-        return POOLED if count == 1 and merged is UNKNOWN else merged
+        alone = count == 1 and not isinstance(axis, LabelledAxis)
+        return POOLED if alone and merged is UNKNOWN else merged
 
     def examples(rng):
         return [((rng.random((2, 3)),), {"shape": (3, 2)}), ((rng.random(4),), {"shape": (4, 1)})]
