@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from tracer import backend
-from tracer.axes import UNKNOWN, OfOne, samples_of
+from tracer.axes import POOLED, UNKNOWN, OfOne, samples_of
 from tracer.batching import Batch, follow
-from tracer.bending import is_linear, wanted
+from tracer.bending import bends_in, is_linear, leading_to, wanted
 from tracer.dtypes import working
-from tracer.errors import BatchError
+from tracer.errors import BatchError, QuantityError
 from tracer.gradients import unit
 from tracer.names import Names
 from tracer.plan import AT_ONCE, Allowance, node_bytes
@@ -28,6 +28,7 @@ from tracer.random import Restarted
 from tracer.seed_rows import SeedRows, of_stack
 from tracer.splitting import Split, left_out, split
 from tracer.sweep import Sweep
+from tracer.tangents import descendants
 from tracer.tape import Node, Tape
 from tracer.terms import Term
 
@@ -205,6 +206,7 @@ class Objective:
         count = 1 if self.batch.size is None else self.batch.size
         chosen = range(count) if self.samples is None else self.samples % count
         terms, _ = self.first_samples()
+        self._refuse_contraction(leaf)
         parts = []
         for n in chosen:
             seeds: Mapping[Node, Any] = {
@@ -212,6 +214,16 @@ class Objective:
             }
             parts.append(self._diagonal(leaf, self._products(seeds)))
         return np.stack(parts) if parts else np.zeros_like(self.like(leaf), shape=(0, *leaf.shape))
+
+    def _refuse_contraction(self, leaf: Node) -> None:
+        """Raise `QuantityError` where a product sums over samples, whose share has no tensor."""
+        below = descendants(self.nodes, {leaf})
+        for node in leading_to(self.nodes):
+            if node in below and self.batch.axes.get(node) is POOLED and bends_in(node, self.batch):
+                raise QuantityError(
+                    f"{node.op.name} ({node.source or 'unknown line'}) multiplies and sums over "
+                    f"samples in one operation: write the product, and np.sum of it"
+                )
 
     def _only_sample(self, term: Term, n: int) -> Any:
         shape, axis = term.node.shape, self.batch.axis(term.node)

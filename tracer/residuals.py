@@ -53,8 +53,10 @@ def exact_leaves(nodes: list[Node], leaves: Iterable[Node], batch: Batch) -> set
         return set()
     leading = leading_to(nodes)
     for node in leading:
-        grouped = isinstance(batch.axes.get(node), GroupedAxis)
-        if grouped and not node.op.loss and not is_straight(node, wanted(node)):
+        slots = wanted(node)
+        axes = [batch.axes.get(node), *(batch.axis(node.parents[slot]) for slot in slots)]
+        grouped = any(isinstance(axis, GroupedAxis) for axis in axes)
+        if grouped and not node.op.loss and not is_straight(node, slots):
             return set()  # its entries are no samples
     return {leaf for leaf in leaves if _is_exact(leading, leaf, batch)}
 

@@ -55,7 +55,7 @@ def _refuse_bent(asked: Collection[Quantity], objective: Objective) -> None:
     """Raise for a share of the Hessian of an objective that is no sum over samples."""
     batch, only = objective.batch, objective.only
     name = next((q.name for q in asked if q.per_sample and isinstance(q.rows, Hessian)), None)
-    if name is None or batch.size == 1:
+    if name is None:
         return
     nodes = [n for n in objective.nodes if only is None or n in only]
     node = bends_together(nodes, batch) if nodes else None

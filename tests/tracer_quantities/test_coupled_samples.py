@@ -8,6 +8,7 @@ from explicit import assert_close, hessian_of, spans
 
 import tracer
 import tracer_layers as nn
+from tracer.errors import UndefinedWarning
 
 rng = np.random.default_rng(0)
 N = 4
@@ -58,6 +59,10 @@ COUPLED = {
     "the logarithm of a sum of exponentials": lambda z: np.log(np.sum(np.exp(z))),
     "the median": lambda z: np.median(z[:, 0]) ** 2,
 }
+
+
+#: of those, what takes as many samples as there are
+NEEDING_ALL = {"listwise", "softmax over samples", "normalised"}
 
 
 def recorded(function, marked=True):
@@ -215,6 +220,47 @@ def test_each_samples_share_of_it(name):
         for key, span in spans(P).items():
             value = results["diag_h_batch"][key][n].ravel()
             assert_close(value, np.diagonal(hessian)[span], f"{key} of sample {n}")
+
+
+@pytest.mark.parametrize("name", sorted(COUPLED.keys() - NEEDING_ALL))
+def test_of_one_sample_it_is_refused_or_the_diagonal(name):
+    leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+    with tracer.Tape() as tape:
+        loss = COUPLED[name](tanh_model(leaves, tracer.batch(X[:1])))
+    results = given(tape, loss, ("diag_h_batch", "diag_h"))
+    for key, value in (results or {"diag_h": {}})["diag_h"].items():
+        assert_close(results["diag_h_batch"][key].sum(0), value, key)
+
+
+#: contractions of the samples' axis
+CONTRACTIONS = {
+    "einsum": lambda z: np.einsum("ni,ni->", z, np.tanh(z)),
+    "of chosen ones": lambda z: np.einsum("ni,ni->", z[[2, 0, 3, 1]], np.tanh(z[[2, 0, 3, 1]])),
+    "a matrix product": lambda z: np.sum(np.tanh(z).T @ z),
+    "vdot": lambda z: np.vdot(z, np.sin(z)),
+}
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+@pytest.mark.parametrize("name", CONTRACTIONS)
+def test_products_that_sum_over_samples(name, scale):
+    """A parameter that enters by products with the Hessian has no share, or the right one."""
+
+    def function(p, x):
+        return CONTRACTIONS[name](tanh_model(p | {"w": p["w"] + scale * p["w"] ** 2}, x))
+
+    leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
+    with tracer.Tape() as tape:
+        loss = function(leaves, tracer.batch(X))
+    whole = given(tape, loss, "diag_h")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedWarning)
+        shares = given(tape, loss, "diag_h_batch") or {}
+    hessian = hessian_of(lambda p: function(p, X), P)
+    for key, span in spans(P).items():
+        assert_close(whole[key].ravel(), np.diagonal(hessian)[span], key)
+        if key in shares:
+            assert_close(shares[key].sum(0), whole[key], key)
 
 
 SEQUENCES, STEPS = (
