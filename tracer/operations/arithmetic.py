@@ -137,6 +137,7 @@ BY_NAME = {op.name: op for op in UNARY}
 Square, Sqrt, Exp, Log, Tanh = (BY_NAME[n] for n in ("square", "sqrt", "exp", "log", "tanh"))
 Erf, Expit, LogExpit = (BY_NAME[n] for n in ("erf", "expit", "log_expit"))
 Absolute = BY_NAME["absolute"]
+Absolute.piecewise_linear = True
 
 
 @implements(np.sinc)
