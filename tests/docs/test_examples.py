@@ -120,10 +120,9 @@ def test_the_three_speeds_are_those_of_their_weights():
     np.testing.assert_allclose(rates, np.repeat([[0.8], [1.0], [1.25]], 5, axis=1), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "most"),
-    [("char_lstm", 2.1), pytest.param("char_transformer", 2.5, marks=pytest.mark.slow)],
-    ids=["lstm", "transformer"],
+    ("name", "most"), [("char_lstm", 2.1), ("char_transformer", 2.5)], ids=["lstm", "transformer"]
 )
 def test_a_character_model_learns_writes_and_reports(name, most, tmp_path, monkeypatch, capsys):
     picture = tmp_path / "picture.svg"
