@@ -44,7 +44,12 @@ def with_kernels(tmp_path_factory):
     return WithKernels(tmp_path_factory.mktemp("kernels"))
 
 
-@pytest.fixture(scope="module", params=["functions", "kernels"])
+# Kernels fall back on functions, which are among the slow tests where there are kernels.
+ONLY_SLOW = (pytest.mark.slow,) if host_kernels.COMPILER else ()
+PLACES = [pytest.param("functions", marks=ONLY_SLOW), "kernels"]
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def place(request):
     compiled = request.param == "kernels"
     library = request.getfixturevalue("with_kernels") if compiled else device.DeviceBackend()

@@ -174,6 +174,7 @@ def test_quantities_never_wait(name):
     assert fetched(waits) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "quantity"),
     [
