@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -106,6 +107,8 @@ def backward(
     tape.loss = loss.node
     asked = resolve(quantities)
     check_options(reduce, rng, outputs, memory_budget)
+    if memory_budget is not None:
+        memory_budget = math.ceil(min(memory_budget, sys.maxsize))
     if not reduce.keys() <= asked.keys():
         unknown = sorted(reduce.keys() - asked.keys())
         raise QuantityError(

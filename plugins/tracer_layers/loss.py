@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer import Operation, backend
+from tracer import Operation, Tensor, backend
 from tracer.dtypes import narrowed, widened
 from tracer.errors import BatchError, QuantityError, ShapeError, TracerError, TracingError
 from tracer_layers.dtypes import WIDE, floats
@@ -139,6 +139,12 @@ def arrays(loss: str, *, input: Any, **others: Any) -> list[Any]:
 
 
 def _as_array(loss: str, name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
+        raise TracingError(
+            f"{loss} expects an array as {name}, got a {type(value).__name__} with tensors: give "
+            f"one of them, as model(x)[0] of a model that returns several, or put them together "
+            f"with tracer.array"
+        )
     if isinstance(value, list | tuple | int | float):
         return backend.as_array(value)
     kind = "None" if value is None else f"a {type(value).__name__}"

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tracer import Tensor
+from tracer.errors import QuantityError
 from tracer.kronecker import Kronecker
 from tracer.quantity import Quantity
 from tracer.rows import GGNMonteCarlo, ggn_averaged, ggn_exact, ggn_outputs
@@ -132,6 +133,8 @@ class KFLR(Quantity):
     cheaper = "kfac or diag_ggn_mc"
 
     def __init__(self, sharing="expand"):
+        if sharing not in ("expand", "reduce", "independent"):
+            raise QuantityError(f'sharing is "expand", "reduce" or "independent", got {sharing!r}')
         self.sharing = sharing
 
     def extract(self, cotangent, context):

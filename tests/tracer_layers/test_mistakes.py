@@ -8,6 +8,7 @@ import pytest
 
 import tracer
 import tracer_layers as nn
+import tracer_quantities as tq
 from tracer import hints
 from tracer.errors import HintError, TracerError
 
@@ -58,6 +59,11 @@ MISTAKES = {
     "ragged samples": (lambda: swept("grad_batch", samples=[[1], [2, 3]]), "list of indices"),
     "a generator as text": (lambda: swept("kfac", rng="a"), r"np\.random\.default_rng\(0\)"),
     "a budget as text": (lambda: swept("kfac", memory_budget="1GB"), "number of bytes .* '1GB'"),
+    "a sharing that is none": (lambda: tq.KFAC(sharing="both"), '"expand", "reduce" or'),
+    "several outputs to a loss": (
+        lambda: nn.cross_entropy((tracer.parameter(X), tracer.parameter(X)), Y),
+        r"got a tuple with tensors: give one of them, as model\(x\)\[0\]",
+    ),
     "a budget below zero": (lambda: swept("kfac", memory_budget=-1), "number of bytes .* got -1"),
     "outputs as text": (lambda: swept("kfac", outputs="x"), "outputs is the tensor"),
     "outputs as an array": (lambda: swept("kfac", outputs=X), "outputs is the tensor"),
