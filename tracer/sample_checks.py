@@ -208,7 +208,7 @@ def coupling(name: str, batch: Batch, node: Node) -> BatchError:
     return BatchError(
         f"{name} is undefined here: {_placed(node)} mixes samples through a statistic of the whole "
         f"batch, so no sample has a gradient of its own below it: use fixed statistics "
-        f"(model.eval()), or quantities of the whole batch"
+        f"(model.eval()), weigh each loss before their mean, or use quantities of the whole batch"
     )
 
 

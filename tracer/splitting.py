@@ -69,7 +69,7 @@ def split(
                     f"{undefined}: {_made(node)} is not linear in the registered losses that it "
                     f"is made of, so nothing says where it splits into model and loss: weigh "
                     f"losses by constants and add them up, or name the model's output with "
-                    f"tape.backward(loss, outputs=f)"
+                    f"tape.backward(loss, outputs=prediction)"
                 )
             opens = False
         if bend is not None and node is not outputs and not opens:
@@ -90,7 +90,8 @@ def split(
                 raise QuantityError(
                     f"{undefined}: {_named([node], nodes, names)} is not a registered loss, and "
                     f"nothing says where it splits into model and loss: use a loss such as "
-                    f"mse_loss, or name the model's output with tape.backward(loss, outputs=f)"
+                    f"mse_loss, or name the model's output, which all else is computed from, with "
+                    f"tape.backward(loss, outputs=prediction)"
                 )
         found.above.append(node)
         for slot in slots:
