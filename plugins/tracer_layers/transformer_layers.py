@@ -10,12 +10,12 @@ import numpy as np
 
 import tracer
 from tracer.errors import ShapeError, TracerError
-from tracer_layers.activations import gelu, relu
 from tracer_layers.attention_layers import MultiheadAttention, holds_sequences, xavier_uniform
 from tracer_layers.attention_masks import causal
 from tracer_layers.containers import ModuleList
 from tracer_layers.dropout_layer import Dropout
 from tracer_layers.dtypes import floats
+from tracer_layers.functional import gelu, relu
 from tracer_layers.linear_layers import Linear
 from tracer_layers.module import Module, float_dtype
 from tracer_layers.normalisation import LayerNorm
