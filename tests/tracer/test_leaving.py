@@ -405,7 +405,7 @@ MADE = (
     """
 np.einsum("ii->i", a)|np.einsum("ij->ji", a)|np.einsum("...->...", a)|np.einsum("ij->i", a)
 np.einsum("ij,ij->ij", a, a)|np.diagonal(a)|a.diagonal(1)|np.diag(a)|np.diag(a, -1)|np.diag(a[0])
-np.clip(a, None, None)|a.clip(None)|a.clip(0)|np.maximum(a, 0)|a.copy()|+a|np.copy(a)
+a.clip(0)|np.maximum(a, 0)|a.copy()|+a|np.copy(a)
 a.flatten()|a.flatten("F")|a.ravel()|a.ravel("F")|a.T.ravel("F")|a[0].ravel("F")
 np.reshape(a, (9, 1), order="F")|a.reshape(1, 9)|a.reshape(1, 3, 3, order="F")
 np.tile(a, 1)|np.tile(a, 2)|np.tile(a, (1, 1, 1))|np.repeat(a, 1)|np.repeat(a, 1, axis=0)
@@ -422,6 +422,8 @@ np.max(a, axis=())|np.cumsum(a, 0)|np.broadcast_arrays(a, a[0])[1]
     .replace("\n", "|")
     .split("|")
 )
+if tuple(map(int, np.__version__.split(".")[:2])) >= (2, 1):  # before, NumPy asks for a bound
+    MADE += ["np.clip(a, None, None)", "a.clip(None)"]
 
 
 def is_refused(a):

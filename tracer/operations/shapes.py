@@ -366,7 +366,7 @@ def _flatten(self, order="C", *others, **options):
     """`tensor.ravel(order)`, in memory of its own."""
     if others or options or order != "C":
         _row_major((order, *others, *options) if others or options else order, "ravel (flatten)")
-    return np.reshape(self, (-1,), order=order, copy=True)
+    return reshape(self, (-1,), order=order, copy=True)
 
 
 Tensor.flatten = _flatten
@@ -650,7 +650,7 @@ def tile(A, reps):
         np.reshape(A, [s for n in shape for s in (1, n)]),
         tuple(s for r, n in zip(reps, shape, strict=True) for s in (r, n)),
     )
-    return np.reshape(wide, tuple(r * n for r, n in zip(reps, shape, strict=True)), copy=True)
+    return reshape(wide, tuple(r * n for r, n in zip(reps, shape, strict=True)), copy=True)
 
 
 @implements(np.repeat)
@@ -667,7 +667,7 @@ def repeat(a, repeats, axis=None):
             np.expand_dims(a, axis + 1), (*shape[: axis + 1], repeats, *shape[axis + 1 :])
         )
         shape = (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :])
-        return np.reshape(wide, shape, copy=True)
+        return reshape(wide, shape, copy=True)
     positions = np.repeat(np.arange(a.shape[axis]), backend.to_host(raw(repeats)))
     return np.take(a, backend.of(a).from_host(positions), axis)
 
