@@ -208,7 +208,7 @@ class Tape:
                 place = outer.place
         try:
             self._open = True
-            _opened.add(self)
+            _opened[id(self)] = weakref.ref(self)
             _enter(self, Cursor(self, place))
             if self.parent is None and type(self.snapshots) is Snapshots:
                 self._warnings = users_warnings()
@@ -227,7 +227,7 @@ class Tape:
 
     def _close(self) -> None:
         self._open = False
-        _opened.discard(self)
+        _opened.pop(id(self), None)
         self.stop = len(self.nodes)
         warnings, self._warnings = self._warnings, None
         _leave(self)
@@ -379,8 +379,9 @@ def open_tape() -> Tape | None:
     return tape
 
 
-#: the tapes that are open, in whichever thread or task
-_opened: set[Tape] = set()
+#: The tapes that are open, in whichever thread or task, by their id. (An interruption at the end of
+#: a `with` block can leave one open that nobody has: it is not kept alive.)
+_opened: dict[int, weakref.ref[Tape]] = {}
 
 
 def refuse_elsewhere(nodes: Iterable[Node | None]) -> None:
@@ -405,7 +406,8 @@ def opened_elsewhere() -> list[Tape]:
             return []
         if cursor is not None:
             here.add(owner(cursor.tape))
-    return [tape for tape in tuple(_opened) if owner(tape) not in here]
+    tapes = [reference() for reference in tuple(_opened.values())]
+    return [tape for tape in tapes if tape is not None and owner(tape) not in here]
 
 
 def is_set() -> bool:

@@ -15,6 +15,13 @@ from tracer.rows import hessian as HESSIAN_ROWS
 ASKED = ("grad", "batch_l2", "diag_ggn_exact", "diag_h", "hessian")
 
 
+@pytest.fixture(autouse=True)
+def no_tape_stays_open():
+    """What is computed after it is recorded nowhere, and no tape seems open in another thread."""
+    yield
+    assert (tracer.parameter(np.ones(2)) * 2.0).node is None
+
+
 class Boom(Exception):
     """What user code raises."""
 
