@@ -54,15 +54,16 @@ def gradients(
     if record.swept:
         replay(nodes, {}, ())
     record.releases += 1  # from now on, since a sweep may raise before its end
-    found: dict[str, dict[str, Any]] = {quantity: {} for quantity in asked}
+    found: list[tuple[Quantity, dict[str, Any]]] = [(quantity, {}) for quantity in asked.values()]
     reached = set()
 
     def take(leaf: Node, cotangent: Cotangent) -> None:
-        context = Context(names[leaf], leaf.shape, leaf.dtype, None)
-        for quantity in asked.values():
+        name, dtype = names[leaf], leaf.dtype
+        context = Context(name, leaf.shape, dtype, None)
+        for quantity, values in found:
             try:
                 value = quantity.finish(quantity.extract(cotangent, context), context)
-                found[quantity.name][context.name] = raw_value(value, leaf.dtype)
+                values[name] = raw_value(value, dtype)
             except QuantityError as error:
                 undefined.add(quantity, leaf, error)
 
@@ -80,24 +81,23 @@ def gradients(
         first_uses=first_uses,
         watched=watched,
     ).run()
-    for leaf in names:
-        if leaf not in reached:
-            zeros = np.zeros_like(loss._value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))
-            take(leaf, Dense(zeros))
+    for leaf in names.keys() - reached:
+        zeros = np.zeros_like(loss._value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))
+        take(leaf, Dense(zeros))
     undefined.check()
     results = Results()
-    for quantity, values in found.items():
+    for quantity, values in found:
         ordered = {name: own([values.pop(name)]) for name in names.values() if name in values}
-        results[quantity] = Values(undefined.every, ordered, undefined.absent(quantity))
+        results[quantity.name] = Values(undefined.every, ordered, undefined.absent(quantity.name))
     return results
 
 
 def raw_value(value: Any, dtype: Any) -> Any:
     """Arrays of the parameter's dtype without history; other objects as they are."""
-    if isinstance(value, Tensor):
-        value = value._value
     if type(value) is np.ndarray and value.dtype == dtype:
         return value
+    if isinstance(value, Tensor):
+        return raw_value(value._value, dtype)
     if isinstance(value, np.generic):
         value = np.asarray(value)
     if backend.is_array(value) and value.dtype != dtype and value.dtype.kind == "f":

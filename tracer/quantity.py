@@ -198,7 +198,7 @@ def resolve(quantities: Any) -> dict[str, Quantity]:
     """Names and configured objects as instances, by name."""
     if isinstance(quantities, str | Quantity | type):
         quantities = (quantities,)
-    if not isinstance(quantities, Iterable):
+    if not isinstance(quantities, tuple | list) and not isinstance(quantities, Iterable):
         raise QuantityError(
             f"quantities are registered names or tracer.Quantity objects, as in ('grad', 'kfac'), "
             f"got {quantities!r}"

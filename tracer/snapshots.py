@@ -10,7 +10,6 @@ shared, and are refused if the samples of them that were taken have changed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -108,14 +107,15 @@ class Snapshots:
         kept: Any = array
         content: _Known | Watched = OWN
         plain = type(array) is ndarray
-        small = plain and array.nbytes <= LARGE and array.flags.writeable
-        if small or (not backend.is_constant(array) and _bytes(array) <= LARGE):
+        written = plain and array.flags.writeable
+        small = written and array.nbytes <= LARGE
+        if small or _is_small(array):
             kept = array.copy("K") if small else _copied(array)
             guarded = leaf is not None and leaf.op.guarded and id(given) not in self._private
             content = GUARDED if guarded else COMPARE
             self._private[id(kept)] = kept, kept, OWN
-        elif plain and not backend.is_constant(array):
-            content = Watched(array, array.shape, array.dtype, _sampled(array), leaf)
+        elif plain and (written or not backend.is_constant(array)):
+            content = Watched(array, leaf)
             self._watched.append(content)
         self._private[id(given)] = given, kept, content
         return kept
@@ -132,24 +132,25 @@ class Snapshots:
                         raise ChangedArrayError(watched.message(node))
 
 
-@dataclass(slots=True)
 class Watched:
     """A large array that is shared with the program, and samples of what it held."""
 
-    array: Any
-    shape: tuple[int, ...]
-    dtype: Any
-    samples: bytes
-    leaf: Node | None
+    __slots__ = ("array", "dtype", "leaf", "samples", "shape", "words")
+
+    def __init__(self, array: Any, leaf: Node | None):
+        self.array, self.leaf = array, leaf
+        self.shape, self.dtype = array.shape, array.dtype
+        self.words = _words(array)
+        self.samples = self.words.tobytes()
 
     @property
     def changed(self) -> bool:
-        array = self.array
-        return (
-            array.shape != self.shape
-            or array.dtype != self.dtype
-            or _sampled(array) != self.samples
-        )
+        array, words = self.array, self.words
+        if array.shape != self.shape or array.dtype != self.dtype:
+            return True
+        if words.base is None:  # a copy
+            words = _words(array)
+        return words.tobytes() != self.samples
 
     def reaches(self, value: Any) -> bool:
         """Whether an array lies in the memory of this one."""
@@ -205,12 +206,13 @@ def _holds(array: Any, kept: Any, content: bytes | _Known | Watched) -> bool:
     return content is OWN or _equal(array, kept)
 
 
-def _bytes(array: Any) -> int:
-    """The bytes that an array takes in memory, where what is broadcast lies once."""
-    if type(array) is not ndarray or array.nbytes <= LARGE:
-        return array.nbytes
-    held = [n for n, stride in zip(array.shape, array.strides, strict=True) if stride]
-    return array.itemsize * math.prod(held)
+def _is_small(array: Any) -> bool:
+    """Whether copies are cheap, as of what is broadcast; constants of the library need none."""
+    nbytes = array.nbytes
+    if nbytes > LARGE and type(array) is ndarray and 0 in array.strides:
+        held = [n for n, stride in zip(array.shape, array.strides, strict=True) if stride]
+        nbytes = array.itemsize * math.prod(held)
+    return nbytes <= LARGE and not backend.is_constant(array)
 
 
 def _copied(array: Any) -> Any:
@@ -238,13 +240,13 @@ def _equal(a: Any, b: Any) -> bool:
     return bool((a.view(bits) == b.view(bits)).all())
 
 
-def _sampled(array: ndarray) -> bytes:
-    """Every so many words of 8 bytes of a large array, from all over it."""
+def _words(array: ndarray) -> ndarray:
+    """Every so many words of 8 bytes of a large array, from all over it: a view, or a copy."""
     if array.flags.forc and array.dtype.kind in "biufc":
         lying = array if array.flags.c_contiguous else array.T
         words = np.frombuffer(lying, np.uint64, array.nbytes // 8)
-        return words[:: max(WORDS_APART, len(words) // MOST_WORDS | 1)].tobytes()
-    return array.flat[:: max(WORDS_APART, array.size // MOST_WORDS | 1)].tobytes()
+        return words[:: max(WORDS_APART, len(words) // MOST_WORDS | 1)]
+    return array.flat[:: max(WORDS_APART, array.size // MOST_WORDS | 1)]
 
 
 class Trusted(Snapshots):

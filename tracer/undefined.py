@@ -59,11 +59,13 @@ class Undefined:
 
     def absent(self, quantity: str) -> dict[str, str]:
         """name -> why the quantity has no value of this parameter."""
-        found = {
-            name: f"{quantity} of {name!r} was not asked for: parameters= does not name it"
-            for leaf, name in self.every.items()
-            if leaf not in self.names
-        }
+        found = {}
+        if self.names is not self.every:
+            found = {
+                name: f"{quantity} of {name!r} was not asked for: parameters= does not name it"
+                for leaf, name in self.every.items()
+                if leaf not in self.names
+            }
         for leaf, error in self.errors.get(quantity, {}).items():
             found[self.names[leaf]] = self.why(quantity, leaf, error)
         return found

@@ -29,6 +29,8 @@ from tracer_layers.rules import arange, raw
 
 #: classes up to which matrices `[C, C]` are kept
 MOST_KEPT = 1024
+#: dtype of ints -> that of the same bits without a sign
+UNSIGNED = {np.dtype(f"i{size}"): np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 #: classes up to which they go into memory one after the other: see `_by_class`
 FEW_CLASSES = 64
 
@@ -67,11 +69,16 @@ def _ignoring(x: Any, target: Any, ignore_index: int) -> int | None:
     if x.ndim == 0 or backend.of(target).asynchronous:
         return ignore_index
     classes = x.shape[_class_axis(x)]
-    if target.ndim < x.ndim and not 0 <= ignore_index < classes:
-        known = (target >= 0) & (target < classes)
-        if np.count_nonzero(known) == known.size:
-            return None
+    if target.ndim < x.ndim and not 0 <= ignore_index < classes and _are_classes(target, classes):
+        return None
     return ignore_index
+
+
+def _are_classes(target: Any, count: int) -> bool:
+    """Whether all are at least 0 and below `count`: negative ints, read as unsigned, are large."""
+    unsigned = UNSIGNED.get(target.dtype)
+    known = (target >= 0) & (target < count) if unsigned is None else target.view(unsigned) < count
+    return bool(np.count_nonzero(known) == known.size)
 
 
 def _picked(values: Any, target: Any, ignored: int | None) -> Any:
