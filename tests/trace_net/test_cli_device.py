@@ -46,6 +46,7 @@ def test_quantities_are_those_of_the_host(command, folder, layers):
 NETWORKS = ("char_lstm", "char_transformer", "digits_mlp", "plain_numpy", "recurrence")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", NETWORKS)
 def test_an_example_is_what_it_is_on_the_host(command, folder, example, monkeypatch):
     """Those of the documentation that are networks: their graph, and their quantities."""

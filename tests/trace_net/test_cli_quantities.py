@@ -81,6 +81,7 @@ def test_every_kind_has_its_table(command, folder, layers):
 ALL = ("grad", "kfac", "batch_l2", "grad_batch", "batch_dot", "sqrt_ggn_exact", "diag_h", "ggn")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", plot.FORMATS)
 def test_a_picture_of_every_form(command, folder, layers, suffix):
     outcome = command("quantities", layers, *asked(*ALL), "--plot", f"q.{suffix}")

@@ -84,6 +84,7 @@ def with_head(function, flat):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flat", FUNCTIONS)
 @pytest.mark.parametrize("name", FLAT)
 def test_a_head_on_what_has_no_derivative(name, flat):

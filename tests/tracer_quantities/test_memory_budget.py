@@ -114,6 +114,7 @@ MODELS = pytest.mark.parametrize(
 EVERY = pytest.mark.parametrize("name", sorted(registry.quantities))
 
 
+@pytest.mark.slow
 @MODELS
 @EVERY
 def test_values_are_the_same(make, name):

@@ -151,6 +151,7 @@ def by_definition(mixes):
     return values, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", sorted(MIXES))
 def test_of_some_parameters_as_of_all_where_samples_are_mixed(mix):
     assert_alike((mix,), registry.quantities)

@@ -267,6 +267,7 @@ def architecture(name):
     return model, tape, loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [None, 200_000])
 @pytest.mark.parametrize("name", ["ViT", "ConvNeXt", "GPT, tied"])
 def test_quantities_of_some_parameters_are_those_of_all(name, budget):

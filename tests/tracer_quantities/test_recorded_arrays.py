@@ -103,6 +103,7 @@ def test_results_are_of_what_was_recorded(case, restored):
     assert_same(values(program.backward(asked)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_operators_are_of_what_was_recorded_also_after_later_sweeps(case, restored):
     asked = ("grad", "ggn", "hessian")

@@ -300,6 +300,7 @@ def test_quantities_equal_their_definitions(name):
     assert_quantities(Problem(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RAGGED)
 def test_quantities_of_sequences_of_different_lengths(name):
     assert_quantities(Problem(name, lengths=[2, 1, 3]))
@@ -440,6 +441,7 @@ def assert_equal(found, expected, message):
         np.testing.assert_array_equal(found(v), expected(v), err_msg=message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("garbage", "sharing"),
     [(1e3, "expand"), pytest.param(np.nan, "reduce", marks=pytest.mark.slow)],
