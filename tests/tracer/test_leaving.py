@@ -434,27 +434,39 @@ def is_refused(a):
     return False
 
 
-@pytest.mark.parametrize("where", ["on a tape", "of constants", "without a tape", "after it"])
+WHERE = ["on a tape", "of an argument", "of constants", "without a tape", "after it"]
+
+
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("text", MADE)
 def test_in_place_is_refused_where_numpy_changes_what_is_in_use(text, where):
     """NumPy itself says what shares memory; what is a new array there does not keep from it."""
     values = np.arange(9.0).reshape(3, 3) - 4
     plain = eval(text, {"np": np, "a": values.view(WithData)})
     w = tracer.parameter(values)
-    with tracer.Tape() if where in ("on a tape", "of constants") else nullcontext():
-        if where == "after it":
-            with tracer.Tape():
-                a = w * 1
-                made = eval(text, {"np": np, "a": a})
-        else:
-            a = w * 1 if where == "on a tape" else tracer.Tensor(values.copy())
-            made = eval(text, {"np": np, "a": a})
-        if made is a:
+
+    def check(a, made):
+        if made[0] is a:
             assert np.may_share_memory(plain, values)
         else:
             assert is_refused(a) == bool(np.may_share_memory(plain, values))
-            made = None
+            made.clear()
             assert not is_refused(a)
+        return np.sum(a)
+
+    def act(a):
+        return check(a, [eval(text, {"np": np, "a": a})])
+
+    if where == "of an argument":
+        tracer.grad(act)(values)
+    elif where == "after it":
+        with tracer.Tape():
+            a = w * 1
+            made = [eval(text, {"np": np, "a": a})]
+        check(a, made)
+    else:
+        with nullcontext() if where == "without a tape" else tracer.Tape():
+            act(w * 1 if where == "on a tape" else tracer.Tensor(values.copy()))
 
 
 class WithData(np.ndarray):
@@ -542,6 +554,17 @@ def test_in_place_of_a_number_with_another_name_is_refused():
         total += x[1]
     np.testing.assert_array_equal(tape.backward(total)["grad"][x], [2.0, 2.0])
     assert tracer.grad(lambda x: operator.iadd(x, 1.0) * 2)(1.0) == 2.0
+
+
+@pytest.mark.parametrize("tape", [tracer.Tape, nullcontext])
+def test_in_place_of_an_element_that_is_a_view_is_refused(tape):
+    with tape():
+        a = tracer.Tensor(np.array([1.0, 2.0]))
+        element = a[0, ...]
+        with pytest.raises(TracingError, match="shares memory"):
+            element += 1
+        number = a[0]  # a copy, in NumPy as well
+        number += 1
 
 
 def test_a_conversion_without_a_copy_is_the_tensor_itself():

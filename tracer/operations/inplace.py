@@ -24,14 +24,14 @@ def in_place(function, sign):
         if node is not None:
             _refuse_parameter(self, sign)
             _refuse_paused(node, sign)
-        if not self._value.ndim:
-            if (node is None or node.parents) and sys.getrefcount(self) > _ONE_NAME:
-                what = "" if node is None else f", {node!r},"
-                raise TracingError(
-                    f"t {sign}= u on a number{what} leaves its other names at the old "
-                    f"value in NumPy, and moves those of an array: write t = t {sign} u"
-                )
-        elif node is None or node.op is CONSTANT:
+        number = not self._value.ndim and (node is None or node.parents)
+        if number and sys.getrefcount(self) > _ONE_NAME:
+            what = "" if node is None else f", {node!r},"
+            raise TracingError(
+                f"t {sign}= u on a number{what} leaves its other names at the old "
+                f"value in NumPy, and moves those of an array: write t = t {sign} u"
+            )
+        if node is None or node.op is CONSTANT:
             _refuse_in_memory(self, sign)
         if node is not None:
             _refuse_shared(self, sign)
@@ -119,8 +119,7 @@ def _refuse_shared(tensor, sign):
     """Raise `TracingError` if a tensor is in use that has a part of this one's memory."""
     tape = open_tape()
     if tape is None:
-        if tensor._value.ndim:
-            _refuse_in_memory(tensor, sign)
+        _refuse_in_memory(tensor, sign)
         return
     others, known = _sharing(tensor.node, tape.nodes)
     sharing = {id(tensor.node), *map(id, others)}

@@ -345,8 +345,9 @@ def reshape(a, /, shape=None, order="C", *, newshape=None, copy=None):
         )
     shape = (shape,) if isinstance(shape, INTEGERS) else tuple(shape)
     if order != "C" and not _row_major(order, "np.reshape"):
-        flipped = Reshape(np.transpose(a), shape=_resolve(a, shape[::-1]), **_own(copy))
-        if isinstance(a, Tensor) and not np.may_share_memory(raw(flipped), raw(a)):
+        turned = np.transpose(a)  # of the record's copy of a leaf, as `flipped` is
+        flipped = Reshape(turned, shape=_resolve(a, shape[::-1]), **_own(copy))
+        if isinstance(a, Tensor) and not np.may_share_memory(raw(flipped), raw(turned)):
             _says_copy(flipped)
         return np.transpose(flipped)
     return Reshape(a, shape=_resolve(a, shape), **_own(copy))
