@@ -343,7 +343,7 @@ FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 def is_real(op: Operation, dtype: Any) -> bool:
     """Whether a value of this dtype may have a derivative: integers and booleans have none.
 
-    Raises `TracingError` for complex numbers, whose rules are not there, and for objects.
+    Raises `TracingError` for complex numbers and durations, whose rules are not there, and objects.
     """
     if dtype.kind == "c":
         raise TracingError(
@@ -353,6 +353,11 @@ def is_real(op: Operation, dtype: Any) -> bool:
         )
     if dtype.kind == "O":
         raise TracingError(backend.OF_OBJECTS)
+    if dtype.kind == "m":
+        raise TracingError(
+            f"{op.name} gives durations ({dtype}), and derivatives through them are not defined "
+            f"here: make numbers of the durations first, as in t * (steps / np.timedelta64(1, 's'))"
+        )
     return dtype.kind == "f"
 
 

@@ -612,6 +612,16 @@ def test_conversion_to_what_holds_no_numbers_is_refused(dtype):
         tracer.grad(lambda x: np.sum(x.astype(dtype).astype(float)))(np.ones(2))
 
 
+@pytest.mark.parametrize("act", [lambda x, s: x * s, lambda x, s: s / x, lambda x, s: s * x.sum()])
+def test_durations_have_no_derivatives(act):
+    steps, second = np.array([1, 2], "m8[s]"), np.timedelta64(1, "s")
+    with pytest.raises(TracingError, match=r"gives durations.*make numbers of the durations first"):
+        tracer.grad(lambda x: np.sum(act(x, steps) / second))(np.ones(2))
+    np.testing.assert_array_equal(
+        tracer.grad(lambda x: np.sum(x * (steps / second)))(np.ones(2)), [1.0, 2.0]
+    )
+
+
 def test_integer_tensors_are_indices_of_arrays():
     table, w = np.eye(9), tracer.parameter(np.array([3.0, 1.0]))
     with tracer.Tape() as tape:
