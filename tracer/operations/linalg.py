@@ -240,6 +240,8 @@ def _vector_norm(x, ord, axes, keepdims):
 @implements(np.linalg.matrix_power)
 def matrix_power(a, n):
     n = integer(n, "the exponent of np.linalg.matrix_power")
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise ShapeError(f"np.linalg.matrix_power takes square matrices, got {list(a.shape)}")
     if n < 0:
         a, n = np.linalg.inv(a), -n
     if n == 0:
