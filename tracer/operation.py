@@ -35,6 +35,7 @@ from tracer.axes import Axis as Axis
 from tracer.axes import MergedAxis as MergedAxis
 from tracer.errors import ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES, users_frame
+from tracer.ownership import own
 from tracer.sampled import SampledArray
 from tracer.tape import (
     NOWHERE,
@@ -191,6 +192,12 @@ class Operation:
         if type(out) is not ndarray:
             if self.keeps:
                 out, kept = out
+            if type(out) is Tensor:
+                raise TracingError(
+                    f"the forward of {self.name} returned a tensor, whose derivative its rules do "
+                    f"not know of: it computes with the arrays that it is given; give tensors as "
+                    f"positional arguments, not as options, in lists or through closures"
+                )
             out = backend.as_array(out)
         if cursor is None or not traced:
             return beside_the_record(self, parents, arrays, params, out)
@@ -452,27 +459,68 @@ def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
                 setattr(cls, key, staticmethod(value))
         if (keeping := vars(cls).get("forward_keeping")) is not None:
             cls.forward = staticmethod(_first_of(keeping))
-        if "vjp" in vars(cls) and not cls.__module__.startswith(OWN):
-            cls.vjp = staticmethod(_given_to_read(cls.vjp))
         if "forward" not in vars(cls):
             raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")
+        if not cls.__module__.startswith(OWN):
+            for rule, checked in CHECKED.items():
+                if rule in vars(cls):
+                    setattr(cls, rule, staticmethod(checked(getattr(cls, rule))))
         return cls(name, numpy)
 
     return make
 
 
+def _of_its_own(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose value is copied where it lies in an array that others hold, too.
+
+    A buffer that is filled again at the next call is one. An input's memory is the record's.
+    """
+
+    @functools.wraps(forward)
+    def call(*inputs: Any, **params: Any) -> Any:
+        held = [forward(*inputs, **params)]
+        if type(held[0]) is not ndarray:
+            return held[0]
+        if any(type(x) is ndarray and np.may_share_memory(held[0], x) for x in inputs):
+            return held[0]
+        return own(held)
+
+    return call
+
+
+def _read_only(array: Any) -> Any:
+    if type(array) is ndarray:
+        array = array.view()
+        array.flags.writeable = False
+    return array
+
+
+class _ToRead:
+    """A node as the rules of others see it: its arrays cannot be written into."""
+
+    __slots__ = ("inputs", "node", "output")
+
+    def __init__(self, node: Any):
+        self.node = node
+        self.inputs = tuple(map(_read_only, node.inputs))
+        self.output = _read_only(node.output)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)
+
+    def __repr__(self) -> str:
+        return repr(self.node)
+
+
 def _given_to_read(vjp: Callable[..., Any]) -> Callable[..., Any]:
-    """The rule, given a cotangent that cannot be written into: others may be in that memory.
+    """The rule, given arrays that cannot be written into: others may be in that memory.
 
     What it returns is to have the shapes of the inputs, broadcast or not: less is a mistake.
     """
 
     @functools.wraps(vjp)
     def rule(node: Any, g: Any) -> Any:
-        if type(g) is ndarray:
-            g = g.view()
-            g.flags.writeable = False
-        entries = vjp(node, g)
+        entries = vjp(_ToRead(node), _read_only(g))
         if not isinstance(entries, tuple | list) or len(entries) != len(node.parents):
             return entries  # which the sweep refuses
         return tuple([_whole(entry, node, slot) for slot, entry in enumerate(entries)])
@@ -497,6 +545,31 @@ def _whole(entry: Any, node: Any, slot: int) -> Any:
             f"{list(wanted)}: an entry is a stack [V, *input.shape], as of g * np.ones(input.shape)"
         )
     return entry
+
+
+def _of_the_output(jvp: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule, whose value is to be a stack of the output's shape."""
+
+    @functools.wraps(jvp)
+    def rule(node: Any, tangents: Any) -> Any:
+        moved = jvp(node, tangents)
+        rows = next(len(tangent) for tangent in tangents if tangent is not None)
+        if getattr(moved, "shape", None) != (rows, *node.shape):
+            raise ShapeError(
+                f"the jvp of {node.op.name} returned {describe(moved)}: return a stack "
+                f"[V, *output.shape], here {[rows, *node.shape]}"
+            )
+        return moved
+
+    return rule
+
+
+#: what the rules of operations outside of this project are held to
+CHECKED: dict[str, Callable[..., Callable[..., Any]]] = {
+    "forward": _of_its_own,
+    "vjp": _given_to_read,
+    "jvp": _of_the_output,
+}
 
 
 def _first_of(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:

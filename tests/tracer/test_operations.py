@@ -217,6 +217,62 @@ def test_a_rule_may_not_write_into_the_cotangent():
         tape.backward(loss)
 
 
+def made(forward, vjp=None, **rules):
+    """An operation as a plugin makes it."""
+    vjp = vjp or (lambda node, g: (2 * g,))
+    namespace = {"forward": forward, "vjp": vjp, "__module__": "a_plugin", **rules}
+    return tracer.operation("made")(type("Made", (tracer.Operation,), namespace))
+
+
+@pytest.mark.parametrize("held", ["inputs", "output"])
+def test_a_rule_may_not_write_into_the_record(held):
+    def vjp(node, g):
+        values = node.output if held == "output" else node.inputs[0]
+        values *= 2
+        return (g,)
+
+    w = tracer.parameter(np.ones(3), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(made(lambda x: 3 * x, vjp)(w))
+    with pytest.raises(tracer.ShapeError, match=r"the vjp of .*made.*read-only"):
+        tape.backward(loss)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(2)])
+def test_a_forward_may_fill_the_same_buffer_again(part):
+    buffer = np.empty(3)
+
+    def forward(x):
+        buffer[part] = 2 * x
+        return buffer if part == slice(None) else buffer[part]
+
+    double, w = made(forward), np.array([0.5, -1.0, 2.0])[part]
+    value, gradient = tracer.value_and_grad(lambda x: np.sum(double(x) * double(3 * x)))(w)
+    np.testing.assert_allclose(value, np.sum(12 * w * w))
+    np.testing.assert_allclose(gradient, 24 * w)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda x: made(lambda a, *, by: a * by)(x, by=x),
+        lambda x: made(lambda a, *, by: a * by[0])(x, by=[x]),
+        lambda x: made(lambda a: a * x)(x),
+        lambda x: made(lambda a, b: a * b * x, lambda node, g: (g, g))(x, x),
+    ],
+)
+def test_a_forward_that_returns_a_tensor_is_refused(act):
+    with pytest.raises(tracer.TracingError, match=r"forward of made returned a tensor.*positional"):
+        tracer.grad(lambda x: np.sum(act(x)))(np.ones(2))
+
+
+@pytest.mark.parametrize("moved", [lambda t: None, lambda t: 2 * t[0], lambda t: 2.0])
+def test_a_jvp_of_a_wrong_form_is_named(moved):
+    act = made(lambda x: 2 * x, jvp=lambda node, tangents: moved(tangents[0]))
+    with pytest.raises(tracer.ShapeError, match=r"the jvp of made returned.*\[V, \*output.shape\]"):
+        tracer.jvp(act, (np.ones(3),), (np.ones(3),))
+
+
 @pytest.mark.parametrize(
     "rule", [lambda g: None, lambda g: 2 * g, lambda g: (2 * g[0],), lambda g: (2j * g,)]
 )
