@@ -71,9 +71,16 @@ class Snapshots:
             raise elsewhere("a tensor was made of parameters in another thread")
 
     def of_constant(self, array: Any, leaf: Node | None = None) -> Any:
-        """What the record holds of a constant that an operation is given, or of a leaf's array."""
+        """What the record holds of a constant that an operation is given, or of a leaf's array.
+
+        Of lists, tuples and dicts it has new ones, of what it holds of their values.
+        """
         given, kind = array, type(array)
         if kind is not ndarray:
+            if kind is dict:
+                return {key: self.of_constant(value) for key, value in array.items()}
+            if kind is list or kind is tuple:
+                return kind([self.of_constant(value) for value in array])
             if kind in IMMUTABLE or isinstance(array, np.generic) or not backend.is_array(array):
                 return array
             backend.refuse_subclass(array)

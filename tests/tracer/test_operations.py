@@ -252,6 +252,24 @@ def test_a_forward_may_fill_the_same_buffer_again(part):
     np.testing.assert_allclose(gradient, 24 * w)
 
 
+@pytest.mark.parametrize("nested", [list, dict])
+def test_options_that_hold_arrays_may_change_afterwards(nested):
+    def forward(x, *, by):
+        return x * by[0]
+
+    def vjp(node, g):
+        return (g * node.params["by"][0],)
+
+    factor = np.full(2, 3.0)
+    by = {0: factor} if nested is dict else [factor]
+    w = tracer.parameter(np.ones(2), name="w")
+    with tracer.Tape() as tape:
+        loss = np.sum(made(forward, vjp)(w, by=by))
+    factor *= 2
+    by[0] = np.full(2, 9.0)
+    np.testing.assert_array_equal(tape.backward(loss)["grad"]["w"], [3.0, 3.0])
+
+
 @pytest.mark.parametrize(
     "act",
     [
