@@ -49,6 +49,11 @@ class Tensor:
     flatten: Any
 
     def __init__(self, data: Any, node: Node | None = None):
+        if data.__class__ is Tensor:
+            raise TracingError(
+                "tracer.Tensor expects an array, got a tensor: use the tensor itself, or its "
+                "values as a constant, tensor.detach()"
+            )
         self._value = data
         self.node: Any = node
 
@@ -88,7 +93,9 @@ class Tensor:
                 f"the values of {node!r} were computed on a tape, and others in their place would "
                 f"have no history: use them as a new array, or tensor.detach()"
             )
-        value = value._value if isinstance(value, Tensor) else backend.as_array(value)
+        value = (
+            value._kept_by("p.data = t") if isinstance(value, Tensor) else backend.as_array(value)
+        )
         if value.shape != self.shape:
             raise ShapeError(
                 f"tensor.data = array keeps the shape {list(self.shape)}, got {list(value.shape)}"
@@ -229,6 +236,19 @@ class Tensor:
                 f"and with it the derivative: {way}; where no derivative is wanted, t.item() or "
                 f"t.detach()"
             )
+
+    def _kept_by(self, by: str) -> Any:
+        """The array, for what keeps values alone, as a parameter does.
+
+        Raises `TracingError` if an open tape needs to know what becomes of them.
+        """
+        if self._is_on_record():
+            raise TracingError(
+                f"{by} would take the values of a tensor{_called(self.node)} out of the record, "
+                f"and with them the derivative: compute with the tensor itself in the parameter's "
+                f"place; where no derivative is wanted, give tensor.data"
+            )
+        return self._value
 
     def __float__(self) -> float:
         self._leaves_the_record("float()")
@@ -544,7 +564,11 @@ def _normalised(axis: Any, rank: int) -> int:
 
 
 def _float_array(array: Any, what: str) -> Any:
-    data = array._value if isinstance(array, Tensor) else backend.as_array(array)
+    data = (
+        array._kept_by("tracer.parameter(t)")
+        if isinstance(array, Tensor)
+        else backend.as_array(array)
+    )
     if data.dtype.kind != "f":
         raise TracingError(
             f"{what} is of a float dtype, got {data.dtype}{list(data.shape)}, which has no "

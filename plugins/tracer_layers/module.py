@@ -487,6 +487,7 @@ class Module:
         Raises `ShapeError` that names everything that does not fit: keys that are missing or
         unexpected, unless `strict` is false; shapes that differ; values that the dtype does not
         hold; two values for one parameter. Nothing is loaded then. `strict=False` skips keys.
+        Raises `TracingError` for tensors of an open tape, whose derivatives would be lost.
         """
         if assign or not isinstance(state_dict, Mapping):
             given = "assign=True" if assign else _described(state_dict)
@@ -508,6 +509,8 @@ class Module:
         loaded: dict[int, tuple[str, Any]] = {}
         for key in (key for key in places if key in state_dict):
             held = getattr(*places[key])
+            if isinstance(state_dict[key], Tensor):
+                state_dict[key]._kept_by("load_state_dict")
             try:
                 array = _fitted(key, state_dict[key], _array(held))
             except TracerError as error:

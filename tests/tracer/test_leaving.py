@@ -18,6 +18,7 @@ import scipy.optimize
 import scipy.special
 
 import tracer
+import tracer_layers
 from tracer import dispatch, leaving
 from tracer.errors import HintError, TracerError, TracingError
 
@@ -144,6 +145,44 @@ def test_conversions_are_refused(name):
     error = refused(CONVERSIONS[name])
     if name not in WITHOUT_OUR_WORDS:
         assert len(str(error)) > 20
+
+
+def _set_data(t):
+    tracer.parameter(np.array(1.0)).data = t
+
+
+KEEPERS = {
+    "p.data = t": _set_data,
+    "tracer.parameter(t)": lambda t: tracer.parameter(t),
+    "load_state_dict": lambda t: Scale().load_state_dict({"factor": t}),
+}
+
+
+class Scale(tracer_layers.Module):
+    """`x * factor`."""
+
+    def __init__(self):
+        self.factor = tracer.parameter(np.array(2.0))
+
+
+@pytest.mark.parametrize("by", KEEPERS)
+def test_what_keeps_values_takes_none_of_the_record(by):
+    """They would be constants from then on, and derivatives zero in silence."""
+    act = KEEPERS[by]
+    error = refused(act)
+    assert str(error).startswith(f"{by} would take the values of a tensor")
+    with tracer.Tape():
+        t = tracer.parameter(np.array(0.5)) * 2
+        act(t.data)
+        act(t.detach())
+        with tracer.pause():
+            act(t)
+    act(t)
+
+
+def test_a_tensor_of_a_tensor_is_refused():
+    with pytest.raises(TracingError, match=r"expects an array, got a tensor.*tensor\.detach\(\)"):
+        tracer.Tensor(tracer.Tensor(np.ones(2)))
 
 
 def test_fractions_take_no_tensor():
