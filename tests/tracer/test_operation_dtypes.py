@@ -66,6 +66,25 @@ def test_rules_compute_in_the_dtype_of_what_they_differentiate(name):
             np.testing.assert_allclose(found, right, rtol=1e-9, atol=1e-12, err_msg=what)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "by"),
+    [
+        ("float16", [0.3, 1.7, -2.2]),
+        ("int8", [0, -128, 127]),
+        ("uint8", [0, 1, 2]),
+        ("uint64", [3, 1, 0]),
+    ],
+)
+@pytest.mark.parametrize("power", [np.power, np.float_power])
+def test_exponents_that_are_data_are_lowered_in_the_base_s_dtype(power, dtype, by):
+    """`y - 1`, and less again for second derivatives, would overflow in bytes."""
+    x, by = np.array([0.8, 1.1, 1.3]), np.array(by, dtype)
+    for derivative in (tracer.grad, tracer.hessian):
+        found = derivative(lambda x: np.sum(power(x, by)))(x)
+        right = derivative(lambda x: np.sum(power(x, by.astype(float))))(x)
+        np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
 def test_plain_numpy_keeps_numpys_dtypes():
     """Of bytes NumPy takes logarithms in half precision, and so does a trace of it."""
     x = np.array([3, 200], np.uint8)

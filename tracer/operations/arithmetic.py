@@ -273,8 +273,9 @@ class Power(Elementwise):
         def base():
             if isinstance(y, int | float):
                 return g * (y * x ** (y - 1)) if y else None
-            one = (x == 0) & (y == 0)  # 0 ** y is no slope there, nor is it infinite
-            return g * np.where(one, 0, y * x ** np.where(one, 1, y - 1))
+            power = meeting(y, g.dtype)  # less one, bytes would overflow and halves be rounded
+            one = (x == 0) & (power == 0)  # 0 ** y is no slope there, nor is it infinite
+            return g * np.where(one, 0, power * x ** np.where(one, 1, power - 1))
 
         def exponent():
             if isinstance(x, int | float):
