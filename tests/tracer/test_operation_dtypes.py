@@ -85,6 +85,14 @@ def test_exponents_that_are_data_are_lowered_in_the_base_s_dtype(power, dtype, b
         np.testing.assert_allclose(found, right, rtol=1e-12)
 
 
+def test_averages_sum_weights_in_the_dtype_of_the_result():
+    x, weights = np.linspace(0, 1, 5), np.array([0.1, 0.7, 0.3, 0.9, 0.2], np.float16)
+    value, gradient = tracer.value_and_grad(lambda x: np.average(x, weights=weights))(x)
+    assert value == np.average(x, weights=weights)
+    exact = weights.astype(float)
+    np.testing.assert_allclose(gradient, exact / exact.sum(), rtol=1e-14)
+
+
 def test_plain_numpy_keeps_numpys_dtypes():
     """Of bytes NumPy takes logarithms in half precision, and so does a trace of it."""
     x = np.array([3, 200], np.uint8)

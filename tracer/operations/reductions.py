@@ -323,6 +323,9 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
     if weights is None:
         return np.mean(a, axis, keepdims=flag(keepdims))
     weights = _aligned(operand(weights), a, axis)
+    weights = weights.astype(
+        np.result_type(a.dtype, weights.dtype), copy=False
+    )  # as NumPy sums them
     total = np.sum(np.broadcast_to(weights, a.shape), axis, keepdims=flag(keepdims))
     return np.sum(a * weights, axis, keepdims=flag(keepdims)) / total
 
