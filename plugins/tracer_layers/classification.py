@@ -11,6 +11,7 @@ from tracer import backend, operation
 from tracer.errors import QuantityError, ShapeError, TracerError
 from tracer.seed_rows import SeedRows, at_places
 from tracer_layers.activations import LogNormalisedExponential
+from tracer_layers.dtypes import floats
 from tracer_layers.loss import (
     EVERY,
     Loss,
@@ -407,6 +408,8 @@ def cross_entropy(
     input, target, weight = arrays("cross_entropy", input=input, target=target, weight=weight)
     _constant(weight)
     x, weight = compared(input, weight)
+    if target.dtype.kind == "f":
+        target = floats(target, x)  # probabilities, whose sums would be rounded
     inputs = (x, target) if weight is None else (x, target, weight)
     ignored = _ignoring(raw(x), raw(target), ignore_index)
     losses = CrossEntropy(*inputs, ignored=ignored, label_smoothing=label_smoothing)

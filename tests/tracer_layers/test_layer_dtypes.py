@@ -292,6 +292,16 @@ def test_many_classes_of_bytes():
     np.testing.assert_allclose(loss, nn.cross_entropy(x, target.astype(int)))
 
 
+def test_probabilities_of_half_precision_are_summed_in_the_prediction_s():
+    rng = np.random.default_rng(0)
+    logits, target = rng.standard_normal((4, 5)), rng.random((4, 5)).astype(np.float16)
+    found, right = (
+        tracer.grad(lambda x, t=t: nn.cross_entropy(x, t))(logits)
+        for t in (target, target.astype(float))
+    )
+    np.testing.assert_allclose(found, right, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", [*LOSSES, "cross_entropy"])
 def test_losses_of_half_precision(name):
     loss = LOSSES.get(name, lambda x, t: nn.cross_entropy(x, t, label_smoothing=0.1))
