@@ -308,12 +308,13 @@ def _derivatives(held: list[Any], recorded: bool) -> list[Any]:
 
 
 def _handed_out(held: list[Any], recorded: bool) -> list[Any]:
-    """What is inside a tape as it is; outside of all, arrays that share their memory with nothing.
+    """Inside a tape tensors of their own; outside of all, arrays that share memory with nothing.
 
-    The list is emptied, so that what nothing else refers to is not copied.
+    An operator in place then changes one of them, and nothing else, in both. The list is emptied,
+    so that what nothing else refers to is not copied.
     """
     if recorded:
-        return held
+        return list(map(_own_name, held))
     out = []
     for i in range(len(held)):
         value, held[i] = held[i], None
@@ -328,6 +329,13 @@ def _handed_out(held: list[Any], recorded: bool) -> list[Any]:
         else:
             out.append(one[0].copy() if backend.is_array(one[0]) else one[0])
     return out
+
+
+def _own_name(value: Any) -> Any:
+    """The same tensor by an object of its own; of an array a copy."""
+    if isinstance(value, Tensor):
+        return Tensor(value._value, value.node)
+    return value.copy() if type(value) is np.ndarray else value
 
 
 def _pair(result: Any) -> tuple[Any, Any]:

@@ -140,6 +140,27 @@ def test_a_function_that_writes_into_the_array_it_was_given(transform):
     np.testing.assert_allclose(transform(writes, x), 3 * X**2)
 
 
+@pytest.mark.parametrize(
+    "two",
+    [
+        lambda x: vjp(lambda q: (q, q), x)[0],
+        lambda x: vjp(lambda q: [q * 1, CONSTANT], x)[0][::-1],
+        lambda x: (vjp(lambda q: (q * 2, {"a": x}), x, has_aux=True)[2]["a"], x),
+        lambda x: jvp(lambda q: (lambda y: (y, y))(np.sin(q)), (x,), (x,))[0],
+        lambda x: value_and_grad(lambda q: (np.sum(q), [x, x]), has_aux=True)(x)[0][1],
+    ],
+)
+def test_an_operator_in_place_changes_one_result_inside_of_a_tape_as_outside(two):
+    def f(x):
+        first, *rest = two(x)
+        first *= 3
+        return np.sum(first * sum(rest) + x * CONSTANT)
+
+    outside = f(X.copy())
+    assert value_and_grad(f)(X)[0] == outside
+    np.testing.assert_array_equal(CONSTANT, [2.0, 3.0, 4.0])
+
+
 def test_gradients_of_two_arguments_are_two_arrays():
     a, b = grad(lambda a, b: np.sum(a + b), (0, 1))(np.ones(3), np.ones(3))
     a *= 0.0
