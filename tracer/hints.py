@@ -30,6 +30,36 @@ TENSOR = {
     "unsqueeze": "np.expand_dims(tensor, axis) or tensor[:, None] does it",
     "clamp": "np.clip(tensor, low, high) does it",
     "pow": "tensor ** exponent does it",
+    "at": "tracer.index_set(tensor, index, values) and tracer.index_add give a new one",
+    "atan2": "np.arctan2(tensor, other) does it",
+    "cholesky": "np.linalg.cholesky(tensor) does it",
+    "data_ptr": "tensor.data.ctypes.data is where the array lies",
+    "det": "np.linalg.det(tensor) does it",
+    "equal": "np.array_equal(tensor, other) does it",
+    "erf": "tracer.erf(tensor) does it",
+    "index_add": "tracer.index_add(tensor, index, values) does it",
+    "inverse": "np.linalg.inv(tensor) does it",
+    "is_contiguous": "tensor.data.flags says how the array lies in memory",
+    "is_floating_point": "tensor.dtype.kind == 'f' says so",
+    "lerp": "tensor + weight * (other - tensor) does it",
+    "lgamma": "scipy.special.gammaln(tensor) does it",
+    "masked_select": "tensor[mask] does it",
+    "movedim": "np.moveaxis(tensor, source, destination) does it",
+    "mv": "tensor @ vector does it",
+    "narrow": "a slice does it, as tensor[:, start : start + length]",
+    "neg": "-tensor does it",
+    "nelement": "tensor.size is the number of elements",
+    "new_ones": "np.ones(shape, tensor.dtype) makes a constant",
+    "new_zeros": "np.zeros(shape, tensor.dtype) makes a constant",
+    "reciprocal": "1 / tensor does it",
+    "register_hook": "tracer.grad and tracer.vjp give derivatives by intermediate values",
+    "rsqrt": "1 / np.sqrt(tensor) does it",
+    "scatter": "tracer.index_set(tensor, index, values) does it",
+    "select": "an index does it, as tensor[:, i]",
+    "stop_gradient": "tensor.detach() does it",
+    "swapdims": "np.swapaxes(tensor, i, j) does it",
+    "tensor_split": "np.array_split(tensor, count, axis) does it",
+    "to_numpy": "tensor.data is the NumPy array",
     "topk": "np.flip(np.sort(tensor, axis), axis) has the largest first, np.argsort the places",
     "kthvalue": "np.sort(tensor, axis) has them in order",
     "ptp": "np.ptp(tensor, axis) does it",
@@ -105,7 +135,12 @@ TENSOR = {
     "tensors are not written into: change the array before it is recorded",
 ) | {
     name: f"np.{name}(tensor) does it"
-    for name in "abs exp log sqrt sin cos tanh square floor ceil sign maximum minimum".split()
+    for name in (
+        "abs exp log sqrt sin cos tanh square floor ceil sign maximum minimum absolute allclose "
+        "amax amin broadcast_to count_nonzero cosh cross diag diff exp2 expm1 fmax fmin fmod hypot "
+        "hsplit isfinite isinf isnan log10 log1p log2 logaddexp logical_not median moveaxis "
+        "nan_to_num outer remainder rot90 sinh tan tril triu trunc vsplit"
+    ).split()
 } | {
     f"{name}_": f"write t = t {sign} other, or t {sign}= other"
     for name, sign in {"add": "+", "sub": "-", "mul": "*", "div": "/"}.items()

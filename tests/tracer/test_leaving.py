@@ -19,7 +19,7 @@ import scipy.special
 
 import tracer
 import tracer_layers
-from tracer import dispatch, leaving
+from tracer import dispatch, hints, leaving
 from tracer.errors import HintError, TracerError, TracingError
 
 
@@ -557,8 +557,6 @@ def test_an_argument_of_a_transform_may_be_moved_on():
 
 
 def test_attributes_of_other_libraries_have_hints():
-    from tracer import hints
-
     t = tracer.parameter(np.ones(2))
     for name in hints.TENSOR:
         if name in vars(tracer.Tensor) and not isinstance(
@@ -568,6 +566,13 @@ def test_attributes_of_other_libraries_have_hints():
         assert not hasattr(t, name)
         with pytest.raises(HintError, match=f"no attribute '{name}'"):
             getattr(t, name)
+
+
+def test_functions_that_hints_name_take_tensors():
+    for hint in hints.TENSOR.values():
+        for name in re.findall(r"np\.(\w+)\(tensor\) does it", hint):
+            function = getattr(np, name)
+            assert function in dispatch.FUNCTIONS or function in dispatch.UFUNCS, name
 
 
 @pytest.mark.parametrize("method", "sum mean max min std var argmax cumsum all any".split())
