@@ -109,6 +109,7 @@ class Objective:
         """The first tensors with samples on the way down, and the gradient of what has none."""
         axes = self.batch.axes
         first = {node for node in self.nodes if isinstance(self.batch.axis(node), int | OfOne)}
+        first -= self._sums_of_terms()
         reached, above = {self.loss}, []
         for node in reversed(self.nodes):
             if node in reached and node not in first:
@@ -128,6 +129,24 @@ class Objective:
                 "axis of samples with tracer.batch(x, axis)"
             )
         return terms, arrived
+
+    def _sums_of_terms(self) -> set[Node]:
+        """Where numbers of one sample and terms of no sample are added up to the objective.
+
+        A bare parameter is no term, but a model's bias.
+        """
+        found: set[Node] = set()
+        waiting = [self.loss]
+        while waiting:
+            node = waiting.pop()
+            parents = [node.parents[slot] for slot in wanted(node)]
+            numbers = not (node.shape or any(p.shape for p in parents if p is not None))
+            if not (numbers and isinstance(self.batch.axis(node), OfOne)):
+                continue
+            if is_linear(node, wanted(node)) and not any(p.op.leaf for p in parents if p):
+                found.add(node)
+                waiting += [p for p in parents if p is not None]
+        return found
 
     def _arrived(self, above: list[Node]) -> dict[Node, Any]:
         """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""

@@ -395,3 +395,34 @@ def test_chosen_samples_of_what_nothing_marks():
 def test_samples_that_are_none_are_refused(recurrent, chosen):
     with pytest.raises(tracer.BatchError, match="samples"):
         recurrent.backward(("grad_batch",), samples=chosen)
+
+
+# -- samples one at a time, in another order, or none ----------------------------------------------
+
+
+LOSSES_OF_ONE = {
+    "of the only one": (1, lambda h: np.sum((h[0] - Y[0]) ** 2)),
+    "of the second": (3, lambda h: mse_loss(h[1], Y[1])),
+    "of each": (3, lambda h: sum(np.sum((h[n] - Y[n]) ** 2) for n in range(3))),
+    "joined to more rows": (1, lambda h: mse_loss(np.concatenate([h, np.sin(h)]), Y[:2])),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the samples' axis")
+@pytest.mark.parametrize("penalty", [lambda w: np.sum(w**2), l2_penalty], ids=["plain", "l2"])
+@pytest.mark.parametrize("kind", LOSSES_OF_ONE)
+def test_penalties_are_of_no_sample_beside_losses_of_one(kind, penalty):
+    count, loss_of = LOSSES_OF_ONE[kind]
+    quantities = ("grad_batch", "batch_l2", "diag_h_batch")
+
+    def results(weight):
+        with tracer.Tape() as tape:
+            w, v = tracer.parameter(W, name="w"), tracer.parameter(Y[0], name="v")
+            loss = loss_of(np.tanh(tracer.batch(X[:count]) @ w))
+            loss = 0.5 * (loss + weight * penalty(w) - weight * penalty(v))
+        return tape.backward(loss, quantities)
+
+    without, given = results(0.0), results(0.3)
+    for quantity in quantities:
+        for name in ("w", "v"):
+            assert_close(given[quantity][name], without[quantity][name], f"{quantity} of {name}")
