@@ -71,6 +71,8 @@ class Batch:
         if leaf.op is INPUT:
             if "unclear" in leaf.params:
                 raise _unclear(leaf)
+            if "like" in leaf.params:
+                return self._of_same_samples(leaf, leaf.params["like"])
             return self.numbered(leaf.params["axis"], leaf)
         if leaf.op is not CONSTANT:
             return None
@@ -79,6 +81,15 @@ class Batch:
             return self.numbered(leaf.params["axis"], leaf)
         axis = self.axes[origin] if origin in self.axes else _resolved(self, origin)
         return None if axis is POOLED else axis  # a statistic of many samples is a constant
+
+    def _of_same_samples(self, leaf: Node, like: Node) -> Any:
+        """The axis of a batch `[N, ...]` that is of the samples of another tensor, in its order."""
+        axis = self.axis(like)
+        if axis is None:
+            return self.numbered(leaf.params["axis"], leaf)
+        if isinstance(axis, int) and like.shape[axis] == leaf.shape[0]:
+            return axis.at(0) if isinstance(axis, GroupedAxis) else 0
+        return axis if isinstance(axis, OfOne) else None
 
     def numbered(self, axis: Any, node: Node) -> Any:
         """An axis of a batch by itself, as that of all samples that there are."""
@@ -310,6 +321,8 @@ def _regrouped(batch: Batch, node: Node, axes: list[Any], axis: Any) -> Any:
     wanting = [i for i in slots if (p := node.parents[i]) is not None and p.wants]
     groupings = {_grouping(axes[i]): axes[i] for i in wanting or slots}
     if len(groupings) > 1:
+        if node.op.moves is not None:
+            return _of_moved(batch, node, axes)
         return MIXED if wanting else UNKNOWN
     (found,) = groupings.values()
     size = node.shape[axis]

@@ -426,3 +426,21 @@ def test_penalties_are_of_no_sample_beside_losses_of_one(kind, penalty):
     for quantity in quantities:
         for name in ("w", "v"):
             assert_close(given[quantity][name], without[quantity][name], f"{quantity} of {name}")
+
+
+def test_rows_of_samples_are_joined_whatever_axes_of_length_one_there_are():
+    def results(outputs):
+        with tracer.Tape() as tape:
+            w = tracer.parameter(W[:, :1], name="w")
+            h = np.tanh(tracer.batch(X) @ w)  # [N, 1]
+            loss = mse_loss(outputs(h), Y[:, :1])
+        return tape.backward(loss, ("grad_batch", "diag_ggn_exact_batch", "sqrt_ggn_exact"))
+
+    expected = results(lambda h: h)
+    for each in (
+        lambda h: np.stack([h[n] for n in range(4)]),
+        lambda h: np.concatenate([h[n : n + 1] for n in range(4)]),
+        lambda h: np.stack([h[n] for n in (2, 0, 3, 1)])[[1, 3, 0, 2]],
+    ):
+        for quantity, values in results(each).items():
+            assert_close(values["w"], expected[quantity]["w"], quantity)
