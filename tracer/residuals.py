@@ -207,7 +207,7 @@ def _of_loss(
     for sign, part in parts:
         rows = of_rule(node.op, rule, view, part)
         rows = one_position_each(rows, prediction.shape, axes[0])
-        step = len(rows) if budget is None else max(1, budget // (4 * each))
+        step = len(rows) if budget is None else max(1, budget // max(1, 4 * each))
         for start in range(0, len(rows), step or 1):
             some = rows[start : start + step]
             signs = sign * np.ones_like(some, shape=(len(some), 1)) if len(parts) > 1 else None

@@ -246,7 +246,8 @@ def rows_apart(g: Any, axis: Any, slots: int) -> bool:
         own, moved = np.array([axis.sample]), value[:, None]
     else:
         own, moved = samples_of(axis, value.shape[1 + axis]), np.moveaxis(value, 1 + axis, 1)
-    rows = abs(moved.reshape(-1, slots, len(own), math.prod(moved.shape[2:])))
+    count = len(value) // slots
+    rows = abs(moved.reshape(count, slots, len(own), math.prod(moved.shape[2:])))
     others = np.arange(slots - 1)[:, None] != own
     others = backend.of(value).from_host(others[None, :, :, None])
     largest = rows.max(initial=0)

@@ -444,3 +444,42 @@ def test_rows_of_samples_are_joined_whatever_axes_of_length_one_there_are():
     ):
         for quantity, values in results(each).items():
             assert_close(values["w"], expected[quantity]["w"], quantity)
+
+
+@pytest.mark.parametrize("budget", [None, 400])
+@pytest.mark.parametrize("chosen", [0, 4])
+def test_an_expert_that_gets_no_sample(chosen, budget):
+    quantities = [*PER_SAMPLE, "diag_h", "diag_ggn_exact", "kflr"]
+
+    def results(x):
+        with tracer.Tape() as tape:
+            w, v = tracer.parameter(W, name="w"), tracer.parameter(W, name="v")
+            x = tracer.batch(x)
+            first = np.arange(4) < chosen
+            out = np.zeros(Y.shape)
+            for parameter, some in ((w, first), (v, ~first)):
+                out = tracer.index_set(out, some, np.tanh(x @ parameter)[some])
+            loss = mse_loss(out, Y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return tape.backward(loss, quantities, memory_budget=budget)
+
+    for quantity, values in results(X).items():
+        unused = values["v" if chosen else "w"]
+        if quantity != "kflr":
+            assert not np.any(unused), quantity
+
+
+@pytest.mark.parametrize("budget", [None, 200])
+def test_no_samples_one_at_a_time(budget):
+    with tracer.Tape() as tape:
+        w = tracer.parameter(W, name="w")
+        h = tracer.batch(X[:0]) @ w
+        out = tracer.index_set(np.zeros((0, 2)), np.zeros(0, bool), np.tanh(h)[np.zeros(0, bool)])
+        out = out + tracer.jvp(lambda z: np.tanh(z) @ w[:2], (h,), (np.ones((0, 2)),))[1]
+        loss = mse_loss(out, Y[:0], reduction="sum")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = tape.backward(loss, [*PER_SAMPLE, "hmp", "diag_h"], memory_budget=budget)
+        del results["hmp"]
+    assert all(not np.any(values["w"]) for values in results.values())

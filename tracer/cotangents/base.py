@@ -508,7 +508,7 @@ class Reindexed(Cotangent):
 
     def per_sample(self) -> Any:
         inner = self.inner.per_sample()
-        pulled = self.pull(inner.reshape(-1, *self.inner.shape))
+        pulled = self.pull(inner.reshape(self.rows * self.samples, *self.inner.shape))
         return pulled.reshape(self.rows, self.samples, *self.shape)
 
     def _total(self) -> Any:
