@@ -483,3 +483,13 @@ def test_no_samples_one_at_a_time(budget):
         results = tape.backward(loss, [*PER_SAMPLE, "hmp", "diag_h"], memory_budget=budget)
         del results["hmp"]
     assert all(not np.any(values["w"]) for values in results.values())
+
+
+def test_several_arrays_in_an_index_beside_a_penalty():
+    with tracer.Tape() as tape:
+        w = tracer.parameter(W, name="w")
+        x = tracer.batch(np.stack([X, X], axis=1))
+        chosen = np.argmax(x[:, :, 0], axis=1)
+        loss = mse_loss(x[np.arange(4), chosen] @ w, Y) + 0.1 * np.sum(w**2)
+    with pytest.warns(UserWarning, match="leave out"):
+        assert tape.backward(loss, "diag_ggn_exact")["diag_ggn_exact"]["w"].shape == (3, 2)

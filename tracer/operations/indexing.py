@@ -136,7 +136,7 @@ def _axis_of_basic(index, shape, axis):
     parts = list(index)
     taken = sum(part is not None and part is not Ellipsis for part in parts)
     rest = [slice(None)] * (len(shape) - taken)
-    at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     parts[at : at + 1] = rest
     source = target = 0
     for part in parts:
@@ -280,7 +280,7 @@ def _place_of_arrays(index, rank):
     """Before which axis of the result those of the arrays are, by NumPy's rule."""
     parts = list(index)
     taken = sum(part is not None and part is not Ellipsis for part in parts)
-    at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
     parts[at : at + 1] = [slice(None)] * (rank - taken)
     places = [i for i, part in enumerate(parts) if _is_advanced(part)]
     together = places[-1] - places[0] == len(places) - 1
