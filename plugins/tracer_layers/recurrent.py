@@ -62,7 +62,7 @@ class Recurrent(Module):
             mask, shortest = present(lengths, len(x)), int(lengths.min())
             mask = backend.of(raw(x)).from_host(mask)
             x = filled(x, lengths, 0)
-        state = _of_samples(state, x.shape[1])
+        state = _of_samples(state, x)
         outputs: list[Any] = [None] * len(x)
         for t in tracer.steps(len(x), reverse=self.reverse):
             there = None if t < shortest else mask[t]
@@ -108,18 +108,19 @@ def _where(there: Any, value: Any, other: Any) -> Any:
     return np.where(there.reshape(-1, *(1,) * (value.ndim - 1)), value, other)
 
 
-def _of_samples(state: Any, count: int) -> Any:
+def _of_samples(state: Any, x: Any) -> Any:
     """A first state whose every array has the samples first, or one row for all of them."""
     if state is None:
         return None
     leaves, structure = flatten(state)
+    count = x.shape[1]
     for leaf in leaves:
         if not is_array(leaf) or leaf.ndim < 1 or leaf.shape[0] not in (1, count):
             raise ShapeError(
                 f"Recurrent expects a state with the {count} samples first, or one row for all of "
                 f"them, got {described(leaf)}"
             )
-    return structure.build([of_samples(leaf, count) for leaf in leaves])
+    return structure.build([of_samples(leaf, count, x) for leaf in leaves])
 
 
 def _check_structure(before: Any, after: Any) -> None:

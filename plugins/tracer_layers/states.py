@@ -53,7 +53,7 @@ def first_state(layer: str, given: Any, x: Any, size: int) -> Any:
     """
     count, like = x.shape[-2], raw(x)
     if given is None:
-        return tracer.batch(np.zeros_like(like, shape=(count, size)), name="first state")
+        return _batch_like(x, np.zeros_like(like, shape=(count, size)))
     given = floats(given, x)
     if given.ndim != 2 or given.shape[1] != size or given.shape[0] not in (1, count):
         several = f" for {count} samples, or [1, {size}] for all of them" if count > 1 else ""
@@ -65,11 +65,11 @@ def first_state(layer: str, given: Any, x: Any, size: int) -> Any:
             f"{layer} expects a state of the input's dtype {x.dtype}, got {described(given)}: "
             f"convert it with astype"
         )
-    return of_samples(given, count)
+    return of_samples(given, count, x)
 
 
-def of_samples(state: Any, count: int) -> Any:
-    """A state `[N, ...]`, or `[1, ...]` for all samples, as one of each of `count` samples.
+def of_samples(state: Any, count: int, x: Any) -> Any:
+    """A state `[N, ...]`, or `[1, ...]` for all samples, as one of each of the `count` of `x`.
 
     A tensor meets zeros of the batch, so that each sample has a state of its own below which a
     learned one collects its gradient.
@@ -77,9 +77,18 @@ def of_samples(state: Any, count: int) -> Any:
     state = unmarked(state)
     if isinstance(state, Tensor) and state.node is not None:
         zeros = np.zeros_like(raw(state), shape=(count, *(1,) * (state.ndim - 1)))
-        return state + tracer.batch(zeros)
+        return state + _batch_like(x, zeros)
     array = raw(state)
-    return tracer.batch(np.broadcast_to(array, (count, *array.shape[1:])), name="first state")
+    return _batch_like(x, np.broadcast_to(array, (count, *array.shape[1:])))
+
+
+def _batch_like(x: Any, array: Any) -> Tensor:
+    """An array `[N, ...]` as a batch of the samples that `x` has, in whatever order they are."""
+    tensor = tracer.batch(array, name="first state")
+    computed = isinstance(x, Tensor) and x.node is not None and x.node.op not in LEAVES
+    if computed and tensor.node is not None:
+        tensor.node.params["like"] = x.node
+    return tensor
 
 
 def unmarked(state: Any) -> Any:

@@ -602,3 +602,47 @@ def test_every_model_with_every_loss(name, loss):
     assert_quantities(problem)
     if name in MAPPED:
         assert_factors(problem)
+
+
+# -- states are of the samples that the sequences have ---------------------------------------------
+
+
+PLACES = np.array([2, 0, 1])
+ORDERS = {
+    "sorted": lambda layer, h: layer(h[PLACES])[0][np.argsort(PLACES), -1],
+    "sequences of one sample": lambda layer, h: (
+        layer(h.reshape(6, 3, 1).repeat(3, 2))[0][:, -1].reshape(3, 2, 3).mean(1)
+    ),
+    "one sample at a time": lambda layer, h: np.stack(
+        [layer(np.stack([s, s[::-1]]))[0][:, -1].mean(0) for s in h]
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the samples' axis")
+@pytest.mark.parametrize("first", ["zeros", "learned"])
+@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("order", ORDERS)
+def test_states_are_of_the_samples_of_the_sequences(order, layer, first):
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((3, 2, 3)), generator.standard_normal((3, 3))
+    rnn = layer(3, 3, batch_first=True, dtype=float)
+    learned = tracer.parameter(generator.standard_normal((1, 1, 3)), name="first")
+    state = {"zeros": None, "learned": learned if layer is nn.GRU else (learned, learned)}[first]
+
+    def results(quantities, some=slice(None)):
+        def model(h):
+            return ORDERS[order](lambda z: rnn(z, state), h)
+
+        with tracer.Tape() as tape:
+            out = model(np.tanh(tracer.batch(x)))
+            loss = mse_loss(out[some], y[some], reduction="sum")
+        return tape.backward(loss, quantities)
+
+    quantities = ("grad_batch", "diag_ggn_exact", "diag_ggn_exact_batch")
+    found = results(quantities)
+    for n in range(3):
+        for name, value in results(("grad",), slice(n, n + 1))["grad"].items():
+            assert_close(found["grad_batch"][name][n], value, f"{name} of sample {n}")
+    for name, value in found["diag_ggn_exact"].items():
+        assert_close(found["diag_ggn_exact_batch"][name].sum(0), value, name)
