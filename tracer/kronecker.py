@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from numbers import Real
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tracer import backend, hints
 from tracer.dtypes import in_single, widened
 from tracer.errors import QuantityError
+from tracer.operation import describe
 
 
 class NoFactors(QuantityError):
@@ -137,12 +139,69 @@ class Kronecker:
             "block.dense() is the matrix"
         )
 
+    def __mul__(self, factor: float) -> Kronecker:
+        """The block times a number, which its output factors take."""
+        if not isinstance(factor, Real):
+            raise QuantityError(
+                f"a Kronecker block is multiplied by numbers, got {describe(factor)}: "
+                f"block @ vector is its product with a vector"
+            )
+        number = float(factor)  # NumPy's would decide the dtype
+        pairs = [(b * number, a) for b, a in self.pairs]
+        return self._with([f for pair in pairs for f in pair if f is not None], self._rest * number)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number: float) -> Kronecker:
+        return self * (1 / number) if isinstance(number, Real) else self * number
+
+    def __neg__(self) -> Kronecker:
+        return self * -1
+
+    def _no_sum(self, other: Any) -> NoReturn:
+        raise QuantityError(
+            "sums of Kronecker blocks with others, or with numbers, are no Kronecker products: "
+            "block.running_average(new, decay) averages factor by factor, as K-FAC does, "
+            "inverse(damping) adds to the diagonal, and block.dense() is a matrix to be added to"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = _no_sum
+
+    def running_average(self, new: Kronecker, decay: float = 0.95) -> Kronecker:
+        """`decay * factor + (1 - decay) * new factor`, each factor by itself.
+
+        These are K-FAC's running averages (Martens and Grosse 2015, section 5), no average of the
+        blocks, whose sum is no Kronecker product. Raises `QuantityError` if `new` is not a block of
+        the same structure, that of the same parameter used in the same way.
+        """
+        if not (isinstance(decay, Real) and 0 <= decay <= 1):
+            raise QuantityError(f"decay is a number from 0 to 1, got {decay!r}")
+        if not isinstance(new, Kronecker) or not self._is_like(new):
+            raise QuantityError(
+                f"a running average is of blocks of one parameter, used in the same way: this one "
+                f"is {self!r} of a parameter of shape {list(self.shape)}, and the new one is "
+                f"{new!r}"
+            )
+        pairs = zip(self.factors, new.factors, strict=True)
+        rest = decay * self._rest + (1 - decay) * new._rest
+        return self._with([decay * a + (1 - decay) * b for a, b in pairs], rest)
+
+    def _is_like(self, other: Kronecker) -> bool:
+        shapes = [[f.shape for f in block.factors] for block in (self, other)]
+        if self.shape != other.shape or shapes[0] != shapes[1]:
+            return False
+        return self._pull is other._pull or bool((self._order() == other._order()).all())
+
+    def _with(self, factors: list[Any], rest: float) -> Kronecker:
+        """The same block with other factors."""
+        return Kronecker(tuple(factors), self.shape, self._pull, rest)
+
     def inverse(self, damping: float = 0.0) -> Kronecker:
         """The inverse, with `sqrt(damping)` added to the diagonal of both factors.
 
         The two are balanced by the ratio of their mean eigenvalues (Martens and Grosse 2015,
         section 6.3). A single factor has `damping` itself added, as have elements that no factor is
-        of. Raises `QuantityError` where there are such and damping is zero.
+        of. Raises `QuantityError` where the block is singular and damping is zero.
         """
         if damping < 0:
             raise QuantityError(f"damping is not negative, got {damping}")
@@ -155,16 +214,29 @@ class Kronecker:
         factors: list[Any] = []
         for b, a in self.pairs:
             if a is None:
-                factors.append(_damped_inverse(b, damping))
+                factors.append(self._inverse_of(b, damping))
                 continue
             mean_b, mean_a = (np.trace(widened(f)) / len(f) for f in (b, a))
             positive = (mean_b > 0) & (mean_a > 0)
             balance = np.sqrt(np.where(positive, mean_a, 1) / np.where(positive, mean_b, 1))
             root = math.sqrt(damping)
-            factors.append(_damped_inverse(b, root / balance))
-            factors.append(_damped_inverse(a, root * balance))
+            factors.append(self._inverse_of(b, root / balance))
+            factors.append(self._inverse_of(a, root * balance))
         rest = 0.0 if whole else 1 / (self._rest + damping)
         return Kronecker(tuple(factors), self.shape, self._pull, rest)
+
+    def _inverse_of(self, factor: Any, damping: Any) -> Any:
+        cause = None
+        try:
+            inverse = _damped_inverse(factor, damping)
+            if backend.of(factor).asynchronous or _is_regular(factor, inverse):
+                return inverse
+        except np.linalg.LinAlgError as error:
+            cause = error
+        raise QuantityError(
+            f"the block of a parameter of shape {list(self.shape)} is singular to rounding, as its "
+            f"factor {list(factor.shape)} is: give it more damping, as in inverse(damping=1e-3)"
+        ) from cause
 
     def eigh(self) -> list[tuple[Any, Any]]:
         """(eigenvalues, eigenvectors) of each factor, in the order of `factors`."""
@@ -188,3 +260,11 @@ def _damped_inverse(factor: Any, damping: Any) -> Any:
     """`(factor + damping I)^-1`."""
     one = backend.namespace(factor).eye(len(factor), dtype=factor.dtype)
     return np.linalg.inv(factor + damping * one)
+
+
+def _is_regular(factor: Any, inverse: Any) -> bool:
+    """Whether more than rounding is left of a factor's smallest eigenvalue."""
+    if not factor.size:
+        return True
+    condition = float(abs(inverse).max()) * float(abs(factor).max())
+    return condition * float(np.finfo(inverse.dtype).eps) < 0.1

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from brute_force import Problem, assert_close
 
+import tracer
+import tracer_layers as nn
 from tracer import QuantityError, registry
-from tracer_layers.functional import embedding
+from tracer_layers.functional import embedding, mse_loss
 from tracer_quantities import KFAC, KFLR
 
 
@@ -161,3 +163,68 @@ def test_a_parameter_that_no_linear_map_uses_has_no_factors():
     )
     with pytest.raises(QuantityError, match=r"\[1, 3\].*diag_ggn_exact"):
         problem.backward(("kflr",))
+
+
+# -- arithmetic of blocks --------------------------------------------------------------------------
+
+
+def kronecker_blocks(seed, dtype=float):
+    """Blocks of a map, a bias, a map in groups, a table, of which a part is used, and a slice."""
+    generator = np.random.default_rng(seed)
+    model = nn.ModuleDict(
+        {
+            "table": nn.Embedding(5, 3),
+            "map": nn.Linear(3, 4),
+            "groups": nn.Conv1d(4, 2, 1, groups=2),
+        }
+    ).to(dtype)
+    part = tracer.parameter(np.ones((4, 3), dtype), name="part")
+    with tracer.Tape() as tape:
+        h = model["table"](tracer.batch(generator.integers(0, 4, 6))) * part[1]
+        h = model["groups"](np.tanh(model["map"](h))[:, :, None])
+        loss = mse_loss(h, np.zeros(h.shape, dtype))
+    return tape.backward(loss, "kflr")["kflr"]
+
+
+@pytest.mark.parametrize("number", [0.3, 2, np.float64(0.5), np.float32(-1)])
+def test_a_block_times_a_number(number):
+    for name, block in kronecker_blocks(0, np.float32).items():
+        for scaled in (number * block, block * number, block / (1 / number)):
+            expected = np.float32(number) * block.dense()
+            assert scaled.dense().dtype == np.float32
+            np.testing.assert_allclose(scaled.dense(), expected, rtol=1e-5, err_msg=name)
+
+
+def test_running_averages_are_of_each_factor():
+    old, new = kronecker_blocks(0), kronecker_blocks(1)
+    for name, block in old.items():
+        average = block.running_average(new[name], 0.9)
+        for mean, a, b in zip(average.factors, block.factors, new[name].factors, strict=True):
+            np.testing.assert_allclose(mean, 0.9 * a + 0.1 * b)
+        same = block.running_average(block)
+        np.testing.assert_allclose(same.dense(), block.dense())
+
+
+def refused(make):
+    with pytest.raises(QuantityError) as caught:
+        make()
+    return str(caught.value)
+
+
+def test_sums_and_other_products_of_blocks_are_refused():
+    blocks = kronecker_blocks(0)
+    weight, bias = blocks["map.weight"], blocks["map.bias"]
+    for add in (lambda: weight + weight, lambda: 1 - weight, lambda: sum([bias, bias])):
+        assert "running_average" in refused(add)
+    for multiply in (lambda: weight * bias, lambda: np.ones(3) * weight, lambda: weight / None):
+        assert "numbers" in refused(multiply)
+    assert "one parameter" in refused(lambda: weight.running_average(bias))
+    assert "0 to 1" in refused(lambda: weight.running_average(weight, 95))
+
+
+@pytest.mark.parametrize("factor", [np.zeros((2, 2)), np.eye(2) - 0.5, np.ones((2, 2))])
+def test_a_singular_block_asks_for_damping(factor):
+    for factors, shape in (((factor,), (2,)), ((factor, np.eye(3)), (2, 3))):
+        block = tracer.Kronecker(factors, shape)
+        assert "damping" in refused(block.inverse)
+        assert np.isfinite(block.inverse(1e-3).dense()).all()
