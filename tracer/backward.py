@@ -210,7 +210,15 @@ def record_of(tape: Tape, loss: Any) -> list[Node]:
             f"backward expects a loss with one element, got {describe(loss)}: sum or average it"
         )
     if loss.node is None or not loss.node.wants:
-        if loss.node is not None and (frozen := first_uses(tape.recorded()).frozen):
+        uses = first_uses(tape.recorded())
+        if uses:
+            raise TracingError(
+                "the loss was not recorded with the parameters on this tape: it was computed after "
+                "the `with tracer.Tape()` block had ended, inside of tracer.pause(), or from raw, "
+                "detached or frozen values alone: compute it inside the block, from what the model "
+                "returns"
+            )
+        if loss.node is not None and (frozen := uses.frozen):
             raise TracingError(
                 f"the loss depends on no parameter that wants a gradient: all {len(frozen)} that "
                 f"were used are frozen; parameter.requires_grad_() before the trace lets one want "
@@ -388,19 +396,20 @@ class Run:
     def _bundle(self, kinds: list[Rows]) -> Bundle:
         """Rows of these kinds, started at the objective or, where there is need, at its terms."""
         objective = self.objective
+        asking = {kind: self.of(kind)[0].name for kind in kinds}
         if kinds == [gradient]:
             by_samples = any(quantity.needs_samples for quantity in self.of(gradient))
             if not (self.masked and by_samples):
                 one = {objective.loss: objective.one()}
                 counts: dict[Rows, slice] = {gradient: slice(0, 1)}
                 return Bundle(counts, {gradient: 1}, one, by_samples=by_samples)
-            started = bundle.start(kinds, *objective.first_samples())
+            started = bundle.start(asking, *objective.first_samples())
         else:
-            curvature = (kind for kind in kinds if kind != gradient)
-            terms = objective.terms(self.of(next(curvature))[0].name)
+            curvature = (name for kind, name in asking.items() if kind != gradient)
+            terms = objective.terms(next(curvature))
             refuse_other_samples(self.of(*kinds), terms, objective)
             self._count_penalties(terms)
-            started = bundle.start(kinds, terms, {})
+            started = bundle.start(asking, terms, {})
         return bundle.masked(started, objective.batch) if self.masked else started
 
     def _count_penalties(self, terms: Sequence[Term]) -> None:
@@ -409,7 +418,8 @@ class Run:
         penalties = [term.node for term in terms if not term.of_samples]
         lacking = [quantity.name for quantity in self.asked.values() if quantity.of_uses]
         if penalties and lacking:
-            self.objective.remarks.append(penalties_left_out(lacking, penalties))
+            of = self.objective
+            of.remarks.append(penalties_left_out(lacking, penalties, of.nodes, of.names))
         for term in terms:
             if term.leaf_hessian is not None:
                 before, leaf = self.penalties.get(term.prediction, 0), term.prediction

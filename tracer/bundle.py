@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,11 +56,12 @@ class Bundle:
         return [slice(i, min(i + step, rows)) for i in range(0, rows, step)]
 
 
-def start(kinds: Sequence[Rows], terms: Sequence[Term], leftover: dict[Node, Any]) -> Bundle:
+def start(kinds: Mapping[Rows, str], terms: Sequence[Term], leftover: dict[Node, Any]) -> Bundle:
     """The bundle of these kinds of rows, from where the terms were cut.
 
-    The gradient has one row, to which all terms and `leftover` add; the other kinds have rows of
-    their own for each term, those of samples first.
+    `kinds` maps each to the quantity that is to be named where it cannot start. The gradient has
+    one row, to which all terms and `leftover` add; the other kinds have rows of their own for each
+    term, those of samples first.
     """
     counts: dict[Rows, slice] = {}
     apart: dict[Rows, int] = {}
@@ -75,7 +76,7 @@ def start(kinds: Sequence[Rows], terms: Sequence[Term], leftover: dict[Node, Any
             continue
         first = apart[kind] = total
         for term in terms:
-            block = term.seeds(kind)
+            block = term.asked_by(kinds[kind]).seeds(kind)
             places.append((total, block))
             total += len(next(iter(block.values()))) if block else 0
             if term.of_samples:

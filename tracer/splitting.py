@@ -120,13 +120,30 @@ def left_out(plain: Sequence[Node], nodes: Sequence[Node], names: Mapping[Node, 
     )
 
 
-def penalties_left_out(quantities: Sequence[str], penalties: Sequence[Node]) -> str:
+def penalties_left_out(
+    quantities: Sequence[str],
+    penalties: Sequence[Node],
+    nodes: Sequence[Node],
+    names: Mapping[Node, str],
+) -> str:
     """The warning that Kronecker factors lack registered terms of no sample."""
+    *others, last = quantities
+    asked = f"{', '.join(others)} and {last} leave" if others else f"{last} leaves"
+    several = len(penalties) > 1
+    terms = ", ".join(_penalty(node, nodes, names) for node in penalties)
     return (
-        f"{', '.join(quantities)} leave out {', '.join(map(_made, penalties))}, registered terms "
-        f"of parameters alone: a block with them is no Kronecker product; add their curvature as "
-        f"damping"
+        f"{asked} out {terms}, {'' if several else 'a '}registered term{'s' if several else ''} of "
+        f"parameters alone: a block with {'them' if several else 'it'} is no Kronecker product; "
+        f"add {'their' if several else 'its'} curvature as damping"
     )
+
+
+def _penalty(node: Node, nodes: Sequence[Node], names: Mapping[Node, str]) -> str:
+    """A registered term of parameters alone by these and its line: it has no name of its own."""
+    below = _below([node], nodes)
+    leaves = [repr(name) for leaf, name in names.items() if leaf in below]
+    on = f" on {', '.join(leaves[:4])}{', ...' if len(leaves) > 4 else ''}" if leaves else ""
+    return f"the penalty{on} ({node.source or 'unknown line'})"
 
 
 def _downward(nodes: Sequence[Node], reached: Mapping[Node, Any]) -> Iterable[Node]:

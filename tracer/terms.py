@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,14 @@ class Term:
         return getattr(self.node.op, name, None) if self.at_loss else None
 
     # -- where rows start ---------------------------------------------------------------------
+
+    def asked_by(self, quantity: str) -> Term:
+        """The same term, for a quantity that asks beside the one that it was cut for."""
+        if quantity == self.wanted_by:
+            return self
+        same = copy.copy(self)
+        same.wanted_by = quantity
+        return same
 
     def seeds(self, kind: Rows) -> dict[Node, SeedRows]:
         """Rows of one kind at the nodes below the cut."""

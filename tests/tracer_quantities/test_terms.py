@@ -217,8 +217,12 @@ def test_kronecker_factors_leave_registered_penalties_out_with_a_warning():
     with tracer.Tape() as tape:
         m = Traced()
         bare, loss = m.ce(), m.ce() + l2_penalty(m.w)
-    with pytest.warns(UserWarning, match=r"kflr leave out squared_error \(test_terms.py:\d+\)"):
+    with pytest.warns(
+        UserWarning, match=r"kflr leaves out the penalty on 'w' \(test_terms.py:\d+\), a"
+    ):
         results = tape.backward(loss, ("kflr", "diag_ggn_exact"))
+    with pytest.warns(UserWarning, match=r"kflr and kfac leave out the penalty on 'w'"):
+        tape.backward(loss, ("kflr", "kfac"))
     factors = tape.backward(bare, ("kflr",))["kflr"]
     for key in ("w", "v", "s"):
         assert_close(results["kflr"][key].dense(), factors[key].dense(), key)
@@ -473,3 +477,17 @@ def test_a_loss_of_a_losses_value():
     parts = [split.backward(part, ("diag_ggn_exact",))["diag_ggn_exact"] for part in (outer, first)]
     for key, value in results.items():
         assert_close(value, parts[0][key] + parts[1][key], key)
+
+
+def test_the_quantity_that_is_undefined_is_named_among_others():
+    def refused(loss, quantities):
+        with tracer.Tape() as tape:
+            m = Traced()
+            objective = loss(m)
+        with pytest.raises(tracer.QuantityError) as caught:
+            tape.backward(objective, quantities)
+        return str(caught.value)
+
+    for quantities in (("diag_ggn_exact", "kfac"), ("grad", "kflr", "kfac"), ("kfac", "kflr")):
+        said = refused(lambda m: huber_loss(m.f, np.zeros(m.f.shape)), quantities)
+        assert said.startswith("kfac samples targets"), said
