@@ -124,7 +124,7 @@ def _named(tape: Tape, uses: Uses, last: Node | None) -> list[tuple[Node, str, b
         every = first_uses(tape.condensed())  # names are the same for each loss of the tape
         free = [leaf for leaf in (*every, *every.frozen) if leaf not in owned]
     for leaf in free:
-        owned[leaf] = _owner(leaf)
+        owned[leaf] = _owner(leaf, tape.roots)
     owned = dict(sorted(owned.items(), key=lambda item: _number(item[1][0])))  # others come last
     told_apart = _told_apart(owned)
     unused = set(free) - uses.keys() - uses.frozen.keys()
@@ -150,10 +150,10 @@ def _owned(roots: Sequence[Any]) -> dict[Node, Owned]:
     return owned
 
 
-def _owner(leaf: Node) -> Owned:
-    """The model that holds a parameter though it was not called, if there is one."""
-    for reference in leaf.params.get("owners", ()):
-        module = reference()
+def _owner(leaf: Node, roots: Sequence[Any]) -> Owned:
+    """The model that holds a parameter though it was not called, or not as its own, if any."""
+    owners = [reference() for reference in leaf.params.get("owners", ())]
+    for module in (*owners, *map(_model, roots)):
         found = None if module is None else module.parameter_owner(leaf)
         if found is not None:
             return (*found, leaf.wants)

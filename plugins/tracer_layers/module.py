@@ -15,7 +15,6 @@ from tracer import Tensor, backend, devices, registry
 from tracer.errors import HintError, ShapeError, TracerError, suggestion
 from tracer.freezing import origin_of
 from tracer.names import Part, numbers
-from tracer.operation import PARAMETER
 from tracer.operations.arguments import raw
 from tracer.tape import NOWHERE, Cursor, Place, current_cursor, using
 from tracer_layers import batch_marks, hints, naming
@@ -249,13 +248,24 @@ class Module:
         return inside
 
     def parameter_owner(self, leaf: Any) -> tuple[Module, str] | None:
-        """The model of this module, and what it calls a parameter that this module holds itself."""
+        """The model of this module, and what it calls a parameter that this module holds itself.
+
+        That may be in a plain list of it or of a module in it, of which a warning tells.
+        """
         for name, parameter in self._held("parameter"):
             if origin_of(parameter.node) is leaf:
-                top = naming.top_of(self)
-                path = naming.of(top, self).located[self._serial_number].path
-                return top, naming.joined(path, name)
+                return self._named_in_model(name)
+        for holder in naming.with_plain_lists(self):
+            for container, name, parameter in naming.plain_parameters(holder):
+                if origin_of(parameter.node) is leaf:
+                    naming.warn_of_parameters(container)
+                    return holder._named_in_model(name)
         return None
+
+    def _named_in_model(self, name: str) -> tuple[Module, str]:
+        top = naming.top_of(self)
+        path = naming.of(top, self).located[self._serial_number].path
+        return top, naming.joined(path, name)
 
     def named_parameters_of(self, module: Module) -> Iterator[tuple[str, Tensor]]:
         """Name in this model, and parameter, of a module in it: of each the first name."""
@@ -270,7 +280,7 @@ class Module:
         kind = self._registered.get(name)
         if isinstance(value, Module):
             kind = "module"
-        elif _is_parameter(value):
+        elif naming.is_parameter(value):
             kind = "parameter"
         elif kind == "parameter" and value is not None:
             raise TracerError(
@@ -299,7 +309,7 @@ class Module:
         """Let what was registered know whose it is."""
         if isinstance(value, Module):
             naming.own(value, self, name)
-        elif _is_parameter(value):
+        elif naming.is_parameter(value):
             naming.own_parameter(value.node.params, self)
 
     def __delattr__(self, name: str) -> None:
@@ -331,7 +341,7 @@ class Module:
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
         """Register a parameter, or None to keep the name for one."""
-        if param is not None and not _is_parameter(param):
+        if param is not None and not naming.is_parameter(param):
             raise TracerError(f"{name!r} is a tracer.parameter or None, got {_described(param)}")
         self._register(name, "parameter", param)
 
@@ -748,11 +758,6 @@ def _moved_when_made(made: Callable[..., None]) -> Callable[..., None]:
             self.to(device=device)
 
     return made_there
-
-
-def _is_parameter(value: Any) -> bool:
-    """Whether it came from `tracer.parameter`, frozen or not."""
-    return isinstance(value, Tensor) and value.node is not None and value.node.op is PARAMETER
 
 
 def _described(value: Any) -> str:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracer.frames import users_frame
+from tracer import Tensor
+from tracer.frames import is_users, users_frame
+from tracer.operation import PARAMETER
 
 if TYPE_CHECKING:
     from tracer_layers.module import Module
@@ -225,16 +227,51 @@ def unregistered(holder: Module) -> Iterator[tuple[str, str, Module]]:
     """Attribute, path and module of what a module holds in lists, tuples and dictionaries."""
     for attribute, value in list(vars(holder).items()):
         if isinstance(value, list | tuple | dict) and attribute not in SKIPPED:
-            for name, child in _within(value, attribute):
+            for name, child in _within(value, attribute, _is_module):
                 yield attribute, name, child
 
 
-def _within(value: Any, path: str) -> Iterator[tuple[str, Module]]:
+def with_plain_lists(top: Module) -> Iterator[Module]:
+    """The modules that a module holds as its own or in plain lists, itself first.
+
+    None where no module has a list, of which there are few.
+    """
+    if not _holders:
+        return
+    waiting, seen = [top], {top._serial_number}
+    for module in waiting:  # which grows
+        yield module
+        below = [child for _, child in module._held("module")]
+        below += [child for _, _, child in unregistered(module)]
+        waiting += [child for child in below if child._serial_number not in seen]
+        seen.update(child._serial_number for child in below)
+
+
+def plain_parameters(holder: Module) -> Iterator[tuple[Container, str, Tensor]]:
+    """Container, path and parameter of what a module holds in lists, tuples and dictionaries."""
+    for attribute, value in list(vars(holder).items()):
+        if isinstance(value, list | tuple | dict) and attribute not in SKIPPED:
+            made, kind = type(value).__name__, type(holder).__name__
+            container = Container(holder._serial_number, kind, attribute, made)
+            for name, parameter in _within(value, attribute, is_parameter):
+                yield container, name, parameter
+
+
+def is_parameter(value: Any) -> bool:
+    """Whether it came from `tracer.parameter`, frozen or not."""
+    return isinstance(value, Tensor) and value.node is not None and value.node.op is PARAMETER
+
+
+def _is_module(value: Any) -> bool:
+    return hasattr(type(value), "named_parameters") and hasattr(value, "_serial_number")
+
+
+def _within(value: Any, path: str, wanted: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [(path, value)]
     seen: set[int] = set()
     while waiting:
         path, value = waiting.pop()
-        if hasattr(type(value), "named_parameters") and hasattr(value, "_serial_number"):
+        if wanted(value):
             yield path, value
         elif isinstance(value, list | tuple | dict) and id(value) not in seen:
             seen.add(id(value))
@@ -245,15 +282,34 @@ def _within(value: Any, path: str) -> Iterator[tuple[str, Module]]:
 
 def warn_of(container: Container, module: Module) -> None:
     """Warn once, at the user's line, that what is trained is in a plain container."""
+    if _is_trained(module):
+        remedy = "nn.ModuleDict" if container.type == "dict" else "nn.ModuleList"
+        _warn(
+            container,
+            f"parameters(), state_dict(), train() and to() do not see the modules in it. Write "
+            f"{remedy} in its place",
+        )
+
+
+def warn_of_parameters(container: Container) -> None:
+    """The same of parameters."""
+    _warn(
+        container,
+        f"parameters(), state_dict() and to() do not see the parameters in it. Make each an "
+        f'attribute, as in setattr(self, f"{container.attribute}_{{i}}", parameter)',
+    )
+
+
+def _warn(container: Container, said: str) -> None:
     key = container.number, container.attribute
-    if key in _warned or not _is_trained(module):
+    if key in _warned:
         return
     _warned.add(key)
     frame = users_frame()
-    remedy = "nn.ModuleDict" if container.type == "dict" else "nn.ModuleList"
+    while not is_users(frame) and frame.f_back is not None:  # the sweep that asks for names
+        frame = frame.f_back
     warnings.warn_explicit(
-        f"{container.kind}.{container.attribute} is a plain {container.type}: parameters(), "
-        f"state_dict(), train() and to() do not see the modules in it. Write {remedy} in its place",
+        f"{container.kind}.{container.attribute} is a plain {container.type}: {said}",
         UserWarning,
         frame.f_code.co_filename,
         frame.f_lineno,

@@ -282,6 +282,32 @@ PLAIN = {
 }
 
 
+class Listed(nn.Module):
+    """Parameters of its own, in a list that grows, and in a dictionary."""
+
+    def __init__(self):
+        self.own, self.listed = tracer.parameter(np.ones(3)), []
+        self.listed += [tracer.parameter(np.ones(3)) for _ in range(2)]
+        self.keyed = {"a": tracer.parameter(np.ones(3)), "own": self.own}
+
+    def forward(self, x):
+        return (x * self.own + self.listed[0]) * self.listed[1] + self.keyed["a"]
+
+
+def test_parameters_in_plain_lists_have_names_and_a_warning():
+    inside = nn.Sequential(Listed())
+    for model, prefix in ((Listed(), ""), (inside, "0.")):
+        with pytest.warns(UserWarning, match="is a plain") as caught:
+            values = gradients(lambda model=model: model(X))
+        said = [str(warning.message) for warning in caught]
+        own = ("own", "listed.0", "listed.1", "keyed.a")
+        assert list(values) == [prefix + name for name in own]
+        assert "Listed.listed is a plain list" in said[0]
+        assert "Listed.keyed is a plain dict" in said[1]
+        assert {warning.filename for warning in caught} == {__file__}
+        assert list(gradients(lambda model=model: model(X))) == list(values)  # without a warning
+
+
 @pytest.mark.parametrize("how", PLAIN)
 def test_layers_in_plain_lists_have_names_and_one_warning(how):
     net = Net(listed=list, named=dict)
