@@ -62,6 +62,8 @@ class Quantity:
     `needs_samples` is False only if the sum over samples is all that it reads. `factored` says that
     a weight has it only where samples are marked, `of_uses` that it is made of the uses that
     samples make of a parameter, without registered penalties on it, of which a warning tells. A
+    quantity of a plugin that sums over samples says `lists_samples = False`; without a word, it is
+    refused where the model's output has other samples than its input. A
     *state* is what `extract` returns: it merges with the state of another shard; `finish` makes the
     value of it.
     """
@@ -85,6 +87,12 @@ class Quantity:
     def of_chosen_samples(self) -> bool:
         """Whether `samples=` restricts it: it is of single samples, or lists them."""
         return self.per_sample or bool(self.lists_samples)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is a plugin's and does not say whether it reads single samples or uses."""
+        said = self.per_sample or self.of_uses or self.lists_samples is not None
+        return not said and hasattr(type(self).extract, "__wrapped__")
 
     def extract(self, cotangent: Cotangent, context: Context) -> Any:
         """The state for one parameter, from the cotangent's contractions."""

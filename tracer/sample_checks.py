@@ -141,7 +141,10 @@ def refuse_other_samples(
     rows over all that is judged are defined, an axis of samples and the samples' uses are not.
     """
     batch = objective.batch
+    asked = list(asked)
     name = next((q.name for q in asked if q.of_chosen_samples or q.of_uses), None)
+    silent = next((q.name for q in asked if q.is_silent), None) if name is None else None
+    name = name or silent
     others = [term for term in terms if not term.of_samples]
     for term in others if name is not None else ():
         axis = batch.axis(term.prediction)
@@ -152,9 +155,15 @@ def refuse_other_samples(
         else:
             lost = next(chained(batch.lost, batch.mixing), term.prediction)
             why = f"those could not be followed through {_placed(lost)}"
+        output = f"the samples of the model's output, made by {_placed(term.prediction)}, are not"
+        if silent is not None:
+            raise BatchError(
+                f"{silent} does not say whether it reads single samples, and {output} those of its "
+                f"input, since {why}: write `lists_samples = False` in the class of {silent} if it "
+                f"sums over samples, and True if it does not"
+            )
         raise BatchError(
-            f"{name} is undefined here: the samples of the model's output, made by "
-            f"{_placed(term.prediction)}, are not those of its input, since {why}: use quantities "
+            f"{name} is undefined here: {output} those of its input, since {why}: use quantities "
             f"of the whole batch, as diag_ggn_exact and ggn, or mark the output with "
             f"tracer.batch(x, axis) if it has an axis of the same samples"
         )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import tracer
 import tracer_layers as nn
 from tracer import registry
+from tracer.rows import ggn_exact
 
 N, D = 4, 2
 PERMUTATION = [2, 3, 0, 1]
@@ -233,6 +234,33 @@ def test_outputs_of_other_samples_say_so_and_warn_of_nothing():
             says = rf"{quantity} is undefined here: the samples of the model's output.*{why}"
             with pytest.raises(tracer.BatchError, match=says):
                 tape.backward(loss, quantity)
+
+
+class Silent(tracer.Quantity):
+    """A quantity of a plugin that does not say what it reads."""
+
+    name = "silent"
+    rows = ggn_exact
+
+    def extract(self, cotangent, context):
+        return cotangent.total_of_squares()
+
+
+class SumOverSamples(Silent):
+    name = "sum_over_samples"
+    lists_samples = False
+
+
+def test_quantities_of_plugins_say_what_they_read_where_outputs_are_of_other_samples():
+    tape, loss = recorded(("set",))
+    says = r"silent does not say.*mean.*lists_samples = False"
+    with pytest.raises(tracer.BatchError, match=says):
+        tape.backward(loss, Silent())
+    expected = tape.backward(loss, "diag_ggn_exact")["diag_ggn_exact"]
+    for name, value in tape.backward(loss, SumOverSamples())["sum_over_samples"].items():
+        np.testing.assert_array_equal(value, expected[name])
+    tape, loss = recorded(())
+    assert tape.backward(loss, Silent())
 
 
 def test_outputs_of_other_samples_may_be_marked():
