@@ -15,6 +15,7 @@ from tracer import backend, dispatch, hints, leaving, plugins
 from tracer.errors import HintError, ShapeError, TracingError
 from tracer.frames import INTERNAL_FILES
 from tracer.freezing import frozen, thawed
+from tracer.sampled import SampledArray
 from tracer.tape import NOWHERE, Node, current_cursor, open_tape, owner, paused_tape
 
 _WRITE = (
@@ -509,8 +510,10 @@ def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
     """Marks an array as a batch of independent samples along `axis`.
 
     Per-sample quantities need to know this axis; it is followed through all operations. Given a
-    tensor, marks it where it stands.
+    tensor, or an array that knows its samples, marks it where it stands.
     """
+    if type(array) is SampledArray and array.leaf is not None:
+        array = Tensor(array.plain, array.leaf)
     if isinstance(array, Tensor) and array.node is not None and current_cursor() is not None:
         from tracer import registry
 

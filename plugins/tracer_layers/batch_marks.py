@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tracer
 from tracer import Tensor, backend
+from tracer.sampled import SampledArray
 from tracer.settling import axis_of
 from tracer.tape import Node, current_tape, paused_tape
 
@@ -44,11 +45,18 @@ def _marked(value: Any, axis: int | None) -> Any:
 
 
 def _axes(module: Module, given: list[Any], axis: int) -> list[int | None]:
-    """The axis of each array that is a batch, if samples are on this one; None for the others."""
+    """The axis of each array that is a batch, if samples are on this one; None for the others.
+
+    That of an array that knows its samples, as `np.argmax(logits, 1)` does, is its own.
+    """
     found: list[int | None] = []
     count = None
     for i, value in enumerate(given):
         found.append(None)
+        known = axis_of(value.leaf) if type(value) is SampledArray and value.leaf else None
+        if known is not None:  # it stays where it is, in its order
+            found[-1] = int(known) if isinstance(known, int) else None
+            continue
         array = value._value if isinstance(value, Tensor) and value.node is None else value
         if isinstance(array, Tensor) or not backend.is_array(array) or array.ndim <= axis:
             continue

@@ -358,3 +358,39 @@ def test_without_a_tape_values_are_plain():
     for value in (h > 0, np.argmax(h, axis=1), np.isfinite(h)):
         assert type(value) is np.ndarray
     assert h.detach().node is None
+
+
+# -- what is made of samples stays theirs where a module is called with it -------------------------
+
+
+CODES = {
+    "in another order": (0, lambda h: h[[2, 0, 1]], [2, 0, 1]),
+    "samples on the second axis": (1, lambda h: np.swapaxes(h, 0, 1), [0, 1, 2]),
+    "sorted": (0, lambda h: h[np.argsort(h[:, 0, 0])], [0, 2, 1]),
+}
+
+
+@pytest.mark.parametrize("mark", [lambda codes, axis: codes, tracer.batch], ids=["", "marked"])
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("way", CODES)
+def test_codes_of_samples_are_theirs_in_a_module_that_is_called_with_them(way, swept, mark):
+    axis, place, order = CODES[way]
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((3, 3, 2)), generator.standard_normal((3, 3, 2))
+    x[:, 0, 0] = 0.1, 0.3, 0.2
+    model = nn.Sequential(nn.Embedding(2, 2), nn.Linear(2, 2)).double()
+
+    def results(quantity, weights):
+        with tracer.Tape() as tape:
+            codes = mark(np.argmax(place(tracer.batch(x)), axis=-1), axis)
+            loss = np.sum(weights * (model(codes) - y) ** 2)
+        if swept:
+            tape.backward(loss)
+        return tape.backward(loss, quantity)[quantity]
+
+    found = results("grad_batch", np.ones((3, 3, 1)))
+    for k, n in enumerate(order):
+        alone = np.zeros((3, 3, 1))
+        alone[(slice(None),) * axis + (k,)] = 1
+        for name, value in results("grad", alone).items():
+            np.testing.assert_allclose(found[name][n], value, atol=1e-12, err_msg=name)
