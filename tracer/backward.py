@@ -125,6 +125,10 @@ def backward(
             tape.recorded()  # from here on with the operations that composites stand for
             nodes = record_of(tape, loss)
             batch = follow(nodes) if followed else batch
+    if batch.lost and owner(tape).swept:
+        with using(None):  # indices that say which samples are chosen may have been dropped
+            replay(nodes, {}, nodes)
+        batch = follow(nodes)
     uses = first_uses(nodes)
     every = names = parameter_names(tape, uses, loss.node)
     only = None

@@ -258,7 +258,7 @@ def _axis_of(batch: Batch, node: Node, axes: list[Any]) -> Any:
     if op.loss and not isinstance(axes[0], OfOne) and (known or UNKNOWN in axes):
         return _of_loss(batch, node, axes)
     if UNKNOWN in axes:
-        return UNKNOWN
+        return _of_moved(batch, node, axes) if _only_places_unknown(node, axes) else UNKNOWN
     singles = {axis for axis in axes if isinstance(axis, OfOne)}
     if singles:
         return _of_singles(batch, node, axes, singles)
@@ -375,6 +375,18 @@ def _of_moved(batch: Batch, node: Node, axes: list[Any]) -> Any:
     if type(numbers) is not np.ndarray or (numbers.size and numbers.min() < 0):
         return UNKNOWN
     return _axis_of_numbers(numbers, batch.size)
+
+
+def _only_places_unknown(node: Node, axes: list[Any]) -> bool:
+    """Whether what is moved has known samples, and only what says where to is of unknown ones.
+
+    Their values are there, as those of `np.argsort(lengths)` along the batch.
+    """
+    moving = None if node.op.moves is None else node.op.moves(node)
+    if not moving:
+        return False
+    moved = [axes[slot] for slot in moving]
+    return any(isinstance(a, int | OfOne) for a in moved) and not {POOLED, UNKNOWN} & set(moved)
 
 
 def _on_host(value: Any) -> Any:

@@ -394,3 +394,39 @@ def test_codes_of_samples_are_theirs_in_a_module_that_is_called_with_them(way, s
         alone[(slice(None),) * axis + (k,)] = 1
         for name, value in results("grad", alone).items():
             np.testing.assert_allclose(found[name][n], value, atol=1e-12, err_msg=name)
+
+
+class OfLengths(nn.Module):
+    """Sequences that are sorted by length, read at their ends, and put back in order."""
+
+    def __init__(self, first):
+        self.first, self.rnn = first, nn.GRU(3, 3, batch_first=True)
+        self.embed, self.head = nn.Linear(2, 3), nn.Linear(3, 2)
+
+    def forward(self, x, lengths):
+        h = np.tanh(self.embed(x)) if self.first else np.repeat(x, 2, axis=-1)[..., 1:]
+        order = np.argsort(-lengths)
+        outputs, last = self.rnn(h[order])[0], np.take(lengths, order) - 1
+        return self.head(outputs[np.arange(len(last)), last][np.argsort(order)])
+
+
+@pytest.mark.parametrize("swept", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_sequences_that_a_model_sorts_by_their_lengths(first, swept):
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((3, 4, 2)), generator.standard_normal((3, 2))
+    lengths, model = np.array([2, 4, 3]), OfLengths(first).double()
+
+    def results(quantities, some):
+        with tracer.Tape() as tape:
+            loss = mse_loss(model(x[some], lengths[some]), y[some], reduction="sum")
+        if swept:
+            tape.backward(loss)
+        return tape.backward(loss, quantities)
+
+    found = results(("grad_batch", "diag_ggn_exact_batch"), slice(None))
+    for n in range(3):
+        one = results(("grad", "diag_ggn_exact"), slice(n, n + 1))
+        for quantity, alone in (("grad_batch", "grad"), ("diag_ggn_exact_batch", "diag_ggn_exact")):
+            for name, value in one[alone].items():
+                assert_close(found[quantity][name][n], value, f"{quantity} of {name}")
