@@ -153,7 +153,8 @@ def _owned(roots: Sequence[Any]) -> dict[Node, Owned]:
 def _owner(leaf: Node, roots: Sequence[Any]) -> Owned:
     """The model that holds a parameter though it was not called, or not as its own, if any."""
     owners = [reference() for reference in leaf.params.get("owners", ())]
-    for module in (*owners, *map(_model, roots)):
+    models = (root for root in map(_model, roots) if hasattr(root, "parameter_owner"))
+    for module in (*owners, *models):  # a root may know its named parameters alone
         found = None if module is None else module.parameter_owner(leaf)
         if found is not None:
             return (*found, leaf.wants)
