@@ -42,7 +42,12 @@ def _waiting(kind, value):
     """`value`, counted."""
     if _waits is not None:
         frames = (frame for frame, _ in traceback.walk_stack(sys._getframe(1)))
-        inner = {__file__, tracer.backend.__file__, tracer.random.__file__, contextlib.__file__}
+        inner = {
+            __file__,
+            tracer.backend.__file__,
+            tracer.arrays.random.__file__,
+            contextlib.__file__,
+        }
         frame = next(frame for frame in frames if frame.f_code.co_filename not in inner)
         _waits[f"{kind} in {frame.f_code.co_filename}:{frame.f_lineno}"] += 1
     return value

@@ -12,7 +12,8 @@ import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer import backend, registry
+from tracer import registry
+from tracer.arrays import backend
 from tracer.testing import agree, check_operation
 
 sys.path += [str(Path(__file__).parent / name) for name in ("tracer_layers", "tracer_quantities")]

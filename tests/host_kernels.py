@@ -8,8 +8,8 @@ import subprocess
 
 import numpy as np
 
-from tracer import backend_source
-from tracer.backend_kernels import Kernels
+from tracer.arrays import kernel_source as backend_source
+from tracer.arrays.kernels import Kernels
 
 #: CUDA's names on the host: one block of one thread, which takes all elements
 PRELUDE = """

@@ -11,10 +11,23 @@ See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the reg
 
 from typing import TYPE_CHECKING, Any
 
-from tracer import backend, errors, hints, registry
-from tracer.backend import Backend
-
-from tracer.tensor import Tensor, batch, parameter  # isort: skip  (operations need tensors)
+from tracer import errors, registry
+from tracer.api.devices import asnumpy, cuda_available, to_device
+from tracer.api.functional import (
+    ggn_vp,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    trace,
+    value_and_grad,
+    vjp,
+)
+from tracer.api.tape import Tape
+from tracer.arrays import backend
+from tracer.arrays.backend import Backend
+from tracer.arrays.random import seed
 from tracer.cotangents import (
     Cotangent,
     Dense,
@@ -25,8 +38,9 @@ from tracer.cotangents import (
     Summed,
     samples_first,
 )
-from tracer.devices import asnumpy, cuda_available, to_device
-from tracer.dispatch import implements
+from tracer.cotangents.kronecker import Kronecker
+from tracer.curvature.quantity import Context, Quantity, Shard
+from tracer.curvature.rows import GGNMonteCarlo, Rows, ggn_exact, ggn_mc, gradient
 from tracer.errors import (
     BatchError,
     GraphError,
@@ -40,40 +54,30 @@ from tracer.errors import (
     TracingError,
 )
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
-from tracer.functional import (
-    ggn_vp,
-    grad,
-    hessian,
-    hvp,
-    jacobian,
-    jvp,
-    trace,
-    value_and_grad,
-    vjp,
-)
-from tracer.hookspecs import hookimpl
-from tracer.kronecker import Kronecker
-from tracer.operation import POOLED, UNKNOWN, Elementwise, Operation, operation
 from tracer.operations.arithmetic import Erf as erf
 from tracer.operations.arithmetic import Expit as expit
 from tracer.operations.arithmetic import LogExpit as log_expit
 from tracer.operations.indexing import index_add, index_set
 from tracer.operations.reductions import logsumexp
 from tracer.operations.shapes import array
-from tracer.quantity import Context, Quantity, Shard
-from tracer.random import seed
-from tracer.rows import GGNMonteCarlo, Rows, ggn_exact, ggn_mc, gradient
-from tracer.tape import Node, Tape, current_tape, pause, present, scope, steps
+from tracer.plugins.hookspecs import hookimpl
+from tracer.record import hints
+from tracer.record.axes import POOLED, UNKNOWN
+from tracer.record.dispatch import implements
+from tracer.record.leaves import batch, parameter
+from tracer.record.node import Node
+from tracer.record.operation import Elementwise, Operation, operation
+from tracer.record.pausing import pause
+from tracer.record.recorder import current_tape
+from tracer.record.scopes import present, scope, steps
+from tracer.record.tensor import Tensor
 
 if TYPE_CHECKING:
-    from tracer.flow import gradient_flow
-    from tracer.unrolling import Unrolled, unroll
+    from tracer.graph.flow import gradient_flow
+    from tracer.graph.unrolling import Unrolled, unroll
 
 __version__ = "0.1.0"
 
-
-# the module is found by its full name; this one is a function in other libraries, and has a hint
-del globals()["tensor"]
 
 #: name -> its module, which imports networkx and is loaded when it is first asked for
 _LATE = {"Unrolled": "unrolling", "unroll": "unrolling", "gradient_flow": "flow"}
@@ -84,7 +88,7 @@ def __getattr__(name: str) -> Any:
         raise hints.missing("module 'tracer'", name, hints.package(name), __all__)
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(f"tracer.{_LATE[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"tracer.graph.{_LATE[name]}"), name)
     return value
 
 

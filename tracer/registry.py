@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tracer import backend, dispatch
+from tracer import hooks
 from tracer.errors import PluginError, RegistryError, suggestion
 
 
@@ -22,16 +22,21 @@ class Registry(Mapping[str, Any]):
     """A mapping from name to object for one kind of thing, filled when plugins load.
 
     Looking up a name that is not there raises `RegistryError` with the nearest known name.
+    `added` and `removed` are called with each object that comes or goes.
     """
 
     def __init__(self, kind: str):
         self.kind = kind
+        self.added: list[Callable[[Any], None]] = []
+        self.removed: list[Callable[[Any], None]] = []
         self._entries: dict[str, Entry] = {}
 
     def add(self, value: Any, plugin: str = "user") -> Any:
         """Register `value` under `value.name`. The same name from another object is an error."""
         name = self.check(value, plugin)
         self._entries[name] = Entry(value, plugin)
+        for listener in self.added:
+            listener(value)
         return value
 
     def check(self, value: Any, plugin: str) -> str:
@@ -53,12 +58,15 @@ class Registry(Mapping[str, Any]):
 
     def remove(self, name: str) -> None:
         """Forget an entry (for tests and interactive work)."""
-        self._entries.pop(name, None)
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            for listener in self.removed:
+                listener(entry.value)
 
     def entry(self, name: str) -> Entry:
         """The entry with its plugin; `RegistryError` with a suggestion if there is none."""
         if name not in self._entries:
-            load_plugins()
+            hooks.load()
         try:
             return self._entries[name]
         except KeyError:
@@ -72,49 +80,27 @@ class Registry(Mapping[str, Any]):
         return self.entry(name).value
 
     def __contains__(self, name: object) -> bool:
-        load_plugins()
+        hooks.load()
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        load_plugins()
+        hooks.load()
         return iter(sorted(self._entries))
 
     def __len__(self) -> int:
-        load_plugins()
+        hooks.load()
         return len(self._entries)
 
     def provided_by(self, plugin: str) -> list[str]:
         """The names that one plugin registered."""
-        load_plugins()
+        hooks.load()
         return sorted(name for name, entry in self._entries.items() if entry.plugin == plugin)
 
 
-class Operations(Registry):
-    """The registry of operations, which also stand for NumPy functions."""
-
-    def add(self, value: Any, plugin: str = "user") -> Any:
-        super().add(value, plugin)
-        dispatch.bind(value)
-        return value
-
-    def remove(self, name: str) -> None:
-        if name in self._entries:
-            dispatch.unbind(self._entries[name].value)
-        super().remove(name)
-
-
-class Backends(Registry):
-    """The registry of array libraries."""
-
-    def remove(self, name: str) -> None:
-        super().remove(name)
-        backend.forget(name)
-
-
-operations = Operations("operation")
+operations = Registry("operation")
 quantities = Registry("quantity")
 rows = Registry("row kind")
-backends = Backends("array backend")
+backends = Registry("array backend")
 renderers = Registry("renderer")
 overlays = Registry("overlay")
 commands = Registry("command")
@@ -132,7 +118,5 @@ BY_HOOK: dict[str, Registry] = {
 
 
 def load_plugins() -> None:
-    """Load all plugins once; see `tracer.plugins`."""
-    from tracer import plugins
-
-    plugins.load()
+    """Load all plugins, once; see `tracer.plugins`."""
+    hooks.load()

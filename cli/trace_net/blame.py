@@ -14,7 +14,7 @@ from trace_net.errors import CommandError, DrawingError, PluginFailure
 def blame(plugin: str, what: str) -> Iterator[None]:
     """An unexpected error in the block becomes a `PluginFailure` that names `plugin`."""
     from tracer.errors import TracerError
-    from tracer.extensions import RendererUnavailable
+    from tracer.extend import RendererUnavailable
 
     try:
         yield

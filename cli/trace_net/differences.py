@@ -97,8 +97,8 @@ def difference(loss: Callable[[], float], parameter: Any, direction: np.ndarray)
 def evaluate(subject: Subject) -> float:
     """The loss, with nothing recorded and random layers drawing the same numbers each time."""
     tracer.seed(0)
-    with user_code(f"the forward pass of {subject.target.where}"), tracer.Tape():
-        inputs = mark_batches(subject)
+    with user_code(f"the forward pass of {subject.target.where}"), tracer.Tape() as tape:
+        inputs = mark_batches(subject, tape)
         output = subject.model(*inputs.positional, **inputs.keywords)
         return float(objective(subject, output).data)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trace_net.values import elide
-from tracer.flow import REVERSE
+from tracer.extend import REVERSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -46,8 +46,8 @@ def device_names(incomplete: str) -> list[str]:
 
 def check_device(name: str | None) -> None:
     """`UsageError` for a device that is not known or does not work here."""
-    from tracer.devices import backend_for
     from tracer.errors import TracerError
+    from tracer.extend import backend_for
 
     try:
         if name is not None:

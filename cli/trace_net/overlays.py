@@ -10,7 +10,7 @@ from trace_net.scalars import SCALARS, scalars
 from trace_net.values import by_parameter
 from tracer import registry
 from tracer.errors import suggestion
-from tracer.extensions import Overlay
+from tracer.extend import Overlay
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -42,7 +42,7 @@ class Run:
 
     def gradient_flow(self) -> Mapping[str, np.ndarray]:
         """The gradient's norms by recurrent state and step; empty without loops or a gradient."""
-        from tracer.flow import gradient_flow
+        from tracer.extend import gradient_flow
 
         loops = any(node.place.times for node in self.tape.recorded())
         return gradient_flow(self.tape) if loops and "grad" in self.results else {}
@@ -55,15 +55,16 @@ def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
     that what was recorded can still be drawn.
     """
     import tracer
+    from tracer.extend import DRIVER_FILES
 
-    tracer.frames.DRIVER_FILES.add(__file__)
+    DRIVER_FILES.add(__file__)
     done = Run(subject, tracer.Tape(watch=True))
     where = subject.target.where
     try:
         with done.tape:
             step("running the model")
             with user_code(f"the forward pass of {where}"):
-                inputs = mark_batches(subject)
+                inputs = mark_batches(subject, done.tape)
                 done.output = subject.model(*inputs.positional, **inputs.keywords)
             step("computing the loss")
             with user_code(f"the loss of {where}"):
@@ -137,18 +138,26 @@ def moved(arguments: Arguments, device: str) -> Arguments:
     return Arguments(tuple(map(move, positional)), {k: move(v) for k, v in keywords.items()})
 
 
-def mark_batches(subject: Subject) -> Arguments:
-    """The inputs with every array of at least one dimension marked as a batch and named."""
+def mark_batches(subject: Subject, tape: Tape) -> Arguments:
+    """The inputs, named on the tape; for a function, arrays with axes are marked as batches.
+
+    A module marks its inputs itself, since it knows where their samples are.
+    """
     import tracer
 
     def mark(value: Any, name: str) -> Any:
-        is_batch = tracer.backend.is_array(value) and value.ndim
-        return tracer.batch(value, name=name) if is_batch else value
+        if not tracer.backend.is_array(value) or not value.ndim:
+            return value
+        named[id(value)] = name
+        return value if by_itself else tracer.batch(value)
 
     names = parameter_names(subject.model)
     count = len(subject.inputs.positional)
     if len(names) < count:
         names = ["input"] if count == 1 else [f"input{i}" for i in range(count)]
+    by_itself = getattr(subject.model, "marks_inputs", False)
+    named: dict[int, str] = {}
+    tape.input_names = named
     return Arguments(
         tuple(mark(v, n) for v, n in zip(subject.inputs.positional, names, strict=False)),
         {name: mark(value, name) for name, value in subject.inputs.keywords.items()},

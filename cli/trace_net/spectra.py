@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trace_net.values import to_host
-from tracer import backend
+from tracer.extend import backend
 
 #: The largest matrix that is decomposed: a few seconds.
 LARGEST = 2048

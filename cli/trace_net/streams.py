@@ -37,7 +37,7 @@ class Step:
 
     def within(self, done: int, total: int, text: str) -> None:
         if self._within is None:
-            from tracer.progress import Line
+            from tracer.extend import Line
 
             self._within = Line()
         self._within(done, total, one_line(text))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trace_net import streams
-from tracer import backend
+from tracer.extend import backend
 
 
 def by_parameter(results: Mapping[str, Any], quantity: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from characters import Adam, Text, arguments, draw, drawn, print_factors, print_norms
 
 import tracer
-from tracer.flow import gradient_flow
+from tracer.graph.flow import gradient_flow
 from tracer_layers import LSTM, Embedding, Linear, Module, cross_entropy
 
 BATCH_SIZE = 32

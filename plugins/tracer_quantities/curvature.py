@@ -6,9 +6,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import QuantityError
-from tracer.kronecker import Kronecker
-from tracer.quantity import Quantity
-from tracer.rows import GGNMonteCarlo, ggn_averaged, ggn_exact, ggn_outputs
+from tracer.extend import GGNMonteCarlo, Kronecker, Quantity, ggn_averaged, ggn_exact, ggn_outputs
 
 
 class _Sampled(Quantity):

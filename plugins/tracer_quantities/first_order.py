@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tracer.quantity import Quantity
+from tracer.extend import Quantity
 
 
 class Grad(Quantity):

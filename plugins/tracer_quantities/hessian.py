@@ -1,15 +1,14 @@
 """The Hessian's diagonal, exact on any graph.
 
-Where a parameter is used linearly, from signed rows (`tracer.residuals`), which cost one sweep per
-operation that bends; elsewhere from Hessian-vector products over a basis.
+Where a parameter is used linearly, from signed rows (`tracer.curvature.residuals`), which cost one
+sweep per operation that bends; elsewhere from Hessian-vector products over a basis.
 """
 
 import math
 
 import numpy as np
 
-from tracer.quantity import Quantity
-from tracer.rows import hessian
+from tracer.extend import Quantity, hessian
 
 
 class DiagH(Quantity):

@@ -1,6 +1,6 @@
 """What this plugin registers."""
 
-from tracer.hookspecs import hookimpl
+from tracer.extend import hookimpl
 from tracer_quantities import QUANTITIES
 
 

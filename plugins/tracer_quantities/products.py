@@ -7,11 +7,8 @@ import math
 
 import numpy as np
 
-from tracer import backend
-from tracer.dtypes import widened, working
 from tracer.errors import QuantityError, ShapeError
-from tracer.quantity import Quantity
-from tracer.rows import hessian_eigenvectors
+from tracer.extend import Quantity, backend, hessian_eigenvectors, widened, working
 
 
 class BlockProduct:

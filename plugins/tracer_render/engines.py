@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tracer.extensions import RendererUnavailable
+from tracer.extend import RendererUnavailable
 from tracer_render import dot, style
 from tracer_render.layout import Placement, Point, Rectangle, beside, layered, pair_lines
 from tracer_render.picture import Picture

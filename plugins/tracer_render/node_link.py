@@ -9,7 +9,7 @@ from typing import Any
 
 import networkx as nx
 
-from tracer.extensions import DrawOptions
+from tracer.extend import DrawOptions
 
 SCHEMA_VERSION = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tracer.extensions import Overlay
+from tracer.extend import Overlay
 
 if TYPE_CHECKING:
     import networkx as nx

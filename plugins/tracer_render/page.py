@@ -10,7 +10,7 @@ from typing import Any
 
 import networkx as nx
 
-from tracer.extensions import DrawOptions
+from tracer.extend import DrawOptions
 from tracer_render import engines, node_link, stepping, svg
 from tracer_render.picture import Picture, describe
 

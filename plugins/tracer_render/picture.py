@@ -14,7 +14,7 @@ from typing import Any
 
 import networkx as nx
 
-from tracer.extensions import DrawOptions
+from tracer.extend import DrawOptions
 from tracer_render import style, words
 from tracer_render.collapse import collapse
 from tracer_render.elide import elide

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tracer.extensions import Overlay, Renderer
-from tracer.hookspecs import hookimpl
+from tracer.extend import Overlay, Renderer, hookimpl
 from tracer_render.overlays import GradNorm
 from tracer_render.renderers import DOT, HTML, JSON, PDF, PNG, SVG, Mermaid
 

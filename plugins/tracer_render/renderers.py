@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracer.extensions import DrawOptions, Renderer
+from tracer.extend import DrawOptions, Renderer
 
 if TYPE_CHECKING:
     import networkx as nx

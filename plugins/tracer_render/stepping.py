@@ -7,7 +7,7 @@ from typing import Any
 
 import networkx as nx
 
-from tracer.flow import copies
+from tracer.extend import copies
 from tracer_render import style
 from tracer_render.picture import Picture
 

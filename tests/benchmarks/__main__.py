@@ -15,7 +15,7 @@ from functools import reduce
 from importlib import metadata
 from pathlib import Path
 
-from tracer import devices
+from tracer.api import devices
 
 from . import (
     curvature,

@@ -9,7 +9,7 @@ import tracer
 import tracer_layers as nn
 from benchmarks.networks import NETWORKS
 from tracer import registry
-from tracer.rows import GGNMonteCarlo, Gradient
+from tracer.curvature.rows import GGNMonteCarlo, Gradient
 
 MB = 1 << 20
 

@@ -17,7 +17,8 @@ import typer
 from pages import DOCS, PAGES, blocks, name
 
 from trace_net.main import app, main
-from tracer import dispatch, registry
+from tracer import registry
+from tracer.record import dispatch
 
 
 @pytest.fixture

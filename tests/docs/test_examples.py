@@ -10,7 +10,7 @@ import pytest
 from pages import DOCS
 
 import tracer
-from tracer.flow import gradient_flow
+from tracer.graph.flow import gradient_flow
 from tracer_layers import Linear, cross_entropy
 
 EXAMPLES = DOCS / "examples"

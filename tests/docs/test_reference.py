@@ -13,7 +13,8 @@ from pages import DOCS, ROOT, blocks
 import tracer
 import tracer_layers
 from trace_net.main import app
-from tracer import hookspecs, registry
+from tracer import registry
+from tracer.plugins import hookspecs
 
 REFERENCE = DOCS / "reference"
 
@@ -99,7 +100,10 @@ def test_the_command_page_lists_exactly_the_options(name):
 
 def test_the_api_page_shows_everything_public():
     text = page("api.md")
-    whole = [importlib.import_module(f"tracer.{name}") for name in ("rows", "extensions", "errors")]
+    whole = [
+        importlib.import_module(f"tracer.{name}")
+        for name in ("curvature.rows", "extensions", "errors")
+    ]
     missing = [
         name
         for name, value in ((name, getattr(tracer, name)) for name in tracer.__all__)

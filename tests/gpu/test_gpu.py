@@ -13,7 +13,7 @@ import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer.backend_cupy import CUPY
+from tracer.arrays.backend_cupy import CUPY
 
 sys.path.append(str(Path(__file__).parents[1]))
 from device_suite import *  # noqa: F403

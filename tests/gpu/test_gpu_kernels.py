@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tracer
-from tracer.backend_cupy import CUPY
+from tracer.arrays.backend_cupy import CUPY
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tracer")]
 from test_device_kernels import *  # noqa: F403

@@ -107,7 +107,7 @@ def test_operators_are_summed_up(command, layers, monkeypatch, largest):
 def test_nothing_is_computed_on_the_host(command, layers, monkeypatch):
     kinds = set()
     seen = lambda tape, node, value: kinds.add(type(value).__name__)  # noqa: E731
-    monkeypatch.setattr(sys.modules["tracer.operation"], "watch", seen)
+    monkeypatch.setattr(sys.modules["tracer.record.recording"], "watch", seen)
     assert command("quantities", layers, "--device", "double").code == 0
     assert kinds == {"DeviceArray"}
 

@@ -39,6 +39,39 @@ def test_a_kronecker_product_is_summed_up_by_factor_and_as_a_block(command, fold
         assert rows[part]["condition"] == expected
 
 
+def test_samples_are_where_the_module_says(command, folder):
+    """An LSTM takes sequences first, so that the samples are on the second axis."""
+    (folder / "sequences.py").write_text(
+        """
+import numpy as np
+
+import tracer
+import tracer_layers as nn
+
+tracer.seed(0)
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(2, 3), nn.Linear(3, 2)
+
+    def forward(self, sequence):
+        return self.out(self.lstm(sequence)[0][-1])
+
+
+model = Model()
+example_inputs = np.ones((5, 4, 2), np.float32)
+targets = np.array([0, 1, 1, 0])
+loss = nn.cross_entropy
+"""
+    )
+    outcome = command("quantities", "sequences.py", *asked("grad_batch"), "--json")
+    for row in values_of(outcome):
+        assert row["shape"][0] == 4
+    assert "sequence" in command("visualize", "sequences.py", "-o", "-", "--format", "mermaid").out
+
+
 def test_a_bias_has_one_factor_and_no_further_block(command, layers):
     outcome = command("quantities", layers, *asked("kfac"), "--json")
     assert [row["part"] for row in values_of(outcome, parameter="0.bias")] == ["factor0"]
@@ -248,7 +281,7 @@ def test_a_quantity_that_no_parameter_has_is_an_error(command, write_file):
 
 
 def test_a_long_sweep_is_told_of_on_stderr(command, layers, monkeypatch):
-    monkeypatch.setattr("tracer.progress.AFTER", 0.0)
+    monkeypatch.setattr("tracer.curvature.progress.AFTER", 0.0)
     outcome = command("quantities", layers, *asked("diag_ggn_exact"), "--json")
     assert json.loads(outcome.out)["values"]
     assert "diag_ggn_exact: one sweep: 100 %" in outcome.err.splitlines()

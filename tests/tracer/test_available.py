@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tracer import available, backend
+from tracer.arrays import available, backend
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 import tracer
 from tracer import Tape
-from tracer.axes import OfOne, samples_of
-from tracer.batching import follow
+from tracer.record.axes import OfOne, samples_of
+from tracer.record.batching import follow
 
 SAMPLES, FEATURES, HIDDEN, STEPS = 3, 2, 4, 5
 EVERY = ("grad", "grad_batch", "batch_l2", "diag_ggn_exact", "diag_h", "kflr")

@@ -10,7 +10,7 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer.errors import ChangedArrayError, ShapeError, TracingError
-from tracer.snapshots import LARGE, SMALL
+from tracer.record.snapshots import LARGE, SMALL
 
 SIZES = {"small": 3, "medium": SMALL // 2, "large": LARGE}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from tracer.containers import flatten
+from tracer.arrays.trees import flatten
 
 
 class Layer(NamedTuple):

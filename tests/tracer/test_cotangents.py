@@ -19,8 +19,8 @@ from tracer import (
     Reindexed,
     Summed,
 )
+from tracer.arrays.parallel import threads
 from tracer.cotangents import base, collect, outer
-from tracer.parallel import threads
 
 SIZE = st.integers(1, 3)
 

@@ -15,9 +15,9 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer import registry
-from tracer.operation import PARAMETER
-from tracer.tape import rerecording
-from tracer.tensor import _leaf
+from tracer.record.leaf_kinds import PARAMETER
+from tracer.record.recorder import rerecording
+from tracer.record.tensor import new_leaf
 from tracer.testing import check_operation
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -179,7 +179,7 @@ def unbacked(*shape, dtype=float):
 
 def parameter(array):
     """A parameter of an array that cannot be copied, for a tape that copies none."""
-    return tracer.Tensor(array, _leaf(PARAMETER, array, {"name": None}, wants=True))
+    return tracer.Tensor(array, new_leaf(PARAMETER, array, {"name": None}, wants=True))
 
 
 #: operation -> calls that lead to it, of an array x [2, 3], a parameter w [3, 2], one t [2, 3]

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracer import backend, backend_cupy, registry
-from tracer.backend_source import SOURCE, TYPES
-from tracer_layers.pooling import _winners
-from tracer_layers.windows import windows
+from tracer import registry
+from tracer.arrays import backend, backend_cupy
+from tracer.arrays.kernel_source import SOURCE, TYPES
+from tracer_layers.convolution.windows import windows
+from tracer_layers.pooling.operations import _winners
 
 sys.path.append(str(Path(__file__).parents[1]))
 import host_kernels

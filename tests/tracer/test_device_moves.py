@@ -10,8 +10,9 @@ import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer import devices, registry
-from tracer.backend_cupy import CUPY
+from tracer import registry
+from tracer.api import devices
+from tracer.arrays.backend_cupy import CUPY
 from tracer.errors import ShapeError, TracerError, TracingError
 
 sys.path.append(str(Path(__file__).parents[1]))

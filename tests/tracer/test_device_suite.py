@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tracer import registry
-from tracer.backend_kernels import Kernels
-from tracer.backend_source import TYPES
+from tracer.arrays.kernel_source import TYPES
+from tracer.arrays.kernels import Kernels
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device

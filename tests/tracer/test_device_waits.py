@@ -9,8 +9,8 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer import registry
-from tracer.bending import is_straight, wanted
 from tracer.errors import QuantityError, ShapeError
+from tracer.sweep.bending import is_straight, wanted
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device

@@ -5,7 +5,7 @@ import pytest
 
 import tracer
 from tracer.errors import GraphError
-from tracer.flow import gradient_flow
+from tracer.graph.flow import gradient_flow
 
 RNG = np.random.default_rng(0)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tracer
 import tracer_layers as nn
 from tracer import ggn_vp, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from tracer.containers import flatten
+from tracer.arrays.trees import flatten
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ import pytest
 
 import tracer
 from tracer import ggn_vp, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from tracer.containers import flatten
+from tracer.arrays.trees import flatten
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
@@ -169,7 +169,7 @@ def test_gradients_of_two_arguments_are_two_arrays():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_what_is_fresh_is_not_copied(order, monkeypatch):
-    from tracer import linearisation
+    from tracer.api import linearisation
 
     copied = []
 

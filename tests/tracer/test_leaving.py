@@ -19,8 +19,8 @@ import scipy.special
 
 import tracer
 import tracer_layers
-from tracer import dispatch, hints, leaving
 from tracer.errors import HintError, TracerError, TracingError
+from tracer.record import dispatch, hints, leaving
 
 
 def ours(error):

@@ -9,8 +9,8 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer import plugins
+from tracer.curvature.rows import hessian as HESSIAN_ROWS
 from tracer.errors import PluginError
-from tracer.rows import hessian as HESSIAN_ROWS
 
 ASKED = ("grad", "batch_l2", "diag_ggn_exact", "diag_h", "hessian")
 
@@ -204,7 +204,7 @@ def test_functions_of_functions_that_raise():
 # -- interruptions -------------------------------------------------------------------------------
 
 #: the last steps out of a block: what interrupts these, as Python has it, leaves it in it
-LEAVING = {"__exit__", "__enter__", "_close", "_go", "_enter", "_leave", "_return"}
+LEAVING = {"__exit__", "__enter__", "_close", "_go", "enter_block", "leave_block", "_return"}
 #: as does what interrupts a `finally:`, or the end of a `with`, at its line, where no signal comes
 LEAVING |= {"_call_as_root", "_call_elsewhere", "hessian", "gauss_newton", "backward"}
 #: a trace can raise between the body of `with lock:` and the release, where no signal comes
@@ -341,7 +341,7 @@ def test_generators_of_scopes_in_a_zip_leave_no_scope():
         for _ in zip(tracer.steps(2), scoped("b"), tracer.steps(3), strict=False):
             pass
         np.sin(w)
-    assert [node.place for node in tape.recorded()] == [tracer.tape.NOWHERE] * 2
+    assert [node.place for node in tape.recorded()] == [tracer.record.place.NOWHERE] * 2
 
 
 def test_a_generator_that_pauses_its_consumer():

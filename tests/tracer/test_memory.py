@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tracer.memory import VARIABLE
+from tracer.arrays.allocator import VARIABLE
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 

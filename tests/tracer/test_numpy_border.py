@@ -13,8 +13,8 @@ import pytest
 import scipy.special
 
 import tracer
-from tracer import dispatch
-from tracer.containers import flatten
+from tracer.arrays.trees import flatten
+from tracer.record import dispatch
 from tracer.testing import agree
 
 RNG = np.random.default_rng(0)

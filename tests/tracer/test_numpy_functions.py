@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tracer
-from tracer import dispatch
-from tracer.batching import samples_of
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.flat import NOT_DIFFERENTIABLE
+from tracer.record import dispatch
+from tracer.record.batching import samples_of
 from tracer.testing import agree, numerical_jacobian
 
 RNG = np.random.default_rng(0)

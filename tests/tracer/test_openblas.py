@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer import openblas
-from tracer.openblas import add_product, function
+from tracer.arrays import openblas
+from tracer.arrays.openblas import add_product, function
 
 LAYOUTS = {
     "rows": lambda m: m,

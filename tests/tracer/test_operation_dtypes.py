@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tracer
-from tracer.operation import Elementwise
-from tracer.operations import FAMILIES
+from tracer.plugins.core import FAMILIES
+from tracer.record.operation import Elementwise
 
 tracer.registry.load_plugins()
 DATA = ("uint8", "int8", "int16", "int32", "int64", "bool", "float16")

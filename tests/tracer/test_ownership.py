@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tracer
-from tracer.ownership import own
+from tracer.arrays.ownership import own
 
 RNG = np.random.default_rng(0)
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer import parallel
-from tracer.parallel import blocks, in_parallel, one_thread, product, scratch, threads
+from tracer.arrays import parallel
+from tracer.arrays.parallel import blocks, in_parallel, one_thread, product, scratch, threads
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
@@ -174,7 +174,7 @@ def test_a_forked_process_has_threads_of_its_own():
 def test_a_product_in_parts_is_the_product(shapes, dtype, monkeypatch):
     a, b = (RNG.standard_normal(shape).astype(dtype) for shape in shapes)
     monkeypatch.setattr(parallel, "LARGE", 1)
-    monkeypatch.setattr("tracer.parallel._convolved", True)
+    monkeypatch.setattr("tracer.arrays.parallel._convolved", True)
     found = product(a, b)
     assert found.dtype == dtype
     into = np.empty_like(found)

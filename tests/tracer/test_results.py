@@ -8,8 +8,8 @@ import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer import hints
 from tracer.errors import BatchError, HintError, QuantityError, ResultError, TracerError
+from tracer.record import hints
 
 X, Y = np.random.default_rng(0).standard_normal((5, 3)), np.array([0, 1, 1, 0, 1])
 

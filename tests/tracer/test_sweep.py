@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tracer
-from tracer.sweep import held, replay
+from tracer.record.replay import held, replay
 
 LONG = 100_000
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tracer
-from tracer.values import Values
+from tracer.curvature.values import Values
 
 
 @pytest.fixture

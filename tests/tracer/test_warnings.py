@@ -12,7 +12,7 @@ import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer import parallel
+from tracer.arrays import parallel
 
 X = np.array([800.0, 1.0])
 
@@ -126,7 +126,7 @@ def test_settings_of_the_user_hold_in_sweeps():
 
 def test_helpers_of_a_call_name_the_callers_line():
     def act():
-        with tracer.frames.users_warnings():
+        with tracer.record.frames.users_warnings():
             task = [(copy_context(), partial(np.log, np.zeros(1)), sys._getframe())]
             helper = threading.Thread(target=parallel._run, args=(task,))
             helper.start()

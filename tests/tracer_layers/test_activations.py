@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
-from tracer_layers import activations
-from tracer_layers.activations import Rectify
-from tracer_layers.rules import where_open
-from tracer_layers.windows import channels_last
+from tracer_layers.activations import operations as activations
+from tracer_layers.activations.operations import Rectify
+from tracer_layers.convolution.windows import channels_last
+from tracer_layers.module.rules import where_open
 
 SPECIAL = [0.0, -0.0, 1.5, -2.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324]
 

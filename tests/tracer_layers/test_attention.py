@@ -14,7 +14,7 @@ import tracer_layers as nn
 import tracer_quantities as tq
 from tracer.errors import BatchError, ShapeError, TracerError
 from tracer.testing import check_operation
-from tracer_layers.attention import AttentionWeights, Heads
+from tracer_layers.attention.operations import AttentionWeights, Heads
 from tracer_layers.functional import scaled_dot_product_attention
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

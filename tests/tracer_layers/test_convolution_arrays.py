@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracer import parallel, registry
-from tracer_layers import convolution_arrays
-from tracer_layers.convolution import _channel_sums
-from tracer_layers.convolution_arrays import convolve, correlate, transpose
-from tracer_layers.windows import channels_last, unfolded, windows
+from tracer import registry
+from tracer.arrays import parallel
+from tracer_layers.convolution import arrays as convolution_arrays
+from tracer_layers.convolution.arrays import convolve, correlate, transpose
+from tracer_layers.convolution.operations import _channel_sums
+from tracer_layers.convolution.windows import channels_last, unfolded, windows
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device

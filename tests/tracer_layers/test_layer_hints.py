@@ -9,9 +9,9 @@ import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer import hints as package_hints
 from tracer.errors import HintError, TracerError
-from tracer_layers import hints
+from tracer.record import hints as package_hints
+from tracer_layers.module import hints
 
 OWNERS = {
     "package": (tracer, package_hints.PACKAGE),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tracer
-from tracer.sweep import entry_value
+from tracer.sweep.rules import entry_value
 from tracer_layers.plugin import register_operations
 
 OPERATIONS = register_operations()

@@ -8,7 +8,7 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer.errors import ShapeError, TracerError
-from tracer_layers.windows import windows
+from tracer_layers.convolution.windows import windows
 
 RNG = np.random.default_rng(0)
 
@@ -64,7 +64,7 @@ def test_blocks_of_samples_give_what_one_block_gives(monkeypatch):
         return out.data, tape.backward(loss)["grad"]
 
     whole, gradients = values()
-    monkeypatch.setattr("tracer_layers.convolution_arrays.BLOCK_BYTES", 3 * 2 * 9 * 30 * 8)
+    monkeypatch.setattr("tracer_layers.convolution.arrays.BLOCK_BYTES", 3 * 2 * 9 * 30 * 8)
     blocks, by_blocks = values()
     np.testing.assert_allclose(blocks, whole, atol=1e-13)
     for name, gradient in gradients.items():

@@ -9,8 +9,8 @@ import pytest
 import tracer
 import tracer_layers as nn
 import tracer_quantities as tq
-from tracer import hints
 from tracer.errors import HintError, TracerError
+from tracer.record import hints
 
 F = nn.functional
 RNG = np.random.default_rng(0)

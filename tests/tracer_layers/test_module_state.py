@@ -285,7 +285,7 @@ def test_an_interrupted_forward_moves_all_statistics_or_none(kind):
         assert equal(layer.state_dict(), old) or equal(layer.state_dict(), new)
         layer = TRACKING[kind]()
 
-    assert interrupted_at_each_line(lambda: layer(x), "normalisation.py", check) > 10
+    assert interrupted_at_each_line(lambda: layer(x), "normalisation/layers.py", check) > 10
 
 
 def test_a_forward_that_raises_moves_no_statistics():
@@ -334,6 +334,6 @@ def test_an_interrupted_call_leaves_the_next_one_alone():
             results = fresh.backward(loss, ("grad", "batch_l2"))
             assert results["batch_l2"]["0.0.weight"].shape == (4,)
 
-        for file in ("containers.py", "linear_layers.py"):
+        for file in ("containers.py", "linear_maps/layers.py"):
             assert interrupted_at_each_line(lambda: net(x), file, check) > 5
     np.testing.assert_array_equal(net(x).data, expected.data)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import tracer
 import tracer_layers as nn
-from tracer_layers import pooling
-from tracer_layers.windows import channels_last, windows
+from tracer_layers.convolution.windows import channels_last, windows
+from tracer_layers.pooling import operations as pooling
 
 
 @st.composite

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 import tracer
 import tracer_layers as nn
-from tracer.backward import APART
+from tracer.curvature.backward import APART
 from tracer.errors import ShapeError
 from tracer.registry import quantities
-from tracer_layers import recurrence
-from tracer_layers.recurrence import Recurrence
-from tracer_layers.recurrent_layers import RecurrentLayer
-from tracer_layers.recurrent_steps import RNN_TANH
+from tracer_layers.recurrent import recurrence
+from tracer_layers.recurrent.layers import RecurrentLayer
+from tracer_layers.recurrent.recurrence import Recurrence
+from tracer_layers.recurrent.steps import RNN_TANH
 
 KINDS = {
     "tanh": lambda **options: nn.RNN(3, 4, **options),

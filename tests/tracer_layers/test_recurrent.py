@@ -14,7 +14,7 @@ import tracer
 import tracer_layers as nn
 from tracer.errors import ShapeError, TracerError
 from tracer.testing import check_operation
-from tracer_layers.recurrent_steps import Blend, Candidate, Exposed, Gates, Memory
+from tracer_layers.recurrent.steps import Blend, Candidate, Exposed, Gates, Memory
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import device

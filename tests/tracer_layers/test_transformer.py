@@ -14,8 +14,8 @@ import tracer
 import tracer_layers as nn
 from tracer.errors import QuantityError, ShapeError, TracerError
 from tracer.testing import check_operation
-from tracer_layers.positions import AddPositions
-from tracer_layers.standardisation import Standardise
+from tracer_layers.normalisation.operations import Standardise
+from tracer_layers.transformer.positions import AddPositions
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import device

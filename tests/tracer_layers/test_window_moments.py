@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 import tracer
 import tracer_layers as nn
-from tracer import parallel
-from tracer_layers import convolution, window_moments
-from tracer_layers.window_moments import moment_pays, window_moment
-from tracer_layers.windows import unfolded, windows
+from tracer.arrays import parallel
+from tracer_layers.convolution import moments as window_moments
+from tracer_layers.convolution import operations as convolution
+from tracer_layers.convolution.moments import moment_pays, window_moment
+from tracer_layers.convolution.windows import unfolded, windows
 from tracer_quantities import KFLR
 
 

@@ -14,7 +14,7 @@ SAMPLES = 3
 
 def drawn(*shape, scale=0.3):
     """A parameter of normal values."""
-    return tracer.parameter(scale * tracer.random.generator().standard_normal(shape))
+    return tracer.parameter(scale * tracer.arrays.random.generator().standard_normal(shape))
 
 
 def softmax(scores):

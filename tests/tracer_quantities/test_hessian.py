@@ -12,9 +12,9 @@ from zoo import MODELS, draw
 
 import tracer
 import tracer_layers as nn
-from tracer.batching import follow
-from tracer.residuals import cheaper_by_rows
-from tracer_layers.activations import Rectify
+from tracer.curvature.residuals import cheaper_by_rows
+from tracer.record.batching import follow
+from tracer_layers.activations.operations import Rectify
 from tracer_layers.functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -24,7 +24,7 @@ from tracer_layers.functional import (
     mse_loss,
     poisson_nll_loss,
 )
-from tracer_layers.linear_layers import LinearMap
+from tracer_layers.linear_maps.operations import LinearMap
 
 DIAGONALS = ("diag_h", "diag_h_batch")
 

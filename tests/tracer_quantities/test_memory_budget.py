@@ -15,7 +15,7 @@ from brute_force import assert_close
 import tracer
 import tracer_layers as nn
 from tracer import registry
-from tracer.rows import GGNExact, Hessian
+from tracer.curvature.rows import GGNExact, Hessian
 
 BUDGET = 600_000
 SAMPLES, CLASSES = 8, 56

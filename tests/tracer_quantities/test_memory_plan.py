@@ -8,9 +8,10 @@ from brute_force import assert_close
 
 import tracer
 import tracer_layers as nn
-from tracer import available, plan, progress
+from tracer.arrays import available
 from tracer.cotangents import Dense
-from tracer.rows import ggn_exact
+from tracer.curvature import plan, progress
+from tracer.curvature.rows import ggn_exact
 
 MB = 1 << 20
 
@@ -288,7 +289,7 @@ def test_rows_of_single_samples_through_a_rule_come_in_blocks(name):
 
 
 def test_unit_vectors_of_a_large_parameter_are_not_all_made(monkeypatch):
-    monkeypatch.setattr("tracer.objective.AT_ONCE", MB)
+    monkeypatch.setattr("tracer.curvature.objective.AT_ONCE", MB)
     rng = np.random.default_rng(0)
     with tracer.Tape() as tape:
         w = tracer.parameter(rng.standard_normal((20, 60)), name="w")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import tracer
 import tracer_layers as nn
 from tracer import registry
-from tracer.rows import ggn_exact
+from tracer.curvature.rows import ggn_exact
 
 N, D = 4, 2
 PERMUTATION = [2, 3, 0, 1]

@@ -10,7 +10,7 @@ from zoo import draw
 import tracer
 from tracer import registry
 from tracer_layers.functional import cross_entropy, mse_loss
-from tracer_quantities import KFAC, DiagGGNMC
+from tracer_quantities import KFAC, DiagGGNExact, DiagGGNMC
 
 ALL = (*FIRST_ORDER, *CURVATURE, *SAMPLED, "kflr", "kfac")
 
@@ -135,6 +135,17 @@ def test_the_gradient_alone_is_one_row():
     calls.clear()
     counted_problem().backward(("grad", "grad_batch", "variance"))
     assert calls == [1]
+
+
+def test_rows_are_named_as_a_plugin_registers_them():
+    class Named(DiagGGNExact):
+        name, rows = "named", "ggn_exact"
+
+    results = counted_problem().backward((Named(), "diag_ggn_exact"))
+    for key, value in results["diag_ggn_exact"].items():
+        np.testing.assert_array_equal(results["named"][key], value)
+    with pytest.raises(tracer.RegistryError, match=r"ggn_exakt.*Did you mean 'ggn_exact'"):
+        counted_problem().backward((type("Misspelt", (Named,), {"rows": "ggn_exakt"}),))
 
 
 # -- generators ------------------------------------------------------------------------------------

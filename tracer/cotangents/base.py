@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend
+from tracer.arrays import backend
+from tracer.arrays.parallel import divided, in_parallel, product, threads
+from tracer.cotangents.kronecker import Kronecker, NoFactors
 from tracer.errors import QuantityError
-from tracer.frames import source_line
-from tracer.kronecker import Kronecker, NoFactors
-from tracer.parallel import divided, in_parallel, product, threads
+from tracer.record.frames import source_line
 
 #: bytes of a temporary of a contraction, where no memory budget says less: it stays in cache
 BLOCK_BYTES = 4 << 20
@@ -73,7 +73,7 @@ class Cotangent:
         return self._added(lambda block, _: block.per_sample().sum(1))
 
     def _squared_norms(self) -> Any:
-        return np.concatenate(self._each(lambda block, _: _norms(block.per_sample())), 1)
+        return np.concatenate(self._each(lambda block, _: squared_norms_of(block.per_sample())), 1)
 
     def _sum_of_squares(self, signs: Any) -> Any:
         return self._added(lambda block, some: _squares(block.per_sample(), signs, some))
@@ -370,7 +370,7 @@ def _signs(cotangent: Cotangent) -> Any:
     return np.broadcast_to(cotangent.signs, shape)
 
 
-def _norms(u: Any) -> Any:
+def squared_norms_of(u: Any) -> Any:
     flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
     return np.einsum("vnp,vnp->vn", flat, flat)
 
@@ -416,7 +416,7 @@ class Dense(Cotangent):
         return only if type(only) is np.ndarray and only.flags.c_contiguous else only.copy()
 
     def _squared_norms(self) -> Any:
-        return _norms(self.array)
+        return squared_norms_of(self.array)
 
     def _sum_of_squares(self, signs: Any) -> Any:
         return _squares(self.array, signs)

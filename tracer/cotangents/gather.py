@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend, registry
+from tracer import registry
+from tracer.arrays import backend
 from tracer.cotangents.base import Cotangent, indexed, picked, weighed
+from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import aligned, joined, used
-from tracer.kronecker import Kronecker
 
 
 class Gather(Cotangent):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import singledispatch
 from typing import Any
 
-from tracer.axes import GroupedAxis, LabelledAxis, apart
 from tracer.cotangents.base import Cotangent, Dense, Reindexed
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.outer import Outer
 from tracer.cotangents.present import aligned
 from tracer.cotangents.summed import Summed
+from tracer.record.axes import GroupedAxis, LabelledAxis, apart
 
 
 @singledispatch

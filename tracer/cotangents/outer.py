@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tracer.arrays.dtypes import meeting
+from tracer.arrays.parallel import in_parallel, product
 from tracer.cotangents.base import (
     Block,
     Cotangent,
@@ -17,10 +19,8 @@ from tracer.cotangents.base import (
     second_moment,
     weighed,
 )
+from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import aligned, joined, used
-from tracer.dtypes import meeting
-from tracer.kronecker import Kronecker
-from tracer.parallel import in_parallel, product
 
 #: bytes from which on memory is new to the process at every call, and several threads get it faster
 FRESH = 32 << 20

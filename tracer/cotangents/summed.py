@@ -8,11 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend
-from tracer.cotangents.base import Cotangent, Dense, _norms, indexed, picked, second_moment
+from tracer.arrays import backend
+from tracer.cotangents.base import (
+    Cotangent,
+    Dense,
+    indexed,
+    picked,
+    second_moment,
+    squared_norms_of,
+)
 from tracer.cotangents.gather import Gather
+from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import aligned, joined
-from tracer.kronecker import Kronecker
 
 
 class Summed(Cotangent):
@@ -61,7 +68,7 @@ class Summed(Cotangent):
         return self.terms.sum((1, 2))
 
     def _squared_norms(self) -> Any:
-        return _norms(self.per_sample())
+        return squared_norms_of(self.per_sample())
 
     def _sum_of_squares(self, signs: Any) -> Any:
         return Dense(self.per_sample())._sum_of_squares(signs)

@@ -5,12 +5,12 @@ import operator
 
 import numpy as np
 
-from tracer import backend
+from tracer.arrays import backend
+from tracer.arrays.sampled import SampledArray, plain
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import tensor_of
-from tracer.sampled import SampledArray, plain
-from tracer.tape import current_tape
-from tracer.tensor import Tensor
+from tracer.record.recorder import current_tape
+from tracer.record.recording import tensor_of
+from tracer.record.tensor import Tensor
 
 ABSENT = np._NoValue
 

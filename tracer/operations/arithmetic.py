@@ -8,15 +8,15 @@ import math
 
 import numpy as np
 
-from tracer import backend
-from tracer.dispatch import UFUNCS, implements, in_numpy, refuse_out
-from tracer.dtypes import is_half, meeting
+from tracer.arrays import backend
+from tracer.arrays.dtypes import is_half, meeting
 from tracer.errors import TracingError
-from tracer.operation import Elementwise, operation
 from tracer.operations.arguments import ABSENT, constant, integer, operand, refuse
 from tracer.operations.operators import binary_method, fast_binary, fast_choice, fast_unary
-from tracer.tape import current_cursor
-from tracer.tensor import Tensor
+from tracer.record.dispatch import UFUNCS, implements, in_numpy, refuse_out
+from tracer.record.operation import Elementwise, operation
+from tracer.record.recorder import current_cursor
+from tracer.record.tensor import Tensor
 
 
 def _between(low, high):

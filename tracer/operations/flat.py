@@ -1,6 +1,6 @@
 """Functions of tensors without derivatives: they act on the plain arrays, whose samples stay known.
 
-Comparisons, `np.argmax` and their kin give plain arrays (`tracer.sampled.SampledArray`). Nothing is
+Comparisons, `np.argmax` and their kin give plain arrays (`tracer.arrays.sampled`). Nothing is
 recorded, but each knows the function and the tensors that it was made by: where it becomes a
 constant of a recorded operation, its samples are found by rules like those of operations.
 """
@@ -10,18 +10,21 @@ import weakref
 
 import numpy as np
 
-from tracer import dispatch
-from tracer.axes import UNKNOWN, GroupedAxis, labelled, samples_of
-from tracer.dispatch import FUNCTIONS, implements, refuse_out
+from tracer.arrays.sampled import SampledArray, plain
 from tracer.errors import TracerError, TracingError
-from tracer.operation import Elementwise, Operation, may_have_samples, origin_of, tensor_of
 from tracer.operations.arguments import negative_axes, raw
 from tracer.operations.operators import binary_method
 from tracer.operations.reductions import Reduction
-from tracer.sampled import SampledArray, plain
-from tracer.snapshots import Trusted
-from tracer.tape import current_cursor, open_tape, owner, pause, paused_tape
-from tracer.tensor import Tensor
+from tracer.record import dispatch
+from tracer.record.axes import UNKNOWN, GroupedAxis, labelled, samples_of
+from tracer.record.dispatch import FUNCTIONS, implements, refuse_out
+from tracer.record.operation import Elementwise, Operation
+from tracer.record.origins import may_have_samples, origin_of
+from tracer.record.pausing import pause, paused_tape
+from tracer.record.recorder import current_cursor, open_tape, owner
+from tracer.record.recording import tensor_of
+from tracer.record.snapshots import Trusted
+from tracer.record.tensor import Tensor
 
 
 class _Sorted(Operation):

@@ -4,13 +4,11 @@ import math
 
 import numpy as np
 
-from tracer import backend
-from tracer.axes import GroupedAxis
+from tracer.arrays import backend
+from tracer.arrays.dtypes import is_half
+from tracer.arrays.sampled import SampledArray
 from tracer.cotangents import Gather, looked_up, samples_first
-from tracer.dispatch import implements, refuse_out
-from tracer.dtypes import is_half
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import UNKNOWN, Operation, operation, tensor_of
 from tracer.operations.arguments import (
     integer,
     one_axis,
@@ -19,9 +17,12 @@ from tracer.operations.arguments import (
     several_axes,
 )
 from tracer.operations.arithmetic import NEAR_NORMS
-from tracer.sampled import SampledArray
-from tracer.sweep import Placed
-from tracer.tensor import Tensor
+from tracer.record.axes import UNKNOWN, GroupedAxis
+from tracer.record.dispatch import implements, refuse_out
+from tracer.record.operation import Operation, operation
+from tracer.record.recording import tensor_of
+from tracer.record.tensor import Tensor
+from tracer.sweep.placed import Placed
 
 
 def _parts(index):

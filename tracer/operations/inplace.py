@@ -11,9 +11,10 @@ import sys
 import numpy as np
 
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import CONSTANT, PARAMETER
-from tracer.tape import open_tape, owner, paused_tape
-from tracer.tensor import Tensor
+from tracer.record.leaf_kinds import CONSTANT, PARAMETER
+from tracer.record.pausing import paused_tape
+from tracer.record.recorder import open_tape, owner
+from tracer.record.tensor import Tensor
 
 
 def in_place(function, sign):

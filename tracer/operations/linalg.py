@@ -5,15 +5,16 @@ NumPy has none of half precision: it is taken through float32.
 
 import numpy as np
 
-from tracer import backend
-from tracer.dispatch import implements, refuse_out
-from tracer.dtypes import in_single, narrowed, widened
+from tracer.arrays import backend
+from tracer.arrays.dtypes import in_single, narrowed, widened
 from tracer.errors import ShapeError
-from tracer.operation import UNKNOWN, Operation, operation
 from tracer.operations.arguments import integer, operand, raw, several_axes
 from tracer.operations.arithmetic import FAST, root
 from tracer.operations.reductions import Sum
-from tracer.tensor import Tensor
+from tracer.record.axes import UNKNOWN
+from tracer.record.dispatch import implements, refuse_out
+from tracer.record.operation import Operation, operation
+from tracer.record.tensor import Tensor
 
 
 class Matrix(Operation):

@@ -1,6 +1,6 @@
 """Operations that change no value and say something of it."""
 
-from tracer.operation import Operation, operation
+from tracer.record.operation import Operation, operation
 
 
 @operation("batch")

@@ -10,21 +10,15 @@ from contextlib import suppress
 
 from numpy import generic, ndarray
 
-from tracer import backend
-from tracer.frames import INTERNAL_FILES
-from tracer.operation import (
-    DROPPED,
-    FLOAT32,
-    FLOAT64,
-    beside_the_record,
-    explain,
-    is_real,
-    record,
-    watch,
-)
-from tracer.sampled import SampledArray
-from tracer.tape import Node, current_cursor
-from tracer.tensor import Tensor
+from tracer.arrays import backend
+from tracer.arrays.sampled import SampledArray
+from tracer.record.frames import INTERNAL_FILES
+from tracer.record.node import Node
+from tracer.record.recorder import current_cursor
+from tracer.record.recording import FLOAT32, FLOAT64, beside_the_record, explain, is_real, record
+from tracer.record.replay import DROPPED
+from tracer.record.statistics import watch
+from tracer.record.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
 _frame, _new = sys._getframe, object.__new__

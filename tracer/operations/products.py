@@ -11,14 +11,15 @@ import string
 
 import numpy as np
 
-from tracer import backend
+from tracer.arrays import backend
 from tracer.cotangents import Dense, Outer
-from tracer.dispatch import implements, in_numpy, refuse_out
 from tracer.errors import ShapeError
-from tracer.operation import POOLED, UNKNOWN, Operation, operation
 from tracer.operations.arguments import integer, operand, several_axes
 from tracer.operations.arithmetic import NORMS
-from tracer.tensor import Tensor
+from tracer.record.axes import POOLED, UNKNOWN
+from tracer.record.dispatch import implements, in_numpy, refuse_out
+from tracer.record.operation import Operation, operation
+from tracer.record.tensor import Tensor
 
 
 @operation("matmul")

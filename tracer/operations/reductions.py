@@ -5,10 +5,8 @@ import math
 
 import numpy as np
 
-from tracer.dispatch import METHODS, implements, refuse_out
-from tracer.dtypes import in_single, is_half, narrowed, widened
+from tracer.arrays.dtypes import in_single, is_half, narrowed, widened
 from tracer.errors import ShapeError
-from tracer.operation import POOLED, Operation, operation
 from tracer.operations.arguments import (
     ABSENT,
     converted,
@@ -22,6 +20,9 @@ from tracer.operations.arguments import (
     several_axes,
 )
 from tracer.operations.arithmetic import root
+from tracer.record.axes import POOLED
+from tracer.record.dispatch import METHODS, implements, refuse_out
+from tracer.record.operation import Operation, operation
 
 
 @functools.lru_cache(maxsize=1024)

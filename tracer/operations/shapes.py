@@ -9,11 +9,9 @@ import math
 
 import numpy as np
 
-from tracer import backend
-from tracer.axes import LabelledAxis
-from tracer.dispatch import implements, in_numpy, refuse_out
+from tracer.arrays import backend
+from tracer.arrays.sampled import SampledArray
 from tracer.errors import ShapeError, TracingError
-from tracer.operation import POOLED, UNKNOWN, MergedAxis, Operation, operation
 from tracer.operations.arguments import (
     ABSENT,
     constant,
@@ -27,8 +25,10 @@ from tracer.operations.arguments import (
     several_axes,
 )
 from tracer.operations.arithmetic import NEAR_NORMS
-from tracer.sampled import SampledArray
-from tracer.tensor import INTEGERS, Tensor
+from tracer.record.axes import POOLED, UNKNOWN, LabelledAxis, MergedAxis
+from tracer.record.dispatch import implements, in_numpy, refuse_out
+from tracer.record.operation import Operation, operation
+from tracer.record.tensor import INTEGERS, Tensor
 
 
 class Linear(Operation):

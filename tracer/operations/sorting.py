@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from tracer import backend
-from tracer.dispatch import implements, refuse_out
+from tracer.arrays import backend
 from tracer.operations.arguments import flag, integer, negative_axes, one_axis, operand, raw, refuse
 from tracer.operations.indexing import ScatterAdd
-from tracer.tensor import Tensor
+from tracer.record.dispatch import implements, refuse_out
+from tracer.record.tensor import Tensor
 
 
 @implements(np.sort)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend
+from tracer.arrays import backend
 
 
 def agree(what: str, got: Any, expected: Any, rtol: float, atol: float) -> None:

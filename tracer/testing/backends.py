@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tracer import registry
-from tracer.functional import grad
-from tracer.tangents import push
-from tracer.tape import Tape
-from tracer.tensor import parameter
+from tracer.api.functional import grad
+from tracer.api.tape import Tape
+from tracer.record.leaves import parameter
+from tracer.sweep.tangents import push
 from tracer.testing.cases import ROWS, Case
 from tracer.testing.definitions import itself
 from tracer.testing.derivatives import along

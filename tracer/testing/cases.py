@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tracer.operation import Operation
-from tracer.sweep import cotangents_of, entry_value, fit
-from tracer.tape import Node, Tape
-from tracer.tensor import parameter
+from tracer.api.tape import Tape
+from tracer.record.leaves import parameter
+from tracer.record.node import Node
+from tracer.record.operation import Operation
+from tracer.sweep.rules import cotangents_of, entry_value, fit
 from tracer.testing.agreement import agree
 
 #: rows of the stacks that rules are given

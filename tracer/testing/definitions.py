@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracer.functional import jacobian
+from tracer.api.functional import jacobian
 
 
 class BruteForce(NamedTuple):

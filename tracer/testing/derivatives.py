@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tracer.functional import grad
-from tracer.tangents import push
-from tracer.tensor import Tensor
+from tracer.api.functional import grad
+from tracer.record.tensor import Tensor
+from tracer.sweep.tangents import push
 from tracer.testing.cases import ROWS, Case
 
 #: step of central differences that balances truncation and rounding: the cube root of epsilon

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tracer import registry
-from tracer.tape import Tape
-from tracer.tensor import batch, parameter
+from tracer.api.tape import Tape
+from tracer.record.leaves import batch, parameter
 from tracer.testing.cases import ROWS, Case
 from tracer.testing.definitions import COMPARED, DEFINITIONS, brute_force, flattened, itself
 from tracer.testing.samples import markings

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tracer import backend
-from tracer.kronecker import Kronecker
-from tracer.operation import Operation, operation
-from tracer.quantity import Context, Quantity, Shard
-from tracer.tape import Tape
-from tracer.tensor import batch, parameter
+from tracer.api.tape import Tape
+from tracer.arrays import backend
+from tracer.cotangents.kronecker import Kronecker
+from tracer.curvature.quantity import Context, Quantity, Shard
+from tracer.record.leaves import batch, parameter
+from tracer.record.operation import Operation, operation
 from tracer.testing.agreement import agree
 from tracer.testing.definitions import BruteForce, brute_force
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.operation import Operation
+from tracer.record.operation import Operation
 from tracer.testing.backends import check_backend
 from tracer.testing.cases import Case
 from tracer.testing.derivatives import (

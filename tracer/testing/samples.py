@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tracer.sweep import Sampled, cotangents_of, derived
+from tracer.sweep.carry import derived
+from tracer.sweep.rules import Sampled, cotangents_of
 from tracer.testing.cases import ROWS, Case
 from tracer.testing.contractions import check_cotangent
 

@@ -10,7 +10,7 @@ import typer
 from trace_net import options, report, streams
 
 if TYPE_CHECKING:
-    from tracer.plugins import Plugin
+    from tracer.extend import Plugin
 
 COLUMNS = ("plugin", "status", "distribution", "module", "provides")
 PLUGIN_FAILED = 4

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trace_net import options, report, streams
 
 if TYPE_CHECKING:
-    from tracer.tape import Node, Tape
+    from tracer.extend import Node, Tape
 
 COLUMNS = ("operation", "scope", "shape", ">parameters", ">FLOPs", ">bytes")
 
@@ -83,8 +83,7 @@ def list_operations(tape: Tape) -> list[dict[str, Any]]:
 
 def _count_parameters(node: Node, seen: set[int]) -> int:
     """Elements of the parameters that `node` is the first to use; they are added to `seen`."""
-    from tracer.freezing import origin_of
-    from tracer.operation import PARAMETER
+    from tracer.extend import PARAMETER, origin_of
 
     count = 0
     for parent in node.parents:

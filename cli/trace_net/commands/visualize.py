@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from trace_net.run import Run
-    from tracer.extensions import DrawOptions, Overlay
+    from tracer.extend import DrawOptions, Overlay
 
 #: File suffixes besides the names of the formats.
 SUFFIXES = {"gv": "dot", "htm": "html", "mmd": "mermaid"}
@@ -109,7 +109,7 @@ def visualize(
     from trace_net.target import load, parse_target
     from tracer import registry
     from tracer.errors import TracerError
-    from tracer.extensions import DrawOptions
+    from tracer.extend import DrawOptions
 
     options.check_device(device)
     parsed = parse_target(target)

@@ -1,0 +1,404 @@
+"""Activations for which a rule of their own is faster or more exact than that of their formula.
+
+All are written to neither overflow nor lose their sign in float32, and to give PyTorch's gradient
+at their kinks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer import Elementwise, Operation, Summed, operation, samples_first
+from tracer.extend import POOLED, SMALL, blocks, in_parallel, in_single, widened
+from tracer_layers.module.rules import data_axis, where_open
+
+#: bytes of a block of samples
+BLOCK_BYTES = 4 << 20
+
+
+def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
+    """Example inputs on both sides of zero and away from kinks, once for each set of params."""
+
+    def examples(rng: Any) -> list[Any]:
+        x = rng.uniform(0.1, 0.4, (2, 3)) * rng.choice([-1.0, 1.0], (2, 3))
+        return [((x,), params) for params in options or ({},)]
+
+    return examples
+
+
+# -- piecewise linear -------------------------------------------------------------------------
+
+
+@operation("relu")
+class Rectify(Elementwise):
+    """`max(x, 0)`, with gradient 0 at 0."""
+
+    piecewise_linear = True
+    saves = ("output",)
+    examples = _cases()
+
+    def forward(x):
+        if type(x) is not np.ndarray or x.nbytes <= SMALL:
+            return np.maximum(x, 0)
+        zero, out = np.zeros_like(x[:1]), np.empty_like(x)
+
+        def rectify(block):  # a row of zeros takes a third of the time of a number
+            np.maximum(x[block], zero, out=out[block])
+
+        in_parallel(rectify, blocks(len(x), x.nbytes, BLOCK_BYTES, like=x), like=x)
+        return out
+
+    def vjp(node, g):
+        y = node.output
+        if not type(g) is type(y) is np.ndarray or y.nbytes <= SMALL:
+            return (where_open(np.logical_not(y <= 0), g),)
+        out = np.empty_like(g)
+
+        def pull(block):
+            where_open(np.logical_not(y[block] <= 0), g[:, block], out[:, block])
+
+        in_parallel(pull, blocks(len(y), g.nbytes, BLOCK_BYTES, like=y), like=y)
+        return (out,)
+
+
+@operation("leaky_relu")
+class LeakyRectify(Elementwise):
+    piecewise_linear = True
+    saves = ("inputs",)
+    examples = _cases({"negative_slope": 0.2})
+
+    def forward(x, *, negative_slope):
+        return np.where(x > 0, x, x * negative_slope)
+
+    def vjp(node, g):
+        return (np.where(node.inputs[0] > 0, g, g * node.params["negative_slope"]),)
+
+
+@operation("prelu")
+class ParametricRectify(Operation):
+    """`x` where it is positive, `slope * x` elsewhere.
+
+    `slope` is `[1]`, or `[C]` for the channels on axis 1 of `x`.
+    """
+
+    saves = ("inputs",)
+    linear_in = (1,)
+
+    def forward(x, slope):
+        return np.where(x > 0, x, x * _per_channel(slope, x))
+
+    def vjp(node, g):
+        x, slope = node.inputs
+        return (
+            lambda: np.where(x > 0, g, g * _per_channel(slope, x)),
+            lambda: _summed(_slope_terms(node, g)),
+        )
+
+    def batch_axis(node, axes):
+        return data_axis(axes)
+
+    def parameter_cotangent(node, slot, g):
+        terms, axis = _slope_terms(node, g), node.batch_axis
+        if slot == 0 or (axis == 1 and terms.shape[-1] > 1):
+            return None
+        terms = samples_first(terms, axis - (axis > 1 and terms.shape[-1] > 1), lead=1)
+        rows, samples, *uses, slopes = terms.shape
+        return Summed(np.reshape(terms, (rows, samples, math.prod(uses), slopes)))
+
+    def examples(rng):
+        x = rng.choice([-1.0, 1.0], (2, 3, 2)) * rng.uniform(0.1, 1, (2, 3, 2))
+        return [((x, rng.random(3)), {}), ((x, rng.random(1)), {})]
+
+
+def _summed(terms):
+    return np.sum(terms, axis=tuple(range(1, terms.ndim - 1)))
+
+
+def _per_channel(slope, x):
+    return np.reshape(slope, (-1, *(1,) * max(0, x.ndim - 2)))
+
+
+def _slope_terms(node, g):
+    """What reaches the slopes `[V, ..., slopes]`, before it is summed."""
+    x, slope = node.inputs
+    terms = np.where(x > 0, 0, g * x)
+    if slope.shape[0] == 1:
+        return terms[..., None]
+    return np.moveaxis(terms, 2, -1)
+
+
+@operation("hardtanh")
+class Clamp(Elementwise):
+    """Clipping to `[min_val, max_val]`, with gradient 0 at both ends."""
+
+    piecewise_linear = True
+    saves = ("inputs",)
+    examples = _cases({"min_val": -0.2, "max_val": 0.3})
+
+    def forward(x, *, min_val, max_val):
+        return np.clip(x, min_val, max_val)
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        outside = (x <= node.params["min_val"]) | (x >= node.params["max_val"])
+        return (np.where(outside, 0, g),)
+
+
+@operation("softshrink")
+class SoftShrink(Elementwise):
+    """`x` moved towards zero by `lambd`, not beyond."""
+
+    piecewise_linear = True
+    saves = ("inputs",)
+    examples = _cases({"lambd": 0.25})
+
+    def forward(x, *, lambd):
+        return x - np.clip(x, -lambd, lambd)
+
+    def vjp(node, g):
+        return (_shrunk(node, g),)
+
+
+@operation("hardshrink")
+class HardShrink(Elementwise):
+    """`x` where it is larger than `lambd` in magnitude, zero elsewhere."""
+
+    piecewise_linear = True
+    saves = ("inputs",)
+    examples = _cases({"lambd": 0.25})
+
+    def forward(x, *, lambd):
+        return np.where(abs(x) <= lambd, 0, x)
+
+    def vjp(node, g):
+        return (_shrunk(node, g),)
+
+
+def _shrunk(node, g):
+    x, lambd = node.inputs[0], node.params["lambd"]
+    return np.where((x >= -lambd) & (x <= lambd), 0, g)
+
+
+@operation("threshold")
+class Cut(Elementwise):
+    """`x` where it is above `threshold`, `value` elsewhere."""
+
+    piecewise_linear = True
+    saves = ("inputs",)
+    examples = _cases({"threshold": 0.25, "value": 2.0})
+
+    def forward(x, *, threshold, value):
+        return np.where(x <= threshold, value, x)
+
+    def vjp(node, g):
+        return (np.where(node.inputs[0] <= node.params["threshold"], 0, g),)
+
+
+# -- exponentials -----------------------------------------------------------------------------
+
+
+@operation("sigmoid")
+class Logistic(Elementwise):
+    """`1 / (1 + exp(-x))`, by an exponential that never overflows."""
+
+    saves = ("output",)
+    examples = _cases()
+
+    def forward(x):
+        small = np.exp(-abs(x))
+        return np.where(x >= 0, 1, small) / (1 + small)
+
+    def vjp(node, g):
+        y = node.output
+        return (g * (y * (1 - y)),)
+
+
+@operation("softplus")
+class SoftRectify(Elementwise):
+    """`log(1 + exp(beta x)) / beta`, and `x` where `beta x` is above `threshold`."""
+
+    saves = ("inputs",)
+    examples = _cases({"beta": 1.0, "threshold": 20.0}, {"beta": 3.0, "threshold": 0.5})
+
+    def forward(x, *, beta, threshold):
+        scaled = x * beta
+        return np.where(scaled > threshold, x, np.logaddexp(scaled, 0) / beta)
+
+    def vjp(node, g):
+        scaled = node.inputs[0] * node.params["beta"]
+        linear = scaled > node.params["threshold"]
+        return (np.where(linear, g, g * Logistic(scaled)),)
+
+
+@operation("logsigmoid")
+class LogLogistic(Elementwise):
+    """`-log(1 + exp(-x))`."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return -np.logaddexp(-x, 0)
+
+    def vjp(node, g):
+        return (g * Logistic(-node.inputs[0]),)
+
+
+@operation("elu")
+class ExponentialLinear(Elementwise):
+    """`scale x` where positive, `scale alpha (exp(rate x) - 1)` elsewhere: ELU, CELU and SELU."""
+
+    saves = ("inputs",)
+    examples = _cases(
+        {"alpha": 1.0, "scale": 1.0, "rate": 1.0}, {"alpha": 1.3, "scale": 1.1, "rate": 0.7}
+    )
+
+    def forward(x, *, alpha, scale, rate):
+        below = np.expm1(np.minimum(x, 0) * rate)
+        return np.where(x > 0, x * scale, below * (scale * alpha))
+
+    def vjp(node, g):
+        x, p = node.inputs[0], node.params
+        positive = x > 0
+        below = np.exp(np.where(positive, 0, x) * p["rate"])
+        slope = below * (p["scale"] * p["alpha"] * p["rate"])
+        return (g * np.where(positive, p["scale"], slope),)
+
+
+@operation("silu")
+class SigmoidWeighted(Elementwise):
+    """`x sigmoid(x)` (Elfwing et al. 2018)."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return x * Logistic(x)
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        s = Logistic(x)
+        return (g * (s * (1 + x * (1 - s))),)
+
+
+@operation("mish")
+class SoftplusGated(Elementwise):
+    """`x tanh(softplus(x))` (Misra 2019)."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return x * np.tanh(np.logaddexp(x, 0))
+
+    def vjp(node, g):
+        x = node.inputs[0]
+        t = np.tanh(SoftRectify(x, beta=1.0, threshold=20.0))
+        return (g * (t + x * (1 - t * t) * Logistic(x)),)
+
+
+@operation("gelu")
+class GaussianGated(Elementwise):
+    """`x Phi(x)`, with the normal distribution's Phi (Hendrycks and Gimpel 2016)."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    @in_single
+    def forward_keeping(x):
+        cdf = _normal_cdf(x)
+        return x * cdf, cdf
+
+    def vjp(node, g):
+        x, cdf = node.inputs[0], node.kept
+        if cdf is None:
+            cdf = _normal_cdf(x)
+        density = np.exp(-0.5 * (x * x)) * (1 / math.sqrt(2 * math.pi))
+        return (g * (cdf + x * density),)
+
+
+def _normal_cdf(x):
+    return 0.5 * (1 + tracer.erf(x * math.sqrt(0.5)))
+
+
+@operation("gelu_tanh")
+class TanhGated(Elementwise):
+    """GELU with Phi approximated by a tanh of a cubic."""
+
+    saves = ("inputs",)
+    examples = _cases()
+
+    def forward(x):
+        return 0.5 * x * (1 + np.tanh(_cubic(x)))
+
+    def vjp(node, g):
+        x = widened(node.inputs[0])  # whose squares half precision may not hold
+        t = np.tanh(_cubic(x))
+        slope = math.sqrt(2 / math.pi) * (1 + (3 * 0.044715) * (x * x))
+        return (g * (0.5 * (1 + t) + (0.5 * x) * (1 - t * t) * slope),)
+
+
+def _cubic(x):
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+
+
+# -- along an axis ----------------------------------------------------------------------------
+
+
+def _along_axis(rng: Any) -> list[Any]:
+    x = rng.standard_normal((2, 3, 4))
+    return [((x,), {"axis": -1}), ((x,), {"axis": -2})]
+
+
+def _unless_normalised(node: Any, axis: Any) -> Any:
+    """Samples stay where they are; where they are what is normalised over, they are coupled."""
+    rank = len(node.shape)
+    return POOLED if isinstance(axis, int) and axis - rank == node.params["axis"] else axis
+
+
+@operation("softmax")
+class NormalisedExponential(Operation):
+    """`exp(x) / sum(exp(x))` along a negative axis."""
+
+    saves = ("output",)
+    examples = _along_axis
+
+    @in_single
+    def forward(x, *, axis):
+        out = np.exp(x - x.max(axis=axis, keepdims=True))
+        out /= out.sum(axis=axis, keepdims=True)
+        return out
+
+    def vjp(node, g):
+        y = node.output
+        mean = np.sum(g * y, axis=node.params["axis"], keepdims=True)
+        return (y * (g - mean),)
+
+    def batch_axis(node, axes):
+        return _unless_normalised(node, axes[0])
+
+
+@operation("log_softmax")
+class LogNormalisedExponential(Operation):
+    """`x - log(sum(exp(x)))` along a negative axis."""
+
+    saves = ("output",)
+    examples = _along_axis
+
+    @in_single
+    def forward(x, *, axis):
+        shifted = x - x.max(axis=axis, keepdims=True)
+        shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+        return shifted
+
+    def vjp(node, g):
+        total = np.sum(g, axis=node.params["axis"], keepdims=True)
+        return (g - np.exp(node.output) * total,)
+
+    def batch_axis(node, axes):
+        return _unless_normalised(node, axes[0])

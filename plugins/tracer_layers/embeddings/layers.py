@@ -1,0 +1,140 @@
+"""`Embedding`: rows of a table, selected by indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer.errors import ShapeError, TracerError
+from tracer.extend import operand
+from tracer_layers.embeddings.operations import Lookup
+from tracer_layers.module.arguments import at_least
+from tracer_layers.module.dtypes import float_dtype
+from tracer_layers.module.initial import normal
+from tracer_layers.module.module import Module
+from tracer_layers.module.rules import arange, raw
+
+__all__ = ["Embedding", "embedding", "one_hot"]
+
+
+def embedding(
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    """`weight[input]`: ints `[...]` and a table `[K, D]` give `[..., D]`."""
+    check_table_options("embedding", max_norm, scale_grad_by_freq, sparse)
+    padding_idx = table_row("embedding", padding_idx, weight.shape[0])
+    return Lookup(operand(input), weight, padding_idx=padding_idx)
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """`[..., K]` of the ints 0 and 1 from class indices `[...]`; K is the largest and 1 by default.
+
+    Raises `ShapeError` for what is no class index.
+    """
+    tensor = operand(tensor)
+    index = raw(tensor)
+    if index.dtype.kind not in "iu":
+        raise ShapeError(f"one_hot expects ints, got {index.dtype}: use astype(int)")
+    if num_classes == -1 and not index.size:
+        raise ShapeError("one_hot expects num_classes where there are no indices to count them by")
+    low, high = (int(index.min()), int(index.max())) if index.size else (0, -1)
+    classes = high + 1 if num_classes == -1 else num_classes
+    if low < 0 or high >= classes:
+        raise ShapeError(f"one_hot expects indices from 0 to {classes - 1}, got {low} to {high}")
+    return (tensor[..., None] == arange(index, classes)).astype(np.int64)
+
+
+def check_table_options(
+    layer: str, max_norm: float | None, scale_grad_by_freq: bool, sparse: bool
+) -> None:
+    """Refuse what changes the table in a forward pass, or its gradient."""
+    if max_norm is not None or scale_grad_by_freq or sparse:
+        raise TracerError(
+            f"{layer} expects max_norm, scale_grad_by_freq and sparse at their defaults: the "
+            f"first writes into its weight, the others change the gradient that is computed"
+        )
+
+
+def table_row(layer: str, padding_idx: int | None, rows: int) -> int | None:
+    """`padding_idx` counted from the start, or None."""
+    if padding_idx is None:
+        return None
+    if not -rows <= padding_idx < rows:
+        raise TracerError(
+            f"{layer} expects padding_idx as one of the {rows} embeddings, got {padding_idx}"
+        )
+    return padding_idx % rows
+
+
+def table(
+    layer: str, shape: tuple[int, int], padding_idx: int | None, given: Any, dtype: Any, rng: Any
+) -> Any:
+    """The initial table: normal, with zeros for the padding, or the one given."""
+    at_least(layer, 0, num_embeddings=shape[0], embedding_dim=shape[1])
+    if given is None:
+        values = normal(shape, dtype, rng)
+        if padding_idx is not None:
+            values[padding_idx] = 0
+        return values
+    if tuple(given.shape) != shape:
+        raise ShapeError(f"{layer} expects a weight {list(shape)}, got {list(given.shape)}")
+    return given
+
+
+class Embedding(Module):
+    """A table of `num_embeddings` vectors, looked up by ints; that of `padding_idx` stays zero."""
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+        _weight: Any = None,
+        _freeze: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        rng: Any = None,
+    ):
+        check_table_options("Embedding", max_norm, scale_grad_by_freq, sparse)
+        self.num_embeddings = num_embeddings
+        self.embedding_dim = embedding_dim
+        self.padding_idx = table_row("Embedding", padding_idx, num_embeddings)
+        shape, dtype = (num_embeddings, embedding_dim), float_dtype(dtype, device)
+        values = table("Embedding", shape, self.padding_idx, _weight, dtype, rng)
+        self.weight = tracer.parameter(values)
+        self.requires_grad_(not _freeze)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        embeddings: Any,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Embedding:
+        """An embedding of a copy of given rows `[K, D]`, frozen unless told otherwise."""
+        options = (max_norm, norm_type, scale_grad_by_freq, sparse)
+        return cls(*embeddings.shape, padding_idx, *options, _weight=embeddings, _freeze=freeze)
+
+    def forward(self, input: Any) -> Any:
+        return Lookup(input, self.weight, padding_idx=self.padding_idx)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

@@ -1,0 +1,85 @@
+"""The linear map of a last axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tracer import Operation, Outer, Summed, operation, samples_first
+from tracer.errors import ShapeError
+from tracer.extend import product
+from tracer_layers.module.rules import data_axis, mapped_axis
+
+
+@operation("linear")
+class LinearMap(Operation):
+    """`x @ W.T + b`: `x [..., I]`, `W [O, *I]` with its last axes flattened, `b [O]` optional."""
+
+    saves = ("inputs",)
+    linear_in = (0, 1, 2)
+
+    def forward(x, weight, bias=None):
+        matrix = weight if weight.ndim == 2 else weight.reshape(len(weight), -1)
+        outputs, inputs = matrix.shape
+        if x.ndim == 0 or x.shape[-1] != inputs:
+            raise ShapeError(
+                f"expects inputs [..., {inputs}] for in_features={inputs}, "
+                f"out_features={outputs}, got {list(x.shape)}: flatten or transpose the input, or "
+                f"give the layer in_features={x.shape[-1] if x.ndim else 1}"
+            )
+        rows = x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), inputs)
+        out = product(rows, matrix.T)
+        if bias is not None:
+            out = np.add(out, bias, out=out) if bias.dtype == out.dtype else out + bias
+        return out if x.ndim == 2 else out.reshape(*x.shape[:-1], outputs)
+
+    def vjp(node, g):
+        x, weight, *_ = node.inputs
+        inputs, outputs = x.shape[-1], g.shape[-1]
+
+        def data():
+            matrix = weight if weight.ndim == 2 else weight.reshape(outputs, inputs)
+            return product(g.reshape(-1, outputs), matrix).reshape(len(g), *x.shape)
+
+        def matrix():
+            rows, columns = g, x
+            if x.ndim != 2:
+                rows = g.reshape(len(g), math.prod(x.shape[:-1]), outputs)
+                columns = x.reshape(-1, inputs)
+            rows = rows.swapaxes(1, 2)
+            total = product(rows[0], columns) if len(g) == 1 else rows @ columns
+            return total.reshape(len(g), *weight.shape)
+
+        def bias():
+            return g.sum(axis=tuple(range(1, g.ndim - 1)))
+
+        return (data, matrix, bias)[: len(node.inputs)]
+
+    def batch_axis(node, axes):
+        return mapped_axis(data_axis(axes), len(node.shape), mixed=1)
+
+    def parameter_cotangent(node, slot, g):
+        outputs = g.shape[-1]
+        right = samples_first(g, node.batch_axis, lead=1)
+        rows, samples = right.shape[:2]
+        uses = math.prod(right.shape[2:-1])
+        if slot == 2:
+            return Summed(right.reshape(rows, samples, uses, outputs))
+        left = samples_first(node.inputs[0], node.batch_axes[0])
+        return Outer(
+            left.reshape(samples, uses, 1, left.shape[-1]),
+            right.reshape(rows, samples, uses, 1, outputs),
+            node.inputs[1].shape,
+        )
+
+    def flops(node):
+        return 2 * math.prod(node.shape) * node.input_shape(0)[-1]
+
+    def examples(rng):
+        x, weight, bias = rng.random((3, 4)), rng.random((2, 4)), rng.random(2)
+        return [
+            ((x, weight, bias), {}),
+            ((rng.random((3, 5, 4)), weight), {}),
+            ((x, weight.reshape(2, 2, 2), bias), {}),
+        ]

@@ -1,0 +1,34 @@
+"""The call of a model that is going on."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracer.extend import Place
+from tracer_layers.module.naming import Named, Naming
+
+
+class Call(NamedTuple):
+    """A call of an outermost module, or of one of another model inside of it.
+
+    `model` is the outermost one; `naming` tells where the modules of the model that is called are,
+    and `place` where that was called.
+    """
+
+    model: Named
+    naming: Naming
+    place: Place
+
+
+#: the call of the outermost module that is going on
+active: ContextVar[Call | None] = ContextVar("tracer_layers_active", default=None)
+
+
+def model_dtype() -> Any:
+    """The dtype of the parameters of the model that is being called; None if there are none."""
+    call = active.get()
+    dtypes = {parameter.dtype for parameter in call.model.parameters()} if call else set()
+    return np.result_type(*dtypes) if dtypes else None

@@ -1,0 +1,120 @@
+"""Names of `torch.nn` that there are not here, and what to write in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tracer.extend import missing
+
+_IN_FORWARD = "override forward, or read the values from the tape's graph"
+_IN_PLACE = "tensors are never written into: write {}(x), which returns the result"
+_SIZES = "give the sizes, which are not found out in the first call: write {}"
+_WRITE_IT = "there is no such loss: write it in NumPy, which is differentiated as it stands"
+
+#: attribute of a module -> what to write
+MODULE = {
+    "zero_grad": "Tape.backward returns gradients and stores none: leave the call out",
+    "grad": "Tape.backward returns gradients and stores none: results['grad'][name]",
+    "backward": "write tape.backward(loss)",
+    "bfloat16": "NumPy has no bfloat16: use half() or float()",
+    "type": "use to(dtype)",
+    "to_empty": "use to(device)",
+    "xpu": "devices are 'cpu' and 'cuda': use to(device)",
+    "device": "each array has its own: next(model.parameters()).data",
+    "dtype": "each parameter has its own: next(model.parameters()).dtype",
+    "compile": "there is nothing to compile: leave the call out",
+    "share_memory": "pickle the module, or send its state_dict()",
+    "set_submodule": "use setattr(model.get_submodule(path), name, module)",
+    "parameters_to_vector": "np.concatenate([p.data.ravel() for p in model.parameters()])",
+    "register_forward_hook": _IN_FORWARD,
+    "register_forward_pre_hook": _IN_FORWARD,
+    "register_backward_hook": "ask Tape.backward for a quantity",
+    "register_full_backward_hook": "ask Tape.backward for a quantity",
+    "register_full_backward_pre_hook": "ask Tape.backward for a quantity",
+    "register_load_state_dict_pre_hook": "change the mapping before load_state_dict",
+    "register_load_state_dict_post_hook": "call what comes after load_state_dict yourself",
+    "register_state_dict_pre_hook": "call what comes before state_dict yourself",
+    "register_state_dict_post_hook": "change the mapping that state_dict returns",
+    "get_extra_state": "register_buffer(name, array) adds to the state",
+    "set_extra_state": "register_buffer(name, array) adds to the state",
+}
+
+#: name of torch.nn.functional -> what to write
+FUNCTIONAL = {
+    "binary_cross_entropy": "give binary_cross_entropy_with_logits the values before the sigmoid",
+    "kl_div": "cross_entropy takes probabilities as its target, and differs by the target's "
+    "entropy, which is a constant",
+    "upsample": "write interpolate(x, size=..., mode=...)",
+    "upsample_nearest": "write interpolate(x, size=..., mode='nearest')",
+    "upsample_bilinear": "write interpolate(x, size=..., mode='bilinear', align_corners=True)",
+    "fractional_max_pool2d": "write max_pool2d or adaptive_max_pool2d",
+    "fractional_max_pool3d": "write max_pool3d or adaptive_max_pool3d",
+    "multi_head_attention_forward": "write scaled_dot_product_attention, or MultiheadAttention",
+    "gumbel_softmax": "write softmax((x - np.log(-np.log(u))) / tau, dim), u from a generator",
+    "local_response_norm": "write group_norm or layer_norm, or the formula in NumPy",
+    "pdist": "write pairwise_distance of the pairs",
+    "flatten": "write Flatten()(x), or x.reshape(len(x), -1)",
+    **{
+        name: _IN_PLACE.format(name.removesuffix("_"))
+        for name in "relu_ elu_ celu_ selu_ leaky_relu_ rrelu_ hardtanh_ threshold_".split()
+    },
+    **dict.fromkeys(
+        "ctc_loss cosine_embedding_loss hinge_embedding_loss margin_ranking_loss "
+        "multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss "
+        "triplet_margin_loss triplet_margin_with_distance_loss".split(),
+        _WRITE_IT,
+    ),
+}
+
+#: name of torch.nn (or of what stands beside it) -> what to write
+LAYERS = {
+    "Parameter": "write tracer.parameter(array)",
+    "Buffer": "write self.register_buffer(name, array)",
+    "ParameterList": "write self.register_parameter(f'p{i}', tracer.parameter(array)) for each",
+    "ParameterDict": "write self.register_parameter(key, tracer.parameter(array)) for each",
+    "parameter": "write tracer.parameter(array)",
+    "Tensor": "write tracer.Tensor",
+    "optim": "there are no optimisers: for each parameter p write "
+    "p.data = p.data - lr * results['grad'][p]",
+    "init": "write p.data = array of a NumPy generator; layers take rng=, and tracer.seed(n) seeds "
+    "them",
+    "utils": "pack_padded_sequence, pad_sequence and their like are in tracer_layers itself; "
+    "gradients to be clipped are what tape.backward(loss)['grad'] holds",
+    "modules": "the classes are in tracer_layers itself",
+    "parallel": "there is no such wrapper: call the model",
+    "DataParallel": "there is no such wrapper: call the model",
+    "SyncBatchNorm": "write BatchNorm2d",
+    "BCELoss": "give the values before the sigmoid to BCEWithLogitsLoss",
+    "KLDivLoss": "CrossEntropyLoss takes probabilities as its target, and differs by the target's "
+    "entropy, which is a constant",
+    "FractionalMaxPool2d": "write MaxPool2d or AdaptiveMaxPool2d",
+    "FractionalMaxPool3d": "write MaxPool3d or AdaptiveMaxPool3d",
+    "LocalResponseNorm": "write GroupNorm or LayerNorm",
+    "CrossMapLRN2d": "write GroupNorm or LayerNorm",
+    "NLLLoss2d": "write NLLLoss",
+    "RNNBase": "write RNN, LSTM or GRU",
+    "RNNCellBase": "write RNNCell, LSTMCell or GRUCell, or any module in Recurrent",
+    "LazyLinear": _SIZES.format("Linear"),
+    **{
+        f"Lazy{kind}{rank}d": _SIZES.format(f"{kind}{rank}d")
+        for kind in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm")
+        for rank in (1, 2, 3)
+    },
+    **dict.fromkeys(
+        "CTCLoss CosineEmbeddingLoss HingeEmbeddingLoss MarginRankingLoss MultiLabelMarginLoss "
+        "MultiLabelSoftMarginLoss MultiMarginLoss SoftMarginLoss TripletMarginLoss "
+        "TripletMarginWithDistanceLoss".split(),
+        _WRITE_IT,
+    ),
+    **FUNCTIONAL,
+}
+
+
+def no_layer(name: str, known: Iterable[str]) -> AttributeError:
+    """The error for a name that `tracer_layers` does not have."""
+    return missing("module 'tracer_layers'", name, LAYERS.get(name), known)
+
+
+def no_function(name: str, known: Iterable[str]) -> AttributeError:
+    """The error for a name that `tracer_layers.functional` does not have."""
+    return missing("module 'tracer_layers.functional'", name, FUNCTIONAL.get(name), known)

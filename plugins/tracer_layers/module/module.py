@@ -1,0 +1,699 @@
+"""`Module`: what layers and models are made of, with the interface of `torch.nn.Module`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracer import Tensor, registry
+from tracer.errors import HintError, ShapeError, TracerError, suggestion
+from tracer.extend import (
+    NOWHERE,
+    Cursor,
+    Part,
+    Place,
+    backend,
+    backend_for,
+    current_cursor,
+    is_device,
+    numbers,
+    origin_of,
+    raw,
+    using,
+)
+from tracer_layers.module import batch_marks, hints, naming
+from tracer_layers.module.arguments import blame_arguments
+from tracer_layers.module.calls import Call, active
+from tracer_layers.module.dtypes import float_dtype
+from tracer_layers.module.state import (
+    copied,
+    described,
+    fitted,
+    is_parameter,
+    shape_of,
+    size_of,
+)
+
+__all__ = ["Module"]
+
+#: kinds of what a module holds as arrays
+HELD = ("parameter", "buffer", "transient")
+BUFFERS = ("buffer", "transient")
+
+#: attributes that are of a module itself, or only speed up the next call: copies have others
+_OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
+
+
+class IncompatibleKeys(NamedTuple):
+    """The names in which a state and a module differ; see `Module.load_state_dict`."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class _Structure:
+    """What all modules hold as parameters and modules: `version` is a new object after each change.
+
+    Every call asks a model for its modules and every sweep for its parameters: they are looked for
+    once per version.
+    """
+
+    version = object()
+
+
+_structure = _Structure()
+
+
+class Module:
+    """Base of layers and models; mirrors `torch.nn.Module`.
+
+    Parameters (`tracer.parameter`) and modules assigned to attributes are registered under the
+    attribute's name; numbers of NumPy's become Python's, which decide no dtype. Subclasses define
+    `forward`; calling the module runs it. The outermost module called marks its raw arrays as
+    batches of samples and names the parameters of the tape.
+
+    An argument `device` of a constructor is where the module is when it is made; see `to`.
+
+    Calls leave nothing of what they compute on a module: after any number of them it is copied
+    (`copy.copy`, `copy.deepcopy`) and pickled like a new one, and several threads may call it at
+    once. The parameters of a deep copy and of an unpickled module are new leaves.
+    """
+
+    training: bool
+
+    #: it marks the raw arrays that it is called with, so that who calls it need not
+    marks_inputs = True
+
+    #: whether it takes sequences with the samples on axis 1, as `torch.nn.LSTM` does by default
+    sequence_first = False
+
+    #: attribute name -> "parameter", "buffer", "transient" (a buffer that is not saved) or "module"
+    _registered: dict[str, str]
+    #: the modules that hold this one, and under which names
+    _owners: list[tuple[weakref.ref[Module], str]]
+    #: modules are numbered in the order in which they are made
+    _serial_number: int
+    #: the last place outside of all loops that it was called from, in which model, and the place
+    #: inside of it
+    _place: tuple[Place | None, naming.Naming | None, Place | None]
+    #: what was looked for -> the version of the structure of modules, and what was found in it
+    _found: dict[str, tuple[object, list[Any]]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        made = vars(cls).get("__init__")
+        if made is not None and _takes_device(made):
+            cls.__init__ = _moved_when_made(made)  # type: ignore[method-assign]
+
+    def __new__(cls, *args: Any, **options: Any) -> Module:
+        self = super().__new__(cls)
+        vars(self).update(training=True, _registered={}, _owners=[], _serial_number=next(numbers))
+        vars(self).update(_place=(None, None, None), _found={})
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles take over: what the module is, and nothing that calls found."""
+        state = {key: value for key, value in vars(self).items() if key not in _OF_CALLS}
+        state["_registered"] = dict(self._registered)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _place=(None, None, None), _found={})
+        vars(self).setdefault("_owners", [])
+        vars(self).setdefault("_serial_number", next(numbers))
+        for name in self._registered:
+            self._own(name, vars(self).get(name))
+        if any(isinstance(value, list | dict) for value in state.values()):
+            naming.note_container(self)
+
+    # -- calling ----------------------------------------------------------------------------
+
+    @property
+    def batch_axis(self) -> int:
+        """Where the samples are in arrays that the outermost module is called with.
+
+        Axis 1 if it takes sequences first, else axis 0. Where modules in it take sequences first,
+        it is axis 1 if that is what puts the samples on axis 1 of what they are called with. A
+        class whose inputs lie otherwise overrides it: `batch_axis = 1`.
+        """
+        return 1 if self.sequence_first else 0
+
+    def _may_be_sequence_first(self) -> bool:
+        """Whether modules in it tell where its samples are, by what they are called with."""
+        if self.sequence_first or type(self).batch_axis is not Module.batch_axis:
+            return False
+        below = self._once("below", lambda: self._walk()[1:])  # itself would be a cycle
+        return any(module.sequence_first for _, module in below)
+
+    def holds_samples(self, value: Any) -> bool:
+        """Whether an array that the outermost module is called with is a batch: masks are not."""
+        return value.dtype.kind != "b"
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the module computes."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward: define forward(self, x)")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        cursor, call = current_cursor(), active.get()
+        if call is None:
+            return self._call_as_root(cursor, inputs, options)
+        if self.sequence_first and (choice := batch_marks.choosing()) is not None:
+            choice.declare(1, inputs, options)
+        if cursor is None:
+            return self.forward(*inputs, **options)
+        outer = cursor.place
+        called_from, within, inside = self._place
+        if called_from is not outer or within is not call.naming:
+            inside = self._enter(outer, call)
+            if inside is None:
+                return self._call_elsewhere(cursor, inputs, options)
+        with using(cursor.tape, inside):
+            return self.forward(*inputs, **options)
+
+    def _call_as_root(
+        self, cursor: Cursor | None, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        if cursor is None:
+            registry.load_plugins()  # a tape has loaded them
+        place = NOWHERE if cursor is None else cursor.place
+        call = Call(self, self._naming(cursor), place)
+        chosen = None
+        try:
+            active.set(call)
+            inputs, options, chosen = batch_marks.marked(self, inputs, options)
+            if cursor is None or not call.naming.located[self._serial_number].path:
+                return self.forward(*inputs, **options)
+            with using(cursor.tape, self._enter(place, call)):
+                return self.forward(*inputs, **options)
+        except AttributeError as error:
+            blame_arguments(type(self).__name__, error, (*inputs, *options.values()))
+            raise
+        except TypeError as error:
+            held = (value for _, value in self._named(HELD, "", True, True))
+            mixture = backend.mixture(map(raw, (*inputs, *options.values(), *held)))
+            if mixture is None:
+                raise
+            raise ShapeError(f"{type(self).__name__} {mixture}") from error
+        finally:
+            active.set(None)
+            if chosen is not None:
+                chosen.done()
+
+    def _call_elsewhere(
+        self, cursor: Cursor, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """A call inside of one of another model."""
+        call: Any = active.get()
+        call = Call(call.model, self._naming(cursor), cursor.place)
+        token = active.set(call)
+        try:
+            with using(cursor.tape, self._enter(cursor.place, call)):
+                return self.forward(*inputs, **options)
+        finally:
+            active.reset(token)
+
+    def _naming(self, cursor: Cursor | None) -> naming.Naming:
+        """Where the modules of the model are that this one is part of.
+
+        Tells the tape, and those that it is nested in, to name parameters as that model does.
+        """
+        top = naming.top_of(self)
+        tape = None if cursor is None else cursor.tape
+        while tape is not None:
+            for root in tape.roots:
+                if root is self or (type(root) is Part and root.module is self):
+                    break
+            else:
+                tape.roots.append(self if top is self else Part(top, self))
+            tape = tape.parent
+        return naming.of(top, self)
+
+    def _enter(self, outer: Place, call: Call) -> Place | None:
+        """The place inside this module when it is called at `outer`; None in another model's call.
+
+        It is kept for the next call, but not if it is in a loop, which is one trace's own.
+        """
+        within, number, above = call.naming, self._serial_number, call.place
+        entry = within.entries.get((above.scope, outer.scope, number))
+        if entry is None:
+            entry = within.enter(above.scope, outer.scope, number)
+            if entry is None:
+                return None
+        scope, kinds, beside, container = entry
+        if container is not None:
+            naming.warn_of(container, self)
+        inside = outer
+        if kinds or beside:
+            scopes = (*(above if beside else outer).scopes, *kinds)
+            inside = Place(scope, scopes, outer.times, outer.loops, outer.present)
+        if not outer.loops and outer.present is None:
+            vars(self)["_place"] = (outer, within, inside)
+        return inside
+
+    def parameter_owner(self, leaf: Any) -> tuple[naming.Named, str] | None:
+        """The model of this module, and what it calls a parameter that this module holds itself.
+
+        That may be in a plain list of it or of a module in it, of which a warning tells.
+        """
+        for name, parameter in self._held("parameter"):
+            if origin_of(parameter.node) is leaf:
+                return self._named_in_model(name)
+        for holder in naming.with_plain_lists(self):
+            for container, name, parameter in naming.plain_parameters(holder):
+                if origin_of(parameter.node) is leaf:
+                    naming.warn_of_parameters(container)
+                    return holder._named_in_model(name)
+        return None
+
+    def _named_in_model(self, name: str) -> tuple[naming.Named, str]:
+        top = naming.top_of(self)
+        path = naming.of(top, self).located[self._serial_number].path
+        return top, naming.joined(path, name)
+
+    def named_parameters_of(self, module: Module) -> Iterator[tuple[str, Tensor]]:
+        """Name in this model, and parameter, of a module in it: of each the first name."""
+        path = naming.of(self, module).located[module._serial_number].path
+        first = {id(parameter): name for name, parameter in self.named_parameters()}
+        for name, parameter in module.named_parameters():
+            yield first.get(id(parameter)) or naming.joined(path, name), parameter
+
+    # -- registration -----------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = self._registered.get(name)
+        if isinstance(value, Module):
+            kind = "module"
+        elif is_parameter(value):
+            kind = "parameter"
+        elif kind == "parameter" and value is not None:
+            raise TracerError(
+                f"{type(self).__name__}.{name} is a parameter: assign a tracer.parameter or None, "
+                f"not {described(value)}"
+            )
+        elif kind == "module" and value is not None:
+            raise TracerError(
+                f"{type(self).__name__}.{name} is a module: assign a Module or None, "
+                f"not {described(value)}"
+            )
+        elif kind in BUFFERS:
+            value = copied(f"{type(self).__name__}.{name}", value)
+        if kind is not None:
+            self._registered[name] = kind
+        elif isinstance(value, np.number | np.bool_):
+            value = value.item()
+        elif isinstance(value, list | dict):
+            naming.note_container(self)
+        object.__setattr__(self, name, value)
+        if kind in ("parameter", "module"):
+            self._own(name, value)
+            _structure.version = object()
+
+    def _own(self, name: str, value: Any) -> None:
+        """Let what was registered know whose it is."""
+        if isinstance(value, Module):
+            naming.own(value, self, name)
+        elif is_parameter(value):
+            naming.own_parameter(value.node.params, self)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        self._registered.pop(name, None)
+        _structure.version = object()
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"{type(self).__name__} has no attribute {name!r}"
+        if name in hints.MODULE:
+            raise HintError(f"{message}: {hints.MODULE[name]}")
+        known = () if name.startswith("__") else vars(self).get("_registered", ())
+        raise AttributeError(f"{message}.{suggestion(name, known)}")
+
+    def _register(self, name: str, kind: str, value: Any) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise TracerError(f"a {kind}'s name is a string without dots, got {name!r}")
+        taken = name in vars(self) or hasattr(type(self), name)
+        if taken and name not in self._registered:
+            raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
+        if kind in BUFFERS:
+            value = copied(f"{type(self).__name__}.{name}", value)
+            self._registered[name] = kind
+            object.__setattr__(self, name, value)
+        else:
+            self._registered[name] = kind
+            setattr(self, name, value)
+        _structure.version = object()  # also where a buffer takes the name of a parameter
+
+    def register_parameter(self, name: str, param: Tensor | None) -> None:
+        """Register a parameter, or None to keep the name for one."""
+        if param is not None and not is_parameter(param):
+            raise TracerError(f"{name!r} is a tracer.parameter or None, got {described(param)}")
+        self._register(name, "parameter", param)
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """Register a copy of an array that belongs to the state and is not trained, or None.
+
+        What is assigned to the attribute later is copied, too. Change a buffer by assigning to it:
+        arrays that a tape has seen stay what they were.
+        """
+        self._register(name, "buffer" if persistent else "transient", tensor)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Register a module under any name, a number among them."""
+        if module is not None and not isinstance(module, Module):
+            raise TracerError(f"{name!r} is a Module or None, got {described(module)}")
+        self._register(name, "module", module)
+
+    register_module = add_module
+
+    # -- what it holds ----------------------------------------------------------------------
+
+    def _held(self, *kinds: str) -> Iterator[tuple[str, Any]]:
+        for name, kind in self._registered.items():
+            if kind in kinds and (value := getattr(self, name)) is not None:
+                yield name, value
+
+    def _named(
+        self, kinds: tuple[str, ...], prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for path, module in self._walk(prefix, remove_duplicate) if recurse else [(prefix, self)]:
+            for name, kind in module._registered.items():
+                if kind not in kinds or (value := getattr(module, name)) is None:
+                    continue
+                if remove_duplicate and id(value) in seen:
+                    continue
+                seen.add(id(value))
+                yield naming.joined(path, name), value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Dotted name and parameter; one held twice comes under its first name."""
+        if prefix or not (recurse and remove_duplicate):
+            return self._named(("parameter",), prefix, recurse, remove_duplicate)
+        return iter(
+            self._once("parameters", lambda: list(self._named(("parameter",), "", True, True)))
+        )
+
+    def _once(self, what: str, find: Callable[[], list[Any]]) -> list[Any]:
+        """What `find` gives, looked for once per version of the structure of modules."""
+        version, found = self._found.get(what, (None, []))
+        if version is not _structure.version:
+            version = _structure.version
+            found = find()
+            self._found[what] = version, found
+        return found
+
+    def parameters(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Every parameter once."""
+        return (value for _, value in self.named_parameters(recurse=recurse))
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
+        """Dotted name and array of every buffer."""
+        return self._named(("buffer", "transient"), prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Any]:
+        """Every buffer once."""
+        return (value for _, value in self.named_buffers(recurse=recurse))
+
+    def named_modules(
+        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """This module under `prefix`, and all below it, depth first, without those in `memo`."""
+        if isinstance(memo, str):
+            raise TracerError(f"named_modules expects its prefix by name: prefix={memo!r}")
+        left_out = {id(module) for module in memo or ()}
+        found = self._walk(prefix, remove_duplicate)
+        return (pair for pair in found if id(pair[1]) not in left_out)
+
+    def _walk(self, prefix: str = "", remove_duplicate: bool = True) -> list[tuple[str, Module]]:
+        """The same as a list."""
+        found: list[tuple[str, Module]] = []
+        seen: set[int] = set()
+        waiting: list[tuple[str, Module]] = [(prefix, self)]
+        while waiting:
+            path, module = waiting.pop()
+            if remove_duplicate and id(module) in seen:
+                continue
+            seen.add(id(module))
+            found.append((path, module))
+            waiting += [
+                (naming.joined(path, name), child)
+                for name, kind in reversed(module._registered.items())
+                if kind == "module" and (child := getattr(module, name)) is not None
+            ]
+        return found
+
+    def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        return (module for _, module in self._walk("", remove_duplicate))
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Name and module of those held directly, each once."""
+        seen: set[int] = set()
+        for name, child in self._held("module"):
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
+
+    def children(self) -> Iterator[Module]:
+        """The modules held directly, each once."""
+        return (child for _, child in self.named_children())
+
+    def get_submodule(self, target: str) -> Module:
+        """The module at a dotted path; the empty path is this one."""
+        module: Any = self
+        for name in filter(None, target.split(".")):
+            module = getattr(module, name)
+        return module
+
+    def get_parameter(self, target: str) -> Tensor:
+        """The parameter at a dotted path."""
+        path, _, name = target.rpartition(".")
+        return getattr(self.get_submodule(path), name)
+
+    get_buffer = get_parameter
+
+    # -- state ------------------------------------------------------------------------------
+
+    def _state(self) -> Iterator[tuple[str, Module, str]]:
+        """Dotted name, module and attribute of everything that is saved, ties included."""
+        for path, module in self.named_modules(remove_duplicate=False):
+            for kind in ("parameter", "buffer"):
+                for name, _ in module._held(kind):
+                    yield naming.joined(path, name), module, name
+
+    def state_dict(self, *, prefix: str = "") -> dict[str, Any]:
+        """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
+        return {
+            prefix + full: raw(getattr(module, name)).copy() for full, module, name in self._state()
+        }
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
+        """Take over arrays (NumPy's, PyTorch's, nested lists) by name.
+
+        They are copied in each parameter's dtype, to the device that it is on.
+        Raises `ShapeError` that names everything that does not fit: keys that are missing or
+        unexpected, unless `strict` is false; shapes that differ; values that the dtype does not
+        hold; two values for one parameter. Nothing is loaded then. `strict=False` skips keys.
+        Raises `TracingError` for tensors of an open tape, whose derivatives would be lost.
+        """
+        if assign or not isinstance(state_dict, Mapping):
+            given = "assign=True" if assign else described(state_dict)
+            raise TracerError(
+                f"load_state_dict expects a mapping of names to arrays, which are copied, "
+                f"got {given}"
+            )
+        places = {full: (module, name) for full, module, name in self._state()}
+        missing = [key for key in places if key not in state_dict]
+        unexpected = [key for key in state_dict if key not in places]
+        problems = []
+        if strict and missing:
+            shapes = (f"{k} {list(shape_of(getattr(*places[k])))}" for k in missing)
+            problems.append(f"missing: {', '.join(shapes)}")
+        if strict and unexpected:
+            shapes = (f"{k} {size_of(state_dict[k])}".rstrip() for k in unexpected)
+            problems.append(f"unexpected: {', '.join(shapes)}")
+        changes = []
+        loaded: dict[int, tuple[str, Any]] = {}
+        for key in (key for key in places if key in state_dict):
+            held = getattr(*places[key])
+            if isinstance(state_dict[key], Tensor):
+                state_dict[key]._kept_by("load_state_dict")
+            try:
+                array = fitted(key, state_dict[key], raw(held))
+            except TracerError as error:
+                problems.append(str(error))
+                continue
+            first, same = loaded.setdefault(id(held), (key, array))
+            if bool(((same != array) & (same == same)).any()):
+                problems.append(f"{first} and {key} are one parameter here, and differ there")
+            changes.append((*places[key], same))
+        if problems:
+            raise ShapeError(
+                f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}. Build "
+                f"the model with the arguments it was saved with, or pass strict=False to skip "
+                f"missing and unexpected names"
+            )
+        _assign(changes)
+        return IncompatibleKeys(missing, unexpected)
+
+    # -- modes ------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch dropout and the like on, or off with `mode=False`."""
+        if not isinstance(mode, bool | np.bool_):
+            raise TracerError(f"train expects mode as True or False, got {mode!r}")
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """`train(False)`."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Freeze all parameters (`False`) or let them want gradients again.
+
+        A frozen parameter keeps its name and its ties, and is a constant to all that is computed
+        with it afterwards. One by itself: `model.head.weight.requires_grad_(False)`.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
+        """Call `fn` on every module, those below first."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, *args: Any, **options: Any) -> Module:
+        """`to(dtype)`, `to(device)` or both: convert and move parameters and buffers.
+
+        A dtype is that of what is of a float dtype. A device is "cuda" or "cpu"; see
+        `tracer.to_device`. Arrays are replaced, and tapes keep those that they recorded.
+        """
+        dtype = options.pop("dtype", None)
+        device = options.pop("device", None)
+        for argument in args:
+            if isinstance(argument, str) and is_device(argument):
+                device = argument
+            else:
+                dtype = argument
+        if options:
+            raise TracerError(
+                f"to() expects a dtype or a device, got also {', '.join(options)}: leave it out"
+            )
+        found = float_dtype(dtype)
+        library = None if device is None else backend_for(device)
+        changes = []
+        for module in self.modules():
+            for name, value in module._held(*HELD):
+                array = raw(value)
+                if library is not None:
+                    array = backend.moved(array, library)
+                if dtype is not None and array.dtype.kind == "f":
+                    array = array.astype(found)
+                changes.append((module, name, array))
+        _assign(changes)
+        return self
+
+    def cuda(self, device: int | None = None) -> Module:
+        """Move to the GPU: `to("cuda")`."""
+        return self.to("cuda" if device is None else f"cuda:{device}")
+
+    def cpu(self) -> Module:
+        """Move to the host: `to("cpu")`."""
+        return self.to("cpu")
+
+    def float(self) -> Module:
+        """Convert to float32."""
+        return self.to(np.float32)
+
+    def double(self) -> Module:
+        """Convert to float64."""
+        return self.to(np.float64)
+
+    def half(self) -> Module:
+        """Convert to float16."""
+        return self.to(np.float16)
+
+    # -- text -------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """The arguments, for `repr`."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}" for name, child in self._held("module")]
+        extra = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        body = "\n".join(filter(None, [extra, *lines])).replace("\n", "\n  ")
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def _assign(changes: list[tuple[Module, str, Any]]) -> None:
+    """Replace the arrays of parameters and buffers: all of them, or none if it is interrupted.
+
+    The old arrays are left alone, since tapes may hold them.
+    """
+    before = [(module, name, raw(getattr(module, name))) for module, name, _ in changes]
+    try:
+        for change in changes:
+            _replace(*change)
+    except BaseException:
+        for change in before:
+            _replace(*change)
+        raise
+
+
+def _replace(module: Module, name: str, array: Any) -> None:
+    held = getattr(module, name)
+    if isinstance(held, Tensor):
+        held._value = array
+        held.node.dtype = array.dtype
+    else:
+        vars(module)[name] = array
+
+
+def _takes_device(made: Any) -> bool:
+    """Whether a constructor has an argument `device`.
+
+    Every class of modules asks, and to read its code takes a fortieth of the time of a signature.
+    """
+    if not isinstance(made, FunctionType) or hasattr(made, "__wrapped__"):
+        return "device" in inspect.signature(made).parameters
+    code = made.__code__
+    return "device" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _moved_when_made(made: Callable[..., None]) -> Callable[..., None]:
+    """A constructor with an argument `device` that leaves the module there.
+
+    What it draws is drawn on the host, so that a seed gives the same model on every device.
+    """
+
+    @functools.cache
+    def signature() -> inspect.Signature:
+        return inspect.signature(made)
+
+    @functools.wraps(made)
+    def made_there(self: Module, *args: Any, **options: Any) -> None:
+        made(self, *args, **options)
+        device = signature().bind(self, *args, **options).arguments.get("device")
+        if device is not None:
+            self.to(device=device)
+
+    return made_there

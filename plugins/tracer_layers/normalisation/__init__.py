@@ -1,0 +1,11 @@
+"""Normalisation over batches, layers, groups, instances, and by the root mean square."""
+
+from tracer_layers.normalisation import functions, layers, operations
+from tracer_layers.normalisation.functions import *
+from tracer_layers.normalisation.layers import *
+
+OPERATIONS = (operations,)
+
+__all__: list[str] = []
+__all__ += functions.__all__
+__all__ += layers.__all__

@@ -1,0 +1,51 @@
+"""The standardisation of a last axis, which layer normalisation consists of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracer import Operation, operation
+from tracer_layers.module.rules import mapped_axis, row_sums
+
+
+@operation("standardise")
+class Standardise(Operation):
+    """`(x - mean) / sqrt(variance + eps)` over the last axis, of the biased variance.
+
+    One operation, since its steps pass on ten arrays of the size of `x` for every row of a stack:
+    ten rows take them nearly twice as long.
+    """
+
+    saves = ("inputs", "output")
+
+    def forward_keeping(x, *, eps):
+        centred, rate = _moments(x, eps)
+        centred *= rate
+        return centred, rate
+
+    def vjp(node, g):
+        y, rate = node.output, node.kept
+        if rate is None:
+            _, rate = _moments(node.inputs[0], node.params["eps"])
+        size = y.shape[-1]
+        pulled = y * (np.einsum("...d,...d->...", g, y)[..., None] / size)
+        pulled += row_sums(g) / size
+        return ((g - pulled) * rate,)
+
+    def batch_axis(node, axes):
+        return mapped_axis(axes[0], len(node.shape), mixed=1)
+
+    def examples(rng):
+        return [
+            ((rng.standard_normal((2, 3, 4)),), {"eps": 1e-2}),
+            ((rng.random(3),), {"eps": 1.0}),
+        ]
+
+
+def _moments(x: Any, eps: float) -> tuple[Any, Any]:
+    """`x` less its mean, and one over the root of its variance and `eps`, with the axis kept."""
+    centred = x - row_sums(x) / x.shape[-1]
+    variance = np.einsum("...d,...d->...", centred, centred)[..., None] / x.shape[-1]
+    return centred, 1 / np.sqrt(variance + eps)

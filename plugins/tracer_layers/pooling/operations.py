@@ -1,0 +1,327 @@
+"""Maximum and mean over windows, over any number of spatial axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tracer import Operation, operation
+from tracer.errors import ShapeError
+from tracer.extend import backend, blocks, in_parallel, in_single
+from tracer_layers.convolution.windows import Windows, empty_as, windows
+from tracer_layers.module.arguments import axes_of
+from tracer_layers.module.rules import data_axis, mapped_axis, raw, where_open
+
+#: bytes of the input of a block of samples
+BLOCK_BYTES = 4 << 20
+
+
+def pooled_windows(
+    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
+) -> Any:
+    rank = len(kernel)
+    if x.ndim < rank + 1:
+        raise ShapeError(
+            f"expects inputs [N, C, {axes_of(rank)}], got {list(x.shape)}: add the missing axes"
+        )
+    pairs = tuple((p, p) for p in padding)
+    return windows(x.shape[-rank:], kernel, stride, pairs, dilation, ceil_mode)
+
+
+def _batch_axis(node: Any, axes: Any) -> Any:
+    p = node.params
+    return mapped_axis(data_axis(axes), len(node.shape), len(p.get("kernel") or p["windows"].size))
+
+
+@operation("max_pool")
+class MaximumOfWindows(Operation):
+    """The maximum of each window over the last axes; the first of equals takes the gradient."""
+
+    piecewise_linear = True
+    batch_axis = _batch_axis
+
+    def forward(x, *, kernel, stride, padding, dilation, ceil_mode):
+        w = pooled_windows(x, kernel, stride, padding, dilation, ceil_mode)
+        kernels = backend.kernels_for(x)
+        if kernels is not None:
+            return kernels.maximum(x, w)
+        out = np.empty_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
+
+        def take(block):
+            seen = x[block]
+            for axis in range(w.rank - 1):
+                seen = _maximum_along(seen, w, axis)
+            _maximum_along(seen, w, w.rank - 1, out[block])
+
+        in_parallel(take, _blocks(x, w, 0), like=x)
+        return out
+
+    def vjp(node, g):
+        x, y = raw(node.inputs[0]), raw(node.output)
+        w = pooled_windows(x, **node.params)
+        return (SpreadToWinners(g, _winners(x, y, w), windows=w),)
+
+    def examples(rng):
+        x = rng.permutation(40).reshape(2, 5, 4) / 10.0
+        return [((x,), params) for params in _cases()]
+
+
+def _maximum_along(x: Any, w: Windows, axis: int, out: Any = None) -> Any:
+    """The maximum of each window's part along one of the last axes.
+
+    Axis after axis, there are k values for each, and not k^rank, and along all axes but the last
+    one they lie in long rows of memory.
+    """
+    along, rest = _along(w, axis), (slice(None),) * (w.rank - 1 - axis)
+    if out is None:
+        lead = x.shape[: x.ndim - w.rank + axis]
+        out = np.empty_like(x, shape=(*lead, *along.output, *w.size[axis + 1 :]))
+    pairs = [((..., *among, *rest), (..., *at, *rest)) for among, at in along.inside]
+    if along.is_whole:
+        (_, first), *pairs = pairs
+        out[...] = x[first]
+    else:
+        out[...] = -math.inf
+    for among, at in pairs:
+        np.maximum(out[among], x[at], out=out[among])
+    return out
+
+
+def _along(w: Windows, axis: int) -> Windows:
+    """The windows' part along one axis."""
+    options = (w.size, w.kernel, w.stride, w.padding, w.dilation)
+    return windows(*((option[axis],) for option in options), w.ceil_mode)
+
+
+def _blocks(x: Any, w: Windows, axis: int) -> list[tuple[slice, ...]]:
+    """Indices of blocks along an axis before the last ones, if there is one."""
+    if x.ndim - axis <= w.rank:
+        return [()]
+    before = (slice(None),) * axis
+    return [(*before, each) for each in blocks(x.shape[axis], x.nbytes, BLOCK_BYTES, like=x)]
+
+
+def _winners(x: Any, y: Any, w: Windows) -> Any:
+    """Which element of each window is its maximum, the first of equals.
+
+    It is the number of those before it, which are all less than the maximum.
+    """
+    kernels = backend.kernels_for(x, y)
+    if kernels is not None:
+        return kernels.winners(x, y, w)
+    count = math.prod(w.kernel)
+    winner = np.empty_like(y, dtype=np.int8 if count < 128 else np.int32)
+
+    def find(block: tuple[slice, ...]) -> None:
+        seen, most, mine = x[block], y[block], winner[block]
+        mine[...] = 0
+        all_less = np.ones_like(mine, dtype=np.int8)
+        for among, at in w.inside[: count - 1]:
+            some = (..., *among)
+            less = np.less(seen[(..., *at)], most[some]).view(np.int8)  # a sum of bools is slow
+            np.bitwise_and(all_less[some], less, out=all_less[some])
+            np.add(mine, all_less, out=mine)
+
+    in_parallel(find, _blocks(x, w, 0), like=x)
+    return winner
+
+
+def places_of_winners(x: Any, y: Any, w: Windows) -> Any:
+    """`[..., *output]`: the position in the flattened `[*size]` of each window's maximum."""
+    positions = np.arange(math.prod(w.size)).reshape(w.size)
+    numbers = backend.of(x).from_host(w.pad(positions, -1))
+    padded, found = w.pad(x, -math.inf), np.zeros_like(y, dtype=np.int64)
+    for _, seen in reversed(list(w.positions())):
+        part, number = padded[(..., *seen)], numbers[seen]
+        wins = ((part == y) | (part != part)) & (number >= 0)
+        found = np.where(wins, number, found)
+    return found
+
+
+@operation("spread_to_winners")
+class SpreadToWinners(Operation):
+    """The transpose of `pick_winners`: `[..., *output]` to `[..., *size]`."""
+
+    saves = ("inputs",)
+    linear_in = (0,)
+    batch_axis = _batch_axis
+
+    def forward(y, winner, *, windows):
+        w, stacked, kernels = windows, y.ndim - winner.ndim, backend.kernels_for(y)
+        if kernels is not None and stacked >= 0:
+            return kernels.spread_to_winners(y, winner, w)
+        out = empty_as(winner, (*y.shape[: y.ndim - w.rank], *w.size), w.rank, y)
+        disjoint = all(s > r for s, r in zip(w.stride, w.reach, strict=True))
+        windowed = math.prod(w.output) * math.prod(w.kernel)
+        covered = disjoint and w.is_whole and windowed == math.prod(w.size)
+
+        def spread(block):
+            mine, won = out[block], winner[block[stacked:]]
+            values = empty_as(won, y[block].shape, w.rank, y)
+            values[...] = y[block]
+            if not covered:
+                mine[...] = 0
+            for i, (among, at) in enumerate(w.inside):
+                part = where_open(won[(..., *among)] == i, values[(..., *among)])
+                if disjoint:
+                    mine[(..., *at)] = part
+                else:
+                    mine[(..., *at)] += part
+
+        in_parallel(spread, _blocks(out, w, stacked) if stacked >= 0 else [()], like=y)
+        return out
+
+    def vjp(node, g):
+        return PickWinners(g, node.inputs[1], windows=node.params["windows"]), None
+
+    def examples(rng):
+        w = windows((5, 4), (2, 2), (1, 2), ((0, 0), (1, 1)), (1, 1))
+        return [((rng.random((2, *w.output)), rng.integers(0, 4, w.output)), {"windows": w})]
+
+
+@operation("pick_winners")
+class PickWinners(Operation):
+    """Of each window the element numbered `winner`: `[..., *size]` to `[..., *output]`."""
+
+    saves = ("inputs",)
+    linear_in = (0,)
+    batch_axis = _batch_axis
+
+    def forward(x, winner, *, windows):
+        w, stacked, kernels = windows, x.ndim - winner.ndim, backend.kernels_for(x)
+        if kernels is not None and stacked >= 0:
+            return kernels.pick_winners(x, winner, w)
+        out = empty_as(winner, (*x.shape[: x.ndim - w.rank], *w.output), w.rank, x)
+
+        def pick(block):
+            mine, values, won = out[block], x[block], winner[block[stacked:]]
+            mine[...] = 0
+            for i, (among, at) in enumerate(w.inside):
+                mine[(..., *among)] += where_open(won[(..., *among)] == i, values[(..., *at)])
+
+        in_parallel(pick, _blocks(x, w, stacked) if stacked >= 0 else [()], like=x)
+        return out
+
+    def vjp(node, g):
+        return SpreadToWinners(g, node.inputs[1], windows=node.params["windows"]), None
+
+    def examples(rng):
+        w = windows((5, 4), (2, 2), (1, 2), ((0, 0), (1, 1)), (1, 1))
+        return [((rng.random((2, *w.size)), rng.integers(0, 4, w.output)), {"windows": w})]
+
+
+@operation("avg_pool")
+class MeanOfWindows(Operation):
+    """The mean of each window over the last axes.
+
+    It divides by `divisor_override`, else by the number of elements in the window, those of the
+    padding among them if `count_include_pad`.
+    """
+
+    saves = ()
+    linear = True
+    batch_axis = _batch_axis
+
+    @in_single
+    def forward(
+        x, *, kernel, stride, padding, ceil_mode, count_include_pad=True, divisor_override=None
+    ):
+        w = pooled_windows(x, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
+        scale, kernels = _scale(x, w, count_include_pad, divisor_override), backend.kernels_for(x)
+        if kernels is not None:
+            return kernels.sum_of_windows(x, w) * scale
+        padded, out = w.pad(x), None
+        for _, seen in w.positions():
+            part = padded[(..., *seen)]
+            out = part.copy() if out is None else np.add(out, part, out=out)
+        out *= scale
+        return out
+
+    def vjp(node, g):
+        p = node.params
+        size = node.input_shape(0)[-len(p["kernel"]) :]
+        pairs = tuple((a, a) for a in p["padding"])
+        w = windows(size, p["kernel"], p["stride"], pairs, (1,) * len(size), p["ceil_mode"])
+        counting = {k: p[k] for k in ("count_include_pad", "divisor_override") if k in p}
+        return (SpreadOverWindows(g, windows=w, **counting),)
+
+    def examples(rng):
+        cases = [{k: v for k, v in case.items() if k != "dilation"} for case in _cases()]
+        cases += [
+            cases[-1] | {"count_include_pad": False},
+            cases[-1] | {"divisor_override": 3},
+        ]
+        return [((rng.random((2, 5, 4)),), params) for params in cases]
+
+
+@operation("spread_over_windows")
+class SpreadOverWindows(Operation):
+    """The transpose of `avg_pool`: `[..., *output]` to `[..., *size]`."""
+
+    saves = ()
+    linear = True
+    batch_axis = _batch_axis
+
+    @in_single
+    def forward(y, *, windows, count_include_pad=True, divisor_override=None):
+        w = windows
+        scaled = y * _scale(y, w, count_include_pad, divisor_override)
+        kernels = backend.kernels_for(scaled)
+        if kernels is not None:
+            return kernels.spread_over_windows(scaled, w)
+        out = np.zeros_like(y, shape=(*y.shape[: y.ndim - w.rank], *w.padded))
+        for _, seen in w.positions():
+            out[(..., *seen)] += scaled
+        return out[(..., *w.interior)]
+
+    def vjp(node, g):
+        w = node.params["windows"]
+        params = {
+            "kernel": w.kernel,
+            "stride": w.stride,
+            "padding": tuple(before for before, _ in w.padding),
+            "ceil_mode": w.ceil_mode,
+        }
+        rest = {k: v for k, v in node.params.items() if k != "windows"}
+        return (MeanOfWindows(g, **params, **rest),)
+
+    def examples(rng):
+        w = windows((5, 4), (3, 2), (2, 2), ((1, 1), (0, 0)), (1, 1), True)
+        return [
+            ((rng.random((2, *w.output)),), {"windows": w}),
+            ((rng.random((2, *w.output)),), {"windows": w, "count_include_pad": False}),
+        ]
+
+
+def _scale(x: Any, w: Windows, include_padding: bool, divisor: int | None) -> Any:
+    """One over the divisor of each window: a number, or an array `[*output]`."""
+    if divisor is not None:
+        return 1 / divisor
+    if w.is_whole:
+        return 1 / math.prod(w.kernel)
+    return backend.of(x).constant(_reciprocals, w, include_padding, x.dtype)
+
+
+def _reciprocals(w: Windows, include_padding: bool, dtype: Any) -> np.ndarray:
+    return (1 / _counts(w, include_padding)).astype(dtype)
+
+
+def _counts(w: Windows, include_padding: bool) -> np.ndarray:
+    """`[*output]`: how many elements of the input, or of it and its padding, a window holds."""
+    counts = np.ones(())
+    for axis, count in enumerate(w.output):
+        before, after = w.padding[axis]
+        first = np.arange(count) * w.stride[axis] - before
+        last = np.minimum(first + w.kernel[axis], w.size[axis] + after)
+        if not include_padding:
+            first, last = np.maximum(first, 0), np.minimum(last, w.size[axis])
+        counts = counts[..., None] * (last - first)
+    return counts
+
+
+def _cases() -> list[dict[str, Any]]:
+    plain = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1)}
+    odd = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}
+    return [plain | {"ceil_mode": False}, odd | {"ceil_mode": True}]

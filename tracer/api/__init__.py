@@ -1,0 +1,1 @@
+"""What users call: tapes, functions of functions, devices."""

@@ -1,0 +1,308 @@
+"""Functions of functions: gradients, Jacobians, Hessians and products with them, of any order.
+
+Arguments and outputs may be arrays or nested dicts, lists and tuples of arrays; dicts that belong
+together are matched by key. An array that is given is a variable whatever it is elsewhere: a marked
+batch and a frozen parameter, too. Derivatives taken inside a function that is itself being
+differentiated are tensors; the outermost results are raw arrays, which share their memory with
+nothing else and may be written into.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracer.api.linearisation import Linearisation, stack_of
+from tracer.api.tape import Tape
+from tracer.arrays import backend
+from tracer.arrays.trees import Structure, flatten
+from tracer.curvature.plan import Allowance
+from tracer.errors import ShapeError, TracingError
+from tracer.record.describe import describe
+from tracer.record.frames import INTERNAL_FILES
+from tracer.record.leaves import batch
+from tracer.record.tensor import Tensor
+
+INTERNAL_FILES.add(__file__)
+
+Argnums = int | Sequence[int]
+
+
+def value_and_grad(
+    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., tuple[Any, Any]]:
+    """`value_and_grad(f)(*args, **keywords) -> (value, gradient)`.
+
+    The gradient is shaped like the argument at `argnums`; several of these give a tuple. The
+    function's value has one element. Keywords are passed on and are not differentiated by. With
+    `has_aux` the function returns a pair (value, aux), and the result is ((value, aux), gradient).
+    """
+
+    _callable("value_and_grad", function)
+
+    def call(*args: Any, **keywords: Any) -> tuple[Any, Any]:
+        chosen = positions(argnums, args)
+        record = Linearisation(function, args, chosen, keywords, has_aux)
+        value = _one_number(record)
+        (output,) = record.outputs
+        seed = np.ones_like(record.like, shape=(1, *output.shape), dtype=output.dtype)
+        gradient = _chosen(args, argnums, chosen).build(record.pull([seed]))
+        return (value, record.aux()) if has_aux else value, gradient
+
+    return call
+
+
+def grad(
+    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
+    """`grad(f)(*args, **keywords)`: the gradient by the arguments `argnums`.
+
+    With `has_aux` it gives (gradient, aux); see `value_and_grad`.
+    """
+    _callable("grad", function)
+    both = value_and_grad(function, argnums, has_aux=has_aux)
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        value, gradient = both(*args, **keywords)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return call
+
+
+def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """`output, pullback = vjp(f, *primals)`; with `has_aux`, `output, pullback, aux`.
+
+    `pullback(cotangent)`, of the output's structure and shapes, gives a tuple of cotangents, one
+    per primal. It is of what was computed, as often and wherever it is called: inside another
+    function that is being differentiated, its result depends on the cotangent.
+    """
+    _callable("vjp", function)
+    record = Linearisation(function, primals, range(len(primals)), has_aux=has_aux)
+    _, structure = flatten(tuple(primals))
+
+    def pullback(cotangent: Any) -> Any:
+        return structure.build(record.pull(record.cotangents(cotangent)))
+
+    return (record.value(), pullback, record.aux()) if has_aux else (record.value(), pullback)
+
+
+def jvp(
+    function: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    *,
+    has_aux: bool = False,
+) -> tuple[Any, ...]:
+    """`(output, tangent)`: the derivative of `f` at `primals` in the direction `tangents`.
+
+    Both are tuples of arguments, with the same structure and shapes. With `has_aux`,
+    `(output, tangent, aux)`.
+    """
+    _callable("jvp", function)
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, list | tuple):
+            raise TracingError(
+                f"jvp takes a tuple of {what}, one per argument, got {describe(given)}: write "
+                f"jvp(f, (x,), (v,))"
+            )
+    if len(primals) != len(tangents):
+        raise ShapeError(f"jvp got {len(primals)} primals and {len(tangents)} tangents")
+    _, structure = flatten(tuple(primals))
+    directions = _directions(structure, tuple(tangents), "tangent", "primal")
+    record = Linearisation(function, tuple(primals), range(len(primals)), has_aux=has_aux)
+    moved = _pushed(record, structure, directions, "tangent", "primal")
+    return (record.value(), moved, record.aux()) if has_aux else (record.value(), moved)
+
+
+def hvp(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`hvp(f)(x, v, **keywords)`: the Hessian of `f` at `x` times `v`, both of one structure."""
+
+    _callable("hvp", function)
+
+    def call(x: Any, v: Any, **keywords: Any) -> Any:
+        _, structure = flatten(x)
+        directions = _directions(structure, v, "vector", "argument")
+        record = Linearisation(grad(function), (x,), (0,), keywords)
+        return _pushed(record, structure, directions, "vector", "argument")
+
+    return call
+
+
+def ggn_vp(model: Callable[..., Any], loss: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """`ggn_vp(model, loss)(parameters, v)`: `J^T H J v`, shaped like `parameters`.
+
+    J is the Jacobian of `model` at `parameters` and H the Hessian of `loss` at the model's output
+    (Schraudolph 2002). The model is called once.
+    """
+
+    for given in (model, loss):
+        _callable("ggn_vp", given)
+
+    def call(parameters: Any, v: Any) -> Any:
+        _, structure = flatten(parameters)
+        directions = _directions(structure, v, "vector", "parameter")
+        record = Linearisation(model, (parameters,), (0,))
+        moved = _pushed(record, structure, directions, "vector", "parameter")
+        curved = hvp(loss)(record.value(), moved)
+        return structure.build(record.pull(record.cotangents(curved)))
+
+    return call
+
+
+def jacobian(
+    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
+    """`jacobian(f)(*args, **keywords)`: `[*output.shape, *argument.shape]`.
+
+    Of nested outputs by nested arguments it is the output's structure and, at each leaf of that,
+    the argument's (a tuple for several `argnums`). Each output takes one sweep of stacked rows.
+    With `has_aux` it gives (jacobian, aux); see `value_and_grad`.
+    """
+
+    _callable("jacobian", function)
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        chosen = positions(argnums, args)
+        record = Linearisation(function, args, chosen, keywords, has_aux)
+        structure = _chosen(args, argnums, chosen)
+        blocks = [structure.build(_rows(record, i)) for i in range(len(record.outputs))]
+        result = record.structure.build(blocks)
+        return (result, record.aux()) if has_aux else result
+
+    return call
+
+
+def hessian(
+    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., Any]:
+    """`hessian(f)(*args, **keywords)`: `[*argument.shape, *argument.shape]` for an array.
+
+    Of a nested argument it is the argument's structure and, at each leaf of that, the same again:
+    `hessian(f)(p)["w"]["b"]` is `[*p["w"].shape, *p["b"].shape]`. Several `argnums` are a tuple.
+    """
+    return jacobian(grad(function, argnums, has_aux=has_aux), argnums, has_aux=has_aux)
+
+
+def trace(function: Callable[..., Any], *inputs: Any) -> tuple[Tape, Any]:
+    """`tape, output = trace(f, *inputs)`: record a call, the inputs marked as batches."""
+    _callable("trace", function)
+    with Tape() as tape:
+        output = function(*(
+            x if isinstance(x, Tensor) and x.node is not None else batch(x) for x in inputs
+        ))  # fmt: skip
+    return tape, output
+
+
+# -- arguments and outputs ---------------------------------------------------------------------
+
+
+def _callable(transform: str, function: Any) -> None:
+    """Raise `TracingError` for what is no function."""
+    if callable(function):
+        return
+    way = ""
+    if isinstance(function, Tensor):
+        way = ": the gradient of a recorded value is tape.backward(loss)['grad']"
+    raise TracingError(f"{transform} takes a function, got {describe(function)}{way}")
+
+
+def positions(argnums: Any, args: Sequence[Any]) -> list[int]:
+    """The positions of the arguments that `argnums` names, an integer or several."""
+    numbers = [_position(i, args) for i in (argnums if _several(argnums) else (argnums,))]
+    if len(set(numbers)) < len(numbers):
+        raise TracingError(f"argnums names an argument twice: {argnums!r}")
+    return numbers
+
+
+def _several(argnums: Any) -> bool:
+    if isinstance(argnums, np.ndarray):
+        return argnums.ndim > 0
+    return isinstance(argnums, list | tuple | range)
+
+
+def _position(number: Any, args: Sequence[Any]) -> int:
+    try:
+        if isinstance(number, bool | np.bool_):
+            raise TypeError
+        i = operator.index(number)
+    except TypeError:
+        raise TracingError(f"argnums is an integer or a sequence of them, got {number!r}") from None
+    if not -len(args) <= i < len(args):
+        raise TracingError(
+            f"argnums names argument {i}, of {len(args)} given: give it by position, not by keyword"
+        )
+    return i % len(args)
+
+
+def _chosen(args: Sequence[Any], argnums: Any, chosen: Sequence[int]) -> Structure:
+    """The structure of the arguments at `argnums`: of one, or of a tuple of them."""
+    one = args[chosen[0]] if not _several(argnums) else tuple(args[i] for i in chosen)
+    return flatten(one)[1]
+
+
+def _one_number(record: Linearisation) -> Any:
+    """The output, which is one real number."""
+    value = record.value()
+    if not record.structure.is_leaf:
+        raise ShapeError(
+            f"grad needs a function with one number as its value, got {describe(value)}: return "
+            f"the number alone, and the rest beside it with has_aux=True, or use jacobian or vjp"
+        )
+    (output,) = record.outputs
+    if output.dtype.kind == "b":
+        raise TracingError(
+            f"grad needs a function with a number as its value, got the boolean {describe(value)}: "
+            f"return the value that was compared"
+        )
+    if math.prod(output.shape) != 1:
+        raise ShapeError(
+            f"grad needs a function with one number as its value, got {describe(value)}: use "
+            f"jacobian or vjp for others"
+        )
+    return value if backend.is_array(value) or isinstance(value, Tensor) else np.asarray(value)
+
+
+def _rows(record: Linearisation, i: int) -> list[Any]:
+    """The derivatives of output `i` by each variable, `[*output.shape, *variable.shape]`."""
+    output = record.outputs[i]
+    if output.dtype.kind == "b":
+        raise TracingError(
+            f"the function's output{record.structure.paths[i]} is boolean, which has no "
+            f"derivative: return the value that was compared"
+        )
+    size = math.prod(output.shape)
+    cotangents: list[Any] = [None] * len(record.outputs)
+    if size and output.node is not None:
+        columns = sum(math.prod(variable.shape) for variable in record.variables)
+        Allowance(None, record.like).require(
+            size * (size + columns) * output.dtype.itemsize,
+            "a derivative of all outputs by all inputs",
+            f"for {size:,} outputs and {columns:,} inputs",
+            "use products with it, by tracer.hvp, tracer.vjp or tracer.jvp",
+        )
+        eye = backend.namespace(record.like).eye(size, dtype=output.dtype)
+        cotangents[i] = eye.reshape(size, *output.shape)
+    return record.pull(cotangents, output.shape)
+
+
+def _directions(structure: Structure, given: Any, what: str, of: str) -> list[Any]:
+    """The leaves of a direction, copied: the function, which is yet to run, may write into them."""
+    leaves = structure.match(given, what, of)
+    return [leaf.copy() if backend.is_array(leaf) else leaf for leaf in leaves]
+
+
+def _pushed(
+    record: Linearisation, structure: Structure, directions: Sequence[Any], what: str, of: str
+) -> Any:
+    """Tangents of the outputs, in the output's structure, from those of the variables."""
+    stacks = [
+        stack_of(direction, variable.shape, variable.dtype, variable._value, what, of, path)
+        for direction, variable, path in zip(
+            directions, record.variables, structure.paths, strict=True
+        )
+    ]
+    return record.structure.build(record.push(stacks))

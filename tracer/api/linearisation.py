@@ -1,0 +1,377 @@
+"""A function recorded at some arguments, and cotangents and tangents through its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracer.api.tape import Tape
+from tracer.arrays import backend
+from tracer.arrays.ownership import own
+from tracer.arrays.trees import flatten
+from tracer.errors import ShapeError, TracingError
+from tracer.record.describe import describe
+from tracer.record.frames import INTERNAL_FILES, users_warnings
+from tracer.record.leaf_kinds import VARIABLE
+from tracer.record.node import Node
+from tracer.record.recorder import (
+    Recorder,
+    enclosing,
+    is_set,
+    open_tape,
+    owner,
+    refuse_elsewhere,
+    using,
+)
+from tracer.record.replay import replay
+from tracer.record.tensor import Tensor, new_leaf
+from tracer.sweep.sweep import Sweep
+from tracer.sweep.tangents import descendants, push, settle
+
+INTERNAL_FILES.add(__file__)
+
+#: held by the thread that changes a record, to read it, and by those that read such a one
+_alone = threading.RLock()
+
+
+class Output(NamedTuple):
+    """One output of the function; `node` is None where it does not depend on the variables."""
+
+    node: Node | None
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+class Linearisation:
+    """A function recorded at `args`, those at `argnums` being variables.
+
+    Every leaf of these arguments is a variable of its own, also a tensor that wants no gradient
+    elsewhere (a batch, a frozen parameter). `function(*args, **keywords)` gives the output or, with
+    `has_aux`, a pair of it and anything.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        argnums: Sequence[int],
+        keywords: Mapping[str, Any] | None = None,
+        has_aux: bool = False,
+    ):
+        self.variables: list[Tensor] = []
+        given = list(args)
+        with Tape() as tape:
+            for i in argnums:
+                given[i] = self._variables_in(args[i], f"argument {i}")
+            result = function(*given, **(keywords or {}))
+        self.tape = tape
+        self._first = {v.node for v in self.variables if not v.node.op.leaf}
+        self.nodes = self._after(tape.condensed())
+        self._depending: set[Any] | None = None
+        self._aux: Any = None
+        if has_aux:
+            result, self._aux = _pair(result)
+        if result is None:
+            raise TracingError(
+                "the function returned None, which has no derivative: return its value"
+            )
+        #: the leaves of the output, until `value` hands them out
+        self._leaves, self.structure = flatten(result)
+        self.outputs = [
+            self._output(leaf, path)
+            for leaf, path in zip(self._leaves, self.structure.paths, strict=True)
+        ]
+        if tape.parent is not None:
+            settle(tape.nodes[tape.start : tape.stop], [v.node for v in self.variables])
+
+    def _variables_in(self, argument: Any, name: str) -> Any:
+        """The argument with tensors for its leaves. The function has these for itself.
+
+        It may move one on (`x += 1`): the variables are what they were at first.
+        """
+        leaves, structure = flatten(argument)
+        variables = [
+            _variable(leaf, name + path)
+            for leaf, path in zip(leaves, structure.paths, strict=True)
+        ]  # fmt: skip
+        self.variables += variables
+        return structure.build([Tensor(v._value, v.node) for v in variables])
+
+    def _output(self, leaf: Any, path: str) -> Output:
+        """What is known of a leaf of the output. Refuses what is no array of real numbers."""
+        value = leaf._value if isinstance(leaf, Tensor) else leaf
+        if not _is_numeric(value):
+            raise TracingError(
+                f"the function's output{path} is {_described(value)}: return arrays, or dicts, "
+                f"lists and tuples of them, and other things beside them with has_aux=True"
+            )
+        dtype = _dtype(value)
+        if dtype.kind == "c":
+            raise TracingError(
+                f"the function's output{path} is complex, {describe(value)}, where derivatives are "
+                f"of real values: return np.real, np.imag or np.abs of it"
+            )
+        if isinstance(leaf, Tensor) and leaf.node is not None and leaf.node.op.foreign:
+            self.tape.snapshots.refuse_foreign(leaf.node)
+        node = leaf.node if isinstance(leaf, Tensor) and dtype.kind == "f" else None
+        return Output(node if node in self.depending else None, np.shape(value), dtype)
+
+    def _after(self, nodes: Sequence[Node]) -> list[Node]:
+        """What was recorded but the variables themselves."""
+        return [node for node in nodes if node not in self._first]
+
+    @property
+    def depending(self) -> set[Any]:
+        """The nodes that depend on the variables, these among them."""
+        if self._depending is None:
+            self._depending = descendants(self.nodes, {v.node for v in self.variables})
+        return self._depending
+
+    @property
+    def like(self) -> Any:
+        """An array of the library of the variables, to make others beside."""
+        return self.variables[0]._value if self.variables else np.zeros(())
+
+    # -- what the caller gets -------------------------------------------------------------------
+
+    def value(self) -> Any:
+        """The output, to be asked for once: arrays of the caller's own, or tensors inside a tape.
+
+        Numbers stay numbers.
+        """
+        leaves, self._leaves = self._leaves, []
+        return self.structure.build(_handed_out(leaves, recorder(self.tape)[0] is not None))
+
+    def aux(self) -> Any:
+        """The same of what came with the output; what is no array stays as it is."""
+        leaves, structure = flatten(self._aux)
+        self._aux = None
+        return structure.build(_handed_out(leaves, recorder(self.tape)[0] is not None))
+
+    # -- derivatives ----------------------------------------------------------------------------
+
+    def pull(self, cotangents: Sequence[Any], lead: tuple[int, ...] = ()) -> list[Any]:
+        """`[*lead, *variable.shape]` for each variable, from a stack or None for each output.
+
+        Stacks are `[V, *output.shape]`, V the product of `lead`. If some are tensors of a tape that
+        is open now, or such a tape is around the function, this is recorded there.
+        """
+        tape, around = recorder(self.tape)
+        pairs = [
+            (output.node, stack) for output, stack in zip(self.outputs, cotangents, strict=True)
+            if output.node is not None and stack is not None
+        ]  # fmt: skip
+        if not around and not any(isinstance(s, Tensor) and s.node is not None for _, s in pairs):
+            tape = None
+        with using(tape), users_warnings():
+            seeds: dict[Node, Any] = {}
+            for node, stack in pairs:
+                if tape is None and isinstance(stack, Tensor):
+                    stack = stack._value
+                seeds[node] = seeds[node] + stack if node in seeds else stack
+            arrived = self._swept(seeds, tape is not None, around) if seeds else {}
+            held: list[Any] = [arrived.pop(variable.node, None) for variable in self.variables]
+            for i, variable in enumerate(self.variables):
+                shape = (*lead, *variable.shape)
+                if held[i] is None:
+                    held[i] = np.zeros_like(variable._value, shape=shape)
+                else:
+                    held[i] = _of_dtype(np.reshape(held[i], shape), variable.dtype)
+        return _derivatives(held, tape is not None)
+
+    def _swept(self, seeds: dict[Node, Any], recorded: bool, around: bool) -> dict[Node, Any]:
+        """What arrives at the variables from `seeds`. Only here is the record read again.
+
+        On a tape that is not `around` the function, the values that it computed are constants.
+        """
+        if recorded and not around:
+            self._expand()
+        record = owner(self.tape)
+        dropped = record.swept
+        record.snapshots.check(self.nodes, replayed=dropped)
+        with _alone if dropped or self.tape.composites else nullcontext():
+            if dropped:
+                replay(self.nodes, only=self.depending)
+            sweep = Sweep(self.nodes, seeds, recorded=recorded and around, only=self.depending)
+            return sweep.run()
+
+    def push(self, tangents: Sequence[Any]) -> list[Any]:
+        """`[*output.shape]` for each output, from a stack `[1, *variable.shape]` for each variable.
+
+        Right after the function was recorded.
+        """
+        tape, _ = recorder(self.tape)
+        self._expand()
+        stacks: dict[Any, Any] = {}
+        for variable, tangent in zip(self.variables, tangents, strict=True):
+            raw = tape is None and isinstance(tangent, Tensor)
+            stacks[variable.node] = tangent._value if raw else tangent
+        with using(tape), users_warnings():
+            push(self.nodes, stacks, recorded=tape is not None)
+            held: list[Any] = [stacks.get(output.node) for output in self.outputs]
+            stacks.clear()
+            for i, output in enumerate(self.outputs):
+                if held[i] is None:
+                    held[i] = np.zeros_like(self.like, shape=output.shape, dtype=output.dtype)
+                else:
+                    held[i] = _of_dtype(np.reshape(held[i], output.shape), output.dtype)
+        return _derivatives(held, tape is not None)
+
+    def _expand(self) -> None:
+        """Take the operations that composites stand for, whose rules take tensors, from here on."""
+        if self.tape.composites:
+            with _alone:
+                self.nodes, self._depending = self._after(self.tape.recorded()), None
+
+    def cotangents(self, given: Any) -> list[Any]:
+        """Cotangents of the output's structure as stacks for `pull`."""
+        leaves = self.structure.match(given, "cotangent", "output")
+        like = self.like
+        return [
+            stack_of(leaf, output.shape, output.dtype, like, "cotangent", "output", path)
+            for leaf, output, path in zip(leaves, self.outputs, self.structure.paths, strict=True)
+        ]  # fmt: skip
+
+
+def recorder(tape: Recorder) -> tuple[Recorder | None, bool]:
+    """The open tape that what is derived from a tape's record is recorded on; if it is around it.
+
+    In a thread that no tape was opened in, that is a tape around that another thread has open.
+    """
+    if not is_set():
+        outer = enclosing(tape)
+        return outer, outer is not None
+    current = open_tape()
+    return current, current is not None and owner(current) is owner(tape)
+
+
+def stack_of(
+    value: Any, shape: tuple[int, ...], dtype: Any, like: Any, what: str, of: str, path: str
+) -> Any:
+    """A cotangent or tangent as a stack `[1, *shape]` of `dtype`, a copy of the caller's array.
+
+    `what` it is, `of` what and at which `path` are for messages.
+    """
+    at = f" at {path}" if path else ""
+    raw = value._value if isinstance(value, Tensor) else value
+    backend.refuse_subclass(raw)
+    if not _is_numeric(raw) or _dtype(raw).kind not in "fiub":
+        raise TracingError(f"a {what} is an array of real numbers, got {_described(raw)}{at}")
+    if np.shape(raw) != shape:
+        raise ShapeError(
+            f"a {what} has the shape of its {of}, {list(shape)}, got {list(np.shape(raw))}{at}"
+        )
+    if isinstance(value, Tensor):
+        return _of_dtype(value, dtype)[None]
+    if isinstance(value, np.generic) or not backend.is_array(value):
+        return np.full_like(like, value, shape=(1,), dtype=dtype)
+    return value[None].astype(dtype)
+
+
+def _variable(leaf: Any, name: str) -> Tensor:
+    """A leaf of an argument as a new variable.
+
+    It is recorded where it comes from a tape, so that tapes around see through.
+    """
+    raw = leaf._value if isinstance(leaf, Tensor) else leaf
+    if not _is_numeric(raw) and not (hasattr(raw, "dtype") and hasattr(raw, "shape")):
+        raise TracingError(f"{name} is {_described(raw)}: {_remedy(raw)}")
+    data = backend.as_array(raw)
+    if data.dtype.kind == "c":
+        raise TracingError(
+            f"{name} is of a float dtype, got {describe(data)}: derivatives by complex numbers are "
+            f"not defined here, so give real and imaginary parts as two arguments"
+        )
+    if data.dtype.kind != "f":
+        raise TracingError(
+            f"{name} is of a float dtype, got {describe(data)}, which has no derivative: convert "
+            f"it with array.astype(np.float64), or write numbers as 1.0"
+        )
+    if isinstance(leaf, Tensor) and leaf.node is not None:
+        refuse_elsewhere([leaf.node])
+        variable = +leaf
+        variable.node.wants = True
+        return variable
+    return Tensor(data, new_leaf(VARIABLE, data, {"name": name}, wants=True))
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray | int | float | complex) or backend.is_array(value)
+
+
+def _dtype(value: Any) -> Any:
+    return value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+
+
+def _of_dtype(value: Any, dtype: Any) -> Any:
+    return value if value.dtype == dtype else value.astype(dtype)
+
+
+def _derivatives(held: list[Any], recorded: bool) -> list[Any]:
+    """Derivatives as they are handed out: inside a tape all of them are tensors."""
+    if recorded:
+        return [value if isinstance(value, Tensor) else Tensor(value) for value in held]
+    return _handed_out(held, False)
+
+
+def _handed_out(held: list[Any], recorded: bool) -> list[Any]:
+    """Inside a tape tensors of their own; outside of all, arrays that share memory with nothing.
+
+    An operator in place then changes one of them, and nothing else, in both. The list is emptied,
+    so that what nothing else refers to is not copied.
+    """
+    if recorded:
+        return list(map(_own_name, held))
+    out = []
+    for i in range(len(held)):
+        value, held[i] = held[i], None
+        if isinstance(value, Tensor):
+            value = value._value
+        if isinstance(value, np.generic):
+            value = np.array(value)
+        one = [value]
+        del value
+        if type(one[0]) is np.ndarray:
+            out.append(own(one))
+        else:
+            out.append(one[0].copy() if backend.is_array(one[0]) else one[0])
+    return out
+
+
+def _own_name(value: Any) -> Any:
+    """The same tensor by an object of its own; of an array a copy."""
+    if isinstance(value, Tensor):
+        return Tensor(value._value, value.node)
+    return value.copy() if type(value) is np.ndarray else value
+
+
+def _pair(result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TracingError(
+            f"with has_aux=True the function returns a pair (output, aux), got {_described(result)}"
+        )
+    return result
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if value is None or _is_numeric(value):
+        return describe(value) if value is not None else "None"
+    return f"a {type(value).__name__}"
+
+
+def _remedy(value: Any) -> str:
+    """What to give in place of an argument that is neither an array nor a container."""
+    if hasattr(value, "named_parameters"):
+        return "give its parameters, dict(model.named_parameters())"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return "give its fields as a dict, vars(value), or make it a typing.NamedTuple"
+    if isinstance(value, Mapping):
+        return "give dict(value)"
+    return "give an array of floats, or a dict, list or tuple of them"

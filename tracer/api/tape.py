@@ -1,0 +1,116 @@
+"""The tape: a record, the sweeps over it, and its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tracer import hooks
+from tracer.curvature.backward import backward
+from tracer.errors import TracingError
+from tracer.record import composite, hints
+from tracer.record.frames import INTERNAL_FILES
+from tracer.record.node import Node
+from tracer.record.recorder import Recorder
+from tracer.record.tensor import Tensor
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+class Tape(Recorder):
+    """Records the operations on tensors inside its `with` block.
+
+    A tape opened inside another shares its record, so that what the inner one computes, its
+    sweeps included, can be differentiated by the outer one. `watch=True` keeps statistics of every
+    value and cotangent (norm, NaN and infinity counts), for pictures.
+    """
+
+    def __enter__(self) -> Tape:
+        super().__enter__()
+        try:
+            hooks.call("begin_trace", tape=self)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        hooks.call("end_trace", tape=self)
+
+    def recorded(self) -> list[Node]:
+        """The nodes of this tape's own block, in the order of recording."""
+        return composite.recorded(self)
+
+    def condensed(self) -> list[Node]:
+        """The same, with composites in place of the operations that they stand for."""
+        return composite.condensed(self)
+
+    def backward(
+        self,
+        loss: Tensor,
+        quantities: Sequence[Any] = ("grad",),
+        *,
+        memory_budget: int | None = None,
+        rng: Any = None,
+        samples: Sequence[int] | None = None,
+        reduce: Mapping[str, Callable[[str, Any], Any]] | None = None,
+        outputs: Tensor | None = None,
+        undefined: str = "warn",
+        parameters: Any = None,
+        progress: Any = None,
+        **others: Any,
+    ) -> dict[str, Any]:
+        """One sweep for the gradient of `loss` and any number of further quantities.
+
+        `loss` has one element. `quantities` are registered names or configured objects. Returns
+        quantity name -> parameter name -> value (raw arrays, or what the quantity defines).
+
+        `memory_budget` bounds the bytes of temporary values: rows and samples are worked on in
+        chunks, with identical results. Without one, a sweep stays within half of the memory that
+        is free, its values included. What cannot be done within it raises `QuantityError`. `rng`
+        (a `numpy.random.Generator`) makes sampled quantities reproducible. `samples` restricts
+        quantities that are of single samples, or list them, to these.
+        `reduce[name](parameter_name, value)` replaces a quantity's value as soon as it exists.
+        `outputs` is the tensor at which the Gauss-Newton matrix splits model from loss, for a loss
+        in plain NumPy code. `undefined` says what is done
+        where a quantity is undefined for some parameters: "warn" leaves them out and says so once,
+        "raise" raises `QuantityError`; so does a quantity that no parameter has. `parameters`
+        restricts the sweep to some: a name, a parameter, a module, or a collection of those.
+        `progress(done, total, text)` is called now and then where it takes more than two seconds;
+        True writes a line to stderr.
+
+        Values are constants to this tape: for derivatives of gradients, sweep it inside of another
+        tape, or use `tracer.grad`.
+
+        The sweep frees what it has passed; another sweep of the same tape first replays the
+        forward computation from the leaves.
+        """
+        if others:
+            raise TracingError(hints.sweep(others))
+        return backward(
+            self,
+            loss,
+            quantities,
+            memory_budget=memory_budget,
+            rng=rng,
+            samples=samples,
+            reduce=reduce or {},
+            outputs=outputs,
+            undefined=undefined,
+            parameters=parameters,
+            progress=progress,
+        )
+
+    def graph(self, direction: str = "forward", time: str = "unrolled") -> nx.MultiDiGraph:
+        """The recorded graph as a `networkx.MultiDiGraph`; see `tracer.graph.build`."""
+        from tracer.graph.build import build  # networkx, which takes long to import
+
+        return build(self, direction, time)
+
+
+hints.give(Tape, "a tape", hints.TAPE)
+
+
+INTERNAL_FILES.add(__file__)

@@ -1,0 +1,1 @@
+"""Arrays and memory: what is below tensors."""

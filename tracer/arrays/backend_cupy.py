@@ -1,0 +1,121 @@
+"""CuPy, the array library of NVIDIA's GPUs; it is imported when it is first asked for.
+
+What CuPy lacks, or does in many launches, are the kernels of `tracer.arrays.kernels`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from tracer.arrays import kernel_source as backend_source
+from tracer.arrays.backend import Backend
+from tracer.arrays.kernels import Kernels
+
+INSTALL = (
+    "pip install 'trace-net[cuda12]' for a driver of CUDA 12, or 'trace-net[cuda13]' for CUDA 13"
+)
+
+LIBRARIES = (
+    "pip install 'cupy-cuda12x[ctk]' for a driver of CUDA 12, or 'cupy-cuda13x[ctk]' for CUDA 13, "
+    "or install the CUDA Toolkit"
+)
+
+
+class CuPyBackend(Backend):
+    """CuPy's arrays, on the device `cuda`: the current GPU, which CUDA_VISIBLE_DEVICES chooses."""
+
+    name = "cupy"
+    device = "cuda"
+    asynchronous = True
+
+    @property
+    def namespace(self) -> Any:  # type: ignore[override]
+        return importlib.import_module("cupy")
+
+    def problem(self) -> str | None:
+        """Why there is no GPU to compute on; that CuPy can be imported does not say that it works.
+
+        Without a driver, or CUDA's libraries, it can be, too.
+        """
+        if importlib.util.find_spec("cupy") is None:
+            return f"CuPy is not installed: {INSTALL}"
+        try:
+            cupy = self.namespace
+        except Exception as error:  # a broken installation raises errors of many types
+            return f"CuPy cannot be imported ({type(error).__name__}: {error}): {INSTALL}"
+        if not cupy.cuda.is_available():
+            return (
+                f"CuPy {cupy.__version__} finds no GPU: `nvidia-smi` tells whether the driver does"
+            )
+        try:
+            importlib.import_module("cupy.cublas")
+        except ImportError as error:
+            reason = str(error).partition(":")[0]
+            return f"CuPy {cupy.__version__} lacks CUDA's libraries ({reason}): {LIBRARIES}"
+        return None
+
+    def describe(self) -> str:
+        """CuPy's version and the GPUs, or the `problem`: for people."""
+        if self.problem() is not None:
+            return super().describe()
+        runtime = self.namespace.cuda.runtime
+        gpus = map(runtime.getDeviceProperties, range(runtime.getDeviceCount()))
+        return f"{super().describe()} on {', '.join(gpu['name'].decode() for gpu in gpus)}"
+
+    def to_host(self, array: Any) -> np.ndarray:
+        return array.get()
+
+    def from_host(self, array: Any) -> Any:
+        return self.namespace.asarray(array)
+
+    def free_memory(self) -> int | None:
+        """What the device has free, and what CuPy's pool keeps of it and no array uses."""
+        free, _ = self.namespace.cuda.Device().mem_info
+        return free + self.namespace.get_default_memory_pool().free_bytes()
+
+    def generator(self, seed: Any) -> Any:
+        return self.namespace.random.default_rng(seed)
+
+    def kernels(self, like: Any) -> Kernels | None:
+        return self._kernels if like.dtype.name in backend_source.TYPES else None
+
+    @functools.cached_property
+    def _kernels(self) -> Kernels:
+        return Kernels(self.namespace, self.constant, _launch)
+
+    def special(self, function: str) -> Any:
+        return getattr(importlib.import_module("cupyx.scipy.special"), function)
+
+    @property
+    def linear_operator(self) -> Any:
+        return importlib.import_module("cupyx.scipy.sparse.linalg").LinearOperator
+
+
+#: threads of a block, and the most blocks: a thread takes several elements of larger arrays
+THREADS, BLOCKS = 256, 1 << 16
+
+
+def _launch(expression: str, count: int, arguments: tuple[Any, ...]) -> None:
+    """Run a kernel on the current stream; see `backend_kernels.Launch`."""
+    typed = (a if hasattr(a, "shape") else NUMBERS[type(a)](a) for a in arguments)
+    _kernel(expression)((min(-(-count // THREADS), BLOCKS),), (THREADS,), tuple(typed))
+
+
+NUMBERS: dict[type, Any] = {int: np.int64, float: np.float64}
+
+
+@functools.cache
+def _kernel(expression: str) -> Any:
+    """A compiled kernel; CuPy keeps it on disk for the next process."""
+    module = CUPY.namespace.RawModule(
+        code=backend_source.SOURCE, options=("--std=c++17",), name_expressions=(expression,)
+    )
+    return module.get_function(expression)
+
+
+CUPY = CuPyBackend()

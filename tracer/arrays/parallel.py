@@ -1,0 +1,246 @@
+"""Blocks of work on several threads, each with linear algebra of one thread.
+
+NumPy releases the interpreter's lock while it copies and multiplies, but uses several threads for
+large matrix products alone. Blocks that stay in a core's cache are too small for those: on 2 cores
+`im2col` and products in blocks of 1 MB take 21.7 ms with OpenBLAS's threads, 15.0 ms with a block
+on each, and, while the machine does something else besides, 46 and 15.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import Context, copy_context
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from tracer.arrays.openblas import function
+
+#: bytes of the largest scratch array that a thread keeps
+MOST_KEPT = 8 << 20
+#: bytes up to which work is one block: a second thread would not pay
+SMALL = 1 << 20
+#: bytes of a block where arrays are not NumPy's, and launching work takes longer than its memory
+LAUNCHED = 256 << 20
+#: multiplications of a product that is worth to be divided: about 0.2 ms
+LARGE = 10**7
+#: multiplications up to which OpenBLAS uses one thread of itself
+ALONE = 1 << 18
+
+
+@functools.cache
+def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How to read and set the number of threads of NumPy's OpenBLAS; None if it has another."""
+    found = [function(f"openblas_{each}_num_threads") for each in ("get", "set")]
+    return None if None in found else (found[0][0], found[1][0])  # type: ignore[index]
+
+
+class _Limit:
+    """Sets linear algebra to one thread while anything runs in it, from whichever threads."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.before = 1
+
+    @contextlib.contextmanager
+    def one_thread(self) -> Iterator[None]:
+        found = _openblas()
+        assert found is not None
+        get, set_ = found
+        counted = False  # an interruption may come at any line
+        try:
+            with self.lock:
+                if self.inside == 0:
+                    self.before = get()
+                self.inside += 1
+                counted = True
+                set_(1)
+            yield
+        finally:
+            if counted:
+                with self.lock:
+                    self.inside -= 1
+                    if self.inside == 0:
+                        set_(self.before)
+
+
+_limit = _Limit()
+_local = threading.local()
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    """One less than there are cores: each has scratch arrays of its own."""
+    helpers = max(1, (os.cpu_count() or 1) - 1)
+    return ThreadPoolExecutor(helpers, thread_name_prefix="tracer")
+
+
+def _in_a_forked_process() -> None:
+    """Threads do not survive a fork: the first block would wait for them forever."""
+    global _limit
+    _helpers.cache_clear()
+    _limit = _Limit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_forked_process)
+
+
+def threads() -> int:
+    """How many threads linear algebra may use, by its own settings; 1 where that is not known.
+
+    It is 1 inside of blocks that several threads work on.
+    """
+    found = _openblas()
+    if found is None or getattr(_local, "working", False):
+        return 1
+    with _limit.lock:
+        return _limit.before if _limit.inside else found[0]()
+
+
+#: whether convolutions have run: see `product`
+_convolved = False
+
+
+def expect_blocks() -> None:
+    """Say that blocks alternate with products, as in networks with convolutions."""
+    global _convolved
+    _convolved = True
+
+
+def blocks(count: int, nbytes: int, most: int, like: Any) -> list[slice]:
+    """Slices of `count` samples for `in_parallel`; `nbytes` is what all of them work on.
+
+    They are equally long, of about `most` bytes, and as many for each thread; all in one where
+    there is little to do. In every block, each call of NumPy gives the interpreter's lock away and
+    has to get it back: with blocks of 0.25, 1, 2 and 4 MB, a maximum over windows takes 4.8, 1.6,
+    1.2 and 1.4 ms.
+    """
+    if type(like) is not np.ndarray:
+        number = -(-nbytes // LAUNCHED)
+    else:
+        turn = threads() if _convolved and nbytes > SMALL else 1
+        number = turn * -(-nbytes // (turn * most))
+    number = max(1, min(count, number))
+    return [slice(count * i // number, count * (i + 1) // number) for i in range(number)]
+
+
+def one_thread() -> contextlib.AbstractContextManager[None]:
+    """In it, linear algebra has one thread, and `in_parallel` as many as it had before."""
+    return contextlib.nullcontext() if _openblas() is None else _limit.one_thread()
+
+
+def in_parallel(function: Callable[[Any], Any], parts: Iterable[Any], like: Any) -> list[Any]:
+    """`[function(part) for part in parts]`, on as many threads as linear algebra may use.
+
+    Functions write to different places or return what they make, so that values do not depend on
+    which thread takes a part. They run one after the other where arrays such as `like` are not
+    NumPy's, and inside of another call.
+    """
+    waiting = list(parts)
+    count = min(threads(), len(waiting)) if type(like) is np.ndarray else 1
+    if count < 2:
+        return [function(part) for part in waiting]
+    results: list[Any] = [None] * len(waiting)
+    numbered = iter(enumerate(waiting))
+    lock = threading.Lock()
+
+    def work() -> None:
+        _local.working = True
+        try:
+            while True:
+                with lock:
+                    number, part = next(numbered, (-1, None))
+                if number < 0:
+                    return
+                results[number] = function(part)
+        finally:
+            _local.working = False
+
+    tasks = [[(copy_context(), work, sys._getframe())] for _ in range(count - 1)]
+    with _limit.one_thread():
+        started = [_helpers().submit(_run, task) for task in tasks]
+        try:
+            work()
+        finally:  # one that no thread took up yet has nothing left to do
+            wait(taken := [other for other in started if not other.cancel()])
+            for task in tasks:
+                task.clear()
+    for other in taken:
+        other.result()
+    return results
+
+
+def _run(task: list[tuple[Context, Callable[[], None], FrameType]]) -> None:
+    """Run a task, taken out of its list: a helper refers to that a moment longer than to arrays.
+
+    The frame that it comes from is where warnings look for the user's line.
+    """
+    context, work, called_from = task.pop()
+    try:
+        context.run(work)
+    finally:
+        del called_from
+
+
+def divided(multiplications: int) -> int:
+    """Among how many of our threads a product is divided; 1 if by OpenBLAS: see `product`."""
+    return threads() if _convolved and multiplications >= LARGE else 1
+
+
+def product(a: Any, b: Any, out: Any = None) -> Any:
+    """`np.matmul(a, b, out=out)`, with convolutions about, of large NumPy matrices on our threads.
+
+    OpenBLAS's own threads go on spinning for 0.1 s after a product, and take their share of the
+    cores from blocks that follow: 32 to 37 ms in place of 24 for a convolution. Where there are no
+    such blocks, they are faster: an MLP takes 7.0 ms with them and 10.0 without, an LSTM 13.1 and
+    16.3, but a network of convolutions 137 and 110.
+    """
+    if not _convolved:
+        return np.matmul(a, b, out=out)
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim != 2 or b.ndim != 2:
+        return np.matmul(a, b, out=out)
+    (rows, inner), columns = a.shape, b.shape[1]
+    count = threads()
+    if count == 1 or rows * inner * columns < ALONE:
+        return np.matmul(a, b, out=out)
+    if rows * inner * columns < LARGE:
+        with _limit.one_thread():
+            return np.matmul(a, b, out=out)
+    if out is None:
+        out = np.empty((rows, columns), np.result_type(a, b))
+    step = -(-max(rows, columns) // count)
+    parts = [slice(start, start + step) for start in range(0, max(rows, columns), step)]
+    if columns > rows:
+        in_parallel(lambda part: np.matmul(a, b[:, part], out=out[:, part]), parts, a)
+    else:
+        in_parallel(lambda part: np.matmul(a[part], b, out=out[part]), parts, a)
+    return out
+
+
+def scratch(name: str, shape: tuple[int, ...], like: Any, dtype: Any = None) -> Any:
+    """An array for a temporary of a block; its thread's next one of this name takes its place.
+
+    Its pages are not cleared again and again by the system, and stay in the core's cache.
+    """
+    dtype = like.dtype if dtype is None else dtype
+    if type(like) is not np.ndarray:
+        return np.empty_like(like, shape=shape, dtype=dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    kept = getattr(_local, "scratch", None)
+    if kept is None:
+        kept = _local.scratch = {}
+    buffer = kept.get(name)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(size, np.uint8)
+        if size <= MOST_KEPT:
+            kept[name] = buffer
+    return buffer[:size].view(dtype).reshape(shape)

@@ -1,0 +1,1 @@
+"""What `backward` computes: rows, terms of the objective, quantities, products."""

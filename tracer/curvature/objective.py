@@ -1,0 +1,270 @@
+"""The objective of a sweep: its record, its terms, and products with its curvature matrices.
+
+A gradient sweep of what lies above its terms (`tracer.curvature.splitting`) gives each its weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tracer.arrays import backend
+from tracer.arrays.dtypes import working
+from tracer.arrays.random import Restarted
+from tracer.curvature.gradients import unit
+from tracer.curvature.plan import AT_ONCE, Allowance
+from tracer.curvature.products import Products
+from tracer.curvature.progress import Progress
+from tracer.curvature.seed_rows import SeedRows, of_stack
+from tracer.curvature.splitting import Split, left_out, split
+from tracer.curvature.terms import Term
+from tracer.errors import BatchError, QuantityError
+from tracer.record.axes import POOLED, UNKNOWN, OfOne, samples_of
+from tracer.record.batching import Batch, follow
+from tracer.record.names import Names
+from tracer.record.node import Node
+from tracer.record.recorder import Recorder
+from tracer.sweep.bending import bends_in, is_linear, leading_to, wanted
+from tracer.sweep.sizes import node_bytes
+from tracer.sweep.sweep import Sweep
+from tracer.sweep.tangents import descendants
+
+
+@dataclass(eq=False)
+class Objective:
+    """What a sweep starts from.
+
+    `nodes` is what `record`, a tape, holds up to `loss`, whose raw array is `value`; `names` maps
+    parameters to their names, `batch` tells where the samples are, and `first_uses` the first
+    operation on each parameter. `outputs` is the tensor that splits model from loss, or None.
+    `recorded` says that the sweep is itself recorded, `watched` takes statistics of cotangents.
+    `remarks` is what the user is to be warned of, `only` what depends on `names` where these are
+    some of the parameters; None where all.
+    """
+
+    record: Recorder
+    nodes: list[Node]
+    loss: Node
+    value: Any
+    names: Names
+    batch: Batch
+    first_uses: Mapping[Node, Node]
+    outputs: Node | None = None
+    recorded: bool = False
+    rng: Any = None
+    budget: int | None = None
+    samples: Any = None
+    watched: dict[Any, Any] | None = None
+    progress: Progress = field(default_factory=lambda: Progress(None))
+    remarks: list[str] = field(default_factory=list)
+    only: set[Node] | None = None
+    _split: Split | None = None
+
+    @cached_property
+    def allowed(self) -> Allowance:
+        """The bytes that there are for it: of `budget`, or half of what is free."""
+        return Allowance(self.budget, self.value)
+
+    def like(self, node: Node) -> Any:
+        """Some array of the library in use, of the node's dtype."""
+        value = self.value
+        return value.astype(node.dtype) if value.dtype != node.dtype else value
+
+    def one(self) -> Any:
+        """The cotangent of the objective, a stack of one row.
+
+        All that comes of it is in its dtype, so that of half precision is in float32, unless the
+        sweep is recorded.
+        """
+        dtype = self.loss.dtype if self.recorded else working(self.loss.dtype)
+        return unit(self.loss, self.value, dtype)
+
+    # -- terms --------------------------------------------------------------------------------
+
+    def split(self, wanted_by: str) -> Split:
+        """Where it splits into terms; plain ones of parameters alone are remarked upon, once."""
+        if self._split is None:
+            batch = self.batch if self.batch.axes else follow(self.nodes)
+            self._split = split(self.nodes, batch, self.outputs, self.names, wanted_by)
+            if self._split.plain:
+                self.remarks.append(left_out(self._split.plain, self.nodes, self.names))
+        return self._split
+
+    def terms(self, wanted_by: str) -> list[Term]:
+        """The terms at `outputs` or at registered losses; those of samples come first.
+
+        Raises `QuantityError`, naming the quantity `wanted_by`, where a term does not split.
+        """
+        found = self.split(wanted_by)
+        arrived = self._arrived(found.above)
+        terms = [Term(self, node, arrived[node], wanted_by) for node in found.splits]
+        for term in terms:
+            term.refuse_other_inputs()
+        return sorted(terms, key=lambda term: not term.of_samples)
+
+    def first_samples(self) -> tuple[list[Term], dict[Node, Any]]:
+        """The first tensors with samples on the way down, and the gradient of what has none."""
+        axes = self.batch.axes
+        first = {node for node in self.nodes if isinstance(self.batch.axis(node), int | OfOne)}
+        first -= self._sums_of_terms()
+        reached, above = {self.loss}, []
+        for node in reversed(self.nodes):
+            if node in reached and node not in first:
+                if axes.get(node) is UNKNOWN:
+                    self._refuse_unknown(node, "a per-sample quantity")
+                above.append(node)
+                reached.update(p for p in node.parents if p is not None and p.wants)
+        arrived = self._arrived(above[::-1])
+        terms = [
+            Term(self, node, arrived.pop(node), "a per-sample quantity")
+            for node in list(arrived)
+            if node in first
+        ]
+        if not terms:
+            raise BatchError(
+                "the samples could not be followed to the loss: mark the last tensor that has an "
+                "axis of samples with tracer.batch(x, axis)"
+            )
+        return terms, arrived
+
+    def _sums_of_terms(self) -> set[Node]:
+        """Where numbers of one sample and terms of no sample are added up to the objective.
+
+        A bare parameter is no term, but a model's bias.
+        """
+        found: set[Node] = set()
+        waiting = [self.loss]
+        while waiting:
+            node = waiting.pop()
+            parents = [node.parents[slot] for slot in wanted(node)]
+            numbers = not (node.shape or any(p.shape for p in parents if p is not None))
+            if not (numbers and isinstance(self.batch.axis(node), OfOne)):
+                continue
+            if is_linear(node, wanted(node)) and not any(p.op.leaf for p in parents if p):
+                found.add(node)
+                waiting += [p for p in parents if p is not None]
+        return found
+
+    def _arrived(self, above: list[Node]) -> dict[Node, Any]:
+        """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""
+        seeds = {self.loss: self.one()}
+        return Sweep(above, seeds, recorded=self.recorded, watched=self.watched).run()
+
+    def _refuse_unknown(self, node: Node, wanted_by: str) -> None:
+        """Raise `BatchError` if what follows the last known samples is no sum over them."""
+        alone = any(self.batch.axis(node.parents[slot]) is None for slot in wanted(node))
+        if is_linear(node, wanted(node)) and not alone:
+            return
+        lost = self.batch.lost[0] if self.batch.lost else node
+        raise BatchError(
+            f"{wanted_by} is undefined here: the samples could not be followed through "
+            f"{lost.op.name} ({lost.source or 'unknown line'}) to the objective, and "
+            f"{node.op.name} ({node.source or 'unknown line'}) is no sum over them: mark with "
+            f"tracer.batch(x, axis) a later tensor that has an axis of the same samples"
+        )
+
+    # -- matrices -----------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> dict[str, Node]:
+        """Parameters by name."""
+        return {name: leaf for leaf, name in self.names.items()}
+
+    @cached_property
+    def draws(self) -> Restarted:
+        """The generator `rng`, from its first state on for every kind of sampled rows."""
+        return Restarted(self.rng)
+
+    @cached_property
+    def products(self) -> Products:
+        """Products with the Hessian, and with Gauss-Newton matrices of given roots."""
+        seeds = {self.loss: self.one()}
+        return self._products(seeds)
+
+    def _products(self, seeds: Mapping[Node, Any]) -> Products:
+        leaves = list(self.names)
+        return Products(self.record, self.nodes, seeds, leaves, self.allowed, self.only)
+
+    def gauss_newton(self, kind: str, wanted_by: str, samples: int = 1) -> Any:
+        """A function from vectors to products with the Gauss-Newton or a Fisher matrix.
+
+        `kind` says what square root of the terms' Hessians it takes: "exact", "sampled" (from
+        targets sampled now) or "empirical".
+        """
+        make = {
+            "exact": Term.root_of_entries,
+            "sampled": lambda term: (
+                of_stack(term.sqrt_hessian_sampled(samples, self.draws.of(wanted_by, samples)))
+                if term.leaf_hessian is None
+                else None
+            ),
+            "empirical": lambda term: of_stack(term.sqrt_empirical()),
+        }[kind]
+        terms = [term for term in self.terms(wanted_by) if term.prediction.wants]
+        roots = [(term, self._there(make(term), term.prediction)) for term in terms]
+        products = self.products  # made now, while the record's values are there
+        return lambda vectors: products.gauss_newton(vectors, roots)
+
+    def _there(self, rows: SeedRows | None, prediction: Node) -> SeedRows | None:
+        """Rows that products are made with, all made now where they take little of what may be."""
+        if rows is None:
+            return None
+        nbytes = len(rows) * node_bytes(prediction)
+        limit = self.allowed.limit(8 * nbytes)
+        return of_stack(rows[:]) if limit is None or 8 * nbytes <= limit else rows
+
+    def hessian_diagonal(self, leaf: Node) -> Any:
+        """The diagonal of a parameter's block of the Hessian, `[*p]`, from products."""
+        return self._diagonal(leaf, self.products)
+
+    def hessian_diagonal_of_samples(self, leaf: Node) -> Any:
+        """Each sample's share of that diagonal, `[N, *p]`: products for each sample by itself."""
+        count = 1 if self.batch.size is None else self.batch.size
+        chosen = range(count) if self.samples is None else self.samples % count
+        terms, _ = self.first_samples()
+        self._refuse_contraction(leaf)
+        parts = []
+        for n in chosen:
+            seeds: Mapping[Node, Any] = {
+                term.node: np.where(self._only_sample(term, n), term.arrived, 0) for term in terms
+            }
+            parts.append(self._diagonal(leaf, self._products(seeds)))
+        return np.stack(parts) if parts else np.zeros_like(self.like(leaf), shape=(0, *leaf.shape))
+
+    def _refuse_contraction(self, leaf: Node) -> None:
+        """Raise `QuantityError` where a product sums over samples, whose share has no tensor."""
+        below = descendants(self.nodes, {leaf})
+        for node in leading_to(self.nodes):
+            if node in below and self.batch.axes.get(node) is POOLED and bends_in(node, self.batch):
+                raise QuantityError(
+                    f"{node.op.name} ({node.source or 'unknown line'}) multiplies and sums over "
+                    f"samples in one operation: write the product, and np.sum of it"
+                )
+
+    def _only_sample(self, term: Term, n: int) -> Any:
+        shape, axis = term.node.shape, self.batch.axis(term.node)
+        mask = np.array(isinstance(axis, OfOne) and axis.sample == n)
+        if not isinstance(axis, OfOne):
+            axis = axis if isinstance(axis, int) else 0
+            mask = samples_of(axis, shape[axis]) == n
+            mask = mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        return backend.of(term.arrived).from_host(mask)
+
+    def _diagonal(self, leaf: Node, products: Products) -> Any:
+        size = math.prod(leaf.shape)
+        budget = AT_ONCE if self.budget is None else self.budget
+        step = max(1, budget // max(1, 16 * size * leaf.dtype.itemsize))
+        parts = []
+        self.progress.stage(f"the Hessian's diagonal of {self.names[leaf]!r} by products", size)
+        for start in range(0, size, step):
+            elements = backend.namespace(self.like(leaf)).arange(size)
+            basis = (elements[start : start + step, None] == elements).astype(leaf.dtype)
+            moved = products.hessian({leaf: basis.reshape(-1, *leaf.shape)})[leaf]
+            parts.append((moved.reshape(basis.shape) * basis).sum(1))
+            self.progress.advance(len(basis))
+        return np.concatenate(parts).reshape(leaf.shape)

@@ -1,0 +1,205 @@
+"""Products with the Hessian and the Gauss-Newton matrix of a recorded objective.
+
+Vectors come in stacks, one `[V, *p]` per parameter, so that many columns cost one sweep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracer.arrays.dtypes import widened, working
+from tracer.curvature.plan import Allowance
+from tracer.curvature.seed_rows import SeedRows
+from tracer.record.axes import GroupedAxis, apart, together
+from tracer.record.frames import users_warnings
+from tracer.record.node import Node
+from tracer.record.recorder import Recorder, rerecording, using
+from tracer.record.replay import replay
+from tracer.record.tensor import Tensor
+from tracer.sweep.sweep import Sweep
+from tracer.sweep.tangents import descendants, push
+
+if TYPE_CHECKING:
+    from tracer.curvature.terms import Term
+
+
+class Products:
+    """Products for an objective, or a part of it, recorded in `nodes` of a tape's `record`.
+
+    Values that a later sweep of the record drops are computed again. `seeds` are the cotangents
+    `[1, *shape]` that its gradient starts from; `parameters` the leaves that vectors are made of.
+    What is `allowed` bounds the bytes of temporaries: vectors are taken in chunks. `only` is what
+    depends on these parameters, where they are not all.
+    """
+
+    def __init__(
+        self,
+        record: Recorder,
+        nodes: list[Node],
+        seeds: Mapping[Node, Any],
+        parameters: Sequence[Node],
+        allowed: Allowance,
+        only: set[Node] | None = None,
+    ):
+        self.record = record
+        self.nodes = nodes
+        #: after how many of the record's releases the values are there
+        self._restored = record.releases
+        self.seeds = seeds
+        self.parameters = list(parameters)
+        self.allowed = allowed
+        self.only = only
+
+    def _restore(self) -> None:
+        """See that the values are there, and are those that were recorded."""
+        releases = self.record.releases
+        self.record.snapshots.check(self.nodes, replayed=True)
+        if releases != self._restored:
+            replay(self.nodes, keep_inputs=set(self.nodes))
+            self._restored = releases
+
+    @cached_property
+    def _gradient(self) -> tuple[list[Node], dict[Node, Any]]:
+        """The gradient, recorded: the nodes of the extended record, and a tensor per parameter."""
+        with using(None), rerecording() as tape:
+            tape.nodes = list(self.nodes)
+            tensors = {node: Tensor(stack) for node, stack in self.seeds.items()}
+            arrived = Sweep(self.nodes, tensors, recorded=True, only=self.only).run()
+            found = {
+                leaf: arrived[leaf]
+                for leaf in self.parameters
+                if isinstance(arrived.get(leaf), Tensor) and arrived[leaf].node is not None
+            }
+        return tape.nodes, found
+
+    def hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
+        """The Hessian's block of some parameters times a stack of vectors for each of them."""
+        with users_warnings():
+            self._restore()
+            nodes, gradient = self._gradient
+            product = partial(self._hessian, nodes, gradient)
+            return self._in_chunks(product, vectors, _bytes(nodes))
+
+    def gauss_newton(
+        self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Term, SeedRows | None]]
+    ) -> dict[Node, Any]:
+        """`sum_terms J^T H J`, its block of some parameters, times stacks (Schraudolph 2002).
+
+        `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H, or
+        with None where H is the term's `leaf_hessian`.
+        """
+        with users_warnings():
+            self._restore()
+            return self._in_chunks(partial(self._gauss_newton, roots), vectors, _bytes(self.nodes))
+
+    def _in_chunks(
+        self,
+        product: Callable[[Mapping[Node, Any]], Mapping[Node, Any]],
+        vectors: Mapping[Node, Any],
+        each: int,
+    ) -> dict[Node, Any]:
+        """A product in chunks of vectors; `each` is about what one vector's temporaries take."""
+        like = next(iter(vectors.values()))
+        rows = step = len(like)
+        each += 2 * _bytes(self.parameters)
+        limit = self.allowed.limit(rows * each)
+        if limit is not None:
+            step = max(1, limit // max(1, each))
+        out = {
+            leaf: np.zeros_like(
+                like, shape=(rows, *leaf.shape), dtype=np.result_type(like.dtype, leaf.dtype)
+            )
+            for leaf in vectors
+        }
+        for start in range(0, rows, step):
+            some = slice(start, start + step)
+            arrived = product({leaf: widened(stack[some]) for leaf, stack in vectors.items()})
+            for leaf, stack in out.items():
+                if leaf in arrived:
+                    stack[some] = arrived[leaf]
+        return out
+
+    def _hessian(
+        self, nodes: list[Node], gradient: Mapping[Node, Any], vectors: Mapping[Node, Any]
+    ) -> dict[Node, Any]:
+        seeds: dict[Node, Any] = {}
+        for leaf, stack in vectors.items():
+            if leaf in gradient:
+                node = gradient[leaf].node
+                seed = stack[:, None]
+                seeds[node] = seeds[node] + seed if node in seeds else seed
+        direct = {node: seeds.pop(node) for node in list(seeds) if node.op.leaf}
+        with using(None):
+            arrived = Sweep(nodes, seeds, only=self._leading_to(nodes)).run() if seeds else {}
+        for node, seed in direct.items():
+            arrived[node] = seed[:, 0] + arrived[node] if node in arrived else seed[:, 0]
+        return arrived
+
+    def _gauss_newton(
+        self, roots: Sequence[tuple[Term, SeedRows | None]], vectors: Mapping[Node, Any]
+    ) -> dict[Node, Any]:
+        moved: dict[Any, Any] = dict(vectors)
+        with using(None):
+            push(self.nodes, moved, recorded=False)
+            seeds: dict[Node, Any] = {}
+            for term, root in roots:
+                prediction = term.prediction
+                if prediction not in moved:
+                    continue
+                if root is None:
+                    stack = term.leaf_hessian * moved[prediction]
+                else:
+                    along = prediction.shape and (term.has_axis or term.at_loss)
+                    axis = term.sample_axis if along else None
+                    stack = self._curved(root, moved[prediction], axis)
+                seeds[prediction] = seeds[prediction] + stack if prediction in seeds else stack
+            moved.clear()
+            return Sweep(self.nodes, seeds, only=self.only).run() if seeds else {}
+
+    def _leading_to(self, nodes: list[Node]) -> set[Node] | None:
+        """Of the record with the gradient, what depends on the parameters, where not all of it."""
+        return None if self.only is None else descendants(nodes, set(self.parameters))
+
+    def _curved(self, root: SeedRows, moved: Any, axis: int | None) -> Any:
+        """`H m`, from all rows of the root or, where they are made anew, from chunks of them."""
+        step = len(root)
+        if not root.held and self.allowed.nbytes is not None:
+            each = math.prod(moved.shape[1:]) * moved.dtype.itemsize
+            step = max(1, self.allowed.nbytes // (8 * max(1, each)))
+        total: Any = None
+        for start in range(0, len(root), step or 1):
+            part = _curved(root[start : start + step], moved, axis)
+            total = part if total is None else total + part
+        return np.zeros_like(moved) if total is None else total
+
+
+def _bytes(nodes: Sequence[Node]) -> int:
+    """Bytes of the values that want a gradient, all together."""
+    return sum(math.prod(n.shape) * working(n.dtype).itemsize for n in nodes if n.wants)
+
+
+def _curved(root: Any, moved: Any, axis: int | None) -> Any:
+    """`H m` from `H = sum_c s_c s_c^T` per sample: `root [C, *y]`, `moved [V, *y]`.
+
+    Without an axis of samples it is one matrix for all of y.
+    """
+    if axis is None:
+        return _curved(root[:, None], moved[:, None], 0)[:, 0]
+    shape = moved.shape
+    if moved.ndim == 1:  # of a number
+        root, moved = root[:, None], moved[:, None]
+    s = np.moveaxis(root, axis + 1, 1)
+    m = np.moveaxis(moved, axis + 1, 1)
+    flat_s, flat_m = (x.reshape(*x.shape[:2], math.prod(x.shape[2:])) for x in (s, m))
+    inner = np.einsum("cnd,vnd->vnc", flat_s, flat_m)
+    if isinstance(axis, GroupedAxis) and axis.uses(len(s[0])) > 1:  # a sample's entries are one
+        entries = apart(inner, axis, 1)
+        total = np.broadcast_to(entries.sum(2, keepdims=True), entries.shape)
+        inner = together(total, axis, inner.shape[1], 1)
+    out = np.einsum("vnc,cnd->vnd", inner, flat_s).reshape(m.shape)
+    return np.moveaxis(out, 1, axis + 1).reshape(shape)

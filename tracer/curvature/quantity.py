@@ -1,0 +1,238 @@
+"""Quantities: what they need, what they extract at a parameter, and how two shards' values merge.
+
+```python
+class DiagGGNExact(Quantity):
+    name = "diag_ggn_exact"
+    rows = ggn_exact
+
+    def extract(self, cotangent, context):
+        return cotangent.sum_of_squares()
+```
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracer import registry
+from tracer.arrays import backend
+from tracer.cotangents import Cotangent
+from tracer.curvature.rows import Rows, gradient
+from tracer.errors import QuantityError, TracingError
+from tracer.record.operation import OWN
+from tracer.record.tensor import Tensor
+
+
+class Context(NamedTuple):
+    """What a quantity may know besides the cotangent: the parameter, and how many samples."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: Any
+    samples: int | None
+    #: how many rows of its kind a quantity gets in all, in chunks or at once; None if not known
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The part of a data set that a state comes from.
+
+    `samples` is its number of samples, `weight` the factor by which its objective enters that of
+    the union: its share of the samples for a mean, 1 for a sum.
+    """
+
+    samples: int
+    weight: float
+
+
+class Quantity:
+    """Base of quantities; configured by the constructor where there is something to configure.
+
+    `rows` is the kind of rows that it needs, or the name of a registered one; None if it is made of
+    products with whole matrices (`of_objective`). `per_sample` says that its values are of single
+    samples, so that it is undefined where samples are coupled, and `lists_samples` that they have
+    an axis of samples, so that it is undefined where batches have several sizes (None: if it is
+    `per_sample`). `needs_samples` is False only if the sum over samples is all that it reads.
+    `factored` says that a weight has it only where samples are marked, `of_uses` that it is made of
+    the uses that samples make of a parameter, without registered penalties on it, of which a
+    warning tells. A quantity of a plugin that sums over samples says `lists_samples = False`;
+    without a word, it is refused where the model's output has other samples than its input. A
+    *state* is what `extract` returns: it merges with the state of another shard; `finish` makes the
+    value of it.
+    """
+
+    name: str
+    rows: Rows | None = gradient
+    per_sample = False
+    lists_samples: bool | None = None
+    needs_samples = True
+    factored = False
+    of_uses = False
+    #: the names of what to use in its place where memory is short, for messages
+    cheaper = ""
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "extract" in vars(cls) and not cls.__module__.startswith(OWN):
+            cls.extract = _given_to_read(cls.extract)  # type: ignore[method-assign]
+
+    @property
+    def of_chosen_samples(self) -> bool:
+        """Whether `samples=` restricts it: it is of single samples, or lists them."""
+        return self.per_sample or bool(self.lists_samples)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is a plugin's and does not say whether it reads single samples or uses."""
+        said = self.per_sample or self.of_uses or self.lists_samples is not None
+        return not said and hasattr(type(self).extract, "__wrapped__")
+
+    def extract(self, cotangent: Cotangent, context: Context) -> Any:
+        """The state for one parameter, from the cotangent's contractions."""
+        raise QuantityError(f"quantity {self.name!r} defines no extract")
+
+    def elements(self, context: Context) -> int:
+        """How many numbers the value for one parameter holds, for the plan of memory.
+
+        As many as the parameter, unless overridden, as where there are some for each sample.
+        """
+        return math.prod(context.shape)
+
+    def of_objective(self, objective: Any) -> Any:
+        """The value for all parameters, of a quantity without rows."""
+        raise QuantityError(f"quantity {self.name!r} defines no of_objective")
+
+    def of_block(self, objective: Any, leaf: Any) -> Any:
+        """The state for a parameter for which signed rows of the Hessian are not exact."""
+        raise QuantityError(f"quantity {self.name!r} defines no of_block")
+
+    def finish(self, state: Any, context: Context) -> Any:
+        """The value, from the state of all data."""
+        return state
+
+    def join(self, first: Any, second: Any) -> Any:
+        """The state of two chunks of rows of the same samples. Additive unless overridden."""
+        return first + second
+
+    def merge(self, first: Any, second: Any, shards: tuple[Shard, Shard]) -> Any:
+        """The state of the union of two shards. Linear in the objective unless overridden."""
+        return shards[0].weight * first + shards[1].weight * second
+
+    def __repr__(self) -> str:
+        return f"<quantity {self.name}>"
+
+
+def _given_to_read(extract: Callable[..., Any]) -> Callable[..., Any]:
+    """The method, given a cotangent that cannot be written into: other quantities read it, too."""
+
+    @functools.wraps(extract)
+    def method(self: Quantity, cotangent: Cotangent, context: Context) -> Any:
+        try:
+            state = extract(self, _to_read(cotangent), context)
+        except ValueError as error:
+            if isinstance(error, TracingError) or "read-only" not in str(error):
+                raise
+            raise TracingError(
+                f"extract of {self.name!r} writes into what its cotangent gave for {context.name}, "
+                f"which others read as well: make a new array, or copy it first ({error})"
+            ) from error
+        shared = type(state) is np.ndarray and not state.flags.writeable
+        return state.copy() if shared else state
+
+    return method
+
+
+def _to_read(value: Any) -> Any:
+    """A cotangent around the same arrays, as views that are not written into."""
+    if type(value) is np.ndarray:
+        value = value.view()
+        value.flags.writeable = False
+    elif type(value) is list:
+        value = [_to_read(each) for each in value]
+    elif isinstance(value, Cotangent):
+        value = copy.copy(value)
+        for name, field in vars(value).items():
+            setattr(value, name, _to_read(field))
+    return value
+
+
+def first_of(quantity: Quantity, state: Any) -> Any:
+    """The state of a first chunk of rows, which those of others are added to in place."""
+    return state.copy() if _adds(quantity, state) else state
+
+
+def require_additive(quantity: Quantity, part: Cotangent, state: Any, context: Context) -> None:
+    """Refuse states with an axis of rows, which would be added where rows come in chunks."""
+    if not _adds(quantity, state) or state.shape[0] != part.rows:
+        return
+    other = part.select(slice(0, 1)) if part.rows > 1 else part.stacked(part)
+    if quantity.extract(other.within(part.budget), context).shape[0] == other.rows:
+        raise QuantityError(
+            f"{quantity.name} has an axis of rows, and rows come in chunks here, whose states are "
+            f"added: give it a join(first, second), such as np.concatenate([first, second])"
+        )
+
+
+def with_chunk(quantity: Quantity, first: Any, second: Any) -> Any:
+    """The state of the chunks so far and of a further one. Raises `QuantityError`."""
+    if not _adds(quantity, first):
+        return quantity.join(first, second)
+    if first.shape != second.shape:
+        raise QuantityError(
+            f"the states of {quantity.name} for chunks of rows have the shapes "
+            f"{list(first.shape)} and {list(second.shape)}, and cannot be added: give it a "
+            f"join(first, second), or a memory_budget that needs no chunks"
+        )
+    if first.dtype != second.dtype:
+        return first + second
+    first += second
+    return first
+
+
+def _adds(quantity: Quantity, state: Any) -> bool:
+    """Whether states of chunks are arrays, and joined by being added."""
+    plain = getattr(type(quantity), "join", None) is Quantity.join
+    return plain and not isinstance(state, Tensor) and backend.is_array(state) and state.ndim > 0
+
+
+def resolve(quantities: Any) -> dict[str, Quantity]:
+    """Names and configured objects as instances, by name."""
+    if isinstance(quantities, str | Quantity | type):
+        quantities = (quantities,)
+    if not isinstance(quantities, tuple | list) and not isinstance(quantities, Iterable):
+        raise QuantityError(
+            f"quantities are registered names or tracer.Quantity objects, as in ('grad', 'kfac'), "
+            f"got {quantities!r}"
+        )
+    found: dict[str, Quantity] = {}
+    for quantity in quantities:
+        if isinstance(quantity, str):
+            quantity = registry.quantities[quantity]
+        if isinstance(quantity, type):
+            quantity = quantity()
+        if not isinstance(quantity, Quantity):
+            raise QuantityError(
+                f"a quantity is a registered name or a tracer.Quantity, got {quantity!r}"
+            )
+        if quantity.name in found:
+            raise QuantityError(f"the quantity {quantity.name!r} is asked for twice")
+        found[quantity.name] = _with_rows(quantity)
+    return found
+
+
+def _with_rows(quantity: Quantity) -> Quantity:
+    """The quantity, with the rows that it names if it does."""
+    kind: Any = quantity.rows
+    if not isinstance(kind, str):
+        return quantity
+    known = copy.copy(quantity)
+    known.rows = registry.rows[kind]
+    return known

@@ -1,0 +1,48 @@
+"""What `Tape.backward` returns: values by quantity, and what to write for what is not there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tracer import registry
+from tracer.errors import HintError, ResultError, suggestion
+from tracer.record.tensor import Tensor
+
+
+class Results(dict[str, Any]):
+    """Quantity name -> its values, mostly by parameter name.
+
+    A quantity that was not asked for is a `ResultError`, which is a `KeyError`.
+    """
+
+    def __missing__(self, key: Any) -> Any:
+        asked = ", ".join(map(repr, self)) or "nothing"
+        message = f"the results are of what was asked for, {asked}, and not of {_shown(key)}"
+        if _names_a_parameter(key, self):
+            first = next(iter(self))
+            name = key.name if isinstance(key, Tensor) and key.name else "parameter"
+            name = repr(key) if isinstance(key, str) else name
+            raise ResultError(f"{message}: give the quantity first, results[{first!r}][{name}]")
+        if key in registry.quantities:
+            every = ", ".join(map(repr, [*self, key]))
+            raise ResultError(f"{message}: write tape.backward(loss, ({every}))")
+        raise ResultError(f"{message}.{suggestion(str(key), [*self, *registry.quantities])}")
+
+    def __getattr__(self, name: str) -> Any:
+        message = f"the results of a sweep have no attribute {name!r}"
+        if name in self or name in registry.quantities:
+            raise HintError(f"{message}: write results[{name!r}]")
+        raise AttributeError(message)
+
+
+def _shown(key: Any) -> str:
+    if not isinstance(key, Tensor):
+        return repr(key)
+    return f"the parameter {key.name}" if key.name else f"a tensor of shape {list(key.shape)}"
+
+
+def _names_a_parameter(key: Any, results: Results) -> bool:
+    """Whether a key is one of the second level: a parameter, or its name."""
+    if isinstance(key, Tensor):
+        return bool(results)
+    return any(isinstance(values, dict) and key in values for values in results.values())

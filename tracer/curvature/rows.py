@@ -1,0 +1,171 @@
+"""Kinds of rows that a sweep propagates: stacks of cotangents that start at the loss.
+
+A quantity names the kind that it needs; rows of all kinds asked for go through one sweep together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+
+from tracer.arrays.dtypes import widened
+from tracer.errors import QuantityError
+
+
+class Term(Protocol):
+    """What rows start at: a term of the objective, that is a loss or the model's outputs.
+
+    `node` is the loss and `prediction` what it judges, of which `sample_axis` is the axis of the
+    samples; `weight` is what the losses weigh in the objective, of their shape.
+    """
+
+    node: Any
+
+    @property
+    def prediction(self) -> Any: ...
+
+    @property
+    def sample_axis(self) -> int: ...
+
+    @property
+    def weight(self) -> Any: ...
+
+    def root(self, *rules: str) -> Any:
+        """`[C, *prediction]`, whose squares sum to the Hessian, by the first rule that there is."""
+
+    def sqrt_hessian_sampled(self, samples: int, rng: Any) -> Any:
+        """`[M, *prediction]`: the same in expectation, of sampled targets."""
+
+
+class Rows:
+    """A kind of rows. `start` gives those of one loss, at the prediction that it judges.
+
+    Kinds are equal if they are of one class and configured alike.
+    """
+
+    name: str = "rows"
+    #: how many targets are sampled
+    samples: int = 0
+    #: whether their squares sum to the Gauss-Newton matrix, be it in expectation
+    of_gauss_newton = False
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(self.name)  # kinds are looked up often, and seldom differ in more
+
+    def start(self, term: Term, rng: Any) -> Any:
+        """`[R, *prediction.shape]` for one term of the objective, an array or `SeedRows`."""
+        raise QuantityError(f"rows {self.name!r} define no start")
+
+
+class Gradient(Rows):
+    """One row: the derivative of the objective. It starts at the objective itself."""
+
+    name = "gradient"
+
+
+class GGNExact(Rows):
+    """Rows `s_c` with `sum_c s_c s_c^T` the Hessian of the loss by the prediction, per sample.
+
+    They are as few as the loss knows: C - 1 for the softmax of C classes.
+    """
+
+    name = "ggn_exact"
+    of_gauss_newton = True
+
+    def start(self, term: Term, rng: Any) -> Any:
+        return term.root("short_sqrt_hessian", "sqrt_hessian")
+
+
+class GGNOutputs(GGNExact):
+    """The same, one row for each element of a sample's prediction.
+
+    Where these are asked for, too, they serve quantities of `ggn_exact` rows as well.
+    """
+
+    name = "ggn_outputs"
+
+    def start(self, term: Term, rng: Any) -> Any:
+        return term.root("sqrt_hessian")
+
+
+class GGNMonteCarlo(Rows):
+    """The same in expectation: gradients at targets sampled from the model's likelihood."""
+
+    name = "ggn_mc"
+    of_gauss_newton = True
+
+    def __init__(self, samples: int = 1):
+        if not isinstance(samples, int) or samples < 1:
+            raise QuantityError(f"mc_samples is a positive int, got {samples!r}")
+        self.samples = samples
+
+    def start(self, term: Term, rng: Any) -> Any:
+        return term.sqrt_hessian_sampled(self.samples, rng)
+
+
+class GGNAveraged(GGNExact):
+    """Rows of the Gauss-Newton matrix averaged over samples after each operation.
+
+    At every tensor of a chain the rows are replaced by a square root, the same for all samples, of
+    their mean outer product (Botev, Ritter and Barber 2017, equation 20).
+    """
+
+    name = "ggn_averaged"
+
+    @classmethod
+    def average(cls, stack: Any, axis: int) -> Any:
+        """`[V, *y]` as `[D, *y]` with equal rows for all samples on `axis`, D elements each."""
+        return cls.root(cls.square(stack, axis), stack.shape[1:], axis)
+
+    @staticmethod
+    def square(stack: Any, axis: int) -> Any:
+        """`[D, D]`: the outer products of rows `[V, *y]`, summed over rows and samples."""
+        moved = np.moveaxis(stack, 1 + axis, 1)
+        flat = moved.reshape(moved.shape[0] * moved.shape[1], math.prod(moved.shape[2:]))
+        return flat.T @ flat
+
+    @staticmethod
+    def root(square: Any, shape: tuple[int, ...], axis: int) -> Any:
+        """`[D, *y]`, a view with equal rows for all samples, from that sum."""
+        samples, rest = shape[axis], [n for i, n in enumerate(shape) if i != axis]
+        values, vectors = np.linalg.eigh(widened(square))
+        vectors *= np.sqrt(np.maximum(values, 0) / max(1, samples))
+        rows = vectors.T.reshape(len(values), 1, *rest)
+        same = np.broadcast_to(rows, (len(rows), samples, *rest))
+        return np.moveaxis(same, 1, 1 + axis)
+
+
+class Hessian(Rows):
+    """Signed rows whose squares sum to the Hessian: they start at every operation that bends."""
+
+    name = "hessian"
+
+
+class HessianEigenvectors(Hessian):
+    """The same, each an eigenvector of what one operation adds for a sample, with its sign.
+
+    For quantities that read the signs. The matrices that these are the eigenvectors of are made
+    whole, whatever the memory budget.
+    """
+
+    name = "hessian_eigenvectors"
+
+
+gradient = Gradient()
+ggn_exact = GGNExact()
+ggn_outputs = GGNOutputs()
+ggn_mc = GGNMonteCarlo
+ggn_averaged = GGNAveraged()
+hessian = Hessian()
+hessian_eigenvectors = HessianEigenvectors()
+
+#: what the core registers through `register_rows`
+BUNDLED = [
+    *(gradient, ggn_exact, ggn_outputs, GGNMonteCarlo(), ggn_averaged),
+    *(hessian, hessian_eigenvectors),
+]

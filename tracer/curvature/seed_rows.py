@@ -1,0 +1,124 @@
+"""Where rows start: stacks whose rows are made when a sweep asks for them, some at a time."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracer.arrays import backend
+from tracer.record.tensor import Tensor
+
+
+class SeedRows:
+    """`count` rows `[count, *shape]`; `make(slice(a, b))` gives rows a to b.
+
+    `held` is the number of bytes that exist whether or not rows are made.
+    """
+
+    def __init__(self, count: int, make: Callable[[slice], Any], held: int = 0):
+        self.count = count
+        self.make = make
+        self.held = held
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, some: slice) -> Any:
+        start, stop, _ = some.indices(self.count)
+        return self.make(slice(start, stop))
+
+
+def of_stack(stack: Any) -> SeedRows:
+    """Rows that are there already, in an array or a recorded tensor."""
+    count = len(stack)
+    return SeedRows(count, lambda some: _cut(stack, some), stack_bytes(stack))
+
+
+def _cut(stack: Any, some: slice) -> Any:
+    return stack if some == slice(0, len(stack)) else stack[some]
+
+
+def stack_bytes(stack: Any) -> int:
+    """Bytes of a stack, which is broadcast where all samples have the same rows."""
+    if isinstance(stack, SeedRows):
+        return stack.held
+    array = stack._value if isinstance(stack, Tensor) else stack
+    strides = zip(array.shape, array.strides, strict=True)
+    return math.prod(n for n, stride in strides if stride) * array.dtype.itemsize
+
+
+def of_rule(op: Any, name: str, view: Any, weight: Any) -> SeedRows:
+    """Rows by a loss's rule `name`; all at once where it does not take a slice of `rows`."""
+    rule = getattr(op, name)
+    count = op.row_counts(view).get(name) if _takes_rows(rule) else None
+    if count is None:
+        return of_stack(rule(view, weight))
+    whole = slice(0, count)
+    return SeedRows(
+        count, lambda some: rule(view, weight) if some == whole else rule(view, weight, some)
+    )
+
+
+@functools.cache
+def _takes_rows(rule: Callable[..., Any]) -> bool:
+    return "rows" in inspect.signature(rule).parameters
+
+
+def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> SeedRows:
+    """Each row as `places` rows, one after the other, each of which is zero but where a mask says.
+
+    `mask(some)` gives those of some places, `[len(some), *shape]`.
+    """
+    if places == 1:
+        return rows
+
+    def make(some: slice) -> Any:
+        first, last = some.start // places, -(-some.stop // places)
+        stack = rows[first:last]
+        if (first * places, last * places) == (some.start, some.stop):
+            there = backend.of(stack).from_host(mask(slice(0, places)))
+            apart = np.where(there, stack[:, None], 0)
+            return apart.reshape(len(stack) * places, *stack.shape[1:])
+        parts = []
+        for i in range(first, last):
+            start, stop = max(some.start - i * places, 0), min(some.stop - i * places, places)
+            there = backend.of(stack).from_host(mask(slice(start, stop)))
+            parts.append(np.where(there, stack[i - first], 0))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return SeedRows(len(rows) * places, make, rows.held)
+
+
+def joined(pieces: Sequence[tuple[int, SeedRows]], total: int) -> SeedRows:
+    """`total` rows: the sum of pieces, each beginning at some row and zero elsewhere."""
+    if len(pieces) == 1 and len(pieces[0][1]) == total:
+        return pieces[0][1]
+
+    def make(some: slice) -> Any:
+        added = None
+        for begin, rows in pieces:
+            start, stop = max(some.start, begin), min(some.stop, begin + len(rows))
+            if start < stop:
+                stack = rows[start - begin : stop - begin]
+                stack = _padded(stack, start - some.start, some.stop - some.start)
+                added = stack if added is None else added + stack
+        if added is None:
+            like = next(rows for _, rows in pieces)[0:1]
+            return np.zeros_like(like, shape=(some.stop - some.start, *like.shape[1:]))
+        return added
+
+    return SeedRows(total, make, sum(rows.held for _, rows in pieces))
+
+
+def _padded(stack: Any, begin: int, total: int) -> Any:
+    """The stack's rows at `begin` of `total` rows, the others being zero."""
+    if len(stack) == total:
+        return stack
+    before = np.zeros_like(stack, shape=(begin, *stack.shape[1:]))
+    after = np.zeros_like(stack, shape=(total - begin - len(stack), *stack.shape[1:]))
+    return np.concatenate([before, stack, after])

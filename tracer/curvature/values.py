@@ -1,0 +1,126 @@
+"""What `Tape.backward` gives for a quantity: values by parameter."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from tracer.errors import ParameterError, TracerError, UndefinedError, suggestion
+from tracer.record.describe import describe
+from tracer.record.freezing import origin_of
+from tracer.record.names import Names
+from tracer.record.tensor import Tensor
+
+_MISSING: Any = object()
+
+
+class Values(dict[str, Any]):
+    """Values by parameter name; the parameter's tensor is accepted as a key, too.
+
+    That holds for `[]`, `in`, `get` and `pop`. Copies know the same tensors. A pickle knows names
+    alone, as do `dict(values)` and what is iterated over.
+
+    `[]` and `pop` raise `ParameterError`, a `KeyError`, for what is not there.
+    """
+
+    def __init__(
+        self,
+        names: Names | None = None,
+        values: Mapping[str, Any] | None = None,
+        absent: Mapping[str, str] | None = None,
+    ):
+        super().__init__(values or {})
+        self._names = names
+        #: parameters of which there is no value, and why
+        self.absent = absent or {}
+
+    def _name(self, key: Any) -> Any:
+        if not isinstance(key, Tensor):
+            return key
+        if key.node is None or self._names is None:
+            return key
+        return self._names.get(origin_of(key.node), key)
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return super().__getitem__(self._name(key) if isinstance(key, Tensor) else key)
+        except TypeError as error:
+            if isinstance(error, TracerError):
+                raise
+            raise ParameterError(
+                f"{describe(key)} is no key of results: give the parameter's tensor, and not its "
+                f"data, or its name"
+            ) from error
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(self._name(key), value)
+
+    def __delitem__(self, key: Any) -> None:
+        if key not in self:
+            self.__missing__(key)
+        super().__delitem__(self._name(key))
+
+    def __contains__(self, key: Any) -> bool:
+        return super().__contains__(self._name(key))
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value of a parameter, by name or tensor, or the default."""
+        return super().get(self._name(key), default)
+
+    def pop(self, key: Any, default: Any = _MISSING) -> Any:
+        """The same, and it is there no more."""
+        if default is _MISSING and key not in self:
+            self.__missing__(key)
+        return super().pop(self._name(key), default)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """The value of a parameter, by name or tensor; the default is put in if it is missing."""
+        return super().setdefault(self._name(key), default)
+
+    def __missing__(self, key: Any) -> Any:
+        name = self._name(key)
+        if not isinstance(name, Tensor) and name in self.absent:
+            raise UndefinedError(self.absent[name])
+        known = ", ".join(self) or "none"
+        raise ParameterError(f"{self._problem(key)} Parameters: {known}")
+
+    def _problem(self, key: Any) -> str:
+        """Why there is nothing for a key, in a sentence."""
+        frozen = {} if self._names is None else self._names.frozen
+        if not isinstance(key, Tensor):
+            if key in frozen.values():
+                return f"the parameter {key!r} {FROZEN}"
+            known = (*self, *frozen.values())
+            hint = suggestion(key, known) if isinstance(key, str) else ""
+            return f"no parameter is called {key!r}.{hint}"
+        what = f"the tensor {key.name!r}, {describe(key)}," if key.name else f"this {describe(key)}"
+        if not key.is_parameter:
+            return f"{what} is no parameter: tracer.grad and tracer.vjp differentiate by others."
+        if self._names is None:
+            return "values from a pickle are known by name alone, and not by tensors."
+        leaf = origin_of(key.node)
+        if leaf in frozen:
+            return f"the parameter {frozen[leaf]!r} {FROZEN}"
+        return f"{what} was not used in this record, as itself or in a model."
+
+    # -- copies and pickles ---------------------------------------------------------------------
+
+    def copy(self) -> Values:
+        """A shallow copy."""
+        return Values(self._names, self, self.absent)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Values:
+        return Values(self._names, copy.deepcopy(dict(self), memo), self.absent)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Values, (None, dict(self), self.absent)
+
+
+#: what is said of a frozen parameter
+FROZEN = (
+    "is frozen, or was when it was recorded, and has no results: let it want a gradient with "
+    "parameter.requires_grad_() before the trace."
+)

@@ -1,0 +1,222 @@
+"""What plugins build on: everything that they may import from the core, in one place.
+
+The names of `tracer` itself are for those who use the library; these are for those who extend it.
+Errors are in `tracer.errors`, the registries in `tracer.registry`, checks in `tracer.testing`.
+
+Operations: how one is declared, and what rules call:
+    `Elementwise`, `Operation`, `operation`, `Rules`, `Composite`, `composed`, `composes`,
+    `implements`, `POOLED`, `UNKNOWN`, `describe`, `Placed`, `integer`, `integers`, `operand`,
+    `raw`, `Embed`, `ScatterAdd`, `SINGLE`, `in_single`, `meeting`, `narrowed`, `widened`,
+    `working`, `flatten`
+
+The algebra of what reaches a parameter:
+    `Cotangent`, `Dense`, `Gather`, `Mixed`, `Outer`, `Reindexed`, `Summed`, `broadcast_uses`,
+    `looked_up`, `samples_first`, `Kronecker`
+
+Losses: the rows that they start:
+    `SeedRows`, `at_places`
+
+Quantities and kinds of rows:
+    `Context`, `Quantity`, `Shard`, `GGNMonteCarlo`, `Rows`, `ggn_averaged`, `ggn_exact`,
+    `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`
+
+The record: nodes, leaves, where it is recorded:
+    `Tensor`, `batch`, `parameter`, `Node`, `NOWHERE`, `Place`, `CONSTANT`, `INPUT`,
+    `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`, `using`, `pause`, `paused_tape`,
+    `present`, `scope`, `steps`, `origin_of`, `Part`, `numbers`, `axis_of`,
+    `DRIVER_FILES`, `INTERNAL_FILES`,
+    `is_users`, `users_frame`, `missing`, `Tape`
+
+Arrays: libraries, threads, random numbers, devices:
+    `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
+    `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`,
+    `poisson`, `seed`, `backend_for`, `is_device`
+
+Graphs, pictures and commands:
+    `Command`, `DrawOptions`, `Overlay`, `Renderer`, `RendererUnavailable`, `REVERSE`, `copies`,
+    `gradient_flow`, `Line`
+
+Plugins:
+    `hookimpl`, `Plugin`
+"""
+
+from tracer.api.devices import backend_for, is_device
+from tracer.api.tape import Tape
+from tracer.arrays import backend
+from tracer.arrays.backend import Backend
+from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, working
+from tracer.arrays.openblas import add_product
+from tracer.arrays.parallel import (
+    SMALL,
+    blocks,
+    expect_blocks,
+    in_parallel,
+    one_thread,
+    product,
+    scratch,
+    threads,
+)
+from tracer.arrays.random import drawn, generator, poisson, seed
+from tracer.arrays.sampled import SampledArray
+from tracer.arrays.trees import flatten
+from tracer.cotangents import (
+    Cotangent,
+    Dense,
+    Gather,
+    Mixed,
+    Outer,
+    Reindexed,
+    Summed,
+    broadcast_uses,
+    looked_up,
+    samples_first,
+)
+from tracer.cotangents.kronecker import Kronecker
+from tracer.curvature.progress import Line
+from tracer.curvature.quantity import Context, Quantity, Shard
+from tracer.curvature.rows import (
+    GGNMonteCarlo,
+    Rows,
+    ggn_averaged,
+    ggn_exact,
+    ggn_outputs,
+    gradient,
+    hessian,
+    hessian_eigenvectors,
+)
+from tracer.curvature.seed_rows import SeedRows, at_places
+from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.graph.flow import REVERSE, copies, gradient_flow
+from tracer.operations.arguments import integer, integers, operand, raw
+from tracer.operations.indexing import Embed, ScatterAdd
+from tracer.plugins.hookspecs import hookimpl
+from tracer.plugins.loading import Plugin
+from tracer.record.axes import POOLED, UNKNOWN
+from tracer.record.composite import Composite, composed, composes
+from tracer.record.describe import describe
+from tracer.record.dispatch import implements
+from tracer.record.frames import DRIVER_FILES, INTERNAL_FILES, is_users, users_frame
+from tracer.record.freezing import origin_of
+from tracer.record.hints import missing
+from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER
+from tracer.record.leaves import batch, parameter
+from tracer.record.names import Part, numbers
+from tracer.record.node import Node
+from tracer.record.operation import Elementwise, Operation, operation
+from tracer.record.pausing import pause, paused_tape
+from tracer.record.place import NOWHERE, Place
+from tracer.record.recorder import Cursor, current_cursor, current_tape, using
+from tracer.record.rules import Rules
+from tracer.record.scopes import present, scope, steps
+from tracer.record.settling import axis_of
+from tracer.record.tensor import Tensor
+from tracer.sweep.placed import Placed
+
+__all__ = [
+    "CONSTANT",
+    "DRIVER_FILES",
+    "INPUT",
+    "INTERNAL_FILES",
+    "NOWHERE",
+    "PARAMETER",
+    "POOLED",
+    "REVERSE",
+    "SINGLE",
+    "SMALL",
+    "UNKNOWN",
+    "Backend",
+    "Command",
+    "Composite",
+    "Context",
+    "Cotangent",
+    "Cursor",
+    "Dense",
+    "DrawOptions",
+    "Elementwise",
+    "Embed",
+    "GGNMonteCarlo",
+    "Gather",
+    "Kronecker",
+    "Line",
+    "Mixed",
+    "Node",
+    "Operation",
+    "Outer",
+    "Overlay",
+    "Part",
+    "Place",
+    "Placed",
+    "Plugin",
+    "Quantity",
+    "Reindexed",
+    "Renderer",
+    "RendererUnavailable",
+    "Rows",
+    "Rules",
+    "SampledArray",
+    "ScatterAdd",
+    "SeedRows",
+    "Shard",
+    "Summed",
+    "Tape",
+    "Tensor",
+    "add_product",
+    "at_places",
+    "axis_of",
+    "backend",
+    "backend_for",
+    "batch",
+    "blocks",
+    "broadcast_uses",
+    "composed",
+    "composes",
+    "copies",
+    "current_cursor",
+    "current_tape",
+    "describe",
+    "drawn",
+    "expect_blocks",
+    "flatten",
+    "generator",
+    "ggn_averaged",
+    "ggn_exact",
+    "ggn_outputs",
+    "gradient",
+    "gradient_flow",
+    "hessian",
+    "hessian_eigenvectors",
+    "hookimpl",
+    "implements",
+    "in_parallel",
+    "in_single",
+    "integer",
+    "integers",
+    "is_device",
+    "is_users",
+    "looked_up",
+    "meeting",
+    "missing",
+    "narrowed",
+    "numbers",
+    "one_thread",
+    "operand",
+    "operation",
+    "origin_of",
+    "parameter",
+    "pause",
+    "paused_tape",
+    "poisson",
+    "present",
+    "product",
+    "raw",
+    "samples_first",
+    "scope",
+    "scratch",
+    "seed",
+    "steps",
+    "threads",
+    "users_frame",
+    "using",
+    "widened",
+    "working",
+]

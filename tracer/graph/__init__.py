@@ -1,0 +1,1 @@
+"""The record as a networkx graph: folded and unrolled in time."""

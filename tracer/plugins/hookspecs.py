@@ -1,0 +1,80 @@
+"""The hooks that a plugin may implement, called through pluggy (project name `tracer`).
+
+A plugin is a module named by an entry point of the group `tracer`. It implements any of these
+functions and marks them with `@tracer.hookimpl`. Registering hooks run once, when plugins load;
+the others run at the beginning and the end of a trace or of a sweep. None runs per operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from tracer.api.tape import Tape
+    from tracer.arrays.backend import Backend
+    from tracer.curvature.quantity import Quantity
+    from tracer.curvature.rows import Rows
+    from tracer.extensions import Command, Overlay, Renderer
+    from tracer.record.operation import Operation
+    from tracer.record.tensor import Tensor
+
+hookspec = pluggy.HookspecMarker("tracer")
+hookimpl = pluggy.HookimplMarker("tracer")
+
+
+@hookspec
+def register_operations() -> Iterable[Operation]:
+    """Operations with their rules, as made by `@tracer.operation`."""
+
+
+@hookspec
+def register_quantities() -> Iterable[type[Quantity]]:
+    """Quantities that `Tape.backward` computes: subclasses of `tracer.Quantity`."""
+
+
+@hookspec
+def register_rows() -> Iterable[Rows]:
+    """Kinds of rows that quantities propagate: instances of `tracer.Rows`."""
+
+
+@hookspec
+def register_backends() -> Iterable[Backend]:
+    """Array libraries besides NumPy: instances of `tracer.Backend`."""
+
+
+@hookspec
+def register_renderers() -> Iterable[Renderer]:
+    """Formats that a graph is drawn in: instances of `tracer.Renderer`."""
+
+
+@hookspec
+def register_overlays() -> Iterable[Overlay]:
+    """Values that colour the nodes of a drawn graph: instances of `tracer.Overlay`."""
+
+
+@hookspec
+def register_commands() -> Iterable[Command]:
+    """Subcommands of `trace-net`: instances of `tracer.Command`."""
+
+
+@hookspec
+def begin_trace(tape: Tape) -> None:
+    """A `with tracer.Tape()` block begins."""
+
+
+@hookspec
+def end_trace(tape: Tape) -> None:
+    """A `with tracer.Tape()` block ends, with or without an error."""
+
+
+@hookspec
+def begin_sweep(tape: Tape, loss: Tensor) -> None:
+    """`Tape.backward` begins."""
+
+
+@hookspec
+def end_sweep(tape: Tape, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """`Tape.backward` ends, with its results by quantity and parameter."""

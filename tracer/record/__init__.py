@@ -1,0 +1,1 @@
+"""What is recorded: nodes, tensors, operations, and the tape that holds them."""

@@ -1,0 +1,12 @@
+"""Values in messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def describe(value: Any) -> str:
+    """`float32[3, 4]`, for messages."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}[{', '.join(map(str, value.shape))}]"
+    return repr(value) if isinstance(value, int | float | complex | bool) else type(value).__name__

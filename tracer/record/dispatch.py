@@ -1,0 +1,154 @@
+"""NumPy's functions on tensors: which operation or derived function stands for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tracer import registry
+from tracer.arrays import backend
+from tracer.errors import ShapeError, TracingError
+from tracer.record.frames import INTERNAL_FILES
+
+#: ufunc -> what is called in its place, with the same inputs
+UFUNCS: dict[Any, Callable[..., Any]] = {}
+#: NumPy function -> what is called in its place, with the same arguments
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+#: name of a ufunc of `scipy.special` -> what is called in its place
+SPECIAL: dict[str, Callable[..., Any]] = {}
+#: (ufunc, method) -> what is called in its place
+METHODS: dict[tuple[Any, str], Callable[..., Any]] = {}
+
+REGISTER = (
+    "write a rule with @tracer.operation(name, numpy=function) and tracer.register(operation), or "
+    "compose it of known functions with @tracer.implements(function)"
+)
+
+
+def in_numpy(name: str) -> Any:
+    """NumPy's function of this name, or None where the installed version has none.
+
+    For functions that came after NumPy 2.0, and for those that NumPy is about to remove: a look
+    into its names, unlike an access, never warns.
+    """
+    return vars(np).get(name)
+
+
+def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
+
+    For functions that are written in terms of others, and so need no rule of their own. None
+    stands for a function that the installed NumPy lacks (`in_numpy`).
+    """
+
+    def bind(handler: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            table: dict[Any, Any] = UFUNCS if isinstance(function, np.ufunc) else FUNCTIONS
+            if function is not None:
+                table[function] = handler
+        return handler
+
+    return bind
+
+
+def bind(op: Any) -> None:
+    """Let a registered operation stand for the NumPy functions that it names."""
+    for function in op.numpy:
+        if isinstance(function, str):
+            SPECIAL[function] = op
+        else:
+            implements(function)(op.fast.get(function, op))
+
+
+def unbind(op: Any) -> None:
+    """Undo `bind`."""
+    for function in op.numpy:
+        for table in (UFUNCS, FUNCTIONS, SPECIAL):
+            if function in table and table[function] in (op, op.fast.get(function)):
+                del table[function]
+
+
+def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
+    """A ufunc call on tensors that is not the plain one: a method, options, another library's."""
+    name = ufunc.__name__
+    for out in kwargs.get("out") or ():
+        refuse_out(name, out)
+    if method == "at":
+        raise TracingError(
+            f"np.{name}.at writes into an array: use tracer.index_add(x, index, values)"
+        )
+    if method != "__call__":
+        handler = METHODS.get((ufunc, method))
+        if handler is None:
+            raise no_rule(ufunc, f"{name}.{method}")
+        return handler(*inputs, **{k: v for k, v in kwargs.items() if k != "out"})
+    if kwargs.pop("out", None) and not kwargs:
+        return UFUNCS[ufunc](*inputs)
+    handler = UFUNCS.get(ufunc)
+    if handler is None:
+        handler = SPECIAL.get(name)
+        inputs = [backend.as_array(x) if isinstance(x, list | tuple) else x for x in inputs]
+    if handler is None:
+        raise no_rule(ufunc)
+    dtype = kwargs.pop("dtype", None)
+    if kwargs:
+        instead = "move axes with np.moveaxis before, or write np.einsum"
+        if not kwargs.keys() & {"axis", "axes", "keepdims"}:
+            instead = "select with np.where afterwards"
+        raise TracingError(f"np.{name} on tensors takes no {', '.join(kwargs)}: {instead}")
+    if dtype is not None:
+        _check_dtype(ufunc, dtype)
+        inputs = [np.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs]
+    return handler(*inputs)
+
+
+def _check_dtype(ufunc: Any, dtype: Any) -> None:
+    """Raise `TracingError` unless the ufunc computes in this float dtype."""
+    try:
+        found = ufunc(*(np.ones(1, dtype),) * ufunc.nin, dtype=dtype).dtype
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found != np.dtype(dtype) or found.kind != "f":
+        raise TracingError(
+            f"np.{ufunc.__name__} on tensors takes as `dtype` a float dtype that it computes in, "
+            f"got {np.dtype(dtype)}: use astype"
+        )
+
+
+def refuse_out(name: str, out: Any) -> None:
+    """Raise `TracingError` if NumPy's function `name` is given an array to write into."""
+    if out is not None:
+        raise TracingError(
+            f"np.{name} is asked to write a tensor's values into an existing array (`+=` into an "
+            f"array, or `out=`), where its history would be lost: write `a = np.{name}(...)`"
+        )
+
+
+def named(error: Exception, function: Any, args: Any) -> Exception | None:
+    """NumPy's own error about arguments, with the function's name and shapes; None for others."""
+    kinds = (ValueError, IndexError, np.exceptions.AxisError)
+    if type(error) not in kinds and "is unsupported in linalg" not in str(error):
+        return None
+    given = ", ".join(
+        f"{x.dtype}{list(x.shape)}" if hasattr(x, "shape") else f"{x!r:.40}" for x in args
+    )
+    return ShapeError(f"np.{function.__name__} got {given}: {error}")
+
+
+def no_rule(function: Any, name: str | None = None) -> TracingError:
+    """The error for a function that cannot be differentiated."""
+    module = getattr(function, "__module__", None)
+    name = name or getattr(function, "__name__", repr(function))
+    full = f"{module}.{name}" if module and not isinstance(function, np.ufunc) else f"np.{name}"
+    return TracingError(
+        f"{full} has no rule, so it cannot be recorded on tensors: {REGISTER}; tensor.data gives "
+        f"the plain array where no derivative is wanted"
+    )
+
+
+registry.operations.added.append(bind)
+registry.operations.removed.append(unbind)
+
+INTERNAL_FILES.add(__file__)  # the line of a recorded operation is not here

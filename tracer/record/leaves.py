@@ -1,0 +1,73 @@
+"""Leaves of the record: parameters and batches."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from tracer import registry
+from tracer.arrays import backend
+from tracer.arrays.sampled import SampledArray
+from tracer.errors import ShapeError, TracingError
+from tracer.record.frames import INTERNAL_FILES
+from tracer.record.leaf_kinds import INPUT
+from tracer.record.recorder import current_cursor, current_tape
+from tracer.record.tensor import Tensor, new_leaf, new_parameter
+
+
+def parameter(array: Any, name: str | None = None) -> Tensor:
+    """A leaf that wants a gradient.
+
+    `array` is of a float dtype (a list of floats becomes an array); integers and booleans are
+    refused. It is copied: what happens to the caller's array later does not reach the parameter.
+    Results of `Tape.backward` are keyed by `name`.
+    """
+    data = _float_array(array, "a parameter").copy(order="K")  # keeps the layout
+    return new_parameter(data, name)
+
+
+def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
+    """Marks an array as a batch of independent samples along `axis`.
+
+    Per-sample quantities need to know this axis; it is followed through all operations. Given a
+    tensor, or an array that knows its samples, marks it where it stands.
+    """
+    if type(array) is SampledArray and array.leaf is not None:
+        array = Tensor(array.plain, array.leaf)
+    if isinstance(array, Tensor) and array.node is not None and current_cursor() is not None:
+        return registry.operations["batch"](array, axis=_normalised(axis, array.ndim))
+    data = array._value if isinstance(array, Tensor) else backend.as_array(array)
+    if data.dtype == object:
+        raise TracingError("batch expects an array of numbers, got an array of objects")
+    tape = current_tape()
+    if name is None and tape is not None and tape.input_names is not None:
+        name = tape.input_names.get(id(array))
+    params = {"name": name, "axis": _normalised(axis, data.ndim)}
+    return Tensor(data, new_leaf(INPUT, data, params, wants=False))
+
+
+def _normalised(axis: Any, rank: int) -> int:
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise ShapeError(f"batch expects its axis as an integer, got {axis!r}") from None
+    if not -rank <= axis < rank:
+        raise ShapeError(f"batch axis {axis} is out of range for an array with {rank} axes")
+    return axis % rank
+
+
+def _float_array(array: Any, what: str) -> Any:
+    data = (
+        array._kept_by("tracer.parameter(t)")
+        if isinstance(array, Tensor)
+        else backend.as_array(array)
+    )
+    if data.dtype.kind != "f":
+        raise TracingError(
+            f"{what} is of a float dtype, got {data.dtype}{list(data.shape)}, which has no "
+            f"derivative: convert it with array.astype(np.float64), or write numbers as 1.0"
+        )
+    return data
+
+
+INTERNAL_FILES.add(__file__)

@@ -1,0 +1,78 @@
+"""Nodes of the record: one recorded operation, or a leaf."""
+
+from __future__ import annotations
+
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from tracer.record.frames import source_line
+from tracer.record.place import Place
+
+if TYPE_CHECKING:
+    from tracer.record.rules import Rules
+
+
+class Node:
+    """One recorded operation, or a leaf (`op.leaf` is true; it has no parents).
+
+    `parents` holds a node or None (a constant) per input. `inputs` and `output` hold the raw
+    arrays that the rules of `op` read. Instead of an array there is None where `op.saves` does not
+    name them, and after a sweep has passed; constants and leaves stay among the inputs. `kept` is
+    what `op.forward_keeping` gave for the rules, None where there is none or it was dropped.
+
+    There is no constructor: what records fills nodes in, which takes half the time.
+    """
+
+    __slots__ = (
+        "code",
+        "dtype",
+        "inputs",
+        "lasti",
+        "op",
+        "output",
+        "params",
+        "parents",
+        "place",
+        "shape",
+        "wants",
+    )
+
+    op: Rules
+    parents: tuple[Node | None, ...]
+    inputs: tuple[Any, ...]
+    params: dict[str, Any]
+    output: Any
+    kept: Any = None
+    shape: tuple[int, ...]
+    dtype: Any
+    place: Place
+    code: CodeType | None
+    lasti: int
+    wants: bool
+
+    def input_shape(self, slot: int) -> tuple[int, ...]:
+        """Shape of an input that wants a gradient, whether or not it was saved."""
+        parent = self.parents[slot]
+        if parent is not None:
+            return parent.shape
+        return getattr(self.inputs[slot], "shape", ())
+
+    @property
+    def source(self) -> str | None:
+        """`file.py:12`, the user's line that recorded this node."""
+        return None if self.code is None else source_line(self.code, self.lasti)
+
+    @property
+    def label(self) -> str:
+        """The name of a leaf, or of the operation."""
+        return self.params.get("name") or self.op.name if self.op.leaf else self.op.name
+
+    def __repr__(self) -> str:
+        where = f" in {self.place.scope}" if self.place.scope else ""
+        return f"<{self.label} {self.dtype}{list(self.shape)}{where}>"
+
+
+class KeepingNode(Node):
+    """A node with something that its rules go on from."""
+
+    __slots__ = ("kept",)

@@ -1,0 +1,47 @@
+"""Where in a model something is recorded."""
+
+from __future__ import annotations
+
+from types import FrameType
+from typing import Any, NamedTuple
+
+from tracer.record.frames import source_line
+
+
+class Place(NamedTuple):
+    """Where in a model something is recorded: module path, class names along it, steps of loops.
+
+    `times` are the time steps and `loops` the loops that they are of, the outermost first.
+    `present` says which samples are there, in padded sequences; see `tracer.present`.
+    """
+
+    scope: str = ""
+    scopes: tuple[str, ...] = ()
+    times: tuple[int, ...] = ()
+    loops: tuple[Loop, ...] = ()
+    present: Any = None
+
+    @property
+    def time(self) -> int | None:
+        """The step of the innermost loop; None outside of all."""
+        return self.times[-1] if self.times else None
+
+
+class Loop:
+    """One run of a loop over time: where it was entered, and which way it goes."""
+
+    __slots__ = ("code", "lasti", "reverse", "scope")
+
+    def __init__(self, frame: FrameType, scope: str, reverse: bool):
+        self.code = frame.f_code
+        self.lasti = frame.f_lasti
+        self.scope = scope
+        self.reverse = reverse
+
+    @property
+    def source(self) -> str | None:
+        """`file.py:12`, the line of the loop."""
+        return source_line(self.code, self.lasti)
+
+
+NOWHERE = Place()

@@ -1,0 +1,128 @@
+"""What an operation declares: its rules, and what holds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tracer import registry
+
+
+class Rules:
+    """An operation with its rules. `@operation(name)` makes one instance of a subclass.
+
+    Functions of a subclass are plain functions, without `self`:
+
+    - `forward(*inputs, **params) -> array`.
+    - `forward_keeping(*inputs, **params) -> (array, kept)`, in its place, where rules go on from
+      what it works out on the way. They find that as `node.kept`, or None, and then work it out
+      again: it is gone after a sweep, and is not there in sweeps that are themselves recorded.
+    - `vjp(node, g) -> tuple`, one entry per input. `g` is a stack of cotangents
+      `[V, *output.shape]`, an entry a stack `[V, *input.shape]`, or None (no gradient), or a
+      function without arguments that gives it, which is called only if that input wants a
+      gradient. Rules use negative axes. The engine undoes broadcasting.
+    - `batch_axis(node, axes) -> axis` where samples lie in the output, given where they lie in
+      each input (see `Axis`). Without it the engine falls back to one row per sample.
+    - `parameter_cotangent(node, slot, g) -> Cotangent`, optional: what reaches an unbatched input,
+      sample by sample, in its natural form (`tracer.cotangents`). `node.batch_axis` and
+      `node.batch_axes` tell where the samples are.
+    - `carry(node, slot, cotangent) -> Cotangent | None`, optional, for operations on unbatched
+      tensors: the same with a structured cotangent of the output.
+    - `jvp(node, tangents) -> array`, optional: a stack `[V, *output.shape]` from stacks of inputs
+      (None: a constant). Without it the engine transposes `vjp`.
+    - `blocks(node) -> counts`, optional, for what is elementwise between equal blocks of the last
+      axis: how many each input holds. The Hessian's diagonal then takes few rows.
+    - `flops(node) -> int`, optional: floating-point operations of the forward call.
+
+    Those of a loss (`loss = True`) besides, of which quantities of the Gauss-Newton matrix start.
+    `weight` is what each unreduced loss weighs in the objective, of the loss's shape, and not
+    negative:
+
+    - `sqrt_hessian(node, weight) -> [C, *prediction.shape]`: rows `S_c` with `sum_c S_c S_c^T` the
+      Hessian of `sum(weight * loss)` by each sample's prediction.
+    - `short_sqrt_hessian(node, weight)`, optional: the same with fewer rows.
+    - Either may take `rows`, a slice of the rows that are wanted: within a memory budget they are
+      then made a chunk at a time, and never all. `row_counts(node)` says how many there are.
+    - `diagonal_hessian(node, weight) -> [*prediction.shape]`, optional: that Hessian, where it is a
+      diagonal. It serves penalties on parameters, in place of a row per element.
+    - `sqrt_hessian_sampled(node, weight, samples, rng) -> [M, *prediction.shape]`: the same in
+      expectation, from targets sampled from the model's likelihood; None if it has none.
+
+    `saves` names what the rules read of a node: `"inputs"`, `"output"`, both or nothing.
+    `numpy` lists the NumPy functions that record this operation when called on tensors.
+    """
+
+    name: str
+    leaf = False
+    #: a leaf whose array counts as it was first used, until `tensor.data` gives it away
+    guarded = False
+    #: a leaf of what was computed in a thread that did not record
+    foreign = False
+    #: stands for several operations; see `tracer.record.composite`
+    composite = False
+    elementwise = False
+    loss = False
+    saves: tuple[str, ...] = ("inputs", "output")
+    numpy: tuple[Any, ...] = ()
+    #: ufunc -> a quicker way to record this operation
+    fast: dict[Any, Any] = {}
+    #: linear in all its inputs together
+    linear = False
+    #: slots in which it is linear while the other inputs are constant
+    linear_in: tuple[int, ...] = ()
+    #: second derivatives are zero wherever they exist, as for pieces of linear functions
+    piecewise_linear = False
+    #: its value may lie in the memory of its first input, as a slice does (a bool, or of the node)
+    views: Any = False
+    #: no option is an array, so that none has to be copied when it is recorded
+    plain_options = False
+    #: puts each element of its input in exactly one place of its output (a bool, or of the node)
+    reindexes: Any = False
+    #: of the node: the slots whose elements `forward` puts into the output, whatever they are, the
+    #: output having no others; None if it has
+    moves: Callable[[Any], Any] | None = None
+    #: its output is its input, broadcast
+    spreads = False
+    #: puts each element of an input in exactly one place of its output, beside other inputs
+    places = False
+    #: takes an unbatched input to each sample alike, so that its `vjp` has the samples apart
+    broadcasts = False
+
+    forward: Callable[..., Any]
+    forward_keeping: Callable[..., tuple[Any, Any]]
+    vjp: Callable[..., Sequence[Any]]
+    batch_axis: Any = None
+    parameter_cotangent: Callable[..., Any] | None = None
+    carry: Callable[..., Any] | None = None
+    jvp: Callable[..., Any] | None = None
+    blocks: Callable[..., tuple[int, ...]] | None = None
+    flops: Callable[..., int] | None = None
+    sqrt_hessian: Callable[..., Any] | None = None
+    short_sqrt_hessian: Callable[..., Any] | None = None
+    sqrt_hessian_sampled: Callable[..., Any] | None = None
+    diagonal_hessian: Callable[..., Any] | None = None
+    row_counts: Callable[..., dict[str, int]]
+
+    def __init__(self, name: str, numpy: Any = ()):
+        self.name = name
+        self.numpy = numpy if isinstance(numpy, tuple) else (numpy,)
+        self.saves_inputs = "inputs" in self.saves
+        self.saves_output = "output" in self.saves
+        self.keeps = hasattr(self, "forward_keeping")
+        self.__doc__ = type(self).__doc__
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+    def __copy__(self) -> Rules:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Rules:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _registered, (self.name,)
+
+
+def _registered(name: str) -> Rules:
+    return registry.operations[name]

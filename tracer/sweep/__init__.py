@@ -1,0 +1,1 @@
+"""The backward sweep, and the rules that it calls."""

@@ -1,0 +1,74 @@
+"""Chains: the tensors that all of a sweep passes through, and what lies between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from tracer.record.axes import GroupedAxis
+from tracer.record.batching import Batch
+from tracer.record.node import Node
+from tracer.sweep.sweep import Sweep
+
+
+def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> list[Node]:
+    """The tensors of samples that a sweep of `seeds` passes alone, in its order.
+
+    Between two of those, as in a residual block, there are several ways; where one of them has
+    come to its end there are no further links. One row is swept to see.
+    """
+
+    def of_samples(some: Iterable[Node | None]) -> bool:
+        return any(n is not None and n.wants and isinstance(batch.axes.get(n), int) for n in some)
+
+    found: list[Node] = []
+    ended: list[Node] = []
+
+    def visit(node: Node, g: Any, others: Iterable[Node]) -> Any:
+        alone = not of_samples(others)
+        if not alone and not of_samples(node.parents):
+            ended.append(node)
+        axis = batch.axis(node)
+        plain = isinstance(axis, int) and not isinstance(axis, GroupedAxis)
+        if plain and alone and not ended:
+            found.append(node)
+        return g
+
+    row = {node: stack[:1] for node, stack in seeds.items()}
+    Sweep(list(nodes), row, batch=batch, complete=lambda *_: None, visit=visit).run()
+    return found
+
+
+def parts(nodes: Sequence[Node], found: Sequence[Node], batch: Batch) -> list[list[Node]]:
+    """The operations above the first link, between links, and below the last, in this order.
+
+    With each part come the operations on parameters alone that lead to it.
+    """
+    index: dict[Any, int] = {node: i for i, node in enumerate(nodes)}
+
+    def part(start: int, stop: int) -> list[Node]:
+        inside = {n for n in nodes[start:stop] if isinstance(batch.axes.get(n), int)}
+        waiting = list(inside)
+        while waiting:
+            for parent in waiting.pop().parents:
+                if parent is None or parent in inside or parent not in index:
+                    continue
+                if not isinstance(batch.axes.get(parent), int):
+                    inside.add(parent)
+                    waiting.append(parent)
+        return sorted(inside, key=index.__getitem__)
+
+    stops = [len(nodes), *(index[link] + 1 for link in found), 0]
+    return [part(start, stop) for stop, start in pairwise(stops)]
+
+
+def shared(found: Sequence[Sequence[Node]]) -> set[Node]:
+    """The parameters that several parts use."""
+    seen: set[Node] = set()
+    twice: set[Node] = set()
+    for part in found:
+        leaves = {p for node in part for p in node.parents if p is not None and p.op.leaf}
+        twice |= leaves & seen
+        seen |= leaves
+    return {leaf for leaf in twice if leaf.wants}

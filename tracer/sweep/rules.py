@@ -1,0 +1,156 @@
+"""Rules as a sweep calls them: the node as they see it, and what they return, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from tracer.errors import ShapeError, TracingError
+from tracer.record.describe import describe
+from tracer.record.node import Node
+from tracer.record.tensor import Tensor
+from tracer.sweep.placed import Placed
+
+
+class Recorded:
+    """A node as its rules see it while the sweep itself is recorded: values are tensors."""
+
+    __slots__ = ("inputs", "node", "output")
+
+    kept = None  # an array, in which derivatives would be lost
+
+    def __init__(self, node: Node):
+        self.node = node
+        self.output = None if node.output is None else Tensor(node.output, node)
+        self.inputs = tuple(
+            x if p is None or x is None else Tensor(x, p)
+            for x, p in zip(node.inputs, node.parents, strict=True)
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)
+
+
+def attribute(recorded: Iterable[Node], node: Node) -> None:
+    """Let what a rule of `node` recorded name the line of the user's that the node is of."""
+    for made in recorded:
+        if made.code is not None:
+            made.code, made.lasti = node.code, node.lasti
+
+
+class Sampled:
+    """A node with the axes of its samples, for `parameter_cotangent`."""
+
+    __slots__ = ("batch_axes", "batch_axis", "node")
+
+    def __init__(self, node: Any, axis: int, axes: list[Any]):
+        self.node = node
+        self.batch_axis = axis
+        self.batch_axes = axes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)
+
+
+def fitted(entry: Any, node: Node, parent: Node, rows: int) -> Any:
+    """An entry of a vjp of `node` as a stack `[V, *parent.shape]`. Raises `ShapeError`."""
+    try:
+        if len(entry) != rows:
+            raise ValueError(f"{len(entry)} rows for {rows} of the cotangent")
+        return fit(entry, parent.shape)
+    except Exception as error:
+        given = describe(entry)
+        raise ShapeError(
+            f"the vjp of {node!r} ({node.source or 'unknown line'}) returned {given} for an input "
+            f"of shape {list(parent.shape)}: entries are stacks [V, *input.shape]"
+        ) from error
+
+
+def fit(g: Any, shape: tuple[int, ...]) -> Any:
+    """A stack of the broadcast shape as a stack of `shape`: summed where it was broadcast."""
+    lead = g.ndim - 1 - len(shape)
+    if lead > 0:
+        g = g.sum(axis=tuple(range(1, lead + 1)))
+    elif lead < 0:
+        g = g.reshape(g.shape[0], *(1,) * -lead, *g.shape[1:])
+    axes = tuple(i + 1 for i, n in enumerate(shape) if n == 1 and g.shape[i + 1] != 1)
+    if axes:
+        g = g.sum(axis=axes, keepdims=True)
+    if g.shape[1:] != shape:
+        g = np.broadcast_to(g, (g.shape[0], *shape))
+    return g
+
+
+def cotangents_of(view: Any, node: Node, g: Any) -> Any:
+    """What the operation's `vjp` returns, checked for its length."""
+    try:
+        entries = node.op.vjp(view, g)
+    except Exception as error:
+        raise in_rule(error, node, g) from error
+    if entries.__class__ is not tuple and not isinstance(entries, tuple | list):
+        raise ShapeError(
+            f"the vjp of {node.op.name} returned {describe(entries)}: return a tuple of one entry "
+            f"per input, as in `return (g * 2,)`"
+        )
+    if len(entries) != len(node.parents):
+        raise ShapeError(
+            f"the vjp of {node.op.name} returned {len(entries)} entries for "
+            f"{len(node.parents)} inputs: return one per input, None for no gradient"
+        )
+    return entries
+
+
+def in_rule(error: Exception, node: Node, g: Any) -> Exception:
+    """An error that a rule raised, with the operation that it is of; see `operation.explain`."""
+    if not hasattr(node.op, "vjp"):
+        return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
+    where = f"the vjp of {node!r} ({node.source or 'unknown line'})"
+    absent = [
+        name
+        for name, there in {
+            "inputs": node.op.saves_inputs or not any(node.parents),
+            "output": node.op.saves_output,
+        }.items()
+        if not there
+    ]
+    if absent and "NoneType" in str(error) and isinstance(error, TypeError | AttributeError):
+        return TracingError(
+            f"{where} reads what was not saved: name {' and '.join(map(repr, absent))} in the "
+            f"operation's `saves`, which is {node.op.saves!r} ({error})"
+        )
+    given = f"of shape {list(g.shape)} ([V, *output])" if hasattr(g, "shape") else "of parts"
+    if type(error) in (ValueError, IndexError, TypeError, AttributeError):
+        return ShapeError(f"{where}, given a cotangent {given}: {error}")
+    error.add_note(f"in {where}, given a cotangent {given}")
+    raise error
+
+
+def evaluated(entry: Callable[[], Any], node: Node, g: Any) -> Any:
+    """An entry that a vjp gave as a function."""
+    try:
+        return entry()
+    except Exception as error:
+        raise in_rule(error, node, g) from error
+
+
+def entry_value(entry: Any) -> Any:
+    """An entry of a vjp as a stack: evaluated if it is a function, whole if it is placed."""
+    if entry.__class__ is FunctionType:
+        entry = entry()
+    return entry.dense() if entry.__class__ is Placed else entry
+
+
+class Captured:
+    """A node with the values that it has now, for rules that run when a sweep has passed it."""
+
+    __slots__ = ("inputs", "kept", "node", "output")
+
+    def __init__(self, node: Node):
+        self.node = node
+        self.inputs, self.output, self.kept = node.inputs, node.output, node.kept
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.node, name)

@@ -1,0 +1,341 @@
+"""The backward sweep: stacks of cotangents through the record, last operation first.
+
+A cotangent is a stack `[V, *shape]`; one row and many take the same path. The loop is iterative,
+drops each stack as soon as it is passed on, and, where asked, what the nodes saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from tracer.cotangents import Cotangent, Coupled, Dense, collect
+from tracer.errors import TracingError
+from tracer.record.batching import Batch
+from tracer.record.leaf_kinds import VARIABLE
+from tracer.record.node import Node
+from tracer.record.recorder import Recorder, current_tape
+from tracer.record.replay import forget
+from tracer.record.statistics import statistics
+from tracer.record.tensor import Tensor
+from tracer.sweep.carry import carried_by_use, derived, is_reindexing, of_samples, reindexed, spread
+from tracer.sweep.placed import Placed
+from tracer.sweep.rules import (
+    Recorded,
+    Sampled,
+    attribute,
+    cotangents_of,
+    entry_value,
+    evaluated,
+    fit,
+    fitted,
+)
+
+#: in place of the shape of what is no array
+_UNFIT = ()
+
+
+class Sweep:
+    """One sweep over `nodes` (in the order of recording).
+
+    `stacks` holds the seeds to begin with and, at the end, what arrived at leaves and elsewhere
+    outside `nodes`. `visit(node, stack, others)` sees every stack that reaches a node, and where
+    others wait, and returns the stack to go on with. With `batch`, what reaches an unbatched tensor
+    from a batched operation is collected in `uses` as cotangents of the algebra, and
+    `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it,
+    which is after the first of its uses (`tracer.record.names.first_uses`), or else at the end.
+    `only` restricts the sweep to these nodes, which may want no gradient elsewhere. `watched` takes
+    statistics of the gradient. `slots` is the number of rows that stand for one, more than 1 where
+    rows are masked, and `coupled` says that a sweep of all parameters would mask them: what is made
+    of uses, Kronecker factors, is then the same here. `budget` bounds what is made of one stack, in
+    bytes.
+    """
+
+    def __init__(
+        self,
+        nodes: list[Node],
+        stacks: dict[Node, Any],
+        *,
+        recorded: bool = False,
+        release: bool = False,
+        only: set[Node] | None = None,
+        batch: Batch | None = None,
+        complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
+        first_uses: Mapping[Node, Node] | None = None,
+        watched: dict[Any, Any] | None = None,
+        slots: int = 1,
+        coupled: bool = False,
+        visit: Callable[[Node, Any, Iterable[Node]], Any] | None = None,
+        budget: int | None = None,
+    ):
+        self.nodes = nodes
+        self.stacks = stacks
+        self.recorded = recorded
+        self.release = release
+        self.only = only
+        self.batch = batch
+        self.complete = complete
+        self.first_uses = first_uses
+        self.watched = watched
+        self.slots = slots
+        self.coupled = coupled
+        self.visit = visit
+        self.budget = budget
+        self.uses: dict[Node, list[Cotangent]] = {}
+        #: nodes whose stacks are sums made here, to which more is added in place
+        self.summed: set[Node] = set()
+        #: entries that wait to be put together, while the sweep is recorded
+        self.placed: dict[Node, list[Placed]] = {}
+        #: the node whose rules record now, the tape, and where on it
+        self._recorded: tuple[Node, Recorder | None, int] | None = None
+
+    def run(self) -> dict[Node, Any]:
+        stacks, uses, batch, only = self.stacks, self.uses, self.batch, self.only
+        finished: dict[Node, list[Node]] = {}
+        for leaf, node in (self.first_uses or {}).items():
+            finished.setdefault(node, []).append(leaf)
+        recorded, release, watched = self.recorded, self.release, self.watched
+        visit, summed, placed = self.visit, self.summed, self.placed
+        for node in reversed(self.nodes):
+            if placed and node in placed:
+                self._put_together(node)
+            g = stacks.pop(node, None)
+            if summed:
+                summed.discard(node)
+            if uses and node in uses:
+                self._carry(node, uses.pop(node))
+            if g is not None:
+                if g.__class__ is list:
+                    g = _pulled(node, g)
+                if watched is not None:
+                    self.watch(node, g)
+                if visit is not None:
+                    g = visit(node, g, stacks)
+                view = self._recording(node) if recorded else node
+                if batch is not None and isinstance(batch.axes.get(node), int):
+                    self._collect(view, node, g)
+                else:
+                    entries = cotangents_of(view, node, g)  # of the right number
+                    for parent, entry in zip(node.parents, entries):  # noqa: B905
+                        if (
+                            parent is None
+                            or entry is None
+                            or (not parent.wants if only is None else parent not in only)
+                        ):
+                            continue
+                        if entry.__class__ is FunctionType:
+                            entry = evaluated(entry, node, g)
+                            if entry is None:
+                                continue
+                        if entry.__class__ is Placed:
+                            self._add(parent, entry)
+                            continue
+                        shape = getattr(entry, "shape", _UNFIT)
+                        if shape[1:] != parent.shape or not shape:
+                            entry = fitted(entry, node, parent, len(g))
+                        if parent in stacks:
+                            self._add(parent, entry)
+                        else:
+                            stacks[parent] = entry
+                if release:
+                    forget(node)
+            if node in finished:
+                for leaf in finished[node]:
+                    self._finish(leaf)
+        for node in list(placed):
+            self._put_together(node)
+        for stack in stacks.values():
+            if stack.__class__ is np.ndarray and stack.dtype.kind == "c":
+                raise self._of_complex_numbers()
+        if recorded:
+            self._attribute()
+        if self.complete is not None:
+            for leaf in [n for n in (*uses, *stacks) if n.op.leaf and n.op is not VARIABLE]:
+                self._finish(leaf)
+        return stacks
+
+    def _of_complex_numbers(self) -> TracingError:
+        """The error for a gradient that is complex, which rules of the user's may have made."""
+        own = {
+            node.op.name: node.op
+            for node in self.nodes
+            if not type(node.op).__module__.startswith("tracer")
+        }
+        return TracingError(
+            f"the vjp of an operation ({', '.join(own) or 'unknown'}) returned complex numbers, "
+            f"and gradients are real: return their real part, entry.real"
+        )
+
+    def _recording(self, node: Node) -> Recorded:
+        """The node as its rules see it; what they record, from now on, is on the node's line."""
+        self._attribute()
+        tape = current_tape()
+        self._recorded = (node, tape, 0 if tape is None else len(tape.nodes))
+        return Recorded(node)
+
+    def _attribute(self) -> None:
+        """Give what the rules of the last node recorded the line of the node."""
+        if self._recorded is not None:
+            node, tape, start = self._recorded
+            if tape is not None:
+                attribute(tape.nodes[start:], node)
+            self._recorded = None
+
+    def _finish(self, leaf: Node) -> None:
+        if leaf in self.placed:
+            self._put_together(leaf)
+        uses, stack = self.uses.pop(leaf, []), self.stacks.pop(leaf, None)
+        if stack.__class__ is np.ndarray and stack.dtype.kind == "c":
+            raise self._of_complex_numbers()
+        if uses or stack is not None:
+            if self.watched is not None:
+                parts = [use.total()[:1] for use in uses]
+                if stack is not None:
+                    parts.append(stack[: self.slots].sum(0)[None])
+                self.watch(leaf, sum(parts[1:], parts[0]))
+            assert self.complete is not None
+            self.complete(leaf, uses, stack)
+
+    def watch(self, node: Node, stack: Any) -> None:
+        """Keep statistics of the gradient, the first rows of a stack (one, or one per sample)."""
+        assert self.watched is not None
+        total = stack[0] if self.slots == 1 else stack[: self.slots].sum(0)
+        value = total._value if isinstance(total, Tensor) else total
+        self.watched[id(node), "cotangent"] = statistics(value)
+
+    def _add(self, parent: Node, entry: Any) -> None:
+        """Add an entry of a vjp to what has arrived at a node."""
+        stacks, summed = self.stacks, self.summed
+        if entry.__class__ is Placed:
+            if parent.op.composite:
+                stacks.setdefault(parent, []).append(entry)
+            elif type(entry.values) is Tensor or type(stacks.get(parent)) is Tensor:
+                self.placed.setdefault(parent, []).append(entry)
+            else:
+                self._place(parent, entry)
+            return
+        if entry.shape[1:] != parent.shape:
+            entry = fit(entry, parent.shape)
+        before = stacks.get(parent)
+        if before is None:
+            stacks[parent] = entry
+        elif parent in summed and before.dtype == entry.dtype and type(entry) is not Tensor:
+            before += entry
+        else:
+            total = stacks[parent] = before + entry
+            if type(total) is Tensor:
+                summed.discard(parent)
+            else:
+                summed.add(parent)
+
+    def _put_together(self, node: Node) -> None:
+        """Add the entries that wait for this node to what has arrived there."""
+        entries = self.placed.pop(node)
+        values, indices = zip(*((entry.values, entry.index) for entry in entries), strict=True)
+        self._add(node, entries[0].embed(*values, indices=indices, shape=entries[0].shape))
+
+    def _place(self, parent: Node, entry: Placed) -> None:
+        """Add what is zero but at an index, in place."""
+        stack, values = self.stacks.get(parent), entry.values
+        if stack is None:
+            shape = (len(values), *parent.shape)
+            plain = type(values) is np.ndarray  # whose own function takes a third of the time
+            stack = np.zeros(shape, values.dtype) if plain else np.zeros_like(values, shape=shape)
+        elif parent not in self.summed or stack.dtype != values.dtype:
+            stack = stack + np.zeros_like(values, shape=())
+        self.stacks[parent] = stack
+        self.summed.add(parent)
+        stack[(slice(None), *entry.index)] += values
+
+    # -- edges between batched operations and unbatched tensors ---------------------------------
+
+    def _collect(self, view: Any, node: Node, g: Any) -> None:
+        assert self.batch is not None
+        axis = self.batch.axes[node]
+        axes = self.batch.axes_of(node)
+        entries: Any = None
+        for slot, parent in enumerate(node.parents):
+            if parent is None or not parent.wants:
+                continue
+            if self.only is not None and parent not in self.only:
+                continue
+            if axes[slot] is None:
+                use = None
+                if node.op.parameter_cotangent is not None:
+                    use = node.op.parameter_cotangent(Sampled(view, axis, axes), slot, g)
+                structured = use is not None
+                if use is None and (self.slots == 1 or len(parent.shape) > 1):
+                    entries = cotangents_of(view, node, g) if entries is None else entries
+                    if entries[slot] is None:
+                        continue
+                    use = spread(node, slot, g, axis, entries)
+                    if use is None and self.slots == 1:
+                        use = derived(view, node, slot, g, axis, entries, self.budget)
+                        if use is None:
+                            continue
+                if use is not None:
+                    use = of_samples(use, axis, node.place.present)
+                    if self.coupled and not structured and len(parent.shape) < 2:
+                        use = Dense(use.per_sample())  # as masked rows have it, its uses summed
+                    use = use if self.slots == 1 else Coupled(use, self.slots)
+                    self.uses.setdefault(parent, []).append(use)
+                    continue
+            entries = cotangents_of(view, node, g) if entries is None else entries
+            entry = entries[slot]
+            if entry.__class__ is FunctionType:
+                entry = evaluated(entry, node, g)
+            if entry is not None:
+                if entry.__class__ is not Placed and entry.shape[1:] != parent.shape:
+                    entry = fitted(entry, node, parent, len(g))
+                self._add(parent, entry)
+
+    # -- operations between a leaf and the tensor that batched operations consume ---------------
+
+    def _carry(self, node: Node, uses: list[Cotangent]) -> None:
+        cotangent = collect(uses)
+        view = Recorded(node) if self.recorded else node
+        for slot, parent in enumerate(node.parents):
+            if parent is None or not parent.wants:
+                continue
+            if self.only is not None and parent not in self.only:
+                continue
+            carried: Cotangent | None
+            if isinstance(cotangent, Coupled) and cotangent.inner.use_terms() is not None:
+                inner = self._carried(view, node, slot, cotangent.inner)
+                carried = None if inner is None else Coupled(inner, cotangent.samples)
+            else:
+                carried = self._carried(view, node, slot, cotangent)
+            if carried is None:
+                u = cotangent.per_sample()
+                flat = u.reshape(math.prod(u.shape[:2]), *node.shape)
+                entry = entry_value(cotangents_of(view, node, flat)[slot])
+                if entry is None:
+                    continue
+                entry = fit(entry, parent.shape)
+                array = entry.reshape(*u.shape[:2], *parent.shape)
+                carried = Dense(array, (node.op.name, node.code, node.lasti))
+            self.uses.setdefault(parent, []).append(carried)
+
+    def _carried(self, view: Any, node: Node, slot: int, cotangent: Cotangent) -> Any:
+        """The cotangent of an input in the form that the output's has, or None."""
+        if node.op.carry is not None:
+            carried = node.op.carry(view, slot, cotangent)
+            if carried is not None:
+                return carried
+        carried = carried_by_use(view, node, slot, cotangent)
+        if carried is None and is_reindexing(node):
+            carried = reindexed(node, cotangent)
+        return carried
+
+
+def _pulled(node: Node, entries: list[Placed]) -> Any:
+    """What a composite makes of the cotangents of its parts."""
+    arrived = [
+        next((entry.values for entry in entries if entry.index == index), None)
+        for index in node.op.parts(**node.params)  # type: ignore[attr-defined]
+    ]
+    return node.op.pull(node, arrived)  # type: ignore[attr-defined]

@@ -1,0 +1,101 @@
+"""Raw data that nobody marked: which operations have them, and which sum over their entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tracer.record.axes import POOLED, UNKNOWN
+from tracer.record.batching import Batch
+from tracer.record.leaf_kinds import CONSTANT, VARIABLE
+from tracer.record.node import Node
+from tracer.sweep.tangents import descendants
+
+
+def summed_over(nodes: Sequence[Node], count: int) -> set[Node]:
+    """The nodes that sum over an axis of `count` entries that a constant brought, or have it.
+
+    So does a loss of raw data `[N, I]`, as in `np.mean((data @ w)**2)`: it is taken for one of
+    samples, and refused rather than left out. Not so where parameters have that axis, too, as in
+    `w - w0`, or are summed over with it, as in `w @ precision @ w`.
+    """
+    return _followed(nodes, count)[0] if count > 1 else set()
+
+
+def unmarked_term(nodes: Sequence[Node], batch: Batch) -> Node | None:
+    """A term of the last of `nodes` that has raw data for samples, beside those of a batch.
+
+    That is a registered loss of as many rows as there are samples, which depends on data with an
+    axis of as many entries, or plain code that sums over such an axis. None if there is none.
+    """
+    alone = [node for node in nodes if not _is_sampled(node, batch)]
+    terms = _reached_alone(nodes, batch) & set(alone)
+    for size in batch.sizes if terms else ():
+        summed, brought = _followed(alone, size)
+        of_data = descendants(alone, set(brought))
+        for node in alone:
+            prediction = node.parents[0] if node.op.loss else None
+            rows = prediction is not None and prediction.wants and prediction.shape[:1] == (size,)
+            if node in terms and (node in summed or (rows and prediction in of_data)):
+                return node
+    return None
+
+
+def _reached_alone(nodes: Sequence[Node], batch: Batch) -> set[Node]:
+    """What wants a gradient and leads to the last of `nodes` past all that is of single samples."""
+    reached = {nodes[-1]} if nodes else set()
+    for node in reversed(nodes):
+        if node in reached and batch.axis(node) in (None, POOLED):
+            reached.update(p for p in node.parents if p is not None and p.wants)
+    return reached
+
+
+def _is_sampled(node: Node, batch: Batch) -> bool:
+    """Whether a node has marked samples, or an input of it."""
+    return batch.axis(node) is not None or any(axis is not None for axis in batch.axes_of(node))
+
+
+def _followed(nodes: Sequence[Node], count: int) -> tuple[set[Any], dict[Any, int]]:
+    """What sums over an axis of `count` entries of constants, and where that is in what has it."""
+    brought: dict[Any, int] = {}
+    found: set[Any] = set()
+    for node in nodes:
+        rule, parents = node.op.batch_axis, node.parents
+        if rule is None or node.op.loss:
+            continue
+        axes = [brought.get(parent) for parent in parents]
+        given_slots = [i for i, p in enumerate(parents) if _is_data(p)]
+        others = [i for i, axis in enumerate(axes) if axis is None and i not in given_slots]
+        if any(axis is not None for axis in axes):
+            axis = rule(node, axes)
+            if axis is UNKNOWN or (axis is POOLED and not others):
+                summed: list[Any] = [node]
+                while summed:
+                    last = summed.pop()
+                    found.add(last)
+                    summed += [p for p in last.parents if p in brought and p not in found]
+            given = {axis} if isinstance(axis, int) else set()
+        else:
+            given = _axes_given(node, rule, given_slots, count)
+        if given:
+            given -= _axes_given(node, rule, others, count)
+        if given:
+            brought[node] = given.pop()
+    return found, brought
+
+
+def _is_data(node: Node | None) -> bool:
+    """Whether an input is an array by itself, as what a transform inside took derivatives by is."""
+    return node is None or node.op is CONSTANT or (node.op is VARIABLE and not node.wants)
+
+
+def _axes_given(node: Node, rule: Any, slots: Iterable[int], size: int) -> set[int]:
+    """The axes of the output that axes of this size of some inputs become."""
+    found: set[int] = set()
+    for slot in slots:
+        for own, length in enumerate(node.input_shape(slot)):
+            if length == size:
+                axis = rule(node, [own if i == slot else None for i in range(len(node.parents))])
+                if isinstance(axis, int) and node.shape[axis] == size:  # not what it is spread to
+                    found.add(axis)
+    return found
