@@ -29,6 +29,12 @@ def test_fresh_memory_is_kept(make):
     assert not _copied(make)
 
 
+def test_all_is_copied_where_references_are_not_counted_so(monkeypatch):
+    """As an interpreter might that borrows some of them."""
+    monkeypatch.setattr("tracer.arrays.ownership._COUNTED", False)
+    assert _copied(lambda: np.zeros((3, 4)))
+
+
 OWNER = np.zeros((4, 4))
 
 

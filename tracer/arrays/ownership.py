@@ -16,7 +16,8 @@ def own(held: list[Any]) -> Any:
     Gradients of sums, biases and shapes pass cotangents on as they are, so that two parameters may
     get the same array, or one that a constant of the program lies in. Most are fresh, and a copy
     takes as long as the gradient of a small model's weight. Every array that shares memory with
-    others refers to its owner; CPython counts who does. Other values are given back as they are.
+    others refers to its owner; CPython counts who does. (Where an interpreter counts otherwise than
+    this file finds out at its end, all are copied.) Other values are given back as they are.
     """
     if type(held[0]) is np.ndarray and not _is_alone(held):
         return held[0].copy()
@@ -25,7 +26,7 @@ def own(held: list[Any]) -> Any:
 
 def _is_alone(held: list[Any]) -> bool:
     # The array and its base are looked up anew each time: a local variable would be counted, too.
-    if sys.getrefcount(held[0]) > 2:  # the list, the argument
+    if not _COUNTED or _references(held) > _ALONE:
         return False
     if not held[0].flags.writeable:
         return False
@@ -34,4 +35,23 @@ def _is_alone(held: list[Any]) -> bool:
     if type(held[0].base) is not np.ndarray or not held[0].base.flags.owndata:
         return False
     whole = held[0].base.size == held[0].size
-    return whole and sys.getrefcount(held[0].base) == 2  # the array, the argument
+    return whole and _references_of_base(held) == _ALONE
+
+
+def _references(held: list[Any]) -> int:
+    return sys.getrefcount(held[0])  # of the list and the argument, if it is alone
+
+
+def _references_of_base(held: list[Any]) -> int:
+    return sys.getrefcount(held[0].base)  # of the view and the argument
+
+
+def _counts_another(array: np.ndarray) -> bool:
+    """Whether it tells that an array is held by this function's caller, too."""
+    return _references([array]) > _ALONE
+
+
+#: the references to what is held by one list, or one view, alone
+_ALONE = _references([np.empty(2)])
+#: whether others count, and those of a view as those of a list
+_COUNTED = _counts_another(np.empty(2)) and _references_of_base([np.empty(2)[:]]) == _ALONE
