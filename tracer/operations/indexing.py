@@ -63,6 +63,7 @@ class GetItem(_Indexing):
         return x[index]
 
     def vjp(node, g):
+        """g_x[v] = zeros [*x.shape] with g[v] added at index, at each of equal indices."""
         index, shape = node.params["index"], node.input_shape(0)
         if _basic(index):
             return (Placed(g, index, shape, Embed),)
@@ -70,6 +71,10 @@ class GetItem(_Indexing):
         return (ScatterAdd(g, positions=positions, shape=shape),)
 
     def carry(node, slot, cotangent):
+        """U_x[v,n,k] = sum_t U[v,n,t] over the t with rows[t] = k, a `Gather`.
+
+        For an index that takes whole rows of x `[*K, D]`, and not all of them once; else None.
+        """
         shape = node.input_shape(0)
         index = node.params["index"]
         whole = _basic(index) and math.prod(shape) == math.prod(node.shape)
@@ -178,6 +183,7 @@ class Lookup(_Indexing):
         return x[index]
 
     def vjp(node, g):
+        """g_x[v,k] = sum_i g[v,i] over the i with index[i] = k."""
         shape = node.input_shape(0)
         positions = _positions((raw(node.inputs[1]),), shape, backend.of(g))
         return ScatterAdd(g, positions=positions, shape=shape), None
@@ -189,6 +195,7 @@ class Lookup(_Indexing):
         return (0,)
 
     def parameter_cotangent(node, slot, g):
+        """U[v,n,k] = sum_t g[v,n,t] over the t with index[n,t] = k, for x [K, D]."""
         shape = node.input_shape(0)
         if len(shape) != 2:
             return None
@@ -199,6 +206,7 @@ class Lookup(_Indexing):
         return Gather(index, np.reshape(right, (len(g), *index.shape, shape[1])), shape)
 
     def carry(node, slot, cotangent):
+        """U_x[v,n,k] = sum_t U[v,n,t] over the t with index[t] = k, for x [K, D]."""
         shape = node.input_shape(0)
         if slot or len(shape) != 2:
             return None
@@ -229,6 +237,7 @@ class LookupAt(_Indexing):
         return x[_filled(index, arrays)]
 
     def vjp(node, g):
+        """g_x[v] = zeros [*x.shape] with g[v] added at index, at each of equal indices."""
         shape = node.input_shape(0)
         index = _filled(node.params["index"], map(raw, node.inputs[1:]))
         positions = _positions(index, shape, backend.of(g))
@@ -299,6 +308,7 @@ class Embed(_Indexing):
         return whole
 
     def vjp(node, g):
+        """g_values[v,u] = g[v,u][index] for each values [U, ...] at its index, g [V, U, *shape]."""
         return [
             lambda index=index: g[(slice(None), slice(None), *index)]
             for index in node.params["indices"]
@@ -323,6 +333,7 @@ class ScatterAdd(_Indexing):
         return added.reshape(len(values), *shape)
 
     def vjp(node, g):
+        """g_values[v,u,i] = g[v,u,positions[i]], with the axes `shape` of g flattened."""
         positions = backend.of(g).from_host(node.params["positions"])
         flat = np.reshape(g, (*g.shape[:2], math.prod(g.shape[2:])))
         return (flat[..., positions],)
@@ -343,6 +354,7 @@ class TakeAlongAxis(_Indexing):
         return np.take_along_axis(x, indices, axis)
 
     def vjp(node, g):
+        """g_x[v,...,k,...] = sum_i g[v,...,i,...] over the i with indices[...,i,...] = k."""
         shape, indices = node.input_shape(0), raw(node.inputs[1])
         every = backend.namespace(indices).arange(math.prod(shape)).reshape(shape)
         positions = np.take_along_axis(every, indices, node.params["axis"])
@@ -373,6 +385,10 @@ class IndexSet(Operation):
         return out
 
     def vjp(node, g):
+        """g_x = g, but 0 at index; g_value[v] = g[v][index].
+
+        Of values for the same place, the last one has the gradient, the others 0.
+        """
         positions = _positions(node.params["index"], node.shape)
         keep = np.ones(math.prod(node.shape), dtype=bool)
         keep[positions.reshape(-1)] = False

@@ -58,6 +58,7 @@ class Inverse(Matrix):
     examples = _one_matrix
 
     def vjp(node, g):
+        """-y^T g y^T for the inverse y, since dy = -y da y (Giles 2008)."""
         y = _transposed(node.output)
         return (-(y @ g @ y),)
 
@@ -75,6 +76,7 @@ class Solve(Matrix):
     linear_in = (1,)
 
     def vjp(node, g):
+        """g_b = a^-T g; g_a = -g_b x^T for the solution x, since da x + a dx = db (Giles 2008)."""
         a, g = widened(_transposed(node.inputs[0])), widened(g)
         back = np.linalg.solve(np.broadcast_to(a, (*g.shape[:-2], *a.shape[-2:])), g)
         return lambda: -(back @ _transposed(node.output)), back
@@ -101,6 +103,10 @@ class Cholesky(Matrix):
     forward = in_single(np.linalg.cholesky)
 
     def vjp(node, g):
+        """Phi(P + P^T) with P = L^-T Phi(L^T g) L^-1 for the factor L (Murray 2016).
+
+        Phi takes the lower triangle, and half of its diagonal.
+        """
         factor = node.output
         inner = np.tril(_transposed(factor) @ np.tril(g))
         half = 0.5 * (inner + np.tril(inner, -1))
@@ -151,6 +157,7 @@ class Determinant(ToScalar):
     examples = _one_matrix
 
     def vjp(node, g):
+        """g * det(a) a^-T, the matrix of cofactors (Jacobi's formula)."""
         a = widened(node.inputs[0])
         if isinstance(a, Tensor) or isinstance(g, Tensor):
             scale = (g * node.output)[..., None, None]
@@ -175,6 +182,7 @@ class LogAbsDet(ToScalar):
         return np.linalg.slogdet(a)[1]
 
     def vjp(node, g):
+        """g * a^-T, since d log|det a| = tr(a^-1 da)."""
         a = widened(node.inputs[0])
         inverse = _inverse(a, "derivatives of the logarithm of the determinant")
         return (g[..., None, None] * _transposed(inverse),)

@@ -34,6 +34,10 @@ class MatMul(Operation):
         return np.matmul(x, y)
 
     def vjp(node, g):
+        """g_x[v,...,i,k] = sum_j g[v,...,i,j] y[...,k,j], and of y, sum_i x[...,i,k] g[v,...,i,j].
+
+        One matrix for many has the sum of theirs, by one product.
+        """
         x, y = node.inputs
 
         def left():
@@ -54,6 +58,10 @@ class MatMul(Operation):
         return _einsum_axis(_matmul_subscripts(node), node, axes)
 
     def parameter_cotangent(node, slot, g):
+        """U_y[v,n,k,j] = sum_i x[n,...,i,k] g[v,n,...,i,j], an `Outer`, and of x alike.
+
+        The sum is over all uses of the matrix by sample n.
+        """
         return contraction_cotangent(_matmul_subscripts(node), node, slot, g)
 
     def flops(node):
@@ -96,6 +104,7 @@ class MatVec(Operation):
         return np.matmul(x, y)
 
     def vjp(node, g):
+        """g_x[v,...,k] = g[v,...] y[k]; g_y[v,k] = sum_... g[v,...] x[...,k]."""
         x, y = node.inputs
 
         def right():
@@ -109,6 +118,7 @@ class MatVec(Operation):
         return _einsum_axis(_matvec_subscripts(node), node, axes)
 
     def parameter_cotangent(node, slot, g):
+        """U_y[v,n,k] = sum_... g[v,n,...] x[n,...,k], an `Outer`."""
         return contraction_cotangent(_matvec_subscripts(node), node, slot, g)
 
     def flops(node):
@@ -164,6 +174,11 @@ class Einsum(Operation):
         return np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=len(operands) > 2)
 
     def vjp(node, g):
+        """The einsum of g and the other operands to an operand's letters.
+
+        For "ij,jk->ik", g_a[v,i,j] = sum_k g[v,i,k] b[j,k]. Along a letter that this operand alone
+        has it is the same everywhere; of a repeated letter it lies on the diagonal.
+        """
         inputs, output = node.params["inputs"], node.params["output"]
         return [
             lambda slot=slot: _einsum_vjp(node, slot, g, inputs, output)
@@ -174,6 +189,10 @@ class Einsum(Operation):
         return _einsum_axis((node.params["inputs"], node.params["output"]), node, axes)
 
     def parameter_cotangent(node, slot, g):
+        """The same sum for each sample n by itself.
+
+        For "nj,jk->nk", U_b[v,n,j,k] = a[n,j] g[v,n,k], an `Outer`.
+        """
         subscripts = node.params["inputs"], node.params["output"]
         return contraction_cotangent(subscripts, node, slot, g)
 
@@ -248,7 +267,11 @@ def _einsum_axis(subscripts, node, axes):
 
 
 def contraction_cotangent(subscripts, node, slot, g):
-    """What reaches a parameter through a contraction with data, as an `Outer` where it is one."""
+    """What reaches a parameter through a contraction with data, as an `Outer` where it is one.
+
+    U[v,n,g,o,i] = sum_t right[v,n,t,g,o] left[n,t,g,i]: cotangents of the output, and data. The
+    module says which letters are those of n, t, g, o and i.
+    """
     inputs, output = subscripts
     own, sample = inputs[slot], output[node.batch_axis]
     others = [i for i in range(len(inputs)) if i != slot]

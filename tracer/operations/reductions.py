@@ -94,6 +94,7 @@ class Sum(Reduction):
         return np.add.reduce(x, axis=axis, keepdims=keepdims)
 
     def vjp(node, g):
+        """g_x[v,i] = g[v] for each element i of a sum."""
         return (spread(node, g),)
 
 
@@ -109,6 +110,7 @@ class Mean(Reduction):
         return np.add.reduce(x, axis=axis, keepdims=keepdims) / reduced(x.shape, axis)
 
     def vjp(node, g):
+        """g_x[v,i] = g[v] / count for each of the count elements i of a mean."""
         count = reduced(node.input_shape(0), node.params["axis"])
         if is_half(g.dtype):  # whose largest number is 65504
             return (spread(node, narrowed(widened(g) / count, g.dtype)),)
@@ -123,6 +125,7 @@ class _Extreme(Reduction):
 
 
 def _extreme_vjp(node, g):
+    """g_x[v,i] = g[v] / k for each of the k elements that attain it, or are NaN; else 0."""
     x = node.inputs[0]
     wins = (x == restore(node, node.output, lead=0)) | (x != x)
     share = 1 / np.sum(raw(wins), axis=node.params["axis"], keepdims=True)
@@ -157,6 +160,7 @@ class Prod(Reduction):
         return np.prod(x, axis=axis, keepdims=keepdims)
 
     def vjp(node, g):
+        """g_x[v,i] = g[v] prod_j x[j] over the other elements j != i of a product."""
         return (restore(node, g) * _product_of_others(node.inputs[0], node.params["axis"]),)
 
 
@@ -197,6 +201,7 @@ class LogSumExp(Reduction):
         return out if keepdims else np.squeeze(out, axis)
 
     def vjp(node, g):
+        """g_x[v,i] = g[v] exp(x[i] - y) for the output y: g times the softmax."""
         y = restore(node, node.output, lead=0)
         return (restore(node, g) * np.exp(node.inputs[0] - y),)
 
@@ -211,6 +216,7 @@ class Cumsum(Operation):
         return np.cumsum(x, axis=axis)
 
     def vjp(node, g):
+        """g_x[v,i] = sum_j g[v,j] over j >= i, along the axis."""
         axis = node.params["axis"]
         return (np.flip(np.cumsum(np.flip(g, axis), axis), axis),)
 

@@ -61,6 +61,7 @@ class Reshape(Linear):
         return not node.params.get("copy")
 
     def vjp(node, g):
+        """g in the shape [V, *x.shape]."""
         return (_leading(g, node.input_shape(0)),)
 
     def batch_axis(node, axes):
@@ -97,6 +98,7 @@ class Transpose(Linear):
         return x.transpose(axes)
 
     def vjp(node, g):
+        """g with the axes after that of the stack permuted back."""
         axes = node.params["axes"]
         rank = len(axes)
         back = [0] * rank
@@ -120,6 +122,7 @@ class BroadcastTo(Linear):
         return np.broadcast_to(x, shape)
 
     def vjp(node, g):
+        """g, which the engine sums over what was broadcast."""
         return (g,)
 
     def batch_axis(node, axes):
@@ -139,6 +142,7 @@ class Concatenate(Linear):
         return np.concatenate(parts, axis=axis)
 
     def vjp(node, g):
+        """g_part[v] = g[v,...,start:stop,...], the part's slice along the axis."""
         axis, start, out = node.params["axis"], 0, []
         for size in node.params["sizes"] if "sizes" in node.params else _sizes(node):
             out.append(_slice(g, axis, start, start + size))
@@ -179,6 +183,7 @@ class Stack(Linear):
         return np.stack(parts, axis=axis)
 
     def vjp(node, g):
+        """g_part[v] = g[v,...,i,...] for part i along the new axis."""
         moved = np.moveaxis(g, node.params["axis"], 0)
         return [moved[i] for i in range(len(node.parents))]
 
@@ -202,6 +207,7 @@ class Flip(Linear):
         return np.flip(x, axis)
 
     def vjp(node, g):
+        """g, flipped along the same axes."""
         return (np.flip(g, node.params["axis"]),)
 
     def batch_axis(node, axes):
@@ -219,6 +225,7 @@ class Roll(Linear):
         return np.roll(x, shift, axis)
 
     def vjp(node, g):
+        """g, rolled by -shift."""
         return (np.roll(g, tuple(-s for s in node.params["shift"]), node.params["axis"]),)
 
     def batch_axis(node, axes):
@@ -236,6 +243,7 @@ class Pad(Linear):
         return np.pad(x, width, mode=mode)
 
     def vjp(node, g):
+        """g_x[v,j] = sum_i g[v,i] over the places i that hold x[j]: its own, and padding."""
         width, mode = node.params["width"], node.params["mode"]
         rank = len(width)
         for i, ((low, high), size) in enumerate(zip(width, node.input_shape(0), strict=True)):
