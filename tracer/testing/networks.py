@@ -29,6 +29,7 @@ class SquaredError(Operation):
         return np.sum(np.square(f - y), axis=-1)
 
     def vjp(node: Any, g: Any) -> Any:
+        """g_f[v,n,c] = 2 g[v,n] (f - y)[n,c]; g_y = -g_f."""
         f, y = node.inputs
         slope = 2 * g[..., None] * (f - y)
         return slope, -slope
@@ -37,11 +38,13 @@ class SquaredError(Operation):
         return 0
 
     def sqrt_hessian(node: Any, weight: Any) -> Any:
+        """S_c = sqrt(2 w_n) e_c, a row for each output c."""
         count, outputs = node.inputs[0].shape
         each = np.stack([np.eye(outputs)] * count, axis=1)
         return backend.of(weight).from_host(each) * np.sqrt(2 * weight)[:, None]
 
     def sqrt_hessian_sampled(node: Any, weight: Any, samples: int, rng: Any) -> Any:
+        """sqrt(2 w_n / M) times standard normal numbers."""
         count, outputs = node.inputs[0].shape
         noise = np.moveaxis(rng.standard_normal((count, samples, outputs)), 0, 1)
         return backend.of(weight).from_host(noise) * np.sqrt(2 * weight / samples)[:, None]
