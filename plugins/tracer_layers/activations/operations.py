@@ -54,6 +54,7 @@ class Rectify(Elementwise):
         return out
 
     def vjp(node, g):
+        """g where y > 0 (or is NaN), 0 elsewhere."""
         y = node.output
         if not type(g) is type(y) is np.ndarray or y.nbytes <= SMALL:
             return (where_open(np.logical_not(y <= 0), g),)
@@ -76,6 +77,7 @@ class LeakyRectify(Elementwise):
         return np.where(x > 0, x, x * negative_slope)
 
     def vjp(node, g):
+        """g where x > 0, g * negative_slope elsewhere."""
         return (np.where(node.inputs[0] > 0, g, g * node.params["negative_slope"]),)
 
 
@@ -93,6 +95,10 @@ class ParametricRectify(Operation):
         return np.where(x > 0, x, x * _per_channel(slope, x))
 
     def vjp(node, g):
+        """g_x = g where x > 0, g * slope elsewhere; g_slope[v,c] = sum of g * x where x <= 0.
+
+        The sum is over samples and places of a channel c, or of all channels for a single slope.
+        """
         x, slope = node.inputs
         return (
             lambda: np.where(x > 0, g, g * _per_channel(slope, x)),
@@ -103,6 +109,7 @@ class ParametricRectify(Operation):
         return data_axis(axes)
 
     def parameter_cotangent(node, slot, g):
+        """U[v,n,c] = sum_t (g x)[v,n,c,t] where x <= 0, a `Summed`."""
         terms, axis = _slope_terms(node, g), node.batch_axis
         if slot == 0 or (axis == 1 and terms.shape[-1] > 1):
             return None
@@ -144,6 +151,7 @@ class Clamp(Elementwise):
         return np.clip(x, min_val, max_val)
 
     def vjp(node, g):
+        """g where min_val < x < max_val, 0 elsewhere."""
         x = node.inputs[0]
         outside = (x <= node.params["min_val"]) | (x >= node.params["max_val"])
         return (np.where(outside, 0, g),)
@@ -161,6 +169,7 @@ class SoftShrink(Elementwise):
         return x - np.clip(x, -lambd, lambd)
 
     def vjp(node, g):
+        """g where |x| > lambd, 0 elsewhere."""
         return (_shrunk(node, g),)
 
 
@@ -176,6 +185,7 @@ class HardShrink(Elementwise):
         return np.where(abs(x) <= lambd, 0, x)
 
     def vjp(node, g):
+        """g where |x| > lambd, 0 elsewhere."""
         return (_shrunk(node, g),)
 
 
@@ -196,6 +206,7 @@ class Cut(Elementwise):
         return np.where(x <= threshold, value, x)
 
     def vjp(node, g):
+        """g where x > threshold, 0 elsewhere."""
         return (np.where(node.inputs[0] <= node.params["threshold"], 0, g),)
 
 
@@ -214,6 +225,7 @@ class Logistic(Elementwise):
         return np.where(x >= 0, 1, small) / (1 + small)
 
     def vjp(node, g):
+        """g * y * (1 - y), elementwise."""
         y = node.output
         return (g * (y * (1 - y)),)
 
@@ -230,6 +242,7 @@ class SoftRectify(Elementwise):
         return np.where(scaled > threshold, x, np.logaddexp(scaled, 0) / beta)
 
     def vjp(node, g):
+        """g * sigmoid(beta * x), or g where beta * x > threshold."""
         scaled = node.inputs[0] * node.params["beta"]
         linear = scaled > node.params["threshold"]
         return (np.where(linear, g, g * Logistic(scaled)),)
@@ -246,6 +259,7 @@ class LogLogistic(Elementwise):
         return -np.logaddexp(-x, 0)
 
     def vjp(node, g):
+        """g * sigmoid(-x), elementwise."""
         return (g * Logistic(-node.inputs[0]),)
 
 
@@ -263,6 +277,7 @@ class ExponentialLinear(Elementwise):
         return np.where(x > 0, x * scale, below * (scale * alpha))
 
     def vjp(node, g):
+        """g * scale where x > 0, g * scale * alpha * rate * exp(rate * x) elsewhere."""
         x, p = node.inputs[0], node.params
         positive = x > 0
         below = np.exp(np.where(positive, 0, x) * p["rate"])
@@ -281,6 +296,7 @@ class SigmoidWeighted(Elementwise):
         return x * Logistic(x)
 
     def vjp(node, g):
+        """g * s * (1 + x * (1 - s)) with s = sigmoid(x), elementwise."""
         x = node.inputs[0]
         s = Logistic(x)
         return (g * (s * (1 + x * (1 - s))),)
@@ -297,6 +313,7 @@ class SoftplusGated(Elementwise):
         return x * np.tanh(np.logaddexp(x, 0))
 
     def vjp(node, g):
+        """g * (t + x * (1 - t**2) * sigmoid(x)) with t = tanh(softplus(x)), elementwise."""
         x = node.inputs[0]
         t = np.tanh(SoftRectify(x, beta=1.0, threshold=20.0))
         return (g * (t + x * (1 - t * t) * Logistic(x)),)
@@ -315,6 +332,7 @@ class GaussianGated(Elementwise):
         return x * cdf, cdf
 
     def vjp(node, g):
+        """g * (Phi(x) + x * phi(x)) with the normal density phi = Phi', elementwise."""
         x, cdf = node.inputs[0], node.kept
         if cdf is None:
             cdf = _normal_cdf(x)
@@ -337,6 +355,10 @@ class TanhGated(Elementwise):
         return 0.5 * x * (1 + np.tanh(_cubic(x)))
 
     def vjp(node, g):
+        """g * (1 + t + x * (1 - t**2) * u') / 2 with t = tanh(u), elementwise.
+
+        u = sqrt(2 / pi) * (x + 0.044715 * x**3), u' = sqrt(2 / pi) * (1 + 3 * 0.044715 * x**2).
+        """
         x = widened(node.inputs[0])  # whose squares half precision may not hold
         t = np.tanh(_cubic(x))
         slope = math.sqrt(2 / math.pi) * (1 + (3 * 0.044715) * (x * x))
@@ -375,6 +397,7 @@ class NormalisedExponential(Operation):
         return out
 
     def vjp(node, g):
+        """y * (g - sum_c g_c y_c), along the axis."""
         y = node.output
         mean = np.sum(g * y, axis=node.params["axis"], keepdims=True)
         return (y * (g - mean),)
@@ -397,6 +420,7 @@ class LogNormalisedExponential(Operation):
         return shifted
 
     def vjp(node, g):
+        """g - softmax(x) * sum_c g_c, along the axis."""
         total = np.sum(g, axis=node.params["axis"], keepdims=True)
         return (g - np.exp(node.output) * total,)
 

@@ -40,6 +40,10 @@ class AttentionWeights(Operation):
         return out
 
     def vjp(node, g):
+        """g_query = scale * s @ key; g_key = scale * s^T @ query; g_bias = s.
+
+        s = y * (g - sum_s g y) `[V, ..., L, S]` is the cotangent of the scores, for the output y.
+        """
         query, key, *_ = node.inputs
         scale, slope = node.params["scale"], _scores(node, g)
 
@@ -52,7 +56,10 @@ class AttentionWeights(Operation):
         return (queries, keys, lambda: slope)[: len(node.inputs)]
 
     def parameter_cotangent(node, slot, g):
-        """Of a bias, which is added to the scores of all samples."""
+        """Of a bias, which is added to the scores of all samples: a `Summed` of their cotangents s.
+
+        U[v,n] = sum_t s[v,n,t] over the places t that it is broadcast to.
+        """
         rank = len(node.input_shape(2)) if slot == 2 else 0
         aligned = node.batch_axis + rank - len(node.shape)
         if slot < 2 or (aligned >= 0 and node.input_shape(2)[aligned] != 1):
@@ -83,7 +90,7 @@ class AttentionWeights(Operation):
 
 
 def _scores(node, g):
-    """The cotangent of the scores `[V, ..., L, S]`, from that of the weights."""
+    """The cotangent of the scores `[V, ..., L, S]`, from that of the weights: y (g - sum_s g y)."""
     mean = np.einsum("...s,...s->...", g, node.output)[..., None]
     return (g - mean) * node.output
 
@@ -105,6 +112,7 @@ class Heads(Operation):
         return split.transpose((1, 2, 0, 3) if sequence_first else (0, 2, 1, 3))
 
     def vjp(node, g):
+        """g_x[v,n,l,(part,h,d)] = g[v,n,h,l,d] `[V, N, L, parts * H * D]`, 0 in the other parts."""
         params, shape = node.params, node.input_shape(0)
         order = (0, 3, 1, 2, 4) if params["sequence_first"] else (0, 1, 3, 2, 4)
         width = shape[-1] // params["parts"]

@@ -68,6 +68,11 @@ class Convolution(Operation):
         return convolve(x, weight, w, groups, dtype, bias)
 
     def vjp(node, g):
+        """g_x[v,n,c,i] = sum_okp W[o,c,k] g[v,n,o,p] over the (k, p) that meet at i.
+
+        g_W[v,o,c,k] = sum_np g[v,n,o,p] x[n,c,i]; g_b[v,o] = sum_np g[v,n,o,p]. Element k of
+        window p meets i = stride p + dilation k - padding.
+        """
         x, weight, *_ = node.inputs
         w, groups = _geometry(node), node.params["groups"]
         return (
@@ -80,6 +85,10 @@ class Convolution(Operation):
         return _sample_axis(node, axes, len(node.params["stride"]))
 
     def parameter_cotangent(node, slot, g):
+        """U_W[v,n,o,c,k] = sum_p g[v,n,o,p] x[n,c,i]; U_b[v,n,o] = sum_p g[v,n,o,p], i as in `vjp`.
+
+        An `Outer` whose uses are the windows p (Grosse and Martens 2016).
+        """
         w, groups = _geometry(node), node.params["groups"]
         x, weight = node.inputs[:2]
         if x.ndim != w.rank + 2:
@@ -167,6 +176,10 @@ class ConvolutionTranspose(Operation):
         return out if bias is None else out + bias.reshape(-1, *(1,) * w.rank)
 
     def vjp(node, g):
+        """g_y[v,n,o,p] = sum_ck W[o,c,k] g[v,n,c,i]; g_W[v,o,c,k] = sum_np y[n,o,p] g[v,n,c,i].
+
+        g_b[v,c] = sum_ni g[v,n,c,i]; i = stride p + dilation k - padding.
+        """
         y, weight, *_ = node.inputs
         w, groups = node.params["windows"], node.params["groups"]
         return (
@@ -181,7 +194,11 @@ class ConvolutionTranspose(Operation):
         return _sample_axis(node, axes, node.params["windows"].rank)
 
     def parameter_cotangent(node, slot, g):
-        """As of a convolution at every position of the output, with the weight's axes swapped."""
+        """U_W[v,n,o,c,k] = sum_i g[v,n,c,i] y[n,o,p]; U_b[v,n,c] = sum_i g[v,n,c,i], i as in `vjp`.
+
+        As of a convolution at every position i of the output, with the weight's axes swapped: an
+        `Outer` whose inputs are the y[n,o,p] that k takes to i, or 0.
+        """
         w, groups = node.params["windows"], node.params["groups"]
         y, weight = node.inputs[:2]
         if y.ndim != w.rank + 2:
@@ -250,6 +267,10 @@ class ConvolutionWeight(Operation):
         return correlate(x, y, windows, groups)
 
     def vjp(node, g):
+        """g_x[v,n,c,i] = sum_okp g[v,o,c,k] y[n,o,p]; g_y[v,n,o,p] = sum_ck g[v,o,c,k] x[n,c,i].
+
+        i = stride p + dilation k - padding.
+        """
         (x, y), w = node.inputs, node.params["windows"]
         groups = node.params["groups"]
         return (

@@ -240,6 +240,10 @@ class Unfold(Operation):
         return out.reshape(out.shape[missing:])
 
     def vjp(node, g):
+        """g_x[v,...,i] = sum_kp g[v,...,k,p] over the (k, p) that meet at i.
+
+        Element k of window p meets i = stride p + dilation k - padding.
+        """
         return (Fold(g, windows=node.params["windows"]),)
 
     def batch_axis(node, axes):
@@ -268,6 +272,7 @@ class Fold(Operation):
         return out[(..., *w.interior)]
 
     def vjp(node, g):
+        """g_y[v,...,k,p] = g[v,...,i], i = stride p + dilation k - padding; 0 in the padding."""
         return (Unfold(g, windows=node.params["windows"]),)
 
     def batch_axis(node, axes):

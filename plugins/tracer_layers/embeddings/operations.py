@@ -38,6 +38,7 @@ class Lookup(Operation):
         return weight[index]
 
     def vjp(node, g):
+        """g_W[v,k] = sum_t g[v,t] over the t with index[t] = k, 0 for k = padding_idx."""
         index, weight = node.inputs
         rows, width = weight.shape
 
@@ -53,6 +54,7 @@ class Lookup(Operation):
         return data_axis(axes)
 
     def parameter_cotangent(node, slot, g):
+        """U[v,n,k] = sum_t g[v,n,t] over the t with index[n,t] = k, a `Gather`."""
         index, weight = node.inputs
         first = samples_first(_without_padding(node, g), node.batch_axis, lead=1)
         rows, samples, *_, width = first.shape
@@ -62,7 +64,10 @@ class Lookup(Operation):
         return Gather(np.reshape(index, (samples, uses)), right, weight.shape)
 
     def carry(node, slot, cotangent):
-        """Of positions, and other indices that are the same for all samples."""
+        """Of positions, and other indices that are the same for all samples: a `Gather`.
+
+        U_W[v,n,k] = sum_t U[v,n,t] over the t with index[t] = k, 0 for k = padding_idx.
+        """
         (index, weight), padding = map(raw, node.inputs), node.params["padding_idx"]
         if padding is not None:
             terms = cotangent.use_terms()

@@ -35,6 +35,10 @@ class LinearMap(Operation):
         return out if x.ndim == 2 else out.reshape(*x.shape[:-1], outputs)
 
     def vjp(node, g):
+        """g_x[v,n,i] = sum_o g[v,n,o] W[o,i]; g_W[v,o,i] = sum_n g[v,n,o] x[n,i].
+
+        g_b[v,o] = sum_n g[v,n,o]; n counts what lies on all axes of x but the last.
+        """
         x, weight, *_ = node.inputs
         inputs, outputs = x.shape[-1], g.shape[-1]
 
@@ -60,6 +64,10 @@ class LinearMap(Operation):
         return mapped_axis(data_axis(axes), len(node.shape), mixed=1)
 
     def parameter_cotangent(node, slot, g):
+        """U_W[v,n,o,i] = sum_t g[v,n,t,o] x[n,t,i], an `Outer`; U_b[v,n,o] = sum_t g[v,n,t,o].
+
+        t counts what lies on the axes between that of the samples and the last.
+        """
         outputs = g.shape[-1]
         right = samples_first(g, node.batch_axis, lead=1)
         rows, samples = right.shape[:2]

@@ -213,6 +213,11 @@ class CrossEntropy(Loss):
         return loss, log_p
 
     def vjp(node, g):
+        """g_x[v,n,c] = g[v,n] (m[n] p[n,c] - q[n,c]) with p = softmax(x) and m = sum_c q_c.
+
+        Of target probabilities, -g w (1 - label_smoothing) log p; of class weights w, in q = w r,
+        -sum_n g[v,n] r[n,c] log p[n,c].
+        """
         x, target, *weights = node.inputs
         g = _with_class_axis(g, x)
 
@@ -233,6 +238,10 @@ class CrossEntropy(Loss):
         return (logits, target_rule, class_weights)[: len(node.inputs)]
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """S_c = sqrt(weight m p_c) (e_c - p), a row per class: of each sample, m (diag(p) - p p^T).
+
+        One set of C rows for each position of `[*extra]`; m is the sum of q over the classes.
+        """
         p, scale = _probabilities(node, weight)
         x, axis = node.inputs[0], _class_axis(node.inputs[0])
         others = [i for i in range(-x.ndim, 0) if i != axis]
@@ -247,7 +256,7 @@ class CrossEntropy(Loss):
         """C - 1 rows, the Cholesky factor of `diag(p) - p p^T` (Tanabe and Sagae 1992); at least 1.
 
         With t_c the probability of the classes after c, row c is `sqrt(p_c t_c / t_{c-1})` times
-        1 at c and `-p_i / t_c` at each later i.
+        1 at c and `-p_i / t_c` at each later i; all times sqrt(weight m), as in `sqrt_hessian`.
         """
         x, axis = node.inputs[0], _class_axis(node.inputs[0])
         if x.shape[axis] == 1:
@@ -274,6 +283,7 @@ class CrossEntropy(Loss):
         return {"sqrt_hessian": count * positions, "short_sqrt_hessian": short}
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
+        """sqrt(weight m / M) (p - e_c), with classes c drawn from p."""
         p, scale = _probabilities(node, weight)
         x, axis = node.inputs[0], _class_axis(node.inputs[0])
         shape = [1 if i == x.ndim + axis else size for i, size in enumerate(x.shape)]
@@ -360,6 +370,7 @@ class NegativeLogLikelihood(Loss):
         return -picked_values(scaled, target, ignored)
 
     def vjp(node, g):
+        """g_x[v,n,c] = -g[v,n] w[c] at the target c, 0 elsewhere; g_w = -sum_n g x there."""
         x, target, *weights = node.inputs
         hot = _one_hot(target, x, node.params["ignored"])
         picked = np.where(hot, -_with_class_axis(g, x), 0)
@@ -370,6 +381,7 @@ class NegativeLogLikelihood(Loss):
         )[: len(node.inputs)]
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """Zero: it is linear in x."""
         return diagonal(0 * node.inputs[0], node, rows)
 
     def examples(rng):

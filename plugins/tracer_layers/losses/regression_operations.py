@@ -46,17 +46,21 @@ class SquaredError(Loss):
         return np.square(x - target)
 
     def vjp(node, g):
+        """g_x = 2 g (x - t); g_t = -g_x."""
         x, target = node.inputs
         slope = 2 * g * (x - target)
         return slope, lambda: -slope
 
     def diagonal_hessian(node, weight):
+        """2 weight."""
         return 2 * weight
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """S_c = sqrt(2 weight_c) e_c, a row per element c."""
         return diagonal(2 * weight, node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
+        """sqrt(2 weight / M) times standard normal numbers: 2 (x - t) for t of N(x, I/2)."""
         only_prediction(node)
         return np.sqrt(weight * (2 / samples)) * standard_normal(node, samples, rng)
 
@@ -72,14 +76,17 @@ class AbsoluteError(Loss):
         return abs(x - target)
 
     def vjp(node, g):
+        """g_x = g sign(x - t); g_t = -g_x."""
         x, target = node.inputs
         slope = g * np.sign(x - target)
         return slope, lambda: -slope
 
     def diagonal_hessian(node, weight):
+        """Zero almost everywhere."""
         return 0 * weight
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """Zero almost everywhere."""
         return diagonal(0 * weight, node, rows)
 
 
@@ -99,6 +106,7 @@ class SmoothAbsoluteError(Loss):
         return (inside * (size - 0.5 * inside)) * scale
 
     def vjp(node, g):
+        """g_x = g scale d where |d| < width, g scale width sign(d) elsewhere; g_t = -g_x."""
         x, target = node.inputs
         width, d = node.params["width"], x - target
         inside = (d > -width) & (d < width)
@@ -106,12 +114,14 @@ class SmoothAbsoluteError(Loss):
         return slope, lambda: -slope
 
     def diagonal_hessian(node, weight):
+        """weight scale where |d| < width, 0 elsewhere."""
         x, target = node.inputs
         width, d = node.params["width"], x - target
         inside = (d > -width) & (d < width)
         return np.where(inside, weight * node.params["scale"], 0)
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """S_c = sqrt(weight_c scale) e_c where |d| < width, else 0: a row per element c."""
         return diagonal(SmoothAbsoluteError.diagonal_hessian(node, weight), node, rows)
 
 
@@ -128,6 +138,7 @@ class GaussianNLL(Loss):
         return 0.5 * (np.log(var) + np.square(x - target) / var)
 
     def vjp(node, g):
+        """g_x = g d / var; g_t = -g_x; g_var = g (1 / var - d**2 / var**2) / 2, with d = x - t."""
         x, target, given = node.inputs
         var, d = np.maximum(given, node.params["eps"]), x - target
         return (
@@ -137,9 +148,11 @@ class GaussianNLL(Loss):
         )
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """S_c = sqrt(weight_c / var_c) e_c, a row per element c of x."""
         return diagonal(weight / np.maximum(node.inputs[2], node.params["eps"]), node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
+        """sqrt(weight / (M var)) times standard normal numbers: d / var for t of N(x, var)."""
         only_prediction(node)
         curvature = weight / np.maximum(node.inputs[2], node.params["eps"])
         return np.sqrt(curvature * (1 / samples)) * standard_normal(node, samples, rng)
@@ -166,6 +179,10 @@ class PoissonNLL(Loss):
         return loss
 
     def vjp(node, g):
+        """g_x = g (exp(x) - t); g_t = -g x. For a rate g (1 - t / (x + eps)); -g log(x + eps).
+
+        Stirling's approximation adds g (log(t) + 1 / (2 t)) to g_t where t > 1.
+        """
         (x, target), p = node.inputs, node.params
 
         def data():
@@ -181,6 +198,10 @@ class PoissonNLL(Loss):
         return data, counts
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """S_c = sqrt(weight_c exp(x_c)) e_c, a row per element c.
+
+        For a rate sqrt(weight_c t_c) / (x_c + eps) e_c.
+        """
         (x, target), p = node.inputs, node.params
         if p["log_input"]:
             return diagonal(weight * np.exp(x), node, rows)
@@ -192,6 +213,7 @@ class PoissonNLL(Loss):
         return diagonal(weight * target / np.square(x + p["eps"]), node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
+        """sqrt(weight / M) (exp(x) - t), with t drawn from Poisson(exp(x))."""
         only_prediction(node)
         if not node.params["log_input"]:
             raise QuantityError(
@@ -227,6 +249,10 @@ class BinaryCrossEntropy(Loss):
         return (1 - target) * x + negative
 
     def vjp(node, g):
+        """g_x = g (1 - t - s sigmoid(-x)) with s = 1 + (p - 1) t.
+
+        g_t = g (-x + (p - 1) softplus(-x)); g_p = g t softplus(-x).
+        """
         x, target, *positive = node.inputs
         scale = _positive_scale(node)
 
@@ -243,10 +269,12 @@ class BinaryCrossEntropy(Loss):
         return (logits, labels, weights)[: len(node.inputs)]
 
     def sqrt_hessian(node, weight, rows=EVERY):
+        """S_c = sqrt(weight_c s_c y_c (1 - y_c)) e_c with y = sigmoid(x), a row per element c."""
         p = Logistic(node.inputs[0])
         return diagonal(weight * _positive_scale(node) * (p * (1 - p)), node, rows)
 
     def sqrt_hessian_sampled(node, weight, samples, rng):
+        """sqrt(weight s / M) (y - b) with y = sigmoid(x), and b drawn from Bernoulli(y)."""
         only_prediction(node)
         x = node.inputs[0]
         p = Logistic(x)

@@ -26,6 +26,7 @@ class Standardise(Operation):
         return centred, rate
 
     def vjp(node, g):
+        """(g - mean(g) - y * mean(g * y)) / sqrt(variance + eps), means along the last axis."""
         y, rate = node.output, node.kept
         if rate is None:
             _, rate = _moments(node.inputs[0], node.params["eps"])

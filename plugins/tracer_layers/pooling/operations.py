@@ -59,6 +59,7 @@ class MaximumOfWindows(Operation):
         return out
 
     def vjp(node, g):
+        """g_x[v,...,i] = sum_p g[v,...,p] over the windows p whose first maximum is at i."""
         x, y = raw(node.inputs[0]), raw(node.output)
         w = pooled_windows(x, **node.params)
         return (SpreadToWinners(g, _winners(x, y, w), windows=w),)
@@ -174,6 +175,7 @@ class SpreadToWinners(Operation):
         return out
 
     def vjp(node, g):
+        """g_y[v,...,p] = g[v,...,i] at the place i of the winner of window p."""
         return PickWinners(g, node.inputs[1], windows=node.params["windows"]), None
 
     def examples(rng):
@@ -205,6 +207,7 @@ class PickWinners(Operation):
         return out
 
     def vjp(node, g):
+        """g_x[v,...,i] = sum_p g[v,...,p] over the windows p whose winner is at i."""
         return SpreadToWinners(g, node.inputs[1], windows=node.params["windows"]), None
 
     def examples(rng):
@@ -240,6 +243,7 @@ class MeanOfWindows(Operation):
         return out
 
     def vjp(node, g):
+        """g_x[v,...,i] = sum_p g[v,...,p] / divisor[p] over the windows p that hold i."""
         p = node.params
         size = node.input_shape(0)[-len(p["kernel"]) :]
         pairs = tuple((a, a) for a in p["padding"])
@@ -277,6 +281,7 @@ class SpreadOverWindows(Operation):
         return out[(..., *w.interior)]
 
     def vjp(node, g):
+        """g_y[v,...,p] = sum_i g[v,...,i] / divisor[p] over the i that window p holds."""
         w = node.params["windows"]
         params = {
             "kernel": w.kernel,

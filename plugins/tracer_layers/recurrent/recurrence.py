@@ -103,6 +103,7 @@ def _rnn_relu_slopes(before: Any, now: Any) -> Any:
 
 
 def _rnn_back(slopes: Any, states: Any, d: Any, du: Any) -> bool:
+    """d = dh (1 - h**2), or dh where h > 0."""
     np.multiply(states[0][:, None], slopes, out=d)
     return False
 
@@ -136,6 +137,10 @@ def _lstm_slopes(before: Any, now: Any) -> Any:
 
 
 def _lstm_back(slopes: Any, states: Any, d: Any, du: Any) -> bool:
+    """dc += dh o (1 - tanh(c)**2); of (i, f, g) dc (g i (1 - i), c' f (1 - f), i (1 - g**2)).
+
+    Of o, dh tanh(c) o (1 - o); c', the memory before the step, gets dc f.
+    """
     dh, dc = states
     dc += dh * slopes[4]
     np.multiply(slopes[:3], dc[:, None], out=d[:, :3])
@@ -165,6 +170,10 @@ def _gru_slopes(before: Any, now: Any) -> Any:
 
 
 def _gru_back(slopes: Any, states: Any, d: Any, du: Any) -> bool:
+    """Of (r, z, n): (dn u_n r (1 - r), dh (h' - n) z (1 - z), dn = dh (1 - z) (1 - n**2)).
+
+    In du that of n is r dn; h', the state before the step, gets z dh besides.
+    """
     by_r, by_z, by_n, r, z = slopes
     (dh,), dn = states, d[:, 2]
     np.multiply(dh, by_n, out=dn)
@@ -242,6 +251,10 @@ class Recurrence(Composite):
         return by_steps(*inputs, architecture=architecture, reverse=reverse)
 
     def pull(node, cotangents):
+        """Backpropagation through time: h[t] gets g[t] + sum_o du[t+1,o] W_hh[o]; in a GRU + z dh.
+
+        d and du are the cotangents of what inputs and hidden states contribute to the gates.
+        """
         architecture, history = node.params["architecture"], node.output
         arithmetic, weight = ARITHMETIC[architecture], node.inputs[3]
         (_, stop, count, size), (shown, *last) = history.shape, cotangents
@@ -268,6 +281,11 @@ class Recurrence(Composite):
         return Pulled(d, du, states)
 
     def vjp(node, g):
+        """g_x[v,t,n,i] = sum_o d[v,t,n,o] W_ih[o,i]; g_W_ih[v,o,i] = sum_tn d[v,t,n,o] x[t,n,i].
+
+        g_b_ih[v,o] = sum_tn d[v,t,n,o]. Of W_hh and b_hh alike from du, with the hidden state
+        before step t in place of x[t].
+        """
         (x, weight_ih, *_), (d, du, states) = node.inputs, g
         x = x[::-1] if node.params["reverse"] else x
 
@@ -293,6 +311,10 @@ class Recurrence(Composite):
         return 2 if apart and type(data) is int and data == 1 else UNKNOWN
 
     def parameter_cotangent(node, slot, g):
+        """U_W_ih[v,n,o,i] = sum_t d[v,t,n,o] x[t,n,i], an `Outer`; of b_ih sum_t d[v,t,n,o].
+
+        Of W_hh and b_hh alike from du, with the hidden state before step t in place of x[t].
+        """
         right = samples_first(g.d if slot < 3 else g.du, 1, lead=1)[:, :, :, None]
         if slot in (2, 4):
             return Summed(right[:, :, :, 0])

@@ -76,6 +76,10 @@ class Gates(Blockwise):
         return y
 
     def vjp(node, g):
+        """g_x = g_u = g * y * (1 - y) in logistic gates, g * (1 - y**2) in those of tanh.
+
+        Zero in blocks that are no gates.
+        """
         y, kinds, of = node.output, node.params["kinds"], node.params["of"]
         kernels = backend.kernels_for(g, y)
         if kernels is not None:
@@ -159,6 +163,7 @@ class Memory(Blockwise):
         return c
 
     def vjp(node, cotangent):
+        """With cotangent d: d * (g, c, i, 0) of the gates (i, f, g, o), and d * f of c."""
         y, c = node.inputs
         i, f, g = (block(y, 4, k) for k in range(3))
         kernels = backend.kernels_for(cotangent, y, c)
@@ -191,6 +196,7 @@ class Exposed(Blockwise):
         return h
 
     def vjp(node, g):
+        """g * (0, 0, 0, tanh(c)) of the gates (i, f, g, o), and g * o * (1 - tanh(c)**2) of c."""
         y, c = node.inputs
         kernels = backend.kernels_for(g, y, c)
         if kernels is not None and _alike(g.shape[1:], y.shape, c.shape):
@@ -222,6 +228,7 @@ class Candidate(Blockwise):
         return np.tanh(n, out=n)
 
     def vjp(node, g):
+        """With d = g * (1 - n**2): d of x_n, d * r of u_n, d * u_n of r, and 0 of the others."""
         x, u, y = node.inputs
         n = node.output
         kernels = backend.kernels_for(g, u, y, n)
@@ -257,6 +264,7 @@ class Blend(Blockwise):
         return out
 
     def vjp(node, g):
+        """g * (1 - z) of n, g * (0, h - n) of the gates (r, z), and g * z of h."""
         n, y, h = node.inputs
         kernels = backend.kernels_for(g, n, y, h)
         if kernels is not None and _alike(g.shape[1:], n.shape, y.shape, h.shape):

@@ -58,6 +58,7 @@ class Resample(Operation):
         return out
 
     def vjp(node, g):
+        """g_x[v,...,i,...] = sum_o taps[o,i] g[v,...,o,...]."""
         taps, axis = node.params["taps"], node.params["axis"]
         return (Resample(g, taps=taps.transposed, axis=axis),)
 

@@ -36,6 +36,7 @@ class AddPositions(Operation):
         return x + (rows if axis == -2 else rows[:, None])
 
     def vjp(node, g):
+        """g_x = g; g_W[v,l] = sum_n g[v,n,l], 0 for rows beyond the L of x."""
         axis, rows = node.params["axis"], node.input_shape(1)[0]
 
         def table():
@@ -49,6 +50,7 @@ class AddPositions(Operation):
         return data_axis(axes)
 
     def parameter_cotangent(node, slot, g):
+        """U[v,n,l] = g[v,n,l], a `Gather` of the rows 0 to L - 1 by every sample."""
         rank, position = len(node.shape), node.params["axis"] + len(node.shape)
         if slot == 0 or rank == 2 or node.batch_axis in (position, rank - 1):
             return None
