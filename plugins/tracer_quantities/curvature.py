@@ -39,7 +39,11 @@ class Stacked:
 
 
 class SqrtGGNExact(Quantity):
-    """Rows `u_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`."""
+    """Rows `u_cn = J_n^T s_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`.
+
+    `sum_c s_cn s_cn^T` is the Hessian H_n of the objective by sample n's output, and J_n the
+    Jacobian of that output by p (Schraudolph 2002).
+    """
 
     name = "sqrt_ggn_exact"
     rows = ggn_outputs
@@ -65,14 +69,21 @@ class SqrtGGNExact(Quantity):
 
 
 class SqrtGGNMC(_Sampled, SqrtGGNExact):
-    """The same in expectation, from M samples of the likelihood, `[M, N, *p.shape]`."""
+    """The same in expectation, `u_mn = J_n^T s_mn`, from M samples of the likelihood.
+
+    `[M, N, *p.shape]`; `s_mn = sqrt(w / M) dl_n/df_n`, by the output f_n, at a target that is drawn
+    from the model's likelihood (Dangel, Kunstner and Hennig 2020).
+    """
 
     name = "sqrt_ggn_mc"
     cheaper = "diag_ggn_mc"
 
 
 class DiagGGNExact(Quantity):
-    """Diagonal of the generalised Gauss-Newton matrix, `[*p.shape]`."""
+    """Diagonal of the generalised Gauss-Newton matrix, `sum_cn u_cn^2`, `[*p.shape]`.
+
+    `u_cn` are rows as in `sqrt_ggn_exact` (Dangel, Kunstner and Hennig 2020).
+    """
 
     name = "diag_ggn_exact"
     rows = ggn_exact
@@ -83,14 +94,14 @@ class DiagGGNExact(Quantity):
 
 
 class DiagGGNMC(_Sampled, DiagGGNExact):
-    """The same in expectation, from M samples of the likelihood."""
+    """The same in expectation, `sum_mn u_mn^2`, from M samples of the likelihood."""
 
     name = "diag_ggn_mc"
     cheaper = ""
 
 
 class DiagGGNExactBatch(Quantity):
-    """Each sample's share of the diagonal, `[N, *p.shape]`."""
+    """Each sample's share of the diagonal, `sum_c u_cn^2`, `[N, *p.shape]`."""
 
     name = "diag_ggn_exact_batch"
     rows = ggn_exact
@@ -108,20 +119,21 @@ class DiagGGNExactBatch(Quantity):
 
 
 class DiagGGNMCBatch(_Sampled, DiagGGNExactBatch):
-    """The same in expectation, from M samples of the likelihood."""
+    """The same in expectation, `sum_m u_mn^2`, from M samples of the likelihood."""
 
     name = "diag_ggn_mc_batch"
     cheaper = "diag_ggn_mc"
 
 
 class KFLR(Quantity):
-    """Kronecker factors of the GGN block, exact in the outputs (Botev et al. 2017).
+    """Kronecker factors `G (x) A` of the GGN block, exact in the outputs (Botev et al. 2017).
 
-    `sharing` is "expand" or "reduce" (Eschenhagen et al. 2023) for weights that a sample uses
-    several times. "independent", for recurrent weights whose time steps are taken as independent
-    and alike (Martens, Ba and Johnson 2018), is `E[T] A_0 (x) G_0` per sample of T steps, A_0 and
-    G_0 being means over samples and steps. With the sum over samples in the output factor, as
-    here, that is "expand" with the scale 1.
+    `A = mean_nt a a^T` of the inputs and `G = sum_cnt b b^T` of the rows at the output.
+    `sharing` is "expand", as here, or "reduce" (Eschenhagen et al. 2023) for weights that a sample
+    uses several times. "independent", for recurrent weights whose time steps are taken as
+    independent and alike (Martens, Ba and Johnson 2018), is `E[T] A_0 (x) G_0` per sample of T
+    steps, A_0 and G_0 being means over samples and steps. With the sum over samples in the output
+    factor, as here, that is "expand" with the scale 1.
     """
 
     name = "kflr"
@@ -159,7 +171,10 @@ class KFLR(Quantity):
 
 
 class KFAC(KFLR):
-    """The same from M samples of the model's likelihood (Martens and Grosse 2015)."""
+    """The same from M samples of the model's likelihood (Martens and Grosse 2015).
+
+    `G = sum_mnt b b^T` of sampled rows; for convolutions, Grosse and Martens (2016).
+    """
 
     name = "kfac"
     cheaper = "diag_ggn_mc"
@@ -172,7 +187,8 @@ class KFAC(KFLR):
 class KFRA(KFLR):
     """The same from the recursively averaged Gauss-Newton matrix (Botev, Ritter and Barber 2017).
 
-    The average over samples is taken at each tensor of a chain. Where the model branches and joins
+    The matrix of a tensor is `mean_n J_n^T B J_n` with B that of the next one (equation 20). The
+    average over samples is taken at each tensor of a chain. Where the model branches and joins
     again, as in a residual block, it is taken before and after. It is a D x D matrix for the D
     elements of a sample's tensor, which exists whole whatever the memory budget; its rows go on in
     chunks. Where links of the chain share a parameter, all rows go at once, and `QuantityError` is

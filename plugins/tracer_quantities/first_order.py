@@ -8,7 +8,7 @@ from tracer.extend import Quantity
 
 
 class Grad(Quantity):
-    """The gradient of the objective, `[*p.shape]`."""
+    """The gradient of the objective, `dL/dp = sum_n g_n`, `[*p.shape]`."""
 
     name = "grad"
     needs_samples = False
@@ -18,7 +18,10 @@ class Grad(Quantity):
 
 
 class GradBatch(Quantity):
-    """The samples' gradients `g_n`, `[N, *p.shape]`; they sum to `grad`."""
+    """The samples' gradients `g_n = w dl_n/dp`, `[N, *p.shape]`; they sum to `grad`.
+
+    A quantity of BackPACK (Dangel, Kunstner and Hennig 2020), as those below.
+    """
 
     name = "grad_batch"
     per_sample = True
@@ -35,7 +38,7 @@ class GradBatch(Quantity):
 
 
 class BatchL2(Quantity):
-    """Squared Euclidean norms of the samples' gradients, `[N]`."""
+    """Squared Euclidean norms of the samples' gradients, `||g_n||^2`, `[N]` (Goodfellow 2015)."""
 
     name = "batch_l2"
     per_sample = True
@@ -51,7 +54,7 @@ class BatchL2(Quantity):
 
 
 class BatchDot(Quantity):
-    """Inner products of all pairs of the samples' gradients, `[N, N]`.
+    """Inner products of all pairs of the samples' gradients, `g_n^T g_m`, `[N, N]`.
 
     The products between two shards are in neither shard's value, so the state is what the samples'
     gradients are made of, in the algebra's form.
@@ -78,7 +81,7 @@ class BatchDot(Quantity):
 
 
 class SumGradSquared(Quantity):
-    """Sum over samples of the squared gradient, `sum_n g_n^2`, `[*p.shape]`."""
+    """Sum over samples of the squared gradient, `sum_n g_n^2`, `[*p.shape]`, element by element."""
 
     name = "sum_grad_squared"
     per_sample = True

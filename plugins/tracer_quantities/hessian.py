@@ -12,7 +12,10 @@ from tracer.extend import Quantity, hessian
 
 
 class DiagH(Quantity):
-    """Diagonal of the Hessian of the objective, `[*p.shape]`."""
+    """Diagonal of the Hessian of the objective, `d^2 L / dp^2`, `[*p.shape]`.
+
+    A quantity of BackPACK (Dangel, Kunstner and Hennig 2020).
+    """
 
     name = "diag_h"
     rows = hessian
@@ -26,7 +29,7 @@ class DiagH(Quantity):
 
 
 class DiagHBatch(Quantity):
-    """Each sample's share of the diagonal, `[N, *p.shape]`."""
+    """Each sample's share of the diagonal, `w d^2 l_n / dp^2`, `[N, *p.shape]`."""
 
     name = "diag_h_batch"
     rows = hessian

@@ -57,7 +57,10 @@ def _not_pickled(kind):
 
 
 class GGNMP(Quantity):
-    """Products with the blocks of the generalised Gauss-Newton matrix (Schraudolph 2002)."""
+    """Products with the blocks of the generalised Gauss-Newton matrix (Schraudolph 2002).
+
+    `v -> sum_n J_n^T H_n J_n v`.
+    """
 
     name = "ggnmp"
     rows = None
@@ -67,7 +70,7 @@ class GGNMP(Quantity):
 
 
 class HMP(Quantity):
-    """Products with the blocks of the Hessian (Pearlmutter 1994)."""
+    """Products with the blocks of the Hessian, `v -> (d^2 L / dp^2) v` (Pearlmutter 1994)."""
 
     name = "hmp"
     rows = None
@@ -86,10 +89,10 @@ def blocks(objective, product):
 class PCHMP(Quantity):
     """Products with the blocks of the positive-curvature Hessian (Chen et al. 2019).
 
-    The curvature that operations add to that of the losses is made positive, row by row:
-    `modify="abs"` takes negative rows as positive ones, `modify="clip"` leaves them out. `[V, *p]`
-    (or `[*p]`) to the same. The products keep the rows: a memory budget is for making and applying
-    them.
+    The Hessian is a sum of rows with signs, `v -> sum_rn sign_rn u_rn u_rn^T v`. The curvature that
+    operations add to that of the losses is made positive, row by row: `modify="abs"` takes negative
+    rows as positive ones, `modify="clip"` leaves them out. `[V, *p]` (or `[*p]`) to the same. The
+    products keep the rows: a memory budget is for making and applying them.
     """
 
     name = "pchmp"
@@ -155,7 +158,7 @@ class Matrix(Quantity):
 
 
 class GGN(Matrix):
-    """The generalised Gauss-Newton matrix."""
+    """The generalised Gauss-Newton matrix, `sum_n J_n^T H_n J_n` (Schraudolph 2002)."""
 
     name = "ggn"
 
@@ -164,7 +167,7 @@ class GGN(Matrix):
 
 
 class Hessian(Matrix):
-    """The Hessian."""
+    """The Hessian, `d^2 L / dp dp^T`, by its products with vectors (Pearlmutter 1994)."""
 
     name = "hessian"
 
@@ -173,7 +176,11 @@ class Hessian(Matrix):
 
 
 class FisherMC(Matrix):
-    """The Fisher matrix from targets sampled once from the model's likelihood."""
+    """The Fisher matrix from targets sampled once from the model's likelihood.
+
+    `sum_mn u_mn u_mn^T` of the rows of `sqrt_ggn_mc`: in expectation `w sum_n F_n`, for the Fisher
+    matrix `F_n` of sample n (Martens 2020).
+    """
 
     name = "fisher_mc"
 
@@ -185,7 +192,10 @@ class FisherMC(Matrix):
 
 
 class FisherEmpirical(Matrix):
-    """`w sum_n (dl_n/dp)(dl_n/dp)^T`, with the gradients of the losses at the given targets."""
+    """`w sum_n (dl_n/dp)(dl_n/dp)^T`, with the gradients of the losses at the given targets.
+
+    It is not the Fisher matrix (Kunstner, Balles and Hennig 2019).
+    """
 
     name = "fisher_empirical"
 
