@@ -22,7 +22,8 @@ Quantities and kinds of rows:
 
 The record: nodes, leaves, where it is recorded:
     `Tensor`, `batch`, `parameter`, `Node`, `NOWHERE`, `Place`, `CONSTANT`, `INPUT`,
-    `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`, `using`, `pause`, `paused_tape`,
+    `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
+    `owner`, `using`, `pause`, `paused_tape`,
     `present`, `scope`, `steps`, `origin_of`, `Part`, `numbers`, `axis_of`,
     `DRIVER_FILES`, `INTERNAL_FILES`,
     `is_users`, `users_frame`, `missing`, `Tape`
@@ -105,7 +106,7 @@ from tracer.record.node import Node
 from tracer.record.operation import Elementwise, Operation, operation
 from tracer.record.pausing import pause, paused_tape
 from tracer.record.place import NOWHERE, Place
-from tracer.record.recorder import Cursor, current_cursor, current_tape, using
+from tracer.record.recorder import Cursor, current_cursor, current_tape, owner, using
 from tracer.record.rules import Rules
 from tracer.record.scopes import present, scope, steps
 from tracer.record.settling import axis_of
@@ -202,6 +203,7 @@ __all__ = [
     "operand",
     "operation",
     "origin_of",
+    "owner",
     "parameter",
     "pause",
     "paused_tape",

@@ -493,3 +493,72 @@ def test_several_arrays_in_an_index_beside_a_penalty():
         loss = mse_loss(x[np.arange(4), chosen] @ w, Y) + 0.1 * np.sum(w**2)
     with pytest.warns(UserWarning, match="leave out"):
         assert tape.backward(loss, "diag_ggn_exact")["diag_ggn_exact"]["w"].shape == (3, 2)
+
+
+# -- terms of no sample that are of data ---------------------------------------------------------
+
+
+class Apart(nn.Module):
+    """One part for each of two arrays, which may be of two lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Linear(3, 2).double()
+
+    def forward(self, first, second):
+        return self.part(first), self.part(second)
+
+
+class Together(Apart):
+    def forward(self, first, second):
+        return self.part(first) @ self.part(second).T
+
+
+@pytest.mark.parametrize(
+    "name", ["grad_batch", "batch_l2", "variance", "sum_grad_squared", "kfac", "kflr"]
+)
+def test_a_second_array_of_another_length_is_no_penalty(name):
+    first, second = np.random.default_rng(0).random((5, 3)), np.random.default_rng(0).random((8, 3))
+    with tracer.Tape() as tape:
+        one, other = Apart()(first, second)
+        loss = nn.mse_loss(one, np.zeros((5, 2))) + nn.mse_loss(other, np.zeros((8, 2)))
+    with pytest.raises(tracer.BatchError, match=r"given beside its batch.*tracer\.batch\(y\)"):
+        tape.backward(loss, (name,))
+    assert tape.backward(loss)["grad"]["part.weight"].shape == (2, 3)
+
+
+def test_a_second_array_of_another_length_may_meet_the_batch():
+    first, second = np.random.default_rng(0).random((5, 3)), np.random.default_rng(0).random((8, 3))
+    model = Together()
+    with tracer.Tape() as tape:
+        loss = nn.mse_loss(model(first, second), np.zeros((5, 8)))
+    results = tape.backward(loss, ("grad", "grad_batch"))
+    total = results["grad_batch"]["part.weight"].sum(0)
+    np.testing.assert_allclose(total, results["grad"]["part.weight"])
+
+
+CONTRACTIONS = {
+    "einsum": lambda h, v, u: np.einsum("ni,i->", h, v),
+    "einsum of three": lambda h, v, u: np.einsum("ni,ij,nj->", h, np.outer(v, v), h),
+    "vdot": lambda h, v, u: np.vdot(h, u),
+    "tensordot": lambda h, v, u: np.tensordot(h, u, 2),
+    "inner": lambda h, v, u: np.inner(h.ravel(), u.ravel()),
+    "matmul": lambda h, v, u: np.sum(h.T @ u),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTIONS)
+def test_samples_that_are_summed_over_in_a_product_with_parameters(name):
+    """No sample's share is zero; where they are not apart, that is said."""
+    v, u = (
+        tracer.parameter(np.random.default_rng(0).random(2), "v"),
+        tracer.parameter(np.random.default_rng(0).random((5, 2)), "u"),
+    )
+    model = nn.Linear(3, 2).double()
+    with tracer.Tape() as tape:
+        loss = CONTRACTIONS[name](np.tanh(model(np.random.default_rng(0).random((5, 3)))), v, u)
+    with pytest.raises(tracer.BatchError, match="sums over the samples in a product"):
+        tape.backward(loss, ("grad_batch",))
+    restricted = tape.backward(loss, ("grad", "grad_batch"), parameters=["weight", "bias"])
+    for key, value in restricted["grad_batch"].items():
+        np.testing.assert_allclose(value.sum(0), restricted["grad"][key])

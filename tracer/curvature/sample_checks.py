@@ -18,7 +18,7 @@ from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
 from tracer.sweep.bending import bends_together
-from tracer.sweep.unmarked import unmarked_term
+from tracer.sweep.unmarked import term_of_arrays, unmarked_term
 
 if TYPE_CHECKING:
     from tracer.curvature.objective import Objective
@@ -33,8 +33,12 @@ def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
     name = next((q.name for q in asked if q.per_sample or q.lists_samples), None)
     if name is not None:
         _refuse_unmarked_data(name, objective)
+    name = next((q.name for q in asked if q.per_sample or q.of_uses), None)
+    if name is not None and objective.record.unmarked_inputs:
+        _refuse_other_lengths(name, objective)
     name = next((q.name for q in asked if q.per_sample), None)
     if name is not None:
+        _refuse_contracted(name, objective)
         if objective.record.values_read:
             _refuse_returned(name, objective)
         coupled = couplings(objective)
@@ -179,6 +183,41 @@ def _refuse_unmarked_data(name: str, objective: Objective) -> None:
             f"marked, as many as the batch has samples: mark them before they are used, as in "
             f"x = tracer.batch(x)"
         )
+
+
+def _refuse_other_lengths(name: str, objective: Objective) -> None:
+    """Raise where a term is of an array that a model was given beside its batch alone."""
+    batch, record = objective.batch, objective.record
+    arrays = [record.snapshots.kept_of(array) for array in record.unmarked_inputs]
+    node = term_of_arrays(objective.nodes, batch, [a for a in arrays if a is not None])
+    if node is not None:
+        raise BatchError(
+            f"{name} would lack the term made by {_placed(node)}, which is of an array that the "
+            f"model was given beside its batch and that is not as long ({batch.size} samples): "
+            f"mark it before, as in model(x, tracer.batch(y)), or keep it as an attribute of the "
+            f"model if it has no samples"
+        )
+
+
+def _refuse_contracted(name: str, objective: Objective) -> None:
+    """Raise where samples are summed over in a product with what has none and wants a gradient."""
+    batch, only = objective.batch, objective.only
+    for node in objective.nodes:
+        if batch.axes.get(node) is not POOLED or not node.wants:
+            continue
+        axes = batch.axes_of(node)
+        if not any(isinstance(axis, int) for axis in axes):
+            continue
+        for parent, axis in zip(node.parents, axes, strict=True):
+            if axis is None and parent is not None and parent.wants:
+                if only is not None and parent not in only:
+                    continue
+                raise BatchError(
+                    f"{name} is not known here: {_placed(node)} sums over the samples in a product "
+                    f"with what is of none of them ({list(parent.shape)}), so that their shares of "
+                    f"its gradient are not apart: write the sum by itself, as in "
+                    f"np.sum(np.einsum('ni,i->n', h, v)) for np.einsum('ni,i->', h, v)"
+                )
 
 
 def _refuse_returned(name: str, objective: Objective) -> None:

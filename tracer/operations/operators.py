@@ -182,12 +182,16 @@ def fast_choice(op):
 
 def operand_of(x, own):
     """The array of an operand as the record keeps it, and its node or None."""
-    if type(x) is Tensor:
+    kind = type(x)
+    if kind is Tensor:
         node = x.node
         if node is None or not node.parents:
             return unshared(x._value, node, own), node
         return x._value, node
-    if type(x) is SampledArray:
+    if kind is ndarray:
+        kept = own.small(x)
+        return (own.of_constant(x) if kept is None else kept), None
+    if kind is SampledArray:
         return own.of_constant(x.plain), x.leaf
     return own.of_constant(x), None
 

@@ -62,6 +62,9 @@ class Recorder:
     pauses = False
     #: names of arrays that models mark as batches, by the id of the array
     input_names: Mapping[int, str] | None = None
+    #: arrays that a model was given besides its batch, of another length: not marked, and no batch
+    #: unless a term of the objective is of them alone
+    unmarked_inputs: tuple[Any, ...] = ()
 
     def __init__(self, *, watch: bool = False):
         hooks.load()

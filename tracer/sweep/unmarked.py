@@ -41,6 +41,20 @@ def unmarked_term(nodes: Sequence[Node], batch: Batch) -> Node | None:
     return None
 
 
+def term_of_arrays(nodes: Sequence[Node], batch: Batch, arrays: Sequence[Any]) -> Node | None:
+    """A term of the last of `nodes` that is of no sample, and of one of these constants."""
+    held = {id(array) for array in arrays}
+    alone = [node for node in nodes if not _is_sampled(node, batch)]
+    using = {
+        node
+        for node in alone
+        for parent, array in zip(node.parents, node.inputs, strict=True)
+        if parent is None and id(array) in held
+    }
+    of_them = using | descendants(alone, using)
+    return next((node for node in alone if node in of_them & _reached_alone(nodes, batch)), None)
+
+
 def _reached_alone(nodes: Sequence[Node], batch: Batch) -> set[Node]:
     """What wants a gradient and leads to the last of `nodes` past all that is of single samples."""
     reached = {nodes[-1]} if nodes else set()

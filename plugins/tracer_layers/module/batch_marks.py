@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import tracer
 from tracer import Tensor
-from tracer.extend import Node, SampledArray, axis_of, backend, current_tape, paused_tape
+from tracer.extend import Node, SampledArray, axis_of, backend, current_tape, owner, paused_tape
 
 
 class Model(Protocol):
@@ -68,10 +68,19 @@ def _axes(model: Model, given: list[Any], axis: int) -> list[int | None]:
         if isinstance(array, Tensor) or not backend.is_array(array) or array.ndim <= axis:
             continue
         if count not in (None, array.shape[axis]):
+            _note_unmarked(array)
             continue
         if model.holds_samples(array) or (i == 0 and array.dtype.kind == "b"):
             count, found[-1] = array.shape[axis], axis
     return found
+
+
+def _note_unmarked(array: Any) -> None:
+    """Tell the tape of an array of another length than the batch, should a loss be of it alone."""
+    tape = current_tape()
+    if tape is not None and array.dtype.kind == "f" and array.shape[0] > 1:
+        whole = owner(tape)
+        whole.unmarked_inputs = (*whole.unmarked_inputs, array)
 
 
 class Choice:
