@@ -29,6 +29,7 @@ BUNDLED = [
 #: what the formulas of one argument are written in
 NAMES = {
     **{name: getattr(np, name) for name in ("exp", "log", "sqrt", "sin", "cos", "sinh", "cosh")},
+    "expm1": np.expm1,
     "sign": np.sign,
     "sinc": np.sinc,
     "pi": np.pi,

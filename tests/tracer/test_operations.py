@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import xlogy
 
 import tracer
 from tracer import Elementwise, Operation, Outer, Quantity, operation, registry
@@ -311,3 +312,29 @@ def test_a_rule_of_a_wrong_form_is_named(rule, shape):
         tape.backward(loss)
     with pytest.raises(tracer.TracerError, match=r"the vjp of .*wrong"):
         tracer.grad(lambda x: np.sum(Wrong(x)))(np.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "y", "by_x", "by_y"),
+    [
+        (xlogy, 0.0, 2.0, np.log(2.0), 0.0),
+        (xlogy, 0.0, 0.0, 0.0, np.nan),
+        (np.remainder, 1.0, 0.1, 1.0, -9.0),  # 1.0 / 0.1 is rounded up to 10
+        (np.fmod, 1.0, 0.1, 1.0, -9.0),
+        (np.fmod, -7.0, 2.0, 1.0, 3.0),
+        (np.divide, np.float32(1e30), np.float32(1e20), 1e-20, -1e-10),
+        (np.divide, np.float32(1e-30), np.float32(1e-25), 1e25, -1e20),
+    ],
+)
+def test_derivatives_where_quotients_are_rounded_or_logarithms_have_no_weight(
+    function, x, y, by_x, by_y
+):
+    x, y = np.asarray(x), np.asarray(y)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(tracer.grad(function, 0)(x, y), by_x, rtol=1e-6)
+        np.testing.assert_allclose(tracer.grad(function, 1)(x, y), by_y, rtol=1e-6)
+
+
+def test_the_slope_of_log_expit_does_not_cancel():
+    slope = tracer.grad(tracer.log_expit)(np.float32(20.0))
+    np.testing.assert_allclose(slope, np.exp(-20.0), rtol=1e-4)

@@ -137,8 +137,8 @@ UNARY = [
                                                  "exp(-x**2 / 2) / sqrt(2 * pi)", numpy="ndtr"),
     of_output("expit",      special("expit"),    lambda y: y * (1 - y),
                                                  "y * (1 - y)", numpy="expit"),
-    of_output("log_expit",  special("log_expit"), lambda y: 1 - np.exp(y),
-                                                  "1 - exp(y)", numpy="log_expit"),
+    of_output("log_expit",  special("log_expit"), lambda y: -np.expm1(y),
+                                                  "-expm1(y)", numpy="log_expit"),
     of_input("logit",       special("logit"),    lambda x: 1 / (x * (1 - x)),
                                                  "1 / (x * (1 - x))", numpy="logit"),
     of_input("gammaln",     special("gammaln"),  lambda x: _digamma(x),
@@ -279,9 +279,9 @@ class Divide(Elementwise):
     examples = _pairs
 
     def vjp(node, g):
-        """g_x = g / y; g_y = -g * x / y**2, elementwise."""
+        """g_x = g / y; g_y = -g * (x / y) / y, elementwise: y**2 may overflow."""
         x, y = node.inputs
-        return lambda: g / y, lambda: -g * x / (y * y)
+        return lambda: g / y, lambda: -g * (x / y) / y
 
 
 @operation("power", numpy=np.power)
@@ -486,9 +486,14 @@ class Xlogy(Elementwise):
         return xlogy(x, y).astype(np.result_type(x, y), copy=False)
 
     def vjp(node, g):
-        """g_x = g * log(y), zero where x is; g_y = g * x / y, elementwise."""
+        """g_x = g * log(y), zero where x is and y is not positive; g_y = g * x / y, elementwise."""
         x, y = node.inputs
-        return lambda: g * np.log(np.where(x == 0, 1, y), dtype=g.dtype), lambda: g * x / y
+
+        def factor():
+            none = (x == 0) & (y <= 0)
+            return g * np.log(np.where(none, 1, y), dtype=g.dtype)
+
+        return factor, lambda: g * x / y
 
 
 def _chosen(g, wins, ties):
@@ -565,9 +570,12 @@ class Remainder(Elementwise):
     examples = _pairs
 
     def vjp(node, g):
-        """Of x - y * floor(x / y): g_x = g; g_y = -g * floor(x / y), elementwise."""
+        """Of x - y * floor(x / y): g_x = g; g_y = -g * floor(x / y), elementwise.
+
+        The quotient is NumPy's, since x / y may be rounded up to an integer.
+        """
         x, y = node.inputs
-        return g, lambda: -g * np.floor(x / y)
+        return g, lambda: -g * np.floor_divide(x, y)
 
 
 @operation("fmod", numpy=np.fmod)
@@ -579,7 +587,7 @@ class Fmod(Elementwise):
     def vjp(node, g):
         """Of x - y * trunc(x / y): g_x = g; g_y = -g * trunc(x / y), elementwise."""
         x, y = node.inputs
-        return g, lambda: -g * np.trunc(x / y)
+        return g, lambda: -g * np.rint((x - np.fmod(x, y)) / y)
 
 
 @operation("floor_divide", numpy=np.floor_divide)
