@@ -38,7 +38,7 @@ Graphs, pictures and commands:
     `gradient_flow`, `Line`
 
 Plugins:
-    `hookimpl`, `Plugin`
+    `hookimpl`, `defined`, `Plugin`
 """
 
 from tracer.api.devices import backend_for, is_device
@@ -111,6 +111,7 @@ from tracer.record.rules import Rules
 from tracer.record.scopes import present, scope, steps
 from tracer.record.settling import axis_of
 from tracer.record.tensor import Tensor
+from tracer.registry import defined
 from tracer.sweep.placed import Placed
 
 __all__ = [
@@ -174,6 +175,7 @@ __all__ = [
     "copies",
     "current_cursor",
     "current_tape",
+    "defined",
     "describe",
     "drawn",
     "expect_blocks",

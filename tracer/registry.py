@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from tracer import hooks
@@ -115,6 +116,23 @@ BY_HOOK: dict[str, Registry] = {
     "register_overlays": overlays,
     "register_commands": commands,
 }
+
+
+def defined(kind: type, *modules: ModuleType) -> list[Any]:
+    """The subclasses of `kind` with a `name` that these modules define, each once, in their order.
+
+    A plugin that registers these has nothing else to change where one is added to a module.
+    """
+    found = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, kind)
+        and value.__module__ == module.__name__
+        and hasattr(value, "name")
+    ]
+    return list(dict.fromkeys(found))
 
 
 def load_plugins() -> None:

@@ -1,52 +1,15 @@
-"""The bundled quantities, each in terms of the algebra of parameter cotangents."""
+"""The bundled quantities, each in terms of the algebra of parameter cotangents.
 
-from tracer_quantities.curvature import (
-    KFAC,
-    KFLR,
-    KFRA,
-    DiagGGNExact,
-    DiagGGNExactBatch,
-    DiagGGNMC,
-    DiagGGNMCBatch,
-    SqrtGGNExact,
-    SqrtGGNMC,
-)
-from tracer_quantities.first_order import (
-    BatchDot,
-    BatchL2,
-    Grad,
-    GradBatch,
-    SumGradSquared,
-    Variance,
-)
-from tracer_quantities.hessian import DiagH, DiagHBatch
-from tracer_quantities.products import GGN, GGNMP, HMP, PCHMP, FisherEmpirical, FisherMC, Hessian
+What a file names in `__all__` is here, and its quantities are registered.
+"""
 
-QUANTITIES = (
-    Grad,
-    GradBatch,
-    BatchL2,
-    BatchDot,
-    SumGradSquared,
-    Variance,
-    SqrtGGNExact,
-    SqrtGGNMC,
-    DiagGGNExact,
-    DiagGGNMC,
-    DiagGGNExactBatch,
-    DiagGGNMCBatch,
-    KFLR,
-    KFAC,
-    KFRA,
-    DiagH,
-    DiagHBatch,
-    GGNMP,
-    HMP,
-    PCHMP,
-    GGN,
-    Hessian,
-    FisherMC,
-    FisherEmpirical,
-)
+from tracer.extend import Quantity, defined
+from tracer_quantities import curvature, first_order, hessian, products
+from tracer_quantities.curvature import *
+from tracer_quantities.first_order import *
+from tracer_quantities.hessian import *
+from tracer_quantities.products import *
+
+QUANTITIES = tuple(defined(Quantity, first_order, curvature, hessian, products))
 
 __all__ = ["QUANTITIES", *(quantity.__name__ for quantity in QUANTITIES)]

@@ -8,6 +8,18 @@ from tracer import Tensor
 from tracer.errors import QuantityError
 from tracer.extend import GGNMonteCarlo, Kronecker, Quantity, ggn_averaged, ggn_exact, ggn_outputs
 
+__all__ = [
+    "KFAC",
+    "KFLR",
+    "KFRA",
+    "DiagGGNExact",
+    "DiagGGNExactBatch",
+    "DiagGGNMC",
+    "DiagGGNMCBatch",
+    "SqrtGGNExact",
+    "SqrtGGNMC",
+]
+
 
 class _Sampled(Quantity):
     """Configured by the number of samples drawn from the model's likelihood."""

@@ -6,6 +6,15 @@ import numpy as np
 
 from tracer.extend import Quantity
 
+__all__ = [
+    "BatchDot",
+    "BatchL2",
+    "Grad",
+    "GradBatch",
+    "SumGradSquared",
+    "Variance",
+]
+
 
 class Grad(Quantity):
     """The gradient of the objective, `dL/dp = sum_n g_n`, `[*p.shape]`."""

@@ -10,6 +10,11 @@ import numpy as np
 
 from tracer.extend import Quantity, hessian
 
+__all__ = [
+    "DiagH",
+    "DiagHBatch",
+]
+
 
 class DiagH(Quantity):
     """Diagonal of the Hessian of the objective, `d^2 L / dp^2`, `[*p.shape]`.

@@ -10,6 +10,16 @@ import numpy as np
 from tracer.errors import QuantityError, ShapeError
 from tracer.extend import Quantity, backend, hessian_eigenvectors, widened, working
 
+__all__ = [
+    "GGN",
+    "GGNMP",
+    "HMP",
+    "PCHMP",
+    "FisherEmpirical",
+    "FisherMC",
+    "Hessian",
+]
+
 
 class BlockProduct:
     """`product(v)` or `product @ v`: a parameter's block times `[V, *p.shape]` or `[*p.shape]`.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tracer.extend import Overlay, Renderer, hookimpl
-from tracer_render.overlays import GradNorm
-from tracer_render.renderers import DOT, HTML, JSON, PDF, PNG, SVG, Mermaid
+from tracer.extend import Overlay, Renderer, defined, hookimpl
+from tracer_render import overlays, renderers
 
 
 @hookimpl
 def register_renderers() -> Iterable[Renderer]:
-    return [SVG(), PNG(), PDF(), DOT(), HTML(), JSON(), Mermaid()]
+    """The formats, each where it is defined."""
+    return [renderer() for renderer in defined(Renderer, renderers)]
 
 
 @hookimpl
 def register_overlays() -> Iterable[Overlay]:
-    return [GradNorm()]
+    """The overlays, each where it is defined."""
+    return [overlay() for overlay in defined(Overlay, overlays)]

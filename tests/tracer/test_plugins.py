@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import textwrap
+from types import ModuleType
 
 import pytest
+
+from tracer.extend import Overlay, Renderer, defined
 
 GOOD = """
     import numpy as np
@@ -388,3 +391,29 @@ def test_a_distribution_installed_and_removed_with_pip(tmp_path):
     assert done.stdout.splitlines()[1] == "good"
     subprocess.run([*pip, "uninstall", "-q", "-y", "trace-net-throwaway"], check=True, timeout=60)
     assert "good" not in statuses(ask(STATUS))
+
+
+def test_what_modules_define_of_a_kind():
+    module = ModuleType("shapes")
+    source = """
+from tracer.extend import Overlay, Renderer
+
+class Square(Renderer):
+    name = "square"
+
+class Unnamed(Renderer):
+    pass
+
+class Round(Unnamed):
+    name = "round"
+
+class Shade(Overlay):
+    name = "shade"
+
+Circle = Round
+"""
+    exec(source, vars(module))
+    other = ModuleType("others")
+    other.Square = module.Square  # as what is imported is
+    assert defined(Renderer, module, other) == [module.Square, module.Round]
+    assert defined(Overlay, module) == [module.Shade]

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 from tracer.errors import ShapeError, TracingError
+from tracer.operations import arithmetic, products  # noqa: F401  # they define the operators
 from tracer.record.leaf_kinds import CONSTANT, PARAMETER
 from tracer.record.pausing import paused_tape
 from tracer.record.recorder import open_tape, owner
