@@ -69,7 +69,7 @@ def compiled(folder):
 
 
 def launcher(folder):
-    """`backend_kernels.Launch` for NumPy's arrays."""
+    """`kernels.Launch` for NumPy's arrays."""
     library = compiled(folder)
 
     def launch(expression, count, arguments):

@@ -101,7 +101,7 @@ THREADS, BLOCKS = 256, 1 << 16
 
 
 def _launch(expression: str, count: int, arguments: tuple[Any, ...]) -> None:
-    """Run a kernel on the current stream; see `backend_kernels.Launch`."""
+    """Run a kernel on the current stream; see `kernels.Launch`."""
     typed = (a if hasattr(a, "shape") else NUMBERS[type(a)](a) for a in arguments)
     _kernel(expression)((min(-(-count // THREADS), BLOCKS),), (THREADS,), tuple(typed))
 

@@ -2,7 +2,7 @@
 
 `Operation.__call__` is general; these two do the same for one or two inputs without parameters.
 Measured on 3-element arrays, they save about 0.7 microseconds an operation. That of two inputs does
-itself what `operation.record` does, which saves 0.1 of the 1.0 that are left.
+itself what `recording.record` does, which saves 0.1 of the 1.0 that are left.
 """
 
 import sys

@@ -32,7 +32,7 @@ PARAMETER = Leaf("parameter", guarded=True)
 INPUT = Leaf("input")
 
 
-#: of what was computed without being recorded, whose samples are known; see `tracer.origins`
+#: of what was computed without being recorded, whose samples are known; see `tracer.record.origins`
 CONSTANT = Leaf("constant")
 
 

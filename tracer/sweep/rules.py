@@ -104,7 +104,7 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
 
 
 def in_rule(error: Exception, node: Node, g: Any) -> Exception:
-    """An error that a rule raised, with the operation that it is of; see `operation.explain`."""
+    """An error that a rule raised, with the operation that it is of; see `recording.explain`."""
     if not hasattr(node.op, "vjp"):
         return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
     where = f"the vjp of {node!r} ({node.source or 'unknown line'})"
