@@ -12,7 +12,7 @@ from zoo import MODELS, draw
 
 import tracer
 import tracer_layers as nn
-from tracer.curvature.residuals import cheaper_by_rows
+from tracer.curvature.signed_parameters import cheaper_by_rows
 from tracer.record.batching import follow
 from tracer_layers.activations.operations import Rectify
 from tracer_layers.functional import (

@@ -17,10 +17,11 @@ from tracer.arrays import backend
 from tracer.arrays.dtypes import working
 from tracer.arrays.ownership import own
 from tracer.cotangents import Cotangent, Dense, Outer, Unfollowed, collect
-from tracer.curvature import bundle, plan
-from tracer.curvature.bundle import Bundle
+from tracer.curvature import plan
+from tracer.curvature.bundle import Bundle, bundle_of_terms
 from tracer.curvature.gradients import are_all, gradients, raw_value
 from tracer.curvature.limits import Limits, averaging_limit, limits
+from tracer.curvature.masking import last_known, masked, rows_of_samples, used_unfollowed
 from tracer.curvature.objective import Objective
 from tracer.curvature.progress import Progress, telling
 from tracer.curvature.quantity import (
@@ -31,13 +32,7 @@ from tracer.curvature.quantity import (
     resolve,
     with_chunk,
 )
-from tracer.curvature.residuals import (
-    SignedRows,
-    cheaper_by_rows,
-    exact_leaves,
-    residual,
-    rows_there,
-)
+from tracer.curvature.residuals import SignedRows, residual
 from tracer.curvature.results import Results
 from tracer.curvature.rows import (
     Rows,
@@ -50,14 +45,16 @@ from tracer.curvature.rows import (
 )
 from tracer.curvature.sample_checks import (
     couplings,
-    last_known,
+    refuse_averages,
     refuse_other_samples,
     refuse_undefined,
-    rows_of_samples,
-    used_unfollowed,
+    refuse_unmarked,
+    refuse_unmarked_averages,
+    refuse_unmarked_factors,
 )
 from tracer.curvature.seed_rows import SeedRows, of_stack
 from tracer.curvature.selection import chosen
+from tracer.curvature.signed_parameters import cheaper_by_rows, exact_leaves, rows_there
 from tracer.curvature.splitting import penalties_left_out
 from tracer.curvature.terms import Term
 from tracer.curvature.undefined import Undefined
@@ -349,7 +346,7 @@ class Run:
             record.releases += 1  # from now on, since a sweep may raise before its end
         groups = [self._bundle(kinds) for kinds in self._groups()]
         if self.followed and not objective.batch.marked:
-            self._refuse_unmarked()
+            refuse_unmarked_factors(self.asked.values(), self.names)
             if objective.samples is not None:  # in number as the loss says
                 chosen_samples(objective.samples, objective.batch.size)
         if self.followed or apart:
@@ -408,17 +405,19 @@ class Run:
         if kinds == [gradient]:
             by_samples = any(quantity.needs_samples for quantity in self.of(gradient))
             if not (self.masked and by_samples):
-                one = {objective.loss: objective.one()}
+                one = {objective.loss: objective.unit_cotangent()}
                 counts: dict[Rows, slice] = {gradient: slice(0, 1)}
                 return Bundle(counts, {gradient: 1}, one, by_samples=by_samples)
-            started = bundle.start(asking, *objective.first_samples())
+            started = bundle_of_terms(asking, *objective.first_samples())
         else:
             curvature = (name for kind, name in asking.items() if kind != gradient)
             terms = objective.terms(next(curvature))
-            refuse_other_samples(self.of(*kinds), terms, objective)
+            refuse_other_samples(
+                self.of(*kinds), [t.prediction for t in terms if not t.of_samples], objective.batch
+            )
             self._count_penalties(terms)
-            started = bundle.start(asking, terms, {})
-        return bundle.masked(started, objective.batch) if self.masked else started
+            started = bundle_of_terms(asking, terms, {})
+        return masked(started, objective.batch) if self.masked else started
 
     def _count_penalties(self, terms: Sequence[Term]) -> None:
         """Note what terms add to the diagonal of parameters that they are of."""
@@ -507,18 +506,14 @@ class Run:
         """Rows averaged over samples at each link of a chain; between links, rows are exact."""
         objective, name = self.objective, self.of(ggn_averaged)[0].name
         nodes, batch = objective.nodes, objective.batch
-        if not batch.marked:
-            raise BatchError(
-                f"{name} is of single samples, and nothing in this trace is marked as a batch: "
-                f"mark the inputs, as in x = tracer.batch(x)"
-            )
+        refuse_unmarked_averages(name, batch)
         terms = objective.terms(name)
-        refuse_other_samples(self.of(ggn_averaged), terms, objective)
-        if self.masked:
-            coupled = "are coupled" if couplings(objective) else "could not be followed"
-            raise QuantityError(f"{name} is defined for independent samples, and these {coupled}")
-        if not all(term.of_samples for term in terms):
-            raise QuantityError(f"{name} is of samples, and a loss here judges none: use kflr")
+        refuse_other_samples(
+            self.of(ggn_averaged),
+            [t.prediction for t in terms if not t.of_samples],
+            objective.batch,
+        )
+        refuse_averages(name, self.masked, all(t.of_samples for t in terms), objective.facts)
         started = self._bundle([ggn_averaged])
         links = chain.links(nodes, started.seeds, batch)
         budget = self.budget = averaging_limit(self, links)
@@ -585,7 +580,7 @@ class Run:
                     square = square + ggn_averaged.square(arrived.pop(link), batch.axes[link])
             if link is not None:
                 root = ggn_averaged.root(square, link.shape, batch.axes[link])
-                rows = Bundle(rows.counts, rows.apart, {link: root})
+                rows = Bundle(rows.counts, rows.sampleless_from, {link: root})
 
     def _sweep_signed_rows(self) -> None:
         """Signed rows for the parameters that they are exact for, products for the others.
@@ -605,7 +600,7 @@ class Run:
             return g
 
         if self.by_signs:
-            one = {objective.loss: objective.one()}
+            one = {objective.loss: objective.unit_cotangent()}
             bent = descendants(objective.nodes, self._bent)
             Sweep(objective.nodes, one, visit=visit, only=above & bent).run()
         if objective.progress.tell is not None:
@@ -656,14 +651,9 @@ class Run:
         """Whether one row per sample is needed. Raises where a quantity of samples is undefined."""
         batch = self.objective.batch
         if batch.size is None:
-            for q in self.asked.values():
-                if q.per_sample or (q.rows == gradient and q.needs_samples):
-                    raise BatchError(
-                        f"{q.name} is of single samples, and nothing in this trace is marked as a "
-                        f"batch: mark the inputs, as in x = tracer.batch(x)"
-                    )
+            refuse_unmarked(self.asked.values())
             return True
-        refuse_undefined(self.asked.values(), self.objective)
+        refuse_undefined(self.asked.values(), self.objective.facts)
         if batch.lost:
             node = batch.lost[0]
             self.objective.remarks.append(  # where nothing is refused yet
@@ -672,7 +662,7 @@ class Run:
                 f"exact and {batch.size} times as costly; give the operation a `batch_axis` rule, "
                 f"or mark its result with tracer.batch(x, axis)"
             )
-        return bool(couplings(self.objective) or batch.lost or batch.singly)
+        return bool(couplings(self.objective.facts) or batch.lost or batch.singly)
 
     @cached_property
     def _seen_from(self) -> set[Node] | None:
@@ -705,21 +695,10 @@ class Run:
         for node in {*(term.node for term in terms), *batch.assumed}:
             row = rng.standard_normal((1, *node.shape)).astype(working(node.dtype))
             rows[node] = of_stack(backend.of(objective.value).from_host(row))
-        started = bundle.masked(Bundle({gradient: slice(0, 1)}, {gradient: 1}, rows), batch)
+        started = masked(Bundle({gradient: slice(0, 1)}, {gradient: 1}, rows), batch)
         seeds = {node: stack[:] for node, stack in started.seeds.items()}
         only = descendants(objective.nodes, set(last_known(objective)))
         Sweep(objective.nodes, seeds, slots=self._count + 1, visit=visit, only=only).run()
-
-    def _refuse_unmarked(self) -> None:
-        """Raise `BatchError` for quantities that no weight has where nothing marks the samples."""
-        weight = next((name for leaf, name in self.names.items() if len(leaf.shape) > 1), None)
-        for q in self.asked.values():
-            if q.factored and weight is not None:
-                raise BatchError(
-                    f"{q.name} of the parameter {weight!r} is made of single samples, and nothing "
-                    f"in this trace is marked as a batch: mark the inputs, as in "
-                    f"x = tracer.batch(x)"
-                )
 
     # -- at a parameter -----------------------------------------------------------------------
 
@@ -868,7 +847,7 @@ class Run:
                 continue
             start, stop = max(span.start - begin, 0), min(span.stop - begin, count)
             if start < stop:
-                apart = max(start, min(self.bundle.apart[kind] - begin, stop))
+                apart = max(start, min(self.bundle.sampleless_from[kind] - begin, stop))
                 samples = self.objective.samples if quantity.of_chosen_samples else None
                 whole = start == 0 and apart == count and samples is None
                 shares.append((quantity, None if whole else Share(start, apart, stop, samples)))

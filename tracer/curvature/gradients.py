@@ -18,6 +18,7 @@ from tracer.cotangents import Cotangent, Dense
 from tracer.curvature.quantity import Context, Quantity
 from tracer.curvature.results import Results
 from tracer.curvature.rows import gradient
+from tracer.curvature.seed_rows import unit_cotangent
 from tracer.curvature.undefined import Undefined
 from tracer.curvature.values import Values
 from tracer.errors import QuantityError
@@ -32,13 +33,6 @@ from tracer.sweep.sweep import Sweep
 def are_all(asked: Mapping[str, Quantity]) -> bool:
     """Whether nothing else is asked for."""
     return all(q.rows is gradient and not q.needs_samples for q in asked.values())
-
-
-def unit(node: Node, value: Any, dtype: Any) -> Any:
-    """The cotangent of an objective: a stack of one row, where its raw `value` is."""
-    one = backend.namespace(value).empty((1, *node.shape), dtype)
-    one.fill(1)  # with `ones` it takes three times as long
-    return one
 
 
 def gradients(
@@ -74,10 +68,10 @@ def gradients(
             reached.add(leaf)
             take(leaf, Dense(stack[:, None]))
 
-    one = unit(loss.node, loss._value, working(loss.node.dtype))
+    row = unit_cotangent(loss.node, loss._value, working(loss.node.dtype))
     Sweep(
         nodes,
-        {loss.node: one},
+        {loss.node: row},
         release=True,
         complete=complete,
         first_uses=first_uses,

@@ -16,9 +16,9 @@ from tracer.curvature import plan
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.objective import Objective
 from tracer.curvature.quantity import Context, Quantity
-from tracer.curvature.residuals import RowsThere, rows_there
 from tracer.curvature.rows import Rows, ggn_averaged, hessian, hessian_eigenvectors
 from tracer.curvature.seed_rows import stack_bytes
+from tracer.curvature.signed_parameters import RowsThere, rows_there
 from tracer.record.names import Names
 from tracer.record.node import Node
 

@@ -16,23 +16,26 @@ import numpy as np
 from tracer.arrays import backend
 from tracer.arrays.dtypes import working
 from tracer.arrays.random import Restarted
-from tracer.curvature.gradients import unit
+from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.curvature.plan import AT_ONCE, Allowance
 from tracer.curvature.products import Products
 from tracer.curvature.progress import Progress
-from tracer.curvature.seed_rows import SeedRows, of_stack
+from tracer.curvature.sample_checks import (
+    refuse_contraction,
+    refuse_unknown_above,
+    samples_not_followed,
+)
+from tracer.curvature.seed_rows import SeedRows, of_stack, unit_cotangent
 from tracer.curvature.splitting import Split, left_out, split
 from tracer.curvature.terms import Term
-from tracer.errors import BatchError, QuantityError
-from tracer.record.axes import POOLED, UNKNOWN, OfOne, samples_of
+from tracer.record.axes import UNKNOWN, OfOne, samples_of
 from tracer.record.batching import Batch, follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
-from tracer.sweep.bending import bends_in, is_linear, leading_to, wanted
+from tracer.sweep.bending import is_linear, wanted
 from tracer.sweep.sizes import node_bytes
 from tracer.sweep.sweep import Sweep
-from tracer.sweep.tangents import descendants
 
 
 @dataclass(eq=False)
@@ -75,14 +78,29 @@ class Objective:
         value = self.value
         return value.astype(node.dtype) if value.dtype != node.dtype else value
 
-    def one(self) -> Any:
+    def unit_cotangent(self) -> Any:
         """The cotangent of the objective, a stack of one row.
 
         All that comes of it is in its dtype, so that of half precision is in float32, unless the
         sweep is recorded.
         """
         dtype = self.loss.dtype if self.recorded else working(self.loss.dtype)
-        return unit(self.loss, self.value, dtype)
+        return unit_cotangent(self.loss, self.value, dtype)
+
+    @cached_property
+    def facts(self) -> ObjectiveRecord:
+        """What its terms, and refusals, read of it."""
+        return ObjectiveRecord(
+            self.record,
+            self.nodes,
+            self.loss,
+            self.batch,
+            self.outputs,
+            self.recorded,
+            self.watched,
+            self.only,
+            self.draws,
+        )
 
     # -- terms --------------------------------------------------------------------------------
 
@@ -102,7 +120,7 @@ class Objective:
         """
         found = self.split(wanted_by)
         arrived = self._arrived(found.above)
-        terms = [Term(self, node, arrived[node], wanted_by) for node in found.splits]
+        terms = [Term(self.facts, node, arrived[node], wanted_by) for node in found.splits]
         for term in terms:
             term.refuse_other_inputs()
         return sorted(terms, key=lambda term: not term.of_samples)
@@ -116,20 +134,17 @@ class Objective:
         for node in reversed(self.nodes):
             if node in reached and node not in first:
                 if axes.get(node) is UNKNOWN:
-                    self._refuse_unknown(node, "a per-sample quantity")
+                    refuse_unknown_above(node, self.batch, "a per-sample quantity")
                 above.append(node)
                 reached.update(p for p in node.parents if p is not None and p.wants)
         arrived = self._arrived(above[::-1])
         terms = [
-            Term(self, node, arrived.pop(node), "a per-sample quantity")
+            Term(self.facts, node, arrived.pop(node), "a per-sample quantity")
             for node in list(arrived)
             if node in first
         ]
         if not terms:
-            raise BatchError(
-                "the samples could not be followed to the loss: mark the last tensor that has an "
-                "axis of samples with tracer.batch(x, axis)"
-            )
+            raise samples_not_followed()
         return terms, arrived
 
     def _sums_of_terms(self) -> set[Node]:
@@ -152,21 +167,8 @@ class Objective:
 
     def _arrived(self, above: list[Node]) -> dict[Node, Any]:
         """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""
-        seeds = {self.loss: self.one()}
+        seeds = {self.loss: self.unit_cotangent()}
         return Sweep(above, seeds, recorded=self.recorded, watched=self.watched).run()
-
-    def _refuse_unknown(self, node: Node, wanted_by: str) -> None:
-        """Raise `BatchError` if what follows the last known samples is no sum over them."""
-        alone = any(self.batch.axis(node.parents[slot]) is None for slot in wanted(node))
-        if is_linear(node, wanted(node)) and not alone:
-            return
-        lost = self.batch.lost[0] if self.batch.lost else node
-        raise BatchError(
-            f"{wanted_by} is undefined here: the samples could not be followed through "
-            f"{lost.op.name} ({lost.source or 'unknown line'}) to the objective, and "
-            f"{node.op.name} ({node.source or 'unknown line'}) is no sum over them: mark with "
-            f"tracer.batch(x, axis) a later tensor that has an axis of the same samples"
-        )
 
     # -- matrices -----------------------------------------------------------------------------
 
@@ -183,7 +185,7 @@ class Objective:
     @cached_property
     def products(self) -> Products:
         """Products with the Hessian, and with Gauss-Newton matrices of given roots."""
-        seeds = {self.loss: self.one()}
+        seeds = {self.loss: self.unit_cotangent()}
         return self._products(seeds)
 
     def _products(self, seeds: Mapping[Node, Any]) -> Products:
@@ -227,7 +229,7 @@ class Objective:
         count = 1 if self.batch.size is None else self.batch.size
         chosen = range(count) if self.samples is None else self.samples % count
         terms, _ = self.first_samples()
-        self._refuse_contraction(leaf)
+        refuse_contraction(leaf, self.facts)
         parts = []
         for n in chosen:
             seeds: Mapping[Node, Any] = {
@@ -235,16 +237,6 @@ class Objective:
             }
             parts.append(self._diagonal(leaf, self._products(seeds)))
         return np.stack(parts) if parts else np.zeros_like(self.like(leaf), shape=(0, *leaf.shape))
-
-    def _refuse_contraction(self, leaf: Node) -> None:
-        """Raise `QuantityError` where a product sums over samples, whose share has no tensor."""
-        below = descendants(self.nodes, {leaf})
-        for node in leading_to(self.nodes):
-            if node in below and self.batch.axes.get(node) is POOLED and bends_in(node, self.batch):
-                raise QuantityError(
-                    f"{node.op.name} ({node.source or 'unknown line'}) multiplies and sums over "
-                    f"samples in one operation: write the product, and np.sum of it"
-                )
 
     def _only_sample(self, term: Term, n: int) -> Any:
         shape, axis = term.node.shape, self.batch.axis(term.node)

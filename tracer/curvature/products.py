@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tracer.arrays.dtypes import widened, working
 from tracer.curvature.plan import Allowance
 from tracer.curvature.seed_rows import SeedRows
+from tracer.curvature.terms import Term
 from tracer.record.axes import GroupedAxis, apart, together
 from tracer.record.frames import users_warnings
 from tracer.record.node import Node
@@ -23,9 +24,6 @@ from tracer.record.replay import replay
 from tracer.record.tensor import Tensor
 from tracer.sweep.sweep import Sweep
 from tracer.sweep.tangents import descendants, push
-
-if TYPE_CHECKING:
-    from tracer.curvature.terms import Term
 
 
 class Products:

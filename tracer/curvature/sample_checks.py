@@ -2,77 +2,71 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain as chained
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tracer.arrays import backend
+from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.curvature.quantity import Quantity
-from tracer.curvature.rows import Hessian, ggn_averaged
-from tracer.errors import BatchError
-from tracer.record.axes import POOLED, UNKNOWN, OfOne, samples_of
+from tracer.curvature.rows import Hessian, ggn_averaged, gradient
+from tracer.errors import BatchError, QuantityError
+from tracer.record.axes import POOLED, UNKNOWN, OfOne
 from tracer.record.batching import Batch
 from tracer.record.node import Node
-from tracer.record.tensor import Tensor
-from tracer.sweep.bending import bends_together
+from tracer.sweep.bending import bends_in, bends_together, is_linear, leading_to, wanted
+from tracer.sweep.tangents import descendants
 from tracer.sweep.unmarked import term_of_arrays, unmarked_term
 
-if TYPE_CHECKING:
-    from tracer.curvature.objective import Objective
-    from tracer.curvature.terms import Term
 
-
-def refuse_undefined(asked: Collection[Quantity], objective: Objective) -> None:
+def refuse_undefined(asked: Collection[Quantity], record: ObjectiveRecord) -> None:
     """Raise `BatchError` for quantities of samples that are several batches, unknown or coupled."""
-    batch = objective.batch
+    batch = record.batch
     if batch.several:
         _refuse_lists(asked, batch)
     name = next((q.name for q in asked if q.per_sample or q.lists_samples), None)
     if name is not None:
-        _refuse_unmarked_data(name, objective)
+        _refuse_unmarked_data(name, record)
     name = next((q.name for q in asked if q.per_sample or q.of_uses), None)
-    if name is not None and objective.record.unmarked_inputs:
-        _refuse_other_lengths(name, objective)
+    if name is not None and record.tape.unmarked_inputs:
+        _refuse_other_lengths(name, record)
     name = next((q.name for q in asked if q.per_sample), None)
     if name is not None:
-        _refuse_contracted(name, objective)
-        if objective.record.values_read:
-            _refuse_returned(name, objective)
-        coupled = couplings(objective)
+        _refuse_contracted(name, record)
+        if record.tape.values_read:
+            _refuse_returned(name, record)
+        coupled = couplings(record)
         if coupled:
             raise coupling(name, batch, coupled[0])
-        _refuse_bent(asked, objective)
-    name = _of_samples(asked, batch)
+        _refuse_hessian_bent_across_samples(asked, record)
+    name = name_of_samples(asked, batch)
     if name is not None and _unseen(batch):
         raise BatchError(
             f"{name} is not known here: the samples could not be followed through "
-            f"{_placed(batch.lost[0])}, and no gradient flows there that would tell which is "
+            f"{placed(batch.lost[0])}, and no gradient flows there that would tell which is "
             f"which: mark a later tensor that has an axis of the same samples with "
             f"tracer.batch(x, axis)"
         )
 
 
-def _refuse_bent(asked: Collection[Quantity], objective: Objective) -> None:
+def _refuse_hessian_bent_across_samples(
+    asked: Collection[Quantity], record: ObjectiveRecord
+) -> None:
     """Raise for a share of the Hessian of an objective that is no sum over samples."""
-    batch, only = objective.batch, objective.only
+    batch = record.batch
     name = next((q.name for q in asked if q.per_sample and isinstance(q.rows, Hessian)), None)
     if name is None:
         return
-    nodes = [n for n in objective.nodes if only is None or n in only]
+    nodes = record.swept_nodes
     node = bends_together(nodes, batch) if nodes else None
     if node is not None:
         raise BatchError(
             f"{name} is undefined here: the objective is no sum over samples, since "
-            f"{_placed(node)} is not linear in what it is of several samples, so that no "
+            f"{placed(node)} is not linear in what it is of several samples, so that no "
             f"sample has a Hessian of its own: use diag_h, or a loss that is a sum or mean "
             f"over samples"
         )
 
 
-def _of_samples(asked: Iterable[Quantity], batch: Batch) -> str | None:
+def name_of_samples(asked: Iterable[Quantity], batch: Batch) -> str | None:
     """The first quantity that says of which sample its values are; None if there is none.
 
     Where samples are coupled, an axis of samples is of those that the loss judges.
@@ -107,13 +101,13 @@ def _unseen(batch: Batch) -> bool:
     return False
 
 
-def couplings(objective: Objective) -> list[Node]:
+def couplings(record: ObjectiveRecord) -> list[Node]:
     """The operations that couple the samples of what a sweep of some parameters goes through.
 
     Above a statistic of the batch samples are apart; above entries of different samples that have
     met, nothing is of one.
     """
-    batch, only = objective.batch, objective.only
+    batch, only = record.batch, record.only
     if only is None:
         return batch.coupled
     return [node for node in batch.coupled if node in only or node in batch.mixing]
@@ -137,29 +131,28 @@ def _refuse_lists(asked: Collection[Quantity], batch: Batch) -> None:
 
 
 def refuse_other_samples(
-    asked: Iterable[Quantity], terms: Iterable[Term], objective: Objective
+    asked: Iterable[Quantity], sampleless: Iterable[Node], batch: Batch
 ) -> None:
     """Raise `BatchError` where what a loss judges has other samples than the input.
 
-    Such predictions depend on samples, and their own axis of samples is not one of these: sums of
-    rows over all that is judged are defined, an axis of samples and the samples' uses are not.
+    `sampleless` are the predictions of which it is not known what samples they are of. They depend
+    on samples, and their own axis of samples is not one of these: sums of rows over all that is
+    judged are defined, an axis of samples and the samples' uses are not.
     """
-    batch = objective.batch
     asked = list(asked)
     name = next((q.name for q in asked if q.of_chosen_samples or q.of_uses), None)
     silent = next((q.name for q in asked if q.is_silent), None) if name is None else None
     name = name or silent
-    others = [term for term in terms if not term.of_samples]
-    for term in others if name is not None else ():
-        axis = batch.axis(term.prediction)
+    for prediction in sampleless if name is not None else ():
+        axis = batch.axis(prediction)
         if axis is None:
             continue  # a term of parameters alone
         if axis is POOLED:
-            why = f"{_placed(batch.pooled.get(term.prediction, term.prediction))} pools those"
+            why = f"{placed(batch.pooled.get(prediction, prediction))} pools those"
         else:
-            lost = next(chained(batch.lost, batch.mixing), term.prediction)
-            why = f"those could not be followed through {_placed(lost)}"
-        output = f"the samples of the model's output, made by {_placed(term.prediction)}, are not"
+            lost = next(chained(batch.lost, batch.mixing), prediction)
+            why = f"those could not be followed through {placed(lost)}"
+        output = f"the samples of the model's output, made by {placed(prediction)}, are not"
         if silent is not None:
             raise BatchError(
                 f"{silent} does not say whether it reads single samples, and {output} those of its "
@@ -173,23 +166,22 @@ def refuse_other_samples(
         )
 
 
-def _refuse_unmarked_data(name: str, objective: Objective) -> None:
+def _refuse_unmarked_data(name: str, record: ObjectiveRecord) -> None:
     """Raise where a term has as samples data that nobody marked, which would drop out."""
-    only = objective.only
-    node = unmarked_term([n for n in objective.nodes if only is None or n in only], objective.batch)
+    node = unmarked_term(record.swept_nodes, record.batch)
     if node is not None:
         raise BatchError(
-            f"{name} would lack the term made by {_placed(node)}, which is of data that nobody "
+            f"{name} would lack the term made by {placed(node)}, which is of data that nobody "
             f"marked, as many as the batch has samples: mark them before they are used, as in "
             f"x = tracer.batch(x)"
         )
 
 
-def _refuse_other_lengths(name: str, objective: Objective) -> None:
+def _refuse_other_lengths(name: str, record: ObjectiveRecord) -> None:
     """Raise where a term is of an array that a model was given beside its batch alone."""
-    batch, record = objective.batch, objective.record
-    arrays = [record.snapshots.kept_of(array) for array in record.unmarked_inputs]
-    node = term_of_arrays(objective.nodes, batch, [a for a in arrays if a is not None])
+    batch, tape = record.batch, record.tape
+    arrays = [tape.snapshots.kept_of(array) for array in tape.unmarked_inputs]
+    node = term_of_arrays(record.nodes, batch, [a for a in arrays if a is not None])
     if node is not None:
         raise BatchError(
             f"{name} would lack the term made by {_placed(node)}, which is of an array that the "
@@ -199,10 +191,10 @@ def _refuse_other_lengths(name: str, objective: Objective) -> None:
         )
 
 
-def _refuse_contracted(name: str, objective: Objective) -> None:
+def _refuse_contracted(name: str, record: ObjectiveRecord) -> None:
     """Raise where samples are summed over in a product with what has none and wants a gradient."""
-    batch, only = objective.batch, objective.only
-    for node in objective.nodes:
+    batch, only = record.batch, record.only
+    for node in record.nodes:
         if batch.axes.get(node) is not POOLED or not node.wants:
             continue
         axes = batch.axes_of(node)
@@ -220,20 +212,20 @@ def _refuse_contracted(name: str, objective: Objective) -> None:
                 )
 
 
-def _refuse_returned(name: str, objective: Objective) -> None:
+def _refuse_returned(name: str, record: ObjectiveRecord) -> None:
     """Raise where a loss may judge samples that have left the record on the way.
 
     Its prediction is of no batch, and yet of as many rows, in a trace in which values were read:
     whether these became constants there (`np.asarray`, an index into a plain array), is not known.
     """
-    batch = objective.batch
-    for node in objective.nodes:
+    batch = record.batch
+    for node in record.nodes:
         prediction = node.parents[0] if node.op.loss else None
         if prediction is None or not prediction.wants or batch.axes.get(node) is not None:
             continue
         if prediction.shape[:1] == (batch.size,) and batch.axis(prediction) is None:
             raise BatchError(
-                f"{name} is not known here: {_placed(node)} judges {batch.size} predictions that "
+                f"{name} is not known here: {placed(node)} judges {batch.size} predictions that "
                 f"come from no marked batch, in a trace out of which values were read as plain "
                 f"arrays: write tracer.batch(x) where such an array with samples is used again, or "
                 f"a loss of parameters alone, in plain NumPy, as l2 penalties are"
@@ -248,13 +240,13 @@ def coupling(name: str, batch: Batch, node: Node) -> BatchError:
         made = batch.pooled.get(parent) if parent is not None else None
         if made is not None and len(made.parents) > 1:
             return BatchError(
-                f"{name} is undefined here: {_placed(made)} contracts the axis of the samples, as "
+                f"{name} is undefined here: {placed(made)} contracts the axis of the samples, as "
                 f"the product with a graph's adjacency does, so that each of its results depends "
                 f"on several samples and none has a gradient of its own: use quantities of the "
                 f"whole batch, or mark an axis of graphs in place of nodes"
             )
     return BatchError(
-        f"{name} is undefined here: {_placed(node)} mixes samples through a statistic of the whole "
+        f"{name} is undefined here: {placed(node)} mixes samples through a statistic of the whole "
         f"batch, so no sample has a gradient of its own below it: use fixed statistics "
         f"(model.eval()), weigh each loss before their mean, or use quantities of the whole batch"
     )
@@ -263,99 +255,135 @@ def coupling(name: str, batch: Batch, node: Node) -> BatchError:
 def mixing(name: str, node: Node) -> BatchError:
     """The error for a quantity of samples whose entries meet in an operation."""
     return BatchError(
-        f"{name} is undefined here: {_placed(node)} mixes different samples, so that none has a "
+        f"{name} is undefined here: {placed(node)} mixes different samples, so that none has a "
         f"gradient of its own below it, and what lies above it is not of single ones: use "
         f"quantities of the whole batch"
     )
 
 
-def _astray(name: str, node: Node) -> BatchError:
+def astray(name: str, node: Node) -> BatchError:
     """The error where rows of single samples came to others, by an operation without a rule."""
     return BatchError(
-        f"{name} is undefined here: {_placed(node)} mixes different samples or reorders them, and "
+        f"{name} is undefined here: {placed(node)} mixes different samples or reorders them, and "
         f"these could not be followed through it: use quantities of the whole batch, or mark with "
         f"tracer.batch(x, axis) a later tensor that has an axis of the same samples in their order"
     )
 
 
-def _placed(node: Node) -> str:
+def placed(node: Node) -> str:
     """An operation with its layer and line, for messages."""
     where = f" in layer {node.place.scope!r}" if node.place.scope else ""
     return f"{node.op.name}{where} ({node.source or 'unknown line'})"
 
 
-def rows_apart(g: Any, axis: Any, slots: int) -> bool:
-    """Whether of masked rows `[V * slots, *shape]` each is zero at others than its own sample.
+# -- where nothing marks the samples -------------------------------------------------------------
 
-    The last one of `slots` is of no sample.
+
+def refuse_unmarked(asked: Iterable[Quantity]) -> None:
+    """Raise `BatchError` for quantities of single samples where nothing is marked as a batch."""
+    for q in asked:
+        if q.per_sample or (q.rows == gradient and q.needs_samples):
+            raise BatchError(
+                f"{q.name} is of single samples, and nothing in this trace is marked as a "
+                f"batch: mark the inputs, as in x = tracer.batch(x)"
+            )
+
+
+def refuse_unmarked_factors(asked: Iterable[Quantity], names: Mapping[Node, str]) -> None:
+    """Raise `BatchError` for quantities that no weight has where nothing marks the samples."""
+    weight = next((name for leaf, name in names.items() if len(leaf.shape) > 1), None)
+    for q in asked:
+        if q.factored and weight is not None:
+            raise BatchError(
+                f"{q.name} of the parameter {weight!r} is made of single samples, and nothing "
+                f"in this trace is marked as a batch: mark the inputs, as in "
+                f"x = tracer.batch(x)"
+            )
+
+
+def refuse_unmarked_averages(name: str, batch: Batch) -> None:
+    """Raise `BatchError` for averages over samples that nothing marks."""
+    if not batch.marked:
+        raise BatchError(
+            f"{name} is of single samples, and nothing in this trace is marked as a batch: "
+            f"mark the inputs, as in x = tracer.batch(x)"
+        )
+
+
+def refuse_averages(name: str, masked: bool, all_of_samples: bool, record: ObjectiveRecord) -> None:
+    """Raise `QuantityError` for averages over samples that are not independent, or of none."""
+    if masked:
+        coupled = "are coupled" if couplings(record) else "could not be followed"
+        raise QuantityError(f"{name} is defined for independent samples, and these {coupled}")
+    if not all_of_samples:
+        raise QuantityError(f"{name} is of samples, and a loss here judges none: use kflr")
+
+
+def unexpected_number(node: Node, batch: Batch) -> BatchError:
+    """The error for a tensor that has not as many samples as others, where nothing is marked."""
+    return BatchError(
+        f"the samples of {node!r} are expected along its first axis, in number "
+        f"{batch.size}: mark the inputs, as in x = tracer.batch(x)"
+    )
+
+
+# -- where samples cannot be followed ------------------------------------------------------------
+
+
+def samples_not_followed() -> BatchError:
+    """The error where no tensor on the way down from the loss is known to have samples."""
+    return BatchError(
+        "the samples could not be followed to the loss: mark the last tensor that has an "
+        "axis of samples with tracer.batch(x, axis)"
+    )
+
+
+def refuse_unknown_above(node: Node, batch: Batch, wanted_by: str) -> None:
+    """Raise `BatchError` if what follows the last known samples is no sum over them."""
+    alone = any(batch.axis(node.parents[slot]) is None for slot in wanted(node))
+    if is_linear(node, wanted(node)) and not alone:
+        return
+    lost = batch.lost[0] if batch.lost else node
+    raise BatchError(
+        f"{wanted_by} is undefined here: the samples could not be followed through "
+        f"{lost.op.name} ({lost.source or 'unknown line'}) to the objective, and "
+        f"{node.op.name} ({node.source or 'unknown line'}) is no sum over them: mark with "
+        f"tracer.batch(x, axis) a later tensor that has an axis of the same samples"
+    )
+
+
+# -- where a loss is no sum over samples ---------------------------------------------------------
+
+
+def refuse_contraction(leaf: Node, record: ObjectiveRecord) -> None:
+    """Raise `QuantityError` where a product sums over samples, whose share has no tensor."""
+    batch, below = record.batch, descendants(record.nodes, {leaf})
+    for node in leading_to(record.nodes):
+        if node in below and batch.axes.get(node) is POOLED and bends_in(node, batch):
+            raise QuantityError(
+                f"{node.op.name} ({node.source or 'unknown line'}) multiplies and sums over "
+                f"samples in one operation: write the product, and np.sum of it"
+            )
+
+
+def refuse_loss_bent_across_samples(above: Sequence[Node], batch: Batch) -> None:
+    """Raise `QuantityError` where a loss in plain code, by its operations, is no sum over samples.
+
+    `above` is what leads from the model's output to the objective.
     """
-    value = g._value if isinstance(g, Tensor) else g
-    if isinstance(axis, OfOne):
-        own, moved = np.array([axis.sample]), value[:, None]
+    if above and batch.size != 1:
+        node = bends_together(above, batch)
+        if node is not None:
+            raise mixing_loss(node)
+
+
+def mixing_loss(node: Node | None) -> QuantityError:
+    """The error for a loss in plain code that couples samples, by `node` if that is known."""
+    if node is None:
+        mixes = "entries of its first axis, which are taken for samples, are coupled in it"
     else:
-        own, moved = samples_of(axis, value.shape[1 + axis]), np.moveaxis(value, 1 + axis, 1)
-    count = len(value) // slots
-    rows = abs(moved.reshape(count, slots, len(own), math.prod(moved.shape[2:])))
-    others = np.arange(slots - 1)[:, None] != own
-    others = backend.of(value).from_host(others[None, :, :, None])
-    largest = rows.max(initial=0)
-    stray = np.where(others, rows[:, :-1], 0).max(initial=0)
-    return bool(stray <= 1e3 * np.finfo(value.dtype).eps * largest)
-
-
-def rows_of_samples(
-    asked: Collection[Quantity], objective: Objective, slots: int
-) -> Callable[[Node, Any, Any], Any] | None:
-    """A visitor of a sweep that sees that masked rows come to their own samples alone.
-
-    Where samples were followed into operations that they could not be followed through, each row is
-    to come back from there to the sample that it is of. None if no quantity is of single samples.
-    """
-    batch = objective.batch
-    name = _of_samples(asked, batch)
-    if name is None or not batch.marked:
-        return None
-    into = last_known(objective)
-    for node in objective.nodes:
-        if not isinstance(batch.axes.get(node), int):
-            for parent in node.parents:
-                if parent is not None and parent.wants and isinstance(batch.axis(parent), int):
-                    into.setdefault(parent, node)
-
-    def visit(node: Node, g: Any, others: Any) -> Any:
-        if node in into and not rows_apart(g, batch.axes[node], slots):
-            raise _astray(name, into[node])
-        return g
-
-    return visit
-
-
-def last_known(objective: Objective) -> dict[Node, Node]:
-    """Tensors of known samples -> an operation on them that these could not be followed through."""
-    batch: Batch = objective.batch
-    found: dict[Node, Node] = {}
-    for node in objective.nodes:
-        for parent in node.parents if batch.axes.get(node) is UNKNOWN else ():
-            if parent is None or not parent.wants or parent.op.leaf:
-                continue
-            if isinstance(batch.axis(parent), int | OfOne):
-                found.setdefault(parent, node)
-    return found
-
-
-def used_unfollowed(leaf: Node, objective: Objective) -> str | None:
-    """Where a parameter is used on what has no axis of samples, in words; None if nowhere."""
-    batch, carried = objective.batch, {leaf}
-    above = set(objective.split("a Kronecker factor").above)
-    for node in objective.nodes:
-        if node in above or not any(parent in carried for parent in node.parents):
-            continue
-        axis = batch.axes.get(node)
-        if axis is None:
-            carried.add(node)
-        elif axis is POOLED and not node.op.loss:
-            return f"on what {_placed(batch.pooled.get(node, node))} makes of several samples"
-        elif axis is UNKNOWN:
-            lost = next(chained(batch.mixing, batch.lost), node)
-            return f"after {_placed(lost)}, from where on no axis of samples is known"
-    return None
+        mixes = f"{node.op.name} ({node.source or 'unknown line'}) mixes them"
+    return QuantityError(
+        f"the loss is no sum over samples of `outputs`: {mixes}, so its Hessian has no root per "
+        f"sample: write the loss of each sample by itself, or take quantities of the Hessian"
+    )

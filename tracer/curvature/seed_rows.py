@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.record.axes import GroupedAxis
+from tracer.record.node import Node
 from tracer.record.tensor import Tensor
 
 
@@ -31,6 +33,13 @@ class SeedRows:
     def __getitem__(self, some: slice) -> Any:
         start, stop, _ = some.indices(self.count)
         return self.make(slice(start, stop))
+
+
+def unit_cotangent(node: Node, value: Any, dtype: Any) -> Any:
+    """The cotangent of an objective: a stack of one row, where its raw `value` is."""
+    row = backend.namespace(value).empty((1, *node.shape), dtype)
+    row.fill(1)  # with `ones` it takes three times as long
+    return row
 
 
 def of_stack(stack: Any) -> SeedRows:
@@ -92,6 +101,23 @@ def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> Seed
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return SeedRows(len(rows) * places, make, rows.held)
+
+
+def one_position_each(rows: SeedRows, shape: tuple[int, ...], axis: int) -> SeedRows:
+    """Rows `[R, *y]` as rows of one entry of each sample, where an axis has several.
+
+    Rules take entries for samples, which are apart in the loss but not below it.
+    """
+    if not isinstance(axis, GroupedAxis) or axis.uses(shape[axis]) == 1:
+        return rows
+    positions, places = axis.positions(shape[axis]), axis.uses(shape[axis])
+
+    def mask(some: slice) -> Any:
+        alone = positions == np.arange(places)[some, None]
+        line = (size if i == axis else 1 for i, size in enumerate(shape))
+        return alone.reshape(len(alone), *line)
+
+    return at_places(rows, places, mask)
 
 
 def joined(pieces: Sequence[tuple[int, SeedRows]], total: int) -> SeedRows:
