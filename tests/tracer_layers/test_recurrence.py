@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tracer
 import tracer_layers as nn
-from tracer.curvature.backward import APART
+from tracer.curvature.request import SWEPT_SEPARATELY as APART
 from tracer.errors import ShapeError
 from tracer.registry import quantities
 from tracer_layers.recurrent import recurrence

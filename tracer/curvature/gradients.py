@@ -6,51 +6,31 @@ quantities, with three times the bookkeeping.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tracer.arrays import backend
-from tracer.arrays.dtypes import working
-from tracer.arrays.ownership import own
 from tracer.cotangents import Cotangent, Dense
 from tracer.curvature.quantity import Context, Quantity
-from tracer.curvature.results import Results
-from tracer.curvature.rows import gradient
-from tracer.curvature.seed_rows import unit_cotangent
-from tracer.curvature.undefined import Undefined
-from tracer.curvature.values import Values
+from tracer.curvature.request import Request
+from tracer.curvature.results import Results, collected_results
 from tracer.errors import QuantityError
-from tracer.record.names import Names
 from tracer.record.node import Node
-from tracer.record.recorder import Recorder
 from tracer.record.replay import replay
 from tracer.record.tensor import Tensor
 from tracer.sweep.sweep import Sweep
 
 
-def are_all(asked: Mapping[str, Quantity]) -> bool:
-    """Whether nothing else is asked for."""
-    return all(q.rows is gradient and not q.needs_samples for q in asked.values())
-
-
-def gradients(
-    record: Recorder,
-    nodes: list[Node],
-    loss: Tensor,
-    names: Names,
-    first_uses: Mapping[Node, Node],
-    asked: Mapping[str, Quantity],
-    undefined: Undefined,
-    watched: dict[Any, Any] | None,
-) -> Results:
-    """The results of a sweep from `loss`, whose record is `nodes` of the tape `record`."""
+def gradients(request: Request) -> Results:
+    """The results of one sweep from the loss, of a request for `gradients_alone`."""
+    objective, names, undefined = request.objective, request.objective.names, request.undefined
+    record, nodes, loss = objective.record, objective.nodes, objective.loss
     record.snapshots.check(nodes, replayed=record.swept)
     if record.swept:
         replay(nodes, {}, ())
     record.releases += 1  # from now on, since a sweep may raise before its end
-    found: list[tuple[Quantity, dict[str, Any]]] = [(quantity, {}) for quantity in asked.values()]
+    found: list[tuple[Quantity, dict[str, Any]]] = [(q, {}) for q in request.asked.values()]
     reached = set()
 
     def take(leaf: Node, cotangent: Cotangent) -> None:
@@ -68,24 +48,18 @@ def gradients(
             reached.add(leaf)
             take(leaf, Dense(stack[:, None]))
 
-    row = unit_cotangent(loss.node, loss._value, working(loss.node.dtype))
     Sweep(
         nodes,
-        {loss.node: row},
+        {loss: objective.unit_cotangent()},
         release=True,
         complete=complete,
-        first_uses=first_uses,
-        watched=watched,
+        first_uses=objective.first_uses,
+        watched=objective.watched,
     ).run()
     for leaf in names.keys() - reached:
-        zeros = np.zeros_like(loss._value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))
+        zeros = np.zeros_like(objective.value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))
         take(leaf, Dense(zeros))
-    undefined.check()
-    results = Results()
-    for quantity, values in found:
-        ordered = {name: own([values.pop(name)]) for name in names.values() if name in values}
-        results[quantity.name] = Values(undefined.every, ordered, undefined.absent(quantity.name))
-    return results
+    return collected_results({q.name: values for q, values in found}, {}, undefined)
 
 
 def raw_value(value: Any, dtype: Any) -> Any:

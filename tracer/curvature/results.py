@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tracer import registry
+from tracer.arrays.ownership import own
+from tracer.curvature.undefined import Undefined
+from tracer.curvature.values import Values
 from tracer.errors import HintError, ResultError, suggestion
 from tracer.record.tensor import Tensor
 
@@ -46,3 +49,32 @@ def _names_a_parameter(key: Any, results: Results) -> bool:
     if isinstance(key, Tensor):
         return bool(results)
     return any(isinstance(values, dict) and key in values for values in results.values())
+
+
+def collected_results(
+    values: dict[str, dict[str, Any]], of_objective: dict[str, Any], undefined: Undefined
+) -> Results:
+    """The results of what was asked for, by quantity and parameter, or `of_objective` at once.
+
+    Takes the `values` out of their dictionaries. Raises the first error of a quantity that no
+    parameter has.
+    """
+    undefined.check()
+    found = {
+        name: of_objective[name] if name in of_objective else _as_own(by_name, undefined)
+        for name, by_name in values.items()
+    }
+    return Results(
+        (name, _by_parameter(name, value, undefined) if type(value) is dict else value)
+        for name, value in found.items()
+    )
+
+
+def _as_own(values: dict[str, Any], undefined: Undefined) -> dict[str, Any]:
+    """Values in the order of the parameters, as arrays of the caller's own."""
+    names = undefined.names.values()
+    return {name: own([values.pop(name)]) for name in names if name in values}
+
+
+def _by_parameter(quantity: str, values: dict[str, Any], undefined: Undefined) -> Values:
+    return Values(undefined.every, values, undefined.absent(quantity))

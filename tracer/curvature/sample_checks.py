@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain as chained
+from typing import Any
+
+import numpy as np
 
 from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.curvature.quantity import Quantity
@@ -387,3 +390,19 @@ def mixing_loss(node: Node | None) -> QuantityError:
         f"the loss is no sum over samples of `outputs`: {mixes}, so its Hessian has no root per "
         f"sample: write the loss of each sample by itself, or take quantities of the Hessian"
     )
+
+
+# -- what the caller says of samples ---------------------------------------------------------------
+
+
+def chosen_samples(samples: Sequence[int], count: int | None) -> Any:
+    """The indices of samples, checked."""
+    try:
+        chosen = np.asarray(samples)
+    except ValueError:  # a ragged list
+        chosen = np.zeros(())
+    if chosen.ndim != 1 or not chosen.size or chosen.dtype.kind not in "iu":
+        raise BatchError(f"samples is a list of indices of samples, got {samples!r}")
+    if count is not None and not -count <= chosen.min() <= chosen.max() < count:
+        raise BatchError(f"samples names one outside the {count} of the batch: {samples!r}")
+    return chosen.astype(np.intp)

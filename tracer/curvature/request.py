@@ -1,0 +1,289 @@
+"""What a call of `backward` asks for: checked and resolved, with nothing computed yet."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tracer.curvature.bundle import Bundle
+from tracer.curvature.objective import Objective
+from tracer.curvature.progress import Progress, telling
+from tracer.curvature.quantity import Context, Quantity, resolve
+from tracer.curvature.rows import (
+    Rows,
+    ggn_averaged,
+    ggn_exact,
+    ggn_outputs,
+    gradient,
+    hessian,
+    hessian_eigenvectors,
+)
+from tracer.curvature.sample_checks import chosen_samples
+from tracer.curvature.selection import chosen
+from tracer.curvature.undefined import Undefined
+from tracer.errors import QuantityError, TracingError
+from tracer.record import composite
+from tracer.record.batching import Batch, follow
+from tracer.record.describe import describe
+from tracer.record.names import first_uses, parameter_names
+from tracer.record.node import Node
+from tracer.record.recorder import (
+    Recorder,
+    enclosing,
+    opened_elsewhere,
+    owner,
+    refuse_elsewhere,
+    using,
+)
+from tracer.record.replay import replay
+from tracer.record.tensor import Tensor
+from tracer.sweep.tangents import descendants
+
+#: what is known of the samples where no quantity asks
+UNFOLLOWED = Batch()
+#: rows that start at operations
+SIGNED = (hessian, hessian_eigenvectors)
+#: kinds of rows that do not go through the one sweep; None of quantities without rows
+SWEPT_SEPARATELY = frozenset((None, *SIGNED, ggn_averaged))
+
+
+class Options(NamedTuple):
+    """The keyword arguments of `Tape.backward`, as the caller gave them."""
+
+    memory_budget: int | None
+    rng: Any
+    samples: Sequence[int] | None
+    reduce: Mapping[str, Callable[[str, Any], Any]]
+    outputs: Tensor | None
+    undefined: str
+    parameters: Any
+    progress: Any
+
+
+@dataclass(eq=False)
+class Request:
+    """What is asked of which objective.
+
+    `asked` are the quantities by name, `reduce` what becomes of values as soon as they exist,
+    `undefined` takes what has to be left out. `follows_samples` says that some quantity needs to
+    know which samples are where, `gradients_alone` that `tracer.curvature.gradients` serves it.
+    `surrounding` is the tape that records the sweeps, or None.
+    """
+
+    objective: Objective
+    asked: dict[str, Quantity]
+    reduce: Mapping[str, Callable[[str, Any], Any]]
+    undefined: Undefined
+    follows_samples: bool
+    gradients_alone: bool
+    surrounding: Recorder | None
+
+    @cached_property
+    def kinds(self) -> dict[str, Rows | None]:
+        """quantity -> its kind of rows, the longer ones for all where some quantity needs them."""
+        kinds = {name: quantity.rows for name, quantity in self.asked.items()}
+        if ggn_outputs in kinds.values():
+            longer: dict[Any, Rows] = {ggn_exact: ggn_outputs}
+            kinds = {name: longer.get(kind, kind) for name, kind in kinds.items()}
+        return kinds
+
+    @cached_property
+    def swept_together(self) -> list[Rows]:
+        """The kinds of rows of the one sweep."""
+        kinds = dict.fromkeys(kind for kind in self.kinds.values() if kind is not None)
+        return [kind for kind in kinds if kind not in SWEPT_SEPARATELY]
+
+    @cached_property
+    def asked_separately(self) -> list[Quantity]:
+        """The quantities that are made by other means than the one sweep."""
+        return [self.asked[name] for name, kind in self.kinds.items() if kind in SWEPT_SEPARATELY]
+
+    def of(self, *kinds: Rows | None) -> list[Quantity]:
+        """The quantities of these kinds of rows."""
+        return [quantity for quantity in self.asked.values() if self.kinds[quantity.name] in kinds]
+
+    @property
+    def sample_count(self) -> int:
+        """The number of samples; one where none are known."""
+        size = self.objective.batch.size
+        return 1 if size is None else size
+
+    def slots(self, bundle: Bundle) -> int:
+        """How many rows of the sweep stand for one row: masked, one per sample and one more."""
+        return self.sample_count + 1 if bundle.masked else 1
+
+    def context(self, leaf: Node) -> Context:
+        """What a quantity may know of a parameter."""
+        objective = self.objective
+        return Context(objective.names[leaf], leaf.shape, leaf.dtype, objective.batch.size)
+
+    def contexts(self, quantity: Quantity, counts: Mapping[Rows, slice]) -> list[Context]:
+        """A quantity's, of all parameters, where kinds of rows have these `counts`."""
+        kind, objective = self.kinds[quantity.name], self.objective
+        span = None if kind is None else counts.get(kind)
+        rows = None if span is None else span.stop - span.start
+        restricted = quantity.of_chosen_samples and objective.samples is not None
+        samples = len(objective.samples) if restricted else objective.batch.size
+        return [
+            Context(name, leaf.shape, leaf.dtype, samples, rows)
+            for leaf, name in objective.names.items()
+        ]
+
+
+def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -> Request:
+    """The request that a call makes. Raises for what is no loss, quantity or option."""
+    nodes = record_of(tape, loss)
+    tape.loss = loss.node
+    asked = resolve(quantities)
+    _check_options(options, asked)
+    outer = enclosing(tape)
+    surrounding = outer if outer is not None and outer.nodes is tape.nodes else None
+    follows_samples = any(q.needs_samples for q in asked.values())
+    nodes, batch = _with_samples(tape, loss, nodes, asked, follows_samples, options.outputs)
+    uses = first_uses(nodes)
+    every = names = parameter_names(tape, uses, loss.node)
+    only = None
+    if options.parameters is not None:
+        names = chosen(options.parameters, every)
+        only = descendants(nodes, set(names))
+    undefined = Undefined(options.undefined, names, every, nodes)
+    alone = surrounding is None and _gradients_alone(asked, options)
+    objective = Objective(
+        owner(tape),
+        nodes,
+        loss.node,
+        loss._value,
+        names,
+        batch,
+        uses,
+        outputs=None if options.outputs is None else options.outputs.node,
+        recorded=surrounding is not None,
+        rng=options.rng,
+        budget=_budget(options),
+        progress=Progress(None if alone else telling(options.progress)),
+        watched=tape.watched if "grad" in asked else None,
+        only=only,
+    )
+    if options.samples is not None:
+        objective.samples = chosen_samples(options.samples, batch.size)
+    return Request(objective, asked, options.reduce, undefined, follows_samples, alone, surrounding)
+
+
+def _gradients_alone(asked: Mapping[str, Quantity], options: Options) -> bool:
+    """Whether gradients are all that is asked for, without options that a sweep would follow."""
+    given = (options.samples, options.outputs, options.memory_budget, options.parameters)
+    if options.reduce or options.progress or any(option is not None for option in given):
+        return False
+    return all(q.rows is gradient and not q.needs_samples for q in asked.values())
+
+
+def _budget(options: Options) -> int | None:
+    budget = options.memory_budget
+    return None if budget is None else math.ceil(min(budget, sys.maxsize))
+
+
+def _with_samples(
+    tape: Recorder,
+    loss: Tensor,
+    nodes: list[Node],
+    asked: Mapping[str, Quantity],
+    follows_samples: bool,
+    outputs: Tensor | None,
+) -> tuple[list[Node], Batch]:
+    """The record, step by step where that is needed, and where the samples are in it."""
+    batch = follow(nodes) if follows_samples else UNFOLLOWED
+    if tape.composites:
+        separately = any(q.rows in SWEPT_SEPARATELY for q in asked.values())
+        if separately or outputs is not None or batch.lost:
+            composite.recorded(tape)  # from here on with the operations that composites stand for
+            nodes = record_of(tape, loss)
+            batch = follow(nodes) if follows_samples else batch
+    if batch.lost and owner(tape).swept:
+        with using(None):  # indices that say which samples are chosen may have been dropped
+            replay(nodes, {}, nodes)
+        batch = follow(nodes)
+    return nodes, batch
+
+
+def _check_options(options: Options, asked: Mapping[str, Quantity]) -> None:
+    """Raise `QuantityError` for options that are not of their kind."""
+    outputs, budget, rng = options.outputs, options.memory_budget, options.rng
+    if outputs is not None and not (isinstance(outputs, Tensor) and outputs.node is not None):
+        raise QuantityError(
+            f"outputs is the tensor that was recorded as the model's output, got "
+            f"{describe(outputs)}"
+        )
+    if budget is not None and not (isinstance(budget, int | float | np.number) and budget > 0):
+        raise QuantityError(f"memory_budget is a number of bytes above 0, as 2**30, got {budget!r}")
+    if isinstance(rng, str | float):
+        raise QuantityError(
+            f"rng is a random generator, as np.random.default_rng(0) makes, got {rng!r}"
+        )
+    _check_reduce(options.reduce, asked)
+
+
+def _check_reduce(reduce: Any, asked: Mapping[str, Quantity]) -> None:
+    if not isinstance(reduce, Mapping):
+        raise QuantityError(
+            f"reduce maps names of quantities to functions of a parameter's name and value, as in "
+            f"reduce={{'grad_batch': f}}, got {describe(reduce)}"
+        )
+    for name, function in reduce.items():
+        if not callable(function):
+            raise QuantityError(
+                f"reduce[{name!r}] is a function of a parameter's name and value, got "
+                f"{describe(function)}"
+            )
+    if not reduce.keys() <= asked.keys():
+        unknown = sorted(reduce.keys() - asked.keys())
+        raise QuantityError(
+            f"reduce names {', '.join(map(repr, unknown))}, which is not asked for: "
+            f"{', '.join(asked)}"
+        )
+
+
+def record_of(tape: Recorder, loss: Any) -> list[Node]:
+    """The tape's record up to the loss. Refuses what cannot be swept from, saying why."""
+    if not isinstance(loss, Tensor):
+        raise TracingError(
+            f"backward expects the loss as a tensor, got {describe(loss)}: compute it from "
+            f"parameters inside the `with tracer.Tape()` block"
+        )
+    if loss.size != 1:
+        raise TracingError(
+            f"backward expects a loss with one element, got {describe(loss)}: sum or average it"
+        )
+    if loss.node is None or not loss.node.wants:
+        uses = first_uses(composite.recorded(tape))
+        if uses:
+            raise TracingError(
+                "the loss was not recorded with the parameters on this tape: it was computed after "
+                "the `with tracer.Tape()` block had ended, inside of tracer.pause(), or from raw, "
+                "detached or frozen values alone: compute it inside the block, from what the model "
+                "returns"
+            )
+        if loss.node is not None and (frozen := uses.frozen):
+            raise TracingError(
+                f"the loss depends on no parameter that wants a gradient: all {len(frozen)} that "
+                f"were used are frozen; parameter.requires_grad_() before the trace lets one want "
+                f"a gradient"
+            )
+        raise TracingError(
+            "the loss depends on no parameter: make leaves with tracer.parameter(array), and "
+            "compute the loss inside the `with tracer.Tape()` block"
+        )
+    nodes = composite.condensed(tape)
+    if opened_elsewhere():
+        inside = set(nodes)
+        refuse_elsewhere(p for node in nodes for p in node.parents if p not in inside)
+    while nodes and nodes[-1] is not loss.node:
+        nodes.pop()
+    if not nodes:
+        raise TracingError("the loss was not recorded on this tape")
+    return nodes
