@@ -187,7 +187,7 @@ def _refuse_other_lengths(name: str, record: ObjectiveRecord) -> None:
     node = term_of_arrays(record.nodes, batch, [a for a in arrays if a is not None])
     if node is not None:
         raise BatchError(
-            f"{name} would lack the term made by {_placed(node)}, which is of an array that the "
+            f"{name} would lack the term made by {placed(node)}, which is of an array that the "
             f"model was given beside its batch and that is not as long ({batch.size} samples): "
             f"mark it before, as in model(x, tracer.batch(y)), or keep it as an attribute of the "
             f"model if it has no samples"
@@ -208,7 +208,7 @@ def _refuse_contracted(name: str, record: ObjectiveRecord) -> None:
                 if only is not None and parent not in only:
                     continue
                 raise BatchError(
-                    f"{name} is not known here: {_placed(node)} sums over the samples in a product "
+                    f"{name} is not known here: {placed(node)} sums over the samples in a product "
                     f"with what is of none of them ({list(parent.shape)}), so that their shares of "
                     f"its gradient are not apart: write the sum by itself, as in "
                     f"np.sum(np.einsum('ni,i->n', h, v)) for np.einsum('ni,i->', h, v)"
