@@ -469,3 +469,14 @@ def test_what_is_set_is_copied():
     a.data = array
     array[:] = 8
     np.testing.assert_array_equal(a.data, 0)
+
+
+def test_a_parameter_that_was_changed_is_named_as_in_results():
+    model = nn.Sequential(nn.Linear(300, 300), nn.Tanh())
+    with tracer.Tape() as tape:
+        loss = np.sum(model(np.ones((4, 300), np.float32)) ** 2)
+    tape.backward(loss)
+    model[0].weight.data -= 0.01
+    for asked in ("grad", ("grad", "batch_l2")):
+        with pytest.raises(tracer.errors.ChangedArrayError, match=r"the parameter '0\.weight'"):
+            tape.backward(loss, asked)

@@ -118,7 +118,7 @@ def test_factors_average_over_the_samples_that_use_a_parameter():
 @pytest.mark.parametrize("name", LISTS)
 def test_what_lists_samples_names_both_batches(name):
     tape, loss = trace_of(two_problems("mlp"))
-    with pytest.raises(tracer.BatchError, match=rf"{name}.* {N} samples and one of {FEW}: sweep"):
+    with pytest.raises(tracer.BatchError, match=rf"{name}.* {N} samples and one of {FEW}: record"):
         tape.backward(loss, (name,))
 
 

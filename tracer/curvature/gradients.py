@@ -26,7 +26,7 @@ def gradients(request: Request) -> Results:
     """The results of one sweep from the loss, of a request for `gradients_alone`."""
     objective, names, undefined = request.objective, request.objective.names, request.undefined
     record, nodes, loss = objective.record, objective.nodes, objective.loss
-    record.snapshots.check(nodes, replayed=record.swept)
+    record.snapshots.check(nodes, record.swept, names)
     if record.swept:
         replay(nodes, {}, ())
     record.releases += 1  # from now on, since a sweep may raise before its end

@@ -122,9 +122,9 @@ def _refuse_lists(asked: Collection[Quantity], batch: Batch) -> None:
     for q in asked:
         if q.per_sample if q.lists_samples is None else q.lists_samples:
             raise BatchError(
-                f"{q.name} lists samples, and this trace has {sizes}: sweep each batch's loss by "
-                f"itself, join the batches into one before the model, or mark with tracer.batch "
-                f"only axes of the same samples"
+                f"{q.name} lists samples, and this trace has {sizes}: record each batch and its "
+                f"loss on a tape of its own, join the batches into one before the model, or mark "
+                f"with tracer.batch only axes of the same samples"
             )
         if q.rows == ggn_averaged:
             raise BatchError(

@@ -104,7 +104,7 @@ def prepare_record(strategy: Strategy) -> None:
     objective, record = strategy.objective, strategy.objective.record
     keeps = strategy.keeps_values
     again = record.swept or keeps
-    record.snapshots.check(objective.nodes, replayed=again)
+    record.snapshots.check(objective.nodes, again, objective.names)
     if again:
         known = {} if record.swept else held(objective.nodes)
         replay(objective.nodes, known, _inputs_read_again(strategy) if keeps else ())

@@ -22,7 +22,7 @@ from tracer.errors import ChangedArrayError
 from tracer.record.leaving import elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from tracer.record.node import Node
 
@@ -144,8 +144,13 @@ class Snapshots:
         self._private[id(given)] = given, kept, content
         return kept
 
-    def check(self, nodes: Iterable[Node], replayed: bool) -> None:
-        """Raise `ChangedArrayError` if a large array that rules (or a replay) read has changed."""
+    def check(
+        self, nodes: Iterable[Node], replayed: bool, names: Mapping[Node, str] | None = None
+    ) -> None:
+        """Raise `ChangedArrayError` if a large array that rules (or a replay) read has changed.
+
+        `names` are those of parameters, by their leaves.
+        """
         changed = [watched for watched in self._watched if watched.changed]
         if not changed:
             return
@@ -153,7 +158,7 @@ class Snapshots:
             if replayed or node.op.saves_inputs or node.kept is not None:
                 for watched in changed:
                     if any(watched.reaches(x) for x in node.inputs):
-                        raise ChangedArrayError(watched.message(node))
+                        raise ChangedArrayError(watched.message(node, names or {}))
 
 
 class Watched:
@@ -180,19 +185,21 @@ class Watched:
         """Whether an array lies in the memory of this one."""
         return type(value) is ndarray and _owner(value) is _owner(self.array)
 
-    def message(self, node: Node) -> str:
+    def message(self, node: Node, names: Mapping[Node, str]) -> str:
         """What was changed, where it was used, and what to write instead."""
-        array = self.array
+        array, leaf = self.array, self.leaf
         named = f"{array.dtype}{list(array.shape)}"
         used = f"{node.op.name} ({node.source or 'unknown line'}) used it"
-        name = self.leaf.params.get("name") if self.leaf is not None else None
-        if self.leaf is not None and self.leaf.op.name == "parameter":
+        name = None if leaf is None else names.get(leaf) or leaf.params.get("name")
+        if leaf is not None and leaf.op.name == "parameter":
+            parameter = f"the parameter {name!r}" if name else "a parameter"
             return (
-                f"the array of the parameter {name!r} ({named}) was written into after {used}, so "
+                f"the array of {parameter} ({named}) was written into after {used}, so "
                 f"that its derivative can no longer be computed: replace it, as in `p.data = "
                 f"p.data - step`, or record again after the step"
             )
-        what = f"the input {name!r}" if name else "an array"
+        kind = "an array" if leaf is None else "an input of the model or a marked batch"
+        what = f"the input {name!r}" if name else kind
         return (
             f"{what} ({named}) was written into after {used}, so that the derivative can no longer "
             f"be computed: give the operation a copy, or write into the array after the sweep"
