@@ -56,11 +56,12 @@ def curvature(request: Request) -> Results:
     started = start_rows(strategy)
     extraction = Extraction(request, started.penalties)
     objective = request.objective
-    of_objective = {q.name: q.of_objective(objective) for q in request.of(None)}
+    separately = request.asked_separately
+    of_objective = {q.name: q.of_objective(objective) for q in separately if q.rows is None}
     sweep_bundles(started, extraction)
-    if request.of(*SIGNED):
+    if any(q.rows in SIGNED for q in separately):
         sweep_signed_rows(started, extraction)
-    if request.of(ggn_averaged):
+    if any(q.rows == ggn_averaged for q in separately):
         sweep_averages(started, extraction)
     objective.progress.finish()
     extraction.complete()

@@ -56,7 +56,7 @@ class Extraction:
         for quantity, share in chunk.shares:
             self._take_share(chunk, leaf, cotangent, context, quantity, share)
         if chunk.is_last and chunk.bundle.last:
-            self.finish(leaf, self.request.asked.values())
+            self.finish(leaf, self.request.asked.values(), context)
 
     def _take_share(
         self,
@@ -118,9 +118,8 @@ class Extraction:
             states.pop(leaf, None)
             self.undefined.add(quantity, leaf, error)
 
-    def finish(self, leaf: Node, quantities: Iterable[Quantity]) -> None:
+    def finish(self, leaf: Node, quantities: Iterable[Quantity], context: Context) -> None:
         """Make values of the states of a parameter that there are, as soon as they are complete."""
-        context = self.request.context(leaf)
         for quantity in quantities:
             if leaf not in self.states[quantity.name]:
                 continue
@@ -149,7 +148,7 @@ class Extraction:
             zeros = _zeros(array, span.stop - span.start, count, leaf.shape)
             self._penalise(zeros, quantity, leaf)
             self.add(quantity, leaf, partial(quantity.extract, zeros, context))
-        self.finish(leaf, quantities)
+        self.finish(leaf, quantities, context)
 
     def complete(self) -> None:
         """Take in zeros wherever no rows have come."""

@@ -177,8 +177,11 @@ def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -
 
 def _gradients_alone(asked: Mapping[str, Quantity], options: Options) -> bool:
     """Whether gradients are all that is asked for, without options that a sweep would follow."""
-    given = (options.samples, options.outputs, options.memory_budget, options.parameters)
-    if options.reduce or options.progress or any(option is not None for option in given):
+    if options.reduce or options.progress:
+        return False
+    if options.samples is not None or options.outputs is not None:
+        return False
+    if options.memory_budget is not None or options.parameters is not None:
         return False
     return all(q.rows is gradient and not q.needs_samples for q in asked.values())
 

@@ -60,21 +60,12 @@ def collected_results(
     parameter has.
     """
     undefined.check()
-    found = {
-        name: of_objective[name] if name in of_objective else _as_own(by_name, undefined)
-        for name, by_name in values.items()
-    }
-    return Results(
-        (name, _by_parameter(name, value, undefined) if type(value) is dict else value)
-        for name, value in found.items()
-    )
-
-
-def _as_own(values: dict[str, Any], undefined: Undefined) -> dict[str, Any]:
-    """Values in the order of the parameters, as arrays of the caller's own."""
-    names = undefined.names.values()
-    return {name: own([values.pop(name)]) for name in names if name in values}
-
-
-def _by_parameter(quantity: str, values: dict[str, Any], undefined: Undefined) -> Values:
-    return Values(undefined.every, values, undefined.absent(quantity))
+    results, names = Results(), undefined.names.values()
+    for quantity, by_name in values.items():
+        found: Any = of_objective.get(quantity, by_name)
+        if found is by_name:  # in the order of the parameters, as arrays of the caller's own
+            found = {name: own([found.pop(name)]) for name in names if name in found}
+        if type(found) is dict:
+            found = Values(undefined.every, found, undefined.absent(quantity))
+        results[quantity] = found
+    return results

@@ -12,7 +12,6 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.record.axes import GroupedAxis
-from tracer.record.node import Node
 from tracer.record.tensor import Tensor
 
 
@@ -33,13 +32,6 @@ class SeedRows:
     def __getitem__(self, some: slice) -> Any:
         start, stop, _ = some.indices(self.count)
         return self.make(slice(start, stop))
-
-
-def unit_cotangent(node: Node, value: Any, dtype: Any) -> Any:
-    """The cotangent of an objective: a stack of one row, where its raw `value` is."""
-    row = backend.namespace(value).empty((1, *node.shape), dtype)
-    row.fill(1)  # with `ones` it takes three times as long
-    return row
 
 
 def of_stack(stack: Any) -> SeedRows:

@@ -52,7 +52,7 @@ def sweep_signed_rows(started: Started, extraction: Extraction) -> None:
                 extraction.add(quantity, leaf, partial(quantity.of_block, objective, leaf))
         elif leaf not in extraction.states[quantities[0].name]:
             extraction.take_zeros(leaf, quantities)
-        extraction.finish(leaf, quantities)
+        extraction.finish(leaf, quantities, request.context(leaf))
 
 
 def _blocks(started: Started, above: set[Node], kind: Rows) -> list[Iterator[SignedRows]]:
