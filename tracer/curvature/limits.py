@@ -60,7 +60,7 @@ def limits(strategy: Strategy, bundle: Bundle | None) -> Limits:
     if bundle is not None:
         _limit_bundle(strategy, found, bundle, widest, values)
     if signed:
-        _limit_signed(strategy, found, signed, widest, values.nbytes + values.one)
+        _limit_signed(strategy, found, signed, widest, values.nbytes + values.largest_value)
     return found
 
 
@@ -75,7 +75,7 @@ def _limit_bundle(
     started = sum(map(stack_bytes, bundle.seeds.values()))
     row_bytes = widest.nbytes if allowed.budget is None else widest.least
     floor = started + slots * (row_bytes + leaf)
-    adding = values.one if rows > slots else 0
+    adding = values.largest_value if rows > slots else 0
     found.rows = allowed.limit(started + rows * found.each, values.nbytes, adding)
     beside = values.nbytes + (0 if found.rows is None else adding)
     quantity = request.of(*request.swept_together)[-1]

@@ -22,18 +22,16 @@ from tracer.curvature.products import Products
 from tracer.curvature.progress import Progress
 from tracer.curvature.sample_checks import (
     refuse_contraction,
-    refuse_unknown_above,
     samples_not_followed,
 )
 from tracer.curvature.seed_rows import SeedRows, of_stack
-from tracer.curvature.splitting import Split, left_out, split
+from tracer.curvature.splitting import Split, at_first_samples, left_out, split
 from tracer.curvature.terms import Term
-from tracer.record.axes import UNKNOWN, OfOne, samples_of
+from tracer.record.axes import OfOne, samples_of
 from tracer.record.batching import Batch, follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
-from tracer.sweep.bending import is_linear, wanted
 from tracer.sweep.sizes import node_bytes
 from tracer.sweep.sweep import Sweep
 
@@ -129,43 +127,17 @@ class Objective:
 
     def first_samples(self) -> tuple[list[Term], dict[Node, Any]]:
         """The first tensors with samples on the way down, and the gradient of what has none."""
-        axes = self.batch.axes
-        first = {node for node in self.nodes if isinstance(self.batch.axis(node), int | OfOne)}
-        first -= self._sums_of_terms()
-        reached, above = {self.loss}, []
-        for node in reversed(self.nodes):
-            if node in reached and node not in first:
-                if axes.get(node) is UNKNOWN:
-                    refuse_unknown_above(node, self.batch, "a per-sample quantity")
-                above.append(node)
-                reached.update(p for p in node.parents if p is not None and p.wants)
-        arrived = self._arrived(above[::-1])
+        wanted_by = "a per-sample quantity"
+        first, above = at_first_samples(self.nodes, self.loss, self.batch, wanted_by)
+        arrived = self._arrived(above)
         terms = [
-            Term(self.facts, node, arrived.pop(node), "a per-sample quantity")
+            Term(self.facts, node, arrived.pop(node), wanted_by)
             for node in list(arrived)
             if node in first
         ]
         if not terms:
             raise samples_not_followed()
         return terms, arrived
-
-    def _sums_of_terms(self) -> set[Node]:
-        """Where numbers of one sample and terms of no sample are added up to the objective.
-
-        A bare parameter is no term, but a model's bias.
-        """
-        found: set[Node] = set()
-        waiting = [self.loss]
-        while waiting:
-            node = waiting.pop()
-            parents = [node.parents[slot] for slot in wanted(node)]
-            numbers = not (node.shape or any(p.shape for p in parents if p is not None))
-            if not (numbers and isinstance(self.batch.axis(node), OfOne)):
-                continue
-            if is_linear(node, wanted(node)) and not any(p.op.leaf for p in parents if p):
-                found.add(node)
-                waiting += [p for p in parents if p is not None]
-        return found
 
     def _arrived(self, above: list[Node]) -> dict[Node, Any]:
         """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""
@@ -232,13 +204,17 @@ class Objective:
         chosen = range(count) if self.samples is None else self.samples % count
         terms, _ = self.first_samples()
         refuse_contraction(leaf, self.facts)
-        parts = []
+        diagonals = []
         for n in chosen:
             seeds: Mapping[Node, Any] = {
                 term.node: np.where(self._only_sample(term, n), term.arrived, 0) for term in terms
             }
-            parts.append(self._diagonal(leaf, self._products(seeds)))
-        return np.stack(parts) if parts else np.zeros_like(self.like(leaf), shape=(0, *leaf.shape))
+            diagonals.append(self._diagonal(leaf, self._products(seeds)))
+        return (
+            np.stack(diagonals)
+            if diagonals
+            else np.zeros_like(self.like(leaf), shape=(0, *leaf.shape))
+        )
 
     def _only_sample(self, term: Term, n: int) -> Any:
         shape, axis = term.node.shape, self.batch.axis(term.node)
@@ -253,12 +229,12 @@ class Objective:
         size = math.prod(leaf.shape)
         budget = AT_ONCE if self.budget is None else self.budget
         step = max(1, budget // max(1, 16 * size * leaf.dtype.itemsize))
-        parts = []
+        pieces = []
         self.progress.stage(f"the Hessian's diagonal of {self.names[leaf]!r} by products", size)
         for start in range(0, size, step):
             elements = backend.namespace(self.like(leaf)).arange(size)
             basis = (elements[start : start + step, None] == elements).astype(leaf.dtype)
             moved = products.hessian({leaf: basis.reshape(-1, *leaf.shape)})[leaf]
-            parts.append((moved.reshape(basis.shape) * basis).sum(1))
+            pieces.append((moved.reshape(basis.shape) * basis).sum(1))
             self.progress.advance(len(basis))
-        return np.concatenate(parts).reshape(leaf.shape)
+        return np.concatenate(pieces).reshape(leaf.shape)

@@ -108,23 +108,23 @@ def width(nodes: Sequence[Node]) -> Width:
     for node in reversed(nodes):
         if not node.wants:
             continue
-        own, arrived = node_bytes(node), waiting.pop(node, 0)
+        here, arrived = node_bytes(node), waiting.pop(node, 0)
         total -= arrived
         least = max(most.least, total + arrived)
         parents = {p for p in node.parents if p is not None and p.wants}
         for parent in parents:
-            kept = own
+            kept = here
             if not (parent.op.leaf or parent.op.composite):  # of composites, parts wait
                 kept = max(node_bytes(parent) - waiting.get(parent, 0), 0)
             waiting[parent] = waiting.get(parent, 0) + kept
             total += kept
-        made = [own, *(node_bytes(parent) for parent in parents if not parent.op.leaf)]
+        made = [here, *(node_bytes(parent) for parent in parents if not parent.op.leaf)]
         if node.op.parameter_cotangent is None and not node.op.elementwise:
             made += [entry_bytes(node, i) for i, p in enumerate(node.parents) if p and p.op.leaf]
         if not node.op.composite:  # of which only what arrived is surely there
-            least = max(least, total + own)
-        here = total + own + 2 * max(made)
-        most = Width(here, least, node) if here > most.nbytes else most._replace(least=least)
+            least = max(least, total + here)
+        cut = total + here + 2 * max(made)
+        most = Width(cut, least, node) if cut > most.nbytes else most._replace(least=least)
         total -= sum(waiting.pop(leaf) for leaf in parents if begin.get(leaf) is node)
     return most
 
@@ -147,11 +147,11 @@ def leaf_bytes(leaves: Collection[Node]) -> int:
 class ValueBytes(NamedTuple):
     """The bytes of all values that a call returns, and the quantity that has most of them.
 
-    `one` is for the largest value of one parameter.
+    `largest_value` is for the largest value of one parameter.
     """
 
     nbytes: int
-    one: int
+    largest_value: int
     largest: Quantity | None
     share: int
     parameter: str
@@ -166,7 +166,7 @@ def values(
 
     Those that are `reduced` as soon as they exist are there one parameter at a time.
     """
-    total, one, most = 0, 0, ValueBytes(0, 0, None, 0, "")
+    total, largest_value, most = 0, 0, ValueBytes(0, 0, None, 0, "")
     for name, quantity in asked.items():
         if quantity.rows is None:
             continue
@@ -175,10 +175,10 @@ def values(
         ]
         largest = max(each, default=(0, ""))
         share = largest[0] if name in reduced else sum(nbytes for nbytes, _ in each)
-        total, one = total + share, max(one, largest[0])
+        total, largest_value = total + share, max(largest_value, largest[0])
         if share > most.share:
             most = ValueBytes(0, 0, quantity, share, largest[1])
-    return most._replace(nbytes=total, one=one)
+    return most._replace(nbytes=total, largest_value=largest_value)
 
 
 def require_values(allowed: Allowance, found: ValueBytes) -> None:

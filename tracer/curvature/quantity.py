@@ -144,8 +144,8 @@ def _given_to_read(extract: Callable[..., Any]) -> Callable[..., Any]:
                 f"extract of {self.name!r} writes into what its cotangent gave for {context.name}, "
                 f"which others read as well: make a new array, or copy it first ({error})"
             ) from error
-        shared = type(state) is np.ndarray and not state.flags.writeable
-        return state.copy() if shared else state
+        read_only = type(state) is np.ndarray and not state.flags.writeable
+        return state.copy() if read_only else state
 
     return method
 

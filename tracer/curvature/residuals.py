@@ -92,16 +92,20 @@ def _of_loss(
     axes = batch.axes_of(node)
     view = Sampled(node, batch.axis(node), axes)
     each = math.prod(prediction.shape) * working(prediction.dtype).itemsize
-    parts = [(1, weight)]
+    weights_by_sign = [(1, weight)]
     if bool((weight < 0).any()):
-        parts = [(s, np.where(np.sign(weight) == s, s * weight, 0)) for s in (1, -1)]
-    for sign, part in parts:
-        rows = of_rule(node.op, rule, view, part)
+        weights_by_sign = [(s, np.where(np.sign(weight) == s, s * weight, 0)) for s in (1, -1)]
+    for sign, signed_weight in weights_by_sign:
+        rows = of_rule(node.op, rule, view, signed_weight)
         rows = one_position_each(rows, prediction.shape, axes[0])
         step = len(rows) if budget is None else max(1, budget // max(1, 4 * each))
         for start in range(0, len(rows), step or 1):
             some = rows[start : start + step]
-            signs = sign * np.ones_like(some, shape=(len(some), 1)) if len(parts) > 1 else None
+            signs = (
+                sign * np.ones_like(some, shape=(len(some), 1))
+                if len(weights_by_sign) > 1
+                else None
+            )
             yield SignedRows({prediction: some}, signs)
 
 

@@ -83,14 +83,14 @@ def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> Seed
         stack = rows[first:last]
         if (first * places, last * places) == (some.start, some.stop):
             there = backend.of(stack).from_host(mask(slice(0, places)))
-            apart = np.where(there, stack[:, None], 0)
-            return apart.reshape(len(stack) * places, *stack.shape[1:])
-        parts = []
+            placed = np.where(there, stack[:, None], 0)
+            return placed.reshape(len(stack) * places, *stack.shape[1:])
+        pieces = []
         for i in range(first, last):
             start, stop = max(some.start - i * places, 0), min(some.stop - i * places, places)
             there = backend.of(stack).from_host(mask(slice(start, stop)))
-            parts.append(np.where(there, stack[i - first], 0))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            pieces.append(np.where(there, stack[i - first], 0))
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     return SeedRows(len(rows) * places, make, rows.held)
 
@@ -126,8 +126,9 @@ def joined(pieces: Sequence[tuple[int, SeedRows]], total: int) -> SeedRows:
                 stack = _padded(stack, start - some.start, some.stop - some.start)
                 added = stack if added is None else added + stack
         if added is None:
-            like = next(rows for _, rows in pieces)[0:1]
-            return np.zeros_like(like, shape=(some.stop - some.start, *like.shape[1:]))
+            first_row = next(rows for _, rows in pieces)[0:1]
+            shape = (some.stop - some.start, *first_row.shape[1:])
+            return np.zeros_like(first_row, shape=shape)
         return added
 
     return SeedRows(total, make, sum(rows.held for _, rows in pieces))

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from tracer.curvature.sample_checks import refuse_unknown_above
 from tracer.errors import QuantityError, TracingError
+from tracer.record.axes import UNKNOWN, OfOne
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.sweep.bending import is_linear, wanted
@@ -65,19 +67,10 @@ def split(
         opens = node in leading and node not in splits
         if opens and not linear and node not in over_outputs:
             if not batch.marked or node in sampled():
-                raise QuantityError(
-                    f"{undefined}: {_made(node)} is not linear in the registered losses that it "
-                    f"is made of, so nothing says where it splits into model and loss: weigh "
-                    f"losses by constants and add them up, or name the model's output with "
-                    f"tape.backward(loss, outputs=prediction)"
-                )
+                raise _bent_losses(undefined, node)
             opens = False
         if bend is not None and node is not outputs and not opens:
-            raise QuantityError(
-                f"{undefined}: {_named([node], nodes, names)} reaches {_made(bend)} without "
-                f"passing through `outputs`, and that is not linear in it: name a tensor that all "
-                f"of it passes through"
-            )
+            raise _past_outputs(undefined, _named([node], nodes, names), bend)
         if not opens:
             if node in splits:
                 found.splits.append(node)
@@ -87,12 +80,7 @@ def split(
                 continue
             below = [node.parents[slot] for slot in slots]
             if not linear or all(p in sampled() for p in below):
-                raise QuantityError(
-                    f"{undefined}: {_named([node], nodes, names)} is not a registered loss, and "
-                    f"nothing says where it splits into model and loss: use a loss such as "
-                    f"mse_loss, or name the model's output, which all else is computed from, with "
-                    f"tape.backward(loss, outputs=prediction)"
-                )
+                raise _no_loss(undefined, _named([node], nodes, names))
         found.above.append(node)
         for slot in slots:
             parent = node.parents[slot]
@@ -102,12 +90,84 @@ def split(
     if outputs is not None and outputs not in found.splits:
         raise QuantityError(f"{undefined}: the loss does not depend on `outputs`")
     if not found.splits:
-        raise QuantityError(
-            f"{undefined}: {_named(found.plain, nodes, names)} is plain code of parameters alone, "
-            f"and there is no registered loss beside it: use a loss such as mse_loss, name the "
-            f"model's output with tape.backward(loss, outputs=f), or take quantities of the Hessian"
-        )
+        raise _plain_alone(undefined, _named(found.plain, nodes, names))
     return found
+
+
+def at_first_samples(
+    nodes: Sequence[Node], loss: Node, batch: Batch, wanted_by: str
+) -> tuple[set[Node], list[Node]]:
+    """The first tensors with samples on the way down from the loss, and the nodes above them.
+
+    Those are in the order of recording. Raises `BatchError` where what follows the last known
+    samples is no sum over them.
+    """
+    first = {node for node in nodes if isinstance(batch.axis(node), int | OfOne)}
+    first -= _sums_of_terms(loss, batch)
+    reached, above = {loss}, []
+    for node in reversed(nodes):
+        if node in reached and node not in first:
+            if batch.axes.get(node) is UNKNOWN:
+                refuse_unknown_above(node, batch, wanted_by)
+            above.append(node)
+            reached.update(p for p in node.parents if p is not None and p.wants)
+    return first, above[::-1]
+
+
+def _sums_of_terms(loss: Node, batch: Batch) -> set[Node]:
+    """Where numbers of one sample and terms of no sample are added up to the objective.
+
+    A bare parameter is no term, but a model's bias.
+    """
+    found: set[Node] = set()
+    waiting = [loss]
+    while waiting:
+        node = waiting.pop()
+        parents = [node.parents[slot] for slot in wanted(node)]
+        numbers = not (node.shape or any(p.shape for p in parents if p is not None))
+        if not (numbers and isinstance(batch.axis(node), OfOne)):
+            continue
+        if is_linear(node, wanted(node)) and not any(p.op.leaf for p in parents if p):
+            found.add(node)
+            waiting += [p for p in parents if p is not None]
+    return found
+
+
+# -- what is said of it --------------------------------------------------------------------------
+
+
+def _bent_losses(undefined: str, node: Node) -> QuantityError:
+    return QuantityError(
+        f"{undefined}: {_made(node)} is not linear in the registered losses that it "
+        f"is made of, so nothing says where it splits into model and loss: weigh "
+        f"losses by constants and add them up, or name the model's output with "
+        f"tape.backward(loss, outputs=prediction)"
+    )
+
+
+def _past_outputs(undefined: str, term: str, bend: Node) -> QuantityError:
+    return QuantityError(
+        f"{undefined}: {term} reaches {_made(bend)} without "
+        f"passing through `outputs`, and that is not linear in it: name a tensor that all "
+        f"of it passes through"
+    )
+
+
+def _no_loss(undefined: str, term: str) -> QuantityError:
+    return QuantityError(
+        f"{undefined}: {term} is not a registered loss, and "
+        f"nothing says where it splits into model and loss: use a loss such as "
+        f"mse_loss, or name the model's output, which all else is computed from, with "
+        f"tape.backward(loss, outputs=prediction)"
+    )
+
+
+def _plain_alone(undefined: str, terms: str) -> QuantityError:
+    return QuantityError(
+        f"{undefined}: {terms} is plain code of parameters alone, "
+        f"and there is no registered loss beside it: use a loss such as mse_loss, name the "
+        f"model's output with tape.backward(loss, outputs=f), or take quantities of the Hessian"
+    )
 
 
 def left_out(plain: Sequence[Node], nodes: Sequence[Node], names: Mapping[Node, str]) -> str:
