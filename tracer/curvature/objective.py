@@ -99,7 +99,7 @@ class Objective:
             self.recorded,
             self.watched,
             self.only,
-            self.draws,
+            Restarted(self.rng),
         )
 
     # -- terms --------------------------------------------------------------------------------
@@ -151,10 +151,10 @@ class Objective:
         """Parameters by name."""
         return {name: leaf for leaf, name in self.names.items()}
 
-    @cached_property
+    @property
     def draws(self) -> Restarted:
         """The generator `rng`, from its first state on for every kind of sampled rows."""
-        return Restarted(self.rng)
+        return self.facts.draws
 
     @cached_property
     def products(self) -> Products:

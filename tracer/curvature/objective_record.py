@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracer.arrays.random import Restarted
 from tracer.record.batching import Batch
@@ -11,8 +10,7 @@ from tracer.record.node import Node
 from tracer.record.recorder import Recorder
 
 
-@dataclass(frozen=True, eq=False)
-class ObjectiveRecord:
+class ObjectiveRecord(NamedTuple):
     """The record of an objective, from the leaves to the loss.
 
     `nodes` is what `tape` holds up to `loss`, `batch` tells where the samples are, `outputs` is the

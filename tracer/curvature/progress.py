@@ -27,7 +27,7 @@ class Progress:
 
     def __init__(self, tell: Tell | None):
         self.tell = tell
-        self.begun = time.monotonic()
+        self.begun = 0.0 if tell is None else time.monotonic()
         self.told = 0.0
         self.text, self.done, self.total = "", 0, 1
 

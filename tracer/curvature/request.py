@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +73,10 @@ class Request:
     `undefined` takes what has to be left out. `follows_samples` says that some quantity needs to
     know which samples are where, `gradients_alone` that `tracer.curvature.gradients` serves it.
     `surrounding` is the tape that records the sweeps, or None.
+
+    Unless these are gradients alone, `kinds` maps each quantity to its kind of rows,
+    `swept_together` are the kinds of the one sweep, and `asked_separately` the quantities that are
+    made by other means.
     """
 
     objective: Objective
@@ -83,26 +86,9 @@ class Request:
     follows_samples: bool
     gradients_alone: bool
     surrounding: Recorder | None
-
-    @cached_property
-    def kinds(self) -> dict[str, Rows | None]:
-        """quantity -> its kind of rows, the longer ones for all where some quantity needs them."""
-        kinds = {name: quantity.rows for name, quantity in self.asked.items()}
-        if ggn_outputs in kinds.values():
-            longer: dict[Any, Rows] = {ggn_exact: ggn_outputs}
-            kinds = {name: longer.get(kind, kind) for name, kind in kinds.items()}
-        return kinds
-
-    @cached_property
-    def swept_together(self) -> list[Rows]:
-        """The kinds of rows of the one sweep."""
-        kinds = dict.fromkeys(kind for kind in self.kinds.values() if kind is not None)
-        return [kind for kind in kinds if kind not in SWEPT_SEPARATELY]
-
-    @cached_property
-    def asked_separately(self) -> list[Quantity]:
-        """The quantities that are made by other means than the one sweep."""
-        return [self.asked[name] for name, kind in self.kinds.items() if kind in SWEPT_SEPARATELY]
+    kinds: dict[str, Rows | None]
+    swept_together: list[Rows]
+    asked_separately: list[Quantity]
 
     def of(self, *kinds: Rows | None) -> list[Quantity]:
         """The quantities of these kinds of rows."""
@@ -172,7 +158,41 @@ def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -
     )
     if options.samples is not None:
         objective.samples = chosen_samples(options.samples, batch.size)
-    return Request(objective, asked, options.reduce, undefined, follows_samples, alone, surrounding)
+    kinds = {} if alone else _kinds(asked)
+    return Request(
+        objective,
+        asked,
+        options.reduce,
+        undefined,
+        follows_samples,
+        alone,
+        surrounding,
+        kinds,
+        *_sorted(asked, kinds),
+    )
+
+
+def _kinds(asked: Mapping[str, Quantity]) -> dict[str, Rows | None]:
+    """quantity -> its kind of rows, the longer ones for all where some quantity needs them."""
+    kinds = {name: quantity.rows for name, quantity in asked.items()}
+    if ggn_outputs in kinds.values():
+        longer: dict[Any, Rows] = {ggn_exact: ggn_outputs}
+        kinds = {name: longer.get(kind, kind) for name, kind in kinds.items()}
+    return kinds
+
+
+def _sorted(
+    asked: Mapping[str, Quantity], kinds: Mapping[str, Rows | None]
+) -> tuple[list[Rows], list[Quantity]]:
+    """The kinds of rows that are swept together, and the quantities that are made otherwise."""
+    together: list[Rows] = []
+    separately: list[Quantity] = []
+    for name, kind in kinds.items():
+        if kind is None or kind in SWEPT_SEPARATELY:
+            separately.append(asked[name])
+        elif kind not in together:
+            together.append(kind)
+    return together, separately
 
 
 def _gradients_alone(asked: Mapping[str, Quantity], options: Options) -> bool:
@@ -228,7 +248,8 @@ def _check_options(options: Options, asked: Mapping[str, Quantity]) -> None:
         raise QuantityError(
             f"rng is a random generator, as np.random.default_rng(0) makes, got {rng!r}"
         )
-    _check_reduce(options.reduce, asked)
+    if options.reduce:
+        _check_reduce(options.reduce, asked)
 
 
 def _check_reduce(reduce: Any, asked: Mapping[str, Quantity]) -> None:
