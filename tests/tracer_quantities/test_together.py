@@ -276,3 +276,22 @@ def test_a_generator_moves_on_whatever_is_asked():
         tape.backward(loss, asked, rng=given)
         moved.append(given.random())
     assert moved[0] == moved[1] != moved[2] == moved[3] != np.random.default_rng(0).random()
+
+
+@pytest.mark.parametrize("other", ["diag_h", "kfra", "grad"])
+def test_what_no_rows_reach_has_as_many_as_there_were(other):
+    """Whichever sweep was the last."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Linear(3, 4), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.used(x)
+
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(Model()(np.ones((5, 3), np.float32)), np.array([0, 1, 2, 3, 0]))
+    roots = tape.backward(loss, ("sqrt_ggn_exact", other))["sqrt_ggn_exact"]
+    rows = len(roots["used.weight"])
+    assert roots["unused.weight"].shape == (rows, 5, 2, 3)

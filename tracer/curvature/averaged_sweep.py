@@ -107,7 +107,7 @@ def _sweep_segments(
     """
     objective, name = started.objective, _name(started.request)
     batch, only = objective.batch, objective.only
-    extraction.counts = bundle.counts
+    extraction.counts |= bundle.counts
     for segment, below in zip(segments, [*bottlenecks, None], strict=True):
         if below is not None and only is not None and below not in only:
             below = None  # nothing below it leads to a parameter that is asked for

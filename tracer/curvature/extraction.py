@@ -25,7 +25,7 @@ class Extraction:
     """The states of each quantity at each parameter, and values where states are complete.
 
     A state is what `Quantity.extract` made of the chunks of rows so far. `values` maps quantities
-    to values by parameter name, `counts` tells how many rows of each kind were swept last.
+    to values by parameter name, `counts` tells how many rows of each kind were swept.
     `penalties` are the diagonals that registered penalties add to the Gauss-Newton matrix.
     """
 
@@ -33,7 +33,7 @@ class Extraction:
         self.request = request
         self.objective, self.undefined = request.objective, request.undefined
         self.penalties = penalties
-        self.counts: Mapping[Rows, slice] = {}
+        self.counts: dict[Rows, slice] = {}
         self.states: dict[str, dict[Node, Any]] = {name: {} for name in request.asked}
         self.values: dict[str, dict[str, Any]] = {name: {} for name in request.asked}
         #: the parameters that rows of a quantity have come to

@@ -49,7 +49,7 @@ def sweep_bundle(
     Unless it `keeps` the record's values, the last chunk drops them on its way.
     """
     request, objective = started.request, started.objective
-    extraction.counts = bundle.counts
+    extraction.counts |= bundle.counts
     if not bundle.seeds:
         return
     slots = request.slots(bundle)
