@@ -1,6 +1,7 @@
 """Whatever raises or interrupts, a tape, the open tapes and later results are as if nothing had."""
 
 import contextlib
+import gc
 import sys
 
 import numpy as np
@@ -284,6 +285,14 @@ def test_a_recording_that_is_interrupted(expected):
         assert tracer.current_tape() is None
         tape, loss = network()
         assert_same(tape.backward(loss, ASKED), expected[ASKED])
+
+
+def test_a_collection_that_is_interrupted():
+    """Python of ours that runs as a module dies would lose an interruption there."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    model.others = [model]
+    del model
+    assert interrupted(gc.collect, at=-1) == 0
 
 
 # -- generators that wait inside of a block -------------------------------------------------------

@@ -73,7 +73,8 @@ def own_parameter(params: dict[str, Any], owner: Named) -> None:
 def note_container(holder: Named) -> None:
     """Note that a module has a list or dictionary, in which modules may be searched for."""
     number = holder._serial_number
-    _holders[number] = weakref.ref(holder, lambda _: _holders.pop(number, None))
+    # no frame of Python runs as it dies, so that no interruption is lost there
+    _holders[number] = weakref.ref(holder, partial(_holders.pop, number))
 
 
 def registered_owner(module: Named) -> Named | None:
