@@ -78,7 +78,8 @@ class Registry(Mapping[str, Any]):
             ) from None
 
     def __getitem__(self, name: str) -> Any:
-        return self.entry(name).value
+        entry = self._entries.get(name)
+        return (self.entry(name) if entry is None else entry).value
 
     def __contains__(self, name: object) -> bool:
         hooks.load()

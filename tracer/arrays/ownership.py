@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def own(held: list[Any]) -> Any:
 
 def _is_alone(held: list[Any]) -> bool:
     # The array and its base are looked up anew each time: a local variable would be counted, too.
-    if not _COUNTED or _references(held) > _ALONE:
+    if not _COUNTED or getrefcount(held[0]) > _ALONE:  # of the list and the argument
         return False
     if not held[0].flags.writeable:
         return False
@@ -35,15 +35,15 @@ def _is_alone(held: list[Any]) -> bool:
     if type(held[0].base) is not np.ndarray or not held[0].base.flags.owndata:
         return False
     whole = held[0].base.size == held[0].size
-    return whole and _references_of_base(held) == _ALONE
+    return whole and getrefcount(held[0].base) == _ALONE  # of the view and the argument
 
 
 def _references(held: list[Any]) -> int:
-    return sys.getrefcount(held[0])  # of the list and the argument, if it is alone
+    return getrefcount(held[0])
 
 
 def _references_of_base(held: list[Any]) -> int:
-    return sys.getrefcount(held[0].base)  # of the view and the argument
+    return getrefcount(held[0].base)
 
 
 def _counts_another(array: np.ndarray) -> bool:

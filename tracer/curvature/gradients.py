@@ -12,7 +12,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.cotangents import Cotangent, Dense
-from tracer.curvature.quantity import Context, Quantity
+from tracer.curvature.quantity import Context
 from tracer.curvature.request import Request
 from tracer.curvature.results import Results, collected_results
 from tracer.errors import QuantityError
@@ -26,20 +26,21 @@ def gradients(request: Request) -> Results:
     """The results of one sweep from the loss, of a request for `gradients_alone`."""
     objective, names, undefined = request.objective, request.objective.names, request.undefined
     record, nodes, loss = objective.record, objective.nodes, objective.loss
-    record.snapshots.check(nodes, record.swept, names)
-    if record.swept:
+    swept = record.swept
+    record.snapshots.check(nodes, swept, names)
+    if swept:
         replay(nodes, {}, ())
     record.releases += 1  # from now on, since a sweep may raise before its end
-    found: list[tuple[Quantity, dict[str, Any]]] = [(q, {}) for q in request.asked.values()]
+    found: dict[str, dict[str, Any]] = {name: {} for name in request.asked}
     reached = set()
 
     def take(leaf: Node, cotangent: Cotangent) -> None:
         name, dtype = names[leaf], leaf.dtype
         context = Context(name, leaf.shape, dtype, None)
-        for quantity, values in found:
+        for quantity in request.asked.values():
             try:
                 value = quantity.finish(quantity.extract(cotangent, context), context)
-                values[name] = raw_value(value, dtype)
+                found[quantity.name][name] = raw_value(value, dtype)
             except QuantityError as error:
                 undefined.add(quantity, leaf, error)
 
@@ -59,7 +60,7 @@ def gradients(request: Request) -> Results:
     for leaf in names.keys() - reached:
         zeros = np.zeros_like(objective.value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))
         take(leaf, Dense(zeros))
-    return collected_results({q.name: values for q, values in found}, {}, undefined)
+    return collected_results(found, {}, undefined)
 
 
 def raw_value(value: Any, dtype: Any) -> Any:

@@ -19,7 +19,7 @@ from tracer.arrays.random import Restarted
 from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.curvature.plan import AT_ONCE, Allowance
 from tracer.curvature.products import Products
-from tracer.curvature.progress import Progress
+from tracer.curvature.progress import SILENT, Progress
 from tracer.curvature.sample_checks import (
     refuse_contraction,
     samples_not_followed,
@@ -61,7 +61,7 @@ class Objective:
     budget: int | None = None
     samples: Any = None
     watched: dict[Any, Any] | None = None
-    progress: Progress = field(default_factory=lambda: Progress(None))
+    progress: Progress = SILENT
     remarks: list[str] = field(default_factory=list)
     only: set[Node] | None = None
     _split: Split | None = None
@@ -82,8 +82,11 @@ class Objective:
         All that comes of it is in its dtype, so that of half precision is in float32, unless the
         sweep is recorded.
         """
-        dtype = self.loss.dtype if self.recorded else working(self.loss.dtype)
-        row = backend.namespace(self.value).empty((1, *self.loss.shape), dtype)
+        dtype = self.loss.dtype
+        if dtype.char == "e" and not self.recorded:
+            dtype = working(dtype)
+        plain = type(self.value) is np.ndarray
+        row = (np if plain else backend.namespace(self.value)).empty((1, *self.loss.shape), dtype)
         row.fill(1)  # with `ones` it takes three times as long
         return row
 

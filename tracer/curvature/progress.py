@@ -51,6 +51,10 @@ class Progress:
             self.tell(self.total, self.total, self.text)
 
 
+#: tells nobody, and so keeps nothing
+SILENT = Progress(None)
+
+
 def telling(progress: Any) -> Tell | None:
     """What `progress=` means: None, True for a line on stderr, or a function."""
     if progress is None or progress is False:

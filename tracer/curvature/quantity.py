@@ -224,15 +224,9 @@ def resolve(quantities: Any) -> dict[str, Quantity]:
             )
         if quantity.name in found:
             raise QuantityError(f"the quantity {quantity.name!r} is asked for twice")
-        found[quantity.name] = _with_rows(quantity)
+        kind: Any = quantity.rows
+        if isinstance(kind, str):  # the name of a registered one
+            quantity = copy.copy(quantity)
+            quantity.rows = registry.rows[kind]
+        found[quantity.name] = quantity
     return found
-
-
-def _with_rows(quantity: Quantity) -> Quantity:
-    """The quantity, with the rows that it names if it does."""
-    kind: Any = quantity.rows
-    if not isinstance(kind, str):
-        return quantity
-    known = copy.copy(quantity)
-    known.rows = registry.rows[kind]
-    return known

@@ -12,7 +12,7 @@ import numpy as np
 
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.objective import Objective
-from tracer.curvature.progress import Progress, telling
+from tracer.curvature.progress import SILENT, Progress, telling
 from tracer.curvature.quantity import Context, Quantity, resolve
 from tracer.curvature.rows import (
     Rows,
@@ -127,11 +127,14 @@ def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -
     nodes = record_of(tape, loss)
     tape.loss = loss.node
     asked = resolve(quantities)
-    _check_options(options, asked)
-    outer = enclosing(tape)
+    outer = None if tape.parent is None else enclosing(tape)
     surrounding = outer if outer is not None and outer.nodes is tape.nodes else None
-    follows_samples = any(q.needs_samples for q in asked.values())
-    nodes, batch = _with_samples(tape, loss, nodes, asked, follows_samples, options.outputs)
+    alone = surrounding is None and _gradients_alone(asked, options)
+    follows_samples, batch = False, UNFOLLOWED
+    if not alone:
+        _check_options(options, asked)
+        follows_samples = any(q.needs_samples for q in asked.values())
+        nodes, batch = _with_samples(tape, loss, nodes, asked, follows_samples, options.outputs)
     uses = first_uses(nodes)
     every = names = parameter_names(tape, uses, loss.node)
     only = None
@@ -139,7 +142,6 @@ def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -
         names = chosen(options.parameters, every)
         only = descendants(nodes, set(names))
     undefined = Undefined(options.undefined, names, every, nodes)
-    alone = surrounding is None and _gradients_alone(asked, options)
     objective = Objective(
         owner(tape),
         nodes,
@@ -151,14 +153,14 @@ def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -
         outputs=None if options.outputs is None else options.outputs.node,
         recorded=surrounding is not None,
         rng=options.rng,
-        budget=_budget(options),
-        progress=Progress(None if alone else telling(options.progress)),
+        budget=None if alone else _budget(options),
+        progress=SILENT if alone else Progress(telling(options.progress)),
         watched=tape.watched if "grad" in asked else None,
         only=only,
     )
     if options.samples is not None:
         objective.samples = chosen_samples(options.samples, batch.size)
-    kinds = {} if alone else _kinds(asked)
+    kinds, together, separately = ({}, [], []) if alone else _kinds(asked)
     return Request(
         objective,
         asked,
@@ -168,23 +170,22 @@ def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -
         alone,
         surrounding,
         kinds,
-        *_sorted(asked, kinds),
+        together,
+        separately,
     )
 
 
-def _kinds(asked: Mapping[str, Quantity]) -> dict[str, Rows | None]:
-    """quantity -> its kind of rows, the longer ones for all where some quantity needs them."""
+def _kinds(
+    asked: Mapping[str, Quantity],
+) -> tuple[dict[str, Rows | None], list[Rows], list[Quantity]]:
+    """quantity -> its kind of rows, the kinds that are swept together, and what is made otherwise.
+
+    The longer kinds stand for all where some quantity needs them.
+    """
     kinds = {name: quantity.rows for name, quantity in asked.items()}
     if ggn_outputs in kinds.values():
         longer: dict[Any, Rows] = {ggn_exact: ggn_outputs}
         kinds = {name: longer.get(kind, kind) for name, kind in kinds.items()}
-    return kinds
-
-
-def _sorted(
-    asked: Mapping[str, Quantity], kinds: Mapping[str, Rows | None]
-) -> tuple[list[Rows], list[Quantity]]:
-    """The kinds of rows that are swept together, and the quantities that are made otherwise."""
     together: list[Rows] = []
     separately: list[Quantity] = []
     for name, kind in kinds.items():
@@ -192,18 +193,21 @@ def _sorted(
             separately.append(asked[name])
         elif kind not in together:
             together.append(kind)
-    return together, separately
+    return kinds, together, separately
 
 
 def _gradients_alone(asked: Mapping[str, Quantity], options: Options) -> bool:
     """Whether gradients are all that is asked for, without options that a sweep would follow."""
-    if options.reduce or options.progress:
+    if options.reduce or options.progress or options.rng is not None:
         return False
     if options.samples is not None or options.outputs is not None:
         return False
     if options.memory_budget is not None or options.parameters is not None:
         return False
-    return all(q.rows is gradient and not q.needs_samples for q in asked.values())
+    for quantity in asked.values():
+        if quantity.rows is not gradient or quantity.needs_samples:
+            return False
+    return True
 
 
 def _budget(options: Options) -> int | None:

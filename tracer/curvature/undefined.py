@@ -59,6 +59,8 @@ class Undefined:
 
     def absent(self, quantity: str) -> dict[str, str]:
         """name -> why the quantity has no value of this parameter."""
+        if not self.errors and self.names is self.every:
+            return {}
         found = {}
         if self.names is not self.every:
             found = {

@@ -17,7 +17,10 @@ ABSENT = np._NoValue
 
 def raw(value):
     """The plain array of a tensor; anything else as it is."""
-    return value._value if isinstance(value, Tensor) else plain(value)
+    kind = type(value)
+    if kind is np.ndarray:
+        return value
+    return value._value if kind is Tensor else plain(value)
 
 
 def operand(value):

@@ -161,7 +161,10 @@ def fast_choice(op):
         if cursor is None or type(condition) not in _CONDITIONS:
             return op(condition, x, y)
         own = cursor.tape.snapshots
-        a, p = operand_of(x, own)
+        if type(x) is Tensor and (p := x.node) is not None and p.parents:
+            a = x._value
+        else:
+            a, p = operand_of(x, own)
         b, q = operand_of(y, own)
         if p is None and q is None:
             return op(condition, x, y)
@@ -188,9 +191,6 @@ def operand_of(x, own):
         if node is None or not node.parents:
             return unshared(x._value, node, own), node
         return x._value, node
-    if kind is ndarray:
-        kept = own.small(x)
-        return (own.of_constant(x) if kept is None else kept), None
     if kind is SampledArray:
         return own.of_constant(x.plain), x.leaf
     return own.of_constant(x), None

@@ -166,7 +166,7 @@ def _version() -> str:
 
 def call_hook(name: str, **arguments: Any) -> None:
     """See `tracer.hooks.call`."""
-    loader = load()
+    loader = _loader or load()
     if loader is None:  # while loading, in this thread
         return
     caller = getattr(loader.manager.hook, name)

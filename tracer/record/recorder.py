@@ -65,45 +65,43 @@ class Recorder:
     #: arrays that a model was given besides its batch, of another length: not marked, and no batch
     #: unless a term of the objective is of them alone
     unmarked_inputs: tuple[Any, ...] = ()
+    #: the part of the nodes that it recorded itself, inside of another tape or not
+    start = 0
+    stop: int | None = None
+    parent: Recorder | None = None
+    failure: Failure | None = None
+    #: the code that recorded last, which is the user's
+    users_code: CodeType | None = None
+    #: whether values were read out of the record, as plain arrays that may come back
+    values_read = False
+    #: sweeps that dropped values of the record, from their beginning on
+    releases = 0
+    loss: Node | None = None
+    _warnings: Any = None
+    _open = False
 
     def __init__(self, *, watch: bool = False):
         hooks.load()
         self.nodes: list[Node] = []
         #: what the record keeps of arrays that others may write into
         self.snapshots = Snapshots()
-        self.start = 0
-        self.stop: int | None = None
-        self.parent: Recorder | None = None
         self.roots: list[Any] = []
         self.watched: dict[int, dict[str, Any]] | None = {} if watch else None
-        self.failure: Failure | None = None
-        self._warnings: Any = None
-        self._open = False
-        #: the code that recorded last, which is the user's
-        self.users_code: CodeType | None = None
         #: the composites that were recorded, with the nodes of their parts
         self.composites: dict[Any, Any] = {}
-        #: whether values were read out of the record, as plain arrays that may come back
-        self.values_read = False
         #: what was computed beside the record: tensors and arrays that know where they come from
         self.unrecorded: list[weakref.ref[Any]] = []
         #: views of recorded tensors that were made beside the record: the node viewed, and the view
         self.unrecorded_views: list[tuple[Node, weakref.ref[Any]]] = []
-        #: sweeps that dropped values of the record, from their beginning on
-        self.releases = 0
-        self.loss: Node | None = None
 
     def __enter__(self) -> Recorder:
         if self._open or self.stop is not None:
             raise TracingError("a Tape records one `with` block: make a new Tape for another one")
-        outer = cursors.get()
-        self.parent = open_tape()
-        place = NOWHERE
-        if self.parent is not None:
-            self.nodes, self.snapshots = self.parent.nodes, self.parent.snapshots
+        outer, place = cursors.get(), NOWHERE
+        if outer is not None and (parent := open_tape()) is not None:
+            self.parent, place = parent, outer.place
+            self.nodes, self.snapshots = parent.nodes, parent.snapshots
             self.start = len(self.nodes)
-            if outer is not None:
-                place = outer.place
         try:
             self._open = True
             _opened[id(self)] = weakref.ref(self)
@@ -255,15 +253,12 @@ def leave_block(entered: Any) -> None:
     """Return to the block around this one; where others were entered since, see `_leave_late`."""
     innermost = blocks_around.get()
     if innermost is not None:
-        if innermost[0] is entered:
-            _return(innermost[2])
-        else:
+        if innermost[0] is not entered:
             _leave_late(entered, innermost)
-
-
-def _return(blocks: Any) -> None:
-    blocks_around.set(blocks)
-    cursors.set(None if blocks is None else blocks[1])
+            return
+        blocks = innermost[2]
+        blocks_around.set(blocks)
+        cursors.set(None if blocks is None else blocks[1])
 
 
 def _leave_late(entered: Any, innermost: Any) -> None:
@@ -287,7 +282,8 @@ def _leave_late(entered: Any, innermost: Any) -> None:
         for block, cursor, _ in reversed(since):
             if cursor is None or cursor.tape is not entered:
                 remaining = (block, cursor, remaining)
-    _return(remaining)
+    blocks_around.set(remaining)
+    cursors.set(None if remaining is None else remaining[1])
 
 
 #: flags of the code of generators, plain and asynchronous
@@ -300,9 +296,6 @@ class Block:
     __slots__ = ()
 
     pauses = False
-
-    def _go(self, cursor: Cursor | None) -> None:
-        enter_block(self, cursor)
 
     def __exit__(self, *error: Any) -> None:
         leave_block(self)
@@ -329,12 +322,12 @@ class using(Block):
 
     def __enter__(self) -> None:
         if self.tape is None:
-            self._go(None)
+            enter_block(self, None)
             return
         now, place = cursors.get(), self.place
         if place is None:
             place = now.place if now is not None and now.tape is self.tape else NOWHERE
-        self._go(Cursor(self.tape, place))
+        enter_block(self, Cursor(self.tape, place))
 
 
 INTERNAL_FILES.add(__file__)

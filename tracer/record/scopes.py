@@ -25,7 +25,7 @@ class _At(Block):
     def __enter__(self) -> None:
         now = cursors.get()
         if now is not None:
-            self._go(Cursor(now.tape, self.inside(now.place)))
+            enter_block(self, Cursor(now.tape, self.inside(now.place)))
 
 
 class scope(_At):

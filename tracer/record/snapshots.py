@@ -75,6 +75,15 @@ class Snapshots:
 
         Of lists, tuples and dicts it has new ones, of what it holds of their values.
         """
+        known = self._private.get(id(array))
+        if known is not None:
+            _, kept, content = known
+            if content.__class__ is bytes:  # a short way for loops
+                same = content == array.tobytes() and array.shape == kept.shape
+                if same and array.dtype is kept.dtype:
+                    return kept
+            elif content is OWN:
+                return kept
         given, kind = array, type(array)
         if kind is not ndarray:
             if kind is dict:
@@ -88,11 +97,9 @@ class Snapshots:
             if isinstance(array, ndarray):  # a memory map: plain numbers in the same memory
                 array = array.view(ndarray)
             kind = type(array)
-        known = self._private.get(id(given))
-        if known is not None:
-            _, kept, content = known
-            if content is OWN or _holds(array, kept, content):
-                return kept
+            known = self._private.get(id(given))
+        if known is not None and _holds(array, known[1], known[2]):
+            return known[1]
         if kind is ndarray and array.nbytes <= SMALL:
             kept, content = array.copy("K"), array.tobytes()
             self._private[id(given)] = given, kept, content
@@ -100,18 +107,6 @@ class Snapshots:
                 self.last = array, content, kept.shape, kept.dtype, kept
             return kept
         return self._taken(given, array, leaf)
-
-    def small(self, array: ndarray) -> Any:
-        """What the record holds of a small constant that came before, and is what it was; or None.
-
-        A short way for loops, which give the same ones.
-        """
-        known = self._private.get(id(array))
-        if known is None:
-            return None
-        _, kept, content = known
-        same = content == array.tobytes() if content.__class__ is bytes else False
-        return kept if same and array.shape == kept.shape and array.dtype is kept.dtype else None
 
     def kept_of(self, array: Any) -> Any:
         """What the record holds of an array that it was given; None if it was not."""

@@ -50,14 +50,16 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise TracerError(f"label_smoothing is between 0 and 1, got {label_smoothing}")
     input, target, weight = arrays("cross_entropy", input=input, target=target, weight=weight)
-    _constant(weight)
+    if weight is not None:
+        _refuse_variable(weight)
     x, weight = compared(input, weight)
     if target.dtype.kind == "f":
         target = floats(target, x)  # probabilities, whose sums would be rounded
     inputs = (x, target) if weight is None else (x, target, weight)
-    ignored = ignored_class(raw(x), raw(target), ignore_index)
+    logits, classes = raw(x), raw(target)
+    ignored = ignored_class(logits, classes, ignore_index)
     losses = CrossEntropy(*inputs, ignored=ignored, label_smoothing=label_smoothing)
-    count = _count(raw(x), raw(target), raw(weight), ignored)
+    count = _count(logits, classes, raw(weight), ignored)
     return reduced(losses, reduction, input.dtype, count)
 
 
@@ -73,7 +75,8 @@ def nll_loss(
     """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
     refuse_deprecated("nll_loss", size_average, reduce)
     input, target, weight = arrays("nll_loss", input=input, target=target, weight=weight)
-    _constant(weight)
+    if weight is not None:
+        _refuse_variable(weight)
     x, weight = compared(input, weight)
     inputs = (x, target) if weight is None else (x, target, weight)
     ignored = ignored_class(raw(x), raw(target), ignore_index)
@@ -82,7 +85,7 @@ def nll_loss(
     return reduced(losses, reduction, input.dtype, count)
 
 
-def _constant(weight: Any) -> None:
+def _refuse_variable(weight: Any) -> None:
     """Refuse class weights that depend on parameters: the mean's divisor takes them as numbers."""
     node = getattr(weight, "node", None)
     if node is not None and node.wants:

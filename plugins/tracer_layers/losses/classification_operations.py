@@ -72,8 +72,9 @@ def ignored_class(x: Any, target: Any, ignore_index: int) -> int | None:
 def _are_classes(target: Any, count: int) -> bool:
     """Whether all are at least 0 and below `count`: negative ints, read as unsigned, are large."""
     unsigned = UNSIGNED.get(target.dtype)
-    known = (target >= 0) & (target < count) if unsigned is None else target.view(unsigned) < count
-    return bool(np.count_nonzero(known) == known.size)
+    if unsigned is not None:
+        target = target.view(unsigned)
+    return target.size == 0 or bool(np.maximum.reduce(target, axis=None) < count)
 
 
 def picked_values(values: Any, target: Any, ignored: int | None) -> Any:

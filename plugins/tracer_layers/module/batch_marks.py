@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ def marked(
 
     That is one of booleans, too; of the others, `Module.holds_samples` tells.
     """
-    given = [*inputs, *options.values()]
+    given = [*inputs, *options.values()] if options else inputs
     axes = _axes(model, given, model.batch_axis)
     choice = None
     if model._may_be_sequence_first() and (current_tape() or paused_tape()) is not None:
@@ -43,6 +44,8 @@ def marked(
         _choosing.set(choice)
     else:
         made = list(map(_marked, given, axes))
+    if not options:
+        return tuple(made), options, choice
     count = len(inputs)
     return tuple(made[:count]), dict(zip(options, made[count:], strict=True)), choice
 
@@ -51,7 +54,7 @@ def _marked(value: Any, axis: int | None) -> Any:
     return value if axis is None else tracer.batch(value, axis)
 
 
-def _axes(model: Model, given: list[Any], axis: int) -> list[int | None]:
+def _axes(model: Model, given: Sequence[Any], axis: int) -> list[int | None]:
     """The axis of each array that is a batch, if samples are on this one; None for the others.
 
     That of an array that knows its samples, as `np.argmax(logits, 1)` does, is its own.
