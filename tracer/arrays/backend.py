@@ -12,6 +12,7 @@ import functools
 import importlib
 import weakref
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from tracer import registry
 from tracer.arrays import available
 from tracer.arrays.sampled import SampledArray
+from tracer.arrays.types import Array, Convertible, Generator
 from tracer.errors import TracerError, TracingError
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Backend:
     array_type = "ndarray"
     device = "cpu"
     asynchronous = False
-    namespace: Any = np
+    namespace: ModuleType = np
 
     def matches(self, kind: type) -> bool:
         """Whether arrays of this type are this library's."""
@@ -60,11 +62,11 @@ class Backend:
             self.problem() or f"{self.name} {getattr(self.namespace, '__version__', '')}".rstrip()
         )
 
-    def to_host(self, array: Any) -> np.ndarray:
+    def to_host(self, array: Array) -> np.ndarray:
         """The values as a NumPy array; the only place where values leave the device."""
         return np.asarray(array)
 
-    def from_host(self, array: Any) -> Any:
+    def from_host(self, array: Array) -> Array:
         """A NumPy array moved to the device of this library; one that is there as it is."""
         return array
 
@@ -80,15 +82,15 @@ class Backend:
         """Bytes that arrays of this library can still take; None where that is not known."""
         return available.host_memory()
 
-    def generator(self, seed: Any) -> Any:
+    def generator(self, seed: int | None) -> Generator:
         """A random generator whose draws are arrays of this library."""
         return np.random.default_rng(seed)
 
-    def kernels(self, like: Any) -> Kernels | None:
+    def kernels(self, like: Array) -> Kernels | None:
         """Kernels for arrays of the dtype of `like`; None where the array functions do as well."""
         return None
 
-    def scatter_add(self, values: Any, positions: Any, size: int) -> Any:
+    def scatter_add(self, values: Array, positions: Array, size: int) -> Array:
         """`[V, size]` with `values [V, K]` added at `positions [K]` which may repeat."""
         positions, kernels = self.from_host(positions), self.kernels(values)
         if kernels is not None:
@@ -98,7 +100,7 @@ class Backend:
             self.namespace.add.at(row, positions, added)
         return out
 
-    def take_rows(self, table: Any, index: Any) -> Any:
+    def take_rows(self, table: Array, index: Array) -> Array:
         """`[..., D]`: rows of `table [K, D]`, NaN where an index is that of no row."""
         kernels = self.kernels(table)
         if kernels is not None:
@@ -106,7 +108,7 @@ class Backend:
         wrong = (index < 0) | (index >= len(table))
         return np.where(wrong[..., None], np.nan, table[np.where(wrong, 0, index)])
 
-    def special(self, function: str) -> Any:
+    def special(self, function: str) -> Callable[..., Array]:
         """A function of `scipy.special`."""
         return getattr(importlib.import_module("scipy.special"), function)
 
@@ -120,7 +122,7 @@ class Backend:
 _constants: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
 
 
-def is_constant(array: Any) -> bool:
+def is_constant(array: object) -> bool:
     """Whether an array was made by `Backend.constant`, so that nobody writes into it."""
     return _constants.get(id(array)) is array
 
@@ -174,7 +176,7 @@ def forget(removed: Backend) -> None:
 registry.backends.removed.append(forget)
 
 
-def kernels_for(*arrays: Any) -> Kernels | None:
+def kernels_for(*arrays: Array) -> Kernels | None:
     """Kernels for raw arrays of one dtype; None on the host, for tensors, or if there are none."""
     first = arrays[0]
     if type(first) is np.ndarray or any(hasattr(type(a), "node") for a in arrays):
@@ -182,7 +184,7 @@ def kernels_for(*arrays: Any) -> Kernels | None:
     return of(first).kernels(first) if len({a.dtype for a in arrays}) == 1 else None
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: object) -> bool:
     """Whether `value` is an array of a known library."""
     if isinstance(value, np.ndarray | np.generic):
         return True
@@ -214,7 +216,7 @@ def one_library(*arrays: Any) -> None:
         raise TypeError(problem)
 
 
-def namespace(array: Any) -> Any:
+def namespace(array: Array) -> ModuleType:
     """The module with the functions that make arrays: `numpy`, or `cupy` for CuPy's arrays."""
     return of(array).namespace
 
@@ -230,7 +232,7 @@ def refuse_objects() -> None:
     raise TracingError(OF_OBJECTS)
 
 
-def refuse_subclass(array: Any) -> None:
+def refuse_subclass(array: object) -> None:
     """Raise `TracingError` for arrays that mean more than their numbers: masked ones, `np.matrix`.
 
     Those of `np.memmap` mean the same.
@@ -248,7 +250,7 @@ def refuse_subclass(array: Any) -> None:
 AS_THEY_ARE = {np.ndarray, np.memmap, SampledArray}
 
 
-def as_array(value: Any) -> Any:
+def as_array(value: Convertible) -> Array:
     """An array of a known library as it is; numbers and lists of numbers become NumPy arrays."""
     if isinstance(value, np.generic):
         return np.array(value)
@@ -270,18 +272,18 @@ def as_array(value: Any) -> Any:
     return array
 
 
-def read_only(array: Any) -> Any:
+def read_only(array: Array) -> Array:
     """A view that cannot be written into, nor unlocked, nor its base; on a device, the array."""
     if type(array) is not np.ndarray:
         return array
     return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]
 
 
-def to_host(value: Any) -> np.ndarray:
+def to_host(value: Convertible) -> np.ndarray:
     """The values of an array of any library, or of a tensor, as a NumPy array."""
     return of(value).to_host(value._value if hasattr(type(value), "node") else value)
 
 
-def moved(array: Any, library: Backend) -> Any:
+def moved(array: Array, library: Backend) -> Array:
     """An array in another library, itself if it is that one's."""
     return array if of(array).name == library.name else library.from_host(to_host(array))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from tracer.arrays import kernel_source as backend_source
 from tracer.arrays.backend import Backend
 from tracer.arrays.kernels import Kernels
+from tracer.arrays.types import Array, Generator
 
 INSTALL = (
     "pip install 'trace-net[cuda12]' for a driver of CUDA 12, or 'trace-net[cuda13]' for CUDA 13"
@@ -34,7 +37,7 @@ class CuPyBackend(Backend):
     asynchronous = True
 
     @property
-    def namespace(self) -> Any:  # type: ignore[override]
+    def namespace(self) -> ModuleType:  # type: ignore[override]
         return importlib.import_module("cupy")
 
     def problem(self) -> str | None:
@@ -70,7 +73,7 @@ class CuPyBackend(Backend):
     def to_host(self, array: Any) -> np.ndarray:
         return array.get()
 
-    def from_host(self, array: Any) -> Any:
+    def from_host(self, array: Array) -> Array:
         return self.namespace.asarray(array)
 
     def free_memory(self) -> int | None:
@@ -78,17 +81,17 @@ class CuPyBackend(Backend):
         free, _ = self.namespace.cuda.Device().mem_info
         return free + self.namespace.get_default_memory_pool().free_bytes()
 
-    def generator(self, seed: Any) -> Any:
+    def generator(self, seed: int | None) -> Generator:
         return self.namespace.random.default_rng(seed)
 
-    def kernels(self, like: Any) -> Kernels | None:
+    def kernels(self, like: Array) -> Kernels | None:
         return self._kernels if like.dtype.name in backend_source.TYPES else None
 
     @functools.cached_property
     def _kernels(self) -> Kernels:
         return Kernels(self.namespace, self.constant, _launch)
 
-    def special(self, function: str) -> Any:
+    def special(self, function: str) -> Callable[..., Array]:
         return getattr(importlib.import_module("cupyx.scipy.special"), function)
 
     @property

@@ -11,30 +11,32 @@ from typing import Any
 
 import numpy as np
 
+from tracer.arrays.types import Array, DType
+
 HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
 
-def is_half(dtype: Any) -> bool:
+def is_half(dtype: DType) -> bool:
     """Whether a dtype is float16."""
     return dtype.char == "e"
 
 
-def working(dtype: Any) -> Any:
+def working(dtype: DType) -> DType:
     """The dtype in which to compute with arrays of a float dtype: float32 for half precision."""
     return SINGLE if is_half(dtype) else dtype
 
 
-def widened(array: Any) -> Any:
+def widened(array: Array) -> Array:
     """An array of half precision in float32, any other as it is."""
     return array.astype(SINGLE) if array.dtype.char == "e" else array
 
 
-def narrowed(array: Any, dtype: Any) -> Any:
+def narrowed(array: Array, dtype: DType) -> Array:
     """What was computed with `widened` arrays of this dtype, in half precision if that is half."""
     return array.astype(dtype) if dtype.char == "e" and array.dtype != dtype else array
 
 
-def meeting(array: Any, dtype: Any) -> Any:
+def meeting(array: Array, dtype: DType) -> Array:
     """Data in the float dtype of what they meet, unless they are of a wider one."""
     if array.dtype == dtype or (
         array.dtype.kind == "f" and np.promote_types(array.dtype, dtype) != dtype

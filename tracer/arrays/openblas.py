@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tracer.arrays.types import Array, DType
+
 #: how NumPy's builds rename functions: before and after the name, and their type of sizes
 _RENAMED = [
     (prefix, suffix, size)
@@ -55,7 +57,7 @@ def _gemm(dtype: np.dtype) -> Any:
     return gemm
 
 
-def add_product(out: Any, a: Any, b: Any) -> None:
+def add_product(out: Array, a: Array, b: Array) -> None:
     """`out += a @ b` of matrices, without a product that is made, read and added in between.
 
     In blocks that fit the cache, that takes a fifth longer. Float32 and float64 are added by
@@ -84,7 +86,7 @@ class _Matrix(NamedTuple):
     address: int
 
 
-def _laid_out(matrix: Any, dtype: Any) -> _Matrix | None:
+def _laid_out(matrix: Array, dtype: DType) -> _Matrix | None:
     """A NumPy matrix as CBLAS names it; None if it cannot."""
     if type(matrix) is not np.ndarray or matrix.dtype != dtype or matrix.size == 0:
         return None

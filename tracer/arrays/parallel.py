@@ -17,11 +17,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import Context, copy_context
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tracer.arrays.openblas import function
+from tracer.arrays.types import Array, DType, Shape
+
+#: what a thread is given, and what it makes of it
+Part = TypeVar("Part")
+Made = TypeVar("Made")
 
 #: bytes of the largest scratch array that a thread keeps
 MOST_KEPT = 8 << 20
@@ -116,7 +121,7 @@ def expect_blocks() -> None:
     _convolved = True
 
 
-def blocks(count: int, nbytes: int, most: int, like: Any) -> list[slice]:
+def blocks(count: int, nbytes: int, most: int, like: Array) -> list[slice]:
     """Slices of `count` samples for `in_parallel`; `nbytes` is what all of them work on.
 
     They are equally long, of about `most` bytes, and as many for each thread; all in one where
@@ -138,7 +143,9 @@ def one_thread() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if _openblas() is None else _limit.one_thread()
 
 
-def in_parallel(function: Callable[[Any], Any], parts: Iterable[Any], like: Any) -> list[Any]:
+def in_parallel(
+    function: Callable[[Part], Made], parts: Iterable[Part], like: Array | None
+) -> list[Made]:
     """`[function(part) for part in parts]`, on as many threads as linear algebra may use.
 
     Functions write to different places or return what they make, so that values do not depend on
@@ -150,7 +157,7 @@ def in_parallel(function: Callable[[Any], Any], parts: Iterable[Any], like: Any)
     if count < 2:
         return [function(part) for part in waiting]
     results: list[Any] = [None] * len(waiting)
-    numbered = iter(enumerate(waiting))
+    numbered: Iterator[tuple[int, Any]] = iter(enumerate(waiting))
     lock = threading.Lock()
 
     def work() -> None:
@@ -158,6 +165,7 @@ def in_parallel(function: Callable[[Any], Any], parts: Iterable[Any], like: Any)
         try:
             while True:
                 with lock:
+                    part: Any
                     number, part = next(numbered, (-1, None))
                 if number < 0:
                     return
@@ -196,7 +204,7 @@ def divided(multiplications: int) -> int:
     return threads() if _convolved and multiplications >= LARGE else 1
 
 
-def product(a: Any, b: Any, out: Any = None) -> Any:
+def product(a: Array, b: Array, out: Array | None = None) -> Array:
     """`np.matmul(a, b, out=out)`, with convolutions about, of large NumPy matrices on our threads.
 
     OpenBLAS's own threads go on spinning for 0.1 s after a product, and take their share of the
@@ -226,7 +234,7 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
     return out
 
 
-def scratch(name: str, shape: tuple[int, ...], like: Any, dtype: Any = None) -> Any:
+def scratch(name: str, shape: Shape, like: Array, dtype: DType | None = None) -> Array:
     """An array for a temporary of a block; its thread's next one of this name takes its place.
 
     Its pages are not cleared again and again by the system, and stay in the core's cache.

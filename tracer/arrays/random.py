@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Generator
 
 _seed: int | None = None
-_generators: dict[str, Any] = {"numpy": np.random.default_rng()}
+_generators: dict[str, Generator] = {"numpy": np.random.default_rng()}
 
 
 def seed(n: int) -> None:
@@ -23,7 +25,7 @@ def seed(n: int) -> None:
     _generators.clear()
 
 
-def generator(like: Any = None) -> Any:
+def generator(like: Array | None = None) -> Generator:
     """The shared generator of the library of an array: by default NumPy's.
 
     NumPy's draws lock it, so that threads may use it at once.
@@ -42,13 +44,13 @@ class Restarted:
     before the next one begins. One that is not NumPy's goes on from use to use.
     """
 
-    def __init__(self, rng: Any):
+    def __init__(self, rng: Generator):
         self.rng = rng
-        self._uses: dict[Any, Any] = {}
+        self._uses: dict[Hashable, Generator] = {}
         self._first_state: Any = None
         self._most = -1
 
-    def of(self, use: Any, samples: int) -> Any:
+    def of(self, use: Hashable, samples: int) -> Generator:
         """The generator of one use, which draws so many samples."""
         if not isinstance(self.rng, np.random.Generator):
             return self.rng
@@ -62,12 +64,12 @@ class Restarted:
         return self._uses[use]
 
 
-def drawn(values: Any, like: Any) -> Any:
+def drawn(values: Array, like: Array) -> Array:
     """What a generator drew, in the library of `like`: a generator of NumPy's draws on the host."""
     return backend.of(like).from_host(values)
 
 
-def poisson(rng: Any, rate: Any, samples: int) -> Any:
+def poisson(rng: Generator, rate: Array, samples: int) -> Array:
     """`[samples, *rate.shape]` of Poisson counts, in the library of the rates."""
     rate_there = backend.to_host(rate) if isinstance(rng, np.random.Generator) else rate
     return drawn(rng.poisson(rate_there, (samples, *rate.shape)), rate)

@@ -24,14 +24,14 @@ class SampledArray(np.ndarray):
 
     leaf: Any
 
-    _plain: Any = None
+    _plain: np.ndarray | None = None
     _leaf: Any = None
     #: the operation, leaves, arrays and options that it was made by, until its leaf is asked for
     _made_by: tuple[Any, ...] | None = None
     #: the one that NumPy made it of by itself, until then
     _made_of: SampledArray | None = None
 
-    def __array_finalize__(self, made_of: Any) -> None:
+    def __array_finalize__(self, made_of: object) -> None:
         if type(made_of) is SampledArray:
             self._made_of = made_of
 

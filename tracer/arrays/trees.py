@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tracer.arrays.types import Tree
 from tracer.errors import ShapeError
 
 
@@ -21,11 +22,11 @@ class Container(NamedTuple):
     keys: tuple[Any, ...]
     #: what stands behind a name to say which child: `['w']`, `[0]`, `.w`
     steps: tuple[str, ...]
-    children: tuple[Any, ...]
-    make: Callable[[list[Any]], Any]
+    children: tuple[Tree, ...]
+    make: Callable[[list[Tree]], Tree]
 
 
-def opened(tree: Any) -> Container | None:
+def opened(tree: Tree) -> Container | None:
     """The outermost container of a tree; None for a leaf."""
     if isinstance(tree, dict):
         keys = tuple(tree)
@@ -47,10 +48,10 @@ def opened(tree: Any) -> Container | None:
     return None
 
 
-def _dict_maker(tree: dict[Any, Any]) -> Callable[[list[Any]], Any]:
+def _dict_maker(tree: dict[Any, Tree]) -> Callable[[list[Tree]], Tree]:
     keys, empty = tuple(tree), _emptied(tree, dict)
 
-    def make(children: list[Any]) -> Any:
+    def make(children: list[Tree]) -> Tree:
         made = {} if empty is None else copy.copy(empty)
         for key, child in zip(keys, children, strict=True):
             made[key] = child
@@ -59,10 +60,10 @@ def _dict_maker(tree: dict[Any, Any]) -> Callable[[list[Any]], Any]:
     return make
 
 
-def _list_maker(tree: list[Any]) -> Callable[[list[Any]], Any]:
+def _list_maker(tree: list[Tree]) -> Callable[[list[Tree]], Tree]:
     empty = _emptied(tree, list)
 
-    def make(children: list[Any]) -> Any:
+    def make(children: list[Tree]) -> Tree:
         if empty is None:
             return children
         made = copy.copy(empty)
@@ -72,7 +73,7 @@ def _list_maker(tree: list[Any]) -> Callable[[list[Any]], Any]:
     return make
 
 
-def _emptied(tree: Any, plain: type) -> Any:
+def _emptied(tree: Tree, plain: type) -> Tree:
     """A container of the same subclass without its children, to be copied and filled; or None.
 
     It is made by copying, since a constructor of a subclass may take anything. Where a subclass
@@ -90,8 +91,8 @@ def _emptied(tree: Any, plain: type) -> Any:
     return empty
 
 
-def _tuple_maker(kind: type) -> Callable[[list[Any]], Any]:
-    def make(children: list[Any]) -> Any:
+def _tuple_maker(kind: type) -> Callable[[list[Tree]], Tree]:
+    def make(children: list[Tree]) -> Tree:
         try:
             return tuple.__new__(kind, children)
         except TypeError:  # a type of C, which only its library makes
@@ -105,7 +106,7 @@ class Structure:
 
     __slots__ = ("_form", "count")
 
-    def __init__(self, form: Any, count: int):
+    def __init__(self, form: Container | None, count: int):
         self._form = form
         #: the number of leaves
         self.count = count
@@ -120,11 +121,11 @@ class Structure:
         """Where each leaf is, as `['layer']['w']`."""
         return [""] if self._form is None else list(_paths(self._form, ""))
 
-    def build(self, leaves: Sequence[Any]) -> Any:
+    def build(self, leaves: Sequence[Tree]) -> Tree:
         """The containers anew, with these leaves."""
         return leaves[0] if self._form is None else _filled(self._form, iter(leaves))
 
-    def match(self, tree: Any, what: str, of: str) -> list[Any]:
+    def match(self, tree: Tree, what: str, of: str) -> list[Tree]:
         """The leaves of another tree of this structure, in the order of this one.
 
         Entries of dicts are matched by key, whatever their order, and a subclass is as good as the
@@ -137,16 +138,16 @@ class Structure:
 LEAF = Structure(None, 1)
 
 
-def flatten(tree: Any) -> tuple[list[Any], Structure]:
+def flatten(tree: Tree) -> tuple[list[Tree], Structure]:
     """The leaves of a tree, and its structure."""
     if opened(tree) is None:
         return [tree], LEAF
-    leaves: list[Any] = []
+    leaves: list[Tree] = []
     form = _form(tree, leaves)
     return leaves, Structure(form, len(leaves))
 
 
-def _form(tree: Any, leaves: list[Any]) -> Any:
+def _form(tree: Tree, leaves: list[Tree]) -> Container | None:
     container = opened(tree)
     if container is None:
         leaves.append(tree)
@@ -156,13 +157,13 @@ def _form(tree: Any, leaves: list[Any]) -> Any:
     )
 
 
-def _filled(form: Any, leaves: Iterator[Any]) -> Any:
+def _filled(form: Container | None, leaves: Iterator[Tree]) -> Tree:
     if form is None:
         return next(leaves)
     return form.make([_filled(child, leaves) for child in form.children])
 
 
-def _paths(form: Any, path: str) -> Iterator[str]:
+def _paths(form: Container | None, path: str) -> Iterator[str]:
     if form is None:
         yield path
         return
@@ -170,7 +171,7 @@ def _paths(form: Any, path: str) -> Iterator[str]:
         yield from _paths(child, path + step)
 
 
-def _matched(form: Any, tree: Any, what: str, of: str, path: str) -> Iterator[Any]:
+def _matched(form: Container | None, tree: Tree, what: str, of: str, path: str) -> Iterator[Tree]:
     container = opened(tree)
     if form is None and container is None:
         yield tree
@@ -196,13 +197,13 @@ def _matched(form: Any, tree: Any, what: str, of: str, path: str) -> Iterator[An
         yield from _matched(child, given[key], what, of, path + step)
 
 
-def _named(container: Any, what: str) -> str:
+def _named(container: Container, what: str) -> str:
     if container.kind == "None":
         return "None"
     return f"a {container.kind} of {len(container.keys)} {what}s"
 
 
-def _same_keys(form: Any, container: Any, what: str, of: str, path: str) -> None:
+def _same_keys(form: Container, container: Container, what: str, of: str, path: str) -> None:
     """Raise `ShapeError` for the first entry that one of two dicts or named tuples lacks."""
     missing = _beside(form, container, path)
     extra = _beside(container, form, path)
@@ -213,7 +214,7 @@ def _same_keys(form: Any, container: Any, what: str, of: str, path: str) -> None
         raise ShapeError(f"there is a {what} {extra[0]}, which the {of}s do not have")
 
 
-def _beside(container: Any, other: Any, path: str) -> list[str]:
+def _beside(container: Container, other: Container, path: str) -> list[str]:
     """Where the entries are that another container does not have."""
     known = set(other.keys)
     pairs = zip(container.keys, container.steps, strict=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from types import CodeType
+from typing import Any, Self
 
 import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.parallel import divided, in_parallel, product, threads
-from tracer.cotangents.kronecker import Kronecker, NoFactors
+from tracer.arrays.types import Array, DType, Present, Shape, Signs, Some, Stack
+from tracer.cotangents.kronecker import Factors, Kronecker, NoFactors
 from tracer.errors import QuantityError
 from tracer.record.frames import source_line
 
@@ -25,10 +27,10 @@ FEW_ROWS = 64
 MOST_COLUMNS = 512
 
 #: a function of a block of samples, and of which samples these are
-Block = Callable[[Any, slice], Any]
+Block = Callable[[Any, slice], Array]
 
 
-def samples_first(array: Any, axis: int, lead: int = 0) -> Any:
+def samples_first(array: Array, axis: int, lead: int = 0) -> Array:
     """`array` with axis `axis + lead` moved to position `lead` (`lead` stack axes come first)."""
     return array if axis == 0 else np.moveaxis(array, axis + lead, lead)
 
@@ -41,58 +43,58 @@ class Cotangent:
     `unbatched_squares` the sum of squares `[*p]` of further such rows, or None.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     rows: int
     samples: int
-    dtype: Any
+    dtype: DType
     budget: int | None = None
-    unbatched: Any = None
-    unbatched_squares: Any = None
-    signs: Any = None
+    unbatched: Stack | None = None
+    unbatched_squares: Array | None = None
+    signs: Signs = None
     #: length of the rows that an index picks, if one does
     row_width: int | None = None
     #: whether it is a chunk of the rows that there are
     partial = False
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         """An array that it is made of, or None: blocks of NumPy's arrays go to several threads."""
         return None
 
     # -- what subclasses define ---------------------------------------------------------------
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         """`[V, N, *p]`, all of it."""
         raise NotImplementedError  # every subclass defines it
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Cotangent:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Cotangent:
         """The same for some rows and samples; `samples` is a slice or an array of ints."""
         raise NotImplementedError  # every subclass defines it
 
-    def _total(self) -> Any:
+    def _total(self) -> Stack:
         return self._added(lambda block, _: block.per_sample().sum(1))
 
-    def _squared_norms(self) -> Any:
+    def _squared_norms(self) -> Array:
         return np.concatenate(self._each(lambda block, _: squared_norms_of(block.per_sample())), 1)
 
-    def _sum_of_squares(self, signs: Any) -> Any:
+    def _sum_of_squares(self, signs: Signs) -> Array:
         return self._added(lambda block, some: _squares(block.per_sample(), signs, some))
 
-    def _per_sample_squares(self, signs: Any) -> Any:
-        def squares(block: Cotangent, some: slice) -> Any:
+    def _per_sample_squares(self, signs: Signs) -> Array:
+        def squares(block: Cotangent, some: slice) -> Array:
             u = block.per_sample()
             return np.sum(weighed(u * u, signs, some), 0)
 
         return np.concatenate(self._each(squares))
 
-    def _gram(self) -> Any:
+    def _gram(self) -> Array:
         u = self.per_sample().reshape(self.rows * self.samples, math.prod(self.shape))
         return (u @ u.T).reshape(self.rows, self.samples, self.rows, self.samples)
 
-    def _project(self, direction: Any) -> Any:
+    def _project(self, direction: Array) -> Array:
         flat = direction.reshape(-1)
 
-        def projected(block: Cotangent, _: slice) -> Any:
+        def projected(block: Cotangent, _: slice) -> Array:
             return block.per_sample().reshape(block.rows, block.samples, len(flat)) @ flat
 
         return np.concatenate(self._each(projected), 1)
@@ -109,35 +111,35 @@ class Cotangent:
 
     # -- the contractions ---------------------------------------------------------------------
 
-    def total(self) -> Any:
+    def total(self) -> Stack:
         """`[V, *p]`: the sum over samples, and what came through no sample."""
         total = self._total()
         return total if self.unbatched is None else total + self.unbatched
 
-    def batch_total(self) -> Any:
+    def batch_total(self) -> Stack:
         """`[V, *p]`: the sum over samples alone."""
         return self._total()
 
-    def sum_of_squares(self, signs: Any = None) -> Any:
+    def sum_of_squares(self, signs: Signs = None) -> Array:
         """`[*p]`: squares summed over rows and samples, weighed by `signs [V, N]` (or `[V, 1]`)."""
         return self._sum_of_squares(self.signs if signs is None else signs)
 
-    def total_of_squares(self) -> Any:
+    def total_of_squares(self) -> Array:
         """`[*p]`: squares summed over rows and samples, and of what came through no sample."""
         squares = self._sum_of_squares(None)
         if self.unbatched is not None:
             squares = squares + np.sum(self.unbatched * self.unbatched, 0)
         return squares if self.unbatched_squares is None else squares + self.unbatched_squares
 
-    def per_sample_squares(self, signs: Any = None) -> Any:
+    def per_sample_squares(self, signs: Signs = None) -> Array:
         """`[N, *p]`: squares summed over rows, weighed by `signs [V, N]` (or `[V, 1]`)."""
         return self._per_sample_squares(self.signs if signs is None else signs)
 
-    def squared_norms(self) -> Any:
+    def squared_norms(self) -> Array:
         """`[V, N]`: squared Euclidean norms."""
         return self._squared_norms()
 
-    def gram(self) -> Any:
+    def gram(self) -> Array:
         """`[V, N, V, N]`: inner products of all pairs.
 
         Raises `QuantityError` for a chunk of rows, whose products with other rows it cannot have.
@@ -154,19 +156,19 @@ class Cotangent:
         """Bytes of what `_gram` makes besides its result."""
         return 2 * self.samples * self._bytes_per_sample()
 
-    def _gram_in_blocks(self, limit: int) -> Any:
+    def _gram_in_blocks(self, limit: int) -> Array:
         """The same from two blocks of samples at a time."""
         step = max(1, limit // max(1, 4 * self._bytes_per_sample()))
         slices = [slice(i, i + step) for i in range(0, self.samples, step)]
 
-        def flat(some: slice) -> Any:
+        def flat(some: slice) -> Array:
             u = self.select(samples=some).within(self.budget).per_sample()
             return u.reshape(-1, math.prod(self.shape))
 
-        def apart(pairs: Any) -> Any:
+        def apart(pairs: Array) -> Array:
             return pairs.reshape(self.rows, -1, self.rows, len(pairs[0]) // self.rows)
 
-        found: dict[tuple[int, int], Any] = {}
+        found: dict[tuple[int, int], Array] = {}
         for i, some in enumerate(slices):
             first = flat(some)
             for j, other in enumerate(slices[: i + 1]):
@@ -177,11 +179,11 @@ class Cotangent:
         every = range(len(slices))
         return np.concatenate([np.concatenate([found[i, j] for j in every], 3) for i in every], 1)
 
-    def project(self, direction: Any) -> Any:
+    def project(self, direction: Array) -> Array:
         """`[V, N]`: inner products with one direction `[*p]`."""
         return self._project(direction)
 
-    def scaled(self, weights: Any) -> Cotangent:
+    def scaled(self, weights: Array | float) -> Cotangent:
         """The same, row v of sample n multiplied by `weights [V, N]` (or `[V, 1]`, or a number)."""
         u = self.per_sample()
         return Dense(weighed(u, weights))
@@ -191,7 +193,7 @@ class Cotangent:
         joined = self._joined(other) if self.kind() == other.kind() else None
         return joined or Dense(np.concatenate([self.per_sample(), other.per_sample()], 1))
 
-    def _joined(self, other: Any) -> Cotangent | None:
+    def _joined(self, other: Self) -> Cotangent | None:
         return None
 
     def stacked(self, other: Cotangent) -> Cotangent:
@@ -204,7 +206,7 @@ class Cotangent:
             both.signs = np.concatenate([_signs(self), _signs(other)])
         return both.within(self.budget)
 
-    def _stacked(self, other: Any) -> Cotangent | None:
+    def _stacked(self, other: Self) -> Cotangent | None:
         return None
 
     def kronecker(self, sharing: str = "expand") -> Kronecker:
@@ -218,7 +220,7 @@ class Cotangent:
             raise QuantityError(f'sharing is "expand", "reduce" or "independent", got {sharing!r}')
         return self._kronecker("expand" if sharing == "independent" else sharing)
 
-    def among(self, present: Any) -> Cotangent:
+    def among(self, present: Present) -> Cotangent:
         """The same, its Kronecker factors of those uses alone that are there: `present [N, S]`."""
         return self
 
@@ -232,7 +234,7 @@ class Cotangent:
         """How the parameter is used, as an adverbial phrase for messages."""
         return "in a way of its own"
 
-    def as_table(self, width: int | None = None) -> Any:
+    def as_table(self, width: int | None = None) -> Cotangent | None:
         """The same as a `Gather` of rows of `width`, if the parameter is used row by row."""
         return None
 
@@ -240,11 +242,11 @@ class Cotangent:
         """The same as a `Summed`, if the parameter is added, scaled or moved, use by use."""
         return None
 
-    def kind(self) -> Any:
+    def kind(self) -> object:
         """Uses of equal kind merge into one of that kind."""
         return type(self)
 
-    def _merge(self, others: Sequence[Any]) -> Cotangent | None:
+    def _merge(self, others: Sequence[Self]) -> Cotangent | None:
         return None
 
     # -- chunks -------------------------------------------------------------------------------
@@ -268,11 +270,11 @@ class Cotangent:
         starts = range(0, self.samples, step)
         return [slice(start, start + step) for start in starts]
 
-    def _each(self, function: Block, bytes_per_sample: int | None = None) -> list[Any]:
+    def _each(self, function: Block, bytes_per_sample: int | None = None) -> list[Array]:
         """`function(block, slice)` of each block of samples, on several threads."""
         slices = self._sample_slices(bytes_per_sample)
 
-        def made(some: slice) -> Any:
+        def made(some: slice) -> Array:
             return function(self.select(samples=some), some)
 
         if self._one_by_one(bytes_per_sample):
@@ -284,44 +286,44 @@ class Cotangent:
         each = self._bytes_per_sample() if bytes_per_sample is None else bytes_per_sample
         return self.budget is not None and 3 * each * threads() > self.budget
 
-    def _added(self, function: Block, bytes_per_sample: int | None = None) -> Any:
+    def _added(self, function: Block, bytes_per_sample: int | None = None) -> Array:
         """The sum of `function(block, slice)` over blocks of samples, on several threads."""
         slices = self._sample_slices(bytes_per_sample)
         count = 1 if self._one_by_one(bytes_per_sample) else min(len(slices), threads())
 
-        def part(several: list[slice]) -> Any:
+        def part(several: list[slice]) -> Array:
             return accumulate(function(self.select(samples=some), some) for some in several)
 
         return accumulate(in_parallel(part, [slices[i::count] for i in range(count)], self._source))
 
 
-def picked(array: Any, rows: Any, samples: Any) -> Any:
+def picked(array: Array, rows: Some, samples: Some) -> Array:
     """`array [V, N, ...]` for some rows and samples: slices, or the host's indices."""
     return indexed(indexed(array, (), rows), (slice(None),), samples)
 
 
-def indexed(array: Any, lead: tuple[slice, ...], index: Any) -> Any:
+def indexed(array: Array, lead: tuple[slice, ...], index: Some) -> Array:
     """`array[*lead, index]`."""
     if isinstance(index, np.ndarray):
         index = backend.of(array).from_host(index)
     return array[(*lead, index)]
 
 
-def accumulate(parts: Any) -> Any:
+def accumulate(parts: Iterable[Array]) -> Array:
     """The sum of arrays that are made one after the other."""
-    total = None
+    total: Any = None
     for part in parts:
         total = part if total is None else total + part
     return total
 
 
-def _squares(u: Any, signs: Any, samples: slice = slice(None)) -> Any:
+def _squares(u: Array, signs: Signs, samples: slice = slice(None)) -> Array:
     """`[*p]`: squares of `u [V, n, *p]` summed over rows and samples, weighed by signs."""
     flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
     return np.einsum("vnp,vnp->p", weighed(flat, signs, samples), flat).reshape(u.shape[2:])
 
 
-def second_moment(rows: Any) -> Any:
+def second_moment(rows: Array) -> Array:
     """`[D, D]`: `rows.T @ rows`, the sum of the outer products of `rows [K, D]` with themselves.
 
     That takes half as many operations as other products do, also in parts for several threads: of
@@ -352,7 +354,7 @@ def second_moment(rows: Any) -> Any:
     return out
 
 
-def weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
+def weighed(squares: Array, signs: Array | float | None, samples: slice = slice(None)) -> Array:
     """`squares [V, n, ...]` times `signs [V, N]` (or `[V, 1]`) of these samples, or a number."""
     if signs is None:
         return squares
@@ -362,7 +364,7 @@ def weighed(squares: Any, signs: Any, samples: slice = slice(None)) -> Any:
     return squares * signs.reshape(*signs.shape, *(1,) * (squares.ndim - 2))
 
 
-def _signs(cotangent: Cotangent) -> Any:
+def _signs(cotangent: Cotangent) -> Array:
     """`[V, N]`, of rows without signs ones."""
     shape = cotangent.rows, cotangent.samples
     if cotangent.signs is None:
@@ -370,7 +372,7 @@ def _signs(cotangent: Cotangent) -> Any:
     return np.broadcast_to(cotangent.signs, shape)
 
 
-def squared_norms_of(u: Any) -> Any:
+def squared_norms_of(u: Array) -> Array:
     flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
     return np.einsum("vnp,vnp->vn", flat, flat)
 
@@ -381,7 +383,7 @@ class Dense(Cotangent):
     `through` is the operation that left no more structure, (name, code, position in it), or None.
     """
 
-    def __init__(self, array: Any, through: tuple[str, Any, int] | None = None):
+    def __init__(self, array: Stack, through: tuple[str, CodeType | None, int] | None = None):
         self.array = array
         self.through = through
         self.rows, self.samples = array.shape[:2]
@@ -389,10 +391,10 @@ class Dense(Cotangent):
         self.dtype = array.dtype
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         return self.array
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         return self.array
 
     def role(self) -> str:
@@ -402,23 +404,23 @@ class Dense(Cotangent):
         line = None if code is None else source_line(code, lasti)
         return f"through {name}" + (f" ({line})" if line else "")
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Dense:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Dense:
         return Dense(picked(self.array, rows, samples), self.through)
 
-    def _merge(self, others: Sequence[Any]) -> Dense:
+    def _merge(self, others: Sequence[Self]) -> Dense:
         every = accumulate([self.array, *(other.array for other in others)])
         return Dense(every, self.through)
 
-    def _total(self) -> Any:
+    def _total(self) -> Stack:
         if self.samples != 1:
             return self.array.sum(1)
         only = self.array[:, 0]  # what callers of `backward` get is made theirs at its end
         return only if type(only) is np.ndarray and only.flags.c_contiguous else only.copy()
 
-    def _squared_norms(self) -> Any:
+    def _squared_norms(self) -> Array:
         return squared_norms_of(self.array)
 
-    def _sum_of_squares(self, signs: Any) -> Any:
+    def _sum_of_squares(self, signs: Signs) -> Array:
         return _squares(self.array, signs)
 
 
@@ -428,17 +430,17 @@ class Unfollowed(Dense):
     `where` says so, as the end of a sentence on the parameter that "is used".
     """
 
-    def __init__(self, array: Any, where: str):
+    def __init__(self, array: Stack, where: str):
         super().__init__(array)
         self.where = where
 
     def role(self) -> str:
         return self.where
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Unfollowed:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Unfollowed:
         return Unfollowed(picked(self.array, rows, samples), self.where)
 
-    def _merge(self, others: Sequence[Any]) -> Unfollowed:
+    def _merge(self, others: Sequence[Self]) -> Unfollowed:
         return Unfollowed(accumulate([self.array, *(other.array for other in others)]), self.where)
 
     def _kronecker(self, sharing: str) -> Kronecker:
@@ -458,11 +460,11 @@ class Reindexed(Cotangent):
     def __init__(
         self,
         inner: Cotangent,
-        shape: tuple[int, ...],
-        pull: Callable[[Any], Any],
-        push: Callable[[Any], Any],
-        key: Any,
-        factors: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
+        shape: Shape,
+        pull: Callable[[Stack], Stack],
+        push: Callable[[Array], Array],
+        key: Hashable,
+        factors: Callable[[Factors], Factors] | None = None,
     ):
         self.inner = inner
         self.shape = tuple(shape)
@@ -473,17 +475,17 @@ class Reindexed(Cotangent):
         self.rows, self.samples, self.dtype = inner.rows, inner.samples, inner.dtype
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         return self.inner._source
 
-    def kind(self) -> Any:
+    def kind(self) -> object:
         return Reindexed, self.key, self.shape, self.inner.kind()
 
     def within(self, budget: int | None) -> Cotangent:
         self.inner.within(budget)
         return super().within(budget)
 
-    def scaled(self, weights: Any) -> Reindexed:
+    def scaled(self, weights: Array | float) -> Reindexed:
         return self.around(self.inner.scaled(weights))
 
     def around(self, inner: Cotangent) -> Reindexed:
@@ -491,42 +493,42 @@ class Reindexed(Cotangent):
         like = self.shape, self.pull, self.push, self.key, self.factors
         return Reindexed(inner.within(self.budget), *like)
 
-    def among(self, present: Any) -> Reindexed:
+    def among(self, present: Present) -> Reindexed:
         return self.around(self.inner.among(present))
 
-    def _stacked(self, other: Any) -> Reindexed:
+    def _stacked(self, other: Self) -> Reindexed:
         return self.around(self.inner.stacked(other.inner))
 
-    def _joined(self, other: Any) -> Reindexed:
+    def _joined(self, other: Self) -> Reindexed:
         return self.around(self.inner.beside(other.inner))
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Reindexed:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Reindexed:
         return self.around(self.inner.select(rows, samples))
 
-    def _merge(self, others: Sequence[Any]) -> Reindexed:
+    def _merge(self, others: Sequence[Self]) -> Reindexed:
         return self.around(self.inner.combine([other.inner for other in others]))
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         inner = self.inner.per_sample()
         pulled = self.pull(inner.reshape(self.rows * self.samples, *self.inner.shape))
         return pulled.reshape(self.rows, self.samples, *self.shape)
 
-    def _total(self) -> Any:
+    def _total(self) -> Stack:
         return self.pull(self.inner.total())
 
-    def _squared_norms(self) -> Any:
+    def _squared_norms(self) -> Array:
         return self.inner.squared_norms()
 
-    def _sum_of_squares(self, signs: Any) -> Any:
+    def _sum_of_squares(self, signs: Signs) -> Array:
         return self.pull(self.inner.sum_of_squares(signs)[None])[0]
 
-    def _per_sample_squares(self, signs: Any) -> Any:
+    def _per_sample_squares(self, signs: Signs) -> Array:
         return self.pull(self.inner.per_sample_squares(signs))
 
-    def _gram(self) -> Any:
+    def _gram(self) -> Array:
         return self.inner.gram()
 
-    def _project(self, direction: Any) -> Any:
+    def _project(self, direction: Array) -> Array:
         return self.inner.project(self.push(direction))
 
     def role(self) -> str:
@@ -540,7 +542,7 @@ class Reindexed(Cotangent):
             inner = inner.among(inner.present)  # what lies beside a slice is not used
         return inner.moved(self.pull, self.shape)
 
-    def as_table(self, width: int | None = None) -> Any:
+    def as_table(self, width: int | None = None) -> Cotangent | None:
         terms = self.use_terms()
         return None if terms is None else terms.as_table(width)
 
@@ -564,10 +566,10 @@ class Coupled(Cotangent):
         self.shape, self.dtype = inner.shape, inner.dtype
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         return self.inner._source
 
-    def kind(self) -> Any:
+    def kind(self) -> object:
         return Coupled, self.samples, self.inner.kind()
 
     def within(self, budget: int | None) -> Coupled:
@@ -575,21 +577,21 @@ class Coupled(Cotangent):
         self.inner.within(budget)
         return self
 
-    def select(self, rows: Any = slice(None), samples: Any = slice(None)) -> Coupled:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Coupled:
         every = np.arange(self.rows * self.samples).reshape(self.rows, self.samples)
         chosen = every[rows][:, samples]
         return Coupled(self.inner.select(chosen.reshape(-1)), chosen.shape[1]).within(self.budget)
 
-    def _stacked(self, other: Any) -> Coupled:
+    def _stacked(self, other: Self) -> Coupled:
         return Coupled(self.inner.stacked(other.inner), self.samples)
 
-    def _merge(self, others: Sequence[Any]) -> Coupled:
+    def _merge(self, others: Sequence[Self]) -> Coupled:
         return Coupled(self.inner.combine([other.inner for other in others]), self.samples)
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         return self.inner.total().reshape(self.rows, self.samples, *self.shape)
 
-    def _sum_of_squares(self, signs: Any) -> Any:
+    def _sum_of_squares(self, signs: Signs) -> Array:
         return Dense(self.per_sample())._sum_of_squares(signs)
 
     def role(self) -> str:
@@ -609,7 +611,7 @@ class Mixed(Cotangent):
         self.dtype = np.result_type(*(use.dtype for use in self.uses))
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         return self.uses[0]._source
 
     def within(self, budget: int | None) -> Cotangent:
@@ -617,16 +619,16 @@ class Mixed(Cotangent):
             use.within(budget)
         return super().within(budget)
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Mixed:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Mixed:
         return Mixed([use.select(rows, samples) for use in self.uses])
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         return accumulate(use.per_sample() for use in self.uses)
 
-    def _total(self) -> Any:
+    def _total(self) -> Stack:
         return accumulate(use.total() for use in self.uses)
 
-    def _project(self, direction: Any) -> Any:
+    def _project(self, direction: Array) -> Array:
         return accumulate(use.project(direction) for use in self.uses)
 
     def _parts(self) -> list[Reindexed]:
@@ -659,24 +661,24 @@ class Mixed(Cotangent):
     def use_terms(self) -> Any:
         return _as_one([use.use_terms() for use in self.uses])
 
-    def as_table(self, width: int | None = None) -> Any:
+    def as_table(self, width: int | None = None) -> Cotangent | None:
         """The uses as one of a table, of rows as long as those that an index picks."""
         for use in self.uses:
             width = use.row_width or width
         return _as_one([use.as_table(width) for use in self.uses])
 
 
-def _as_one(uses: list[Any]) -> Any:
+def _as_one(uses: Sequence[Any]) -> Any:
     """Uses as one of their kind; None if some are none, or of several kinds."""
     if any(use is None for use in uses) or len({use.kind() for use in uses}) > 1:
         return None
     return uses[0]._merge(uses[1:])
 
 
-def _beside(parts: list[Kronecker], sizes: list[int], shape: tuple[int, ...]) -> Kronecker:
+def _beside(parts: list[Kronecker], sizes: list[int], shape: Shape) -> Kronecker:
     """The block-diagonal one of a parameter whose elements are those of the parts."""
 
-    def pull(stack: Any) -> Any:
+    def pull(stack: Stack) -> Stack:
         stops = np.cumsum(sizes).tolist()
         pieces = zip(parts, sizes, stops, strict=True)
         return accumulate(part.pull(stack[:, stop - n : stop]) for part, n, stop in pieces)
@@ -686,7 +688,7 @@ def _beside(parts: list[Kronecker], sizes: list[int], shape: tuple[int, ...]) ->
 
 def collect(uses: Sequence[Cotangent]) -> Cotangent:
     """All uses of one parameter as one cotangent: uses of one kind merge, kinds are mixed."""
-    groups: dict[Any, list[Cotangent]] = {}
+    groups: dict[object, list[Cotangent]] = {}
     for use in uses:
         groups.setdefault(use.kind(), []).append(use)
     merged = [first.combine(rest) if rest else first for first, *rest in groups.values()]

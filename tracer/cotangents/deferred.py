@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tracer.arrays.types import Array, DType, Shape, Some
 from tracer.cotangents.base import Cotangent
 
 
@@ -18,11 +19,11 @@ class Deferred(Cotangent):
 
     def __init__(
         self,
-        make: Callable[[slice, np.ndarray], Any],
+        make: Callable[[slice, np.ndarray], Array],
         rows: range,
         chosen: np.ndarray,
-        shape: tuple[int, ...],
-        dtype: Any,
+        shape: Shape,
+        dtype: DType,
         each: int,
     ):
         self.make = make
@@ -33,11 +34,12 @@ class Deferred(Cotangent):
     def _bytes_per_sample(self) -> int:
         return self.rows * self.each
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Deferred:
-        some, chosen = self.spans[rows], self.chosen[samples]
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Deferred:
+        some: Any = self.spans[rows]
+        chosen = self.chosen[samples]
         return Deferred(self.make, some, chosen, self.shape, self.dtype, self.each)
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         rows = slice(self.spans.start, self.spans.stop)
         parts = [self.make(rows, self.chosen[some]) for some in self._sample_slices()]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)

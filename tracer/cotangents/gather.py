@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Self
 
 import numpy as np
 
 from tracer import registry
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
 from tracer.cotangents.base import Cotangent, indexed, picked, weighed
 from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import aligned, joined, used
@@ -23,7 +24,7 @@ class Gather(Cotangent):
     row-major order are those of K rows of D; `present` as of `Outer`.
     """
 
-    def __init__(self, index: Any, right: Any, shape: tuple[int, ...], present: Any = None):
+    def __init__(self, index: Array, right: Array, shape: Shape, present: Present = None):
         self.index = index.astype(np.int64, copy=False)  # positions are sums of multiples of it
         self.present = present
         self.right = right
@@ -34,10 +35,10 @@ class Gather(Cotangent):
         self.dtype = right.dtype
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         return self.right
 
-    def kind(self) -> Any:
+    def kind(self) -> object:
         return Gather, self.shape, self.width
 
     def role(self) -> str:
@@ -46,31 +47,31 @@ class Gather(Cotangent):
     def as_table(self, width: int | None = None) -> Gather | None:
         return self if width in (None, self.width) else None
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Gather:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Gather:
         present = None if self.present is None else indexed(self.present, (), samples)
         index = indexed(self.index, (), samples)
         return Gather(index, picked(self.right, rows, samples), self.shape, present)
 
-    def among(self, present: Any) -> Gather:
+    def among(self, present: Present) -> Gather:
         return Gather(self.index, self.right, self.shape, aligned(self, present))
 
-    def _stacked(self, other: Any) -> Gather:
+    def _stacked(self, other: Self) -> Gather:
         right = np.concatenate([self.right, other.right])
         return Gather(self.index, right, self.shape, self.present)
 
-    def _merge(self, others: Sequence[Any]) -> Gather:
+    def _merge(self, others: Sequence[Self]) -> Gather:
         index = np.concatenate([self.index, *(other.index for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
         return Gather(index, right, self.shape, joined([self, *others], axis=1))
 
-    def _flat(self) -> Any:
+    def _flat(self) -> Array:
         """`[V, N * T, D]`."""
         return self.right.reshape(self.rows, self.samples * self.uses, self.width)
 
-    def scaled(self, weights: Any) -> Gather:
+    def scaled(self, weights: Array | float) -> Gather:
         return Gather(self.index, weighed(self.right, weights), self.shape, self.present)
 
-    def _summed_per_sample(self) -> tuple[Any, Any]:
+    def _summed_per_sample(self) -> tuple[Array, Array]:
         """Uses of the same entry by the same sample summed: values `[V, N, T, D]`, entry `[N, T]`.
 
         As many as there are uses, those that are left over being zero: on a device, how many are
@@ -87,29 +88,29 @@ class Gather(Cotangent):
         values = _sum_at(place, self._flat(), self.samples * self.uses)
         return values.reshape(self.right.shape), entry.reshape(self.index.shape)
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         dense = _sum_at(self._keys(), self._flat(), self.samples * self.entries)
         return dense.reshape(self.rows, self.samples, *self.shape)
 
-    def _keys(self) -> Any:
+    def _keys(self) -> Array:
         """`[N * T]`: positions in `[N, K]`."""
         first = self.entries * _arange(self.index, self.samples)[:, None]
         return (self.index + first).reshape(-1)
 
-    def _total(self) -> Any:
+    def _total(self) -> Stack:
         total = _sum_at(self.index.reshape(-1), self._flat(), self.entries)
         return total.reshape(self.rows, *self.shape)
 
-    def _sum_of_squares(self, signs: Any) -> Any:
+    def _sum_of_squares(self, signs: Signs) -> Array:
         values, entry = self._summed_per_sample()
         squares = weighed(values * values, signs).sum(0).reshape(-1, self.width)
         return _sum_at(entry.reshape(-1), squares, self.entries).reshape(self.shape)
 
-    def _squared_norms(self) -> Any:
+    def _squared_norms(self) -> Array:
         values, _ = self._summed_per_sample()
         return np.einsum("vntd,vntd->vn", values, values)
 
-    def _project(self, direction: Any) -> Any:
+    def _project(self, direction: Array) -> Array:
         rows = direction.reshape(self.entries, self.width)
         return np.einsum("vntd,ntd->vn", self.right, rows[self.index])
 
@@ -137,17 +138,17 @@ class Gather(Cotangent):
         )
 
 
-def _rows_first(stack: Any, entries: int, shape: tuple[int, ...]) -> Any:
+def _rows_first(stack: Stack, entries: int, shape: Shape) -> Stack:
     """`[S, D * K]`, the weight as `[D, K]`, to `[S, *shape]` (no rows of the sweep are held)."""
     rows = np.swapaxes(stack.reshape(len(stack), -1, entries), 1, 2)
     return rows.reshape(len(stack), *shape)
 
 
-def _arange(like: Any, count: int) -> Any:
+def _arange(like: Array, count: int) -> Array:
     return backend.namespace(like).arange(count)
 
 
-def _sum_at(positions: Any, values: Any, count: int) -> Any:
+def _sum_at(positions: Array, values: Array, count: int) -> Array:
     """`[..., count, D]`: rows `values [..., M, D]` added where `positions [M]` say."""
     *lead, rows, width = values.shape
     places = positions[:, None] * width + _arange(positions, width)
@@ -157,7 +158,7 @@ def _sum_at(positions: Any, values: Any, count: int) -> Any:
     return added.reshape(*lead, count, width)
 
 
-def _scatter(values: Any, positions: Any, size: int) -> Any:
+def _scatter(values: Array, positions: Array, size: int) -> Array:
     """`[V, size]` with `values [V, K]` added at positions that may repeat (recorded if traced)."""
     if not len(values):
         return np.zeros_like(values, shape=(0, size))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any
 
+from tracer.arrays.types import Array, Present
 from tracer.cotangents.base import Cotangent, Dense, Reindexed
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.outer import Outer
@@ -44,14 +44,14 @@ def _(cotangent: Reindexed, axis: GroupedAxis) -> Cotangent:
     return cotangent.around(grouped(cotangent.inner, axis))
 
 
-def _with_uses(array: Any, axis: GroupedAxis, lead: int) -> Any:
+def _with_uses(array: Array, axis: GroupedAxis, lead: int) -> Array:
     """`[..., S, T, *rest]` as `[..., N, T * S / N, *rest]`."""
     entries = apart(array, axis, lead)
     first, rest = entries.shape[: lead + 1], entries.shape[lead + 3 :]
     return entries.reshape(*first, entries.shape[lead + 1] * entries.shape[lead + 2], *rest)
 
 
-def _present(cotangent: Any, axis: GroupedAxis) -> Any:
+def _present(cotangent: Outer | Gather, axis: GroupedAxis) -> Present:
     """Which uses `[N, U]` are there, where samples have different numbers of them; None: all."""
     if cotangent.present is None and not isinstance(axis, LabelledAxis):
         return None

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from numbers import Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, widened
+from tracer.arrays.types import Array, Convertible, Shape, Stack
 from tracer.errors import QuantityError
 from tracer.record import hints
 from tracer.record.describe import describe
+
+#: of a block, one for a vector, else pairs (of outputs, of inputs), for each group
+Factors: TypeAlias = tuple[Array, ...]
 
 
 class NoFactors(QuantityError):
     """A block without Kronecker factors; `why`, and `reason` from it, have no subject."""
 
-    def __init__(self, shape: tuple[int, ...], why: str):
+    def __init__(self, shape: Shape, why: str):
         self.reason = f"has no Kronecker factors, since it {why}"
         super().__init__(
             f"a parameter of shape {list(shape)} {why}, so its curvature block has no Kronecker "
@@ -40,9 +44,9 @@ class Kronecker:
 
     def __init__(
         self,
-        factors: tuple[Any, ...],
-        shape: tuple[int, ...],
-        pull: Callable[[Any], Any] | None = None,
+        factors: Factors,
+        shape: Shape,
+        pull: Callable[[Stack], Stack] | None = None,
         rest: float = 0.0,
     ):
         self.factors = factors
@@ -50,7 +54,7 @@ class Kronecker:
         self._pull = pull
         self._rest = rest
 
-    def pull(self, stack: Any) -> Any:
+    def pull(self, stack: Stack) -> Stack:
         """`[K, natural]` to `[K, *shape]`."""
         if self._pull is not None:
             return self._pull(stack)
@@ -61,7 +65,7 @@ class Kronecker:
         return max(1, len(self.factors) // 2)
 
     @property
-    def pairs(self) -> list[tuple[Any, Any | None]]:
+    def pairs(self) -> list[tuple[Array, Array | None]]:
         """(output factor, input factor or None) per group."""
         if len(self.factors) == 1:
             return [(self.factors[0], None)]
@@ -77,7 +81,7 @@ class Kronecker:
         """Whether the factors are of all elements of the parameter."""
         return self._size == math.prod(self.shape)
 
-    def dense(self) -> Any:
+    def dense(self) -> Array:
         """The block `[P, P]` over the parameter in its own row-major order."""
         blocks = [b if a is None else np.kron(b, a) for b, a in self.pairs]
         size = sum(len(block) for block in blocks)
@@ -94,12 +98,12 @@ class Kronecker:
         every = np.where(there[:, None] & there, out[order][:, order], 0)
         return every + self._rest * np.diag(~there).astype(every.dtype)
 
-    def _order(self) -> Any:
+    def _order(self) -> Array:
         """Positions in the natural layout, in the parameter's row-major order; -1 for the rest."""
         natural = backend.namespace(self.factors[0]).arange(self._size) + 1
         return self.pull(natural[None]).reshape(-1) - 1
 
-    def _to_natural(self, vector: Any) -> Any:
+    def _to_natural(self, vector: Array) -> Array:
         flat, order = vector.reshape(-1), self._order()
         if not self._whole:
             there = order >= 0
@@ -108,7 +112,7 @@ class Kronecker:
         out[order] = flat
         return out
 
-    def _apply(self, vector: Any, pairs: list[tuple[Any, Any]]) -> Any:
+    def _apply(self, vector: Array, pairs: list[tuple[Array, Array | None]]) -> Array:
         if vector.shape != self.shape and vector.size != math.prod(self.shape):
             raise QuantityError(
                 f"a vector of shape {list(self.shape)} is expected, got {list(vector.shape)}"
@@ -126,7 +130,7 @@ class Kronecker:
         there = (self._order() >= 0).reshape(vector.shape)
         return np.where(there, moved, self._rest * vector)
 
-    def matvec(self, vector: Any) -> Any:
+    def matvec(self, vector: Convertible) -> Array:
         """The block times a vector shaped like the parameter (or flat): `block @ vector`."""
         return self._apply(backend.as_array(vector), self.pairs)
 
@@ -134,7 +138,7 @@ class Kronecker:
 
     __array_ufunc__ = None  # so that `array @ block` comes here
 
-    def __array__(self, *args: Any, **options: Any) -> Any:
+    def __array__(self, *args: Any, **options: Any) -> NoReturn:
         raise QuantityError(
             "a Kronecker block does not become an array by itself, which may be large: "
             "block.dense() is the matrix"
@@ -159,7 +163,7 @@ class Kronecker:
     def __neg__(self) -> Kronecker:
         return self * -1
 
-    def _no_sum(self, other: Any) -> NoReturn:
+    def _no_sum(self, other: object) -> NoReturn:
         raise QuantityError(
             "sums of Kronecker blocks with others, or with numbers, are no Kronecker products: "
             "block.running_average(new, decay) averages factor by factor, as K-FAC does, "
@@ -193,7 +197,7 @@ class Kronecker:
             return False
         return self._pull is other._pull or bool((self._order() == other._order()).all())
 
-    def _with(self, factors: list[Any], rest: float) -> Kronecker:
+    def _with(self, factors: list[Array], rest: float) -> Kronecker:
         """The same block with other factors."""
         return Kronecker(tuple(factors), self.shape, self._pull, rest)
 
@@ -212,7 +216,7 @@ class Kronecker:
                 f"the block of a parameter of shape {list(self.shape)} is zero where nothing uses "
                 f"the parameter, and has no inverse: give a damping above 0"
             )
-        factors: list[Any] = []
+        factors: list[Array] = []
         for b, a in self.pairs:
             if a is None:
                 factors.append(self._inverse_of(b, damping))
@@ -226,7 +230,7 @@ class Kronecker:
         rest = 0.0 if whole else 1 / (self._rest + damping)
         return Kronecker(tuple(factors), self.shape, self._pull, rest)
 
-    def _inverse_of(self, factor: Any, damping: Any) -> Any:
+    def _inverse_of(self, factor: Array, damping: Array | float) -> Array:
         cause = None
         try:
             inverse = _damped_inverse(factor, damping)
@@ -239,7 +243,7 @@ class Kronecker:
             f"factor {list(factor.shape)} is: give it more damping, as in inverse(damping=1e-3)"
         ) from cause
 
-    def eigh(self) -> list[tuple[Any, Any]]:
+    def eigh(self) -> list[tuple[Array, Array]]:
         """(eigenvalues, eigenvectors) of each factor, in the order of `factors`."""
         return [_eigh(factor) for factor in self.factors]
 
@@ -252,18 +256,18 @@ hints.give(Kronecker, "a Kronecker block", hints.KRONECKER)
 
 
 @in_single
-def _eigh(factor: Any) -> Any:
+def _eigh(factor: Array) -> tuple[Array, ...]:
     return tuple(np.linalg.eigh(factor))
 
 
 @in_single
-def _damped_inverse(factor: Any, damping: Any) -> Any:
+def _damped_inverse(factor: Array, damping: Array | float) -> Array:
     """`(factor + damping I)^-1`."""
     one = backend.namespace(factor).eye(len(factor), dtype=factor.dtype)
     return np.linalg.inv(factor + damping * one)
 
 
-def _is_regular(factor: Any, inverse: Any) -> bool:
+def _is_regular(factor: Array, inverse: Array) -> bool:
     """Whether more than rounding is left of a factor's smallest eigenvalue."""
     if not factor.size:
         return True

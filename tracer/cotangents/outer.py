@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from tracer.arrays.dtypes import meeting
 from tracer.arrays.parallel import in_parallel, product
+from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
 from tracer.cotangents.base import (
     Block,
     Cotangent,
@@ -39,12 +40,13 @@ class Outer(Cotangent):
 
     def __init__(
         self,
-        left: Any,
-        right: Any,
-        shape: tuple[int, ...],
-        present: Any = None,
-        moment: Callable[[], Any] | None = None,
+        left: Array | Callable[[Some], Array],
+        right: Array,
+        shape: Shape,
+        present: Present = None,
+        moment: Callable[[], Array] | None = None,
     ):
+        self._left: Array | Callable[[Some], Array]
         self._left = left if callable(left) else meeting(left, right.dtype)
         self._moment = moment
         self.present = present
@@ -55,14 +57,15 @@ class Outer(Cotangent):
         self.dtype = right.dtype
 
     @property
-    def left(self) -> Any:
+    def left(self) -> Array:
         return self._made(slice(None)) if callable(self._left) else self._left
 
-    def _made(self, samples: Any) -> Any:
+    def _made(self, samples: Some) -> Array:
         """Inputs of these samples, of those that are made on demand."""
-        return meeting(self._left(samples), self.dtype)
+        make: Any = self._left
+        return meeting(make(samples), self.dtype)
 
-    def among(self, present: Any) -> Outer:
+    def among(self, present: Present) -> Outer:
         return Outer(self._left, self.right, self.shape, aligned(self, present))
 
     def permuted(self, order: Sequence[int]) -> Cotangent:
@@ -80,7 +83,7 @@ class Outer(Cotangent):
             key=("permuted", *order),
         )
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Outer:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Outer:
         left, present, moment = self._left, self.present, self._moment
         if not (isinstance(samples, slice) and samples == slice(None)):
             left = self._made(samples) if callable(left) else indexed(left, (), samples)
@@ -97,36 +100,36 @@ class Outer(Cotangent):
         return elements * np.dtype(self.dtype).itemsize
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         return self.right
 
-    def kind(self) -> Any:
+    def kind(self) -> object:
         return Outer, self.groups, self.outputs, self.inputs, self.shape
 
     def role(self) -> str:
         return "as the weight of a linear map"
 
-    def _merge(self, others: Sequence[Any]) -> Outer:
+    def _merge(self, others: Sequence[Self]) -> Outer:
         left = np.concatenate([self.left, *(other.left for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
         return Outer(left, right, self.shape, joined([self, *others], axis=1))
 
-    def _stacked(self, other: Any) -> Outer:
+    def _stacked(self, other: Self) -> Outer:
         right = np.concatenate([self.right, other.right])
         return Outer(self._left, right, self.shape, self.present, self._moment)
 
-    def _joined(self, other: Any) -> Outer | None:
+    def _joined(self, other: Self) -> Outer | None:
         if self.uses != other.uses:
             return None
         left = np.concatenate([self.left, other.left])
         right = np.concatenate([self.right, other.right], 1)
         return Outer(left, right, self.shape, joined([self, other], axis=0))
 
-    def scaled(self, weights: Any) -> Outer:
+    def scaled(self, weights: Array | float) -> Outer:
         right = weighed(self.right, weights)
         return Outer(self._left, right, self.shape, self.present, self._moment)
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         """`[V, N, *p]`: a matrix product over the uses, per sample and group.
 
         Of one use it is a plain product, which `matmul` takes two and a half times as long for.
@@ -144,7 +147,7 @@ class Outer(Cotangent):
         left = self._left(slice(0, 1)) if callable(self._left) else self._left
         return type(left) is type(self.right) is np.ndarray
 
-    def _products(self, out: Any = None) -> Any:
+    def _products(self, out: Array | None = None) -> Array:
         """The same at once, written to `out` if given."""
         left = np.moveaxis(self.left, 1, 2)  # [N, G, T, I]
         right = np.transpose(self.right, (0, 1, 3, 4, 2))  # [V, N, G, O, T]
@@ -153,12 +156,12 @@ class Outer(Cotangent):
         multiply = np.multiply if self.uses == 1 else np.matmul
         return multiply(right, left, out=into).reshape(self.rows, self.samples, *self.shape)
 
-    def _total(self) -> Any:
+    def _total(self) -> Stack:
         if callable(self._left):
             return self._added(lambda block, _: block._product())
         return self._product()
 
-    def _product(self) -> Any:
+    def _product(self) -> Array:
         """The sum over samples and uses: one matrix product per row and group."""
         uses = self.samples * self.uses
         left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
@@ -168,7 +171,7 @@ class Outer(Cotangent):
         total = product(right[0, 0], left[0]) if alone else right @ left
         return total.reshape(self.rows, *self.shape)
 
-    def _squared_norms(self) -> Any:
+    def _squared_norms(self) -> Array:
         """From two T x T Gram matrices, or from the products, whichever costs less."""
         grams = self.uses * (self.inputs + self.rows * self.outputs)
         if self.uses == 1:
@@ -184,12 +187,12 @@ class Outer(Cotangent):
             return np.concatenate(self._each(_norms_by_grams, per_sample), 1)
         return super()._squared_norms()
 
-    def _square_terms(self, signs: Any) -> tuple[Any, Any]:
+    def _square_terms(self, signs: Signs) -> tuple[Array, Array]:
         """For one use a sample: squares of the inputs, and of the outputs summed over rows."""
         left, right = self.left[:, 0], self.right[:, :, 0]
         return left * left, weighed(right * right, signs).sum(0)
 
-    def _sum_of_squares(self, signs: Any) -> Any:
+    def _sum_of_squares(self, signs: Signs) -> Array:
         if self.uses > 1:
             return super()._sum_of_squares(signs)
         left, right = self._square_terms(signs)  # [N, G, I], [N, G, O]
@@ -197,7 +200,7 @@ class Outer(Cotangent):
         total = product(right[0], left[0]) if self.groups == 1 else right @ left
         return total.reshape(self.shape)
 
-    def _per_sample_squares(self, signs: Any) -> Any:
+    def _per_sample_squares(self, signs: Signs) -> Array:
         if self.uses > 1:
             return super()._per_sample_squares(signs)
         left, right = self._square_terms(signs)
@@ -219,11 +222,11 @@ class Outer(Cotangent):
         pairs = (self.samples * self.uses) ** 2 * (1 + self.rows**2)
         return pairs * self.dtype.itemsize + self.samples * self._bytes_of_inputs()
 
-    def _gram(self) -> Any:
+    def _gram(self) -> Array:
         """From Gram matrices of all uses of all samples, or from the products per sample."""
         if self._gram_by_products():
             return super()._gram()
-        total = None
+        total: Any = None
         for g in range(self.groups):
             left = self.left[:, :, g].reshape(-1, self.inputs)
             of_left = (left @ left.T).reshape(self.samples, self.uses, self.samples, self.uses)
@@ -233,7 +236,7 @@ class Outer(Cotangent):
             total = part if total is None else total + part
         return total
 
-    def _project(self, direction: Any) -> Any:
+    def _project(self, direction: Array) -> Array:
         matrix = direction.reshape(self.groups, self.outputs, self.inputs)
         mapped = np.moveaxis(self.left, 2, 1) @ np.swapaxes(matrix, -1, -2)  # [N, G, T, O]
         return np.einsum("vntgo,ngto->vn", self.right, mapped)
@@ -247,18 +250,18 @@ class Outer(Cotangent):
         else:
             inputs = self._inputs_added(lambda block, _: block._input_factors(sharing))
         inputs /= used(self, sharing)  # in place, if it is an array: large layers' have 39 MB
-        factors: list[Any] = []
+        factors: list[Array] = []
         for g in range(self.groups):
             factors += [second_moment(right[:, g]), inputs[g]]
         return Kronecker(tuple(factors), self.shape)
 
-    def _inputs_added(self, function: Block) -> Any:
+    def _inputs_added(self, function: Block) -> Array:
         """The sum over blocks of samples of a contraction of the inputs alone."""
         if not callable(self._left):
             return function(self, slice(None))
         return self._added(function, self._bytes_of_inputs())
 
-    def _input_factors(self, sharing: str) -> Any:
+    def _input_factors(self, sharing: str) -> Array:
         """`[G, I, I]`: the sum of `a a^T` over samples and uses, or over samples, of means."""
         left, uses = self.left, self.uses
         if self.present is not None:
@@ -273,7 +276,7 @@ class Outer(Cotangent):
         return np.stack([second_moment(left[:, g]) for g in range(self.groups)])
 
 
-def _norms_by_grams(block: Any, _: slice) -> Any:
+def _norms_by_grams(block: Outer, _: slice) -> Array:
     """`[V, n]` from the Gram matrices of inputs and of outputs."""
     left = np.moveaxis(block.left, 1, 2)  # [n, G, T, I]
     right = np.swapaxes(block.right, 2, 3)  # [V, n, G, T, O]

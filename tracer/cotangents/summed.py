@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Self
 
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
 from tracer.cotangents.base import (
     Cotangent,
     Dense,
@@ -30,52 +31,52 @@ class Summed(Cotangent):
     `present [N, T * K]` says which of these uses are there, where sequences are padded; None: all.
     """
 
-    def __init__(self, terms: Any, present: Any = None):
+    def __init__(self, terms: Stack, present: Present = None):
         self.terms = terms
         self.present = present
         self.rows, self.samples = terms.shape[:2]
         self.shape = tuple(terms.shape[3:])
         self.dtype = terms.dtype
-        self._dense: Any = None
+        self._dense: Array | None = None
 
     @property
-    def _source(self) -> Any:
+    def _source(self) -> Array | None:
         return self.terms
 
-    def kind(self) -> Any:
+    def kind(self) -> object:
         return Summed, self.shape
 
-    def per_sample(self) -> Any:
+    def per_sample(self) -> Array:
         if self._dense is None:
             self._dense = self.terms[:, :, 0] if self.terms.shape[2] == 1 else self.terms.sum(2)
         return self._dense
 
-    def select(self, rows: slice = slice(None), samples: Any = slice(None)) -> Summed:
+    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Summed:
         present = None if self.present is None else indexed(self.present, (), samples)
         return Summed(picked(self.terms, rows, samples), present)
 
-    def among(self, present: Any) -> Summed:
+    def among(self, present: Present) -> Summed:
         return Summed(self.terms, aligned(self, present))
 
-    def _stacked(self, other: Any) -> Summed:
+    def _stacked(self, other: Self) -> Summed:
         return Summed(np.concatenate([self.terms, other.terms]), self.present)
 
-    def _merge(self, others: Sequence[Any]) -> Summed:
+    def _merge(self, others: Sequence[Self]) -> Summed:
         terms = np.concatenate([self.terms, *(other.terms for other in others)], 2)
         return Summed(terms, joined([self, *others], axis=1))
 
-    def _total(self) -> Any:
+    def _total(self) -> Stack:
         return self.terms.sum((1, 2))
 
-    def _squared_norms(self) -> Any:
+    def _squared_norms(self) -> Array:
         return squared_norms_of(self.per_sample())
 
-    def _sum_of_squares(self, signs: Any) -> Any:
+    def _sum_of_squares(self, signs: Signs) -> Array:
         return Dense(self.per_sample())._sum_of_squares(signs)
 
     # -- moved elements -------------------------------------------------------------------------
 
-    def moved(self, pull: Callable[[Any], Any], shape: tuple[int, ...]) -> Summed:
+    def moved(self, pull: Callable[[Stack], Stack], shape: Shape) -> Summed:
         """What an input of `shape` has of an operation whose output has this.
 
         `pull` takes stacks `[K, *p]` to `[K, *shape]`, or to a shape that `shape` broadcasts to:
@@ -137,8 +138,8 @@ class Summed(Cotangent):
 
 
 def _pulled(
-    terms: Any, old: tuple[int, ...], pull: Callable[[Any], Any], shape: tuple[int, ...]
-) -> Any:
+    terms: Stack, old: tuple[int, ...], pull: Callable[[Stack], Stack], shape: Shape
+) -> Stack:
     """`terms [V, N, T, *old]` pulled to `[V, N, T', *shape]`."""
     rows, samples, uses = terms.shape[:3]
     pulled = pull(terms.reshape(rows * samples * uses, *old))
@@ -146,7 +147,7 @@ def _pulled(
     return pulled if pulled.shape[3:] == shape else _with_uses(pulled, shape)
 
 
-def broadcast_uses(stack: Any, axis: int, shape: tuple[int, ...]) -> Summed:
+def broadcast_uses(stack: Stack, axis: int, shape: Shape) -> Summed:
     """What an input of `shape` has that was broadcast over samples: a use for each other place.
 
     `stack [V, *output]` is what reaches it, before it is summed, with the samples on `axis`.
@@ -157,7 +158,7 @@ def broadcast_uses(stack: Any, axis: int, shape: tuple[int, ...]) -> Summed:
     return Summed(terms.reshape(*terms.shape[:3], *shape))
 
 
-def _with_uses(terms: Any, shape: tuple[int, ...]) -> Any:
+def _with_uses(terms: Stack, shape: Shape) -> Array:
     """`[V, N, T, *output]` as `[V, N, T', *shape]`: places that this was broadcast to are uses."""
     *first, uses = terms.shape[:3]
     output = terms.shape[3:]
@@ -168,7 +169,7 @@ def _with_uses(terms: Any, shape: tuple[int, ...]) -> Any:
     return moved.reshape(*first, uses * math.prod(output[i] for i in along), *shape)
 
 
-def looked_up(cotangent: Cotangent, rows: Any, shape: tuple[int, ...]) -> Gather | None:
+def looked_up(cotangent: Cotangent, rows: Array, shape: Shape) -> Gather | None:
     """What a table of `shape [*K, D]` has, where `cotangent` is of rows of it, or None.
 
     `rows` are ints, the rows' places in `[K]`, of the shape of the output but for its last axis. It
