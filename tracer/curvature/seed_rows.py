@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays import backend
-from tracer.record.axes import GroupedAxis
+from tracer.record.axes import Axis, GroupedAxis
 from tracer.record.tensor import Tensor
 
 
@@ -95,7 +95,7 @@ def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> Seed
     return SeedRows(len(rows) * places, make, rows.held)
 
 
-def one_position_each(rows: SeedRows, shape: tuple[int, ...], axis: int) -> SeedRows:
+def one_position_each(rows: SeedRows, shape: tuple[int, ...], axis: Axis) -> SeedRows:
     """Rows `[R, *y]` as rows of one entry of each sample, where an axis has several.
 
     Rules take entries for samples, which are apart in the loss but not below it.

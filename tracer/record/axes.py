@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Index, Shape
 
 #: The axis of the samples in a tensor: an int, None (not batched), `POOLED` (it depends on several
 #: samples and has no axis of them), an `OfOne` (all of it is of one sample) or `UNKNOWN` (it could
 #: not be followed). A `GroupedAxis` is an int.
-Axis = Any
+Axis: TypeAlias = "int | OfOne | Sentinel | None"
+
+
+class HasInputs(Protocol):
+    """What rules for axes read of a node."""
+
+    @property
+    def shape(self) -> Shape: ...
+    def input_shape(self, slot: int, /) -> Shape: ...
 
 
 class GroupedAxis(int):
@@ -37,7 +47,7 @@ class GroupedAxis(int):
         """The same entries on another axis."""
         raise NotImplementedError  # both kinds define it
 
-    def grouping(self) -> Any:
+    def grouping(self) -> Hashable:
         """What axes of the same entries have in common, to be compared."""
         raise NotImplementedError  # both kinds define it
 
@@ -70,7 +80,7 @@ class MergedAxis(GroupedAxis):
     def at(self, axis: int) -> MergedAxis:
         return MergedAxis(axis, self.outer, self.inner)
 
-    def grouping(self) -> Any:
+    def grouping(self) -> Hashable:
         return self.outer, self.inner
 
 
@@ -101,7 +111,7 @@ class LabelledAxis(GroupedAxis):
     def at(self, axis: int) -> LabelledAxis:
         return LabelledAxis(axis, self.labels, self.count)
 
-    def grouping(self) -> Any:
+    def grouping(self) -> Hashable:
         return self.labels.tobytes()
 
     @cached_property
@@ -124,7 +134,9 @@ class LabelledAxis(GroupedAxis):
         return found
 
 
-class _Sentinel:
+class Sentinel:
+    """What stands in place of an axis."""
+
     __slots__ = ("name",)
 
     def __init__(self, name: str):
@@ -149,8 +161,8 @@ class OfOne:
         return hash(self.sample)
 
 
-POOLED = _Sentinel("POOLED")
-UNKNOWN = _Sentinel("UNKNOWN")
+POOLED = Sentinel("POOLED")
+UNKNOWN = Sentinel("UNKNOWN")
 
 
 def samples_of(axis: int, size: int) -> np.ndarray:
@@ -173,7 +185,7 @@ def labelled(axis: int, labels: np.ndarray, count: int) -> int:
     return LabelledAxis(axis, labels, count)
 
 
-def apart(array: Any, axis: GroupedAxis, lead: int) -> Any:
+def apart(array: Array, axis: GroupedAxis, lead: int) -> Array:
     """`[..., S, *rest]` as `[..., N, U, *rest]`, after `lead` axes: entries by their samples.
 
     U is the most entries that a sample has; zeros stand for those that others lack.
@@ -183,7 +195,8 @@ def apart(array: Any, axis: GroupedAxis, lead: int) -> Any:
         end = np.zeros_like(array, shape=(*first, 1, *rest))
         padded = np.concatenate([array, end], axis=lead)
         places = _there(axis.places, array)
-        return padded[(*(slice(None),) * lead, places)]
+        index: Index = (*(slice(None),) * lead, places)
+        return padded[index]
     assert isinstance(axis, MergedAxis)
     count = size // (axis.outer * axis.inner)
     shaped = array.reshape(*first, axis.outer, count, axis.inner, *rest)
@@ -191,19 +204,19 @@ def apart(array: Any, axis: GroupedAxis, lead: int) -> Any:
     return moved.reshape(*first, count, axis.outer * axis.inner, *rest)
 
 
-def together(array: Any, axis: GroupedAxis, size: int, lead: int) -> Any:
+def together(array: Array, axis: GroupedAxis, size: int, lead: int) -> Array:
     """The inverse of `apart`: `[..., N, U, *rest]` as `[..., S, *rest]`."""
     samples, positions = axis.samples(size), axis.positions(size)
-    index = (*(slice(None),) * lead, _there(samples, array), _there(positions, array))
+    index: Index = (*(slice(None),) * lead, _there(samples, array), _there(positions, array))
     return array[index]
 
 
-def _there(index: np.ndarray, array: Any) -> Any:
+def _there(index: np.ndarray, array: Array) -> Array:
     """Indices in the library of an array."""
     return backend.of(array).from_host(index)
 
 
-def aligned(node: Any, axes: Any) -> Axis:
+def aligned(node: HasInputs, axes: Sequence[Axis]) -> Axis:
     """Of elementwise operations, in the broadcast shape; unknown if two inputs disagree."""
     rank = len(node.shape)
     found = None

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Array
 from tracer.errors import BatchError
 from tracer.record.axes import (
     POOLED,
     UNKNOWN,
+    Axis,
     GroupedAxis,
     LabelledAxis,
     MergedAxis,
     OfOne,
+    Sentinel,
     labelled,
 )
 from tracer.record.axes import samples_of as samples_of
 from tracer.record.leaf_kinds import CONSTANT, INPUT
 from tracer.record.node import Node
+
+#: the axes of samples of constants, by (node, slot); of what was broadcast, by (node, None)
+Given: TypeAlias = dict[tuple[Node, int | None], int]
 
 
 @dataclass
@@ -35,6 +41,8 @@ class Batch:
     `given` maps (node, slot) to the axis of samples of a constant that has one, though no mark, and
     (node, None) to that of what was broadcast to the samples.
 
+    An axis that is looked up is an `Axis`, of which most callers know that it is an int.
+
     Batches of several `sizes` are of different samples. These are numbered one batch after the
     other, and `size` counts them all.
     """
@@ -44,7 +52,7 @@ class Batch:
     marked: bool = False
     lost: list[Node] = field(default_factory=list)
     coupled: list[Node] = field(default_factory=list)
-    given: dict[tuple[Node, int | None], int] = field(default_factory=dict)
+    given: Given = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     #: what depends on several samples -> the operation that made it of them
     pooled: dict[Node, Node] = field(default_factory=dict)
@@ -68,14 +76,14 @@ class Batch:
             return self._of_leaf(node)
         return self.axes[node] if node in self.axes else _resolved(self, node)
 
-    def axes_of(self, node: Node) -> list[Any]:
+    def axes_of(self, node: Node) -> list[Axis]:
         """The axes of the samples in a node's inputs."""
         axes = [self.axis(parent) for parent in node.parents]
         if self.given:
             axes = [self.given.get((node, i), axis) for i, axis in enumerate(axes)]
         return axes
 
-    def _of_leaf(self, leaf: Node) -> Any:
+    def _of_leaf(self, leaf: Node) -> Axis:
         if leaf.op is INPUT:
             if "unclear" in leaf.params:
                 raise _unclear(leaf)
@@ -90,7 +98,7 @@ class Batch:
         axis = self.axes[origin] if origin in self.axes else _resolved(self, origin)
         return None if axis is POOLED else axis  # a statistic of many samples is a constant
 
-    def _of_same_samples(self, leaf: Node, like: Node) -> Any:
+    def _of_same_samples(self, leaf: Node, like: Node) -> Axis:
         """The axis of a batch `[N, ...]` that is of the samples of another tensor, in its order."""
         axis = self.axis(like)
         if axis is None:
@@ -99,7 +107,7 @@ class Batch:
             return axis.at(0) if isinstance(axis, GroupedAxis) else 0
         return axis if isinstance(axis, OfOne) else None
 
-    def numbered(self, axis: Any, node: Node) -> Any:
+    def numbered(self, axis: Axis, node: Node) -> Axis:
         """An axis of a batch by itself, as that of all samples that there are."""
         if isinstance(axis, OfOne):
             self.meet(node.params["count"])
@@ -129,7 +137,7 @@ def follow(nodes: Sequence[Node]) -> Batch:
     over time starts from. That shows where what becomes of it meets a batched tensor: it is then
     followed from the constant on, and each sample has its own.
     """
-    given: dict[tuple[Node, int | None], int] = {}
+    given: Given = {}
     sizes: list[int] = []
     while True:
         batch = _follow(nodes, given, sizes)
@@ -168,9 +176,7 @@ def _give_constants(batch: Batch, node: Node, axis: int) -> None:
                 batch.given.update(_constants(batch, parent, _alike(axis, own), size, depth=100))
 
 
-def _constants(
-    batch: Batch, node: Node, axis: int, length: int, depth: int
-) -> dict[tuple[Node, int | None], int]:
+def _constants(batch: Batch, node: Node, axis: int, length: int, depth: int) -> Given:
     """What gives an unbatched `node` its `axis` of samples, a constant or a broadcast, if any."""
     if node.op.spreads:
         shape = node.input_shape(0)
@@ -202,10 +208,10 @@ def _alike(axis: int, own: int) -> int:
 
 
 #: of an operation in whose entries different samples meet
-MIXED = object()
+MIXED = Sentinel("MIXED")
 
 
-def _follow(nodes: Sequence[Node], given: dict[Any, int], sizes: list[int]) -> Batch:
+def _follow(nodes: Sequence[Node], given: Given, sizes: list[int]) -> Batch:
     batch = Batch(given=given)
     for size in sizes:
         batch.meet(size)
@@ -235,7 +241,7 @@ def _follow(nodes: Sequence[Node], given: dict[Any, int], sizes: list[int]) -> B
     return batch
 
 
-def _couples(batch: Batch, node: Node, axes: list[Any], axis: Any) -> bool:
+def _couples(batch: Batch, node: Node, axes: list[Axis], axis: Axis) -> bool:
     """Whether samples have no share of their own below an operation on what depends on several."""
     op = node.op
     if isinstance(axis, int) or op.loss:
@@ -257,7 +263,7 @@ def _contracts(node: Node | None) -> bool:
     return node is not None and len(node.parents) > 1
 
 
-def _axis_of(batch: Batch, node: Node, axes: list[Any]) -> Any:
+def _axis_of(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
     """The axis of the samples in a node's output, or `MIXED`."""
     op = node.op
     if op.name == "batch":
@@ -278,7 +284,7 @@ def _axis_of(batch: Batch, node: Node, axes: list[Any]) -> Any:
     return _regrouped(batch, node, axes, axis)
 
 
-def _marked(batch: Batch, node: Node, axis: Any) -> Any:
+def _marked(batch: Batch, node: Node, axis: Axis) -> Axis:
     """The axis that a tensor is marked with, where it is not known already."""
     own = node.params["axis"]
     size = node.shape[own]
@@ -293,7 +299,7 @@ def _marked(batch: Batch, node: Node, axis: Any) -> Any:
     return batch.numbered(own, node)
 
 
-def _of_loss(batch: Batch, node: Node, axes: list[Any]) -> Any:
+def _of_loss(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
     """Where the samples are in the unreduced losses.
 
     Losses take their prediction's first axis for that of the samples. That is believed of as many
@@ -316,7 +322,7 @@ def _of_loss(batch: Batch, node: Node, axes: list[Any]) -> Any:
     return UNKNOWN
 
 
-def _regrouped(batch: Batch, node: Node, axes: list[Any], axis: Any) -> Any:
+def _regrouped(batch: Batch, node: Node, axes: list[Axis], axis: Axis) -> Axis:
     """The axis that a rule gave, with the inputs' entries where these are left as they are.
 
     Inputs that want a gradient decide; others are constants, whatever samples they come from.
@@ -343,7 +349,7 @@ def _regrouped(batch: Batch, node: Node, axes: list[Any], axis: Any) -> Any:
     return MergedAxis(axis, 1, size) if batch.size == 1 else UNKNOWN
 
 
-def _of_singles(batch: Batch, node: Node, axes: list[Any], singles: set[OfOne]) -> Any:
+def _of_singles(batch: Batch, node: Node, axes: list[Axis], singles: set[OfOne]) -> Axis:
     """The axis of what is made of tensors that are each of one sample."""
     others = any(axis is POOLED or isinstance(axis, int) for axis in axes)
     if len(singles) == 1 and not others:
@@ -355,18 +361,18 @@ def _of_singles(batch: Batch, node: Node, axes: list[Any], singles: set[OfOne]) 
     return MIXED if any(_wants(node, axes, axis) for axis in singles) else UNKNOWN
 
 
-def _grouping(axis: int) -> Any:
+def _grouping(axis: Axis) -> Hashable:
     return axis.grouping() if isinstance(axis, GroupedAxis) else None
 
 
-def _of_moved(batch: Batch, node: Node, axes: list[Any]) -> Any:
+def _of_moved(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
     """Where entries of samples are moved to: the operation moves their numbers alike."""
     assert batch.size is not None
     assert node.op.moves is not None
     moving = node.op.moves(node)
     if moving is None:
         return UNKNOWN
-    arrays: list[Any] = []
+    arrays: list[Array] = []
     for slot, axis in enumerate(axes):
         shape = node.input_shape(slot)
         if slot not in moving:
@@ -385,7 +391,7 @@ def _of_moved(batch: Batch, node: Node, axes: list[Any]) -> Any:
     return _axis_of_numbers(numbers, batch.size)
 
 
-def _only_places_unknown(node: Node, axes: list[Any]) -> bool:
+def _only_places_unknown(node: Node, axes: list[Axis]) -> bool:
     """Whether what is moved has known samples, and only what says where to is of unknown ones.
 
     Their values are there, as those of `np.argsort(lengths)` along the batch.
@@ -406,7 +412,7 @@ def _on_host(value: Any) -> Any:
     return backend.to_host(value) if backend.is_array(value) else value
 
 
-def _axis_of_numbers(numbers: np.ndarray, count: int) -> Any:
+def _axis_of_numbers(numbers: np.ndarray, count: int) -> Axis:
     """The one axis along which the samples' numbers change, if there is one."""
     if not numbers.size:
         empty = [i for i in range(numbers.ndim) if not numbers.shape[i]]
@@ -425,7 +431,7 @@ def _axis_of_numbers(numbers: np.ndarray, count: int) -> Any:
     return OfOne(int(numbers.flat[0]))
 
 
-def _resolved(batch: Batch, node: Node) -> Any:
+def _resolved(batch: Batch, node: Node) -> Axis:
     """The axis of what no record that is followed has, as of the origin of a constant."""
     waiting = [node]
     while waiting:
@@ -459,7 +465,7 @@ def _computed(node: Node | None) -> Node | None:
     return node.params.get("of") if node.op is CONSTANT else node
 
 
-def _pooled_by(batch: Batch, node: Node, axes: list[Any]) -> Node:
+def _pooled_by(batch: Batch, node: Node, axes: list[Axis]) -> Node:
     """The operation that made a tensor without an axis of samples of several samples."""
     for parent, axis in zip(node.parents, axes, strict=True):
         if axis is POOLED and parent in batch.pooled:
@@ -467,7 +473,7 @@ def _pooled_by(batch: Batch, node: Node, axes: list[Any]) -> Node:
     return node
 
 
-def _wants(node: Node, axes: list[Any], kind: Any) -> bool:
+def _wants(node: Node, axes: list[Axis], kind: Axis) -> bool:
     """Whether a gradient flows to an input whose axis of samples is of this kind."""
     return any(
         axis is kind and parent is not None and parent.wants

@@ -9,7 +9,7 @@ operation to operation (`kfra`) sees the steps: `expanded` records them in its p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def _in_place(nodes: list[Node]) -> list[Node]:
     return found
 
 
-def expanded(nodes: list[Node], composites: dict[Any, Any]) -> list[Node]:
+def expanded(nodes: list[Node], composites: Composites) -> list[Node]:
     """`nodes` with `composites`, each with the nodes of its parts, as what they stand for."""
     for node in nodes:
         if node.op.composite:
@@ -129,11 +129,14 @@ def expanded(nodes: list[Node], composites: dict[Any, Any]) -> list[Node]:
 #: the key in a tape's composites of an expansion that is being put in place
 UNFINISHED = None
 
+#: the parts of each composite of a tape, and an expansion that is being put in place
+Composites: TypeAlias = dict[Node | None, Any]
+
 #: the slots of nodes, and what they are to hold
 Expansion = list[tuple[Node, dict[str, Any]]]
 
 
-def finish(composites: dict[Any, Any]) -> None:
+def finish(composites: Composites) -> None:
     """Put an expansion in place that was begun, and interrupted if others see it.
 
     A record that is half expanded would be wrong. Done again, it is the same.
@@ -160,7 +163,7 @@ def _expansion(node: Node, parts: list[Node]) -> Expansion:
     scratch = rerecording()
     with using(scratch, node.place):
         outputs = node.op.steps(*inputs, **node.params)  # type: ignore[attr-defined]
-    becomes: dict[Any, Node] = {
+    becomes: dict[Node | None, Node] = {
         output.node: part for output, part in zip(outputs, parts, strict=True)
     }
     for step in scratch.nodes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,14 +12,17 @@ from tracer.arrays import backend
 from tracer.errors import ShapeError, TracingError
 from tracer.record.frames import INTERNAL_FILES
 
+#: a function of NumPy, or what takes its place
+Function: TypeAlias = Callable[..., Any]
+
 #: ufunc -> what is called in its place, with the same inputs
-UFUNCS: dict[Any, Callable[..., Any]] = {}
+UFUNCS: dict[Function, Function] = {}
 #: NumPy function -> what is called in its place, with the same arguments
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+FUNCTIONS: dict[Function, Function] = {}
 #: name of a ufunc of `scipy.special` -> what is called in its place
-SPECIAL: dict[str, Callable[..., Any]] = {}
+SPECIAL: dict[str, Function] = {}
 #: (ufunc, method) -> what is called in its place
-METHODS: dict[tuple[Any, str], Callable[..., Any]] = {}
+METHODS: dict[tuple[np.ufunc, str], Function] = {}
 
 REGISTER = (
     "write a rule with @tracer.operation(name, numpy=function) and tracer.register(operation), or "
@@ -27,7 +30,7 @@ REGISTER = (
 )
 
 
-def in_numpy(name: str) -> Any:
+def in_numpy(name: str) -> Function | None:
     """NumPy's function of this name, or None where the installed version has none.
 
     For functions that came after NumPy 2.0, and for those that NumPy is about to remove: a look
@@ -36,16 +39,16 @@ def in_numpy(name: str) -> Any:
     return vars(np).get(name)
 
 
-def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def implements(*functions: Function | None) -> Callable[[Function], Function]:
     """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
 
     For functions that are written in terms of others, and so need no rule of their own. None
     stands for a function that the installed NumPy lacks (`in_numpy`).
     """
 
-    def bind(handler: Callable[..., Any]) -> Callable[..., Any]:
+    def bind(handler: Function) -> Function:
         for function in functions:
-            table: dict[Any, Any] = UFUNCS if isinstance(function, np.ufunc) else FUNCTIONS
+            table = UFUNCS if isinstance(function, np.ufunc) else FUNCTIONS
             if function is not None:
                 table[function] = handler
         return handler
@@ -70,7 +73,7 @@ def unbind(op: Any) -> None:
                 del table[function]
 
 
-def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
+def ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """A ufunc call on tensors that is not the plain one: a method, options, another library's."""
     name = ufunc.__name__
     for out in kwargs.get("out") or ():
@@ -104,7 +107,7 @@ def ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
     return handler(*inputs)
 
 
-def _check_dtype(ufunc: Any, dtype: Any) -> None:
+def _check_dtype(ufunc: np.ufunc, dtype: Any) -> None:
     """Raise `TracingError` unless the ufunc computes in this float dtype."""
     try:
         found = ufunc(*(np.ones(1, dtype),) * ufunc.nin, dtype=dtype).dtype
@@ -117,7 +120,7 @@ def _check_dtype(ufunc: Any, dtype: Any) -> None:
         )
 
 
-def refuse_out(name: str, out: Any) -> None:
+def refuse_out(name: str, out: object) -> None:
     """Raise `TracingError` if NumPy's function `name` is given an array to write into."""
     if out is not None:
         raise TracingError(
@@ -126,7 +129,7 @@ def refuse_out(name: str, out: Any) -> None:
         )
 
 
-def named(error: Exception, function: Any, args: Any) -> Exception | None:
+def named(error: Exception, function: Function, args: Sequence[Any]) -> Exception | None:
     """NumPy's own error about arguments, with the function's name and shapes; None for others."""
     kinds = (ValueError, IndexError, np.exceptions.AxisError)
     if type(error) not in kinds and "is unsupported in linalg" not in str(error):
@@ -137,7 +140,7 @@ def named(error: Exception, function: Any, args: Any) -> Exception | None:
     return ShapeError(f"np.{function.__name__} got {given}: {error}")
 
 
-def no_rule(function: Any, name: str | None = None) -> TracingError:
+def no_rule(function: Function, name: str | None = None) -> TracingError:
     """The error for a function that cannot be differentiated."""
     module = getattr(function, "__module__", None)
     name = name or getattr(function, "__name__", repr(function))

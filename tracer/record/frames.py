@@ -56,7 +56,7 @@ class users_warnings:
     def __enter__(self) -> None:
         self._token = _ERROR_STATE.set(_calling(_ERROR_STATE.get()))
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
             _ERROR_STATE.reset(self._token)
         except ValueError:  # left in another context than entered, as by a generator

@@ -43,7 +43,7 @@ def origin_of(leaf: Node) -> Node:
     return leaf.origin if leaf.__class__ is FrozenNode else leaf  # type: ignore[attr-defined]
 
 
-def _filled(node: Any, leaf: Node) -> Any:
+def _filled(node: Node, leaf: Node) -> Any:
     for name in Node.__slots__:
         setattr(node, name, getattr(leaf, name))
     return node

@@ -270,7 +270,7 @@ class Hint:
     def __init__(self, owner: str, name: str, hint: str):
         self.message = f"{owner} has no attribute {name!r}: {hint}"
 
-    def __get__(self, instance: Any, owner: type) -> Any:
+    def __get__(self, instance: object, owner: type) -> Any:
         raise HintError(self.message)
 
 

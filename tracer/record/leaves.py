@@ -8,6 +8,7 @@ from typing import Any
 from tracer import registry
 from tracer.arrays import backend
 from tracer.arrays.sampled import SampledArray
+from tracer.arrays.types import Array, Convertible
 from tracer.errors import ShapeError, TracingError
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.leaf_kinds import INPUT
@@ -15,7 +16,7 @@ from tracer.record.recorder import current_cursor, current_tape
 from tracer.record.tensor import Tensor, new_leaf, new_parameter
 
 
-def parameter(array: Any, name: str | None = None) -> Tensor:
+def parameter(array: Convertible, name: str | None = None) -> Tensor:
     """A leaf that wants a gradient.
 
     `array` is of a float dtype (a list of floats becomes an array); integers and booleans are
@@ -26,7 +27,7 @@ def parameter(array: Any, name: str | None = None) -> Tensor:
     return new_parameter(data, name)
 
 
-def batch(array: Any, axis: int = 0, name: str | None = None) -> Tensor:
+def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     """Marks an array as a batch of independent samples along `axis`.
 
     Per-sample quantities need to know this axis; it is followed through all operations. Given a
@@ -56,7 +57,7 @@ def _normalised(axis: Any, rank: int) -> int:
     return axis % rank
 
 
-def _float_array(array: Any, what: str) -> Any:
+def _float_array(array: Convertible, what: str) -> Array:
     data = (
         array._kept_by("tracer.parameter(t)")
         if isinstance(array, Tensor)

@@ -230,7 +230,7 @@ def _held(node: ast.expr, frame: FrameType) -> Any:
     return _Unknown()
 
 
-def _dotted(function: Any, name: str) -> str:
+def _dotted(function: object, name: str) -> str:
     name = getattr(function, "__name__", name)
     for module in (math, cmath):
         if vars(module).get(name, _Unknown) is function:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tracer.arrays.types import DType, Shape
 from tracer.record.frames import source_line
 from tracer.record.place import Place
 
 if TYPE_CHECKING:
     from tracer.record.rules import Rules
+
+#: the inputs of an operation, None for those that are constants
+Parents: TypeAlias = "tuple[Node | None, ...]"
+#: the options that an operation was called with, or what a leaf knows of itself
+Params: TypeAlias = dict[str, Any]
 
 
 class Node:
@@ -40,17 +46,17 @@ class Node:
     op: Rules
     parents: tuple[Node | None, ...]
     inputs: tuple[Any, ...]
-    params: dict[str, Any]
+    params: Params
     output: Any
     kept: Any = None
-    shape: tuple[int, ...]
-    dtype: Any
+    shape: Shape
+    dtype: DType
     place: Place
     code: CodeType | None
     lasti: int
     wants: bool
 
-    def input_shape(self, slot: int) -> tuple[int, ...]:
+    def input_shape(self, slot: int) -> Shape:
         """Shape of an input that wants a gradient, whether or not it was saved."""
         parent = self.parents[slot]
         if parent is not None:

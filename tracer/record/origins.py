@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from tracer.arrays.types import Array
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.leaf_kinds import CONSTANT, INPUT
-from tracer.record.node import Node
+from tracer.record.node import Node, Params
 from tracer.record.place import NOWHERE
 from tracer.record.rules import Rules
 
@@ -20,10 +21,10 @@ def may_have_samples(node: Node | None) -> bool:
 
 def origin_of(
     op: Rules,
-    parents: Sequence[Any],
+    parents: Sequence[Node | None],
     arrays: Sequence[Any],
-    params: dict[str, Any],
-    out: Any,
+    params: Params,
+    out: Array,
 ) -> Node:
     """A leaf for what was computed without being recorded, which knows what of."""
     frame: Any = sys._getframe(1)

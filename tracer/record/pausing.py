@@ -39,7 +39,7 @@ class pause(using):
         self.frame = _generator(sys._getframe(1))
         super().__enter__()
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.frame = None
         super().__exit__(*error)
 

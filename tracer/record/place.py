@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tracer.arrays.types import Present
 from tracer.record.frames import source_line
 
 
@@ -19,7 +20,7 @@ class Place(NamedTuple):
     scopes: tuple[str, ...] = ()
     times: tuple[int, ...] = ()
     loops: tuple[Loop, ...] = ()
-    present: Any = None
+    present: Present = None
 
     @property
     def time(self) -> int | None:

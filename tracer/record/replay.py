@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from tracer.arrays.types import Array
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node
 
@@ -41,7 +42,7 @@ def forget(node: Node) -> None:
 
 def replay(
     nodes: Sequence[Node],
-    known: Mapping[Node, Any] | None = None,
+    known: Mapping[Node, Array] | None = None,
     keep_inputs: Collection[Node] = (),
     only: Collection[Node] | None = None,
 ) -> None:
@@ -81,9 +82,9 @@ def replay(
             node.output = values[node]
 
 
-def held(nodes: Iterable[Node]) -> dict[Node, Any]:
+def held(nodes: Iterable[Node]) -> dict[Node, Array]:
     """The values of operations that nodes hold, as their own or as inputs."""
-    values: dict[Node, Any] = {}
+    values: dict[Node, Array] = {}
     for node in nodes:
         if node.output is not None:
             values[node] = node.output

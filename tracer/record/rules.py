@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracer import registry
+from tracer.arrays.types import Array, Stack
 
 
 class Rules:
@@ -65,7 +66,7 @@ class Rules:
     saves: tuple[str, ...] = ("inputs", "output")
     numpy: tuple[Any, ...] = ()
     #: ufunc -> a quicker way to record this operation
-    fast: dict[Any, Any] = {}
+    fast: dict[Callable[..., Any], Callable[..., Any]] = {}
     #: linear in all its inputs together
     linear = False
     #: slots in which it is linear while the other inputs are constant
@@ -73,14 +74,14 @@ class Rules:
     #: second derivatives are zero wherever they exist, as for pieces of linear functions
     piecewise_linear = False
     #: its value may lie in the memory of its first input, as a slice does (a bool, or of the node)
-    views: Any = False
+    views: bool | Callable[..., bool] = False
     #: no option is an array, so that none has to be copied when it is recorded
     plain_options = False
     #: puts each element of its input in exactly one place of its output (a bool, or of the node)
-    reindexes: Any = False
+    reindexes: bool | Callable[..., bool] = False
     #: of the node: the slots whose elements `forward` puts into the output, whatever they are, the
     #: output having no others; None if it has
-    moves: Callable[[Any], Any] | None = None
+    moves: Callable[..., Sequence[int] | None] | None = None
     #: its output is its input, broadcast
     spreads = False
     #: puts each element of an input in exactly one place of its output, beside other inputs
@@ -88,19 +89,19 @@ class Rules:
     #: takes an unbatched input to each sample alike, so that its `vjp` has the samples apart
     broadcasts = False
 
-    forward: Callable[..., Any]
-    forward_keeping: Callable[..., tuple[Any, Any]]
+    forward: Callable[..., Array]
+    forward_keeping: Callable[..., tuple[Array, Any]]
     vjp: Callable[..., Sequence[Any]]
     batch_axis: Any = None
     parameter_cotangent: Callable[..., Any] | None = None
     carry: Callable[..., Any] | None = None
-    jvp: Callable[..., Any] | None = None
+    jvp: Callable[..., Stack] | None = None
     blocks: Callable[..., tuple[int, ...]] | None = None
     flops: Callable[..., int] | None = None
-    sqrt_hessian: Callable[..., Any] | None = None
+    sqrt_hessian: Callable[..., Stack] | None = None
     short_sqrt_hessian: Callable[..., Any] | None = None
-    sqrt_hessian_sampled: Callable[..., Any] | None = None
-    diagonal_hessian: Callable[..., Any] | None = None
+    sqrt_hessian_sampled: Callable[..., Stack | None] | None = None
+    diagonal_hessian: Callable[..., Array] | None = None
     row_counts: Callable[..., dict[str, int]]
 
     def __init__(self, name: str, numpy: Any = ()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterator
-from typing import Any
 
+from tracer.arrays.types import Convertible
 from tracer.errors import TracingError
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.place import Loop, Place
@@ -53,7 +53,7 @@ class present(_At):
 
     __slots__ = ("mask",)
 
-    def __init__(self, mask: Any):
+    def __init__(self, mask: Convertible):
         if mask is not None:
             if not hasattr(mask, "ndim"):
                 raise TracingError(

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracer.errors import TracerError
-from tracer.record.axes import UNKNOWN, GroupedAxis, LabelledAxis, OfOne, labelled
+from tracer.record.axes import UNKNOWN, Axis, GroupedAxis, LabelledAxis, OfOne, labelled
 from tracer.record.batching import Batch
-from tracer.record.node import Node
+from tracer.record.node import Node, Params
 
 
-def axis_of(node: Node) -> Any:
+def axis_of(node: Node) -> Axis:
     """The axis of the samples in what a node computed, by itself; `UNKNOWN` if that is refused."""
     try:
         return Batch().axis(node)
@@ -32,7 +32,7 @@ def settle(holders: Sequence[Any]) -> None:
         leaf.params = params
 
 
-def _settled(batch: Batch, leaf: Node) -> dict[str, Any]:
+def _settled(batch: Batch, leaf: Node) -> Params:
     """The parameters of a leaf with its axis in place of where it comes from."""
     try:
         axis = batch.axis(leaf)

@@ -6,22 +6,25 @@ import copy
 import inspect
 import itertools
 import weakref
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracer import hooks
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Convertible, DType, Shape
 from tracer.errors import HintError, ShapeError, TracingError
 from tracer.record import dispatch, hints, leaving
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.freezing import frozen, thawed
 from tracer.record.leaf_kinds import CONSTANT, DETACHED, INPUT, PARAMETER, VARIABLE
-from tracer.record.node import Node
+from tracer.record.node import Node, Params
 from tracer.record.origins import may_have_samples, origin_of
 from tracer.record.pausing import paused_tape
 from tracer.record.place import NOWHERE
 from tracer.record.recorder import current_cursor, open_tape, owner
+from tracer.record.rules import Rules
 from tracer.record.settling import settle
 from tracer.record.statistics import watch
 
@@ -35,6 +38,9 @@ _ufuncs, _functions = dispatch.UFUNCS, dispatch.FUNCTIONS
 
 
 INTEGERS = (int, np.integer)
+
+#: a tensor, or an array that counts as a constant: what operations and layers take
+TensorLike: TypeAlias = "Array | Tensor"
 
 
 class Tensor:
@@ -58,7 +64,7 @@ class Tensor:
     astype: Any
     flatten: Any
 
-    def __init__(self, data: Any, node: Node | None = None):
+    def __init__(self, data: Array, node: Node | None = None):
         if data.__class__ is Tensor:
             raise TracingError(
                 "tracer.Tensor expects an array, got a tensor: use the tensor itself, or its "
@@ -70,7 +76,7 @@ class Tensor:
     # -- its values -------------------------------------------------------------------------
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         """The raw NumPy or CuPy array.
 
         Of a parameter it is the array itself, which may be written into (`p.data -= step`) or
@@ -94,7 +100,7 @@ class Tensor:
         return backend.read_only(data)
 
     @data.setter
-    def data(self, value: Any) -> None:
+    def data(self, value: Convertible) -> None:
         node = self.node
         if value is self._value:  # an operator in place, as in `p.data -= step`
             return
@@ -121,11 +127,11 @@ class Tensor:
     # -- what it is -------------------------------------------------------------------------
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         return self._value.shape
 
     @shape.setter
-    def shape(self, shape: Any) -> None:
+    def shape(self, shape: object) -> None:
         raise HintError(f"tensor.shape is not set: tensor.reshape({shape!r}) gives a new one")
 
     @property
@@ -137,7 +143,7 @@ class Tensor:
         return self._value.size
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         return self._value.dtype
 
     @property
@@ -191,7 +197,7 @@ class Tensor:
     def __len__(self) -> int:
         return len(self._value)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
             raise ShapeError("a tensor without axes cannot be iterated over")
         return (self[i] for i in range(len(self._value)))
@@ -247,7 +253,7 @@ class Tensor:
                 f"t.detach()"
             )
 
-    def _kept_by(self, by: str) -> Any:
+    def _kept_by(self, by: str) -> Array:
         """The array, for what keeps values alone, as a parameter does.
 
         Raises `TracingError` if an open tape needs to know what becomes of them.
@@ -293,7 +299,7 @@ class Tensor:
     def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
         return other // self, other % self
 
-    def __contains__(self, value: Any) -> bool:
+    def __contains__(self, value: object) -> bool:
         return value in self._value
 
     def __bool__(self) -> bool:
@@ -368,7 +374,7 @@ class Tensor:
 
     # -- NumPy's protocols ------------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:
             handler = _ufuncs.get(ufunc)
             if handler is not None:
@@ -376,7 +382,13 @@ class Tensor:
         hooks.load()  # which a constant, made first of all, has not done
         return dispatch.ufunc(ufunc, method, inputs, kwargs)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(
+        self,
+        function: dispatch.Function,
+        types: Sequence[type],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
         handler = _functions.get(function)
         if handler is None:
             hooks.load()
@@ -390,7 +402,7 @@ class Tensor:
                 raise named from error
             raise
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """A copy of integers and booleans, as for an index of an array; refused for floats."""
         value, node = self._value, self.node
         flat = type(value) is np.ndarray and value.dtype.kind in "iub"
@@ -411,7 +423,7 @@ class Tensor:
             f"element, as in np.array([loss.item() for loss in losses])"
         )
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: object, value: object) -> None:
         raise TracingError(
             "item assignment: "
             + _WRITE.format(instead="np.where(mask, new, x) or tracer.index_set(x, index, value)")
@@ -441,7 +453,7 @@ class Tensor:
         return dispatch.FUNCTIONS[np.copy](self)
 
 
-def _method(function: Any) -> Any:
+def _method(function: dispatch.Function) -> dispatch.Function:
     """The method that does what the NumPy function does, without NumPy's dispatch."""
     handlers = dispatch.FUNCTIONS
 
@@ -464,7 +476,7 @@ def _method(function: Any) -> Any:
     return method
 
 
-def _of_signature(error: TypeError, function: Any) -> str | None:
+def _of_signature(error: TypeError, function: dispatch.Function) -> str | None:
     """What to write where the arguments are none of the NumPy function's; None for other errors."""
     name, trace = function.__name__, error.__traceback__
     if isinstance(error, TracingError):
@@ -481,7 +493,7 @@ def _of_signature(error: TypeError, function: Any) -> str | None:
     )
 
 
-def _signature(function: Any) -> str:
+def _signature(function: dispatch.Function) -> str:
     try:
         return str(inspect.signature(function))
     except ValueError:  # of a function in C
@@ -504,7 +516,7 @@ def _called(node: Node | None) -> str:
     return f" ({name})" if name else ""
 
 
-def _again(data: Any, kind: str | None, params: dict[str, Any], wants: bool) -> Tensor:
+def _again(data: Array, kind: str | None, params: Params, wants: bool) -> Tensor:
     """A constant, or a new leaf, from what `Tensor._without_history` gives."""
     if kind is None:
         return Tensor(data)
@@ -517,12 +529,12 @@ def _again(data: Any, kind: str | None, params: dict[str, Any], wants: bool) -> 
 _numbers = itertools.count()
 
 
-def new_parameter(data: Any, name: str | None) -> Tensor:
+def new_parameter(data: Array, name: str | None) -> Tensor:
     params = {"name": name, "number": next(_numbers)}
     return Tensor(data, new_leaf(PARAMETER, data, params, wants=True))
 
 
-def new_leaf(op: Any, data: Any, params: dict[str, Any], wants: bool) -> Node:
+def new_leaf(op: Rules, data: Array, params: Params, wants: bool) -> Node:
     hooks.load()  # so that NumPy's functions find their operations, on a tape or not
     node = Node()
     node.op, node.params, node.wants = op, params, wants

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Present, Stack
 from tracer.cotangents import Cotangent, Deferred, Dense, Reindexed, Summed, broadcast_uses, grouped
 from tracer.record.axes import GroupedAxis, LabelledAxis
 from tracer.record.node import Node
-from tracer.sweep.rules import Captured, Recorded, cotangents_of, entry_value, fit
+from tracer.sweep.rules import Captured, Entry, Recorded, View, cotangents_of, entry_value, fit
 from tracer.sweep.sizes import entry_bytes
 
 #: bytes of rows of single samples that go through a rule at once, where no budget says less
 DERIVED = 256 << 20
 
 
-def of_samples(use: Cotangent, axis: int, present: Any) -> Cotangent:
+def of_samples(use: Cotangent, axis: int, present: Present) -> Cotangent:
     """The cotangent of the samples from that of an axis's entries, of which some are there."""
     if present is not None and isinstance(axis, LabelledAxis) and len(present) == use.samples:
         use, present = use.among(present), None
@@ -43,7 +45,9 @@ def reindexed(node: Node, cotangent: Cotangent) -> Reindexed:
     )
 
 
-def spread(node: Node, slot: int, g: Any, axis: int, entries: Any) -> Cotangent | None:
+def spread(
+    node: Node, slot: int, g: Stack, axis: int, entries: Sequence[Entry]
+) -> Cotangent | None:
     """What an unbatched input has that an operation only broadcasts over the samples, or None.
 
     Its `vjp` before summing then has them apart, and each place that it was broadcast to.
@@ -69,7 +73,7 @@ def _linear(node: Node, slot: int) -> bool:
     return node.op.linear or slot in node.op.linear_in
 
 
-def carried_by_use(view: Any, node: Node, slot: int, cotangent: Cotangent) -> Cotangent | None:
+def carried_by_use(view: View, node: Node, slot: int, cotangent: Cotangent) -> Cotangent | None:
     """The uses of an input of an operation that adds, scales or moves elements, or None.
 
     It adds no two elements of that input, so that each use of its output is one of it, or several.
@@ -81,7 +85,7 @@ def carried_by_use(view: Any, node: Node, slot: int, cotangent: Cotangent) -> Co
     if terms is None:
         return None
 
-    def pull(stack: Any) -> Any:
+    def pull(stack: Stack) -> Stack:
         entry = entry_value(cotangents_of(view, node, stack)[slot])
         if entry is None:
             return np.zeros_like(stack, shape=(len(stack), *shape))
@@ -93,7 +97,13 @@ def carried_by_use(view: Any, node: Node, slot: int, cotangent: Cotangent) -> Co
 
 
 def derived(
-    view: Any, node: Node, slot: int, g: Any, axis: int, entries: Any, budget: int | None = None
+    view: View,
+    node: Node,
+    slot: int,
+    g: Stack,
+    axis: int,
+    entries: Sequence[Entry],
+    budget: int | None = None,
 ) -> Cotangent | None:
     """The cotangent of an unbatched input of any operation.
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from tracer.arrays.types import Stack
 from tracer.record.axes import GroupedAxis
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.sweep.sweep import Sweep
 
 
-def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> list[Node]:
+def links(nodes: Sequence[Node], seeds: Mapping[Node, Stack], batch: Batch) -> list[Node]:
     """The tensors of samples that a sweep of `seeds` passes alone, in its order.
 
     Between two of those, as in a residual block, there are several ways; where one of them has
@@ -25,7 +26,7 @@ def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> lis
     found: list[Node] = []
     ended: list[Node] = []
 
-    def visit(node: Node, g: Any, others: Iterable[Node]) -> Any:
+    def visit(node: Node, g: Stack, others: Iterable[Node]) -> Any:
         alone = not of_samples(others)
         if not alone and not of_samples(node.parents):
             ended.append(node)
@@ -45,7 +46,7 @@ def parts(nodes: Sequence[Node], found: Sequence[Node], batch: Batch) -> list[li
 
     With each part come the operations on parameters alone that lead to it.
     """
-    index: dict[Any, int] = {node: i for i, node in enumerate(nodes)}
+    index: dict[Node, int] = {node: i for i, node in enumerate(nodes)}
 
     def part(start: int, stop: int) -> list[Node]:
         inside = {n for n in nodes[start:stop] if isinstance(batch.axes.get(n), int)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from tracer.arrays.types import Shape, Stack
 
 
 class Placed:
@@ -15,12 +18,18 @@ class Placed:
 
     __slots__ = ("embed", "index", "shape", "values")
 
-    def __init__(self, values: Any, index: tuple[Any, ...], shape: tuple[int, ...], embed: Any):
+    def __init__(
+        self,
+        values: Stack,
+        index: tuple[Any, ...],
+        shape: Shape,
+        embed: Callable[..., Stack],
+    ):
         self.values = values
         self.index = index
         self.shape = shape
         self.embed = embed
 
-    def dense(self) -> Any:
+    def dense(self) -> Stack:
         """The stack `[V, *shape]`."""
         return self.embed(self.values, indices=(self.index,), shape=self.shape)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from tracer.arrays.types import Shape, Stack
 from tracer.errors import ShapeError, TracingError
+from tracer.record.axes import Axis
 from tracer.record.describe import describe
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
 from tracer.sweep.placed import Placed
+
+#: an entry of a vjp: no gradient, a stack, one that is zero but at an index, or what gives these
+Entry: TypeAlias = Stack | Placed | Callable[[], Any] | None
+#: a node as a rule sees it
+View: TypeAlias = "Node | Recorded | Sampled | Captured"
 
 
 class Recorded:
@@ -46,7 +53,7 @@ class Sampled:
 
     __slots__ = ("batch_axes", "batch_axis", "node")
 
-    def __init__(self, node: Any, axis: int, axes: list[Any]):
+    def __init__(self, node: Node | Recorded, axis: Axis, axes: list[Axis]):
         self.node = node
         self.batch_axis = axis
         self.batch_axes = axes
@@ -55,7 +62,7 @@ class Sampled:
         return getattr(self.node, name)
 
 
-def fitted(entry: Any, node: Node, parent: Node, rows: int) -> Any:
+def fitted(entry: Stack, node: Node, parent: Node, rows: int) -> Stack:
     """An entry of a vjp of `node` as a stack `[V, *parent.shape]`. Raises `ShapeError`."""
     try:
         if len(entry) != rows:
@@ -69,7 +76,7 @@ def fitted(entry: Any, node: Node, parent: Node, rows: int) -> Any:
         ) from error
 
 
-def fit(g: Any, shape: tuple[int, ...]) -> Any:
+def fit(g: Any, shape: Shape) -> Any:
     """A stack of the broadcast shape as a stack of `shape`: summed where it was broadcast."""
     lead = g.ndim - 1 - len(shape)
     if lead > 0:
@@ -84,7 +91,7 @@ def fit(g: Any, shape: tuple[int, ...]) -> Any:
     return g
 
 
-def cotangents_of(view: Any, node: Node, g: Any) -> Any:
+def cotangents_of(view: View, node: Node, g: Stack | Tensor) -> Sequence[Any]:
     """What the operation's `vjp` returns, checked for its length."""
     try:
         entries = node.op.vjp(view, g)
@@ -103,7 +110,7 @@ def cotangents_of(view: Any, node: Node, g: Any) -> Any:
     return entries
 
 
-def in_rule(error: Exception, node: Node, g: Any) -> Exception:
+def in_rule(error: Exception, node: Node, g: Stack | Tensor) -> Exception:
     """An error that a rule raised, with the operation that it is of; see `recording.explain`."""
     if not hasattr(node.op, "vjp"):
         return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
@@ -128,7 +135,7 @@ def in_rule(error: Exception, node: Node, g: Any) -> Exception:
     raise error
 
 
-def evaluated(entry: Callable[[], Any], node: Node, g: Any) -> Any:
+def evaluated(entry: Callable[[], Any], node: Node, g: Stack) -> Any:
     """An entry that a vjp gave as a function."""
     try:
         return entry()
@@ -136,7 +143,7 @@ def evaluated(entry: Callable[[], Any], node: Node, g: Any) -> Any:
         raise in_rule(error, node, g) from error
 
 
-def entry_value(entry: Any) -> Any:
+def entry_value(entry: Entry) -> Any:
     """An entry of a vjp as a stack: evaluated if it is a function, whole if it is placed."""
     if entry.__class__ is FunctionType:
         entry = entry()

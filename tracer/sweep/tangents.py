@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
 
+from tracer.arrays.types import Stack
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder, open_tape, rerecording, using
 from tracer.record.tensor import Tensor, new_leaf
-from tracer.sweep.rules import Recorded, attribute, cotangents_of, entry_value, fit
+from tracer.sweep.rules import Recorded, View, attribute, cotangents_of, entry_value, fit
 from tracer.sweep.sweep import Sweep
 
 
-def push(nodes: Sequence[Node], stacks: dict[Any, Any], recorded: bool) -> None:
+def push(nodes: Sequence[Node], stacks: dict[Node | None, Stack], recorded: bool) -> None:
     """Stacks of tangents forward through a record: `stacks` gets one for every node reached."""
     for node in nodes:
         if not any(p in stacks for p in node.parents):
@@ -29,7 +30,7 @@ def push(nodes: Sequence[Node], stacks: dict[Any, Any], recorded: bool) -> None:
             stacks[node] = transposed(view, node, tangents)
 
 
-def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
+def transposed(view: View, node: Node, tangents: Sequence[Stack | None]) -> Stack:
     """A tangent of the output, from the rule for cotangents: the vjp, being linear, transposed.
 
     The rule is recorded at a zero cotangent of one row, and swept for the rows of tangents.
@@ -42,7 +43,7 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
         zero = np.zeros_like(like, shape=(1, *node.shape), dtype=node.dtype)
         variable = Tensor(zero, new_leaf(VARIABLE, zero, {"name": None}, wants=True))
         entries = cotangents_of(view, node, variable)
-        seeds: dict[Node, Any] = {}
+        seeds: dict[Node, Stack] = {}
         for parent, entry, tangent in zip(node.parents, entries, tangents, strict=True):
             if tangent is None or parent is None:
                 continue
@@ -70,7 +71,7 @@ def transposed(view: Any, node: Node, tangents: Sequence[Any]) -> Any:
         return out[:, 0]
 
 
-def descendants(nodes: Sequence[Node], starts: set[Any]) -> set[Any]:
+def descendants(nodes: Sequence[Node], starts: Set[Node | None]) -> set[Any]:
     """The starts and all nodes that depend on them, but not through integers or booleans."""
     found = set(starts)
     for node in nodes:

@@ -69,10 +69,10 @@ def _is_sampled(node: Node, batch: Batch) -> bool:
     return batch.axis(node) is not None or any(axis is not None for axis in batch.axes_of(node))
 
 
-def _followed(nodes: Sequence[Node], count: int) -> tuple[set[Any], dict[Any, int]]:
+def _followed(nodes: Sequence[Node], count: int) -> tuple[set[Node], dict[Node | None, int]]:
     """What sums over an axis of `count` entries of constants, and where that is in what has it."""
-    brought: dict[Any, int] = {}
-    found: set[Any] = set()
+    brought: dict[Node | None, int] = {}
+    found: set[Node] = set()
     for node in nodes:
         rule, parents = node.op.batch_axis, node.parents
         if rule is None or node.op.loss:
