@@ -44,13 +44,13 @@ class Restarted:
     before the next one begins. One that is not NumPy's goes on from use to use.
     """
 
-    def __init__(self, rng: Generator):
+    def __init__(self, rng: Generator | None):
         self.rng = rng
         self._uses: dict[Hashable, Generator] = {}
         self._first_state: Any = None
         self._most = -1
 
-    def of(self, use: Hashable, samples: int) -> Generator:
+    def of(self, use: Hashable, samples: int) -> Any:
         """The generator of one use, which draws so many samples."""
         if not isinstance(self.rng, np.random.Generator):
             return self.rng

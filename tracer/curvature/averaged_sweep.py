@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from tracer.arrays.dtypes import working
+from tracer.arrays.types import Array, Stack
 from tracer.curvature import plan
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.chunks import Chunk, shares_of
@@ -50,7 +51,7 @@ def sweep_averages(started: Started, extraction: Extraction) -> None:
         _refuse_above(budget, several, bottlenecks, started.request)
     averaged = set(bottlenecks)
 
-    def visit(node: Node, g: Any, others: Iterable[Node]) -> Any:
+    def visit(node: Node, g: Stack, others: Iterable[Node]) -> Any:
         return ggn_averaged.average(g, batch.axes[node]) if node in averaged else g
 
     rows = len(next(iter(bundle.seeds.values())))
@@ -127,10 +128,11 @@ def _sweep_segment(
     segment: list[Node],
     below: Node | None,
     budget: int,
-) -> Any:
+) -> Array:
     """The sum `[D, D]` of the outer products of rows at the bottleneck `below` a segment."""
     objective = started.objective
-    batch, uses, square = objective.batch, first_uses(segment), 0
+    batch, uses = objective.batch, first_uses(segment)
+    square: Any = 0
     rows = len(next(iter(bundle.seeds.values()))) if bundle.seeds else 0
     slices = bundle.chunks(plan.row_bytes(segment, uses), budget, 1) if bundle.seeds else []
     for i, some in enumerate(slices):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tracer import hooks
+from tracer.arrays.types import Generator
 from tracer.curvature.averaged_sweep import sweep_averages
 from tracer.curvature.extraction import Extraction
 from tracer.curvature.gradients import gradients
+from tracer.curvature.progress import ProgressLike
+from tracer.curvature.quantity import Quantities, Reduce
 from tracer.curvature.request import SIGNED, Options, Request, requested
 from tracer.curvature.results import Results, collected_results
 from tracer.curvature.rows import ggn_averaged
@@ -25,16 +27,16 @@ from tracer.record.tensor import Tensor
 def backward(
     tape: Recorder,
     loss: Tensor,
-    quantities: Any,
+    quantities: Quantities,
     *,
     memory_budget: int | None,
-    rng: Any,
+    rng: Generator | None,
     samples: Sequence[int] | None,
-    reduce: Mapping[str, Callable[[str, Any], Any]],
+    reduce: Reduce,
     outputs: Tensor | None,
     undefined: str,
-    parameters: Any,
-    progress: Any,
+    parameters: object,
+    progress: ProgressLike,
 ) -> Results:
     """See `Tape.backward`."""
     options = Options(memory_budget, rng, samples, reduce, outputs, undefined, parameters, progress)

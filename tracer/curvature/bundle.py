@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from tracer.arrays.types import Signs, Stack
 from tracer.curvature.rows import Rows, gradient
-from tracer.curvature.seed_rows import SeedRows, joined, of_stack, stack_bytes
+from tracer.curvature.seed_rows import SeedRows, Seeds, joined, of_stack, stack_bytes
 from tracer.curvature.terms import Term
 from tracer.record.node import Node
 
@@ -25,8 +25,8 @@ class Bundle:
 
     counts: dict[Rows, slice]
     sampleless_from: dict[Rows, int]
-    seeds: dict[Node, Any]
-    signs: Any = None
+    seeds: Seeds
+    signs: Signs = None
     last: bool = True
     masked: bool = False
     by_samples: bool = True
@@ -51,7 +51,7 @@ class Bundle:
 
 
 def bundle_of_terms(
-    kinds: Mapping[Rows, str], terms: Sequence[Term], leftover: dict[Node, Any]
+    kinds: Mapping[Rows, str], terms: Sequence[Term], leftover: dict[Node, Stack]
 ) -> Bundle:
     """The bundle of these kinds of rows, from where the terms were cut.
 

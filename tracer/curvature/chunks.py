@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from tracer.arrays.types import Some
 from tracer.cotangents import Cotangent
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.quantity import Context, Quantity
@@ -21,7 +22,7 @@ class Share(NamedTuple):
     start: int
     sampleless_from: int
     stop: int
-    samples: Any
+    samples: Some | None
 
 
 @dataclass(frozen=True, eq=False)

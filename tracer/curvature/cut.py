@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Stack
 from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.errors import QuantityError
 from tracer.record.axes import OfOne
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
-from tracer.sweep.rules import Recorded, Sampled
+from tracer.sweep.rules import Recorded, Sampled, View
 
 
 class Cut:
@@ -21,7 +23,7 @@ class Cut:
     `wanted_by` names the quantity that asks, for messages.
     """
 
-    def __init__(self, record: ObjectiveRecord, node: Node, arrived: Any, wanted_by: str):
+    def __init__(self, record: ObjectiveRecord, node: Node, arrived: Stack, wanted_by: str):
         self.record = record
         self.node = node
         self.arrived = arrived
@@ -66,7 +68,7 @@ class Cut:
                 )
 
     @property
-    def weight(self) -> Any:
+    def weight(self) -> Array:
         """What the losses weigh in the objective, of their shape. Raises if some is negative.
 
         Where asking would wait for a device, rows of what is negative are NaN.
@@ -82,11 +84,11 @@ class Cut:
         return weight
 
     @property
-    def view(self) -> Any:
+    def view(self) -> View:
         """The node as its rules see it, with the axes of samples."""
         batch, node = self.record.batch, self.node
         view = Recorded(node) if self.record.recorded else node
         return Sampled(view, batch.axis(node), batch.axes_of(node))
 
-    def rule(self, name: str) -> Any:
+    def rule(self, name: str) -> Callable[..., Any] | None:
         return getattr(self.node.op, name) if self.at_loss else None

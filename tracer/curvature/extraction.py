@@ -10,11 +10,20 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays.ownership import own
+from tracer.arrays.types import Array, Shape, Stack
 from tracer.cotangents import Cotangent, Dense, Outer, Unfollowed, collect
 from tracer.curvature.chunks import Chunk, Share, is_partial, part_of, with_rows
 from tracer.curvature.gradients import raw_value
 from tracer.curvature.masking import used_unfollowed
-from tracer.curvature.quantity import Context, Quantity, first_of, require_additive, with_chunk
+from tracer.curvature.quantity import (
+    Context,
+    Quantity,
+    State,
+    Value,
+    first_of,
+    require_additive,
+    with_chunk,
+)
 from tracer.curvature.request import Request
 from tracer.curvature.rows import Rows, ggn_averaged
 from tracer.errors import QuantityError
@@ -29,13 +38,13 @@ class Extraction:
     `penalties` are the diagonals that registered penalties add to the Gauss-Newton matrix.
     """
 
-    def __init__(self, request: Request, penalties: Mapping[Node, Any]):
+    def __init__(self, request: Request, penalties: Mapping[Node, Array]):
         self.request = request
         self.objective, self.undefined = request.objective, request.undefined
         self.penalties = penalties
         self.counts: dict[Rows, slice] = {}
-        self.states: dict[str, dict[Node, Any]] = {name: {} for name in request.asked}
-        self.values: dict[str, dict[str, Any]] = {name: {} for name in request.asked}
+        self.states: dict[str, dict[Node, State]] = {name: {} for name in request.asked}
+        self.values: dict[str, dict[str, Value]] = {name: {} for name in request.asked}
         #: the parameters that rows of a quantity have come to
         self._reached: set[tuple[Node, str]] = set()
         #: the quantities whose states of chunks were seen to join
@@ -43,7 +52,7 @@ class Extraction:
         #: the parameters whose states are sums made here
         self._summed: dict[str, set[Node]] = {name: set() for name in request.asked}
 
-    def take(self, chunk: Chunk, leaf: Node, uses: list[Cotangent], stack: Any) -> None:
+    def take(self, chunk: Chunk, leaf: Node, uses: list[Cotangent], stack: Stack | None) -> None:
         """Take in what a chunk brings to a parameter: its uses, and what is of no sample."""
         self._reached.update((leaf, quantity.name) for quantity, _ in chunk.shares)
         signs = chunk.bundle.signs
@@ -103,7 +112,7 @@ class Extraction:
         if kind is not None and kind.of_gauss_newton:
             cotangent.unbatched_squares = self.penalties.get(leaf)
 
-    def add(self, quantity: Quantity, leaf: Node, make: Callable[[], Any]) -> None:
+    def add(self, quantity: Quantity, leaf: Node, make: Callable[[], State]) -> None:
         """Take in a state of a quantity at a parameter, or leave out what is undefined there."""
         if self.undefined.has(quantity, leaf):
             return
@@ -179,7 +188,7 @@ def collected(
     return cotangent.within(chunk.budget)
 
 
-def _of_masked(request: Request, leaf: Node, stack: Any, slots: int) -> Cotangent:
+def _of_masked(request: Request, leaf: Node, stack: Stack, slots: int) -> Cotangent:
     """Masked rows `[V * slots, *p]` that reached a parameter by no use of its own."""
     array = stack.reshape(len(stack) // slots, slots, *leaf.shape)
     where = None
@@ -188,7 +197,7 @@ def _of_masked(request: Request, leaf: Node, stack: Any, slots: int) -> Cotangen
     return Dense(array) if where is None else Unfollowed(array, where)
 
 
-def _zeros(array: Any, rows: int, samples: int, shape: tuple[int, ...]) -> Cotangent:
+def _zeros(array: Array, rows: int, samples: int, shape: Shape) -> Cotangent:
     """The cotangent of what nothing reaches, as of a linear map where it may be a weight.
 
     Its arrays are in the library and the dtype of `array`.

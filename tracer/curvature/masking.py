@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import chain as chained
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Stack
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.objective import Objective
 from tracer.curvature.quantity import Quantity
@@ -20,6 +21,7 @@ from tracer.record.axes import POOLED, UNKNOWN, OfOne, samples_of
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
+from tracer.sweep.rules import Visitor
 
 
 def masked(bundle: Bundle, batch: Batch) -> Bundle:
@@ -33,7 +35,7 @@ def masked(bundle: Bundle, batch: Batch) -> Bundle:
     return replace(bundle, sampleless_from=sampleless_from, seeds=seeds, masked=True)
 
 
-def _one_row_per_sample(node: Node, rows: Any, batch: Batch) -> SeedRows:
+def _one_row_per_sample(node: Node, rows: Stack | SeedRows, batch: Batch) -> SeedRows:
     """`[V, *shape]` as `[V * (N + 1), *shape]`."""
     axis = batch.assumed.get(node, batch.axis(node))
     if not batch.marked:
@@ -55,7 +57,7 @@ def _one_row_per_sample(node: Node, rows: Any, batch: Batch) -> SeedRows:
     mask = mask.reshape(1, count + 1, *(width if i == axis else 1 for i in range(len(node.shape))))
     slots = count + 1
 
-    def make(some: slice) -> Any:
+    def make(some: slice) -> Stack:
         stack = rows[some.start // slots : some.stop // slots]
         there = backend.of(stack).from_host(mask)
         return np.where(there, stack[:, None], 0).reshape(len(stack) * slots, *node.shape)
@@ -63,7 +65,7 @@ def _one_row_per_sample(node: Node, rows: Any, batch: Batch) -> SeedRows:
     return SeedRows(len(rows) * slots, make, stack_bytes(rows))
 
 
-def come_to_their_own(g: Any, axis: Any, slots: int) -> bool:
+def come_to_their_own(g: Stack, axis: int | OfOne, slots: int) -> bool:
     """Whether of masked rows `[V * slots, *shape]` each is zero at others than its own sample.
 
     The last one of `slots` is of no sample.
@@ -87,7 +89,7 @@ def come_to_their_own(g: Any, axis: Any, slots: int) -> bool:
 
 def rows_of_samples(
     asked: Collection[Quantity], objective: Objective, slots: int
-) -> Callable[[Node, Any, Any], Any] | None:
+) -> Visitor | None:
     """A visitor of a sweep that sees that masked rows come to their own samples alone.
 
     Where samples were followed into operations that they could not be followed through, each row is
@@ -104,7 +106,7 @@ def rows_of_samples(
                 if parent is not None and parent.wants and isinstance(batch.axis(parent), int):
                     into.setdefault(parent, node)
 
-    def visit(node: Node, g: Any, others: Any) -> Any:
+    def visit(node: Node, g: Stack, others: Iterable[Node]) -> Any:
         if node in into and not come_to_their_own(g, batch.axes[node], slots):
             raise astray(name, into[node])
         return g

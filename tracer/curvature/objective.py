@@ -16,6 +16,7 @@ import numpy as np
 from tracer.arrays import backend
 from tracer.arrays.dtypes import working
 from tracer.arrays.random import Restarted
+from tracer.arrays.types import Array, Generator, Stack
 from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.curvature.plan import AT_ONCE, Allowance
 from tracer.curvature.products import Products
@@ -57,7 +58,7 @@ class Objective:
     first_uses: Mapping[Node, Node]
     outputs: Node | None = None
     recorded: bool = False
-    rng: Any = None
+    rng: Generator | None = None
     budget: int | None = None
     samples: Any = None
     watched: dict[Any, Any] | None = None
@@ -71,12 +72,12 @@ class Objective:
         """The bytes that there are for it: of `budget`, or half of what is free."""
         return Allowance(self.budget, self.value)
 
-    def like(self, node: Node) -> Any:
+    def like(self, node: Node) -> Array:
         """Some array of the library in use, of the node's dtype."""
         value = self.value
         return value.astype(node.dtype) if value.dtype != node.dtype else value
 
-    def unit_cotangent(self) -> Any:
+    def unit_cotangent(self) -> Stack:
         """The cotangent of the objective, a stack of one row.
 
         All that comes of it is in its dtype, so that of half precision is in float32, unless the
@@ -128,7 +129,7 @@ class Objective:
             term.refuse_other_inputs()
         return sorted(terms, key=lambda term: not term.of_samples)
 
-    def first_samples(self) -> tuple[list[Term], dict[Node, Any]]:
+    def first_samples(self) -> tuple[list[Term], dict[Node, Stack]]:
         """The first tensors with samples on the way down, and the gradient of what has none."""
         wanted_by = "a per-sample quantity"
         first, above = at_first_samples(self.nodes, self.loss, self.batch, wanted_by)
@@ -142,7 +143,7 @@ class Objective:
             raise samples_not_followed()
         return terms, arrived
 
-    def _arrived(self, above: list[Node]) -> dict[Node, Any]:
+    def _arrived(self, above: list[Node]) -> dict[Node, Stack]:
         """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""
         seeds = {self.loss: self.unit_cotangent()}
         return Sweep(above, seeds, recorded=self.recorded, watched=self.watched).run()
@@ -165,7 +166,7 @@ class Objective:
         seeds = {self.loss: self.unit_cotangent()}
         return self._products(seeds)
 
-    def _products(self, seeds: Mapping[Node, Any]) -> Products:
+    def _products(self, seeds: Mapping[Node, Stack]) -> Products:
         leaves = list(self.names)
         return Products(self.record, self.nodes, seeds, leaves, self.allowed, self.only)
 
@@ -197,11 +198,11 @@ class Objective:
         limit = self.allowed.limit(8 * nbytes)
         return of_stack(rows[:]) if limit is None or 8 * nbytes <= limit else rows
 
-    def hessian_diagonal(self, leaf: Node) -> Any:
+    def hessian_diagonal(self, leaf: Node) -> Array:
         """The diagonal of a parameter's block of the Hessian, `[*p]`, from products."""
         return self._diagonal(leaf, self.products)
 
-    def hessian_diagonal_of_samples(self, leaf: Node) -> Any:
+    def hessian_diagonal_of_samples(self, leaf: Node) -> Array:
         """Each sample's share of that diagonal, `[N, *p]`: products for each sample by itself."""
         count = 1 if self.batch.size is None else self.batch.size
         chosen = range(count) if self.samples is None else self.samples % count
@@ -209,7 +210,7 @@ class Objective:
         refuse_contraction(leaf, self.facts)
         diagonals = []
         for n in chosen:
-            seeds: Mapping[Node, Any] = {
+            seeds: Mapping[Node, Stack] = {
                 term.node: np.where(self._only_sample(term, n), term.arrived, 0) for term in terms
             }
             diagonals.append(self._diagonal(leaf, self._products(seeds)))
@@ -219,7 +220,7 @@ class Objective:
             else np.zeros_like(self.like(leaf), shape=(0, *leaf.shape))
         )
 
-    def _only_sample(self, term: Term, n: int) -> Any:
+    def _only_sample(self, term: Term, n: int) -> Array:
         shape, axis = term.node.shape, self.batch.axis(term.node)
         mask = np.array(isinstance(axis, OfOne) and axis.sample == n)
         if not isinstance(axis, OfOne):
@@ -228,7 +229,7 @@ class Objective:
             mask = mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])
         return backend.of(term.arrived).from_host(mask)
 
-    def _diagonal(self, leaf: Node, products: Products) -> Any:
+    def _diagonal(self, leaf: Node, products: Products) -> Array:
         size = math.prod(leaf.shape)
         budget = AT_ONCE if self.budget is None else self.budget
         step = max(1, budget // max(1, 16 * size * leaf.dtype.itemsize))

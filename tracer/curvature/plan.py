@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tracer.arrays import backend
 from tracer.arrays.dtypes import working
+from tracer.arrays.types import Array
 from tracer.curvature.quantity import Context, Quantity
 from tracer.errors import QuantityError
 from tracer.record.names import first_uses
@@ -37,7 +38,7 @@ class Allowance:
     answer is needed.
     """
 
-    def __init__(self, budget: int | None, like: Any):
+    def __init__(self, budget: int | None, like: Array):
         self.budget = budget
         self.like = like
 

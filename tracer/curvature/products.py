@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays.dtypes import widened, working
+from tracer.arrays.types import Stack
 from tracer.curvature.plan import Allowance
 from tracer.curvature.seed_rows import SeedRows
 from tracer.curvature.terms import Term
@@ -39,7 +40,7 @@ class Products:
         self,
         record: Recorder,
         nodes: list[Node],
-        seeds: Mapping[Node, Any],
+        seeds: Mapping[Node, Stack],
         parameters: Sequence[Node],
         allowed: Allowance,
         only: set[Node] | None = None,
@@ -62,7 +63,7 @@ class Products:
             self._restored = releases
 
     @cached_property
-    def _gradient(self) -> tuple[list[Node], dict[Node, Any]]:
+    def _gradient(self) -> tuple[list[Node], dict[Node, Tensor]]:
         """The gradient, recorded: the nodes of the extended record, and a tensor per parameter."""
         with using(None), rerecording() as tape:
             tape.nodes = list(self.nodes)
@@ -75,7 +76,7 @@ class Products:
             }
         return tape.nodes, found
 
-    def hessian(self, vectors: Mapping[Node, Any]) -> dict[Node, Any]:
+    def hessian(self, vectors: Mapping[Node, Stack]) -> dict[Node, Stack]:
         """The Hessian's block of some parameters times a stack of vectors for each of them."""
         with users_warnings():
             self._restore()
@@ -84,8 +85,8 @@ class Products:
             return self._in_chunks(product, vectors, _bytes(nodes))
 
     def gauss_newton(
-        self, vectors: Mapping[Node, Any], roots: Sequence[tuple[Term, SeedRows | None]]
-    ) -> dict[Node, Any]:
+        self, vectors: Mapping[Node, Stack], roots: Sequence[tuple[Term, SeedRows | None]]
+    ) -> dict[Node, Stack]:
         """`sum_terms J^T H J`, its block of some parameters, times stacks (Schraudolph 2002).
 
         `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H, or
@@ -97,10 +98,10 @@ class Products:
 
     def _in_chunks(
         self,
-        product: Callable[[Mapping[Node, Any]], Mapping[Node, Any]],
-        vectors: Mapping[Node, Any],
+        product: Callable[[Mapping[Node, Stack]], Mapping[Node, Stack]],
+        vectors: Mapping[Node, Stack],
         each: int,
-    ) -> dict[Node, Any]:
+    ) -> dict[Node, Stack]:
         """A product in chunks of vectors; `each` is about what one vector's temporaries take."""
         like = next(iter(vectors.values()))
         rows = step = len(like)
@@ -123,9 +124,9 @@ class Products:
         return out
 
     def _hessian(
-        self, nodes: list[Node], gradient: Mapping[Node, Any], vectors: Mapping[Node, Any]
-    ) -> dict[Node, Any]:
-        seeds: dict[Node, Any] = {}
+        self, nodes: list[Node], gradient: Mapping[Node, Tensor], vectors: Mapping[Node, Stack]
+    ) -> dict[Node, Stack]:
+        seeds: dict[Node, Stack] = {}
         for leaf, stack in vectors.items():
             if leaf in gradient:
                 node = gradient[leaf].node
@@ -139,12 +140,12 @@ class Products:
         return arrived
 
     def _gauss_newton(
-        self, roots: Sequence[tuple[Term, SeedRows | None]], vectors: Mapping[Node, Any]
-    ) -> dict[Node, Any]:
+        self, roots: Sequence[tuple[Term, SeedRows | None]], vectors: Mapping[Node, Stack]
+    ) -> dict[Node, Stack]:
         moved: dict[Any, Any] = dict(vectors)
         with using(None):
             push(self.nodes, moved, recorded=False)
-            seeds: dict[Node, Any] = {}
+            seeds: dict[Node, Stack] = {}
             for term, root in roots:
                 prediction = term.prediction
                 if prediction not in moved:
@@ -163,7 +164,7 @@ class Products:
         """Of the record with the gradient, what depends on the parameters, where not all of it."""
         return None if self.only is None else descendants(nodes, set(self.parameters))
 
-    def _curved(self, root: SeedRows, moved: Any, axis: int | None) -> Any:
+    def _curved(self, root: SeedRows, moved: Stack, axis: int | None) -> Stack:
         """`H m`, from all rows of the root or, where they are made anew, from chunks of them."""
         step = len(root)
         if not root.held and self.allowed.nbytes is not None:
@@ -181,7 +182,7 @@ def _bytes(nodes: Sequence[Node]) -> int:
     return sum(math.prod(n.shape) * working(n.dtype).itemsize for n in nodes if n.wants)
 
 
-def _curved(root: Any, moved: Any, axis: int | None) -> Any:
+def _curved(root: Stack, moved: Stack, axis: int | None) -> Stack:
     """`H m` from `H = sum_c s_c s_c^T` per sample: `root [C, *y]`, `moved [V, *y]`.
 
     Without an axis of samples it is one matrix for all of y.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 from tracer.errors import TracingError
 
 #: `tell(done, total, text)`
 Tell = Callable[[int, int, str], None]
+#: what `progress=` takes: nothing, a line on stderr, or a function
+ProgressLike: TypeAlias = Tell | bool | None
 
 #: seconds before anything is told, and between two times
 AFTER, BETWEEN = 2.0, 0.2
@@ -55,7 +57,7 @@ class Progress:
 SILENT = Progress(None)
 
 
-def telling(progress: Any) -> Tell | None:
+def telling(progress: ProgressLike) -> Tell | None:
     """What `progress=` means: None, True for a line on stderr, or a function."""
     if progress is None or progress is False:
         return None

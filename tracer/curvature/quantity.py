@@ -15,17 +15,19 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tracer import registry
 from tracer.arrays import backend
+from tracer.arrays.types import DType, Shape
 from tracer.cotangents import Cotangent
 from tracer.curvature.rows import Rows, gradient
 from tracer.errors import QuantityError, TracingError
+from tracer.record.node import Node
 from tracer.record.operation import OWN
 from tracer.record.tensor import Tensor
 
@@ -34,8 +36,8 @@ class Context(NamedTuple):
     """What a quantity may know besides the cotangent: the parameter, and how many samples."""
 
     name: str
-    shape: tuple[int, ...]
-    dtype: Any
+    shape: Shape
+    dtype: DType
     samples: int | None
     #: how many rows of its kind a quantity gets in all, in chunks or at once; None if not known
     rows: int | None = None
@@ -51,6 +53,18 @@ class Shard:
 
     samples: int
     weight: float
+
+
+#: what a quantity makes of a parameter's cotangent, an array or anything else that it joins
+State: TypeAlias = Any
+#: what it makes of the last state, for the caller
+Value: TypeAlias = Any
+#: name of a quantity -> a function of a parameter's name and value, whose result is kept instead
+Reduce: TypeAlias = Mapping[str, Callable[[str, Value], Any]]
+#: what is asked for: a name, an instance, a class, or several of these
+Quantities: TypeAlias = (
+    "str | Quantity | type[Quantity] | Iterable[str | Quantity | type[Quantity]]"
+)
 
 
 class Quantity:
@@ -95,7 +109,7 @@ class Quantity:
         said = self.per_sample or self.of_uses or self.lists_samples is not None
         return not said and hasattr(type(self).extract, "__wrapped__")
 
-    def extract(self, cotangent: Cotangent, context: Context) -> Any:
+    def extract(self, cotangent: Cotangent, context: Context) -> State:
         """The state for one parameter, from the cotangent's contractions."""
         raise QuantityError(f"quantity {self.name!r} defines no extract")
 
@@ -106,23 +120,23 @@ class Quantity:
         """
         return math.prod(context.shape)
 
-    def of_objective(self, objective: Any) -> Any:
+    def of_objective(self, objective: Any) -> Value:
         """The value for all parameters, of a quantity without rows."""
         raise QuantityError(f"quantity {self.name!r} defines no of_objective")
 
-    def of_block(self, objective: Any, leaf: Any) -> Any:
+    def of_block(self, objective: Any, leaf: Node) -> State:
         """The state for a parameter for which signed rows of the Hessian are not exact."""
         raise QuantityError(f"quantity {self.name!r} defines no of_block")
 
-    def finish(self, state: Any, context: Context) -> Any:
+    def finish(self, state: State, context: Context) -> Value:
         """The value, from the state of all data."""
         return state
 
-    def join(self, first: Any, second: Any) -> Any:
+    def join(self, first: State, second: State) -> State:
         """The state of two chunks of rows of the same samples. Additive unless overridden."""
         return first + second
 
-    def merge(self, first: Any, second: Any, shards: tuple[Shard, Shard]) -> Any:
+    def merge(self, first: State, second: State, shards: tuple[Shard, Shard]) -> State:
         """The state of the union of two shards. Linear in the objective unless overridden."""
         return shards[0].weight * first + shards[1].weight * second
 
@@ -130,11 +144,11 @@ class Quantity:
         return f"<quantity {self.name}>"
 
 
-def _given_to_read(extract: Callable[..., Any]) -> Callable[..., Any]:
+def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:
     """The method, given a cotangent that cannot be written into: other quantities read it, too."""
 
     @functools.wraps(extract)
-    def method(self: Quantity, cotangent: Cotangent, context: Context) -> Any:
+    def method(self: Quantity, cotangent: Cotangent, context: Context) -> State:
         try:
             state = extract(self, _to_read(cotangent), context)
         except ValueError as error:
@@ -164,12 +178,12 @@ def _to_read(value: Any) -> Any:
     return value
 
 
-def first_of(quantity: Quantity, state: Any) -> Any:
+def first_of(quantity: Quantity, state: State) -> State:
     """The state of a first chunk of rows, which those of others are added to in place."""
     return state.copy() if _adds(quantity, state) else state
 
 
-def require_additive(quantity: Quantity, part: Cotangent, state: Any, context: Context) -> None:
+def require_additive(quantity: Quantity, part: Cotangent, state: State, context: Context) -> None:
     """Refuse states with an axis of rows, which would be added where rows come in chunks."""
     if not _adds(quantity, state) or state.shape[0] != part.rows:
         return
@@ -181,7 +195,7 @@ def require_additive(quantity: Quantity, part: Cotangent, state: Any, context: C
         )
 
 
-def with_chunk(quantity: Quantity, first: Any, second: Any) -> Any:
+def with_chunk(quantity: Quantity, first: State, second: State) -> State:
     """The state of the chunks so far and of a further one. Raises `QuantityError`."""
     if not _adds(quantity, first):
         return quantity.join(first, second)
@@ -197,13 +211,13 @@ def with_chunk(quantity: Quantity, first: Any, second: Any) -> Any:
     return first
 
 
-def _adds(quantity: Quantity, state: Any) -> bool:
+def _adds(quantity: Quantity, state: State) -> bool:
     """Whether states of chunks are arrays, and joined by being added."""
     plain = getattr(type(quantity), "join", None) is Quantity.join
     return plain and not isinstance(state, Tensor) and backend.is_array(state) and state.ndim > 0
 
 
-def resolve(quantities: Any) -> dict[str, Quantity]:
+def resolve(quantities: Quantities) -> dict[str, Quantity]:
     """Names and configured objects as instances, by name."""
     if isinstance(quantities, str | Quantity | type):
         quantities = (quantities,)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.dtypes import widened, working
+from tracer.arrays.types import Array, Shape, Stack
 from tracer.curvature.cut import Cut
 from tracer.curvature.sample_checks import mixing_loss, refuse_loss_bent_across_samples
 from tracer.errors import QuantityError
@@ -20,8 +22,11 @@ from tracer.record.tensor import Tensor, new_leaf
 from tracer.sweep.sweep import Sweep
 from tracer.sweep.tangents import descendants
 
+#: takes stacks of predictions to another order of axes
+Layout: TypeAlias = Callable[[Stack], Stack]
 
-def sqrt_hessian_of_record(cut: Cut) -> Any:
+
+def sqrt_hessian_of_record(cut: Cut) -> Stack:
     """`[C, *prediction.shape]` from the eigendecomposition of each sample's C x C Hessian.
 
     The part of the record between the prediction and the objective is recorded once more with the
@@ -56,7 +61,7 @@ def _losses_again(cut: Cut, leaf: Tensor) -> Tensor:
 def _record_again(cut: Cut, leaf: Tensor) -> Tensor:
     """What leads from the term's tensor to the objective, recorded with `leaf` for the tensor."""
     record = cut.record
-    tensors: dict[Any, Any] = {cut.node: leaf}
+    tensors: dict[Node, Tensor] = {cut.node: leaf}
     for node in record.nodes:
         if node is cut.node or not any(p in tensors for p in node.parents if p is not None):
             continue
@@ -73,7 +78,7 @@ def _record_again(cut: Cut, leaf: Tensor) -> Tensor:
     return tensors[record.loss]
 
 
-def _roots(tape: Recorder, gradient: Any, leaf: Tensor, cut: Cut) -> Any:
+def _roots(tape: Recorder, gradient: Tensor, leaf: Tensor, cut: Cut) -> Stack:
     split, join = _layout(cut, leaf.shape)
     moved = split(np.broadcast_to(np.zeros_like(leaf._value, shape=()), (1, *leaf.shape))).shape[1:]
     count, size = moved[0], math.prod(moved[1:])
@@ -107,8 +112,8 @@ def _roots(tape: Recorder, gradient: Any, leaf: Tensor, cut: Cut) -> Any:
 
 
 def _couples(
-    tape: Recorder, gradient: Any, leaf: Tensor, layout: tuple[Any, Any], shape: Any
-) -> Any:
+    tape: Recorder, gradient: Tensor, leaf: Tensor, layout: tuple[Layout, Layout], shape: Shape
+) -> Array | None:
     """Whether the Hessian has entries between samples; None of one sample. Waits for no device.
 
     Any two samples differ in a digit of their binary numbers. So for each digit, the Hessian times
@@ -146,7 +151,7 @@ def _coupling(cut: Cut) -> Node | None:
     return cut.node if cut.at_loss else next(lost, None)
 
 
-def _layout(cut: Cut, shape: tuple[int, ...]) -> tuple[Any, Any]:
+def _layout(cut: Cut, shape: Shape) -> tuple[Layout, Layout]:
     """Functions that put stacks `[V, *prediction]` sample by sample, `[V, N, ...]`, and back.
 
     Losses that are registered take the entries of an axis apart, of which a sample may have some.
@@ -155,10 +160,10 @@ def _layout(cut: Cut, shape: tuple[int, ...]) -> tuple[Any, Any]:
     if not cut.has_axis or not shape:
         return (lambda stack: stack[:, None]), (lambda stack: stack[:, 0])
 
-    def first(stack: Any) -> Any:
+    def first(stack: Stack) -> Stack:
         return np.moveaxis(stack, 1 + axis, 1)
 
-    def back(stack: Any) -> Any:
+    def back(stack: Stack) -> Stack:
         return np.moveaxis(stack, 1, 1 + axis)
 
     if cut.at_loss or not isinstance(axis, GroupedAxis):
@@ -169,7 +174,7 @@ def _layout(cut: Cut, shape: tuple[int, ...]) -> tuple[Any, Any]:
     )
 
 
-def _value_of(nodes: list[Node], node: Node) -> Any:
+def _value_of(nodes: list[Node], node: Node) -> Array:
     """The array that a node computed, from what it or its consumers saved."""
     if node.output is not None:
         return node.output
@@ -177,7 +182,7 @@ def _value_of(nodes: list[Node], node: Node) -> Any:
         for parent, value in zip(consumer.parents, consumer.inputs, strict=True):
             if parent is node and value is not None:
                 return value
-    values: dict[Any, Any] = {}
+    values: dict[Node | None, Array] = {}
     for each in nodes:
         arrays = [values.get(p, x) for p, x in zip(each.parents, each.inputs, strict=True)]
         values[each] = each.op.forward(*arrays, **each.params)

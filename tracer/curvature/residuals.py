@@ -13,7 +13,7 @@ Hessian.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.dtypes import widened, working
+from tracer.arrays.types import Array, Signs, Stack
 from tracer.curvature.rows import Rows, hessian_eigenvectors
 from tracer.curvature.seed_rows import of_rule, one_position_each
 from tracer.record.batching import Batch
@@ -40,8 +41,8 @@ class SignedRows:
     Without signs, all are positive.
     """
 
-    seeds: dict[Node, Any]
-    signs: Any = None
+    seeds: dict[Node, Stack]
+    signs: Signs = None
 
 
 # -- the rows of one operation -------------------------------------------------------------------
@@ -49,7 +50,7 @@ class SignedRows:
 
 def residual(
     node: Node,
-    delta: Any,
+    delta: Stack,
     batch: Batch,
     kind: Rows,
     budget: int | None = None,
@@ -84,7 +85,7 @@ def loss_rule(node: Node) -> str | None:
 
 
 def _of_loss(
-    node: Node, delta: Any, rule: str, batch: Batch, budget: int | None
+    node: Node, delta: Stack, rule: str, batch: Batch, budget: int | None
 ) -> Iterator[SignedRows]:
     """A registered loss: convex, so that the sign is that of its weight."""
     weight, prediction = delta[0], node.parents[0]
@@ -112,7 +113,7 @@ def _of_loss(
 class Curvature:
     """Products with R of one operation: its `vjp` at `delta`, recorded, and swept once more."""
 
-    def __init__(self, node: Node, delta: Any, slots: list[int]):
+    def __init__(self, node: Node, delta: Stack, slots: list[int]):
         self.node, self.slots = node, slots
         inputs = list(node.inputs)
         self.leaves: list[Tensor] = []
@@ -132,9 +133,9 @@ class Curvature:
                 self.entries.append(fit(entry, leaf.shape) if isinstance(entry, Tensor) else None)
         self.nodes = tape.nodes
 
-    def product(self, vectors: list[Any]) -> list[Any]:
+    def product(self, vectors: Sequence[Stack | None]) -> list[Stack | None]:
         """`R v` for stacks `[V, *input]`, one per slot; None where it is zero."""
-        seeds: dict[Node, Any] = {}
+        seeds: dict[Node, Stack] = {}
         for entry, vector in zip(self.entries, vectors, strict=True):
             if entry is not None and entry.node is not None and vector is not None:
                 seed = vector[:, None]
@@ -156,7 +157,7 @@ def blocks(node: Node, slots: list[int]) -> list[int] | None:
 
 
 def _of_elements(
-    node: Node, delta: Any, slots: list[int], counts: list[int], axis: int, budget: int | None
+    node: Node, delta: Stack, slots: list[int], counts: list[int], axis: int, budget: int | None
 ) -> Iterator[SignedRows]:
     """An elementwise operation of k inputs (or blocks of inputs): R is k x k for each element."""
     curvature, k = Curvature(node, delta, slots), sum(counts)
@@ -167,7 +168,7 @@ def _of_elements(
             unit = np.zeros_like(leaf, shape=(1, *leaf.shape), dtype=working(leaf.dtype))
             _cut(unit, count)[j][...] = 1
             products = curvature.product([unit if a == i else None for a in range(len(counts))])
-            column: list[Any] = []
+            column: list[Array] = []
             for product, number in zip(products, counts, strict=True):
                 if product is None:
                     column += [np.zeros_like(_cut(unit, count)[j][0])] * number
@@ -201,14 +202,14 @@ def _of_elements(
         for i in range(k):
             rows = np.concatenate([np.where(alone, weights[..., i, j], 0) for j in bent])
             parts.append(np.moveaxis(rows.reshape(len(rows), *first), 1, 1 + axis))
-        seeds: dict[Node, Any] = {}
+        seeds: dict[Node, Stack] = {}
         for slot, number in zip(slots, counts, strict=True):
             mine, parts = parts[:number], parts[number:]
             _add(seeds, node.parents[slot], mine[0] if number == 1 else np.concatenate(mine, -1))
         yield SignedRows(seeds, np.concatenate([signs[:, some, j].T for j in bent]))
 
 
-def _cut(stack: Any, count: int) -> list[Any]:
+def _cut(stack: Stack, count: int) -> list[Array]:
     """Views of the equal blocks that the last axis holds."""
     if count == 1:
         return [stack]
@@ -216,7 +217,7 @@ def _cut(stack: Any, count: int) -> list[Any]:
     return [stack[..., j * width : (j + 1) * width] for j in range(count)]
 
 
-def _add(seeds: dict[Node, Any], node: Node | None, rows: Any) -> None:
+def _add(seeds: dict[Node, Stack], node: Node | None, rows: Stack) -> None:
     assert node is not None
     seeds[node] = seeds[node] + rows if node in seeds else rows
 
@@ -227,7 +228,7 @@ class SampleCurvature:
     Vectors of those elements come in stacks `[V, N, D]`.
     """
 
-    def __init__(self, node: Node, delta: Any, slots: list[int], batch: Batch):
+    def __init__(self, node: Node, delta: Stack, slots: list[int], batch: Batch):
         assert batch.size is not None
         self.curvature, self.samples = Curvature(node, delta, slots), batch.size
         self.parents = [node.parents[slot] for slot in slots]
@@ -241,13 +242,13 @@ class SampleCurvature:
         self.size = stops[-1]
         self.like = widened(self.curvature.leaves[0]._value)
 
-    def basis(self, some: slice) -> Any:
+    def basis(self, some: slice) -> Stack:
         """The unit vectors of these elements, in every sample."""
         elements = backend.namespace(self.like).arange(self.size)
         units = (elements[some, None] == elements).astype(self.like.dtype)[:, None]
         return np.broadcast_to(units, (len(units), self.samples, self.size))
 
-    def columns(self, some: slice) -> Any:
+    def columns(self, some: slice) -> Stack:
         """R times those unit vectors."""
         basis = self.basis(some)
         first, stop, _ = some.indices(self.size)
@@ -263,14 +264,14 @@ class SampleCurvature:
                 columns[..., span] = moved.reshape(*basis.shape[:2], span.stop - span.start)
         return columns
 
-    def seeds(self, rows: Any) -> dict[Node, Any]:
+    def seeds(self, rows: Stack) -> dict[Node, Stack]:
         """Vectors as stacks at the inputs."""
-        seeds: dict[Node, Any] = {}
+        seeds: dict[Node, Stack] = {}
         for parent, part in zip(self.parents, self._parts(rows), strict=True):
             _add(seeds, parent, part)
         return seeds
 
-    def _parts(self, vectors: Any) -> list[Any]:
+    def _parts(self, vectors: Stack) -> list[Stack]:
         return [
             np.moveaxis(vectors[..., span].reshape(*vectors.shape[:2], *shape), 1, 1 + axis)
             for span, axis, shape in zip(self.spans, self.axes, self.shapes, strict=True)
@@ -306,7 +307,7 @@ def _of_pairs(matrix: SampleCurvature, budget: int) -> Iterator[SignedRows]:
             yield SignedRows(matrix.seeds(rows), signs)
 
 
-def _pairs(units: Any, columns: Any) -> Any:
+def _pairs(units: Stack, columns: Stack) -> Stack:
     """The rows with positive signs, then those with negative ones.
 
     Of p and m, squares nearly cancel if either vector is far longer: `a` makes them alike.

@@ -6,6 +6,7 @@ from typing import Any
 
 from tracer import registry
 from tracer.arrays.ownership import own
+from tracer.curvature.quantity import Value
 from tracer.curvature.undefined import Undefined
 from tracer.curvature.values import Values
 from tracer.errors import HintError, ResultError, suggestion
@@ -18,7 +19,7 @@ class Results(dict[str, Any]):
     A quantity that was not asked for is a `ResultError`, which is a `KeyError`.
     """
 
-    def __missing__(self, key: Any) -> Any:
+    def __missing__(self, key: object) -> Any:
         asked = ", ".join(map(repr, self)) or "nothing"
         message = f"the results are of what was asked for, {asked}, and not of {_shown(key)}"
         if _names_a_parameter(key, self):
@@ -38,13 +39,13 @@ class Results(dict[str, Any]):
         raise AttributeError(message)
 
 
-def _shown(key: Any) -> str:
+def _shown(key: object) -> str:
     if not isinstance(key, Tensor):
         return repr(key)
     return f"the parameter {key.name}" if key.name else f"a tensor of shape {list(key.shape)}"
 
 
-def _names_a_parameter(key: Any, results: Results) -> bool:
+def _names_a_parameter(key: object, results: Results) -> bool:
     """Whether a key is one of the second level: a parameter, or its name."""
     if isinstance(key, Tensor):
         return bool(results)
@@ -52,7 +53,7 @@ def _names_a_parameter(key: Any, results: Results) -> bool:
 
 
 def collected_results(
-    values: dict[str, dict[str, Any]], of_objective: dict[str, Any], undefined: Undefined
+    values: dict[str, dict[str, Value]], of_objective: dict[str, Value], undefined: Undefined
 ) -> Results:
     """The results of what was asked for, by quantity and parameter, or `of_objective` at once.
 

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tracer.arrays.dtypes import widened
+from tracer.arrays.types import Array, Generator, Shape, Stack
+from tracer.curvature.seed_rows import SeedRows
 from tracer.errors import QuantityError
 
 
@@ -30,12 +32,12 @@ class Term(Protocol):
     def sample_axis(self) -> int: ...
 
     @property
-    def weight(self) -> Any: ...
+    def weight(self) -> Array: ...
 
-    def root(self, *rules: str) -> Any:
+    def root(self, *rules: str) -> SeedRows:
         """`[C, *prediction]`, whose squares sum to the Hessian, by the first rule that there is."""
 
-    def sqrt_hessian_sampled(self, samples: int, rng: Any) -> Any:
+    def sqrt_hessian_sampled(self, samples: int, rng: Generator) -> Any:
         """`[M, *prediction]`: the same in expectation, of sampled targets."""
 
 
@@ -57,7 +59,7 @@ class Rows:
     def __hash__(self) -> int:
         return hash(self.name)  # kinds are looked up often, and seldom differ in more
 
-    def start(self, term: Term, rng: Any) -> Any:
+    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
         """`[R, *prediction.shape]` for one term of the objective, an array or `SeedRows`."""
         raise QuantityError(f"rows {self.name!r} define no start")
 
@@ -77,7 +79,7 @@ class GGNExact(Rows):
     name = "ggn_exact"
     of_gauss_newton = True
 
-    def start(self, term: Term, rng: Any) -> Any:
+    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
         return term.root("short_sqrt_hessian", "sqrt_hessian")
 
 
@@ -89,7 +91,7 @@ class GGNOutputs(GGNExact):
 
     name = "ggn_outputs"
 
-    def start(self, term: Term, rng: Any) -> Any:
+    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
         return term.root("sqrt_hessian")
 
 
@@ -104,7 +106,7 @@ class GGNMonteCarlo(Rows):
             raise QuantityError(f"mc_samples is a positive int, got {samples!r}")
         self.samples = samples
 
-    def start(self, term: Term, rng: Any) -> Any:
+    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
         return term.sqrt_hessian_sampled(self.samples, rng)
 
 
@@ -118,19 +120,19 @@ class GGNAveraged(GGNExact):
     name = "ggn_averaged"
 
     @classmethod
-    def average(cls, stack: Any, axis: int) -> Any:
+    def average(cls, stack: Stack, axis: int) -> Stack:
         """`[V, *y]` as `[D, *y]` with equal rows for all samples on `axis`, D elements each."""
         return cls.root(cls.square(stack, axis), stack.shape[1:], axis)
 
     @staticmethod
-    def square(stack: Any, axis: int) -> Any:
+    def square(stack: Stack, axis: int) -> Array:
         """`[D, D]`: the outer products of rows `[V, *y]`, summed over rows and samples."""
         moved = np.moveaxis(stack, 1 + axis, 1)
         flat = moved.reshape(moved.shape[0] * moved.shape[1], math.prod(moved.shape[2:]))
         return flat.T @ flat
 
     @staticmethod
-    def root(square: Any, shape: tuple[int, ...], axis: int) -> Any:
+    def root(square: Array, shape: Shape, axis: int) -> Stack:
         """`[D, *y]`, a view with equal rows for all samples, from that sum."""
         samples, rest = shape[axis], [n for i, n in enumerate(shape) if i != axis]
         values, vectors = np.linalg.eigh(widened(square))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain as chained
-from typing import Any
 
 import numpy as np
 
@@ -395,7 +394,7 @@ def mixing_loss(node: Node | None) -> QuantityError:
 # -- what the caller says of samples ---------------------------------------------------------------
 
 
-def chosen_samples(samples: Sequence[int], count: int | None) -> Any:
+def chosen_samples(samples: Sequence[int], count: int | None) -> np.ndarray:
     """The indices of samples, checked."""
     try:
         chosen = np.asarray(samples)

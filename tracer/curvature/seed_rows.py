@@ -6,13 +6,17 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Shape, Stack
 from tracer.record.axes import Axis, GroupedAxis
+from tracer.record.node import Node
+from tracer.record.rules import Rules
 from tracer.record.tensor import Tensor
+from tracer.sweep.rules import View
 
 
 class SeedRows:
@@ -21,7 +25,7 @@ class SeedRows:
     `held` is the number of bytes that exist whether or not rows are made.
     """
 
-    def __init__(self, count: int, make: Callable[[slice], Any], held: int = 0):
+    def __init__(self, count: int, make: Callable[[slice], Stack], held: int = 0):
         self.count = count
         self.make = make
         self.held = held
@@ -29,22 +33,26 @@ class SeedRows:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, some: slice) -> Any:
+    def __getitem__(self, some: slice) -> Stack:
         start, stop, _ = some.indices(self.count)
         return self.make(slice(start, stop))
 
 
-def of_stack(stack: Any) -> SeedRows:
+#: tensor -> the rows that start there, a stack or `SeedRows`
+Seeds: TypeAlias = dict[Node, Any]
+
+
+def of_stack(stack: Stack) -> SeedRows:
     """Rows that are there already, in an array or a recorded tensor."""
     count = len(stack)
     return SeedRows(count, lambda some: _cut(stack, some), stack_bytes(stack))
 
 
-def _cut(stack: Any, some: slice) -> Any:
+def _cut(stack: Stack, some: slice) -> Stack:
     return stack if some == slice(0, len(stack)) else stack[some]
 
 
-def stack_bytes(stack: Any) -> int:
+def stack_bytes(stack: Stack | SeedRows) -> int:
     """Bytes of a stack, which is broadcast where all samples have the same rows."""
     if isinstance(stack, SeedRows):
         return stack.held
@@ -53,7 +61,7 @@ def stack_bytes(stack: Any) -> int:
     return math.prod(n for n, stride in strides if stride) * array.dtype.itemsize
 
 
-def of_rule(op: Any, name: str, view: Any, weight: Any) -> SeedRows:
+def of_rule(op: Rules, name: str, view: View, weight: Array) -> SeedRows:
     """Rows by a loss's rule `name`; all at once where it does not take a slice of `rows`."""
     rule = getattr(op, name)
     count = op.row_counts(view).get(name) if _takes_rows(rule) else None
@@ -70,7 +78,7 @@ def _takes_rows(rule: Callable[..., Any]) -> bool:
     return "rows" in inspect.signature(rule).parameters
 
 
-def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> SeedRows:
+def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Array]) -> SeedRows:
     """Each row as `places` rows, one after the other, each of which is zero but where a mask says.
 
     `mask(some)` gives those of some places, `[len(some), *shape]`.
@@ -78,7 +86,7 @@ def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> Seed
     if places == 1:
         return rows
 
-    def make(some: slice) -> Any:
+    def make(some: slice) -> Stack:
         first, last = some.start // places, -(-some.stop // places)
         stack = rows[first:last]
         if (first * places, last * places) == (some.start, some.stop):
@@ -95,7 +103,7 @@ def at_places(rows: SeedRows, places: int, mask: Callable[[slice], Any]) -> Seed
     return SeedRows(len(rows) * places, make, rows.held)
 
 
-def one_position_each(rows: SeedRows, shape: tuple[int, ...], axis: Axis) -> SeedRows:
+def one_position_each(rows: SeedRows, shape: Shape, axis: Axis) -> SeedRows:
     """Rows `[R, *y]` as rows of one entry of each sample, where an axis has several.
 
     Rules take entries for samples, which are apart in the loss but not below it.
@@ -104,7 +112,7 @@ def one_position_each(rows: SeedRows, shape: tuple[int, ...], axis: Axis) -> See
         return rows
     positions, places = axis.positions(shape[axis]), axis.uses(shape[axis])
 
-    def mask(some: slice) -> Any:
+    def mask(some: slice) -> Array:
         alone = positions == np.arange(places)[some, None]
         line = (size if i == axis else 1 for i, size in enumerate(shape))
         return alone.reshape(len(alone), *line)
@@ -117,7 +125,7 @@ def joined(pieces: Sequence[tuple[int, SeedRows]], total: int) -> SeedRows:
     if len(pieces) == 1 and len(pieces[0][1]) == total:
         return pieces[0][1]
 
-    def make(some: slice) -> Any:
+    def make(some: slice) -> Stack:
         added = None
         for begin, rows in pieces:
             start, stop = max(some.start, begin), min(some.stop, begin + len(rows))
@@ -134,7 +142,7 @@ def joined(pieces: Sequence[tuple[int, SeedRows]], total: int) -> SeedRows:
     return SeedRows(total, make, sum(rows.held for _, rows in pieces))
 
 
-def _padded(stack: Any, begin: int, total: int) -> Any:
+def _padded(stack: Stack, begin: int, total: int) -> Stack:
     """The stack's rows at `begin` of `total` rows, the others being zero."""
     if len(stack) == total:
         return stack

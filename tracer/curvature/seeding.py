@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from tracer.arrays.types import Array
 from tracer.curvature.bundle import Bundle, bundle_of_terms
 from tracer.curvature.limits import Limits, limits
 from tracer.curvature.masking import masked
@@ -38,7 +38,7 @@ class Started:
 
     strategy: Strategy
     bundles: list[Bundle]
-    penalties: dict[Node, Any]
+    penalties: dict[Node, Array]
     limits: Limits
 
     @property
@@ -54,7 +54,7 @@ def start_rows(strategy: Strategy) -> Started:
     """The bundles of a strategy, started. Raises where rows cannot start, or take too much."""
     request, objective = strategy.request, strategy.objective
     bundles: list[Bundle] = []
-    penalties: dict[Node, Any] = {}
+    penalties: dict[Node, Array] = {}
     for kinds in _kinds_by_sweep(strategy):
         if kinds == [gradient]:
             bundles.append(_gradient_bundle(strategy))
@@ -121,14 +121,14 @@ def _terms(request: Request, kinds: Sequence[Rows]) -> list[Term]:
     return terms
 
 
-def _penalties(request: Request, terms: Sequence[Term]) -> dict[Node, Any]:
+def _penalties(request: Request, terms: Sequence[Term]) -> dict[Node, Array]:
     """What terms add to the diagonal of parameters that they are of."""
     sampleless = [term.node for term in terms if not term.of_samples]
     lacking = [quantity.name for quantity in request.asked.values() if quantity.of_uses]
     if sampleless and lacking:
         of = request.objective
         of.remarks.append(penalties_left_out(lacking, sampleless, of.nodes, of.names))
-    penalties: dict[Node, Any] = {}
+    penalties: dict[Node, Array] = {}
     for term in terms:
         if term.leaf_hessian is not None:
             leaf = term.prediction

@@ -16,7 +16,7 @@ from tracer.record.tensor import Tensor
 WANTED = "parameters is a name, a parameter, a module, or a collection of those"
 
 
-def chosen(parameters: Any, names: Names) -> Names:
+def chosen(parameters: object, names: Names) -> Names:
     """The named leaves among `names`, in their order. Raises `QuantityError` for what is none."""
     found: set[Node] = set()
     for each in [parameters] if _is_one(parameters) else _items(parameters):
@@ -28,7 +28,7 @@ def chosen(parameters: Any, names: Names) -> Names:
     return some
 
 
-def _is_one(value: Any) -> bool:
+def _is_one(value: object) -> bool:
     return isinstance(value, str | Tensor) or callable(getattr(value, "parameters", None))
 
 

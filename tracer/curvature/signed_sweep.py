@@ -11,13 +11,14 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.dtypes import working
+from tracer.arrays.types import Stack
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.extraction import Extraction
 from tracer.curvature.masking import last_known, masked, rows_of_samples
 from tracer.curvature.request import SIGNED
 from tracer.curvature.residuals import SignedRows, residual
 from tracer.curvature.rows import Rows, gradient
-from tracer.curvature.seed_rows import of_stack
+from tracer.curvature.seed_rows import SeedRows, of_stack
 from tracer.curvature.seeding import Started
 from tracer.curvature.signed_parameters import rows_there
 from tracer.curvature.strategy import Strategy
@@ -60,7 +61,7 @@ def _blocks(started: Started, above: set[Node], kind: Rows) -> list[Iterator[Sig
     objective, within = started.objective, started.limits
     blocks: list[Iterator[SignedRows]] = []
 
-    def visit(node: Node, g: Any, pending: Iterable[Node]) -> Any:
+    def visit(node: Node, g: Stack, pending: Iterable[Node]) -> Any:
         found = residual(node, g, objective.batch, kind, within.block, within.room)
         if found is not None:
             blocks.append(found)
@@ -94,7 +95,7 @@ def _see_samples(strategy: Strategy) -> None:
         return
     terms, _ = objective.first_samples()
     rng = np.random.default_rng(0)
-    rows: dict[Node, Any] = {}
+    rows: dict[Node, SeedRows] = {}
     for node in {*(term.node for term in terms), *batch.assumed}:
         row = rng.standard_normal((1, *node.shape)).astype(working(node.dtype))
         rows[node] = of_stack(backend.of(objective.value).from_host(row))

@@ -258,9 +258,9 @@ def _named(terms: Sequence[Node], nodes: Sequence[Node], names: Mapping[Node, st
     return " ".join(parts) or f"the term {terms[0].label}"
 
 
-def _below(terms: Sequence[Node], nodes: Sequence[Node]) -> set[Any]:
+def _below(terms: Sequence[Node], nodes: Sequence[Node]) -> set[Node | None]:
     """Terms and what they depend on."""
-    found: set[Any] = set(terms)
+    found: set[Node | None] = set(terms)
     for node in reversed(nodes):
         if node in found:
             found.update(node.parents)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from tracer.arrays.types import Stack
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.chunks import Chunk, shares_of
 from tracer.curvature.extraction import Extraction
@@ -16,6 +17,7 @@ from tracer.curvature.rows import gradient
 from tracer.curvature.seed_rows import SeedRows
 from tracer.curvature.seeding import Started
 from tracer.record.node import Node
+from tracer.sweep.rules import Visitor
 from tracer.sweep.sweep import Sweep
 
 
@@ -40,7 +42,7 @@ def sweep_bundle(
     bundle: Bundle,
     budget: int | None,
     *,
-    visit: Any = None,
+    visit: Visitor | None = None,
     only: set[Node] | None = None,
     keeps: bool = True,
 ) -> None:
@@ -83,7 +85,7 @@ def sweep_bundle(
         ).run()
 
 
-def _stacks(bundle: Bundle, some: slice) -> dict[Node, Any]:
+def _stacks(bundle: Bundle, some: slice) -> dict[Node, Stack]:
     """Where a bundle's rows start, and some of them."""
     whole = some == slice(None)
     return {
@@ -92,19 +94,19 @@ def _stacks(bundle: Bundle, some: slice) -> dict[Node, Any]:
     }
 
 
-def _verifying(request: Request, bundle: Bundle) -> Any:
+def _verifying(request: Request, bundle: Bundle) -> Visitor | None:
     """A visitor that sees that the rows of single samples come to these alone."""
     if not bundle.masked:
         return None
     return rows_of_samples(request.asked.values(), request.objective, request.slots(bundle))
 
 
-def counted(visit: Any, rows: int, progress: Progress) -> Any:
+def counted(visit: Visitor | None, rows: int, progress: Progress) -> Visitor | None:
     """A visitor that counts these rows at each node, where somebody wants to know."""
     if progress.tell is None:
         return visit
 
-    def see(node: Node, g: Any, others: Iterable[Node]) -> Any:
+    def see(node: Node, g: Stack, others: Iterable[Node]) -> Any:
         progress.advance(rows)
         return g if visit is None else visit(node, g, others)
 

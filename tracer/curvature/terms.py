@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.random import generator
+from tracer.arrays.types import Array, Generator, Stack
 from tracer.curvature.cut import Cut
 from tracer.curvature.record_hessian import sqrt_hessian_of_record
 from tracer.curvature.rows import Rows, gradient
@@ -51,7 +51,7 @@ class Term(Cut):
         rows = started if isinstance(started, SeedRows) else of_stack(started)
         return {self.prediction: rows if self.has_axis else self._one_entry_each(rows)}
 
-    def _gradient(self) -> dict[Node, Any]:
+    def _gradient(self) -> dict[Node, Stack]:
         if not self.at_loss:
             return {self.node: self.arrived}
         recorded, watched = self.record.recorded, self.record.watched
@@ -69,14 +69,14 @@ class Term(Cut):
             return rows
         entries = backend.namespace(self.arrived).arange(shape[0])
 
-        def mask(some: slice) -> Any:
+        def mask(some: slice) -> Array:
             alone = entries[some, None] == entries
             return alone.reshape(len(alone), shape[0], *(1,) * len(shape[1:]))
 
         return at_places(rows, shape[0], mask)
 
     @cached_property
-    def leaf_hessian(self) -> Any:
+    def leaf_hessian(self) -> Array | None:
         """`[*p]`, the Hessian of a penalty on a parameter itself, if that is known as a diagonal.
 
         Of P elements there would be P rows of P. It stands for sampled rows, too, which are the
@@ -110,7 +110,7 @@ class Term(Cut):
             return None
         return self.root("short_sqrt_hessian", "sqrt_hessian")
 
-    def sqrt_hessian_sampled(self, samples: int, rng: Any) -> Any:
+    def sqrt_hessian_sampled(self, samples: int, rng: Generator) -> Stack:
         """`[M, *prediction]`: in expectation, from targets sampled from the likelihood."""
         rule = self.rule("sqrt_hessian_sampled")
         if rule is None:
@@ -121,7 +121,7 @@ class Term(Cut):
             )
         return rule(self.view, self.weight, samples, rng or generator(self.arrived))
 
-    def sqrt_empirical(self) -> Any:
+    def sqrt_empirical(self) -> Stack:
         """`[1, *prediction]`: the gradient of each sample's loss times the root of its weight."""
         if not self.at_loss:
             raise QuantityError(

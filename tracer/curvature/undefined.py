@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 from tracer.curvature.quantity import Quantity
@@ -143,5 +144,5 @@ def _users_level() -> int:
     return level
 
 
-def _package(frame: Any) -> str:
+def _package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__")).partition(".")[0]

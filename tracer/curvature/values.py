@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from tracer.curvature.quantity import Value
 from tracer.errors import ParameterError, TracerError, UndefinedError, suggestion
 from tracer.record.describe import describe
 from tracer.record.freezing import origin_of
@@ -27,7 +28,7 @@ class Values(dict[str, Any]):
     def __init__(
         self,
         names: Names | None = None,
-        values: Mapping[str, Any] | None = None,
+        values: Mapping[str, Value] | None = None,
         absent: Mapping[str, str] | None = None,
     ):
         super().__init__(values or {})
@@ -35,14 +36,14 @@ class Values(dict[str, Any]):
         #: parameters of which there is no value, and why
         self.absent = absent or {}
 
-    def _name(self, key: Any) -> Any:
+    def _name(self, key: object) -> Any:
         if not isinstance(key, Tensor):
             return key
         if key.node is None or self._names is None:
             return key
         return self._names.get(origin_of(key.node), key)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> Value:
         try:
             return super().__getitem__(self._name(key) if isinstance(key, Tensor) else key)
         except TypeError as error:
@@ -53,39 +54,39 @@ class Values(dict[str, Any]):
                 f"data, or its name"
             ) from error
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: Value) -> None:
         super().__setitem__(self._name(key), value)
 
-    def __delitem__(self, key: Any) -> None:
+    def __delitem__(self, key: object) -> None:
         if key not in self:
             self.__missing__(key)
         super().__delitem__(self._name(key))
 
-    def __contains__(self, key: Any) -> bool:
+    def __contains__(self, key: object) -> bool:
         return super().__contains__(self._name(key))
 
-    def get(self, key: Any, default: Any = None) -> Any:
+    def get(self, key: object, default: Any = None) -> Value:
         """The value of a parameter, by name or tensor, or the default."""
         return super().get(self._name(key), default)
 
-    def pop(self, key: Any, default: Any = _MISSING) -> Any:
+    def pop(self, key: object, default: Any = _MISSING) -> Value:
         """The same, and it is there no more."""
         if default is _MISSING and key not in self:
             self.__missing__(key)
         return super().pop(self._name(key), default)
 
-    def setdefault(self, key: Any, default: Any = None) -> Any:
+    def setdefault(self, key: object, default: Any = None) -> Value:
         """The value of a parameter, by name or tensor; the default is put in if it is missing."""
         return super().setdefault(self._name(key), default)
 
-    def __missing__(self, key: Any) -> Any:
+    def __missing__(self, key: object) -> Any:
         name = self._name(key)
         if not isinstance(name, Tensor) and name in self.absent:
             raise UndefinedError(self.absent[name])
         known = ", ".join(self) or "none"
         raise ParameterError(f"{self._problem(key)} Parameters: {known}")
 
-    def _problem(self, key: Any) -> str:
+    def _problem(self, key: object) -> str:
         """Why there is nothing for a key, in a sentence."""
         frozen = {} if self._names is None else self._names.frozen
         if not isinstance(key, Tensor):

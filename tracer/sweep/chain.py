@@ -13,7 +13,7 @@ from tracer.record.node import Node
 from tracer.sweep.sweep import Sweep
 
 
-def links(nodes: Sequence[Node], seeds: Mapping[Node, Stack], batch: Batch) -> list[Node]:
+def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> list[Node]:
     """The tensors of samples that a sweep of `seeds` passes alone, in its order.
 
     Between two of those, as in a residual block, there are several ways; where one of them has

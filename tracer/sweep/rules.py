@@ -18,6 +18,9 @@ from tracer.sweep.placed import Placed
 
 #: an entry of a vjp: no gradient, a stack, one that is zero but at an index, or what gives these
 Entry: TypeAlias = Stack | Placed | Callable[[], Any] | None
+#: is called with each node that a sweep comes to, what has arrived there and the nodes that are
+#: still to come; gives what goes on from there
+Visitor: TypeAlias = Callable[[Node, Any, Iterable[Node]], Any]
 #: a node as a rule sees it
 View: TypeAlias = "Node | Recorded | Sampled | Captured"
 
