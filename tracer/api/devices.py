@@ -11,6 +11,7 @@ from tracer import registry
 from tracer.arrays import backend
 from tracer.arrays.backend import Backend
 from tracer.arrays.backend_cupy import CUPY
+from tracer.arrays.types import Array, Tree
 from tracer.cotangents.kronecker import Kronecker
 from tracer.errors import TracerError, TracingError
 from tracer.record.leaf_kinds import CONSTANT
@@ -18,7 +19,7 @@ from tracer.record.leaves import batch, parameter
 from tracer.record.tensor import Tensor
 
 
-def backend_for(device: Any) -> Backend:
+def backend_for(device: object) -> Backend:
     """The array library of a device: NumPy for "cpu", CuPy for "cuda".
 
     Raises `TracerError` for a device that is not known or does not work here, with what to do.
@@ -46,7 +47,7 @@ def cuda_available() -> bool:
     return CUPY.problem() is None
 
 
-def to_device(value: Any, device: Any) -> Any:
+def to_device(value: Tree, device: object) -> Tree:
     """`value` with its arrays on `device`: "cuda" for CuPy's arrays, "cpu" for NumPy's.
 
     Takes arrays, parameters and batches (which become new ones, named alike; one that is held twice
@@ -67,7 +68,7 @@ def to_device(value: Any, device: Any) -> Any:
     return _mapped(value, lambda array: backend.moved(array, library), leaf)
 
 
-def asnumpy(value: Any) -> Any:
+def asnumpy(value: Tree) -> Tree:
     """`value` with NumPy arrays in place of arrays of any library and of tensors.
 
     Takes the same as `to_device`. It waits for the device.
@@ -75,13 +76,15 @@ def asnumpy(value: Any) -> Any:
     return _mapped(value, backend.to_host, _on_host)
 
 
-def _on_host(tensor: Tensor) -> Any:
+def _on_host(tensor: Tensor) -> np.ndarray:
     """A copy of a tensor's values, which may be written into."""
     array = tensor._value
     return array.copy("K") if isinstance(array, np.ndarray) else backend.to_host(array)
 
 
-def _mapped(value: Any, of_array: Callable[[Any], Any], of_tensor: Callable[[Tensor], Any]) -> Any:
+def _mapped(
+    value: Tree, of_array: Callable[[Array], Array], of_tensor: Callable[[Tensor], Any]
+) -> Tree:
     """A function of arrays, and one of tensors, applied to all of them in `value`."""
     if isinstance(value, Tensor):
         return of_tensor(value)
@@ -102,7 +105,7 @@ def _mapped(value: Any, of_array: Callable[[Any], Any], of_tensor: Callable[[Ten
     )
 
 
-def _leaf(tensor: Tensor, data: Any) -> Tensor:
+def _leaf(tensor: Tensor, data: Array) -> Tensor:
     """A leaf of the same kind and name with its array moved."""
     node = tensor.node
     if node is None:

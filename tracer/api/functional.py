@@ -20,6 +20,7 @@ from tracer.api.linearisation import Linearisation, stack_of
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.trees import Structure, flatten
+from tracer.arrays.types import Array, Stack, Tree
 from tracer.curvature.plan import Allowance
 from tracer.errors import ShapeError, TracingError
 from tracer.record.describe import describe
@@ -33,8 +34,8 @@ Argnums = int | Sequence[int]
 
 
 def value_and_grad(
-    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
-) -> Callable[..., tuple[Any, Any]]:
+    function: Callable[..., Tree], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., tuple[Tree, Tree]]:
     """`value_and_grad(f)(*args, **keywords) -> (value, gradient)`.
 
     The gradient is shaped like the argument at `argnums`; several of these give a tuple. The
@@ -44,7 +45,7 @@ def value_and_grad(
 
     _callable("value_and_grad", function)
 
-    def call(*args: Any, **keywords: Any) -> tuple[Any, Any]:
+    def call(*args: Tree, **keywords: Any) -> tuple[Tree, Tree]:
         chosen = positions(argnums, args)
         record = Linearisation(function, args, chosen, keywords, has_aux)
         value = _one_number(record)
@@ -57,8 +58,8 @@ def value_and_grad(
 
 
 def grad(
-    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
-) -> Callable[..., Any]:
+    function: Callable[..., Tree], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., Tree]:
     """`grad(f)(*args, **keywords)`: the gradient by the arguments `argnums`.
 
     With `has_aux` it gives (gradient, aux); see `value_and_grad`.
@@ -66,14 +67,14 @@ def grad(
     _callable("grad", function)
     both = value_and_grad(function, argnums, has_aux=has_aux)
 
-    def call(*args: Any, **keywords: Any) -> Any:
+    def call(*args: Tree, **keywords: Any) -> Tree:
         value, gradient = both(*args, **keywords)
         return (gradient, value[1]) if has_aux else gradient
 
     return call
 
 
-def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+def vjp(function: Callable[..., Tree], *primals: Tree, has_aux: bool = False) -> tuple[Any, ...]:
     """`output, pullback = vjp(f, *primals)`; with `has_aux`, `output, pullback, aux`.
 
     `pullback(cotangent)`, of the output's structure and shapes, gives a tuple of cotangents, one
@@ -84,16 +85,16 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> t
     record = Linearisation(function, primals, range(len(primals)), has_aux=has_aux)
     _, structure = flatten(tuple(primals))
 
-    def pullback(cotangent: Any) -> Any:
+    def pullback(cotangent: Tree) -> Tree:
         return structure.build(record.pull(record.cotangents(cotangent)))
 
     return (record.value(), pullback, record.aux()) if has_aux else (record.value(), pullback)
 
 
 def jvp(
-    function: Callable[..., Any],
-    primals: Sequence[Any],
-    tangents: Sequence[Any],
+    function: Callable[..., Tree],
+    primals: Sequence[Tree],
+    tangents: Sequence[Tree],
     *,
     has_aux: bool = False,
 ) -> tuple[Any, ...]:
@@ -118,12 +119,12 @@ def jvp(
     return (record.value(), moved, record.aux()) if has_aux else (record.value(), moved)
 
 
-def hvp(function: Callable[..., Any]) -> Callable[..., Any]:
+def hvp(function: Callable[..., Tree]) -> Callable[..., Tree]:
     """`hvp(f)(x, v, **keywords)`: the Hessian of `f` at `x` times `v`, both of one structure."""
 
     _callable("hvp", function)
 
-    def call(x: Any, v: Any, **keywords: Any) -> Any:
+    def call(x: Tree, v: Tree, **keywords: Any) -> Tree:
         _, structure = flatten(x)
         directions = _directions(structure, v, "vector", "argument")
         record = Linearisation(grad(function), (x,), (0,), keywords)
@@ -132,7 +133,7 @@ def hvp(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def ggn_vp(model: Callable[..., Any], loss: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def ggn_vp(model: Callable[..., Tree], loss: Callable[..., Tree]) -> Callable[[Tree, Tree], Tree]:
     """`ggn_vp(model, loss)(parameters, v)`: `J^T H J v`, shaped like `parameters`.
 
     J is the Jacobian of `model` at `parameters` and H the Hessian of `loss` at the model's output
@@ -142,7 +143,7 @@ def ggn_vp(model: Callable[..., Any], loss: Callable[..., Any]) -> Callable[[Any
     for given in (model, loss):
         _callable("ggn_vp", given)
 
-    def call(parameters: Any, v: Any) -> Any:
+    def call(parameters: Tree, v: Tree) -> Tree:
         _, structure = flatten(parameters)
         directions = _directions(structure, v, "vector", "parameter")
         record = Linearisation(model, (parameters,), (0,))
@@ -154,8 +155,8 @@ def ggn_vp(model: Callable[..., Any], loss: Callable[..., Any]) -> Callable[[Any
 
 
 def jacobian(
-    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
-) -> Callable[..., Any]:
+    function: Callable[..., Tree], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., Tree]:
     """`jacobian(f)(*args, **keywords)`: `[*output.shape, *argument.shape]`.
 
     Of nested outputs by nested arguments it is the output's structure and, at each leaf of that,
@@ -165,7 +166,7 @@ def jacobian(
 
     _callable("jacobian", function)
 
-    def call(*args: Any, **keywords: Any) -> Any:
+    def call(*args: Tree, **keywords: Any) -> Tree:
         chosen = positions(argnums, args)
         record = Linearisation(function, args, chosen, keywords, has_aux)
         structure = _chosen(args, argnums, chosen)
@@ -177,8 +178,8 @@ def jacobian(
 
 
 def hessian(
-    function: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False
-) -> Callable[..., Any]:
+    function: Callable[..., Tree], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., Tree]:
     """`hessian(f)(*args, **keywords)`: `[*argument.shape, *argument.shape]` for an array.
 
     Of a nested argument it is the argument's structure and, at each leaf of that, the same again:
@@ -187,7 +188,7 @@ def hessian(
     return jacobian(grad(function, argnums, has_aux=has_aux), argnums, has_aux=has_aux)
 
 
-def trace(function: Callable[..., Any], *inputs: Any) -> tuple[Tape, Any]:
+def trace(function: Callable[..., Tree], *inputs: Any) -> tuple[Tape, Any]:
     """`tape, output = trace(f, *inputs)`: record a call, the inputs marked as batches."""
     _callable("trace", function)
     with Tape() as tape:
@@ -200,7 +201,7 @@ def trace(function: Callable[..., Any], *inputs: Any) -> tuple[Tape, Any]:
 # -- arguments and outputs ---------------------------------------------------------------------
 
 
-def _callable(transform: str, function: Any) -> None:
+def _callable(transform: str, function: object) -> None:
     """Raise `TracingError` for what is no function."""
     if callable(function):
         return
@@ -210,7 +211,7 @@ def _callable(transform: str, function: Any) -> None:
     raise TracingError(f"{transform} takes a function, got {describe(function)}{way}")
 
 
-def positions(argnums: Any, args: Sequence[Any]) -> list[int]:
+def positions(argnums: Any, args: Sequence[Tree]) -> list[int]:
     """The positions of the arguments that `argnums` names, an integer or several."""
     numbers = [_position(i, args) for i in (argnums if _several(argnums) else (argnums,))]
     if len(set(numbers)) < len(numbers):
@@ -224,7 +225,7 @@ def _several(argnums: Any) -> bool:
     return isinstance(argnums, list | tuple | range)
 
 
-def _position(number: Any, args: Sequence[Any]) -> int:
+def _position(number: Any, args: Sequence[Tree]) -> int:
     try:
         if isinstance(number, bool | np.bool_):
             raise TypeError
@@ -238,13 +239,13 @@ def _position(number: Any, args: Sequence[Any]) -> int:
     return i % len(args)
 
 
-def _chosen(args: Sequence[Any], argnums: Any, chosen: Sequence[int]) -> Structure:
+def _chosen(args: Sequence[Tree], argnums: Argnums, chosen: Sequence[int]) -> Structure:
     """The structure of the arguments at `argnums`: of one, or of a tuple of them."""
     one = args[chosen[0]] if not _several(argnums) else tuple(args[i] for i in chosen)
     return flatten(one)[1]
 
 
-def _one_number(record: Linearisation) -> Any:
+def _one_number(record: Linearisation) -> Array:
     """The output, which is one real number."""
     value = record.value()
     if not record.structure.is_leaf:
@@ -266,7 +267,7 @@ def _one_number(record: Linearisation) -> Any:
     return value if backend.is_array(value) or isinstance(value, Tensor) else np.asarray(value)
 
 
-def _rows(record: Linearisation, i: int) -> list[Any]:
+def _rows(record: Linearisation, i: int) -> list[Array]:
     """The derivatives of output `i` by each variable, `[*output.shape, *variable.shape]`."""
     output = record.outputs[i]
     if output.dtype.kind == "b":
@@ -275,7 +276,7 @@ def _rows(record: Linearisation, i: int) -> list[Any]:
             f"derivative: return the value that was compared"
         )
     size = math.prod(output.shape)
-    cotangents: list[Any] = [None] * len(record.outputs)
+    cotangents: list[Stack | None] = [None] * len(record.outputs)
     if size and output.node is not None:
         columns = sum(math.prod(variable.shape) for variable in record.variables)
         Allowance(None, record.like).require(
@@ -289,15 +290,15 @@ def _rows(record: Linearisation, i: int) -> list[Any]:
     return record.pull(cotangents, output.shape)
 
 
-def _directions(structure: Structure, given: Any, what: str, of: str) -> list[Any]:
+def _directions(structure: Structure, given: Tree, what: str, of: str) -> list[Array]:
     """The leaves of a direction, copied: the function, which is yet to run, may write into them."""
     leaves = structure.match(given, what, of)
     return [leaf.copy() if backend.is_array(leaf) else leaf for leaf in leaves]
 
 
 def _pushed(
-    record: Linearisation, structure: Structure, directions: Sequence[Any], what: str, of: str
-) -> Any:
+    record: Linearisation, structure: Structure, directions: Sequence[Array], what: str, of: str
+) -> Tree:
     """Tangents of the outputs, in the output's structure, from those of the variables."""
     stacks = [
         stack_of(direction, variable.shape, variable.dtype, variable._value, what, of, path)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tracer import hooks
+from tracer.arrays.types import Generator
 from tracer.curvature.backward import backward
+from tracer.curvature.progress import ProgressLike
+from tracer.curvature.quantity import Quantities, Reduce
 from tracer.errors import TracingError
 from tracer.record import composite, hints
 from tracer.record.frames import INTERNAL_FILES
@@ -35,7 +39,12 @@ class Tape(Recorder):
             raise
         return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         super().__exit__(kind, error, trace)
         hooks.call("end_trace", tape=self)
 
@@ -50,16 +59,16 @@ class Tape(Recorder):
     def backward(
         self,
         loss: Tensor,
-        quantities: Sequence[Any] = ("grad",),
+        quantities: Quantities = ("grad",),
         *,
         memory_budget: int | None = None,
-        rng: Any = None,
+        rng: Generator | None = None,
         samples: Sequence[int] | None = None,
-        reduce: Mapping[str, Callable[[str, Any], Any]] | None = None,
+        reduce: Reduce | None = None,
         outputs: Tensor | None = None,
         undefined: str = "warn",
-        parameters: Any = None,
-        progress: Any = None,
+        parameters: object = None,
+        progress: ProgressLike = None,
         **others: Any,
     ) -> dict[str, Any]:
         """One sweep for the gradient of `loss` and any number of further quantities.

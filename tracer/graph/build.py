@@ -10,15 +10,16 @@ import gc
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import networkx as nx
 
 from tracer.arrays import backend
+from tracer.arrays.types import DType, Shape
 from tracer.errors import GraphError
-from tracer.graph.folding import fold
+from tracer.graph.folding import Attributes, fold
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import CONSTANT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names
@@ -93,7 +94,7 @@ class _Loops:
     """
 
     def __init__(self) -> None:
-        self.table: list[dict[str, Any]] = []
+        self.table: list[Attributes] = []
         self._numbers: dict[Loop, int] = {}
         self._known: dict[Any, int] = {}
         self._entered: Counter[Any] = Counter()
@@ -130,9 +131,9 @@ class _Forward:
     """Ids, attributes and edges of the forward graph."""
 
     def __init__(self, tape: Recorder):
-        self.nodes: dict[str, dict[str, Any]] = {}
-        self.edges: list[tuple[str, str, int, dict[str, Any]]] = []
-        self.ids: dict[Any, str] = {}
+        self.nodes: dict[str, Attributes] = {}
+        self.edges: list[tuple[str, str, int, Attributes]] = []
+        self.ids: dict[Hashable, str] = {}
         self.loops = _Loops()
         #: by id, the expression that recorded an operation; cotangents have that of their node
         self.origins: dict[str, Any] = {}
@@ -141,7 +142,7 @@ class _Forward:
         self._watched = tape.watched or {}
         self._names = parameter_names(tape, first_uses(self.recorded))
         self._instructions: dict[tuple[int, int], tuple[str | None, Expression]] = {}
-        self._dtypes: dict[Any, str] = {}
+        self._dtypes: dict[DType, str] = {}
         for node in self.recorded:
             sources = [
                 self._source_of(parent, node.inputs[slot], node)
@@ -158,7 +159,9 @@ class _Forward:
                     "kind": "data", "slot": slot, "shape": self.nodes[source]["shape"], "delay": 0,
                 }))  # fmt: skip
 
-    def _new(self, key: Any, kind: str, op: str, label: str, shape: Any, dtype: Any) -> str:
+    def _new(
+        self, key: Hashable, kind: str, op: str, label: str, shape: Shape, dtype: DType
+    ) -> str:
         name = self.ids[key] = f"n{len(self.nodes)}"
         text = self._dtypes.get(dtype)
         if text is None:
@@ -198,7 +201,7 @@ class _Forward:
         attributes["source"], origin = known
         self.origins[name] = self.origins[f"d{name[1:]}"] = origin
 
-    def _source_of(self, parent: Node | None, value: Any, consumer: Any) -> str | None:
+    def _source_of(self, parent: Node | None, value: Any, consumer: Node | Failure) -> str | None:
         """The id of an input, made when it is first met; None for a plain number."""
         if parent is None:
             return self._constant(value, consumer) if backend.is_array(value) else None
@@ -220,7 +223,7 @@ class _Forward:
             self.leaves.append(parent)
         return name
 
-    def _constant(self, value: Any, consumer: Any) -> str | None:
+    def _constant(self, value: Any, consumer: Node | Failure) -> str | None:
         if value.ndim == 0:
             return None
         key = ("constant", id(value))

@@ -7,6 +7,7 @@ Mikolov and Bengio 2013).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,8 +67,8 @@ def gradient_flow(tape: Recorder) -> dict[str, np.ndarray]:
 
 def copies(graph: nx.MultiDiGraph) -> list[list[str]]:
     """The nodes of an unrolled graph that are one node when it is folded, in order of recording."""
-    groups: dict[Any, list[str]] = defaultdict(list)
-    count: Counter[Any] = Counter()
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    count: Counter[Hashable] = Counter()
     for name, data in graph.nodes(data=True):
         if data.get("times"):
             line = tuple(data[key] for key in ("loop", "scope", "kind", "op", "source"))

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import networkx as nx
 
@@ -24,6 +24,9 @@ STATISTICS = ("norm", "min", "max", "nan", "inf")
 
 #: the kinds of leaves that a step can have of its own
 LEAVES = ("input", "constant")
+
+#: of a node, an edge or a loop of the graph; those that there are, are in docs/reference/graph.md
+Attributes: TypeAlias = dict[str, Any]
 
 
 def fold(graph: nx.MultiDiGraph, origins: Mapping[str, Hashable]) -> nx.MultiDiGraph:
@@ -67,7 +70,7 @@ def _paths(graph: nx.MultiDiGraph) -> dict[str, Path]:
     }
 
 
-def _round(loops: list[dict[str, Any]], path: Path) -> int | None:
+def _round(loops: list[Attributes], path: Path) -> int | None:
     """How many rounds of the innermost loop came before."""
     if not path:
         return None
@@ -78,8 +81,8 @@ def _round(loops: list[dict[str, Any]], path: Path) -> int | None:
 def _operations(
     graph: nx.MultiDiGraph, paths: Mapping[str, Path], origins: Mapping[str, Hashable]
 ) -> list[list[str]]:
-    groups: dict[Any, list[str]] = defaultdict(list)
-    count: Counter[Any] = Counter()
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    count: Counter[Hashable] = Counter()
     for name, a in graph.nodes(data=True):
         if path := paths[name]:
             line = (a["loop"], a["scope"], a["kind"], a["op"], origins[name])
@@ -95,8 +98,8 @@ def _leaves(
 
     They are placed in their step: `paths` is changed.
     """
-    groups: dict[Any, list[str]] = defaultdict(list)
-    count: Counter[Any] = Counter()
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    count: Counter[Hashable] = Counter()
     inside: dict[str, Path] = {}
     for name, a in graph.nodes(data=True):
         users = graph.out_edges(name, data="slot") if a["kind"] in LEAVES else ()
@@ -124,9 +127,9 @@ def _common(paths: Iterable[Path]) -> Path:
     return shared or ()
 
 
-def _merged(copies: list[dict[str, Any]]) -> dict[str, Any]:
+def _merged(copies: list[Attributes]) -> Attributes:
     """What is true of all copies of a node together."""
-    merged: dict[str, Any] = {"steps": len(copies), "time": None, "times": []}
+    merged: Attributes = {"steps": len(copies), "time": None, "times": []}
     for key in ("nan", "inf"):
         if key in copies[0]:
             merged[key] = sum(copy.get(key, 0) for copy in copies)
@@ -137,10 +140,10 @@ def _merged(copies: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _edges(
     graph: nx.MultiDiGraph, paths: Mapping[str, Path], kept: Mapping[str, str]
-) -> list[tuple[str, str, dict[str, Any]]]:
+) -> list[tuple[str, str, Attributes]]:
     loops = graph.graph["loops"]
     rounds = {name: _round(loops, path) for name, path in paths.items()}
-    merged: dict[Any, dict[str, Any]] = {}
+    merged: dict[tuple[Any, ...], Attributes] = {}
     copies: dict[Any, list[tuple[Any, ...]]] = defaultdict(list)
     parallel: Counter[tuple[str, str]] = Counter()
     for source, target, attributes in graph.edges(data=True):

@@ -98,7 +98,7 @@ def unroll(graph: nx.DiGraph | nx.MultiDiGraph, steps: int) -> Unrolled:
     return unrolled
 
 
-def _add_edge(unrolled: Unrolled, edge: _Edge, name: Any, t: int) -> None:
+def _add_edge(unrolled: Unrolled, edge: _Edge, name: Hashable, t: int) -> None:
     source: Any = (edge.source, t - edge.delay)
     if t < edge.delay:
         if edge.initial is None:
@@ -109,7 +109,7 @@ def _add_edge(unrolled: Unrolled, edge: _Edge, name: Any, t: int) -> None:
     unrolled.add_edge(source, (name, t), kind="data", slot=edge.slot, output=edge.output, delay=0)
 
 
-def _node(given: Mapping[str, Any], name: Any, t: int) -> dict[str, Any]:
+def _node(given: Mapping[str, Any], name: Hashable, t: int) -> dict[str, Any]:
     module = given.get("module")
     return {
         "kind": "input" if module is None else "operation",
@@ -123,11 +123,11 @@ def _node(given: Mapping[str, Any], name: Any, t: int) -> dict[str, Any]:
     }
 
 
-def _kind(module: Any) -> str:
+def _kind(module: object) -> str:
     return getattr(module, "__name__", None) or type(module).__name__
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 0
 
 
@@ -145,7 +145,7 @@ class _Edge(NamedTuple):
 class Program:
     """A cyclic graph, checked, in the order of one step."""
 
-    def __init__(self, graph: Any, steps: int):
+    def __init__(self, graph: nx.MultiDiGraph, steps: int):
         self.steps = steps
         self.modules: dict[Hashable, Callable[..., Any]] = {
             name: a["module"] for name, a in graph.nodes(data=True) if a.get("module") is not None
@@ -240,7 +240,7 @@ class Program:
         return {name: inputs[name] for name in self.inputs}
 
 
-def _arguments(graph: Any, name: Hashable) -> list[_Edge]:
+def _arguments(graph: nx.MultiDiGraph, name: Hashable) -> list[_Edge]:
     """The edges into a node in the order of its module's arguments."""
     edges = []
     keyed = {"keys": True} if graph.is_multigraph() else {}

@@ -8,9 +8,11 @@ the others run at the beginning and the end of a trace or of a sweep. None runs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
+
+from tracer.curvature.quantity import Value
 
 if TYPE_CHECKING:
     from tracer.api.tape import Tape
@@ -76,5 +78,5 @@ def begin_sweep(tape: Tape, loss: Tensor) -> None:
 
 
 @hookspec
-def end_sweep(tape: Tape, results: Mapping[str, Mapping[str, Any]]) -> None:
+def end_sweep(tape: Tape, results: Mapping[str, Mapping[str, Value]]) -> None:
     """`Tape.backward` ends, with its results by quantity and parameter."""

@@ -11,9 +11,10 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
+from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -86,7 +87,7 @@ class Loader:
             else:
                 self._attempt(plugin, point.load)
 
-    def _attempt(self, plugin: Plugin, load: Any) -> None:
+    def _attempt(self, plugin: Plugin, load: Callable[[], ModuleType]) -> None:
         self.plugins[plugin.name] = plugin
         try:
             module = load()
@@ -111,7 +112,7 @@ class Loader:
             raise PluginError(message) from error
         print(message, file=sys.stderr)
 
-    def _refuse_unknown_hooks(self, module: Any) -> None:
+    def _refuse_unknown_hooks(self, module: ModuleType) -> None:
         known = [name for name in vars(self.manager.hook) if not name.startswith("_")]
         specified = [n for n in known if getattr(self.manager.hook, n).has_spec()]
         for caller in self.manager.get_hookcallers(module) or []:
@@ -125,7 +126,7 @@ class Loader:
                         f"{suggestion(caller.name, specified)}"
                     )
 
-    def _collect(self, plugin: Plugin, module: Any) -> None:
+    def _collect(self, plugin: Plugin, module: ModuleType) -> None:
         """Call the plugin's registering hooks; add all that they return, or nothing."""
         others = [other for other in self.manager.get_plugins() if other is not module]
         found: list[tuple[registry.Registry, Any]] = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import Array
 
 
-def agree(what: str, got: Any, expected: Any, rtol: float, atol: float) -> None:
+def agree(what: str, got: Array, expected: Array, rtol: float, atol: float) -> None:
     """Raise `AssertionError` unless two arrays agree; `rtol` is relative to the largest element."""
     got, expected = np.asarray(backend.to_host(got)), np.asarray(expected)
     if got.shape != expected.shape:

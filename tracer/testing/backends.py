@@ -10,6 +10,7 @@ import numpy as np
 from tracer import registry
 from tracer.api.functional import grad
 from tracer.api.tape import Tape
+from tracer.arrays.types import Array
 from tracer.record.leaves import parameter
 from tracer.sweep.tangents import push
 from tracer.testing.cases import ROWS, Case
@@ -23,7 +24,7 @@ from tracer.testing.samples import markings
 PORTABLE = ("grad_batch", "batch_l2", "batch_dot", "sum_grad_squared", "diag_ggn_exact_batch")
 
 
-def check_backend(case: Case, wrap: Callable[[Any], Any], rtol: float, atol: float) -> None:
+def check_backend(case: Case, wrap: Callable[[Array], Array], rtol: float, atol: float) -> None:
     """Forward, `vjp`, `jvp` and second derivatives on another library's arrays, as on NumPy's."""
     params = {key: _wrapped(value, wrap) for key, value in case.params.items()}
     inputs = [_wrapped(x, wrap) for x in case.inputs]
@@ -32,7 +33,7 @@ def check_backend(case: Case, wrap: Callable[[Any], Any], rtol: float, atol: flo
     there.inputs, there.floats = inputs, [inputs[i] for i in case.slots]
     kind = type(wrap(np.zeros(1)))
 
-    def same(what: str, got: Any, expected: Any) -> None:
+    def same(what: str, got: Array, expected: Array) -> None:
         if type(got) is not kind:
             raise AssertionError(
                 f"{case.title}: {what} on {kind.__name__} gives {type(got).__name__}"
@@ -63,7 +64,7 @@ def check_backend(case: Case, wrap: Callable[[Any], Any], rtol: float, atol: flo
 
 
 def _check_sweeps_on_backend(
-    case: Case, there: Case, wrap: Callable[[Any], Any], rtol: float, atol: float
+    case: Case, there: Case, wrap: Callable[[Array], Array], rtol: float, atol: float
 ) -> None:
     """Quantities of graphs around the operation, which use all contractions of its cotangents."""
     seen = set()
@@ -91,7 +92,7 @@ def _check_sweeps_on_backend(
                 case.agree(what, results[0][name][key], expected, rtol, atol)
 
 
-def _wrapped(value: Any, wrap: Callable[[Any], Any]) -> Any:
+def _wrapped(value: Any, wrap: Callable[[Array], Array]) -> Any:
     if isinstance(value, tuple):
         return tuple(_wrapped(item, wrap) for item in value)
     return wrap(value) if isinstance(value, np.ndarray) else value

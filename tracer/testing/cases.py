@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from tracer.api.tape import Tape
+from tracer.arrays.types import Array, Stack
 from tracer.record.leaves import parameter
-from tracer.record.node import Node
+from tracer.record.node import Node, Params
 from tracer.record.operation import Operation
+from tracer.record.tensor import TensorLike
 from tracer.sweep.rules import cotangents_of, entry_value, fit
 from tracer.testing.agreement import agree
 
@@ -21,7 +23,7 @@ ROWS = 3
 class Case:
     """An operation at one example. `slots` are the inputs that are differentiated."""
 
-    def __init__(self, op: Operation, inputs: Sequence[Any], params: dict[str, Any], title: str):
+    def __init__(self, op: Operation, inputs: Sequence[Any], params: Params, title: str):
         self.op, self.params, self.title = op, params, title
         self.inputs = [np.asarray(x) if isinstance(x, np.generic) else x for x in inputs]
         self.slots = [
@@ -36,17 +38,17 @@ class Case:
         self.output = np.asarray(op.forward(*self.inputs, **params))
         self.node = self.record(self.inputs)
 
-    def filled(self, floats: Sequence[Any]) -> list[Any]:
+    def filled(self, floats: Sequence[Array]) -> list[Any]:
         """The inputs, with these in place of the arrays of floats."""
         inputs = list(self.inputs)
         for slot, x in zip(self.slots, floats, strict=True):
             inputs[slot] = x
         return inputs
 
-    def call(self, *floats: Any) -> Any:
+    def call(self, *floats: Array) -> TensorLike:
         return self.op(*self.filled(floats), **self.params)
 
-    def weighted(self, weights: Any) -> Callable[..., Any]:
+    def weighted(self, weights: Array) -> Callable[..., Any]:
         """The sum of the output's elements with these weights, of the arrays of floats."""
         return lambda *floats: np.sum(self.call(*floats) * weights)
 
@@ -60,7 +62,7 @@ class Case:
         assert output.node is not None
         return output.node
 
-    def pull(self, node: Node, g: Any) -> list[Any]:
+    def pull(self, node: Node, g: Stack) -> list[Stack]:
         """Stacks `[V, *input.shape]` per slot from the `vjp`; zeros where it gives None."""
         entries = cotangents_of(node, node, g)
         stacks = []
@@ -76,9 +78,9 @@ class Case:
             stacks.append(fit(entry, shape))
         return stacks
 
-    def random(self, *lead: int, like: Any = None) -> Any:
+    def random(self, *lead: int, like: Array | None = None) -> Stack:
         shape = self.output.shape if like is None else like.shape
         return self.rng.standard_normal((*lead, *shape))
 
-    def agree(self, what: str, got: Any, expected: Any, rtol: float, atol: float) -> None:
+    def agree(self, what: str, got: Array, expected: Array, rtol: float, atol: float) -> None:
         agree(f"{self.title}: {what}", got, expected, rtol, atol)

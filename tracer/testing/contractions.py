@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tracer.arrays.types import Array
 from tracer.cotangents import Cotangent
 from tracer.testing.agreement import agree
 
 
 def check_cotangent(
-    cotangent: Cotangent, dense: Any, *, rtol: float = 1e-9, title: str = "the cotangent"
+    cotangent: Cotangent, dense: Array, *, rtol: float = 1e-9, title: str = "the cotangent"
 ) -> None:
     """Check all contractions of an object of the algebra against the array `[V, N, *p]`."""
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracer.api.functional import jacobian
+from tracer.arrays.types import Array
 
 
 class BruteForce(NamedTuple):
@@ -17,13 +18,17 @@ class BruteForce(NamedTuple):
     `hessians [N, *p]`, the diagonals of the samples' Hessians.
     """
 
-    gradients: Any
-    roots: Any
-    hessians: Any
+    gradients: Array
+    roots: Array
+    hessians: Array
 
 
 def brute_force(
-    output: Callable[[Any], Any], slope: Any, root: Any, losses: Callable[[Any], Any], x: Any
+    output: Callable[[Array], Array],
+    slope: Array,
+    root: Array,
+    losses: Callable[[Array], Array],
+    x: Array,
 ) -> BruteForce:
     """From the output `[N, C]` as a function of one parameter, and the losses' `[N]`.
 
@@ -40,13 +45,13 @@ def brute_force(
     )
 
 
-def flattened(rows: Any) -> Any:
+def flattened(rows: Array) -> Array:
     """`[N, ...]` as `[N, P]`."""
     return rows.reshape(len(rows), -1)
 
 
 #: quantity -> its value
-DEFINITIONS: dict[str, Callable[[BruteForce], Any]] = {
+DEFINITIONS: dict[str, Callable[[BruteForce], Array]] = {
     "grad": lambda d: d.gradients.sum(0),
     "grad_batch": lambda d: d.gradients,
     "batch_l2": lambda d: np.square(flattened(d.gradients)).sum(1),
@@ -61,7 +66,7 @@ DEFINITIONS: dict[str, Callable[[BruteForce], Any]] = {
 }
 
 
-def _of_each_sample(rows: Any) -> Any:
+def _of_each_sample(rows: Array) -> Array:
     """A sample's share of a matrix, `[N, P, P]`, from one of its square roots `[R, N, *p]`."""
     flat = rows.reshape(*rows.shape[:2], -1)
     return np.einsum("rnp,rnq->npq", flat, flat)

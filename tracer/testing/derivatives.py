@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tracer.api.functional import grad
-from tracer.record.tensor import Tensor
+from tracer.arrays.types import Array
+from tracer.record.tensor import Tensor, TensorLike
 from tracer.sweep.tangents import push
 from tracer.testing.cases import ROWS, Case
 
@@ -20,7 +21,7 @@ STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 HIGHEST_ORDER = 3
 
 
-def _columns(function: Callable[[Any], Any], x: Any, by: Any) -> Any:
+def _columns(function: Callable[[Array], Array], x: Array, by: complex) -> Array:
     """`[*output.shape, *x.shape]` from a function of x and of the direction of one element."""
     columns = []
     for i in np.ndindex(x.shape):
@@ -32,7 +33,7 @@ def _columns(function: Callable[[Any], Any], x: Any, by: Any) -> Any:
     return np.stack(columns, -1).reshape(*np.shape(columns[0]), *x.shape)
 
 
-def numerical_jacobian(function: Callable[[Any], Any], x: Any) -> tuple[Any, float]:
+def numerical_jacobian(function: Callable[[Array], Array], x: Array) -> tuple[Array, float]:
     """`[*output.shape, *x.shape]` and how much more exact it is than central differences.
 
     By a complex step (Squire and Trapp 1998) where the function takes complex numbers and is
@@ -85,7 +86,7 @@ def check_kept(case: Case, rtol: float, atol: float) -> None:
             case.agree(f"the vjp of input {slot} with nothing kept", again, expected, 1e-10, 1e-12)
 
 
-def _replaced(case: Case, k: int, x: Any) -> Any:
+def _replaced(case: Case, k: int, x: Array) -> Any:
     floats = list(case.floats)
     floats[k] = x
     return case.op.forward(*case.filled(floats), **case.params)
@@ -131,7 +132,7 @@ def check_higher_orders(case: Case, rtol: float, atol: float) -> None:
 
 
 def along(
-    function: Callable[..., Any], numbers: tuple[int, ...], directions: Sequence[Any]
+    function: Callable[..., Any], numbers: tuple[int, ...], directions: Sequence[Array]
 ) -> Callable[..., Any]:
     def slope(*floats: Any) -> Any:
         slopes = grad(function, numbers)(*floats)
@@ -140,7 +141,7 @@ def along(
     return slope
 
 
-def _number(value: Any) -> float:
+def _number(value: TensorLike) -> float:
     return float(value.data if isinstance(value, Tensor) else value)
 
 

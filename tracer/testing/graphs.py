@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer import registry
 from tracer.api.tape import Tape
+from tracer.arrays.types import Array
 from tracer.record.leaves import batch, parameter
 from tracer.testing.cases import ROWS, Case
 from tracer.testing.definitions import COMPARED, DEFINITIONS, brute_force, flattened, itself
@@ -59,7 +60,11 @@ def _parameters_before_samples(case: Case) -> tuple[list[Any], Callable[[Sequenc
 
 
 def _check_graph(
-    case: Case, arrays: list[Any], output: Callable[[Sequence[Any]], Any], rtol: float, atol: float
+    case: Case,
+    arrays: list[Array],
+    output: Callable[[Sequence[Any]], Any],
+    rtol: float,
+    atol: float,
 ) -> None:
     """All quantities of a weighted sum of squares of `output(parameters)`, `[N, ...]`."""
     with Tape() as tape:

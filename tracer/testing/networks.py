@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tracer.api.tape import Tape
 from tracer.arrays import backend
+from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.cotangents.kronecker import Kronecker
-from tracer.curvature.quantity import Context, Quantity, Shard
+from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
+from tracer.record.axes import Axis
 from tracer.record.leaves import batch, parameter
+from tracer.record.node import Params
 from tracer.record.operation import Operation, operation
+from tracer.record.tensor import TensorLike
 from tracer.testing.agreement import agree
 from tracer.testing.definitions import BruteForce, brute_force
 
@@ -25,38 +29,38 @@ class SquaredError(Operation):
     saves = ("inputs",)
     loss = True
 
-    def forward(f: Any, y: Any) -> Any:
+    def forward(f: Any, y: Any) -> Array:
         return np.sum(np.square(f - y), axis=-1)
 
-    def vjp(node: Any, g: Any) -> Any:
+    def vjp(node: Any, g: Stack) -> tuple[Stack, ...]:
         """g_f[v,n,c] = 2 g[v,n] (f - y)[n,c]; g_y = -g_f."""
         f, y = node.inputs
         slope = 2 * g[..., None] * (f - y)
         return slope, -slope
 
-    def batch_axis(node: Any, axes: Any) -> Any:
+    def batch_axis(node: Any, axes: Sequence[Axis]) -> Axis:
         return 0
 
-    def sqrt_hessian(node: Any, weight: Any) -> Any:
+    def sqrt_hessian(node: Any, weight: Array) -> Stack:
         """S_c = sqrt(2 w_n) e_c, a row for each output c."""
         count, outputs = node.inputs[0].shape
         each = np.stack([np.eye(outputs)] * count, axis=1)
         return backend.of(weight).from_host(each) * np.sqrt(2 * weight)[:, None]
 
-    def sqrt_hessian_sampled(node: Any, weight: Any, samples: int, rng: Any) -> Any:
+    def sqrt_hessian_sampled(node: Any, weight: Array, samples: int, rng: Generator) -> Stack:
         """sqrt(2 w_n / M) times standard normal numbers."""
         count, outputs = node.inputs[0].shape
         noise = np.moveaxis(rng.standard_normal((count, samples, outputs)), 0, 1)
         return backend.of(weight).from_host(noise) * np.sqrt(2 * weight / samples)[:, None]
 
-    def examples(rng: Any) -> Any:
+    def examples(rng: Any) -> list[tuple[tuple[Array, ...], Params]]:
         return [((rng.random((3, 2)), rng.random((3, 2))), {})]
 
 
 class _State:
     """A quantity's state and context, kept from being finished."""
 
-    def __init__(self, state: Any, context: Context):
+    def __init__(self, state: State, context: Context):
         self.state, self.context = state, context
 
 
@@ -69,7 +73,7 @@ class _Unfinished(Quantity):
         self.extract, self.join = quantity.extract, quantity.join  # type: ignore[method-assign]
         self.of_block = quantity.of_block  # type: ignore[method-assign]
 
-    def finish(self, state: Any, context: Context) -> _State:
+    def finish(self, state: State, context: Context) -> _State:
         return _State(state, context)
 
 
@@ -88,10 +92,12 @@ class Network:
             "v": rng.standard_normal((4, 2)),
         }
 
-    def predict(self, p: Mapping[str, Any], x: Any) -> Any:
+    def predict(self, p: Mapping[str, Any], x: TensorLike) -> Any:
         return np.tanh(x @ p["w"] + p["b"]) @ p["v"]
 
-    def swept(self, quantity: Quantity, part: slice, budget: int | None, rng: Any) -> Any:
+    def swept(
+        self, quantity: Quantity, part: slice, budget: int | None, rng: Generator
+    ) -> Mapping[str, Value]:
         """What `backward` gives for the quantity and some of the samples."""
         with Tape() as tape:
             p = {name: parameter(x, name=name) for name, x in self.parameters.items()}
@@ -99,12 +105,12 @@ class Network:
             loss = np.sum(losses) / (len(losses) if self.mean else 1)
         return tape.backward(loss, (quantity,), memory_budget=budget, rng=rng)[quantity.name]
 
-    def values(self, quantity: Quantity, budget: int | None = None) -> Mapping[str, Any]:
+    def values(self, quantity: Quantity, budget: int | None = None) -> Mapping[str, Value]:
         """By parameter, or of all parameters under an empty name."""
         found = self.swept(quantity, slice(None), budget, np.random.default_rng(2))
         return found if isinstance(found, Mapping) else {"": found}
 
-    def merged(self, quantity: Quantity) -> dict[str, Any]:
+    def merged(self, quantity: Quantity) -> dict[str, Value]:
         """Values of the union of two shards, from their states."""
         rng, unfinished = np.random.default_rng(2), _Unfinished(quantity)
         parts = slice(0, self.first_shard), slice(self.first_shard, self.samples)
@@ -137,7 +143,7 @@ class Network:
         )
 
     def compare(
-        self, what: str, got: Mapping[str, Any], expected: Mapping[str, Any], rtol: float,
+        self, what: str, got: Mapping[str, Value], expected: Mapping[str, Value], rtol: float,
         atol: float,
     ) -> None:  # fmt: skip
         for name, value in expected.items():
@@ -146,7 +152,7 @@ class Network:
                 agree(f"{what}: {name}", one, other, rtol, atol)
 
 
-def _arrays(value: Any, shape: tuple[int, ...]) -> list[Any]:
+def _arrays(value: Value, shape: Shape) -> list[Array]:
     """The arrays of a value: factors of a Kronecker block, items of a container, a matrix."""
     if isinstance(value, Kronecker):
         return list(value.factors)

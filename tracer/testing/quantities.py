@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracer import registry
+from tracer.arrays.types import Array
 from tracer.testing.agreement import agree
 from tracer.testing.definitions import COMPARED, DEFINITIONS, BruteForce, itself
 from tracer.testing.networks import Network
@@ -14,7 +15,7 @@ from tracer.testing.networks import Network
 def check_quantity(
     quantity: Any,
     *,
-    reference: Callable[[BruteForce], Any] | None = None,
+    reference: Callable[[BruteForce], Array] | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
 ) -> list[str]:

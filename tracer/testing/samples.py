@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
+from tracer.arrays.types import Array, Stack
 from tracer.sweep.carry import derived
 from tracer.sweep.rules import Sampled, cotangents_of
 from tracer.testing.cases import ROWS, Case
@@ -60,13 +60,13 @@ def check_batch_axis(case: Case, rtol: float, atol: float) -> None:
             )  # fmt: skip
 
 
-def _with_sample_copied(x: Any, axis: int, to: int, source: int) -> Any:
+def _with_sample_copied(x: Array, axis: int, to: int, source: int) -> Array:
     moved = np.moveaxis(x.copy(), axis, 0)
     moved[to] = moved[source]
     return np.moveaxis(moved, 0, axis)
 
 
-def one_row_per_sample(g: Any, axis: int) -> Any:
+def one_row_per_sample(g: Stack, axis: int) -> Stack:
     """`[V, *shape]` as `[V * N, *shape]`: each row N times, zero but for one sample."""
     count = g.shape[1 + axis]
     samples = np.moveaxis(g, 1 + axis, 1)
