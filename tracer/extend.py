@@ -33,6 +33,10 @@ Arrays: libraries, threads, random numbers, devices:
     `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`,
     `poisson`, `seed`, `backend_for`, `is_device`
 
+Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
+    `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
+    `Shape`, `Signs`, `Some`, `Stack`, `State`, `TensorLike`, `Tree`, `Value`, `View`
+
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Overlay`, `Renderer`, `RendererUnavailable`, `REVERSE`, `copies`,
     `gradient_flow`, `Line`
@@ -60,6 +64,19 @@ from tracer.arrays.parallel import (
 from tracer.arrays.random import drawn, generator, poisson, seed
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.trees import flatten
+from tracer.arrays.types import (
+    Array,
+    Convertible,
+    DType,
+    Generator,
+    Index,
+    Present,
+    Shape,
+    Signs,
+    Some,
+    Stack,
+    Tree,
+)
 from tracer.cotangents import (
     Cotangent,
     Dense,
@@ -74,7 +91,7 @@ from tracer.cotangents import (
 )
 from tracer.cotangents.kronecker import Kronecker
 from tracer.curvature.progress import Line
-from tracer.curvature.quantity import Context, Quantity, Shard
+from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
 from tracer.curvature.rows import (
     GGNMonteCarlo,
     Rows,
@@ -92,7 +109,7 @@ from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.indexing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.loading import Plugin
-from tracer.record.axes import POOLED, UNKNOWN
+from tracer.record.axes import POOLED, UNKNOWN, Axis
 from tracer.record.composite import Composite, composed, composes
 from tracer.record.describe import describe
 from tracer.record.dispatch import implements
@@ -102,7 +119,7 @@ from tracer.record.hints import missing
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER
 from tracer.record.leaves import batch, parameter
 from tracer.record.names import Part, numbers
-from tracer.record.node import Node
+from tracer.record.node import Node, Params
 from tracer.record.operation import Elementwise, Operation, operation
 from tracer.record.pausing import pause, paused_tape
 from tracer.record.place import NOWHERE, Place
@@ -110,9 +127,10 @@ from tracer.record.recorder import Cursor, current_cursor, current_tape, owner, 
 from tracer.record.rules import Rules
 from tracer.record.scopes import present, scope, steps
 from tracer.record.settling import axis_of
-from tracer.record.tensor import Tensor
+from tracer.record.tensor import Tensor, TensorLike
 from tracer.registry import defined
 from tracer.sweep.placed import Placed
+from tracer.sweep.rules import Entry, View
 
 __all__ = [
     "CONSTANT",
@@ -126,18 +144,25 @@ __all__ = [
     "SINGLE",
     "SMALL",
     "UNKNOWN",
+    "Array",
+    "Axis",
     "Backend",
     "Command",
     "Composite",
     "Context",
+    "Convertible",
     "Cotangent",
     "Cursor",
+    "DType",
     "Dense",
     "DrawOptions",
     "Elementwise",
     "Embed",
+    "Entry",
     "GGNMonteCarlo",
     "Gather",
+    "Generator",
+    "Index",
     "Kronecker",
     "Line",
     "Mixed",
@@ -145,10 +170,12 @@ __all__ = [
     "Operation",
     "Outer",
     "Overlay",
+    "Params",
     "Part",
     "Place",
     "Placed",
     "Plugin",
+    "Present",
     "Quantity",
     "Reindexed",
     "Renderer",
@@ -158,10 +185,19 @@ __all__ = [
     "SampledArray",
     "ScatterAdd",
     "SeedRows",
+    "Shape",
     "Shard",
+    "Signs",
+    "Some",
+    "Stack",
+    "State",
     "Summed",
     "Tape",
     "Tensor",
+    "TensorLike",
+    "Tree",
+    "Value",
+    "View",
     "add_product",
     "at_places",
     "axis_of",

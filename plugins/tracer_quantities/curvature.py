@@ -6,7 +6,15 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import QuantityError
-from tracer.extend import GGNMonteCarlo, Kronecker, Quantity, ggn_averaged, ggn_exact, ggn_outputs
+from tracer.extend import (
+    GGNMonteCarlo,
+    Kronecker,
+    Quantity,
+    Rows,
+    ggn_averaged,
+    ggn_exact,
+    ggn_outputs,
+)
 
 __all__ = [
     "KFAC",
@@ -149,7 +157,7 @@ class KFLR(Quantity):
     """
 
     name = "kflr"
-    rows = ggn_exact
+    rows: Rows = ggn_exact
     factored = True
     of_uses = True
     cheaper = "kfac or diag_ggn_mc"

@@ -236,7 +236,7 @@ def operator(objective, product):
 
     library = backend.of(objective.like(leaves[0])) if leaves else backend.NUMPY
 
-    class Operator(library.linear_operator):
+    class Operator(library.linear_operator):  # type: ignore[name-defined]  # of the library
         backend = library  # where its vectors are
         parameters = dict(zip(objective.parameters, spans, strict=True))
 

@@ -58,12 +58,12 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
         else:
             result.add_node(node, **data)
     for name, copies in members.items():
-        *outer, (loop, _, _) = around[name]
+        *others, (loop, _, _) = around[name]
         merged = _steps(copies, hidden[loop])
         merged["scope"] = found[loop]["scope"]
         merged["scopes"] = list(class_names(copies[0])[: len(scope_path(merged))])
-        merged["times"] = [step.time for step in outer]
-        merged["loop"] = outer[-1].loop if outer else None
+        merged["times"] = [step.time for step in others]
+        merged["loop"] = others[-1].loop if others else None
         if name.startswith("∇"):
             merged["of"] = name.removeprefix("∇")
         result.nodes[name].update(merged)

@@ -40,7 +40,7 @@ def table(
         {box.id: by_time[box.node] for box in folded.boxes if box.node in by_time} if folded else {}
     )
     times = range(0, count, 1 + count * len(boxes) // MOST_ENTRIES)
-    found = {"count": count, "times": list(times), "statistics": {}, "scale": None}
+    found: dict[str, Any] = {"count": count, "times": list(times), "statistics": {}, "scale": None}
     for box, members in boxes.items():
         found["statistics"][box] = [
             _entry(unrolled.nodes[members[time]], values.get(members[time]))

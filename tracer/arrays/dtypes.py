@@ -7,11 +7,23 @@ float32: cotangents, sums of squares, and linear algebra, which NumPy has in no 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from tracer.arrays.types import Array, DType
+from tracer.arrays.types import DType
+
+
+class Typed(Protocol):
+    """An array, or a tensor."""
+
+    @property
+    def dtype(self) -> DType: ...
+    @property
+    def astype(self) -> Callable[..., Any]: ...
+
+
+Held = TypeVar("Held", bound=Typed)
 
 HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
@@ -26,17 +38,17 @@ def working(dtype: DType) -> DType:
     return SINGLE if is_half(dtype) else dtype
 
 
-def widened(array: Array) -> Array:
+def widened(array: Held) -> Held:
     """An array of half precision in float32, any other as it is."""
     return array.astype(SINGLE) if array.dtype.char == "e" else array
 
 
-def narrowed(array: Array, dtype: DType) -> Array:
+def narrowed(array: Held, dtype: DType) -> Held:
     """What was computed with `widened` arrays of this dtype, in half precision if that is half."""
     return array.astype(dtype) if dtype.char == "e" and array.dtype != dtype else array
 
 
-def meeting(array: Array, dtype: DType) -> Array:
+def meeting(array: Held, dtype: DType) -> Held:
     """Data in the float dtype of what they meet, unless they are of a wider one."""
     if array.dtype == dtype or (
         array.dtype.kind == "f" and np.promote_types(array.dtype, dtype) != dtype

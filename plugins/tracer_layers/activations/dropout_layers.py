@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tracer.errors import ShapeError
-from tracer.extend import drawn, generator
+from tracer.extend import Array, Generator, Shape, TensorLike, drawn, generator
 from tracer_layers.activations.functions import SELU_ALPHA, SELU_SCALE
 from tracer_layers.module.arguments import axes_of, not_in_place, probability
 from tracer_layers.module.dtypes import floats
@@ -35,8 +34,13 @@ LEAST = -SELU_ALPHA * SELU_SCALE
 
 
 def dropout(
-    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
-) -> Any:
+    input: TensorLike,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
     """In training, zeroes elements with probability `p` and divides the others by `1 - p`."""
     not_in_place("dropout", inplace)
     probability("dropout", p)
@@ -46,8 +50,13 @@ def dropout(
 
 
 def channel_dropout(
-    input: Any, rank: int, p: float = 0.5, training: bool = True, *, rng: Any = None
-) -> Any:
+    input: TensorLike,
+    rank: int,
+    p: float = 0.5,
+    training: bool = True,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
     """`dropout` of whole channels of `[N, C, *size]`, or `[C, *size]`, with `rank` sizes."""
     probability("channel_dropout", p)
     if input.ndim not in (rank + 1, rank + 2):
@@ -61,16 +70,26 @@ def channel_dropout(
 
 
 def dropout1d(
-    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
-) -> Any:
+    input: TensorLike,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
     """`dropout` of whole channels of `[N, C, L]`, or `[C, L]` (Tompson et al. 2015)."""
     not_in_place("dropout1d", inplace)
     return channel_dropout(input, 1, p, training, rng=rng)
 
 
 def dropout2d(
-    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
-) -> Any:
+    input: TensorLike,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
     """`dropout` of whole channels of `[N, C, H, W]` (Tompson et al. 2015)."""
     not_in_place("dropout2d", inplace)
     if input.ndim == 3:
@@ -82,16 +101,26 @@ def dropout2d(
 
 
 def dropout3d(
-    input: Any, p: float = 0.5, training: bool = True, inplace: bool = False, *, rng: Any = None
-) -> Any:
+    input: TensorLike,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
     """`dropout` of whole channels of `[N, C, D, H, W]`, or `[C, D, H, W]` (Tompson et al. 2015)."""
     not_in_place("dropout3d", inplace)
     return channel_dropout(input, 3, p, training, rng=rng)
 
 
 def alpha_dropout(
-    input: Any, p: float = 0.5, training: bool = False, inplace: bool = False, *, rng: Any = None
-) -> Any:
+    input: TensorLike,
+    p: float = 0.5,
+    training: bool = False,
+    inplace: bool = False,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
     """Dropout that keeps mean and variance of standardised inputs (Klambauer et al. 2017).
 
     As in PyTorch, it does nothing unless told that this is training, other than `dropout`.
@@ -102,8 +131,13 @@ def alpha_dropout(
 
 
 def feature_alpha_dropout(
-    input: Any, p: float = 0.5, training: bool = False, inplace: bool = False, *, rng: Any = None
-) -> Any:
+    input: TensorLike,
+    p: float = 0.5,
+    training: bool = False,
+    inplace: bool = False,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
     """`alpha_dropout` of whole channels of `[N, C, ...]`."""
     not_in_place("feature_alpha_dropout", inplace)
     probability("feature_alpha_dropout", p)
@@ -112,16 +146,16 @@ def feature_alpha_dropout(
     return _to_least(input, p, _channels(input, input.ndim - 2), rng) if training and p else input
 
 
-def _channels(input: Any, rank: int) -> tuple[int, ...]:
+def _channels(input: TensorLike, rank: int) -> tuple[int, ...]:
     return (*input.shape[: input.ndim - rank], *(1,) * rank)
 
 
-def _kept(p: float, shape: tuple[int, ...], rng: Any, data: Any) -> Any:
+def _kept(p: float, shape: Shape, rng: Generator | None, data: Array) -> Array:
     """Which elements are kept: booleans in the library of `data`."""
     return drawn((rng or generator(data)).random(shape, dtype=np.float32) >= p, data)
 
 
-def _zeroed(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
+def _zeroed(input: TensorLike, p: float, shape: Shape, rng: Generator | None) -> TensorLike:
     input = floats(input)
     data = raw(input)
     scale = _kept(p, shape, rng, data).astype(data.dtype)
@@ -129,7 +163,7 @@ def _zeroed(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
     return input * scale
 
 
-def _to_least(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
+def _to_least(input: TensorLike, p: float, shape: Shape, rng: Generator | None) -> TensorLike:
     input = floats(input)
     if p == 1:
         return input * 0
@@ -142,7 +176,7 @@ def _to_least(input: Any, p: float, shape: tuple[int, ...], rng: Any) -> Any:
 class _Dropout(Module):
     """What the layers of this file share: the probability `p`."""
 
-    def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: Any = None):
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: Generator | None = None):
         not_in_place(type(self).__name__, inplace)
         probability(type(self).__name__, p)
         self.p = p
@@ -155,40 +189,40 @@ class _Dropout(Module):
 class Dropout(_Dropout):
     """Zeroes elements with probability `p` in training (Srivastava et al. 2014)."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return dropout(input, self.p, self.training, rng=self.rng)
 
 
 class Dropout1d(_Dropout):
     """Zeroes channels of `[N, C, L]` (Tompson et al. 2015)."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return dropout1d(input, self.p, self.training, rng=self.rng)
 
 
 class Dropout2d(_Dropout):
     """Zeroes channels of `[N, C, H, W]` (Tompson et al. 2015)."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return dropout2d(input, self.p, self.training, rng=self.rng)
 
 
 class Dropout3d(_Dropout):
     """Zeroes channels of `[N, C, D, H, W]` (Tompson et al. 2015)."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return dropout3d(input, self.p, self.training, rng=self.rng)
 
 
 class AlphaDropout(_Dropout):
     """Dropout that goes with `SELU`; see `alpha_dropout`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return alpha_dropout(input, self.p, self.training, rng=self.rng)
 
 
 class FeatureAlphaDropout(_Dropout):
     """The same for whole channels; see `feature_alpha_dropout`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return feature_alpha_dropout(input, self.p, self.training, rng=self.rng)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import Generator, TensorLike
 from tracer_layers.activations import functions
 from tracer_layers.module.arguments import not_in_place
 from tracer_layers.module.dtypes import float_dtype
@@ -51,7 +51,7 @@ class ReLU(Module):
     def __init__(self, inplace: bool = False):
         not_in_place("ReLU", inplace)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.relu(input)
 
 
@@ -61,7 +61,7 @@ class ReLU6(Module):
     def __init__(self, inplace: bool = False):
         not_in_place("ReLU6", inplace)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.relu6(input)
 
 
@@ -71,7 +71,7 @@ class SELU(Module):
     def __init__(self, inplace: bool = False):
         not_in_place("SELU", inplace)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.selu(input)
 
 
@@ -81,7 +81,7 @@ class SiLU(Module):
     def __init__(self, inplace: bool = False):
         not_in_place("SiLU", inplace)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.silu(input)
 
 
@@ -91,7 +91,7 @@ class Mish(Module):
     def __init__(self, inplace: bool = False):
         not_in_place("Mish", inplace)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.mish(input)
 
 
@@ -101,7 +101,7 @@ class Hardsigmoid(Module):
     def __init__(self, inplace: bool = False):
         not_in_place("Hardsigmoid", inplace)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.hardsigmoid(input)
 
 
@@ -111,42 +111,42 @@ class Hardswish(Module):
     def __init__(self, inplace: bool = False):
         not_in_place("Hardswish", inplace)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.hardswish(input)
 
 
 class Sigmoid(Module):
     """`1 / (1 + exp(-x))`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.sigmoid(input)
 
 
 class Tanh(Module):
     """`tanh(x)`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.tanh(input)
 
 
 class LogSigmoid(Module):
     """`log(sigmoid(x))`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.logsigmoid(input)
 
 
 class Softsign(Module):
     """`x / (1 + |x|)`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.softsign(input)
 
 
 class Tanhshrink(Module):
     """`x - tanh(x)`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.tanhshrink(input)
 
 
@@ -157,7 +157,7 @@ class LeakyReLU(Module):
         not_in_place("LeakyReLU", inplace)
         self.negative_slope = negative_slope
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
@@ -171,7 +171,7 @@ class ELU(Module):
         not_in_place("ELU", inplace)
         self.alpha = alpha
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.elu(input, self.alpha)
 
     def extra_repr(self) -> str:
@@ -185,7 +185,7 @@ class CELU(Module):
         not_in_place("CELU", inplace)
         self.alpha = alpha
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.celu(input, self.alpha)
 
     def extra_repr(self) -> str:
@@ -198,7 +198,7 @@ class GELU(Module):
     def __init__(self, approximate: str = "none"):
         self.approximate = approximate
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.gelu(input, self.approximate)
 
     def extra_repr(self) -> str:
@@ -212,7 +212,7 @@ class Softplus(Module):
         self.beta = beta
         self.threshold = threshold
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.softplus(input, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
@@ -239,7 +239,7 @@ class Hardtanh(Module):
         self.min_val = min_val
         self.max_val = max_val
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.hardtanh(input, self.min_val, self.max_val)
 
     def extra_repr(self) -> str:
@@ -252,7 +252,7 @@ class Softshrink(Module):
     def __init__(self, lambd: float = 0.5):
         self.lambd = lambd
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.softshrink(input, self.lambd)
 
     def extra_repr(self) -> str:
@@ -265,7 +265,7 @@ class Hardshrink(Module):
     def __init__(self, lambd: float = 0.5):
         self.lambd = lambd
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.hardshrink(input, self.lambd)
 
     def extra_repr(self) -> str:
@@ -280,7 +280,7 @@ class Threshold(Module):
         self.threshold = threshold
         self.value = value
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.threshold(input, self.threshold, self.value)
 
     def extra_repr(self) -> str:
@@ -293,7 +293,7 @@ class Softmax(Module):
     def __init__(self, dim: int | None = None):
         self.dim = dim
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.softmax(input, self.dim)
 
     def extra_repr(self) -> str:
@@ -306,7 +306,7 @@ class LogSoftmax(Module):
     def __init__(self, dim: int | None = None):
         self.dim = dim
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.log_softmax(input, self.dim)
 
     def extra_repr(self) -> str:
@@ -319,7 +319,7 @@ class Softmin(Module):
     def __init__(self, dim: int | None = None):
         self.dim = dim
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.softmin(input, self.dim)
 
     def extra_repr(self) -> str:
@@ -330,13 +330,17 @@ class PReLU(Module):
     """`x` where positive, `weight * x` elsewhere, with a trained weight per channel or for all."""
 
     def __init__(
-        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        device: object = None,
+        dtype: DTypeLike | None = None,
     ):
         self.num_parameters = num_parameters
         self.init = init
         self.weight = tracer.parameter(np.full(num_parameters, init, float_dtype(dtype, device)))
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.prelu(input, self.weight)
 
     def extra_repr(self) -> str:
@@ -352,14 +356,14 @@ class RReLU(Module):
         upper: float = 1 / 3,
         inplace: bool = False,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         not_in_place("RReLU", inplace)
         self.lower = lower
         self.upper = upper
         self.rng = rng
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.rrelu(input, self.lower, self.upper, self.training, rng=self.rng)
 
     def extra_repr(self) -> str:
@@ -372,7 +376,7 @@ class GLU(Module):
     def __init__(self, dim: int = -1):
         self.dim = dim
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return functions.glu(input, self.dim)
 
     def extra_repr(self) -> str:
@@ -382,7 +386,7 @@ class GLU(Module):
 class Softmax2d(Module):
     """`Softmax` over the channels of `[N, C, H, W]` or `[C, H, W]`."""
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         if input.ndim not in (3, 4):
             raise ShapeError(
                 f"Softmax2d expects inputs [N, C, H, W] or [C, H, W], got {list(input.shape)}: use "

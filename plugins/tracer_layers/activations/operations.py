@@ -14,17 +14,28 @@ import numpy as np
 
 import tracer
 from tracer import Elementwise, Operation, Summed, operation, samples_first
-from tracer.extend import POOLED, SMALL, blocks, in_parallel, in_single, widened
+from tracer.extend import (
+    POOLED,
+    SMALL,
+    Axis,
+    Generator,
+    Node,
+    Params,
+    blocks,
+    in_parallel,
+    in_single,
+    widened,
+)
 from tracer_layers.module.rules import data_axis, where_open
 
 #: bytes of a block of samples
 BLOCK_BYTES = 4 << 20
 
 
-def _cases(*options: dict[str, Any]) -> Callable[[Any], list[Any]]:
+def _cases(*options: Params) -> Callable[[Generator], list[Any]]:
     """Example inputs on both sides of zero and away from kinks, once for each set of params."""
 
-    def examples(rng: Any) -> list[Any]:
+    def examples(rng: Generator) -> list[Any]:
         x = rng.uniform(0.1, 0.4, (2, 3)) * rng.choice([-1.0, 1.0], (2, 3))
         return [((x,), params) for params in options or ({},)]
 
@@ -372,12 +383,12 @@ def _cubic(x):
 # -- along an axis ----------------------------------------------------------------------------
 
 
-def _along_axis(rng: Any) -> list[Any]:
+def _along_axis(rng: Generator) -> list[Any]:
     x = rng.standard_normal((2, 3, 4))
     return [((x,), {"axis": -1}), ((x,), {"axis": -2})]
 
 
-def _unless_normalised(node: Any, axis: Any) -> Any:
+def _unless_normalised(node: Node, axis: Axis) -> Axis:
     """Samples stay where they are; where they are what is normalised over, they are coupled."""
     rank = len(node.shape)
     return POOLED if isinstance(axis, int) and axis - rank == node.params["axis"] else axis

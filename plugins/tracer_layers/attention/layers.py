@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import INPUT
+from tracer.extend import INPUT, Generator, TensorLike
 from tracer_layers.attention.masks import additive, causal, combined, refuse_empty_rows
 from tracer_layers.attention.operations import Heads, attend
 from tracer_layers.linear_maps.layers import Linear, linear
@@ -23,7 +23,7 @@ from tracer_layers.module.rules import raw
 __all__ = ["MultiheadAttention"]
 
 
-def holds_sequences(layer: Module, value: Any) -> bool:
+def holds_sequences(layer: Module, value: TensorLike) -> bool:
     """`Module.holds_samples` of layers of sequences: of `[L, N, E]`, not of masks or one sample."""
     return value.ndim == 3 and value.dtype.kind != "b"
 
@@ -49,10 +49,10 @@ class MultiheadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         at_least("MultiheadAttention", 1, embed_dim=embed_dim, num_heads=num_heads)
         probability("MultiheadAttention", dropout)
@@ -95,15 +95,15 @@ class MultiheadAttention(Module):
 
     def forward(
         self,
-        query: Any,
-        key: Any,
-        value: Any,
-        key_padding_mask: Any = None,
+        query: TensorLike,
+        key: TensorLike,
+        value: TensorLike,
+        key_padding_mask: TensorLike | None = None,
         need_weights: bool = True,
-        attn_mask: Any = None,
+        attn_mask: TensorLike | None = None,
         average_attn_weights: bool = True,
         is_causal: bool = False,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[TensorLike, TensorLike | None]:
         """`(output, weights)`; weights are None unless needed.
 
         `key_padding_mask [N, S]` and `attn_mask`, `[L, S]` or `[N * num_heads, L, S]`, are of
@@ -137,7 +137,7 @@ class MultiheadAttention(Module):
         weights = np.mean(weights, axis=1) if average_attn_weights else weights
         return output, weights[0] if alone else weights
 
-    def _projected(self, query: Any, key: Any, value: Any) -> list[Any]:
+    def _projected(self, query: TensorLike, key: TensorLike, value: TensorLike) -> list[TensorLike]:
         """Queries, keys and values by heads, `[N, H, L, D]` and twice `[N, H, S, D]`."""
         width, bias = self.embed_dim, self.in_proj_bias
         if self.in_proj_weight is None:
@@ -167,7 +167,7 @@ class MultiheadAttention(Module):
             ]
         return found
 
-    def _extended(self, x: Any, learned: Any) -> Any:
+    def _extended(self, x: TensorLike, learned: TensorLike | None) -> TensorLike:
         """Keys or values `[N, H, S, D]` with a learned one and one of zeros behind them."""
         samples, heads, _, width = x.shape
         parts = [x]
@@ -180,8 +180,14 @@ class MultiheadAttention(Module):
         return np.concatenate(parts, axis=2) if len(parts) > 1 else x
 
     def _bias(
-        self, padding: Any, mask: Any, is_causal: bool, samples: int, queries: int, k: Any
-    ) -> Any:
+        self,
+        padding: TensorLike | None,
+        mask: TensorLike | None,
+        is_causal: bool,
+        samples: int,
+        queries: int,
+        k: TensorLike,
+    ) -> TensorLike | None:
         """What is added to the scores `[N, H, L, S]`, or None; axes may be of size one."""
         keys, found = k.shape[2], []
         if padding is not None:
@@ -208,7 +214,7 @@ class MultiheadAttention(Module):
             found.append(causal(queries, keys, raw(k)))
         return combined(found)
 
-    def _check(self, query: Any, key: Any, value: Any) -> None:
+    def _check(self, query: TensorLike, key: TensorLike, value: TensorLike) -> None:
         given = [list(x.shape) for x in (query, key, value)]
         axis = 0 if self.batch_first else 1
         fits = (
@@ -237,7 +243,7 @@ class MultiheadAttention(Module):
         )
 
 
-def _cut(parameter: Any, parts: list[int], width: int) -> list[Any]:
+def _cut(parameter: TensorLike | None, parts: list[int], width: int) -> list[TensorLike | None]:
     """Rows of a parameter, `width` for each part; itself if it is not cut."""
     if len(parts) == 1:
         return [parameter]
@@ -248,7 +254,7 @@ def _cut(parameter: Any, parts: list[int], width: int) -> list[Any]:
     ]
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     """Whether two inputs are one: the same object, or one array that was marked twice."""
     if a is b or raw(a) is not raw(b):
         return a is b
@@ -257,6 +263,6 @@ def _same(a: Any, b: Any) -> bool:
     return first is not None and first == second
 
 
-def xavier_uniform(shape: tuple[int, int], dtype: Any, rng: Any) -> Tensor:
+def xavier_uniform(shape: tuple[int, int], dtype: DTypeLike, rng: Generator | None) -> Tensor:
     """A parameter `[O, I]`, uniform in `+-sqrt(6 / (I + O))` (Glorot and Bengio 2010)."""
     return uniform(shape, math.sqrt(6 / sum(shape)), dtype, rng)

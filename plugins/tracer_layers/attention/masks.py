@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tracer import Tensor
 from tracer.errors import ShapeError
-from tracer.extend import backend, describe
+from tracer.extend import Array, DType, TensorLike, backend, describe
 from tracer_layers.module.rules import raw
 
 
-def additive(name: str, mask: Any, dtype: Any, *, hidden: bool) -> Any:
+def additive(name: str, mask: TensorLike, dtype: DType, *, hidden: bool) -> TensorLike:
     """A mask in `dtype`; where one of bools is `hidden`, its key is not seen.
 
     Floats are added as they are. A mask that wants a gradient, as a learned bias does, stays one
@@ -34,19 +33,19 @@ def additive(name: str, mask: Any, dtype: Any, *, hidden: bool) -> Any:
     return values.astype(dtype)
 
 
-def causal(queries: int, keys: int, like: Any) -> Any:
+def causal(queries: int, keys: int, like: Array) -> Array:
     """`[queries, keys]` that hides from query i the keys behind position i, in the library and
     dtype of `like`.
     """
     return backend.of(like).constant(_ahead, queries, keys, like.dtype)
 
 
-def _ahead(queries: int, keys: int, dtype: Any) -> np.ndarray:
+def _ahead(queries: int, keys: int, dtype: DType) -> np.ndarray:
     behind = np.arange(keys) > np.arange(queries)[:, None]
     return np.where(behind, -np.inf, 0.0).astype(dtype)
 
 
-def combined(masks: Sequence[Any]) -> Any:
+def combined(masks: Sequence[TensorLike | None]) -> TensorLike | None:
     """The sum of those masks that are not None, or None."""
     given = [mask for mask in masks if mask is not None]
     if not given:
@@ -57,7 +56,7 @@ def combined(masks: Sequence[Any]) -> Any:
     return total
 
 
-def refuse_empty_rows(function: str, bias: Any) -> None:
+def refuse_empty_rows(function: str, bias: TensorLike) -> None:
     """Raise `ShapeError` that names the first query whose keys are all hidden.
 
     Its softmax is 0/0, which is what it gives where asking would wait for a device.

@@ -5,13 +5,21 @@ compares (Vaswani et al. 2017).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tracer import Operation, operation
 from tracer.errors import ShapeError
-from tracer.extend import POOLED, UNKNOWN, Embed, Placed, broadcast_uses
+from tracer.extend import (
+    POOLED,
+    UNKNOWN,
+    Embed,
+    Generator,
+    Placed,
+    Shape,
+    TensorLike,
+    broadcast_uses,
+)
 from tracer_layers.activations.dropout_layers import dropout
 from tracer_layers.attention.masks import additive, causal, combined, refuse_empty_rows
 from tracer_layers.module.dtypes import floats
@@ -136,8 +144,14 @@ class Heads(Operation):
 
 
 def attend(
-    query: Any, key: Any, value: Any, bias: Any, scale: float, dropout_p: float, rng: Any
-) -> tuple[Any, Any]:
+    query: TensorLike,
+    key: TensorLike,
+    value: TensorLike,
+    bias: TensorLike | None,
+    scale: float,
+    dropout_p: float,
+    rng: Generator | None,
+) -> tuple[TensorLike, TensorLike]:
     """`(output [..., L, Dv], weights [..., L, S])`, the weights after dropout."""
     inputs = (query, key) if bias is None else (query, key, bias)
     weights = AttentionWeights(*inputs, scale=scale)
@@ -146,17 +160,17 @@ def attend(
 
 
 def scaled_dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
+    query: TensorLike,
+    key: TensorLike,
+    value: TensorLike,
+    attn_mask: TensorLike | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
     *,
-    rng: Any = None,
-) -> Any:
+    rng: Generator | None = None,
+) -> TensorLike:
     """`softmax(scale * query @ key.T + mask) @ value` (Vaswani et al. 2017).
 
     `query [..., L, D]`, `key [..., S, D]`, `value [..., S, Dv]` give `[..., L, Dv]`. `attn_mask`
@@ -185,7 +199,7 @@ def scaled_dot_product_attention(
     return attend(query, key, value, bias, scale, dropout_p, rng)[0]
 
 
-def fits_within(name: str, mask: Any, shape: tuple[int, ...]) -> None:
+def fits_within(name: str, mask: TensorLike, shape: Shape) -> None:
     """Refuse a mask that does not broadcast to the shape of the scores."""
     aligned = shape[len(shape) - mask.ndim :]
     fits = mask.ndim <= len(shape) and all(
@@ -198,7 +212,7 @@ def fits_within(name: str, mask: Any, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check(name: str, query: Any, key: Any, value: Any) -> None:
+def _check(name: str, query: TensorLike, key: TensorLike, value: TensorLike) -> None:
     shapes = [list(x.shape) for x in (query, key, value)]
     enough = all(len(shape) >= 2 for shape in shapes)
     fits = enough and shapes[0][-1] == shapes[1][-1] and shapes[1][-2] == shapes[2][-2]
@@ -214,7 +228,7 @@ def _check(name: str, query: Any, key: Any, value: Any) -> None:
         )
 
 
-def _repeated(name: str, query: Any, shared: Any) -> Any:
+def _repeated(name: str, query: TensorLike, shared: TensorLike) -> TensorLike:
     """Heads of keys or values, each for its group of query heads."""
     fits = query.ndim >= 3 and shared.ndim >= 3
     if not fits or not shared.shape[-3] or query.shape[-3] % shared.shape[-3]:

@@ -15,11 +15,13 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tracer.extend import (
+    Array,
+    DType,
     add_product,
     blocks,
     expect_blocks,
@@ -39,8 +41,13 @@ BLOCK_BYTES = 5 << 19
 
 
 def convolve(
-    x: Any, weight: Any, w: Windows, groups: int, dtype: Any = None, bias: Any = None
-) -> Any:
+    x: Array,
+    weight: Array,
+    w: Windows,
+    groups: int,
+    dtype: DType | None = None,
+    bias: Array | None = None,
+) -> Array:
     """`x [..., N, C, *size]` with `weight [..., O, C/G, *kernel]` as `[..., N, O, *output]`."""
     expect_blocks()
     dtype = np.result_type(x.dtype, weight.dtype) if dtype is None else dtype
@@ -51,7 +58,7 @@ def convolve(
     return out.reshape(*lead, x.shape[-w.rank - 2], weight.shape[-w.rank - 2], *w.output)
 
 
-def transpose(y: Any, weight: Any, w: Windows, groups: int) -> Any:
+def transpose(y: Array, weight: Array, w: Windows, groups: int) -> Array:
     """`y [..., N, O, *output]` with `weight [..., O, C/G, *kernel]` as `[..., N, C, *size]`."""
     expect_blocks()
     data, grouped = _merged(y, weight, w.rank + 2), _grouped(weight, w.rank, groups)
@@ -67,11 +74,11 @@ def transpose(y: Any, weight: Any, w: Windows, groups: int) -> Any:
     return out.reshape(*lead, y.shape[-w.rank - 2], out.shape[-w.rank - 1], *w.size)
 
 
-def correlate(x: Any, y: Any, w: Windows, groups: int) -> Any:
+def correlate(x: Array, y: Array, w: Windows, groups: int) -> Array:
     """`x [..., N, C, *size]` with `y [..., N, O, *output]` as `[..., O, C/G, *kernel]`."""
     every = _blocks(x, w)
 
-    def part(some: list[slice]) -> Any:
+    def part(some: list[slice]) -> Array:
         total = None
         for block in some:
             columns = _columns(_samples(x, w.rank, block), w, groups)
@@ -94,7 +101,7 @@ def correlate(x: Any, y: Any, w: Windows, groups: int) -> Any:
     return split.reshape(*lead, groups * outputs, *split.shape[-w.rank - 1 :])
 
 
-def turned(array: Any, count: int) -> Any:
+def turned(array: Array, count: int) -> Array:
     """`[..., *a, *b]` as `[..., *b, *a]`, of `count` axes each."""
     first = array.ndim - 2 * count
     axes = range(first), range(first + count, array.ndim), range(first, first + count)
@@ -104,42 +111,42 @@ def turned(array: Any, count: int) -> Any:
 # -- leading axes, samples and groups --------------------------------------------------------------
 
 
-def _lead(x: Any, y: Any, own: int) -> tuple[int, ...]:
+def _lead(x: Array, y: Array, own: int) -> tuple[int, ...]:
     """The leading axes, broadcast, of two arrays whose last `own` axes are the operation's."""
     return np.broadcast_shapes(x.shape[: x.ndim - own], y.shape[: y.ndim - own])
 
 
-def _merged(x: Any, weight: Any, own: int) -> Any:
+def _merged(x: Array, weight: Array, own: int) -> Array:
     """`x` with its leading axes joined to the samples, where one weight serves them all."""
     if weight.ndim > own or x.ndim == own:
         return x
     return x.reshape(math.prod(x.shape[: 1 - own]), *x.shape[1 - own :])
 
 
-def _samples(x: Any, rank: int, block: slice) -> Any:
+def _samples(x: Array, rank: int, block: slice) -> Array:
     return x[(..., block, *(slice(None),) * (rank + 1))]
 
 
-def _blocks(x: Any, w: Windows) -> list[slice]:
+def _blocks(x: Array, w: Windows) -> list[slice]:
     """Slices of the samples of `x [..., N, C, *size]` whose columns fit a block."""
     seen = x.size // max(1, math.prod(w.size)) * math.prod(w.output + w.kernel)
     return blocks(x.shape[-w.rank - 2], seen * x.dtype.itemsize, BLOCK_BYTES, like=x)
 
 
-def _grouped(weight: Any, rank: int, groups: int) -> Any:
+def _grouped(weight: Array, rank: int, groups: int) -> Array:
     """`[..., O, C/G, *kernel]` as `[..., G, O/G, C/G, *kernel]`."""
     *lead, outputs, _ = weight.shape[: weight.ndim - rank]
     return weight.reshape(*lead, groups, outputs // groups, *weight.shape[len(lead) + 1 :])
 
 
-def _matrices(grouped: Any, rank: int) -> Any:
+def _matrices(grouped: Array, rank: int) -> Array:
     """`[..., A, B, *kernel]` as `[..., K * B, A]`: columns of B channels are multiplied by it."""
     *lead, last, _ = grouped.shape[: grouped.ndim - rank]
     moved = np.moveaxis(grouped, (-rank - 1, -rank - 2), (-2, -1))
     return moved.reshape(*lead, math.prod(grouped.shape[len(lead) + 1 :]), last)
 
 
-def _rows(y: Any, rank: int, groups: int) -> Any:
+def _rows(y: Array, rank: int, groups: int) -> Array:
     """`[..., N, O, *output]` as `[..., G, N * P, O/G]`."""
     *lead, samples, outputs = y.shape[: y.ndim - rank]
     count = samples * math.prod(y.shape[y.ndim - rank :])
@@ -150,7 +157,7 @@ def _rows(y: Any, rank: int, groups: int) -> Any:
 # -- columns ---------------------------------------------------------------------------------------
 
 
-def _times(a: Any, b: Any, out: Any = None) -> Any:
+def _times(a: Array, b: Array, out: Array | None = None) -> Array:
     """`np.matmul(a, b, out=out)`, of stacks of one matrix by `product`."""
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     if math.prod(lead) != 1:
@@ -159,7 +166,7 @@ def _times(a: Any, b: Any, out: Any = None) -> Any:
     return flat.reshape(*lead, *flat.shape)
 
 
-def _add_times(total: Any, a: Any, b: Any) -> None:
+def _add_times(total: Array, a: Array, b: Array) -> None:
     """`total += a @ b`, of stacks of one matrix by `add_product`."""
     if math.prod(total.shape[:-2]) != 1:
         total += a @ b
@@ -167,12 +174,12 @@ def _add_times(total: Any, a: Any, b: Any) -> None:
         add_product(_alone(total), _alone(a), _alone(b))
 
 
-def _alone(stack: Any) -> Any:
+def _alone(stack: Array) -> Array:
     """The matrix of a stack of one."""
     return stack.reshape(stack.shape[-2:])
 
 
-def _columns(x: Any, w: Windows, groups: int) -> Any:
+def _columns(x: Array, w: Windows, groups: int) -> Array:
     """`[..., N, C, *size]` as `[..., G, N * P, K * C/G]`: a row for each window."""
     *lead, samples, channels = x.shape[: x.ndim - w.rank]
     split = x.reshape(*lead, samples, groups, channels // groups, *w.size)
@@ -186,7 +193,7 @@ def _columns(x: Any, w: Windows, groups: int) -> Any:
     return seen.reshape(*lead, groups, samples * math.prod(w.output), inputs)
 
 
-def _added(columns: Any, w: Windows, samples: int, channels: int) -> Any:
+def _added(columns: Array, w: Windows, samples: int, channels: int) -> Array:
     """The transpose of `_columns`: `[..., G, N * P, K * C/G]` as `[..., N, *size, C]`."""
     *lead, groups = columns.shape[:-2]
     each = channels // groups
@@ -198,7 +205,9 @@ def _added(columns: Any, w: Windows, samples: int, channels: int) -> Any:
     return out.reshape(*lead, samples, *w.size, channels)
 
 
-def _multiplied(x: Any, matrices: Any, w: Windows, dtype: Any, bias: Any = None) -> Any:
+def _multiplied(
+    x: Array, matrices: Array, w: Windows, dtype: DType | None, bias: Array | None = None
+) -> Array:
     """Columns of `x [..., N, C, *size]` times `matrices [..., G, K * C/G, O/G]`, plus a bias."""
     groups, _, outputs = matrices.shape[-3:]
     samples, count = x.shape[-w.rank - 2], math.prod(w.output)
@@ -221,7 +230,7 @@ def _multiplied(x: Any, matrices: Any, w: Windows, dtype: Any, bias: Any = None)
 # -- the transpose by the input --------------------------------------------------------------------
 
 
-def _scattered(y: Any, grouped: Any, w: Windows) -> Any:
+def _scattered(y: Array, grouped: Array, w: Windows) -> Array:
     """Columns are made of the outputs, and added up where they lie."""
     groups, _, channels = grouped.shape[-w.rank - 3 : -w.rank]
     matrices = np.swapaxes(_matrices(grouped, w.rank), -1, -2)
@@ -241,7 +250,7 @@ def _scattered(y: Any, grouped: Any, w: Windows) -> Any:
     return out
 
 
-def _by_rows(y: Any, grouped: Any, w: Windows) -> Any:
+def _by_rows(y: Array, grouped: Array, w: Windows) -> Array:
     """As scattering, but what lies along the first axis is added up by the products themselves.
 
     That is for `[N, O, *output]` and one group. In a block, the first axis comes before the
@@ -344,7 +353,7 @@ def _gathering_pays(w: Windows, outputs: int, channels: int) -> bool:
     return gathered * outputs * (channels + 10) <= scattered * channels * (outputs + 25)
 
 
-def _gathered(y: Any, grouped: Any, w: Windows) -> Any:
+def _gathered(y: Array, grouped: Array, w: Windows) -> Array:
     """A convolution of the outputs for each phase of the positions."""
     swapped, parts = np.swapaxes(grouped, -w.rank - 2, -w.rank - 1), []
     dtype = np.result_type(y.dtype, grouped.dtype)

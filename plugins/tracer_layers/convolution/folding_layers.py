@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracer.errors import ShapeError
+from tracer.extend import TensorLike
 from tracer_layers.convolution import windows as operations
 from tracer_layers.convolution.windows import Windows, per_axis, windows
 from tracer_layers.module.dtypes import floats
@@ -16,12 +17,12 @@ __all__ = ["Fold", "Unfold", "fold", "unfold"]
 
 
 def unfold(
-    input: Any,
+    input: TensorLike,
     kernel_size: int | Sequence[int],
     dilation: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
     stride: int | Sequence[int] = 1,
-) -> Any:
+) -> TensorLike:
     """`[N, C, *size]`, or `[C, *size]`, to `[N, C * kernel, windows]`.
 
     Over two axes, or as many as an argument has ints.
@@ -39,13 +40,13 @@ def unfold(
 
 
 def fold(
-    input: Any,
+    input: TensorLike,
     output_size: int | Sequence[int],
     kernel_size: int | Sequence[int],
     dilation: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
     stride: int | Sequence[int] = 1,
-) -> Any:
+) -> TensorLike:
     """`[N, C * kernel, windows]` to `[N, C, *output_size]`; without N for one sample."""
     rank = _rank(output_size, kernel_size, dilation, padding, stride)
     size = per_axis("output_size", output_size, rank, 1)
@@ -66,7 +67,13 @@ def _rank(*arguments: Any) -> int:
     return next((len(a) for a in arguments if not isinstance(a, int)), 2)
 
 
-def _windows(size: Any, kernel: Any, dilation: Any, padding: Any, stride: Any) -> Windows:
+def _windows(
+    size: Sequence[int],
+    kernel: int | Sequence[int],
+    dilation: int | Sequence[int],
+    padding: int | Sequence[int],
+    stride: int | Sequence[int],
+) -> Windows:
     rank = len(size)
     return windows(
         tuple(size),
@@ -92,7 +99,7 @@ class Unfold(Module):
         self.padding = padding
         self.stride = stride
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
 
     def extra_repr(self) -> str:
@@ -119,7 +126,7 @@ class Fold(Module):
         self.padding = padding
         self.stride = stride
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return fold(
             input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride
         )

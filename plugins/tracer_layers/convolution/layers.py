@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+
+from numpy.typing import DTypeLike
 
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import Generator, TensorLike
 from tracer_layers.convolution.operations import Convolution
 from tracer_layers.convolution.windows import Pairs, per_axis, spatial_rank
 from tracer_layers.module.arguments import at_least
@@ -21,14 +23,14 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def convolution(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] | str = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
-) -> Any:
+) -> TensorLike:
     """`[N, C, *size]`, or `[C, *size]` for one sample, with a weight `[O, C/groups, *kernel]`."""
     rank = weight.ndim - 2
     stride, dilation = per_axis("stride", stride, rank, 1), per_axis("dilation", dilation, rank, 1)
@@ -40,14 +42,14 @@ conv1d = conv2d = conv3d = convolution
 
 
 def _convolve(
-    input: Any,
-    weight: Any,
-    bias: Any,
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None,
     stride: tuple[int, ...],
     padding: Pairs,
     dilation: tuple[int, ...],
     groups: int,
-) -> Any:
+) -> TensorLike:
     input, alone = floats(input, weight), input.ndim == len(stride) + 1
     inputs = (input[None] if alone else input, weight, *(() if bias is None else (bias,)))
     out = Convolution(*inputs, stride=stride, padding=padding, dilation=dilation, groups=groups)
@@ -75,7 +77,7 @@ def padding_pairs(
     return tuple((p, p) for p in per_axis("padding", padding, len(kernel), 0))
 
 
-def check_channels(layer: Any, in_channels: int, out_channels: int, groups: int) -> None:
+def check_channels(layer: object, in_channels: int, out_channels: int, groups: int) -> None:
     """Refuse groups that do not divide the channels, and numbers that are none."""
     name = type(layer).__name__
     at_least(name, 1, in_channels=in_channels, out_channels=out_channels, groups=groups)
@@ -106,10 +108,10 @@ class ConvNd(Module):
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         rank, of = spatial_rank(self, kernel_size), f"{type(self).__name__}'s"
         check_channels(self, in_channels, out_channels, groups)
@@ -135,7 +137,7 @@ class ConvNd(Module):
         bias_values = uniform((out_channels,), bound, dtype, rng) if bias else None
         self.register_parameter("bias", bias_values)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         pairs = self.pairs
         if self.padding_mode != "zeros":
             around = [p for pair in reversed(pairs) for p in pair]

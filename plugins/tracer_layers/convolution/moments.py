@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.extend import add_product, blocks, in_parallel, scratch, threads
+from tracer.extend import Array, add_product, blocks, in_parallel, scratch, threads
 from tracer_layers.convolution.windows import Windows
 
 #: bytes of the unfolded rows of a block of samples, as of the columns of convolutions
@@ -32,14 +32,14 @@ BLOCK_BYTES = 5 << 19
 WIDE = 24
 
 
-def moment_pays(x: Any, w: Windows) -> bool:
+def moment_pays(x: Array, w: Windows) -> bool:
     """Whether `window_moment` is for these windows of `x [N, C, *size]`, and less work."""
     width = math.prod(w.kernel[1:]) * x.shape[1]
     overlap = w.stride[0] == w.dilation[0] == 1 < w.kernel[0] <= w.output[0]
     return type(x) is np.ndarray and overlap and width >= WIDE
 
 
-def window_moment(x: Any, w: Windows) -> Any:
+def window_moment(x: Array, w: Windows) -> Array:
     """`[1, D, D]`: the sum over samples and windows of `a a^T`, `a` in the order `[*kernel, C]`.
 
     `x` is `[N, C, *size]`, all channels are one group, and windows are as `moment_pays` wants them.
@@ -89,7 +89,7 @@ def _spans(kernel: int, windows: int) -> Iterator[tuple[int, int, int]]:
             yield apart, row, row + 1
 
 
-def _rows(x: Any, w: Windows) -> Any:
+def _rows(x: Array, w: Windows) -> Any:
     """`x [n, C, *size]` as `[S, n, *output, *kernel, C]` without the first axes of both.
 
     S rows of the padded input are what its windows see.

@@ -8,6 +8,7 @@ input with output (the gradient of the weight).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,20 @@ import numpy as np
 
 from tracer import Operation, Outer, Reindexed, Summed, operation
 from tracer.errors import ShapeError
-from tracer.extend import POOLED, UNKNOWN, Embed, meeting
+from tracer.extend import (
+    POOLED,
+    UNKNOWN,
+    Array,
+    Axis,
+    DType,
+    Embed,
+    Generator,
+    Node,
+    Shape,
+    Stack,
+    TensorLike,
+    meeting,
+)
 from tracer_layers.convolution.arrays import convolve, correlate, transpose, turned
 from tracer_layers.convolution.moments import moment_pays, window_moment
 from tracer_layers.convolution.windows import Unfold, Windows, channels_last, windows
@@ -23,7 +37,7 @@ from tracer_layers.module.arguments import axes_of
 from tracer_layers.module.rules import data_axis
 
 
-def _sample_axis(node: Any, axes: Any, rank: int) -> Any:
+def _sample_axis(node: Node, axes: Sequence[Axis], rank: int) -> Axis:
     """Samples stay before the channels; what lies in channels or in space is mixed."""
     axis = data_axis(axes)
     if axis is UNKNOWN:
@@ -32,7 +46,7 @@ def _sample_axis(node: Any, axes: Any, rank: int) -> Any:
     return POOLED if from_end > -rank - 2 else len(node.shape) + from_end
 
 
-def _check(x: Any, channels: int, rank: int) -> None:
+def _check(x: TensorLike, channels: int, rank: int) -> None:
     if x.ndim < rank + 2 or x.shape[-rank - 1] != channels:
         raise ShapeError(
             f"expects inputs [N, {channels}, {axes_of(rank)}] for in_channels={channels}, got "
@@ -41,7 +55,7 @@ def _check(x: Any, channels: int, rank: int) -> None:
         )
 
 
-def _geometry(node: Any) -> Windows:
+def _geometry(node: Node) -> Windows:
     """The windows of a recorded convolution."""
     (x, weight), p = node.inputs[:2], node.params
     rank = len(p["stride"])
@@ -129,16 +143,18 @@ class Convolution(Operation):
         return cases
 
 
-def _moment(x: Any, w: Windows, dtype: Any) -> Any:
+def _moment(x: Array, w: Windows, dtype: DType) -> Array:
     return window_moment(meeting(x, dtype), w)
 
 
-def _kernel_first(left: Any, right: Any, shape: tuple[int, ...], moment: Any) -> Reindexed:
+def _kernel_first(
+    left: Array, right: Array, shape: Shape, moment: Callable[[], Array] | None
+) -> Reindexed:
     """The cotangent of a weight `[O, C/G, *kernel]` from inputs in the order `[*kernel, C/G]`."""
     outputs, channels, *kernel = shape
     inputs = (*kernel, channels)
 
-    def reordered(factors: tuple[Any, ...]) -> tuple[Any, ...]:
+    def reordered(factors: tuple[Array, ...]) -> tuple[Array, ...]:
         return tuple(_channels_first(f, inputs) if i % 2 else f for i, f in enumerate(factors))
 
     return Reindexed(
@@ -151,7 +167,7 @@ def _kernel_first(left: Any, right: Any, shape: tuple[int, ...], moment: Any) ->
     )
 
 
-def _channels_first(factor: Any, inputs: tuple[int, ...]) -> Any:
+def _channels_first(factor: Array, inputs: tuple[int, ...]) -> Array:
     """A factor of inputs in the order `[*kernel, C/G]` in the order `[C/G, *kernel]`."""
     rank, size = len(inputs), math.prod(inputs)
     split = np.reshape(factor, inputs * 2)
@@ -239,7 +255,7 @@ class ConvolutionTranspose(Operation):
         return cases
 
 
-def _spread(y: Any, w: Windows) -> Any:
+def _spread(y: Array, w: Windows) -> Array:
     """`[N, O, *output]` to `[N, O, *kernel, *size]`: what each element of the kernel adds where.
 
     It is what windows of stride 1 see of the elements of `y`, set apart by the stride.
@@ -287,7 +303,7 @@ class ConvolutionWeight(Operation):
         return [((x, y), {"windows": w, "groups": groups}) for w, groups, x, _, y in _cases(rng)]
 
 
-def _channel_sums(g: Any, rank: int) -> Any:
+def _channel_sums(g: Stack, rank: int) -> Stack:
     """`[V, ..., N, O, *output]` summed to `[V, O]`."""
     channels = g.ndim - rank - 1
     summed = tuple(i for i in range(1, g.ndim) if i != channels)
@@ -296,7 +312,7 @@ def _channel_sums(g: Any, rank: int) -> Any:
     return np.sum(g, axis=summed)
 
 
-def _cases(rng: Any) -> list[Any]:
+def _cases(rng: Generator) -> list[Any]:
     """Windows, groups, input, weight and output of small convolutions."""
     every = [
         (windows((5, 4), (3, 2), (2, 1), ((1, 0), (1, 1)), (1, 2)), 1, 2, 3),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+
+from numpy.typing import DTypeLike
 
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import Generator, TensorLike
 from tracer_layers.convolution.layers import check_channels
 from tracer_layers.convolution.operations import ConvolutionTranspose
 from tracer_layers.convolution.windows import per_axis, spatial_rank, windows
@@ -26,15 +28,15 @@ __all__ = [
 
 
 def conv_transpose(
-    input: Any,
-    weight: Any,
-    bias: Any = None,
+    input: TensorLike,
+    weight: TensorLike,
+    bias: TensorLike | None = None,
     stride: int | Sequence[int] = 1,
     padding: int | Sequence[int] = 0,
     output_padding: int | Sequence[int] = 0,
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
-) -> Any:
+) -> TensorLike:
     """`[N, I, *size]`, or `[I, *size]` for one sample, with a weight `[I, O/groups, *kernel]`.
 
     The transpose of a convolution of the same `stride`, `padding`, `dilation` and `groups`;
@@ -111,10 +113,10 @@ class ConvTransposeNd(Module):
         bias: bool = True,
         dilation: int | Sequence[int] = 1,
         padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         rank, of = spatial_rank(self, kernel_size), f"{type(self).__name__}'s"
         check_channels(self, in_channels, out_channels, groups)
@@ -137,7 +139,7 @@ class ConvTransposeNd(Module):
         bias_values = uniform((out_channels,), bound, dtype, rng) if bias else None
         self.register_parameter("bias", bias_values)
 
-    def forward(self, input: Any, output_size: Sequence[int] | None = None) -> Any:
+    def forward(self, input: TensorLike, output_size: Sequence[int] | None = None) -> TensorLike:
         extra = self.output_padding if output_size is None else self._extra(input, output_size)
         return conv_transpose(
             input,
@@ -150,7 +152,7 @@ class ConvTransposeNd(Module):
             self.dilation,
         )
 
-    def _extra(self, input: Any, output_size: Sequence[int]) -> tuple[int, ...]:
+    def _extra(self, input: TensorLike, output_size: Sequence[int]) -> tuple[int, ...]:
         """The output padding that gives `output_size`."""
         rank = len(self.kernel_size)
         wanted = tuple(output_size)[-rank:]

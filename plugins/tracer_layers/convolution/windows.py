@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from tracer import Operation, operation
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import backend
+from tracer.extend import Array, Shape, backend
 from tracer_layers.module.rules import mapped_axis
 
 Pairs = tuple[tuple[int, int], ...]
@@ -122,7 +122,7 @@ class Windows:
             for pairs in itertools.product(*axes)
         ]
 
-    def pad(self, x: Any, value: float = 0) -> Any:
+    def pad(self, x: Array, value: float = 0) -> Array:
         """The raw array `[..., *size]` as `[..., *padded]`."""
         if self.is_whole:
             return x
@@ -165,14 +165,14 @@ def spatial_rank(layer: Any, kernel_size: Any) -> int:
     return layer.rank or len(kernel_size)
 
 
-def channels_last(x: Any, rank: int) -> bool:
+def channels_last(x: Array, rank: int) -> bool:
     """Whether `x [..., C, *size]` has its channels beside each other in memory."""
     if type(x) is not np.ndarray or x.ndim <= rank or x.shape[-rank - 1] == 1:
         return False
     return x.strides[-rank - 1] < min(x.strides[-rank:])
 
 
-def empty_as(pattern: Any, shape: tuple[int, ...], rank: int, like: Any) -> Any:
+def empty_as(pattern: Array, shape: Shape, rank: int, like: Array) -> Array:
     """An array `[..., C, *size]` of the dtype of `like`, with channels where `pattern` has them.
 
     What acts on each element alone runs at its fastest on arrays that lie alike in memory.
@@ -184,7 +184,7 @@ def empty_as(pattern: Any, shape: tuple[int, ...], rank: int, like: Any) -> Any:
     return np.moveaxis(np.empty_like(like, shape=memory, order="C"), -1, channels)
 
 
-def unfolded(x: Any, w: Windows, make: Callable[[str, tuple[int, ...]], Any]) -> Any:
+def unfolded(x: Array, w: Windows, make: Callable[[str, tuple[int, ...]], Array]) -> Array:
     """`[..., N, C, *size]` as `[..., *kernel, C, N, *output]`, what each window sees.
 
     In memory the channels, or else the windows, lie beside each other as they do in `x`, so that

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import backend, operand
+from tracer.extend import Array, Generator, TensorLike, backend, operand
 from tracer_layers.embeddings.layers import check_table_options, table, table_row
 from tracer_layers.embeddings.operations import Lookup
 from tracer_layers.module.dtypes import float_dtype, floats
@@ -21,18 +20,18 @@ MODES = ("sum", "mean", "max")
 
 
 def embedding_bag(
-    input: Any,
-    weight: Any,
-    offsets: Any = None,
+    input: TensorLike,
+    weight: TensorLike,
+    offsets: TensorLike | None = None,
     max_norm: float | None = None,
     norm_type: float = 2,
     scale_grad_by_freq: bool = False,
     mode: str = "mean",
     sparse: bool = False,
-    per_sample_weights: Any = None,
+    per_sample_weights: TensorLike | None = None,
     include_last_offset: bool = False,
     padding_idx: int | None = None,
-) -> Any:
+) -> TensorLike:
     """The rows of a table `weight [K, D]`, joined for each bag of ints; see `EmbeddingBag`."""
     check_table_options("embedding_bag", max_norm, scale_grad_by_freq, sparse)
     if mode not in MODES:
@@ -66,7 +65,7 @@ def embedding_bag(
     return np.sum(vectors * weights[..., None], axis=1)
 
 
-def _bags(input: Any, offsets: Any, include_last_offset: bool) -> tuple[Any, Any]:
+def _bags(input: Array, offsets: Array | None, include_last_offset: bool) -> tuple[Array, Array]:
     """`[N, longest]`: the indices, those that fill up being the first, and which count."""
     ends = [int(end) for end in backend.to_host(offsets)]
     if not include_last_offset:
@@ -100,13 +99,13 @@ class EmbeddingBag(Module):
         scale_grad_by_freq: bool = False,
         mode: str = "mean",
         sparse: bool = False,
-        _weight: Any = None,
+        _weight: TensorLike | None = None,
         include_last_offset: bool = False,
         padding_idx: int | None = None,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         check_table_options("EmbeddingBag", max_norm, scale_grad_by_freq, sparse)
         if mode not in MODES:
@@ -120,7 +119,12 @@ class EmbeddingBag(Module):
         values = table("EmbeddingBag", shape, self.padding_idx, _weight, dtype, rng)
         self.weight = tracer.parameter(values)
 
-    def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
+    def forward(
+        self,
+        input: TensorLike,
+        offsets: TensorLike | None = None,
+        per_sample_weights: TensorLike | None = None,
+    ) -> TensorLike:
         return embedding_bag(
             input,
             self.weight,
@@ -136,7 +140,7 @@ class EmbeddingBag(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}{padding}"
 
 
-def _maxima(vectors: Any, kept: Any) -> Any:
+def _maxima(vectors: TensorLike, kept: Array) -> TensorLike:
     """The maximum over axis 1 of what is kept, the first of equals; zero if that is nothing."""
     masked = np.where(kept[..., None], raw(vectors), -np.inf)
     first = np.argmax(masked, axis=1)[:, None]

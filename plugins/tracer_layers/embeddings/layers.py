@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import operand
+from tracer.extend import Array, Generator, TensorLike, operand
 from tracer_layers.embeddings.operations import Lookup
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import float_dtype
@@ -20,21 +19,21 @@ __all__ = ["Embedding", "embedding", "one_hot"]
 
 
 def embedding(
-    input: Any,
-    weight: Any,
+    input: TensorLike,
+    weight: TensorLike,
     padding_idx: int | None = None,
     max_norm: float | None = None,
     norm_type: float = 2.0,
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
-) -> Any:
+) -> TensorLike:
     """`weight[input]`: ints `[...]` and a table `[K, D]` give `[..., D]`."""
     check_table_options("embedding", max_norm, scale_grad_by_freq, sparse)
     padding_idx = table_row("embedding", padding_idx, weight.shape[0])
     return Lookup(operand(input), weight, padding_idx=padding_idx)
 
 
-def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+def one_hot(tensor: TensorLike, num_classes: int = -1) -> Array:
     """`[..., K]` of the ints 0 and 1 from class indices `[...]`; K is the largest and 1 by default.
 
     Raises `ShapeError` for what is no class index.
@@ -75,8 +74,13 @@ def table_row(layer: str, padding_idx: int | None, rows: int) -> int | None:
 
 
 def table(
-    layer: str, shape: tuple[int, int], padding_idx: int | None, given: Any, dtype: Any, rng: Any
-) -> Any:
+    layer: str,
+    shape: tuple[int, int],
+    padding_idx: int | None,
+    given: TensorLike | None,
+    dtype: DTypeLike | None,
+    rng: Generator | None,
+) -> TensorLike:
     """The initial table: normal, with zeros for the padding, or the one given."""
     at_least(layer, 0, num_embeddings=shape[0], embedding_dim=shape[1])
     if given is None:
@@ -101,12 +105,12 @@ class Embedding(Module):
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
-        _weight: Any = None,
+        _weight: TensorLike | None = None,
         _freeze: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         check_table_options("Embedding", max_norm, scale_grad_by_freq, sparse)
         self.num_embeddings = num_embeddings
@@ -120,7 +124,7 @@ class Embedding(Module):
     @classmethod
     def from_pretrained(
         cls,
-        embeddings: Any,
+        embeddings: TensorLike,
         freeze: bool = True,
         padding_idx: int | None = None,
         max_norm: float | None = None,
@@ -132,7 +136,7 @@ class Embedding(Module):
         options = (max_norm, norm_type, scale_grad_by_freq, sparse)
         return cls(*embeddings.shape, padding_idx, *options, _weight=embeddings, _freeze=freeze)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return Lookup(input, self.weight, padding_idx=self.padding_idx)
 
     def extra_repr(self) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numpy.typing import DTypeLike
 
 from tracer.errors import ShapeError
+from tracer.extend import Generator, TensorLike
 from tracer_layers.linear_maps.operations import LinearMap
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import float_dtype, floats
@@ -14,13 +15,15 @@ from tracer_layers.module.module import Module
 __all__ = ["Bilinear", "Identity", "Linear", "bilinear", "linear"]
 
 
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> TensorLike:
     """`input @ weight.T + bias`: `[..., I]`, `[O, I]` and `[O]` give `[..., O]`."""
     input = floats(input, weight)
     return LinearMap(input, weight) if bias is None else LinearMap(input, weight, bias)
 
 
-def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+def bilinear(
+    input1: TensorLike, input2: TensorLike, weight: TensorLike, bias: TensorLike | None = None
+) -> TensorLike:
     """`y[..., o] = sum_ij input1[..., i] weight[o, i, j] input2[..., j] + bias[o]`."""
     _, first, second = weight.shape
     shapes = list(input1.shape), list(input2.shape)
@@ -43,10 +46,10 @@ class Linear(Module):
         in_features: int,
         out_features: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         at_least("Linear", 0, in_features=in_features, out_features=out_features)
         self.in_features = in_features
@@ -56,7 +59,7 @@ class Linear(Module):
         bias_values = uniform((out_features,), bound, dtype, rng) if bias else None
         self.register_parameter("bias", bias_values)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -75,10 +78,10 @@ class Bilinear(Module):
         in2_features: int,
         out_features: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         at_least("Bilinear", 1, in1_features=in1_features)
         at_least("Bilinear", 0, in2_features=in2_features, out_features=out_features)
@@ -90,7 +93,7 @@ class Bilinear(Module):
         bias_values = uniform((out_features,), bound, dtype, rng) if bias else None
         self.register_parameter("bias", bias_values)
 
-    def forward(self, input1: Any, input2: Any) -> Any:
+    def forward(self, input1: TensorLike, input2: TensorLike) -> TensorLike:
         return bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -103,8 +106,8 @@ class Bilinear(Module):
 class Identity(Module):
     """Its input; any arguments are accepted and ignored."""
 
-    def __init__(self, *arguments: Any, **options: Any):
+    def __init__(self, *arguments: object, **options: object):
         pass
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return input

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tracer.errors import TracerError
-from tracer.extend import backend
+from tracer.extend import Array, TensorLike, backend
 from tracer_layers.losses.classification_operations import (
     CrossEntropy,
     NegativeLogLikelihood,
@@ -32,15 +31,15 @@ __all__ = ["CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"]
 
 
 def cross_entropy(
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    size_average: object = None,
     ignore_index: int = -100,
-    reduce: Any = None,
+    reduce: object = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> Any:
+) -> TensorLike:
     """Cross-entropy of logits `[N, C, *extra]` (or `[C]`) with indices or probabilities.
 
     The mean divides by the number of targets or, with class indices, by the sum of the weights of
@@ -64,14 +63,14 @@ def cross_entropy(
 
 
 def nll_loss(
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    size_average: object = None,
     ignore_index: int = -100,
-    reduce: Any = None,
+    reduce: object = None,
     reduction: str = "mean",
-) -> Any:
+) -> TensorLike:
     """Negative log-likelihood of log-probabilities `[N, C, *extra]` with class indices."""
     refuse_deprecated("nll_loss", size_average, reduce)
     input, target, weight = arrays("nll_loss", input=input, target=target, weight=weight)
@@ -85,7 +84,7 @@ def nll_loss(
     return reduced(losses, reduction, input.dtype, count)
 
 
-def _refuse_variable(weight: Any) -> None:
+def _refuse_variable(weight: TensorLike | None) -> None:
     """Refuse class weights that depend on parameters: the mean's divisor takes them as numbers."""
     node = getattr(weight, "node", None)
     if node is not None and node.wants:
@@ -93,7 +92,9 @@ def _refuse_variable(weight: Any) -> None:
                           "parameters: detach it with tensor.detach()")  # fmt: skip
 
 
-def _count(x: Any, target: Any, weight: Any, ignored: int | None) -> Any:
+def _count(
+    x: TensorLike, target: TensorLike, weight: TensorLike | None, ignored: int | None
+) -> Array | float | None:
     """What the mean divides by, where it is not the number of losses: a number, or an array `[]`.
 
     It is the array where reading its value would wait for a device. The mean of none is NaN.
@@ -116,10 +117,10 @@ class CrossEntropyLoss(LossModule):
 
     def __init__(
         self,
-        weight: Any = None,
-        size_average: Any = None,
+        weight: TensorLike | None = None,
+        size_average: object = None,
         ignore_index: int = -100,
-        reduce: Any = None,
+        reduce: object = None,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ):
@@ -128,7 +129,7 @@ class CrossEntropyLoss(LossModule):
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike) -> TensorLike:
         options = {"ignore_index": self.ignore_index, "reduction": self.reduction}
         return cross_entropy(
             input, target, self.weight, label_smoothing=self.label_smoothing, **options
@@ -140,16 +141,16 @@ class NLLLoss(LossModule):
 
     def __init__(
         self,
-        weight: Any = None,
-        size_average: Any = None,
+        weight: TensorLike | None = None,
+        size_average: object = None,
         ignore_index: int = -100,
-        reduce: Any = None,
+        reduce: object = None,
         reduction: str = "mean",
     ):
         super().__init__(size_average, reduce, reduction)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike) -> TensorLike:
         options = {"ignore_index": self.ignore_index, "reduction": self.reduction}
         return nll_loss(input, target, self.weight, **options)

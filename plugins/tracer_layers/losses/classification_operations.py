@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tracer import operation
 from tracer.errors import QuantityError, ShapeError
-from tracer.extend import SeedRows, at_places, backend
+from tracer.extend import Array, DType, Node, SeedRows, Stack, at_places, backend
 from tracer_layers.activations.operations import LogNormalisedExponential
 from tracer_layers.losses.loss import (
     EVERY,
@@ -30,23 +29,23 @@ UNSIGNED = {np.dtype(f"i{size}"): np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 FEW_CLASSES = 64
 
 
-def _class_axis(x: Any) -> int:
+def _class_axis(x: Array) -> int:
     """The axis of the classes, from the end: axis 1, or the only one."""
     return 1 - x.ndim if x.ndim > 1 else -1
 
 
-def _with_class_axis(values: Any, x: Any) -> Any:
+def _with_class_axis(values: Array, x: Array) -> Array:
     """Values `[..., N, *extra]` of samples, with an axis of size 1 for the classes of `x`."""
     place = values.ndim + 1 + _class_axis(x)
     return values.reshape(*values.shape[:place], 1, *values.shape[place:])
 
 
-def along_classes(values: Any, x: Any) -> Any:
+def along_classes(values: Array, x: Array) -> Array:
     """Class weights `[C]`, shaped to be broadcast to the logits."""
     return values.reshape(-1, *(1,) * (-1 - _class_axis(x)))
 
 
-def _by_class(x: Any) -> Any:
+def _by_class(x: Array) -> Array:
     """Logits `[N, C]` with each of few classes in one piece of memory, anything else as it is.
 
     NumPy reduces along a short last axis one row at a time: with 10 classes, a softmax of 128
@@ -56,7 +55,7 @@ def _by_class(x: Any) -> Any:
     return np.asfortranarray(x) if few else x
 
 
-def ignored_class(x: Any, target: Any, ignore_index: int) -> int | None:
+def ignored_class(x: Array, target: Array, ignore_index: int) -> int | None:
     """`ignore_index`, or None where all targets are known to be classes, and to count.
 
     What is known here need not be asked again for each of them by a loss and its rules.
@@ -69,7 +68,7 @@ def ignored_class(x: Any, target: Any, ignore_index: int) -> int | None:
     return ignore_index
 
 
-def _are_classes(target: Any, count: int) -> bool:
+def _are_classes(target: Array, count: int) -> bool:
     """Whether all are at least 0 and below `count`: negative ints, read as unsigned, are large."""
     unsigned = UNSIGNED.get(target.dtype)
     if unsigned is not None:
@@ -77,7 +76,7 @@ def _are_classes(target: Any, count: int) -> bool:
     return target.size == 0 or bool(np.maximum.reduce(target, axis=None) < count)
 
 
-def picked_values(values: Any, target: Any, ignored: int | None) -> Any:
+def picked_values(values: Array, target: Array, ignored: int | None) -> Array:
     """Of `values [N, C, *extra]` those of the targets' classes, zero where a target is ignored.
 
     A target that is no class is a `ShapeError` or, where asking would wait for a device, gives NaN.
@@ -97,7 +96,7 @@ def picked_values(values: Any, target: Any, ignored: int | None) -> Any:
     return picked if asked else np.where(wrong, np.nan, picked)
 
 
-def _at(index: Any, values: Any) -> Any:
+def _at(index: Array, values: Array) -> Array:
     """Of `values [N, C, *extra]` those of the classes `index [N, *extra]`."""
     if values.ndim == 2:  # as below, with nothing to reshape
         return values[arange(values, len(index)), index]
@@ -109,7 +108,7 @@ def _at(index: Any, values: Any) -> Any:
     return values[tuple(places)]
 
 
-def _check(x: Any, target: Any, weight: Any) -> None:
+def _check(x: Array, target: Array, weight: Array | None) -> None:
     axis = _class_axis(x) % max(1, x.ndim)
     expected = x.shape[:axis] + x.shape[axis + 1 :]
     indices = target.dtype.kind in "iu" and target.shape == expected
@@ -125,7 +124,7 @@ def _check(x: Any, target: Any, weight: Any) -> None:
         )
 
 
-def _one_hot(target: Any, x: Any, ignored: int | None) -> Any:
+def _one_hot(target: Array, x: Array, ignored: int | None) -> Array:
     """1 where the class is the target's, and the target counts, else 0, of the shape of `x`.
 
     Booleans or, of few classes, numbers that lie in memory as `_by_class` puts logits: with 10 of
@@ -141,7 +140,7 @@ def _one_hot(target: Any, x: Any, ignored: int | None) -> Any:
     return hot & _with_class_axis(target != ignored, x)
 
 
-def _log_probabilities(node: Any) -> Any:
+def _log_probabilities(node: Node) -> Array:
     """The model's, of the logits' shape."""
     if node.kept is not None:
         return node.kept
@@ -149,14 +148,14 @@ def _log_probabilities(node: Any) -> Any:
     return LogNormalisedExponential(_by_class(x), axis=_class_axis(x))
 
 
-def _distribution(node: Any) -> Any:
+def _distribution(node: Node) -> Array:
     """`q` of the logits' shape, so that the loss is `-sum_c q_c log softmax(x)_c`."""
     x, _, *weights = node.inputs
     q = _unweighted(node)
     return q * along_classes(weights[0], x) if weights else q
 
 
-def _unweighted(node: Any) -> Any:
+def _unweighted(node: Node) -> Array:
     """What the target, smoothing and ignored targets make of `q`, before the class weights."""
     x, target = node.inputs[:2]
     smoothing, axis = node.params["label_smoothing"], _class_axis(x)
@@ -172,7 +171,7 @@ def _unweighted(node: Any) -> Any:
     return (hot * (1 - smoothing) + spread).astype(x.dtype)
 
 
-def _mass(node: Any, q: Any) -> Any:
+def _mass(node: Node, q: Array) -> Array | None:
     """The sum of `q` over the classes, `[N, 1, *extra]`; None where it is 1 for all."""
     x, target, *weights = node.inputs
     if weights or target.ndim == x.ndim:
@@ -181,7 +180,7 @@ def _mass(node: Any, q: Any) -> Any:
     return None if ignored is None else _with_class_axis(target != ignored, x)
 
 
-def _per_class(values: Any, x: Any) -> Any:
+def _per_class(values: Array, x: Array) -> Stack:
     """A stack `[V, *x.shape]` summed over all but the classes: `[V, C]`."""
     axis = _class_axis(x)
     others = tuple(i - x.ndim for i in range(x.ndim) if i - x.ndim != axis)
@@ -308,7 +307,7 @@ class CrossEntropy(Loss):
         ]
 
 
-def _places(x: Any, size: int, some: slice) -> tuple[Any, Any]:
+def _places(x: Array, size: int, some: slice) -> tuple[Array, Array]:
     """Rows of what is on the diagonal (bools) and above it (ones), `[size - 1, size]`.
 
     Axes of size 1 follow, one for each other axis of `x`.
@@ -321,27 +320,27 @@ def _places(x: Any, size: int, some: slice) -> tuple[Any, Any]:
     return first == every, (first < every).astype(x.dtype)
 
 
-def _all_places(size: int, others: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+def _all_places(size: int, others: int, dtype: DType) -> tuple[np.ndarray, np.ndarray]:
     shape = (size - 1, size, *(1,) * others)
     above = np.triu(np.ones((size - 1, size), dtype), 1)
     return np.eye(size - 1, size, dtype=bool).reshape(shape), above.reshape(shape)
 
 
-def _apart(node: Any, rows: SeedRows) -> SeedRows:
+def _apart(node: Node, rows: SeedRows) -> SeedRows:
     """Rows of all positions as rows of one position each."""
     x = node.inputs[0]
     kept = _class_axis(x) % x.ndim, sample_axis(node)
     return at_places(rows, _positions(node), lambda some: each_position(x, *kept, some=some))
 
 
-def _positions(node: Any) -> int:
+def _positions(node: Node) -> int:
     """How many predictions of classes there are of one sample."""
     x = node.inputs[0]
     kept = _class_axis(x) % x.ndim, sample_axis(node)
     return math.prod(size for i, size in enumerate(x.shape) if i not in kept)
 
 
-def _probabilities(node: Any, weight: Any) -> tuple[Any, Any]:
+def _probabilities(node: Node, weight: Array) -> tuple[Array, Array]:
     """The model's probabilities, and the square root of what each position's Hessian weighs."""
     only_prediction(node)
     x = node.inputs[0]

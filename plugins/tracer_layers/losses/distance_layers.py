@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tracer.errors import TracerError
-from tracer.extend import narrowed, widened
+from tracer.extend import DType, TensorLike, narrowed, widened
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
@@ -21,7 +19,9 @@ __all__ = [
 ]
 
 
-def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+def cosine_similarity(
+    x1: TensorLike, x2: TensorLike, dim: int = 1, eps: float = 1e-8
+) -> TensorLike:
     """`<x1, x2> / (|x1| |x2|)` along `dim`; norms below `eps` count as `eps`."""
     x1, x2, dtype = _widened(x1, x2)
     first, second = (np.sqrt(np.maximum(np.sum(x * x, axis=dim), eps**2)) for x in (x1, x2))
@@ -29,26 +29,26 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
 
 
 def pairwise_distance(
-    x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Any:
+    x1: TensorLike, x2: TensorLike, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> TensorLike:
     """The p-norm of `x1 - x2 + eps` along the last axis, with the subgradient zero at zero."""
     x1, x2, dtype = _widened(x1, x2)
     return narrowed(np.linalg.norm(x1 - x2 + eps, p, axis=-1, keepdims=keepdim), dtype)
 
 
-def _widened(x1: Any, x2: Any) -> tuple[Any, Any, Any]:
+def _widened(x1: TensorLike, x2: TensorLike) -> tuple[TensorLike, TensorLike, DType]:
     """Both in the dtype to compute in, and that of the result."""
     x1, x2 = floats(x1, x2), floats(x2, x1)
     return widened(x1), widened(x2), np.result_type(x1.dtype, x2.dtype)
 
 
 def normalize(
-    input: Any,
+    input: TensorLike,
     p: float = 2.0,
     dim: int | tuple[int, ...] = 1,
     eps: float = 1e-12,
-    out: Any = None,
-) -> Any:
+    out: object = None,
+) -> TensorLike:
     """`input` over its p-norm along `dim`, or over `eps` where that is larger."""
     if out is not None:
         raise TracerError("normalize(out=...): tensors are never written into: leave out out")
@@ -71,7 +71,7 @@ class CosineSimilarity(Module):
         self.dim = dim
         self.eps = eps
 
-    def forward(self, x1: Any, x2: Any) -> Any:
+    def forward(self, x1: TensorLike, x2: TensorLike) -> TensorLike:
         return cosine_similarity(x1, x2, self.dim, self.eps)
 
 
@@ -83,5 +83,5 @@ class PairwiseDistance(Module):
         self.eps = eps
         self.keepdim = keepdim
 
-    def forward(self, x1: Any, x2: Any) -> Any:
+    def forward(self, x1: TensorLike, x2: TensorLike) -> TensorLike:
         return pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tracer import Operation, Tensor
 from tracer.errors import BatchError, QuantityError, ShapeError, TracerError, TracingError
-from tracer.extend import backend, narrowed, widened
+from tracer.extend import (
+    Array,
+    Axis,
+    Convertible,
+    DType,
+    Generator,
+    Node,
+    Stack,
+    TensorLike,
+    backend,
+    narrowed,
+    widened,
+)
 from tracer_layers.module.dtypes import WIDE, floats
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
@@ -29,7 +42,7 @@ class Loss(Operation):
     saves = ("inputs",)
 
     @staticmethod
-    def batch_axis(node: Any, axes: Any) -> Any:
+    def batch_axis(node: Any, axes: Sequence[Axis]) -> Axis:
         """Of the prediction, less the axis of classes where the loss has none."""
         axis = axes[0]
         if not isinstance(axis, int) or len(node.shape) == len(node.input_shape(0)):
@@ -49,13 +62,13 @@ class Loss(Operation):
         return {"sqrt_hessian": math.prod(n for i, n in enumerate(shape) if i != axis)}
 
 
-def sample_axis(node: Any) -> int:
+def sample_axis(node: Node) -> int:
     """Where the samples are in the prediction: where the engine says, else its first axis."""
     axis = getattr(node, "batch_axes", (0,))[0]
     return axis if isinstance(axis, int) else 0
 
 
-def each_position(x: Any, *kept: int, some: slice = EVERY) -> Any:
+def each_position(x: Array, *kept: int, some: slice = EVERY) -> Array:
     """Masks `[P, *x.shape]`, one per position along the axes that are not `kept`, of size 1.
 
     Of `some` positions alone, if they are given.
@@ -69,7 +82,7 @@ def each_position(x: Any, *kept: int, some: slice = EVERY) -> Any:
     return (positions[some, None] == positions).reshape(-1, *shape)
 
 
-def diagonal(h: Any, node: Any, rows: slice = EVERY) -> Any:
+def diagonal(h: Array, node: Node, rows: slice = EVERY) -> Stack:
     """The square root of a diagonal Hessian `h` of the prediction's shape: a row per element.
 
     Of these, some `rows`.
@@ -80,18 +93,18 @@ def diagonal(h: Any, node: Any, rows: slice = EVERY) -> Any:
     return np.where(each_position(x, sample_axis(node), some=rows), np.sqrt(h), 0)
 
 
-def standard_normal(node: Any, samples: int, rng: Any) -> Any:
+def standard_normal(node: Node, samples: int, rng: Generator) -> Stack:
     """`[M, *prediction.shape]` of independent standard normal numbers."""
     x = node.inputs[0]
     return from_host(rng.standard_normal((samples, *x.shape)), x)
 
 
-def from_host(values: Any, x: Any) -> Any:
+def from_host(values: Array, x: Array) -> Array:
     """Values of the host, or that were drawn beside `x`, in the library and dtype of `x`."""
     return backend.of(x).from_host(values.astype(x.dtype))
 
 
-def only_prediction(node: Any) -> None:
+def only_prediction(node: Node) -> None:
     """Refuse Gauss-Newton quantities where more than the prediction depends on parameters."""
     for slot, parent in enumerate(node.parents):
         if slot and parent is not None and parent.wants:
@@ -102,7 +115,7 @@ def only_prediction(node: Any) -> None:
             )
 
 
-def same_shape(prediction: Any, target: Any) -> None:
+def same_shape(prediction: TensorLike, target: TensorLike) -> None:
     """Refuse a target that is not of the prediction's shape."""
     if prediction.shape != target.shape:
         raise ShapeError(
@@ -111,7 +124,7 @@ def same_shape(prediction: Any, target: Any) -> None:
         )
 
 
-def arrays(loss: str, *, input: Any, **others: Any) -> list[Any]:
+def arrays(loss: str, *, input: Convertible, **others: Convertible) -> list[Any]:
     """What a loss is given, lists and numbers as arrays; of floats, in the input's dtype.
 
     None stays, but of the target. Raises `TracingError` for anything else.
@@ -126,7 +139,7 @@ def arrays(loss: str, *, input: Any, **others: Any) -> list[Any]:
     return given
 
 
-def _as_array(loss: str, name: str, value: Any) -> Any:
+def _as_array(loss: str, name: str, value: Convertible) -> TensorLike:
     if isinstance(value, list | tuple) and any(isinstance(each, Tensor) for each in value):
         raise TracingError(
             f"{loss} expects an array as {name}, got a {type(value).__name__} with tensors: give "
@@ -139,7 +152,7 @@ def _as_array(loss: str, name: str, value: Any) -> Any:
     raise TracingError(f"{loss} expects an array as {name}, got {kind}")
 
 
-def compared(prediction: Any, *others: Any) -> tuple[Any, ...]:
+def compared(prediction: TensorLike, *others: TensorLike) -> tuple[TensorLike, ...]:
     """What a loss is computed of, in float dtypes: half precision in float32; see `reduced`.
 
     Ints and bools, as of targets, take the dtype of the prediction. None and numbers stay.
@@ -149,7 +162,9 @@ def compared(prediction: Any, *others: Any) -> tuple[Any, ...]:
     return prediction, *[floats(x, prediction) if hasattr(x, "dtype") else x for x in others]
 
 
-def reduced(losses: Any, reduction: str, dtype: Any, count: Any = None) -> Any:
+def reduced(
+    losses: TensorLike, reduction: str, dtype: DType, count: Array | float | None = None
+) -> TensorLike:
     """Mean, sum or none, in half precision if that is the prediction's `dtype`.
 
     `count` replaces the number of losses as the divisor of the mean.
@@ -165,8 +180,13 @@ def reduced(losses: Any, reduction: str, dtype: Any, count: Any = None) -> Any:
 
 
 def weighted(
-    loss: str, losses: Any, weight: Any, reduction: str, dtype: Any, by_weight: bool = False
-) -> Any:
+    loss: str,
+    losses: TensorLike,
+    weight: TensorLike | None,
+    reduction: str,
+    dtype: DType,
+    by_weight: bool = False,
+) -> TensorLike:
     """`reduced` losses times constant weights of their shape; the mean may be `by_weight`."""
     if weight is None:
         return reduced(losses, reduction, dtype)
@@ -185,7 +205,7 @@ def weighted(
     return reduced(losses * weight, reduction, dtype, count)
 
 
-def refuse_deprecated(loss: str, size_average: Any, reduce: Any) -> None:
+def refuse_deprecated(loss: str, size_average: object, reduce: object) -> None:
     """Refuse PyTorch's old arguments. They have their places, so that no other is meant by them."""
     if size_average is not None or reduce is not None:
         raise TracerError(
@@ -197,7 +217,7 @@ def refuse_deprecated(loss: str, size_average: Any, reduce: Any) -> None:
 class LossModule(Module):
     """What modules of losses share: the reduction, and torch's deprecated arguments refused."""
 
-    def __init__(self, size_average: Any = None, reduce: Any = None, reduction: str = "mean"):
+    def __init__(self, size_average: object = None, reduce: object = None, reduction: str = "mean"):
         refuse_deprecated(type(self).__name__, size_average, reduce)
         if reduction not in ("mean", "sum", "none"):
             raise TracerError(f'reduction is "mean", "sum" or "none", got {reduction!r}')

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import backend, widened
+from tracer.extend import TensorLike, backend, widened
 from tracer_layers.losses.loss import (
     LossModule,
     arrays,
@@ -51,13 +50,13 @@ __all__ = [
 
 
 def mse_loss(
-    input: Any,
-    target: Any,
-    size_average: Any = None,
-    reduce: Any = None,
+    input: TensorLike,
+    target: TensorLike,
+    size_average: object = None,
+    reduce: object = None,
     reduction: str = "mean",
-    weight: Any = None,
-) -> Any:
+    weight: TensorLike | None = None,
+) -> TensorLike:
     """`(input - target)^2`; the mean is over all elements, each counted by its `weight`."""
     refuse_deprecated("mse_loss", size_average, reduce)
     input, target, weight = arrays("mse_loss", input=input, target=target, weight=weight)
@@ -65,7 +64,7 @@ def mse_loss(
     return weighted("mse_loss", losses, weight, reduction, input.dtype, by_weight=True)
 
 
-def l2_penalty(*inputs: Any) -> Any:
+def l2_penalty(*inputs: TensorLike) -> TensorLike:
     """The sum of the squares of all elements of these tensors: weight decay as a registered term.
 
     Of parameters, it counts in the gradient, in the Hessian and in Gauss-Newton matrices, whose
@@ -78,13 +77,13 @@ def l2_penalty(*inputs: Any) -> Any:
 
 
 def l1_loss(
-    input: Any,
-    target: Any,
-    size_average: Any = None,
-    reduce: Any = None,
+    input: TensorLike,
+    target: TensorLike,
+    size_average: object = None,
+    reduce: object = None,
     reduction: str = "mean",
-    weight: Any = None,
-) -> Any:
+    weight: TensorLike | None = None,
+) -> TensorLike:
     """`|input - target|`; the mean is over all elements, each counted by its `weight`."""
     refuse_deprecated("l1_loss", size_average, reduce)
     input, target, weight = arrays("l1_loss", input=input, target=target, weight=weight)
@@ -93,13 +92,13 @@ def l1_loss(
 
 
 def smooth_l1_loss(
-    input: Any,
-    target: Any,
-    size_average: Any = None,
-    reduce: Any = None,
+    input: TensorLike,
+    target: TensorLike,
+    size_average: object = None,
+    reduce: object = None,
     reduction: str = "mean",
     beta: float = 1.0,
-) -> Any:
+) -> TensorLike:
     """`d^2 / (2 beta)` where `|d| < beta`, `|d| - beta / 2` elsewhere (Girshick 2015)."""
     refuse_deprecated("smooth_l1_loss", size_average, reduce)
     if beta < 0:
@@ -112,8 +111,12 @@ def smooth_l1_loss(
 
 
 def huber_loss(
-    input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None
-) -> Any:
+    input: TensorLike,
+    target: TensorLike,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: TensorLike | None = None,
+) -> TensorLike:
     """`d^2 / 2` where `|d| < delta`, `delta (|d| - delta / 2)` elsewhere (Huber 1964).
 
     `weight` scales each element, and the mean is over their number.
@@ -126,13 +129,13 @@ def huber_loss(
 
 
 def gaussian_nll_loss(
-    input: Any,
-    target: Any,
-    var: Any,
+    input: TensorLike,
+    target: TensorLike,
+    var: TensorLike,
     full: bool = False,
     eps: float = 1e-6,
     reduction: str = "mean",
-) -> Any:
+) -> TensorLike:
     """`(log(var) + (input - target)^2 / var) / 2`, plus `log(2 pi) / 2` if `full`.
 
     `var` is a number, of the input's shape, or of that shape with a last axis of 1 or without it.
@@ -160,15 +163,15 @@ def gaussian_nll_loss(
 
 
 def poisson_nll_loss(
-    input: Any,
-    target: Any,
+    input: TensorLike,
+    target: TensorLike,
     log_input: bool = True,
     full: bool = False,
-    size_average: Any = None,
+    size_average: object = None,
     eps: float = 1e-8,
-    reduce: Any = None,
+    reduce: object = None,
     reduction: str = "mean",
-) -> Any:
+) -> TensorLike:
     """`exp(input) - target input` for a log-rate, or with `log_input=False` for a rate."""
     refuse_deprecated("poisson_nll_loss", size_average, reduce)
     input, target = arrays("poisson_nll_loss", input=input, target=target)
@@ -178,14 +181,14 @@ def poisson_nll_loss(
 
 
 def binary_cross_entropy_with_logits(
-    input: Any,
-    target: Any,
-    weight: Any = None,
-    size_average: Any = None,
-    reduce: Any = None,
+    input: TensorLike,
+    target: TensorLike,
+    weight: TensorLike | None = None,
+    size_average: object = None,
+    reduce: object = None,
     reduction: str = "mean",
-    pos_weight: Any = None,
-) -> Any:
+    pos_weight: TensorLike | None = None,
+) -> TensorLike:
     """`-(p t log s + (1 - t) log(1 - s))` with `s = sigmoid(input)` and `p = pos_weight`.
 
     `weight` and `pos_weight` are broadcast to the input.
@@ -209,14 +212,14 @@ def binary_cross_entropy_with_logits(
 class MSELoss(LossModule):
     """See `mse_loss`."""
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike) -> TensorLike:
         return mse_loss(input, target, reduction=self.reduction)
 
 
 class L1Loss(LossModule):
     """See `l1_loss`."""
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike) -> TensorLike:
         return l1_loss(input, target, reduction=self.reduction)
 
 
@@ -225,15 +228,15 @@ class SmoothL1Loss(LossModule):
 
     def __init__(
         self,
-        size_average: Any = None,
-        reduce: Any = None,
+        size_average: object = None,
+        reduce: object = None,
         reduction: str = "mean",
         beta: float = 1.0,
     ):
         super().__init__(size_average, reduce, reduction)
         self.beta = beta
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike) -> TensorLike:
         return smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
@@ -244,7 +247,7 @@ class HuberLoss(LossModule):
         super().__init__(reduction=reduction)
         self.delta = delta
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike) -> TensorLike:
         return huber_loss(input, target, self.reduction, self.delta)
 
 
@@ -256,7 +259,7 @@ class GaussianNLLLoss(LossModule):
         self.full = full
         self.eps = eps
 
-    def forward(self, input: Any, target: Any, var: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike, var: TensorLike) -> TensorLike:
         return gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
 
 
@@ -267,9 +270,9 @@ class PoissonNLLLoss(LossModule):
         self,
         log_input: bool = True,
         full: bool = False,
-        size_average: Any = None,
+        size_average: object = None,
         eps: float = 1e-8,
-        reduce: Any = None,
+        reduce: object = None,
         reduction: str = "mean",
     ):
         super().__init__(size_average, reduce, reduction)
@@ -277,7 +280,7 @@ class PoissonNLLLoss(LossModule):
         self.full = full
         self.eps = eps
 
-    def forward(self, log_input: Any, target: Any) -> Any:
+    def forward(self, log_input: TensorLike, target: TensorLike) -> TensorLike:
         options = {"full": self.full, "eps": self.eps, "reduction": self.reduction}
         return poisson_nll_loss(log_input, target, self.log_input, **options)
 
@@ -287,17 +290,17 @@ class BCEWithLogitsLoss(LossModule):
 
     def __init__(
         self,
-        weight: Any = None,
-        size_average: Any = None,
-        reduce: Any = None,
+        weight: TensorLike | None = None,
+        size_average: object = None,
+        reduce: object = None,
         reduction: str = "mean",
-        pos_weight: Any = None,
+        pos_weight: TensorLike | None = None,
     ):
         super().__init__(size_average, reduce, reduction)
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
 
-    def forward(self, input: Any, target: Any) -> Any:
+    def forward(self, input: TensorLike, target: TensorLike) -> TensorLike:
         return binary_cross_entropy_with_logits(
             input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
         )

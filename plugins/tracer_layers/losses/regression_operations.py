@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tracer import operation
 from tracer.errors import QuantityError
-from tracer.extend import backend, poisson
+from tracer.extend import Generator, Params, backend, poisson
 from tracer_layers.activations.functions import softplus
 from tracer_layers.activations.operations import Logistic
 from tracer_layers.losses.loss import (
@@ -24,10 +25,10 @@ from tracer_layers.losses.loss import (
 from tracer_layers.module.rules import raw
 
 
-def _pairs(*options: dict[str, Any]) -> Any:
+def _pairs(*options: Params) -> Callable[[Generator], list[Any]]:
     """Example predictions and targets, apart from each other and from kinks."""
 
-    def examples(rng: Any) -> list[Any]:
+    def examples(rng: Generator) -> list[Any]:
         x = rng.uniform(0.2, 1.0, (3, 2))
         offset = rng.uniform(0.1, 0.4, (3, 2)) * rng.choice([-1.0, 1.0], (3, 2))
         return [((x, x + offset), params) for params in options or ({},)]

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import integers, narrowed, widened
+from tracer.extend import TensorLike, integers, narrowed, widened
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import floats
 from tracer_layers.normalisation.operations import Standardise
@@ -24,12 +23,12 @@ __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"
 
 
 def layer_norm(
-    input: Any,
+    input: TensorLike,
     normalized_shape: int | Sequence[int],
-    weight: Any = None,
-    bias: Any = None,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
     eps: float = 1e-5,
-) -> Any:
+) -> TensorLike:
     """`input` standardised over its last axes, of `normalized_shape` (Ba et al. 2016)."""
     x = floats(input, weight, bias)
     flat, weight, bias = _flattened("layer_norm", widened(x), normalized_shape, weight, bias)
@@ -38,8 +37,11 @@ def layer_norm(
 
 
 def rms_norm(
-    input: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None
-) -> Any:
+    input: TensorLike,
+    normalized_shape: int | Sequence[int],
+    weight: TensorLike | None = None,
+    eps: float | None = None,
+) -> TensorLike:
     """`input` over its root mean square (Zhang and Sennrich 2019).
 
     `eps` is that of the dtype by default.
@@ -53,8 +55,12 @@ def rms_norm(
 
 
 def group_norm(
-    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
+    input: TensorLike,
+    num_groups: int,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> TensorLike:
     """`input [N, C, ...]` standardised within groups of channels (Wu and He 2018)."""
     at_least("group_norm", 1, num_groups=num_groups)
     if input.ndim < 2 or input.shape[1] % num_groups:
@@ -71,15 +77,15 @@ def group_norm(
 
 
 def batch_norm(
-    input: Any,
-    running_mean: Any,
-    running_var: Any,
-    weight: Any = None,
-    bias: Any = None,
+    input: TensorLike,
+    running_mean: TensorLike | None,
+    running_var: TensorLike | None,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> TensorLike:
     """Each channel of `input [N, C, ...]` standardised (Ioffe and Szegedy 2015).
 
     By the running statistics `[C]` given or, in training, by those of the batch. The running ones
@@ -92,15 +98,15 @@ def batch_norm(
 
 
 def instance_norm(
-    input: Any,
-    running_mean: Any = None,
-    running_var: Any = None,
-    weight: Any = None,
-    bias: Any = None,
+    input: TensorLike,
+    running_mean: TensorLike | None = None,
+    running_var: TensorLike | None = None,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> TensorLike:
     """`input [N, C, *size]` standardised over each channel of a sample (Ulyanov et al. 2016).
 
     By the running statistics `[C]` given, if it is told not to use those of the input.
@@ -113,15 +119,15 @@ def instance_norm(
 
 def _normalised(
     name: str,
-    input: Any,
+    input: TensorLike,
     axes: tuple[int, ...],
-    mean: Any,
-    variance: Any,
+    mean: TensorLike | None,
+    variance: TensorLike | None,
     own_statistics: bool,
-    weight: Any,
-    bias: Any,
+    weight: TensorLike | None,
+    bias: TensorLike | None,
     eps: float,
-) -> Any:
+) -> TensorLike:
     """`input [N, C, ...]` by its own statistics over `axes`, or by those given."""
     given = mean is not None and variance is not None
     if own_statistics and (mean is not None or variance is not None):
@@ -144,7 +150,7 @@ def _normalised(
     return narrowed(per_channel(centred / np.sqrt(variance + eps), weight, bias), x.dtype)
 
 
-def check_count(name: str, x: Any, axes: tuple[int, ...]) -> int:
+def check_count(name: str, x: TensorLike, axes: tuple[int, ...]) -> int:
     """How many values each statistic is taken of; refuses one alone."""
     count = math.prod(x.shape[axis] for axis in axes)
     if count == 1:
@@ -156,18 +162,18 @@ def check_count(name: str, x: Any, axes: tuple[int, ...]) -> int:
     return count
 
 
-def moments(x: Any, axes: tuple[int, ...]) -> tuple[Any, Any]:
+def moments(x: TensorLike, axes: tuple[int, ...]) -> tuple[TensorLike, TensorLike]:
     """`x` less its mean over `axes`, and its variance, with the axes kept."""
     centred = x - np.mean(x, axis=axes, keepdims=True)
     return centred, np.mean(centred * centred, axis=axes, keepdims=True)
 
 
-def _scaled(x: Any, weight: Any, bias: Any) -> Any:
+def _scaled(x: TensorLike, weight: TensorLike | None, bias: TensorLike | None) -> TensorLike:
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
 
 
-def per_channel(x: Any, weight: Any, bias: Any) -> Any:
+def per_channel(x: TensorLike, weight: TensorLike | None, bias: TensorLike | None) -> TensorLike:
     """`x [N, C, ...]` times `weight [C]` plus `bias [C]`."""
     if weight is None and bias is None:
         return x
@@ -175,8 +181,12 @@ def per_channel(x: Any, weight: Any, bias: Any) -> Any:
 
 
 def _flattened(
-    name: str, input: Any, normalized_shape: int | Sequence[int], weight: Any, bias: Any
-) -> tuple[Any, Any, Any]:
+    name: str,
+    input: TensorLike,
+    normalized_shape: int | Sequence[int],
+    weight: TensorLike | None,
+    bias: TensorLike | None,
+) -> tuple[TensorLike, TensorLike | None, TensorLike | None]:
     """All with their last axes, of `normalized_shape`, as one: scales and shifts are vectors."""
     expected = integers(normalized_shape, "normalized_shape")
     lead = max(0, input.ndim - len(expected))

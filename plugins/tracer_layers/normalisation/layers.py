@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import integers, narrowed, widened
+from tracer.extend import Array, TensorLike, integers, narrowed, widened
 from tracer_layers.module.arguments import at_least, axes_of
 from tracer_layers.module.dtypes import float_dtype, floats
 from tracer_layers.module.module import Module
@@ -38,7 +38,9 @@ __all__ = [
 ]
 
 
-def _vectors(layer: Module, shape: Any, scale: bool, shift: bool, dtype: Any) -> None:
+def _vectors(
+    layer: Module, shape: int | Sequence[int], scale: bool, shift: bool, dtype: DTypeLike | None
+) -> None:
     """Register the parameters: ones for the scale, zeros for the shift."""
     layer.register_parameter("weight", tracer.parameter(np.ones(shape, dtype)) if scale else None)
     layer.register_parameter("bias", tracer.parameter(np.zeros(shape, dtype)) if shift else None)
@@ -125,8 +127,8 @@ class BatchNormNd(_Running, Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
         bias: bool = True,
     ):
@@ -138,7 +140,7 @@ class BatchNormNd(_Running, Module):
         self.track_running_stats = track_running_stats
         self._register_arrays(affine and bias, float_dtype(dtype, device))
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         fits = input.ndim >= 2 if self.ranks is None else input.ndim in self.ranks
         expected = f"[N, {self.num_features}, ...]"
         if self.ranks is not None:
@@ -146,7 +148,7 @@ class BatchNormNd(_Running, Module):
         self._check_channels(input, input.shape[1] if fits else None, expected)
         return self._normalised(input, (0, *range(2, input.ndim)))
 
-    def _momentum(self) -> tuple[float, dict[str, Any]]:
+    def _momentum(self) -> tuple[float, dict[str, Array]]:
         """The weight of a new batch, and the buffer that counts them, to be set.
 
         Without a momentum all batches weigh the same.
@@ -191,8 +193,8 @@ class InstanceNormNd(_Running, Module):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
         bias: bool = True,
     ):
@@ -204,7 +206,7 @@ class InstanceNormNd(_Running, Module):
         self.track_running_stats = track_running_stats
         self._register_arrays(affine and bias, float_dtype(dtype, device))
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         alone = self.rank is not None and input.ndim == self.rank + 1
         x = input[None] if alone else input
         fits = x.ndim >= 3 if self.rank is None else x.ndim == self.rank + 2
@@ -214,7 +216,7 @@ class InstanceNormNd(_Running, Module):
         x = self._normalised(x, tuple(range(2, x.ndim)))
         return x[0] if alone else x
 
-    def _momentum(self) -> tuple[float, dict[str, Any]]:
+    def _momentum(self) -> tuple[float, dict[str, Array]]:
         """The weight of a new batch; PyTorch counts none, so that no momentum leaves them out."""
         return (0.0 if self.momentum is None else self.momentum), {}
 
@@ -246,8 +248,8 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
     ):
         self.normalized_shape = _sizes("LayerNorm", normalized_shape)
         self.eps = eps
@@ -256,7 +258,7 @@ class LayerNorm(Module):
         dtype = float_dtype(dtype, device)
         _vectors(self, self.normalized_shape, elementwise_affine, shift, dtype)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -274,8 +276,8 @@ class RMSNorm(Module):
         normalized_shape: int | Sequence[int],
         eps: float | None = None,
         elementwise_affine: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
     ):
         self.normalized_shape = _sizes("RMSNorm", normalized_shape)
         self.eps = eps
@@ -284,7 +286,7 @@ class RMSNorm(Module):
         scale = tracer.parameter(ones) if elementwise_affine else None
         self.register_parameter("weight", scale)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
@@ -302,8 +304,8 @@ class GroupNorm(Module):
         num_channels: int,
         eps: float = 1e-5,
         affine: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
         bias: bool = True,
     ):
@@ -319,7 +321,7 @@ class GroupNorm(Module):
         self.affine = affine
         _vectors(self, num_channels, affine, affine and bias, float_dtype(dtype, device))
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         if input.ndim < 2 or input.shape[1] != self.num_channels:
             raise ShapeError(
                 f"GroupNorm expects inputs [N, {self.num_channels}, ...] for num_channels="

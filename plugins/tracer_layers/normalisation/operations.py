@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tracer import Operation, operation
+from tracer.extend import Array
 from tracer_layers.module.rules import mapped_axis, row_sums
 
 
@@ -45,7 +44,7 @@ class Standardise(Operation):
         ]
 
 
-def _moments(x: Any, eps: float) -> tuple[Any, Any]:
+def _moments(x: Array, eps: float) -> tuple[Array, Array]:
     """`x` less its mean, and one over the root of its variance and `eps`, with the axis kept."""
     centred = x - row_sums(x) / x.shape[-1]
     variance = np.einsum("...d,...d->...", centred, centred)[..., None] / x.shape[-1]

@@ -6,12 +6,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import backend
+from tracer.extend import Array, TensorLike, backend
 from tracer_layers.module.arguments import axes_of
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
@@ -44,7 +43,7 @@ def _mean_taps(before: int, after: int) -> Taps:
     return Taps(matrix)
 
 
-def adaptive_avg_pool(input: Any, output_size: Sequence[int | None]) -> Any:
+def adaptive_avg_pool(input: TensorLike, output_size: Sequence[int | None]) -> TensorLike:
     """The mean over each of `output_size` windows of the last axes; None keeps a size."""
     sizes, input = _sizes(input, output_size), floats(input)
     old = input.shape[input.ndim - len(sizes) :]
@@ -57,7 +56,9 @@ def adaptive_avg_pool(input: Any, output_size: Sequence[int | None]) -> Any:
     return input
 
 
-def adaptive_max_pool(input: Any, output_size: Sequence[int | None]) -> tuple[Any, Any]:
+def adaptive_max_pool(
+    input: TensorLike, output_size: Sequence[int | None]
+) -> tuple[TensorLike, Array]:
     """The maximum over each of `output_size` windows, and where in the flattened axes it was."""
     sizes, input = _sizes(input, output_size), floats(input)
     lead, old = input.shape[: input.ndim - len(sizes)], input.shape[input.ndim - len(sizes) :]
@@ -67,7 +68,7 @@ def adaptive_max_pool(input: Any, output_size: Sequence[int | None]) -> tuple[An
     return picked.reshape(*lead, *sizes), places.reshape(*lead, *sizes)
 
 
-def _winners(x: Any, old: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
+def _winners(x: Array, old: tuple[int, ...], sizes: tuple[int, ...]) -> Array:
     """`[..., windows]`: the position in the flattened axes of each window's first maximum."""
     lead, found = x.shape[: x.ndim - len(old)], []
     numbers = backend.of(x).constant(np.arange, math.prod(old)).reshape(old)
@@ -80,7 +81,7 @@ def _winners(x: Any, old: tuple[int, ...], sizes: tuple[int, ...]) -> Any:
     return np.stack(found, axis=-1)
 
 
-def _sizes(input: Any, output_size: Sequence[int | None]) -> tuple[int, ...]:
+def _sizes(input: TensorLike, output_size: Sequence[int | None]) -> tuple[int, ...]:
     rank = len(output_size)
     old = input.shape[max(0, input.ndim - rank) :]
     if input.ndim <= rank or min(old) < 1:
@@ -91,7 +92,7 @@ def _sizes(input: Any, output_size: Sequence[int | None]) -> tuple[int, ...]:
     return tuple(n if size is None else size for n, size in zip(old, output_size, strict=True))
 
 
-def _asked(layer: Any, output_size: Any) -> tuple[int | None, ...]:
+def _asked(layer: object, output_size: int | Sequence[int | None] | None) -> tuple[int | None, ...]:
     """`output_size` for each spatial axis, checked."""
     name = type(layer).__name__
     if isinstance(output_size, list | tuple):
@@ -120,7 +121,7 @@ class AdaptiveAvgPoolNd(Module):
         self.output_size = output_size
         self.sizes = _asked(self, output_size)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return adaptive_avg_pool(input, self.sizes)
 
     def extra_repr(self) -> str:
@@ -142,7 +143,7 @@ class AdaptiveMaxPoolNd(Module):
         self.return_indices = return_indices
         self.sizes = _asked(self, output_size)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike | tuple[TensorLike, Array]:
         out, places = adaptive_max_pool(input, self.sizes)
         return (out, places) if self.return_indices else out
 

@@ -5,9 +5,10 @@ A function of a rank calls the layer of that rank, which checks the arguments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from tracer.extend import Array, TensorLike
 from tracer_layers.pooling import adaptive_layers, layers, lp_layers
 
 __all__ = [
@@ -32,71 +33,71 @@ __all__ = [
 Sizes = int | Sequence[int]
 
 
-def _named(function: Any, layer: type, name: str) -> Any:
+def _named(function: Callable[..., Any], layer: type, name: str) -> Callable[..., Any]:
     """The function under its name, which pickles find it by."""
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"See `{layer.__name__}`."
     return function
 
 
-def _max_pool(layer: Any, name: str) -> Any:
+def _max_pool(layer: type, name: str) -> Callable[..., Any]:
     def function(
-        input: Any,
+        input: TensorLike,
         kernel_size: Sizes,
         stride: Sizes | None = None,
         padding: Sizes = 0,
         dilation: Sizes = 1,
         ceil_mode: bool = False,
         return_indices: bool = False,
-    ) -> Any:
+    ) -> TensorLike | tuple[TensorLike, Array]:
         made = layer(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
         return made.forward(input)
 
     return _named(function, layer, name)
 
 
-def _avg_pool(layer: Any, name: str) -> Any:
+def _avg_pool(layer: type, name: str) -> Callable[..., Any]:
     def function(
-        input: Any,
+        input: TensorLike,
         kernel_size: Sizes,
         stride: Sizes | None = None,
         padding: Sizes = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
-    ) -> Any:
+    ) -> TensorLike:
         options = (padding, ceil_mode, count_include_pad, divisor_override)
         return layer(kernel_size, stride, *options).forward(input)
 
     return _named(function, layer, name)
 
 
-def _lp_pool(layer: Any, name: str) -> Any:
+def _lp_pool(layer: type, name: str) -> Callable[..., Any]:
     def function(
-        input: Any,
+        input: TensorLike,
         norm_type: float,
         kernel_size: Sizes,
         stride: Sizes | None = None,
         ceil_mode: bool = False,
-    ) -> Any:
+    ) -> TensorLike:
         return layer(norm_type, kernel_size, stride, ceil_mode).forward(input)
 
     return _named(function, layer, name)
 
 
-def _adaptive_avg_pool(layer: Any, name: str) -> Any:
-    def function(input: Any, output_size: int | Sequence[int | None] | None) -> Any:
+def _adaptive_avg_pool(layer: type, name: str) -> Callable[..., Any]:
+    def function(input: TensorLike, output_size: int | Sequence[int | None] | None) -> TensorLike:
         return layer(output_size).forward(input)
 
     return _named(function, layer, name)
 
 
-def _adaptive_max_pool(layer: Any, name: str) -> Any:
+def _adaptive_max_pool(layer: type, name: str) -> Callable[..., Any]:
     def function(
-        input: Any,
+        input: TensorLike,
         output_size: int | Sequence[int | None] | None,
         return_indices: bool = False,
-    ) -> Any:
+    ) -> TensorLike | tuple[TensorLike, Array]:
         return layer(output_size, return_indices).forward(input)
 
     return _named(function, layer, name)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import Array, TensorLike
 from tracer_layers.convolution.windows import per_axis, spatial_rank
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def _padding(of: str, padding: Any, kernel: tuple[int, ...]) -> tuple[int, ...]:
+def _padding(of: str, padding: int | Sequence[int], kernel: tuple[int, ...]) -> tuple[int, ...]:
     found = per_axis(f"{of} padding", padding, len(kernel), 0)
     if any(2 * p > k for p, k in zip(found, kernel, strict=True)):
         raise ShapeError(
@@ -72,7 +72,7 @@ class MaxPoolNd(Module):
             "ceil_mode": ceil_mode,
         }
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike | tuple[TensorLike, Array]:
         input = floats(input)
         out = MaximumOfWindows(input, **self.options)
         if not self.return_indices:
@@ -120,7 +120,7 @@ class AvgPoolNd(Module):
             "divisor_override": divisor_override,
         }
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return MeanOfWindows(floats(input), **self.options)
 
     def extra_repr(self) -> str:

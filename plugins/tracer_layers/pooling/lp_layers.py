@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tracer.errors import TracerError
-from tracer.extend import narrowed, widened
+from tracer.extend import TensorLike, narrowed, widened
 from tracer_layers.convolution.windows import per_axis, spatial_rank
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
@@ -49,7 +48,7 @@ class LPPoolNd(Module):
             "ceil_mode": ceil_mode,
         }
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         p, dtype = self.norm_type, (input := floats(input)).dtype
         input = widened(input)
         if math.isinf(p):

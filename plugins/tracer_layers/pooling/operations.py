@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tracer import Operation, operation
 from tracer.errors import ShapeError
-from tracer.extend import backend, blocks, in_parallel, in_single
+from tracer.extend import (
+    Array,
+    Axis,
+    DType,
+    Node,
+    Params,
+    TensorLike,
+    backend,
+    blocks,
+    in_parallel,
+    in_single,
+)
 from tracer_layers.convolution.windows import Windows, empty_as, windows
 from tracer_layers.module.arguments import axes_of
 from tracer_layers.module.rules import data_axis, mapped_axis, raw, where_open
@@ -19,7 +31,7 @@ BLOCK_BYTES = 4 << 20
 
 
 def pooled_windows(
-    x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
+    x: TensorLike, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
 ) -> Any:
     rank = len(kernel)
     if x.ndim < rank + 1:
@@ -30,7 +42,7 @@ def pooled_windows(
     return windows(x.shape[-rank:], kernel, stride, pairs, dilation, ceil_mode)
 
 
-def _batch_axis(node: Any, axes: Any) -> Any:
+def _batch_axis(node: Node, axes: Sequence[Axis]) -> Axis:
     p = node.params
     return mapped_axis(data_axis(axes), len(node.shape), len(p.get("kernel") or p["windows"].size))
 
@@ -69,7 +81,7 @@ class MaximumOfWindows(Operation):
         return [((x,), params) for params in _cases()]
 
 
-def _maximum_along(x: Any, w: Windows, axis: int, out: Any = None) -> Any:
+def _maximum_along(x: Array, w: Windows, axis: int, out: Array | None = None) -> Array:
     """The maximum of each window's part along one of the last axes.
 
     Axis after axis, there are k values for each, and not k^rank, and along all axes but the last
@@ -96,7 +108,7 @@ def _along(w: Windows, axis: int) -> Windows:
     return windows(*((option[axis],) for option in options), w.ceil_mode)
 
 
-def _blocks(x: Any, w: Windows, axis: int) -> list[tuple[slice, ...]]:
+def _blocks(x: Array, w: Windows, axis: int) -> list[tuple[slice, ...]]:
     """Indices of blocks along an axis before the last ones, if there is one."""
     if x.ndim - axis <= w.rank:
         return [()]
@@ -104,7 +116,7 @@ def _blocks(x: Any, w: Windows, axis: int) -> list[tuple[slice, ...]]:
     return [(*before, each) for each in blocks(x.shape[axis], x.nbytes, BLOCK_BYTES, like=x)]
 
 
-def _winners(x: Any, y: Any, w: Windows) -> Any:
+def _winners(x: Array, y: Array, w: Windows) -> Array:
     """Which element of each window is its maximum, the first of equals.
 
     It is the number of those before it, which are all less than the maximum.
@@ -129,7 +141,7 @@ def _winners(x: Any, y: Any, w: Windows) -> Any:
     return winner
 
 
-def places_of_winners(x: Any, y: Any, w: Windows) -> Any:
+def places_of_winners(x: Array, y: Array, w: Windows) -> Array:
     """`[..., *output]`: the position in the flattened `[*size]` of each window's maximum."""
     positions = np.arange(math.prod(w.size)).reshape(w.size)
     numbers = backend.of(x).from_host(w.pad(positions, -1))
@@ -300,7 +312,7 @@ class SpreadOverWindows(Operation):
         ]
 
 
-def _scale(x: Any, w: Windows, include_padding: bool, divisor: int | None) -> Any:
+def _scale(x: Array, w: Windows, include_padding: bool, divisor: int | None) -> Array | float:
     """One over the divisor of each window: a number, or an array `[*output]`."""
     if divisor is not None:
         return 1 / divisor
@@ -309,7 +321,7 @@ def _scale(x: Any, w: Windows, include_padding: bool, divisor: int | None) -> An
     return backend.of(x).constant(_reciprocals, w, include_padding, x.dtype)
 
 
-def _reciprocals(w: Windows, include_padding: bool, dtype: Any) -> np.ndarray:
+def _reciprocals(w: Windows, include_padding: bool, dtype: DType) -> np.ndarray:
     return (1 / _counts(w, include_padding)).astype(dtype)
 
 
@@ -326,7 +338,7 @@ def _counts(w: Windows, include_padding: bool) -> np.ndarray:
     return counts
 
 
-def _cases() -> list[dict[str, Any]]:
+def _cases() -> list[Params]:
     plain = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1)}
     odd = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}
     return [plain | {"ceil_mode": False}, odd | {"ceil_mode": True}]

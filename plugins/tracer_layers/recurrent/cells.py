@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from numpy.typing import DTypeLike
+
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import Generator, TensorLike
 from tracer_layers.linear_maps.layers import linear
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import float_dtype, floats
@@ -32,9 +36,9 @@ class RecurrentCell(Module):
         input_size: int,
         hidden_size: int,
         bias: bool,
-        device: Any,
-        dtype: Any,
-        rng: Any,
+        device: object,
+        dtype: DTypeLike | None,
+        rng: Generator | None,
     ):
         name = type(self).__name__
         at_least(name, 1, input_size=input_size, hidden_size=hidden_size)
@@ -48,11 +52,11 @@ class RecurrentCell(Module):
             values = uniform((rows,), bound, dtype, rng) if bias else None
             self.register_parameter(part, values)
 
-    def holds_samples(self, value: Any) -> bool:
+    def holds_samples(self, value: TensorLike) -> bool:
         """Inputs and states `[N, size]`; those of one sample have no axis of samples."""
         return value.ndim == 2
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def forward(self, input: TensorLike, hx: Any = None) -> Any:
         """The next state from an input `[N, I]` (or `[I]`) and a state; zeros if it is None."""
         name, size = type(self).__name__, self.input_size
         if input.ndim not in (1, 2) or input.shape[-1] != size:
@@ -68,7 +72,7 @@ class RecurrentCell(Module):
             states = tuple(state[0] for state in states)
         return states[0] if len(states) == 1 else states
 
-    def _states(self, hx: Any, x: Any, lone: bool) -> list[Any]:
+    def _states(self, hx: Any, x: TensorLike, lone: bool) -> Sequence[TensorLike]:
         name = type(self).__name__
         given = given_states(name, hx, self.architecture.states)
         given = [s[None] if lone and s is not None and s.ndim == 1 else s for s in given]
@@ -92,10 +96,10 @@ class RNNCell(RecurrentCell):
         hidden_size: int,
         bias: bool = True,
         nonlinearity: str = "tanh",
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         self.nonlinearity = nonlinearity
         architecture = rnn_architecture("RNNCell", nonlinearity)
@@ -110,10 +114,10 @@ class LSTMCell(RecurrentCell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         super().__init__(LSTM, input_size, hidden_size, bias, device, dtype, rng)
 
@@ -126,9 +130,9 @@ class GRUCell(RecurrentCell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         super().__init__(GRU, input_size, hidden_size, bias, device, dtype, rng)

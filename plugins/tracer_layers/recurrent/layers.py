@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import backend, composed, composes
+from tracer.extend import Array, Convertible, Generator, TensorLike, backend, composed, composes
 from tracer_layers.activations.dropout_layers import dropout as dropped
 from tracer_layers.module.arguments import at_least, probability
 from tracer_layers.module.dtypes import float_dtype, floats
@@ -48,9 +49,9 @@ class RecurrentLayer(Module):
         dropout: float,
         bidirectional: bool,
         proj_size: int,
-        device: Any,
-        dtype: Any,
-        rng: Any,
+        device: object,
+        dtype: DTypeLike | None,
+        rng: Generator | None,
     ):
         name = type(self).__name__
         at_least(name, 1, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
@@ -115,13 +116,15 @@ class RecurrentLayer(Module):
     def sequence_first(self) -> bool:  # type: ignore[override]  # of the instance, here
         return not self.batch_first
 
-    def holds_samples(self, value: Any) -> bool:
+    def holds_samples(self, value: TensorLike) -> bool:
         """Sequences `[T, N, I]`; one without samples has no axis of them."""
         return value.ndim == 3
 
     # -- forward ------------------------------------------------------------------------------
 
-    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+    def forward(
+        self, input: TensorLike, hx: Any = None, *, lengths: Convertible | None = None
+    ) -> tuple[Any, Any]:
         """`(output, state)` of sequences `[T, N, I]`, `[N, T, I]` with `batch_first`, or `[T, I]`.
 
         `output` is the last layer's hidden state at every step, `state` (a pair `(h, c)` for an
@@ -160,11 +163,13 @@ class RecurrentLayer(Module):
         output, states = self._run(x, self._given(hx), lengths)
         return (np.swapaxes(output, 0, 1) if self.batch_first else output), states
 
-    def _steps(self, input: Any) -> int:
+    def _steps(self, input: TensorLike) -> int:
         """How many steps sequences have."""
         return input.shape[1 if self.batch_first and input.ndim == 3 else 0]
 
-    def _run_alone(self, input: Any, hx: Any, lengths: Any) -> tuple[Any, Any]:
+    def _run_alone(
+        self, input: TensorLike, hx: Any, lengths: Convertible | None
+    ) -> tuple[Any, Any]:
         """One sequence `[T, I]`, with states `[layers * directions, H]`."""
         if lengths is not None:
             raise ShapeError("lengths are of several sequences: cut the one that there is")
@@ -183,7 +188,9 @@ class RecurrentLayer(Module):
     def _given(self, hx: Any) -> list[Any]:
         return given_states(type(self).__name__, hx, self.architecture.states)
 
-    def _run(self, x: Any, given: list[Any], lengths: Any) -> tuple[Any, Any]:
+    def _run(
+        self, x: TensorLike, given: list[TensorLike | None], lengths: Convertible | None
+    ) -> tuple[Any, Any]:
         """`[T, N, I]` through all layers and directions."""
         x = floats(x, self.weight_ih_l0)
         mask, shortest = None, len(x)
@@ -208,8 +215,14 @@ class RecurrentLayer(Module):
         return x, stacked if len(stacked) > 1 else stacked[0]
 
     def _loop(
-        self, x: Any, states: Sequence[Any], suffix: str, reverse: bool, mask: Any, shortest: int
-    ) -> tuple[Any, Sequence[Any]]:
+        self,
+        x: TensorLike,
+        states: Sequence[TensorLike],
+        suffix: str,
+        reverse: bool,
+        mask: Array | None,
+        shortest: int,
+    ) -> tuple[TensorLike, Sequence[TensorLike]]:
         """One layer in one direction: `[T, N, H]`, and the last states.
 
         See `by_steps` for `mask` and `shortest`.
@@ -232,7 +245,9 @@ class RecurrentLayer(Module):
             )
         return output, states
 
-    def _first_states(self, given: list[Any], x: Any) -> list[list[Any]]:
+    def _first_states(
+        self, given: list[TensorLike | None], x: TensorLike
+    ) -> list[list[TensorLike]]:
         """The first states of every layer and direction."""
         name, count = type(self).__name__, self.num_layers * self._directions
         sizes = (self._state_size, self.hidden_size)[: self.architecture.states]
@@ -278,10 +293,10 @@ class RNN(RecurrentLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         self.nonlinearity = nonlinearity
         super().__init__(
@@ -306,10 +321,10 @@ class LSTM(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         super().__init__(
             LSTM_STEP, input_size, hidden_size, num_layers, bias, batch_first, dropout,
@@ -329,10 +344,10 @@ class GRU(RecurrentLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         super().__init__(
             GRU_STEP, input_size, hidden_size, num_layers, bias, batch_first, dropout,

@@ -10,30 +10,30 @@ backward take 8.1 ms, with the gates of a sample side by side 9.6 ms (one thread
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 import tracer
 from tracer import Outer, Summed, operation, samples_first
-from tracer.extend import UNKNOWN, Composite
+from tracer.extend import UNKNOWN, Array, Composite, Node, Stack, TensorLike
 from tracer_layers.linear_maps.layers import linear
 from tracer_layers.recurrent.steps import GRU, LSTM, RNN_RELU, RNN_TANH, Architecture
 
 
 def by_steps(
-    x: Any,
-    weight_ih: Any,
-    bias_ih: Any,
-    weight_hh: Any,
-    bias_hh: Any,
-    *states: Any,
+    x: TensorLike,
+    weight_ih: TensorLike,
+    bias_ih: TensorLike | None,
+    weight_hh: TensorLike,
+    bias_hh: TensorLike | None,
+    *states: TensorLike,
     architecture: Architecture,
     reverse: bool,
-    weight_hr: Any = None,
-    mask: Any = None,
+    weight_hr: TensorLike | None = None,
+    mask: Array | None = None,
     shortest: int | None = None,
-) -> tuple[Any, ...]:
+) -> tuple[TensorLike, ...]:
     """One layer in one direction: `[T, N, H]` of inputs `[T, N, I]`, and the last states.
 
     The inputs of all steps go through one product. A sequence that has ended (or, in reverse, not
@@ -41,7 +41,7 @@ def by_steps(
     """
     with tracer.present(None if mask is None else mask.T):
         projected = linear(x, weight_ih, bias_ih)
-    shown: list[Any] = [None] * len(x)
+    shown: list[TensorLike] = [None] * len(x)
     for t in tracer.steps(len(x), reverse=reverse):
         there = None if mask is None or t < shortest else mask[t]
         with tracer.present(there):
@@ -56,6 +56,10 @@ def by_steps(
             after = tuple(np.where(column, a, s) for a, s in zip(after, states, strict=True))
         states = after
     return np.stack(shown), *states
+
+
+#: what the way back through steps multiplies by, an array or several
+Slopes: TypeAlias = Any
 
 
 class Arithmetic(NamedTuple):
@@ -79,36 +83,36 @@ class Arithmetic(NamedTuple):
     order: tuple[int, ...]
     logistic: int
     states: tuple[int, ...]
-    forward: Callable[[Any, Any, Any], None]
-    slopes: Callable[[Any, Any], Any]
-    backward: Callable[[Any, Any, Any, Any], bool]
+    forward: Callable[[Array, Array, Array], None]
+    slopes: Callable[[Array, Array], Slopes]
+    backward: Callable[[Slopes, Array, Array, Array], bool]
 
 
-def _rnn_tanh(u: Any, before: Any, now: Any) -> None:
+def _rnn_tanh(u: Array, before: Array, now: Array) -> None:
     u += now
     np.tanh(u, out=now)
 
 
-def _rnn_tanh_slopes(before: Any, now: Any) -> Any:
+def _rnn_tanh_slopes(before: Array, now: Array) -> Slopes:
     return 1 - now * now
 
 
-def _rnn_relu(u: Any, before: Any, now: Any) -> None:
+def _rnn_relu(u: Array, before: Array, now: Array) -> None:
     u += now
     np.maximum(u, 0, out=now)
 
 
-def _rnn_relu_slopes(before: Any, now: Any) -> Any:
+def _rnn_relu_slopes(before: Array, now: Array) -> Slopes:
     return now > 0
 
 
-def _rnn_back(slopes: Any, states: Any, d: Any, du: Any) -> bool:
+def _rnn_back(slopes: Slopes, states: Array, d: Array, du: Array) -> bool:
     """d = dh (1 - h**2), or dh where h > 0."""
     np.multiply(states[0][:, None], slopes, out=d)
     return False
 
 
-def _lstm(u: Any, before: Any, now: Any) -> None:
+def _lstm(u: Array, before: Array, now: Array) -> None:
     u += now[:4]
     np.tanh(u, out=now[:4])
     logistic = now[:3]
@@ -121,7 +125,7 @@ def _lstm(u: Any, before: Any, now: Any) -> None:
     np.multiply(o, shown, out=h)
 
 
-def _lstm_slopes(before: Any, now: Any) -> Any:
+def _lstm_slopes(before: Array, now: Array) -> Slopes:
     (o, i, f, g, _, shown, h), gates = now, now[1:4]
     slopes = np.empty((6, *h.shape), h.dtype)
     np.multiply(gates, gates, out=slopes[:3])
@@ -136,7 +140,7 @@ def _lstm_slopes(before: Any, now: Any) -> Any:
     return slopes
 
 
-def _lstm_back(slopes: Any, states: Any, d: Any, du: Any) -> bool:
+def _lstm_back(slopes: Slopes, states: Array, d: Array, du: Array) -> bool:
     """dc += dh o (1 - tanh(c)**2); of (i, f, g) dc (g i (1 - i), c' f (1 - f), i (1 - g**2)).
 
     Of o, dh tanh(c) o (1 - o); c', the memory before the step, gets dc f.
@@ -149,7 +153,7 @@ def _lstm_back(slopes: Any, states: Any, d: Any, du: Any) -> bool:
     return False
 
 
-def _gru(u: Any, before: Any, now: Any) -> None:
+def _gru(u: Array, before: Array, now: Array) -> None:
     logistic, (r, z, n, hidden, h) = now[:2], now
     logistic += u[:2]
     np.tanh(logistic, out=logistic)
@@ -163,13 +167,13 @@ def _gru(u: Any, before: Any, now: Any) -> None:
     h += n
 
 
-def _gru_slopes(before: Any, now: Any) -> Any:
+def _gru_slopes(before: Array, now: Array) -> Slopes:
     r, z, n, hidden, _ = now
     by_r, by_z = hidden * (r - r * r), (before[4] - n) * (z - z * z)
     return np.stack([by_r, by_z, (1 - z) * (1 - n * n), r, z])
 
 
-def _gru_back(slopes: Any, states: Any, d: Any, du: Any) -> bool:
+def _gru_back(slopes: Slopes, states: Array, d: Array, du: Array) -> bool:
     """Of (r, z, n): (dn u_n r (1 - r), dh (h' - n) z (1 - z), dn = dh (1 - z) (1 - n**2)).
 
     In du that of n is r dn; h', the state before the step, gets z dh besides.
@@ -203,9 +207,9 @@ class Pulled(NamedTuple):
     """Cotangents in a recurrence: of the contributions of inputs and hidden states,
     `[V, T, N, gates * H]` in the order of the loop, and of the first states `[V, N, H]`."""
 
-    d: Any
-    du: Any
-    states: list[Any]
+    d: Array
+    du: Array
+    states: list[TensorLike]
 
 
 @operation("recurrence")
@@ -323,26 +327,26 @@ class Recurrence(Composite):
         return Outer(samples_first(left, 1)[:, :, None], right, node.inputs[slot].shape)
 
 
-def _by_gate(weight: Any, arithmetic: Arithmetic) -> Any:
+def _by_gate(weight: Array, arithmetic: Arithmetic) -> Array:
     """`[gates * H, ...]` as `[gates, H, ...]`, in this order and halved for logistic gates."""
     gates = weight.reshape(len(arithmetic.order), -1, *weight.shape[1:])[list(arithmetic.order)]
     gates[: arithmetic.logistic] *= 0.5
     return gates
 
 
-def _hidden(node: Any) -> Any:
+def _hidden(node: Node) -> Array:
     """The hidden states `[T, N, H]` that the steps start from."""
     return node.output[ARITHMETIC[node.params["architecture"]].states[0], :-1]
 
 
-def _weight(d: Any, inputs: Any) -> Any:
+def _weight(d: Array, inputs: Array) -> Stack:
     """`[V, gates * H, I]`: what all steps `[V, T, N, gates * H]` give a weight."""
     rows = d.reshape(len(d), d.shape[1] * d.shape[2], d.shape[-1])
     columns = inputs.reshape(rows.shape[1], inputs.shape[-1])
     return rows.swapaxes(1, 2) @ columns
 
 
-def _bias(d: Any) -> Any:
+def _bias(d: Array) -> Stack:
     """`[V, gates * H]`, as a product, which takes a third of the time of a sum."""
     rows = d.reshape(len(d), d.shape[1] * d.shape[2], d.shape[-1])
     return np.ones(rows.shape[1], d.dtype) @ rows

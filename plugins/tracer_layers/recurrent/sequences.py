@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tracer.errors import ShapeError, TracingError
-from tracer.extend import backend
+from tracer.extend import Convertible, TensorLike, backend
 from tracer_layers.module.rules import raw
 
 __all__ = [
@@ -28,7 +27,7 @@ class PackedSequence:
     that form.
     """
 
-    def __init__(self, padded: Any, lengths: np.ndarray):
+    def __init__(self, padded: TensorLike, lengths: np.ndarray):
         self.padded = padded
         self.lengths = lengths
 
@@ -38,7 +37,7 @@ class PackedSequence:
         return present(self.lengths, len(self.padded)).sum(1)
 
     @property
-    def data(self) -> Any:
+    def data(self) -> TensorLike:
         """`[sum(lengths), ...]`: step after step, the longest sequences first in each."""
         order = np.argsort(-self.lengths, kind="stable")
         steps, places = np.nonzero(present(self.lengths[order], len(self.padded)))
@@ -46,7 +45,10 @@ class PackedSequence:
 
 
 def pack_padded_sequence(
-    input: Any, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+    input: TensorLike,
+    lengths: Convertible | None,
+    batch_first: bool = False,
+    enforce_sorted: bool = True,
 ) -> PackedSequence:
     """Padded sequences `[T, N, ...]` (or `[N, T, ...]`) with their lengths.
 
@@ -64,15 +66,15 @@ def pack_padded_sequence(
     return PackedSequence(filled(padded[: int(lengths.max())], lengths, 0), lengths)
 
 
-def pack_sequence(sequences: Sequence[Any], enforce_sorted: bool = True) -> PackedSequence:
+def pack_sequence(sequences: Sequence[TensorLike], enforce_sorted: bool = True) -> PackedSequence:
     """A list of sequences `[T_n, ...]` as one."""
     lengths = [len(sequence) for sequence in sequences]
     return pack_padded_sequence(pad_sequence(sequences), lengths, enforce_sorted=enforce_sorted)
 
 
 def pad_sequence(
-    sequences: Sequence[Any], batch_first: bool = False, padding_value: float = 0.0
-) -> Any:
+    sequences: Sequence[TensorLike], batch_first: bool = False, padding_value: float = 0.0
+) -> TensorLike:
     """A list of sequences `[T_n, ...]` as one array `[T, N, ...]` (or `[N, T, ...]`), padded."""
     if sequences is None or not len(sequences):
         raise ShapeError("expects at least one sequence, got none")
@@ -93,7 +95,7 @@ def pad_packed_sequence(
     batch_first: bool = False,
     padding_value: float = 0.0,
     total_length: int | None = None,
-) -> tuple[Any, np.ndarray]:
+) -> tuple[TensorLike, np.ndarray]:
     """`(padded, lengths)`: `[T, N, ...]` (or `[N, T, ...]`), of `total_length` steps if given."""
     if not isinstance(sequence, PackedSequence):
         raise TracingError(
@@ -119,13 +121,13 @@ def present(lengths: np.ndarray, steps: int) -> np.ndarray:
     return np.arange(steps)[:, None] < lengths
 
 
-def filled(padded: Any, lengths: np.ndarray, value: float) -> Any:
+def filled(padded: TensorLike, lengths: np.ndarray, value: float) -> TensorLike:
     """`[T, N, ...]` with `value` after each sequence's end, whatever stood there, NaN even."""
     mask = present(lengths, len(padded)).reshape(len(padded), -1, *(1,) * (padded.ndim - 2))
     return np.where(backend.of(raw(padded)).from_host(mask), padded, value)
 
 
-def checked_lengths(lengths: Any, steps: int, count: int) -> np.ndarray:
+def checked_lengths(lengths: Convertible, steps: int, count: int) -> np.ndarray:
     """Lengths `[N]` as ints; `ShapeError` if they do not fit `count` sequences of `steps` steps."""
     found = np.asarray(backend.to_host(raw(lengths)) if hasattr(lengths, "shape") else lengths)
     if found.shape != (count,) or found.dtype.kind not in "iu":

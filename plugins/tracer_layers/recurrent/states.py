@@ -9,7 +9,7 @@ import numpy as np
 import tracer
 from tracer import Tensor
 from tracer.errors import ShapeError
-from tracer.extend import CONSTANT, INPUT, backend, describe
+from tracer.extend import CONSTANT, INPUT, Array, TensorLike, backend, describe
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.rules import raw
 
@@ -17,7 +17,7 @@ from tracer_layers.module.rules import raw
 LEAVES = (INPUT, CONSTANT)
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """Shape and dtype of an array, or of each in a tuple, list or dict, for messages."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{k!r}: {described(v)}' for k, v in value.items())}}}"
@@ -41,12 +41,12 @@ def given_states(layer: str, hx: Any, count: int) -> list[Any]:
     return [unmarked(state) for state in given]
 
 
-def is_array(value: Any) -> bool:
+def is_array(value: object) -> bool:
     """Whether it is an array or a tensor."""
     return isinstance(value, Tensor) or backend.is_array(value)
 
 
-def first_state(layer: str, given: Any, x: Any, size: int) -> Any:
+def first_state(layer: str, given: TensorLike | None, x: TensorLike, size: int) -> TensorLike:
     """A state `[N, size]` of the samples of `x [..., N, features]`: zeros if none is given.
 
     One for all samples, `[1, size]`, is broadcast.
@@ -68,7 +68,7 @@ def first_state(layer: str, given: Any, x: Any, size: int) -> Any:
     return of_samples(given, count, x)
 
 
-def of_samples(state: Any, count: int, x: Any) -> Any:
+def of_samples(state: TensorLike, count: int, x: TensorLike) -> TensorLike:
     """A state `[N, ...]`, or `[1, ...]` for all samples, as one of each of the `count` of `x`.
 
     A tensor meets zeros of the batch, so that each sample has a state of its own below which a
@@ -82,7 +82,7 @@ def of_samples(state: Any, count: int, x: Any) -> Any:
     return _batch_like(x, np.broadcast_to(array, (count, *array.shape[1:])))
 
 
-def _batch_like(x: Any, array: Any) -> Tensor:
+def _batch_like(x: TensorLike, array: Array) -> Tensor:
     """An array `[N, ...]` as a batch of the samples that `x` has, in whatever order they are."""
     tensor = tracer.batch(array, name="first state")
     computed = isinstance(x, Tensor) and x.node is not None and x.node.op not in LEAVES

@@ -9,13 +9,24 @@ and takes few operations: an LSTM's step records three, where arithmetic on slic
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tracer import Operation, Tensor, operation
-from tracer.extend import UNKNOWN, Embed, Placed, backend
+from tracer.extend import (
+    UNKNOWN,
+    Array,
+    Axis,
+    DType,
+    Embed,
+    Generator,
+    Placed,
+    Stack,
+    TensorLike,
+    backend,
+)
 from tracer_layers.activations.functions import relu
 from tracer_layers.module.rules import raw
 
@@ -27,18 +38,18 @@ class Blockwise(Operation):
     """
 
     @staticmethod
-    def batch_axis(node: Any, axes: Any) -> Any:
+    def batch_axis(node: Any, axes: Sequence[Axis]) -> Axis:
         found = {axis for axis in axes if axis is not None}
         mixed = len(found) != 1 or len(node.shape) - 1 in found
         return UNKNOWN if mixed else found.pop()
 
 
-def block(x: Any, count: int, start: int, stop: int | None = None) -> Any:
+def block(x: TensorLike, count: int, start: int, stop: int | None = None) -> TensorLike:
     """Blocks `start` to `stop` (one, if not given) of the `count` that the last axis holds."""
     return x[_index(x.shape[-1], count, start, stop)]
 
 
-def placed(values: Any, like: Any, count: int, start: int, stop: int | None = None) -> Placed:
+def placed(values: Stack, like: Array, count: int, start: int, stop: int | None = None) -> Placed:
     """The cotangent of `like` from that of some of its blocks."""
     return Placed(values, _index(like.shape[-1], count, start, stop), like.shape, Embed)
 
@@ -102,7 +113,7 @@ class Gates(Blockwise):
         return [((x, u), {"kinds": "sts", "of": 3}), ((x, u), {"kinds": "ss", "of": 3})]
 
 
-def _first_blocks(pulled: Any, width: int) -> Placed:
+def _first_blocks(pulled: Stack, width: int) -> Placed:
     shape = (*pulled.shape[1:-1], width)
     return Placed(pulled, (..., slice(0, pulled.shape[-1])), shape, Embed)
 
@@ -112,7 +123,7 @@ def _alike(*shapes: tuple[int, ...]) -> bool:
     return len({shape[:-1] for shape in shapes}) == 1
 
 
-def _products(g: Any, factors: Any) -> Any:
+def _products(g: Stack, factors: Sequence[Array]) -> Stack:
     """`g` times each of these, side by side along the last axis."""
     if isinstance(g, Tensor) or any(isinstance(factor, Tensor) for factor in factors):
         return np.concatenate([g * factor for factor in factors], axis=-1)
@@ -123,21 +134,21 @@ def _products(g: Any, factors: Any) -> Any:
     return out
 
 
-def _rows(y: Any, kinds: str) -> Any:
+def _rows(y: Array, kinds: str) -> Any:
     """Scale, shift and least value of each element of the last axis, as in `Gates`."""
     row = kinds, y.shape[-1] // len(kinds), y.dtype
     return _host_rows(*row) if type(y) is np.ndarray else backend.of(y).constant(_host_rows, *row)
 
 
 @functools.lru_cache(64)
-def _host_rows(kinds: str, width: int, dtype: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _host_rows(kinds: str, width: int, dtype: DType) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     logistic = np.repeat([kind == "s" for kind in kinds], width)
     values = ((0.5, 1.0), (0.5, 0.0), (0.0, -1.0))
     scale, shift, least = (np.where(logistic, *pair).astype(dtype) for pair in values)
     return scale, shift, least
 
 
-def _blocks_of(*counts: int) -> Any:
+def _blocks_of(*counts: int) -> Callable[[Generator], list[Any]]:
     """Examples of arrays with these numbers of blocks of width 2."""
     return lambda rng: [(tuple(rng.standard_normal((3, 2 * count)) for count in counts), {})]
 
@@ -277,21 +288,21 @@ class Blend(Blockwise):
 # -- steps --------------------------------------------------------------------------------------
 
 
-def _rnn_tanh(x: Any, u: Any, h: Any) -> tuple[Any, ...]:
+def _rnn_tanh(x: TensorLike, u: TensorLike, h: TensorLike) -> tuple[TensorLike, ...]:
     return (Gates(x, u, kinds="t", of=1),)
 
 
-def _rnn_relu(x: Any, u: Any, h: Any) -> tuple[Any, ...]:
+def _rnn_relu(x: TensorLike, u: TensorLike, h: TensorLike) -> tuple[TensorLike, ...]:
     return (relu(x + u),)
 
 
-def _lstm(x: Any, u: Any, h: Any, c: Any) -> tuple[Any, ...]:
+def _lstm(x: TensorLike, u: TensorLike, h: TensorLike, c: TensorLike) -> tuple[TensorLike, ...]:
     y = Gates(x, u, kinds="ssts", of=4)
     c = Memory(y, c)
     return Exposed(y, c), c
 
 
-def _gru(x: Any, u: Any, h: Any) -> tuple[Any, ...]:
+def _gru(x: TensorLike, u: TensorLike, h: TensorLike) -> tuple[TensorLike, ...]:
     y = Gates(x, u, kinds="ss", of=3)
     return (Blend(Candidate(x, u, y), y, h),)
 
@@ -307,7 +318,7 @@ class Architecture(NamedTuple):
     gates: int
     states: int
     additive: bool
-    step: Callable[..., tuple[Any, ...]]
+    step: Callable[..., tuple[TensorLike, ...]]
 
 
 RNN_TANH = Architecture("RNN", 1, 1, True, _rnn_tanh)

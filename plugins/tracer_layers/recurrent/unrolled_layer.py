@@ -8,7 +8,7 @@ import numpy as np
 
 import tracer
 from tracer.errors import ShapeError
-from tracer.extend import backend, flatten
+from tracer.extend import Array, Convertible, TensorLike, Tree, backend, flatten
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
 from tracer_layers.recurrent.cells import RecurrentCell
@@ -40,7 +40,9 @@ class Recurrent(Module):
     def sequence_first(self) -> bool:  # type: ignore[override]  # of the instance, here
         return not self.batch_first
 
-    def forward(self, input: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+    def forward(
+        self, input: TensorLike, state: Tree = None, *, lengths: Convertible | None = None
+    ) -> tuple[TensorLike, Tree]:
         """`(outputs, state)` of sequences `[T, N, ...]` (or `[N, T, ...]` with `batch_first`).
 
         `outputs` are the cell's, stacked like the input; `state` the one after the last step.
@@ -77,7 +79,7 @@ class Recurrent(Module):
         stacked = np.stack(outputs)
         return (np.swapaxes(stacked, 0, 1) if self.batch_first else stacked), state
 
-    def _step(self, x: Any, state: Any) -> tuple[Any, Any]:
+    def _step(self, x: TensorLike, state: Tree) -> tuple[TensorLike, Tree]:
         result = self.cell(x, state)
         if isinstance(self.cell, RecurrentCell):
             return (result[0] if isinstance(result, tuple) else result), result
@@ -93,7 +95,7 @@ class Recurrent(Module):
         return ", ".join(f"{name}=True" for name, on in options.items() if on)
 
 
-def _kept(there: Any, after: Any, before: Any) -> Any:
+def _kept(there: Array, after: Tree, before: Tree) -> Tree:
     """The state after a step of the sequences that have it, that before of the others."""
     if before is None:
         raise ShapeError(
@@ -105,11 +107,11 @@ def _kept(there: Any, after: Any, before: Any) -> Any:
     return structure.build([_where(there, n, o) for n, o in zip(new, old, strict=True)])
 
 
-def _where(there: Any, value: Any, other: Any) -> Any:
+def _where(there: Array, value: TensorLike, other: TensorLike) -> TensorLike:
     return np.where(there.reshape(-1, *(1,) * (value.ndim - 1)), value, other)
 
 
-def _of_samples(state: Any, x: Any) -> Any:
+def _of_samples(state: Tree, x: TensorLike) -> Tree:
     """A first state whose every array has the samples first, or one row for all of them."""
     if state is None:
         return None
@@ -124,7 +126,7 @@ def _of_samples(state: Any, x: Any) -> Any:
     return structure.build([of_samples(leaf, count, x) for leaf in leaves])
 
 
-def _check_structure(before: Any, after: Any) -> None:
+def _check_structure(before: Tree, after: Tree) -> None:
     """Refuse a step that changes the structure of the state, or a shape in it."""
     if before is not None and not _alike(before, after):
         raise ShapeError(
@@ -133,7 +135,7 @@ def _check_structure(before: Any, after: Any) -> None:
         )
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(one: Tree, other: Tree) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):

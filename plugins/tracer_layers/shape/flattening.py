@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import integer
+from tracer.extend import TensorLike, integer
 from tracer_layers.module.module import Module
 
 __all__ = ["Flatten", "Unflatten"]
@@ -20,7 +19,7 @@ class Flatten(Module):
         self.start_dim = start_dim
         self.end_dim = end_dim
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         shape, rank = input.shape, input.ndim
         start, end = _axis("Flatten", self.start_dim, rank), _axis("Flatten", self.end_dim, rank)
         if start > end:
@@ -48,7 +47,7 @@ class Unflatten(Module):
         self.dim = dim
         self.unflattened_size = tuple(unflattened_size)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         shape = input.shape
         axis = _axis("Unflatten", self.dim, input.ndim)
         known = math.prod(s for s in self.unflattened_size if s != -1)
@@ -65,7 +64,7 @@ class Unflatten(Module):
         return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: object) -> bool:
     return isinstance(value, int)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import DType, TensorLike
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 
@@ -35,7 +36,9 @@ __all__ = [
 MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+def pad(
+    input: TensorLike, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> TensorLike:
     """`input` with its last axes made longer, or shorter where a number is negative.
 
     `pad` has a pair (before, after) for each axis, the last axis first. `mode` is "constant" (with
@@ -67,7 +70,7 @@ def pad(input: Any, pad: Sequence[int], mode: str = "constant", value: float | N
     return input[tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in pairs)]
 
 
-def _holds(dtype: Any, value: float) -> bool:
+def _holds(dtype: DType, value: float) -> bool:
     """Whether arrays of a dtype hold a number: ints no fractions, nor what is out of range."""
     if dtype.kind not in "iu":
         return bool(dtype.kind == "f")
@@ -75,7 +78,7 @@ def _holds(dtype: Any, value: float) -> bool:
     return bool(limits.min <= value <= limits.max and value == int(value))
 
 
-def _check(size: int, before: int, after: int, mode: str, shape: Any) -> None:
+def _check(size: int, before: int, after: int, mode: str, shape: Sequence[int]) -> None:
     if not (before or after):
         return
     longest = {"reflect": size - 1, "circular": size}.get(mode)
@@ -116,7 +119,7 @@ class PadNd(Module):
         self.mode = mode
         self.value = value
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return pad(input, self.padding, self.mode, self.value)
 
     def extra_repr(self) -> str:
@@ -132,7 +135,7 @@ class _Padding(Module):
     def __init__(self, padding: int | Sequence[int]):
         self.padding = _numbers(self, padding)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return pad(input, self.padding, self.mode)
 
     def extra_repr(self) -> str:
@@ -148,7 +151,7 @@ class _ConstantPadding(Module):
         self.padding = _numbers(self, padding)
         self.value = value
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return pad(input, self.padding, "constant", self.value)
 
     def extra_repr(self) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from tracer import Operation, operation
-from tracer.extend import POOLED, backend, in_single
+from tracer.extend import POOLED, DType, backend, in_single
 
 
 class Taps:
@@ -71,7 +70,7 @@ class Resample(Operation):
         return [((x,), {"taps": taps, "axis": -2}), ((x[..., 0],), {"taps": taps, "axis": -1})]
 
 
-def _rows(taps: Taps, dtype: Any) -> tuple[np.ndarray, ...]:
+def _rows(taps: Taps, dtype: DType) -> tuple[np.ndarray, ...]:
     """Indices and weights in turn."""
     pairs = zip(taps.index, taps.weight.astype(dtype), strict=True)
     return tuple(row for pair in pairs for row in pair)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tracer.errors import ShapeError
+from tracer.extend import TensorLike
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.module import Module
 
@@ -20,7 +19,7 @@ __all__ = [
 ]
 
 
-def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
+def pixel_shuffle(input: TensorLike, upscale_factor: int) -> TensorLike:
     """`[..., C r^2, H, W]` to `[..., C, H r, W r]` (Shi et al. 2016)."""
     at_least("pixel_shuffle", 1, upscale_factor=upscale_factor)
     r, square = upscale_factor, upscale_factor**2
@@ -35,7 +34,7 @@ def pixel_shuffle(input: Any, upscale_factor: int) -> Any:
     return apart.reshape(*lead, channels // square, height * r, width * r)
 
 
-def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
+def pixel_unshuffle(input: TensorLike, downscale_factor: int) -> TensorLike:
     """`[..., C, H r, W r]` to `[..., C r^2, H, W]`: the inverse of `pixel_shuffle`."""
     at_least("pixel_unshuffle", 1, downscale_factor=downscale_factor)
     r = downscale_factor
@@ -50,7 +49,7 @@ def pixel_unshuffle(input: Any, downscale_factor: int) -> Any:
     return apart.reshape(*lead, channels * r * r, height // r, width // r)
 
 
-def channel_shuffle(input: Any, groups: int) -> Any:
+def channel_shuffle(input: TensorLike, groups: int) -> TensorLike:
     """The channels of `[N, C, ...]`, those of all groups in turns (Zhang et al. 2018)."""
     at_least("channel_shuffle", 1, groups=groups)
     if input.ndim < 3 or input.shape[1] % groups:
@@ -70,7 +69,7 @@ class PixelShuffle(Module):
         at_least("PixelShuffle", 1, upscale_factor=upscale_factor)
         self.upscale_factor = upscale_factor
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return pixel_shuffle(input, self.upscale_factor)
 
     def extra_repr(self) -> str:
@@ -84,7 +83,7 @@ class PixelUnshuffle(Module):
         at_least("PixelUnshuffle", 1, downscale_factor=downscale_factor)
         self.downscale_factor = downscale_factor
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return pixel_unshuffle(input, self.downscale_factor)
 
     def extra_repr(self) -> str:
@@ -98,7 +97,7 @@ class ChannelShuffle(Module):
         at_least("ChannelShuffle", 1, groups=groups)
         self.groups = groups
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return channel_shuffle(input, self.groups)
 
     def extra_repr(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import working
+from tracer.extend import DType, TensorLike, working
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 from tracer_layers.shape.resampling import Resample, Taps
@@ -32,14 +32,14 @@ CUBIC = -0.75
 
 
 def interpolate(
-    input: Any,
+    input: TensorLike,
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
-) -> Any:
+) -> TensorLike:
     """`[N, C, *size]` with other sizes: of `size`, or `scale_factor` times the old ones.
 
     `mode` is "nearest", "nearest-exact", "linear" (over any number of axes), "bilinear",
@@ -66,7 +66,12 @@ def interpolate(
 
 
 def _check(
-    input: Any, size: Any, scale_factor: Any, mode: str, align_corners: bool | None, rank: int
+    input: TensorLike,
+    size: int | Sequence[int] | None,
+    scale_factor: float | Sequence[float] | None,
+    mode: str,
+    align_corners: bool | None,
+    rank: int,
 ) -> None:
     if mode not in MODES:
         raise TracerError(f"an upsampling mode is one of {', '.join(MODES)}, got {mode!r}")
@@ -94,7 +99,7 @@ def _each(value: Any, rank: int, name: str) -> tuple[Any, ...]:
 
 @lru_cache(maxsize=256)
 def _taps(
-    before: int, after: int, factor: float | None, mode: str, align_corners: bool, dtype: Any
+    before: int, after: int, factor: float | None, mode: str, align_corners: bool, dtype: DType
 ) -> Taps:
     """Which elements of an axis of `before` make those of one of `after`.
 
@@ -121,12 +126,12 @@ def _taps(
     return _sum_of([(low, 1 - share), (np.minimum(low + 1, before - 1), share)], before)
 
 
-def _picked(index: Any, before: int) -> Taps:
+def _picked(index: np.ndarray, before: int) -> Taps:
     index = np.minimum(index.astype(int), before - 1)
     return _sum_of([(index, np.ones(len(index)))], before)
 
 
-def _cubic(source: Any, before: int) -> Taps:
+def _cubic(source: np.ndarray, before: int) -> Taps:
     low = np.floor(source)
     t = source - low
     near = [((CUBIC + 2) * d - (CUBIC + 3)) * d * d + 1 for d in (t, 1 - t)]
@@ -135,7 +140,7 @@ def _cubic(source: Any, before: int) -> Taps:
     return _sum_of(list(zip(places, [far[0], *near, far[1]], strict=True)), before)
 
 
-def _sum_of(terms: list[tuple[Any, Any]], before: int) -> Taps:
+def _sum_of(terms: list[tuple[np.ndarray, np.ndarray]], before: int) -> Taps:
     """Taps that add elements `index [out]` of an axis with weights `[out]`."""
     matrix = np.zeros((len(terms[0][0]), before))
     for index, weight in terms:
@@ -160,7 +165,7 @@ class Upsample(Module):
         self.align_corners = align_corners
         self.recompute_scale_factor = recompute_scale_factor
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         return interpolate(
             input,
             self.size,

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import Array, Generator, TensorLike
 from tracer_layers.activations.dropout_layers import Dropout
 from tracer_layers.attention.layers import MultiheadAttention, holds_sequences, xavier_uniform
 from tracer_layers.attention.masks import causal
@@ -71,7 +73,9 @@ class _Block:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
-def _activation(kind: str, activation: Any) -> Any:
+def _activation(
+    kind: str, activation: str | Callable[[TensorLike], TensorLike]
+) -> Callable[[TensorLike], TensorLike]:
     found = ACTIVATIONS.get(activation) if isinstance(activation, str) else activation
     if not callable(found):
         raise TracerError(
@@ -93,29 +97,29 @@ class TransformerEncoderLayer(_Block, Module):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: str | Callable[[Any], Any] = relu,
+        activation: str | Callable[[TensorLike], TensorLike] = relu,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         self._build(("self_attn",), d_model, nhead, dim_feedforward, dropout, activation,
                     layer_norm_eps, batch_first, norm_first, bias, device, dtype, rng)  # fmt: skip
 
     def forward(
         self,
-        src: Any,
-        src_mask: Any = None,
-        src_key_padding_mask: Any = None,
+        src: TensorLike,
+        src_mask: TensorLike | None = None,
+        src_key_padding_mask: TensorLike | None = None,
         is_causal: bool = False,
-    ) -> Any:
+    ) -> TensorLike:
         """Masks are those of `MultiheadAttention.forward`."""
 
-        def attention(x: Any) -> Any:
+        def attention(x: TensorLike) -> TensorLike:
             return self.self_attn(
                 x, x, x, src_key_padding_mask, False, attn_mask=src_mask, is_causal=is_causal
             )[0]
@@ -137,15 +141,15 @@ class TransformerDecoderLayer(_Block, Module):
         nhead: int,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: str | Callable[[Any], Any] = relu,
+        activation: str | Callable[[TensorLike], TensorLike] = relu,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         self._build(("self_attn", "multihead_attn"), d_model, nhead, dim_feedforward, dropout,
                     activation, layer_norm_eps, batch_first, norm_first, bias, device, dtype,
@@ -153,23 +157,23 @@ class TransformerDecoderLayer(_Block, Module):
 
     def forward(
         self,
-        tgt: Any,
-        memory: Any,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt: TensorLike,
+        memory: TensorLike,
+        tgt_mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        tgt_key_padding_mask: TensorLike | None = None,
+        memory_key_padding_mask: TensorLike | None = None,
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
-    ) -> Any:
+    ) -> TensorLike:
         """Masks are those of `MultiheadAttention.forward`."""
 
-        def attention(x: Any) -> Any:
+        def attention(x: TensorLike) -> TensorLike:
             return self.self_attn(
                 x, x, x, tgt_key_padding_mask, False, attn_mask=tgt_mask, is_causal=tgt_is_causal
             )[0]
 
-        def to_memory(x: Any) -> Any:
+        def to_memory(x: TensorLike) -> TensorLike:
             return self.multihead_attn(
                 x, memory, memory, memory_key_padding_mask, False, attn_mask=memory_mask,
                 is_causal=memory_is_causal,
@@ -204,11 +208,11 @@ class TransformerEncoder(Module):
 
     def forward(
         self,
-        src: Any,
-        mask: Any = None,
-        src_key_padding_mask: Any = None,
+        src: TensorLike,
+        mask: Array | None = None,
+        src_key_padding_mask: TensorLike | None = None,
         is_causal: bool | None = None,
-    ) -> Any:
+    ) -> TensorLike:
         """Masks are those of `MultiheadAttention.forward`, for all layers."""
         x = src
         with tracer.scope("layers", "ModuleList"):
@@ -235,15 +239,15 @@ class TransformerDecoder(Module):
 
     def forward(
         self,
-        tgt: Any,
-        memory: Any,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        tgt: TensorLike,
+        memory: TensorLike,
+        tgt_mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        tgt_key_padding_mask: TensorLike | None = None,
+        memory_key_padding_mask: TensorLike | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
-    ) -> Any:
+    ) -> TensorLike:
         """Masks are those of `MultiheadAttention.forward`, for all layers."""
         x = tgt
         with tracer.scope("layers", "ModuleList"):
@@ -283,17 +287,17 @@ class Transformer(Module):
         num_decoder_layers: int = 6,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
-        activation: str | Callable[[Any], Any] = relu,
+        activation: str | Callable[[TensorLike], TensorLike] = relu,
         custom_encoder: Module | None = None,
         custom_decoder: Module | None = None,
         layer_norm_eps: float = 1e-5,
         batch_first: bool = False,
         norm_first: bool = False,
         bias: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         options = {
             "dim_feedforward": dim_feedforward, "dropout": dropout, "activation": activation,
@@ -322,18 +326,18 @@ class Transformer(Module):
 
     def forward(
         self,
-        src: Any,
-        tgt: Any,
-        src_mask: Any = None,
-        tgt_mask: Any = None,
-        memory_mask: Any = None,
-        src_key_padding_mask: Any = None,
-        tgt_key_padding_mask: Any = None,
-        memory_key_padding_mask: Any = None,
+        src: TensorLike,
+        tgt: TensorLike,
+        src_mask: TensorLike | None = None,
+        tgt_mask: TensorLike | None = None,
+        memory_mask: TensorLike | None = None,
+        src_key_padding_mask: TensorLike | None = None,
+        tgt_key_padding_mask: TensorLike | None = None,
+        memory_key_padding_mask: TensorLike | None = None,
         src_is_causal: bool | None = None,
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
-    ) -> Any:
+    ) -> TensorLike:
         """Masks are those of `MultiheadAttention.forward`."""
         axis = 1 if self.sequence_first else 0
         samples_agree = src.ndim == tgt.ndim and (
@@ -366,7 +370,9 @@ class Transformer(Module):
         )
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Any:
+    def generate_square_subsequent_mask(
+        sz: int, device: object = None, dtype: DTypeLike | None = None
+    ) -> Array:
         """`[sz, sz]` with -inf above the diagonal and 0 elsewhere: position i sees up to i."""
         mask = causal(sz, sz, np.empty(0, float_dtype(dtype))).copy()
         return mask if device is None else tracer.to_device(mask, device)

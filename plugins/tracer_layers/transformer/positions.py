@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer import Gather, Operation, operation, samples_first
 from tracer.errors import ShapeError
-from tracer.extend import backend
+from tracer.extend import DType, Generator, TensorLike, backend
 from tracer_layers.attention.layers import holds_sequences
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import float_dtype, floats
@@ -107,14 +107,14 @@ class SinusoidalPositions(_Positions, Module):
         self.batch_first = batch_first
         self.sequence_first = not batch_first
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         axis, input = self._axis(input), floats(input)
         constant = backend.of(raw(input)).constant
         rows = constant(_rows, input.shape[axis], self.embedding_dim, input.dtype)
         return input + (rows if axis == -2 else rows[:, None])
 
 
-def _rows(length: int, width: int, dtype: Any) -> np.ndarray:
+def _rows(length: int, width: int, dtype: DType) -> np.ndarray:
     return sinusoids(length, width).astype(dtype)
 
 
@@ -138,10 +138,10 @@ class LearnedPositions(_Positions, Module):
         max_length: int,
         embedding_dim: int,
         batch_first: bool = False,
-        device: Any = None,
-        dtype: Any = None,
+        device: object = None,
+        dtype: DTypeLike | None = None,
         *,
-        rng: Any = None,
+        rng: Generator | None = None,
     ):
         at_least("LearnedPositions", 1, max_length=max_length, embedding_dim=embedding_dim)
         self.max_length = max_length
@@ -151,6 +151,6 @@ class LearnedPositions(_Positions, Module):
         values = normal((max_length, embedding_dim), float_dtype(dtype, device), rng)
         self.weight = tracer.parameter(values)
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: TensorLike) -> TensorLike:
         axis = self._axis(input)
         return AddPositions(floats(input, self.weight), self.weight, axis=axis)
