@@ -211,8 +211,8 @@ class KFRA(KFLR):
     average over samples is taken at each tensor of a chain. Where the model branches and joins
     again, as in a residual block, it is taken before and after. It is a D x D matrix for the D
     elements of a sample's tensor, which exists whole whatever the memory budget; its rows go on in
-    chunks. Where links of the chain share a parameter, all rows go at once, and `QuantityError` is
-    raised if they do not fit the budget.
+    chunks. Where segments of the chain share a parameter, all rows go at once, and `QuantityError`
+    is raised if they do not fit the budget.
     """
 
     name = "kfra"

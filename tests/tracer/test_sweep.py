@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tracer
-from tracer.record.replay import held, replay
+from tracer.record.replay import replay, saved_values
 
 LONG = 100_000
 
@@ -233,7 +233,7 @@ def test_a_replay_computes_what_is_not_known():
         kept, dropped = Counted(x), Counted(x)
         np.sum(np.square(kept) + np.tanh(dropped))
     calls.clear()
-    replay(tape.nodes, held(tape.nodes), keep_inputs=set(tape.nodes))
+    replay(tape.nodes, saved_values(tape.nodes), keep_inputs=set(tape.nodes))
     assert len(calls) == 1
     for node in tape.nodes:
         for value, parent in zip(node.inputs, node.parents, strict=True):

@@ -196,7 +196,7 @@ def shared_in_depth(budget):
     return tape.backward(loss, ("kfra",), memory_budget=budget)["kfra"]["w"]
 
 
-def test_averaged_rows_of_a_parameter_shared_by_links_are_not_chunked():
+def test_averaged_rows_of_a_parameter_shared_by_segments_are_not_chunked():
     expected = shared_in_depth(None)
     for mine, factor in zip(shared_in_depth(1 << 20).factors, expected.factors, strict=True):
         assert_close(mine, factor, "kfra")

@@ -73,16 +73,16 @@ def add_product(out: Array, a: Array, b: Array) -> None:
     (rows, columns), inner = out.shape, a.shape[1]
     gemm(
         *(_ROWS, first.order, second.order, rows, columns, inner, 1.0),
-        *(first.address, first.apart, second.address, second.apart),
+        *(first.address, first.leading, second.address, second.leading),
         *(1.0, out.__array_interface__["data"][0], columns),
     )
 
 
 class _Matrix(NamedTuple):
-    """How CBLAS names a matrix: in rows or in columns, how far apart they are, and where."""
+    """How CBLAS names a matrix: in rows or in columns, its leading dimension, and where."""
 
     order: int
-    apart: int
+    leading: int
     address: int
 
 
@@ -91,10 +91,10 @@ def _laid_out(matrix: Array, dtype: DType) -> _Matrix | None:
     if type(matrix) is not np.ndarray or matrix.dtype != dtype or matrix.size == 0:
         return None
     address, each = matrix.__array_interface__["data"][0], dtype.itemsize
-    for order, (apart, beside), length in (
+    for order, (between, beside), length in (
         (_AS_IT_IS, matrix.strides, matrix.shape[1]),
         (_TRANSPOSED, matrix.strides[::-1], matrix.shape[0]),
     ):
-        if beside == each and apart % each == 0 and apart >= length * each:
-            return _Matrix(order, apart // each, address)
+        if beside == each and between % each == 0 and between >= length * each:
+            return _Matrix(order, between // each, address)
     return None

@@ -165,7 +165,7 @@ class Cotangent:
             u = self.select(samples=some).within(self.budget).per_sample()
             return u.reshape(-1, math.prod(self.shape))
 
-        def apart(pairs: Array) -> Array:
+        def by_row_and_sample(pairs: Array) -> Array:
             return pairs.reshape(self.rows, -1, self.rows, len(pairs[0]) // self.rows)
 
         found: dict[tuple[int, int], Array] = {}
@@ -173,9 +173,9 @@ class Cotangent:
             first = flat(some)
             for j, other in enumerate(slices[: i + 1]):
                 pairs = first @ (first if i == j else flat(other)).T
-                found[i, j] = apart(pairs)
+                found[i, j] = by_row_and_sample(pairs)
                 if i != j:
-                    found[j, i] = apart(pairs.T)
+                    found[j, i] = by_row_and_sample(pairs.T)
         every = range(len(slices))
         return np.concatenate([np.concatenate([found[i, j] for j in every], 3) for i in every], 1)
 

@@ -14,7 +14,7 @@ from tracer.arrays import backend
 from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
 from tracer.cotangents.base import Cotangent, indexed, picked, weighed
 from tracer.cotangents.kronecker import Kronecker
-from tracer.cotangents.present import aligned, joined, used
+from tracer.cotangents.present import of_each_use, side_by_side, used
 
 
 class Gather(Cotangent):
@@ -53,7 +53,7 @@ class Gather(Cotangent):
         return Gather(index, picked(self.right, rows, samples), self.shape, present)
 
     def among(self, present: Present) -> Gather:
-        return Gather(self.index, self.right, self.shape, aligned(self, present))
+        return Gather(self.index, self.right, self.shape, of_each_use(self, present))
 
     def _stacked(self, other: Self) -> Gather:
         right = np.concatenate([self.right, other.right])
@@ -62,7 +62,7 @@ class Gather(Cotangent):
     def _merge(self, others: Sequence[Self]) -> Gather:
         index = np.concatenate([self.index, *(other.index for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
-        return Gather(index, right, self.shape, joined([self, *others], axis=1))
+        return Gather(index, right, self.shape, side_by_side([self, *others], axis=1))
 
     def _flat(self) -> Array:
         """`[V, N * T, D]`."""

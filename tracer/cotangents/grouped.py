@@ -8,9 +8,9 @@ from tracer.arrays.types import Array, Present
 from tracer.cotangents.base import Cotangent, Dense, Reindexed
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.outer import Outer
-from tracer.cotangents.present import aligned
+from tracer.cotangents.present import of_each_use
 from tracer.cotangents.summed import Summed
-from tracer.record.axes import GroupedAxis, LabelledAxis, apart
+from tracer.record.axes import GroupedAxis, LabelledAxis, entries_by_sample
 
 
 @singledispatch
@@ -19,7 +19,7 @@ def grouped(cotangent: Cotangent, axis: GroupedAxis) -> Cotangent:
 
     What were uses of an entry become uses of its sample.
     """
-    return Dense(apart(cotangent.per_sample(), axis, 1).sum(2))
+    return Dense(entries_by_sample(cotangent.per_sample(), axis, 1).sum(2))
 
 
 @grouped.register
@@ -46,7 +46,7 @@ def _(cotangent: Reindexed, axis: GroupedAxis) -> Cotangent:
 
 def _with_uses(array: Array, axis: GroupedAxis, lead: int) -> Array:
     """`[..., S, T, *rest]` as `[..., N, T * S / N, *rest]`."""
-    entries = apart(array, axis, lead)
+    entries = entries_by_sample(array, axis, lead)
     first, rest = entries.shape[: lead + 1], entries.shape[lead + 3 :]
     return entries.reshape(*first, entries.shape[lead + 1] * entries.shape[lead + 2], *rest)
 
@@ -55,4 +55,4 @@ def _present(cotangent: Outer | Gather, axis: GroupedAxis) -> Present:
     """Which uses `[N, U]` are there, where samples have different numbers of them; None: all."""
     if cotangent.present is None and not isinstance(axis, LabelledAxis):
         return None
-    return _with_uses(aligned(cotangent, cotangent.present), axis, 0)
+    return _with_uses(of_each_use(cotangent, cotangent.present), axis, 0)

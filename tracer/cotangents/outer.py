@@ -21,7 +21,7 @@ from tracer.cotangents.base import (
     weighed,
 )
 from tracer.cotangents.kronecker import Kronecker
-from tracer.cotangents.present import aligned, joined, used
+from tracer.cotangents.present import of_each_use, side_by_side, used
 
 #: bytes from which on memory is new to the process at every call, and several threads get it faster
 FRESH = 32 << 20
@@ -66,7 +66,7 @@ class Outer(Cotangent):
         return meeting(make(samples), self.dtype)
 
     def among(self, present: Present) -> Outer:
-        return Outer(self._left, self.right, self.shape, aligned(self, present))
+        return Outer(self._left, self.right, self.shape, of_each_use(self, present))
 
     def permuted(self, order: Sequence[int]) -> Cotangent:
         """The same with the axes of `shape` in another order."""
@@ -112,7 +112,7 @@ class Outer(Cotangent):
     def _merge(self, others: Sequence[Self]) -> Outer:
         left = np.concatenate([self.left, *(other.left for other in others)], 1)
         right = np.concatenate([self.right, *(other.right for other in others)], 2)
-        return Outer(left, right, self.shape, joined([self, *others], axis=1))
+        return Outer(left, right, self.shape, side_by_side([self, *others], axis=1))
 
     def _stacked(self, other: Self) -> Outer:
         right = np.concatenate([self.right, other.right])
@@ -123,7 +123,7 @@ class Outer(Cotangent):
             return None
         left = np.concatenate([self.left, other.left])
         right = np.concatenate([self.right, other.right], 1)
-        return Outer(left, right, self.shape, joined([self, other], axis=0))
+        return Outer(left, right, self.shape, side_by_side([self, other], axis=0))
 
     def scaled(self, weights: Array | float) -> Outer:
         right = weighed(self.right, weights)

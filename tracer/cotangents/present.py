@@ -23,7 +23,7 @@ class WithUses(Protocol):
     def _source(self) -> Array | None: ...
 
 
-def aligned(cotangent: WithUses, present: Present) -> Array:
+def of_each_use(cotangent: WithUses, present: Present) -> Array:
     """`[N, T]` from `[N, S]`, or of all.
 
     Where S divides T, each position has as many uses; elsewhere a sample has all or none.
@@ -36,11 +36,11 @@ def aligned(cotangent: WithUses, present: Present) -> Array:
     return np.repeat(present, cotangent.uses // present.shape[1], axis=1)
 
 
-def joined(cotangents: Sequence[WithUses], axis: int) -> Present:
+def side_by_side(cotangents: Sequence[WithUses], axis: int) -> Present:
     """Of several cotangents side by side along samples (axis 0) or uses (axis 1)."""
     if all(each.present is None for each in cotangents):
         return None
-    return np.concatenate([aligned(each, each.present) for each in cotangents], axis)
+    return np.concatenate([of_each_use(each, each.present) for each in cotangents], axis)
 
 
 def used(cotangent: WithUses, sharing: str) -> Array | int:

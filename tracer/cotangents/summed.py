@@ -20,7 +20,7 @@ from tracer.cotangents.base import (
 )
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.kronecker import Kronecker
-from tracer.cotangents.present import aligned, joined
+from tracer.cotangents.present import of_each_use, side_by_side
 
 
 class Summed(Cotangent):
@@ -56,14 +56,14 @@ class Summed(Cotangent):
         return Summed(picked(self.terms, rows, samples), present)
 
     def among(self, present: Present) -> Summed:
-        return Summed(self.terms, aligned(self, present))
+        return Summed(self.terms, of_each_use(self, present))
 
     def _stacked(self, other: Self) -> Summed:
         return Summed(np.concatenate([self.terms, other.terms]), self.present)
 
     def _merge(self, others: Sequence[Self]) -> Summed:
         terms = np.concatenate([self.terms, *(other.terms for other in others)], 2)
-        return Summed(terms, joined([self, *others], axis=1))
+        return Summed(terms, side_by_side([self, *others], axis=1))
 
     def _total(self) -> Stack:
         return self.terms.sum((1, 2))

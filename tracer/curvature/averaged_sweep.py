@@ -1,7 +1,7 @@
 """Sweeps of rows that are averaged over samples at each bottleneck of a chain.
 
-Bottlenecks are the tensors that all rows pass through (`tracer.sweep.chain.links`), segments what
-lies between two of them. Between bottlenecks, rows are exact.
+Bottlenecks are the tensors that all rows pass through, segments what lies between two of them (see
+`tracer.sweep.chain`). Between bottlenecks, rows are exact.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def sweep_averages(started: Started, extraction: Extraction) -> None:
     strategy, objective = started.strategy, started.objective
     nodes, batch, name = objective.nodes, objective.batch, _name(started.request)
     bundle = _start(strategy, name)
-    bottlenecks = chain.links(nodes, bundle.seeds, batch)
+    bottlenecks = chain.bottlenecks(nodes, bundle.seeds, batch)
     budget = averaging_limit(strategy, bottlenecks, extraction.counts)
     if budget is not None:
-        segments = chain.parts(nodes, bottlenecks, batch)
-        several = chain.shared(segments)
+        segments = chain.segments(nodes, bottlenecks, batch)
+        several = chain.shared_parameters(segments)
         if not several:
             _sweep_segments(started, extraction, bundle, bottlenecks, segments, budget)
             return
@@ -88,7 +88,7 @@ def _refuse_above(
     if needed > budget:
         limit = "half of what is free" if objective.budget is None else "memory_budget"
         raise QuantityError(
-            f"{_name(request)} takes all rows at once where several links of a chain share a "
+            f"{_name(request)} takes all rows at once where several segments of a chain share a "
             f"parameter, here {objective.names.get(several.pop())!r}: that is about {needed} "
             f"bytes, and {limit} is {budget}: raise it, or use kflr"
         )

@@ -17,7 +17,7 @@ from tracer.arrays.types import Stack
 from tracer.curvature.plan import Allowance
 from tracer.curvature.seed_rows import SeedRows
 from tracer.curvature.terms import Term
-from tracer.record.axes import GroupedAxis, apart, together
+from tracer.record.axes import GroupedAxis, entries_by_sample, entries_in_order
 from tracer.record.frames import users_warnings
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder, rerecording, using
@@ -197,8 +197,8 @@ def _curved(root: Stack, moved: Stack, axis: int | None) -> Stack:
     flat_s, flat_m = (x.reshape(*x.shape[:2], math.prod(x.shape[2:])) for x in (s, m))
     inner = np.einsum("cnd,vnd->vnc", flat_s, flat_m)
     if isinstance(axis, GroupedAxis) and axis.uses(len(s[0])) > 1:  # a sample's entries are one
-        entries = apart(inner, axis, 1)
+        entries = entries_by_sample(inner, axis, 1)
         total = np.broadcast_to(entries.sum(2, keepdims=True), entries.shape)
-        inner = together(total, axis, inner.shape[1], 1)
+        inner = entries_in_order(total, axis, inner.shape[1], 1)
     out = np.einsum("vnc,cnd->vnd", inner, flat_s).reshape(m.shape)
     return np.moveaxis(out, 1, axis + 1).reshape(shape)

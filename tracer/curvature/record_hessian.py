@@ -14,7 +14,7 @@ from tracer.arrays.types import Array, Shape, Stack
 from tracer.curvature.cut import Cut
 from tracer.curvature.sample_checks import mixing_loss, refuse_loss_bent_across_samples
 from tracer.errors import QuantityError
-from tracer.record.axes import GroupedAxis, apart, together
+from tracer.record.axes import GroupedAxis, entries_by_sample, entries_in_order
 from tracer.record.leaf_kinds import PARAMETER
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder, rerecording, using
@@ -169,8 +169,8 @@ def _layout(cut: Cut, shape: Shape) -> tuple[Layout, Layout]:
     if cut.at_loss or not isinstance(axis, GroupedAxis):
         return first, back
     return (
-        lambda stack: apart(first(stack), axis, 1),
-        lambda stack: back(together(stack, axis, shape[axis], 1)),
+        lambda stack: entries_by_sample(first(stack), axis, 1),
+        lambda stack: back(entries_in_order(stack, axis, shape[axis], 1)),
     )
 
 

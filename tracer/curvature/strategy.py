@@ -13,7 +13,7 @@ from tracer.curvature.sample_checks import couplings, refuse_undefined, refuse_u
 from tracer.curvature.signed_parameters import cheaper_by_rows, exact_leaves
 from tracer.errors import QuantityError
 from tracer.record.node import Node
-from tracer.record.replay import held, replay
+from tracer.record.replay import replay, saved_values
 from tracer.sweep.bending import bends_in
 from tracer.sweep.tangents import descendants
 
@@ -106,7 +106,7 @@ def prepare_record(strategy: Strategy) -> None:
     again = record.swept or keeps
     record.snapshots.check(objective.nodes, again, objective.names)
     if again:
-        known = {} if record.swept else held(objective.nodes)
+        known = {} if record.swept else saved_values(objective.nodes)
         replay(objective.nodes, known, _inputs_read_again(strategy) if keeps else ())
     if not (objective.recorded or keeps):
         record.releases += 1  # from now on, since a sweep may raise before its end

@@ -185,7 +185,7 @@ def labelled(axis: int, labels: np.ndarray, count: int) -> int:
     return LabelledAxis(axis, labels, count)
 
 
-def apart(array: Array, axis: GroupedAxis, lead: int) -> Array:
+def entries_by_sample(array: Array, axis: GroupedAxis, lead: int) -> Array:
     """`[..., S, *rest]` as `[..., N, U, *rest]`, after `lead` axes: entries by their samples.
 
     U is the most entries that a sample has; zeros stand for those that others lack.
@@ -204,8 +204,8 @@ def apart(array: Array, axis: GroupedAxis, lead: int) -> Array:
     return moved.reshape(*first, count, axis.outer * axis.inner, *rest)
 
 
-def together(array: Array, axis: GroupedAxis, size: int, lead: int) -> Array:
-    """The inverse of `apart`: `[..., N, U, *rest]` as `[..., S, *rest]`."""
+def entries_in_order(array: Array, axis: GroupedAxis, size: int, lead: int) -> Array:
+    """The inverse of `entries_by_sample`: `[..., N, U, *rest]` as `[..., S, *rest]`."""
     samples, positions = axis.samples(size), axis.positions(size)
     index: Index = (*(slice(None),) * lead, _there(samples, array), _there(positions, array))
     return array[index]

@@ -82,7 +82,7 @@ def replay(
             node.output = values[node]
 
 
-def held(nodes: Iterable[Node]) -> dict[Node, Array]:
+def saved_values(nodes: Iterable[Node]) -> dict[Node, Array]:
     """The values of operations that nodes hold, as their own or as inputs."""
     values: dict[Node, Array] = {}
     for node in nodes:

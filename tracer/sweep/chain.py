@@ -1,4 +1,4 @@
-"""Chains: the tensors that all of a sweep passes through, and what lies between two of them."""
+"""Chains: bottlenecks, which all of a sweep passes through, and the segments between them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tracer.record.node import Node
 from tracer.sweep.sweep import Sweep
 
 
-def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> list[Node]:
+def bottlenecks(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> list[Node]:
     """The tensors of samples that a sweep of `seeds` passes alone, in its order.
 
     Between two of those, as in a residual block, there are several ways; where one of them has
-    come to its end there are no further links. One row is swept to see.
+    come to its end there are no further bottlenecks. One row is swept to see.
     """
 
     def of_samples(some: Iterable[Node | None]) -> bool:
@@ -41,14 +41,14 @@ def links(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) -> lis
     return found
 
 
-def parts(nodes: Sequence[Node], found: Sequence[Node], batch: Batch) -> list[list[Node]]:
-    """The operations above the first link, between links, and below the last, in this order.
+def segments(nodes: Sequence[Node], found: Sequence[Node], batch: Batch) -> list[list[Node]]:
+    """The operations above the first bottleneck, between each two, and below the last, in order.
 
-    With each part come the operations on parameters alone that lead to it.
+    With each segment come the operations on parameters alone that lead to it.
     """
     index: dict[Node, int] = {node: i for i, node in enumerate(nodes)}
 
-    def part(start: int, stop: int) -> list[Node]:
+    def segment(start: int, stop: int) -> list[Node]:
         inside = {n for n in nodes[start:stop] if isinstance(batch.axes.get(n), int)}
         waiting = list(inside)
         while waiting:
@@ -60,16 +60,16 @@ def parts(nodes: Sequence[Node], found: Sequence[Node], batch: Batch) -> list[li
                     waiting.append(parent)
         return sorted(inside, key=index.__getitem__)
 
-    stops = [len(nodes), *(index[link] + 1 for link in found), 0]
-    return [part(start, stop) for stop, start in pairwise(stops)]
+    stops = [len(nodes), *(index[bottleneck] + 1 for bottleneck in found), 0]
+    return [segment(start, stop) for stop, start in pairwise(stops)]
 
 
-def shared(found: Sequence[Sequence[Node]]) -> set[Node]:
-    """The parameters that several parts use."""
+def shared_parameters(found: Sequence[Sequence[Node]]) -> set[Node]:
+    """The parameters that several segments use."""
     seen: set[Node] = set()
     twice: set[Node] = set()
-    for part in found:
-        leaves = {p for node in part for p in node.parents if p is not None and p.op.leaf}
+    for segment in found:
+        leaves = {p for node in segment for p in node.parents if p is not None and p.op.leaf}
         twice |= leaves & seen
         seen |= leaves
     return {leaf for leaf in twice if leaf.wants}

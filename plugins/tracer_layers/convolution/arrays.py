@@ -302,7 +302,7 @@ class _Phase(NamedTuple):
     """Along one axis, the positions of an input that the same elements of the kernel reach.
 
     They are the stride apart. The first of `size` sees the outputs from number `first` on, each
-    `apart` from the next, and the last one those up to `last`; `taps` are the kernel's elements for
+    `step` from the next, and the last one those up to `last`; `taps` are the kernel's elements for
     these outputs.
     """
 
@@ -311,7 +311,7 @@ class _Phase(NamedTuple):
     size: int
     first: int
     last: int
-    apart: int
+    step: int
 
     @property
     def slice_of_taps(self) -> slice:
@@ -328,9 +328,9 @@ def _phases(w: Windows, axis: int) -> Iterator[_Phase]:
         outputs, taps = list(seen), tuple(seen.values())
         count = len(range(start, size, stride))
         if outputs and outputs[0] < w.output[axis]:
-            apart = outputs[1] - outputs[0] if len(outputs) > 1 else 1
+            step = outputs[1] - outputs[0] if len(outputs) > 1 else 1
             last = outputs[-1] + count - 1
-            yield _Phase(slice(start, None, stride), taps, count, outputs[0], last, apart)
+            yield _Phase(slice(start, None, stride), taps, count, outputs[0], last, step)
 
 
 @lru_cache(maxsize=4096)
@@ -365,9 +365,9 @@ def _gathered(y: Array, grouped: Array, w: Windows) -> Array:
             for phase, n in zip(phases, w.output, strict=True)
         )
         kernel = swapped[(..., *(phase.slice_of_taps for phase in phases))]
-        apart = tuple(phase.apart for phase in phases)
+        dilation = tuple(phase.step for phase in phases)
         sizes = seen.shape[seen.ndim - w.rank :], kernel.shape[kernel.ndim - w.rank :]
-        inner = windows(*sizes, (1,) * w.rank, padding, apart)
+        inner = windows(*sizes, (1,) * w.rank, padding, dilation)
         parts.append(_multiplied(seen, _matrices(kernel, w.rank), inner, dtype))
     if math.prod(w.stride) == 1 and parts:
         return parts[0]

@@ -21,7 +21,12 @@ from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
 from tracer_layers.recurrent.cells import rnn_architecture
 from tracer_layers.recurrent.recurrence import ARITHMETIC, Recurrence, by_steps
-from tracer_layers.recurrent.sequences import PackedSequence, checked_lengths, filled, present
+from tracer_layers.recurrent.sequences import (
+    PackedSequence,
+    checked_lengths,
+    filled,
+    within_lengths,
+)
 from tracer_layers.recurrent.states import described, first_state, given_states
 from tracer_layers.recurrent.steps import GRU as GRU_STEP
 from tracer_layers.recurrent.steps import LSTM as LSTM_STEP
@@ -195,7 +200,7 @@ class RecurrentLayer(Module):
         x = floats(x, self.weight_ih_l0)
         mask, shortest = None, len(x)
         if lengths is not None and lengths.min() < len(x):
-            mask = backend.of(raw(x)).from_host(present(lengths, len(x)))
+            mask = backend.of(raw(x)).from_host(within_lengths(lengths, len(x)))
             shortest = int(lengths.min())
         firsts, lasts = self._first_states(given, x), []
         suffixes = iter(self._suffixes())

@@ -34,13 +34,13 @@ class PackedSequence:
     @property
     def batch_sizes(self) -> np.ndarray:
         """`[T]`: how many sequences are that long."""
-        return present(self.lengths, len(self.padded)).sum(1)
+        return within_lengths(self.lengths, len(self.padded)).sum(1)
 
     @property
     def data(self) -> TensorLike:
         """`[sum(lengths), ...]`: step after step, the longest sequences first in each."""
         order = np.argsort(-self.lengths, kind="stable")
-        steps, places = np.nonzero(present(self.lengths[order], len(self.padded)))
+        steps, places = np.nonzero(within_lengths(self.lengths[order], len(self.padded)))
         return self.padded[steps, order[places]]
 
 
@@ -116,14 +116,14 @@ def pad_packed_sequence(
     return (np.swapaxes(padded, 0, 1) if batch_first else padded), lengths
 
 
-def present(lengths: np.ndarray, steps: int) -> np.ndarray:
+def within_lengths(lengths: np.ndarray, steps: int) -> np.ndarray:
     """`[T, N]`: whether sequence n has a step t."""
     return np.arange(steps)[:, None] < lengths
 
 
 def filled(padded: TensorLike, lengths: np.ndarray, value: float) -> TensorLike:
     """`[T, N, ...]` with `value` after each sequence's end, whatever stood there, NaN even."""
-    mask = present(lengths, len(padded)).reshape(len(padded), -1, *(1,) * (padded.ndim - 2))
+    mask = within_lengths(lengths, len(padded)).reshape(len(padded), -1, *(1,) * (padded.ndim - 2))
     return np.where(backend.of(raw(padded)).from_host(mask), padded, value)
 
 

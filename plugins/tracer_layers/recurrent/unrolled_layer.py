@@ -12,7 +12,7 @@ from tracer.extend import Array, Convertible, TensorLike, Tree, backend, flatten
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
 from tracer_layers.recurrent.cells import RecurrentCell
-from tracer_layers.recurrent.sequences import checked_lengths, filled, present
+from tracer_layers.recurrent.sequences import checked_lengths, filled, within_lengths
 from tracer_layers.recurrent.states import described, is_array, of_samples
 
 __all__ = ["Recurrent"]
@@ -62,7 +62,7 @@ class Recurrent(Module):
         mask, shortest = None, len(x)
         if lengths is not None:
             lengths = checked_lengths(lengths, x.shape[0], x.shape[1])
-            mask, shortest = present(lengths, len(x)), int(lengths.min())
+            mask, shortest = within_lengths(lengths, len(x)), int(lengths.min())
             mask = backend.of(raw(x)).from_host(mask)
             x = filled(x, lengths, 0)
         state = _of_samples(state, x)
