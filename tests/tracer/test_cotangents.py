@@ -20,7 +20,7 @@ from tracer import (
     Summed,
 )
 from tracer.arrays.parallel import threads
-from tracer.cotangents import base, collect, outer
+from tracer.cotangents import base, collect, contractions, outer
 
 SIZE = st.integers(1, 3)
 
@@ -526,10 +526,10 @@ def test_a_vector_of_another_shape_is_refused():
 @pytest.mark.parametrize("shape", [(5000, 3), (40, 31), (1, 8), (6, 1), (0, 4)])
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_a_second_moment_in_parts_is_the_product(shape, workers, monkeypatch):
-    monkeypatch.setattr(base, "divided", lambda multiplications: workers)
-    monkeypatch.setattr(base, "MOST_COLUMNS", 7)
+    monkeypatch.setattr(contractions, "divided", lambda multiplications: workers)
+    monkeypatch.setattr(contractions, "MOST_COLUMNS", 7)
     rows = np.random.default_rng(0).standard_normal(shape)
-    found = base.second_moment(rows)
+    found = contractions.second_moment(rows)
     np.testing.assert_allclose(found, np.einsum("ki,kj->ij", rows, rows), rtol=1e-12, atol=1e-11)
     np.testing.assert_array_equal(found, found.T)
 

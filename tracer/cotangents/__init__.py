@@ -7,16 +7,9 @@ functions of arrays, defined by `per_sample()`, and none but that one makes `[V,
 is the cheapest form within a block of samples.
 """
 
-from tracer.cotangents.base import (
-    Cotangent,
-    Coupled,
-    Dense,
-    Mixed,
-    Reindexed,
-    Unfollowed,
-    collect,
-    samples_first,
-)
+from tracer.cotangents.base import Cotangent, Dense, Mixed, Reindexed, collect
+from tracer.cotangents.contractions import samples_first
+from tracer.cotangents.coupled import Coupled, Unfollowed
 from tracer.cotangents.deferred import Deferred
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.grouped import grouped

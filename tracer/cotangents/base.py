@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import CodeType
 from typing import Any, Self
 
 import numpy as np
 
-from tracer.arrays import backend
-from tracer.arrays.parallel import divided, in_parallel, product, threads
+from tracer.arrays.parallel import in_parallel, threads
 from tracer.arrays.types import Array, DType, Present, Shape, Signs, Some, Stack
+from tracer.cotangents.contractions import (
+    accumulate,
+    picked,
+    second_moment,
+    squared_norms_of,
+    sum_of_squares,
+    weighed,
+)
 from tracer.cotangents.kronecker import Factors, Kronecker, NoFactors
 from tracer.errors import QuantityError
 from tracer.record.frames import source_line
@@ -21,18 +27,8 @@ from tracer.record.frames import source_line
 BLOCK_BYTES = 4 << 20
 #: bytes of what inner products of all pairs are made from, where no memory budget says less
 GRAM_BYTES = 256 << 20
-#: rows per column from which a product of rows with themselves is divided by its rows
-FEW_ROWS = 64
-#: columns of a square of such a product, 1 MB in float32
-MOST_COLUMNS = 512
-
 #: a function of a block of samples, and of which samples these are
 Block = Callable[[Any, slice], Array]
-
-
-def samples_first(array: Array, axis: int, lead: int = 0) -> Array:
-    """`array` with axis `axis + lead` moved to position `lead` (`lead` stack axes come first)."""
-    return array if axis == 0 else np.moveaxis(array, axis + lead, lead)
 
 
 class Cotangent:
@@ -78,7 +74,7 @@ class Cotangent:
         return np.concatenate(self._each(lambda block, _: squared_norms_of(block.per_sample())), 1)
 
     def _sum_of_squares(self, signs: Signs) -> Array:
-        return self._added(lambda block, some: _squares(block.per_sample(), signs, some))
+        return self._added(lambda block, some: sum_of_squares(block.per_sample(), signs, some))
 
     def _per_sample_squares(self, signs: Signs) -> Array:
         def squares(block: Cotangent, some: slice) -> Array:
@@ -297,84 +293,12 @@ class Cotangent:
         return accumulate(in_parallel(part, [slices[i::count] for i in range(count)], self._source))
 
 
-def picked(array: Array, rows: Some, samples: Some) -> Array:
-    """`array [V, N, ...]` for some rows and samples: slices, or the host's indices."""
-    return indexed(indexed(array, (), rows), (slice(None),), samples)
-
-
-def indexed(array: Array, lead: tuple[slice, ...], index: Some) -> Array:
-    """`array[*lead, index]`."""
-    if isinstance(index, np.ndarray):
-        index = backend.of(array).from_host(index)
-    return array[(*lead, index)]
-
-
-def accumulate(parts: Iterable[Array]) -> Array:
-    """The sum of arrays that are made one after the other."""
-    total: Any = None
-    for part in parts:
-        total = part if total is None else total + part
-    return total
-
-
-def _squares(u: Array, signs: Signs, samples: slice = slice(None)) -> Array:
-    """`[*p]`: squares of `u [V, n, *p]` summed over rows and samples, weighed by signs."""
-    flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
-    return np.einsum("vnp,vnp->p", weighed(flat, signs, samples), flat).reshape(u.shape[2:])
-
-
-def second_moment(rows: Array) -> Array:
-    """`[D, D]`: `rows.T @ rows`, the sum of the outer products of `rows [K, D]` with themselves.
-
-    That takes half as many operations as other products do, also in parts for several threads: of
-    the rows where they are many, else of the columns, in squares that stay in a core's cache while
-    they are transposed. Of 128 rows of 3,136 it takes 15 ms so, by halves of the columns 22, by
-    OpenBLAS 18.
-    """
-    (count, width), workers = rows.shape, 1
-    if type(rows) is np.ndarray:
-        workers = divided(count * width * width)
-    if workers == 1:
-        return product(rows.T, rows)
-    if count > FEW_ROWS * width:
-        step = -(-count // workers)
-        parts = [rows[start : start + step] for start in range(0, count, step)]
-        return accumulate(in_parallel(lambda part: part.T @ part, parts, rows))
-    out = np.empty((width, width), rows.dtype)
-    number = max(workers, -(-width // MOST_COLUMNS))
-    columns = [slice(width * i // number, width * (i + 1) // number) for i in range(number)]
-
-    def multiply(pair: tuple[slice, slice]) -> None:
-        first, second = pair
-        np.matmul(rows[:, first].T, rows[:, second], out=out[pair])
-        if first != second:
-            out[second, first] = out[pair].T
-
-    in_parallel(multiply, itertools.combinations_with_replacement(columns, 2), rows)
-    return out
-
-
-def weighed(squares: Array, signs: Array | float | None, samples: slice = slice(None)) -> Array:
-    """`squares [V, n, ...]` times `signs [V, N]` (or `[V, 1]`) of these samples, or a number."""
-    if signs is None:
-        return squares
-    if isinstance(signs, int | float):
-        return squares * signs
-    signs = signs[:, samples] if signs.shape[1] > 1 else signs
-    return squares * signs.reshape(*signs.shape, *(1,) * (squares.ndim - 2))
-
-
 def _signs(cotangent: Cotangent) -> Array:
     """`[V, N]`, of rows without signs ones."""
     shape = cotangent.rows, cotangent.samples
     if cotangent.signs is None:
         return np.ones(shape, cotangent.dtype)
     return np.broadcast_to(cotangent.signs, shape)
-
-
-def squared_norms_of(u: Array) -> Array:
-    flat = u.reshape(*u.shape[:2], math.prod(u.shape[2:]))
-    return np.einsum("vnp,vnp->vn", flat, flat)
 
 
 class Dense(Cotangent):
@@ -421,32 +345,7 @@ class Dense(Cotangent):
         return squared_norms_of(self.array)
 
     def _sum_of_squares(self, signs: Signs) -> Array:
-        return _squares(self.array, signs)
-
-
-class Unfollowed(Dense):
-    """The array of what is used where no axis of samples is known, whatever it is used for.
-
-    `where` says so, as the end of a sentence on the parameter that "is used".
-    """
-
-    def __init__(self, array: Stack, where: str):
-        super().__init__(array)
-        self.where = where
-
-    def role(self) -> str:
-        return self.where
-
-    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Unfollowed:
-        return Unfollowed(picked(self.array, rows, samples), self.where)
-
-    def _merge(self, others: Sequence[Self]) -> Unfollowed:
-        return Unfollowed(accumulate([self.array, *(other.array for other in others)]), self.where)
-
-    def _kronecker(self, sharing: str) -> Kronecker:
-        if len(self.shape) > 1:
-            raise NoFactors(self.shape, f"is used {self.where}")
-        return self._whole_block()
+        return sum_of_squares(self.array, signs)
 
 
 class Reindexed(Cotangent):
@@ -551,54 +450,6 @@ class Reindexed(Cotangent):
         if self.factors is not None:
             return Kronecker(self.factors(inner.factors), self.shape)
         return Kronecker(inner.factors, self.shape, pull=lambda stack: self.pull(inner.pull(stack)))
-
-
-class Coupled(Cotangent):
-    """Masked rows, where samples are coupled: each sample's cotangent is a total over all samples.
-
-    `inner` has `V * slots` rows, a row per sample after each other.
-    Its own structure survives, so that Kronecker factors do: of rows at all samples and uses.
-    """
-
-    def __init__(self, inner: Cotangent, slots: int):
-        self.inner = inner
-        self.rows, self.samples = inner.rows // slots, slots
-        self.shape, self.dtype = inner.shape, inner.dtype
-
-    @property
-    def _source(self) -> Array | None:
-        return self.inner._source
-
-    def kind(self) -> object:
-        return Coupled, self.samples, self.inner.kind()
-
-    def within(self, budget: int | None) -> Coupled:
-        self.budget = budget
-        self.inner.within(budget)
-        return self
-
-    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Coupled:
-        every = np.arange(self.rows * self.samples).reshape(self.rows, self.samples)
-        chosen = every[rows][:, samples]
-        return Coupled(self.inner.select(chosen.reshape(-1)), chosen.shape[1]).within(self.budget)
-
-    def _stacked(self, other: Self) -> Coupled:
-        return Coupled(self.inner.stacked(other.inner), self.samples)
-
-    def _merge(self, others: Sequence[Self]) -> Coupled:
-        return Coupled(self.inner.combine([other.inner for other in others]), self.samples)
-
-    def per_sample(self) -> Array:
-        return self.inner.total().reshape(self.rows, self.samples, *self.shape)
-
-    def _sum_of_squares(self, signs: Signs) -> Array:
-        return Dense(self.per_sample())._sum_of_squares(signs)
-
-    def role(self) -> str:
-        return self.inner.role()
-
-    def _kronecker(self, sharing: str) -> Kronecker:
-        return self.inner._kronecker(sharing)
 
 
 class Mixed(Cotangent):

@@ -12,7 +12,8 @@ import numpy as np
 from tracer import registry
 from tracer.arrays import backend
 from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
-from tracer.cotangents.base import Cotangent, indexed, picked, weighed
+from tracer.cotangents.base import Cotangent
+from tracer.cotangents.contractions import indexed, picked, weighed
 from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import of_each_use, side_by_side, used
 

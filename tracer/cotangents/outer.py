@@ -11,15 +11,8 @@ import numpy as np
 from tracer.arrays.dtypes import meeting
 from tracer.arrays.parallel import in_parallel, product
 from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
-from tracer.cotangents.base import (
-    Block,
-    Cotangent,
-    Reindexed,
-    indexed,
-    picked,
-    second_moment,
-    weighed,
-)
+from tracer.cotangents.base import Block, Cotangent, Reindexed
+from tracer.cotangents.contractions import indexed, picked, second_moment, weighed
 from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import of_each_use, side_by_side, used
 

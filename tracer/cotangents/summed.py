@@ -10,14 +10,8 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
-from tracer.cotangents.base import (
-    Cotangent,
-    Dense,
-    indexed,
-    picked,
-    second_moment,
-    squared_norms_of,
-)
+from tracer.cotangents.base import Cotangent, Dense
+from tracer.cotangents.contractions import indexed, picked, second_moment, squared_norms_of
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import of_each_use, side_by_side
