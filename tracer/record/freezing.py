@@ -7,9 +7,7 @@ becomes of the parameter between the record and its sweep.
 
 from __future__ import annotations
 
-from typing import Any
-
-from tracer.record.node import Node
+from tracer.record.node import Node, new_node
 
 
 class FrozenNode(Node):
@@ -22,17 +20,15 @@ class FrozenNode(Node):
 
 def frozen(leaf: Node) -> FrozenNode:
     """A leaf that stands for `leaf` while its parameter is frozen."""
-    node = _filled(FrozenNode(), leaf)
-    node.wants, node.origin = False, leaf
+    node = new_node(leaf.op, leaf, leaf.params, kind=FrozenNode)
+    node.origin = leaf
     return node
 
 
 def thawed(leaf: Node) -> Node:
     """The leaf that wants a gradient, of what `frozen` gave."""
     if leaf.__class__ is not FrozenNode:
-        node = _filled(Node(), leaf)
-        node.wants = True
-        return node
+        return new_node(leaf.op, leaf, leaf.params, wants=True)
     origin = leaf.origin  # type: ignore[attr-defined]
     origin.dtype = leaf.dtype  # it may have been converted meanwhile
     return origin
@@ -41,9 +37,3 @@ def thawed(leaf: Node) -> Node:
 def origin_of(leaf: Node) -> Node:
     """The leaf that a parameter is known by, frozen or not."""
     return leaf.origin if leaf.__class__ is FrozenNode else leaf  # type: ignore[attr-defined]
-
-
-def _filled(node: Node, leaf: Node) -> Any:
-    for name in Node.__slots__:
-        setattr(node, name, getattr(leaf, name))
-    return node

@@ -9,8 +9,7 @@ from typing import Any
 from tracer.arrays.types import Array
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.leaf_kinds import CONSTANT, INPUT
-from tracer.record.node import Node, Params
-from tracer.record.place import NOWHERE
+from tracer.record.node import Node, Params, new_node
 from tracer.record.rules import Rules
 
 
@@ -30,16 +29,12 @@ def origin_of(
     frame: Any = sys._getframe(1)
     while frame.f_code.co_filename in INTERNAL_FILES:
         frame = frame.f_back
-    origin, leaf = Node(), Node()
-    for node in (origin, leaf):
-        node.output, node.wants, node.place = None, False, NOWHERE
-        node.shape, node.dtype = out.shape, out.dtype
-        node.code, node.lasti = frame.f_code, frame.f_lasti
-    origin.op, origin.params, origin.parents = op, params, tuple(parents)
-    origin.inputs = tuple([x if p is None else None for x, p in zip(arrays, parents, strict=True)])
-    leaf.op, leaf.params = CONSTANT, {"name": None, "of": origin}
-    leaf.parents, leaf.inputs = (), ()
-    return leaf
+    inputs = tuple([x if p is None else None for x, p in zip(arrays, parents, strict=True)])
+    code, lasti = frame.f_code, frame.f_lasti
+    origin = new_node(
+        op, out, params, parents=tuple(parents), inputs=inputs, code=code, lasti=lasti
+    )
+    return new_node(CONSTANT, out, {"name": None, "of": origin}, code=code, lasti=lasti)
 
 
 INTERNAL_FILES.add(__file__)

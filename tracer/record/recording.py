@@ -16,7 +16,7 @@ from tracer.errors import ShapeError, TracingError
 from tracer.record.describe import describe
 from tracer.record.frames import INTERNAL_FILES, users_frame
 from tracer.record.leaf_kinds import ELSEWHERE
-from tracer.record.node import KeepingNode, Node
+from tracer.record.node import KeepingNode, Node, new_node
 from tracer.record.origins import may_have_samples, origin_of
 from tracer.record.pausing import paused_tape
 from tracer.record.place import NOWHERE
@@ -130,12 +130,7 @@ def _made_elsewhere(out: Any, tapes: Sequence[Recorder]) -> Node:
 
     Those refuse it, since it would be a constant there (`Snapshots.of_leaf`).
     """
-    leaf = Node()
-    records = [weakref.ref(owner(tape)) for tape in tapes]
-    leaf.op, leaf.params, leaf.parents, leaf.inputs = ELSEWHERE, {"records": records}, (), ()
-    leaf.output, leaf.wants, leaf.place, leaf.code, leaf.lasti = None, False, NOWHERE, None, 0
-    leaf.shape, leaf.dtype = out.shape, out.dtype
-    return leaf
+    return new_node(ELSEWHERE, out, {"records": [weakref.ref(owner(tape)) for tape in tapes]})
 
 
 def tensor_of(value: Any) -> Any:

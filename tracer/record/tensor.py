@@ -19,10 +19,9 @@ from tracer.record import dispatch, hints, leaving
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.freezing import frozen, thawed
 from tracer.record.leaf_kinds import CONSTANT, DETACHED, INPUT, PARAMETER, VARIABLE
-from tracer.record.node import Node, Params
+from tracer.record.node import Node, Params, new_node
 from tracer.record.origins import may_have_samples, origin_of
 from tracer.record.pausing import paused_tape
-from tracer.record.place import NOWHERE
 from tracer.record.recorder import current_cursor, open_tape, owner
 from tracer.record.rules import Rules
 from tracer.record.settling import settle
@@ -584,11 +583,7 @@ def new_parameter(data: Array, name: str | None) -> Tensor:
 
 def new_leaf(op: Rules, data: Array, params: Params, wants: bool) -> Node:
     hooks.load()  # so that NumPy's functions find their operations, on a tape or not
-    node = Node()
-    node.op, node.params, node.wants = op, params, wants
-    node.parents, node.inputs, node.output = (), (), None
-    node.shape, node.dtype = data.shape, data.dtype
-    node.place, node.code, node.lasti = NOWHERE, None, 0
+    node = new_node(op, data, params, wants=wants)
     cursor = current_cursor()
     if cursor is not None and cursor.tape.watched is not None:
         watch(cursor.tape, node, data)
