@@ -39,7 +39,7 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Overlay`, `Renderer`, `RendererUnavailable`, `REVERSE`, `copies`,
-    `gradient_flow`, `Line`
+    `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`, `united_graph`
 
 Plugins:
     `hookimpl`, `defined`, `Plugin`
@@ -104,6 +104,7 @@ from tracer.curvature.rows import (
 )
 from tracer.curvature.seed_rows import SeedRows, at_places
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.indexing import Embed, ScatterAdd
@@ -147,7 +148,9 @@ __all__ = [
     "Array",
     "Axis",
     "Backend",
+    "Change",
     "Command",
+    "Comparison",
     "Composite",
     "Context",
     "Convertible",
@@ -206,6 +209,7 @@ __all__ = [
     "batch",
     "blocks",
     "broadcast_uses",
+    "compare_graphs",
     "composed",
     "composes",
     "copies",
@@ -255,6 +259,7 @@ __all__ = [
     "seed",
     "steps",
     "threads",
+    "united_graph",
     "users_frame",
     "using",
     "widened",

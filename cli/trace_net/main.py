@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trace_net import streams
-from trace_net.commands import check, doctor, plugins, quantities, summary, visualize
+from trace_net.commands import check, diff, doctor, plugins, quantities, summary, visualize
 from trace_net.errors import INTERRUPTED, CommandError
 from trace_net.group import BuiltIn, Commands
 
@@ -38,6 +38,7 @@ app = typer.Typer(
 for function in (
     visualize.visualize,
     summary.summary,
+    diff.diff,
     quantities.quantities,
     plugins.plugins,
     check.check,

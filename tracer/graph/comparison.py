@@ -1,0 +1,208 @@
+"""What differs between two graphs: of one model before and after a change, or of two models.
+
+Nodes are the same that stand in the same place: under the same scope, in the same step, and there,
+in the order of the record, as the same operation. Parameters are the same by their names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+#: numbers are the same up to this, relatively: what float32 rounds in a long sum
+TOLERANCE = 1e-5
+#: attributes of nodes that are compared as they are
+EXACT = ("shape", "dtype", "frozen")
+#: statistics of values and cotangents, of watched traces
+MEASURED = ("norm", "min", "max", "nan", "inf")
+
+
+class Change(NamedTuple):
+    """Something in which a node differs from its partner.
+
+    `of` is the name of an attribute, or "value" or "gradient" with the statistics that differ; a
+    gradient that did not arrive is None.
+    """
+
+    of: str
+    before: Any
+    after: Any
+
+
+class Comparison(NamedTuple):
+    """Which nodes of a first graph are which of a second one, and what differs.
+
+    `pairs` maps ids of the first graph to ids of the second. `removed` are those of the first that
+    have no partner, `added` those of the second, without the cotangents of such. `changed` maps
+    nodes of the second to their changes, those of their gradients included.
+    """
+
+    pairs: dict[str, str]
+    removed: list[str]
+    added: list[str]
+    changed: dict[str, list[Change]]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.removed or self.added or self.changed)
+
+
+def compare_graphs(
+    first: nx.MultiDiGraph, second: nx.MultiDiGraph, rtol: float | None = TOLERANCE
+) -> Comparison:
+    """What was removed, added and changed from the first graph to the second.
+
+    Both are of `tape.graph`, or read from what `trace-net visualize -o FILE.json` wrote. Statistics
+    are compared where both have them, up to `rtol` of the largest element; not if that is None.
+    """
+    here, there = _cotangents(first), _cotangents(second)
+    pairs: dict[str, str] = {}
+    changed: dict[str, list[Change]] = {}
+    for before, after in _partners(first, second):
+        pairs[before] = after
+        a, b = first.nodes[before], second.nodes[after]
+        found = [Change(k, a.get(k), b.get(k)) for k in EXACT if a.get(k) != b.get(k)]
+        found += _measured("value", a, b, rtol)
+        if before in here and after in there:
+            pairs[here[before]] = there[after]
+            found += _measured(
+                "gradient", first.nodes[here[before]], second.nodes[there[after]], rtol
+            )
+        elif rtol is not None and here and there and (before in here or after in there):
+            found.append(Change("gradient", _statistics(first, here.get(before)),
+                                _statistics(second, there.get(after))))  # fmt: skip
+        if found:
+            changed[after] = found
+    return Comparison(
+        pairs, _others(first, pairs, here), _others(second, set(pairs.values()), there), changed
+    )
+
+
+def _cotangents(graph: nx.MultiDiGraph) -> dict[str, str]:
+    """Forward node -> its cotangent."""
+    return {data["of"]: name for name, data in graph.nodes(data=True) if data.get("of") in graph}
+
+
+def _others(graph: nx.MultiDiGraph, known: Any, cotangents: Mapping[str, str]) -> list[str]:
+    beside = set(cotangents.values())
+    return [name for name in graph if name not in known and name not in beside]
+
+
+def _statistics(graph: nx.MultiDiGraph, name: str | None) -> dict[str, Any] | None:
+    if name is None:
+        return None
+    data = graph.nodes[name]
+    return {key: data[key] for key in MEASURED if key in data}
+
+
+def _measured(
+    of: str, a: Mapping[str, Any], b: Mapping[str, Any], rtol: float | None
+) -> list[Change]:
+    """The statistics in which two nodes differ, as one change; none if they do not."""
+    if rtol is None:
+        return []
+    largest = max(abs(_number(a.get(key)) or 0.0) for key in ("min", "max"))
+    differ = [
+        key
+        for key in MEASURED
+        if key in a and key in b and not _close(_number(a[key]), _number(b[key]), rtol, largest)
+    ]
+    if not differ:
+        return []
+    return [Change(of, {key: a[key] for key in differ}, {key: b[key] for key in differ})]
+
+
+def _number(value: Any) -> Any:
+    """A statistic as it was before it was written as JSON, which has no NaN."""
+    return float(value) if isinstance(value, str) else value
+
+
+def _close(a: Any, b: Any, rtol: float, largest: float) -> bool:
+    if a is None or b is None or isinstance(a, int):
+        return a == b
+    if math.isnan(a) or math.isnan(b):
+        return math.isnan(a) and math.isnan(b)
+    return math.isclose(a, b, rel_tol=rtol, abs_tol=rtol * largest)
+
+
+# -- which nodes are the same --------------------------------------------------------------------
+
+
+def _partners(first: nx.MultiDiGraph, second: nx.MultiDiGraph) -> Iterator[tuple[str, str]]:
+    """Pairs of nodes that are the same, in the order of the first graph's places."""
+    theirs = _by_place(second)
+    for place, ours in _by_place(first).items():
+        yield from _aligned(first, second, ours, theirs.get(place, []))
+
+
+def _by_place(graph: nx.MultiDiGraph) -> dict[Any, list[str]]:
+    """The nodes of each place in their order, but for cotangents that stand beside their nodes."""
+    beside = set(_cotangents(graph).values())
+    found: dict[Any, list[str]] = defaultdict(list)
+    for name, data in graph.nodes(data=True):
+        if data["kind"] == "parameter":
+            found["parameter", data["label"]].append(name)
+        elif name not in beside:
+            found[data["scope"], tuple(data.get("times", ()))].append(name)
+    return found
+
+
+def _aligned(
+    first: nx.MultiDiGraph, second: nx.MultiDiGraph, ours: list[str], theirs: list[str]
+) -> Iterator[tuple[str, str]]:
+    """The nodes of one place that are the same, by the longest runs of equal ones."""
+    a = [_word(first.nodes[name]) for name in ours]
+    b = [_word(second.nodes[name]) for name in theirs]
+    if a == b:
+        yield from zip(ours, theirs, strict=True)
+        return
+    for at, other, size in SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks():
+        yield from zip(ours[at : at + size], theirs[other : other + size], strict=True)
+
+
+def _word(data: Mapping[str, Any]) -> tuple[str, str]:
+    """What a node is, apart from where."""
+    return data["kind"], data["op"] or data["label"]
+
+
+# -- both in one ---------------------------------------------------------------------------------
+
+
+def united_graph(
+    first: nx.MultiDiGraph, second: nx.MultiDiGraph, comparison: Comparison
+) -> nx.MultiDiGraph:
+    """The second graph, with what was removed of the first; `change` says what became of a node.
+
+    It is "added", "removed" or "changed", and missing where nothing differs. A cotangent's says
+    what became of the gradient. Nodes that were removed are called `before n3`.
+    """
+    made = second.copy()
+    here, there = _cotangents(first), _cotangents(second)
+    gone = [*comparison.removed, *(here[name] for name in comparison.removed if name in here)]
+    names = {**comparison.pairs, **{name: f"before {name}" for name in gone}}
+    for name in gone:
+        data = {**first.nodes[name], "change": "removed"}
+        if data.get("of") in names:
+            data["of"] = names[data["of"]]
+        made.add_node(names[name], **data)
+    for name in comparison.added:
+        for each in (name, there.get(name)):
+            if each is not None:
+                made.nodes[each]["change"] = "added"
+    for name, changes in comparison.changed.items():
+        if any(change.of != "gradient" for change in changes):
+            made.nodes[name]["change"] = "changed"
+        if name in there and any(change.of == "gradient" for change in changes):
+            made.nodes[there[name]]["change"] = "changed"
+    left = set(gone)
+    for source, target, data in first.edges(data=True):
+        if (source in left or target in left) and source in names and target in names:
+            made.add_edge(names[source], names[target], **data)
+    return made
