@@ -54,12 +54,12 @@ from tracer.errors import (
     TracingError,
 )
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
-from tracer.operations.arithmetic import Erf as erf
-from tracer.operations.arithmetic import Expit as expit
-from tracer.operations.arithmetic import LogExpit as log_expit
 from tracer.operations.indexing import index_add, index_set
 from tracer.operations.reductions import logsumexp
 from tracer.operations.shapes import array
+from tracer.operations.unary import Erf as erf
+from tracer.operations.unary import Expit as expit
+from tracer.operations.unary import LogExpit as log_expit
 from tracer.plugins.hookspecs import hookimpl
 from tracer.record import hints
 from tracer.record.axes import POOLED, UNKNOWN

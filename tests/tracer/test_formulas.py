@@ -8,7 +8,7 @@ from scipy import special
 
 import tracer
 from tracer import Elementwise, operation, registry
-from tracer.operations.arithmetic import UNARY
+from tracer.operations.unary import UNARY
 from tracer.record.rules import Rules
 from tracer_layers.recurrent.recurrence import Recurrence
 

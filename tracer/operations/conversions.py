@@ -1,0 +1,63 @@
+"""Conversion to other dtypes."""
+
+import numpy as np
+
+from tracer.arrays.dtypes import is_half
+from tracer.errors import TracingError
+from tracer.record.dispatch import implements
+from tracer.record.operation import Elementwise, operation
+from tracer.record.tensor import Tensor
+
+
+@operation("astype")
+class Astype(Elementwise):
+    """Conversion to another dtype; no gradient flows through integers and booleans."""
+
+    saves = ()
+    linear = True
+
+    def forward(x, dtype):
+        return x.astype(dtype)
+
+    def vjp(node, g):
+        """g in the dtype of x, in its own for x of half precision; 0 of ints and booleans."""
+        if node.dtype.kind != "f":
+            return None, None
+        dtype = node.parents[0].dtype
+        return g if is_half(dtype) else g.astype(dtype), None  # what is kept in half precision
+
+    def examples(rng):
+        return [((rng.random(3), np.dtype(np.float64)), {})]
+
+
+@implements(np.astype)
+def astype(x, dtype, /, *, copy=True, device=None):
+    dtype = np.dtype(dtype)
+    if dtype.kind == "c" and x.dtype.kind != "c":
+        raise TracingError(
+            f"astype({dtype}) makes complex numbers of a tensor, which have no derivatives here: "
+            f"write its real and imaginary parts as two real tensors"
+        )
+    if dtype.kind not in "fiub":
+        raise TracingError(
+            f"astype({dtype}) makes no numbers of a tensor: convert its array, "
+            f"tensor.data.astype({dtype.str!r}), where no derivative is wanted"
+        )
+    if not copy and x.dtype == dtype:
+        return x  # as NumPy gives the array itself
+    out = Astype(x, dtype)
+    if dtype.kind != "f" and isinstance(out, Tensor) and out.node is not None:
+        out.node.wants = False  # it may be an index, or a number that a loop counts to
+    return out
+
+
+def _method_astype(self, dtype, order="K", casting="unsafe", subok=True, copy=True):
+    """The tensor in another dtype; without a gradient in integers and booleans."""
+    if not np.can_cast(self.dtype, dtype, casting):
+        raise TracingError(f"astype from {self.dtype} to {dtype} breaks casting={casting!r}")
+    return astype(self, dtype, copy=copy)
+
+
+Tensor.astype = _method_astype
+
+OPERATIONS = [Astype]
