@@ -55,8 +55,8 @@ from tracer.errors import (
 )
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
 from tracer.operations.indexing import index_add, index_set
+from tracer.operations.joining import array
 from tracer.operations.reductions import logsumexp
-from tracer.operations.shapes import array
 from tracer.operations.unary import Erf as erf
 from tracer.operations.unary import Expit as expit
 from tracer.operations.unary import LogExpit as log_expit
