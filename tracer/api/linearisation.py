@@ -14,6 +14,7 @@ from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.ownership import own
 from tracer.arrays.trees import flatten
+from tracer.arrays.types import Array, Convertible, DType, Shape, Stack, Tree
 from tracer.errors import ShapeError, TracingError
 from tracer.record.describe import describe
 from tracer.record.frames import INTERNAL_FILES, users_warnings
@@ -43,8 +44,8 @@ class Output(NamedTuple):
     """One output of the function; `node` is None where it does not depend on the variables."""
 
     node: Node | None
-    shape: tuple[int, ...]
-    dtype: Any
+    shape: Shape
+    dtype: DType
 
 
 class Linearisation:
@@ -57,8 +58,8 @@ class Linearisation:
 
     def __init__(
         self,
-        function: Callable[..., Any],
-        args: Sequence[Any],
+        function: Callable[..., Tree],
+        args: Sequence[Tree],
         argnums: Sequence[int],
         keywords: Mapping[str, Any] | None = None,
         has_aux: bool = False,
@@ -72,7 +73,7 @@ class Linearisation:
         self.tape = tape
         self._first = {v.node for v in self.variables if not v.node.op.leaf}
         self.nodes = self._after(tape.condensed())
-        self._depending: set[Any] | None = None
+        self._depending: set[Node] | None = None
         self._aux: Any = None
         if has_aux:
             result, self._aux = _pair(result)
@@ -89,7 +90,7 @@ class Linearisation:
         if tape.parent is not None:
             settle(tape.nodes[tape.start : tape.stop], [v.node for v in self.variables])
 
-    def _variables_in(self, argument: Any, name: str) -> Any:
+    def _variables_in(self, argument: Tree, name: str) -> Tree:
         """The argument with tensors for its leaves. The function has these for itself.
 
         It may move one on (`x += 1`): the variables are what they were at first.
@@ -126,20 +127,20 @@ class Linearisation:
         return [node for node in nodes if node not in self._first]
 
     @property
-    def depending(self) -> set[Any]:
+    def depending(self) -> set[Node]:
         """The nodes that depend on the variables, these among them."""
         if self._depending is None:
             self._depending = descendants(self.nodes, {v.node for v in self.variables})
         return self._depending
 
     @property
-    def like(self) -> Any:
+    def like(self) -> Array:
         """An array of the library of the variables, to make others beside."""
         return self.variables[0]._value if self.variables else np.zeros(())
 
     # -- what the caller gets -------------------------------------------------------------------
 
-    def value(self) -> Any:
+    def value(self) -> Tree:
         """The output, to be asked for once: arrays of the caller's own, or tensors inside a tape.
 
         Numbers stay numbers.
@@ -147,7 +148,7 @@ class Linearisation:
         leaves, self._leaves = self._leaves, []
         return self.structure.build(_handed_out(leaves, recorder(self.tape)[0] is not None))
 
-    def aux(self) -> Any:
+    def aux(self) -> Tree:
         """The same of what came with the output; what is no array stays as it is."""
         leaves, structure = flatten(self._aux)
         self._aux = None
@@ -155,7 +156,7 @@ class Linearisation:
 
     # -- derivatives ----------------------------------------------------------------------------
 
-    def pull(self, cotangents: Sequence[Any], lead: tuple[int, ...] = ()) -> list[Any]:
+    def pull(self, cotangents: Sequence[Stack | None], lead: tuple[int, ...] = ()) -> list[Array]:
         """`[*lead, *variable.shape]` for each variable, from a stack or None for each output.
 
         Stacks are `[V, *output.shape]`, V the product of `lead`. If some are tensors of a tape that
@@ -169,7 +170,7 @@ class Linearisation:
         if not around and not any(isinstance(s, Tensor) and s.node is not None for _, s in pairs):
             tape = None
         with using(tape), users_warnings():
-            seeds: dict[Node, Any] = {}
+            seeds: dict[Node, Stack] = {}
             for node, stack in pairs:
                 if tape is None and isinstance(stack, Tensor):
                     stack = stack._value
@@ -200,14 +201,14 @@ class Linearisation:
             sweep = Sweep(self.nodes, seeds, recorded=recorded and around, only=self.depending)
             return sweep.run()
 
-    def push(self, tangents: Sequence[Any]) -> list[Any]:
+    def push(self, tangents: Sequence[Any]) -> list[Array]:
         """`[*output.shape]` for each output, from a stack `[1, *variable.shape]` for each variable.
 
         Right after the function was recorded.
         """
         tape, _ = recorder(self.tape)
         self._expand()
-        stacks: dict[Any, Any] = {}
+        stacks: dict[Node | None, Stack] = {}
         for variable, tangent in zip(self.variables, tangents, strict=True):
             raw = tape is None and isinstance(tangent, Tensor)
             stacks[variable.node] = tangent._value if raw else tangent
@@ -228,7 +229,7 @@ class Linearisation:
             with _alone:
                 self.nodes, self._depending = self._after(self.tape.recorded()), None
 
-    def cotangents(self, given: Any) -> list[Any]:
+    def cotangents(self, given: Tree) -> list[Stack]:
         """Cotangents of the output's structure as stacks for `pull`."""
         leaves = self.structure.match(given, "cotangent", "output")
         like = self.like
@@ -251,8 +252,14 @@ def recorder(tape: Recorder) -> tuple[Recorder | None, bool]:
 
 
 def stack_of(
-    value: Any, shape: tuple[int, ...], dtype: Any, like: Any, what: str, of: str, path: str
-) -> Any:
+    value: Convertible,
+    shape: Shape,
+    dtype: DType,
+    like: Array,
+    what: str,
+    of: str,
+    path: str,
+) -> Stack:
     """A cotangent or tangent as a stack `[1, *shape]` of `dtype`, a copy of the caller's array.
 
     `what` it is, `of` what and at which `path` are for messages.
@@ -273,7 +280,7 @@ def stack_of(
     return value[None].astype(dtype)
 
 
-def _variable(leaf: Any, name: str) -> Tensor:
+def _variable(leaf: Convertible, name: str) -> Tensor:
     """A leaf of an argument as a new variable.
 
     It is recorded where it comes from a tape, so that tapes around see through.
@@ -300,7 +307,7 @@ def _variable(leaf: Any, name: str) -> Tensor:
     return Tensor(data, new_leaf(VARIABLE, data, {"name": name}, wants=True))
 
 
-def _is_numeric(value: Any) -> bool:
+def _is_numeric(value: object) -> bool:
     return isinstance(value, np.ndarray | int | float | complex) or backend.is_array(value)
 
 
@@ -308,7 +315,7 @@ def _dtype(value: Any) -> Any:
     return value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
 
 
-def _of_dtype(value: Any, dtype: Any) -> Any:
+def _of_dtype(value: Any, dtype: DType) -> Any:
     return value if value.dtype == dtype else value.astype(dtype)
 
 
@@ -350,7 +357,7 @@ def _own_name(value: Any) -> Any:
     return value.copy() if type(value) is np.ndarray else value
 
 
-def _pair(result: Any) -> tuple[Any, Any]:
+def _pair(result: object) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
         raise TracingError(
             f"with has_aux=True the function returns a pair (output, aux), got {_described(result)}"
@@ -358,7 +365,7 @@ def _pair(result: Any) -> tuple[Any, Any]:
     return result
 
 
-def _described(value: Any) -> str:
+def _described(value: object) -> str:
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     if value is None or _is_numeric(value):
@@ -366,7 +373,7 @@ def _described(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _remedy(value: Any) -> str:
+def _remedy(value: object) -> str:
     """What to give in place of an argument that is neither an array nor a container."""
     if hasattr(value, "named_parameters"):
         return "give its parameters, dict(model.named_parameters())"

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.types import DType, Stack
 from tracer.cotangents import Cotangent, Dense
-from tracer.curvature.quantity import Context
+from tracer.curvature.quantity import Context, Value
 from tracer.curvature.request import Request
 from tracer.curvature.results import Results, collected_results
 from tracer.errors import QuantityError
@@ -44,7 +45,7 @@ def gradients(request: Request) -> Results:
             except QuantityError as error:
                 undefined.add(quantity, leaf, error)
 
-    def complete(leaf: Node, _: Any, stack: Any) -> None:
+    def complete(leaf: Node, _: Any, stack: Stack) -> None:
         if leaf in names:
             reached.add(leaf)
             take(leaf, Dense(stack[:, None]))
@@ -63,7 +64,7 @@ def gradients(request: Request) -> Results:
     return collected_results(found, {}, undefined)
 
 
-def raw_value(value: Any, dtype: Any) -> Any:
+def raw_value(value: Value, dtype: DType) -> Value:
     """Arrays of the parameter's dtype without history; other objects as they are."""
     if type(value) is np.ndarray and value.dtype == dtype:
         return value

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tracer.arrays.types import Generator
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.objective import Objective
-from tracer.curvature.progress import SILENT, Progress, telling
-from tracer.curvature.quantity import Context, Quantity, resolve
+from tracer.curvature.progress import SILENT, Progress, ProgressLike, telling
+from tracer.curvature.quantity import Context, Quantities, Quantity, Reduce, resolve
 from tracer.curvature.rows import (
     Rows,
     ggn_averaged,
@@ -56,13 +57,13 @@ class Options(NamedTuple):
     """The keyword arguments of `Tape.backward`, as the caller gave them."""
 
     memory_budget: int | None
-    rng: Any
+    rng: Generator | None
     samples: Sequence[int] | None
-    reduce: Mapping[str, Callable[[str, Any], Any]]
+    reduce: Reduce
     outputs: Tensor | None
     undefined: str
-    parameters: Any
-    progress: Any
+    parameters: object
+    progress: ProgressLike
 
 
 @dataclass(eq=False)
@@ -81,7 +82,7 @@ class Request:
 
     objective: Objective
     asked: dict[str, Quantity]
-    reduce: Mapping[str, Callable[[str, Any], Any]]
+    reduce: Reduce
     undefined: Undefined
     follows_samples: bool
     gradients_alone: bool
@@ -122,7 +123,7 @@ class Request:
         ]
 
 
-def requested(tape: Recorder, loss: Tensor, quantities: Any, options: Options) -> Request:
+def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Options) -> Request:
     """The request that a call makes. Raises for what is no loss, quantity or option."""
     nodes = record_of(tape, loss)
     tape.loss = loss.node
@@ -184,7 +185,7 @@ def _kinds(
     """
     kinds = {name: quantity.rows for name, quantity in asked.items()}
     if ggn_outputs in kinds.values():
-        longer: dict[Any, Rows] = {ggn_exact: ggn_outputs}
+        longer: dict[Rows | None, Rows] = {ggn_exact: ggn_outputs}
         kinds = {name: longer.get(kind, kind) for name, kind in kinds.items()}
     together: list[Rows] = []
     separately: list[Quantity] = []

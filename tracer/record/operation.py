@@ -19,7 +19,7 @@ y = Tanh(x)
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -29,10 +29,12 @@ from numpy import ndarray
 from tracer.arrays import backend
 from tracer.arrays.ownership import own
 from tracer.arrays.sampled import SampledArray
+from tracer.arrays.types import Array, Stack
 from tracer.errors import ShapeError, TracingError
 from tracer.record.axes import aligned
 from tracer.record.describe import describe
 from tracer.record.frames import INTERNAL_FILES
+from tracer.record.node import Node, Parents
 from tracer.record.recorder import current_cursor
 from tracer.record.recording import PLAIN, beside_the_record, explain, record, tensor_of, unshare
 from tracer.record.replay import leaves_only
@@ -63,7 +65,7 @@ class Operation(Rules):
             if traced and not node.parents and cursor is not None:
                 array = cursor.tape.snapshots.of_leaf(node, array)
             arrays: tuple[Any, ...] = (array,)
-            parents: tuple[Any, ...] = (node,)
+            parents: Parents = (node,)
         else:
             raw, nodes = list(inputs), [None] * len(inputs)
             for i, x in enumerate(inputs):
@@ -178,7 +180,7 @@ class _ToRead:
 
     __slots__ = ("inputs", "node", "output")
 
-    def __init__(self, node: Any):
+    def __init__(self, node: Node):
         self.node = node
         self.inputs = tuple(map(_read_only, node.inputs))
         self.output = _read_only(node.output)
@@ -190,14 +192,14 @@ class _ToRead:
         return repr(self.node)
 
 
-def _given_to_read(vjp: Callable[..., Any]) -> Callable[..., Any]:
+def _given_to_read(vjp: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
     """The rule, given arrays that cannot be written into: others may be in that memory.
 
     What it returns is to have the shapes of the inputs, broadcast or not: less is a mistake.
     """
 
     @functools.wraps(vjp)
-    def rule(node: Any, g: Any) -> Any:
+    def rule(node: Node, g: Stack) -> Sequence[Any]:
         entries = vjp(_ToRead(node), _read_only(g))
         if not isinstance(entries, tuple | list) or len(entries) != len(node.parents):
             return entries  # which the sweep refuses
@@ -206,7 +208,7 @@ def _given_to_read(vjp: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-def _whole(entry: Any, node: Any, slot: int) -> Any:
+def _whole(entry: Any, node: Node, slot: int) -> Any:
     """An entry of a vjp, refused if it would have to be broadcast to the shape of its input."""
     if isinstance(entry, FunctionType):
         return lambda: _whole(entry(), node, slot)
@@ -225,11 +227,11 @@ def _whole(entry: Any, node: Any, slot: int) -> Any:
     return entry
 
 
-def _of_the_output(jvp: Callable[..., Any]) -> Callable[..., Any]:
+def _of_the_output(jvp: Callable[..., Stack]) -> Callable[..., Stack]:
     """The rule, whose value is to be a stack of the output's shape."""
 
     @functools.wraps(jvp)
-    def rule(node: Any, tangents: Any) -> Any:
+    def rule(node: Node, tangents: Sequence[Stack | None]) -> Stack:
         moved = jvp(node, tangents)
         rows = next(len(tangent) for tangent in tangents if tangent is not None)
         if getattr(moved, "shape", None) != (rows, *node.shape):
@@ -250,7 +252,7 @@ CHECKED: dict[str, Callable[..., Callable[..., Any]]] = {
 }
 
 
-def _first_of(function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
+def _first_of(function: Callable[..., tuple[Array, Any]]) -> Callable[..., Array]:
     return lambda *inputs, **params: function(*inputs, **params)[0]
 
 

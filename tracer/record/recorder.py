@@ -11,7 +11,7 @@ import sys
 import weakref
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracer import hooks
@@ -114,7 +114,12 @@ class Recorder:
             raise
         return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if error is not None:
             remarks.annotate(error)
         self._close()
@@ -297,7 +302,7 @@ class Block:
 
     pauses = False
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         leave_block(self)
 
 

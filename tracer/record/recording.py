@@ -12,11 +12,12 @@ from numpy import ndarray
 
 from tracer.arrays import backend
 from tracer.arrays.sampled import SampledArray
+from tracer.arrays.types import Array, DType
 from tracer.errors import ShapeError, TracingError
 from tracer.record.describe import describe
 from tracer.record.frames import INTERNAL_FILES, users_frame
 from tracer.record.leaf_kinds import ELSEWHERE
-from tracer.record.node import KeepingNode, Node, new_node
+from tracer.record.node import KeepingNode, Node, Params, Parents, new_node
 from tracer.record.origins import may_have_samples, origin_of
 from tracer.record.pausing import paused_tape
 from tracer.record.place import NOWHERE
@@ -47,10 +48,10 @@ _new = object.__new__
 def record(
     cursor: Cursor,
     op: Rules,
-    parents: tuple[Any, ...],
+    parents: Parents,
     saved: tuple[Any, ...],
-    params: dict[str, Any],
-    out: Any,
+    params: Params,
+    out: Array,
     wants: bool,
     kept: Any = None,
 ) -> Tensor:
@@ -97,10 +98,10 @@ def record(
 
 def beside_the_record(
     op: Rules,
-    parents: tuple[Any, ...],
+    parents: Parents,
     arrays: tuple[Any, ...],
-    params: dict[str, Any],
-    out: Any,
+    params: Params,
+    out: Array,
 ) -> Tensor:
     """A result that is not recorded; where a tape is paused, its samples stay known."""
     viewed = None
@@ -125,7 +126,7 @@ def beside_the_record(
     return tensor
 
 
-def _made_elsewhere(out: Any, tapes: Sequence[Recorder]) -> Node:
+def _made_elsewhere(out: Array, tapes: Sequence[Recorder]) -> Node:
     """A leaf for what a thread without a tape made of parameters, while others had these open.
 
     Those refuse it, since it would be a constant there (`Snapshots.of_leaf`).
@@ -141,7 +142,7 @@ def tensor_of(value: Any) -> Any:
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-def is_real(op: Rules, dtype: Any) -> bool:
+def is_real(op: Rules, dtype: DType) -> bool:
     """Whether a value of this dtype may have a derivative: integers and booleans have none.
 
     Raises `TracingError` for complex numbers and durations, whose rules are not there, and objects.
@@ -194,8 +195,8 @@ def explain(
     error: Exception,
     op: Rules,
     arrays: Sequence[Any],
-    parents: Sequence[Any],
-    params: dict[str, Any],
+    parents: Sequence[Node | None],
+    params: Params,
 ) -> Exception:
     """The error with the operation, the module, the shapes and the dtypes in its message.
 

@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from tracer.arrays import backend
 from tracer.arrays.sampled import plain
+from tracer.arrays.types import Array
 from tracer.errors import ChangedArrayError
 from tracer.record.leaving import elsewhere
 
@@ -52,7 +53,7 @@ class Snapshots:
         #: whether norms are recorded, whose squares are taken apart
         self.norms = False
 
-    def of_leaf(self, leaf: Node, array: Any) -> Any:
+    def of_leaf(self, leaf: Node, array: Array) -> Array:
         """What the record holds of the array of a parameter or input."""
         known = self._private.get(id(array))
         if known is None:
@@ -113,7 +114,7 @@ class Snapshots:
         known = self._private.get(id(array))
         return None if known is None else known[1]
 
-    def let_go(self, array: Any) -> None:
+    def let_go(self, array: object) -> None:
         """The program may write into a leaf's array: it is compared from now on."""
         known = self._private.get(id(array))
         if known is None:
@@ -161,7 +162,7 @@ class Watched:
 
     __slots__ = ("array", "dtype", "leaf", "samples", "shape", "words")
 
-    def __init__(self, array: Any, leaf: Node | None):
+    def __init__(self, array: np.ndarray, leaf: Node | None):
         self.array, self.leaf = array, leaf
         self.shape, self.dtype = array.shape, array.dtype
         self.words = _words(array)
@@ -176,7 +177,7 @@ class Watched:
             words = _words(array)
         return words.tobytes() != self.samples
 
-    def reaches(self, value: Any) -> bool:
+    def reaches(self, value: object) -> bool:
         """Whether an array lies in the memory of this one."""
         return type(value) is ndarray and _owner(value) is _owner(self.array)
 
@@ -241,7 +242,7 @@ def _is_small(array: Any) -> bool:
     return nbytes <= LARGE and not backend.is_constant(array)
 
 
-def _copied(array: Any) -> Any:
+def _copied(array: Array) -> Array:
     """A copy in the same order; of what is broadcast, the part that memory holds."""
     if type(array) is ndarray and 0 in array.strides:
         part = tuple([slice(0, 1) if stride == 0 else slice(None) for stride in array.strides])
@@ -256,7 +257,7 @@ def _owner(array: ndarray) -> ndarray:
     return array
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: Array, b: Array) -> bool:
     """Whether two arrays hold the same bits; arrays on a device are taken to differ."""
     if type(a) is not ndarray or a.shape != b.shape or a.dtype != b.dtype:
         return False
@@ -284,7 +285,7 @@ class Trusted(Snapshots):
         super().__init__()
         self.norms = True
 
-    def of_leaf(self, leaf: Node, array: Any) -> Any:
+    def of_leaf(self, leaf: Node, array: Array) -> Array:
         return array
 
     def of_constant(self, array: Any, leaf: Node | None = None) -> Any:

@@ -7,12 +7,13 @@ drops each stack as soon as it is passed on, and, where asked, what the nodes sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
+from tracer.arrays.types import Stack
 from tracer.cotangents import Cotangent, Coupled, Dense, collect
 from tracer.errors import TracingError
 from tracer.record.batching import Batch
@@ -27,6 +28,8 @@ from tracer.sweep.placed import Placed
 from tracer.sweep.rules import (
     Recorded,
     Sampled,
+    View,
+    Visitor,
     attribute,
     cotangents_of,
     entry_value,
@@ -69,7 +72,7 @@ class Sweep:
         watched: dict[Any, Any] | None = None,
         slots: int = 1,
         coupled: bool = False,
-        visit: Callable[[Node, Any, Iterable[Node]], Any] | None = None,
+        visit: Visitor | None = None,
         budget: int | None = None,
     ):
         self.nodes = nodes
@@ -200,7 +203,7 @@ class Sweep:
             assert self.complete is not None
             self.complete(leaf, uses, stack)
 
-    def watch(self, node: Node, stack: Any) -> None:
+    def watch(self, node: Node, stack: Stack) -> None:
         """Keep statistics of the gradient, the first rows of a stack (one, or one per sample)."""
         assert self.watched is not None
         total = stack[0] if self.slots == 1 else stack[: self.slots].sum(0)
@@ -253,7 +256,7 @@ class Sweep:
 
     # -- edges between batched operations and unbatched tensors ---------------------------------
 
-    def _collect(self, view: Any, node: Node, g: Any) -> None:
+    def _collect(self, view: Node | Recorded, node: Node, g: Stack) -> None:
         assert self.batch is not None
         axis = self.batch.axes[node]
         axes = self.batch.axes_of(node)
@@ -320,7 +323,7 @@ class Sweep:
                 carried = Dense(array, (node.op.name, node.code, node.lasti))
             self.uses.setdefault(parent, []).append(carried)
 
-    def _carried(self, view: Any, node: Node, slot: int, cotangent: Cotangent) -> Any:
+    def _carried(self, view: View, node: Node, slot: int, cotangent: Cotangent) -> Cotangent | None:
         """The cotangent of an input in the form that the output's has, or None."""
         if node.op.carry is not None:
             carried = node.op.carry(view, slot, cotangent)

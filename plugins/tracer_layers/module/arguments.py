@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any
 
 from tracer.errors import TracerError, TracingError
 from tracer.extend import backend, is_users
 from tracer.extend import raw as raw
 
 
-def blame_arguments(name: str, error: AttributeError, given: Iterable[Any]) -> None:
+def blame_arguments(name: str, error: AttributeError, given: Iterable[object]) -> None:
     """Raise `TracingError` if an attribute of arrays is missing where an argument is none."""
     if error.name not in ("dtype", "ndim", "shape", "reshape", "astype", "size"):
         return
@@ -42,7 +41,7 @@ def _blame_part(name: str, error: AttributeError) -> None:
     ) from error
 
 
-def at_least(layer: str, least: int, **sizes: Any) -> None:
+def at_least(layer: str, least: int, **sizes: object) -> None:
     """Refuse what is no int, or a smaller one."""
     for name, value in sizes.items():
         if not isinstance(value, Integral) or value < least:

@@ -8,7 +8,18 @@ from typing import Any, Protocol
 
 import tracer
 from tracer import Tensor
-from tracer.extend import Node, SampledArray, axis_of, backend, current_tape, owner, paused_tape
+from tracer.extend import (
+    Array,
+    Node,
+    Params,
+    SampledArray,
+    TensorLike,
+    axis_of,
+    backend,
+    current_tape,
+    owner,
+    paused_tape,
+)
 
 
 class Model(Protocol):
@@ -19,7 +30,7 @@ class Model(Protocol):
 
     def _may_be_sequence_first(self) -> bool: ...
 
-    def holds_samples(self, value: Any) -> bool: ...
+    def holds_samples(self, value: TensorLike) -> bool: ...
 
 
 _choosing: ContextVar[Choice | None] = ContextVar("tracer_layers_choosing", default=None)
@@ -29,7 +40,7 @@ choosing = _choosing.get
 
 
 def marked(
-    model: Model, inputs: tuple[Any, ...], options: dict[str, Any]
+    model: Model, inputs: tuple[Any, ...], options: Params
 ) -> tuple[tuple[Any, ...], dict[str, Any], Choice | None]:
     """Raw arrays as batches, where they have as many samples as the first of them.
 
@@ -78,7 +89,7 @@ def _axes(model: Model, given: Sequence[Any], axis: int) -> list[int | None]:
     return found
 
 
-def _note_unmarked(array: Any) -> None:
+def _note_unmarked(array: Array) -> None:
     """Tell the tape of an array of another length than the batch, should a loss be of it alone."""
     tape = current_tape()
     if tape is not None and array.dtype.kind == "f" and array.shape[0] > 1:

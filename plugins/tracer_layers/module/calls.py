@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from tracer.extend import Place
+from tracer.extend import DType, Place
 from tracer_layers.module.naming import Named, Naming
 
 
@@ -27,7 +27,7 @@ class Call(NamedTuple):
 active: ContextVar[Call | None] = ContextVar("tracer_layers_active", default=None)
 
 
-def model_dtype() -> Any:
+def model_dtype() -> DType | None:
     """The dtype of the parameters of the model that is being called; None if there are none."""
     call = active.get()
     dtypes = {parameter.dtype for parameter in call.model.parameters()} if call else set()

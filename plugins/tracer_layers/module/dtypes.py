@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from tracer import Tensor
 from tracer.errors import TracerError
-from tracer.extend import PARAMETER, SINGLE, backend_for
+from tracer.extend import PARAMETER, SINGLE, TensorLike, backend_for
 from tracer_layers.module.calls import model_dtype
 
 #: the characters of dtypes in which layers compute as they are
 WIDE = "fdgFDG"
 
 
-def floats(data: Any, *others: Any) -> Any:
+def floats(data: TensorLike, *others: Any) -> TensorLike:
     """What a layer computes with, in a float dtype.
 
     Data of ints, bools and half precision take the dtype of `others` that are of a float dtype (the
@@ -36,7 +37,7 @@ def floats(data: Any, *others: Any) -> Any:
     return data if wanted == dtype else data.astype(wanted)
 
 
-def _is_of_parameters(value: Any) -> bool:
+def _is_of_parameters(value: object) -> bool:
     """Whether a value is a parameter, or depends on some that want a gradient."""
     if not isinstance(value, Tensor) or value.node is None:
         return False
@@ -51,7 +52,7 @@ def _decides(value: Any) -> bool:
     return dtype.char in WIDE or _is_of_parameters(value)
 
 
-def float_dtype(dtype: Any = None, device: Any = None) -> np.dtype:
+def float_dtype(dtype: DTypeLike | None = None, device: object = None) -> np.dtype:
     """The dtype of new parameters: float32 unless given; a device that does not work is refused."""
     if device is not None:
         backend_for(device)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 import tracer
 from tracer import Tensor
-from tracer.extend import generator
+from tracer.extend import Generator, generator
 
 
-def uniform(shape: Sequence[int], bound: float, dtype: Any, rng: Any = None) -> Tensor:
+def uniform(
+    shape: Sequence[int], bound: float, dtype: DTypeLike, rng: Generator | None = None
+) -> Tensor:
     """A parameter with elements uniform in `[-bound, bound]`."""
     values = (rng or generator()).uniform(-bound, bound, tuple(shape))
     return tracer.parameter(values.astype(dtype))
 
 
-def normal(shape: Sequence[int], dtype: Any, rng: Any = None) -> np.ndarray:
+def normal(shape: Sequence[int], dtype: DTypeLike, rng: Generator | None = None) -> np.ndarray:
     """An array of standard normal elements."""
     return (rng or generator()).standard_normal(tuple(shape)).astype(dtype)
 

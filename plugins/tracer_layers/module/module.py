@@ -15,9 +15,12 @@ from tracer import Tensor, registry
 from tracer.errors import HintError, ShapeError, TracerError, suggestion
 from tracer.extend import (
     NOWHERE,
+    Array,
+    Convertible,
     Cursor,
     Part,
     Place,
+    TensorLike,
     backend,
     backend_for,
     current_cursor,
@@ -151,7 +154,7 @@ class Module:
         below = self._once("below", lambda: self._walk()[1:])  # itself would be a cycle
         return any(module.sequence_first for _, module in below)
 
-    def holds_samples(self, value: Any) -> bool:
+    def holds_samples(self, value: TensorLike) -> bool:
         """Whether an array that the outermost module is called with is a batch: masks are not."""
         return value.dtype.kind != "b"
 
@@ -354,7 +357,9 @@ class Module:
             raise TracerError(f"{name!r} is a tracer.parameter or None, got {described(param)}")
         self._register(name, "parameter", param)
 
-    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+    def register_buffer(
+        self, name: str, tensor: Convertible | None, persistent: bool = True
+    ) -> None:
         """Register a copy of an array that belongs to the state and is not trained, or None.
 
         What is assigned to the attribute later is copied, too. Change a buffer by assigning to it:
@@ -415,11 +420,11 @@ class Module:
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Any]]:
+    ) -> Iterator[tuple[str, Array]]:
         """Dotted name and array of every buffer."""
         return self._named(("buffer", "transient"), prefix, recurse, remove_duplicate)
 
-    def buffers(self, recurse: bool = True) -> Iterator[Any]:
+    def buffers(self, recurse: bool = True) -> Iterator[Array]:
         """Every buffer once."""
         return (value for _, value in self.named_buffers(recurse=recurse))
 
@@ -490,14 +495,14 @@ class Module:
                 for name, _ in module._held(kind):
                     yield naming.joined(path, name), module, name
 
-    def state_dict(self, *, prefix: str = "") -> dict[str, Any]:
+    def state_dict(self, *, prefix: str = "") -> dict[str, Array]:
         """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
         return {
             prefix + full: raw(getattr(module, name)).copy() for full, module, name in self._state()
         }
 
     def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+        self, state_dict: Mapping[str, Convertible], strict: bool = True, assign: bool = False
     ) -> IncompatibleKeys:
         """Take over arrays (NumPy's, PyTorch's, nested lists) by name.
 
@@ -571,7 +576,7 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def apply(self, fn: Callable[[Module], Any]) -> Module:
+    def apply(self, fn: Callable[[Module], object]) -> Module:
         """Call `fn` on every module, those below first."""
         for child in self.children():
             child.apply(fn)
@@ -644,7 +649,7 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
-def _assign(changes: list[tuple[Module, str, Any]]) -> None:
+def _assign(changes: list[tuple[Module, str, Array]]) -> None:
     """Replace the arrays of parameters and buffers: all of them, or none if it is interrupted.
 
     The old arrays are left alone, since tapes may hold them.
@@ -659,7 +664,7 @@ def _assign(changes: list[tuple[Module, str, Any]]) -> None:
         raise
 
 
-def _replace(module: Module, name: str, array: Any) -> None:
+def _replace(module: Module, name: str, array: Array) -> None:
     held = getattr(module, name)
     if isinstance(held, Tensor):
         held._value = array

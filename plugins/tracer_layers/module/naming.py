@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from tracer import Tensor
-from tracer.extend import is_users, users_frame
+from tracer.extend import Array, Params, is_users, users_frame
 from tracer_layers.module.state import is_parameter
 
 
@@ -35,7 +35,7 @@ class Named(Protocol):
 
     def parameters(self, recurse: bool = True) -> Iterator[Tensor]: ...
 
-    def buffers(self, recurse: bool = True) -> Iterator[Any]: ...
+    def buffers(self, recurse: bool = True) -> Iterator[Array]: ...
 
     def modules(self, remove_duplicate: bool = True) -> Iterator[Any]: ...
 
@@ -62,7 +62,7 @@ def own(module: Named, owner: Named, name: str) -> None:
     module._owners = alive
 
 
-def own_parameter(params: dict[str, Any], owner: Named) -> None:
+def own_parameter(params: Params, owner: Named) -> None:
     """Note that `owner` holds the parameter whose leaf has these options."""
     alive = [reference for reference in params.get("owners", ()) if reference() is not None]
     if not any(reference() is owner for reference in alive):
@@ -277,7 +277,7 @@ def plain_parameters(holder: Named) -> Iterator[tuple[Container, str, Tensor]]:
                 yield container, name, parameter
 
 
-def _is_module(value: Any) -> bool:
+def _is_module(value: object) -> bool:
     return hasattr(type(value), "named_parameters") and hasattr(value, "_serial_number")
 
 

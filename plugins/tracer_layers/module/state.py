@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import PARAMETER, backend, raw
+from tracer.extend import PARAMETER, Array, Convertible, TensorLike, backend, raw
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Convertible) -> Convertible:
     """An array of a known library: PyTorch's tensors and lists become NumPy arrays."""
     value = raw(value)
     return backend.as_array(value if backend.is_array(value) else np.asarray(value))
 
 
-def shape_of(value: Any) -> tuple[int, ...]:
+def shape_of(value: Convertible) -> tuple[int, ...]:
     """The shape of an array, a tensor or a nested list."""
     value = raw(value)
     return tuple(value.shape) if hasattr(value, "shape") else np.shape(value)
 
 
-def size_of(value: Any) -> str:
+def size_of(value: Convertible) -> str:
     """The shape of what a state has under a name that is not known, for messages."""
     try:
         return str(list(shape_of(value)))
@@ -31,7 +29,7 @@ def size_of(value: Any) -> str:
         return ""
 
 
-def fitted(key: str, value: Any, held: Any) -> Any:
+def fitted(key: str, value: Convertible, held: TensorLike) -> Array:
     """A copy of what a state has for a held array, in its dtype and library; else `ShapeError`."""
     try:
         new = _plain(value)
@@ -53,7 +51,7 @@ def fitted(key: str, value: Any, held: Any) -> Any:
     return array
 
 
-def copied(name: str, value: Any) -> Any:
+def copied(name: str, value: Convertible) -> Array | None:
     """A copy of an array that becomes a buffer, out of reach of the caller's later changes."""
     if value is None:
         return None
@@ -72,12 +70,12 @@ def copied(name: str, value: Any) -> Any:
     return backend.as_array(value).copy()
 
 
-def is_parameter(value: Any) -> bool:
+def is_parameter(value: object) -> bool:
     """Whether it came from `tracer.parameter`, frozen or not."""
     return isinstance(value, Tensor) and value.node is not None and value.node.op is PARAMETER
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """What a value is, for messages."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"a {type(value).__name__} of shape {list(value.shape)}"
