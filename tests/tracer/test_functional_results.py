@@ -175,13 +175,13 @@ def test_what_is_fresh_is_not_copied(order, monkeypatch):
 
     def watched(held):
         before = id(held[0])
-        found = own(held)
+        found = unaliased(held)
         if id(found) != before and found.size > 1:
             copied.append(found)
         return found
 
-    own = linearisation.own
-    monkeypatch.setattr(linearisation, "own", watched)
+    unaliased = linearisation.unaliased
+    monkeypatch.setattr(linearisation, "unaliased", watched)
     x = np.asarray(np.random.default_rng(0).standard_normal((3, 4)), order=order)
     value_and_grad(lambda x: np.sum(np.exp(np.tanh(x))))(x)
     jacobian(lambda x: x @ x.T)(x)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tracer
-from tracer.arrays.ownership import own
+from tracer.arrays.ownership import unaliased
 
 RNG = np.random.default_rng(0)
 
@@ -13,7 +13,7 @@ def _copied(make):
     """Whether `own` gives a copy of the array made."""
     held = [make()]
     before = id(held[0])
-    return id(own(held)) != before
+    return id(unaliased(held)) != before
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_of_two_views_one_is_copied():
     first, second = [
         [view] for view in (lambda owner: (owner[:], owner.reshape(2, 2)))(np.zeros(4))
     ]
-    first[0] = own(first)
+    first[0] = unaliased(first)
     assert not np.may_share_memory(first[0], second[0])
     before = id(second[0])
-    assert id(own(second)) == before
+    assert id(unaliased(second)) == before
 
 
 def test_a_copy_has_the_same_values():
     owner = RNG.random((3, 4))
-    found = own([owner.T])
+    found = unaliased([owner.T])
     np.testing.assert_array_equal(found, owner.T)
     assert not np.may_share_memory(found, owner)
 
 
 @pytest.mark.parametrize("value", [None, 2.0, (1, 2)])
 def test_other_values_stay(value):
-    assert own([value]) is value
+    assert unaliased([value]) is value
 
 
 @tracer.operation("doubled_by_a_constant")

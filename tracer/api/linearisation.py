@@ -12,7 +12,7 @@ import numpy as np
 
 from tracer.api.tape import Tape
 from tracer.arrays import backend
-from tracer.arrays.ownership import own
+from tracer.arrays.ownership import unaliased
 from tracer.arrays.trees import flatten
 from tracer.arrays.types import Array, Convertible, DType, Shape, Stack, Tree
 from tracer.errors import ShapeError, TracingError
@@ -344,7 +344,7 @@ def _handed_out(held: list[Any], recorded: bool) -> list[Any]:
         one = [value]
         del value
         if type(one[0]) is np.ndarray:
-            out.append(own(one))
+            out.append(unaliased(one))
         else:
             out.append(one[0].copy() if backend.is_array(one[0]) else one[0])
     return out

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def own(held: list[Any]) -> Any:
+def unaliased(held: list[Any]) -> Any:
     """The array in a list that alone refers to it, or a copy where others refer to its memory.
 
     A copy, too, of an array that cannot be written into.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.arrays.ownership import own
+from tracer.arrays.ownership import unaliased
 from tracer.arrays.types import Array, Shape, Stack
 from tracer.cotangents import Cotangent, Dense, Outer, Unfollowed, collect
 from tracer.curvature.chunks import Chunk, Share, is_partial, part_of, with_rows
@@ -140,7 +140,7 @@ class Extraction:
             if not self.objective.recorded:
                 value[0] = raw_value(value[0], leaf.dtype)
             if quantity.name in self.request.reduce:
-                value[0] = self.request.reduce[quantity.name](context.name, own(value))
+                value[0] = self.request.reduce[quantity.name](context.name, unaliased(value))
             self.values[quantity.name][context.name] = value[0]
 
     def take_zeros(self, leaf: Node, quantities: Sequence[Quantity]) -> None:

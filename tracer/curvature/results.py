@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracer import registry
-from tracer.arrays.ownership import own
+from tracer.arrays.ownership import unaliased
 from tracer.curvature.quantity import Value
 from tracer.curvature.undefined import Undefined
 from tracer.curvature.values import Values
@@ -65,7 +65,7 @@ def collected_results(
     for quantity, by_name in values.items():
         found: Any = of_objective.get(quantity, by_name)
         if found is by_name:  # in the order of the parameters, as arrays of the caller's own
-            found = {name: own([found.pop(name)]) for name in names if name in found}
+            found = {name: unaliased([found.pop(name)]) for name in names if name in found}
         if type(found) is dict:
             found = Values(undefined.every, found, undefined.absent(quantity))
         results[quantity] = found

@@ -27,7 +27,7 @@ import numpy as np
 from numpy import ndarray
 
 from tracer.arrays import backend
-from tracer.arrays.ownership import own
+from tracer.arrays.ownership import unaliased
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Stack
 from tracer.errors import ShapeError, TracingError
@@ -163,7 +163,7 @@ def _of_its_own(forward: Callable[..., Any]) -> Callable[..., Any]:
             return held[0]
         if any(type(x) is ndarray and np.may_share_memory(held[0], x) for x in inputs):
             return held[0]
-        return own(held)
+        return unaliased(held)
 
     return call
 

@@ -320,7 +320,7 @@ class Module:
     def _own(self, name: str, value: Any) -> None:
         """Let what was registered know whose it is."""
         if isinstance(value, Module):
-            naming.own(value, self, name)
+            naming.own_module(value, self, name)
         elif is_parameter(value):
             naming.own_parameter(value.node.params, self)
 

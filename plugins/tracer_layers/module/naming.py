@@ -54,7 +54,7 @@ _warned: set[tuple[int, str]] = set()
 # -- whose it is ---------------------------------------------------------------------------------
 
 
-def own(module: Named, owner: Named, name: str) -> None:
+def own_module(module: Named, owner: Named, name: str) -> None:
     """Note that `owner` holds a module under a name."""
     alive = [entry for entry in module._owners if entry[0]() is not None]
     if not any(reference() is owner and known == name for reference, known in alive):
