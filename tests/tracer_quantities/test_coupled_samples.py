@@ -380,6 +380,25 @@ def test_a_term_of_unmarked_data_does_not_drop_out(name, count):
         assert_close(results["grad_batch"][key].sum(0), value, key)
 
 
+@pytest.mark.parametrize(
+    "term",
+    [lambda h: nn.mse_loss(h, np.zeros((5, 3))), lambda h: np.mean(np.tanh(h) ** 2)],
+    ids=["registered", "plain"],
+)
+def test_a_term_of_unmarked_data_of_another_length_is_told_of(term):
+    """Of as many rows as a penalty may have, so that it is left out with a warning."""
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(MODEL(X), LABELS)
+        loss = loss + term(np.ones((5, 3)) @ MODEL[0].weight)
+    for quantity in ("grad_batch", "sum_grad_squared", "sqrt_ggn_exact"):
+        with pytest.warns(UserWarning, match="leaves? out .*") as told:
+            given(tape, loss, quantity)
+        assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tape.backward(loss, "grad")
+
+
 PENALTIES = {
     "squares": lambda w: 0.1 * np.sum(w**2),
     "masked": lambda w: 0.1 * np.sum(w**2 * np.eye(3)),

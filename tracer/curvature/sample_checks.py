@@ -16,7 +16,11 @@ from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.sweep.bending import bends_in, bends_together, is_linear, leading_to, wanted
 from tracer.sweep.tangents import descendants
-from tracer.sweep.unmarked import term_of_arrays, unmarked_term
+from tracer.sweep.unmarked import (
+    term_of_arrays,
+    unmarked_term,
+    unmarked_terms_of_other_lengths,
+)
 
 
 def refuse_undefined(asked: Collection[Quantity], record: ObjectiveRecord) -> None:
@@ -177,6 +181,27 @@ def _refuse_unmarked_data(name: str, record: ObjectiveRecord) -> None:
             f"marked, as many as the batch has samples: mark them before they are used, as in "
             f"x = tracer.batch(x)"
         )
+
+
+def taken_for_penalty(asked: Iterable[Quantity], record: ObjectiveRecord) -> str | None:
+    """What to warn of where quantities of samples leave out a term of data of another length."""
+    of_samples = [q for q in asked if q.per_sample or q.lists_samples]
+    terms = unmarked_terms_of_other_lengths(record.swept_nodes, record.batch) if of_samples else []
+    told = [  # plain terms are told of where Gauss-Newton quantities are split
+        (q.name, *term)
+        for term in terms
+        for q in of_samples
+        if term[0].op.loss or q.rows is None or not q.rows.of_gauss_newton
+    ]
+    if not told:
+        return None
+    name, node, size = told[0]
+    return (
+        f"{name} leaves out the term made by {placed(node)} as a penalty on parameters, which is "
+        f"of data that nobody marked, {size} where the batch has {record.batch.size} samples: if "
+        f"these are samples, mark them before they are used, as in x = tracer.batch(x), and take "
+        f"each loss on a tape of its own"
+    )
 
 
 def _refuse_other_lengths(name: str, record: ObjectiveRecord) -> None:

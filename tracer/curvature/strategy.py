@@ -9,7 +9,12 @@ from tracer.curvature.masking import last_known
 from tracer.curvature.objective import Objective
 from tracer.curvature.request import SIGNED, Request
 from tracer.curvature.rows import hessian_eigenvectors
-from tracer.curvature.sample_checks import couplings, refuse_undefined, refuse_unmarked
+from tracer.curvature.sample_checks import (
+    couplings,
+    refuse_undefined,
+    refuse_unmarked,
+    taken_for_penalty,
+)
 from tracer.curvature.signed_parameters import cheaper_by_rows, exact_leaves
 from tracer.errors import QuantityError
 from tracer.record.node import Node
@@ -76,6 +81,8 @@ def _must_mask(request: Request) -> bool:
         refuse_unmarked(request.asked.values())
         return True
     refuse_undefined(request.asked.values(), objective.facts)
+    if (remark := taken_for_penalty(request.asked.values(), objective.facts)) is not None:
+        objective.remarks.append(remark)
     if batch.lost:
         node = batch.lost[0]
         objective.remarks.append(  # where nothing is refused yet

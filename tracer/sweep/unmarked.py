@@ -28,17 +28,47 @@ def unmarked_term(nodes: Sequence[Node], batch: Batch) -> Node | None:
     That is a registered loss of as many rows as there are samples, which depends on data with an
     axis of as many entries, or plain code that sums over such an axis. None if there is none.
     """
+    return next((node for node, _ in _terms_of_data(nodes, batch, batch.sizes)), None)
+
+
+def unmarked_terms_of_other_lengths(nodes: Sequence[Node], batch: Batch) -> list[tuple[Node, int]]:
+    """The same of data with another number of entries than there are samples, and this number.
+
+    Whether these are samples, or belong to a penalty as the rows of `A` in `np.sum((A @ w)**2)`
+    do, is not known.
+    """
+    return _terms_of_data(nodes, batch, None)
+
+
+def _terms_of_data(
+    nodes: Sequence[Node], batch: Batch, sizes: Iterable[int] | None
+) -> list[tuple[Node, int]]:
+    """Terms that have axes of raw data of these sizes for samples; of all but `batch.sizes`."""
     alone = [node for node in nodes if not _is_sampled(node, batch)]
     terms = _reached_alone(nodes, batch) & set(alone)
-    for size in batch.sizes if terms else ():
+    if sizes is None and terms:
+        sizes = _lengths_of_data(alone) - {1, *batch.sizes}
+    found = []
+    for size in sizes or () if terms else ():
         summed, brought = _followed(alone, size)
         of_data = descendants(alone, set(brought))
         for node in alone:
             prediction = node.parents[0] if node.op.loss else None
             rows = prediction is not None and prediction.wants and prediction.shape[:1] == (size,)
             if node in terms and (node in summed or (rows and prediction in of_data)):
-                return node
-    return None
+                found.append((node, size))
+    return found
+
+
+def _lengths_of_data(nodes: Iterable[Node]) -> set[int]:
+    """How long the axes of arrays are that these operations are of."""
+    return {
+        size
+        for node in nodes
+        for slot, parent in enumerate(node.parents)
+        if _is_data(parent)
+        for size in node.input_shape(slot)
+    }
 
 
 def term_of_arrays(nodes: Sequence[Node], batch: Batch, arrays: Sequence[Any]) -> Node | None:
