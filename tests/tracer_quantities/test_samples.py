@@ -237,13 +237,13 @@ def test_steps_are_not_taken_for_samples_where_there_are_as_many(steps, frozen):
 
 @pytest.mark.filterwarnings("ignore:the samples' axis could not be followed")
 def test_rows_of_single_samples_are_seen_to_come_to_these():
-    """Put together with a row of none, which no rule follows: in their order, or in another."""
+    """Put together, and then by what no rule follows: in their order, or in another."""
 
     def recorded(order):
         with tracer.Tape() as tape:
             x, w, v = tracer.batch(X[:2]), tracer.parameter(W, "w"), tracer.parameter(W[:2], "v")
             rows = [np.tanh(x[n] @ w)[None] for n in order]
-            loss = mse_loss(np.concatenate([*rows, np.zeros((1, 2))])[:2] @ v, Y[:2])
+            loss = mse_loss(UntrackedSine(np.concatenate(rows)) @ v, Y[:2])
         return tape, loss
 
     for name in (*PER_SAMPLE, "sqrt_ggn_exact"):
@@ -251,7 +251,7 @@ def test_rows_of_single_samples_are_seen_to_come_to_these():
             tape, loss = recorded([0, 1])
             assert tape.backward(loss, name, parameters=parameters)[name]["v"].any()
             tape, loss = recorded([1, 0])
-            with pytest.raises(tracer.BatchError, match=rf"{name} is undefined.*concatenate.*reor"):
+            with pytest.raises(tracer.BatchError, match=rf"{name} is undefined.*untracked.*reor"):
                 tape.backward(loss, name, parameters=parameters)
 
 
@@ -426,6 +426,38 @@ def test_penalties_are_of_no_sample_beside_losses_of_one(kind, penalty):
     for quantity in quantities:
         for name in ("w", "v"):
             assert_close(given[quantity][name], without[quantity][name], f"{quantity} of {name}")
+
+
+@pytest.mark.parametrize("chosen", [0, 1, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_entries_of_no_sample_that_are_written_over_or_cut_off(count, chosen):
+    """Experts that fill an array of zeros, each its samples, and rows beside those of samples."""
+    first = np.arange(count) < chosen
+    order = np.argsort(np.cos(np.arange(count)))
+
+    def routed(w, v, x):
+        out = tracer.index_set(np.zeros((count, 2)), first, np.tanh(x @ w)[first])
+        return tracer.index_set(out, ~first, np.sin(x @ v)[~first])
+
+    def cut(w, v, x):
+        h = np.tanh(x @ w)
+        return np.concatenate([np.ones((3, 2)), h[order], np.ones((1, 2))])[3:-1] * v[0]
+
+    for program in (routed, cut):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with tracer.Tape() as tape:
+                w, v = tracer.parameter(W, name="w"), tracer.parameter(W**2, name="v")
+                terms = np.sum(program(w, v, tracer.batch(X[:count])) ** 2, axis=1)
+                loss = np.sum(terms)
+            found = tape.backward(loss, "grad_batch")["grad_batch"]
+        for n in range(count):
+            row = n if program is routed else int(np.flatnonzero(order == n)[0])
+            expected = tracer.grad(
+                lambda p, row=row, f=program: np.sum(f(*p.values(), X[:count])[row] ** 2)
+            )({"w": W, "v": W**2})
+            for name, value in expected.items():
+                assert_close(found[name][n], value, f"{program.__name__} {name}")
 
 
 def test_rows_of_samples_are_joined_whatever_axes_of_length_one_there_are():

@@ -62,6 +62,9 @@ class Batch:
     mixing: set[Node] = field(default_factory=set)
     #: whether tensors of one sample each want a gradient, as in a loop over samples
     singly: bool = False
+    #: where entries of samples and of none were moved to: an axis, and the sample of each entry on
+    #: it, -1 of none. Their own axis is `UNKNOWN` until what is of no sample is written over
+    unfilled: dict[Node, tuple[int, np.ndarray]] = field(default_factory=dict)
 
     @property
     def several(self) -> bool:
@@ -228,6 +231,8 @@ def _follow(nodes: Sequence[Node], given: Given, sizes: list[int]) -> Batch:
             batch.coupled.append(node)
             batch.mixing.add(node)
             origins[node], axis = node, UNKNOWN
+        elif node in batch.unfilled:  # of no sample yet, if nothing but moves comes of it
+            origins[node] = node
         elif axis is UNKNOWN or isinstance(axis, OfOne):
             batch.singly |= node.wants and axis is not UNKNOWN
             origins[node] = next((origins[p] for p in node.parents if p in origins), node)
@@ -236,6 +241,8 @@ def _follow(nodes: Sequence[Node], given: Given, sizes: list[int]) -> Batch:
             if node.wants and lost and origin not in batch.lost and origin not in batch.mixing:
                 batch.lost.append(origin)
         batch.axes[node] = axis
+        if op.loss and (prediction := node.parents[0]) in batch.unfilled and node.wants:
+            batch.lost.append(prediction)  # which has entries of no sample
         if axis is UNKNOWN and op.composite:  # what it stands for may know more
             return batch
     return batch
@@ -272,7 +279,8 @@ def _axis_of(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
     if op.loss and not isinstance(axes[0], OfOne) and (known or UNKNOWN in axes):
         return _of_loss(batch, node, axes)
     if UNKNOWN in axes:
-        return _of_moved(batch, node, axes) if _only_places_unknown(node, axes) else UNKNOWN
+        followed = _only_places_unknown(batch, node, axes)
+        return _of_moved(batch, node, axes) if followed else UNKNOWN
     singles = {axis for axis in axes if isinstance(axis, OfOne)}
     if singles:
         return _of_singles(batch, node, axes, singles)
@@ -379,19 +387,27 @@ def _of_moved(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
             arrays.append(_on_host(node.inputs[slot]))
             continue
         numbers: Any = np.array(axis.sample if isinstance(axis, OfOne) else -1)
-        if isinstance(axis, int):
-            numbers = samples_of(axis, shape[axis])
+        along = (axis, samples_of(axis, shape[axis])) if isinstance(axis, int) else None
+        if axis is UNKNOWN and (parent := node.parents[slot]) is not None:
+            along = batch.unfilled.get(parent)
+        if along is not None:
+            axis, numbers = along
             numbers = numbers.reshape([-1 if i == axis else 1 for i in range(len(shape))])
         arrays.append(np.broadcast_to(numbers, shape))
     if any(type(x) is not np.ndarray for x in arrays):
         return UNKNOWN
     numbers = node.op.forward(*arrays, **_on_host(node.params))
-    if type(numbers) is not np.ndarray or (numbers.size and numbers.min() < 0):
+    if type(numbers) is not np.ndarray:
+        return UNKNOWN
+    if numbers.size and numbers.min() < 0:
+        changing = _changing(numbers) or [0]
+        if len(changing) == 1 and numbers.ndim:
+            batch.unfilled[node] = changing[0], _line(numbers, changing[0])
         return UNKNOWN
     return _axis_of_numbers(numbers, batch.size)
 
 
-def _only_places_unknown(node: Node, axes: list[Axis]) -> bool:
+def _only_places_unknown(batch: Batch, node: Node, axes: list[Axis]) -> bool:
     """Whether what is moved has known samples, and only what says where to is of unknown ones.
 
     Their values are there, as those of `np.argsort(lengths)` along the batch.
@@ -399,8 +415,12 @@ def _only_places_unknown(node: Node, axes: list[Axis]) -> bool:
     moving = None if node.op.moves is None else node.op.moves(node)
     if not moving:
         return False
-    moved = [axes[slot] for slot in moving]
-    return any(isinstance(a, int | OfOne) for a in moved) and not {POOLED, UNKNOWN} & set(moved)
+    followed = [isinstance(axes[slot], int | OfOne) for slot in moving]
+    partly = [node.parents[slot] in batch.unfilled for slot in moving]
+    return any(followed + partly) and all(
+        axes[slot] is not POOLED and (axes[slot] is not UNKNOWN or some)
+        for slot, some in zip(moving, partly, strict=True)
+    )
 
 
 def _on_host(value: Any) -> Any:
@@ -418,17 +438,26 @@ def _axis_of_numbers(numbers: np.ndarray, count: int) -> Axis:
         empty = [i for i in range(numbers.ndim) if not numbers.shape[i]]
         none = np.empty(0, np.intp)
         return labelled(empty[0], none, count) if len(empty) == 1 else UNKNOWN
-    changing = [
-        i for i in range(numbers.ndim)
-        if numbers.shape[i] > 1 and (numbers != numbers.take([0], i)).any()
-    ]  # fmt: skip
+    changing = _changing(numbers)
     if len(changing) > 1:
         return UNKNOWN
     single = [i for i in range(numbers.ndim) if numbers.shape[i] == 1]
     for axis in changing or single[:1]:
-        line = np.moveaxis(numbers, axis, 0).reshape(numbers.shape[axis], -1)[:, 0]
-        return labelled(axis, line.astype(np.intp), count)
+        return labelled(axis, _line(numbers, axis), count)
     return OfOne(int(numbers.flat[0]))
+
+
+def _changing(numbers: np.ndarray) -> list[int]:
+    """The axes along which the samples' numbers change."""
+    return [
+        i for i in range(numbers.ndim)
+        if numbers.shape[i] > 1 and (numbers != numbers.take([0], i)).any()
+    ]  # fmt: skip
+
+
+def _line(numbers: np.ndarray, axis: int) -> np.ndarray:
+    """The samples' numbers along the one axis along which they change."""
+    return np.moveaxis(numbers, axis, 0).reshape(numbers.shape[axis], -1)[:, 0].astype(np.intp)
 
 
 def _resolved(batch: Batch, node: Node) -> Axis:
