@@ -424,6 +424,20 @@ def test_penalties_of_parameters_alone_are_in_no_share(name, count):
             assert_close(values[key], value, f"{quantity} of {key}")
 
 
+def test_registered_penalties_where_values_were_read():
+    """A parameter of as many rows as there are samples is none of what was read."""
+    with tracer.Tape() as tape:
+        h = MODEL(X[:3])
+        chosen = np.array(np.asarray(np.argmax(h, 1)))
+        loss = nn.cross_entropy(h, LABELS[:3])
+        penalised = loss + nn.l2_penalty(MODEL[0].bias) + nn.mse_loss(MODEL[0].weight, np.eye(3))
+        judged = loss + nn.mse_loss(MODEL[0].weight[chosen], np.eye(3))
+    for key, value in tape.backward(loss, "grad_batch")["grad_batch"].items():
+        assert_close(tape.backward(penalised, "grad_batch")["grad_batch"][key], value, key)
+    with pytest.raises(tracer.BatchError, match="from no marked batch"):
+        tape.backward(judged, "grad_batch")
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_constants_that_every_sample_meets_are_no_data(count):
     """A table of as many rows as there are samples, whose projection all samples are added to."""

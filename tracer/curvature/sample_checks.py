@@ -17,6 +17,7 @@ from tracer.record.node import Node
 from tracer.sweep.bending import bends_in, bends_together, is_linear, leading_to, wanted
 from tracer.sweep.tangents import descendants
 from tracer.sweep.unmarked import (
+    made_of_arrays,
     term_of_arrays,
     unmarked_term,
     unmarked_terms_of_other_lengths,
@@ -245,11 +246,15 @@ def _refuse_returned(name: str, record: ObjectiveRecord) -> None:
     Its prediction is of no batch, and yet of as many rows, in a trace in which values were read:
     whether these became constants there (`np.asarray`, an index into a plain array), is not known.
     """
-    batch = record.batch
+    batch, of_arrays = record.batch, None
     for node in record.nodes:
         prediction = node.parents[0] if node.op.loss else None
         if prediction is None or not prediction.wants or batch.axes.get(node) is not None:
             continue
+        if of_arrays is None:
+            of_arrays = made_of_arrays(record.nodes)
+        if prediction not in of_arrays:
+            continue  # of parameters alone
         if prediction.shape[:1] == (batch.size,) and batch.axis(prediction) is None:
             raise BatchError(
                 f"{name} is not known here: {placed(node)} judges {batch.size} predictions that "

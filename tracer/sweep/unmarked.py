@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tracer.arrays import backend
 from tracer.record.axes import POOLED, UNKNOWN
 from tracer.record.batching import Batch
 from tracer.record.leaf_kinds import CONSTANT, VARIABLE
@@ -58,6 +59,23 @@ def _terms_of_data(
             if node in terms and (node in summed or (rows and prediction in of_data)):
                 found.append((node, size))
     return found
+
+
+def made_of_arrays(nodes: Sequence[Node]) -> set[Any]:
+    """What comes of constants that are no numbers, or of indices that are arrays."""
+    using = {
+        node
+        for node in nodes
+        if any(_is_data(p) and node.input_shape(slot) for slot, p in enumerate(node.parents))
+        or _holds_array(tuple(node.params.values()))
+    }
+    return descendants(nodes, using)
+
+
+def _holds_array(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(map(_holds_array, value))
+    return backend.is_array(value)
 
 
 def _lengths_of_data(nodes: Iterable[Node]) -> set[int]:
