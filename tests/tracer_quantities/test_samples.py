@@ -428,6 +428,47 @@ def test_penalties_are_of_no_sample_beside_losses_of_one(kind, penalty):
             assert_close(given[quantity][name], without[quantity][name], f"{quantity} of {name}")
 
 
+ACROSS = {
+    "a running sum": lambda w, v, x: np.cumsum(np.tanh(x @ w), 0) @ v,
+    "a mean": lambda w, v, x: np.mean(np.tanh(x @ w), 0, keepdims=True) @ v,
+    "a contraction": lambda w, v, x: np.einsum("ni,ij->j", np.tanh(x @ w), v)[None],
+    "a statistic": lambda w, v, x: np.tanh(x @ w + np.mean(x @ w, 0)) @ v,
+    "a maximum": lambda w, v, x: np.tanh(x @ w / (1 + np.max(x @ w))) @ v,
+}
+
+
+@pytest.mark.parametrize("program", ACROSS)
+@pytest.mark.parametrize(
+    "objective",
+    [
+        lambda fit, w, s: fit,
+        lambda fit, w, s: (fit + 0.3 * np.sum(w**2)) / 2,
+        lambda fit, w, s: np.sum(np.stack([fit, np.sum(w**2)])) / 2,
+        lambda fit, w, s: np.exp(-s) * fit + s,
+    ],
+    ids=["alone", "a penalty", "stacked", "weighed by a parameter"],
+)
+def test_one_sample_has_all_that_depends_on_it(program, objective):
+    """Whatever goes across the samples; what is of parameters alone is in no sample."""
+    given = {"w": W, "v": Y[:2], "s": np.array(0.3)}
+
+    def fit(p, x):
+        return np.mean((ACROSS[program](p["w"], p["v"], x) - Y[:1]) ** 2)
+
+    with tracer.Tape() as tape:
+        p = {name: tracer.parameter(value, name=name) for name, value in given.items()}
+        loss = objective(fit(p, tracer.batch(X[:1])), p["w"], p["s"])
+
+    def share(p):  # of a penalty it has none
+        return objective(fit(p, X[:1]), p["w"], p["s"]) - objective(0.0, p["w"], p["s"])
+
+    expected = tracer.grad(share)(given)
+    for name, value in tape.backward(loss, "grad_batch")["grad_batch"].items():
+        assert_close(value[0], expected[name], name)
+    for name, value in tape.backward(loss, "batch_l2")["batch_l2"].items():
+        assert_close(value, np.sum(expected[name] ** 2)[None], name)
+
+
 @pytest.mark.parametrize("chosen", [0, 1, 3, 4])
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_entries_of_no_sample_that_are_written_over_or_cut_off(count, chosen):

@@ -12,7 +12,7 @@ from tracer.curvature.quantity import Quantity
 from tracer.curvature.rows import Hessian, ggn_averaged, gradient
 from tracer.errors import BatchError, QuantityError
 from tracer.record.axes import POOLED, UNKNOWN, OfOne
-from tracer.record.batching import Batch
+from tracer.record.batching import Batch, contracted
 from tracer.record.node import Node
 from tracer.sweep.bending import bends_in, bends_together, is_linear, leading_to, wanted
 from tracer.sweep.tangents import descendants
@@ -221,23 +221,15 @@ def _refuse_other_lengths(name: str, record: ObjectiveRecord) -> None:
 
 def _refuse_contracted(name: str, record: ObjectiveRecord) -> None:
     """Raise where samples are summed over in a product with what has none and wants a gradient."""
-    batch, only = record.batch, record.only
-    for node in record.nodes:
-        if batch.axes.get(node) is not POOLED or not node.wants:
-            continue
-        axes = batch.axes_of(node)
-        if not any(isinstance(axis, int) for axis in axes):
-            continue
-        for parent, axis in zip(node.parents, axes, strict=True):
-            if axis is None and parent is not None and parent.wants:
-                if only is not None and parent not in only:
-                    continue
-                raise BatchError(
-                    f"{name} is not known here: {placed(node)} sums over the samples in a product "
-                    f"with what is of none of them ({list(parent.shape)}), so that their shares of "
-                    f"its gradient are not apart: write the sum by itself, as in "
-                    f"np.sum(np.einsum('ni,i->n', h, v)) for np.einsum('ni,i->', h, v)"
-                )
+    only = record.only
+    for node, parent in contracted(record.nodes, record.batch):
+        if only is None or parent in only:
+            raise BatchError(
+                f"{name} is not known here: {placed(node)} sums over the samples in a product "
+                f"with what is of none of them ({list(parent.shape)}), so that their shares of "
+                f"its gradient are not apart: write the sum by itself, as in "
+                f"np.sum(np.einsum('ni,i->n', h, v)) for np.einsum('ni,i->', h, v)"
+            )
 
 
 def _refuse_returned(name: str, record: ObjectiveRecord) -> None:

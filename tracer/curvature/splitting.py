@@ -117,17 +117,19 @@ def at_first_samples(
 def _sums_of_terms(loss: Node, batch: Batch) -> set[Node]:
     """Where numbers of one sample and terms of no sample are added up to the objective.
 
-    A bare parameter is no term, but a model's bias.
+    A bare parameter is no term, but a model's bias, unless it meets what sums over samples.
     """
     found: set[Node] = set()
     waiting = [loss]
     while waiting:
         node = waiting.pop()
         parents = [node.parents[slot] for slot in wanted(node)]
+        sums = node in batch.sums_of_one
         numbers = not (node.shape or any(p.shape for p in parents if p is not None))
-        if not (numbers and isinstance(batch.axis(node), OfOne)):
+        if not ((sums or numbers) and isinstance(batch.axis(node), OfOne)):
             continue
-        if is_linear(node, wanted(node)) and not any(p.op.leaf for p in parents if p):
+        leaves = any(p is not None and p.op.leaf for p in parents)
+        if is_linear(node, wanted(node)) and (sums or not leaves):
             found.add(node)
             waiting += [p for p in parents if p is not None]
     return found

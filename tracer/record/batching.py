@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -65,6 +65,8 @@ class Batch:
     #: where entries of samples and of none were moved to: an axis, and the sample of each entry on
     #: it, -1 of none. Their own axis is `UNKNOWN` until what is of no sample is written over
     unfilled: dict[Node, tuple[int, np.ndarray]] = field(default_factory=dict)
+    #: where all is of the only sample that there is: what sums over its axis
+    sums_of_one: set[Node] = field(default_factory=set)
 
     @property
     def several(self) -> bool:
@@ -156,7 +158,47 @@ def follow(nodes: Sequence[Node]) -> Batch:
             if isinstance(axis, int):
                 _give_constants(batch, node, axis)
         if len(given) == known:
-            return batch
+            return _of_only_one(nodes, batch) if batch.sizes == [1] else batch
+
+
+def _of_only_one(nodes: Sequence[Node], batch: Batch) -> Batch:
+    """The same where one sample has no share by its axis alone, though nothing else is coupled.
+
+    All that depends on samples is then of this one, as where a loop takes samples one by one.
+    """
+    if batch.lost or batch.mixing:
+        return batch
+    if not batch.coupled and next(contracted(nodes, batch), None) is None:
+        return batch
+    axes = {
+        node: axis if axis is None or isinstance(axis, int) else OfOne(0)
+        for node, axis in batch.axes.items()
+    }
+    return Batch(
+        axes,
+        batch.size,
+        batch.marked,
+        given=batch.given,
+        sizes=batch.sizes,
+        singly=True,
+        sums_of_one={node for node, axis in batch.axes.items() if axis is POOLED},
+    )
+
+
+def contracted(nodes: Sequence[Node], batch: Batch) -> Iterator[tuple[Node, Node]]:
+    """Operations that sum over the samples in a product with what is of none and wants a gradient.
+
+    With them, the latter.
+    """
+    for node in nodes:
+        if batch.axes.get(node) is not POOLED or not node.wants:
+            continue
+        axes = batch.axes_of(node)
+        if not any(isinstance(axis, int) for axis in axes):
+            continue
+        for parent, axis in zip(node.parents, axes, strict=True):
+            if axis is None and parent is not None and parent.wants:
+                yield node, parent
 
 
 def _give_constants(batch: Batch, node: Node, axis: int) -> None:
