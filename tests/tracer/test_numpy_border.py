@@ -586,6 +586,31 @@ def test_nan_among_extremes():
     assert np.isnan(np.median(tracer.Tensor(x)).data)
 
 
+def test_nan_on_both_sides_shares_the_gradient():
+    for extreme in (np.fmax, np.fmin):
+        gradient = tracer.grad(lambda x, f=extreme: np.sum(f(x, x)))(np.array([np.nan, 2.0]))
+        np.testing.assert_array_equal(gradient, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-3, 1e200])
+def test_angles_of_numbers_whose_squares_are_none(scale):
+    """d arctan2(y, x) = (x dy - y dx) / (x**2 + y**2), here of (4, 3) times the scale."""
+    dy, dx = tracer.grad(np.arctan2, argnums=(0, 1))(4.0 * scale, 3.0 * scale)
+    np.testing.assert_allclose([dy * scale, dx * scale], [3 / 25, -4 / 25], rtol=1e-14)
+
+
+def test_the_logarithm_of_a_sum_of_nothing_has_no_slope():
+    rows = np.array([[-np.inf, -np.inf], [0.0, -np.inf]])
+    for f in (
+        lambda x: tracer.logsumexp(x, axis=1)[1],
+        lambda x: np.logaddexp(x[:, 0], x[:, 1])[1],
+        lambda x: np.logaddexp2(x[:, 0], x[:, 1])[1],
+    ):
+        with np.errstate(divide="ignore"):
+            np.testing.assert_array_equal(tracer.grad(f)(rows), [[0, 0], [1, 0]])
+            assert not tracer.hessian(f)(rows).any()
+
+
 def test_no_gradient_flows_through_integers():
     x = np.array([1.5, 2.5])
     for dtype in (int, np.uint8, bool, np.float64):

@@ -115,10 +115,13 @@ class Arctan2(Elementwise):
     examples = pairs
 
     def vjp(node, g):
-        """Of arctan2(y, x): g_y = g * x / (x**2 + y**2); g_x = -g * y / (x**2 + y**2)."""
+        """Of arctan2(y, x): g_y = g * (x / r) / r; g_x = -g * (y / r) / r for r = hypot(x, y).
+
+        The square of r may overflow or vanish.
+        """
         y, x = (meeting(v, g.dtype) if hasattr(v, "dtype") else v for v in node.inputs)
-        scaled = g / (x * x + y * y)
-        return lambda: scaled * x, lambda: -scaled * y
+        r = np.hypot(x, y)
+        return lambda: g * (x / r) / r, lambda: -g * (y / r) / r
 
 
 def inverse_or_zero(x):
@@ -224,15 +227,20 @@ def _square(x):
     return FAST[np.square](x) if isinstance(x, Tensor) else x * x
 
 
+def finite_below(z):
+    """The logarithm of a sum, 0 in place of that of nothing, from which all would differ by NaN."""
+    return np.where(z == -math.inf, 0, z)
+
+
 @operation("logaddexp", numpy=np.logaddexp)
 class Logaddexp(Elementwise):
     forward = np.logaddexp
     examples = pairs
 
     def vjp(node, g):
-        """g_x = g * exp(x - z); g_y = g * exp(y - z), for the output z."""
-        x, y = node.inputs
-        return lambda: g * np.exp(x - node.output), lambda: g * np.exp(y - node.output)
+        """g_x = g * exp(x - z); g_y = g * exp(y - z), for the output z; 0 where z is -inf."""
+        (x, y), z = node.inputs, finite_below(node.output)
+        return lambda: g * np.exp(x - z), lambda: g * np.exp(y - z)
 
 
 @operation("logaddexp2", numpy=np.logaddexp2)
@@ -241,9 +249,9 @@ class Logaddexp2(Elementwise):
     examples = pairs
 
     def vjp(node, g):
-        """g_x = g * 2**(x - z); g_y = g * 2**(y - z), for the output z."""
-        x, y = node.inputs
-        return lambda: g * np.exp2(x - node.output), lambda: g * np.exp2(y - node.output)
+        """g_x = g * 2**(x - z); g_y = g * 2**(y - z), for the output z; 0 where z is -inf."""
+        (x, y), z = node.inputs, finite_below(node.output)
+        return lambda: g * np.exp2(x - z), lambda: g * np.exp2(y - z)
 
 
 @operation("xlogy", numpy="xlogy")

@@ -58,6 +58,14 @@ class Minimum(Elementwise):
         return lambda: _chosen(g, x < y, x == y), lambda: _chosen(g, y < x, x == y)
 
 
+def _only_second_is_nan(x, y):
+    return np.isnan(y) & ~np.isnan(x)
+
+
+def _alike(x, y):
+    return (x == y) | (np.isnan(x) & np.isnan(y))
+
+
 @operation("fmax", numpy=np.fmax)
 class Fmax(Elementwise):
     """The larger of two, or the one that is a number."""
@@ -68,11 +76,11 @@ class Fmax(Elementwise):
     examples = pairs
 
     def vjp(node, g):
-        """g_x = g where x > y or y is NaN, g / 2 where x = y, 0 elsewhere; g_y alike."""
+        """g_x = g where x > y or y alone is NaN, g / 2 where neither is chosen; g_y alike."""
         x, y = node.inputs
         return (
-            lambda: _chosen(g, (x > y) | np.isnan(y), x == y),
-            lambda: _chosen(g, (y > x) | np.isnan(x), x == y),
+            lambda: _chosen(g, (x > y) | _only_second_is_nan(x, y), _alike(x, y)),
+            lambda: _chosen(g, (y > x) | _only_second_is_nan(y, x), _alike(x, y)),
         )
 
 
@@ -86,11 +94,11 @@ class Fmin(Elementwise):
     examples = pairs
 
     def vjp(node, g):
-        """g_x = g where x < y or y is NaN, g / 2 where x = y, 0 elsewhere; g_y alike."""
+        """g_x = g where x < y or y alone is NaN, g / 2 where neither is chosen; g_y alike."""
         x, y = node.inputs
         return (
-            lambda: _chosen(g, (x < y) | np.isnan(y), x == y),
-            lambda: _chosen(g, (y < x) | np.isnan(x), x == y),
+            lambda: _chosen(g, (x < y) | _only_second_is_nan(x, y), _alike(x, y)),
+            lambda: _chosen(g, (y < x) | _only_second_is_nan(y, x), _alike(x, y)),
         )
 
 

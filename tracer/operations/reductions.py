@@ -19,7 +19,7 @@ from tracer.operations.arguments import (
     refuse,
     several_axes,
 )
-from tracer.operations.arithmetic import root
+from tracer.operations.arithmetic import finite_below, root
 from tracer.record.axes import POOLED
 from tracer.record.dispatch import METHODS, implements, refuse_out
 from tracer.record.operation import Operation, operation
@@ -201,8 +201,8 @@ class LogSumExp(Reduction):
         return out if keepdims else np.squeeze(out, axis)
 
     def vjp(node, g):
-        """g_x[v,i] = g[v] exp(x[i] - y) for the output y: g times the softmax."""
-        y = restore(node, node.output, lead=0)
+        """g_x[v,i] = g[v] exp(x[i] - y) for the output y: g times the softmax; 0 for y = -inf."""
+        y = restore(node, finite_below(node.output), lead=0)
         return (restore(node, g) * np.exp(node.inputs[0] - y),)
 
 
