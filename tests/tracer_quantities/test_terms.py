@@ -228,6 +228,21 @@ def test_kronecker_factors_leave_registered_penalties_out_with_a_warning():
         assert_close(results["kflr"][key].dense(), factors[key].dense(), key)
 
 
+@pytest.mark.parametrize("penalty", [l2_penalty, lambda w: np.sum(w**2)], ids=["l2", "plain"])
+def test_many_penalties_are_told_of_in_few_words(penalty):
+    with tracer.Tape() as tape:
+        scales = [tracer.parameter(np.ones(2), name=f"s{i}") for i in range(9)]
+        h = tracer.batch(np.ones((3, 2)))
+        for s in scales:
+            h = h * s
+        loss = mse_loss(h, np.zeros((3, 2))) + sum(penalty(s) for s in scales)
+    with pytest.warns(UserWarning, match="leaves? out") as told:
+        tape.backward(loss, "kflr")
+    (warning,) = told
+    assert "'s0', 's1', 's2', 's3', ..." in str(warning.message)
+    assert str(warning.message).count("test_terms.py") == 1
+
+
 def test_objectives_of_registered_penalties_alone():
     """Rows of a marked batch that there is, and that nothing depends on, are none."""
     with tracer.Tape() as tape:

@@ -8,6 +8,7 @@ a gradient and a Hessian, and is left out of the Gauss-Newton matrix.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -192,20 +193,21 @@ def penalties_left_out(
     *others, last = quantities
     asked = f"{', '.join(others)} and {last} leave" if others else f"{last} leaves"
     several = len(penalties) > 1
-    terms = ", ".join(_penalty(node, nodes, names) for node in penalties)
+    below = _below(penalties, nodes)
+    leaves = [name for leaf, name in names.items() if leaf in below]
+    lines = list(dict.fromkeys(node.source or "unknown line" for node in penalties))
+    on = f" on {_few(map(repr, leaves), len(leaves))}" if leaves else ""
     return (
-        f"{asked} out {terms}, {'' if several else 'a '}registered term{'s' if several else ''} of "
+        f"{asked} out the {'penalties' if several else 'penalty'}{on} ({_few(lines, len(lines))}), "
+        f"{'' if several else 'a '}registered term{'s' if several else ''} of "
         f"parameters alone: a block with {'them' if several else 'it'} is no Kronecker product; "
         f"add {'their' if several else 'its'} curvature as damping"
     )
 
 
-def _penalty(node: Node, nodes: Sequence[Node], names: Mapping[Node, str]) -> str:
-    """A registered term of parameters alone by these and its line: it has no name of its own."""
-    below = _below([node], nodes)
-    leaves = [repr(name) for leaf, name in names.items() if leaf in below]
-    on = f" on {', '.join(leaves[:4])}{', ...' if len(leaves) > 4 else ''}" if leaves else ""
-    return f"the penalty{on} ({node.source or 'unknown line'})"
+def _few(words: Iterable[str], count: int) -> str:
+    """The first four of `count` words."""
+    return ", ".join(itertools.islice(words, 4)) + (", ..." if count > 4 else "")
 
 
 def _downward(nodes: Sequence[Node], reached: Mapping[Node, Any]) -> Iterable[Node]:
@@ -251,10 +253,11 @@ def _named(terms: Sequence[Node], nodes: Sequence[Node], names: Mapping[Node, st
     parts = []
     if made:
         plural = "s" if len(made) > 1 else ""
-        parts.append(f"the term{plural} made by {', '.join(map(_made, made))}")
+        places = list(dict.fromkeys(map(_made, made)))
+        parts.append(f"the term{plural} made by {_few(places, len(places))}")
     below = _below(terms, nodes)
     leaves = [name for leaf, name in names.items() if leaf in below]
-    few = ", ".join(map(repr, leaves[:4])) + (", ..." if len(leaves) > 4 else "")
+    few = _few(map(repr, leaves), len(leaves))
     if leaves:
         parts.append(f"of {few}" if made else f"the term {few}")
     return " ".join(parts) or f"the term {terms[0].label}"
