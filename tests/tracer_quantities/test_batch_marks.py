@@ -430,3 +430,24 @@ def test_sequences_that_a_model_sorts_by_their_lengths(first, swept):
         for quantity, alone in (("grad_batch", "grad"), ("diag_ggn_exact_batch", "diag_ggn_exact")):
             for name, value in one[alone].items():
                 assert_close(found[quantity][name][n], value, f"{quantity} of {name}")
+
+
+@pytest.mark.parametrize("width", [2, N])
+def test_a_vector_given_to_a_linear_layer_has_no_samples(width):
+    """A network that makes weights, and a first state, beside a batch of as many or of others."""
+    maker, part = nn.Linear(width, 12).double(), nn.Linear(4, 4).double()
+    code, state = np.linspace(0.1, 1, width), np.zeros(4)
+
+    def loss_of(x, y):
+        h = np.tanh(x @ maker(code).reshape(3, 4) + part(state))
+        return mse_loss(h, y, reduction="sum")
+
+    def sweep(quantity, some=slice(None)):
+        with tracer.Tape() as tape:
+            loss = loss_of(tracer.batch(X[some]), np.ones((len(X[some]), 4)))
+        return tape.backward(loss, quantity)[quantity]
+
+    found = sweep("grad_batch")
+    for n in range(N):
+        for name, value in sweep("grad", slice(n, n + 1)).items():
+            assert_close(found[name][n], value, name)

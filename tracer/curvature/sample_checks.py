@@ -128,7 +128,8 @@ def _refuse_lists(asked: Collection[Quantity], batch: Batch) -> None:
             raise BatchError(
                 f"{q.name} lists samples, and this trace has {sizes}: record each batch and its "
                 f"loss on a tape of its own, join the batches into one before the model, or mark "
-                f"with tracer.batch only axes of the same samples"
+                f"with tracer.batch only axes of the same samples (of arrays that have none, as "
+                f"positions, module.forward(array) marks none)"
             )
         if q.rows == ggn_averaged:
             raise BatchError(

@@ -59,6 +59,10 @@ class Linear(Module):
         bias_values = uniform((out_features,), bound, dtype, rng) if bias else None
         self.register_parameter("bias", bias_values)
 
+    def holds_samples(self, value: TensorLike) -> bool:
+        """Not of a vector, which has features alone."""
+        return value.ndim > 1 and super().holds_samples(value)
+
     def forward(self, input: TensorLike) -> TensorLike:
         return linear(input, self.weight, self.bias)
 
