@@ -223,6 +223,28 @@ def test_each_samples_share_of_it(name):
             assert_close(value, np.diagonal(hessian)[span], f"{key} of sample {n}")
 
 
+#: of several operations, in which samples meet a statistic of the batch again
+REFUSED = {name for name in COUPLED if given(*recorded_model(COUPLED[name]), "grad_batch") is None}
+
+
+@pytest.mark.parametrize("name", sorted((SEPARATE | COUPLED).keys() - REFUSED))
+def test_a_share_of_the_gradient_is_what_flows_through_the_sample(name):
+    """Of the objective with the other outputs held fixed, whether or not it is a sum."""
+    function, others = (SEPARATE | COUPLED)[name], tanh_model(P, X)
+    tape, loss = recorded_model(function)
+    found = tape.backward(loss, ("grad", "grad_batch"))
+    for n in range(N):
+
+        def share(p, n=n):
+            z = tanh_model(p, X[n : n + 1])
+            return function(np.concatenate([others[:n], z, others[n + 1 :]]))
+
+        for key, value in tracer.grad(share)(P).items():
+            assert_close(found["grad_batch"][key][n], value, f"{key} of sample {n}")
+    for key, value in found["grad"].items():
+        assert_close(found["grad_batch"][key].sum(0), value, key)
+
+
 @pytest.mark.parametrize("name", sorted(COUPLED.keys() - NEEDING_ALL))
 def test_of_one_sample_it_is_refused_or_the_diagonal(name):
     leaves = {key: tracer.parameter(value, name=key) for key, value in P.items()}
