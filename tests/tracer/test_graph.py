@@ -338,3 +338,47 @@ def test_a_hundred_thousand_operations():
     graph = tape.graph()
     assert len(graph) == 100_001
     assert graph.number_of_edges() == 100_000
+
+
+def test_each_call_of_a_module_is_told_apart():
+    import tracer_layers as nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.enc = nn.ModuleList([nn.Linear(3, 3)])
+            self.act = nn.ReLU()
+
+        def forward(self, x):
+            x = self.act(self.enc[0](x))
+            with tracer.scope("tail"):
+                return self.act(x)
+
+    net = Net()
+    with tracer.Tape() as tape:
+        nn.mse_loss(net(np.ones((2, 3))), np.zeros((2, 3)))
+    graph = tape.graph()
+    calls = graph.graph["calls"]
+    told = [(call["scope"], call["kind"], call["number"], call["parent"]) for call in calls]
+    assert told == [
+        ("enc.0", "Linear", 0, None),
+        ("act", "ReLU", 0, None),
+        ("tail", "tail", 0, None),
+        ("tail.act", "ReLU", 0, 2),
+    ]
+    assert calls[1]["module"] == calls[3]["module"] != calls[0]["module"]
+    assert calls[0]["hyperparameters"].startswith("in_features=3")
+    assert [d["call"] for _, d in graph.nodes(data=True) if d["op"] == "relu"] == [1, 3]
+    assert "target" in [d["label"] for _, d in graph.nodes(data=True)]
+
+
+def test_calls_in_the_steps_of_a_loop_are_one_in_a_folded_graph():
+    import tracer_layers as nn
+
+    cell = nn.Sequential(nn.RNNCell(2, 2), nn.Tanh())
+    with tracer.Tape() as tape:
+        h = np.ones((1, 2))
+        for _ in tracer.steps(4):
+            h = cell[1](cell[0](np.ones((1, 2)), h))
+    assert len(tape.graph().graph["calls"]) == 8
+    folded = tape.graph(time="folded").graph["calls"]
+    assert [(call["scope"], call["number"]) for call in folded] == [("0", 0), ("1", 0)]

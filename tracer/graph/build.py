@@ -19,6 +19,8 @@ import networkx as nx
 from tracer.arrays import backend
 from tracer.arrays.types import DType, Shape
 from tracer.errors import GraphError
+from tracer.graph.argument_names import argument_name
+from tracer.graph.calls import Calls
 from tracer.graph.folding import Attributes, fold
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import CONSTANT, PARAMETER, VARIABLE
@@ -49,6 +51,7 @@ def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") ->
             graph.graph["error"] = tape.failure.error
         forward = _Forward(tape)
         graph.graph["loops"] = forward.loops.table
+        graph.graph["calls"] = forward.calls.table
         if direction != "backward":
             graph.add_nodes_from(forward.nodes.items())
             graph.add_edges_from(forward.edges)
@@ -135,6 +138,7 @@ class _Forward:
         self.edges: list[tuple[str, str, int, Attributes]] = []
         self.ids: dict[Hashable, str] = {}
         self.loops = _Loops()
+        self.calls = Calls()
         #: by id, the expression that recorded an operation; cotangents have that of their node
         self.origins: dict[str, Any] = {}
         self.recorded: list[Node] = recorded(tape)
@@ -145,7 +149,7 @@ class _Forward:
         self._dtypes: dict[DType, str] = {}
         for node in self.recorded:
             sources = [
-                self._source_of(parent, node.inputs[slot], node)
+                self._source_of(parent, node.inputs[slot], node, slot)
                 for slot, parent in enumerate(node.parents)
             ]
             self._connect(sources, self._operation(node))
@@ -175,6 +179,7 @@ class _Forward:
             "nbytes": math.prod(shape) * dtype.itemsize,
             "scope": "",
             "scopes": [],
+            "call": None,
             "time": None,
             "times": [],
             "loop": None,
@@ -191,7 +196,7 @@ class _Forward:
     def _place(self, name: str, recorded: Node | Failure) -> None:
         place, instruction = recorded.place, (id(recorded.code), recorded.lasti)
         attributes = self.nodes[name]
-        attributes["scope"], attributes["scopes"] = place.scope, list(place.scopes)
+        self._set_scope(attributes, place)
         attributes["time"], attributes["times"] = place.time, list(place.times)
         attributes["loop"] = self.loops.innermost(place)
         known = self._instructions.get(instruction)
@@ -201,10 +206,16 @@ class _Forward:
         attributes["source"], origin = known
         self.origins[name] = self.origins[f"d{name[1:]}"] = origin
 
-    def _source_of(self, parent: Node | None, value: Any, consumer: Node | Failure) -> str | None:
+    def _set_scope(self, attributes: Attributes, place: Place) -> None:
+        attributes["scope"], attributes["scopes"] = place.scope, list(place.scopes)
+        attributes["call"] = self.calls.number(place.call)
+
+    def _source_of(
+        self, parent: Node | None, value: Any, consumer: Node | Failure, slot: int = 0
+    ) -> str | None:
         """The id of an input, made when it is first met; None for a plain number."""
         if parent is None:
-            return self._constant(value, consumer) if backend.is_array(value) else None
+            return self._constant(value, consumer, slot) if backend.is_array(value) else None
         name = self.ids.get(parent)
         if name is None:
             kind = "parameter" if parent.op is PARAMETER else "input"
@@ -212,26 +223,27 @@ class _Forward:
             if not parent.op.leaf or parent.op is CONSTANT or unnamed:
                 kind = "constant"
             label = self._names.of(parent) or parent.params.get("name") or parent.label
+            if kind == "constant" and label == CONSTANT.name:
+                label = argument_name(consumer, slot) or label
             name = self._new(parent, kind, "", label, parent.shape, parent.dtype)
             attributes = self.nodes[name]
             if kind == "parameter":
                 if not parent.wants:
                     attributes["frozen"] = True
-                attributes["scope"] = consumer.place.scope
-                attributes["scopes"] = list(consumer.place.scopes)
+                self._set_scope(attributes, consumer.place)
             attributes.update(self._watched.get(id(parent), {}))
             self.leaves.append(parent)
         return name
 
-    def _constant(self, value: Any, consumer: Node | Failure) -> str | None:
+    def _constant(self, value: Any, consumer: Node | Failure, slot: int) -> str | None:
         if value.ndim == 0:
             return None
         key = ("constant", id(value))
         name = self.ids.get(key)
         if name is None:
-            name = self._new(key, "constant", "", "constant", value.shape, value.dtype)
-            self.nodes[name]["scope"] = consumer.place.scope
-            self.nodes[name]["scopes"] = list(consumer.place.scopes)
+            label = argument_name(consumer, slot, value) or "constant"
+            name = self._new(key, "constant", "", label, value.shape, value.dtype)
+            self._set_scope(self.nodes[name], consumer.place)
             if self._watched:
                 found = statistics(value)
                 found.pop("inf", None)  # masks hold infinities on purpose

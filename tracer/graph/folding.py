@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import networkx as nx
 
 from tracer.errors import GraphError
+from tracer.graph.calls import merged, used
 
 #: The loops that something is in, the outermost first, each with the time step there.
 Path = tuple[tuple[int, int], ...]
@@ -56,7 +57,19 @@ def fold(graph: nx.MultiDiGraph, origins: Mapping[str, Hashable]) -> nx.MultiDiG
         if "of" in merged:
             merged["of"] = kept.get(merged["of"], merged["of"])
     folded.add_edges_from(_edges(graph, paths, kept))
+    _merge_calls(folded)
     return folded
+
+
+def _merge_calls(folded: nx.MultiDiGraph) -> None:
+    """One call in place of those that a module has in all steps of a loop."""
+    table = folded.graph.get("calls", [])
+    first = merged(table)
+    calls = {name: call for name, call in folded.nodes(data="call") if call is not None}
+    short, numbers = used(table, {first[call] for call in calls.values()})
+    folded.graph["calls"] = short
+    for name, call in calls.items():
+        folded.nodes[name]["call"] = numbers[first[call]]
 
 
 def _paths(graph: nx.MultiDiGraph) -> dict[str, Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tracer.arrays.types import Present
 from tracer.record.frames import source_line
@@ -13,7 +14,8 @@ class Place(NamedTuple):
     """Where in a model something is recorded: module path, class names along it, steps of loops.
 
     `times` are the time steps and `loops` the loops that they are of, the outermost first.
-    `present` says which samples are there, in padded sequences; see `tracer.present`.
+    `present` says which samples are there, in padded sequences; see `tracer.present`. `call` is the
+    innermost call of a module, or pass through a scope, that is going on.
     """
 
     scope: str = ""
@@ -21,11 +23,36 @@ class Place(NamedTuple):
     times: tuple[int, ...] = ()
     loops: tuple[Loop, ...] = ()
     present: Present = None
+    call: ModuleCall | None = None
 
     @property
     def time(self) -> int | None:
         """The step of the innermost loop; None outside of all."""
         return self.times[-1] if self.times else None
+
+
+class ModuleCall:
+    """One call of a module, or one pass through a `with tracer.scope` block.
+
+    `scope` is the path inside of it, `kind` the class, `times` the steps of the loops around it and
+    `parent` the call that it was made in. It refers to the module weakly: a module that keeps a
+    tensor would else keep its record alive for good.
+    """
+
+    __slots__ = ("kind", "module", "parent", "scope", "times")
+
+    def __init__(
+        self,
+        scope: str,
+        kind: str,
+        outer: Place,
+        module: weakref.ref[Any] | None = None,
+    ):
+        self.scope = scope
+        self.kind = kind
+        self.times = outer.times
+        self.parent = outer.call
+        self.module = module
 
 
 class Loop:

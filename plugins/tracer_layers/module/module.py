@@ -18,6 +18,7 @@ from tracer.extend import (
     Array,
     Convertible,
     Cursor,
+    ModuleCall,
     Part,
     Place,
     TensorLike,
@@ -51,6 +52,9 @@ BUFFERS = ("buffer", "transient")
 
 #: attributes that are of a module itself, or only speed up the next call: copies have others
 _OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
+
+
+_NEVER_CALLED = (None, (), "", ())
 
 
 class IncompatibleKeys(NamedTuple):
@@ -102,9 +106,8 @@ class Module:
     _owners: list[tuple[weakref.ref[Module], str]]
     #: modules are numbered in the order in which they are made
     _serial_number: int
-    #: the last place outside of all loops that it was called from, in which model, and the place
-    #: inside of it
-    _place: tuple[Place | None, naming.Naming | None, Place | None]
+    #: in which model it was called last, in which scopes and classes, and those inside of it
+    _place: tuple[naming.Naming | None, tuple[object, ...], str, tuple[str, ...]]
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
 
@@ -117,7 +120,7 @@ class Module:
     def __new__(cls, *args: Any, **options: Any) -> Module:
         self = super().__new__(cls)
         vars(self).update(training=True, _registered={}, _owners=[], _serial_number=next(numbers))
-        vars(self).update(_place=(None, None, None), _found={})
+        vars(self).update(_place=_NEVER_CALLED, _found={})
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,7 +130,7 @@ class Module:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _place=(None, None, None), _found={})
+        vars(self).update(state, _place=_NEVER_CALLED, _found={})
         vars(self).setdefault("_owners", [])
         vars(self).setdefault("_serial_number", next(numbers))
         for name in self._registered:
@@ -170,12 +173,9 @@ class Module:
             choice.declare(1, inputs, options)
         if cursor is None:
             return self.forward(*inputs, **options)
-        outer = cursor.place
-        called_from, within, inside = self._place
-        if called_from is not outer or within is not call.naming:
-            inside = self._enter(outer, call)
-            if inside is None:
-                return self._call_elsewhere(cursor, inputs, options)
+        inside = self._enter(cursor.place, call)
+        if inside is None:
+            return self._call_elsewhere(cursor, inputs, options)
         with using(cursor.tape, inside):
             return self.forward(*inputs, **options)
 
@@ -240,24 +240,25 @@ class Module:
     def _enter(self, outer: Place, call: Call) -> Place | None:
         """The place inside this module when it is called at `outer`; None in another model's call.
 
-        It is kept for the next call, but not if it is in a loop, which is one trace's own.
+        Path and classes are kept for the next call. The place is each call's own.
         """
-        within, number, above = call.naming, self._serial_number, call.place
-        entry = within.entries.get((above.scope, outer.scope, number))
-        if entry is None:
-            entry = within.enter(above.scope, outer.scope, number)
+        above = call.place
+        within, around, scope, scopes = self._place
+        if within is not call.naming or around != (above.scope, outer.scope, outer.scopes):
+            within, number = call.naming, self._serial_number
+            entry = within.entries.get((above.scope, outer.scope, number))
             if entry is None:
-                return None
-        scope, kinds, beside, container = entry
-        if container is not None:
-            naming.warn_of(container, self)
-        inside = outer
-        if kinds or beside:
-            scopes = (*(above if beside else outer).scopes, *kinds)
-            inside = Place(scope, scopes, outer.times, outer.loops, outer.present)
-        if not outer.loops and outer.present is None:
-            vars(self)["_place"] = (outer, within, inside)
-        return inside
+                entry = within.enter(above.scope, outer.scope, number)
+                if entry is None:
+                    return None
+            if entry.container is not None:
+                naming.warn_of(entry.container, self)
+            scope = entry.scope
+            scopes = (*(above if entry.beside else outer).scopes, *entry.kinds)
+            around = (above.scope, outer.scope, outer.scopes)
+            vars(self)["_place"] = (within, around, scope, scopes)
+        made = ModuleCall(scope, type(self).__name__, outer, weakref.ref(self))
+        return Place(scope, scopes, outer.times, outer.loops, outer.present, made)
 
     def parameter_owner(self, leaf: Any) -> tuple[naming.Named, str] | None:
         """The model of this module, and what it calls a parameter that this module holds itself.
