@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class DrawOptions:
     """How to draw a graph.
 
-    `depth` collapses modules nested deeper than that many levels (`None`: nothing is collapsed).
+    `depth` draws calls of modules nested deeper than that many levels as one box each (`None`:
+    every operation is drawn); `"auto"` is the depth at which the picture fits on a page.
     `overlay` and `values` colour nodes: `values` maps node ids to numbers. `timeout` bounds the
     layout, in seconds. `theme` is `"auto"`, `"light"` or `"dark"`. Of a loop with more `steps` in
     time than that, unrolled, the first and the last ones are drawn (`None`: all are). `other` is
@@ -24,7 +25,7 @@ class DrawOptions:
     """
 
     title: str = ""
-    depth: int | None = None
+    depth: int | Literal["auto"] | None = None
     overlay: Overlay | None = None
     values: Mapping[str, float] | None = None
     timeout: float = 30.0

@@ -138,6 +138,8 @@ def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme, valued: bool) ->
     fill, line, text, width = theme.paper if valued else ink.fill, ink.line, ink.text, "1"
     if box.colour:
         fill, text = box.colour, style.text_on(box.colour)
+    if box.module is not None:
+        line, width = style.module_colour(box.module), "3"
     if box.repeated:
         attributes["style"] += ",dashed"
     if box.marks:
@@ -145,9 +147,9 @@ def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme, valued: bool) ->
         attributes["style"] += f",{border}"
         if box.marks[0] in ("failed", "nan", "inf"):
             fill, line, text = theme.alarm.fill, theme.alarm.line, theme.alarm.text
-    lines = [f"<b>{html.escape(box.title)}</b>", '<font point-size="2"> </font>']
+    lines = [f"<b>{_text(box.title)}</b>", '<font point-size="2"> </font>']
     size = f"{style.NOTE_SIZE:g}"
-    lines += [f'<font point-size="{size}">{html.escape(note)}</font>' for note in box.notes]
+    lines += [f'<font point-size="{size}">{_text(note)}</font>' for note in box.notes]
     if box.kind not in LEAVES:
         # Lines between the nodes of one group are drawn straight, through the frames of modules.
         attributes["group"] = "cotangents" if box.kind == "cotangent" else "data"
@@ -194,8 +196,13 @@ def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme, r
     graph.edge(*line.ranked, **attributes)
 
 
+def _text(text: str) -> str:
+    """Text of a label in markup; Graphviz would replace `\\N` and its like by names."""
+    return html.escape(text).replace("\\", "&#92;")
+
+
 def _markup(text: str) -> str:
-    return f"<{html.escape(text)}>" if text else ""
+    return f"<{_text(text)}>" if text else ""
 
 
 def _heading(picture: Picture, theme: style.Theme) -> str:
@@ -203,11 +210,11 @@ def _heading(picture: Picture, theme: style.Theme) -> str:
     small = f'<font point-size="{style.NOTE_SIZE:g}"'
     rows = []
     if picture.title:
-        rows.append(f'<tr><td align="left"><b>{html.escape(picture.title)}</b></td></tr>')
-    rows.append(f'<tr><td align="left">{small}>{html.escape(picture.subtitle)}</font></td></tr>')
+        rows.append(f'<tr><td align="left"><b>{_text(picture.title)}</b></td></tr>')
+    rows.append(f'<tr><td align="left">{small}>{_text(picture.subtitle)}</font></td></tr>')
     if picture.error:
         colour = theme.alarm.line
-        text = html.escape(f"forward failed: {picture.error}")
+        text = _text(f"forward failed: {picture.error}")
         rows.append(f'<tr><td align="left">{small} color="{colour}">{text}</font></td></tr>')
     valued = picture.scale is not None
     cells = "".join(_entry(*entry, theme, valued) for entry in picture.legend)
@@ -220,7 +227,7 @@ def _heading(picture: Picture, theme: style.Theme) -> str:
 
 
 def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -> str:
-    text = f'<font point-size="{style.NOTE_SIZE:g}">{html.escape(words)}</font>'
+    text = f'<font point-size="{style.NOTE_SIZE:g}">{_text(words)}</font>'
     if sort == "line":
         dashes = "╌╌▸" if name == "delayed" else "──▸"
         colour = theme.lines.get(name, theme.lines["data"])
@@ -229,6 +236,8 @@ def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -
         ink = theme.boxes[name]
         swatch = f'border="1" style="rounded" color="{ink.line}"'
         swatch += "" if valued else f' bgcolor="{ink.fill}"'
+    elif name == "shared":
+        swatch = f'border="3" style="rounded" color="{style.module_colour(0)}"'
     else:
         alarm = name in ("failed", "nan", "inf")
         colour = theme.alarm.line if alarm else theme.faint
@@ -245,4 +254,4 @@ def _scale(scale: Scale, small: str) -> str:
     )
     low, _, high = (style.number_text(tick) for tick in scale.ticks())
     kind = " (log scale)" if scale.logarithmic else ""
-    return f"{small}>{html.escape(scale.label)}{kind}  {low} {blocks} {high}</font>"
+    return f"{small}>{_text(scale.label)}{kind}  {low} {blocks} {high}</font>"

@@ -64,6 +64,7 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
         merged["scopes"] = list(class_names(copies[0])[: len(scope_path(merged))])
         merged["times"] = [step.time for step in others]
         merged["loop"] = others[-1].loop if others else None
+        merged["call"] = _call_around(graph, copies[0], found[loop])
         if name.startswith("∇"):
             merged["of"] = name.removeprefix("∇")
         result.nodes[name].update(merged)
@@ -81,6 +82,19 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
             result.add_edge(*ends, **data)
     _report(found, hidden)
     return result
+
+
+def _call_around(
+    graph: nx.MultiDiGraph, inside: Mapping[str, Any], loop: Mapping[str, Any]
+) -> int | None:
+    """The call in which a loop is, by a node inside of the loop."""
+    call, table = inside.get("call"), graph.graph.get("calls") or []
+    depth = len(loop["scope"].split(".")) if loop["scope"] else 0
+    if call is not None and "members" in inside:
+        call = table[call]["parent"]
+    while call is not None and len(table[call]["scope"].split(".")) > depth:
+        call = table[call]["parent"]
+    return call
 
 
 def _take_leaves(graph: nx.MultiDiGraph, owner: dict[Any, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import math
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,9 @@ LARGEST = 3000
 #: ranks, and the time.
 LABELLED = 400
 INSTALL = "install it with `pip install 'trace-net[render]'`, or Graphviz from your system"
+
+#: What output in a format begins with.
+BEGINNINGS = {"json0": b"{", "png": b"\x89PNG", "pdf": b"%PDF"}
 
 _PYGRAPHVIZ = """
 import sys, pygraphviz
@@ -57,10 +61,12 @@ def place(picture: Picture, timeout: float) -> Placement:
         drawn = replace(picture, lines=tuple(replace(line, label="") for line in picture.lines))
     try:
         placed = run_graphviz(dot.write(drawn, style.LIGHT), "json0", timeout)
+        return _read(picture, json.loads(placed))
     except RendererUnavailable as error:
         log.warning("drawn with the built-in layout: %s", error)
-        return layered(picture)
-    return _read(picture, json.loads(placed))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        log.warning("drawn with the built-in layout: Graphviz gave no layout (%s)", error)
+    return layered(picture)
 
 
 def run_graphviz(source: str, format: str, timeout: float, *arguments: str) -> bytes:
@@ -87,8 +93,11 @@ def run_graphviz(source: str, format: str, timeout: float, *arguments: str) -> b
         except OSError as error:
             failures.append(f"{engine}: {error}")
             continue
-        if done.returncode == 0 and done.stdout:
+        if done.returncode == 0 and done.stdout.lstrip().startswith(BEGINNINGS.get(format, b"")):
             return done.stdout
+        if done.returncode == 0:
+            failures.append(f"{engine}: what it printed is no {format}")
+            continue
         message = done.stderr.decode(errors="replace").strip().splitlines()
         failures.append(f"{engine}: {message[-1] if message else f'exit {done.returncode}'}")
     if failures:
@@ -146,18 +155,49 @@ def _middle(curve: list[Point]) -> Point:
 
 
 def _curve(text: str, reverse: bool) -> list[Point]:
-    """The spline of an edge, from tail to head, with the arrow's tip as its last point."""
-    points: list[Point] = []
+    """The spline of an edge, from tail to head, with the arrow's tip as its last point.
+
+    Graphviz may give it in pieces, in any order and direction, between semicolons.
+    """
     start = end = None
-    for word in text.replace(";", " ").split():
-        if word.startswith("s,"):
-            start = _point(word[2:])
-        elif word.startswith("e,"):
-            end = _point(word[2:])
-        else:
-            points.append(_point(word))
+    pieces: list[list[Point]] = []
+    for piece in text.split(";"):
+        points: list[Point] = []
+        for word in piece.split():
+            if word.startswith("s,"):
+                start = _point(word[2:])
+            elif word.startswith("e,"):
+                end = _point(word[2:])
+            else:
+                points.append(_point(word))
+        if points:
+            pieces.append(points)
+    curve = pieces.pop(0)
+    while pieces:
+        curve = _joined(curve, pieces)
     if reverse:
-        points, end = points[::-1], start
+        curve, end = curve[::-1], start
     if end is not None:
-        points[-1] = end
-    return points
+        if math.dist(curve[0], end) < math.dist(curve[-1], end):
+            curve = curve[::-1]  # pieces were joined from the end
+        curve[-1] = end
+    return curve
+
+
+def _joined(curve: list[Point], pieces: list[list[Point]]) -> list[Point]:
+    """The curve with the piece that begins or ends nearest to one of its ends, taken from there."""
+    distances = {
+        (index, before, turned): math.dist(curve[0 if before else -1], piece[-1 if turned else 0])
+        for index, piece in enumerate(pieces)
+        for before in (False, True)
+        for turned in (False, True)
+    }
+    index, before, turned = min(distances, key=distances.__getitem__)
+    piece = pieces.pop(index)
+    piece = piece[::-1] if turned else piece
+    if before:
+        curve = curve[::-1]
+    # A gap is a straight line, as a curve with its handles on its ends.
+    gap = [] if math.dist(curve[-1], piece[0]) < 0.01 else [curve[-1], piece[0], piece[0]]
+    joined = [*curve, *gap, *piece[1:]]
+    return joined[::-1] if before else joined

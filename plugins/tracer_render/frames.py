@@ -1,4 +1,4 @@
-"""Frames around boxes: one for each module and, inside the module that loops, one for each step."""
+"""Frames around boxes: one for each call and, inside the call that loops, one for each step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import networkx as nx
 
 from tracer_render import loops
-from tracer_render.scopes import class_names, frame_path
+from tracer_render.calls import Calls, Level
 
 Path = tuple[str, ...]
 
@@ -19,11 +19,13 @@ class Frames:
     frame is one step of.
     """
 
-    def __init__(self, graph: nx.MultiDiGraph):
+    def __init__(self, graph: nx.MultiDiGraph, calls: Calls):
         self.titles: dict[Path, str] = {(): ""}
         self.loops: dict[Path, int] = {}
         self._graph = graph
+        self._calls = calls
         self._steps = loops.find(graph)
+        self._taken: dict[Path, object] = {}
 
     def steps(self, node: Any) -> tuple[loops.Step, ...]:
         """The steps of the loops that a node stands in, the outermost first."""
@@ -31,20 +33,29 @@ class Frames:
 
     def of(self, node: Any) -> Path:
         """The path of the frame in which a node stands."""
-        data = self._graph.nodes[node]
-        modules = frame_path(data)
-        names = class_names(data)
         waiting = list(self.steps(node))
         path: Path = ()
-        for level in range(len(modules) + 1):
-            while waiting and waiting[0].depth <= level:
+        for level in (*self._calls.frame(node), None):
+            while waiting and (level is None or waiting[0].depth <= level.outside):
                 step = waiting.pop(0)
                 path = (*path, f"loop {step.loop}: {step.time}")
                 self.titles[path], self.loops[path] = f"t = {step.time}", step.loop
-            if level < len(modules):
-                part = modules[level]
-                path = (*path, part)
-                if self.titles.get(path, part) == part:
-                    name = names[level]
-                    self.titles[path] = part if name == part else f"{part} · {name}"
+            if level is not None:
+                path = self._inside(path, level)
         return path
+
+    def _inside(self, path: Path, level: Level) -> Path:
+        """The path of a call's frame; other calls of the same module have others."""
+        name = level.part or level.kind
+        inside = (*path, name)
+        number = 1
+        while self._taken.setdefault(inside, level.key) != level.key:
+            number += 1
+            inside = (*path, f"{name} ({number})")
+        if self.titles.get(inside, name) == name:
+            which = (
+                f", call {level.number + 1} of {level.count}" if level.module is not None else ""
+            )
+            title = name if name == level.kind else f"{name} · {level.kind}"
+            self.titles[inside] = title + which
+        return inside

@@ -71,7 +71,11 @@ def _styles(boxes: Iterable[Box]) -> Iterable[str]:
             yield f"  class v{box.id} repeated"
         if any(mark in ALARMING for mark in box.marks):
             yield f"  class v{box.id} alarm"
-        elif box.colour:
+            continue
+        shared = box.module is not None and style.module_colour(box.module)
+        if shared:
+            yield f"  style v{box.id} stroke:{shared},stroke-width:3px"
+        if box.colour:
             yield f"  style v{box.id} fill:{box.colour},color:{style.text_on(box.colour)}"
 
 

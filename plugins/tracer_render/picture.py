@@ -15,9 +15,9 @@ from typing import Any
 import networkx as nx
 
 from tracer.extend import DrawOptions
-from tracer_render import style, words
-from tracer_render.collapse import collapse
-from tracer_render.elide import elide
+from tracer_render import heading, repeats, style, words
+from tracer_render.calls import Calls
+from tracer_render.detail import detailed
 from tracer_render.frames import Frames
 from tracer_render.loops import Step
 from tracer_render.scopes import computed, frame_path
@@ -51,6 +51,8 @@ LEAVES = ("input", "parameter", "constant")
 class Box:
     """One node as it is drawn. `node` is the graph's node; a repeated leaf has several boxes.
 
+    `module` is the same number in all calls of one module that is called several times.
+
     `span` is the first and the last step of the outermost loop that it belongs to.
     """
 
@@ -62,6 +64,7 @@ class Box:
     scope: tuple[str, ...]
     marks: tuple[str, ...] = ()
     repeated: bool = False
+    module: int | None = None
     colour: str | None = None
     span: tuple[int, int] | None = None
 
@@ -112,8 +115,12 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Colours of an overlay's values, logarithmic where no value is negative."""
+    """Colours of an overlay's values, logarithmic where no value is negative.
 
+    `name` says what the values are, and `label` also which have no colour of their own.
+    """
+
+    name: str
     label: str
     low: float
     high: float
@@ -122,7 +129,7 @@ class Scale:
     @classmethod
     def of(cls, label: str, values: Iterable[float]) -> Scale | None:
         """The scale that holds the finite values; `None` where there is none to colour."""
-        finite = [value for value in values if math.isfinite(value)]
+        name, finite = label, [value for value in values if math.isfinite(value)]
         positive = [value for value in finite if value > 0]
         if finite and min(finite) >= 0:
             if not positive:
@@ -131,8 +138,8 @@ class Scale:
             if low < high / WIDEST:  # what vanishes would leave the rest without differences
                 low = high / WIDEST
                 label = f"{label}, lower ones as the lowest"
-            return cls(label, low, high, True)
-        return cls(label, min(finite), max(finite), False) if finite else None
+            return cls(name, label, low, high, True)
+        return cls(name, label, min(finite), max(finite), False) if finite else None
 
     def colour(self, value: float | None) -> str | None:
         """The colour of a value; `None` for what has no place on the scale."""
@@ -182,6 +189,8 @@ class Picture:
         rows = [("box", kind, text) for kind, text in KINDS.items() if kind in kinds]
         if any(box.repeated for box in self.boxes):
             rows.append(("mark", "repeated", "one value, drawn at each use"))
+        if any(box.module is not None for box in self.boxes):
+            rows.append(("mark", "shared", "one module in several calls, each colour another"))
         marks = {mark for box in self.boxes for mark in box.marks}
         rows += [("mark", mark, text) for mark, text in MARKS.items() if mark in marks]
         flows = {line.kind for line in self.lines}
@@ -203,40 +212,31 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
     given = options.values
     if given is None and options.overlay is not None:
         given = options.overlay.values(graph, {})
-    graph = elide(collapse(graph, options.depth), options.steps)
+    whole = graph
+    graph = detailed(graph, options)
     values = _values(graph, given or {})
     label = ""
     if options.overlay is not None:
         label = options.overlay.label or options.overlay.name
-    scale = Scale.of(label or "value", [*values.values(), *also])
+    label = label or "value"
+    scale = Scale.of(label, [*values.values(), *also])
 
-    frames = Frames(graph)
-    boxes, uses = _boxes(graph, frames, values, scale)
+    frames = Frames(graph, Calls(graph))
+    boxes, uses = _boxes(graph, frames, values, scale, label)
     scopes = {box.id: box.scope for box in boxes}
     pairs = {a: b for a, b in _pairs(graph, uses).items() if scopes[a] == scopes[b]}
     lines = tuple(_lines(graph, uses))
-    kept = {"direction": "forward", "time": "unrolled", **graph.graph}
-    subtitle = f"{_DIRECTIONS.get(kept['direction'], kept['direction'])}, {kept['time']} in time"
-    if kept["time"] == "unrolled" and not any(d.get("time") is not None for d in _data(graph)):
-        subtitle = _DIRECTIONS.get(kept["direction"], kept["direction"])
     return Picture(
-        title=style.elide(options.title or graph.graph.get("name") or "", 96),
-        subtitle=subtitle if boxes else "nothing was recorded",
+        title=style.elide(heading.title(whole, options.title), 96),
+        subtitle=heading.subtitle(whole) if boxes else "nothing was recorded",
         error=style.elide(graph.graph.get("error") or "", 160),
         root=_clusters(boxes, frames),
         lines=lines,
         pairs=pairs,
         scale=scale,
         attributes=dict(graph.nodes(data=True)),
-        time=kept["time"],
+        time=graph.graph.get("time", "unrolled"),
     )
-
-
-_DIRECTIONS = {"forward": "forward", "backward": "backward", "both": "forward and backward"}
-
-
-def _data(graph: nx.MultiDiGraph) -> Iterable[Mapping[str, Any]]:
-    return (data for _, data in graph.nodes(data=True))
 
 
 def _values(graph: nx.MultiDiGraph, given: Mapping[Any, float]) -> dict[Any, float]:
@@ -278,12 +278,17 @@ class _Uses:
 
 
 def _boxes(
-    graph: nx.MultiDiGraph, frames: Frames, values: Mapping[Any, float], scale: Scale | None
+    graph: nx.MultiDiGraph,
+    frames: Frames,
+    values: Mapping[Any, float],
+    scale: Scale | None,
+    label: str,
 ) -> tuple[list[Box], _Uses]:
     boxes: list[Box] = []
     uses = _Uses()
+    told = _told_by_cotangents(graph, values)
     for node, data in graph.nodes(data=True):
-        users = _users(graph, frames, node, data)
+        users = repeats.users(graph, frames, node, data)
         for user in users:
             beside = node if user is None else user
             title = words.title(node, data, frame_path(graph.nodes[beside]))
@@ -294,7 +299,8 @@ def _boxes(
                     node=node,
                     kind=data.get("kind") or "operation",
                     title=style.elide(title) or "(no name)",
-                    notes=tuple(words.notes(data, value)),
+                    notes=tuple(words.notes(data, None if node in told else value, label)),
+                    module=data.get("module"),
                     scope=frames.of(beside),
                     marks=tuple(words.marks(data, value)),
                     repeated=len(users) > 1,
@@ -305,31 +311,19 @@ def _boxes(
     return boxes, uses
 
 
+def _told_by_cotangents(graph: nx.MultiDiGraph, values: Mapping[Any, float]) -> set[Any]:
+    """The nodes whose value is written in the box of their cotangent, and need not be twice."""
+    return {
+        data["of"]
+        for node, data in graph.nodes(data=True)
+        if data.get("of") in graph and node in values and values.get(data["of"]) == values[node]
+    }
+
+
 def _span(data: Mapping[str, Any], steps: tuple[Step, ...]) -> tuple[int, int] | None:
     if not steps:
         return (min(data["between"]), max(data["between"])) if "between" in data else None
     return steps[0].time, steps[0].time
-
-
-def _users(graph: nx.MultiDiGraph, frames: Frames, node: Any, data: Mapping[str, Any]) -> list[Any]:
-    """The neighbours that get a box of `node` each; `[None]` for a node drawn once.
-
-    One shared leaf with an edge to every time step is what makes Graphviz take minutes, and what
-    the reader's eye cannot follow.
-    """
-    kind = data.get("kind")
-    if kind in ("parameter", "constant"):
-        users = [] if graph.in_degree(node) else list(graph.successors(node))
-    elif kind == "input" and not graph.in_degree(node):
-        users = list(graph.successors(node))
-        users = users if any(frames.steps(user) for user in users) else []
-    elif kind == "cotangent" and not computed(data):
-        forward = graph.nodes.get(data.get("of"), {})
-        shared = forward.get("kind", "parameter") in ("parameter", "constant")
-        users = list(graph.predecessors(node)) if shared and not graph.out_degree(node) else []
-    else:
-        users = []
-    return users if len(users) > 1 else [None]
 
 
 def _pairs(graph: nx.MultiDiGraph, uses: _Uses) -> dict[str, str]:
@@ -357,7 +351,7 @@ def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
             tail=uses.box(tail, head),
             head=uses.box(head, tail),
             kind=kind if kind in LINES else "data",
-            label=style.elide(words.flow(graph, data), 24),
+            label=style.elide(words.flow(graph, tail, head, data), 24),
             delayed=bool(data.get("delay")),
             reverse=kind == "cotangent" and ladder,
             spine=computed(graph.nodes[tail]) and computed(graph.nodes[head]),

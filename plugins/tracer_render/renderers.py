@@ -76,7 +76,8 @@ class JSON(Renderer):
     def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
         from tracer_render import collapse, node_link
 
-        return node_link.write(collapse.collapse(graph, options.depth), options).encode()
+        depth = None if options.depth == "auto" else options.depth
+        return node_link.write(collapse.collapse(graph, depth), options).encode()
 
 
 class HTML(Renderer):

@@ -51,6 +51,7 @@ def table(
     if folded is not None and folded.scale is not None:
         scale = folded.scale
         found["scale"] = {
+            "label": scale.name,
             "low": scale.low,
             "high": scale.high,
             "logarithmic": scale.logarithmic,

@@ -133,6 +133,15 @@ def number_text(value: float) -> str:
 SCALE = ((255, 255, 217), (199, 233, 180), (65, 182, 196), (34, 94, 168), (8, 29, 88))
 
 
+#: Of modules that are called several times, on light and dark ground.
+MODULES = ("#d9712b", "#1f9488", "#b0468f", "#6f8f24", "#3a7bd0", "#b8942a", "#7a62c9", "#c94f4f")
+
+
+def module_colour(module: int) -> str:
+    """The colour of a module's calls, as `#rrggbb`."""
+    return MODULES[module % len(MODULES)]
+
+
 def scale_colour(position: float) -> str:
     """The scale's colour at `position` in [0, 1], as `#rrggbb`."""
     at = min(max(position, 0.0), 1.0) * (len(SCALE) - 1)

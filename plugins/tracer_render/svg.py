@@ -109,6 +109,8 @@ def _box(box: Box, r: Rectangle) -> str:
     hatch = next((mark for mark in box.marks if mark in HATCHED), None)
     if hatch:
         parts.append(f'<path class="hatch" fill="url(#hatch-{hatch})" d="{shape}"/>')
+    if box.module is not None:
+        parts.append(_bar(left, top, r.height, style.module_colour(box.module)))
     lines = style.TITLE_SIZE + style.NOTE_SIZE * len(box.notes)
     y = r.y - lines * style.LINE_HEIGHT / 2 + (3.0 if box.kind == "parameter" else 0.0)
     y += style.TITLE_SIZE
@@ -118,6 +120,14 @@ def _box(box: Box, r: Rectangle) -> str:
         parts.append(_text(note, r.x, y, "note", "middle", ink))
     parts.append("</g>")
     return "".join(parts)
+
+
+def _bar(left: float, top: float, height: float, colour: str) -> str:
+    """What joins the calls of one module: a bar of its colour on their boxes' edge."""
+    return (
+        f'<rect class="shared" x="{left - 3:.1f}" y="{top + 3:.1f}" width="6" '
+        f'height="{max(height - 6, 4):.1f}" rx="2.5" fill="{colour}"/>'
+    )
 
 
 def _tooltip(box: Box) -> str:
@@ -194,10 +204,10 @@ def _swatch(sort: str, name: str, x: float, y: float) -> str:
     shape = _outline(name, x, y, SWATCH, 12.0)
     classes = f"node {name}" if sort == "box" else f"node operation {name}"
     hatch = f'<path class="hatch" fill="url(#hatch-{name})" d="{shape}"/>'
-    return (
-        f'<g class="{classes}"><path class="body" d="{shape}"/>{hatch if name in HATCHED else ""}'
-        "</g>"
-    )
+    more = hatch if name in HATCHED else ""
+    if name == "shared":
+        more = _bar(x, y, 12.0, style.module_colour(0))
+    return f'<g class="{classes}"><path class="body" d="{shape}"/>{more}</g>'
 
 
 def _scale(scale: Scale, y: float) -> Iterable[str]:

@@ -9,10 +9,18 @@ from typing import Any
 import networkx as nx
 
 from tracer_render import style
+from tracer_render.style import TIMES
+
+#: A line of hyperparameters is broken where it gets longer than this many characters.
+WIDEST = 34
+#: A closed module lists at most this many parameters.
+MOST_WEIGHTS = 4
 
 
 def title(node: Any, data: Mapping[str, Any], modules: tuple[str, ...]) -> str:
     """The label, without the part of its module path that the frames around it say already."""
+    if "class" in data:
+        return _of_call(data)
     label = str(data.get("label") or data.get("op") or node)
     bare = label.removeprefix("∇ ")
     mark = label[: len(label) - len(bare)]
@@ -21,6 +29,16 @@ def title(node: Any, data: Mapping[str, Any], modules: tuple[str, ...]) -> str:
             break
         bare = bare.removeprefix(f"{module}.")
     return mark + bare
+
+
+def _of_call(data: Mapping[str, Any]) -> str:
+    """Path and class of a closed call; from the first to the last of several that are alike."""
+    path, kind, last = data["scope"], data["class"], data.get("last") or ""
+    if last and last != path:
+        path = f"{path} … {last}"
+    mark = "∇ " if data.get("kind") == "cotangent" else ""
+    name = "  ".join(dict.fromkeys(filter(None, (path, kind))))
+    return f"{mark}{name}"
 
 
 def marks(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
@@ -38,14 +56,19 @@ def marks(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
         yield "zero"
 
 
-def notes(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
-    """The lines below the title."""
-    if "members" in data:
-        yield style.elide(data["scope"])
-        yield ", ".join(_counts(data))
+def notes(data: Mapping[str, Any], value: float | None, label: str = "") -> Iterable[str]:
+    """The lines below the title; `label` says what the overlay's value is."""
+    if data.get("repeats"):
+        yield f"{TIMES} {data['repeats']:,}, one after the other"
+    if data.get("kind") == "module":
+        yield from _wrapped(data.get("hyperparameters") or "")
     shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
     if shape:
         yield style.elide(shape)
+    if data.get("kind") == "module":
+        yield from _parameters(data)
+    if data.get("count", 1) > 1:
+        yield f"call {data['number'] + 1} of {data['count']}"
     if data.get("steps"):
         known = data.get("norm") is not None and "members" not in data
         norm = f", norm {style.number_text(data['norm'])}" if known else ""
@@ -55,8 +78,8 @@ def notes(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
         yield f"t = {first:,} to {last:,}"
         yield f"{data['operations']:,} operations"
     if value is not None:
-        yield style.number_text(value)
-    elif "members" in data and data.get("norm") is not None:
+        yield f"{label} {style.number_text(value)}".strip()
+    elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
         yield f"norm {style.number_text(data['norm'])}"
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if data.get(count):
@@ -69,15 +92,52 @@ def notes(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
         yield style.elide(f"failed: {data.get('error') or 'raised an error'}")
 
 
+def _wrapped(text: str) -> Iterable[str]:
+    """At most two lines of hyperparameters, broken after commas."""
+    lines = [""]
+    for part in style.printable(text).split(", "):
+        longer = f"{lines[-1]}, {part}" if lines[-1] else part
+        if len(longer) > WIDEST and lines[-1]:
+            lines[-1] += ","
+            longer = part
+            lines.append("")
+        lines[-1] = longer
+    if len(lines) > 2:
+        lines = [lines[0], f"{lines[1].rstrip(',')}, …"]
+    yield from (style.elide(line) for line in lines if line)
+
+
+def _parameters(data: Mapping[str, Any]) -> Iterable[str]:
+    """A line for each of few parameters of a module that holds no other, else how many."""
+    weights = data.get("weights")
+    count = data["parameter_values"]
+    if not weights:
+        if data["operations"] > 1 or count:
+            yield ", ".join(_counts(data))
+        return
+    shown = weights if len(weights) <= MOST_WEIGHTS else weights[: MOST_WEIGHTS - 1]
+    for weight in shown:
+        frozen = " frozen" if weight["frozen"] else ""
+        yield style.elide(f"{weight['name']} {style.shape_text(weight['shape'])}{frozen}")
+    if len(shown) < len(weights):
+        yield f"… and {len(weights) - len(shown)} more, {count:,} parameters"
+
+
 def _counts(data: Mapping[str, Any]) -> Iterable[str]:
-    yield f"{data['operations']} operation{'s' if data['operations'] != 1 else ''}"
+    yield f"{data['operations']:,} operation{'s' if data['operations'] != 1 else ''}"
     if data["parameters"]:
         yield f"{data['parameter_values']:,} parameters"
 
 
-def flow(graph: nx.MultiDiGraph, data: Mapping[str, Any]) -> str:
-    """The shape of what flows, and from which step it comes where that is another one."""
+def flow(graph: nx.MultiDiGraph, tail: Any, head: Any, data: Mapping[str, Any]) -> str:
+    """From which step a value comes where that is another one; its shape if no box has it.
+
+    The box of a value says its shape: for data the tail, for a cotangent the head.
+    """
+    told = graph.nodes[head if data.get("kind") == "cotangent" else tail]
     shape = style.shape_text(data.get("shape"))
+    if data.get("shape") == told.get("shape"):
+        shape = ""
     delay = data.get("delay")
     if not delay:
         return shape

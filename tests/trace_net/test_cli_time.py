@@ -59,10 +59,16 @@ def test_every_format_draws_time_both_ways(command, folder, recurrent, time, dir
 
 
 def test_long_loops_are_drawn_in_short_and_that_is_said(command, folder, recurrent, caplog):
-    outcome = command("visualize", recurrent(50), "-o", "g.svg")
+    outcome = command("visualize", recurrent(50), "-o", "g.svg", "--depth", "all")
     assert outcome.code == 0, outcome.err
     assert "42 of 50 steps are not drawn" in caplog.text
     assert "… 42 steps …" in (folder / "g.svg").read_text()
+
+
+def test_longer_loops_than_three_steps_are_folded_by_default(command, folder, recurrent):
+    for steps, folded in ((3, False), (4, True)):
+        assert command("visualize", recurrent(steps), "-o", "g.svg").code == 0
+        assert (f"T = {steps} steps" in (folder / "g.svg").read_text()) == folded
 
 
 @pytest.mark.parametrize(("steps", "drawn"), [("2", 2), ("7", 7), ("all", 20)])

@@ -35,15 +35,13 @@ def _buffer(consumer: Any, value: Any) -> str:
 
 @lru_cache(maxsize=1024)
 def _argument(op: Rules, slot: int) -> str:
-    forward = vars(type(op)).get("forward")
-    if forward is None:
-        return ""
-    try:
-        arguments = list(inspect.signature(forward).parameters.values())
-    except (TypeError, ValueError):
-        return ""
-    positional = [a for a in arguments if a.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    if slot >= len(positional) or not slot:
-        return ""
-    name = positional[slot].name
-    return name if len(name) > 1 and name not in PLAIN else ""
+    for name in ("forward", "forward_keeping"):
+        try:
+            arguments = list(inspect.signature(getattr(op, name)).parameters.values())
+        except (AttributeError, TypeError, ValueError):
+            continue
+        positional = [a for a in arguments if a.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        if 0 < slot < len(positional):
+            found = positional[slot].name
+            return found if len(found) > 1 and found not in PLAIN else ""
+    return ""

@@ -23,7 +23,7 @@ from tracer.graph.argument_names import argument_name
 from tracer.graph.calls import Calls
 from tracer.graph.folding import Attributes, fold
 from tracer.record.composite import recorded
-from tracer.record.leaf_kinds import CONSTANT, PARAMETER, VARIABLE
+from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names
 from tracer.record.node import Node
 from tracer.record.place import Loop, Place
@@ -222,15 +222,18 @@ class _Forward:
             unnamed = parent.op is VARIABLE and not parent.params["name"]
             if not parent.op.leaf or parent.op is CONSTANT or unnamed:
                 kind = "constant"
-            label = self._names.of(parent) or parent.params.get("name") or parent.label
-            if kind == "constant" and label == CONSTANT.name:
-                label = argument_name(consumer, slot) or label
+            label = self._names.of(parent) or parent.params.get("name")
+            if not label and parent.op in (CONSTANT, INPUT):
+                label = argument_name(consumer, slot)
+            label = label or parent.label
             name = self._new(parent, kind, "", label, parent.shape, parent.dtype)
             attributes = self.nodes[name]
             if kind == "parameter":
                 if not parent.wants:
                     attributes["frozen"] = True
                 self._set_scope(attributes, consumer.place)
+            elif parent.op is INPUT:
+                self._set_scope(attributes, parent.place)
             attributes.update(self._watched.get(id(parent), {}))
             self.leaves.append(parent)
         return name

@@ -44,7 +44,11 @@ def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     if name is None and tape is not None and tape.input_names is not None:
         name = tape.input_names.get(id(array))
     params = {"name": name, "axis": _normalised(axis, data.ndim)}
-    return Tensor(data, new_leaf(INPUT, data, params, wants=False))
+    leaf = new_leaf(INPUT, data, params, wants=False)
+    cursor = current_cursor()
+    if cursor is not None:
+        leaf.place = cursor.place
+    return Tensor(data, leaf)
 
 
 def _normalised(axis: Any, rank: int) -> int:

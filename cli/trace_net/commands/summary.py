@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from trace_net import options, report, streams
+from trace_net.costs import flops
 
 if TYPE_CHECKING:
     from tracer.extend import Node, Tape
@@ -73,7 +74,7 @@ def list_operations(tape: Tape) -> list[dict[str, Any]]:
                 "scope": node.place.scope,
                 "shape": list(node.shape),
                 "parameters": _count_parameters(node, seen),
-                "flops": _count_flops(node),
+                "flops": flops(node),
                 "bytes": math.prod(node.shape) * node.dtype.itemsize,
                 "source": node.source,
             }
@@ -92,7 +93,3 @@ def _count_parameters(node: Node, seen: set[int]) -> int:
         seen.add(id(origin_of(parent)))
         count += math.prod(parent.shape)
     return count
-
-
-def _count_flops(node: Node) -> int:
-    return int(node.op.flops(node)) if node.op.flops else math.prod(node.shape)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from trace_net import options, report, streams, write
 from trace_net.blame import blame
+from trace_net.costs import flops
 from trace_net.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +37,13 @@ class Direction(StrEnum):
 class Time(StrEnum):
     """Whether time steps are drawn one by one or merged."""
 
+    auto = "auto"
     unrolled = "unrolled"
     folded = "folded"
 
 
+#: Longer loops than this are folded where the detail of a picture is chosen for its reader.
+FEW_STEPS = 3
 OTHER = {Time.unrolled: Time.folded, Time.folded: Time.unrolled}
 
 
@@ -69,18 +74,29 @@ def visualize(
         ),
     ] = None,
     direction: Annotated[Direction, typer.Option(help="What is drawn.")] = Direction.both,
-    time: Annotated[Time, typer.Option(help="Steps of recurrent models.")] = Time.unrolled,
+    time: Annotated[
+        Time,
+        typer.Option(
+            help="Steps of recurrent models. auto folds loops of more than three, unless --depth "
+            "or --steps is given.",
+        ),
+    ] = Time.auto,
     depth: Annotated[
-        int | None, typer.Option(min=0, help="Collapse modules nested deeper than this.")
+        str | None,
+        typer.Option(
+            metavar="auto|all|K",
+            help="Draw modules nested deeper than K as one box for each call; all draws every "
+            "operation, auto opens as many as fit on a page. (default: auto; all with --steps)",
+        ),
     ] = None,
     steps: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="N",
             help="Of longer loops, unrolled, this many steps are drawn, the first and the last; "
-            "or all.",
+            "or all. (default: 8)",
         ),
-    ] = "8",
+    ] = None,
     overlay: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +137,7 @@ def visualize(
     colouring = find_overlay(overlay) if overlay else None
     if colouring is None and quantities:
         colouring = QuantityOverlay(quantities[0])
-    shown_steps = parse_steps(steps)
+    shown_steps, detail = parse_steps("8" if steps is None else steps), parse_depth(depth, steps)
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     file = output or f"{parsed.stem}.{form}"
@@ -137,6 +153,8 @@ def visualize(
         done = run(subject, tuple(wanted), step)
         streams.note(describe_choices(subject))
         step("building the graph")
+        by_page = renderer.name != "json" and detail == "auto" and steps is None
+        time = chosen_time(done, time, by_page)
         graph = build_graph(done, direction, time, quantities)
         values = colour_values(graph, done, colouring)
         other = None
@@ -145,7 +163,7 @@ def visualize(
             other = twin, colour_values(twin, done, colouring if values else None)
         how = DrawOptions(
             title=parsed.stem,
-            depth=depth,
+            depth=detail,
             overlay=colouring,
             values=values,
             timeout=timeout,
@@ -153,7 +171,7 @@ def visualize(
             steps=shown_steps,
             other=other,
         )
-        step(f"drawing {graph.number_of_nodes()} nodes as {form}")
+        step(f"drawing as {form}")
         try:
             write.write(place, draw(graph, form, how))
         except (CommandError, TracerError) as error:
@@ -168,7 +186,28 @@ def visualize(
     if done.failure is not None:
         done.failure.hint = f"the graph up to the failure is in {shown}; {done.failure.hint}"
         raise done.failure
-    streams.note(f"{graph.number_of_nodes()} nodes drawn as {form} in {shown}")
+    streams.note(f"drawn as {form} in {shown}")
+
+
+def parse_depth(text: str | None, steps: str | None) -> int | Literal["auto"] | None:
+    """Down to which level of modules is drawn; None for every operation."""
+    if text == "all" or (text is None and steps is not None):
+        return None
+    if text is None or text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise UsageError(
+            f"--depth takes auto, all or a number from 0, got {text!r}", hint="--depth 1"
+        )
+    return int(text)
+
+
+def chosen_time(done: Run, time: Time, by_page: bool) -> Time:
+    """Loops of more than a few steps are folded where what is drawn is chosen `by_page`."""
+    if time is not Time.auto:
+        return time
+    steps = (max(node.place.times, default=0) for node in done.tape.recorded() if by_page)
+    return Time.folded if max(steps, default=0) >= FEW_STEPS else Time.unrolled
 
 
 def parse_steps(text: str) -> int | None:
@@ -189,8 +228,18 @@ def build_graph(
     shown = direction if done.failure is None else Direction.forward
     graph = done.tape.graph(direction=shown.value, time=time.value)
     graph.graph["name"] = done.subject.target.stem
+    graph.graph |= about(done)
     add_norms(graph, done, quantities)
     return graph
+
+
+def about(done: Run) -> dict[str, Any]:
+    """What a picture says of the model as a whole: its class, its FLOPs and its loss."""
+    model, loss = done.subject.model, done.loss
+    named = {} if inspect.isroutine(model) else {"model": type(model).__name__}
+    counted = sum(flops(node) for node in done.tape.recorded() if not node.op.leaf)
+    known = {} if loss is None else {"loss": float(loss.item())}
+    return {**named, "flops": counted, **known}
 
 
 def colour_values(

@@ -200,8 +200,8 @@
       else if (before.startsWith("T = ")) {
         const when = `t = ${spoken(data.steps.times[at])}`;
         text.textContent = norm === null ? when : `${when}, norm ${short(norm)}`;
-      } else if (data.steps.scale !== null && /^(NaN|-?Inf|[-+.\de]+)$/.test(before)) {
-        text.textContent = short(value) ?? "no value";
+      } else if (data.steps.scale !== null && before.startsWith(`${data.steps.scale.label} `)) {
+        text.textContent = `${data.steps.scale.label} ${short(value) ?? "unknown"}`;
       }
     }
     if (data.steps.scale === null) return;

@@ -1,0 +1,75 @@
+"""How much of a graph is drawn: which calls are open, chosen so that a picture fits on a page."""
+
+from __future__ import annotations
+
+import logging
+
+import networkx as nx
+
+from tracer.extend import DrawOptions
+from tracer_render import loops, repeats, runs
+from tracer_render.calls import Calls
+from tracer_render.collapse import Closed, collapse
+from tracer_render.elide import elide
+from tracer_render.frames import Frames
+
+log = logging.getLogger("tracer_render")
+
+#: A picture has at most this many boxes in each direction, where the detail is not given.
+MOST = 40
+#: Of unrolled loops, so many steps are tried.
+FEWER = (4, 2)
+
+
+def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
+    """The graph as it is drawn: calls closed, the middle of long loops left out.
+
+    With the depth "auto" that is the largest depth at which at most `MOST` boxes are drawn per
+    direction. Where there are more at depth 0, neighbours of the same structure are folded. What
+    was chosen is said on the logger `tracer_render`.
+    """
+    if options.depth != "auto":
+        return elide(collapse(graph, options.depth), options.steps)
+    drawn, depth = _fitting(graph, options.steps)
+    if _boxes(drawn) > MOST:
+        drawn = runs.fold(drawn)
+    kinds = ("cotangent",) if graph.graph.get("direction") == "backward" else ("operation",)
+    operations = sum(bool(d.get("op")) and d["kind"] in kinds for _, d in graph.nodes(data=True))
+    boxes = _boxes(drawn)
+    if boxes < operations:
+        log.warning(
+            "depth %d: %s operation%s as %s box%s; --depth all draws every one",
+            depth, f"{operations:,}", "s" * (operations != 1), f"{boxes:,}", "es" * (boxes != 1),
+        )  # fmt: skip
+    return drawn
+
+
+def _fitting(graph: nx.MultiDiGraph, steps: int | None) -> tuple[nx.MultiDiGraph, int]:
+    """The graph at the largest depth at which it fits, else at depth 0."""
+    calls, where = Calls(graph), loops.find(graph)
+    deepest = max((len(calls.around(node)) for node in graph), default=0)
+    best = _with_fewer_steps(Closed(graph, calls, where, 0, thin=True).graph(), steps)
+    chosen = 0
+    for depth in range(1, deepest + 1):
+        closed = Closed(graph, calls, where, depth, thin=True)
+        if not where and closed.count() > MOST:
+            break
+        drawn = _with_fewer_steps(closed.graph(), steps)
+        if _boxes(drawn) > MOST:
+            break
+        if set(drawn) != set(best):
+            best, chosen = drawn, depth
+    return best, chosen
+
+
+def _with_fewer_steps(graph: nx.MultiDiGraph, steps: int | None) -> nx.MultiDiGraph:
+    """The graph with as many steps of its loops as fit, at most those that are asked for."""
+    for shown in (steps, *(few for few in FEWER if steps is not None and few < steps)):
+        drawn = elide(graph, shown)
+        if _boxes(drawn) <= MOST:
+            break
+    return drawn
+
+
+def _boxes(graph: nx.MultiDiGraph) -> int:
+    return repeats.count(graph, Frames(graph, Calls(graph)))

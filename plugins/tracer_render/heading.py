@@ -1,0 +1,54 @@
+"""The lines above a picture: what the model is, and how much of everything it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import networkx as nx
+
+from tracer_render import style
+
+DIRECTIONS = {"forward": "forward", "backward": "backward", "both": "forward and backward"}
+
+
+def title(graph: nx.MultiDiGraph, given: str) -> str:
+    """The name, and the class of the model where it is known."""
+    name, kind = given or graph.graph.get("name") or "", graph.graph.get("model") or ""
+    return "  ".join(dict.fromkeys(filter(None, (name, kind))))
+
+
+def subtitle(graph: nx.MultiDiGraph) -> str:
+    """Direction and time; parameters and their bytes, FLOPs and loss where they are known."""
+    kept = {"direction": "forward", "time": "unrolled", **graph.graph}
+    way = DIRECTIONS.get(kept["direction"], kept["direction"])
+    loops = any(data.get("time") is not None for _, data in graph.nodes(data=True))
+    if loops or kept["time"] != "unrolled":
+        way += f", {kept['time']} in time"
+    return " · ".join([way, *_sizes(graph)])
+
+
+def _sizes(graph: nx.MultiDiGraph) -> Iterable[str]:
+    leaves = [data for _, data in graph.nodes(data=True) if data.get("kind") == "parameter"]
+    count = sum(math.prod(data.get("shape") or ()) for data in leaves)
+    if leaves:
+        frozen = sum(math.prod(d.get("shape") or ()) for d in leaves if d.get("frozen"))
+        of_them = f", {frozen:,} of them frozen" if frozen else ""
+        size = sum(data.get("nbytes") or 0 for data in leaves)
+        yield f"{count:,} parameter{'s' * (count != 1)}{of_them} ({_amount(size, 'B')})"
+    flops = graph.graph.get("flops")
+    if flops:
+        yield f"{_amount(flops, 'FLOP')}s forward"
+    loss: Any = graph.graph.get("loss")
+    if loss is not None:
+        yield f"loss {style.number_text(float(loss))}"
+
+
+def _amount(value: float, unit: str) -> str:
+    """Three digits and a prefix, as in 1.25 MB."""
+    for prefix in ("", "k", "M", "G", "T"):
+        if value < 1000 or prefix == "T":
+            return f"{value:.3g} {prefix}{unit}"
+        value /= 1000
+    raise AssertionError(value)

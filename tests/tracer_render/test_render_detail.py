@@ -1,0 +1,199 @@
+"""How much of a network is drawn: calls as boxes, as many as fit on a page."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import networkx as nx
+import numpy as np
+import pytest
+import render_graphs
+
+import tracer
+import tracer_layers as nn
+from tracer.extensions import DrawOptions
+from tracer_render import engines, picture, repeats
+from tracer_render.collapse import collapse
+from tracer_render.detail import MOST, detailed
+from tracer_render.runs import fold
+from tracer_render.style import TIMES
+
+AUTO = DrawOptions(depth="auto")
+
+
+def graph_of(model, *inputs, direction="both", **options):
+    with tracer.Tape(watch=True) as tape:
+        loss = np.sum(model(*inputs))
+    tape.backward(loss)
+    return tape.graph(direction, **options)
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+class Residual(nn.Module):
+    """A block that calls one activation twice."""
+
+    def __init__(self, width=4):
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        return self.act(x + self.second(self.act(self.first(x))))
+
+
+def titles(drawn, kind="module"):
+    return [box.title for box in drawn.boxes if box.kind == kind]
+
+
+def test_a_module_called_twice_is_two_boxes_of_one_colour_and_no_cycle():
+    graph = graph_of(Residual(), ones(2, 4))
+    closed = collapse(graph, 0)
+    assert nx.is_directed_acyclic_graph(closed)
+    drawn = picture.describe(graph, AUTO)
+    relus = [box for box in drawn.boxes if box.title == "act  ReLU"]
+    assert len(relus) == 2
+    assert len({box.module for box in relus} - {None}) == 1
+    assert [box.notes[-1] for box in relus] == ["call 1 of 2", "call 2 of 2"]
+    assert "shared" in [name for _, name, _ in drawn.legend]
+    assert all(box.module is None for box in drawn.boxes if "Linear" in box.title)
+
+
+def test_a_closed_module_says_path_class_hyperparameters_shape_and_parameters():
+    model = nn.Sequential(nn.ModuleDict({"body": nn.Linear(4, 3)})["body"], nn.Tanh())
+    drawn = picture.describe(graph_of(model, ones(2, 4)), AUTO)
+    linear = next(box for box in drawn.boxes if box.title == "0  Linear")
+    assert linear.notes[0].startswith("in_features=4, out_features=3")
+    assert linear.notes[-3:] == (f"2{TIMES}3 float32", f"weight 3{TIMES}4", "bias 3")
+    assert titles(drawn, "parameter") == []
+
+
+def test_two_lists_of_one_module_are_told_apart_and_are_no_level_of_depth():
+    class Twice(nn.Module):
+        def __init__(self):
+            self.enc = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+            self.dec = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+        def forward(self, x):
+            for layer in (*self.enc, *self.dec):
+                x = layer(x)
+            return x
+
+    drawn = picture.describe(graph_of(Twice(), ones(2, 4)), DrawOptions(depth=0))
+    assert titles(drawn) == [f"{name}.{i}  Linear" for name in ("enc", "dec") for i in (0, 1)]
+
+
+def test_frozen_parameters_are_lines_of_their_module():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[0].requires_grad_(False)
+    drawn = picture.describe(graph_of(model, ones(2, 4)), AUTO)
+    assert f"weight 4{TIMES}4 frozen" in drawn.boxes[1].notes
+    assert "40 parameters, 20 of them frozen" in drawn.subtitle
+
+
+@pytest.mark.parametrize(("blocks", "depth"), [(3, 1), (9, 0)])
+def test_as_many_modules_are_open_as_fit(blocks, depth, caplog):
+    model = nn.Sequential(*[Residual() for _ in range(blocks)])
+    graph = graph_of(model, ones(2, 4))
+    with caplog.at_level(logging.WARNING, "tracer_render"):
+        drawn = picture.describe(graph, AUTO)
+    count = sum(box.kind != "cotangent" for box in drawn.boxes)
+    assert count <= MOST
+    assert [record.message for record in caplog.records][-1:] == [
+        f"depth {depth}: {5 * blocks + 1} operations as {count} boxes; --depth all draws every one"
+    ] * (count < 5 * blocks + 1)
+    assert ("0.first  Linear" in titles(drawn)) == (depth == 1)
+
+
+def test_equal_neighbours_are_folded_where_there_are_too_many():
+    model = nn.Sequential(*[Residual() for _ in range(60)], nn.Linear(4, 2))
+    graph = graph_of(model, ones(2, 4))
+    drawn = picture.describe(graph, AUTO)
+    assert titles(drawn) == ["0 … 59  Residual", "60  Linear"]
+    assert f"{TIMES} 60, one after the other" in drawn.boxes[1].notes
+    assert nx.is_directed_acyclic_graph(detailed(graph, AUTO))
+    assert len([box for box in drawn.boxes if box.kind == "cotangent"]) == 3
+
+
+def test_a_pattern_of_several_that_repeats_is_folded():
+    layers = [layer() for _ in range(25) for layer in (lambda: nn.Linear(4, 4), nn.Tanh)]
+    graph = collapse(graph_of(nn.Sequential(*layers), ones(2, 4)), 0)
+    folded = fold(graph)
+    calls = [d for _, d in folded.nodes(data=True) if d["kind"] == "module"]
+    assert [(d["class"], d["repeats"]) for d in calls] == [("Linear", 25), ("Tanh", 25)]
+    assert nx.is_directed_acyclic_graph(folded)
+    assert fold(folded).number_of_edges() == folded.number_of_edges()
+
+
+def test_a_recurrent_module_that_is_closed_keeps_its_state_edge():
+    cell = nn.RNNCell(3, 3)
+
+    class Loop(nn.Module):
+        def __init__(self):
+            self.cell = cell
+
+        def forward(self, x):
+            h = None
+            for t in tracer.steps(6):
+                h = self.cell(x[:, t], h)
+            return h
+
+    drawn = picture.describe(graph_of(Loop(), ones(2, 6, 3), time="folded"), AUTO)
+    (state,) = [line for line in drawn.lines if line.delayed and line.kind == "data"]
+    assert state.tail == state.head
+    assert titles(drawn) == ["cell  RNNCell"]
+
+
+def test_edges_do_not_say_what_boxes_say():
+    drawn = picture.describe(render_graphs.nested().both(), DrawOptions())
+    assert {line.label for line in drawn.lines} == {""}
+
+
+def test_targets_are_called_by_their_argument():
+    with tracer.Tape() as tape:
+        nn.cross_entropy(nn.Linear(3, 2)(ones(4, 3)), np.array([0, 1, 1, 0]))
+    labels = [d["label"] for _, d in tape.graph().nodes(data=True)]
+    assert "target" in labels
+
+
+def test_escapes_of_graphviz_are_text():
+    net = render_graphs.Net()
+    net.op(r"\N\G\E", net.leaf("input", r"\L"))
+    from tracer_render import dot, style
+
+    source = dot.write(picture.describe(net.graph, DrawOptions()), style.LIGHT)
+    assert r"&#92;N&#92;G&#92;E" in source
+    assert r"<b>\N" not in source
+
+
+@pytest.mark.parametrize("text", ["hello", '{"objects": 3}', '{"objects": [{"name": "n0"}]}'])
+def test_a_dot_that_prints_anything_else_falls_back_with_a_message(text, monkeypatch, caplog):
+    monkeypatch.setattr(engines, "_commands", lambda format: {"dot": ["echo", text]})
+    drawn = picture.describe(render_graphs.mlp().both(), DrawOptions())
+    with caplog.at_level(logging.WARNING, "tracer_render"):
+        placed = engines.place(drawn, 10)
+    assert set(placed.boxes) == {box.id for box in drawn.boxes}
+    assert re.search("built-in layout", caplog.text)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_spline_in_pieces_is_one_curve(reverse):
+    whole = engines._curve("e,30,0 s,0,0 0,0 5,0 5,0 10,0 15,0 15,0 20,0 25,0 25,0 29,0", reverse)
+    pieces = "e,30,0 s,0,0 10,0 15,0 15,0 20,0 25,0 25,0 29,0;0,0 5,0 5,0 10,0"
+    assert engines._curve(pieces, reverse) == whole
+    assert len(whole) % 3 == 1
+    apart = engines._curve("0,0 1,0 2,0 3,0;9,0 10,0 11,0 12,0", False)
+    assert len(apart) % 3 == 1
+    assert (apart[0], apart[-1]) == ((0, 0), (12, 0))
+
+
+def test_the_count_is_that_of_the_boxes():
+    graph = render_graphs.recurrent(4).both()
+    drawn = picture.describe(graph, DrawOptions())
+    from tracer_render.calls import Calls
+    from tracer_render.frames import Frames
+
+    forward = sum(box.kind != "cotangent" for box in drawn.boxes)
+    assert repeats.count(graph, Frames(graph, Calls(graph))) == forward
