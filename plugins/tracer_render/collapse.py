@@ -223,13 +223,29 @@ class Closed:
             module["norm"] = euclidean(norms)
         for count in ("nan", "inf"):
             if any(count in n for n in nodes):
-                module[count] = sum(n.get(count) or 0 for n in nodes)
+                passing = self._swallowed if count == "inf" else ()
+                counted = (m for m in members if m not in passing)
+                module[count] = sum(self._graph.nodes[m].get(count) or 0 for m in counted)
         if any(n.get("reached") is False for n in nodes):
             module["reached"] = any(n.get("reached") is True or "norm" in n for n in nodes)
         failed = next((n for n in nodes if n.get("failed")), None)
         if failed is not None:
             module |= {"failed": True, "error": failed.get("error", "")}
         return module
+
+    @cached_property
+    def _swallowed(self) -> set[Any]:
+        """Values whose infinities no later value has, as a mask's before a softmax."""
+        graph = self._graph
+        swallowed: set[Any] = set()
+        for node in reversed(list(graph)):
+            data = graph.nodes[node]
+            if data.get("kind") == "operation" and data.get("inf") and not data.get("nan"):
+                users = list(graph.succ[node])
+                ill = {user for user in users if _is_ill(graph.nodes[user])}
+                if users and ill <= swallowed:
+                    swallowed.add(node)
+        return swallowed
 
     def _output(self, members: list[Any], cotangents: bool) -> Mapping[str, Any] | None:
         """What leaves a call: its last value that others use, or its first cotangent from them."""
@@ -241,6 +257,10 @@ class Closed:
             leaving = (m for m in reversed(own) if any(n not in inside for n in graph.succ[m]))
         found = next(leaving, None)
         return graph.nodes[found if found is not None else own[-1]] if own else None
+
+
+def _is_ill(data: Mapping[str, Any]) -> bool:
+    return bool(data.get("inf") or data.get("nan"))
 
 
 def _short(data: Mapping[str, Any], scope: str) -> str:

@@ -50,7 +50,7 @@ def write(picture: Picture, theme: style.Theme) -> str:
         fontname=style.FONT,
         fontcolor=theme.text,
         nodesep="0.22",
-        ranksep="0.28" if any(line.label for line in picture.lines) else "0.42",
+        ranksep="0.25" if any(line.label for line in picture.lines) else "0.36",
         pad="0.25",
         labelloc="t",
         labeljust="l",
@@ -81,7 +81,7 @@ def write(picture: Picture, theme: style.Theme) -> str:
         for box in stack.below:
             graph.edge(between, box, id="below", style="invis", weight="0")
     # Last, so that no cluster inherits the picture's own label.
-    graph.attr(label=_heading(picture, theme))
+    graph.attr(label=heading(picture, theme))
     return graph.source
 
 
@@ -104,7 +104,7 @@ def _cluster(
     names: dict[tuple[str, ...], str],
 ) -> None:
     for box in cluster.boxes:
-        _box(graph, box, theme, picture.scale is not None)
+        box_node(graph, box, theme, picture.scale is not None)
     for box in cluster.boxes:
         if box.id in picture.pairs:
             with graph.subgraph() as pair:
@@ -120,7 +120,7 @@ def _cluster(
     for inner in cluster.clusters:
         with graph.subgraph(name=names[inner.path]) as sub:
             sub.attr(
-                label=_markup(inner.title),
+                label=markup(inner.title),
                 style="rounded,filled",
                 color=theme.cluster.line,
                 fillcolor=theme.cluster.fill,
@@ -132,7 +132,10 @@ def _cluster(
             _cluster(sub, inner, picture, theme, names)
 
 
-def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme, valued: bool) -> None:
+def box_node(
+    graph: graphviz.Digraph, box: Box, theme: style.Theme, valued: bool, **placed: str
+) -> None:
+    """A node for a box, in its colours; attributes that are `placed` go before its own."""
     ink = theme.boxes.get(box.kind, theme.boxes["operation"])
     attributes = dict(SHAPES.get(box.kind, SHAPES["operation"]))
     fill, line, text, width = theme.paper if valued else ink.fill, ink.line, ink.text, "1"
@@ -163,9 +166,12 @@ def _box(graph: graphviz.Digraph, box: Box, theme: style.Theme, valued: bool) ->
         color=line,
         fontcolor=text,
         penwidth=width,
-        width=f"{points[0] / 72:.3f}",
-        height=f"{points[1] / 72:.3f}",
-        **attributes,
+        **{
+            "width": f"{points[0] / 72:.3f}",
+            "height": f"{points[1] / 72:.3f}",
+            **attributes,
+            **placed,
+        },
     )
 
 
@@ -201,11 +207,12 @@ def _text(text: str) -> str:
     return html.escape(text).replace("\\", "&#92;")
 
 
-def _markup(text: str) -> str:
+def markup(text: str) -> str:
+    """A label that is text and nothing else."""
     return f"<{_text(text)}>" if text else ""
 
 
-def _heading(picture: Picture, theme: style.Theme) -> str:
+def heading(picture: Picture, theme: style.Theme) -> str:
     """Title, legend and scale as one table, which Graphviz puts above the graph."""
     small = f'<font point-size="{style.NOTE_SIZE:g}"'
     rows = []

@@ -18,14 +18,18 @@ from dataclasses import replace
 from typing import Any
 
 from tracer.extend import RendererUnavailable
-from tracer_render import dot, style
-from tracer_render.layout import Placement, Point, Rectangle, beside, layered, pair_lines
+from tracer_render import dot, mirror, style
+from tracer_render.layout import layered
 from tracer_render.picture import Picture
+from tracer_render.placement import Placement, Point, Rectangle, beside, pair_lines
+from tracer_render.quality import measure
 
 log = logging.getLogger("tracer_render")
 
 #: Above this many boxes Graphviz takes too long to be waited for.
 LARGEST = 3000
+#: Up to this many boxes and lines both layouts are made, and the better one is drawn.
+COMPARED = 150
 #: Above this many lines their labels are put in after the layout: as a part of it they double the
 #: ranks, and the time.
 LABELLED = 400
@@ -37,7 +41,10 @@ BEGINNINGS = {"json0": b"{", "png": b"\x89PNG", "pdf": b"%PDF"}
 _PYGRAPHVIZ = """
 import sys, pygraphviz
 graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
-sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot", args=" ".join(sys.argv[2:])))
+given = sys.argv[2:]
+engine = next((word[2:] for word in given if word.startswith("-K")), "dot")
+given = " ".join(word for word in given if not word.startswith("-K"))
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog=engine, args=given))
 """
 
 
@@ -46,16 +53,35 @@ def available() -> list[str]:
     return [*_commands("svg"), "built-in"]
 
 
-def place(picture: Picture, timeout: float) -> Placement:
-    """Lay out a picture with the first engine that can; the last one always can.
+def need(format: str) -> None:
+    """Raise `RendererUnavailable` where there is no Graphviz."""
+    if not _commands(format):
+        raise RendererUnavailable(f"Graphviz was not found: {INSTALL}")
 
-    Says on the logger `tracer_render` when Graphviz was missing, failed or ran out of time.
+
+def place(picture: Picture, timeout: float) -> Placement:
+    """Lay out a picture with Graphviz or with our own layout, whichever is measurably better.
+
+    Of a large picture that is Graphviz's, if it can, and of a very large one our own. Where
+    cotangents mirror values, the forward half is laid out. Says on the logger `tracer_render` when
+    Graphviz was missing, failed or ran out of time.
     """
     if not picture.boxes:
         return Placement()
     if len(picture.boxes) > LARGEST:
         log.info("%d nodes: drawn with the built-in layout", len(picture.boxes))
         return layered(picture)
+    halves = mirror.split(picture)
+    drawn = picture if halves is None else halves.forward
+    native = _by_graphviz(drawn, timeout)
+    placed = [layered(drawn) if native is None else native]
+    if native is not None and max(len(drawn.boxes), len(drawn.lines)) <= COMPARED:
+        placed.append(layered(drawn))
+    made = [each if halves is None else mirror.whole(picture, halves, each) for each in placed]
+    return made[0] if len(made) == 1 else min(made, key=lambda each: measure(picture, each).cost)
+
+
+def _by_graphviz(picture: Picture, timeout: float) -> Placement | None:
     drawn = picture
     if len(picture.lines) > LABELLED:
         drawn = replace(picture, lines=tuple(replace(line, label="") for line in picture.lines))
@@ -66,7 +92,7 @@ def place(picture: Picture, timeout: float) -> Placement:
         log.warning("drawn with the built-in layout: %s", error)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         log.warning("drawn with the built-in layout: Graphviz gave no layout (%s)", error)
-    return layered(picture)
+    return None
 
 
 def run_graphviz(source: str, format: str, timeout: float, *arguments: str) -> bytes:

@@ -16,62 +16,23 @@ import networkx as nx
 
 from tracer_render import style
 from tracer_render.picture import LEAVES, Box, Cluster, Line, Picture
+from tracer_render.placement import Path, Placement, Point, Rectangle, beside, pair_lines
 
 GAP = 18.0
 PAIR_GAP = 16.0
-RANK_GAP = 34.0
+RANK_GAP = 28.0
 MARGIN = 10.0
 TITLE = 16.0
 SWEEPS = 4
 #: Long edges get places to pass between boxes, up to this many for each block of a module.
 PASSES = 4
-PORT_GAP = 9.0
-LABEL_ROOM = 24.0
+PORT_GAP = 14.0
 
-Point = tuple[float, float]
-Path = tuple[str, ...]
 #: What stands in a rank: a box or pair (its identifier), a module (its path), or a place where a
 #: line passes, enters the module from above or leaves it below.
 Name = str | Path | tuple[object, ...]
 #: Upper and lower block, and the lane: 0 for data, which flow down, 1 for what flows up.
 Edge = tuple[Name, Name, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Rectangle:
-    """An upright rectangle by its centre and size, in points; y grows downwards."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(slots=True)
-class Placement:
-    """Boxes by identifier, frames by module path, and per line its curve and its label's place.
-
-    A curve is a start point and three points for each cubic Bézier segment, from tail to head.
-    """
-
-    boxes: dict[str, Rectangle] = field(default_factory=dict)
-    frames: dict[Path, Rectangle] = field(default_factory=dict)
-    curves: list[list[Point]] = field(default_factory=list)
-    labels: list[Point | None] = field(default_factory=list)
-    pairs: list[tuple[Point, Point]] = field(default_factory=list)
-
-    def extent(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of all that is placed."""
-        corners = [point for curve in self.curves for point in curve]
-        for x, y in filter(None, self.labels):
-            corners += [(x - LABEL_ROOM, y), (x + LABEL_ROOM, y)]
-        for r in [*self.boxes.values(), *self.frames.values()]:
-            corners.append((r.x - r.width / 2, r.y - r.height / 2))
-            corners.append((r.x + r.width / 2, r.y + r.height / 2))
-        if not corners:
-            return 0.0, 0.0, 0.0, 0.0
-        xs, ys = zip(*corners, strict=True)
-        return min(xs), min(ys), max(xs), max(ys)
 
 
 def layered(picture: Picture) -> Placement:
@@ -81,18 +42,6 @@ def layered(picture: Picture) -> Placement:
     placement = Placement(part.boxes, part.frames, pairs=pair_lines(picture, part.boxes))
     _draw(picture.lines, levels, part, placement)
     return placement
-
-
-def pair_lines(picture: Picture, boxes: Mapping[str, Rectangle]) -> list[tuple[Point, Point]]:
-    """The rungs of the ladder: straight lines between the boxes of a result and its cotangent."""
-    rungs = []
-    results = {box.id for box in picture.boxes if box.kind not in LEAVES}
-    for value, cotangent in picture.pairs.items():
-        if value not in results:
-            continue
-        left, right = sorted((boxes[value], boxes[cotangent]), key=lambda r: r.x)
-        rungs.append(((left.x + left.width / 2, left.y), (right.x - right.width / 2, right.y)))
-    return rungs
 
 
 class _Levels:
@@ -187,14 +136,22 @@ def _place(cluster: Cluster, levels: _Levels) -> _Part:
     ranks, light = _ranks(list(parts), edges)
     segments, routes = _split(edges, ranks, PASSES * len(parts))
     steps = {child.path for child in cluster.clusters if child.loop is not None}
-    centres = _coordinates(parts, ranks, segments, light, steps)
+    spine = _spine(parts, ranks, edges)
+    skips = {edge: passes for edge, passes in routes.items() if spine >= {edge[0], edge[1]}}
+    if levels.pairs:
+        spine, skips = set(), {}  # two columns in one: lines of both lanes pass on either side
+    heights = _heights(parts, ranks)
+    centres = _coordinates(parts, ranks, segments, light, steps, spine, skips)
 
     whole = _Part()
     for name, part in parts.items():
         x, y = centres[name]
         whole.take(part, x - part.width / 2, y - part.height / 2)
     for edge, passes in routes.items():
-        whole.routes[cluster.path, edge] = [centres[name] for name in passes]
+        points = ((centres[name], heights[ranks[name]] / 2) for name in passes)
+        whole.routes[cluster.path, edge] = [
+            (x, y + half) for (x, y), height in points for half in (-height, height)
+        ]
     for way, lanes in (("in", whole.tops), ("out", whole.bottoms)):
         for lane in (0, 1):
             at = [centres[n][0] for n in ranks if n[0] == way and n[-1] == lane and n not in parts]
@@ -219,7 +176,7 @@ def _block(box: Box, partner: Box | None) -> _Part:
 def _framed(cluster: Cluster, whole: _Part) -> _Part:
     """The part with its frame and title around it, moved to the origin."""
     points = [point for route in whole.routes.values() for point in route]
-    content = Placement(whole.boxes, whole.frames, [points] if points else [])
+    content = Placement(whole.boxes, whole.frames, curves=[points] if points else [])
     left, top, right, bottom = content.extent()
     if not cluster.path:
         framed = _Part(right - left, bottom - top)
@@ -314,8 +271,14 @@ def _coordinates(
     segments: Iterable[Edge],
     light: set[Name],
     steps: set[Path],
+    spine: set[Name],
+    skips: Mapping[Edge, Sequence[Name]],
 ) -> dict[Name, Point]:
-    """Name -> centre of everything that stands in a rank; steps of a loop make a column."""
+    """Name -> centre of everything that stands in a rank; steps of a loop make a column.
+
+    The spine runs straight down, and the lines that skip some of it pass on its left, the longer
+    ones further out.
+    """
     rows: list[list[Name]] = [[] for _ in range(max(ranks.values(), default=-1) + 1)]
     for name, rank in ranks.items():
         rows[rank].append(name)
@@ -323,6 +286,8 @@ def _coordinates(
     below: dict[Name, list[Pull]] = {name: [] for name in ranks}
     weights = dict.fromkeys(ranks, 4.0) | dict.fromkeys(parts, 1.0)
     weights |= dict.fromkeys(light & parts.keys(), 0.01)
+    weights |= dict.fromkeys(spine, 1e4)
+    outside = {name: -1e6 - len(passes) for passes in skips.values() for name in passes}
     for upper, lower, lane in segments:
         shift = parts.get(upper, _POINT).bottom(lane) - parts.get(lower, _POINT).top(lane)
         shift = 0.0 if upper in steps or lower in steps else shift
@@ -335,7 +300,8 @@ def _coordinates(
         _pack(row, widths, x)
     for neighbours, order in _sweeps(rows, above, below):
         for row in order:
-            row.sort(key={name: _wanted(neighbours[name], x, x[name]) for name in row}.__getitem__)
+            wish = {name: _wanted(neighbours[name], x, x[name]) for name in row}
+            row.sort(key=(wish | {n: outside[n] for n in row if n in outside}).__getitem__)
             _pack(row, widths, x)
     for neighbours, order in _sweeps(rows, above, below):
         for row in order:
@@ -343,13 +309,55 @@ def _coordinates(
             sizes, heavy = [widths[n] for n in row], [weights[n] for n in row]
             x.update(zip(row, _spread(wanted, sizes, heavy), strict=True))
 
+    _straighten(skips, x)
     centres: dict[Name, Point] = {}
     top = 0.0
-    for row in rows:
-        height = max((parts[name].height for name in row if name in parts), default=0.0)
+    for row, height in zip(rows, _heights(parts, ranks), strict=True):
         centres.update((name, (x[name], top + height / 2)) for name in row)
         top += height + RANK_GAP if height else 0.0
     return centres
+
+
+def _heights(parts: Mapping[Name, _Part], ranks: Mapping[Name, int]) -> list[float]:
+    """The height of each rank."""
+    heights = [0.0] * (max(ranks.values(), default=-1) + 1)
+    for name, part in parts.items():
+        heights[ranks[name]] = max(heights[ranks[name]], part.height)
+    return heights
+
+
+def _spine(
+    parts: Mapping[Name, _Part], ranks: Mapping[Name, int], edges: Iterable[Edge]
+) -> set[Name]:
+    """The way down through a module that passes most boxes."""
+    above: dict[Name, list[Name]] = {}
+    for upper, lower, _ in edges:
+        if ranks[upper] < ranks[lower]:
+            above.setdefault(lower, []).append(upper)
+    best: dict[Name, tuple[int, Name | None]] = {}
+    for name in sorted(ranks, key=ranks.__getitem__):
+        before = max(above.get(name, ()), key=lambda n: best[n][0], default=None)
+        boxes = len(parts[name].boxes) if name in parts else 0
+        best[name] = (boxes + (best[before][0] if before is not None else 0), before)
+    spine: set[Name] = set()
+    name = max(best, key=lambda n: best[n][0], default=None)
+    while name is not None:
+        spine.add(name)
+        name = best[name][1]
+    return spine
+
+
+def _straighten(skips: Mapping[Edge, Sequence[Name]], x: dict[Name, float]) -> None:
+    """One column for each line that skips, left of those that skip less beside it."""
+    columns: list[tuple[set[object], float]] = []
+    for passes in sorted(skips.values(), key=len):
+        levels = {name[-1] for name in passes}
+        left = min(x[name] for name in passes)
+        for others, column in columns:
+            if levels & others:
+                left = min(left, column - GAP)
+        columns.append((levels, left))
+        x.update(dict.fromkeys(passes, left))
 
 
 def _sweeps(
@@ -417,13 +425,6 @@ def _draw(lines: Sequence[Line], levels: _Levels, part: _Part, placement: Placem
             curve, label = _around(upper, lower)
         placement.curves.append(curve[::-1] if line.reverse else curve)
         placement.labels.append(beside(line, label))
-
-
-def beside(line: Line, point: Point) -> Point | None:
-    """The middle of a line's label that stands to the right of a point of its curve."""
-    if not line.label:
-        return None
-    return point[0] + style.text_width(line.label, style.LABEL_SIZE) / 2 + 2.0, point[1]
 
 
 def _ports(

@@ -67,16 +67,18 @@ class Box:
     module: int | None = None
     colour: str | None = None
     span: tuple[int, int] | None = None
+    room: tuple[float, float] = (0.0, 0.0)
 
     @property
     def size(self) -> tuple[float, float]:
-        """Width and height that hold the texts, in points."""
+        """Width and height that hold the texts, and at least the `room` kept, in points."""
         widths = [style.text_width(self.title, style.TITLE_SIZE, bold=True)]
         widths += [style.text_width(note, style.NOTE_SIZE) for note in self.notes]
         lines = style.TITLE_SIZE + style.NOTE_SIZE * len(self.notes)
         extra = 8.0 if self.kind == "parameter" else 0.0
         round_ends = 16.0 if self.kind == "input" else 0.0
-        return max(widths) + 18.0 + round_ends, lines * style.LINE_HEIGHT + 9.0 + extra
+        width, height = max(widths) + 18.0 + round_ends, lines * style.LINE_HEIGHT + 12.0 + extra
+        return max(width, self.room[0]), max(height, self.room[1])
 
 
 @dataclass(frozen=True, slots=True)

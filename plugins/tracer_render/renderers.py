@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
 
+#: Of a PNG, dots per inch, and pixels that a side has at most.
+DOTS, MOST_PIXELS = 144, 8000
+
+
 class SVG(Renderer):
     """Vector picture for screens and papers. Drawn with or without Graphviz."""
 
@@ -30,7 +34,7 @@ class PNG(Renderer):
     media_type = "image/png"
 
     def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
-        return _by_graphviz(graph, options, "png", "-Gdpi=144")
+        return _by_graphviz(graph, options, "png")
 
 
 class PDF(Renderer):
@@ -93,10 +97,16 @@ class HTML(Renderer):
         return page.write(graph, options).encode()
 
 
-def _by_graphviz(
-    graph: nx.MultiDiGraph, options: DrawOptions, format: str, *arguments: str
-) -> bytes:
-    from tracer_render import dot, engines, picture, style
+def _by_graphviz(graph: nx.MultiDiGraph, options: DrawOptions, format: str) -> bytes:
+    """What Graphviz draws of the picture as it is placed for SVG."""
+    from tracer_render import dot, engines, picture, pinned, style
 
-    source = dot.write(picture.describe(graph, options), style.fixed(options.theme))
+    drawn, theme = picture.describe(graph, options), style.fixed(options.theme)
+    if not drawn.boxes:
+        return engines.run_graphviz(dot.write(drawn, theme), format, options.timeout)
+    engines.need(format)
+    placement = engines.place(drawn, options.timeout)
+    dots = pinned.resolution(placement, DOTS, MOST_PIXELS)
+    source = pinned.write(drawn, placement, theme)
+    arguments = [*pinned.ARGUMENTS, *([f"-Gdpi={dots}"] if format == "png" else [])]
     return engines.run_graphviz(source, format, options.timeout, *arguments)

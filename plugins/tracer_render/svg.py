@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterable, Sequence
 
 from tracer_render import style
-from tracer_render.layout import Placement, Point, Rectangle
 from tracer_render.picture import Box, Cluster, Picture, Scale
+from tracer_render.placement import Path, Placement, Point, Rectangle
 
 PAD = 16.0
 ROW = 18.0
@@ -65,15 +65,22 @@ def _heading(picture: Picture) -> Iterable[tuple[str, str]]:
 
 
 def _frames(cluster: Cluster, placement: Placement) -> Iterable[str]:
-    for inner in cluster.clusters:
-        r = placement.frames[inner.path]
-        x, y = r.x - r.width / 2, r.y - r.height / 2
-        yield (
-            f'<g class="cluster"><rect x="{x:.1f}" y="{y:.1f}" width="{r.width:.1f}" '
-            f'height="{r.height:.1f}" rx="7"/>{_text(inner.title, x + 8, y + 13, "scope", "start")}'
-            "</g>"
-        )
-        yield from _frames(inner, placement)
+    others: dict[Path, list[Rectangle]] = {}
+    for path, r in placement.others:
+        others.setdefault(path, []).append(r)
+    waiting = [*cluster.clusters]
+    while waiting:
+        inner = waiting.pop(0)
+        frames = [(inner.title, placement.frames[inner.path])]
+        frames += [(f"∇ {inner.title}", r) for r in others.get(inner.path, ())]
+        for title, r in frames:
+            x, y = r.x - r.width / 2, r.y - r.height / 2
+            yield (
+                f'<g class="cluster"><rect x="{x:.1f}" y="{y:.1f}" width="{r.width:.1f}" '
+                f'height="{r.height:.1f}" rx="7"/>'
+                f"{_text(title, x + 8, y + 13, 'scope', 'start')}</g>"
+            )
+        waiting += inner.clusters
 
 
 def _lines(picture: Picture, placement: Placement) -> Iterable[str]:
