@@ -34,7 +34,9 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     if _boxes(drawn) > MOST:
         drawn = runs.fold(drawn)
     kinds = ("cotangent",) if graph.graph.get("direction") == "backward" else ("operation",)
-    operations = sum(bool(d.get("op")) and d["kind"] in kinds for _, d in graph.nodes(data=True))
+    operations = sum(
+        d.get("steps") or 1 for _, d in graph.nodes(data=True) if d.get("op") and d["kind"] in kinds
+    )
     boxes = _boxes(drawn)
     if boxes < operations:
         log.warning(

@@ -19,6 +19,7 @@ from typing import Any
 
 from tracer.extend import RendererUnavailable
 from tracer_render import dot, mirror, style
+from tracer_render.columns import in_columns
 from tracer_render.layout import layered
 from tracer_render.picture import Picture
 from tracer_render.placement import Placement, Point, Rectangle, beside, pair_lines
@@ -78,7 +79,8 @@ def place(picture: Picture, timeout: float) -> Placement:
     if native is not None and max(len(drawn.boxes), len(drawn.lines)) <= COMPARED:
         placed.append(layered(drawn))
     made = [each if halves is None else mirror.whole(picture, halves, each) for each in placed]
-    return made[0] if len(made) == 1 else min(made, key=lambda each: measure(picture, each).cost)
+    best = made[0] if len(made) == 1 else min(made, key=lambda each: measure(picture, each).cost)
+    return in_columns(picture, best)
 
 
 def _by_graphviz(picture: Picture, timeout: float) -> Placement | None:

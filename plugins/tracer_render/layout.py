@@ -20,7 +20,7 @@ from tracer_render.placement import Path, Placement, Point, Rectangle, beside, p
 
 GAP = 18.0
 PAIR_GAP = 16.0
-RANK_GAP = 28.0
+RANK_GAP = 26.0
 MARGIN = 10.0
 TITLE = 16.0
 SWEEPS = 4
@@ -443,8 +443,13 @@ def _ports(
     offsets = [0.0] * len(lines)
     for name, side in sides.items():
         gap = min(PORT_GAP, 0.7 * boxes[name].width / len(side))
-        for place, (_, index) in enumerate(sorted(side)):
-            offsets[index] = gap * (place - (len(side) - 1) / 2)
+        ordered = sorted(side)
+        # What goes straight on leaves from the middle.
+        middle = min(range(len(ordered)), key=lambda n: abs(ordered[n][0] - boxes[name].x))
+        if abs(ordered[middle][0] - boxes[name].x) > gap:
+            middle = (len(ordered) - 1) / 2
+        for place, (_, index) in enumerate(ordered):
+            offsets[index] = gap * (place - middle)
     return offsets
 
 

@@ -143,7 +143,7 @@ def _frame(picture: Picture, half: Placement, axis: float, placement: Placement)
         placement.frames[path] = r
         if path in back:
             other = Rectangle(2 * axis - r.x, r.y, r.width, r.height)
-            placement.others.append((path, other))
+            placement.others.append((path, "∇ {}", other))
 
 
 def _boxes_in(picture: Picture, path: Path) -> Iterable[str]:

@@ -33,7 +33,7 @@ MARKS = {
 
 KINDS = {
     "operation": "operation",
-    "module": "module, collapsed",
+    "module": "call of a module, closed",
     "input": "input",
     "parameter": "parameter",
     "constant": "constant",

@@ -38,7 +38,7 @@ def write(picture: Picture, placement: Placement, theme: style.Theme) -> str:
     )
     titles = dict(_titles(picture.root))
     frames = [(path, titles[path], r) for path, r in placement.frames.items()]
-    frames += [(path, f"∇ {titles[path]}", r) for path, r in placement.others]
+    frames += [(path, form.format(titles[path]), r) for path, form, r in placement.others]
     for index, (_, title, r) in enumerate(sorted(frames, key=lambda frame: len(frame[0]))):
         _frame(graph, index, title, r, theme)
     for box in picture.boxes:

@@ -30,14 +30,15 @@ class Rectangle:
 class Placement:
     """Boxes by identifier, frames by module path, and per line its curve and its label's place.
 
-    `others` are more frames of modules, around their cotangents where these stand apart.
+    `others` are more frames of modules, with the form of their title, such as "∇ {}": around their
+    cotangents where these stand apart, and in further columns.
 
     A curve is a start point and three points for each cubic Bézier segment, from tail to head.
     """
 
     boxes: dict[str, Rectangle] = field(default_factory=dict)
     frames: dict[Path, Rectangle] = field(default_factory=dict)
-    others: list[tuple[Path, Rectangle]] = field(default_factory=list)
+    others: list[tuple[Path, str, Rectangle]] = field(default_factory=list)
     curves: list[list[Point]] = field(default_factory=list)
     labels: list[Point | None] = field(default_factory=list)
     pairs: list[tuple[Point, Point]] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Placement:
         corners = [point for curve in self.curves for point in curve]
         for x, y in filter(None, self.labels):
             corners += [(x - LABEL_ROOM, y), (x + LABEL_ROOM, y)]
-        for r in [*self.boxes.values(), *self.frames.values(), *(r for _, r in self.others)]:
+        for r in [*self.boxes.values(), *self.frames.values(), *(r for *_, r in self.others)]:
             corners.append((r.x - r.width / 2, r.y - r.height / 2))
             corners.append((r.x + r.width / 2, r.y + r.height / 2))
         if not corners:

@@ -65,14 +65,14 @@ def _heading(picture: Picture) -> Iterable[tuple[str, str]]:
 
 
 def _frames(cluster: Cluster, placement: Placement) -> Iterable[str]:
-    others: dict[Path, list[Rectangle]] = {}
-    for path, r in placement.others:
-        others.setdefault(path, []).append(r)
+    others: dict[Path, list[tuple[str, Rectangle]]] = {}
+    for path, form, r in placement.others:
+        others.setdefault(path, []).append((form, r))
     waiting = [*cluster.clusters]
     while waiting:
         inner = waiting.pop(0)
         frames = [(inner.title, placement.frames[inner.path])]
-        frames += [(f"∇ {inner.title}", r) for r in others.get(inner.path, ())]
+        frames += [(form.format(inner.title), r) for form, r in others.get(inner.path, ())]
         for title, r in frames:
             x, y = r.x - r.width / 2, r.y - r.height / 2
             yield (

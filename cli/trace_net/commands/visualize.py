@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
@@ -236,7 +235,7 @@ def build_graph(
 def about(done: Run) -> dict[str, Any]:
     """What a picture says of the model as a whole: its class, its FLOPs and its loss."""
     model, loss = done.subject.model, done.loss
-    named = {} if inspect.isroutine(model) else {"model": type(model).__name__}
+    named = {"model": type(model).__name__} if hasattr(model, "named_parameters") else {}
     counted = sum(flops(node) for node in done.tape.recorded() if not node.op.leaf)
     known = {} if loss is None else {"loss": float(loss.item())}
     return {**named, "flops": counted, **known}

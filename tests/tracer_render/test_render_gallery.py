@@ -1,0 +1,88 @@
+"""The pictures of seven real networks, by what makes a picture hard to read."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tracer_render import engines, style
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "gallery" / "draw.py"
+spec = importlib.util.spec_from_file_location("gallery_draw", SCRIPT)
+draw = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(draw)
+
+GRAPHVIZ = len(engines.available()) > 1
+#: The ratio of the sides that a picture has at most.
+LONGEST = 3.0
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return {}
+
+
+@pytest.fixture
+def made(name, runs):
+    if name not in runs:
+        runs[name] = draw.traced(name)
+    return draw.drawn(runs[name], name)
+
+
+@pytest.mark.parametrize("name", draw.NAMES)
+def test_a_network_is_legible_on_one_page(made, name):
+    described, placed, quality, _ = made
+    for back in (False, True):
+        assert sum((box.kind == "cotangent") == back for box in described.boxes) <= 40
+    assert quality.width <= 4000
+    assert quality.height <= 4000
+    assert 1 / LONGEST <= quality.aspect <= LONGEST
+    assert quality.overlaps == 0
+    if GRAPHVIZ:
+        assert quality.through == 0
+        assert quality.crossings <= 2
+    for box in described.boxes:
+        r = placed.boxes[box.id]
+        assert style.text_width(box.title, style.TITLE_SIZE, bold=True) <= r.width
+        for note in box.notes:
+            assert style.text_width(note, style.NOTE_SIZE) <= r.width
+
+
+@pytest.mark.parametrize("name", draw.NAMES)
+def test_values_and_cotangents_stand_side_by_side(made, name):
+    described, placed, _, _ = made
+    for value, cotangent in described.pairs.items():
+        left, right = placed.boxes[value], placed.boxes[cotangent]
+        assert left.y == right.y
+        assert left.x < right.x
+
+
+def test_a_spine_runs_straight_down(runs):
+    runs.setdefault("unet", draw.traced("unet"))
+    described, placed, _, _ = draw.drawn(runs["unet"], "unet")
+    own = [box for box in described.boxes if box.kind in ("module", "operation")]
+    middles = {round(placed.boxes[box.id].x) for box in own}
+    assert max(middles) - min(middles) <= 2
+    skips = [
+        curve
+        for line, curve in zip(described.lines, placed.curves, strict=True)
+        if line.spine and not line.reverse and curve[-1][1] - curve[0][1] > 150
+    ]
+    assert len(skips) == 3
+    left = min(r.x - r.width / 2 for r in map(placed.boxes.get, (box.id for box in own)))
+    assert all(min(x for x, _ in curve) < left for curve in skips)
+
+
+def test_a_long_spine_is_set_in_columns(runs):
+    runs.setdefault("mobilenet", draw.traced("mobilenet"))
+    described, placed, _, _ = draw.drawn(runs["mobilenet"], "mobilenet")
+    assert len({round(r.x / 400) for r in placed.boxes.values()}) > 2
+    assert any(form == "{}, continued" for _, form, _ in placed.others)
+    for line, curve in zip(described.lines, placed.curves, strict=True):
+        for end, name in ((curve[0], line.tail), (curve[-1], line.head)):
+            r = placed.boxes[name]
+            assert abs(end[0] - r.x) <= r.width / 2 + 8
+            assert abs(end[1] - r.y) <= r.height / 2 + 8
+        assert len(curve) % 3 == 1
