@@ -10,15 +10,11 @@ from tracer.arrays.sampled import SampledArray
 from tracer.cotangents import Gather, looked_up, samples_first
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.arguments import (
-    integer,
-    one_axis,
     operand,
     raw,
-    several_axes,
 )
 from tracer.operations.arithmetic import NEAR_NORMS
 from tracer.record.axes import UNKNOWN, GroupedAxis
-from tracer.record.dispatch import implements, refuse_out
 from tracer.record.operation import Operation, operation
 from tracer.record.recording import tensor_of
 from tracer.record.tensor import Tensor
@@ -39,7 +35,7 @@ def _basic(index):
     )
 
 
-class _Indexing(Operation):
+class Indexing(Operation):
     """Selects or places elements: linear, and no rule reads a value of the array."""
 
     saves: tuple[str, ...] = ()
@@ -49,7 +45,7 @@ class _Indexing(Operation):
 
 
 @operation("getitem")
-class GetItem(_Indexing):
+class GetItem(Indexing):
     """`x[index]`; `index` is a tuple of what NumPy takes, with raw arrays.
 
     `diagonal` is the offset where it stands for the diagonal of the last two axes, a view in NumPy.
@@ -170,7 +166,7 @@ def _axis_of_range(coordinate, size):
 
 
 @operation("lookup")
-class Lookup(_Indexing):
+class Lookup(Indexing):
     """`x[index]` for an array of ints that is itself recorded, so that its samples are followed."""
 
     saves = ("inputs",)
@@ -224,7 +220,7 @@ AT = "at"
 
 
 @operation("lookup_at")
-class LookupAt(_Indexing):
+class LookupAt(Indexing):
     """`x[index]` with arrays of ints that are recorded at the places of `AT` in `index`."""
 
     saves = ("inputs",)
@@ -298,7 +294,7 @@ def _place_of_arrays(index, rank):
 
 
 @operation("embed")
-class Embed(_Indexing):
+class Embed(Indexing):
     """A stack of zeros `[V, *shape]` with stacks `[V, ...]` added at basic `indices` of `shape`."""
 
     def forward(*values, indices, shape):
@@ -324,7 +320,7 @@ class Embed(_Indexing):
 
 
 @operation("scatter_add")
-class ScatterAdd(_Indexing):
+class ScatterAdd(Indexing):
     """A stack of zeros `[V, *shape]` with `[V, *positions.shape]` added at flat positions."""
 
     def forward(values, *, positions, shape):
@@ -340,35 +336,6 @@ class ScatterAdd(_Indexing):
 
     def examples(rng):
         return [((rng.random((2, 3)),), {"positions": np.array([0, 5, 5]), "shape": (2, 3)})]
-
-
-@operation("take_along_axis")
-class TakeAlongAxis(_Indexing):
-    """`np.take_along_axis` with a negative axis and raw indices."""
-
-    saves = ("inputs",)
-
-    def forward(x, indices, *, axis):
-        if type(x) is not np.ndarray:
-            backend.one_library(x, indices)
-        return np.take_along_axis(x, indices, axis)
-
-    def vjp(node, g):
-        """g_x[v,...,k,...] = sum_i g[v,...,i,...] over the i with indices[...,i,...] = k."""
-        shape, indices = node.input_shape(0), raw(node.inputs[1])
-        every = backend.namespace(indices).arange(math.prod(shape)).reshape(shape)
-        positions = np.take_along_axis(every, indices, node.params["axis"])
-        return ScatterAdd(g, positions=positions, shape=shape), None
-
-    def batch_axis(node, axes):
-        axis = next(a for a in axes if isinstance(a, int))
-        return UNKNOWN if axis - len(node.shape) == node.params["axis"] else axis
-
-    def moves(node):
-        return (0,)
-
-    def examples(rng):
-        return [((rng.random((3, 4)), np.array([[0, 0], [1, 3], [2, 2]])), {"axis": -1})]
 
 
 @operation("index_set")
@@ -418,139 +385,6 @@ class IndexSet(Operation):
         twice = (np.array([1, 0, 1]), np.array([2, 3, 2]))
         x = rng.random((3, 4))
         return [((x, rng.random(4)), {"index": (1,)}), ((x, rng.random(3)), {"index": twice})]
-
-
-@implements(np.take)
-def take(a, indices, axis=None, out=None, mode="raise"):
-    if out is not None:
-        refuse_out("take", out)
-    a = operand(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = one_axis(axis, a.ndim)
-    if type(indices) is not Tensor and type(indices) is not SampledArray:
-        indices = _positions_of(indices, a)
-    if mode != "raise":
-        size = a.shape[axis]
-        if mode not in ("wrap", "clip"):
-            raise ShapeError(f"np.take has the modes 'raise', 'wrap' and 'clip', got {mode!r}")
-        indices = raw(indices)
-        indices = np.mod(indices, size) if mode == "wrap" else np.clip(indices, 0, size - 1)
-        indices = backend.of(a).from_host(indices)
-    if axis == -a.ndim:
-        return a[indices]
-    return a[(slice(None),) * (axis + a.ndim) + (indices,)]
-
-
-def _positions_of(indices, a):
-    """Indices of `np.take` as an array of ints: what holds them means no more than that."""
-    if type(indices) is not np.ndarray and not backend.is_array(indices):
-        indices = backend.of(a).from_host(backend.as_array(indices))
-    if indices.dtype.kind == "b" or indices.size == 0:
-        return indices.astype(np.intp)
-    return indices
-
-
-@implements(np.compress)
-def compress(condition, a, axis=None, out=None):
-    """The slices of `a` along `axis` where the condition, which may be shorter, holds."""
-    refuse_out("compress", out)
-    a, condition = operand(a), operand(condition)
-    if condition.ndim != 1:
-        raise ShapeError(f"np.compress takes a condition of one axis, got {condition.ndim}")
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    return np.take(a, _where_true(condition, a), axis)
-
-
-@implements(np.extract)
-def extract(condition, arr):
-    arr = np.ravel(operand(arr))
-    return arr[_where_true(np.ravel(operand(condition)), arr)]
-
-
-def _where_true(condition, a):
-    """The indices of what is not zero in a vector, beside `a`."""
-    index = np.nonzero(condition)[0]
-    return backend.of(a).from_host(index) if type(index) is np.ndarray else index
-
-
-@implements(np.take_along_axis)
-def take_along_axis(arr, indices, axis=-1):
-    indices = operand(indices)
-    if axis is None:
-        return np.take_along_axis(np.ravel(arr), np.ravel(indices), 0)
-    axis = one_axis(axis, arr.ndim)
-    if indices.ndim != arr.ndim:
-        raise ShapeError(
-            f"np.take_along_axis takes indices with the array's {arr.ndim} axes, got {indices.ndim}"
-        )
-    shape = list(np.broadcast_shapes(*(
-        [1 if i - x.ndim == axis else n for i, n in enumerate(x.shape)] for x in (arr, indices)
-    )))  # fmt: skip
-    whole, shape[axis] = shape.copy(), indices.shape[axis]
-    whole[axis] = arr.shape[axis]
-    return TakeAlongAxis(np.broadcast_to(arr, whole), np.broadcast_to(indices, shape), axis=axis)
-
-
-@implements(np.diagonal)
-def diagonal(a, offset=0, axis1=0, axis2=1):
-    offset = integer(offset, "an offset")
-    axes = several_axes((axis1, axis2), a.ndim)
-    moved = np.moveaxis(a, axes, (-2, -1))
-    rows, columns = moved.shape[-2:]
-    count = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    i = backend.of(a).from_host(np.arange(count))
-    index = (Ellipsis, i - min(offset, 0), i + max(offset, 0))
-    return GetItem(moved, index=index, diagonal=offset)
-
-
-@implements(np.diag)
-def diag(v, k=0):
-    k = integer(k, "`k` of np.diag")
-    if v.ndim == 2:
-        return np.diagonal(v, k)
-    if v.ndim != 1:
-        raise ShapeError(f"np.diag takes a vector or a matrix, got {v.ndim} axes")
-    size = v.shape[0] + abs(k)
-    i = np.arange(v.shape[0])
-    positions = (i - min(k, 0)) * size + i + max(k, 0)
-    return ScatterAdd(v[None], positions=positions, shape=(size, size))[0]
-
-
-@implements(np.tril)
-def tril(m, k=0):
-    return np.where(_triangle(m, k), m, 0)
-
-
-@implements(np.triu)
-def triu(m, k=0):
-    return np.where(_triangle(m, k - 1), 0, m)
-
-
-def _triangle(m, k):
-    return backend.of(raw(m)).from_host(np.tri(*m.shape[-2:], k=k, dtype=bool))
-
-
-@implements(np.trace)
-def trace(a, offset=0, axis1=0, axis2=1, dtype=None, out=None):
-    refuse_out("trace", out)
-    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
-
-
-@implements(np.select)
-def select(condlist, choicelist, default=0):
-    if len(condlist) != len(choicelist) or not len(condlist):
-        raise ShapeError(
-            f"np.select takes a choice for each condition, got {len(condlist)} conditions and "
-            f"{len(choicelist)} choices"
-        )
-    out = default
-    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        if operand(raw(condition)).dtype.kind != "b":
-            raise ShapeError("np.select takes conditions of booleans: write x != 0")
-        out = np.where(condition, choice, out)
-    return out
 
 
 def index_set(x, index, value):
@@ -630,7 +464,6 @@ def _looked_up(x, index):
 
 
 Tensor.__getitem__ = _getitem
-
 NEAR_NORMS.add(GetItem)
 
-OPERATIONS = [GetItem, Lookup, LookupAt, Embed, ScatterAdd, TakeAlongAxis, IndexSet]
+OPERATIONS = [GetItem, Lookup, LookupAt, Embed, ScatterAdd, IndexSet]
