@@ -17,16 +17,16 @@ ANY = {
     "tracer/arrays": 46,
     "tracer/cotangents": 12,
     "tracer/curvature": 53,
-    "tracer/graph": 34,
+    "tracer/graph": 43,
     "tracer/operations": 0,
     "tracer/plugins": 4,
     "tracer/record": 236,
-    "tracer/sweep": 25,
+    "tracer/sweep": 24,
     "tracer/testing": 48,
     "plugins/tracer_layers": 137,
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,
-    "cli/trace_net": 99,
+    "cli/trace_net": 103,
 }
 
 

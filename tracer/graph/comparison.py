@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tracer.graph.folding import Attributes
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -90,12 +92,14 @@ def _cotangents(graph: nx.MultiDiGraph) -> dict[str, str]:
     return {data["of"]: name for name, data in graph.nodes(data=True) if data.get("of") in graph}
 
 
-def _others(graph: nx.MultiDiGraph, known: Any, cotangents: Mapping[str, str]) -> list[str]:
+def _others(
+    graph: nx.MultiDiGraph, known: Collection[str], cotangents: Mapping[str, str]
+) -> list[str]:
     beside = set(cotangents.values())
     return [name for name in graph if name not in known and name not in beside]
 
 
-def _statistics(graph: nx.MultiDiGraph, name: str | None) -> dict[str, Any] | None:
+def _statistics(graph: nx.MultiDiGraph, name: str | None) -> Attributes | None:
     if name is None:
         return None
     data = graph.nodes[name]
@@ -142,10 +146,10 @@ def _partners(first: nx.MultiDiGraph, second: nx.MultiDiGraph) -> Iterator[tuple
         yield from _aligned(first, second, ours, theirs.get(place, []))
 
 
-def _by_place(graph: nx.MultiDiGraph) -> dict[Any, list[str]]:
+def _by_place(graph: nx.MultiDiGraph) -> dict[Hashable, list[str]]:
     """The nodes of each place in their order, but for cotangents that stand beside their nodes."""
     beside = set(_cotangents(graph).values())
-    found: dict[Any, list[str]] = defaultdict(list)
+    found: dict[Hashable, list[str]] = defaultdict(list)
     for name, data in graph.nodes(data=True):
         if data["kind"] == "parameter":
             found["parameter", data["label"]].append(name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tracer.arrays import backend
-from tracer.record.axes import POOLED, UNKNOWN
+from tracer.record.axes import POOLED, UNKNOWN, Axis
 from tracer.record.batching import Batch
 from tracer.record.leaf_kinds import CONSTANT, VARIABLE
 from tracer.record.node import Node
@@ -61,7 +61,7 @@ def _terms_of_data(
     return found
 
 
-def made_of_arrays(nodes: Sequence[Node]) -> set[Any]:
+def made_of_arrays(nodes: Sequence[Node]) -> set[Node]:
     """What comes of constants that are no numbers, or of indices that are arrays."""
     using = {
         node
@@ -72,7 +72,7 @@ def made_of_arrays(nodes: Sequence[Node]) -> set[Any]:
     return descendants(nodes, using)
 
 
-def _holds_array(value: Any) -> bool:
+def _holds_array(value: object) -> bool:
     if isinstance(value, tuple | list):
         return any(map(_holds_array, value))
     return backend.is_array(value)
@@ -151,7 +151,7 @@ def _is_data(node: Node | None) -> bool:
     return node is None or node.op is CONSTANT or (node.op is VARIABLE and not node.wants)
 
 
-def _axes_given(node: Node, rule: Any, slots: Iterable[int], size: int) -> set[int]:
+def _axes_given(node: Node, rule: Callable[..., Axis], slots: Iterable[int], size: int) -> set[int]:
     """The axes of the output that axes of this size of some inputs become."""
     found: set[int] = set()
     for slot in slots:
