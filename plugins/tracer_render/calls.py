@@ -31,7 +31,7 @@ class Level(NamedTuple):
     hyperparameters: str = ""
     module: int | None = None
     number: int = 0
-    count: int = 1
+    calls: int = 1
 
 
 class Calls:
@@ -113,7 +113,7 @@ def _of_table(table: list[Mapping[str, Any]]) -> list[tuple[Level, int | None]]:
             hyperparameters=call.get("hyperparameters") or "",
             module=call["module"] if count > 1 else None,
             number=call["number"],
-            count=count,
+            calls=count,
         )
         levels.append((level, parent))
     return levels

@@ -204,7 +204,7 @@ class Closed:
             "members": list(members),
         }
         if level.module is not None:
-            module["number"], module["count"] = level.number, level.count
+            module["number"], module["count"] = level.number, level.calls
         if self._calls.is_whole(level):
             module["weights"] = [
                 {"name": _short(n, level.scope), "shape": n.get("shape"), "frozen": _frozen(n)}

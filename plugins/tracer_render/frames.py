@@ -54,7 +54,7 @@ class Frames:
             inside = (*path, f"{name} ({number})")
         if self.titles.get(inside, name) == name:
             which = (
-                f", call {level.number + 1} of {level.count}" if level.module is not None else ""
+                f", call {level.number + 1} of {level.calls}" if level.module is not None else ""
             )
             title = name if name == level.kind else f"{name} · {level.kind}"
             self.titles[inside] = title + which

@@ -340,10 +340,10 @@ def _spine(
         boxes = len(parts[name].boxes) if name in parts else 0
         best[name] = (boxes + (best[before][0] if before is not None else 0), before)
     spine: set[Name] = set()
-    name = max(best, key=lambda n: best[n][0], default=None)
-    while name is not None:
-        spine.add(name)
-        name = best[name][1]
+    at: Name | None = max(best, key=lambda n: best[n][0], default=None)
+    while at is not None:
+        spine.add(at)
+        at = best[at][1]
     return spine
 
 
@@ -445,8 +445,8 @@ def _ports(
         gap = min(PORT_GAP, 0.7 * boxes[name].width / len(side))
         ordered = sorted(side)
         # What goes straight on leaves from the middle.
-        middle = min(range(len(ordered)), key=lambda n: abs(ordered[n][0] - boxes[name].x))
-        if abs(ordered[middle][0] - boxes[name].x) > gap:
+        middle: float = min(range(len(ordered)), key=lambda n: abs(ordered[n][0] - boxes[name].x))
+        if abs(ordered[int(middle)][0] - boxes[name].x) > gap:
             middle = (len(ordered) - 1) / 2
         for place, (_, index) in enumerate(ordered):
             offsets[index] = gap * (place - middle)
