@@ -228,6 +228,9 @@ class Closed:
                 module[count] = sum(self._graph.nodes[m].get(count) or 0 for m in counted)
         if any(n.get("reached") is False for n in nodes):
             module["reached"] = any(n.get("reached") is True or "norm" in n for n in nodes)
+        changes = {n.get("change") for n in nodes}
+        if changes != {None}:
+            module["change"] = changes.pop() if len(changes) == 1 else "changed"
         failed = next((n for n in nodes if n.get("failed")), None)
         if failed is not None:
             module |= {"failed": True, "error": failed.get("error", "")}

@@ -27,6 +27,9 @@ MARKED = {
     "inf": ("bold", "2.5"),
     "unreached": ("dotted", "1.5"),
     "zero": ("dotted", "1.5"),
+    "removed": ("dashed", "2"),
+    "added": ("solid", "2"),
+    "changed": ("solid", "2"),
 }
 
 
@@ -150,6 +153,9 @@ def box_node(
         attributes["style"] += f",{border}"
         if box.marks[0] in ("failed", "nan", "inf"):
             fill, line, text = theme.alarm.fill, theme.alarm.line, theme.alarm.text
+        elif box.marks[0] in theme.changes:
+            change = theme.changes[box.marks[0]]
+            fill, line, text = change.fill, change.line, change.text
     lines = [f"<b>{_text(box.title)}</b>", '<font point-size="2"> </font>']
     size = f"{style.NOTE_SIZE:g}"
     lines += [f'<font point-size="{size}">{_text(note)}</font>' for note in box.notes]
@@ -245,6 +251,9 @@ def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -
         swatch += "" if valued else f' bgcolor="{ink.fill}"'
     elif name == "shared":
         swatch = f'border="3" style="rounded" color="{style.module_colour(0)}"'
+    elif name in theme.changes:
+        ink = theme.changes[name]
+        swatch = f'border="2" style="rounded" color="{ink.line}" bgcolor="{ink.fill}"'
     else:
         alarm = name in ("failed", "nan", "inf")
         colour = theme.alarm.line if alarm else theme.faint

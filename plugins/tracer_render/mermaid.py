@@ -45,6 +45,11 @@ def write(picture: Picture, theme: style.Theme) -> str:
         "stroke-width:3px"
     )
     parts.append("  classDef repeated stroke-dasharray:4 3")
+    parts += [
+        f"  classDef {change} fill:{ink.fill},stroke:{ink.line},color:{ink.text},stroke-width:2px"
+        for change, ink in theme.changes.items()
+        if any(change in box.marks for box in picture.boxes)
+    ]
     parts += _styles(picture.boxes)
     if dashed:
         parts.append(f"  linkStyle {','.join(dashed)} stroke:{theme.lines['cotangent']}")
@@ -72,6 +77,7 @@ def _styles(boxes: Iterable[Box]) -> Iterable[str]:
         if any(mark in ALARMING for mark in box.marks):
             yield f"  class v{box.id} alarm"
             continue
+        yield from (f"  class v{box.id} {mark}" for mark in box.marks if mark in style.SIGNS)
         shared = box.module is not None and style.module_colour(box.module)
         if shared:
             yield f"  style v{box.id} stroke:{shared},stroke-width:3px"

@@ -29,6 +29,9 @@ MARKS = {
     "inf": "infinite",
     "unreached": "no gradient arrives",
     "zero": "exactly zero",
+    "removed": "\N{MINUS SIGN} only in the first",
+    "added": "+ only in the second",
+    "changed": "~ differs",
 }
 
 KINDS = {

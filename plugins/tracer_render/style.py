@@ -17,6 +17,8 @@ FONT_STACK = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 LONGEST = 48
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
+#: What stands before the title of what two compared graphs do not have in common.
+SIGNS = {"removed": MINUS, "added": "+", "changed": "~"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Theme:
     faint: str
     cluster: Ink
     alarm: Ink
+    changes: dict[str, Ink]
     boxes: dict[str, Ink]
     lines: dict[str, str]
 
@@ -47,6 +50,11 @@ LIGHT = Theme(
     faint="#5f6b7a",
     cluster=Ink("#f7f8fa", "#c9d0d9", "#5f6b7a"),
     alarm=Ink("#fde4e1", "#c02718", "#7d150b"),
+    changes={
+        "removed": Ink("#fbeae8", "#c0392b", "#6d1f17"),
+        "added": Ink("#e3f4e1", "#2e8540", "#14401d"),
+        "changed": Ink("#fdf3d0", "#b8860b", "#463408"),
+    },
     boxes={
         "operation": Ink("#eaf0f8", "#5b7aa6", "#1f2933"),
         "input": Ink("#e2f2ea", "#3d8b68", "#17352a"),
@@ -65,6 +73,11 @@ DARK = Theme(
     faint="#9aa7b8",
     cluster=Ink("#1a2029", "#3a4554", "#9aa7b8"),
     alarm=Ink("#4a1714", "#ff7b6b", "#ffd9d3"),
+    changes={
+        "removed": Ink("#3d1c1a", "#ef8379", "#f8d6d2"),
+        "added": Ink("#173a1f", "#6cc97f", "#d6f5dc"),
+        "changed": Ink("#3a300f", "#e0b84a", "#f7ebc5"),
+    },
     boxes={
         "operation": Ink("#22304a", "#7f9fd0", "#e4e9f0"),
         "input": Ink("#173629", "#62b890", "#dcf3e8"),

@@ -282,6 +282,8 @@ _FORM = (
     ".tracer .failed .body{stroke-width:3px}"
     ".tracer .nan .body,.tracer .inf .body{stroke-width:2.2px}"
     ".tracer .unreached .body,.tracer .zero .body{stroke-dasharray:1.5 2.5}"
+    ".tracer .added .body,.tracer .removed .body,.tracer .changed .body{stroke-width:2px}"
+    ".tracer .removed .body{stroke-dasharray:5 3}"
 )
 
 
@@ -304,6 +306,11 @@ def _colours(theme: style.Theme) -> str:
         rules.append(f".tracer .line.{kind}{{stroke:{colour}}}.tracer .tip.{kind}{{fill:{colour}}}")
     # Under an overlay only its colours fill boxes; the kind keeps its outline and shape.
     rules.append(f".tracer.valued .body{{fill:{theme.paper}}}")
+    for change, ink in theme.changes.items():
+        rules.append(
+            f".tracer .{change} .body,.tracer.valued .{change} .body"
+            f"{{fill:{ink.fill};stroke:{ink.line}}}.tracer .{change} text{{fill:{ink.text}}}"
+        )
     for mark in ("failed", "nan", "inf"):
         rules.append(
             f".tracer .{mark} .body,.tracer.valued .{mark} .body"

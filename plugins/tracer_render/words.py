@@ -19,6 +19,10 @@ MOST_WEIGHTS = 4
 
 def title(node: Any, data: Mapping[str, Any], modules: tuple[str, ...]) -> str:
     """The label, without the part of its module path that the frames around it say already."""
+    sign = style.SIGNS.get(data.get("change", ""), "")
+    if sign:
+        kept = {key: value for key, value in data.items() if key != "change"}
+        return f"{sign} {title(node, kept, modules)}"
     if "class" in data:
         return _of_call(data)
     label = str(data.get("label") or data.get("op") or node)
@@ -54,6 +58,8 @@ def marks(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
         yield "unreached"
     elif value == 0:
         yield "zero"
+    if data.get("change") in style.SIGNS:
+        yield data["change"]
 
 
 def notes(data: Mapping[str, Any], value: float | None, label: str = "") -> Iterable[str]:

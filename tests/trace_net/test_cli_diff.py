@@ -63,6 +63,23 @@ def test_saved_graphs_as_json_and_as_a_picture(command, model, folder):
 
 
 @pytest.mark.parametrize(
+    ("file", "signs"),
+    [
+        ("both.svg", ('class="node module removed"', 'class="node module added"')),
+        ("both.dot", ("\N{MINUS SIGN} 1  ReLU", "+ 1  Tanh")),
+        ("both.mmd", ("class v", "classDef removed", "classDef added")),
+    ],
+)
+def test_a_picture_of_both(command, model, folder, file, signs):
+    first = model("a.py", FIRST)
+    second = model("b.py", FIRST.replace("ReLU", "Tanh"))
+    assert command("diff", first, second, "--structure", "-o", file).code == 0
+    drawn = (folder / file).read_text()
+    assert [sign for sign in signs if sign not in drawn] == []
+    assert "differs" not in drawn  # the legend tells of signs that are there
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("none.json", "a.py"), "cannot read none.json: No such file or directory"),

@@ -6,13 +6,16 @@ import inspect
 from functools import lru_cache
 from typing import Any
 
+from tracer.arrays.types import Array
+from tracer.record.node import Node
+from tracer.record.recorder import Failure
 from tracer.record.rules import Rules
 
 #: names of arguments that tell nothing
 PLAIN = frozenset(("value", "values", "args", "parts", "operands", "arrays"))
 
 
-def argument_name(consumer: Any, slot: int, value: Any = None) -> str:
+def argument_name(consumer: Node | Failure, slot: int, value: Array | None = None) -> str:
     """The buffer that a constant is of, else the argument that it is given as, as in `target`.
 
     Empty where the name would tell nothing.
@@ -20,7 +23,7 @@ def argument_name(consumer: Any, slot: int, value: Any = None) -> str:
     return _buffer(consumer, value) or _argument(consumer.op, slot)
 
 
-def _buffer(consumer: Any, value: Any) -> str:
+def _buffer(consumer: Node | Failure, value: Array | None) -> str:
     """The name of a buffer of the calling module with this value."""
     call = consumer.place.call
     module: Any = None if call is None or call.module is None else call.module()

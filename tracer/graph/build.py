@@ -20,8 +20,8 @@ from tracer.arrays import backend
 from tracer.arrays.types import DType, Shape
 from tracer.errors import GraphError
 from tracer.graph.argument_names import argument_name
-from tracer.graph.calls import Calls
-from tracer.graph.folding import Attributes, fold
+from tracer.graph.calls import Attributes, Calls
+from tracer.graph.folding import fold
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 from tracer.record.place import ModuleCall
 
-#: one call of a module, as docs/reference/graph.md lists it
-Entry = dict[str, Any]
+#: of a node, an edge, a loop or a call of the graph: docs/reference/graph.md lists them
+Attributes: TypeAlias = dict[str, Any]
 
 
 class Calls:
     """Numbers of the calls on a tape, a call after the one that it was made in."""
 
     def __init__(self) -> None:
-        self.table: list[Entry] = []
+        self.table: list[Attributes] = []
         self._numbers: dict[ModuleCall, int] = {}
         self._modules: dict[int, int] = {}
         self._told: dict[int, str] = {}
-        self._counts: Counter[Any] = Counter()
+        self._counts: Counter[Hashable] = Counter()
 
     def number(self, call: ModuleCall | None) -> int | None:
         """The position of a call in the table; None outside of all."""
@@ -55,7 +55,7 @@ class Calls:
         self._counts[same] += 1
         return number
 
-    def _hyperparameters(self, reference: Any) -> str:
+    def _hyperparameters(self, reference: Callable[[], Any]) -> str:
         """What the module's `extra_repr` says; nothing where it says nothing, or is gone."""
         text = self._told.get(id(reference))
         if text is None:
@@ -67,14 +67,14 @@ class Calls:
         return text
 
 
-def merged(table: Sequence[Mapping[str, Any]]) -> list[int]:
+def merged(table: Sequence[Attributes]) -> list[int]:
     """For each call the first that is the same in another step of the loops around it.
 
     The same are those of one module (or scope) in calls that are the same, in their order there.
     """
     first: list[int] = []
-    known: dict[Any, int] = {}
-    count: dict[Any, int] = defaultdict(int)
+    known: dict[Hashable, int] = {}
+    count: dict[Hashable, int] = defaultdict(int)
     for number, call in enumerate(table):
         parent = call["parent"]
         around = None if parent is None else first[parent]
@@ -85,7 +85,9 @@ def merged(table: Sequence[Mapping[str, Any]]) -> list[int]:
     return first
 
 
-def used(table: Sequence[Entry], wanted: Iterable[int | None]) -> tuple[list[Entry], list[int]]:
+def used(
+    table: Sequence[Attributes], wanted: Iterable[int | None]
+) -> tuple[list[Attributes], list[int]]:
     """The calls that are wanted with those around them, and their new numbers by the old ones."""
     kept: set[int] = set()
     for number in wanted:
@@ -93,7 +95,7 @@ def used(table: Sequence[Entry], wanted: Iterable[int | None]) -> tuple[list[Ent
             kept.add(number)
             number = table[number]["parent"]
     numbers = [-1] * len(table)
-    short: list[Entry] = []
+    short: list[Attributes] = []
     for number in sorted(kept):
         numbers[number] = len(short)
         parent = table[number]["parent"]

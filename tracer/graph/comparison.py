@@ -6,13 +6,14 @@ in the order of the record, as the same operation. Parameters are the same by th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracer.graph.folding import Attributes
+from tracer.graph.calls import Attributes
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -106,9 +107,7 @@ def _statistics(graph: nx.MultiDiGraph, name: str | None) -> Attributes | None:
     return {key: data[key] for key in MEASURED if key in data}
 
 
-def _measured(
-    of: str, a: Mapping[str, Any], b: Mapping[str, Any], rtol: float | None
-) -> list[Change]:
+def _measured(of: str, a: Attributes, b: Attributes, rtol: float | None) -> list[Change]:
     """The statistics in which two nodes differ, as one change; none if they do not."""
     if rtol is None:
         return []
@@ -171,7 +170,7 @@ def _aligned(
         yield from zip(ours[at : at + size], theirs[other : other + size], strict=True)
 
 
-def _word(data: Mapping[str, Any]) -> tuple[str, str]:
+def _word(data: Attributes) -> tuple[str, str]:
     """What a node is, apart from where."""
     return data["kind"], data["op"] or data["label"]
 
@@ -191,10 +190,17 @@ def united_graph(
     here, there = _cotangents(first), _cotangents(second)
     gone = [*comparison.removed, *(here[name] for name in comparison.removed if name in here)]
     names = {**comparison.pairs, **{name: f"before {name}" for name in gone}}
+    table, calls = _united_calls(first, second)
+    made.graph["calls"] = table
+    same_loops = first.graph.get("loops") == second.graph.get("loops")
     for name in gone:
         data = {**first.nodes[name], "change": "removed"}
         if data.get("of") in names:
             data["of"] = names[data["of"]]
+        if data.get("call") is not None:
+            data["call"] = calls[data["call"]]
+        if not same_loops:
+            data |= {"time": None, "times": [], "loop": None}
         made.add_node(names[name], **data)
     for name in comparison.added:
         for each in (name, there.get(name)):
@@ -210,3 +216,33 @@ def united_graph(
         if (source in left or target in left) and source in names and target in names:
             made.add_edge(names[source], names[target], **data)
     return made
+
+
+def _united_calls(
+    first: nx.MultiDiGraph, second: nx.MultiDiGraph
+) -> tuple[list[Attributes], list[int]]:
+    """The calls of the second graph and those of the first that it has not, which come last.
+
+    And the places in that table of the first graph's calls.
+    """
+    table = [dict(call) for call in second.graph.get("calls", ())]
+    known = {_call_key(call, call["parent"]): number for number, call in enumerate(table)}
+    modules = {(c["scope"], c["kind"]): c["module"] for c in table}
+    free = itertools.count(max((m for m in modules.values() if m is not None), default=-1) + 1)
+    places: list[int] = []
+    for call in first.graph.get("calls", ()):
+        parent = None if call["parent"] is None else places[call["parent"]]
+        key = _call_key(call, parent)
+        if key not in known:
+            module, kind = call["module"], (call["scope"], call["kind"])
+            if module is not None:
+                module = modules[kind] if kind in modules else next(free)
+                modules[kind] = module
+            known[key] = len(table)
+            table.append({**call, "parent": parent, "module": module})
+        places.append(known[key])
+    return table, places
+
+
+def _call_key(call: Attributes, parent: int | None) -> Hashable:
+    return parent, call["scope"], call["kind"], call["number"], tuple(call["times"])

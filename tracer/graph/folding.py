@@ -10,12 +10,12 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import networkx as nx
 
 from tracer.errors import GraphError
-from tracer.graph.calls import merged, used
+from tracer.graph.calls import Attributes, merged, used
 
 #: The loops that something is in, the outermost first, each with the time step there.
 Path = tuple[tuple[int, int], ...]
@@ -25,9 +25,6 @@ STATISTICS = ("norm", "min", "max", "nan", "inf")
 
 #: the kinds of leaves that a step can have of its own
 LEAVES = ("input", "constant")
-
-#: of a node, an edge or a loop of the graph; those that there are, are in docs/reference/graph.md
-Attributes: TypeAlias = dict[str, Any]
 
 
 def fold(graph: nx.MultiDiGraph, origins: Mapping[str, Hashable]) -> nx.MultiDiGraph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tracer.arrays.types import Present
 from tracer.record.frames import source_line
@@ -46,7 +46,7 @@ class ModuleCall:
         scope: str,
         kind: str,
         outer: Place,
-        module: weakref.ref[Any] | None = None,
+        module: weakref.ReferenceType[object] | None = None,
     ):
         self.scope = scope
         self.kind = kind

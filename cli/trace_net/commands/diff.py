@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trace_net import options, report, streams, write
-from trace_net.commands.visualize import choose_format, draw
+from trace_net.commands.visualize import Theme, choose_format, draw
 from trace_net.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def diff(
             autocompletion=options.renderer_names,
         ),
     ] = None,
+    theme: Annotated[Theme, typer.Option(help="Colours of the picture.")] = Theme.auto,
     structure: Annotated[
         bool, typer.Option("--structure", help="Compare no values and no gradients.")
     ] = False,
@@ -72,7 +73,8 @@ def diff(
         found = compare_graphs(*graphs, rtol=None if structure else tolerance)
         if output is not None:
             step(f"drawing as {form}")
-            how = DrawOptions(title=f"{Path(first).name} and {Path(second).name}")
+            title = f"{Path(first).name} and {Path(second).name}"
+            how = DrawOptions(title=title, depth="auto", theme=theme.value)
             write.write(place, draw(united_graph(*graphs, found), form, how))
     if json:
         report.print_json("diff", {"first": first, "second": second, **_listed(*graphs, found)})
@@ -157,7 +159,7 @@ def _change(change: Change) -> str:
     return f"{change.of}'s {key} {' -> '.join(values)}"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, list):
         return report.shape(value)
     if isinstance(value, float):
