@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -68,6 +69,12 @@ class Node:
     def source(self) -> str | None:
         """`file.py:12`, the user's line that recorded this node."""
         return None if self.code is None else source_line(self.code, self.lasti)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the forward call; one an element where no rule says more."""
+        count = self.op.flops
+        return 0 if self.op.leaf else math.prod(self.shape) if count is None else int(count(self))
 
     @property
     def label(self) -> str:

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from trace_net import options, report, streams
-from trace_net.costs import flops
 
 if TYPE_CHECKING:
     from tracer.extend import Node, Tape
@@ -74,7 +73,7 @@ def list_operations(tape: Tape) -> list[dict[str, Any]]:
                 "scope": node.place.scope,
                 "shape": list(node.shape),
                 "parameters": _count_parameters(node, seen),
-                "flops": flops(node),
+                "flops": node.flops,
                 "bytes": math.prod(node.shape) * node.dtype.itemsize,
                 "source": node.source,
             }

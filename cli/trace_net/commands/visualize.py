@@ -12,7 +12,6 @@ import typer
 
 from trace_net import options, report, streams, write
 from trace_net.blame import blame
-from trace_net.costs import flops
 from trace_net.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -236,7 +235,7 @@ def about(done: Run) -> dict[str, Any]:
     """What a picture says of the model as a whole: its class, its FLOPs and its loss."""
     model, loss = done.subject.model, done.loss
     named = {"model": type(model).__name__} if hasattr(model, "named_parameters") else {}
-    counted = sum(flops(node) for node in done.tape.recorded() if not node.op.leaf)
+    counted = sum(node.flops for node in done.tape.recorded())
     known = {} if loss is None else {"loss": float(loss.item())}
     return {**named, "flops": counted, **known}
 

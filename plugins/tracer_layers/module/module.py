@@ -21,6 +21,7 @@ from tracer.extend import (
     ModuleCall,
     Part,
     Place,
+    Tape,
     TensorLike,
     backend,
     backend_for,
@@ -634,6 +635,15 @@ class Module:
     def half(self) -> Module:
         """Convert to float16."""
         return self.to(np.float16)
+
+    def draw(self, *inputs: Any, **options: Any) -> Any:
+        """A picture of what a call of it with these inputs computes, which a notebook shows.
+
+        `.save(path)` writes it. The options are those of `tracer.Tape.draw`.
+        """
+        with Tape(watch=True) as tape:
+            self(*inputs)
+        return tape.draw(**options)
 
     # -- text -------------------------------------------------------------------------------
 

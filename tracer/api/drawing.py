@@ -1,0 +1,95 @@
+"""Pictures of a tape in Python: what a notebook shows, and what is saved to a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tracer import registry
+from tracer.errors import GraphError, TracingError
+from tracer.extensions import DrawOptions
+from tracer.record.composite import recorded
+from tracer.record.names import Part
+from tracer.record.recorder import Recorder
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+#: longer loops than this are folded where `time` is "auto"
+FEW_STEPS = 3
+#: file suffixes besides the names of formats
+SUFFIXES = {"gv": "dot", "htm": "html", "mmd": "mermaid"}
+
+
+class Drawing:
+    """A picture of a graph: shown by a notebook, saved by `save`, or as bytes by `render`.
+
+    It is made anew in each format; `graph` is what is drawn, and `options` say how.
+    """
+
+    def __init__(self, graph: nx.MultiDiGraph, options: DrawOptions):
+        self.graph, self.options = graph, options
+        self._rendered: dict[str, bytes] = {}
+
+    def render(self, format: str = "svg") -> bytes:
+        """The picture in a registered format: svg, png, pdf, dot, mermaid, html or json."""
+        if format not in self._rendered:
+            made = registry.renderers[format].render(self.graph, self.options)
+            self._rendered[format] = made
+        return self._rendered[format]
+
+    def save(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
+        """Write the picture to a file, in the format of its suffix unless one is given."""
+        file = Path(path)
+        suffix = file.suffix.removeprefix(".").lower()
+        if format is None and not suffix:
+            raise GraphError(f"{str(path)!r} has no suffix to choose a format by, as in graph.svg")
+        file.write_bytes(self.render(format or SUFFIXES.get(suffix, suffix)))
+        return file
+
+    def _repr_mimebundle_(
+        self, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
+    ) -> dict[str, Any]:
+        """SVG, with the theme of the page, and text for consoles."""
+        return {"image/svg+xml": self.render("svg").decode(), "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        nodes = self.graph.number_of_nodes()
+        return f"<drawing of {nodes:,} nodes: save(path), or a notebook shows it>"
+
+
+def draw(
+    tape: Recorder,
+    *,
+    direction: str | None = None,
+    time: str = "auto",
+    depth: int | Literal["auto", "all"] = "auto",
+    overlay: str | None = None,
+    theme: str = "auto",
+    title: str = "",
+) -> Drawing:
+    """See `Tape.draw`."""
+    from tracer.graph.build import build  # networkx, which takes long to import
+
+    if depth not in ("auto", "all") and (isinstance(depth, str) or depth < 0):
+        raise GraphError(f'depth is "auto", "all" or a number of levels from 0, got {depth!r}')
+    if theme not in ("auto", "light", "dark"):
+        raise GraphError(f'theme is "auto", "light" or "dark", got {theme!r}')
+    if tape.is_open:
+        raise TracingError("a tape is drawn after its `with tracer.Tape()` block has ended")
+    nodes = recorded(tape)
+    if direction is None:
+        direction = "forward" if tape.loss is None else "both"
+    if time == "auto":
+        longest = max((max(node.place.times, default=0) for node in nodes), default=0)
+        time = "folded" if longest >= FEW_STEPS else "unrolled"
+    graph = build(tape, direction, time)
+    graph.graph["flops"] = sum(node.flops for node in nodes)
+    if len(tape.roots) == 1 and not title:
+        root = tape.roots[0]
+        title = type(root.model if type(root) is Part else root).__name__
+    colours = None if overlay is None else registry.overlays[overlay]
+    shown = None if depth == "all" else depth
+    return Drawing(graph, DrawOptions(title=title, depth=shown, overlay=colours, theme=theme))
