@@ -16,7 +16,8 @@ class DrawOptions:
     """How to draw a graph.
 
     `depth` draws calls of modules nested deeper than that many levels as one box each (`None`:
-    every operation is drawn); `"auto"` is the depth at which the picture fits on a page.
+    every operation is drawn); `"auto"` is the depth at which the picture fits on a page. Modules
+    whose paths are in `opened` are open besides.
     `overlay` and `values` colour nodes: `values` maps node ids to numbers. `timeout` bounds the
     layout, in seconds. `theme` is `"auto"`, `"light"` or `"dark"`. Of a loop with more `steps` in
     time than that, unrolled, the first and the last ones are drawn (`None`: all are). `other` is
@@ -32,6 +33,7 @@ class DrawOptions:
     theme: str = "auto"
     steps: int | None = 8
     other: tuple[nx.MultiDiGraph, Mapping[str, float] | None] | None = None
+    opened: tuple[str, ...] = ()
 
 
 class Renderer(ABC):

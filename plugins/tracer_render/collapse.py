@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,27 +18,30 @@ from tracer_render.scopes import class_names, computed
 Steps = tuple[loops.Step, ...]
 
 
-def collapse(graph: nx.MultiDiGraph, depth: int | None) -> nx.MultiDiGraph:
+def collapse(
+    graph: nx.MultiDiGraph, depth: int | None, opened: Collection[str] = ()
+) -> nx.MultiDiGraph:
     """The graph in which each call nested deeper than `depth` levels is one node.
 
     Depth 0 leaves one node per call of an outermost module, and one for its cotangents; both for
     each step of a loop that calls it. A module that calls no other is one node at any depth. Such a
     node has the kind `module` (`cotangent` for its cotangents), the counts `operations`,
     `parameters` and `parameter_values`, its `members`, and as `norm` the Euclidean norm over its
-    parameters, or over all members where it has none. None leaves the graph as it is. Raises
-    `GraphError` for a negative depth.
+    parameters, or over all members where it has none. Modules whose paths are `opened` are open.
+    None leaves the graph as it is. Raises `GraphError` for a negative depth.
     """
     if depth is None:
         return graph
     if depth < 0:
         raise GraphError(f"depth counts levels of modules from 0, and {depth} came: use 0 or more")
-    return Closed(graph, Calls(graph), loops.find(graph), depth).graph()
+    return Closed(graph, Calls(graph), loops.find(graph), depth, opened=opened).graph()
 
 
 class Closed:
     """A graph with some of its calls closed: which nodes each of them holds.
 
-    Where it is `thin`, a call that holds nothing but another one is closed with that.
+    Where it is `thin`, a call that holds nothing but another one is closed with that. Modules whose
+    paths are `opened`, and those around them, are not closed.
     """
 
     def __init__(
@@ -48,11 +51,13 @@ class Closed:
         steps: Mapping[Any, Steps],
         depth: int,
         thin: bool = False,
+        opened: Collection[str] = (),
     ):
         self._graph = graph
         self._calls = calls
         self._steps = steps
         self._thin = thin
+        self._opened = opened
         #: node -> the closed call that it is in, of those that operations made
         self.owner: dict[Any, str] = {}
         #: leaf -> the closed calls that it is in
@@ -76,7 +81,15 @@ class Closed:
             at = len(chain) - 1
         while self._thin and at and self._calls.holds_one(chain[at - 1]):
             at -= 1
+        while any(self._is_around(chain[at].scope, path) for path in self._opened):
+            at += 1
+            if at == len(chain):
+                return
         self.owner[node] = self._name(chain[at], self._steps.get(node, ()), data)
+
+    @staticmethod
+    def _is_around(scope: str, path: str) -> bool:
+        return path == scope or path.startswith(f"{scope}.")
 
     def _name(self, level: Level, steps: Steps, data: Mapping[str, Any]) -> str:
         """The name of the node that a call becomes, or its cotangents do."""

@@ -56,7 +56,7 @@ def _has_steps(cluster: Cluster) -> bool:
 
 
 def _cuts(placement: Placement, wanted: Sequence[float]) -> list[float]:
-    """Heights between boxes that few lines cross, near those that are wanted."""
+    """Heights between boxes where few lines and frames are cut, near those that are wanted."""
     spans = sorted((r.y - r.height / 2, r.y + r.height / 2) for r in placement.boxes.values())
     gaps, reached = [], spans[0][1]
     for start, end in spans:
@@ -64,6 +64,8 @@ def _cuts(placement: Placement, wanted: Sequence[float]) -> list[float]:
             gaps.append((reached + start) / 2)
         reached = max(reached, end)
     crossing = {gap: sum(_crosses(curve, gap) for curve in placement.curves) for gap in gaps}
+    frames = placement.frames.values()
+    inside = {gap: sum(abs(gap - r.y) < r.height / 2 for r in frames) for gap in gaps}
     height = reached - spans[0][0]
     cuts: list[float] = []
     for goal in wanted:

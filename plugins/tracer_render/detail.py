@@ -28,9 +28,10 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     direction. Where there are more at depth 0, neighbours of the same structure are folded. What
     was chosen is said on the logger `tracer_render`.
     """
+    _note_unknown(graph, options.opened)
     if options.depth != "auto":
-        return elide(collapse(graph, options.depth), options.steps)
-    drawn, depth = _fitting(graph, options.steps)
+        return elide(collapse(graph, options.depth, options.opened), options.steps)
+    drawn, depth = _fitting(graph, options)
     if _boxes(drawn) > MOST:
         drawn = runs.fold(drawn)
     kinds = ("cotangent",) if graph.graph.get("direction") == "backward" else ("operation",)
@@ -46,14 +47,25 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     return drawn
 
 
-def _fitting(graph: nx.MultiDiGraph, steps: int | None) -> tuple[nx.MultiDiGraph, int]:
+def _note_unknown(graph: nx.MultiDiGraph, opened: tuple[str, ...]) -> None:
+    scopes = {data.get("scope") or "" for _, data in graph.nodes(data=True)} if opened else set()
+    for path in opened:
+        if not any(scope == path or scope.startswith(f"{path}.") for scope in scopes):
+            log.warning("no module is called %r: nothing is opened", path)
+
+
+def _fitting(graph: nx.MultiDiGraph, options: DrawOptions) -> tuple[nx.MultiDiGraph, int]:
     """The graph at the largest depth at which it fits, else at depth 0."""
-    calls, where = Calls(graph), loops.find(graph)
+    calls, where, steps = Calls(graph), loops.find(graph), options.steps
+
+    def closed_at(depth: int) -> Closed:
+        return Closed(graph, calls, where, depth, thin=True, opened=options.opened)
+
     deepest = max((len(calls.around(node)) for node in graph), default=0)
-    best = _with_fewer_steps(Closed(graph, calls, where, 0, thin=True).graph(), steps)
+    best = _with_fewer_steps(closed_at(0).graph(), steps)
     chosen = 0
     for depth in range(1, deepest + 1):
-        closed = Closed(graph, calls, where, depth, thin=True)
+        closed = closed_at(depth)
         if not where and closed.count() > MOST:
             break
         drawn = _with_fewer_steps(closed.graph(), steps)

@@ -15,6 +15,8 @@ from tracer_render.placement import Path, Placement, Point, Rectangle, pair_line
 
 #: Between the two halves, in points.
 GAP = 44.0
+#: Frames times boxes above which it is not looked for what stands between the halves.
+LARGEST = 100_000
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ def _frame(picture: Picture, half: Placement, axis: float, placement: Placement)
         for path, r in half.frames.items()
         if path in back
     }
-    inside = {path: set(_boxes_in(picture, path)) for path in half.frames}
+    if len(half.frames) * len(placement.boxes) > LARGEST:
+        joined = {}
+    inside = {path: set(_boxes_in(picture, path)) for path in joined}
     apart = {
         path
         for path, r in joined.items()

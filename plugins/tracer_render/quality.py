@@ -63,12 +63,7 @@ def measure(picture: Picture, placement: Placement) -> Quality:
         length=length,
         sideways=sideways,
         crossings=_crossings(traces, ends),
-        through=sum(
-            passes(points, r)
-            for points, own in zip(traces, ends, strict=True)
-            for name, r in placement.boxes.items()
-            if name not in own
-        ),
+        through=_through(placement.boxes, traces, ends),
         overlaps=_overlaps(list(placement.boxes.values())),
     )
 
@@ -82,11 +77,23 @@ def trace(curve: list[tuple[float, float]]) -> np.ndarray:
     return np.concatenate([points[:1], *segments])
 
 
-def passes(points: np.ndarray, r: Rectangle) -> bool:
-    """Whether a line goes through a box."""
-    half = np.array([max(r.width / 2 - INSIDE, 0), max(r.height / 2 - INSIDE, 0)])
-    start = points[:-1] - (r.x, r.y)
-    step = np.diff(points, axis=0)
+def _through(boxes: dict[str, Rectangle], traces: list[np.ndarray], ends: list[set[str]]) -> int:
+    """How often a line goes through a box that it does not end at."""
+    names = list(boxes)
+    centres = np.array([(r.x, r.y) for r in boxes.values()])
+    halves = np.array([(r.width / 2, r.height / 2) for r in boxes.values()]) - INSIDE
+    count = 0
+    for points, own in zip(traces, ends, strict=True):
+        low, high = points.min(axis=0), points.max(axis=0)
+        near = np.abs(centres - (low + high) / 2) < halves + (high - low) / 2
+        for index in np.flatnonzero(near.all(axis=1)):
+            count += names[index] not in own and passes(points, centres[index], halves[index])
+    return count
+
+
+def passes(points: np.ndarray, centre: np.ndarray, half: np.ndarray) -> bool:
+    """Whether a line goes through a box with this centre and half its sides."""
+    start, step = points[:-1] - centre, np.diff(points, axis=0)
     step = np.where(np.abs(step) < 1e-12, 1e-12, step)
     near, far = (-half - start) / step, (half - start) / step
     enter = np.minimum(near, far).max(axis=1)
@@ -124,9 +131,3 @@ def _overlaps(boxes: list[Rectangle]) -> int:
         for index, a in enumerate(boxes)
         for b in boxes[:index]
     )
-
-
-def clear(start: tuple[float, float], end: tuple[float, float], boxes: list[Rectangle]) -> bool:
-    """Whether a straight line goes through none of the boxes."""
-    points = np.array([start, end])
-    return not any(passes(points, r) for r in boxes)

@@ -117,6 +117,17 @@ def test_equal_neighbours_are_folded_where_there_are_too_many():
     assert len([box for box in drawn.boxes if box.kind == "cotangent"]) == 3
 
 
+def test_the_first_of_those_folded_is_open_on_request():
+    model = nn.Sequential(*[Residual() for _ in range(60)])
+    graph = graph_of(model, ones(2, 4))
+    drawn = picture.describe(graph, DrawOptions(depth="auto", opened=("0",)))
+    assert "1 … 59  Residual" in titles(drawn)
+    assert [t for t in titles(drawn) if t.startswith("0.")] == [
+        "0.first  Linear", "0.act  ReLU", "0.second  Linear", "0.act  ReLU",
+    ]  # fmt: skip
+    assert nx.is_directed_acyclic_graph(detailed(graph, AUTO))
+
+
 def test_a_pattern_of_several_that_repeats_is_folded():
     layers = [layer() for _ in range(25) for layer in (lambda: nn.Linear(4, 4), nn.Tanh)]
     graph = collapse(graph_of(nn.Sequential(*layers), ones(2, 4)), 0)

@@ -87,6 +87,10 @@ def visualize(
             "operation, auto opens as many as fit on a page. (default: auto; all with --steps)",
         ),
     ] = None,
+    open: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="A module to draw open besides, as in h.0. Repeatable."),
+    ] = None,
     steps: Annotated[
         str | None,
         typer.Option(
@@ -168,6 +172,7 @@ def visualize(
             theme=theme.value,
             steps=shown_steps,
             other=other,
+            opened=tuple(open or ()),
         )
         step(f"drawing as {form}")
         try:
