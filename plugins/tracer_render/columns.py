@@ -67,13 +67,15 @@ def _cuts(placement: Placement, wanted: Sequence[float]) -> list[float]:
     frames = placement.frames.values()
     inside = {gap: sum(abs(gap - r.y) < r.height / 2 for r in frames) for gap in gaps}
     height = reached - spans[0][0]
-    cuts: list[float] = []
+    cuts: set[float] = set()
     for goal in wanted:
-        best = min(
-            gaps, key=lambda gap: crossing[gap] + 40 * abs(gap - goal) / height, default=None
-        )
-        if best is not None and best not in cuts and crossing[best] <= 6:
-            cuts.append(best)
+        costs = {
+            gap: crossing[gap] + 4 * inside[gap] + 40 * abs(gap - goal) / height for gap in gaps
+        }
+        best = min(costs, key=costs.__getitem__, default=None)
+        if best is None or crossing[best] > MOST_LINES:
+            return []
+        cuts.add(best)
     return sorted(cuts)
 
 
