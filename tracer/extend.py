@@ -21,7 +21,8 @@ Quantities and kinds of rows:
     `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`
 
 The record: nodes, leaves, where it is recorded:
-    `Tensor`, `batch`, `parameter`, `Node`, `NOWHERE`, `Place`, `ModuleCall`, `CONSTANT`, `INPUT`,
+    `Tensor`, `batch`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`, `ModuleCall`, `CONSTANT`,
+    `INPUT`,
     `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
     `owner`, `using`, `pause`, `paused_tape`,
     `present`, `scope`, `steps`, `origin_of`, `Part`, `numbers`, `axis_of`,
@@ -123,7 +124,7 @@ from tracer.record.names import Part, numbers
 from tracer.record.node import Node, Params
 from tracer.record.operation import Elementwise, Operation, operation
 from tracer.record.pausing import pause, paused_tape
-from tracer.record.place import NOWHERE, ModuleCall, Place
+from tracer.record.place import NOWHERE, Called, ModuleCall, Place
 from tracer.record.recorder import Cursor, current_cursor, current_tape, owner, using
 from tracer.record.rules import Rules
 from tracer.record.scopes import present, scope, steps
@@ -148,6 +149,7 @@ __all__ = [
     "Array",
     "Axis",
     "Backend",
+    "Called",
     "Change",
     "Command",
     "Comparison",

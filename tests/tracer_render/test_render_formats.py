@@ -443,6 +443,24 @@ def test_any_graph_is_drawn(graph, depth):
 
 
 @settings(max_examples=60, deadline=None)
+@given(graphs(), st.none() | st.integers(0, 3) | st.just("auto"))
+def test_any_graph_is_placed_and_pinned(graph, depth):
+    from tracer_render import picture, pinned, style, svg
+
+    commands, engines._commands = engines._commands, lambda format: {}
+    try:
+        drawn = picture.describe(graph, DrawOptions(depth=depth))
+        placed = engines.place(drawn, 10)
+    finally:
+        engines._commands = commands
+    assert set(placed.boxes) == {box.id for box in drawn.boxes}
+    assert all(len(curve) % 3 == 1 for curve in placed.curves)
+    _check_apart(list(placed.boxes.values()))
+    ET.fromstring(svg.write(drawn, placed, "auto"))
+    pinned.write(drawn, placed, style.DARK)
+
+
+@settings(max_examples=60, deadline=None)
 @given(graphs(), st.none() | st.integers(0, 3))
 def test_dot_of_any_graph_is_read_by_graphviz(graph, depth):
     pygraphviz = pytest.importorskip("pygraphviz")

@@ -26,7 +26,8 @@ def argument_name(consumer: Node | Failure, slot: int, value: Array | None = Non
 def _buffer(consumer: Node | Failure, value: Array | None) -> str:
     """The name of a buffer of the calling module with this value."""
     call = consumer.place.call
-    module: Any = None if call is None or call.module is None else call.module()
+    reference = None if call is None else call.called.module
+    module: Any = None if reference is None else reference()
     if value is None or not hasattr(module, "named_buffers"):
         return ""
     for name, array in module.named_buffers(recurse=False):

@@ -37,19 +37,19 @@ class Calls:
         return known
 
     def _add(self, call: ModuleCall) -> int:
-        reference = call.module
+        scope, kind, reference = call.called
         which = None
         if reference is not None:
             which = self._modules.setdefault(id(reference), len(self._modules))
-        same = (call.scope, call.kind, which)
+        same = (scope, kind, which)
         number = self._numbers[call] = len(self.table)
         self.table.append({
             "parent": None if call.parent is None else self._numbers[call.parent],
-            "scope": call.scope,
-            "kind": call.kind,
+            "scope": scope,
+            "kind": kind,
             "module": which,
             "number": self._counts[same],
-            "times": list(call.times),
+            "times": list(call.outer.times),
             "hyperparameters": "" if reference is None else self._hyperparameters(reference),
         })  # fmt: skip
         self._counts[same] += 1

@@ -31,28 +31,34 @@ class Place(NamedTuple):
         return self.times[-1] if self.times else None
 
 
-class ModuleCall:
-    """One call of a module, or one pass through a `with tracer.scope` block.
+class Called(NamedTuple):
+    """What is called: the path inside of it, its class, and the module unless it is a scope.
 
-    `scope` is the path inside of it, `kind` the class, `times` the steps of the loops around it and
-    `parent` the call that it was made in. It refers to the module weakly: a module that keeps a
-    tensor would else keep its record alive for good.
+    It refers to the module weakly: a module that keeps a tensor would else keep its record alive
+    for good.
     """
 
-    __slots__ = ("kind", "module", "parent", "scope", "times")
+    scope: str
+    kind: str
+    module: weakref.ReferenceType[object] | None = None
 
-    def __init__(
-        self,
-        scope: str,
-        kind: str,
-        outer: Place,
-        module: weakref.ReferenceType[object] | None = None,
-    ):
-        self.scope = scope
-        self.kind = kind
-        self.times = outer.times
-        self.parent = outer.call
-        self.module = module
+
+class ModuleCall:
+    """One call of a module, or one pass through a `with tracer.scope` block, made at `outer`.
+
+    There is one for each call, made while a model runs, so that it only refers to what is there.
+    """
+
+    __slots__ = ("called", "outer")
+
+    def __init__(self, called: Called, outer: Place):
+        self.called = called
+        self.outer = outer
+
+    @property
+    def parent(self) -> ModuleCall | None:
+        """The call that it was made in."""
+        return self.outer.call
 
 
 class Loop:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tracer.arrays.types import Convertible
 from tracer.errors import TracingError
 from tracer.record.frames import INTERNAL_FILES
-from tracer.record.place import Loop, ModuleCall, Place
+from tracer.record.place import Called, Loop, ModuleCall, Place
 from tracer.record.recorder import Block, Cursor, cursors, enter_block, leave_block
 
 
@@ -39,7 +39,7 @@ class scope(_At):
 
     def inside(self, place: Place) -> Place:
         path = f"{place.scope}.{self.name}" if place.scope else self.name
-        call = ModuleCall(path, self.kind, place)
+        call = ModuleCall(Called(path, self.kind), place)
         return place._replace(scope=path, scopes=(*place.scopes, self.kind), call=call)
 
 

@@ -16,6 +16,7 @@ from tracer.errors import HintError, ShapeError, TracerError, suggestion
 from tracer.extend import (
     NOWHERE,
     Array,
+    Called,
     Convertible,
     Cursor,
     ModuleCall,
@@ -55,7 +56,7 @@ BUFFERS = ("buffer", "transient")
 _OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
 
 
-_NEVER_CALLED = (None, (), "", ())
+_NEVER_CALLED = (None,) * 6
 
 
 class IncompatibleKeys(NamedTuple):
@@ -107,8 +108,9 @@ class Module:
     _owners: list[tuple[weakref.ref[Module], str]]
     #: modules are numbered in the order in which they are made
     _serial_number: int
-    #: in which model it was called last, in which scopes and classes, and those inside of it
-    _place: tuple[naming.Naming | None, tuple[object, ...], str, tuple[str, ...]]
+    #: where it was called last: in which model, its scope, the scope and classes around; and the
+    #: classes inside, and what is called there
+    _place: tuple[Any, ...]
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
 
@@ -244,22 +246,43 @@ class Module:
         Path and classes are kept for the next call. The place is each call's own.
         """
         above = call.place
-        within, around, scope, scopes = self._place
-        if within is not call.naming or around != (above.scope, outer.scope, outer.scopes):
-            within, number = call.naming, self._serial_number
-            entry = within.entries.get((above.scope, outer.scope, number))
+        within, upper, scope, scopes, inside, called = self._place
+        if (
+            scope is not outer.scope
+            or scopes is not outer.scopes
+            or within is not call.naming
+            or upper is not above.scope
+        ):
+            found = self._found_in(call.naming, above, outer)
+            if found is None:
+                return None
+            inside, called = found
+        return Place(
+            called.scope,
+            inside,
+            outer.times,
+            outer.loops,
+            outer.present,
+            ModuleCall(called, outer),
+        )
+
+    def _found_in(
+        self, within: naming.Naming, above: Place, outer: Place
+    ) -> tuple[tuple[str, ...], Called] | None:
+        """Classes and path inside when it is called at `outer` in a model that is at `above`."""
+        number = self._serial_number
+        entry = within.entries.get((above.scope, outer.scope, number))
+        if entry is None:
+            entry = within.enter(above.scope, outer.scope, number)
             if entry is None:
-                entry = within.enter(above.scope, outer.scope, number)
-                if entry is None:
-                    return None
-            if entry.container is not None:
-                naming.warn_of(entry.container, self)
-            scope = entry.scope
-            scopes = (*(above if entry.beside else outer).scopes, *entry.kinds)
-            around = (above.scope, outer.scope, outer.scopes)
-            vars(self)["_place"] = (within, around, scope, scopes)
-        made = ModuleCall(scope, type(self).__name__, outer, weakref.ref(self))
-        return Place(scope, scopes, outer.times, outer.loops, outer.present, made)
+                return None
+        if entry.container is not None:
+            naming.warn_of(entry.container, self)
+        inside = (*(above if entry.beside else outer).scopes, *entry.kinds)
+        called = Called(entry.scope, type(self).__name__, weakref.ref(self))
+        key = (within, above.scope, outer.scope, outer.scopes)
+        vars(self)["_place"] = (*key, inside, called)
+        return inside, called
 
     def parameter_owner(self, leaf: Any) -> tuple[naming.Named, str] | None:
         """The model of this module, and what it calls a parameter that this module holds itself.
