@@ -76,7 +76,7 @@ def notes(data: Mapping[str, Any], value: float | None, label: str = "") -> Iter
     if data.get("count", 1) > 1:
         yield f"call {data['number'] + 1} of {data['count']}"
     if data.get("steps"):
-        known = data.get("norm") is not None and "members" not in data
+        known = value is None and data.get("norm") is not None and "members" not in data
         norm = f", norm {style.number_text(data['norm'])}" if known else ""
         yield f"T = {data['steps']:,} step{'s' if data['steps'] > 1 else ''}{norm}"
     if "elided" in data:
