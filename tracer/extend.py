@@ -39,14 +39,16 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
     `Shape`, `Signs`, `Some`, `Stack`, `State`, `TensorLike`, `Tree`, `Value`, `View`
 
 Graphs, pictures and commands:
-    `Command`, `DrawOptions`, `Overlay`, `Renderer`, `RendererUnavailable`, `REVERSE`, `copies`,
-    `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`, `united_graph`
+    `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
+    `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
+    `united_graph`
 
 Plugins:
     `hookimpl`, `defined`, `Plugin`
 """
 
 from tracer.api.devices import backend_for, is_device
+from tracer.api.drawing import Drawing
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.backend import Backend
@@ -161,6 +163,7 @@ __all__ = [
     "DType",
     "Dense",
     "DrawOptions",
+    "Drawing",
     "Elementwise",
     "Embed",
     "Entry",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import networkx as nx
 
-from tracer_render.scopes import class_names, computed, scope_path
+from tracer_render.scopes import Attributes, class_names, computed, scope_path
 
 
 class Level(NamedTuple):
@@ -43,10 +43,10 @@ class Calls:
     def __init__(self, graph: nx.MultiDiGraph):
         self._graph = graph
         self._levels = _of_table(graph.graph.get("calls") or [])
-        self._chains: dict[Any, tuple[Level, ...]] = {}
+        self._chains: dict[Hashable, tuple[Level, ...]] = {}
         self._own: set[Hashable] = set()
 
-    def around(self, node: Any) -> tuple[Level, ...]:
+    def around(self, node: Hashable) -> tuple[Level, ...]:
         """The calls that a node was recorded in, the outermost first; a closed one is its own."""
         data = self._graph.nodes[node]
         if not self._levels:
@@ -64,7 +64,7 @@ class Calls:
             self._chains[call] = tuple(chain[::-1])
         return self._chains[call]
 
-    def frame(self, node: Any) -> tuple[Level, ...]:
+    def frame(self, node: Hashable) -> tuple[Level, ...]:
         """The calls in whose frames a node is drawn: of a closed one, those around it."""
         chain = self.around(node)
         return chain[:-1] if "members" in self._graph.nodes[node] else chain
@@ -92,7 +92,7 @@ class Calls:
         return inside
 
 
-def _of_table(table: list[Mapping[str, Any]]) -> list[tuple[Level, int | None]]:
+def _of_table(table: list[Attributes]) -> list[tuple[Level, int | None]]:
     """Each call, and the number of the one around it."""
     counts = Counter((call["module"], call["scope"]) for call in table)
     levels = []

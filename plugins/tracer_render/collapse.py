@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from tracer.errors import GraphError
 from tracer_render import loops
 from tracer_render.calls import Calls, Level
 from tracer_render.measures import euclidean
-from tracer_render.scopes import class_names, computed
+from tracer_render.scopes import Attributes, class_names, computed
 
 Steps = tuple[loops.Step, ...]
 
@@ -48,7 +48,7 @@ class Closed:
         self,
         graph: nx.MultiDiGraph,
         calls: Calls,
-        steps: Mapping[Any, Steps],
+        steps: Mapping[Hashable, Steps],
         depth: int,
         thin: bool = False,
         opened: Collection[str] = (),
@@ -59,11 +59,11 @@ class Closed:
         self._thin = thin
         self._opened = opened
         #: node -> the closed call that it is in, of those that operations made
-        self.owner: dict[Any, str] = {}
+        self.owner: dict[Hashable, str] = {}
         #: leaf -> the closed calls that it is in
-        self.inside: dict[Any, set[str]] = {}
+        self.inside: dict[Hashable, set[str]] = {}
         self._levels: dict[str, tuple[Level, Steps]] = {}
-        self._names: dict[Any, str] = {}
+        self._names: dict[Hashable, str] = {}
         self._taken: set[str] = set(map(str, graph))
         for node, data in graph.nodes(data=True):
             if computed(data):
@@ -72,7 +72,7 @@ class Closed:
             if not computed(data):
                 self._take_leaf(node, data)
 
-    def _own(self, node: Any, data: Mapping[str, Any], depth: int) -> None:
+    def _own(self, node: Hashable, data: Attributes, depth: int) -> None:
         chain = self._calls.around(node)
         at = depth
         if len(chain) <= depth:
@@ -91,7 +91,7 @@ class Closed:
     def _is_around(scope: str, path: str) -> bool:
         return path == scope or path.startswith(f"{scope}.")
 
-    def _name(self, level: Level, steps: Steps, data: Mapping[str, Any]) -> str:
+    def _name(self, level: Level, steps: Steps, data: Attributes) -> str:
         """The name of the node that a call becomes, or its cotangents do."""
         around = tuple(step for step in steps if step.depth <= level.outside)
         if level.times is not None:
@@ -112,7 +112,7 @@ class Closed:
         self._levels[name] = level, around
         return name
 
-    def _take_leaf(self, leaf: Any, data: Mapping[str, Any]) -> None:
+    def _take_leaf(self, leaf: Hashable, data: Attributes) -> None:
         """Leaves that closed calls alone use are inside of them; parameters, of each that does."""
         graph = self._graph
         users = {self.owner.get(user) for user in (*graph.succ[leaf], *graph.pred[leaf])}
@@ -123,14 +123,14 @@ class Closed:
 
     def count(self) -> int:
         """How many boxes there are at least, in the direction that has more of them."""
-        own: tuple[set[Any], set[Any]] = (set(), set())
+        own: tuple[set[Hashable], set[Hashable]] = (set(), set())
         for node, data in self._graph.nodes(data=True):
             if computed(data):
                 own[data.get("kind") == "cotangent"].add(self.owner.get(node, node))
         return max(map(len, own))
 
     @cached_property
-    def shown_leaves(self) -> list[Any]:
+    def shown_leaves(self) -> list[Hashable]:
         """The leaves that are not inside of closed calls alone."""
         graph = self._graph
         return [
@@ -146,7 +146,7 @@ class Closed:
     def graph(self) -> nx.MultiDiGraph:
         """The graph with a node for each closed call."""
         graph, result = self._graph, nx.MultiDiGraph(**self._graph.graph)
-        members: dict[str, list[Any]] = {}
+        members: dict[str, list[Hashable]] = {}
         for node in graph:
             for name in self._owners(node):
                 members.setdefault(name, []).append(node)
@@ -161,7 +161,7 @@ class Closed:
                     kept["of"] = self.owner[kept["of"]]
                 result.add_node(node, **kept)
 
-        merged: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+        merged: dict[tuple[Hashable, ...], list[Attributes]] = {}
         for tail, head, data in graph.edges(data=True):
             ends = self._end(tail, head), self._end(head, tail)
             if ends == (tail, head):
@@ -175,19 +175,19 @@ class Closed:
             result.add_edge(tail, head, **{**edges[0], "shape": shape, "merged": len(edges)})
         return result
 
-    def _owners(self, node: Any) -> list[str]:
+    def _owners(self, node: Hashable) -> list[str]:
         if node in self.owner:
             return [self.owner[node]]
         return sorted(self.inside.get(node, ()))
 
-    def _end(self, node: Any, other: Any) -> Any:
+    def _end(self, node: Hashable, other: Hashable) -> Hashable:
         """The node that shows one end of an edge: a leaf inside of the call that uses it is it."""
         user = self.owner.get(other)
         if user is not None and user in self.inside.get(node, ()):
             return user
         return self.owner.get(node, node)
 
-    def _module(self, name: str, members: list[Any]) -> dict[str, Any]:
+    def _module(self, name: str, members: list[Hashable]) -> dict[str, Any]:
         level, around = self._levels[name]
         nodes = [self._graph.nodes[member] for member in members]
         own = [n for n in nodes if computed(n)] or nodes
@@ -250,10 +250,10 @@ class Closed:
         return module
 
     @cached_property
-    def _swallowed(self) -> set[Any]:
+    def _swallowed(self) -> set[Hashable]:
         """Values whose infinities no later value has, as a mask's before a softmax."""
         graph = self._graph
-        swallowed: set[Any] = set()
+        swallowed: set[Hashable] = set()
         for node in reversed(list(graph)):
             data = graph.nodes[node]
             if data.get("kind") == "operation" and data.get("inf") and not data.get("nan"):
@@ -263,7 +263,7 @@ class Closed:
                     swallowed.add(node)
         return swallowed
 
-    def _output(self, members: list[Any], cotangents: bool) -> Mapping[str, Any] | None:
+    def _output(self, members: list[Hashable], cotangents: bool) -> Attributes | None:
         """What leaves a call: its last value that others use, or its first cotangent from them."""
         graph, inside = self._graph, set(members)
         own = [m for m in members if computed(graph.nodes[m])]
@@ -275,21 +275,21 @@ class Closed:
         return graph.nodes[found if found is not None else own[-1]] if own else None
 
 
-def _is_ill(data: Mapping[str, Any]) -> bool:
+def _is_ill(data: Attributes) -> bool:
     return bool(data.get("inf") or data.get("nan"))
 
 
-def _short(data: Mapping[str, Any], scope: str) -> str:
+def _short(data: Attributes, scope: str) -> str:
     """The name of a parameter in the module that it is of."""
     label = str(data.get("label") or "parameter").removeprefix("∇ ")
     return label.removeprefix(f"{scope}.") if scope else label
 
 
-def _frozen(data: Mapping[str, Any]) -> bool:
+def _frozen(data: Attributes) -> bool:
     return bool(data.get("frozen"))
 
 
-def is_parameter(data: Mapping[str, Any]) -> bool:
+def is_parameter(data: Attributes) -> bool:
     """Whether a node is a parameter or the gradient of a leaf, which no operation made."""
     return data.get("kind") == "parameter" or (
         data.get("kind") == "cotangent" and not data.get("op") and "operations" not in data

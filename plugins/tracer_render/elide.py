@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
 
 from tracer.errors import GraphError
 from tracer_render import loops
-from tracer_render.scopes import class_names, computed, scope_path
+from tracer_render.scopes import Attributes, class_names, computed, scope_path
 
 log = logging.getLogger("tracer_render")
 
@@ -35,7 +35,7 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
     }
     if not hidden:
         return graph
-    owner: dict[Any, str] = {}
+    owner: dict[Hashable, str] = {}
     around: dict[str, tuple[loops.Step, ...]] = {}
     for node, where in loops.find(graph).items():
         level = next((i for i, s in enumerate(where) if s.time in hidden.get(s.loop, ())), None)
@@ -48,7 +48,7 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
         return graph  # folded already, or the loops recorded nothing
     _take_leaves(graph, owner)
 
-    members: dict[str, list[Mapping[str, Any]]] = {}
+    members: dict[str, list[Attributes]] = {}
     result = nx.MultiDiGraph(**graph.graph)
     for node, data in graph.nodes(data=True):
         if node in owner:
@@ -68,7 +68,7 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
         if name.startswith("∇"):
             merged["of"] = name.removeprefix("∇")
         result.nodes[name].update(merged)
-    crossing: set[tuple[Any, ...]] = set()
+    crossing: set[tuple[Hashable, ...]] = set()
     for tail, head, data in graph.edges(data=True):
         if tail not in owner and head not in owner:
             result.add_edge(tail, head, **data)
@@ -84,9 +84,7 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
     return result
 
 
-def _call_around(
-    graph: nx.MultiDiGraph, inside: Mapping[str, Any], loop: Mapping[str, Any]
-) -> int | None:
+def _call_around(graph: nx.MultiDiGraph, inside: Attributes, loop: Attributes) -> int | None:
     """The call in which a loop is, by a node inside of the loop."""
     call, table = inside.get("call"), graph.graph.get("calls") or []
     depth = len(loop["scope"].split(".")) if loop["scope"] else 0
@@ -97,7 +95,7 @@ def _call_around(
     return call
 
 
-def _take_leaves(graph: nx.MultiDiGraph, owner: dict[Any, str]) -> None:
+def _take_leaves(graph: nx.MultiDiGraph, owner: dict[Hashable, str]) -> None:
     """Leaves that only hidden steps use are hidden with them."""
     for node, data in graph.nodes(data=True):
         if computed(data) or node in owner:
@@ -107,7 +105,7 @@ def _take_leaves(graph: nx.MultiDiGraph, owner: dict[Any, str]) -> None:
             owner[node] = users.pop()  # type: ignore[assignment]  # the only one, and not None
 
 
-def _steps(members: list[Mapping[str, Any]], times: Sequence[int]) -> dict[str, Any]:
+def _steps(members: list[Attributes], times: Sequence[int]) -> dict[str, Any]:
     """What is known of the steps that are left out, together."""
     back = members[0].get("kind") == "cotangent"
     words = f"… {len(times):,} steps …"
@@ -129,7 +127,7 @@ def _steps(members: list[Mapping[str, Any]], times: Sequence[int]) -> dict[str, 
     return merged
 
 
-def _report(found: Sequence[Mapping[str, Any]], hidden: Mapping[int, Sequence[int]]) -> None:
+def _report(found: Sequence[Attributes], hidden: Mapping[int, Sequence[int]]) -> None:
     """Say on the logger `tracer_render` how many steps of how many are not drawn."""
     for steps, count in sorted({(found[i]["steps"], len(times)) for i, times in hidden.items()}):
         log.warning(

@@ -41,6 +41,7 @@ BEGINNINGS = {"json0": b"{", "png": b"\x89PNG", "pdf": b"%PDF"}
 
 _PYGRAPHVIZ = """
 import sys, pygraphviz
+from tracer_render.scopes import Attributes
 graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
 given = sys.argv[2:]
 engine = next((word[2:] for word in given if word.startswith("-K")), "dot")

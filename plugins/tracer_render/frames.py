@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable
 
 import networkx as nx
 
@@ -27,11 +27,11 @@ class Frames:
         self._steps = loops.find(graph)
         self._taken: dict[Path, object] = {}
 
-    def steps(self, node: Any) -> tuple[loops.Step, ...]:
+    def steps(self, node: Hashable) -> tuple[loops.Step, ...]:
         """The steps of the loops that a node stands in, the outermost first."""
         return self._steps.get(node, ())
 
-    def of(self, node: Any) -> Path:
+    def of(self, node: Hashable) -> Path:
         """The path of the frame in which a node stands."""
         waiting = list(self.steps(node))
         path: Path = ()

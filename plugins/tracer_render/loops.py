@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 import networkx as nx
 
-from tracer_render.scopes import computed, frame_path
+from tracer_render.scopes import Attributes, computed, frame_path
 
 
 class Step(NamedTuple):
@@ -18,13 +18,13 @@ class Step(NamedTuple):
     depth: int
 
 
-def times_in_order(loop: Mapping[str, Any]) -> Sequence[int]:
+def times_in_order(loop: Attributes) -> Sequence[int]:
     """The steps of a loop in the order in which it went through them."""
     times = range(loop["steps"])
     return times[::-1] if loop.get("reverse") else times
 
 
-def find(graph: nx.MultiDiGraph) -> dict[Any, tuple[Step, ...]]:
+def find(graph: nx.MultiDiGraph) -> dict[Hashable, tuple[Step, ...]]:
     """By node, its steps in the loops that it is in, the outermost loop first.
 
     A leaf that only nodes of one step use belongs to that step. Nodes outside of all loops are left
@@ -38,7 +38,7 @@ def find(graph: nx.MultiDiGraph) -> dict[Any, tuple[Step, ...]]:
         around = [] if loop["parent"] is None else chains[loop["parent"]]
         depth = len(loop["scope"].split(".")) if loop["scope"] else 0
         chains.append([*around, (index, depth)])
-    steps: dict[Any, tuple[Step, ...]] = {}
+    steps: dict[Hashable, tuple[Step, ...]] = {}
     for node, data in graph.nodes(data=True):
         if data.get("times"):
             chain = zip(chains[data["loop"]], data["times"], strict=True)
@@ -52,7 +52,7 @@ def find(graph: nx.MultiDiGraph) -> dict[Any, tuple[Step, ...]]:
 
 
 def _shared(
-    graph: nx.MultiDiGraph, leaf: Any, steps: Mapping[Any, tuple[Step, ...]]
+    graph: nx.MultiDiGraph, leaf: Hashable, steps: Mapping[Hashable, tuple[Step, ...]]
 ) -> tuple[Step, ...]:
     """The steps that all neighbours of a leaf are in, of loops in the leaf's module or above."""
     found = {steps.get(node, ()) for node in (*graph.successors(leaf), *graph.predecessors(leaf))}

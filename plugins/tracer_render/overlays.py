@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tracer.extend import Overlay
+from tracer_render.scopes import Attributes
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -22,7 +23,7 @@ class GradNorm(Overlay):
     label = "gradient norm"
 
     def values(
-        self, graph: nx.MultiDiGraph, results: Mapping[str, Mapping[str, Any]]
+        self, graph: nx.MultiDiGraph, results: Mapping[str, Attributes]
     ) -> Mapping[str, float]:
         values = {}
         for node, data in graph.nodes(data=True):

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import networkx as nx
 
@@ -20,7 +19,7 @@ from tracer_render.calls import Calls
 from tracer_render.detail import detailed
 from tracer_render.frames import Frames
 from tracer_render.loops import Step
-from tracer_render.scopes import computed, frame_path
+from tracer_render.scopes import Attributes, computed, frame_path
 
 #: What a box is marked with, in the order of gravity, and what the legend says about it.
 MARKS = {
@@ -60,7 +59,7 @@ class Box:
     """
 
     id: str
-    node: Any
+    node: Hashable
     kind: str
     title: str
     notes: tuple[str, ...]
@@ -173,7 +172,7 @@ class Picture:
     lines: tuple[Line, ...]
     pairs: Mapping[str, str]
     scale: Scale | None
-    attributes: Mapping[Any, Mapping[str, Any]]
+    attributes: Mapping[Hashable, Attributes]
     time: str = "unrolled"
 
     @cached_property
@@ -244,7 +243,7 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
     )
 
 
-def _values(graph: nx.MultiDiGraph, given: Mapping[Any, float]) -> dict[Any, float]:
+def _values(graph: nx.MultiDiGraph, given: Mapping[str, float]) -> dict[Hashable, float]:
     """Each drawn node's value; a collapsed module takes its largest one, NaN before all."""
     values = {}
     for node, data in graph.nodes(data=True):
@@ -261,10 +260,10 @@ class _Uses:
     """Which box shows a node to which neighbour: shared leaves have a box for each."""
 
     def __init__(self) -> None:
-        self.boxes: dict[Any, dict[Any, str]] = {}
+        self.boxes: dict[Hashable, dict[Hashable, str]] = {}
         self.taken: dict[str, int] = {}
 
-    def new(self, node: Any, user: Any = None) -> str:
+    def new(self, node: Hashable, user: Hashable = None) -> str:
         """A new identifier of letters, digits and underscores, which every format takes."""
         stem = re.sub(r"\W", "_", str(node), flags=re.ASCII) or "_"
         name, count = stem, self.taken.get(stem, 0)
@@ -276,7 +275,7 @@ class _Uses:
         self.boxes.setdefault(node, {})[user] = name
         return name
 
-    def box(self, node: Any, user: Any) -> str:
+    def box(self, node: Hashable, user: Hashable) -> str:
         """The box of `node` that stands beside `user`."""
         boxes = self.boxes[node]
         return boxes.get(user) or boxes[None]
@@ -285,7 +284,7 @@ class _Uses:
 def _boxes(
     graph: nx.MultiDiGraph,
     frames: Frames,
-    values: Mapping[Any, float],
+    values: Mapping[Hashable, float],
     scale: Scale | None,
     label: str,
 ) -> tuple[list[Box], _Uses]:
@@ -316,7 +315,7 @@ def _boxes(
     return boxes, uses
 
 
-def _told_by_cotangents(graph: nx.MultiDiGraph, values: Mapping[Any, float]) -> set[Any]:
+def _told_by_cotangents(graph: nx.MultiDiGraph, values: Mapping[Hashable, float]) -> set[Hashable]:
     """The nodes whose value is written in the box of their cotangent, and need not be twice."""
     return {
         data["of"]
@@ -325,7 +324,7 @@ def _told_by_cotangents(graph: nx.MultiDiGraph, values: Mapping[Any, float]) -> 
     }
 
 
-def _span(data: Mapping[str, Any], steps: tuple[Step, ...]) -> tuple[int, int] | None:
+def _span(data: Attributes, steps: tuple[Step, ...]) -> tuple[int, int] | None:
     if not steps:
         return (min(data["between"]), max(data["between"])) if "between" in data else None
     return steps[0].time, steps[0].time

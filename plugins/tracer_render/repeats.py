@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable
 
 import networkx as nx
 
 from tracer_render.frames import Frames
-from tracer_render.scopes import computed
+from tracer_render.scopes import Attributes, computed
 
 
-def users(graph: nx.MultiDiGraph, frames: Frames, node: Any, data: Mapping[str, Any]) -> list[Any]:
+def users(
+    graph: nx.MultiDiGraph, frames: Frames, node: Hashable, data: Attributes
+) -> list[Hashable]:
     """The neighbours that get a box of `node` each; `[None]` for a node drawn once.
 
     One shared leaf with an edge to every time step is what makes Graphviz take minutes, and what

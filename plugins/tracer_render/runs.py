@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import networkx as nx
 
 from tracer_render.measures import euclidean
-from tracer_render.scopes import computed
+from tracer_render.scopes import Attributes, computed
 
 #: A pattern that repeats has at most this many nodes.
 LONGEST = 12
@@ -17,8 +17,8 @@ LONGEST = 12
 class Copy(NamedTuple):
     """Which node stands for one, which run of neighbours it is in, and in which round."""
 
-    first: Any
-    run: Any
+    first: Hashable
+    run: Hashable
     round: int
 
 
@@ -29,7 +29,7 @@ def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     repeat, such as a layer and its activation. A node that stands for others has `repeats`, and
     `last`, the path of the last of them; so has its cotangent.
     """
-    kept: dict[Any, Copy] = {}
+    kept: dict[Hashable, Copy] = {}
     for chain in _chains(graph):
         for start, length, times in _patterns([_signature(graph.nodes[node]) for node in chain]):
             for place in range(length * times):
@@ -44,7 +44,7 @@ def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     return _merge(graph, kept)
 
 
-def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Any]]:
+def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Hashable]]:
     """Rows of nodes of which each is used by the next alone, and uses the one before alone."""
     own = {n for n, d in graph.nodes(data=True) if computed(d) and d.get("kind") != "cotangent"}
     after = {}
@@ -62,7 +62,7 @@ def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Any]]:
         yield chain
 
 
-def _signature(data: Mapping[str, Any]) -> tuple[Any, ...]:
+def _signature(data: Attributes) -> tuple[Hashable, ...]:
     weights = data.get("weights")
     return (
         data.get("op"),
@@ -76,7 +76,7 @@ def _signature(data: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _patterns(signatures: list[tuple[Any, ...]]) -> Iterator[tuple[int, int, int]]:
+def _patterns(signatures: list[tuple[Hashable, ...]]) -> Iterator[tuple[int, int, int]]:
     """Where a pattern begins, how long it is, and how often it comes in a row."""
     start = 0
     while start < len(signatures):
@@ -93,8 +93,8 @@ def _patterns(signatures: list[tuple[Any, ...]]) -> Iterator[tuple[int, int, int
         start += length * times
 
 
-def _merge(graph: nx.MultiDiGraph, kept: Mapping[Any, Copy]) -> nx.MultiDiGraph:
-    copies: dict[Any, list[Mapping[str, Any]]] = {}
+def _merge(graph: nx.MultiDiGraph, kept: Mapping[Hashable, Copy]) -> nx.MultiDiGraph:
+    copies: dict[Hashable, list[Attributes]] = {}
     for node, copy in kept.items():
         copies.setdefault(copy.first, []).append(graph.nodes[node])
     folded = nx.MultiDiGraph(**graph.graph)
@@ -124,7 +124,7 @@ def _drop_unused(graph: nx.MultiDiGraph, folded: nx.MultiDiGraph) -> None:
     folded.remove_nodes_from(alone)
 
 
-def _together(copies: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _together(copies: list[Attributes]) -> dict[str, Any]:
     """What is true of all copies of a node together."""
     if not copies:
         return {}

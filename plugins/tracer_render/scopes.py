@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
+#: of a node, an edge or a loop, to be read: docs/reference/graph.md lists them
+Attributes: TypeAlias = Mapping[str, Any]
 
 
-def scope_path(data: Mapping[str, Any]) -> tuple[str, ...]:
+def scope_path(data: Attributes) -> tuple[str, ...]:
     """The module path of a node, as components; empty at the top level."""
     scope = data.get("scope") or ""
     return tuple(scope.split(".")) if scope else ()
 
 
-def class_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+def class_names(data: Attributes) -> tuple[str, ...]:
     """One class name per component of the module path; the component itself where unknown."""
     path = scope_path(data)
     names = tuple(data.get("scopes") or ())
     return names[len(names) - len(path) :] if len(names) >= len(path) else path
 
 
-def frame_path(data: Mapping[str, Any]) -> tuple[str, ...]:
+def frame_path(data: Attributes) -> tuple[str, ...]:
     """The module in whose frame a node is drawn; a collapsed module stands in its parent's."""
     path = scope_path(data)
     return path[:-1] if "members" in data else path
 
 
-def computed(data: Mapping[str, Any]) -> bool:
+def computed(data: Attributes) -> bool:
     """Whether operations made this node, or are merged in it; a leaf is made by none."""
     return bool(data.get("op")) or "members" in data or "elided" in data

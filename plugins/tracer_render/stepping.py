@@ -10,6 +10,7 @@ import networkx as nx
 from tracer.extend import copies
 from tracer_render import style
 from tracer_render.picture import Picture
+from tracer_render.scopes import Attributes
 
 #: Statistics that a page holds at most. Of more steps, every second, third, ... has some.
 MOST_ENTRIES = 60_000
@@ -60,7 +61,7 @@ def table(
     return found
 
 
-def _entry(data: Mapping[str, Any], value: float | None) -> list[float | None]:
+def _entry(data: Attributes, value: float | None) -> list[float | None]:
     """Four significant digits of each number, None for one that is not known."""
     numbers = [*(data.get(key) for key in STATISTICS), value]
     return [None if number is None else float(f"{number:.4g}") for number in numbers]

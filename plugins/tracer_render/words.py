@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable
 
 import networkx as nx
 
 from tracer_render import style
+from tracer_render.scopes import Attributes
 from tracer_render.style import TIMES
 
 #: A line of hyperparameters is broken where it gets longer than this many characters.
@@ -17,7 +17,7 @@ WIDEST = 34
 MOST_WEIGHTS = 4
 
 
-def title(node: Any, data: Mapping[str, Any], modules: tuple[str, ...]) -> str:
+def title(node: Hashable, data: Attributes, modules: tuple[str, ...]) -> str:
     """The label, without the part of its module path that the frames around it say already."""
     sign = style.SIGNS.get(data.get("change", ""), "")
     if sign:
@@ -35,7 +35,7 @@ def title(node: Any, data: Mapping[str, Any], modules: tuple[str, ...]) -> str:
     return mark + bare
 
 
-def _of_call(data: Mapping[str, Any]) -> str:
+def _of_call(data: Attributes) -> str:
     """Path and class of a closed call; from the first to the last of several that are alike."""
     path, kind, last = data["scope"], data["class"], data.get("last") or ""
     if last and last != path:
@@ -45,7 +45,7 @@ def _of_call(data: Mapping[str, Any]) -> str:
     return f"{mark}{name}"
 
 
-def marks(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
+def marks(data: Attributes, value: float | None) -> Iterable[str]:
     """What is alarming about a node or its overlay's value, in the order of gravity."""
     numbers = [number for number in (value, data.get("norm")) if number is not None]
     if data.get("failed"):
@@ -62,7 +62,7 @@ def marks(data: Mapping[str, Any], value: float | None) -> Iterable[str]:
         yield data["change"]
 
 
-def notes(data: Mapping[str, Any], value: float | None, label: str = "") -> Iterable[str]:
+def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[str]:
     """The lines below the title; `label` says what the overlay's value is."""
     if data.get("repeats"):
         yield f"{TIMES} {data['repeats']:,}, one after the other"
@@ -113,7 +113,7 @@ def _wrapped(text: str) -> Iterable[str]:
     yield from (style.elide(line) for line in lines if line)
 
 
-def _parameters(data: Mapping[str, Any]) -> Iterable[str]:
+def _parameters(data: Attributes) -> Iterable[str]:
     """A line for each of few parameters of a module that holds no other, else how many."""
     weights = data.get("weights")
     count = data["parameter_values"]
@@ -129,13 +129,13 @@ def _parameters(data: Mapping[str, Any]) -> Iterable[str]:
         yield f"… and {len(weights) - len(shown)} more, {count:,} parameters"
 
 
-def _counts(data: Mapping[str, Any]) -> Iterable[str]:
+def _counts(data: Attributes) -> Iterable[str]:
     yield f"{data['operations']:,} operation{'s' if data['operations'] != 1 else ''}"
     if data["parameters"]:
         yield f"{data['parameter_values']:,} parameters"
 
 
-def flow(graph: nx.MultiDiGraph, tail: Any, head: Any, data: Mapping[str, Any]) -> str:
+def flow(graph: nx.MultiDiGraph, tail: Hashable, head: Hashable, data: Attributes) -> str:
     """From which step a value comes where that is another one; its shape if no box has it.
 
     The box of a value says its shape: for data the tail, for a cotangent the head.

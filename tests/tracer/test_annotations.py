@@ -23,7 +23,7 @@ ANY = {
     "tracer/record": 236,
     "tracer/sweep": 24,
     "tracer/testing": 48,
-    "plugins/tracer_layers": 137,
+    "plugins/tracer_layers": 138,
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,
     "cli/trace_net": 103,

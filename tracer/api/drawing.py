@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tracer import registry
 from tracer.errors import GraphError, TracingError
@@ -51,7 +51,7 @@ class Drawing:
 
     def _repr_mimebundle_(
         self, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None
-    ) -> dict[str, Any]:
+    ) -> dict[str, str]:
         """SVG, with the theme of the page, and text for consoles."""
         return {"image/svg+xml": self.render("svg").decode(), "text/plain": repr(self)}
 

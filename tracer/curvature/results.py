@@ -61,7 +61,7 @@ class Results(dict[str, Any]):
         return "".join(f"<table>{''.join(each)}</table>" for each in tables if each)
 
 
-def _summed_up(values: Mapping[str, Any], name: str) -> str:
+def _summed_up(values: Mapping[str, Value], name: str) -> str:
     """A value in a few words: shape and norm of an array, else its `repr`; nothing if absent."""
     if name not in values:
         return ""

@@ -19,6 +19,7 @@ from tracer.extend import (
     Called,
     Convertible,
     Cursor,
+    Drawing,
     ModuleCall,
     Part,
     Place,
@@ -110,7 +111,7 @@ class Module:
     _serial_number: int
     #: where it was called last: in which model, its scope, the scope and classes around; and the
     #: classes inside, and what is called there
-    _place: tuple[Any, ...]
+    _place: tuple[object, ...]
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
 
@@ -659,7 +660,7 @@ class Module:
         """Convert to float16."""
         return self.to(np.float16)
 
-    def draw(self, *inputs: Any, **options: Any) -> Any:
+    def draw(self, *inputs: object, **options: Any) -> Drawing:
         """A picture of what a call of it with these inputs computes, which a notebook shows.
 
         `.save(path)` writes it. The options are those of `tracer.Tape.draw`.
