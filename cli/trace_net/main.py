@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -18,6 +19,9 @@ from trace_net.group import BuiltIn, Commands
 
 #: Taken anywhere on the command line, before or after the command's name.
 GLOBAL_FLAGS = ("--debug", "--no-color")
+
+#: Why what is printed cannot be written; files are looked after in `write`.
+UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 #: Wrong arguments, in whichever click typer was built with.
 ArgumentError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -88,10 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = typer.main.get_command(app)
         result = command.main([*flags, *rest], prog_name="trace-net", standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         print("trace-net: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # who reads has seen enough, as `head` does
+        streams.close_stdout()
+        return 1
     except Exception as error:
         if "--debug" in flags:
             traceback.print_exception(error)
@@ -119,6 +127,13 @@ def report(error: Exception) -> int:
     if isinstance(error, TracerError):
         streams.report_error(str(error), "run it again with --debug to see where")
         return 1
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        streams.close_stdout()
+        streams.report_error(
+            f"cannot write to stdout: {error.strerror}",
+            "choose a file with -o, where there is room",
+        )
+        return 2
     streams.report_error(
         f"an error inside trace-net: {type(error).__name__}: {error}",
         "run it again with --debug and report the traceback",

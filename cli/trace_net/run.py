@@ -51,36 +51,66 @@ class Run:
 def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
     """Run the model on its inputs, then one sweep for `quantities` unless that is empty.
 
-    An error in the model, in the loss or in the sweep ends the run and is kept as `failure`, so
-    that what was recorded can still be drawn.
+    A function without parameters is differentiated by its inputs of floats. An error in the model,
+    in the loss or in the sweep ends the run and is kept as `failure`, so that what was recorded can
+    still be drawn.
     """
-    import tracer
     from tracer.extend import DRIVER_FILES
 
     DRIVER_FILES.add(__file__)
+    done = _record(subject, step)
+    if done.failure is None and quantities and _is_of_inputs_alone(done):
+        subject.choices["gradient"] = "by the inputs, since there are no parameters"
+        done = _record(subject, step, by_inputs=True)
+    if done.failure is None and quantities:
+        _sweep(done, quantities, step)
+    return done
+
+
+def _record(subject: Subject, step: Step, by_inputs: bool = False) -> Run:
+    """The forward pass and the loss."""
+    import tracer
+
     done = Run(subject, tracer.Tape(watch=True))
     where = subject.target.where
     try:
         with done.tape:
             step("running the model")
             with user_code(f"the forward pass of {where}"):
-                inputs = mark_batches(subject, done.tape)
+                inputs = mark_batches(subject, done.tape, by_inputs)
                 done.output = subject.model(*inputs.positional, **inputs.keywords)
             step("computing the loss")
             with user_code(f"the loss of {where}"):
                 done.loss = objective(subject, done.output)
-        if quantities:
-            step("sweeping backward")
-            with user_code(f"the backward sweep of {where}"), noted_warnings():
-                done.results = done.tape.backward(
-                    done.loss,
-                    quantities=quantities,
-                    outputs=where_the_loss_begins(done),
-                    progress=step.within,
-                )
     except ModelError as failure:
         done.failure = failure
     return done
+
+
+def _is_of_inputs_alone(done: Run) -> bool:
+    """Whether a function has inputs of floats and no parameters that could be differentiated by."""
+    from tracer.extend import PARAMETER
+
+    if hasattr(done.subject.model, "named_parameters"):
+        return False
+    leaves = [p for node in done.tape.recorded() for p in node.parents if p and not p.parents]
+    inputs = any(leaf.op.name == "input" and leaf.dtype.kind == "f" for leaf in leaves)
+    return inputs and not any(leaf.op is PARAMETER for leaf in leaves)
+
+
+def _sweep(done: Run, quantities: tuple[str, ...], step: Step) -> None:
+    """One sweep from the loss; an error in it is kept."""
+    step("sweeping backward")
+    try:
+        with user_code(f"the backward sweep of {done.subject.target.where}"), noted_warnings():
+            done.results = done.tape.backward(
+                done.loss,
+                quantities=quantities,
+                outputs=where_the_loss_begins(done),
+                progress=step.within,
+            )
+    except ModelError as failure:
+        done.failure = failure
 
 
 @contextmanager
@@ -138,10 +168,11 @@ def moved(arguments: Arguments, device: str) -> Arguments:
     return Arguments(tuple(map(move, positional)), {k: move(v) for k, v in keywords.items()})
 
 
-def mark_batches(subject: Subject, tape: Tape) -> Arguments:
+def mark_batches(subject: Subject, tape: Tape, by_inputs: bool = False) -> Arguments:
     """The inputs, named on the tape; for a function, arrays with axes are marked as batches.
 
-    A module marks its inputs itself, since it knows where their samples are.
+    A module marks its inputs itself, since it knows where their samples are. `by_inputs` makes
+    those of floats want a gradient.
     """
     import tracer
 
@@ -149,7 +180,12 @@ def mark_batches(subject: Subject, tape: Tape) -> Arguments:
         if not tracer.backend.is_array(value) or not value.ndim:
             return value
         named[id(value)] = name
-        return value if by_itself else tracer.batch(value)
+        if by_itself:
+            return value
+        marked = tracer.batch(value)
+        if by_inputs and value.dtype.kind == "f":
+            marked.node.wants = True
+        return marked
 
     names = parameter_names(subject.model)
     count = len(subject.inputs.positional)

@@ -6,6 +6,7 @@ characters escaped.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,11 @@ def report_error(message: str, hint: str = "", details: str = "") -> None:
     if hint:
         err.print("hint: ", style="bold cyan", end="")
         err.print(one_line(hint), soft_wrap=True)
+
+
+def close_stdout() -> None:
+    """Let what is left in stdout's buffer go nowhere, so that the interpreter's end is quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_data(data: bytes) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from trace_net.errors import UsageError
+from trace_net.errors import ModelError, UsageError
 from trace_net.usercode import shown, user_code
 from tracer.errors import suggestion
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMS = "write path.py, path.py:attr, path.py:factory(k=1) or pkg.module:attr"
+OF_TORCH = (
+    "write it with tracer_layers, whose layers and losses have the names and arguments of "
+    "torch.nn: `import tracer_layers as nn`; load_state_dict takes the arrays of a checkpoint"
+)
 FILE = re.compile(r"(?P<where>.+?\.py)(?::(?P<what>.*))?", re.DOTALL)
 MODULE = re.compile(r"(?P<where>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<what>.*)", re.DOTALL)
 
@@ -175,11 +179,31 @@ def _import(target: Target) -> ModuleType:
         return _import_module(target.module)
     path = target.path.resolve()
     module = ModuleType(f"trace_net_target_{path.stem}")
-    module.__file__ = str(path)
+    module.__file__, module.__package__ = str(path), ""
     sys.modules[module.__name__] = module  # dataclasses and pickles look their module up by name
-    with user_code(f"running {target.where}"):
-        exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
+    try:
+        with user_code(f"running {target.where}"):
+            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
+    except ModelError as error:
+        error.hint = _way_out(error.__cause__, path) or error.hint
+        raise
     return module
+
+
+def _way_out(cause: BaseException | None, path: Path) -> str:
+    """What helps where a file cannot be run by itself; empty where nothing is known."""
+    if isinstance(cause, ModuleNotFoundError) and (cause.name or "").partition(".")[0] == "torch":
+        return OF_TORCH
+    if isinstance(cause, ImportError) and "relative import" in str(cause):
+        folder, parts = path.parent, [path.stem]
+        while (folder / "__init__.py").is_file() or len(parts) == 1:
+            parts.insert(0, folder.name)
+            folder = folder.parent
+        return (
+            f"the file is part of a package: name it as a module, {'.'.join(parts)}:NAME, in the "
+            f"folder {shown(folder)}"
+        )
+    return ""
 
 
 def _import_module(name: str) -> ModuleType:
@@ -203,6 +227,10 @@ def _find_model(target: Target, module: ModuleType, choices: dict[str, str]) -> 
         if target.called:
             with user_code(f"{choices['model']} of {target.where}"):
                 model = model(*target.arguments, **target.keywords)
+        elif _takes_nothing(model):  # no model then, but what makes one
+            choices["model"] = f"{target.expression}()"
+            with user_code(f"{choices['model']} of {target.where}"):
+                model = model()
     elif callable(factory := getattr(module, "build_model", None)):
         choices["model"] = "build_model()"
         with user_code(f"build_model() of {target.where}"):
@@ -213,6 +241,11 @@ def _find_model(target: Target, module: ModuleType, choices: dict[str, str]) -> 
     else:
         name, model = _only_model(target, module)
         choices["model"] = name
+    if _is_of_torch(model):
+        raise UsageError(
+            f"{choices['model']} of {target.where} is a module of PyTorch, which is not traced",
+            hint=OF_TORCH,
+        )
     if isinstance(model, type) or not callable(model) or _takes_nothing(model):
         raise UsageError(
             f"{choices['model']} of {target.where} is {_describe(model)}, not a model",
@@ -294,8 +327,19 @@ def _find_inputs(
 
 
 def _by_signature(model: Any, given: dict[str, np.ndarray]) -> Arguments:
-    """Arrays by keyword where the model's call names them, else by position."""
+    """Arrays by keyword where the model's call names them, else by position.
+
+    Raises `UsageError` for a name that is not known, unless there are as many as arguments left.
+    """
     names = parameter_names(model)
+    unknown = [name for name in given if name not in names]
+    left = [name for name in names if name not in given]
+    if unknown and names and len(unknown) != len(left):
+        raise UsageError(
+            f"--input gives {unknown[0]!r}, and the model takes {', '.join(names)}."
+            f"{suggestion(unknown[0], names)}",
+            hint=f"write --input {names[0]}=...",
+        )
     keywords = {name: array for name, array in given.items() if name in names}
     positional = tuple(array for name, array in given.items() if name not in names)
     return Arguments(positional, keywords)
@@ -324,6 +368,11 @@ def _value(
     if isinstance(value, dict):
         return Arguments(keywords=value)
     return Arguments(tuple(value) if isinstance(value, tuple | list) else (value,))
+
+
+def _is_of_torch(model: Any) -> bool:
+    kind = model if isinstance(model, type) else type(model)
+    return any(base.__module__.partition(".")[0] == "torch" for base in kind.__mro__)
 
 
 def _takes_nothing(model: Any) -> bool:

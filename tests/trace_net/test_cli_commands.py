@@ -352,3 +352,24 @@ def test_an_overlay_gets_its_quantities_and_the_renderer_its_values(command, reg
     assert seen["results"] == ["b", "w"]
     assert set(seen["values"].values()) == {1.0}
     assert (seen["options"].timeout, seen["options"].theme, seen["options"].depth) == (7, "dark", 2)
+
+
+def test_a_function_without_parameters_is_differentiated_by_its_inputs(command, write_file):
+    write_file(
+        "plain.py",
+        """
+        import numpy as np
+
+        def model(x, w):
+            return np.tanh(x @ w)
+
+        example_inputs = np.ones((3, 4)), np.ones((4, 2))
+        """,
+    )
+    outcome = command("visualize", "plain.py", "--format", "json", "-o", "-")
+    assert outcome.code == 0
+    assert "by the inputs, since there are no parameters" in outcome.err
+    nodes = json.loads(outcome.out)["nodes"]
+    by_label = {node["label"]: node["kind"] for node in nodes}
+    assert (by_label["x"], by_label["w"]) == ("input", "input")
+    assert {"\N{NABLA} x", "\N{NABLA} w"} <= by_label.keys()

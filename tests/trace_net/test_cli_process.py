@@ -30,6 +30,32 @@ def test_data_on_stdout_and_messages_on_stderr(write_file):
     assert b"chatter" in err
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [("summary",), ("visualize", "--format", "dot", "-o", "-")])
+def test_a_stdout_without_room(write_file, arguments):
+    target = write_file("net.py", PLAIN)
+    command, *options = arguments
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trace_net", command, target, *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert b"error: cannot write to stdout: No space left on device" in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough(write_file):
+    process = start("visualize", write_file("net.py", PLAIN), "--format", "dot", "-o", "-")
+    process.stdout.close()
+    assert process.stderr.read().count(b"error") == 0
+    process.stderr.close()
+    assert process.wait(timeout=60) in (0, 1)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
 def test_a_terminal_shows_progress_and_stdout_stays_clean(write_file):
     import pty

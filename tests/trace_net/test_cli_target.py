@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trace_net.errors import UsageError
+from trace_net.errors import ModelError, UsageError
 from trace_net.target import load, parse_target
 
 
@@ -208,11 +208,53 @@ def test_the_only_model_in_a_file_is_taken(write_file):
     assert subject("net.py").choices["model"] == "first"
 
 
-def test_a_factory_without_parentheses_is_explained(write_file):
+def test_a_function_that_takes_nothing_is_called_for_the_model(write_file):
     write_file("net.py", "def make(): return abs\nexample_inputs = 1.5")
-    with pytest.raises(UsageError, match="a function without parameters") as raised:
-        subject("net.py:make")
+    loaded = subject("net.py:make")
+    assert loaded.model is abs
+    assert loaded.choices["model"] == "make()"
+
+
+def test_a_class_without_parentheses_is_explained(write_file):
+    write_file("net.py", "class Net:\n    def __call__(self, x): return x\nexample_inputs = 1.5")
+    with pytest.raises(UsageError, match="the class Net, not a model") as raised:
+        subject("net.py:Net")
     assert "parentheses" in raised.value.hint
+
+
+def test_a_module_of_pytorch_is_told_the_way(write_file):
+    write_file(
+        "net.py",
+        """
+        class Module:
+            __module__ = "torch.nn.modules.module"
+            def __call__(self, x): return x
+        model, example_inputs = Module(), 1.5
+        """,
+    )
+    with pytest.raises(UsageError, match="a module of PyTorch") as raised:
+        subject("net.py")
+    assert "tracer_layers" in raised.value.hint
+    write_file("other.py", "import torch.not_there")
+    with pytest.raises(ModelError, match="No module named 'torch") as failed:
+        subject("other.py")
+    assert "tracer_layers" in failed.value.hint
+
+
+def test_a_relative_import_is_told_the_way(write_file):
+    write_file("package/__init__.py", "")
+    write_file("package/inner/__init__.py", "")
+    write_file("package/inner/net.py", "from .helper import model")
+    with pytest.raises(ModelError, match="relative import") as failed:
+        subject("package/inner/net.py")
+    assert "package.inner.net:NAME" in failed.value.hint
+
+
+def test_an_input_that_the_model_does_not_take(write_file):
+    write_file("net.py", "def model(image, mask): return image")
+    given = {"imgae": np.ones(2)}
+    with pytest.raises(UsageError, match=r"takes image, mask\. Did you mean 'image'"):
+        load(parse_target("net.py"), given)
 
 
 def test_an_unknown_attribute_suggests_a_known_one(write_file):
