@@ -370,16 +370,16 @@ def _value(
     return Arguments(tuple(value) if isinstance(value, tuple | list) else (value,))
 
 
-def _is_of_torch(model: Any) -> bool:
+def _is_of_torch(model: object) -> bool:
     kind = model if isinstance(model, type) else type(model)
     return any(base.__module__.partition(".")[0] == "torch" for base in kind.__mro__)
 
 
-def _takes_nothing(model: Any) -> bool:
+def _takes_nothing(model: object) -> bool:
     return inspect.isfunction(model) and not inspect.signature(model).parameters
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if inspect.isfunction(value):

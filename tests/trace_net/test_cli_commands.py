@@ -373,3 +373,54 @@ def test_a_function_without_parameters_is_differentiated_by_its_inputs(command, 
     by_label = {node["label"]: node["kind"] for node in nodes}
     assert (by_label["x"], by_label["w"]) == ("input", "input")
     assert {"\N{NABLA} x", "\N{NABLA} w"} <= by_label.keys()
+
+
+NESTED = """
+    import numpy as np, tracer, tracer_layers as nn
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down, self.act = nn.Linear(4, 6), nn.Linear(6, 4), nn.Tanh()
+        def forward(self, x):
+            return self.act(x + self.down(self.act(self.up(x))))
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([Block(), Block()])
+            self.blocks[1].up.requires_grad_(False)
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+    model, example_inputs = Net(), np.ones((5, 4), np.float32)
+"""
+
+
+def test_a_summary_is_a_tree_of_modules(command, write_file):
+    target = write_file("net.py", NESTED)
+    rows = {
+        row["path"]: row for row in json.loads(command("summary", target, "--json").out)["modules"]
+    }
+    assert list(rows) == [
+        "", "blocks.0", "blocks.0.up", "blocks.0.act", "blocks.0.down",
+        "blocks.1", "blocks.1.up", "blocks.1.act", "blocks.1.down",
+    ]  # fmt: skip
+    whole, first, second = rows[""], rows["blocks.0"], rows["blocks.1"]
+    assert (whole["class"], whole["shape"]) == ("Net", [5, 4])
+    assert (first["class"], first["trainable"], first["frozen"]) == ("Block", 58, 0)
+    assert (second["trainable"], second["frozen"]) == (28, 30)
+    assert whole["trainable"] + whole["frozen"] == 116
+    assert rows["blocks.0.act"]["calls"] == 2
+    assert rows["blocks.0.up"]["multiply_adds"] == 5 * 4 * 6
+    assert first["multiply_adds"] == 2 * 5 * 4 * 6
+    assert first["bytes"] == 4 * 5 * (6 + 6 + 4 + 4 + 4)  # up, tanh, down, sum, tanh
+    assert first["kept"] == 4 * 5 * (6 + 4)  # what both tanh gave; `down` reads the first as well
+
+
+def test_a_summary_to_a_depth(command, write_file):
+    target = write_file("net.py", NESTED)
+    assert "blocks.0.up" in command("summary", target).out
+    shallow = command("summary", target, "--depth", "1").out
+    assert "blocks.1" in shallow
+    assert "blocks.0.up" not in shallow
+    assert "tanh" in command("summary", target, "--operations").out

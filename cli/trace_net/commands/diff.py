@@ -167,8 +167,10 @@ def _text(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _listed(before: nx.MultiDiGraph, after: nx.MultiDiGraph, found: Comparison) -> dict[str, Any]:
-    def node(graph: nx.MultiDiGraph, name: str) -> dict[str, Any]:
+def _listed(
+    before: nx.MultiDiGraph, after: nx.MultiDiGraph, found: Comparison
+) -> dict[str, object]:
+    def node(graph: nx.MultiDiGraph, name: str) -> dict[str, object]:
         kept = ("kind", "op", "label", "scope", "shape", "dtype", "time", "source")
         return {"id": name, **{key: graph.nodes[name].get(key) for key in kept}}
 
