@@ -10,7 +10,7 @@ from tracer.extend import DrawOptions
 from tracer_render import loops, repeats, runs
 from tracer_render.calls import Calls
 from tracer_render.collapse import Closed, collapse
-from tracer_render.elide import elide
+from tracer_render.elide import elide, report
 from tracer_render.frames import Frames
 
 log = logging.getLogger("tracer_render")
@@ -31,9 +31,9 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     _note_unknown(graph, options.opened)
     if options.depth != "auto":
         return elide(collapse(graph, options.depth, options.opened), options.steps)
-    drawn, depth = _fitting(graph, options)
-    if _boxes(drawn) > MOST:
-        drawn = runs.fold(drawn)
+    drawn, depth, folded = *_fitting(graph, options), ""
+    if _boxes(drawn) > MOST and (short := runs.fold(drawn)) is not drawn:
+        drawn, folded = short, ", equal neighbours in one box"
     kinds = ("cotangent",) if graph.graph.get("direction") == "backward" else ("operation",)
     operations = sum(
         d.get("steps") or 1 for _, d in graph.nodes(data=True) if d.get("op") and d["kind"] in kinds
@@ -41,9 +41,11 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     boxes = _boxes(drawn)
     if boxes < operations:
         log.warning(
-            "depth %d: %s operation%s as %s box%s; --depth all draws every one",
-            depth, f"{operations:,}", "s" * (operations != 1), f"{boxes:,}", "es" * (boxes != 1),
+            "depth %d%s: %s operation%s as %s box%s; --depth all draws every one",
+            depth, folded, f"{operations:,}", "s" * (operations != 1), f"{boxes:,}",
+            "es" * (boxes != 1),
         )  # fmt: skip
+    report(drawn)
     return drawn
 
 
@@ -79,7 +81,7 @@ def _fitting(graph: nx.MultiDiGraph, options: DrawOptions) -> tuple[nx.MultiDiGr
 def _with_fewer_steps(graph: nx.MultiDiGraph, steps: int | None) -> nx.MultiDiGraph:
     """The graph with as many steps of its loops as fit, at most those that are asked for."""
     for shown in (steps, *(few for few in FEWER if steps is not None and few < steps)):
-        drawn = elide(graph, shown)
+        drawn = elide(graph, shown, say=False)
         if _boxes(drawn) <= MOST:
             break
     return drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import networkx as nx
@@ -15,7 +15,7 @@ from tracer_render.scopes import Attributes, class_names, computed, scope_path
 log = logging.getLogger("tracer_render")
 
 
-def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
+def elide(graph: nx.MultiDiGraph, shown: int | None, say: bool = True) -> nx.MultiDiGraph:
     """The graph with at most `shown` steps of each loop, half of them the first, half the last.
 
     A node of the kind `elided` (`cotangent` for cotangents) stands for the steps between, with
@@ -80,7 +80,9 @@ def elide(graph: nx.MultiDiGraph, shown: int | None) -> nx.MultiDiGraph:
         if ends[0] != ends[1] and not leaf and key not in crossing:
             crossing.add(key)
             result.add_edge(*ends, **data)
-    _report(found, hidden)
+    result.graph["left_out"] = sorted({(found[i]["steps"], len(t)) for i, t in hidden.items()})
+    if say:
+        report(result)
     return result
 
 
@@ -127,9 +129,9 @@ def _steps(members: list[Attributes], times: Sequence[int]) -> dict[str, Any]:
     return merged
 
 
-def _report(found: Sequence[Attributes], hidden: Mapping[int, Sequence[int]]) -> None:
+def report(graph: nx.MultiDiGraph) -> None:
     """Say on the logger `tracer_render` how many steps of how many are not drawn."""
-    for steps, count in sorted({(found[i]["steps"], len(times)) for i, times in hidden.items()}):
+    for steps, count in graph.graph.get("left_out", ()):
         log.warning(
             "%s of %s steps are not drawn one by one: `--steps all` draws all",
             f"{count:,}",

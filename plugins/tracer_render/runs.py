@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import networkx as nx
@@ -14,34 +14,33 @@ from tracer_render.scopes import Attributes, computed
 LONGEST = 12
 
 
-class Copy(NamedTuple):
-    """Which node stands for one, which run of neighbours it is in, and in which round."""
+class Run(NamedTuple):
+    """Neighbours that repeat a pattern of `length` nodes `times` times, in their order."""
 
-    first: Hashable
-    run: Hashable
-    round: int
+    nodes: list[Hashable]
+    length: int
+    times: int
 
 
 def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
-    """The graph with the first of neighbours that are the same, which says how often it is there.
+    """The graph with one node for neighbours that are the same, which says how often it is there.
 
     Neighbours stand in a chain, each using the one before alone; a pattern of several nodes may
-    repeat, such as a layer and its activation. A node that stands for others has `repeats`, and
-    `last`, the path of the last of them; so has its cotangent.
+    repeat, such as a layer and its activation, and is one node then, too. It has `repeats`, and
+    `last`, the path of the last of them; so has the node of their cotangents.
     """
-    kept: dict[Hashable, Copy] = {}
+    found = []
     for chain in _chains(graph):
         for start, length, times in _patterns([_signature(graph.nodes[node]) for node in chain]):
-            for place in range(length * times):
-                first = chain[start + place % length]
-                kept[chain[start + place]] = Copy(first, chain[start], place // length)
-    if not kept:
+            found.append(Run(chain[start : start + length * times], length, times))
+    if not found:
         return graph
     partner = {d.get("of"): n for n, d in graph.nodes(data=True) if d.get("kind") == "cotangent"}
-    for node, copy in list(kept.items()):
-        if node in partner and copy.first in partner:
-            kept[partner[node]] = copy._replace(first=partner[copy.first])
-    return _merge(graph, kept)
+    for run in list(found):
+        cotangents = [partner[node] for node in run.nodes if node in partner]
+        if cotangents:
+            found.append(run._replace(nodes=cotangents))
+    return _merge(graph, found)
 
 
 def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Hashable]]:
@@ -93,25 +92,25 @@ def _patterns(signatures: list[tuple[Hashable, ...]]) -> Iterator[tuple[int, int
         start += length * times
 
 
-def _merge(graph: nx.MultiDiGraph, kept: Mapping[Hashable, Copy]) -> nx.MultiDiGraph:
-    copies: dict[Hashable, list[Attributes]] = {}
-    for node, copy in kept.items():
-        copies.setdefault(copy.first, []).append(graph.nodes[node])
+def _merge(graph: nx.MultiDiGraph, runs: list[Run]) -> nx.MultiDiGraph:
+    """The graph in which the first node of each run stands for all of them."""
+    first = {node: run.nodes[0] for run in runs for node in run.nodes}
+    together = {run.nodes[0]: _together(graph, run) for run in runs}
     folded = nx.MultiDiGraph(**graph.graph)
     for node, data in graph.nodes(data=True):
-        if node not in kept or kept[node].first == node:
-            folded.add_node(node, **{**data, **_together(copies.get(node, []))})
+        if first.get(node, node) == node:
+            folded.add_node(node, **{**data, **together.get(node, {})})
+    for data in folded.nodes.values():
+        if data.get("of") in first:
+            data["of"] = first[data["of"]]
     shown = set()
     for tail, head, data in graph.edges(data=True):
-        before, after = kept.get(tail), kept.get(head)
-        if before is None and after is None:
+        if tail not in first and head not in first:
             folded.add_edge(tail, head, **data)
             continue
-        if before and after and before.run == after.run and before.round != after.round:
-            continue  # from one round to the next, which is the same one here
-        ends = (before.first if before else tail), (after.first if after else head)
-        key = (*ends, data.get("kind"), data.get("slot"))
-        if key not in shown:
+        ends = first.get(tail, tail), first.get(head, head)
+        key = (*ends, data.get("kind"))
+        if ends[0] != ends[1] and key not in shown:
             shown.add(key)
             folded.add_edge(*ends, **data)
     _drop_unused(graph, folded)
@@ -124,11 +123,19 @@ def _drop_unused(graph: nx.MultiDiGraph, folded: nx.MultiDiGraph) -> None:
     folded.remove_nodes_from(alone)
 
 
-def _together(copies: list[Attributes]) -> dict[str, Any]:
-    """What is true of all copies of a node together."""
-    if not copies:
-        return {}
-    together: dict[str, Any] = {"repeats": len(copies), "last": copies[-1].get("scope") or ""}
+def _together(graph: nx.MultiDiGraph, run: Run) -> dict[str, Any]:
+    """What is true of all nodes of a run together: what each adds up to, and the last one's shape.
+
+    A cotangent's shape is that of the first, which flows out last.
+    """
+    copies = [graph.nodes[node] for node in run.nodes]
+    outer = copies[0] if copies[0].get("kind") == "cotangent" else copies[-1]
+    together: dict[str, Any] = {
+        "repeats": run.times,
+        "last": copies[-1].get("scope") or "",
+        "shape": outer.get("shape"),
+        "dtype": outer.get("dtype"),
+    }
     for key in ("operations", "parameters", "parameter_values", "nbytes", "nan", "inf"):
         if any(key in copy for copy in copies):
             together[key] = sum(copy.get(key) or 0 for copy in copies)
@@ -137,4 +144,15 @@ def _together(copies: list[Attributes]) -> dict[str, Any]:
         together["norm"] = euclidean(norms)
     if any("members" in copy for copy in copies):
         together["members"] = [member for copy in copies for member in copy.get("members", ())]
+    if run.length > 1:
+        together |= _named(copies[: run.length])
     return together
+
+
+def _named(pattern: list[Attributes]) -> dict[str, Any]:
+    """What several nodes are called together."""
+    names = [str(each.get("class") or each.get("label")).removeprefix("∇ ") for each in pattern]
+    text = ", ".join(names)
+    mark = "∇ " if pattern[0].get("kind") == "cotangent" else ""
+    named: dict[str, Any] = {"label": f"{mark}{text}", "hyperparameters": "", "weights": None}
+    return {**named, "class": text} if "class" in pattern[0] else named

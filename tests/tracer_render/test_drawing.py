@@ -79,6 +79,7 @@ def test_a_notebook_shows_a_table_of_results(tape):
         ({"depth": "some"}, GraphError, 'depth is "auto", "all" or a number'),
         ({"depth": -1}, GraphError, 'depth is "auto", "all" or a number'),
         ({"theme": "blue"}, GraphError, 'theme is "auto", "light" or "dark"'),
+        ({"time": "x"}, GraphError, 'time is "auto", "unrolled" or "folded"'),
         ({"direction": "up"}, GraphError, "direction is one of"),
         ({"overlay": "grad_nrm"}, RegistryError, "grad_norm"),
     ],

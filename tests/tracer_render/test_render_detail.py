@@ -133,9 +133,25 @@ def test_a_pattern_of_several_that_repeats_is_folded():
     graph = collapse(graph_of(nn.Sequential(*layers), ones(2, 4)), 0)
     folded = fold(graph)
     calls = [d for _, d in folded.nodes(data=True) if d["kind"] == "module"]
-    assert [(d["class"], d["repeats"]) for d in calls] == [("Linear", 25), ("Tanh", 25)]
+    assert [(d["class"], d["repeats"]) for d in calls] == [("Linear, Tanh", 25)]
+    assert calls[0]["parameter_values"] == 25 * 20
+    backward = [d for _, d in folded.nodes(data=True) if d.get("class") and d["kind"] != "module"]
+    assert [(d["class"], d["repeats"]) for d in backward] == [("Linear, Tanh", 25)]
     assert nx.is_directed_acyclic_graph(folded)
     assert fold(folded).number_of_edges() == folded.number_of_edges()
+
+
+def test_a_long_chain_of_operations_that_share_a_parameter_is_one_box_each_way():
+    w = tracer.parameter(np.ones(3), name="w")
+    with tracer.Tape(watch=True) as tape:
+        x = tracer.batch(ones(2, 3))
+        for _ in range(60):
+            x = np.sin(x) * w
+        loss = np.sum(x)
+    tape.backward(loss)
+    drawn = picture.describe(tape.graph("both"), AUTO)
+    shown = [box.title for box in drawn.boxes if not box.title.endswith("w")]
+    assert sorted(shown) == ["input", "sin, multiply", "sum", "∇ multiply, sin", "∇ sum"]
 
 
 def test_a_recurrent_module_that_is_closed_keeps_its_state_edge():

@@ -77,6 +77,8 @@ def draw(
         raise GraphError(f'depth is "auto", "all" or a number of levels from 0, got {depth!r}')
     if theme not in ("auto", "light", "dark"):
         raise GraphError(f'theme is "auto", "light" or "dark", got {theme!r}')
+    if time not in ("auto", "unrolled", "folded"):
+        raise GraphError(f'time is "auto", "unrolled" or "folded", got {time!r}')
     if tape.is_open:
         raise TracingError("a tape is drawn after its `with tracer.Tape()` block has ended")
     nodes = recorded(tape)
