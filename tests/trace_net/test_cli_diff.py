@@ -139,6 +139,28 @@ def test_pairs_removed_and_added_cover_both_graphs_once():
             assert both.nodes[name].get("of", name) in both
 
 
+class Wired(nn.Module):
+    def __init__(self, order, slope):
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.act, self.order = nn.LeakyReLU(slope), order
+
+    def forward(self, x):
+        first, second = (self.a, self.b) if self.order else (self.b, self.a)
+        return self.act(second(first(x))) + x
+
+
+def test_other_wires_and_other_hyperparameters():
+    def differences(a, b):
+        found = compare_graphs(graph([Wired(*a)]), graph([Wired(*b)]), rtol=None)
+        assert not found.removed
+        assert not found.added
+        return {change.of for changes in found.changed.values() for change in changes}
+
+    assert differences((True, 0.1), (True, 0.1)) == set()
+    assert differences((True, 0.1), (False, 0.1)) == {"inputs"}
+    assert differences((True, 0.1), (True, 0.3)) == {"hyperparameters"}
+
+
 def test_a_frozen_parameter_and_its_missing_gradient():
     first, layers = graph(linear()), linear()
     layers[0].weight.requires_grad_(False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,8 +29,9 @@ MEASURED = ("norm", "min", "max", "nan", "inf")
 class Change(NamedTuple):
     """Something in which a node differs from its partner.
 
-    `of` is the name of an attribute, or "value" or "gradient" with the statistics that differ; a
-    gradient that did not arrive is None.
+    `of` is the name of an attribute, "inputs" with the names of what it is made of, where that is
+    in both graphs, "hyperparameters" of the module that it is the first operation of, or "value" or
+    "gradient" with the statistics that differ; a gradient that did not arrive is None.
     """
 
     of: str
@@ -68,10 +69,15 @@ def compare_graphs(
     here, there = _cotangents(first), _cotangents(second)
     pairs: dict[str, str] = {}
     changed: dict[str, list[Change]] = {}
-    for before, after in _partners(first, second):
+    partners = dict(_partners(first, second))
+    asked: set[tuple[int, int]] = set()
+    for before, after in partners.items():
         pairs[before] = after
         a, b = first.nodes[before], second.nodes[after]
         found = [Change(k, a.get(k), b.get(k)) for k in EXACT if a.get(k) != b.get(k)]
+        found += _rewired(first, second, before, after, partners)
+        if b["kind"] == "operation":
+            found += _hyperparameters(first, second, a.get("call"), b.get("call"), asked)
         found += _measured("value", a, b, rtol)
         if before in here and after in there:
             pairs[here[before]] = there[after]
@@ -86,6 +92,58 @@ def compare_graphs(
     return Comparison(
         pairs, _others(first, pairs, here), _others(second, set(pairs.values()), there), changed
     )
+
+
+def _rewired(
+    first: nx.MultiDiGraph,
+    second: nx.MultiDiGraph,
+    before: str,
+    after: str,
+    partners: Mapping[str, str],
+) -> list[Change]:
+    """Which inputs of a node are others than those of its partner, of those that both graphs have.
+
+    What is made of something removed, or added, is told by that.
+    """
+    there = set(partners.values())
+    ours = [name for name in _inputs(first, before) if name in partners]
+    theirs = [name for name in _inputs(second, after) if name in there]
+    if [partners[name] for name in ours] == theirs:
+        return []
+    if len(ours) != len(theirs) and len(_inputs(first, before)) == len(_inputs(second, after)):
+        return []
+    return [Change("inputs", _told(first, ours), _told(second, theirs))]
+
+
+def _inputs(graph: nx.MultiDiGraph, name: str) -> list[str]:
+    """What a node is made of, by slot."""
+    edges = graph.in_edges(name, data=True)
+    return [tail for tail, _, data in sorted(edges, key=lambda edge: edge[2].get("slot") or 0)]
+
+
+def _told(graph: nx.MultiDiGraph, names: Iterable[str]) -> list[str]:
+    """Names for people: the path, and what is there."""
+    nodes = (graph.nodes[name] for name in names)
+    return [
+        data["label"] if data["kind"] == "parameter" else f"{data['scope']} {data['label']}".strip()
+        for data in nodes
+    ]
+
+
+def _hyperparameters(
+    first: nx.MultiDiGraph,
+    second: nx.MultiDiGraph,
+    before: int | None,
+    after: int | None,
+    asked: set[tuple[int, int]],
+) -> list[Change]:
+    """Where the arguments of the modules differ that two nodes are of, once for each two calls."""
+    if before is None or after is None or (before, after) in asked:
+        return []
+    asked.add((before, after))
+    a, b = (graph.graph["calls"][call] for graph, call in ((first, before), (second, after)))
+    same = a["hyperparameters"] == b["hyperparameters"] or a["kind"] != b["kind"]
+    return [] if same else [Change("hyperparameters", a["hyperparameters"], b["hyperparameters"])]
 
 
 def _cotangents(graph: nx.MultiDiGraph) -> dict[str, str]:
