@@ -86,7 +86,8 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
     if value is not None:
         yield f"{label} {style.number_text(value)}".strip()
     elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
-        yield f"norm {style.number_text(data['norm'])}"
+        of = "parameters' norm" if data.get("parameters") else "norm"
+        yield f"{of} {style.number_text(data['norm'])}"
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if data.get(count):
             yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"

@@ -256,7 +256,7 @@ def test_a_collapsed_module_counts_what_it_holds():
     cotangent = nodes["∇module encoder.0"]
     assert cotangent["norm"] == 5.0
     assert cotangent["of"] == "module encoder.0"
-    assert "norm 5" in words(svg(graph, depth=1))
+    assert "parameters' norm 5" in words(svg(graph, depth=1))
 
 
 def test_a_failure_inside_a_collapsed_module_shows():
