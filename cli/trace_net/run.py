@@ -51,7 +51,7 @@ class Run:
 def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
     """Run the model on its inputs, then one sweep for `quantities` unless that is empty.
 
-    A function without parameters is differentiated by its inputs of floats. An error in the model,
+    A model without parameters is differentiated by its inputs of floats. An error in the model,
     in the loss or in the sweep ends the run and is kept as `failure`, so that what was recorded can
     still be drawn.
     """
@@ -88,11 +88,9 @@ def _record(subject: Subject, step: Step, by_inputs: bool = False) -> Run:
 
 
 def _is_of_inputs_alone(done: Run) -> bool:
-    """Whether a function has inputs of floats and no parameters that could be differentiated by."""
+    """Whether there are inputs of floats, and no parameters that could be differentiated by."""
     from tracer.extend import PARAMETER
 
-    if hasattr(done.subject.model, "named_parameters"):
-        return False
     leaves = [p for node in done.tape.recorded() for p in node.parents if p and not p.parents]
     inputs = any(leaf.op.name == "input" and leaf.dtype.kind == "f" for leaf in leaves)
     return inputs and not any(leaf.op is PARAMETER for leaf in leaves)
@@ -180,7 +178,7 @@ def mark_batches(subject: Subject, tape: Tape, by_inputs: bool = False) -> Argum
         if not tracer.backend.is_array(value) or not value.ndim:
             return value
         named[id(value)] = name
-        if by_itself:
+        if by_itself and not by_inputs:
             return value
         marked = tracer.batch(value)
         if by_inputs and value.dtype.kind == "f":

@@ -375,6 +375,20 @@ def test_a_function_without_parameters_is_differentiated_by_its_inputs(command, 
     assert {"\N{NABLA} x", "\N{NABLA} w"} <= by_label.keys()
 
 
+def test_a_module_without_parameters_is_differentiated_by_its_inputs(command, write_file):
+    write_file(
+        "relu.py",
+        """
+        import numpy as np, tracer_layers as nn
+        model, example_inputs = nn.Sequential(nn.ReLU()), np.ones((3, 4))
+        """,
+    )
+    outcome = command("visualize", "relu.py", "--format", "json", "-o", "-")
+    assert outcome.code == 0
+    labels = {node["label"] for node in json.loads(outcome.out)["nodes"]}
+    assert {"input", "relu", "\N{NABLA} input", "\N{NABLA} relu"} <= labels
+
+
 NESTED = """
     import numpy as np, tracer, tracer_layers as nn
     class Block(nn.Module):

@@ -89,6 +89,14 @@ def test_what_cannot_be_drawn(tape, options, error, said):
         tape.draw(**options)
 
 
+def test_an_overlay_without_statistics(tape):
+    assert b"gradient norm" in tape.draw(overlay="grad_norm").render()
+    with tracer.Tape() as unwatched:
+        nn.Linear(4, 2)(X[0])
+    with pytest.raises(GraphError, match="watch=True"):
+        unwatched.draw(overlay="grad_norm")
+
+
 def test_an_open_tape_and_a_file_without_a_suffix(tape, tmp_path):
     with tracer.Tape() as inner, pytest.raises(TracingError, match="has ended"):
         inner.draw()

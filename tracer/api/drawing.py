@@ -93,5 +93,10 @@ def draw(
         root = tape.roots[0]
         title = type(root.model if type(root) is Part else root).__name__
     colours = None if overlay is None else registry.overlays[overlay]
+    if colours is not None and not colours.values(graph, {}):
+        raise GraphError(
+            f"no node has a value of the overlay {overlay!r}: record with tracer.Tape(watch=True), "
+            f"and sweep before drawing"
+        )
     shown = None if depth == "all" else depth
     return Drawing(graph, DrawOptions(title=title, depth=shown, overlay=colours, theme=theme))
