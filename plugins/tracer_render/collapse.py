@@ -159,6 +159,8 @@ class Closed:
                 kept = dict(data)
                 if kept.get("of") in self.owner:
                     kept["of"] = self.owner[kept["of"]]
+                if self.inside.get(node):  # it stands in closed calls, and here for other users
+                    kept |= {"held": True, "scope": "", "scopes": [], "call": None}
                 result.add_node(node, **kept)
 
         merged: dict[tuple[Hashable, ...], list[Attributes]] = {}

@@ -307,7 +307,7 @@ def _boxes(
                     module=data.get("module"),
                     scope=frames.of(beside),
                     marks=tuple(words.marks(data, value)),
-                    repeated=len(users) > 1,
+                    repeated=len(users) > 1 or bool(data.get("held")),
                     colour=scale.colour(value) if scale else None,
                     span=_span(data, frames.steps(beside)),
                 )

@@ -154,6 +154,21 @@ def test_a_long_chain_of_operations_that_share_a_parameter_is_one_box_each_way()
     assert sorted(shown) == ["input", "sin, multiply", "sum", "∇ multiply, sin", "∇ sum"]
 
 
+def test_a_weight_that_is_used_outside_of_its_closed_module_too():
+    class Tied(nn.Module):
+        def __init__(self):
+            self.encoder = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.encoder(x) @ self.encoder.weight
+
+    drawn = picture.describe(graph_of(Tied(), ones(2, 4)), AUTO)
+    by_title = {box.title: box for box in drawn.boxes}
+    assert by_title["encoder.weight"].repeated  # it is a line of the closed box as well
+    assert by_title["encoder.weight"].scope == ()
+    assert "weight 3\N{MULTIPLICATION SIGN}4" in by_title["encoder  Linear"].notes
+
+
 def test_a_recurrent_module_that_is_closed_keeps_its_state_edge():
     cell = nn.RNNCell(3, 3)
 
