@@ -31,8 +31,8 @@ The record: nodes, leaves, where it is recorded:
 
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
-    `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`,
-    `poisson`, `seed`, `backend_for`, `is_device`
+    `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
+    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `backend_for`, `is_device`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -56,7 +56,11 @@ from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, 
 from tracer.arrays.openblas import add_product
 from tracer.arrays.parallel import (
     SMALL,
+    Work,
+    begin_work,
     blocks,
+    current_work,
+    end_work,
     expect_blocks,
     in_parallel,
     one_thread,
@@ -207,12 +211,14 @@ __all__ = [
     "Tree",
     "Value",
     "View",
+    "Work",
     "add_product",
     "at_places",
     "axis_of",
     "backend",
     "backend_for",
     "batch",
+    "begin_work",
     "blocks",
     "broadcast_uses",
     "compare_graphs",
@@ -221,9 +227,11 @@ __all__ = [
     "copies",
     "current_cursor",
     "current_tape",
+    "current_work",
     "defined",
     "describe",
     "drawn",
+    "end_work",
     "expect_blocks",
     "flatten",
     "generator",

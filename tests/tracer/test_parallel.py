@@ -13,13 +13,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracer.arrays import parallel
-from tracer.arrays.parallel import blocks, in_parallel, one_thread, product, scratch, threads
+from tracer.arrays.parallel import (
+    Work,
+    begin_work,
+    blocks,
+    current_work,
+    end_work,
+    expect_blocks,
+    in_parallel,
+    one_thread,
+    product,
+    scratch,
+    threads,
+)
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
 
 RNG = np.random.default_rng(0)
 SEVERAL = pytest.mark.skipif(threads() < 2, reason="linear algebra has one thread here")
+
+
+@pytest.fixture
+def beside_blocks():
+    """What a test computes is part of a work with convolutions."""
+    before = begin_work(Work())
+    expect_blocks()
+    yield
+    end_work(before)
 
 
 def both(barrier):
@@ -132,14 +153,13 @@ def test_blocks_are_slices_in_a_row_of_about_equal_length(count, nbytes, most):
 
 
 @SEVERAL
-def test_threads_take_equally_many_blocks_unless_there_is_little_work(monkeypatch):
+def test_threads_take_equally_many_blocks_unless_there_is_little_work(beside_blocks):
     """Or none at all runs in blocks, so that linear algebra keeps its threads for itself."""
-    monkeypatch.setattr(parallel, "_convolved", True)
     enough = parallel.SMALL + 1
     assert len(blocks(100, enough, 8 * enough, np.ones(1))) == threads()
     assert len(blocks(100, (2 * threads() + 1) * enough, enough, np.ones(1))) == 3 * threads()
     assert len(blocks(100, parallel.SMALL, 8 * enough, np.ones(1))) == 1
-    monkeypatch.setattr(parallel, "_convolved", False)
+    begin_work(Work())
     assert len(blocks(100, enough, 8 * enough, np.ones(1))) == 1
 
 
@@ -171,10 +191,9 @@ def test_a_forked_process_has_threads_of_its_own():
 
 @pytest.mark.parametrize("shapes", [((300, 400), (400, 500)), ((900, 300), (300, 200))])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_product_in_parts_is_the_product(shapes, dtype, monkeypatch):
+def test_a_product_in_parts_is_the_product(shapes, dtype, monkeypatch, beside_blocks):
     a, b = (RNG.standard_normal(shape).astype(dtype) for shape in shapes)
     monkeypatch.setattr(parallel, "LARGE", 1)
-    monkeypatch.setattr("tracer.arrays.parallel._convolved", True)
     found = product(a, b)
     assert found.dtype == dtype
     into = np.empty_like(found)
@@ -183,6 +202,25 @@ def test_a_product_in_parts_is_the_product(shapes, dtype, monkeypatch):
     rounding = a.shape[1] * np.finfo(dtype).eps * (abs(a) @ abs(b))
     assert (abs(found - a @ b) <= rounding).all()
     assert (abs(product(a.T.copy().T, b) - a @ b) <= rounding).all()
+
+
+def test_blocks_are_expected_of_one_work_alone():
+    """And of what begins inside of it, on its thread or a helper's."""
+    assert current_work() is None
+    expect_blocks()  # of nothing: it is forgotten
+    before = begin_work(work := Work())
+    try:
+        assert not parallel._blocks_expected()
+        in_parallel(lambda _: expect_blocks(), range(4), np.ones(3))
+        assert work.blocks
+        assert parallel._blocks_expected()
+        inner = begin_work(Work())
+        assert not parallel._blocks_expected()
+        end_work(inner)
+        assert parallel._blocks_expected()
+    finally:
+        end_work(before)
+    assert not parallel._blocks_expected()
 
 
 def test_a_scratch_array_is_used_again_by_its_thread_alone():

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -111,14 +111,46 @@ def threads() -> int:
         return _limit.before if _limit.inside else found[0]()
 
 
-#: whether convolutions have run: see `product`
-_convolved = False
+class Work:
+    """What is computed together, as a record and its sweeps: it decides whose threads multiply.
+
+    That is no matter of the process: results have the same last bits whatever ran before.
+    """
+
+    __slots__ = ("blocks",)
+
+    def __init__(self) -> None:
+        #: whether blocks alternate with products: see `product`
+        self.blocks = False
+
+
+_work: ContextVar[Work | None] = ContextVar("tracer_work", default=None)
+#: the work that this thread or task is at, or None
+current_work = _work.get
+
+
+def begin_work(work: Work) -> Work | None:
+    """Turn to a work, until `end_work` is given what this returns: the work before."""
+    before = _work.get()
+    _work.set(work)
+    return before
+
+
+def end_work(before: Work | None) -> None:
+    """Return to the work before."""
+    _work.set(before)
 
 
 def expect_blocks() -> None:
-    """Say that blocks alternate with products, as in networks with convolutions."""
-    global _convolved
-    _convolved = True
+    """Say that this work alternates blocks with products, as networks with convolutions do."""
+    work = _work.get()
+    if work is not None:
+        work.blocks = True
+
+
+def _blocks_expected() -> bool:
+    work = _work.get()
+    return work is not None and work.blocks
 
 
 def blocks(count: int, nbytes: int, most: int, like: Array) -> list[slice]:
@@ -132,7 +164,7 @@ def blocks(count: int, nbytes: int, most: int, like: Array) -> list[slice]:
     if type(like) is not np.ndarray:
         number = -(-nbytes // LAUNCHED)
     else:
-        turn = threads() if _convolved and nbytes > SMALL else 1
+        turn = threads() if nbytes > SMALL and _blocks_expected() else 1
         number = turn * -(-nbytes // (turn * most))
     number = max(1, min(count, number))
     return [slice(count * i // number, count * (i + 1) // number) for i in range(number)]
@@ -201,18 +233,18 @@ def _run(task: list[tuple[Context, Callable[[], None], FrameType]]) -> None:
 
 def divided(multiplications: int) -> int:
     """Among how many of our threads a product is divided; 1 if by OpenBLAS: see `product`."""
-    return threads() if _convolved and multiplications >= LARGE else 1
+    return threads() if multiplications >= LARGE and _blocks_expected() else 1
 
 
 def product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """`np.matmul(a, b, out=out)`, with convolutions about, of large NumPy matrices on our threads.
+    """`np.matmul(a, b, out=out)`; beside convolutions, of large NumPy matrices on our threads.
 
     OpenBLAS's own threads go on spinning for 0.1 s after a product, and take their share of the
     cores from blocks that follow: 32 to 37 ms in place of 24 for a convolution. Where there are no
     such blocks, they are faster: an MLP takes 7.0 ms with them and 10.0 without, an LSTM 13.1 and
     16.3, but a network of convolutions 137 and 110.
     """
-    if not _convolved:
+    if not _blocks_expected():
         return np.matmul(a, b, out=out)
     if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim != 2 or b.ndim != 2:
         return np.matmul(a, b, out=out)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from tracer import hooks
+from tracer.arrays.parallel import begin_work, end_work
 from tracer.arrays.types import Generator
 from tracer.curvature.averaged_sweep import sweep_averages
 from tracer.curvature.extraction import Extraction
@@ -42,8 +43,12 @@ def backward(
     options = Options(memory_budget, rng, samples, reduce, outputs, undefined, parameters, progress)
     request = requested(tape, loss, quantities, options)
     hooks.call("begin_sweep", tape=tape, loss=loss)
-    with using(request.surrounding), users_warnings():
-        results = gradients(request) if request.gradients_alone else curvature(request)
+    work_before = begin_work(tape.work)
+    try:
+        with using(request.surrounding), users_warnings():
+            results = gradients(request) if request.gradients_alone else curvature(request)
+    finally:
+        end_work(work_before)
     hooks.call("end_sweep", tape=tape, results=results)
     for remark in request.objective.remarks:
         warnings.warn(remark, stacklevel=3)

@@ -15,6 +15,7 @@ from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracer import hooks
+from tracer.arrays.parallel import Work, begin_work, current_work, end_work
 from tracer.errors import TracingError
 from tracer.record import remarks
 from tracer.record.frames import INTERNAL_FILES, source_line, users_warnings
@@ -78,6 +79,7 @@ class Recorder:
     releases = 0
     loss: Node | None = None
     _warnings: Any = None
+    _work_before: Work | None = None
     _open = False
 
     def __init__(self, *, watch: bool = False):
@@ -85,6 +87,8 @@ class Recorder:
         self.nodes: list[Node] = []
         #: what the record keeps of arrays that others may write into
         self.snapshots = Snapshots()
+        #: what it is part of, or by itself, for the threads that compute it
+        self.work = current_work() or Work()
         self.roots: list[Any] = []
         self.watched: dict[int, dict[str, Any]] | None = {} if watch else None
         #: the composites that were recorded, with the nodes of their parts
@@ -104,6 +108,7 @@ class Recorder:
             self.start = len(self.nodes)
         try:
             self._open = True
+            self._work_before = begin_work(self.work)
             _opened[id(self)] = weakref.ref(self)
             enter_block(self, Cursor(self, place))
             if self.parent is None and type(self.snapshots) is Snapshots:
@@ -126,6 +131,8 @@ class Recorder:
 
     def _close(self) -> None:
         self._open = False
+        if current_work() is self.work:
+            end_work(self._work_before)
         _opened.pop(id(self), None)
         self.stop = len(self.nodes)
         warnings, self._warnings = self._warnings, None

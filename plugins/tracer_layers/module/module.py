@@ -25,9 +25,13 @@ from tracer.extend import (
     Place,
     Tape,
     TensorLike,
+    Work,
     backend,
     backend_for,
+    begin_work,
     current_cursor,
+    current_work,
+    end_work,
     is_device,
     numbers,
     origin_of,
@@ -186,8 +190,10 @@ class Module:
     def _call_as_root(
         self, cursor: Cursor | None, inputs: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
+        work_before = current_work()
         if cursor is None:
             registry.load_plugins()  # a tape has loaded them
+            begin_work(work_before or Work())  # a tape has begun one
         place = NOWHERE if cursor is None else cursor.place
         call = Call(self, self._naming(cursor), place)
         chosen = None
@@ -209,6 +215,7 @@ class Module:
             raise ShapeError(f"{type(self).__name__} {mixture}") from error
         finally:
             active.set(None)
+            end_work(work_before)
             if chosen is not None:
                 chosen.done()
 
