@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 
 
+def identifier(text: object) -> str:
+    """The name of what is called so, if it is the first."""
+    return re.sub(r"\W", "_", str(text), flags=re.ASCII) or "_"
+
+
 class Identifiers:
     """New names, each taken once."""
 
@@ -13,7 +18,7 @@ class Identifiers:
 
     def new(self, text: object) -> str:
         """A name for something that is called so; what has the same name before gets a number."""
-        stem = re.sub(r"\W", "_", str(text), flags=re.ASCII) or "_"
+        stem = identifier(text)
         name, count = stem, self._taken.get(stem, 0)
         while name in self._taken:
             count += 1

@@ -21,18 +21,21 @@ WHOLE = ("uint8", "uint16", "int32")
 MISSING = -1
 
 
-def indices(numbers: Sequence[int]) -> dict[str, str]:
+def indices(numbers: Sequence[int]) -> dict[str, Any]:
     """A column of whole numbers from -1 (missing) on."""
     column = np.asarray(numbers, np.int64) + 1
+    if column.size and (column == column[0]).all():
+        return {"type": "same", "data": int(column[0])}
     most = int(column.max(initial=0))
     kind = next(kind for kind in WHOLE if most <= np.iinfo(kind).max)
     return {"type": kind, "data": _text(column.astype(f"<{np.dtype(kind).str[1:]}"))}
 
 
-def floats(numbers: Iterable[float | None]) -> dict[str, Any]:
+def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, Any]:
     """A column of numbers in single precision; a missing one is NaN, and `nan` lists the others.
 
-    Numbers beyond single precision are its largest and its smallest.
+    Numbers beyond single precision are its largest and its smallest. A short column has the upper
+    half of each (bfloat16), which is right to two digits.
     """
     column = np.array([math.nan if n is None else n for n in numbers], np.float64)
     given = [i for i, n in enumerate(numbers) if n is not None and math.isnan(n)]
@@ -41,7 +44,12 @@ def floats(numbers: Iterable[float | None]) -> dict[str, Any]:
     column[finite] = np.clip(column[finite], -bounds.max, bounds.max)
     vanished = finite & (column != 0) & (abs(column) < bounds.smallest_subnormal)
     column[vanished] = np.copysign(bounds.smallest_subnormal, column[vanished])
-    return {"type": "float32", "data": _text(column.astype("<f4")), "nan": given}
+    single = column.astype("<f4")
+    if short:
+        halves = ((single.view("<u4").astype(np.uint64) + 0x7FFF) >> 16).astype("<u2")
+        halves[np.isnan(single)] = 0x7FC0
+        return {"type": "bfloat16", "data": _text(halves), "nan": given}
+    return {"type": "float32", "data": _text(single), "nan": given}
 
 
 class Words:
@@ -62,7 +70,7 @@ class Words:
             self.table.append(plain(value))
         return found
 
-    def column(self, values: Iterable[Any]) -> dict[str, str]:
+    def column(self, values: Iterable[Any]) -> dict[str, Any]:
         """The places of values."""
         return indices([self.place(value) for value in values])
 

@@ -104,12 +104,7 @@ def _steps(
     if "unrolled" not in by_time:
         return None
     graph, options = by_time["unrolled"]
-    folded = {}
-    if "folded" in made:
-        folded_graph = by_time["folded"][0]
-        names = {name for side in ("boxes", "back") if made["folded"][side]
-                 for name in made["folded"][side]["id"]}  # fmt: skip
-        folded = {str(node): node for node in folded_graph if str(node) in names}
+    folded = {str(node): node for node in by_time["folded"][0]} if "folded" in made else {}
     return stepping.table(graph, options.values or {}, folded)
 
 

@@ -5,6 +5,7 @@ A box stands for a value and its cotangent, which are drawn side by side. assets
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ import networkx as nx
 from tracer.extend import DrawOptions
 from tracer_render import style, words
 from tracer_render.calls import Level
-from tracer_render.identifiers import Identifiers
+from tracer_render.identifiers import Identifiers, identifier
 from tracer_render.opening import opened
 from tracer_render.outline import Box, Group, Outline
 from tracer_render.packing import MISSING, Words, floats, indices
@@ -24,12 +25,21 @@ from tracer_render.summaries import Summaries
 #: A node or the name of a group, its texts, and the attributes that are told of it.
 Told: TypeAlias = tuple[Hashable, dict[str, Any], dict[str, Any]]
 
+#: What is written in boxes, and how they look; the title of calls is their scope and `class`.
+TEXTS = ("title", "class", "notes", "marks", "kind", "module")
 #: Attributes that are a number of its own in each node.
 NUMBERS = ("norm", "min", "max", "flops", "seconds")
 #: Attributes that are told elsewhere, or are no use to a reader of details.
 UNTOLD = frozenset(
-    ("call", "of", "scopes", "members", "class", "module", "weights", "first", "stride")
+    ("call", "of", "kind", "scopes", "members", "class", "module", "weights", "first", "stride")
 )
+#: What says nothing in a box but by the label, the shape and the dtype.
+PLAIN = frozenset(
+    "kind op label shape dtype nbytes scope scopes call time times loop source norm min max nan inf"
+    " of flops seconds".split()
+)
+#: Of more boxes than this, smallest and largest elements are kept to two digits.
+MANY = 50_000
 #: Lists in the details of a node are cut to this many entries.
 LONGEST_LIST = 100
 #: Of a line: it is drawn among the values, among the cotangents, it comes from another step, and
@@ -52,6 +62,7 @@ class _View:
         self._values: Mapping[Any, float] = options.values or {}
         self._words = Words()
         self._marks: set[str] = set()
+        self._known_texts: dict[Hashable, dict[str, Any]] = {}
         self._identifiers = Identifiers()
         self._partners: dict[Hashable, Hashable] = {
             data["of"]: node
@@ -69,6 +80,7 @@ class _View:
         boxes["repeated"] = [i for i, box in enumerate(self._boxes) if box.user is not None]
         boxes["step"] = indices(self._steps())
         return {
+            "count": len(self._boxes),
             "boxes": boxes,
             "back": self._boxes_told(self._cotangents) if backward else None,
             "groups": self._groups(),
@@ -112,32 +124,68 @@ class _View:
             if node != box.node:
                 value = self._data[box.node]
                 found = {k: v for k, v in found.items() if k not in value or v != value[k]}
-                if found.get("label") == f"∇ {value.get('label')}":
-                    del found["label"]
-            told.append((node, self._texts(node, data), found))
+            texts = self._texts_of_node(node, data)
+            _drop_label(texts, found, data)
+            told.append((node, texts, found))
         given = [self._values.get(each) if each is not None else None for each in nodes]
-        return {**self._columns(told), "values": floats(given) if self._values else None}
+        prefix = "n" if nodes is self._nodes else "d"
+        return {**self._columns(told, prefix), "values": floats(given) if self._values else None}
 
-    def _columns(self, told: Sequence[Told | None]) -> dict[str, Any]:
-        keys = dict.fromkeys(key for each in told if each for key in each[2])
-        texts = [None if each is None else each[1] for each in told]
+    def _columns(self, told: Sequence[Told | None], prefix: str = "") -> dict[str, Any]:
+        """What boxes say whose names begin with this, or groups: those have no prefix."""
+        texts = [{} if each is None else each[1] for each in told]
         attributes = [{} if each is None else each[2] for each in told]
+        keys = dict.fromkeys(key for found in attributes for key in found)
         return {
-            "id": [None if each is None else self._identifiers.new(each[0]) for each in told],
-            **{
-                key: self._words.column(None if text is None else text[key] for text in texts)
-                for key in ("title", "notes", "marks", "kind", "module")
-            },
+            "id": self._names(told, prefix),
+            **{key: self._words.column(text.get(key) for text in texts) for key in TEXTS},
             "attributes": {
                 key: self._attribute(key, [found.get(key) for found in attributes])
                 for key in sorted(keys)
             },
         }
 
+    def _names(self, told: Sequence[Told | None], prefix: str) -> dict[str, Any]:
+        """Names as numbers after a prefix, -1 where there is no box.
+
+        `others` are those that are made otherwise, by place; names of calls come from their scope.
+        """
+        numbers: list[int] = []
+        others: dict[int, str] = {}
+        for place, each in enumerate(told):
+            if each is None:
+                numbers.append(MISSING)
+                continue
+            node, _, found = each
+            name = self._identifiers.new(node)
+            number = name.removeprefix(prefix)
+            if prefix and number.isdecimal() and f"{prefix}{int(number)}" == name:
+                numbers.append(int(number))
+                continue
+            numbers.append(0)
+            sign = "∇" if str(node).startswith("∇") else ""
+            if prefix or name != identifier(f"{sign}module {found.get('scope')}"):
+                others[place] = name
+        return {"prefix": prefix, "number": indices(numbers), "others": others}
+
     def _attribute(self, key: str, values: list[Any]) -> dict[str, Any]:
         if key in NUMBERS and all(v is None or isinstance(v, int | float) for v in values):
-            return floats(values)
+            return floats(values, short=key in ("min", "max") and len(values) > MANY)
         return self._words.column(values)
+
+    def _texts_of_node(self, node: Hashable, data: Attributes) -> dict[str, Any]:
+        """The texts of a node; those of a plain one are the same for all that are like it."""
+        if not data.keys() <= PLAIN or data.get("nan") or data.get("inf"):
+            return self._texts(node, data)
+        label = data["label"]
+        key = (
+            *(data["kind"], label, data["dtype"], tuple(data["shape"])),
+            *(data["scope"] if "." in label else "", math.isfinite(data.get("norm") or 0.0)),
+        )
+        found = self._known_texts.get(key)
+        if found is None:
+            found = self._known_texts[key] = self._texts(node, data)
+        return found
 
     def _texts(self, node: Hashable, data: Attributes) -> dict[str, Any]:
         marks = list(words.marks(data, None))
@@ -179,6 +227,7 @@ class _View:
             values.append(self._of_members(group, self._nodes[start:end]))
             back.append(self._of_members(group, self._cotangents[start:end]))
         return {
+            "count": len(groups),
             "parent": indices(parents),
             "begin": indices(begins),
             "end": indices(ends),
@@ -202,6 +251,10 @@ class _View:
         if first.get("kind") == "cotangent" and first.get("of") in self._data:
             name = f"∇{name}"
         texts = self._texts(name, data)
+        texts["class"] = data.get("class")
+        back = "∇ " if texts["kind"] == "cotangent" else ""
+        if texts["title"] == f"{back}{data.get('scope')}  {data.get('class')}":
+            texts["title"] = None
         if group.sort in ("step", "alike", "row"):
             count = data["operations"]
             texts["notes"] = [*(texts["notes"] or ()), f"{count:,} operation{'s' * (count != 1)}"]
@@ -273,6 +326,7 @@ class _View:
             for _ in range(count):
                 add(head, tail, BACK, "")
         return {
+            "count": len(tails),
             "tail": indices(tails),
             "head": indices(heads),
             "flags": indices(flags),
@@ -304,6 +358,15 @@ def _times(group: Group) -> list[int]:
             return []
         found += inside
     return found
+
+
+def _drop_label(texts: Attributes, found: dict[str, Any], data: Attributes) -> None:
+    """Leave out a label that is the title, or the title of something in its module."""
+    mark, name = (
+        ("∇ ", texts["title"][2:]) if data.get("kind") == "cotangent" else ("", texts["title"])
+    )
+    if found.get("label") in (f"{mark}{name}", f"{mark}{data.get('scope')}.{name}"):
+        del found["label"]
 
 
 def _told(data: Attributes) -> Iterable[tuple[str, Any]]:

@@ -42,7 +42,7 @@
     if (time && page.views.has(time) && time !== page.now.time) page.switchTo(time);
     const view = page.now;
     const groups = (key) =>
-      (parts.get(key) ?? "").split(" ").flatMap((id) => {
+      (parts.get(key)?.split(" ") ?? []).flatMap((id) => {
         const found = view.ids.get(id);
         return found && found.item < 0 ? [~found.item] : [];
       });
@@ -60,7 +60,7 @@
       page.seen = { x, y, width, height: (width * window.height) / window.width };
       page.show();
     } else page.start();
-    const chosen = view.ids.get(parts.get("chosen"));
+    const chosen = parts.has("chosen") && view.ids.get(parts.get("chosen"));
     if (chosen && page.drawnAs(chosen.item) === chosen.item) page.choose(chosen);
     if (parts.has("step") && page.data.steps) {
       const place = page.data.steps.times.indexOf(Number(parts.get("step")));

@@ -7,31 +7,56 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
 {
   const TYPES = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
 
+  const decode = (text) => {
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+    const decoded = atob(text);
+    const bytes = new Uint8Array(decoded.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = decoded.charCodeAt(i);
+    return bytes;
+  };
+
   // A column as `packing.py` wrote it; whole numbers are one more than they are, 0 for none.
   const unpack = ({ type, data, nan }) => {
-    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-    const column = new TYPES[type](bytes.buffer);
-    if (type !== "float32") return (i) => column[i] - 1;
+    if (type === "same") return () => data - 1;
+    const bytes = decode(data);
+    let column;
+    if (type === "bfloat16") {
+      const halves = new Uint16Array(bytes.buffer);
+      column = new Float32Array(Uint32Array.from(halves, (half) => half * 65536).buffer);
+    } else column = new TYPES[type](bytes.buffer);
+    if (column.constructor !== Float32Array) return (i) => column[i] - 1;
     const notNumbers = new Set(nan);
     return (i) => (Number.isNaN(column[i]) && !notNumbers.has(i) ? undefined : column[i]);
   };
 
-  const TEXTS = ["title", "notes", "marks", "kind", "module"];
+  const TEXTS = ["title", "class", "notes", "marks", "kind", "module"];
 
   // What boxes or groups say, of values or of cotangents.
   class Side {
-    constructor(columns, words) {
+    constructor(columns, words, back) {
       const word = (column) => {
         const at = unpack(column);
         return (i) => (at(i) < 0 ? undefined : words[at(i)]);
       };
-      this.id = (i) => columns.id[i];
+      const { prefix, others } = columns.id;
+      const number = unpack(columns.id.number);
+      const sign = back ? "_" : "";
+      this.back = back;
+      this.id = (i) => {
+        if (number(i) < 0) return null;
+        if (i in others) return others[i];
+        if (prefix) return `${prefix}${number(i)}`;
+        return `${sign}module_${this.attribute(i, "scope").replace(/[^A-Za-z0-9_]/gu, "_")}`;
+      };
       for (const key of TEXTS) this[key] = word(columns[key]);
+      const title = this.title;
+      this.title = (i) =>
+        title(i) ?? `${back ? "∇ " : ""}${this.attribute(i, "scope")}  ${this.class(i)}`;
       this.value = columns.values ? unpack(columns.values) : () => undefined;
       this.attributes = new Map(
         Object.entries(columns.attributes).map(([key, column]) => [
           key,
-          column.type === "float32" ? unpack(column) : word(column),
+          column.type.includes("float") ? unpack(column) : word(column),
         ]),
       );
     }
@@ -56,17 +81,18 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
   class View {
     constructor(time, held) {
       this.time = time;
-      this.values = new Side(held.boxes, held.words);
-      this.cotangents = held.back && new Side(held.back, held.words);
-      this.count = held.boxes.id.length;
+      this.values = new Side(held.boxes, held.words, false);
+      this.cotangents = held.back && new Side(held.back, held.words, true);
+      this.count = held.count;
+      this.short = Object.values(held.boxes.attributes).some(({ type }) => type === "bfloat16");
       this.repeated = new Set(held.boxes.repeated);
       this.step = unpack(held.boxes.step);
       this.grouped = [
-        new Side(held.groups.values, held.words),
-        held.groups.back && new Side(held.groups.back, held.words),
+        new Side(held.groups.values, held.words, false),
+        held.groups.back && new Side(held.groups.back, held.words, true),
       ];
       const [parent, begin, end] = ["parent", "begin", "end"].map((key) => unpack(held.groups[key]));
-      const count = held.groups.values.id.length;
+      const { count } = held.groups;
       this.groups = Array.from({ length: count }, (_, g) => ({
         parent: parent(g),
         begin: begin(g),
@@ -77,8 +103,7 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
       const [tail, head, flags, label] = ["tail", "head", "flags", "label"].map((key) =>
         unpack(held.lines[key]),
       );
-      const length = atob(held.lines.flags.data).length; // a byte each
-      this.lines = Array.from({ length }, (_, i) => ({
+      this.lines = Array.from({ length: held.lines.count }, (_, i) => ({
         tail: tail(i),
         head: head(i),
         forward: Boolean(flags(i) & 1),
@@ -96,19 +121,23 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
         this.inner[group.parent].push(g);
         this.depth[g] = this.depth[group.parent] + 1;
       });
-      this.ids = new Map();
-      for (let i = 0; i < this.count; i++) {
-        this.ids.set(this.values.id(i), { item: i, back: false });
-        if (this.cotangents?.has(i)) this.ids.set(this.cotangents.id(i), { item: i, back: true });
-      }
-      this.groups.forEach((_, g) => {
-        if (g === 0) return;
-        for (const back of [false, true]) {
-          const id = this.id(~g, back);
-          if (id !== undefined) this.ids.set(id, { item: ~g, back });
-        }
-      });
       this.shown = new Int32Array(this.count);
+    }
+
+    // By name, the items that have one.
+    get ids() {
+      if (this.named) return this.named;
+      this.named = new Map();
+      for (let i = 0; i < this.count; i++) this.name(i);
+      for (let g = 1; g < this.groups.length; g++) this.name(~g);
+      return this.named;
+    }
+
+    name(item) {
+      for (const back of [false, true]) {
+        const id = this.id(item, back);
+        if (id !== undefined) this.named.set(id, { item, back });
+      }
     }
 
     // What says something of an item, and its number there.
@@ -130,8 +159,8 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
 
     // All attributes: the cotangent of a box has those of its value but for what it says itself.
     attributes(item, back) {
-      const found = {};
       const [own, i] = this.side(item, back);
+      const found = { kind: own.kind(i), class: own.class(i) };
       if (item >= 0 && back) {
         for (const [key, of] of this.values.attributes) if (!OWN.has(key)) found[key] = of(item);
         if (found.label) found.label = `∇ ${found.label}`;
@@ -141,6 +170,11 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
         if (value !== undefined) found[key] = value;
       }
       return found;
+    }
+
+    // How many digits of a number are right.
+    digits(key) {
+      return this.short && (key === "min" || key === "max") ? 2 : 6;
     }
 
     range(item) {

@@ -22,7 +22,7 @@
     for (let i = begin; i < end; i++) {
       if (!side.has(i)) continue;
       const value = ownValue(view, i, back);
-      if (value === undefined) continue;
+      if (value === undefined || masked(side, i, value)) continue;
       if (overlay.combine === "sum") {
         if (view.repeated.has(i)) { // one value at several uses counts once
           const id = side.id(i).replace(/_\d+$/, "");
@@ -42,8 +42,12 @@
     if (!side?.has(i)) return undefined;
     const { attribute } = page.overlay;
     const value = attribute === null ? side.value(i) : side.attribute(i, attribute);
-    return typeof value === "string" ? Number(value.replace("Infinity", "Infinity")) : value;
+    return typeof value === "string" ? Number(value) : value;
   };
+
+  // The norm of what is infinite on purpose, as a mask is; a closed module passes over it.
+  const masked = (side, i, value) =>
+    page.overlay.attribute === "norm" && Number.isNaN(value) && !side.attribute(i, "nan");
 
   const stepValue = (entry) => {
     if (entry === null) return undefined;

@@ -4,10 +4,10 @@
   const panel = byId("panel");
   page.chosen = null; // {item, back}
 
-  const rounded = (value) => {
-    if (typeof value === "number" && !Number.isInteger(value)) return `${+value.toPrecision(6)}`;
+  const rounded = (value, digits = 6) => {
+    if (typeof value === "number" && !Number.isInteger(value)) return `${+value.toPrecision(digits)}`;
     if (typeof value === "number") return value.toLocaleString("en");
-    if (Array.isArray(value)) return value.map(rounded).join(", ");
+    if (Array.isArray(value)) return value.map((each) => rounded(each, digits)).join(", ");
     if (typeof value === "object" && value !== null) return JSON.stringify(value, null, 1);
     return String(value);
   };
@@ -70,7 +70,7 @@
     const overlaid = page.overlayText(item, back);
     const rows = Object.entries(attributes)
       .filter(([, value]) => value !== null && value !== undefined && value !== "")
-      .map(([key, value]) => row(key, key === "source" ? source(String(value)) : rounded(value)));
+      .map(([key, value]) => row(key, key === "source" ? source(String(value)) : rounded(value, view.digits(key))));
     byId("attributes").replaceChildren(
       ...(overlaid ? [row(page.overlay.label, overlaid)] : []),
       ...linked(back ? "value" : "cotangent", other),

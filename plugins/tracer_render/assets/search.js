@@ -18,7 +18,8 @@
     const made = [];
     const { values, cotangents } = view;
     for (let i = 0; i < view.count; i++) {
-      const own = ["op", "scope", "source"].map((name) => values.attribute(i, name) ?? "");
+      const [op, scope, source] = ["op", "scope", "source"].map((name) => values.attribute(i, name) ?? "");
+      const own = [op, `${scope}.${values.title(i)}`, source, values.attribute(i, "label") ?? ""];
       made.push([i, false, [values.title(i), values.id(i), ...own].join("\n")]);
       if (cotangents?.has(i)) made.push([i, true, [cotangents.title(i), cotangents.id(i), ...own].join("\n")]);
     }
