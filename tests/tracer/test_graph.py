@@ -209,6 +209,35 @@ def test_a_watched_tape_has_norms_of_values_and_gradients(quantities, budget):
     assert all("norm" in a for a in cotangents), [a["label"] for a in cotangents if "norm" not in a]
 
 
+def test_a_tape_with_values_has_the_numbers_of_what_is_small():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    with tracer.Tape(values=True) as tape:
+        w = tracer.parameter(np.array([1.0, -2.0]), name="w")
+        h = tracer.batch(x, name="x") * w + np.array([0.5, 0.0])
+        wide = np.concatenate([h, h, h, h], axis=1)
+        loss = np.mean(h * h) + 0.0 * np.sum(wide)
+    tape.backward(loss)
+    graph = tape.graph("both")
+    assert by_label(graph, "x")["values"] == x.tolist()
+    assert by_label(graph, "w")["values"] == [1.0, -2.0]
+    assert by_label(graph, "constant")["values"] == [0.5, 0.0]
+    assert by_label(graph, "mean")["values"] == np.mean(h.data**2)
+    assert by_label(graph, "∇ w")["values"] == (x * h.data / 2).sum(axis=0).tolist()
+    assert by_label(graph, "∇ mean")["values"] == 1.0
+    assert "values" not in by_label(graph, "concatenate")
+    assert "norm" in by_label(graph, "concatenate")
+    assert not any("values" in a for _, a in watched(("grad",))[0].nodes(data=True))
+
+
+def test_copies_that_are_folded_have_no_numbers():
+    with tracer.Tape(values=True) as tape:
+        w, h = tracer.parameter(np.full((2, 2), 0.1), name="w"), np.ones((1, 2))
+        for _ in tracer.steps(3):
+            h = np.tanh(h @ w)
+    assert "values" not in by_label(tape.graph(time="folded"), "tanh")
+    assert by_label(tape.graph(time="folded"), "w")["values"] == [[0.1, 0.1], [0.1, 0.1]]
+
+
 def test_a_tape_that_is_not_watched_has_none():
     graph = record().graph("both")
     assert not any("norm" in a for _, a in graph.nodes(data=True))

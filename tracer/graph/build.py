@@ -28,7 +28,7 @@ from tracer.record.names import first_uses, parameter_names
 from tracer.record.node import Node
 from tracer.record.place import Loop, Place
 from tracer.record.recorder import Failure, Recorder
-from tracer.record.statistics import statistics
+from tracer.record.statistics import small_values, statistics
 
 DIRECTIONS = ("forward", "backward", "both")
 TIMES = ("unrolled", "folded")
@@ -144,6 +144,7 @@ class _Forward:
         self.recorded: list[Node] = recorded(tape)
         self.leaves: list[Node] = []
         self._watched = tape.watched or {}
+        self._values = tape.keeps_values
         self._names = parameter_names(tape, first_uses(self.recorded))
         self._instructions: dict[tuple[int, int], tuple[str | None, Expression]] = {}
         self._dtypes: dict[DType, str] = {}
@@ -235,6 +236,8 @@ class _Forward:
             elif parent.op is INPUT:
                 self._set_scope(attributes, parent.place)
             attributes.update(self._watched.get(id(parent), {}))
+            if self._values and backend.is_array(value):
+                attributes.update(small_values(value))
             self.leaves.append(parent)
         return name
 
@@ -248,7 +251,7 @@ class _Forward:
             name = self._new(key, "constant", "", label, value.shape, value.dtype)
             self._set_scope(self.nodes[name], consumer.place)
             if self._watched:
-                found = statistics(value)
+                found = statistics(value, values=self._values)
                 found.pop("inf", None)  # masks hold infinities on purpose
                 self.nodes[name].update(found)
         return name
@@ -285,7 +288,7 @@ def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -
                 graph.nodes[name]["reached"] = False
             continue
         original = forward.nodes[name]
-        skipped = ("norm", "nan", "inf", "min", "max", "reached")
+        skipped = ("norm", "nan", "inf", "min", "max", "values", "reached")
         attributes = {k: v for k, v in original.items() if k not in skipped}
         attributes.update(kind="cotangent", of=name, label=f"∇ {original['label']}")
         attributes.update(watched.get((id(node), "cotangent"), {}))

@@ -47,6 +47,8 @@ def fold(graph: nx.MultiDiGraph, origins: Mapping[str, Hashable]) -> nx.MultiDiG
             folded.add_node(name, **attributes)
     for members in groups:
         merged = folded.nodes[members[0]]
+        if len(members) > 1:
+            merged.pop("values", None)
         merged.update(_merged([graph.nodes[name] for name in members]))
         merged["loop"] = paths[members[0]][-1][0]
         rounds = [_round(loops, paths[name]) for name in members]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,11 +78,13 @@ class Recorder:
     #: sweeps that dropped values of the record, from their beginning on
     releases = 0
     loss: Node | None = None
+    #: the cotangents of the last sweep for the gradient, where they were to be kept
+    arrived: object = None
     _warnings: Any = None
     _work_before: Work | None = None
     _open = False
 
-    def __init__(self, *, watch: bool = False):
+    def __init__(self, *, watch: bool = False, values: bool = False, cotangents: bool = False):
         hooks.load()
         self.nodes: list[Node] = []
         #: what the record keeps of arrays that others may write into
@@ -90,7 +92,11 @@ class Recorder:
         #: what it is part of, or by itself, for the threads that compute it
         self.work = current_work() or Work()
         self.roots: list[Any] = []
-        self.watched: dict[int, dict[str, Any]] | None = {} if watch else None
+        self.watched: dict[Hashable, dict[str, object]] | None = {} if watch or values else None
+        #: whether `watched` also has the numbers of small values
+        self.keeps_values = values
+        #: whether a sweep for the gradient keeps what arrives at each tensor
+        self.keeps_cotangents = cotangents
         #: the composites that were recorded, with the nodes of their parts
         self.composites: dict[Any, Any] = {}
         #: what was computed beside the record: tensors and arrays that know where they come from
