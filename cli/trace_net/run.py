@@ -48,30 +48,31 @@ class Run:
         return gradient_flow(self.tape) if loops and "grad" in self.results else {}
 
 
-def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
+def run(subject: Subject, quantities: tuple[str, ...], step: Step, values: bool = False) -> Run:
     """Run the model on its inputs, then one sweep for `quantities` unless that is empty.
 
-    A model without parameters is differentiated by its inputs of floats. An error in the model,
+    A model without parameters is differentiated by its inputs of floats. With `values` the record
+    has the numbers of small tensors. An error in the model,
     in the loss or in the sweep ends the run and is kept as `failure`, so that what was recorded can
     still be drawn.
     """
     from tracer.extend import DRIVER_FILES
 
     DRIVER_FILES.add(__file__)
-    done = _record(subject, step)
+    done = _record(subject, step, values)
     if done.failure is None and quantities and _is_of_inputs_alone(done):
         subject.choices["gradient"] = "by the inputs, since there are no parameters"
-        done = _record(subject, step, by_inputs=True)
+        done = _record(subject, step, values, by_inputs=True)
     if done.failure is None and quantities:
         _sweep(done, quantities, step)
     return done
 
 
-def _record(subject: Subject, step: Step, by_inputs: bool = False) -> Run:
+def _record(subject: Subject, step: Step, values: bool, by_inputs: bool = False) -> Run:
     """The forward pass and the loss."""
     import tracer
 
-    done = Run(subject, tracer.Tape(watch=True))
+    done = Run(subject, tracer.Tape(watch=True, values=values))
     where = subject.target.where
     try:
         with done.tape:

@@ -159,6 +159,8 @@ def box_node(
     lines = [f"<b>{_text(box.title)}</b>", '<font point-size="2"> </font>']
     size = f"{style.NOTE_SIZE:g}"
     lines += [f'<font point-size="{size}">{_text(note)}</font>' for note in box.notes]
+    fixed = f'face="{style.FIXED_FONT}" point-size="{size}"'
+    lines += [f"<font {fixed}>{_text(row)}</font>" for row in box.rows]
     if box.kind not in LEAVES:
         # Lines between the nodes of one group are drawn straight, through the frames of modules.
         attributes["group"] = "cotangents" if box.kind == "cotangent" else "data"

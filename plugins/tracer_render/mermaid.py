@@ -59,7 +59,7 @@ def write(picture: Picture, theme: style.Theme) -> str:
 def _cluster(cluster: Cluster, indent: str, count: list[int]) -> Iterable[str]:
     for box in cluster.boxes:
         left, right = SHAPES.get(box.kind, SHAPES["operation"])
-        text = "<br/>".join(escape(line) for line in (box.title, *box.notes))
+        text = "<br/>".join(escape(line) for line in (box.title, *box.notes, *box.rows))
         yield f'{indent}v{box.id}{left}"{text}"{right}'
     for inner in cluster.clusters:
         count[0] += 1

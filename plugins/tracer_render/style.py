@@ -14,6 +14,12 @@ LABEL_SIZE = 8.0
 LINE_HEIGHT = 1.25
 FONT = "Helvetica"
 FONT_STACK = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+#: Of the numbers in boxes: a font whose characters are all this wide, in parts of its size.
+FIXED_STACK = "Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
+FIXED_FONT = "monospace"
+FIXED_WIDTH = 0.605
+#: Room above them.
+ROWS_GAP = 2.0
 LONGEST = 48
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 
 import networkx as nx
 
-from tracer_render import style
+from tracer_render import numbers, style
 from tracer_render.scopes import Attributes
 from tracer_render.style import TIMES
 
@@ -71,6 +71,8 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
     shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
     if shape:
         yield style.elide(shape)
+    if given := numbers.operands(data):
+        yield style.elide(given)
     if data.get("kind") == "module":
         yield from _parameters(data)
     if data.get("count", 1) > 1:

@@ -192,6 +192,11 @@ class _Forward:
         name = self._new(node, "operation", node.op.name, node.op.name, node.shape, node.dtype)
         self._place(name, node)
         self.nodes[name].update(self._watched.get(id(node), {}))
+        if self._values:
+            self.nodes[name]["operands"] = [
+                _number(value) if parent is None else None
+                for parent, value in zip(node.parents, node.inputs, strict=True)
+            ]
         return name
 
     def _place(self, name: str, recorded: Node | Failure) -> None:
@@ -275,6 +280,14 @@ class _Forward:
         self._connect(sources, name)
 
 
+def _number(value: Any) -> float | None:
+    """A plain number, or None: that of an array without axes is one."""
+    if isinstance(value, int | float):
+        return value
+    plain = backend.is_array(value) and value.ndim == 0 and value.dtype.kind in "fiub"
+    return value.item() if plain else None
+
+
 def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -> None:
     """A cotangent `d12` for each node `n12` that the gradient reaches, with edges back."""
     reached = _reached(forward.recorded, tape.loss)
@@ -288,7 +301,7 @@ def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -
                 graph.nodes[name]["reached"] = False
             continue
         original = forward.nodes[name]
-        skipped = ("norm", "nan", "inf", "min", "max", "values", "reached")
+        skipped = ("norm", "nan", "inf", "min", "max", "values", "operands", "reached")
         attributes = {k: v for k, v in original.items() if k not in skipped}
         attributes.update(kind="cotangent", of=name, label=f"∇ {original['label']}")
         attributes.update(watched.get((id(node), "cotangent"), {}))
