@@ -41,7 +41,7 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`
+    `united_graph`, `precision_changes`
 
 Plugins:
     `hookimpl`, `defined`, `Plugin`
@@ -113,6 +113,7 @@ from tracer.curvature.seed_rows import SeedRows, at_places
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
+from tracer.graph.precision import precision_changes
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.indexing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
@@ -264,6 +265,7 @@ __all__ = [
     "pause",
     "paused_tape",
     "poisson",
+    "precision_changes",
     "present",
     "product",
     "raw",

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tracer import Tape, Tensor
 
 
+#: places where numbers become wider that are told of one by one
+MOST_CHANGES = 4
+
+
 @dataclass
 class Run:
     """What came of running a subject. `failure` is set where it stopped before its end."""
@@ -247,6 +251,18 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
             pending[:0] = value
         elif isinstance(value, dict):
             pending[:0] = value.values()
+
+
+def note_precision(done: Run) -> list[str]:
+    """Say on stderr where numbers become wider by accident; all of that, as texts."""
+    from tracer.extend import precision_changes
+
+    found = list(map(str, precision_changes(done.tape)))
+    for text in found[:MOST_CHANGES]:
+        streams.note(text)
+    if len(found) > MOST_CHANGES:
+        streams.note(f"and {len(found) - MOST_CHANGES} more places where numbers become wider")
+    return found
 
 
 def describe_choices(subject: Subject) -> str:

@@ -246,6 +246,9 @@ class Closed:
         changes = {n.get("change") for n in nodes}
         if changes != {None}:
             module["change"] = changes.pop() if len(changes) == 1 else "changed"
+        widened = next((n for n in nodes if n.get("widened")), None)
+        if widened is not None:
+            module |= {key: widened[key] for key in ("widened", "widened_by")}
         failed = next((n for n in nodes if n.get("failed")), None)
         if failed is not None:
             module |= {"failed": True, "error": failed.get("error", "")}

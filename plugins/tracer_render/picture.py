@@ -26,6 +26,7 @@ MARKS = {
     "failed": "failed here",
     "nan": "NaN",
     "inf": "infinite",
+    "widened": "wider numbers from here",
     "unreached": "no gradient arrives",
     "zero": "exactly zero",
     "removed": "\N{MINUS SIGN} only in the first",

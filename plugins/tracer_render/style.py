@@ -45,6 +45,7 @@ class Theme:
     faint: str
     cluster: Ink
     alarm: Ink
+    widened: Ink
     changes: dict[str, Ink]
     boxes: dict[str, Ink]
     lines: dict[str, str]
@@ -56,6 +57,7 @@ LIGHT = Theme(
     faint="#5f6b7a",
     cluster=Ink("#f7f8fa", "#c9d0d9", "#5f6b7a"),
     alarm=Ink("#fde4e1", "#c02718", "#7d150b"),
+    widened=Ink("#fdebd7", "#d2691e", "#5c2c08"),
     changes={
         "removed": Ink("#fbeae8", "#c0392b", "#6d1f17"),
         "added": Ink("#e3f4e1", "#2e8540", "#14401d"),
@@ -79,6 +81,7 @@ DARK = Theme(
     faint="#9aa7b8",
     cluster=Ink("#1a2029", "#3a4554", "#9aa7b8"),
     alarm=Ink("#4a1714", "#ff7b6b", "#ffd9d3"),
+    widened=Ink("#43280f", "#f0a05a", "#fbe3cc"),
     changes={
         "removed": Ink("#3d1c1a", "#ef8379", "#f8d6d2"),
         "added": Ink("#173a1f", "#6cc97f", "#d6f5dc"),

@@ -234,7 +234,7 @@ def _scale(scale: Scale, y: float) -> Iterable[str]:
         yield _text(style.number_text(tick), at * width / 2, y + 25, "key", anchor)
 
 
-HATCHED = ("failed", "nan", "inf", "unreached", "zero")
+HATCHED = ("failed", "nan", "inf", "widened", "unreached", "zero")
 
 _DEFINITIONS = "".join(
     [
@@ -253,6 +253,7 @@ _DEFINITIONS = "".join(
                 ("failed", 7, 45, "M0 0V7"),
                 ("nan", 5, 45, "M0 0V5"),
                 ("inf", 6, 0, "M0 0V6M0 0H6"),
+                ("widened", 8, 90, "M0 0V8"),
                 ("unreached", 6, -45, "M0 0V6"),
                 ("zero", 6, 0, "M1 1h1v1h-1z"),
             )
@@ -288,7 +289,7 @@ _FORM = (
     ".tracer .repeated .body{stroke-dasharray:4 2.5}"
     ".tracer .elided .body{stroke-dasharray:1.5 3;stroke-linecap:round}"
     ".tracer .failed .body{stroke-width:3px}"
-    ".tracer .nan .body,.tracer .inf .body{stroke-width:2.2px}"
+    ".tracer .nan .body,.tracer .inf .body,.tracer .widened .body{stroke-width:2.2px}"
     ".tracer .unreached .body,.tracer .zero .body{stroke-dasharray:1.5 2.5}"
     ".tracer .added .body,.tracer .removed .body,.tracer .changed .body{stroke-width:2px}"
     ".tracer .removed .body{stroke-dasharray:5 3}"
@@ -319,6 +320,12 @@ def _colours(theme: style.Theme) -> str:
             f".tracer .{change} .body,.tracer.valued .{change} .body"
             f"{{fill:{ink.fill};stroke:{ink.line}}}.tracer .{change} text{{fill:{ink.text}}}"
         )
+    ink = theme.widened
+    rules.append(
+        f".tracer .widened .body,.tracer.valued .widened .body{{fill:{ink.fill};stroke:{ink.line}}}"
+        f".tracer .widened text{{fill:{ink.text}}}"
+        f".tracer pattern.widened path{{stroke:{ink.line};stroke-opacity:.35}}"
+    )
     for mark in ("failed", "nan", "inf"):
         rules.append(
             f".tracer .{mark} .body,.tracer.valued .{mark} .body"

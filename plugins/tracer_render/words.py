@@ -54,6 +54,8 @@ def marks(data: Attributes, value: float | None) -> Iterable[str]:
         yield "nan"
     if data.get("inf") or any(map(math.isinf, numbers)):
         yield "inf"
+    if data.get("widened"):
+        yield "widened"
     if data.get("reached") is False:
         yield "unreached"
     elif value == 0:
@@ -93,6 +95,9 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if data.get(count):
             yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"
+    if data.get("widened"):
+        yield style.elide(f"{data['widened']} becomes {data.get('dtype')}, by")
+        yield style.elide(data["widened_by"])
     if data.get("frozen"):
         yield "frozen"
     if data.get("reached") is False:

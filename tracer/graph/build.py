@@ -22,6 +22,7 @@ from tracer.errors import GraphError
 from tracer.graph.argument_names import argument_name
 from tracer.graph.calls import Attributes, Calls
 from tracer.graph.folding import fold
+from tracer.graph.precision import widenings
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names
@@ -32,6 +33,10 @@ from tracer.record.statistics import small_values, statistics
 
 DIRECTIONS = ("forward", "backward", "both")
 TIMES = ("unrolled", "folded")
+#: what a node tells of its value, and not of the cotangent
+OF_VALUES = (
+    "norm", "nan", "inf", "min", "max", "values", "operands", "reached", "widened", "widened_by",
+)  # fmt: skip
 
 
 def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") -> nx.MultiDiGraph:
@@ -154,6 +159,10 @@ class _Forward:
                 for slot, parent in enumerate(node.parents)
             ]
             self._connect(sources, self._operation(node))
+        for change in widenings(self.recorded):
+            self.nodes[self.ids[change.node]] |= {
+                "widened": change.before, "widened_by": change.by,
+            }  # fmt: skip
         if tape.failure is not None:
             self._failed(tape)
 
@@ -301,8 +310,7 @@ def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -
                 graph.nodes[name]["reached"] = False
             continue
         original = forward.nodes[name]
-        skipped = ("norm", "nan", "inf", "min", "max", "values", "operands", "reached")
-        attributes = {k: v for k, v in original.items() if k not in skipped}
+        attributes = {k: v for k, v in original.items() if k not in OF_VALUES}
         attributes.update(kind="cotangent", of=name, label=f"∇ {original['label']}")
         attributes.update(watched.get((id(node), "cotangent"), {}))
         graph.add_node(f"d{name[1:]}", **attributes)

@@ -145,6 +145,9 @@ def _merged(copies: list[Attributes]) -> Attributes:
     for key in ("nan", "inf"):
         if key in copies[0]:
             merged[key] = sum(copy.get(key, 0) for copy in copies)
+    widened = next((copy for copy in copies if "widened" in copy), None)
+    if widened is not None:
+        merged |= {key: widened[key] for key in ("widened", "widened_by")}
     if "norm" in copies[0]:
         merged["norm"] = math.hypot(*(copy.get("norm", 0.0) for copy in copies))
     return merged

@@ -133,7 +133,7 @@ def visualize(
     """
     from trace_net.inputs import parse_inputs
     from trace_net.overlays import QuantityOverlay, find_overlay
-    from trace_net.run import describe_choices, on_device, run
+    from trace_net.run import describe_choices, note_precision, on_device, run
     from trace_net.target import load, parse_target
     from tracer import registry
     from tracer.errors import TracerError
@@ -164,6 +164,7 @@ def visualize(
         subject = on_device(load(parsed, given), device)
         done = run(subject, tuple(wanted), step, values)
         streams.note(describe_choices(subject))
+        note_precision(done)
         if values and depth is None:
             detail = depth_for_values(done, detail)
         step("building the graph")
