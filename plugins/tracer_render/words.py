@@ -71,7 +71,7 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
     if data.get("kind") == "module":
         yield from _wrapped(data.get("hyperparameters") or "")
     shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
-    if shape:
+    if shape and (data.get("dtype") or not data.get("failed")):
         yield style.elide(shape)
     if given := numbers.operands(data):
         yield style.elide(given)
@@ -98,6 +98,8 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
     if data.get("widened"):
         yield style.elide(f"{data['widened']} becomes {data.get('dtype')}, by")
         yield style.elide(data["widened_by"])
+    if data.get("undefined"):
+        yield style.elide(f"no {data['undefined']}")
     if data.get("frozen"):
         yield "frozen"
     if data.get("reached") is False:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tracer.arrays.types import Array
 from tracer.record.node import Node
-from tracer.record.recorder import Failure
+from tracer.record.raising import Failure
 from tracer.record.rules import Rules
 
 #: names of arguments that tell nothing

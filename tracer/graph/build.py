@@ -28,7 +28,8 @@ from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names
 from tracer.record.node import Node
 from tracer.record.place import Loop, Place
-from tracer.record.recorder import Failure, Recorder
+from tracer.record.raising import Failure
+from tracer.record.recorder import Recorder
 from tracer.record.statistics import small_values, statistics
 
 DIRECTIONS = ("forward", "backward", "both")
@@ -53,7 +54,9 @@ def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") ->
     with no_collection():
         graph = nx.MultiDiGraph(direction=direction, time="unrolled", name="trace")
         if tape.failure is not None:
-            graph.graph["error"] = tape.failure.error
+            source = tape.failure.source
+            where = f" ({source})" if source else ""
+            graph.graph["error"] = f"{tape.failure.error}{where}"
         forward = _Forward(tape)
         graph.graph["loops"] = forward.loops.table
         graph.graph["calls"] = forward.calls.table
@@ -278,7 +281,7 @@ class _Forward:
         self.nodes[name] = {
             "kind": "operation",
             "op": failure.op.name,
-            "label": failure.op.name,
+            "label": failure.label,
             "shape": [],
             "dtype": "",
             "nbytes": 0,

@@ -15,7 +15,7 @@ from types import CodeType
 from typing import TypeAlias
 
 from tracer.record.node import Node
-from tracer.record.recorder import Failure
+from tracer.record.raising import Failure
 
 #: what was recorded at a line: an operation, or one that failed
 Recorded: TypeAlias = Node | Failure
