@@ -71,7 +71,7 @@ def test_attributes_of_leaves_and_operations():
     x, w = by_label(graph, "x"), by_label(graph, "0.weight")
     assert (x["kind"], x["op"], x["shape"], x["dtype"]) == ("input", "", [4, 3], "float32")
     assert (w["kind"], w["nbytes"]) == ("parameter", 3 * 2 * 4)
-    assert by_label(graph, "constant")["kind"] == "constant"
+    assert by_label(graph, "scale")["kind"] == "constant"
     matmul = by_label(graph, "matmul")
     assert matmul["kind"] == "operation"
     assert matmul["op"] == "matmul"
@@ -136,6 +136,59 @@ def test_an_empty_tape_has_an_empty_graph():
         pass
     assert len(tape.graph("both")) == 0
     assert len(tape.graph("both", "folded")) == 0
+
+
+class Holder:
+    order = np.array([1, 0])
+
+
+def test_arrays_that_index_and_masks_are_constants_with_their_names():
+    rows, columns, holder = np.array([0, 2]), np.array([1, 0]), Holder()
+    mask = np.array([[True, False]])
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.arange(8.0).reshape(4, 2), name="w")
+        w[rows, columns]
+        w[:, holder.order]
+        np.take(w, rows, axis=0)
+        w.take(columns, axis=1)
+        w[w.data > 3]
+        w[[0, 1]]
+        np.where(mask, w, 0.0)
+        np.where(mask[0], w, 0.0)
+        np.diagonal(w)
+    graph = tape.graph()
+    inputs = [
+        {slot: graph.nodes[source] for source, _, slot in graph.in_edges(node, data="slot")}
+        for node, kind in graph.nodes(data="kind")
+        if kind == "operation"
+    ]
+    named = [[of[slot]["label"] for slot in sorted(of)] for of in inputs]
+    assert named == [
+        ["w", "rows", "columns"],
+        ["w", "order"],
+        ["w", "rows"],
+        ["w", "columns"],
+        ["w", "index"],
+        ["w", "index"],
+        ["mask", "w"],
+        ["mask", "w"],
+        ["w"],
+        ["transpose"],  # the diagonal of it, by indices of our own
+    ]
+    index = inputs[0][1]
+    assert (index["kind"], index["shape"], index["dtype"]) == ("constant", [2], "int64")
+    assert (inputs[6][0]["kind"], inputs[6][0]["dtype"]) == ("constant", "bool")
+
+
+def test_arrays_that_index_at_each_step_are_folded():
+    steps = [np.array([0, 1]), np.array([1, 1]), np.array([1, 0])]
+    with tracer.Tape() as tape:
+        w, h = tracer.parameter(np.ones((2, 2)), name="w"), 0.0
+        for t in tracer.steps(3):
+            rows = steps[t]
+            h = np.tanh(w[rows] + h)
+    index = by_label(tape.graph(time="folded"), "rows")
+    assert index["steps"] == 3
 
 
 # -- directions ------------------------------------------------------------------------------------

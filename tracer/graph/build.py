@@ -10,16 +10,16 @@ import gc
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import networkx as nx
 
 from tracer.arrays import backend
-from tracer.arrays.types import DType, Shape
+from tracer.arrays.types import Array, Convertible, DType, Shape
 from tracer.errors import GraphError
-from tracer.graph.argument_names import argument_name
+from tracer.graph.argument_names import argument_name, indices
 from tracer.graph.calls import Attributes, Calls
 from tracer.graph.folding import fold
 from tracer.graph.precision import widenings
@@ -161,6 +161,8 @@ class _Forward:
                 self._source_of(parent, node.inputs[slot], node, slot)
                 for slot, parent in enumerate(node.parents)
             ]
+            if "index" in node.params:
+                sources += [self._index(*each, node) for each in indices(node)]
             self._connect(sources, self._operation(node))
         for change in widenings(self.recorded):
             self.nodes[self.ids[change.node]] |= {
@@ -258,13 +260,22 @@ class _Forward:
             self.leaves.append(parent)
         return name
 
+    def _index(self, label: str, array: Array, consumer: Node) -> str:
+        return self._array(array, consumer, lambda: label or "index")
+
     def _constant(self, value: Any, consumer: Node | Failure, slot: int) -> str | None:
         if value.ndim == 0:
             return None
+        return self._array(
+            value, consumer, lambda: argument_name(consumer, slot, value) or "constant"
+        )
+
+    def _array(self, value: Array, consumer: Node | Failure, called: Callable[[], str]) -> str:
+        """The id of an array that is a constant, made and called so when it is first met."""
         key = ("constant", id(value))
         name = self.ids.get(key)
         if name is None:
-            label = argument_name(consumer, slot, value) or "constant"
+            label = called()
             name = self._new(key, "constant", "", label, value.shape, value.dtype)
             self._set_scope(self.nodes[name], consumer.place)
             if self._watched:
@@ -292,7 +303,7 @@ class _Forward:
         self._connect(sources, name)
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Convertible) -> float | None:
     """A plain number, or None: that of an array without axes is one."""
     if isinstance(value, int | float):
         return value

@@ -28,6 +28,8 @@ OPERATORS: dict[type[ast.operator], str] = {
     ast.Pow: "power",
     ast.MatMult: "matmul",
 }
+#: names under which NumPy and its like are imported
+MODULES = ("np", "numpy", "cp", "cupy", "xp")
 #: longer expressions are not shown
 LONGEST = 40
 
@@ -53,7 +55,16 @@ def index_names(recorded: Recorded, count: int) -> list[str]:
         arrays = [part for part in parts if not isinstance(part, ast.Slice | ast.Constant)]
         if len(arrays) == count:
             return [_name(part) for part in arrays]
+    if isinstance(tree, ast.Call) and count == 1 and _called(tree) == "take":
+        of_module = isinstance(tree.func, ast.Attribute) and _name(tree.func.value) in MODULES
+        positional = dict(enumerate(tree.args))
+        named = {keyword.arg: keyword.value for keyword in tree.keywords}
+        return [_name(named.get("indices", positional.get(1 if of_module else 0)))]
     return [""] * count
+
+
+def _called(call: ast.Call) -> str:
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
 
 
 def _name(written: ast.expr | None) -> str:
@@ -75,7 +86,7 @@ def _operand(recorded: Recorded, slot: int) -> ast.expr | None:
     if not isinstance(tree, ast.Call):
         return None
     called = tree.func
-    if getattr(called, "attr", getattr(called, "id", None)) != operation:
+    if _called(tree) != operation:
         return None
     given = list(tree.args)
     if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
