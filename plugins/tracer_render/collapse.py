@@ -242,7 +242,7 @@ class Closed:
                 counted = (m for m in members if m not in passing)
                 module[count] = sum(self._graph.nodes[m].get(count) or 0 for m in counted)
         if any(n.get("reached") is False for n in nodes):
-            module["reached"] = any(n.get("reached") is True or "norm" in n for n in nodes)
+            module["reached"] = any(m in self._reached for m in members if self._is_computed(m))
         changes = {n.get("change") for n in nodes}
         if changes != {None}:
             module["change"] = changes.pop() if len(changes) == 1 else "changed"
@@ -253,6 +253,14 @@ class Closed:
         if failed is not None:
             module |= {"failed": True, "error": failed.get("error", "")}
         return module
+
+    def _is_computed(self, node: Hashable) -> bool:
+        return computed(self._graph.nodes[node])
+
+    @cached_property
+    def _reached(self) -> set[Hashable]:
+        """The values that have a cotangent."""
+        return {of for _, of in self._graph.nodes(data="of") if of is not None}
 
     @cached_property
     def _swallowed(self) -> set[Hashable]:
