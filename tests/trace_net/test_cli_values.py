@@ -52,6 +52,63 @@ def test_a_large_model_stays_closed_and_says_how_to_open_it(command, write_file)
     assert "--depth all draws all 72 operations" in outcome.err
 
 
+@pytest.fixture
+def functions(write_file):
+    return write_file(
+        "functions.py",
+        """
+        import math
+
+        def square(x):
+            return x**2
+
+        def power(x, n):
+            return x**n
+
+        def of_math(x):
+            return math.exp(x)
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "gradient"),
+    [
+        ("square", ["x=3.0"], {"∇ x": 6.0}),
+        ("square", ["x=[[1.0, 2], [3, 4]]"], {"∇ x": [[2.0, 4.0], [6.0, 8.0]]}),
+        ("power", ["x=2.0", "n=3"], {"∇ x": 12.0}),
+        ("power", ["x=1.0", "n=2.0"], {"∇ x": 2.0, "∇ n": 0.0}),
+    ],
+)
+def test_a_function_of_numbers_is_differentiated_by_them(
+    function, given, gradient, command, functions
+):
+    options = [word for each in given for word in ("--input", each)]
+    outcome = command(
+        "visualize", f"{functions}:{function}", *options, "--values", "--format", "json", "-o", "-"
+    )
+    assert outcome.code == 0, outcome.err
+    nodes = {n["label"]: n for n in json.loads(outcome.out)["nodes"]}
+    assert {name: nodes[name]["values"] for name in gradient} == gradient
+    assert nodes["x"]["kind"] == "input"
+
+
+def test_numbers_that_cannot_be_differentiated_by_say_what_to_write(command, functions):
+    outcome = command("visualize", f"{functions}:square", "--input", "x=3")
+    assert outcome.code == 1
+    assert "an input of floats (3.0, and not 3)" in outcome.error
+    outcome = command("visualize", f"{functions}:of_math", "--input", "x=3.0")
+    assert outcome.code == 1
+    assert "write np.exp(t)" in outcome.error
+
+
+@pytest.mark.parametrize("value", ["[1.0, [2.0]]", "'text'", "[", "open('x')", "{1: 2}", "1j"])
+def test_what_is_no_number_is_refused(value, command, functions):
+    outcome = command("visualize", f"{functions}:square", "--input", f"x={value}")
+    assert outcome.code == 2
+    assert "--input x=3.0" in outcome.hint
+
+
 def test_a_model_without_parameters_has_values_and_cotangents_of_its_inputs(command, write_file):
     model = write_file(
         "f.py",
