@@ -44,6 +44,8 @@ class Time(StrEnum):
 FEW_STEPS = 3
 #: With `--values`, all operations are drawn where there are at most so many.
 FEW_OPERATIONS = 60
+#: names of parameters that a line on stderr has at most
+MOST_NAMES = 6
 OTHER = {Time.unrolled: Time.folded, Time.folded: Time.unrolled}
 
 
@@ -299,9 +301,28 @@ def colour_values(
     plugin = registry.overlays.entry(overlay.name).plugin if known else "trace-net"
     with blame(plugin, f"the overlay {overlay.name!r}"):
         values = overlay.values(graph, done.results)
-    if not values:
+    if values:
+        note_undefined(graph, overlay, values)
+    else:
         streams.note(f"no node is coloured: none has a value of {overlay.label or overlay.name}")
     return values
+
+
+def note_undefined(graph: nx.MultiDiGraph, overlay: Overlay, values: Mapping[str, float]) -> None:
+    """Tell on the nodes of parameters, and on stderr, for which a quantity's overlay has none."""
+    from trace_net.overlays import QuantityOverlay
+
+    if not isinstance(overlay, QuantityOverlay):
+        return
+    parameters = [n for n, kind in graph.nodes(data="kind") if kind == "parameter"]
+    without = [n for n in parameters if n not in values and not graph.nodes[n].get("frozen")]
+    for node in without:
+        graph.nodes[node]["undefined"] = overlay.label
+    names = list(dict.fromkeys(graph.nodes[node]["label"] for node in without))
+    if names:
+        shown = ", ".join(names[:MOST_NAMES])
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        streams.note(f"without a colour, since {overlay.label} is not defined: {shown}{more}")
 
 
 def draw(graph: nx.MultiDiGraph, form: str, how: DrawOptions) -> bytes:
