@@ -41,7 +41,7 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`, `precision_changes`
+    `united_graph`, `no_collection`, `precision_changes`
 
 Plugins:
     `hookimpl`, `defined`, `Plugin`
@@ -111,6 +111,7 @@ from tracer.curvature.rows import (
 )
 from tracer.curvature.seed_rows import SeedRows, at_places
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.graph.build import no_collection
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
@@ -255,6 +256,7 @@ __all__ = [
     "meeting",
     "missing",
     "narrowed",
+    "no_collection",
     "numbers",
     "one_thread",
     "operand",

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Hashable, Mapping
 from functools import cached_property
-from typing import Any
 
 import networkx as nx
 
 from tracer.errors import GraphError
 from tracer_render import loops
 from tracer_render.calls import Calls, Level
-from tracer_render.measures import euclidean
-from tracer_render.scopes import Attributes, class_names, computed
-
-Steps = tuple[loops.Step, ...]
+from tracer_render.scopes import Attributes, computed
+from tracer_render.summaries import Steps, Summaries, is_parameter
 
 
 def collapse(
@@ -62,6 +58,7 @@ class Closed:
         self.owner: dict[Hashable, str] = {}
         #: leaf -> the closed calls that it is in
         self.inside: dict[Hashable, set[str]] = {}
+        self._summaries = Summaries(graph, calls)
         self._levels: dict[str, tuple[Level, Steps]] = {}
         self._names: dict[Hashable, str] = {}
         self._taken: set[str] = set(map(str, graph))
@@ -154,7 +151,11 @@ class Closed:
         for node, data in graph.nodes(data=True):
             for name in self._owners(node):
                 if name not in result:
-                    result.add_node(name, **self._module(name, members[name]))
+                    level, around = self._levels[name]
+                    found = self._summaries.of(level, around, members[name])
+                    if found["kind"] == "cotangent":
+                        found["of"] = name.removeprefix("∇")
+                    result.add_node(name, **found)
             if node in shown or (computed(data) and node not in self.owner):
                 kept = dict(data)
                 if kept.get("of") in self.owner:
@@ -188,122 +189,3 @@ class Closed:
         if user is not None and user in self.inside.get(node, ()):
             return user
         return self.owner.get(node, node)
-
-    def _module(self, name: str, members: list[Hashable]) -> dict[str, Any]:
-        level, around = self._levels[name]
-        nodes = [self._graph.nodes[member] for member in members]
-        own = [n for n in nodes if computed(n)] or nodes
-        first, last = own[0], own[-1]
-        cotangents = first.get("kind") == "cotangent"
-        parameters = [n for n in nodes if is_parameter(n)]
-        operations = [n for n in nodes if n.get("op")]
-        output = self._output(members, cotangents) or last
-        module: dict[str, Any] = {
-            "kind": "cotangent" if cotangents else "module",
-            "op": "",
-            "label": f"∇ {level.kind}" if cotangents else level.kind,
-            "scope": level.scope,
-            "scopes": list(class_names(first)[: len(level.scope.split("."))]),
-            "call": level.key if isinstance(level.key, int) else None,
-            "class": level.kind,
-            "module": level.module,
-            "hyperparameters": level.hyperparameters,
-            "shape": output.get("shape"),
-            "dtype": output.get("dtype"),
-            "nbytes": sum(n.get("nbytes") or 0 for n in nodes),
-            "time": around[-1].time if around else None,
-            "source": first.get("source"),
-            "operations": len(operations),
-            "parameters": len(parameters),
-            "parameter_values": sum(math.prod(n.get("shape") or ()) for n in parameters),
-            "members": list(members),
-        }
-        if level.module is not None:
-            module["number"], module["count"] = level.number, level.calls
-        if self._calls.is_whole(level):
-            module["weights"] = [
-                {"name": _short(n, level.scope), "shape": n.get("shape"), "frozen": _frozen(n)}
-                for n in parameters
-            ]
-        if around:
-            module["times"], module["loop"] = [step.time for step in around], around[-1].loop
-        times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
-        steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
-        if steps:
-            module["steps"] = steps
-        if cotangents:
-            module["of"] = name.removeprefix("∇")
-        norms = [n["norm"] for n in parameters or nodes if n.get("norm") is not None]
-        if norms:
-            module["norm"] = euclidean(norms)
-        for count in ("nan", "inf"):
-            if any(count in n for n in nodes):
-                passing = self._swallowed if count == "inf" else ()
-                counted = (m for m in members if m not in passing)
-                module[count] = sum(self._graph.nodes[m].get(count) or 0 for m in counted)
-        if any(n.get("reached") is False for n in nodes):
-            module["reached"] = any(m in self._reached for m in members if self._is_computed(m))
-        changes = {n.get("change") for n in nodes}
-        if changes != {None}:
-            module["change"] = changes.pop() if len(changes) == 1 else "changed"
-        widened = next((n for n in nodes if n.get("widened")), None)
-        if widened is not None:
-            module |= {key: widened[key] for key in ("widened", "widened_by")}
-        failed = next((n for n in nodes if n.get("failed")), None)
-        if failed is not None:
-            module |= {"failed": True, "error": failed.get("error", "")}
-        return module
-
-    def _is_computed(self, node: Hashable) -> bool:
-        return computed(self._graph.nodes[node])
-
-    @cached_property
-    def _reached(self) -> set[Hashable]:
-        """The values that have a cotangent."""
-        return {of for _, of in self._graph.nodes(data="of") if of is not None}
-
-    @cached_property
-    def _swallowed(self) -> set[Hashable]:
-        """Values whose infinities no later value has, as a mask's before a softmax."""
-        graph = self._graph
-        swallowed: set[Hashable] = set()
-        for node in reversed(list(graph)):
-            data = graph.nodes[node]
-            if data.get("kind") == "operation" and data.get("inf") and not data.get("nan"):
-                users = list(graph.succ[node])
-                ill = {user for user in users if _is_ill(graph.nodes[user])}
-                if users and ill <= swallowed:
-                    swallowed.add(node)
-        return swallowed
-
-    def _output(self, members: list[Hashable], cotangents: bool) -> Attributes | None:
-        """What leaves a call: its last value that others use, or its first cotangent from them."""
-        graph, inside = self._graph, set(members)
-        own = [m for m in members if computed(graph.nodes[m])]
-        if cotangents:
-            leaving = (m for m in reversed(own) if any(n not in inside for n in graph.pred[m]))
-        else:
-            leaving = (m for m in reversed(own) if any(n not in inside for n in graph.succ[m]))
-        found = next(leaving, None)
-        return graph.nodes[found if found is not None else own[-1]] if own else None
-
-
-def _is_ill(data: Attributes) -> bool:
-    return bool(data.get("inf") or data.get("nan"))
-
-
-def _short(data: Attributes, scope: str) -> str:
-    """The name of a parameter in the module that it is of."""
-    label = str(data.get("label") or "parameter").removeprefix("∇ ")
-    return label.removeprefix(f"{scope}.") if scope else label
-
-
-def _frozen(data: Attributes) -> bool:
-    return bool(data.get("frozen"))
-
-
-def is_parameter(data: Attributes) -> bool:
-    """Whether a node is a parameter or the gradient of a leaf, which no operation made."""
-    return data.get("kind") == "parameter" or (
-        data.get("kind") == "cotangent" and not data.get("op") and "operations" not in data
-    )

@@ -19,9 +19,11 @@ def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
 
     `schema_version` is the version of this format. `overlay`, where one is given, holds its
     `name`, `label` and `values` by node. Numbers that JSON cannot hold are the strings `"NaN"`,
-    `"Infinity"` and `"-Infinity"`. Keys are sorted; nodes keep the graph's order.
+    `"Infinity"` and `"-Infinity"`. Keys are sorted; nodes keep the graph's order. `files`
+    is left out.
     """
     document = {"schema_version": SCHEMA_VERSION, **nx.node_link_data(graph, edges="edges")}
+    document["graph"] = {k: v for k, v in graph.graph.items() if k != "files"}
     if options.title:
         document["title"] = options.title
     values = options.values

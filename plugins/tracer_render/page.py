@@ -1,23 +1,39 @@
-"""One HTML file that holds finished SVGs and a small script, and loads nothing."""
+"""One HTML file that holds a graph, what draws it, and loads nothing.
+
+Its parts are in assets/: the scripts in the order of `SCRIPTS`, each a function of the page, and
+dagre, which places boxes (MIT licence, assets/dagre.LICENSE).
+"""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
 from typing import Any
 
 import networkx as nx
 
-from tracer.extend import DrawOptions
-from tracer_render import engines, node_link, stepping, svg
-from tracer_render.picture import Picture, describe
+from tracer.extend import DrawOptions, no_collection
+from tracer_render import heading, node_link, page_data, page_overlays, stepping, style, svg
+from tracer_render.page_controls import controls, help_rows, keys, legend
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
-#: Lists in the details of a node are cut to this many entries.
-LONGEST_LIST = 100
+SCRIPTS = (
+    "data.js",
+    "layout.js",
+    "draw.js",
+    "view.js",
+    "panel.js",
+    "tree.js",
+    "search.js",
+    "overlays.js",
+    "time.js",
+    "address.js",
+    "keys.js",
+    "main.js",
+)
 
 
 def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
@@ -27,41 +43,51 @@ def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
         other, values = options.other
         views.append((other, replace(options, values=values)))
     views = [(g, replace(o, values=_values(g, o))) for g, o in views]
-    numbers = [value for _, o in views for value in (o.values or {}).values()]
-    pictures = {g.graph.get("time", "unrolled"): describe(g, o, numbers) for g, o in views}
-    steps = next(
-        (
-            stepping.table(g, o.values or {}, pictures.get("folded"))
-            for g, o in views
-            if g.graph.get("time") != "folded"
-        ),
-        None,
-    )
-    images = [
-        svg.write(picture, engines.place(picture, options.timeout), options.theme)
-        for picture in pictures.values()
-    ]
-    first, *others = [image[image.index("<svg") :] for image in images]
-    held = {"views": {time: _details(p) for time, p in pictures.items()}, "steps": steps}
+    by_time = {g.graph.get("time", "unrolled"): (g, o) for g, o in views}
+    with no_collection():
+        made = {time: page_data.view(g, o) for time, (g, o) in by_time.items()}
+    times, steps = list(made), _steps(by_time, made)
+    title, theme = heading.title(graph, options.title) or "trace-net", options.theme
+    subtitles = {
+        time: heading.subtitle(g) if g else "nothing was recorded"
+        for time, (g, _) in by_time.items()
+    }
+    held = {
+        "views": made,
+        "subtitles": subtitles,
+        "overlays": page_overlays.choices([g for g, _ in views], options),
+        "steps": steps,
+        "files": graph.graph.get("files") or {},
+        "title": title,
+        "scale": style.SCALE,
+        "modules": style.MODULES,
+    }
     assets = resources.files("tracer_render").joinpath("assets")
-    theme = options.theme
-    return _PAGE.format(
-        policy=POLICY,
-        schemes={"light": "light", "dark": "dark"}.get(theme, "light dark"),
-        theme=theme,
-        title=html.escape(next(iter(pictures.values())).title or "trace-net"),
-        keys="; ".join(["Graph", *_keys(list(pictures), steps)]),
-        style=assets.joinpath("viewer.css").read_text("utf-8"),
-        controls=_controls(list(pictures), steps),
-        image=first,
-        others="".join(
-            f'<template data-time="{time}">{image}</template>\n'
-            for time, image in zip(list(pictures)[1:], others, strict=True)
-        ),
-        time=next(iter(pictures)),
-        # `<` is escaped so that no text of the user's can end the script element.
-        details=node_link.dumps(held).replace("<", "\\u003c"),
-        script=assets.joinpath("viewer.js").read_text("utf-8"),
+    scripts = (assets.joinpath(name).read_text("utf-8") for name in ("dagre.min.js", *SCRIPTS))
+    return (
+        assets.joinpath("page.html")
+        .read_text("utf-8")
+        .format(
+            policy=POLICY,
+            schemes={"light": "light", "dark": "dark"}.get(theme, "light dark"),
+            theme=theme,
+            title=html.escape(title),
+            subtitle=html.escape(subtitles[times[0]]),
+            error=_error(graph),
+            label=html.escape("; ".join(["Graph", *keys(times, steps)])),
+            style=assets.joinpath("page.css").read_text("utf-8"),
+            colours=svg.stylesheet(theme),
+            definitions=svg.DEFINITIONS,
+            fonts=html.escape(style.FONT_STACK),
+            help=help_rows(),
+            ramp=", ".join(style.scale_colour(step / 4) for step in range(5)),
+            controls=controls(times, steps),
+            legend=legend([g for g, _ in views], {m for v in made.values() for m in v["marks"]}),
+            time=times[0],
+            # `<` is escaped so that no text of the user's can end the script element.
+            data=node_link.dumps(held).replace("<", "\\u003c"),
+            script="\n".join(scripts),
+        )
     )
 
 
@@ -71,88 +97,24 @@ def _values(graph: nx.MultiDiGraph, options: DrawOptions) -> Any:
     return options.values
 
 
-def _details(picture: Picture) -> dict[str, dict[str, object]]:
-    """Box -> what a click on it shows: all attributes of its node that hold something."""
-    return {
-        box.id: {
-            "title": box.title,
-            "attributes": {"id": box.node, **dict(_short(picture.attributes[box.node].items()))},
-        }
-        for box in picture.boxes
-    }
+def _steps(
+    by_time: Mapping[str, tuple[nx.MultiDiGraph, DrawOptions]], made: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The steps through time, of the unrolled graph, and what folded boxes are told at each."""
+    if "unrolled" not in by_time:
+        return None
+    graph, options = by_time["unrolled"]
+    folded = {}
+    if "folded" in made:
+        folded_graph = by_time["folded"][0]
+        names = {name for side in ("boxes", "back") if made["folded"][side]
+                 for name in made["folded"][side]["id"]}  # fmt: skip
+        folded = {str(node): node for node in folded_graph if str(node) in names}
+    return stepping.table(graph, options.values or {}, folded)
 
 
-def _short(attributes: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:
-    for key, value in attributes:
-        if isinstance(value, list) and len(value) > LONGEST_LIST:
-            value = [*value[:LONGEST_LIST], f"… {len(value):,} in all"]
-        yield key, value
-
-
-def _keys(times: list[str], steps: dict[str, Any] | None) -> Iterable[str]:
-    """What the keys do, for readers who do not see the buttons."""
-    yield "arrow keys pan, plus and minus zoom, 0 shows all"
-    if len(times) > 1:
-        yield "f folds and unrolls time"
-    if steps is not None:
-        yield "comma and full stop step through time, a shows all steps"
-
-
-def _controls(times: list[str], steps: dict[str, Any] | None) -> str:
-    """The switch between the views in time, and what steps through it; nothing without loops."""
-    parts = []
-    if len(times) > 1:
-        buttons = "".join(
-            f'<button id="{time}" aria-pressed="{str(time == times[0]).lower()}" '
-            f'title="{time.capitalize()} in time ( f )">{time.capitalize()}</button>'
-            for time in ("unrolled", "folded")
-        )
-        parts.append(f'<span class="group" role="group" aria-label="View in time">{buttons}</span>')
-    if steps is not None:
-        last = len(steps["times"]) - 1
-        parts.append(
-            '<span class="group" role="group" aria-label="Steps in time">'
-            '<button id="before" title="Step before ( , )" aria-label="Step before">&lsaquo;'
-            f'</button><input id="step" type="range" min="0" max="{last}" value="0" '
-            'aria-label="Time step"><button id="after" title="Step after ( . )" '
-            'aria-label="Step after">&rsaquo;</button><button id="all" '
-            'title="All steps ( a )">All steps</button></span>'
-            '<output id="when" aria-live="polite"></output>'
-        )
-    return "\n".join(parts)
-
-
-_PAGE = """<!doctype html>
-<html lang="en" class="{theme}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="color-scheme" content="{schemes}">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<header>
-<input id="search" type="search" placeholder="Search ( / )" aria-label="Search the nodes"
- autocomplete="off" spellcheck="false">
-<output id="found" aria-live="polite"></output>
-{controls}
-<span class="space"></span>
-<button id="out" title="Zoom out ( - )" aria-label="Zoom out">&minus;</button>
-<button id="fit" title="Show all ( 0 )">Fit</button>
-<button id="in" title="Zoom in ( + )" aria-label="Zoom in">+</button>
-</header>
-<main id="view" data-time="{time}" tabindex="0" aria-label="{keys}">
-{image}</main>
-{others}<aside id="panel" hidden aria-label="Details">
-<button id="close" aria-label="Close details">&times;</button>
-<h2 id="name"></h2>
-<table><tbody id="attributes"></tbody></table>
-</aside>
-<script type="application/json" id="details">{details}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+def _error(graph: nx.MultiDiGraph) -> str:
+    error = graph.graph.get("error")
+    return (
+        f'<p id="error">forward failed: {html.escape(style.elide(error, 160))}</p>' if error else ""
+    )

@@ -6,7 +6,6 @@ Every format but JSON is written from a `Picture`, so that all say the same.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from tracer_render import heading, numbers, repeats, style, words
 from tracer_render.calls import Calls
 from tracer_render.detail import detailed
 from tracer_render.frames import Frames
+from tracer_render.identifiers import Identifiers
 from tracer_render.loops import Step
 from tracer_render.scopes import Attributes, computed, frame_path
 
@@ -266,17 +266,11 @@ class _Uses:
 
     def __init__(self) -> None:
         self.boxes: dict[Hashable, dict[Hashable, str]] = {}
-        self.taken: dict[str, int] = {}
+        self._identifiers = Identifiers()
 
     def new(self, node: Hashable, user: Hashable = None) -> str:
-        """A new identifier of letters, digits and underscores, which every format takes."""
-        stem = re.sub(r"\W", "_", str(node), flags=re.ASCII) or "_"
-        name, count = stem, self.taken.get(stem, 0)
-        while name in self.taken:
-            count += 1
-            name = f"{stem}_{count}"
-        self.taken[stem] = count
-        self.taken.setdefault(name, 0)
+        """A new identifier of the box that shows a node to a user."""
+        name = self._identifiers.new(node)
         self.boxes.setdefault(node, {})[user] = name
         return name
 

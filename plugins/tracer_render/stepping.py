@@ -8,8 +8,6 @@ from typing import Any
 import networkx as nx
 
 from tracer.extend import copies
-from tracer_render import style
-from tracer_render.picture import Picture
 from tracer_render.scopes import Attributes
 
 #: Statistics that a page holds at most. Of more steps, every second, third, ... has some.
@@ -19,15 +17,14 @@ STATISTICS = ("norm", "min", "max")
 
 
 def table(
-    unrolled: nx.MultiDiGraph, values: Mapping[str, float], folded: Picture | None
+    unrolled: nx.MultiDiGraph, values: Mapping[str, float], folded: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """The steps to choose from and, by box of the folded picture, statistics at each of them.
+    """The steps to choose from and statistics at each of them, by box (name -> node) of `folded`.
 
     `count` is the number of steps of the longest loop and `times` are those to choose from;
     `statistics[box][i]` is norm, minimum, maximum and overlay's value at the i-th of them, None
     where the node did not run or they are not known. In loops within loops a step is one of the
-    outermost loop, and the last copy in it counts. `scale` is the overlay's, with its colours.
-    None where there is no loop.
+    outermost loop, and the last copy in it counts. None where there is no loop.
     """
     loops = unrolled.graph.get("loops", ())
     count = max((loop["steps"] for loop in loops if loop["parent"] is None), default=0)
@@ -37,11 +34,9 @@ def table(
         members[0]: {unrolled.nodes[member]["times"][0]: member for member in members}
         for members in copies(unrolled)
     }
-    boxes = (
-        {box.id: by_time[box.node] for box in folded.boxes if box.node in by_time} if folded else {}
-    )
+    boxes = {box: by_time[node] for box, node in folded.items() if node in by_time}
     times = range(0, count, 1 + count * len(boxes) // MOST_ENTRIES)
-    found: dict[str, Any] = {"count": count, "times": list(times), "statistics": {}, "scale": None}
+    found: dict[str, Any] = {"count": count, "times": list(times), "statistics": {}}
     for box, members in boxes.items():
         found["statistics"][box] = [
             _entry(unrolled.nodes[members[time]], values.get(members[time]))
@@ -49,15 +44,6 @@ def table(
             else None
             for time in times
         ]
-    if folded is not None and folded.scale is not None:
-        scale = folded.scale
-        found["scale"] = {
-            "label": scale.name,
-            "low": scale.low,
-            "high": scale.high,
-            "logarithmic": scale.logarithmic,
-            "colours": style.SCALE,
-        }
     return found
 
 

@@ -107,7 +107,10 @@ def fixed(theme: str) -> Theme:
 
 def printable(text: object) -> str:
     """One line without control characters and lone surrogates, which XML forbids."""
-    return "".join(c if c.isprintable() else " " for c in str(text)).strip()
+    line = str(text)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else " " for c in line)
+    return line.strip()
 
 
 def elide(text: object, longest: int = LONGEST) -> str:

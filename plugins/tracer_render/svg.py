@@ -37,8 +37,8 @@ def write(picture: Picture, placement: Placement, theme: str) -> str:
         f'height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'font-family="{html.escape(style.FONT_STACK)}" role="img">',
         f"<title>{html.escape(picture.title or picture.subtitle)}</title>",
-        f"<style>{_stylesheet(theme)}</style>",
-        _DEFINITIONS,
+        f"<style>{stylesheet(theme)}</style>",
+        DEFINITIONS,
         '<rect class="paper" width="100%" height="100%"/>',
     ]
     for index, (kind, text) in enumerate(heading):
@@ -195,7 +195,7 @@ def _legend(picture: Picture, widest: float) -> tuple[list[str], float, float]:
         needed = SWATCH + 6 + style.text_width(words, style.NOTE_SIZE) + 12
         if x and x + needed > widest:
             x, y = 0.0, y + ROW
-        parts.append(_swatch(sort, name, x, y))
+        parts.append(swatch(sort, name, x, y))
         parts.append(_text(words, x + SWATCH + 6, y + 9, "key", "start"))
         x += needed
         width = max(width, x)
@@ -208,7 +208,8 @@ def _legend(picture: Picture, widest: float) -> tuple[list[str], float, float]:
     return parts, width, y + ROW
 
 
-def _swatch(sort: str, name: str, x: float, y: float) -> str:
+def swatch(sort: str, name: str, x: float, y: float) -> str:
+    """A small example of a box, a mark or a line, for a legend."""
     if sort == "line":
         kind, extra = ("data", " delayed") if name == "delayed" else (name, "")
         return (
@@ -236,7 +237,8 @@ def _scale(scale: Scale, y: float) -> Iterable[str]:
 
 HATCHED = ("failed", "nan", "inf", "widened", "unreached", "zero")
 
-_DEFINITIONS = "".join(
+#: What shapes refer to: tips of lines, hatches of marks, the colours of a scale.
+DEFINITIONS = "".join(
     [
         "<defs>",
         *(
@@ -268,7 +270,8 @@ _DEFINITIONS = "".join(
 )
 
 
-def _stylesheet(theme: str) -> str:
+def stylesheet(theme: str) -> str:
+    """The rules of a theme. Colours are literal in classes: most converters know no variables."""
     sheet = _FORM + _colours(style.fixed(theme))
     if theme == "auto":
         sheet += f"@media (prefers-color-scheme:dark){{{_colours(style.DARK)}}}"

@@ -74,6 +74,7 @@ def test_the_way_of_a_target(tmp_path, monkeypatch, capsys):
     target, *given = "model_of_ways.py", "--input", "input=f32[3,4,2]"
     with passed() as files:
         assert main(["visualize", target, "-o", "x.html", "--overlay", "kfac", *given]) == 0
+        assert main(["visualize", target, "-o", "x.svg", "--time", "folded", *given]) == 0
         assert main(["quantities", target, "--quantity", "kfac", *given]) == 0
     assert not_passed("TARGET", files) == set()
 

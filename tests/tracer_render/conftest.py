@@ -25,6 +25,14 @@ class Page:
     def node(self, name):
         return self.find(f'[data-node="{name}"]')
 
+    def run(self, script, *arguments):
+        return self.browser.execute_script(script, *arguments)
+
+    @property
+    def boxes(self):
+        """The names of all boxes of what is open, in the window or not."""
+        return self.run("return page.scene.boxes.map((b) => page.now.id(b.item, b.back))")
+
     @property
     def seen(self):
         svg = self.find("#view > svg")

@@ -71,7 +71,7 @@ def test_plain_numbers_stand_among_the_operands():
 def test_every_format_has_the_rows_of_values_and_cotangents(format):
     drawn = text(format, graph()).replace("#46;", ".").replace("#45;", "-").replace("#43;", "+")
     for row in (f"1.5{NBSP}{NBSP}-20.25", f"0{NBSP * 4}"):
-        assert row in drawn.replace("&#160;", NBSP)
+        assert row in drawn.replace("&#160;", NBSP).replace("\\u00a0", NBSP)
     assert "-20.25" not in text(format, graph(values=False)).replace("#46;", ".")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from tracer.graph.calls import Attributes, Calls
 from tracer.graph.folding import fold
 from tracer.graph.precision import widenings
 from tracer.record.composite import recorded
+from tracer.record.frames import DRIVER_FILES
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names
 from tracer.record.node import Node
@@ -60,6 +62,7 @@ def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") ->
         forward = _Forward(tape)
         graph.graph["loops"] = forward.loops.table
         graph.graph["calls"] = forward.calls.table
+        graph.graph["files"] = {name: path for name, path in forward.files.items() if path}
         if direction != "backward":
             graph.add_nodes_from(forward.nodes.items())
             graph.add_edges_from(forward.edges)
@@ -149,6 +152,8 @@ class _Forward:
         self.calls = Calls()
         #: by id, the expression that recorded an operation; cotangents have that of their node
         self.origins: dict[str, Any] = {}
+        #: where the files are whose lines recorded something; None of two that have one name
+        self.files: dict[str, str | None] = {}
         self.recorded: list[Node] = recorded(tape)
         self.leaves: list[Node] = []
         self._watched = tape.watched or {}
@@ -223,8 +228,15 @@ class _Forward:
         if known is None:
             known = recorded.source, _expression(recorded.code, recorded.lasti)
             self._instructions[instruction] = known
+            if recorded.code is not None:
+                self._note_file(recorded.code.co_filename)
         attributes["source"], origin = known
         self.origins[name] = self.origins[f"d{name[1:]}"] = origin
+
+    def _note_file(self, path: str) -> None:
+        if os.path.isabs(path) and path not in DRIVER_FILES:
+            name = os.path.basename(path)
+            self.files[name] = path if self.files.get(name, path) == path else None
 
     def _set_scope(self, attributes: Attributes, place: Place) -> None:
         attributes["scope"], attributes["scopes"] = place.scope, list(place.scopes)

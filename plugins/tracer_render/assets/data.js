@@ -1,0 +1,236 @@
+"use strict";
+// What the page holds, and what is open of it. A view is one graph: there are two where a trace is
+// shown unrolled and folded in time. Its boxes are numbered in the order of the outline, so that
+// those of a group are in a row. An item is a box, by its number, or a group `g`, as `~g`.
+const page = { data: JSON.parse(document.getElementById("data").textContent) };
+
+{
+  const TYPES = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
+
+  // A column as `packing.py` wrote it; whole numbers are one more than they are, 0 for none.
+  const unpack = ({ type, data, nan }) => {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    const column = new TYPES[type](bytes.buffer);
+    if (type !== "float32") return (i) => column[i] - 1;
+    const notNumbers = new Set(nan);
+    return (i) => (Number.isNaN(column[i]) && !notNumbers.has(i) ? undefined : column[i]);
+  };
+
+  const TEXTS = ["title", "notes", "marks", "kind", "module"];
+
+  // What boxes or groups say, of values or of cotangents.
+  class Side {
+    constructor(columns, words) {
+      const word = (column) => {
+        const at = unpack(column);
+        return (i) => (at(i) < 0 ? undefined : words[at(i)]);
+      };
+      this.id = (i) => columns.id[i];
+      for (const key of TEXTS) this[key] = word(columns[key]);
+      this.value = columns.values ? unpack(columns.values) : () => undefined;
+      this.attributes = new Map(
+        Object.entries(columns.attributes).map(([key, column]) => [
+          key,
+          column.type === "float32" ? unpack(column) : word(column),
+        ]),
+      );
+    }
+
+    has(i) {
+      return this.id(i) !== null;
+    }
+
+    attribute(i, key) {
+      return this.attributes.get(key)?.(i);
+    }
+
+    told(i) {
+      if (!this.has(i)) return undefined;
+      return Object.fromEntries(["id", ...TEXTS].map((key) => [key, this[key](i)]));
+    }
+  }
+
+  // Attributes that a cotangent does not share with its value.
+  const OWN = new Set(["norm", "min", "max", "nan", "inf", "reached", "seconds", "flops", "values"]);
+
+  class View {
+    constructor(time, held) {
+      this.time = time;
+      this.values = new Side(held.boxes, held.words);
+      this.cotangents = held.back && new Side(held.back, held.words);
+      this.count = held.boxes.id.length;
+      this.repeated = new Set(held.boxes.repeated);
+      this.step = unpack(held.boxes.step);
+      this.grouped = [
+        new Side(held.groups.values, held.words),
+        held.groups.back && new Side(held.groups.back, held.words),
+      ];
+      const [parent, begin, end] = ["parent", "begin", "end"].map((key) => unpack(held.groups[key]));
+      const count = held.groups.values.id.length;
+      this.groups = Array.from({ length: count }, (_, g) => ({
+        parent: parent(g),
+        begin: begin(g),
+        end: end(g),
+      }));
+      this.initial = held.groups.open;
+      this.open = new Set(this.initial);
+      const [tail, head, flags, label] = ["tail", "head", "flags", "label"].map((key) =>
+        unpack(held.lines[key]),
+      );
+      const length = atob(held.lines.flags.data).length; // a byte each
+      this.lines = Array.from({ length }, (_, i) => ({
+        tail: tail(i),
+        head: head(i),
+        forward: Boolean(flags(i) & 1),
+        back: Boolean(flags(i) & 2),
+        delayed: Boolean(flags(i) & 4),
+        spine: Boolean(flags(i) & 8),
+        label: label(i) < 0 ? "" : held.words[label(i)],
+      }));
+      this.around = new Int32Array(this.count);
+      this.depth = new Int32Array(this.groups.length);
+      this.inner = this.groups.map(() => []);
+      this.groups.forEach((group, g) => {
+        this.around.fill(g, group.begin, group.end);
+        if (g === 0) return;
+        this.inner[group.parent].push(g);
+        this.depth[g] = this.depth[group.parent] + 1;
+      });
+      this.ids = new Map();
+      for (let i = 0; i < this.count; i++) {
+        this.ids.set(this.values.id(i), { item: i, back: false });
+        if (this.cotangents?.has(i)) this.ids.set(this.cotangents.id(i), { item: i, back: true });
+      }
+      this.groups.forEach((_, g) => {
+        if (g === 0) return;
+        for (const back of [false, true]) {
+          const id = this.id(~g, back);
+          if (id !== undefined) this.ids.set(id, { item: ~g, back });
+        }
+      });
+      this.shown = new Int32Array(this.count);
+    }
+
+    // What says something of an item, and its number there.
+    side(item, back) {
+      if (item < 0) return [this.grouped[Number(back)], ~item];
+      return [back ? this.cotangents : this.values, item];
+    }
+
+    // What is told of an item, or of its cotangent where that is `back`; undefined without one.
+    told(item, back) {
+      const [side, i] = this.side(item, back);
+      return side?.told(i);
+    }
+
+    id(item, back) {
+      const [side, i] = this.side(item, back);
+      return side?.id(i) ?? undefined;
+    }
+
+    // All attributes: the cotangent of a box has those of its value but for what it says itself.
+    attributes(item, back) {
+      const found = {};
+      const [own, i] = this.side(item, back);
+      if (item >= 0 && back) {
+        for (const [key, of] of this.values.attributes) if (!OWN.has(key)) found[key] = of(item);
+        if (found.label) found.label = `∇ ${found.label}`;
+      }
+      for (const [key, of] of own.attributes) {
+        const value = of(i);
+        if (value !== undefined) found[key] = value;
+      }
+      return found;
+    }
+
+    range(item) {
+      if (item >= 0) return [item, item + 1];
+      const { begin, end } = this.groups[~item];
+      return [begin, end];
+    }
+
+    // The group that an item is in.
+    container(item) {
+      return item < 0 ? this.groups[~item].parent : this.around[item];
+    }
+
+    // The groups around an item, the root first.
+    chain(item) {
+      const found = [];
+      for (let g = this.container(item); g >= 0; g = g === 0 ? -1 : this.groups[g].parent) found.push(g);
+      return found.reverse();
+    }
+
+    // Boxes and groups that are directly in a group, in order.
+    children(g) {
+      const { begin, end } = this.groups[g];
+      const found = [];
+      let at = begin;
+      for (const inner of [...this.inner[g], null]) {
+        const until = inner === null ? end : this.groups[inner].begin;
+        for (; at < until; at++) found.push(at);
+        if (inner !== null) {
+          if (this.groups[inner].end > this.groups[inner].begin) found.push(~inner);
+          at = this.groups[inner].end;
+        }
+      }
+      return found;
+    }
+
+    // The steps of the outermost loop that an item spans; undefined outside of loops.
+    span(item) {
+      const [begin, end] = this.range(item);
+      let [low, high] = [Infinity, -Infinity];
+      for (let i = begin; i < end; i++) {
+        const step = this.step(i);
+        if (step < 0) return undefined;
+        low = Math.min(low, step);
+        high = Math.max(high, step);
+      }
+      return low <= high ? [low, high] : undefined;
+    }
+
+    // What is drawn of each box: itself, or the outermost closed group that it is in.
+    resolve() {
+      const visit = (g) => {
+        for (const child of this.children(g)) {
+          if (child >= 0) this.shown[child] = child;
+          else if (this.open.has(~child)) visit(~child);
+          else this.shown.fill(child, ...this.range(child));
+        }
+      };
+      visit(0);
+    }
+
+    // The lines between what is drawn, those between the same two as one.
+    visibleLines() {
+      const found = new Map();
+      const size = this.count + this.groups.length + 2;
+      for (const line of this.lines) {
+        const [tail, head] = [this.shown[line.tail], this.shown[line.head]];
+        if (tail === head && !line.delayed) continue;
+        const key = ((tail + this.groups.length + 1) * size + head + this.groups.length + 1) * 2 +
+          (line.delayed ? 1 : 0);
+        const known = found.get(key);
+        if (known) {
+          known.forward ||= line.forward;
+          known.back ||= line.back;
+          known.spine ||= line.spine;
+        } else found.set(key, { ...line, tail, head });
+      }
+      return [...found.values()];
+    }
+
+    // Open the groups around an item, so that it is drawn.
+    reveal(item) {
+      const closed = this.chain(item).filter((g) => !this.open.has(g));
+      for (const g of closed) this.open.add(g);
+      return closed.length > 0;
+    }
+  }
+
+  page.views = new Map(
+    Object.entries(page.data.views).map(([time, held]) => [time, new View(time, held)]),
+  );
+  page.now = page.views.get(document.getElementById("view").dataset.time);
+}

@@ -1,0 +1,172 @@
+// Colours by a number of each box, chosen in the menu, and what a box is told with it.
+{
+  const menu = document.getElementById("overlay");
+  const { overlays, scale: colours } = page.data;
+  page.overlay = null;
+
+  // The number of an item; of a group what its members' combine to. Undefined where it has none.
+  page.valueOf = (view, item, back) => {
+    const { overlay } = page;
+    if (!overlay || (overlay.sides === "values" && back)) return undefined;
+    if (overlay.sides === "cotangents" && !back) return undefined;
+    if (item >= 0) {
+      const entry = page.entryOf?.(item, back);
+      if (entry !== undefined) return stepValue(entry);
+      return ownValue(view, item, back);
+    }
+    const side = back ? view.cotangents : view.values;
+    if (!side) return undefined;
+    const [begin, end] = view.range(item);
+    let found;
+    let seen = new Set();
+    for (let i = begin; i < end; i++) {
+      if (!side.has(i)) continue;
+      const value = ownValue(view, i, back);
+      if (value === undefined) continue;
+      if (overlay.combine === "sum") {
+        if (view.repeated.has(i)) { // one value at several uses counts once
+          const id = side.id(i).replace(/_\d+$/, "");
+          if (seen.has(id)) continue;
+          seen.add(id);
+        }
+        found = (found ?? 0) + value;
+      } else if (found === undefined || Number.isNaN(value) || Math.abs(value) > Math.abs(found)) {
+        if (!Number.isNaN(found)) found = value;
+      }
+    }
+    return found;
+  };
+
+  const ownValue = (view, i, back) => {
+    const side = back ? view.cotangents : view.values;
+    if (!side?.has(i)) return undefined;
+    const { attribute } = page.overlay;
+    const value = attribute === null ? side.value(i) : side.attribute(i, attribute);
+    return typeof value === "string" ? Number(value.replace("Infinity", "Infinity")) : value;
+  };
+
+  const stepValue = (entry) => {
+    if (entry === null) return undefined;
+    const [norm, , , value] = entry;
+    const found = page.overlay.attribute === "norm" ? norm : page.overlay.attribute === null ? value : null;
+    return found === null ? undefined : Number(found);
+  };
+
+  // The scale of all values of all views: logarithmic where none is negative.
+  let range = null;
+  const measure = () => {
+    let [low, high, least] = [Infinity, -Infinity, Infinity];
+    const take = (value) => {
+      if (value === undefined || !Number.isFinite(value)) return;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+      if (value > 0) least = Math.min(least, value);
+    };
+    for (const view of page.views.values()) {
+      for (let i = 0; i < view.count; i++) {
+        if (page.overlay.sides !== "cotangents") take(ownValue(view, i, false));
+        if (page.overlay.sides !== "values") take(ownValue(view, i, true));
+      }
+      if (page.overlay.combine === "sum") {
+        view.groups.forEach((_, g) => {
+          if (g === 0) return;
+          for (const back of [false, true]) take(page.valueOf(view, ~g, back));
+        });
+      }
+    }
+    if (high === -Infinity || (low >= 0 && high === 0)) return null;
+    const logarithmic = low >= 0;
+    return { low: logarithmic ? Math.max(least, high / 1e12) : low, high, logarithmic };
+  };
+
+  const place = (value) => {
+    const { low, high, logarithmic } = range;
+    const map = logarithmic ? Math.log : (x) => x;
+    return high > low ? Math.min(Math.max((map(value) - map(low)) / (map(high) - map(low)), 0), 1) : 0.5;
+  };
+
+  const colourOf = (value) => {
+    if (!range || value === undefined || !Number.isFinite(value)) return undefined;
+    if (range.logarithmic && value <= 0) return undefined;
+    const along = place(value) * (colours.length - 1);
+    const below = Math.min(Math.floor(along), colours.length - 2);
+    return colours[below].map((c, i) => Math.round(c + (colours[below + 1][i] - c) * (along - below)));
+  };
+
+  const PREFIXES = ["", "k", "M", "G", "T"];
+  const short = (value) => {
+    if (Number.isNaN(value)) return "NaN";
+    if (!Number.isFinite(value)) return value > 0 ? "Inf" : "-Inf";
+    if (["nbytes", "flops"].includes(page.overlay.attribute)) {
+      let power = 0;
+      while (value >= 1000 && power < PREFIXES.length - 1) {
+        value /= 1000;
+        power++;
+      }
+      return `${+value.toPrecision(3)} ${PREFIXES[power]}`.trim();
+    }
+    return `${+value.toPrecision(3)}`;
+  };
+
+  page.isValued = () => range !== null;
+  page.overlayText = (item, back) => {
+    const value = page.valueOf(page.now, item, back);
+    return value === undefined ? "" : `${+value.toPrecision(6)}`;
+  };
+
+  // What is told of an item, with its number and colour, and at the step that is shown.
+  page.told = (view, item, back) => {
+    const base = view.told(item, back);
+    if (!base) return undefined;
+    const told = page.toldAtStep(view, item, back, base);
+    if (!page.overlay) return told;
+    const value = page.valueOf(view, item, back);
+    if (value === undefined) return told;
+    const made = { ...told };
+    const twice = !back && view.told(item, true) && page.valueOf(view, item, true) === value;
+    const others = (told.notes ?? []).filter((note) => !/^(parameters' )?norm /.test(note));
+    if (!twice) made.notes = [...others, `${page.overlay.label} ${short(value)}`];
+    const marks = [told.marks];
+    if (Number.isNaN(value)) marks.push("nan");
+    else if (!Number.isFinite(value)) marks.push("inf");
+    else if (value === 0) marks.push("zero");
+    made.marks = marks.filter(Boolean).join(" ");
+    const colour = colourOf(value);
+    if (colour) {
+      const [red, green, blue] = colour;
+      made.colour = `rgb(${colour})`;
+      made.ink = 0.299 * red + 0.587 * green + 0.114 * blue > 140 ? "#111111" : "#ffffff";
+    }
+    return made;
+  };
+
+  const legend = () => {
+    const box = document.getElementById("colours");
+    box.hidden = !range;
+    if (!range) return;
+    const { low, high, logarithmic } = range;
+    const middle = logarithmic ? Math.sqrt(low) * Math.sqrt(high) : (low + high) / 2;
+    box.querySelector(".label").textContent = `${page.overlay.label}${logarithmic ? " (log scale)" : ""}`;
+    [low, middle, high].forEach((tick, i) => (box.querySelectorAll(".tick")[i].textContent = short(tick)));
+  };
+
+  page.setOverlay = (number) => {
+    page.overlay = overlays[number] ?? null;
+    menu.value = page.overlay ? String(number) : "";
+    range = page.overlay ? measure() : null;
+    legend();
+  };
+
+  overlays.forEach(({ label }, i) => {
+    const made = document.createElement("option");
+    made.value = String(i);
+    made.textContent = label;
+    menu.append(made);
+  });
+  menu.hidden = overlays.length === 0;
+  menu.addEventListener("change", () => {
+    page.setOverlay(menu.value === "" ? -1 : Number(menu.value));
+    page.update();
+    page.describe();
+  });
+}

@@ -1,0 +1,195 @@
+"""The outline of a graph: calls of modules in calls, steps of loops, and operations in their order.
+
+The page opens and closes its groups. A group has at most `MOST` children besides leaves: equal
+neighbours, the middle of a long loop, and rows of many operations are groups by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+import networkx as nx
+
+from tracer_render import loops, repeats
+from tracer_render.calls import Calls, Level
+from tracer_render.frames import Frames
+from tracer_render.scopes import computed
+
+#: A group has at most so many children that are groups or made by operations.
+MOST = 40
+#: So many neighbours of the same structure become one group, where there are too many children.
+ALIKE = 3
+#: Of long loops fewer steps stand by themselves, where there are too many children.
+FEWER = (4, 2)
+
+
+class Box(NamedTuple):
+    """A node as it is drawn: a leaf that several use is drawn beside each `user`."""
+
+    node: Hashable
+    user: Hashable = None
+
+
+@dataclass(eq=False)
+class Group:
+    """Children that are drawn in one frame, or as one box while it is closed.
+
+    `sort` is "call" of a module, "step" of a loop, or what stands for many: "alike" for equal
+    neighbours, "steps" for the middle of a loop, and "row". `steps` are those around it.
+    """
+
+    sort: str
+    level: Level | None = None
+    steps: tuple[loops.Step, ...] = ()
+    children: list[Child] = field(default_factory=list)
+
+    @property
+    def groups(self) -> list[Group]:
+        return [child for child in self.children if isinstance(child, Group)]
+
+    def boxes(self) -> Iterator[Box]:
+        """All boxes in it, in order."""
+        waiting: list[Child] = [self]
+        while waiting:
+            child = waiting.pop()
+            if isinstance(child, Group):
+                waiting.extend(reversed(child.children))
+            else:
+                yield child
+
+
+Child: TypeAlias = Box | Group
+
+
+class Outline:
+    """The `root` of a graph's outline. Cotangents are not in it: they stand beside their values.
+
+    Of long loops, `shown_steps` stand by themselves (`None`: all do).
+    """
+
+    def __init__(self, graph: nx.MultiDiGraph, shown_steps: int | None):
+        self.calls = Calls(graph)
+        self.root = Group("root")
+        self._graph = graph
+        self._shown = (
+            () if shown_steps is None else (shown_steps, *(n for n in FEWER if n < shown_steps))
+        )
+        self._known: dict[Hashable, Group] = {}
+        self._own = {node for node, data in graph.nodes(data=True) if computed(data)}
+        frames = Frames(graph, self.calls)
+        for node, data in graph.nodes(data=True):
+            if data.get("kind") == "cotangent" and data.get("of") in graph:
+                continue
+            for user in repeats.users(graph, frames, node, data):
+                beside = node if user is None else user
+                group = self._around(self.calls.around(beside), frames.steps(beside))
+                group.children.append(Box(node, user))
+        waiting = [self.root]
+        while waiting:
+            group = waiting.pop()
+            self._shorten(group)
+            waiting += group.groups
+
+    def _around(self, levels: tuple[Level, ...], steps: tuple[loops.Step, ...]) -> Group:
+        """The innermost group of what was recorded in these calls and steps."""
+        found = self._known.get((levels, steps))
+        if found is None:
+            found, passed = self.root, 0
+            for level in (*levels, None):
+                while passed < len(steps) and (
+                    level is None or steps[passed].depth <= level.outside
+                ):
+                    passed += 1
+                    found = self._inside(found, Group("step", None, steps[:passed]), steps[:passed])
+                if level is not None:
+                    found = self._inside(found, Group("call", level, steps[:passed]), level.key)
+            self._known[levels, steps] = found
+        return found
+
+    def _inside(self, around: Group, new: Group, key: Hashable) -> Group:
+        """The child with this key, which is the new one at first."""
+        key = id(around), new.sort, key
+        if key not in self._known:
+            self._known[key] = new
+            around.children.append(new)
+        return self._known[key]
+
+    def is_own(self, child: Child) -> bool:
+        """Whether a child is no leaf."""
+        return isinstance(child, Group) or child.node in self._own
+
+    def _shorten(self, group: Group) -> None:
+        """Put children into groups until there are few."""
+        if group.sort in ("root", "call", "step"):
+            children = group.children
+            for shown in self._shown:
+                group.children = self._with_fewer_steps(group, children, shown)
+                if self._count(group) <= MOST:
+                    break
+        if self._count(group) > MOST and group.sort not in ("alike", "steps"):
+            group.children = list(self._alike_together(group))
+        count = self._count(group)
+        if count > MOST:
+            rows = min(MOST, -(-count // MOST))
+            group.children = list(self._in_rows(group, -(-count // rows)))
+
+    def _count(self, group: Group) -> int:
+        return sum(map(self.is_own, group.children))
+
+    def _with_fewer_steps(self, group: Group, children: list[Child], shown: int) -> list[Child]:
+        """The children with the middle steps of each long loop in one group."""
+        by_loop: dict[int, list[Group]] = {}
+        for child in children:
+            if isinstance(child, Group) and child.sort == "step":
+                by_loop.setdefault(child.steps[-1].loop, []).append(child)
+        for steps in by_loop.values():
+            first, last = -(-shown // 2), shown // 2
+            middle = steps[first : len(steps) - last]
+            if len(middle) > 1:
+                together = Group("steps", steps=group.steps, children=list(middle))
+                taken = set(map(id, middle[1:]))
+                children = [
+                    together if child is middle[0] else child
+                    for child in children if id(child) not in taken
+                ]  # fmt: skip
+        return children
+
+    def _alike_together(self, group: Group) -> Iterator[Child]:
+        """The children, with neighbours of the same structure in one group."""
+        run: list[Child] = []
+        structure: Hashable = None
+        for child in group.children:
+            own = self._structure(child)
+            if own is None or own != structure:
+                yield from self._run(group, run)
+                run = []
+            structure = own
+            run.append(child)
+        yield from self._run(group, run)
+
+    def _run(self, group: Group, run: list[Child]) -> list[Child]:
+        if len(run) < ALIKE:
+            return run
+        return [Group("alike", steps=group.steps, children=run)]
+
+    def _structure(self, child: Child) -> Hashable:
+        """What calls of the same structure have in common; None of what is no call."""
+        if not isinstance(child, Group) or child.level is None:
+            return None
+        nodes = [self._graph.nodes[box.node] for box in child.boxes()]
+        made = tuple((data.get("op"), tuple(data.get("shape") or ())) for data in nodes)
+        return child.level.kind, child.level.hyperparameters, made
+
+    def _in_rows(self, group: Group, length: int) -> Iterator[Group]:
+        """The children in rows of at most `length`, leaves with what follows them."""
+        row = Group("row", steps=group.steps)
+        count = 0
+        for child in group.children:
+            if count == length:
+                yield row
+                row, count = Group("row", steps=group.steps), 0
+            row.children.append(child)
+            count += self.is_own(child)
+        yield row

@@ -1,0 +1,81 @@
+"""Columns of many numbers in few characters: what a page with 100,000 operations is made of.
+
+`unpack` in assets/data.js reads them back.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tracer_render.node_link import plain
+
+#: The types that a column of whole numbers may have, the narrowest first.
+WHOLE = ("uint8", "uint16", "int32")
+#: A missing number. In columns of indices every number is one more, and 0 is for those without.
+MISSING = -1
+
+
+def indices(numbers: Sequence[int]) -> dict[str, str]:
+    """A column of whole numbers from -1 (missing) on."""
+    column = np.asarray(numbers, np.int64) + 1
+    most = int(column.max(initial=0))
+    kind = next(kind for kind in WHOLE if most <= np.iinfo(kind).max)
+    return {"type": kind, "data": _text(column.astype(f"<{np.dtype(kind).str[1:]}"))}
+
+
+def floats(numbers: Iterable[float | None]) -> dict[str, Any]:
+    """A column of numbers in single precision; a missing one is NaN, and `nan` lists the others.
+
+    Numbers beyond single precision are its largest and its smallest.
+    """
+    column = np.array([math.nan if n is None else n for n in numbers], np.float64)
+    given = [i for i, n in enumerate(numbers) if n is not None and math.isnan(n)]
+    bounds = np.finfo(np.float32)
+    finite = np.isfinite(column)
+    column[finite] = np.clip(column[finite], -bounds.max, bounds.max)
+    vanished = finite & (column != 0) & (abs(column) < bounds.smallest_subnormal)
+    column[vanished] = np.copysign(bounds.smallest_subnormal, column[vanished])
+    return {"type": "float32", "data": _text(column.astype("<f4")), "nan": given}
+
+
+class Words:
+    """Values that come again and again: `table` has each once, and columns their places."""
+
+    def __init__(self) -> None:
+        self.table: list[Any] = []
+        self._places: dict[Hashable, int] = {}
+
+    def place(self, value: Any) -> int:
+        """The place of a value in the table, -1 of None."""
+        if value is None:
+            return MISSING
+        key = _key(value)
+        found = self._places.get(key)
+        if found is None:
+            found = self._places[key] = len(self.table)
+            self.table.append(plain(value))
+        return found
+
+    def column(self, values: Iterable[Any]) -> dict[str, str]:
+        """The places of values."""
+        return indices([self.place(value) for value in values])
+
+
+def _key(value: Any) -> Hashable:
+    """What equal values of one type have in common."""
+    if type(value) is list:
+        return ("list", *map(_key, value))
+    try:
+        return type(value), hash(value) and value
+    except TypeError:
+        return json.dumps(plain(value), sort_keys=True)
+
+
+def _text(column: np.ndarray) -> str:
+    return base64.b64encode(column.tobytes()).decode("ascii")
