@@ -41,7 +41,7 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`, `no_collection`
+    `united_graph`, `no_collection`, `precision_changes`
 
 Plugins:
     `hookimpl`, `defined`, `Plugin`
@@ -114,6 +114,7 @@ from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererU
 from tracer.graph.build import no_collection
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
+from tracer.graph.precision import precision_changes
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.indexing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
@@ -266,6 +267,7 @@ __all__ = [
     "pause",
     "paused_tape",
     "poisson",
+    "precision_changes",
     "present",
     "product",
     "raw",

@@ -1,7 +1,8 @@
-"""Inputs from the command line: `x=f32[32,10]`, `tokens=i64[8,16]<100`, `x=@images.npy`."""
+"""Inputs from the command line: `x=f32[32,10]`, `i=i64[8]<100`, `x=@images.npy`, `x=[1.0, 2.5]`."""
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ DTYPES = {
     "bool": "bool",
 }
 SPEC = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\](?:<(?P<bound>\d+))?")
-HINT = "write --input x=f32[32,10], --input labels=i64[32]<10 or --input x=@file.npy"
+HINT = (
+    "write --input x=f32[32,10], --input labels=i64[32]<10, --input x=@file.npy or numbers, as in "
+    "--input x=3.0 or --input x=[[0.0,1.0],[1.0,1.0]]"
+)
 
 
 def parse_inputs(specs: Sequence[str]) -> dict[str, np.ndarray]:
@@ -44,10 +48,13 @@ def parse_inputs(specs: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _draw(spec: str, value: str, rng: np.random.Generator) -> np.ndarray:
-    """Normal floats, integers from 0 to below the bound (2 where none is given), or booleans."""
+    """Normal floats, integers from 0 to below the bound (2 where none is given), or booleans.
+
+    Numbers that are written out are taken as they are.
+    """
     match = SPEC.fullmatch(value)
     if match is None:
-        raise UsageError(f"--input expects NAME=DTYPE[SHAPE], got {spec!r}", HINT)
+        return _written(spec, value)
     if match["dtype"] not in DTYPES:
         raise UsageError(
             f"--input {spec!r} has the unknown dtype {match['dtype']!r}",
@@ -65,6 +72,19 @@ def _draw(spec: str, value: str, rng: np.random.Generator) -> np.ndarray:
         return rng.integers(0, int(match["bound"] or 2), shape, dtype=dtype)
     except (ValueError, MemoryError) as error:
         raise UsageError(f"--input {spec!r} cannot be drawn: {error}", HINT) from error
+
+
+def _written(spec: str, value: str) -> np.ndarray:
+    """A number, or nested lists of numbers: parsed, and never evaluated."""
+    import numpy as np
+
+    try:
+        array = np.array(ast.literal_eval(value))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        raise UsageError(f"--input expects NAME=DTYPE[SHAPE], got {spec!r}", HINT) from error
+    if array.dtype.kind not in "fib":
+        raise UsageError(f"--input {spec!r} is no number and holds none", HINT)
+    return array
 
 
 def _load(name: str, path: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from trace_net import streams
+from trace_net import streams, usercode
 from trace_net.errors import ModelError
 from trace_net.streams import Step
 from trace_net.target import Arguments, Subject, parameter_names
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tracer import Tape, Tensor
+
+
+#: places where numbers become wider that are told of one by one
+MOST_CHANGES = 4
 
 
 @dataclass
@@ -48,30 +52,34 @@ class Run:
         return gradient_flow(self.tape) if loops and "grad" in self.results else {}
 
 
-def run(subject: Subject, quantities: tuple[str, ...], step: Step) -> Run:
+def run(subject: Subject, quantities: tuple[str, ...], step: Step, values: bool = False) -> Run:
     """Run the model on its inputs, then one sweep for `quantities` unless that is empty.
 
-    A model without parameters is differentiated by its inputs of floats. An error in the model,
+    A model without parameters is differentiated by its inputs of floats. With `values` the record
+    has the numbers of small tensors. An error in the model,
     in the loss or in the sweep ends the run and is kept as `failure`, so that what was recorded can
     still be drawn.
     """
     from tracer.extend import DRIVER_FILES
 
-    DRIVER_FILES.add(__file__)
-    done = _record(subject, step)
+    DRIVER_FILES.update((__file__, usercode.__file__))
+    done = _record(subject, step, values)
+    if done.failure is not None and is_of_numbers(subject):
+        # what takes numbers out of the record, as math.exp does, is refused where one is wanted
+        done = _record(subject, step, values, by_inputs=True)
     if done.failure is None and quantities and _is_of_inputs_alone(done):
         subject.choices["gradient"] = "by the inputs, since there are no parameters"
-        done = _record(subject, step, by_inputs=True)
+        done = _record(subject, step, values, by_inputs=True)
     if done.failure is None and quantities:
         _sweep(done, quantities, step)
     return done
 
 
-def _record(subject: Subject, step: Step, by_inputs: bool = False) -> Run:
+def _record(subject: Subject, step: Step, values: bool, by_inputs: bool = False) -> Run:
     """The forward pass and the loss."""
     import tracer
 
-    done = Run(subject, tracer.Tape(watch=True))
+    done = Run(subject, tracer.Tape(watch=True, values=values))
     where = subject.target.where
     try:
         with done.tape:
@@ -170,13 +178,13 @@ def mark_batches(subject: Subject, tape: Tape, by_inputs: bool = False) -> Argum
     """The inputs, named on the tape; for a function, arrays with axes are marked as batches.
 
     A module marks its inputs itself, since it knows where their samples are. `by_inputs` makes
-    those of floats want a gradient.
+    those of floats want a gradient. Of a function of numbers alone these are inputs, too.
     """
     import tracer
 
     def mark(value: Any, name: str) -> Any:
-        if not tracer.backend.is_array(value) or not value.ndim:
-            return value
+        if not has_axes(value):
+            return scalar_input(value, name, by_inputs) if of_numbers else value
         named[id(value)] = name
         if by_itself and not by_inputs:
             return value
@@ -190,12 +198,41 @@ def mark_batches(subject: Subject, tape: Tape, by_inputs: bool = False) -> Argum
     if len(names) < count:
         names = ["input"] if count == 1 else [f"input{i}" for i in range(count)]
     by_itself = getattr(subject.model, "marks_inputs", False)
+    of_numbers = is_of_numbers(subject)
     named: dict[int, str] = {}
     tape.input_names = named
     return Arguments(
         tuple(mark(v, n) for v, n in zip(subject.inputs.positional, names, strict=False)),
         {name: mark(value, name) for name, value in subject.inputs.keywords.items()},
     )
+
+
+def is_of_numbers(subject: Subject) -> bool:
+    """Whether the model is a function whose inputs are numbers alone, and no arrays."""
+    given = [*subject.inputs.positional, *subject.inputs.keywords.values()]
+    return not getattr(subject.model, "marks_inputs", False) and not any(map(has_axes, given))
+
+
+def has_axes(value: Any) -> bool:
+    """Whether an input is an array, and no number."""
+    import tracer
+
+    return tracer.backend.is_array(value) and bool(value.ndim)
+
+
+def scalar_input(value: Any, name: str, wants: bool) -> Any:
+    """A number of floats as an input without samples; anything else as it is."""
+    import numpy as np
+
+    import tracer
+    from tracer.extend import INPUT
+
+    if np.ndim(value) or np.asarray(value).dtype.kind != "f":
+        return value
+    leaf = tracer.parameter(np.asarray(value), name)
+    node: Any = leaf.node
+    node.op, node.params, node.wants = INPUT, {"name": name, "axis": None}, wants
+    return leaf
 
 
 def objective(subject: Subject, output: Any) -> Tensor:
@@ -213,15 +250,21 @@ def objective(subject: Subject, output: Any) -> Tensor:
         if not tensors:
             raise TracerError(
                 f"the model returned {type(output).__name__}, which holds no tensor: nothing in it "
-                f"depends on a tracer.parameter or on an input"
+                f"depends on a tracer.parameter or on an input of floats (3.0, and not 3)"
             )
         subject.choices["loss"] = "the sum of the output" if tensors[0].size != 1 else "the output"
-        value = sum((np.sum(t) for t in tensors[1:]), start=np.sum(tensors[0]))
+        first, *others = (t if _is_computed_number(t) else np.sum(t) for t in tensors)
+        value = sum(others, start=first)
         source = "output"
     if not isinstance(value, Tensor) or value.size != 1:
         shape = list(value.shape) if hasattr(value, "shape") else type(value).__name__
         raise TracerError(f"the {source} must be a tensor with one element, got {shape}")
     return value
+
+
+def _is_computed_number(tensor: Tensor) -> bool:
+    """Whether a tensor can be the objective as it is."""
+    return not tensor.ndim and tensor.node is not None and bool(tensor.node.parents)
 
 
 def where_the_loss_begins(done: Run) -> Tensor | None:
@@ -246,6 +289,18 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
             pending[:0] = value
         elif isinstance(value, dict):
             pending[:0] = value.values()
+
+
+def note_precision(done: Run) -> list[str]:
+    """Say on stderr where numbers become wider by accident; all of that, as texts."""
+    from tracer.extend import precision_changes
+
+    found = list(map(str, precision_changes(done.tape)))
+    for text in found[:MOST_CHANGES]:
+        streams.note(text)
+    if len(found) > MOST_CHANGES:
+        streams.note(f"and {len(found) - MOST_CHANGES} more places where numbers become wider")
+    return found
 
 
 def describe_choices(subject: Subject) -> str:

@@ -25,6 +25,7 @@ MARKED = {
     "failed": ("solid", "3"),
     "nan": ("bold", "2.5"),
     "inf": ("bold", "2.5"),
+    "widened": ("bold", "2.5"),
     "unreached": ("dotted", "1.5"),
     "zero": ("dotted", "1.5"),
     "removed": ("dashed", "2"),
@@ -153,12 +154,16 @@ def box_node(
         attributes["style"] += f",{border}"
         if box.marks[0] in ("failed", "nan", "inf"):
             fill, line, text = theme.alarm.fill, theme.alarm.line, theme.alarm.text
+        elif box.marks[0] == "widened":
+            fill, line, text = theme.widened.fill, theme.widened.line, theme.widened.text
         elif box.marks[0] in theme.changes:
             change = theme.changes[box.marks[0]]
             fill, line, text = change.fill, change.line, change.text
     lines = [f"<b>{_text(box.title)}</b>", '<font point-size="2"> </font>']
     size = f"{style.NOTE_SIZE:g}"
     lines += [f'<font point-size="{size}">{_text(note)}</font>' for note in box.notes]
+    fixed = f'face="{style.FIXED_FONT}" point-size="{size}"'
+    lines += [f"<font {fixed}>{_text(row)}</font>" for row in box.rows]
     if box.kind not in LEAVES:
         # Lines between the nodes of one group are drawn straight, through the frames of modules.
         attributes["group"] = "cotangents" if box.kind == "cotangent" else "data"
@@ -251,8 +256,8 @@ def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -
         swatch += "" if valued else f' bgcolor="{ink.fill}"'
     elif name == "shared":
         swatch = f'border="3" style="rounded" color="{style.module_colour(0)}"'
-    elif name in theme.changes:
-        ink = theme.changes[name]
+    elif name in theme.changes or name == "widened":
+        ink = theme.changes.get(name, theme.widened)
         swatch = f'border="2" style="rounded" color="{ink.line}" bgcolor="{ink.fill}"'
     else:
         alarm = name in ("failed", "nan", "inf")

@@ -44,6 +44,10 @@ def write(picture: Picture, theme: style.Theme) -> str:
         f"  classDef alarm fill:{alarm.fill},stroke:{alarm.line},color:{alarm.text},"
         "stroke-width:3px"
     )
+    ink = theme.widened
+    parts.append(
+        f"  classDef widened fill:{ink.fill},stroke:{ink.line},color:{ink.text},stroke-width:3px"
+    )
     parts.append("  classDef repeated stroke-dasharray:4 3")
     parts += [
         f"  classDef {change} fill:{ink.fill},stroke:{ink.line},color:{ink.text},stroke-width:2px"
@@ -59,7 +63,7 @@ def write(picture: Picture, theme: style.Theme) -> str:
 def _cluster(cluster: Cluster, indent: str, count: list[int]) -> Iterable[str]:
     for box in cluster.boxes:
         left, right = SHAPES.get(box.kind, SHAPES["operation"])
-        text = "<br/>".join(escape(line) for line in (box.title, *box.notes))
+        text = "<br/>".join(escape(line) for line in (box.title, *box.notes, *box.rows))
         yield f'{indent}v{box.id}{left}"{text}"{right}'
     for inner in cluster.clusters:
         count[0] += 1
@@ -76,6 +80,9 @@ def _styles(boxes: Iterable[Box]) -> Iterable[str]:
             yield f"  class v{box.id} repeated"
         if any(mark in ALARMING for mark in box.marks):
             yield f"  class v{box.id} alarm"
+            continue
+        if "widened" in box.marks:
+            yield f"  class v{box.id} widened"
             continue
         yield from (f"  class v{box.id} {mark}" for mark in box.marks if mark in style.SIGNS)
         shared = box.module is not None and style.module_colour(box.module)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import networkx as nx
 
 from tracer.extend import DrawOptions
-from tracer_render import style, words
+from tracer_render import numbers, style, words
 from tracer_render.calls import Level
 from tracer_render.identifiers import Identifiers, identifier
 from tracer_render.opening import opened
@@ -192,7 +192,7 @@ class _View:
         self._marks.update(marks)
         return {
             "title": style.elide(words.title(node, data, scope_path(data))) or "(no name)",
-            "notes": list(words.notes(data, None)) or None,
+            "notes": [*words.notes(data, None), *numbers.rows(data)] or None,
             "marks": " ".join(marks) or None,
             "kind": data.get("kind") or "operation",
             "module": data.get("module"),

@@ -13,7 +13,7 @@ from functools import cached_property
 import networkx as nx
 
 from tracer.extend import DrawOptions
-from tracer_render import heading, repeats, style, words
+from tracer_render import heading, numbers, repeats, style, words
 from tracer_render.calls import Calls
 from tracer_render.detail import detailed
 from tracer_render.frames import Frames
@@ -26,6 +26,7 @@ MARKS = {
     "failed": "failed here",
     "nan": "NaN",
     "inf": "infinite",
+    "widened": "wider numbers from here",
     "unreached": "no gradient arrives",
     "zero": "exactly zero",
     "removed": "\N{MINUS SIGN} only in the first",
@@ -53,7 +54,8 @@ LEAVES = ("input", "parameter", "constant")
 class Box:
     """One node as it is drawn. `node` is the graph's node; a repeated leaf has several boxes.
 
-    `module` is the same number in all calls of one module that is called several times.
+    `rows` are the numbers of its value, in a fixed-width font. `module` is the same number in all
+    calls of one module that is called several times.
 
     `span` is the first and the last step of the outermost loop that it belongs to.
     """
@@ -66,6 +68,7 @@ class Box:
     scope: tuple[str, ...]
     marks: tuple[str, ...] = ()
     repeated: bool = False
+    rows: tuple[str, ...] = ()
     module: int | None = None
     colour: str | None = None
     span: tuple[int, int] | None = None
@@ -76,7 +79,9 @@ class Box:
         """Width and height that hold the texts, and at least the `room` kept, in points."""
         widths = [style.text_width(self.title, style.TITLE_SIZE, bold=True)]
         widths += [style.text_width(note, style.NOTE_SIZE) for note in self.notes]
-        lines = style.TITLE_SIZE + style.NOTE_SIZE * len(self.notes)
+        widths += [style.FIXED_WIDTH * style.NOTE_SIZE * len(row) for row in self.rows]
+        lines = style.TITLE_SIZE + style.NOTE_SIZE * (len(self.notes) + len(self.rows))
+        lines += style.ROWS_GAP if self.rows else 0.0
         extra = 8.0 if self.kind == "parameter" else 0.0
         round_ends = 16.0 if self.kind == "input" else 0.0
         width, height = max(widths) + 18.0 + round_ends, lines * style.LINE_HEIGHT + 12.0 + extra
@@ -298,6 +303,7 @@ def _boxes(
                     kind=data.get("kind") or "operation",
                     title=style.elide(title) or "(no name)",
                     notes=tuple(words.notes(data, None if node in told else value, label)),
+                    rows=numbers.rows(data),
                     module=data.get("module"),
                     scope=frames.of(beside),
                     marks=tuple(words.marks(data, value)),

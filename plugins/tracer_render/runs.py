@@ -72,6 +72,7 @@ def _signature(data: Attributes) -> tuple[Hashable, ...]:
         data.get("operations"),
         data.get("parameter_values"),
         data.get("failed"),
+        data.get("widened"),
     )
 
 

@@ -14,6 +14,12 @@ LABEL_SIZE = 8.0
 LINE_HEIGHT = 1.25
 FONT = "Helvetica"
 FONT_STACK = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+#: Of the numbers in boxes: a font whose characters are all this wide, in parts of its size.
+FIXED_STACK = "Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
+FIXED_FONT = "monospace"
+FIXED_WIDTH = 0.605
+#: Room above them.
+ROWS_GAP = 2.0
 LONGEST = 48
 TIMES = "\N{MULTIPLICATION SIGN}"
 MINUS = "\N{MINUS SIGN}"
@@ -39,6 +45,7 @@ class Theme:
     faint: str
     cluster: Ink
     alarm: Ink
+    widened: Ink
     changes: dict[str, Ink]
     boxes: dict[str, Ink]
     lines: dict[str, str]
@@ -50,6 +57,7 @@ LIGHT = Theme(
     faint="#5f6b7a",
     cluster=Ink("#f7f8fa", "#c9d0d9", "#5f6b7a"),
     alarm=Ink("#fde4e1", "#c02718", "#7d150b"),
+    widened=Ink("#fdebd7", "#d2691e", "#5c2c08"),
     changes={
         "removed": Ink("#fbeae8", "#c0392b", "#6d1f17"),
         "added": Ink("#e3f4e1", "#2e8540", "#14401d"),
@@ -73,6 +81,7 @@ DARK = Theme(
     faint="#9aa7b8",
     cluster=Ink("#1a2029", "#3a4554", "#9aa7b8"),
     alarm=Ink("#4a1714", "#ff7b6b", "#ffd9d3"),
+    widened=Ink("#43280f", "#f0a05a", "#fbe3cc"),
     changes={
         "removed": Ink("#3d1c1a", "#ef8379", "#f8d6d2"),
         "added": Ink("#173a1f", "#6cc97f", "#d6f5dc"),

@@ -75,14 +75,23 @@ class Summaries:
                 counted = (m for m in members if m not in passing)
                 module[count] = sum(self._graph.nodes[m].get(count) or 0 for m in counted)
         if any(n.get("reached") is False for n in nodes):
-            module["reached"] = any(n.get("reached") is True or "norm" in n for n in nodes)
+            made = [m for m in members if computed(self._graph.nodes[m])]
+            module["reached"] = any(m in self._reached for m in made)
         changes = {n.get("change") for n in nodes}
         if changes != {None}:
             module["change"] = changes.pop() if len(changes) == 1 else "changed"
+        widened = next((n for n in nodes if n.get("widened")), None)
+        if widened is not None:
+            module |= {key: widened[key] for key in ("widened", "widened_by")}
         failed = next((n for n in nodes if n.get("failed")), None)
         if failed is not None:
             module |= {"failed": True, "error": failed.get("error", "")}
         return module
+
+    @cached_property
+    def _reached(self) -> set[Hashable]:
+        """The values that have a cotangent."""
+        return {of for _, of in self._graph.nodes(data="of") if of is not None}
 
     @cached_property
     def _swallowed(self) -> set[Hashable]:

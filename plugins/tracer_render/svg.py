@@ -12,6 +12,8 @@ from tracer_render.placement import Path, Placement, Point, Rectangle
 PAD = 16.0
 ROW = 18.0
 SWATCH = 22.0
+#: Radius at most of the ends of an input.
+ROUND = 26.0
 
 
 def write(picture: Picture, placement: Placement, theme: str) -> str:
@@ -118,13 +120,18 @@ def _box(box: Box, r: Rectangle) -> str:
         parts.append(f'<path class="hatch" fill="url(#hatch-{hatch})" d="{shape}"/>')
     if box.module is not None:
         parts.append(_bar(left, top, r.height, style.module_colour(box.module)))
-    lines = style.TITLE_SIZE + style.NOTE_SIZE * len(box.notes)
+    lines = style.TITLE_SIZE + style.NOTE_SIZE * (len(box.notes) + len(box.rows))
+    lines += style.ROWS_GAP if box.rows else 0.0
     y = r.y - lines * style.LINE_HEIGHT / 2 + (3.0 if box.kind == "parameter" else 0.0)
     y += style.TITLE_SIZE
     parts.append(_text(box.title, r.x, y, "name", "middle", ink))
     for note in box.notes:
         y += style.NOTE_SIZE * style.LINE_HEIGHT + 0.4
         parts.append(_text(note, r.x, y, "note", "middle", ink))
+    y += style.ROWS_GAP
+    for row in box.rows:
+        y += style.NOTE_SIZE * style.LINE_HEIGHT
+        parts.append(_text(row, r.x, y, "number", "middle", ink))
     parts.append("</g>")
     return "".join(parts)
 
@@ -156,7 +163,7 @@ def _outline(kind: str, x: float, y: float, w: float, h: float) -> str:
             f"M{x:.1f} {y:.1f}h{w - fold:.1f}l{fold:.1f} {fold:.1f}v{h - fold:.1f}h{-w:.1f}z"
             f"m{w:.1f} {fold:.1f}h{-fold:.1f}v{-fold:.1f}"
         )
-    radius = h / 2 if kind == "input" else min(6.0, h / 2)
+    radius = min(ROUND, h / 2) if kind == "input" else min(6.0, h / 2)
     outline = _rounded(x, y, w, h, radius)
     if kind == "module":
         outline += _rounded(x + 3, y + 3, w - 6, h - 6, radius - 2)
@@ -228,7 +235,7 @@ def _scale(scale: Scale, y: float) -> Iterable[str]:
         yield _text(style.number_text(tick), at * width / 2, y + 25, "key", anchor)
 
 
-HATCHED = ("failed", "nan", "inf", "unreached", "zero")
+HATCHED = ("failed", "nan", "inf", "widened", "unreached", "zero")
 
 #: What shapes refer to: tips of lines, hatches of marks, the colours of a scale.
 DEFINITIONS = "".join(
@@ -248,6 +255,7 @@ DEFINITIONS = "".join(
                 ("failed", 7, 45, "M0 0V7"),
                 ("nan", 5, 45, "M0 0V5"),
                 ("inf", 6, 0, "M0 0V6M0 0H6"),
+                ("widened", 8, 90, "M0 0V8"),
                 ("unreached", 6, -45, "M0 0V6"),
                 ("zero", 6, 0, "M1 1h1v1h-1z"),
             )
@@ -273,6 +281,7 @@ def stylesheet(theme: str) -> str:
 _FORM = (
     f".tracer .name{{font-size:{style.TITLE_SIZE:g}px;font-weight:600}}"
     f".tracer .note,.tracer .key,.tracer .scope{{font-size:{style.NOTE_SIZE:g}px}}"
+    f".tracer .number{{font-size:{style.NOTE_SIZE:g}px;font-family:{style.FIXED_STACK}}}"
     f".tracer .shape{{font-size:{style.LABEL_SIZE - 0.5:g}px;stroke-width:2.5px;"
     "paint-order:stroke;stroke-linejoin:round}"
     f".tracer .heading{{font-size:{style.NOTE_SIZE + 1:g}px}}"
@@ -283,7 +292,7 @@ _FORM = (
     ".tracer .repeated .body{stroke-dasharray:4 2.5}"
     ".tracer .elided .body{stroke-dasharray:1.5 3;stroke-linecap:round}"
     ".tracer .failed .body{stroke-width:3px}"
-    ".tracer .nan .body,.tracer .inf .body{stroke-width:2.2px}"
+    ".tracer .nan .body,.tracer .inf .body,.tracer .widened .body{stroke-width:2.2px}"
     ".tracer .unreached .body,.tracer .zero .body{stroke-dasharray:1.5 2.5}"
     ".tracer .added .body,.tracer .removed .body,.tracer .changed .body{stroke-width:2px}"
     ".tracer .removed .body{stroke-dasharray:5 3}"
@@ -314,6 +323,12 @@ def _colours(theme: style.Theme) -> str:
             f".tracer .{change} .body,.tracer.valued .{change} .body"
             f"{{fill:{ink.fill};stroke:{ink.line}}}.tracer .{change} text{{fill:{ink.text}}}"
         )
+    ink = theme.widened
+    rules.append(
+        f".tracer .widened .body,.tracer.valued .widened .body{{fill:{ink.fill};stroke:{ink.line}}}"
+        f".tracer .widened text{{fill:{ink.text}}}"
+        f".tracer pattern.widened path{{stroke:{ink.line};stroke-opacity:.35}}"
+    )
     for mark in ("failed", "nan", "inf"):
         rules.append(
             f".tracer .{mark} .body,.tracer.valued .{mark} .body"

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 
 import networkx as nx
 
-from tracer_render import style
+from tracer_render import numbers, style
 from tracer_render.scopes import Attributes
 from tracer_render.style import TIMES
 
@@ -54,6 +54,8 @@ def marks(data: Attributes, value: float | None) -> Iterable[str]:
         yield "nan"
     if data.get("inf") or any(map(math.isinf, numbers)):
         yield "inf"
+    if data.get("widened"):
+        yield "widened"
     if data.get("reached") is False:
         yield "unreached"
     elif value == 0:
@@ -69,8 +71,10 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
     if data.get("kind") == "module":
         yield from _wrapped(data.get("hyperparameters") or "")
     shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
-    if shape:
+    if shape and (data.get("dtype") or not data.get("failed")):
         yield style.elide(shape)
+    if given := numbers.operands(data):
+        yield style.elide(given)
     if data.get("kind") == "module":
         yield from _parameters(data)
     if data.get("count", 1) > 1:
@@ -91,6 +95,11 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if data.get(count):
             yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"
+    if data.get("widened"):
+        yield style.elide(f"{data['widened']} becomes {data.get('dtype')}, by")
+        yield style.elide(data["widened_by"])
+    if data.get("undefined"):
+        yield style.elide(f"no {data['undefined']}")
     if data.get("frozen"):
         yield "frozen"
     if data.get("reached") is False:

@@ -22,6 +22,7 @@ NAMES = (
     "plain_numpy",
     "polynomial",
     "recurrence",
+    "xor",
 )
 
 
@@ -86,6 +87,23 @@ def test_the_polynomial_prints_three_equal_lines(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len({line.partition("[")[2] for line in lines}) == 1
     assert len(lines) == 3
+
+
+def test_xor_has_the_gradients_that_the_docs_check_by_hand(capsys):
+    runpy.run_path(str(EXAMPLES / "xor.py"), run_name="__main__")
+    printed = dict(line.split(maxsplit=1) for line in [
+        re.sub("^by ", "by_", line) for line in capsys.readouterr().out.splitlines()
+    ])  # fmt: skip
+    numbers = {k: np.fromstring(v.strip("[]"), sep=" ").tolist() for k, v in printed.items()}
+    assert numbers == {
+        "output": [0.25, 1.25, 1.25, 0.25],
+        "loss": [0.0625],
+        "by_output": [0.125] * 4,
+        "by_0.weight": [0.25, 0.25, -0.25, -0.25],
+        "by_0.bias": [0.375, -0.25],
+        "by_2.weight": [0.5, 0.125],
+        "by_2.bias": [0.5],
+    }
 
 
 def test_the_recurrence_by_hand_has_the_gradient_of_the_tape():

@@ -71,7 +71,7 @@ def test_attributes_of_leaves_and_operations():
     x, w = by_label(graph, "x"), by_label(graph, "0.weight")
     assert (x["kind"], x["op"], x["shape"], x["dtype"]) == ("input", "", [4, 3], "float32")
     assert (w["kind"], w["nbytes"]) == ("parameter", 3 * 2 * 4)
-    assert by_label(graph, "constant")["kind"] == "constant"
+    assert by_label(graph, "scale")["kind"] == "constant"
     matmul = by_label(graph, "matmul")
     assert matmul["kind"] == "operation"
     assert matmul["op"] == "matmul"
@@ -136,6 +136,59 @@ def test_an_empty_tape_has_an_empty_graph():
         pass
     assert len(tape.graph("both")) == 0
     assert len(tape.graph("both", "folded")) == 0
+
+
+class Holder:
+    order = np.array([1, 0])
+
+
+def test_arrays_that_index_and_masks_are_constants_with_their_names():
+    rows, columns, holder = np.array([0, 2]), np.array([1, 0]), Holder()
+    mask = np.array([[True, False]])
+    with tracer.Tape() as tape:
+        w = tracer.parameter(np.arange(8.0).reshape(4, 2), name="w")
+        w[rows, columns]
+        w[:, holder.order]
+        np.take(w, rows, axis=0)
+        w.take(columns, axis=1)
+        w[w.data > 3]
+        w[[0, 1]]
+        np.where(mask, w, 0.0)
+        np.where(mask[0], w, 0.0)
+        np.diagonal(w)
+    graph = tape.graph()
+    inputs = [
+        {slot: graph.nodes[source] for source, _, slot in graph.in_edges(node, data="slot")}
+        for node, kind in graph.nodes(data="kind")
+        if kind == "operation"
+    ]
+    named = [[of[slot]["label"] for slot in sorted(of)] for of in inputs]
+    assert named == [
+        ["w", "rows", "columns"],
+        ["w", "order"],
+        ["w", "rows"],
+        ["w", "columns"],
+        ["w", "index"],
+        ["w", "index"],
+        ["mask", "w"],
+        ["mask", "w"],
+        ["w"],
+        ["transpose"],  # the diagonal of it, by indices of our own
+    ]
+    index = inputs[0][1]
+    assert (index["kind"], index["shape"], index["dtype"]) == ("constant", [2], "int64")
+    assert (inputs[6][0]["kind"], inputs[6][0]["dtype"]) == ("constant", "bool")
+
+
+def test_arrays_that_index_at_each_step_are_folded():
+    steps = [np.array([0, 1]), np.array([1, 1]), np.array([1, 0])]
+    with tracer.Tape() as tape:
+        w, h = tracer.parameter(np.ones((2, 2)), name="w"), 0.0
+        for t in tracer.steps(3):
+            rows = steps[t]
+            h = np.tanh(w[rows] + h)
+    index = by_label(tape.graph(time="folded"), "rows")
+    assert index["steps"] == 3
 
 
 # -- directions ------------------------------------------------------------------------------------
@@ -207,6 +260,35 @@ def test_a_watched_tape_has_norms_of_values_and_gradients(quantities, budget):
     assert by_label(graph, "∇ w")["norm"] == pytest.approx(np.linalg.norm(gradient))
     cotangents = [a for _, a in graph.nodes(data=True) if a["kind"] == "cotangent"]
     assert all("norm" in a for a in cotangents), [a["label"] for a in cotangents if "norm" not in a]
+
+
+def test_a_tape_with_values_has_the_numbers_of_what_is_small():
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    with tracer.Tape(values=True) as tape:
+        w = tracer.parameter(np.array([1.0, -2.0]), name="w")
+        h = tracer.batch(x, name="x") * w + np.array([0.5, 0.0])
+        wide = np.concatenate([h, h, h, h], axis=1)
+        loss = np.mean(h * h) + 0.0 * np.sum(wide)
+    tape.backward(loss)
+    graph = tape.graph("both")
+    assert by_label(graph, "x")["values"] == x.tolist()
+    assert by_label(graph, "w")["values"] == [1.0, -2.0]
+    assert by_label(graph, "constant")["values"] == [0.5, 0.0]
+    assert by_label(graph, "mean")["values"] == np.mean(h.data**2)
+    assert by_label(graph, "∇ w")["values"] == (x * h.data / 2).sum(axis=0).tolist()
+    assert by_label(graph, "∇ mean")["values"] == 1.0
+    assert "values" not in by_label(graph, "concatenate")
+    assert "norm" in by_label(graph, "concatenate")
+    assert not any("values" in a for _, a in watched(("grad",))[0].nodes(data=True))
+
+
+def test_copies_that_are_folded_have_no_numbers():
+    with tracer.Tape(values=True) as tape:
+        w, h = tracer.parameter(np.full((2, 2), 0.1), name="w"), np.ones((1, 2))
+        for _ in tracer.steps(3):
+            h = np.tanh(h @ w)
+    assert "values" not in by_label(tape.graph(time="folded"), "tanh")
+    assert by_label(tape.graph(time="folded"), "w")["values"] == [[0.1, 0.1], [0.1, 0.1]]
 
 
 def test_a_tape_that_is_not_watched_has_none():

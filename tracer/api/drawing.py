@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: longer loops than this are folded where `time` is "auto"
 FEW_STEPS = 3
+#: of a tape with `values`, all operations are drawn where there are at most so many
+FEW_OPERATIONS = 60
 #: file suffixes besides the names of formats
 SUFFIXES = {"gv": "dot", "htm": "html", "mmd": "mermaid"}
 
@@ -87,6 +89,8 @@ def draw(
     if time == "auto":
         longest = max((max(node.place.times, default=0) for node in nodes), default=0)
         time = "folded" if longest >= FEW_STEPS else "unrolled"
+    if depth == "auto" and tape.keeps_values and len(nodes) <= FEW_OPERATIONS:
+        depth = "all"  # since closed modules show no numbers
     graph = build(tape, direction, time)
     graph.graph["flops"] = sum(node.flops for node in nodes)
     if len(tape.roots) == 1 and not title:

@@ -18,6 +18,7 @@ from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
 from tracer.record.tensor import Tensor
+from tracer.sweep.observed import Cotangents
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -28,7 +29,9 @@ class Tape(Recorder):
 
     A tape opened inside another shares its record, so that what the inner one computes, its
     sweeps included, can be differentiated by the outer one. `watch=True` keeps statistics of every
-    value and cotangent (norm, NaN and infinity counts), for pictures.
+    value and cotangent (norm, NaN and infinity counts), for pictures; `values=True` besides the
+    numbers of small ones, with at most 6 rows and columns. `cotangents=True` keeps the derivative
+    of the loss by every tensor: see `cotangents`.
     """
 
     def __enter__(self) -> Tape:
@@ -112,6 +115,26 @@ class Tape(Recorder):
             parameters=parameters,
             progress=progress,
         )
+
+    @property
+    def cotangents(self) -> Cotangents:
+        """`tape.cotangents[t]`: the derivative of the loss by a tensor on the tape, `[*t.shape]`.
+
+        They are of a tape that was made with `cotangents=True`, after a sweep for `grad`; the last
+        one counts. They take as much memory as all values, and are raw arrays, or tensors where an
+        outer tape records the sweep. Raises `TracingError` where there are none.
+        """
+        if not self.keeps_cotangents:
+            raise TracingError(
+                "cotangents are kept where they are asked for before the sweep: record with "
+                "tracer.Tape(cotangents=True)"
+            )
+        if not isinstance(self.arrived, Cotangents):
+            raise TracingError(
+                "cotangents are those of a sweep for `grad`, and there was none: call "
+                "tape.backward(loss) first"
+            )
+        return self.arrived
 
     def graph(self, direction: str = "forward", time: str = "unrolled") -> nx.MultiDiGraph:
         """The recorded graph as a `networkx.MultiDiGraph`; see `tracer.graph.build`."""

@@ -49,6 +49,8 @@ def backward(
             results = gradients(request) if request.gradients_alone else curvature(request)
     finally:
         end_work(work_before)
+    if request.objective.watched is not None:
+        tape.arrived = request.objective.watched.cotangents
     hooks.call("end_sweep", tape=tape, results=results)
     for remark in request.objective.remarks:
         warnings.warn(remark, stacklevel=3)

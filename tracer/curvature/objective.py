@@ -33,6 +33,7 @@ from tracer.record.batching import Batch, follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
+from tracer.sweep.observed import Observed
 from tracer.sweep.sizes import node_bytes
 from tracer.sweep.sweep import Sweep
 
@@ -44,7 +45,7 @@ class Objective:
     `nodes` is what `record`, a tape, holds up to `loss`, whose raw array is `value`; `names` maps
     parameters to their names, `batch` tells where the samples are, and `first_uses` the first
     operation on each parameter. `outputs` is the tensor that splits model from loss, or None.
-    `recorded` says that the sweep is itself recorded, `watched` takes statistics of cotangents.
+    `recorded` says that the sweep is itself recorded, `watched` sees the gradient at each node.
     `remarks` is what the user is to be warned of, `only` what depends on `names` where these are
     some of the parameters; None where all.
     """
@@ -61,7 +62,7 @@ class Objective:
     rng: Generator | None = None
     budget: int | None = None
     samples: Any = None
-    watched: dict[Any, Any] | None = None
+    watched: Observed | None = None
     progress: Progress = SILENT
     remarks: list[str] = field(default_factory=list)
     only: set[Node] | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tracer.arrays.random import Restarted
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
+from tracer.sweep.observed import Observed
 
 
 class ObjectiveRecord(NamedTuple):
@@ -15,7 +16,7 @@ class ObjectiveRecord(NamedTuple):
 
     `nodes` is what `tape` holds up to `loss`, `batch` tells where the samples are, `outputs` is the
     tensor that splits model from loss, or None. `recorded` says that sweeps are recorded
-    themselves, `watched` takes statistics of cotangents. `only` is what depends on the parameters
+    themselves, `watched` sees the gradient at each node. `only` is what depends on the parameters
     asked for, None where these are all. Sampled rows take their generators from `draws`.
     """
 
@@ -25,7 +26,7 @@ class ObjectiveRecord(NamedTuple):
     batch: Batch
     outputs: Node | None
     recorded: bool
-    watched: dict[Any, Any] | None
+    watched: Observed | None
     only: set[Node] | None
     draws: Restarted
 

@@ -43,6 +43,7 @@ from tracer.record.recorder import (
 )
 from tracer.record.replay import replay
 from tracer.record.tensor import Tensor
+from tracer.sweep.observed import Cotangents, Observed
 from tracer.sweep.tangents import descendants
 
 #: what is known of the samples where no quantity asks
@@ -156,7 +157,7 @@ def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Opt
         rng=options.rng,
         budget=None if alone else _budget(options),
         progress=SILENT if alone else Progress(telling(options.progress)),
-        watched=tape.watched if "grad" in asked else None,
+        watched=_observed(tape, loss, only) if "grad" in asked else None,
         only=only,
     )
     if options.samples is not None:
@@ -174,6 +175,15 @@ def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Opt
         together,
         separately,
     )
+
+
+def _observed(tape: Recorder, loss: Tensor, only: set[Node] | None) -> Observed | None:
+    """What sees the gradient at each node; None where the tape is to keep nothing of it."""
+    if tape.watched is None and not tape.keeps_cotangents:
+        return None
+    # of all that is recorded, since what the loss does not depend on has zeros
+    kept = Cotangents(tape.nodes, loss._value, only) if tape.keeps_cotangents else None
+    return Observed(tape, kept)
 
 
 def _kinds(

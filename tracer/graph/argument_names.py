@@ -1,14 +1,17 @@
-"""What constants are called: buffers of modules, and arguments of operations."""
+"""What constants are called: buffers of modules, arguments of operations, variables."""
 
 from __future__ import annotations
 
 import inspect
 from functools import lru_cache
+from types import EllipsisType
 from typing import Any
 
+from tracer.arrays import backend
 from tracer.arrays.types import Array
+from tracer.graph.expressions import index_names, operand_name
 from tracer.record.node import Node
-from tracer.record.recorder import Failure
+from tracer.record.raising import Failure
 from tracer.record.rules import Rules
 
 #: names of arguments that tell nothing
@@ -18,9 +21,26 @@ PLAIN = frozenset(("value", "values", "args", "parts", "operands", "arrays"))
 def argument_name(consumer: Node | Failure, slot: int, value: Array | None = None) -> str:
     """The buffer that a constant is of, else the argument that it is given as, as in `target`.
 
-    Empty where the name would tell nothing.
+    Else the variable that an array, the `value`, is in the user's source. Empty where the name
+    would tell nothing.
     """
-    return _buffer(consumer, value) or _argument(consumer.op, slot)
+    name = _buffer(consumer, value) or _argument(consumer.op, slot)
+    return name if name or value is None else operand_name(consumer, slot)
+
+
+def indices(node: Node) -> list[tuple[str, Array]]:
+    """The arrays in the index of an operation that selects, `x[rows, :2]`, with their names.
+
+    An index that is an input of the operation itself is not among them.
+    """
+    index = node.params.get("index", ())
+    if not isinstance(index, tuple) or "diagonal" in node.params:
+        return []
+    arrays = [part for part in index if backend.is_array(part) and part.ndim]
+    given = sum(not isinstance(part, slice | int | None | EllipsisType) for part in index)
+    if not arrays or given != len(arrays):
+        return [("", array) for array in arrays]
+    return list(zip(index_names(node, len(arrays)), arrays, strict=True))
 
 
 def _buffer(consumer: Node | Failure, value: Array | None) -> str:

@@ -11,29 +11,35 @@ import itertools
 import math
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import networkx as nx
 
 from tracer.arrays import backend
-from tracer.arrays.types import DType, Shape
+from tracer.arrays.types import Array, Convertible, DType, Shape
 from tracer.errors import GraphError
-from tracer.graph.argument_names import argument_name
+from tracer.graph.argument_names import argument_name, indices
 from tracer.graph.calls import Attributes, Calls
 from tracer.graph.folding import fold
+from tracer.graph.precision import widenings
 from tracer.record.composite import recorded
 from tracer.record.frames import DRIVER_FILES
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names
 from tracer.record.node import Node
 from tracer.record.place import Loop, Place
-from tracer.record.recorder import Failure, Recorder
-from tracer.record.statistics import statistics
+from tracer.record.raising import Failure
+from tracer.record.recorder import Recorder
+from tracer.record.statistics import small_values, statistics
 
 DIRECTIONS = ("forward", "backward", "both")
 TIMES = ("unrolled", "folded")
+#: what a node tells of its value, and not of the cotangent
+OF_VALUES = (
+    "norm", "nan", "inf", "min", "max", "values", "operands", "reached", "widened", "widened_by",
+)  # fmt: skip
 
 
 def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") -> nx.MultiDiGraph:
@@ -50,7 +56,9 @@ def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") ->
     with no_collection():
         graph = nx.MultiDiGraph(direction=direction, time="unrolled", name="trace")
         if tape.failure is not None:
-            graph.graph["error"] = tape.failure.error
+            source = tape.failure.source
+            where = f" ({source})" if source else ""
+            graph.graph["error"] = f"{tape.failure.error}{where}"
         forward = _Forward(tape)
         graph.graph["loops"] = forward.loops.table
         graph.graph["calls"] = forward.calls.table
@@ -149,6 +157,7 @@ class _Forward:
         self.recorded: list[Node] = recorded(tape)
         self.leaves: list[Node] = []
         self._watched = tape.watched or {}
+        self._values = tape.keeps_values
         self._names = parameter_names(tape, first_uses(self.recorded))
         self._instructions: dict[tuple[int, int], tuple[str | None, Expression]] = {}
         self._dtypes: dict[DType, str] = {}
@@ -157,7 +166,13 @@ class _Forward:
                 self._source_of(parent, node.inputs[slot], node, slot)
                 for slot, parent in enumerate(node.parents)
             ]
+            if "index" in node.params:
+                sources += [self._index(*each, node) for each in indices(node)]
             self._connect(sources, self._operation(node))
+        for change in widenings(self.recorded):
+            self.nodes[self.ids[change.node]] |= {
+                "widened": change.before, "widened_by": change.by,
+            }  # fmt: skip
         if tape.failure is not None:
             self._failed(tape)
 
@@ -196,6 +211,11 @@ class _Forward:
         name = self._new(node, "operation", node.op.name, node.op.name, node.shape, node.dtype)
         self._place(name, node)
         self.nodes[name].update(self._watched.get(id(node), {}))
+        if self._values:
+            self.nodes[name]["operands"] = [
+                _number(value) if parent is None else None
+                for parent, value in zip(node.parents, node.inputs, strict=True)
+            ]
         return name
 
     def _place(self, name: str, recorded: Node | Failure) -> None:
@@ -247,20 +267,31 @@ class _Forward:
             elif parent.op is INPUT:
                 self._set_scope(attributes, parent.place)
             attributes.update(self._watched.get(id(parent), {}))
+            if self._values and backend.is_array(value):
+                attributes.update(small_values(value))
             self.leaves.append(parent)
         return name
+
+    def _index(self, label: str, array: Array, consumer: Node) -> str:
+        return self._array(array, consumer, lambda: label or "index")
 
     def _constant(self, value: Any, consumer: Node | Failure, slot: int) -> str | None:
         if value.ndim == 0:
             return None
+        return self._array(
+            value, consumer, lambda: argument_name(consumer, slot, value) or "constant"
+        )
+
+    def _array(self, value: Array, consumer: Node | Failure, called: Callable[[], str]) -> str:
+        """The id of an array that is a constant, made and called so when it is first met."""
         key = ("constant", id(value))
         name = self.ids.get(key)
         if name is None:
-            label = argument_name(consumer, slot, value) or "constant"
+            label = called()
             name = self._new(key, "constant", "", label, value.shape, value.dtype)
             self._set_scope(self.nodes[name], consumer.place)
             if self._watched:
-                found = statistics(value)
+                found = statistics(value, values=self._values)
                 found.pop("inf", None)  # masks hold infinities on purpose
                 self.nodes[name].update(found)
         return name
@@ -273,7 +304,7 @@ class _Forward:
         self.nodes[name] = {
             "kind": "operation",
             "op": failure.op.name,
-            "label": failure.op.name,
+            "label": failure.label,
             "shape": [],
             "dtype": "",
             "nbytes": 0,
@@ -282,6 +313,14 @@ class _Forward:
         }
         self._place(name, failure)
         self._connect(sources, name)
+
+
+def _number(value: Convertible) -> float | None:
+    """A plain number, or None: that of an array without axes is one."""
+    if isinstance(value, int | float):
+        return value
+    plain = backend.is_array(value) and value.ndim == 0 and value.dtype.kind in "fiub"
+    return value.item() if plain else None
 
 
 def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -> None:
@@ -297,8 +336,7 @@ def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -
                 graph.nodes[name]["reached"] = False
             continue
         original = forward.nodes[name]
-        skipped = ("norm", "nan", "inf", "min", "max", "reached")
-        attributes = {k: v for k, v in original.items() if k not in skipped}
+        attributes = {k: v for k, v in original.items() if k not in OF_VALUES}
         attributes.update(kind="cotangent", of=name, label=f"∇ {original['label']}")
         attributes.update(watched.get((id(node), "cotangent"), {}))
         graph.add_node(f"d{name[1:]}", **attributes)

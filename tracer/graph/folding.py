@@ -47,6 +47,8 @@ def fold(graph: nx.MultiDiGraph, origins: Mapping[str, Hashable]) -> nx.MultiDiG
             folded.add_node(name, **attributes)
     for members in groups:
         merged = folded.nodes[members[0]]
+        if len(members) > 1:
+            merged.pop("values", None)
         merged.update(_merged([graph.nodes[name] for name in members]))
         merged["loop"] = paths[members[0]][-1][0]
         rounds = [_round(loops, paths[name]) for name in members]
@@ -143,6 +145,9 @@ def _merged(copies: list[Attributes]) -> Attributes:
     for key in ("nan", "inf"):
         if key in copies[0]:
             merged[key] = sum(copy.get(key, 0) for copy in copies)
+    widened = next((copy for copy in copies if "widened" in copy), None)
+    if widened is not None:
+        merged |= {key: widened[key] for key in ("widened", "widened_by")}
     if "norm" in copies[0]:
         merged["norm"] = math.hypot(*(copy.get("norm", 0.0) for copy in copies))
     return merged

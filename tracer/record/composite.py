@@ -46,11 +46,14 @@ class Composite(Operation):
 def composes(*inputs: Any) -> bool:
     """Whether these inputs may go through a composite: NumPy arrays (or None) of one dtype.
 
-    On a watched tape they may not, since that keeps statistics of each step, nor on a tape within
-    another, whose sweeps are recorded: the rules of a composite work on plain arrays alone.
+    On a watched tape they may not, since that keeps statistics of each step, nor on one that keeps
+    the cotangents of each tensor, nor on a tape within another, whose sweeps are recorded: the
+    rules of a composite work on plain arrays alone.
     """
     tape = current_tape()
     if tape is not None and (tape.parent is not None or tape.watched is not None):
+        return False
+    if tape is not None and tape.keeps_cotangents:
         return False
     arrays = [x._value if isinstance(x, Tensor) else x for x in inputs if x is not None]
     return all(type(x) is np.ndarray and x.dtype == arrays[0].dtype for x in arrays)

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from tracer.errors import TracingError
@@ -39,9 +39,14 @@ class pause(using):
         self.frame = _generator(sys._getframe(1))
         super().__enter__()
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.frame = None
-        super().__exit__(*error)
+        super().__exit__(kind, error, trace)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, called inside of a pause: `@tracer.pause()`."""

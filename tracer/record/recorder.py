@@ -9,24 +9,25 @@ from __future__ import annotations
 import inspect
 import sys
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextvars import ContextVar
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tracer import hooks
 from tracer.arrays.parallel import Work, begin_work, current_work, end_work
 from tracer.errors import TracingError
 from tracer.record import remarks
-from tracer.record.frames import INTERNAL_FILES, source_line, users_warnings
+from tracer.record.frames import INTERNAL_FILES, users_warnings
 from tracer.record.leaving import elsewhere
 from tracer.record.node import Node
 from tracer.record.place import NOWHERE, Place
+from tracer.record.raising import Failure, failure_of, note_place
 from tracer.record.settling import settle
 from tracer.record.snapshots import Snapshots, Trusted
 
 if TYPE_CHECKING:
-    from tracer.record.rules import Rules
+    pass
 
 
 class Cursor:
@@ -78,11 +79,13 @@ class Recorder:
     #: sweeps that dropped values of the record, from their beginning on
     releases = 0
     loss: Node | None = None
+    #: the cotangents of the last sweep for the gradient, where they were to be kept
+    arrived: object = None
     _warnings: Any = None
     _work_before: Work | None = None
     _open = False
 
-    def __init__(self, *, watch: bool = False):
+    def __init__(self, *, watch: bool = False, values: bool = False, cotangents: bool = False):
         hooks.load()
         self.nodes: list[Node] = []
         #: what the record keeps of arrays that others may write into
@@ -90,7 +93,11 @@ class Recorder:
         #: what it is part of, or by itself, for the threads that compute it
         self.work = current_work() or Work()
         self.roots: list[Any] = []
-        self.watched: dict[int, dict[str, Any]] | None = {} if watch else None
+        self.watched: dict[Hashable, dict[str, object]] | None = {} if watch or values else None
+        #: whether `watched` also has the numbers of small values
+        self.keeps_values = values
+        #: whether a sweep for the gradient keeps what arrives at each tensor
+        self.keeps_cotangents = cotangents
         #: the composites that were recorded, with the nodes of their parts
         self.composites: dict[Any, Any] = {}
         #: what was computed beside the record: tensors and arrays that know where they come from
@@ -127,6 +134,8 @@ class Recorder:
     ) -> None:
         if error is not None:
             remarks.annotate(error)
+            if self.watched is not None and self.failure is None:
+                self.failure = failure_of(error, self.nodes[self.start :])
         self._close()
 
     def _close(self) -> None:
@@ -172,22 +181,6 @@ class Recorder:
     def swept(self) -> bool:
         """Whether values of the record were dropped, and have to be computed again."""
         return self.releases > 0
-
-
-class Failure(NamedTuple):
-    """The operation that raised while a watched tape recorded, for the partial graph."""
-
-    op: Rules
-    parents: tuple[Node | None, ...]
-    place: Place
-    code: CodeType
-    lasti: int
-    error: str
-
-    @property
-    def source(self) -> str | None:
-        """`file.py:12`, the user's line that raised."""
-        return source_line(self.code, self.lasti)
 
 
 def open_tape() -> Recorder | None:
@@ -309,7 +302,14 @@ class Block:
 
     pauses = False
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and (cursor := cursors.get()) is not None:
+            note_place(error, cursor.place)
         leave_block(self)
 
 

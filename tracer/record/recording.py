@@ -21,9 +21,9 @@ from tracer.record.node import KeepingNode, Node, Params, Parents, new_node
 from tracer.record.origins import may_have_samples, origin_of
 from tracer.record.pausing import paused_tape
 from tracer.record.place import NOWHERE
+from tracer.record.raising import Failure
 from tracer.record.recorder import (
     Cursor,
-    Failure,
     current_cursor,
     is_set,
     opened_elsewhere,
@@ -218,7 +218,8 @@ def explain(
     message = f"{op.name}{where} got {given}{options}: {reason}"
     if tape is not None and tape.watched is not None and tape.failure is None:
         frame = users_frame()
-        tape.failure = Failure(op, tuple(parents), place, frame.f_code, frame.f_lasti, message)
+        at = place, frame.f_code, frame.f_lasti
+        tape.failure = Failure(op, tuple(parents), *at, message, op.name)
     if isinstance(error, ShapeError) or type(error) in (ValueError, IndexError, TypeError):
         return ShapeError(message)
     error.add_note(message)

@@ -7,7 +7,7 @@ drops each stack as soon as it is passed on, and, where asked, what the nodes sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -21,9 +21,9 @@ from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder, current_tape
 from tracer.record.replay import forget
-from tracer.record.statistics import statistics
 from tracer.record.tensor import Tensor
 from tracer.sweep.carry import carried_by_use, derived, is_reindexing, of_samples, reindexed, spread
+from tracer.sweep.observed import Observed
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import (
     Recorded,
@@ -51,8 +51,8 @@ class Sweep:
     from a batched operation is collected in `uses` as cotangents of the algebra, and
     `complete(leaf, uses, stack)` is called for each leaf as soon as nothing more can reach it,
     which is after the first of its uses (`tracer.record.names.first_uses`), or else at the end.
-    `only` restricts the sweep to these nodes, which may want no gradient elsewhere. `watched` takes
-    statistics of the gradient. `slots` is the number of rows that stand for one, more than 1 where
+    `only` restricts the sweep to these nodes, which may want no gradient elsewhere. `watched` sees
+    the gradient at each node. `slots` is the number of rows that stand for one, more than 1 where
     rows are masked, and `coupled` says that a sweep of all parameters would mask them: what is made
     of uses, Kronecker factors, is then the same here. `budget` bounds what is made of one stack, in
     bytes.
@@ -69,7 +69,7 @@ class Sweep:
         batch: Batch | None = None,
         complete: Callable[[Node, list[Cotangent], Any], None] | None = None,
         first_uses: Mapping[Node, Node] | None = None,
-        watched: dict[Any, Any] | None = None,
+        watched: Observed | None = None,
         slots: int = 1,
         coupled: bool = False,
         visit: Visitor | None = None,
@@ -107,15 +107,15 @@ class Sweep:
             if placed and node in placed:
                 self._put_together(node)
             g = stacks.pop(node, None)
+            if g.__class__ is list:
+                g = _pulled(node, g)
             if summed:
                 summed.discard(node)
             if uses and node in uses:
-                self._carry(node, uses.pop(node))
+                self._carry(node, uses.pop(node), g)
+            elif watched is not None and g is not None:
+                self.watch(node, (), g)
             if g is not None:
-                if g.__class__ is list:
-                    g = _pulled(node, g)
-                if watched is not None:
-                    self.watch(node, g)
                 if visit is not None:
                     g = visit(node, g, stacks)
                 view = self._recording(node) if recorded else node
@@ -196,19 +196,20 @@ class Sweep:
             raise self._of_complex_numbers()
         if uses or stack is not None:
             if self.watched is not None:
-                parts = [use.total()[:1] for use in uses]
-                if stack is not None:
-                    parts.append(stack[: self.slots].sum(0)[None])
-                self.watch(leaf, sum(parts[1:], parts[0]))
+                self.watch(leaf, uses, stack)
             assert self.complete is not None
             self.complete(leaf, uses, stack)
 
-    def watch(self, node: Node, stack: Stack) -> None:
-        """Keep statistics of the gradient, the first rows of a stack (one, or one per sample)."""
+    def watch(self, node: Node, uses: Sequence[Cotangent], stack: Stack | None) -> None:
+        """Show the gradient, which is the first row of what arrived (or the first, one a sample).
+
+        At an unbatched tensor it is the sum of its `uses` and of the stack.
+        """
         assert self.watched is not None
-        total = stack[0] if self.slots == 1 else stack[: self.slots].sum(0)
-        value = total._value if isinstance(total, Tensor) else total
-        self.watched[id(node), "cotangent"] = statistics(value)
+        parts = [use.total()[0] for use in uses]
+        if stack is not None:
+            parts.append(stack[0] if self.slots == 1 else stack[: self.slots].sum(0))
+        self.watched.see(node, sum(parts[1:], parts[0]))
 
     def _add(self, parent: Node, entry: Any) -> None:
         """Add an entry of a vjp to what has arrived at a node."""
@@ -298,7 +299,9 @@ class Sweep:
 
     # -- operations between a leaf and the tensor that batched operations consume ---------------
 
-    def _carry(self, node: Node, uses: list[Cotangent]) -> None:
+    def _carry(self, node: Node, uses: list[Cotangent], stack: Stack | None) -> None:
+        if self.watched is not None:
+            self.watch(node, uses, stack)
         cotangent = collect(uses)
         view = Recorded(node) if self.recorded else node
         for slot, parent in enumerate(node.parents):

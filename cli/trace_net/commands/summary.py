@@ -43,7 +43,7 @@ def summary(
     """
     from trace_net.inputs import parse_inputs
     from trace_net.module_tree import module_rows
-    from trace_net.run import describe_choices, run
+    from trace_net.run import describe_choices, note_precision, run
     from trace_net.target import load, parse_target
 
     parsed = parse_target(target)
@@ -53,6 +53,7 @@ def summary(
         subject = load(parsed, given)
         done = run(subject, (), step)
     streams.note(describe_choices(subject))
+    precision = note_precision(done)
 
     rows = list_operations(done.tape)
     model = subject.model
@@ -68,6 +69,7 @@ def summary(
                 "modules": list(map(_as_json, modules)),
                 "operations": rows,
                 "total": totals,
+                "precision_changes": precision,
                 "error": done.failure.message if done.failure else None,
             },
         )

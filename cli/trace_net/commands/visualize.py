@@ -42,6 +42,10 @@ class Time(StrEnum):
 
 #: Longer loops than this are folded where the detail of a picture is chosen for its reader.
 FEW_STEPS = 3
+#: With `--values`, all operations are drawn where there are at most so many.
+FEW_OPERATIONS = 60
+#: names of parameters that a line on stderr has at most
+MOST_NAMES = 6
 OTHER = {Time.unrolled: Time.folded, Time.folded: Time.unrolled}
 
 
@@ -109,6 +113,14 @@ def visualize(
             autocompletion=options.overlay_names,
         ),
     ] = None,
+    values: Annotated[
+        bool,
+        typer.Option(
+            "--values",
+            help="Write the numbers of small tensors and cotangents into their boxes. A small "
+            "graph is then drawn with --depth all unless a depth is given.",
+        ),
+    ] = False,
     quantity: options.QuantityOption = None,
     input: options.InputOption = None,
     device: options.DeviceOption = None,
@@ -123,7 +135,7 @@ def visualize(
     """
     from trace_net.inputs import parse_inputs
     from trace_net.overlays import QuantityOverlay, find_overlay
-    from trace_net.run import describe_choices, on_device, run
+    from trace_net.run import describe_choices, note_precision, on_device, run
     from trace_net.target import load, parse_target
     from tracer import registry
     from tracer.errors import TracerError
@@ -152,22 +164,27 @@ def visualize(
     with streams.progress(steps=6) as step:
         step(f"loading {target}")
         subject = on_device(load(parsed, given), device)
-        done = run(subject, tuple(wanted), step)
+        done = run(subject, tuple(wanted), step, values)
         streams.note(describe_choices(subject))
+        note_precision(done)
+        if values and depth is None:
+            detail = depth_for_values(done, detail)
         step("building the graph")
         by_page = renderer.name != "json" and detail == "auto" and steps is None
         time = chosen_time(done, time, by_page)
         graph = build_graph(done, direction, time, quantities)
-        values = colour_values(graph, done, colouring)
+        if values:
+            note_what_is_large(graph)
+        colours = colour_values(graph, done, colouring)
         other = None
         if renderer.switches and graph.graph["loops"]:
             twin = build_graph(done, direction, OTHER[time], quantities)
-            other = twin, colour_values(twin, done, colouring if values else None)
+            other = twin, colour_values(twin, done, colouring if colours else None)
         how = DrawOptions(
             title=parsed.stem,
             depth=detail,
             overlay=colouring,
-            values=values,
+            values=colours,
             timeout=timeout,
             theme=theme.value,
             steps=shown_steps,
@@ -203,6 +220,33 @@ def parse_depth(text: str | None, steps: str | None) -> int | Literal["auto"] | 
             f"--depth takes auto, all or a number from 0, got {text!r}", hint="--depth 1"
         )
     return int(text)
+
+
+def depth_for_values(
+    done: Run, detail: int | Literal["auto"] | None
+) -> int | Literal["auto"] | None:
+    """Every operation where they are few, since closed modules show no numbers; it says so."""
+    count = len(done.tape.recorded())
+    if detail is None:
+        return None
+    if count <= FEW_OPERATIONS:
+        streams.note(f"every one of {count} operations is drawn, with its numbers (--depth all)")
+        return None
+    streams.note(
+        f"modules that are closed show no numbers: --depth all draws all {count:,} operations, "
+        f"--open PATH those of one module"
+    )
+    return detail
+
+
+def note_what_is_large(graph: nx.MultiDiGraph) -> None:
+    """Say how many values are too large for their numbers to be written."""
+    shown = sum("values" in data for _, data in graph.nodes(data=True))
+    if shown < len(graph):
+        streams.note(
+            f"{len(graph) - shown} of {len(graph)} tensors and cotangents have more than "
+            f"6 rows or columns and are drawn without their numbers"
+        )
 
 
 def chosen_time(done: Run, time: Time, by_page: bool) -> Time:
@@ -257,9 +301,28 @@ def colour_values(
     plugin = registry.overlays.entry(overlay.name).plugin if known else "trace-net"
     with blame(plugin, f"the overlay {overlay.name!r}"):
         values = overlay.values(graph, done.results)
-    if not values:
+    if values:
+        note_undefined(graph, overlay, values)
+    else:
         streams.note(f"no node is coloured: none has a value of {overlay.label or overlay.name}")
     return values
+
+
+def note_undefined(graph: nx.MultiDiGraph, overlay: Overlay, values: Mapping[str, float]) -> None:
+    """Tell on the nodes of parameters, and on stderr, for which a quantity's overlay has none."""
+    from trace_net.overlays import QuantityOverlay
+
+    if not isinstance(overlay, QuantityOverlay):
+        return
+    parameters = [n for n, kind in graph.nodes(data="kind") if kind == "parameter"]
+    without = [n for n in parameters if n not in values and not graph.nodes[n].get("frozen")]
+    for node in without:
+        graph.nodes[node]["undefined"] = overlay.label
+    names = list(dict.fromkeys(graph.nodes[node]["label"] for node in without))
+    if names:
+        shown = ", ".join(names[:MOST_NAMES])
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        streams.note(f"without a colour, since {overlay.label} is not defined: {shown}{more}")
 
 
 def draw(graph: nx.MultiDiGraph, form: str, how: DrawOptions) -> bytes:
