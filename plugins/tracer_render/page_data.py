@@ -26,7 +26,7 @@ from tracer_render.summaries import Summaries
 Told: TypeAlias = tuple[Hashable, dict[str, Any], dict[str, Any]]
 
 #: What is written in boxes, and how they look; the title of calls is their scope and `class`.
-TEXTS = ("title", "class", "notes", "marks", "kind", "module")
+TEXTS = ("title", "class", "notes", "rows", "marks", "kind", "module")
 #: Attributes that are a number of its own in each node.
 NUMBERS = ("norm", "min", "max", "flops", "seconds")
 #: Attributes that are told elsewhere, or are no use to a reader of details.
@@ -192,7 +192,8 @@ class _View:
         self._marks.update(marks)
         return {
             "title": style.elide(words.title(node, data, scope_path(data))) or "(no name)",
-            "notes": [*words.notes(data, None), *numbers.rows(data)] or None,
+            "notes": list(words.notes(data, None)) or None,
+            "rows": list(numbers.rows(data)) or None,
             "marks": " ".join(marks) or None,
             "kind": data.get("kind") or "operation",
             "module": data.get("module"),

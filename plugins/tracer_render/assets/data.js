@@ -29,7 +29,7 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
     return (i) => (Number.isNaN(column[i]) && !notNumbers.has(i) ? undefined : column[i]);
   };
 
-  const TEXTS = ["title", "class", "notes", "marks", "kind", "module"];
+  const TEXTS = ["title", "class", "notes", "rows", "marks", "kind", "module"];
 
   // What boxes or groups say, of values or of cotangents.
   class Side {

@@ -4,7 +4,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const SMALLEST = 2; // pixels of a side of what is drawn
   const MOST = 2500; // elements at a time, the largest first
-  const HATCHED = ["failed", "nan", "inf", "unreached", "zero"];
+  const HATCHED = ["failed", "nan", "inf", "widened", "unreached", "zero"];
 
   page.element = (name, attributes, ...children) => {
     const made = document.createElementNS(SVG, name);
@@ -42,7 +42,7 @@
         `m${w} ${fold}h${-fold}v${-fold}`
       );
     }
-    const radius = kind === "input" ? h / 2 : Math.min(6, h / 2);
+    const radius = Math.min(kind === "input" ? 26 : 6, h / 2);
     const body = rounded(x, y, w, h, radius);
     return kind === "module" ? body + rounded(x + 3, y + 3, w - 6, h - 6, radius - 2) : body;
   };
@@ -83,12 +83,16 @@
         fill: modules[told.module % modules.length],
       }));
     }
-    const notes = told.notes ?? [];
-    let line = box.y - ((12 + 9 * notes.length) * 1.25) / 2 + (told.kind === "parameter" ? 3 : 0) + 12;
+    const [notes, rows] = [told.notes ?? [], told.rows ?? []];
+    let line = box.y - ((12 + 9 * (notes.length + rows.length)) * 1.25) / 2 + (told.kind === "parameter" ? 3 : 0) + 12;
     const texts = [text(told.title, box.x, line, "name", "middle")];
     for (const note of notes) {
       line += 9 * 1.25 + 0.4;
       texts.push(text(note, box.x, line, "note", "middle"));
+    }
+    for (const row of rows) {
+      line += 9 * 1.25;
+      texts.push(text(row, box.x, line, "number", "middle"));
     }
     if (told.ink) for (const each of texts) each.style.fill = told.ink;
     made.append(...texts);

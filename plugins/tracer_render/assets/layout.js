@@ -4,7 +4,7 @@
 {
   const GAP = { rank: 26, node: 22, leaf: 12, leaves: 5, port: 9, halves: 48 };
   const FRAME = { top: 30, side: 12, bottom: 18, port: 12 };
-  const SIZES = { title: 12, note: 9, line: 1.25 };
+  const SIZES = { title: 12, note: 9, line: 1.25, fixed: 0.605 };
 
   // -- sizes of boxes ---------------------------------------------------------------------------
 
@@ -21,12 +21,13 @@
   };
 
   const sizeOfTexts = (told, closes) => {
-    const notes = told.notes ?? [];
+    const [notes, rows] = [told.notes ?? [], told.rows ?? []];
     const wide = Math.max(
       widthOf(told.title, SIZES.title, true),
       ...notes.map((note) => widthOf(note, SIZES.note, false)),
+      ...rows.map((row) => SIZES.fixed * SIZES.note * row.length),
     );
-    const lines = SIZES.title + SIZES.note * notes.length;
+    const lines = SIZES.title + SIZES.note * (notes.length + rows.length);
     const room = (told.kind === "input" ? 16 : 0) + (closes ? 22 : 0);
     return {
       width: Math.max(wide + 18 + room, 34),
