@@ -111,7 +111,7 @@ def test_an_axis_is_merged_and_taken_apart_again():
     for tensor, outer in ((merged, 4), (still, 1)):
         axis = axes[tensor.node]
         assert isinstance(axis, MergedAxis)
-        assert (int(axis), axis.outer, axis.inner) == (int(outer == 1), outer, 5)
+        assert (axis.position, axis.outer, axis.inner) == (int(outer == 1), outer, 5)
     assert axes[apart.node] == 1
     assert not isinstance(axes[apart.node], MergedAxis)
 

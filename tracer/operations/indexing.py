@@ -14,7 +14,7 @@ from tracer.operations.arguments import (
     raw,
 )
 from tracer.operations.arithmetic import NEAR_NORMS
-from tracer.record.axes import UNKNOWN, GroupedAxis
+from tracer.record.axes import UNKNOWN
 from tracer.record.operation import Operation, operation
 from tracer.record.recording import tensor_of
 from tracer.record.tensor import Tensor
@@ -249,13 +249,12 @@ class LookupAt(Indexing):
         given = [np.ndim(part) for part in index if _is_advanced(part) and part is not AT]
         rank = max(ranks + given)
         found = {
-            _alike(axis, axis + rank - own)
+            axis + rank - own
             for axis, own in zip(others, ranks, strict=True) if isinstance(axis, int)
         }  # fmt: skip
         if len(found) != 1:
             return UNKNOWN
-        (axis,) = found
-        return _alike(axis, axis + _place_of_arrays(index, len(shape)))
+        return found.pop() + _place_of_arrays(index, len(shape))
 
     def moves(node):
         return (0,)
@@ -267,10 +266,6 @@ class LookupAt(Indexing):
             ((x, j), {"index": (slice(None), AT, slice(1))}),
             ((x, i), {"index": (AT, slice(None), 1)}),
         ]
-
-
-def _alike(axis, own):
-    return axis.at(own) if isinstance(axis, GroupedAxis) else own
 
 
 def _filled(index, arrays):

@@ -12,22 +12,28 @@ from tracer.arrays import backend
 from tracer.arrays.types import Array
 from tracer.errors import BatchError
 from tracer.record.axes import (
+    KNOWN,
     POOLED,
+    SAMPLED,
     UNKNOWN,
     Axis,
     GroupedAxis,
     LabelledAxis,
     MergedAxis,
     OfOne,
+    SampleAxis,
     Sentinel,
+    at_position,
     labelled,
+    position_of,
+    samples_of,
+    ungrouped,
 )
-from tracer.record.axes import samples_of as samples_of
 from tracer.record.leaf_kinds import CONSTANT, INPUT
 from tracer.record.node import Node
 
 #: the axes of samples of constants, by (node, slot); of what was broadcast, by (node, None)
-Given: TypeAlias = dict[tuple[Node, int | None], int]
+Given: TypeAlias = dict[tuple[Node, int | None], SampleAxis]
 
 
 @dataclass
@@ -41,7 +47,7 @@ class Batch:
     `given` maps (node, slot) to the axis of samples of a constant that has one, though no mark, and
     (node, None) to that of what was broadcast to the samples.
 
-    An axis that is looked up is an `Axis`, of which most callers know that it is an int.
+    An axis that is looked up is an `Axis`, of which most callers know that it is one of samples.
 
     Batches of several `sizes` are of different samples. These are numbered one batch after the
     other, and `size` counts them all.
@@ -108,8 +114,8 @@ class Batch:
         axis = self.axis(like)
         if axis is None:
             return self.numbered(leaf.params["axis"], leaf)
-        if isinstance(axis, int) and like.shape[axis] == leaf.shape[0]:
-            return axis.at(0) if isinstance(axis, GroupedAxis) else 0
+        if isinstance(axis, SAMPLED) and like.shape[axis] == leaf.shape[0]:
+            return at_position(axis, 0)
         return axis if isinstance(axis, OfOne) else None
 
     def numbered(self, axis: Axis, node: Node) -> Axis:
@@ -118,7 +124,7 @@ class Batch:
             self.meet(node.params["count"])
             before = self.sizes[: self.sizes.index(node.params["count"])]
             return OfOne(axis.sample + sum(before))
-        if not isinstance(axis, int):
+        if not isinstance(axis, SAMPLED):
             return axis
         size = node.shape[axis]
         count = node.params.get("count", size)
@@ -126,7 +132,7 @@ class Batch:
         if not self.several:
             return axis
         begin = sum(self.sizes[: self.sizes.index(count)])
-        return LabelledAxis(int(axis), begin + samples_of(axis, size), self.size or 0)
+        return LabelledAxis(position_of(axis), begin + samples_of(axis, size), self.size or 0)
 
     def meet(self, count: int) -> None:
         """Note that there is a batch of so many samples."""
@@ -155,7 +161,7 @@ def follow(nodes: Sequence[Node]) -> Batch:
             axis = batch.axes.get(node)
             if isinstance(axis, MergedAxis) or node.op.loss:
                 continue
-            if isinstance(axis, int):
+            if isinstance(axis, SAMPLED):
                 _give_constants(batch, node, axis)
         if len(given) == known:
             return _of_only_one(nodes, batch) if batch.sizes == [1] else batch
@@ -171,7 +177,7 @@ def _of_only_one(nodes: Sequence[Node], batch: Batch) -> Batch:
     if not batch.coupled and next(contracted(nodes, batch), None) is None:
         return batch
     axes = {
-        node: axis if axis is None or isinstance(axis, int) else OfOne(0)
+        node: axis if axis is None or isinstance(axis, SAMPLED) else OfOne(0)
         for node, axis in batch.axes.items()
     }
     return Batch(
@@ -194,14 +200,14 @@ def contracted(nodes: Sequence[Node], batch: Batch) -> Iterator[tuple[Node, Node
         if batch.axes.get(node) is not POOLED or not node.wants:
             continue
         axes = batch.axes_of(node)
-        if not any(isinstance(axis, int) for axis in axes):
+        if not any(isinstance(axis, SAMPLED) for axis in axes):
             continue
         for parent, axis in zip(node.parents, axes, strict=True):
             if axis is None and parent is not None and parent.wants:
                 yield node, parent
 
 
-def _give_constants(batch: Batch, node: Node, axis: int) -> None:
+def _give_constants(batch: Batch, node: Node, axis: SampleAxis) -> None:
     """Note the constants with an axis of samples behind unbatched inputs of a batched operation.
 
     That an axis is as long as there are samples is not enough: it has to lie where the operation
@@ -216,16 +222,16 @@ def _give_constants(batch: Batch, node: Node, axis: int) -> None:
     axes = batch.axes_of(node)
     for slot, parent in between:
         for own, size in enumerate(parent.shape):
-            aligned = [own if i == slot else a for i, a in enumerate(axes)]
-            if size == node.shape[axis] and node.op.batch_axis(node, aligned) == axis:
-                batch.given.update(_constants(batch, parent, _alike(axis, own), size, depth=100))
+            if size == node.shape[axis] and _lands(node, axes, slot, own, axis):
+                found = _constants(batch, parent, at_position(axis, own), size, depth=100)
+                batch.given.update(found)
 
 
-def _constants(batch: Batch, node: Node, axis: int, length: int, depth: int) -> Given:
+def _constants(batch: Batch, node: Node, axis: SampleAxis, length: int, depth: int) -> Given:
     """What gives an unbatched `node` its `axis` of samples, a constant or a broadcast, if any."""
     if node.op.spreads:
         shape = node.input_shape(0)
-        before = axis + len(shape) - len(node.shape)
+        before = position_of(axis) + len(shape) - len(node.shape)
         if before < 0 or shape[before] != node.shape[axis]:
             return {(node, None): axis}
     if node.op.batch_axis is None or not depth:
@@ -235,21 +241,29 @@ def _constants(batch: Batch, node: Node, axis: int, length: int, depth: int) -> 
         if axes[slot] is not None:
             continue
         for own, size in enumerate(node.input_shape(slot)):
-            aligned = [own if i == slot else a for i, a in enumerate(axes)]
-            if size != length or node.op.batch_axis(node, aligned) != axis:
+            if size != length or not _lands(node, axes, slot, own, axis):
                 continue
             if parent is None:
-                return {(node, slot): _alike(axis, own)}
+                return {(node, slot): at_position(axis, own)}
             if parent.parents:
-                found = _constants(batch, parent, _alike(axis, own), length, depth - 1)
+                found = _constants(batch, parent, at_position(axis, own), length, depth - 1)
                 if found:
                     return found
     return {}
 
 
-def _alike(axis: int, own: int) -> int:
-    """The axis `own`, of the same samples as `axis`."""
-    return axis.at(own) if isinstance(axis, GroupedAxis) else own
+def _lands(node: Node, axes: list[Axis], slot: int, own: int, axis: SampleAxis) -> bool:
+    """Whether the axis `own` of an input becomes that of the samples, where others have `axes`."""
+    found = through(node, [own if i == slot else a for i, a in enumerate(axes)])
+    return isinstance(found, SAMPLED) and position_of(found) == position_of(axis)
+
+
+def through(node: Node, axes: Sequence[Axis]) -> Axis:
+    """The axis that an operation's rule gives, from those of its inputs."""
+    op = node.op
+    if op.batch_axis is None:
+        return UNKNOWN
+    return op.batch_axis(node, axes if op.grouped_axes else ungrouped(axes))
 
 
 #: of an operation in whose entries different samples meet
@@ -293,9 +307,9 @@ def _follow(nodes: Sequence[Node], given: Given, sizes: list[int]) -> Batch:
 def _couples(batch: Batch, node: Node, axes: list[Axis], axis: Axis) -> bool:
     """Whether samples have no share of their own below an operation on what depends on several."""
     op = node.op
-    if isinstance(axis, int) or op.loss:
+    if isinstance(axis, SAMPLED) or op.loss:
         return _wants(node, axes, POOLED)
-    if axis is not POOLED or op.linear or any(isinstance(a, int) for a in axes):
+    if axis is not POOLED or op.linear or any(isinstance(a, SAMPLED) for a in axes):
         return False
     if _wants(node, axes, None):
         return True
@@ -317,7 +331,7 @@ def _axis_of(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
     op = node.op
     if op.name == "batch":
         return _marked(batch, node, axes[0])
-    known = any(isinstance(axis, int) for axis in axes)
+    known = any(isinstance(axis, SAMPLED) for axis in axes)
     if op.loss and not isinstance(axes[0], OfOne) and (known or UNKNOWN in axes):
         return _of_loss(batch, node, axes)
     if UNKNOWN in axes:
@@ -328,7 +342,7 @@ def _axis_of(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
         return _of_singles(batch, node, axes, singles)
     if not known:
         return POOLED if POOLED in axes else batch.given.get((node, None))
-    axis = op.batch_axis(node, axes) if op.batch_axis is not None else UNKNOWN
+    axis = through(node, axes)
     if axis is UNKNOWN:
         return _of_moved(batch, node, axes) if op.moves else UNKNOWN
     return _regrouped(batch, node, axes, axis)
@@ -338,9 +352,9 @@ def _marked(batch: Batch, node: Node, axis: Axis) -> Axis:
     """The axis that a tensor is marked with, where it is not known already."""
     own = node.params["axis"]
     size = node.shape[own]
-    if isinstance(axis, int) and int(axis) == own:
+    if isinstance(axis, SAMPLED) and position_of(axis) == own:
         return axis
-    if (isinstance(axis, int) or axis in (POOLED, UNKNOWN)) and size not in batch.sizes:
+    if (isinstance(axis, SAMPLED) or axis in (POOLED, UNKNOWN)) and size not in batch.sizes:
         raise BatchError(
             f"one batch has {' and '.join(map(str, batch.sizes))} samples and another (batch, "
             f"{node.source or 'unknown line'}) has {size} along axis {own}, though it is made of "
@@ -361,14 +375,15 @@ def _of_loss(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
         if prediction is None or not shape or batch.several or shape[0] != batch.size:
             return UNKNOWN
         batch.assumed[prediction] = 0
-        return node.op.batch_axis(node, [0, *axes[1:]])
-    if isinstance(axis, int):
-        return _regrouped(batch, node, axes, node.op.batch_axis(node, axes))
+        return through(node, [0, *axes[1:]])
+    if isinstance(axis, SAMPLED):
+        return _regrouped(batch, node, axes, through(node, axes))
     for slot, other in enumerate(axes):
-        if isinstance(other, int) and node.input_shape(slot) == node.shape:
+        if isinstance(other, SAMPLED) and node.input_shape(slot) == node.shape:
             return other
-        if isinstance(other, int) and node.input_shape(slot) == shape:
-            return node.op.batch_axis(node, [other, *axes[1:]])
+        if isinstance(other, SAMPLED) and node.input_shape(slot) == shape:
+            found = through(node, [other, *axes[1:]])
+            return at_position(other, found) if isinstance(found, int) else found
     return UNKNOWN
 
 
@@ -377,23 +392,23 @@ def _regrouped(batch: Batch, node: Node, axes: list[Axis], axis: Axis) -> Axis:
 
     Inputs that want a gradient decide; others are constants, whatever samples they come from.
     """
-    if isinstance(axis, GroupedAxis) and any(axis is a for a in axes):
-        axis = int(axis)  # an input's entries, which are looked at below
-    if type(axis) is not int:
+    if not isinstance(axis, int):
         return axis
-    slots = [i for i, a in enumerate(axes) if isinstance(a, int)]
-    wanting = [i for i in slots if (p := node.parents[i]) is not None and p.wants]
-    groupings = {_grouping(axes[i]): axes[i] for i in wanting or slots}
-    if len(groupings) > 1:
-        if node.op.moves is not None:
-            return _of_moved(batch, node, axes)
-        return MIXED if wanting else UNKNOWN
-    (found,) = groupings.values()
     size = node.shape[axis]
-    if isinstance(found, GroupedAxis):
-        if size == node.input_shape(next(i for i in slots if axes[i] is found))[found]:
-            return found.at(axis)
-        return axis if isinstance(found, MergedAxis) and size == batch.size else UNKNOWN
+    if [a for a in axes if isinstance(a, GroupedAxis)]:
+        slots = [i for i, a in enumerate(axes) if isinstance(a, SAMPLED)]
+        wanting = [i for i in slots if (p := node.parents[i]) is not None and p.wants]
+        groupings = {_grouping(axes[i]): i for i in wanting or slots}
+        if len(groupings) > 1:
+            if node.op.moves is not None:
+                return _of_moved(batch, node, axes)
+            return MIXED if wanting else UNKNOWN
+        (slot,) = groupings.values()
+        found = axes[slot]
+        if isinstance(found, GroupedAxis):
+            if size == node.input_shape(slot)[found]:
+                return found.moved(axis)
+            return axis if isinstance(found, MergedAxis) and size == batch.size else UNKNOWN
     if size == batch.size:
         return axis
     return MergedAxis(axis, 1, size) if batch.size == 1 else UNKNOWN
@@ -401,12 +416,12 @@ def _regrouped(batch: Batch, node: Node, axes: list[Axis], axis: Axis) -> Axis:
 
 def _of_singles(batch: Batch, node: Node, axes: list[Axis], singles: set[OfOne]) -> Axis:
     """The axis of what is made of tensors that are each of one sample."""
-    others = any(axis is POOLED or isinstance(axis, int) for axis in axes)
+    others = any(axis is POOLED or isinstance(axis, SAMPLED) for axis in axes)
     if len(singles) == 1 and not others:
         return next(iter(singles))
     if node.op.moves is not None and POOLED not in axes:
         return _of_moved(batch, node, axes)
-    if node.op.linear and not any(isinstance(axis, int) for axis in axes):
+    if node.op.linear and not any(isinstance(axis, SAMPLED) for axis in axes):
         return POOLED
     return MIXED if any(_wants(node, axes, axis) for axis in singles) else UNKNOWN
 
@@ -429,12 +444,14 @@ def _of_moved(batch: Batch, node: Node, axes: list[Axis]) -> Axis:
             arrays.append(_on_host(node.inputs[slot]))
             continue
         numbers: Any = np.array(axis.sample if isinstance(axis, OfOne) else -1)
-        along = (axis, samples_of(axis, shape[axis])) if isinstance(axis, int) else None
+        along = None
+        if isinstance(axis, SAMPLED):
+            along = position_of(axis), samples_of(axis, shape[axis])
         if axis is UNKNOWN and (parent := node.parents[slot]) is not None:
             along = batch.unfilled.get(parent)
         if along is not None:
-            axis, numbers = along
-            numbers = numbers.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            position, numbers = along
+            numbers = numbers.reshape([-1 if i == position else 1 for i in range(len(shape))])
         arrays.append(np.broadcast_to(numbers, shape))
     if any(type(x) is not np.ndarray for x in arrays):
         return UNKNOWN
@@ -457,7 +474,7 @@ def _only_places_unknown(batch: Batch, node: Node, axes: list[Axis]) -> bool:
     moving = None if node.op.moves is None else node.op.moves(node)
     if not moving:
         return False
-    followed = [isinstance(axes[slot], int | OfOne) for slot in moving]
+    followed = [isinstance(axes[slot], KNOWN) for slot in moving]
     partly = [node.parents[slot] in batch.unfilled for slot in moving]
     return any(followed + partly) and all(
         axes[slot] is not POOLED and (axes[slot] is not UNKNOWN or some)

@@ -11,7 +11,7 @@ import numpy as np
 from tracer.arrays import backend
 from tracer.arrays.types import Present, Stack
 from tracer.cotangents import Cotangent, Deferred, Dense, Reindexed, Summed, broadcast_uses, grouped
-from tracer.record.axes import GroupedAxis, LabelledAxis
+from tracer.record.axes import GroupedAxis, LabelledAxis, SampleAxis
 from tracer.record.node import Node
 from tracer.sweep.rules import Captured, Entry, Recorded, View, cotangents_of, entry_value, fit
 from tracer.sweep.sizes import entry_bytes
@@ -20,7 +20,7 @@ from tracer.sweep.sizes import entry_bytes
 DERIVED = 256 << 20
 
 
-def of_samples(use: Cotangent, axis: int, present: Present) -> Cotangent:
+def of_samples(use: Cotangent, axis: SampleAxis, present: Present) -> Cotangent:
     """The cotangent of the samples from that of an axis's entries, of which some are there."""
     if present is not None and isinstance(axis, LabelledAxis) and len(present) == use.samples:
         use, present = use.among(present), None
