@@ -8,7 +8,7 @@ import pytest
 import tracer
 from tracer import Tape
 from tracer.record.axes import LabelledAxis, MergedAxis, OfOne, position_of, samples_of
-from tracer.record.batching import follow
+from tracer.record.following import follow
 
 SAMPLES, FEATURES, HIDDEN, STEPS = 3, 2, 4, 5
 EVERY = ("grad", "grad_batch", "batch_l2", "diag_ggn_exact", "diag_h", "kflr")

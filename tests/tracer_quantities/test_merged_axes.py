@@ -9,7 +9,7 @@ import tracer
 import tracer_layers as nn
 from tracer import Kronecker, registry
 from tracer.record.axes import MergedAxis
-from tracer.record.batching import follow
+from tracer.record.following import follow
 
 SAMPLES, STEPS, CLASSES = 3, 4, 5
 #: all but those of which there is none here, and those that draw numbers, in another order here

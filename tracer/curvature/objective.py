@@ -29,7 +29,8 @@ from tracer.curvature.seed_rows import SeedRows, of_stack
 from tracer.curvature.splitting import Split, at_first_samples, left_out, split
 from tracer.curvature.terms import Term
 from tracer.record.axes import SAMPLED, OfOne, position_of, samples_of
-from tracer.record.batching import Batch, follow
+from tracer.record.batching import Batch
+from tracer.record.following import follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder

@@ -12,7 +12,8 @@ from tracer.curvature.quantity import Quantity
 from tracer.curvature.rows import Hessian, ggn_averaged, gradient
 from tracer.errors import BatchError, QuantityError
 from tracer.record.axes import KNOWN, POOLED, UNKNOWN
-from tracer.record.batching import Batch, contracted
+from tracer.record.batching import Batch
+from tracer.record.following import contracted
 from tracer.record.node import Node
 from tracer.sweep.bending import bends_in, bends_together, is_linear, leading_to, wanted
 from tracer.sweep.tangents import descendants

@@ -7,7 +7,8 @@ from typing import Any
 
 from tracer.arrays import backend
 from tracer.record.axes import POOLED, SAMPLED, UNKNOWN, SampleAxis
-from tracer.record.batching import Batch, through
+from tracer.record.axis_rules import through
+from tracer.record.batching import Batch
 from tracer.record.leaf_kinds import CONSTANT, VARIABLE
 from tracer.record.node import Node
 from tracer.sweep.tangents import descendants
