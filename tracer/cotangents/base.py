@@ -64,7 +64,7 @@ class Cotangent:
         raise NotImplementedError  # every subclass defines it
 
     def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Cotangent:
-        """The same for some rows and samples; `samples` is a slice or an array of ints."""
+        """The same for some rows and samples, each a slice or an array of ints."""
         raise NotImplementedError  # every subclass defines it
 
     def _total(self) -> Stack:
