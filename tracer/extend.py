@@ -114,7 +114,7 @@ from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererU
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.operations.arguments import integer, integers, operand, raw
-from tracer.operations.indexing import Embed, ScatterAdd
+from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.loading import Plugin
 from tracer.record.axes import POOLED, UNKNOWN, Axis
