@@ -54,8 +54,8 @@ from tracer.errors import (
     TracingError,
 )
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
-from tracer.operations.indexing import index_add, index_set
 from tracer.operations.joining import array
+from tracer.operations.placing import index_add, index_set
 from tracer.operations.reductions import logsumexp
 from tracer.operations.unary import Erf as erf
 from tracer.operations.unary import Expit as expit

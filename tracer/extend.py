@@ -116,7 +116,7 @@ from tracer.graph.comparison import Change, Comparison, compare_graphs, united_g
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
 from tracer.operations.arguments import integer, integers, operand, raw
-from tracer.operations.indexing import Embed, ScatterAdd
+from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.loading import Plugin
 from tracer.record.axes import POOLED, UNKNOWN, Axis

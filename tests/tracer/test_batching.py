@@ -7,8 +7,8 @@ import pytest
 
 import tracer
 from tracer import Tape
-from tracer.record.axes import OfOne, samples_of
-from tracer.record.batching import follow
+from tracer.record.axes import LabelledAxis, MergedAxis, OfOne, position_of, samples_of
+from tracer.record.following import follow
 
 SAMPLES, FEATURES, HIDDEN, STEPS = 3, 2, 4, 5
 EVERY = ("grad", "grad_batch", "batch_l2", "diag_ggn_exact", "diag_h", "kflr")
@@ -104,7 +104,7 @@ def test_an_index_into_the_samples_says_which_they_are(index, samples):
         x = tracer.batch(np.ones((5, 3, 4)), axis=1) * w
         y = np.tanh(x[index])
     axis = follow(tape.recorded()).axes[y.node]
-    assert axis == 1
+    assert position_of(axis) == 1
     assert samples_of(axis, len(samples)).tolist() == samples
 
 
@@ -132,3 +132,55 @@ def test_reading_a_sequence_step_by_step_adds_in_place():
     tracemalloc.stop()
     np.testing.assert_allclose(value, 8 * (2 - 0.5 ** (steps - 1)), rtol=1e-12)
     assert peak < 2.5 * 8 * steps * 8 * width  # 8 bytes; the product with p takes one more
+
+
+def test_a_grouped_axis_is_an_index_of_shapes_and_no_number():
+    labels = np.array([1, 0, 1])
+    for axis in (MergedAxis(1, 2, 3), LabelledAxis(1, labels, 2)):
+        assert (4, 5)[axis] == 5
+        assert axis == axis.moved(1)
+        assert axis != axis.moved(0)
+        assert axis.moved(0).position == 0
+        assert axis != 1
+        with pytest.raises(TypeError):
+            axis + 1
+    assert LabelledAxis(0, labels, 2) != LabelledAxis(0, labels[::-1] * 0, 2)
+
+
+@pytest.mark.parametrize("order", [None, [2, 0, 1, 1]], ids=["merged", "labelled"])
+def test_rules_are_given_positions_whosever_the_entries_are(order):
+    """Neither of an operation nor of what reaches its parameter need they be told more."""
+    seen = []
+
+    @tracer.operation("scaled rows")
+    class Scaled(tracer.Operation):
+        saves = ("inputs",)
+
+        def forward(x, w):
+            return x * w
+
+        def vjp(node, g):
+            x, w = node.inputs
+            return g * w, g * x
+
+        def batch_axis(node, axes):
+            seen.extend(axes)
+            return axes[0] + 0
+
+        def parameter_cotangent(node, slot, g):
+            seen.extend([node.batch_axis, *node.batch_axes])
+            right = tracer.samples_first(g * node.inputs[0], node.batch_axis, lead=1)
+            return tracer.Summed(right[:, :, None])
+
+    x = np.random.default_rng(0).standard_normal((4, 3, 2))
+    w = tracer.parameter(np.ones(2), name="w")
+    with Tape() as tape:
+        one_each = tracer.batch(x) * 1.0
+        entries = one_each.reshape(12, 2) if order is None else one_each[order, 0]
+        y = Scaled(entries, w)
+        loss = np.sum(y * y)
+    value = tape.backward(loss, "grad_batch")["grad_batch"]["w"]
+    assert {type(axis) for axis in seen} == {int, type(None)}
+    squares = 2 * (x**2 if order is None else x[:, :1] ** 2)
+    uses = np.ones(4) if order is None else np.bincount(order, minlength=4)
+    np.testing.assert_allclose(value, squares.sum(1) * uses[:, None], rtol=1e-12)

@@ -20,7 +20,7 @@ from tracer import (
     Summed,
 )
 from tracer.arrays.parallel import threads
-from tracer.cotangents import base, collect, contractions, outer
+from tracer.cotangents import Coupled, Deferred, base, collect, contractions, outer
 
 SIZE = st.integers(1, 3)
 
@@ -89,6 +89,22 @@ def draw_mixed(rng, v, n, t, o, i, dtype):
     return Mixed(uses), first + array + np.swapaxes(second, -1, -2)
 
 
+def draw_deferred(rng, v, n, t, o, i, dtype):
+    array = rng.standard_normal((v, n, o, i)).astype(dtype)
+
+    def make(rows, samples):
+        return array[rows][:, samples]
+
+    return Deferred(make, range(v), np.arange(n), (o, i), array.dtype, array[0, 0].nbytes), array
+
+
+def draw_coupled(rng, v, n, t, o, i, dtype):
+    """A row for each of n samples, which reaches the parameter through all of them."""
+    draw = draw_outer if rng.integers(2) else draw_deferred
+    inner, dense = draw(rng, v * n, n, t, o, i, dtype)
+    return Coupled(inner, n), dense.sum(1).reshape(v, n, *inner.shape)
+
+
 DRAWS = {
     "Outer": draw_outer,
     "Gather": draw_gather,
@@ -97,6 +113,8 @@ DRAWS = {
     "Reindexed by transposition": draw_transposed,
     "Reindexed by slicing": draw_sliced,
     "Mixed": draw_mixed,
+    "Deferred": draw_deferred,
+    "Coupled": draw_coupled,
 }
 
 
@@ -181,6 +199,10 @@ def test_selected_rows_and_samples_are_those_of_the_dense_array(kind, seed, n, t
     assert_contractions(cotangent.select(slice(1, 3)), dense[1:3], rng, np.float64)
     assert_contractions(cotangent.select(samples=slice(1, n)), dense[:, 1:], rng, np.float64)
     assert_contractions(cotangent.select(slice(0, 2), picked), dense[:2, picked], rng, np.float64)
+    rows = np.array([2, 0])
+    for some in (rows, slice(None, None, 2)):
+        again = cotangent.select(some, picked).select(rows[1:], slice(1, 3))
+        assert_contractions(again, dense[some][:, picked][:1, 1:3], rng, np.float64)
 
 
 @pytest.mark.parametrize("kind", DRAWS)

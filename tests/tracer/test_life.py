@@ -207,7 +207,7 @@ def test_functions_of_functions_that_raise():
 #: the last steps out of a block: what interrupts these, as Python has it, leaves it in it
 LEAVING = {"__exit__", "__enter__", "_close", "enter_block", "leave_block"}
 #: as does what interrupts a `finally:`, or the end of a `with`, at its line, where no signal comes
-LEAVING |= {"_call_as_root", "_call_elsewhere", "hessian", "gauss_newton", "backward"}
+LEAVING |= {"call_as_root", "call_elsewhere", "hessian", "gauss_newton", "backward"}
 #: a trace can raise between the body of `with lock:` and the release, where no signal comes
 LOCKING = ("parallel.py", "plugins.py")
 

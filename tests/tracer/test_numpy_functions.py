@@ -15,7 +15,7 @@ import tracer
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.record import dispatch
-from tracer.record.batching import samples_of
+from tracer.record.axes import SAMPLED, position_of, samples_of
 from tracer.testing import agree, numerical_jacobian
 
 RNG = np.random.default_rng(0)
@@ -500,8 +500,8 @@ def test_the_samples_axis_is_followed_through_reshaping(shape, data):
     axis = data.draw(st.integers(0, len(shape) - 1))
     node = recorded(lambda x: np.reshape(x, sizes), x)
     found = node.op.batch_axis(node, [axis]) if node.op.name == "reshape" else None
-    if isinstance(found, int):
-        of_sample = np.moveaxis(np.indices(shape)[axis].reshape(sizes), found, 0)
+    if isinstance(found, SAMPLED):
+        of_sample = np.moveaxis(np.indices(shape)[axis].reshape(sizes), position_of(found), 0)
         samples = samples_of(found, len(of_sample))
         assert all((part == n).all() for n, part in zip(samples, of_sample, strict=True))
 

@@ -13,7 +13,7 @@ from zoo import MODELS, draw
 import tracer
 import tracer_layers as nn
 from tracer.curvature.signed_parameters import cheaper_by_rows
-from tracer.record.batching import follow
+from tracer.record.following import follow
 from tracer_layers.activations.operations import Rectify
 from tracer_layers.functional import (
     binary_cross_entropy_with_logits,

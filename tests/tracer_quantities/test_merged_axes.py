@@ -9,7 +9,7 @@ import tracer
 import tracer_layers as nn
 from tracer import Kronecker, registry
 from tracer.record.axes import MergedAxis
-from tracer.record.batching import follow
+from tracer.record.following import follow
 
 SAMPLES, STEPS, CLASSES = 3, 4, 5
 #: all but those of which there is none here, and those that draw numbers, in another order here
@@ -111,7 +111,7 @@ def test_an_axis_is_merged_and_taken_apart_again():
     for tensor, outer in ((merged, 4), (still, 1)):
         axis = axes[tensor.node]
         assert isinstance(axis, MergedAxis)
-        assert (int(axis), axis.outer, axis.inner) == (int(outer == 1), outer, 5)
+        assert (axis.position, axis.outer, axis.inner) == (int(outer == 1), outer, 5)
     assert axes[apart.node] == 1
     assert not isinstance(axes[apart.node], MergedAxis)
 
@@ -183,3 +183,19 @@ def test_chosen_samples_are_merged_and_taken_one_by_one(order):
         np.testing.assert_allclose(results["grad_batch"]["w"][n], gram @ w.data, atol=1e-12)
         diagonal = np.repeat(np.diagonal(gram)[:, None], 2, axis=1)
         np.testing.assert_allclose(results["diag_h_batch"]["w"][n], diagonal, atol=1e-12)
+
+
+def test_a_loss_of_parameters_alone_is_of_the_samples_of_its_targets():
+    """Also where several entries of the targets are of one sample."""
+    rng = np.random.default_rng(0)
+    w = tracer.parameter(rng.standard_normal((6, 3)), name="w")
+    targets = rng.dirichlet(np.ones(3), (2, 3))
+    with tracer.Tape() as tape:
+        merged = (tracer.batch(targets) * 1.0).reshape(6, 3)
+        loss = nn.cross_entropy(w * 1.0, merged, reduction="sum")
+    results = tape.backward(loss, ("grad", "grad_batch"))
+    each, entries = results["grad_batch"]["w"], np.split(results["grad"]["w"], 2)
+    assert each.shape == (2, 6, 3)
+    for n, own in enumerate(entries):
+        np.testing.assert_allclose(each[n, 3 * n : 3 * n + 3], own, rtol=1e-12)
+        assert not np.delete(each[n], np.s_[3 * n : 3 * n + 3], axis=0).any()

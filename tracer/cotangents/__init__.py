@@ -7,13 +7,14 @@ functions of arrays, defined by `per_sample()`, and none but that one makes `[V,
 is the cheapest form within a block of samples.
 """
 
-from tracer.cotangents.base import Cotangent, Dense, Mixed, Reindexed, collect
+from tracer.cotangents.base import Cotangent, Dense, Mixed, collect
 from tracer.cotangents.contractions import samples_first
 from tracer.cotangents.coupled import Coupled, Unfollowed
 from tracer.cotangents.deferred import Deferred
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.grouped import grouped
 from tracer.cotangents.outer import Outer
+from tracer.cotangents.reindexed import Reindexed
 from tracer.cotangents.summed import Summed, broadcast_uses, looked_up
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from tracer.cotangents.contractions import (
     sum_of_squares,
     weighed,
 )
-from tracer.cotangents.kronecker import Factors, Kronecker, NoFactors
+from tracer.cotangents.kronecker import Kronecker, NoFactors
 from tracer.errors import QuantityError
 from tracer.record.frames import source_line
 
@@ -64,7 +64,7 @@ class Cotangent:
         raise NotImplementedError  # every subclass defines it
 
     def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Cotangent:
-        """The same for some rows and samples; `samples` is a slice or an array of ints."""
+        """The same for some rows and samples, each a slice or an array of ints."""
         raise NotImplementedError  # every subclass defines it
 
     def _total(self) -> Stack:
@@ -238,6 +238,10 @@ class Cotangent:
         """The same as a `Summed`, if the parameter is added, scaled or moved, use by use."""
         return None
 
+    def places(self) -> Array | None:
+        """`[*p]`: 1 where elements of the parameter are used, 0 elsewhere; None if by no index."""
+        return None
+
     def kind(self) -> object:
         """Uses of equal kind merge into one of that kind."""
         return type(self)
@@ -348,110 +352,6 @@ class Dense(Cotangent):
         return sum_of_squares(self.array, signs)
 
 
-class Reindexed(Cotangent):
-    """Another cotangent, its elements put elsewhere: what a transposed or sliced weight has.
-
-    `pull` takes stacks `[K, *inner.shape]` to `[K, *shape]`, each element to one place; `push`
-    takes a direction `[*shape]` back. Cotangents with equal `key` merge. Where `factors` is given,
-    it takes the Kronecker factors of the inner one to those of `shape`.
-    """
-
-    def __init__(
-        self,
-        inner: Cotangent,
-        shape: Shape,
-        pull: Callable[[Stack], Stack],
-        push: Callable[[Array], Array],
-        key: Hashable,
-        factors: Callable[[Factors], Factors] | None = None,
-    ):
-        self.inner = inner
-        self.shape = tuple(shape)
-        self.pull = pull
-        self.push = push
-        self.key = key
-        self.factors = factors
-        self.rows, self.samples, self.dtype = inner.rows, inner.samples, inner.dtype
-
-    @property
-    def _source(self) -> Array | None:
-        return self.inner._source
-
-    def kind(self) -> object:
-        return Reindexed, self.key, self.shape, self.inner.kind()
-
-    def within(self, budget: int | None) -> Cotangent:
-        self.inner.within(budget)
-        return super().within(budget)
-
-    def scaled(self, weights: Array | float) -> Reindexed:
-        return self.around(self.inner.scaled(weights))
-
-    def around(self, inner: Cotangent) -> Reindexed:
-        """The same around another cotangent."""
-        like = self.shape, self.pull, self.push, self.key, self.factors
-        return Reindexed(inner.within(self.budget), *like)
-
-    def among(self, present: Present) -> Reindexed:
-        return self.around(self.inner.among(present))
-
-    def _stacked(self, other: Self) -> Reindexed:
-        return self.around(self.inner.stacked(other.inner))
-
-    def _joined(self, other: Self) -> Reindexed:
-        return self.around(self.inner.beside(other.inner))
-
-    def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Reindexed:
-        return self.around(self.inner.select(rows, samples))
-
-    def _merge(self, others: Sequence[Self]) -> Reindexed:
-        return self.around(self.inner.combine([other.inner for other in others]))
-
-    def per_sample(self) -> Array:
-        inner = self.inner.per_sample()
-        pulled = self.pull(inner.reshape(self.rows * self.samples, *self.inner.shape))
-        return pulled.reshape(self.rows, self.samples, *self.shape)
-
-    def _total(self) -> Stack:
-        return self.pull(self.inner.total())
-
-    def _squared_norms(self) -> Array:
-        return self.inner.squared_norms()
-
-    def _sum_of_squares(self, signs: Signs) -> Array:
-        return self.pull(self.inner.sum_of_squares(signs)[None])[0]
-
-    def _per_sample_squares(self, signs: Signs) -> Array:
-        return self.pull(self.inner.per_sample_squares(signs))
-
-    def _gram(self) -> Array:
-        return self.inner.gram()
-
-    def _project(self, direction: Array) -> Array:
-        return self.inner.project(self.push(direction))
-
-    def role(self) -> str:
-        return self.inner.role()
-
-    def use_terms(self) -> Any:
-        inner = self.inner.use_terms()
-        if inner is None:
-            return None
-        if math.prod(inner.shape) < math.prod(self.shape):
-            inner = inner.among(inner.present)  # what lies beside a slice is not used
-        return inner.moved(self.pull, self.shape)
-
-    def as_table(self, width: int | None = None) -> Cotangent | None:
-        terms = self.use_terms()
-        return None if terms is None else terms.as_table(width)
-
-    def _kronecker(self, sharing: str) -> Kronecker:
-        inner = self.inner._kronecker(sharing)
-        if self.factors is not None:
-            return Kronecker(self.factors(inner.factors), self.shape)
-        return Kronecker(inner.factors, self.shape, pull=lambda stack: self.pull(inner.pull(stack)))
-
-
 class Mixed(Cotangent):
     """The sum of uses of different kinds, as of a table that is also a linear map's weight."""
 
@@ -482,14 +382,16 @@ class Mixed(Cotangent):
     def _project(self, direction: Array) -> Array:
         return accumulate(use.project(direction) for use in self.uses)
 
-    def _parts(self) -> list[Reindexed]:
-        """The uses in the order of their elements, if each element of the parameter has one."""
-        uses = [use for use in self.uses if isinstance(use, Reindexed)]
-        places = [use.pull(np.ones((1, *use.inner.shape)))[0] for use in uses]
-        if len(uses) < len(self.uses) or not bool((accumulate(places) == 1).all()):
+    def _parts(self) -> list[tuple[Cotangent, int]]:
+        """The uses in the order of their elements, if each element of the parameter has one.
+
+        With each, of how many it is.
+        """
+        places = [found for use in self.uses if (found := use.places()) is not None]
+        if len(places) < len(self.uses) or not bool((accumulate(places) == 1).all()):
             return []
-        order = sorted(range(len(uses)), key=lambda i: int(np.argmax(places[i])))
-        return [uses[i] for i in order]
+        order = sorted(range(len(places)), key=lambda i: int(np.argmax(places[i])))
+        return [(self.uses[i], int(places[i].sum())) for i in order]
 
     def _kronecker(self, sharing: str) -> Kronecker:
         if len(self.shape) == 1:
@@ -498,8 +400,8 @@ class Mixed(Cotangent):
             vector = max(self.shape) == math.prod(self.shape)
             return self._whole_block() if vector else terms._kronecker(sharing)
         if parts := self._parts():
-            sizes = [math.prod(part.inner.shape) for part in parts]
-            return _beside([part._kronecker(sharing) for part in parts], sizes, self.shape)
+            sizes = [size for _, size in parts]
+            return _beside([part._kronecker(sharing) for part, _ in parts], sizes, self.shape)
         if (table := self.as_table()) is not None:
             return table._kronecker(sharing)
         roles = list(dict.fromkeys(use.role() for use in self.uses))

@@ -12,22 +12,24 @@ from tracer.cotangents.base import Cotangent
 
 
 class Deferred(Cotangent):
-    """`make(rows, samples) -> [v, n, *shape]` for a slice of rows and indices of samples.
+    """`make(rows, samples) -> [v, n, *shape]` for some of `rows` and of the `chosen` samples.
 
-    `each` is what a sample takes while it is made, in bytes per row. Nothing is kept of it.
+    Rows come as a slice, or as the host's indices where a selection left them in no order; samples
+    come as indices. `each` is what a sample takes while it is made, in bytes per row. Nothing is
+    kept of it.
     """
 
     def __init__(
         self,
-        make: Callable[[slice, np.ndarray], Array],
-        rows: range,
+        make: Callable[[Some, np.ndarray], Array],
+        rows: range | np.ndarray,
         chosen: np.ndarray,
         shape: Shape,
         dtype: DType,
         each: int,
     ):
         self.make = make
-        self.spans, self.chosen = rows, chosen
+        self.chosen_rows, self.chosen = rows, chosen
         self.rows, self.samples = len(rows), len(chosen)
         self.shape, self.dtype, self.each = shape, dtype, each
 
@@ -35,11 +37,14 @@ class Deferred(Cotangent):
         return self.rows * self.each
 
     def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Deferred:
-        some: Any = self.spans[rows]
+        every = self.chosen_rows
+        some = every[rows] if isinstance(rows, slice) else np.asarray(every)[rows]
         chosen = self.chosen[samples]
         return Deferred(self.make, some, chosen, self.shape, self.dtype, self.each)
 
     def per_sample(self) -> Array:
-        rows = slice(self.spans.start, self.spans.stop)
+        rows: Any = self.chosen_rows
+        in_turn = isinstance(rows, range) and rows.step == 1
+        rows = slice(rows.start, rows.stop) if in_turn else np.asarray(rows)
         parts = [self.make(rows, self.chosen[some]) for some in self._sample_slices()]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, 1)

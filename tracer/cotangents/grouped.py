@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import singledispatch
 
 from tracer.arrays.types import Array, Present
-from tracer.cotangents.base import Cotangent, Dense, Reindexed
+from tracer.cotangents.base import Cotangent, Dense
 from tracer.cotangents.gather import Gather
 from tracer.cotangents.outer import Outer
 from tracer.cotangents.present import of_each_use
+from tracer.cotangents.reindexed import Reindexed
 from tracer.cotangents.summed import Summed
 from tracer.record.axes import GroupedAxis, LabelledAxis, entries_by_sample
 

@@ -11,10 +11,11 @@ import numpy as np
 from tracer.arrays.dtypes import meeting
 from tracer.arrays.parallel import in_parallel, product
 from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
-from tracer.cotangents.base import Block, Cotangent, Reindexed
+from tracer.cotangents.base import Block, Cotangent
 from tracer.cotangents.contractions import indexed, picked, second_moment, weighed
 from tracer.cotangents.kronecker import Kronecker
 from tracer.cotangents.present import of_each_use, side_by_side, used
+from tracer.cotangents.reindexed import Reindexed
 
 #: bytes from which on memory is new to the process at every call, and several threads get it faster
 FRESH = 32 << 20

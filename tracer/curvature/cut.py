@@ -9,7 +9,7 @@ from tracer.arrays import backend
 from tracer.arrays.types import Array, Stack
 from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.errors import QuantityError
-from tracer.record.axes import OfOne
+from tracer.record.axes import SAMPLED, OfOne, SampleAxis, position_of
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
 from tracer.sweep.rules import Recorded, Sampled, View
@@ -38,10 +38,15 @@ class Cut:
         return target
 
     @property
-    def sample_axis(self) -> int:
+    def axis(self) -> SampleAxis:
         """Where the samples are in the prediction; its first axis where that is not known."""
         axis = self.record.batch.axis(self.prediction)
-        return axis if isinstance(axis, int) else 0
+        return axis if isinstance(axis, SAMPLED) else 0
+
+    @property
+    def sample_axis(self) -> int:
+        """Which axis that is, whatever its entries are."""
+        return position_of(self.axis)
 
     @property
     def has_axis(self) -> bool:
@@ -49,7 +54,7 @@ class Cut:
         batch, prediction = self.record.batch, self.prediction
         if not batch.marked or prediction in batch.assumed:
             return True
-        return isinstance(batch.axis(prediction), int)
+        return isinstance(batch.axis(prediction), SAMPLED)
 
     @property
     def of_samples(self) -> bool:

@@ -17,7 +17,16 @@ from tracer.curvature.objective import Objective
 from tracer.curvature.quantity import Quantity
 from tracer.curvature.sample_checks import astray, name_of_samples, placed, unexpected_number
 from tracer.curvature.seed_rows import SeedRows, stack_bytes
-from tracer.record.axes import POOLED, UNKNOWN, OfOne, samples_of
+from tracer.record.axes import (
+    KNOWN,
+    POOLED,
+    SAMPLED,
+    UNKNOWN,
+    OfOne,
+    SampleAxis,
+    position_of,
+    samples_of,
+)
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
@@ -48,13 +57,13 @@ def _one_row_per_sample(node: Node, rows: Stack | SeedRows, batch: Batch) -> See
     count = batch.size
     assert count is not None
     every = np.arange(count + 1)[:, None]
-    if isinstance(axis, int):
+    if isinstance(axis, SAMPLED):
         size = node.shape[axis] if node.shape else 1  # a number is one sample, if nothing is marked
-        mask = every == samples_of(axis, size)
+        mask, along = every == samples_of(axis, size), position_of(axis)
     else:  # of one sample, or of none
-        mask, axis = every == (axis.sample if isinstance(axis, OfOne) else count), 0
+        mask, along = every == (axis.sample if isinstance(axis, OfOne) else count), 0
     width = mask.shape[1]
-    mask = mask.reshape(1, count + 1, *(width if i == axis else 1 for i in range(len(node.shape))))
+    mask = mask.reshape(1, count + 1, *(width if i == along else 1 for i in range(len(node.shape))))
     slots = count + 1
 
     def make(some: slice) -> Stack:
@@ -65,7 +74,7 @@ def _one_row_per_sample(node: Node, rows: Stack | SeedRows, batch: Batch) -> See
     return SeedRows(len(rows) * slots, make, stack_bytes(rows))
 
 
-def come_to_their_own(g: Stack, axis: int | OfOne, slots: int) -> bool:
+def come_to_their_own(g: Stack, axis: SampleAxis | OfOne, slots: int) -> bool:
     """Whether of masked rows `[V * slots, *shape]` each is zero at others than its own sample.
 
     The last one of `slots` is of no sample.
@@ -74,10 +83,8 @@ def come_to_their_own(g: Stack, axis: int | OfOne, slots: int) -> bool:
     if isinstance(axis, OfOne):
         its_samples, moved = np.array([axis.sample]), value[:, None]
     else:
-        its_samples, moved = (
-            samples_of(axis, value.shape[1 + axis]),
-            np.moveaxis(value, 1 + axis, 1),
-        )
+        along = 1 + position_of(axis)
+        its_samples, moved = samples_of(axis, value.shape[along]), np.moveaxis(value, along, 1)
     count = len(value) // slots
     rows = abs(moved.reshape(count, slots, len(its_samples), math.prod(moved.shape[2:])))
     others = np.arange(slots - 1)[:, None] != its_samples
@@ -101,9 +108,9 @@ def rows_of_samples(
         return None
     into = last_known(objective)
     for node in objective.nodes:
-        if not isinstance(batch.axes.get(node), int):
+        if not isinstance(batch.axes.get(node), SAMPLED):
             for parent in node.parents:
-                if parent is not None and parent.wants and isinstance(batch.axis(parent), int):
+                if parent is not None and parent.wants and isinstance(batch.axis(parent), SAMPLED):
                     into.setdefault(parent, node)
 
     def visit(node: Node, g: Stack, others: Iterable[Node]) -> Any:
@@ -122,7 +129,7 @@ def last_known(objective: Objective) -> dict[Node, Node]:
         for parent in node.parents if batch.axes.get(node) is UNKNOWN else ():
             if parent is None or not parent.wants or parent.op.leaf:
                 continue
-            if isinstance(batch.axis(parent), int | OfOne):
+            if isinstance(batch.axis(parent), KNOWN):
                 found.setdefault(parent, node)
     return found
 

@@ -28,8 +28,9 @@ from tracer.curvature.sample_checks import (
 from tracer.curvature.seed_rows import SeedRows, of_stack
 from tracer.curvature.splitting import Split, at_first_samples, left_out, split
 from tracer.curvature.terms import Term
-from tracer.record.axes import OfOne, samples_of
-from tracer.record.batching import Batch, follow
+from tracer.record.axes import SAMPLED, OfOne, position_of, samples_of
+from tracer.record.batching import Batch
+from tracer.record.following import follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
@@ -225,9 +226,10 @@ class Objective:
         shape, axis = term.node.shape, self.batch.axis(term.node)
         mask = np.array(isinstance(axis, OfOne) and axis.sample == n)
         if not isinstance(axis, OfOne):
-            axis = axis if isinstance(axis, int) else 0
+            axis = axis if isinstance(axis, SAMPLED) else 0
             mask = samples_of(axis, shape[axis]) == n
-            mask = mask.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+            along = position_of(axis)
+            mask = mask.reshape([-1 if i == along else 1 for i in range(len(shape))])
         return backend.of(term.arrived).from_host(mask)
 
     def _diagonal(self, leaf: Node, products: Products) -> Array:

@@ -17,7 +17,13 @@ from tracer.arrays.types import Stack
 from tracer.curvature.plan import Allowance
 from tracer.curvature.seed_rows import SeedRows
 from tracer.curvature.terms import Term
-from tracer.record.axes import GroupedAxis, entries_by_sample, entries_in_order
+from tracer.record.axes import (
+    GroupedAxis,
+    SampleAxis,
+    entries_by_sample,
+    entries_in_order,
+    position_of,
+)
 from tracer.record.frames import users_warnings
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder, rerecording, using
@@ -154,7 +160,7 @@ class Products:
                     stack = term.leaf_hessian * moved[prediction]
                 else:
                     along = prediction.shape and (term.has_axis or term.at_loss)
-                    axis = term.sample_axis if along else None
+                    axis = term.axis if along else None
                     stack = self._curved(root, moved[prediction], axis)
                 seeds[prediction] = seeds[prediction] + stack if prediction in seeds else stack
             moved.clear()
@@ -164,7 +170,7 @@ class Products:
         """Of the record with the gradient, what depends on the parameters, where not all of it."""
         return None if self.only is None else descendants(nodes, set(self.parameters))
 
-    def _curved(self, root: SeedRows, moved: Stack, axis: int | None) -> Stack:
+    def _curved(self, root: SeedRows, moved: Stack, axis: SampleAxis | None) -> Stack:
         """`H m`, from all rows of the root or, where they are made anew, from chunks of them."""
         step = len(root)
         if not root.held and self.allowed.nbytes is not None:
@@ -182,7 +188,7 @@ def _bytes(nodes: Sequence[Node]) -> int:
     return sum(math.prod(n.shape) * working(n.dtype).itemsize for n in nodes if n.wants)
 
 
-def _curved(root: Stack, moved: Stack, axis: int | None) -> Stack:
+def _curved(root: Stack, moved: Stack, axis: SampleAxis | None) -> Stack:
     """`H m` from `H = sum_c s_c s_c^T` per sample: `root [C, *y]`, `moved [V, *y]`.
 
     Without an axis of samples it is one matrix for all of y.
@@ -192,8 +198,8 @@ def _curved(root: Stack, moved: Stack, axis: int | None) -> Stack:
     shape = moved.shape
     if moved.ndim == 1:  # of a number
         root, moved = root[:, None], moved[:, None]
-    s = np.moveaxis(root, axis + 1, 1)
-    m = np.moveaxis(moved, axis + 1, 1)
+    along = 1 + position_of(axis)
+    s, m = np.moveaxis(root, along, 1), np.moveaxis(moved, along, 1)
     flat_s, flat_m = (x.reshape(*x.shape[:2], math.prod(x.shape[2:])) for x in (s, m))
     inner = np.einsum("cnd,vnd->vnc", flat_s, flat_m)
     if isinstance(axis, GroupedAxis) and axis.uses(len(s[0])) > 1:  # a sample's entries are one
@@ -201,4 +207,4 @@ def _curved(root: Stack, moved: Stack, axis: int | None) -> Stack:
         total = np.broadcast_to(entries.sum(2, keepdims=True), entries.shape)
         inner = entries_in_order(total, axis, inner.shape[1], 1)
     out = np.einsum("vnc,cnd->vnd", inner, flat_s).reshape(m.shape)
-    return np.moveaxis(out, 1, axis + 1).reshape(shape)
+    return np.moveaxis(out, 1, along).reshape(shape)

@@ -156,15 +156,16 @@ def _layout(cut: Cut, shape: Shape) -> tuple[Layout, Layout]:
 
     Losses that are registered take the entries of an axis apart, of which a sample may have some.
     """
-    axis = cut.sample_axis
+    axis = cut.axis
     if not cut.has_axis or not shape:
         return (lambda stack: stack[:, None]), (lambda stack: stack[:, 0])
+    along = 1 + cut.sample_axis
 
     def first(stack: Stack) -> Stack:
-        return np.moveaxis(stack, 1 + axis, 1)
+        return np.moveaxis(stack, along, 1)
 
     def back(stack: Stack) -> Stack:
-        return np.moveaxis(stack, 1, 1 + axis)
+        return np.moveaxis(stack, 1, along)
 
     if cut.at_loss or not isinstance(axis, GroupedAxis):
         return first, back

@@ -29,8 +29,9 @@ from tracer.curvature.selection import chosen
 from tracer.curvature.undefined import Undefined
 from tracer.errors import QuantityError, TracingError
 from tracer.record import composite
-from tracer.record.batching import Batch, follow
+from tracer.record.batching import Batch
 from tracer.record.describe import describe
+from tracer.record.following import follow
 from tracer.record.names import first_uses, parameter_names
 from tracer.record.node import Node
 from tracer.record.recorder import (

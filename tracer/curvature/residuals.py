@@ -24,6 +24,7 @@ from tracer.arrays.dtypes import widened, working
 from tracer.arrays.types import Array, Signs, Stack
 from tracer.curvature.rows import Rows, hessian_eigenvectors
 from tracer.curvature.seed_rows import of_rule, one_position_each
+from tracer.record.axes import position_of
 from tracer.record.batching import Batch
 from tracer.record.leaf_kinds import PARAMETER
 from tracer.record.node import Node
@@ -70,7 +71,7 @@ def residual(
         return _of_loss(node, delta, rule, batch, budget)
     counts = blocks(node, slots)
     if counts is not None:
-        return _of_elements(node, delta, slots, counts, batch.axes[node], budget)
+        return _of_elements(node, delta, slots, counts, position_of(batch.axes[node]), budget)
     matrix = SampleCurvature(node, delta, slots, batch)
     square = matrix.samples * matrix.size**2 * matrix.like.dtype.itemsize
     if budget is None or kind == hessian_eigenvectors or room is None or 8 * square <= room:
@@ -232,7 +233,7 @@ class SampleCurvature:
         assert batch.size is not None
         self.curvature, self.samples = Curvature(node, delta, slots), batch.size
         self.parents = [node.parents[slot] for slot in slots]
-        self.axes = [batch.axis(parent) for parent in self.parents]
+        self.axes = [position_of(batch.axis(parent)) for parent in self.parents]
         self.shapes = [
             tuple(n for a, n in enumerate(leaf.shape) if a != axis)
             for leaf, axis in zip(self.curvature.leaves, self.axes, strict=True)

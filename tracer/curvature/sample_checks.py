@@ -11,8 +11,9 @@ from tracer.curvature.objective_record import ObjectiveRecord
 from tracer.curvature.quantity import Quantity
 from tracer.curvature.rows import Hessian, ggn_averaged, gradient
 from tracer.errors import BatchError, QuantityError
-from tracer.record.axes import POOLED, UNKNOWN, OfOne
-from tracer.record.batching import Batch, contracted
+from tracer.record.axes import KNOWN, POOLED, UNKNOWN
+from tracer.record.batching import Batch
+from tracer.record.following import contracted
 from tracer.record.node import Node
 from tracer.sweep.bending import bends_in, bends_together, is_linear, leading_to, wanted
 from tracer.sweep.tangents import descendants
@@ -102,7 +103,7 @@ def _unseen(batch: Batch) -> bool:
         unknown = sum(axis is UNKNOWN for _, axis in inputs)
         if unknown > sum(axis is UNKNOWN for axis in swept):
             return True
-        if not unknown and not any(isinstance(axis, int | OfOne) for axis in swept):
+        if not unknown and not any(isinstance(axis, KNOWN) for axis in swept):
             return True
         waiting += node.parents
     return False

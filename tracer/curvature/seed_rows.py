@@ -110,11 +110,11 @@ def one_position_each(rows: SeedRows, shape: Shape, axis: Axis) -> SeedRows:
     """
     if not isinstance(axis, GroupedAxis) or axis.uses(shape[axis]) == 1:
         return rows
-    positions, places = axis.positions(shape[axis]), axis.uses(shape[axis])
+    ranks, places = axis.ranks(shape[axis]), axis.uses(shape[axis])
 
     def mask(some: slice) -> Array:
-        alone = positions == np.arange(places)[some, None]
-        line = (size if i == axis else 1 for i, size in enumerate(shape))
+        alone = ranks == np.arange(places)[some, None]
+        line = (size if i == axis.position else 1 for i, size in enumerate(shape))
         return alone.reshape(len(alone), *line)
 
     return at_places(rows, places, mask)

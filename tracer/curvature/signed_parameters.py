@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tracer.arrays.dtypes import working
 from tracer.curvature.residuals import blocks, loss_rule
-from tracer.record.axes import GroupedAxis
+from tracer.record.axes import SAMPLED, GroupedAxis
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.sweep.bending import bends_across, bends_in, is_straight, leading_to, wanted
@@ -40,10 +40,10 @@ def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:
         dependent.add(node)
         if bends_across(node, batch):
             return False  # its rows would be of several samples each
-        unbatched = [i for i in slots if not isinstance(batch.axis(node.parents[i]), int)]
+        unbatched = [i for i in slots if not isinstance(batch.axis(node.parents[i]), SAMPLED)]
         if not unbatched:
             continue
-        if isinstance(batch.axes.get(node), int):
+        if isinstance(batch.axes.get(node), SAMPLED):
             if not is_straight(node, slots):
                 return False
         elif batch.axes.get(node) is None and not is_straight(node, slots):

@@ -16,7 +16,7 @@ from typing import Any
 
 from tracer.curvature.sample_checks import refuse_unknown_above
 from tracer.errors import QuantityError, TracingError
-from tracer.record.axes import UNKNOWN, OfOne
+from tracer.record.axes import KNOWN, UNKNOWN, OfOne
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.sweep.bending import is_linear, wanted
@@ -103,7 +103,7 @@ def at_first_samples(
     Those are in the order of recording. Raises `BatchError` where what follows the last known
     samples is no sum over them.
     """
-    first = {node for node in nodes if isinstance(batch.axis(node), int | OfOne)}
+    first = {node for node in nodes if isinstance(batch.axis(node), KNOWN)}
     first -= _sums_of_terms(loss, batch)
     reached, above = {loss}, []
     for node in reversed(nodes):

@@ -102,7 +102,7 @@ class Term(Cut):
         assert rows is not None
         if not self.at_loss:
             return rows
-        return one_position_each(rows, self.prediction.shape, self.sample_axis)
+        return one_position_each(rows, self.prediction.shape, self.axis)
 
     def root_of_entries(self) -> SeedRows | None:
         """The same, each row of one entry of a sample; None where there is a `leaf_hessian`."""

@@ -16,7 +16,7 @@ from tracer.operations.arguments import negative_axes, raw
 from tracer.operations.operators import binary_method
 from tracer.operations.reductions import Reduction
 from tracer.record import dispatch
-from tracer.record.axes import UNKNOWN, GroupedAxis, labelled, samples_of
+from tracer.record.axes import SAMPLED, UNKNOWN, count_of, labelled, samples_of
 from tracer.record.dispatch import FUNCTIONS, implements, refuse_out
 from tracer.record.operation import Elementwise, Operation
 from tracer.record.origins import may_have_samples, origin_of
@@ -39,13 +39,14 @@ class _Sorted(Operation):
 class _Chosen(Operation):
     """The indices of some elements, one axis's of them in each array; `index` holds them all."""
 
+    grouped_axes = True
+
     @staticmethod
     def batch_axis(node, axes):
-        (axis,) = (a for a in axes if isinstance(a, int))
+        (axis,) = (a for a in axes if isinstance(a, SAMPLED))
         size = node.input_shape(0)[axis]
-        count = size // axis.uses(size) if isinstance(axis, GroupedAxis) else size
-        count = getattr(axis, "count", count)
-        return labelled(0, samples_of(axis, size)[node.params["index"][axis]], count)
+        chosen = samples_of(axis, size)[node.params["index"][axis]]
+        return labelled(0, chosen, count_of(axis, size))
 
 
 class _Unfollowed(Operation):

@@ -17,7 +17,7 @@ from tracer.operations.arguments import (
     several_axes,
 )
 from tracer.operations.arithmetic import NEAR_NORMS
-from tracer.record.axes import POOLED, UNKNOWN, LabelledAxis, MergedAxis
+from tracer.record.axes import POOLED, UNKNOWN, LabelledAxis, MergedAxis, at_position, position_of
 from tracer.record.dispatch import implements
 from tracer.record.operation import Operation, operation
 from tracer.record.tensor import INTEGERS, Tensor
@@ -56,17 +56,20 @@ class Reshape(Linear):
         """g in the shape [V, *x.shape]."""
         return (_leading(g, node.input_shape(0)),)
 
+    grouped_axes = True
+
     def batch_axis(node, axes):
         """The output axis that has the samples, alone if there is one, else with others merged."""
         old, new, axis = node.input_shape(0), node.shape, axes[0]
-        outer, inner = getattr(axis, "outer", 1), getattr(axis, "inner", 1)
-        count = old[axis] // (outer * inner)
-        before, after = math.prod(old[:axis]) * outer, math.prod(old[axis + 1 :]) * inner
+        merging, at = isinstance(axis, MergedAxis), position_of(axis)
+        outer, inner = (axis.outer, axis.inner) if merging else (1, 1)
+        count = old[at] // (outer * inner)
+        before, after = math.prod(old[:at]) * outer, math.prod(old[at + 1 :]) * inner
         merged = UNKNOWN
         for i, size in enumerate(new):
             first, last = math.prod(new[:i]), math.prod(new[i + 1 :])
             if size == count and (first, last) == (before, after):
-                return i
+                return i if merging else at_position(axis, i)
             if isinstance(axis, LabelledAxis):
                 continue  # whose entries are no samples in their order: their numbers are moved
             whole = first and last and before % first == after % last == 0

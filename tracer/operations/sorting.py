@@ -6,7 +6,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.operations.arguments import flag, integer, negative_axes, one_axis, operand, raw, refuse
-from tracer.operations.indexing import ScatterAdd
+from tracer.operations.placing import ScatterAdd
 from tracer.record.dispatch import implements, refuse_out
 from tracer.record.tensor import Tensor
 

@@ -14,7 +14,8 @@ from tracer.operations.arguments import (
     raw,
     several_axes,
 )
-from tracer.operations.indexing import GetItem, Indexing, ScatterAdd
+from tracer.operations.indexing import GetItem
+from tracer.operations.placing import Indexing, ScatterAdd
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements, refuse_out
 from tracer.record.operation import operation

@@ -11,10 +11,13 @@ import numpy as np
 from tracer.arrays import backend
 from tracer.arrays.types import Array, Index, Shape
 
-#: The axis of the samples in a tensor: an int, None (not batched), `POOLED` (it depends on several
-#: samples and has no axis of them), an `OfOne` (all of it is of one sample) or `UNKNOWN` (it could
-#: not be followed). A `GroupedAxis` is an int.
-Axis: TypeAlias = "int | OfOne | Sentinel | None"
+#: An axis of samples, by its place: an int where each entry is one sample, in their order.
+SampleAxis: TypeAlias = "int | GroupedAxis"
+
+#: The axis of the samples in a tensor: a `SampleAxis`, None (not batched), `POOLED` (it depends on
+#: several samples and has no axis of them), an `OfOne` (all of it is of one sample) or `UNKNOWN`
+#: (it could not be followed).
+Axis: TypeAlias = "SampleAxis | OfOne | Sentinel | None"
 
 
 class HasInputs(Protocol):
@@ -25,17 +28,31 @@ class HasInputs(Protocol):
     def input_shape(self, slot: int, /) -> Shape: ...
 
 
-class GroupedAxis(int):
-    """An axis whose entries are not the samples, one each and in their order.
+class GroupedAxis:
+    """The axis at `position`, whose entries are not the samples, one each and in their order.
 
-    Rules of operations that treat its entries apart need not know.
+    It is an index of a shape, as an int is, and no number: what adds to it would forget whose the
+    entries are. Rules of operations that treat these apart are given the position alone.
     """
+
+    position: int
+
+    def __index__(self) -> int:
+        return self.position
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GroupedAxis):
+            return NotImplemented
+        return self.position == other.position and self.grouping() == other.grouping()
+
+    def __hash__(self) -> int:
+        return hash((self.position, self.grouping()))
 
     def samples(self, size: int) -> np.ndarray:
         """The sample of each of `size` entries."""
         raise NotImplementedError  # both kinds define it
 
-    def positions(self, size: int) -> np.ndarray:
+    def ranks(self, size: int) -> np.ndarray:
         """Which of its sample's entries each is."""
         raise NotImplementedError  # both kinds define it
 
@@ -43,7 +60,11 @@ class GroupedAxis(int):
         """How many entries a sample has at most."""
         raise NotImplementedError  # both kinds define it
 
-    def at(self, axis: int) -> GroupedAxis:
+    def count_of(self, size: int) -> int:
+        """How many samples the `size` entries are of."""
+        raise NotImplementedError  # both kinds define it
+
+    def moved(self, position: int) -> GroupedAxis:
         """The same entries on another axis."""
         raise NotImplementedError  # both kinds define it
 
@@ -58,18 +79,16 @@ class MergedAxis(GroupedAxis):
     It comes from a reshape, as of `[T, N, C]` to `[T * N, C]` (`outer` is T, `inner` 1).
     """
 
-    outer: int
-    inner: int
+    def __init__(self, position: int, outer: int, inner: int):
+        self.position, self.outer, self.inner = position, outer, inner
 
-    def __new__(cls, axis: int, outer: int, inner: int) -> MergedAxis:
-        self = super().__new__(cls, axis)
-        self.outer, self.inner = outer, inner
-        return self
+    def __repr__(self) -> str:
+        return f"MergedAxis({self.position}, {self.outer}, {self.inner})"
 
     def samples(self, size: int) -> np.ndarray:
         return np.arange(size) // self.inner % max(1, size // (self.outer * self.inner))
 
-    def positions(self, size: int) -> np.ndarray:
+    def ranks(self, size: int) -> np.ndarray:
         entries = np.arange(size)
         stride = max(1, size // self.outer)
         return entries // stride * self.inner + entries % self.inner
@@ -77,8 +96,11 @@ class MergedAxis(GroupedAxis):
     def uses(self, size: int) -> int:
         return self.outer * self.inner
 
-    def at(self, axis: int) -> MergedAxis:
-        return MergedAxis(axis, self.outer, self.inner)
+    def count_of(self, size: int) -> int:
+        return size // self.uses(size)
+
+    def moved(self, position: int) -> MergedAxis:
+        return MergedAxis(position, self.outer, self.inner)
 
     def grouping(self) -> Hashable:
         return self.outer, self.inner
@@ -91,31 +113,32 @@ class LabelledAxis(GroupedAxis):
     is one of several. A sample may have no entry.
     """
 
-    labels: np.ndarray
-    count: int
+    def __init__(self, position: int, labels: np.ndarray, count: int):
+        self.position, self.labels, self.count = position, labels, count
 
-    def __new__(cls, axis: int, labels: np.ndarray, count: int) -> LabelledAxis:
-        self = super().__new__(cls, axis)
-        self.labels, self.count = labels, count
-        return self
+    def __repr__(self) -> str:
+        return f"LabelledAxis({self.position}, {self.labels}, {self.count})"
 
     def samples(self, size: int) -> np.ndarray:
         return self.labels
 
-    def positions(self, size: int) -> np.ndarray:
-        return self._positions
+    def ranks(self, size: int) -> np.ndarray:
+        return self._ranks
 
     def uses(self, size: int) -> int:
         return self._uses
 
-    def at(self, axis: int) -> LabelledAxis:
-        return LabelledAxis(axis, self.labels, self.count)
+    def count_of(self, size: int) -> int:
+        return self.count
+
+    def moved(self, position: int) -> LabelledAxis:
+        return LabelledAxis(position, self.labels, self.count)
 
     def grouping(self) -> Hashable:
         return self.labels.tobytes()
 
     @cached_property
-    def _positions(self) -> np.ndarray:
+    def _ranks(self) -> np.ndarray:
         order = np.argsort(self.labels, kind="stable")
         ordered = self.labels[order]
         found = np.empty(len(order), np.intp)
@@ -124,13 +147,13 @@ class LabelledAxis(GroupedAxis):
 
     @cached_property
     def _uses(self) -> int:
-        return int(self._positions.max(initial=0)) + 1
+        return int(self._ranks.max(initial=0)) + 1
 
     @cached_property
     def places(self) -> np.ndarray:
         """`[N, U]`: where each sample's entries are; the number of entries where there is none."""
         found = np.full((self.count, self._uses), len(self.labels))
-        found[self.labels, self._positions] = np.arange(len(self.labels))
+        found[self.labels, self._ranks] = np.arange(len(self.labels))
         return found
 
 
@@ -165,24 +188,51 @@ POOLED = Sentinel("POOLED")
 UNKNOWN = Sentinel("UNKNOWN")
 
 
-def samples_of(axis: int, size: int) -> np.ndarray:
+#: what a `SampleAxis` is: `isinstance(axis, SAMPLED)` where there is an axis of samples
+SAMPLED = (int, GroupedAxis)
+
+#: and `isinstance(axis, KNOWN)` where it is known which samples a tensor is of
+KNOWN = (int, GroupedAxis, OfOne)
+
+
+def position_of(axis: SampleAxis) -> int:
+    """Which axis it is, whosever its entries are."""
+    return axis.position if isinstance(axis, GroupedAxis) else axis
+
+
+def ungrouped(axes: Sequence[Axis]) -> list[Axis]:
+    """The same with the positions of axes alone, as rules of operations are given them."""
+    return [axis.position if isinstance(axis, GroupedAxis) else axis for axis in axes]
+
+
+def at_position(axis: SampleAxis, position: int) -> SampleAxis:
+    """The axis at `position`, of the same entries as `axis`."""
+    return axis.moved(position) if isinstance(axis, GroupedAxis) else position
+
+
+def samples_of(axis: SampleAxis, size: int) -> np.ndarray:
     """The sample of each of the `size` entries of an axis."""
     return axis.samples(size) if isinstance(axis, GroupedAxis) else np.arange(size)
 
 
-def labelled(axis: int, labels: np.ndarray, count: int) -> int:
+def count_of(axis: SampleAxis, size: int) -> int:
+    """How many samples the `size` entries of an axis are of."""
+    return axis.count_of(size) if isinstance(axis, GroupedAxis) else size
+
+
+def labelled(position: int, labels: np.ndarray, count: int) -> SampleAxis:
     """The axis whose entries are of these of `count` samples, in its simplest form."""
     size = len(labels)
     if size == count and (labels == np.arange(count)).all():
-        return axis
+        return position
     if size and size % count == 0:
         uses = size // count
         inner = int(np.argmax(labels != labels[0])) if count > 1 else uses
         if inner and uses % inner == 0:
-            merged = MergedAxis(axis, uses // inner, inner)
+            merged = MergedAxis(position, uses // inner, inner)
             if (labels == merged.samples(size)).all():
                 return merged
-    return LabelledAxis(axis, labels, count)
+    return LabelledAxis(position, labels, count)
 
 
 def entries_by_sample(array: Array, axis: GroupedAxis, lead: int) -> Array:
@@ -206,8 +256,8 @@ def entries_by_sample(array: Array, axis: GroupedAxis, lead: int) -> Array:
 
 def entries_in_order(array: Array, axis: GroupedAxis, size: int, lead: int) -> Array:
     """The inverse of `entries_by_sample`: `[..., N, U, *rest]` as `[..., S, *rest]`."""
-    samples, positions = axis.samples(size), axis.positions(size)
-    index: Index = (*(slice(None),) * lead, _there(samples, array), _there(positions, array))
+    samples, ranks = axis.samples(size), axis.ranks(size)
+    index: Index = (*(slice(None),) * lead, _there(samples, array), _there(ranks, array))
     return array[index]
 
 

@@ -23,7 +23,9 @@ class Rules:
       function without arguments that gives it, which is called only if that input wants a
       gradient. Rules use negative axes. The engine undoes broadcasting.
     - `batch_axis(node, axes) -> axis` where samples lie in the output, given where they lie in
-      each input (see `Axis`). Without it the engine falls back to one row per sample.
+      each input: an int, None, `POOLED` or `UNKNOWN`. Without it the engine falls back to one row
+      per sample. Whether each entry of an axis is one sample or several are of one, the engine
+      knows by itself, unless the operation has `grouped_axes`.
     - `parameter_cotangent(node, slot, g) -> Cotangent`, optional: what reaches an unbatched input,
       sample by sample, in its natural form (`tracer.cotangents`). `node.batch_axis` and
       `node.batch_axes` tell where the samples are.
@@ -86,6 +88,9 @@ class Rules:
     spreads = False
     #: puts each element of an input in exactly one place of its output, beside other inputs
     places = False
+    #: `batch_axis` takes and gives `GroupedAxis`, too: it puts the entries of an axis together
+    #: with others, or takes them apart
+    grouped_axes = False
     #: takes an unbatched input to each sample alike, so that its `vjp` has the samples apart
     broadcasts = False
 

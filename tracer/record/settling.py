@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from tracer.errors import TracerError
-from tracer.record.axes import UNKNOWN, Axis, GroupedAxis, LabelledAxis, OfOne, labelled
+from tracer.record.axes import UNKNOWN, Axis, GroupedAxis, LabelledAxis, OfOne, labelled, ungrouped
 from tracer.record.batching import Batch
 from tracer.record.node import Node, Params
 
 
 def axis_of(node: Node) -> Axis:
-    """The axis of the samples in what a node computed, by itself; `UNKNOWN` if that is refused."""
+    """Where the samples are in what a node computed, by itself: the position of their axis.
+
+    `UNKNOWN` if that is refused.
+    """
     try:
-        return Batch().axis(node)
+        return ungrouped([Batch().axis(node)])[0]
     except TracerError:
         return UNKNOWN
 
@@ -44,7 +47,7 @@ def _settled(batch: Batch, leaf: Node) -> Params:
         for count in batch.sizes:
             inside = (axis.labels >= begin) & (axis.labels < begin + count)
             if axis.labels.size and inside.all():
-                own = labelled(int(axis), axis.labels - begin, count)
+                own = labelled(axis.position, axis.labels - begin, count)
                 return params | {"axis": own, "count": count}
             begin += count
         return params | {"axis": UNKNOWN}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from tracer.record.frames import INTERNAL_FILES
 from tracer.record.freezing import frozen, thawed
 from tracer.record.leaf_kinds import CONSTANT, DETACHED, INPUT, PARAMETER, VARIABLE
 from tracer.record.node import Node, Params, new_node
+from tracer.record.numpy_methods import method_of
 from tracer.record.origins import may_have_samples, origin_of
 from tracer.record.pausing import paused_tape
 from tracer.record.recorder import current_cursor, open_tape, owner
@@ -500,58 +500,11 @@ class Tensor:
         return dispatch.FUNCTIONS[np.copy](self)
 
 
-def _method(function: dispatch.Function) -> dispatch.Function:
-    """The method that does what the NumPy function does, without NumPy's dispatch."""
-    handlers = dispatch.FUNCTIONS
-
-    def method(self, *args, **kwargs):
-        if kwargs and (hint := hints.keyword(f"tensor.{function.__name__}", kwargs)):
-            raise TracingError(hint)
-        try:
-            return handlers[function](self, *args, **kwargs)
-        except TypeError as error:
-            if (hint := _of_signature(error, function)) is not None:
-                raise TracingError(hint) from error
-            raise
-        except (ValueError, IndexError) as error:
-            if (named := dispatch.named(error, function, (self, *args))) is not None:
-                raise named from error
-            raise
-
-    method.__name__ = function.__name__
-    method.__doc__ = f"`np.{function.__name__}` of this tensor."
-    return method
-
-
-def _of_signature(error: TypeError, function: dispatch.Function) -> str | None:
-    """What to write where the arguments are none of the NumPy function's; None for other errors."""
-    name, trace = function.__name__, error.__traceback__
-    if isinstance(error, TracingError):
-        return None
-    if "'True' as a data type" in str(error):
-        return f"np.{name}{_signature(function)} takes a dtype there ({error}): write keepdims=True"
-    if "as a data type" in str(error):
-        return f"np.{name}{_signature(function)} takes a dtype there ({error}): name other options"
-    if trace is None or trace.tb_next is not None:
-        return None
-    return (
-        f"tensor.{name} takes what np.{name}{_signature(function)} takes, which other libraries "
-        f"may not ({error})"
-    )
-
-
-def _signature(function: dispatch.Function) -> str:
-    try:
-        return str(inspect.signature(function))
-    except ValueError:  # of a function in C
-        return "(...)"
-
-
 for _name in (
     "all any argmax argmin argsort clip cumsum cumprod diagonal dot max mean min prod "
     "ravel repeat round squeeze std sum swapaxes take trace var"
 ).split():
-    setattr(Tensor, _name, _method(getattr(np, _name)))
+    setattr(Tensor, _name, method_of(getattr(np, _name)))
 
 
 hints.give(Tensor, "a tensor", hints.TENSOR)

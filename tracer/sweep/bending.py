@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tracer.record.axes import POOLED
+from tracer.record.axes import POOLED, SAMPLED
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 
@@ -34,7 +34,7 @@ def bends_across(node: Node, batch: Batch) -> bool:
     slots = wanted(node)
     if batch.axes.get(node) is not POOLED or is_straight(node, slots):
         return False
-    along = {slot for slot in slots if isinstance(batch.axis(node.parents[slot]), int)}
+    along = {slot for slot in slots if isinstance(batch.axis(node.parents[slot]), SAMPLED)}
     contracts = set(slots) == along <= set(node.op.linear_in)
     return bool(along) and not contracts
 
@@ -63,5 +63,5 @@ def leading_to(nodes: Sequence[Node]) -> list[Node]:
 
 def bends_in(node: Node, batch: Batch) -> list[int]:
     """The slots of the samples' inputs that an operation bends in: none where it is straight."""
-    slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), int)]
+    slots = [i for i in wanted(node) if isinstance(batch.axis(node.parents[i]), SAMPLED)]
     return [] if is_straight(node, slots) else slots

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays import backend
-from tracer.arrays.types import Present, Stack
+from tracer.arrays.types import Present, Some, Stack
 from tracer.cotangents import Cotangent, Deferred, Dense, Reindexed, Summed, broadcast_uses, grouped
-from tracer.record.axes import GroupedAxis, LabelledAxis
+from tracer.cotangents.contractions import indexed
+from tracer.record.axes import GroupedAxis, LabelledAxis, SampleAxis
 from tracer.record.node import Node
 from tracer.sweep.rules import Captured, Entry, Recorded, View, cotangents_of, entry_value, fit
 from tracer.sweep.sizes import entry_bytes
@@ -20,7 +21,7 @@ from tracer.sweep.sizes import entry_bytes
 DERIVED = 256 << 20
 
 
-def of_samples(use: Cotangent, axis: int, present: Present) -> Cotangent:
+def of_samples(use: Cotangent, axis: SampleAxis, present: Present) -> Cotangent:
     """The cotangent of the samples from that of an axis's entries, of which some are there."""
     if present is not None and isinstance(axis, LabelledAxis) and len(present) == use.samples:
         use, present = use.among(present), None
@@ -124,12 +125,12 @@ def derived(
         return use
     library = backend.of(g)
 
-    def made(rows: slice, samples: np.ndarray) -> Any:
+    def made(rows: Some, samples: np.ndarray) -> Any:
         mask = samples[:, None] == np.arange(count)
         mask = mask.reshape(
             len(samples), *(count if i == axis else 1 for i in range(len(node.shape)))
         )
-        apart = np.where(library.from_host(mask), g[rows][:, None], 0)
+        apart = np.where(library.from_host(mask), indexed(g, (), rows)[:, None], 0)
         entry = entry_value(
             cotangents_of(view, node, apart.reshape(math.prod(apart.shape[:2]), *node.shape))[slot]
         )

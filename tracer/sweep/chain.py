@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from tracer.arrays.types import Stack
-from tracer.record.axes import GroupedAxis
+from tracer.record.axes import SAMPLED
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.sweep.sweep import Sweep
@@ -21,7 +21,9 @@ def bottlenecks(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) 
     """
 
     def of_samples(some: Iterable[Node | None]) -> bool:
-        return any(n is not None and n.wants and isinstance(batch.axes.get(n), int) for n in some)
+        return any(
+            n is not None and n.wants and isinstance(batch.axes.get(n), SAMPLED) for n in some
+        )
 
     found: list[Node] = []
     ended: list[Node] = []
@@ -30,8 +32,7 @@ def bottlenecks(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) 
         alone = not of_samples(others)
         if not alone and not of_samples(node.parents):
             ended.append(node)
-        axis = batch.axis(node)
-        plain = isinstance(axis, int) and not isinstance(axis, GroupedAxis)
+        plain = isinstance(batch.axis(node), int)  # where each entry is one sample
         if plain and alone and not ended:
             found.append(node)
         return g
@@ -49,13 +50,13 @@ def segments(nodes: Sequence[Node], found: Sequence[Node], batch: Batch) -> list
     index: dict[Node, int] = {node: i for i, node in enumerate(nodes)}
 
     def segment(start: int, stop: int) -> list[Node]:
-        inside = {n for n in nodes[start:stop] if isinstance(batch.axes.get(n), int)}
+        inside = {n for n in nodes[start:stop] if isinstance(batch.axes.get(n), SAMPLED)}
         waiting = list(inside)
         while waiting:
             for parent in waiting.pop().parents:
                 if parent is None or parent in inside or parent not in index:
                     continue
-                if not isinstance(batch.axes.get(parent), int):
+                if not isinstance(batch.axes.get(parent), SAMPLED):
                     inside.add(parent)
                     waiting.append(parent)
         return sorted(inside, key=index.__getitem__)

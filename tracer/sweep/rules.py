@@ -10,7 +10,7 @@ import numpy as np
 
 from tracer.arrays.types import Shape, Stack
 from tracer.errors import ShapeError, TracingError
-from tracer.record.axes import Axis
+from tracer.record.axes import Axis, ungrouped
 from tracer.record.describe import describe
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
@@ -52,14 +52,13 @@ def attribute(recorded: Iterable[Node], node: Node) -> None:
 
 
 class Sampled:
-    """A node with the axes of its samples, for `parameter_cotangent`."""
+    """A node with the axes of its samples, by their positions, for `parameter_cotangent`."""
 
     __slots__ = ("batch_axes", "batch_axis", "node")
 
     def __init__(self, node: Node | Recorded, axis: Axis, axes: list[Axis]):
         self.node = node
-        self.batch_axis = axis
-        self.batch_axes = axes
+        self.batch_axis, *self.batch_axes = ungrouped((axis, *axes))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.node, name)

@@ -16,6 +16,7 @@ import numpy as np
 from tracer.arrays.types import Stack
 from tracer.cotangents import Cotangent, Coupled, Dense, collect
 from tracer.errors import TracingError
+from tracer.record.axes import SAMPLED, position_of
 from tracer.record.batching import Batch
 from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
@@ -119,7 +120,7 @@ class Sweep:
                 if visit is not None:
                     g = visit(node, g, stacks)
                 view = self._recording(node) if recorded else node
-                if batch is not None and isinstance(batch.axes.get(node), int):
+                if batch is not None and isinstance(batch.axes.get(node), SAMPLED):
                     self._collect(view, node, g)
                 else:
                     entries = cotangents_of(view, node, g)  # of the right number
@@ -259,8 +260,8 @@ class Sweep:
 
     def _collect(self, view: Node | Recorded, node: Node, g: Stack) -> None:
         assert self.batch is not None
-        axis = self.batch.axes[node]
-        axes = self.batch.axes_of(node)
+        axis, axes = self.batch.axes[node], self.batch.axes_of(node)
+        along = position_of(axis)
         entries: Any = None
         for slot, parent in enumerate(node.parents):
             if parent is None or not parent.wants:
@@ -276,9 +277,9 @@ class Sweep:
                     entries = cotangents_of(view, node, g) if entries is None else entries
                     if entries[slot] is None:
                         continue
-                    use = spread(node, slot, g, axis, entries)
+                    use = spread(node, slot, g, along, entries)
                     if use is None and self.slots == 1:
-                        use = derived(view, node, slot, g, axis, entries, self.budget)
+                        use = derived(view, node, slot, g, along, entries, self.budget)
                         if use is None:
                             continue
                 if use is not None:

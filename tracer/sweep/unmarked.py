@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tracer.arrays import backend
-from tracer.record.axes import POOLED, UNKNOWN, Axis
+from tracer.record.axes import POOLED, SAMPLED, UNKNOWN, SampleAxis
+from tracer.record.axis_rules import through
 from tracer.record.batching import Batch
 from tracer.record.leaf_kinds import CONSTANT, VARIABLE
 from tracer.record.node import Node
@@ -117,30 +118,30 @@ def _is_sampled(node: Node, batch: Batch) -> bool:
     return batch.axis(node) is not None or any(axis is not None for axis in batch.axes_of(node))
 
 
-def _followed(nodes: Sequence[Node], count: int) -> tuple[set[Node], dict[Node | None, int]]:
+def _followed(nodes: Sequence[Node], count: int) -> tuple[set[Node], dict[Node | None, SampleAxis]]:
     """What sums over an axis of `count` entries of constants, and where that is in what has it."""
-    brought: dict[Node | None, int] = {}
+    brought: dict[Node | None, SampleAxis] = {}
     found: set[Node] = set()
     for node in nodes:
-        rule, parents = node.op.batch_axis, node.parents
-        if rule is None or node.op.loss:
+        parents = node.parents
+        if node.op.batch_axis is None or node.op.loss:
             continue
         axes = [brought.get(parent) for parent in parents]
         given_slots = [i for i, p in enumerate(parents) if _is_data(p)]
         others = [i for i, axis in enumerate(axes) if axis is None and i not in given_slots]
         if any(axis is not None for axis in axes):
-            axis = rule(node, axes)
+            axis = through(node, axes)
             if axis is UNKNOWN or (axis is POOLED and not others):
                 summed: list[Any] = [node]
                 while summed:
                     last = summed.pop()
                     found.add(last)
                     summed += [p for p in last.parents if p in brought and p not in found]
-            given = {axis} if isinstance(axis, int) else set()
+            given = {axis} if isinstance(axis, SAMPLED) else set()
         else:
-            given = _axes_given(node, rule, given_slots, count)
+            given = _axes_given(node, given_slots, count)
         if given:
-            given -= _axes_given(node, rule, others, count)
+            given -= _axes_given(node, others, count)
         if given:
             brought[node] = given.pop()
     return found, brought
@@ -151,13 +152,14 @@ def _is_data(node: Node | None) -> bool:
     return node is None or node.op is CONSTANT or (node.op is VARIABLE and not node.wants)
 
 
-def _axes_given(node: Node, rule: Callable[..., Axis], slots: Iterable[int], size: int) -> set[int]:
+def _axes_given(node: Node, slots: Iterable[int], size: int) -> set[SampleAxis]:
     """The axes of the output that axes of this size of some inputs become."""
-    found: set[int] = set()
+    found: set[SampleAxis] = set()
     for slot in slots:
         for own, length in enumerate(node.input_shape(slot)):
             if length == size:
-                axis = rule(node, [own if i == slot else None for i in range(len(node.parents))])
-                if isinstance(axis, int) and node.shape[axis] == size:  # not what it is spread to
+                axes = [own if i == slot else None for i in range(len(node.parents))]
+                axis = through(node, axes)
+                if isinstance(axis, SAMPLED) and node.shape[axis] == size:  # not what it spreads to
                     found.add(axis)
     return found

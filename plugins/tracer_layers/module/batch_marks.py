@@ -76,7 +76,7 @@ def _axes(model: Model, given: Sequence[Any], axis: int) -> list[int | None]:
         found.append(None)
         known = axis_of(value.leaf) if type(value) is SampledArray and value.leaf else None
         if known is not None:  # it stays where it is, in its order
-            found[-1] = int(known) if isinstance(known, int) else None
+            found[-1] = known if isinstance(known, int) else None
             continue
         array = value._value if isinstance(value, Tensor) and value.node is None else value
         if isinstance(array, Tensor) or not backend.is_array(array) or array.ndim <= axis:

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from tracer import Tensor, registry
-from tracer.errors import HintError, ShapeError, TracerError, suggestion
+from tracer import Tensor
+from tracer.errors import HintError, TracerError, suggestion
 from tracer.extend import (
-    NOWHERE,
     Array,
-    Called,
     Convertible,
-    Cursor,
     Drawing,
-    ModuleCall,
-    Part,
-    Place,
     Tape,
     TensorLike,
-    Work,
-    backend,
     backend_for,
-    begin_work,
     current_cursor,
-    current_work,
-    end_work,
     is_device,
     numbers,
     origin_of,
@@ -39,36 +25,26 @@ from tracer.extend import (
     using,
 )
 from tracer_layers.module import batch_marks, hints, naming
-from tracer_layers.module.arguments import blame_arguments
-from tracer_layers.module.calls import Call, active
+from tracer_layers.module.calling import call_as_root, call_elsewhere, enter
+from tracer_layers.module.calls import active
+from tracer_layers.module.devices import moved_when_made, takes_device
 from tracer_layers.module.dtypes import float_dtype
+from tracer_layers.module.loading import IncompatibleKeys, convert, load, saved
 from tracer_layers.module.state import (
     copied,
     described,
-    fitted,
     is_parameter,
-    shape_of,
-    size_of,
 )
 
 __all__ = ["Module"]
 
-#: kinds of what a module holds as arrays
-HELD = ("parameter", "buffer", "transient")
+#: kinds of what a module holds as arrays that are no parameters
 BUFFERS = ("buffer", "transient")
 
 #: attributes that are of a module itself, or only speed up the next call: copies have others
 _OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
 
-
 _NEVER_CALLED = (None,) * 6
-
-
-class IncompatibleKeys(NamedTuple):
-    """The names in which a state and a module differ; see `Module.load_state_dict`."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class _Structure:
@@ -122,8 +98,8 @@ class Module:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         made = vars(cls).get("__init__")
-        if made is not None and _takes_device(made):
-            cls.__init__ = _moved_when_made(made)  # type: ignore[method-assign]
+        if made is not None and takes_device(made):
+            cls.__init__ = moved_when_made(made)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **options: Any) -> Module:
         self = super().__new__(cls)
@@ -176,121 +152,16 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         cursor, call = current_cursor(), active.get()
         if call is None:
-            return self._call_as_root(cursor, inputs, options)
+            return call_as_root(self, cursor, inputs, options)
         if self.sequence_first and (choice := batch_marks.choosing()) is not None:
             choice.declare(1, inputs, options)
         if cursor is None:
             return self.forward(*inputs, **options)
-        inside = self._enter(cursor.place, call)
+        inside = enter(self, cursor.place, call)
         if inside is None:
-            return self._call_elsewhere(cursor, inputs, options)
+            return call_elsewhere(self, cursor, inputs, options)
         with using(cursor.tape, inside):
             return self.forward(*inputs, **options)
-
-    def _call_as_root(
-        self, cursor: Cursor | None, inputs: tuple[Any, ...], options: dict[str, Any]
-    ) -> Any:
-        work_before = current_work()
-        if cursor is None:
-            registry.load_plugins()  # a tape has loaded them
-            begin_work(work_before or Work())  # a tape has begun one
-        place = NOWHERE if cursor is None else cursor.place
-        call = Call(self, self._naming(cursor), place)
-        chosen = None
-        try:
-            active.set(call)
-            inputs, options, chosen = batch_marks.marked(self, inputs, options)
-            if cursor is None or not call.naming.located[self._serial_number].path:
-                return self.forward(*inputs, **options)
-            with using(cursor.tape, self._enter(place, call)):
-                return self.forward(*inputs, **options)
-        except AttributeError as error:
-            blame_arguments(type(self).__name__, error, (*inputs, *options.values()))
-            raise
-        except TypeError as error:
-            held = (value for _, value in self._named(HELD, "", True, True))
-            mixture = backend.mixture(map(raw, (*inputs, *options.values(), *held)))
-            if mixture is None:
-                raise
-            raise ShapeError(f"{type(self).__name__} {mixture}") from error
-        finally:
-            active.set(None)
-            end_work(work_before)
-            if chosen is not None:
-                chosen.done()
-
-    def _call_elsewhere(
-        self, cursor: Cursor, inputs: tuple[Any, ...], options: dict[str, Any]
-    ) -> Any:
-        """A call inside of one of another model."""
-        call: Any = active.get()
-        call = Call(call.model, self._naming(cursor), cursor.place)
-        token = active.set(call)
-        try:
-            with using(cursor.tape, self._enter(cursor.place, call)):
-                return self.forward(*inputs, **options)
-        finally:
-            active.reset(token)
-
-    def _naming(self, cursor: Cursor | None) -> naming.Naming:
-        """Where the modules of the model are that this one is part of.
-
-        Tells the tape, and those that it is nested in, to name parameters as that model does.
-        """
-        top = naming.top_of(self)
-        tape = None if cursor is None else cursor.tape
-        while tape is not None:
-            for root in tape.roots:
-                if root is self or (type(root) is Part and root.module is self):
-                    break
-            else:
-                tape.roots.append(self if top is self else Part(top, self))
-            tape = tape.parent
-        return naming.of(top, self)
-
-    def _enter(self, outer: Place, call: Call) -> Place | None:
-        """The place inside this module when it is called at `outer`; None in another model's call.
-
-        Path and classes are kept for the next call. The place is each call's own.
-        """
-        above = call.place
-        within, upper, scope, scopes, inside, called = self._place
-        if (
-            scope is not outer.scope
-            or scopes is not outer.scopes
-            or within is not call.naming
-            or upper is not above.scope
-        ):
-            found = self._found_in(call.naming, above, outer)
-            if found is None:
-                return None
-            inside, called = found
-        return Place(
-            called.scope,
-            inside,
-            outer.times,
-            outer.loops,
-            outer.present,
-            ModuleCall(called, outer),
-        )
-
-    def _found_in(
-        self, within: naming.Naming, above: Place, outer: Place
-    ) -> tuple[tuple[str, ...], Called] | None:
-        """Classes and path inside when it is called at `outer` in a model that is at `above`."""
-        number = self._serial_number
-        entry = within.entries.get((above.scope, outer.scope, number))
-        if entry is None:
-            entry = within.enter(above.scope, outer.scope, number)
-            if entry is None:
-                return None
-        if entry.container is not None:
-            naming.warn_of(entry.container, self)
-        inside = (*(above if entry.beside else outer).scopes, *entry.kinds)
-        called = Called(entry.scope, type(self).__name__, weakref.ref(self))
-        key = (within, above.scope, outer.scope, outer.scopes)
-        vars(self)["_place"] = (*key, inside, called)
-        return inside, called
 
     def parameter_owner(self, leaf: Any) -> tuple[naming.Named, str] | None:
         """The model of this module, and what it calls a parameter that this module holds itself.
@@ -521,17 +392,10 @@ class Module:
 
     # -- state ------------------------------------------------------------------------------
 
-    def _state(self) -> Iterator[tuple[str, Module, str]]:
-        """Dotted name, module and attribute of everything that is saved, ties included."""
-        for path, module in self.named_modules(remove_duplicate=False):
-            for kind in ("parameter", "buffer"):
-                for name, _ in module._held(kind):
-                    yield naming.joined(path, name), module, name
-
     def state_dict(self, *, prefix: str = "") -> dict[str, Array]:
         """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
         return {
-            prefix + full: raw(getattr(module, name)).copy() for full, module, name in self._state()
+            prefix + full: raw(getattr(module, name)).copy() for full, module, name in saved(self)
         }
 
     def load_state_dict(
@@ -551,39 +415,7 @@ class Module:
                 f"load_state_dict expects a mapping of names to arrays, which are copied, "
                 f"got {given}"
             )
-        places = {full: (module, name) for full, module, name in self._state()}
-        missing = [key for key in places if key not in state_dict]
-        unexpected = [key for key in state_dict if key not in places]
-        problems = []
-        if strict and missing:
-            shapes = (f"{k} {list(shape_of(getattr(*places[k])))}" for k in missing)
-            problems.append(f"missing: {', '.join(shapes)}")
-        if strict and unexpected:
-            shapes = (f"{k} {size_of(state_dict[k])}".rstrip() for k in unexpected)
-            problems.append(f"unexpected: {', '.join(shapes)}")
-        changes = []
-        loaded: dict[int, tuple[str, Any]] = {}
-        for key in (key for key in places if key in state_dict):
-            held = getattr(*places[key])
-            if isinstance(state_dict[key], Tensor):
-                state_dict[key]._kept_by("load_state_dict")
-            try:
-                array = fitted(key, state_dict[key], raw(held))
-            except TracerError as error:
-                problems.append(str(error))
-                continue
-            first, same = loaded.setdefault(id(held), (key, array))
-            if bool(((same != array) & (same == same)).any()):
-                problems.append(f"{first} and {key} are one parameter here, and differ there")
-            changes.append((*places[key], same))
-        if problems:
-            raise ShapeError(
-                f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}. Build "
-                f"the model with the arguments it was saved with, or pass strict=False to skip "
-                f"missing and unexpected names"
-            )
-        _assign(changes)
-        return IncompatibleKeys(missing, unexpected)
+        return load(self, state_dict, strict)
 
     # -- modes ------------------------------------------------------------------------------
 
@@ -635,16 +467,7 @@ class Module:
             )
         found = float_dtype(dtype)
         library = None if device is None else backend_for(device)
-        changes = []
-        for module in self.modules():
-            for name, value in module._held(*HELD):
-                array = raw(value)
-                if library is not None:
-                    array = backend.moved(array, library)
-                if dtype is not None and array.dtype.kind == "f":
-                    array = array.astype(found)
-                changes.append((module, name, array))
-        _assign(changes)
+        convert(self, None if dtype is None else found, library)
         return self
 
     def cuda(self, device: int | None = None) -> Module:
@@ -689,58 +512,3 @@ class Module:
             return f"{type(self).__name__}({extra})"
         body = "\n".join(filter(None, [extra, *lines])).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
-
-
-def _assign(changes: list[tuple[Module, str, Array]]) -> None:
-    """Replace the arrays of parameters and buffers: all of them, or none if it is interrupted.
-
-    The old arrays are left alone, since tapes may hold them.
-    """
-    before = [(module, name, raw(getattr(module, name))) for module, name, _ in changes]
-    try:
-        for change in changes:
-            _replace(*change)
-    except BaseException:
-        for change in before:
-            _replace(*change)
-        raise
-
-
-def _replace(module: Module, name: str, array: Array) -> None:
-    held = getattr(module, name)
-    if isinstance(held, Tensor):
-        held._value = array
-        held.node.dtype = array.dtype
-    else:
-        vars(module)[name] = array
-
-
-def _takes_device(made: Any) -> bool:
-    """Whether a constructor has an argument `device`.
-
-    Every class of modules asks, and to read its code takes a fortieth of the time of a signature.
-    """
-    if not isinstance(made, FunctionType) or hasattr(made, "__wrapped__"):
-        return "device" in inspect.signature(made).parameters
-    code = made.__code__
-    return "device" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-
-def _moved_when_made(made: Callable[..., None]) -> Callable[..., None]:
-    """A constructor with an argument `device` that leaves the module there.
-
-    What it draws is drawn on the host, so that a seed gives the same model on every device.
-    """
-
-    @functools.cache
-    def signature() -> inspect.Signature:
-        return inspect.signature(made)
-
-    @functools.wraps(made)
-    def made_there(self: Module, *args: Any, **options: Any) -> None:
-        made(self, *args, **options)
-        device = signature().bind(self, *args, **options).arguments.get("device")
-        if device is not None:
-            self.to(device=device)
-
-    return made_there

@@ -8,6 +8,9 @@ from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
 from tracer.extend import PARAMETER, Array, Convertible, TensorLike, backend, raw
 
+#: kinds of what a module holds as arrays: parameters, buffers, and buffers that are not saved
+HELD = ("parameter", "buffer", "transient")
+
 
 def _plain(value: Convertible) -> Convertible:
     """An array of a known library: PyTorch's tensors and lists become NumPy arrays."""

@@ -306,13 +306,15 @@ class Recurrence(Composite):
             *states,
         )
 
+    grouped_axes = True  # of which it follows none: the steps do
+
     def batch_axis(node, axes):
         data, *others = axes
         states = zip(others[4:], node.parents[5:], strict=True)
         apart = all(axis is None for axis in others[:4]) and all(
-            (type(axis) is int and axis == 0) or parent is None for axis, parent in states
+            (isinstance(axis, int) and axis == 0) or parent is None for axis, parent in states
         )
-        return 2 if apart and type(data) is int and data == 1 else UNKNOWN
+        return 2 if apart and isinstance(data, int) and data == 1 else UNKNOWN
 
     def parameter_cotangent(node, slot, g):
         """U_W_ih[v,n,o,i] = sum_t d[v,t,n,o] x[t,n,i], an `Outer`; of b_ih sum_t d[v,t,n,o].
