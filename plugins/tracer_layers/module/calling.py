@@ -13,6 +13,7 @@ from tracer.extend import (
     Called,
     Cursor,
     ModuleCall,
+    Params,
     Part,
     Place,
     Work,
@@ -40,7 +41,7 @@ class Callee(naming.Named, batch_marks.Model, Protocol):
 
 
 def call_as_root(
-    module: Callee, cursor: Cursor | None, inputs: tuple[Any, ...], options: dict[str, Any]
+    module: Callee, cursor: Cursor | None, inputs: tuple[Any, ...], options: Params
 ) -> Any:
     work_before = current_work()
     if cursor is None:
@@ -72,12 +73,11 @@ def call_as_root(
             chosen.done()
 
 
-def call_elsewhere(
-    module: Callee, cursor: Cursor, inputs: tuple[Any, ...], options: dict[str, Any]
-) -> Any:
+def call_elsewhere(module: Callee, cursor: Cursor, inputs: tuple[Any, ...], options: Params) -> Any:
     """A call inside of one of another model."""
-    call: Any = active.get()
-    call = Call(call.model, naming_of(module, cursor), cursor.place)
+    around = active.get()
+    assert around is not None
+    call = Call(around.model, naming_of(module, cursor), cursor.place)
     token = active.set(call)
     try:
         with using(cursor.tape, enter(module, cursor.place, call)):
