@@ -268,6 +268,6 @@ def _scale(scale: Scale, small: str) -> str:
     blocks = "".join(
         f'<font color="{style.scale_colour(step / 15)}">█</font>' for step in range(16)
     )
-    low, _, high = (style.number_text(tick) for tick in scale.ticks())
+    low, _, high = map(scale.text, scale.ticks())
     kind = " (log scale)" if scale.logarithmic else ""
     return f"{small}>{_text(scale.label)}{kind}  {low} {blocks} {high}</font>"

@@ -144,6 +144,11 @@ def _together(graph: nx.MultiDiGraph, run: Run) -> dict[str, Any]:
         together["norm"] = euclidean(norms)
     if any("members" in copy for copy in copies):
         together["members"] = [member for copy in copies for member in copy.get("members", ())]
+    together["copies"] = [
+        name
+        for node, copy in zip(run.nodes, copies, strict=True)
+        for name in copy.get("members", (node,))
+    ]
     if run.length > 1:
         together |= _named(copies[: run.length])
     return together

@@ -224,7 +224,7 @@ def _scale(scale: Scale, y: float) -> Iterable[str]:
     yield f'<rect y="{y + 5:.1f}" width="{width:g}" height="9" fill="url(#scale)"/>'
     anchors = ("start", "middle", "end")
     for at, (tick, anchor) in enumerate(zip(scale.ticks(), anchors, strict=True)):
-        yield _text(style.number_text(tick), at * width / 2, y + 25, "key", anchor)
+        yield _text(scale.text(tick), at * width / 2, y + 25, "key", anchor)
 
 
 HATCHED = ("failed", "nan", "inf", "unreached", "zero")

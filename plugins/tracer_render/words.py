@@ -62,8 +62,8 @@ def marks(data: Attributes, value: float | None) -> Iterable[str]:
         yield data["change"]
 
 
-def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[str]:
-    """The lines below the title; `label` says what the overlay's value is."""
+def notes(data: Attributes, value: float | None, label: str = "", unit: str = "") -> Iterable[str]:
+    """The lines below the title; `label` and `unit` say what the overlay's value is."""
     if data.get("repeats"):
         yield f"{TIMES} {data['repeats']:,}, one after the other"
     if data.get("kind") == "module":
@@ -84,7 +84,7 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
         yield f"t = {first:,} to {last:,}"
         yield f"{data['operations']:,} operations"
     if value is not None:
-        yield f"{label} {style.number_text(value)}".strip()
+        yield f"{label} {style.amount_text(value, unit)}".strip()
     elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
         of = "parameters' norm" if data.get("parameters") else "norm"
         yield f"{of} {style.number_text(data['norm'])}"

@@ -13,6 +13,7 @@ from tracer.extensions import DrawOptions
 from tracer.record.composite import recorded
 from tracer.record.names import Part
 from tracer.record.recorder import Recorder
+from tracer.sweep.timing import time_operations
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -87,12 +88,14 @@ def draw(
     if time == "auto":
         longest = max((max(node.place.times, default=0) for node in nodes), default=0)
         time = "folded" if longest >= FEW_STEPS else "unrolled"
+    colours = None if overlay is None else registry.overlays[overlay]
+    if colours is not None and colours.timed:
+        time_operations(tape)
     graph = build(tape, direction, time)
     graph.graph["flops"] = sum(node.flops for node in nodes)
     if len(tape.roots) == 1 and not title:
         root = tape.roots[0]
         title = type(root.model if type(root) is Part else root).__name__
-    colours = None if overlay is None else registry.overlays[overlay]
     if colours is not None and not colours.values(graph, {}):
         raise GraphError(
             f"no node has a value of the overlay {overlay!r}: record with tracer.Tape(watch=True), "

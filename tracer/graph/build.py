@@ -144,6 +144,7 @@ class _Forward:
         self.recorded: list[Node] = recorded(tape)
         self.leaves: list[Node] = []
         self._watched = tape.watched or {}
+        self._seconds = tape.seconds
         self._names = parameter_names(tape, first_uses(self.recorded))
         self._instructions: dict[tuple[int, int], tuple[str | None, Expression]] = {}
         self._dtypes: dict[DType, str] = {}
@@ -190,7 +191,11 @@ class _Forward:
     def _operation(self, node: Node) -> str:
         name = self._new(node, "operation", node.op.name, node.op.name, node.shape, node.dtype)
         self._place(name, node)
-        self.nodes[name].update(self._watched.get(id(node), {}))
+        attributes = self.nodes[name]
+        attributes["flops"] = node.flops
+        if node in self._seconds:
+            attributes["seconds"] = self._seconds[node]
+        attributes.update(self._watched.get(id(node), {}))
         return name
 
     def _place(self, name: str, recorded: Node | Failure) -> None:
@@ -285,9 +290,11 @@ def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -
                 graph.nodes[name]["reached"] = False
             continue
         original = forward.nodes[name]
-        skipped = ("norm", "nan", "inf", "min", "max", "reached")
+        skipped = ("norm", "nan", "inf", "min", "max", "reached", "flops", "seconds")
         attributes = {k: v for k, v in original.items() if k not in skipped}
         attributes.update(kind="cotangent", of=name, label=f"∇ {original['label']}")
+        if (node, "cotangent") in tape.seconds:
+            attributes["seconds"] = tape.seconds[node, "cotangent"]
         attributes.update(watched.get((id(node), "cotangent"), {}))
         graph.add_node(f"d{name[1:]}", **attributes)
     edges = []

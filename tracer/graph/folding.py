@@ -21,7 +21,7 @@ from tracer.graph.calls import Attributes, merged, used
 Path = tuple[tuple[int, int], ...]
 
 #: what a folded node tells of all its copies together
-STATISTICS = ("norm", "min", "max", "nan", "inf")
+STATISTICS = ("norm", "min", "max", "nan", "inf", "flops", "seconds")
 
 #: the kinds of leaves that a step can have of its own
 LEAVES = ("input", "constant")
@@ -140,7 +140,7 @@ def _common(paths: Iterable[Path]) -> Path:
 def _merged(copies: list[Attributes]) -> Attributes:
     """What is true of all copies of a node together."""
     merged: Attributes = {"steps": len(copies), "time": None, "times": []}
-    for key in ("nan", "inf"):
+    for key in ("nan", "inf", "flops", "seconds"):
         if key in copies[0]:
             merged[key] = sum(copy.get(key, 0) for copy in copies)
     if "norm" in copies[0]:

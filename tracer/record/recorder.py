@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tracer import hooks
 from tracer.arrays.parallel import Work, begin_work, current_work, end_work
@@ -27,6 +27,9 @@ from tracer.record.snapshots import Snapshots, Trusted
 
 if TYPE_CHECKING:
     from tracer.record.rules import Rules
+
+#: what operations take, by their nodes, and what their rules do, by (node, "cotangent")
+Seconds: TypeAlias = "dict[Node | tuple[Node, str], float]"
 
 
 class Cursor:
@@ -78,6 +81,8 @@ class Recorder:
     #: sweeps that dropped values of the record, from their beginning on
     releases = 0
     loss: Node | None = None
+    #: how long each operation takes, and its rule, where that was measured
+    seconds: Seconds = {}
     _warnings: Any = None
     _work_before: Work | None = None
     _open = False

@@ -103,8 +103,9 @@ def visualize(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Colour nodes by grad_norm, by a quantity of the parameters, as in kfac, or by "
-            "its norm, max, min, mean, trace or condition, as in kfac:trace. "
+            help="Colour nodes by grad_norm, flops, bytes of results or measured time, by a "
+            "quantity of the parameters, as in kfac, or by its norm, max, min, mean, trace or "
+            "condition, as in kfac:trace. "
             "(default: the norm of the first --quantity)",
             autocompletion=options.overlay_names,
         ),
@@ -127,7 +128,7 @@ def visualize(
     from trace_net.target import load, parse_target
     from tracer import registry
     from tracer.errors import TracerError
-    from tracer.extend import DrawOptions
+    from tracer.extend import DrawOptions, time_operations
 
     options.check_device(device)
     parsed = parse_target(target)
@@ -149,11 +150,14 @@ def visualize(
     if not wanted and direction is not Direction.forward:
         wanted = ["grad"]
 
-    with streams.progress(steps=6) as step:
+    with streams.progress(steps=7) as step:
         step(f"loading {target}")
         subject = on_device(load(parsed, given), device)
         done = run(subject, tuple(wanted), step)
         streams.note(describe_choices(subject))
+        if colouring is not None and colouring.timed and done.failure is None:
+            step("timing the operations")
+            time_operations(done.tape)
         step("building the graph")
         by_page = renderer.name != "json" and detail == "auto" and steps is None
         time = chosen_time(done, time, by_page)
@@ -249,6 +253,7 @@ def colour_values(
     graph: nx.MultiDiGraph, done: Run, overlay: Overlay | None
 ) -> Mapping[str, float] | None:
     """Node id -> number from an overlay; nothing where the run failed before its results."""
+    from trace_net.overlays import QuantityOverlay
     from tracer import registry
 
     if overlay is None or done.failure is not None:
@@ -258,7 +263,9 @@ def colour_values(
     with blame(plugin, f"the overlay {overlay.name!r}"):
         values = overlay.values(graph, done.results)
     if not values:
-        streams.note(f"no node is coloured: none has a value of {overlay.label or overlay.name}")
+        why = f": {overlay.why_none(done.results)}" if isinstance(overlay, QuantityOverlay) else ""
+        name = overlay.label or overlay.name
+        streams.note(f"no node is coloured: none has a value of {name}{why}")
     return values
 
 
