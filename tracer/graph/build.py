@@ -22,6 +22,7 @@ from tracer.errors import GraphError
 from tracer.graph.argument_names import argument_name
 from tracer.graph.calls import Attributes, Calls
 from tracer.graph.folding import fold
+from tracer.graph.shown import Graph
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
 from tracer.record.names import first_uses, parameter_names
@@ -46,7 +47,7 @@ def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") ->
     if time not in TIMES:
         raise GraphError(f"time is one of {', '.join(TIMES)}; got {time!r}")
     with no_collection():
-        graph = nx.MultiDiGraph(direction=direction, time="unrolled", name="trace")
+        graph = Graph(direction=direction, time="unrolled", name="trace")
         if tape.failure is not None:
             graph.graph["error"] = tape.failure.error
         forward = _Forward(tape)

@@ -16,6 +16,7 @@ import networkx as nx
 
 from tracer.errors import GraphError
 from tracer.graph.calls import Attributes, merged, used
+from tracer.graph.shown import Graph
 
 #: The loops that something is in, the outermost first, each with the time step there.
 Path = tuple[tuple[int, int], ...]
@@ -41,7 +42,7 @@ def fold(graph: nx.MultiDiGraph, origins: Mapping[str, Hashable]) -> nx.MultiDiG
     for members in _leaves(graph, paths, kept):
         groups.append(members)
         kept.update((name, members[0]) for name in members)
-    folded = nx.MultiDiGraph(**{**graph.graph, "time": "folded"})
+    folded = Graph(**{**graph.graph, "time": "folded"})
     for name, attributes in graph.nodes(data=True):
         if kept.setdefault(name, name) == name:
             folded.add_node(name, **attributes)
