@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
     from trace_net.run import Run
     from tracer.extend import DrawOptions, Overlay
-
-#: File suffixes besides the names of the formats.
-SUFFIXES = {"gv": "dot", "htm": "html", "mmd": "mermaid"}
 
 
 class Direction(StrEnum):
@@ -45,32 +41,15 @@ FEW_STEPS = 3
 OTHER = {Time.unrolled: Time.folded, Time.folded: Time.unrolled}
 
 
-class Theme(StrEnum):
-    """Colours of the picture."""
-
-    auto = "auto"
-    light = "light"
-    dark = "dark"
-
-
 def visualize(
     target: options.TargetArgument,
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Where to; - is stdout. (default: TARGET.svg)"
+            *options.OUTPUT, metavar="FILE", help="Where to; - is stdout. (default: TARGET.svg)"
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="svg, png, pdf, dot, html, json, mermaid or a plugin's. "
-            "(default: the suffix of FILE, else svg)",
-            autocompletion=options.renderer_names,
-        ),
-    ] = None,
+    format: options.FormatOption = None,
     direction: Annotated[Direction, typer.Option(help="What is drawn.")] = Direction.both,
     time: Annotated[
         Time,
@@ -114,7 +93,7 @@ def visualize(
     input: options.InputOption = None,
     device: options.DeviceOption = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for the layout.")] = 30.0,
-    theme: Annotated[Theme, typer.Option(help="Colours of the picture.")] = Theme.auto,
+    theme: options.ThemeOption = options.Theme.auto,
     json: options.JsonOption = False,
 ) -> None:
     """Draw the forward and backward graph of TARGET.
@@ -132,7 +111,7 @@ def visualize(
 
     options.check_device(device)
     parsed = parse_target(target)
-    form = choose_format(output, format)
+    form = options.choose_format(output, format)
     renderer = options.look_up(registry.renderers, form)
     quantities = tuple(quantity or ())
     for name in quantities:
@@ -276,21 +255,6 @@ def draw(graph: nx.MultiDiGraph, form: str, how: DrawOptions) -> bytes:
     entry = registry.renderers.entry(form)
     with blame(entry.plugin, f"the renderer {form!r}"):
         return entry.value.render(graph, how)
-
-
-def choose_format(output: str | None, format: str | None) -> str:
-    """The format asked for, else that of the file's suffix, else svg."""
-    if format is not None:
-        return format
-    if output is None or output == write.STDOUT:
-        return "svg"
-    suffix = Path(output).suffix.removeprefix(".").lower()
-    if not suffix:
-        raise UsageError(
-            f"the file {output!r} has no suffix to choose a format by",
-            hint="add one, as in graph.svg, or give --format",
-        )
-    return SUFFIXES.get(suffix, suffix)
 
 
 def add_norms(graph: nx.MultiDiGraph, done: Run, quantities: tuple[str, ...]) -> None:
