@@ -65,7 +65,10 @@ def marks(data: Attributes, value: float | None) -> Iterable[str]:
 def notes(data: Attributes, value: float | None, label: str = "", unit: str = "") -> Iterable[str]:
     """The lines below the title; `label` and `unit` say what the overlay's value is."""
     if data.get("repeats"):
-        yield f"{TIMES} {data['repeats']:,}, one after the other"
+        how = "side by side" if data.get("abreast") else "one after the other"
+        yield f"{TIMES} {data['repeats']:,}, {how}"
+    if data.get("alike"):
+        yield f"the first of {data['alike']:,}"
     if data.get("kind") == "module":
         yield from _wrapped(data.get("hyperparameters") or "")
     shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
