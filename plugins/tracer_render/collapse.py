@@ -174,7 +174,10 @@ class Closed:
         for (tail, head, *_), edges in merged.items():
             shapes = {tuple(edge.get("shape") or ()) for edge in edges}
             shape = edges[0].get("shape") if len(shapes) == 1 else None
-            result.add_edge(tail, head, **{**edges[0], "shape": shape, "merged": len(edges)})
+            merged_into = {**edges[0], "shape": shape, "merged": len(edges)}
+            if len({edge.get("change") for edge in edges}) > 1:
+                merged_into["change"] = None
+            result.add_edge(tail, head, **merged_into)
         return result
 
     def _owners(self, node: Hashable) -> list[str]:
@@ -243,7 +246,9 @@ class Closed:
                 module[count] = sum(self._graph.nodes[m].get(count) or 0 for m in counted)
         if any(n.get("reached") is False for n in nodes):
             module["reached"] = any(n.get("reached") is True or "norm" in n for n in nodes)
-        changes = {n.get("change") for n in nodes}
+        changes = {n.get("change") for n in own}  # parameters may be those of other calls, too
+        if changes not in ({"added"}, {"removed"}):
+            changes = {n.get("change") for n in nodes}
         if changes != {None}:
             module["change"] = changes.pop() if len(changes) == 1 else "changed"
         failed = next((n for n in nodes if n.get("failed")), None)

@@ -196,7 +196,11 @@ def _apart(picture: Picture) -> set[tuple[str, str]]:
 
 
 def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme, ranks: str) -> None:
-    attributes = {"id": f"line{index}", "color": theme.lines[line.kind], "minlen": ranks}
+    change = theme.changes.get(line.change)
+    colour = theme.lines[line.kind] if change is None else change.line
+    attributes = {"id": f"line{index}", "color": colour, "minlen": ranks}
+    if change is not None:
+        attributes["penwidth"] = "1.8"
     if line.label:
         attributes["label"] = graphviz.escape(line.label)
     if line.spine:

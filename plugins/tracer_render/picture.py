@@ -89,7 +89,8 @@ class Line:
 
     `reverse` lines are laid out from head to tail: a cotangent stands beside the value that it
     belongs to, so it flows up where data flow down. `spine` lines tie operations to one another,
-    not to leaves: the layout keeps them straight.
+    not to leaves: the layout keeps them straight. `change` says which of two compared graphs alone
+    has it.
     """
 
     tail: str
@@ -99,6 +100,7 @@ class Line:
     delayed: bool = False
     reverse: bool = False
     spine: bool = False
+    change: str = ""
 
     @property
     def ranked(self) -> tuple[str, str]:
@@ -202,6 +204,7 @@ class Picture:
         if any(box.module is not None for box in self.boxes):
             rows.append(("mark", "shared", "one module in several calls, each colour another"))
         marks = {mark for box in self.boxes for mark in box.marks}
+        marks |= {line.change for line in self.lines}
         rows += [("mark", mark, text) for mark, text in MARKS.items() if mark in marks]
         flows = {line.kind for line in self.lines}
         both = {"data", "cotangent"} <= flows
@@ -374,6 +377,7 @@ def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
             delayed=bool(data.get("delay")),
             reverse=kind == "cotangent" and ladder,
             spine=computed(graph.nodes[tail]) and computed(graph.nodes[head]),
+            change=data.get("change") or "",
         )
 
 

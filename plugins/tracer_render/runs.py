@@ -78,6 +78,7 @@ def signature(data: Attributes) -> tuple[Hashable, ...]:
         data.get("operations"),
         data.get("parameter_values"),
         data.get("failed"),
+        data.get("change"),
     )
 
 
