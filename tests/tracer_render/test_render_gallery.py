@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,15 @@ def test_frames_that_go_on_in_another_column_hold_those_inside(count, depth):
     for curve in placed.curves:
         assert max(y for _, y in curve) <= lowest + 40
         assert all(left <= x <= right and top <= y <= bottom for x, y in curve)
+
+
+def test_the_page_has_what_others_draw():
+    page = (SCRIPT.parents[1] / "gallery.md").read_text()
+    found = json.loads((SCRIPT.parent / "peers.json").read_text())
+    assert set(found["networks"]) == set(draw.NAMES)
+    for ways in found["networks"].values():
+        for entry in ways.values():
+            cell = entry.get("error") or draw.size(**entry)
+            assert f"| {cell} |" in page
+    for name, version in found["versions"].items():
+        assert f"{name} {version}" in page
