@@ -196,11 +196,7 @@ def _apart(picture: Picture) -> set[tuple[str, str]]:
 
 
 def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme, ranks: str) -> None:
-    change = theme.changes.get(line.change)
-    colour = theme.lines[line.kind] if change is None else change.line
-    attributes = {"id": f"line{index}", "color": colour, "minlen": ranks}
-    if change is not None:
-        attributes["penwidth"] = "1.8"
+    attributes = {"id": f"line{index}", "minlen": ranks, **line_colours(line, theme)}
     if line.label:
         attributes["label"] = graphviz.escape(line.label)
     if line.spine:
@@ -210,6 +206,15 @@ def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme, r
     if line.delayed:
         attributes |= {"style": "dashed", "constraint": "false"}
     graph.edge(*line.ranked, **attributes)
+
+
+def line_colours(line: Line, theme: style.Theme) -> dict[str, str]:
+    """How a line is drawn, which is thicker where one of two compared graphs alone has it."""
+    change = theme.changes.get(line.change)
+    if change is None:
+        return {"color": theme.lines[line.kind]}
+    dashed = {"style": "dashed"} if line.change == "removed" else {}
+    return {"color": change.line, "penwidth": "1.8", **dashed}
 
 
 def _text(text: str) -> str:

@@ -210,6 +210,8 @@ def test_edges_that_one_graph_alone_has_are_marked():
     assert 'class="line data removed"' in svg
     assert 'marker-end="url(#tip-removed)"' in svg
     assert "only in the first" in svg
+    dot = Drawing(both, DrawOptions(depth=0)).render("dot").decode()
+    assert dot.count("penwidth=1.8 style=dashed") == 1
 
 
 def test_an_edge_that_would_close_a_cycle_is_left_out():
