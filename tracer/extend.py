@@ -41,7 +41,7 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`, `no_collection`, `precision_changes`
+    `united_graph`, `no_collection`, `precision_changes`, `time_operations`
 
 Plugins:
     `hookimpl`, `defined`, `Plugin`
@@ -141,6 +141,7 @@ from tracer.record.tensor import Tensor, TensorLike
 from tracer.registry import defined
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
+from tracer.sweep.timing import time_operations
 
 __all__ = [
     "CONSTANT",
@@ -277,6 +278,7 @@ __all__ = [
     "seed",
     "steps",
     "threads",
+    "time_operations",
     "united_graph",
     "users_frame",
     "using",

@@ -59,11 +59,20 @@ class RendererUnavailable(Exception):
 
 
 class Overlay(ABC):
-    """Colours nodes by a number. `quantities` are computed before `values` is called."""
+    """Colours nodes by a number. `quantities` are computed before `values` is called.
+
+    `label` says what the number is, `unit` what it is counted in, as `"s"`; with a unit, numbers
+    are written with a prefix, as in 1.2 ms. A box that stands for several nodes, as a closed module
+    does, takes the largest of their values, or where they `add_up` the sum. Where operations are
+    to be `timed`, that is done before the graph is built, whose nodes have `seconds` then.
+    """
 
     name: str
     label: str = ""
+    unit: str = ""
     quantities: tuple[str, ...] = ()
+    add_up: bool = False
+    timed: bool = False
 
     @abstractmethod
     def values(

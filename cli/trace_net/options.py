@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from trace_net import write
 from trace_net.errors import UsageError
+
+#: File suffixes besides the names of the formats.
+SUFFIXES = {"gv": "dot", "htm": "html", "mmd": "mermaid"}
+
+
+class Theme(StrEnum):
+    """Colours of the picture."""
+
+    auto = "auto"
+    light = "light"
+    dark = "dark"
 
 
 def renderer_names(incomplete: str) -> list[str]:
@@ -66,6 +80,21 @@ def look_up(known: Mapping[str, Any], name: str) -> Any:
         raise UsageError(str(error), hint="`trace-net plugins` lists what is registered") from error
 
 
+def choose_format(output: str | None, format: str | None) -> str:
+    """The format asked for, else that of the file's suffix, else svg."""
+    if format is not None:
+        return format
+    if output is None or output == write.STDOUT:
+        return "svg"
+    suffix = Path(output).suffix.removeprefix(".").lower()
+    if not suffix:
+        raise UsageError(
+            f"the file {output!r} has no suffix to choose a format by",
+            hint="add one, as in graph.svg, or give --format",
+        )
+    return SUFFIXES.get(suffix, suffix)
+
+
 TargetArgument = Annotated[
     str,
     typer.Argument(
@@ -103,4 +132,17 @@ DeviceOption = Annotated[
         autocompletion=device_names,
     ),
 ]
+#: how the option of the file that is written is called, whose help differs
+OUTPUT = ("-o", "--output")
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="svg, png, pdf, dot, html, json, mermaid or a plugin's. "
+        "(default: the suffix of FILE, else svg)",
+        autocompletion=renderer_names,
+    ),
+]
+ThemeOption = Annotated[Theme, typer.Option(help="Colours of the picture.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trace_net.errors import UsageError
 from trace_net.scalars import SCALARS, scalars
-from trace_net.values import by_parameter
+from trace_net.values import by_parameter, kind
 from tracer import registry
 from tracer.errors import suggestion
 from tracer.extend import Overlay
@@ -32,6 +32,16 @@ class QuantityOverlay(Overlay):
         shapes = {name: graph.nodes[node]["shape"] for node, name in named.items()}
         numbers = scalars(self.quantity, self.scalar, by_parameter(results, self.quantity), shapes)
         return {node: numbers[name] for node, name in named.items() if name in numbers}
+
+    def why_none(self, results: Mapping[str, Any]) -> str:
+        """Why no parameter has the number, and what has one, after the quantity was computed."""
+        values = by_parameter(results, self.quantity).values() or [results.get(self.quantity)]
+        if not {kind(value) for value in values} & {"array", "kronecker"}:
+            return (
+                f"{self.quantity} gives products and holds no numbers; take a diagonal or "
+                f"Kronecker factors of the matrix, as diag_ggn_exact, diag_h or kfac"
+            )
+        return f"{self.quantity} holds no matrices; take {self.quantity}:norm, max, min or mean"
 
 
 def parameters(graph: nx.MultiDiGraph) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ It says what is measured of each picture; tests hold these figures.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -55,10 +56,36 @@ def drawn(done: Run, name: str) -> tuple[picture.Picture, engines.Placement, Qua
     return described, placement, measure(described, placement), seconds
 
 
+def beside(ours: dict[str, tuple[int, float, float]]) -> str:
+    """Rows of the table of what others draw, from what `peers.py` found; boxes, width, height."""
+    networks = json.loads((HERE / "peers.json").read_text())["networks"]
+    rows = []
+    for name, title in NAMES.items():
+        cells = [size(*ours[name])]
+        for found in networks[name].values():
+            known = "error" not in found
+            cells.append(
+                size(found["boxes"], found["width"], found["height"]) if known else found["error"]
+            )
+        rows.append(f"| [{title}](#{name}) | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def size(boxes: int, width: float, height: float) -> str:
+    """Boxes and the size in points, as a cell of the table."""
+    return f"{boxes}, {width:,.0f} x {height:,.0f}"
+
+
+def versions() -> str:
+    """What was compared with, as words."""
+    known = json.loads((HERE / "peers.json").read_text())["versions"]
+    return ", ".join(f"{name} {version}" for name, version in known.items())
+
+
 def main() -> None:
     images = HERE.parent / "images" / "gallery"
     images.mkdir(exist_ok=True)
-    rows, shown = [], []
+    rows, shown, ours = [], [], {}
     for name, title in NAMES.items():
         done = traced(name)
         operations = sum(not node.op.leaf for node in done.tape.recorded())
@@ -67,6 +94,7 @@ def main() -> None:
             text = svg.write(described, placement, theme)
             (images / f"{name}-{theme}.svg").write_text(text)
         boxes = sum(box.kind != "cotangent" for box in described.boxes)
+        ours[name] = boxes, quality.width, quality.height
         rows.append(
             f"| [{title}](#{name}) | {operations} | {boxes} | {quality.width:,.0f} x "
             f"{quality.height:,.0f} | {quality.crossings} | {quality.through} |"
@@ -80,7 +108,12 @@ def main() -> None:
         print(f"{name}: {boxes} boxes, {seconds:.2f} s", file=sys.stderr)
     page = (HERE / "page.txt").read_text()
     (HERE.parent / "gallery.md").write_text(
-        page.format(rows="\n".join(rows), shown="\n".join(shown).rstrip())
+        page.format(
+            rows="\n".join(rows),
+            peers=beside(ours),
+            versions=versions(),
+            shown="\n".join(shown).rstrip(),
+        )
     )
 
 

@@ -3,6 +3,7 @@
 They keep the record of the objective alive for as long as they live.
 """
 
+import html
 import math
 
 import numpy as np
@@ -19,6 +20,9 @@ __all__ = [
     "FisherMC",
     "Hessian",
 ]
+
+
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 class BlockProduct:
@@ -164,7 +168,7 @@ class Matrix(Quantity):
         raise QuantityError(f"quantity {self.name!r} defines no product")
 
     def of_objective(self, objective):
-        return operator(objective, self.product(objective))
+        return operator(objective, self.product(objective), self.name)
 
 
 class GGN(Matrix):
@@ -225,7 +229,7 @@ def _check_vectors(x, total):
         )
 
 
-def operator(objective, product):
+def operator(objective, product, name):
     """A symmetric operator of SciPy's or CuPy's from a product with stacks of vectors by leaf."""
     leaves = list(objective.parameters.values())
     sizes = [int(np.prod(leaf.shape)) for leaf in leaves]
@@ -260,6 +264,18 @@ def operator(objective, product):
 
         def __reduce__(self):
             raise _not_pickled("operator")
+
+        def _repr_html_(self):
+            """A table for notebooks: which rows and columns are of which parameter."""
+            rows = "".join(
+                f"<tr><td>{html.escape(parameter)}</td>"
+                f"<td>{TIMES.join(map(str, leaf.shape)) or 'scalar'}</td>"
+                f"<td>{span.start:,} to {span.stop - 1:,}</td></tr>"
+                for (parameter, leaf), span in zip(objective.parameters.items(), spans, strict=True)
+            )
+            what = f"{html.escape(name)}: operator {total:,}{TIMES}{total:,}, {dtype}"
+            head = "<tr><th>parameter</th><th>shape</th><th>rows and columns</th></tr>"
+            return f"<table><caption>{what}</caption>{head}{rows}</table>"
 
         def _matmat(self, columns):
             if columns.ndim > 2:  # a stack of matrices, as SciPy takes from 1.18 on

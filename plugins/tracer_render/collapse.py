@@ -175,7 +175,10 @@ class Closed:
         for (tail, head, *_), edges in merged.items():
             shapes = {tuple(edge.get("shape") or ()) for edge in edges}
             shape = edges[0].get("shape") if len(shapes) == 1 else None
-            result.add_edge(tail, head, **{**edges[0], "shape": shape, "merged": len(edges)})
+            merged_into = {**edges[0], "shape": shape, "merged": len(edges)}
+            if len({edge.get("change") for edge in edges}) > 1:
+                merged_into["change"] = None
+            result.add_edge(tail, head, **merged_into)
         return result
 
     def _owners(self, node: Hashable) -> list[str]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import TypeAlias
 
 from tracer_render.picture import Cluster, Picture
 from tracer_render.placement import Placement, Point, Rectangle, pair_lines
+
+#: top and bottom
+Span: TypeAlias = tuple[float, float]
 
 #: A picture that is higher than this many times its width is set in columns,
 ASPECT = 3.0
@@ -21,6 +25,8 @@ GUTTER = 46.0
 TRACK = 8.0
 #: Room for the title of a frame that goes on in another column.
 TITLE = 26.0
+#: Between the foot of a frame that goes on and what is in it.
+MARGIN = 8.0
 #: Pictures with more boxes than this are left in one column.
 LARGEST = 200
 
@@ -35,11 +41,13 @@ def in_columns(picture: Picture, placement: Placement) -> Placement:
     cuts = _cuts(placement, [top + height * n / count for n in range(1, count)])
     if not cuts:
         return placement
-    columns = _Columns(placement, cuts)
+    frames = [*placement.frames.values(), *(r for _, _, r in placement.others)]
+    columns = _Columns(placement, cuts, frames)
     made = Placement(boxes={name: columns.moved(r) for name, r in placement.boxes.items()})
-    frames = [(path, "", r) for path, r in placement.frames.items()]
-    for path, form, r in [*frames, *placement.others]:
-        for number, piece in enumerate(columns.pieces(r)):
+    titled = [(path, "") for path in placement.frames]
+    titled += [(path, form) for path, form, _ in placement.others]
+    for (path, form), pieces in zip(titled, columns.pieces, strict=True):
+        for number, piece in enumerate(pieces):
             if not number and not form:
                 made.frames[path] = piece
             else:
@@ -83,10 +91,48 @@ def _crosses(curve: Sequence[Point], y: float) -> bool:
     return min(curve[0][1], curve[-1][1]) < y < max(curve[0][1], curve[-1][1])
 
 
+def _extent(boxes: Sequence[Rectangle], bounds: Span, frames: Iterable[Span]) -> Span:
+    """Where a column's boxes and frames begin, with room for a title, and where they end."""
+    inside = [r for r in boxes if bounds[0] < r.y < bounds[1]]
+    starts = [min(r.y - r.height / 2 for r in inside) - TITLE]
+    ends = [max(r.y + r.height / 2 for r in inside)]
+    for high, low in frames:
+        starts.append(high - 2)
+        ends.append(low)
+    return min(starts), max(ends)
+
+
+def _cut(frames: Sequence[Rectangle], boxes: Sequence[Rectangle], bounds: Span) -> dict[int, Span]:
+    """Top and bottom in a column of each frame that has boxes there, by its number.
+
+    Where the column cuts a frame, it ends around its boxes and the frames inside of it.
+    """
+    start, end = bounds
+    found: dict[int, Span] = {}
+    for index in sorted(range(len(frames)), key=lambda n: frames[n].width * frames[n].height):
+        r = frames[index]
+        top, bottom = r.y - r.height / 2, r.y + r.height / 2
+        held = [b for b in boxes if start < b.y < end and _holds(r, b)]
+        if not held:
+            continue
+        inner = [found[n] for n in found if _holds(r, frames[n])]
+        first = min([b.y - b.height / 2 for b in held] + [high for high, _ in inner])
+        last = max([b.y + b.height / 2 for b in held] + [low for _, low in inner])
+        found[index] = (
+            top if top > start else first - TITLE + 2,
+            bottom if bottom < end else last + MARGIN,
+        )
+    return found
+
+
+def _holds(outer: Rectangle, inner: Rectangle) -> bool:
+    return abs(inner.x - outer.x) < outer.width / 2 and abs(inner.y - outer.y) < outer.height / 2
+
+
 class _Columns:
     """Where each column of a placement goes."""
 
-    def __init__(self, placement: Placement, cuts: Sequence[float]):
+    def __init__(self, placement: Placement, cuts: Sequence[float], frames: Sequence[Rectangle]):
         left, top, right, bottom = placement.extent()
         self._left, self._top = left, top
         self._bounds = list(pairwise([top - 1, *cuts, bottom + 1]))
@@ -94,25 +140,32 @@ class _Columns:
             (sum(_crosses(curve, cut) for curve in placement.curves) for cut in cuts), default=0
         )
         self._step = right - left + GUTTER + TRACK * self._tracks
-        self._boxes = list(placement.boxes.values())
-        #: where each column's first box begins, and its last one ends
-        self._ends = [self._extent(bounds) for bounds in self._bounds]
-        highest = max(end - start for start, end in self._ends)
-        self._low = top + TITLE + highest
-
-    def _extent(self, bounds: tuple[float, float]) -> tuple[float, float]:
-        inside = [r for r in self._boxes if bounds[0] < r.y < bounds[1]]
-        return (
-            min(r.y - r.height / 2 for r in inside), max(r.y + r.height / 2 for r in inside)
-        )  # fmt: skip
+        boxes = list(placement.boxes.values())
+        spans = [_cut(frames, boxes, bounds) for bounds in self._bounds]
+        #: where what each column shows begins, and ends
+        self._ends = [
+            _extent(boxes, bounds, cut.values())
+            for bounds, cut in zip(self._bounds, spans, strict=True)
+        ]
+        self._ends[0] = top, self._ends[0][1]
+        self._low = top + max(end - start for start, end in self._ends)
+        #: of each frame, its parts in the columns; a part without boxes is left out
+        self.pieces = [
+            [
+                Rectangle(*self._at((r.x, (high + low) / 2), number), r.width, low - high)
+                for number, cut in enumerate(spans)
+                for high, low in [cut.get(index, (0.0, 0.0))]
+                if index in cut
+            ]
+            for index, r in enumerate(frames)
+        ]
 
     def _number(self, y: float) -> int:
         return next((n for n, (_, end) in enumerate(self._bounds) if y < end), -1)
 
     def _shift(self, number: int) -> Point:
         number %= len(self._bounds)
-        start = self._ends[number][0] - TITLE if number else self._top
-        return number * self._step, self._top - start
+        return number * self._step, self._top - self._ends[number][0]
 
     def point(self, point: Point) -> Point:
         """Where a point goes, with its column."""
@@ -125,24 +178,6 @@ class _Columns:
     def moved(self, r: Rectangle) -> Rectangle:
         """Where a box goes."""
         return Rectangle(*self.point((r.x, r.y)), r.width, r.height)
-
-    def pieces(self, r: Rectangle) -> Iterable[Rectangle]:
-        """A frame, cut where a column ends; a part without boxes is left out."""
-        top, bottom = r.y - r.height / 2, r.y + r.height / 2
-        for number, (start, end) in enumerate(self._bounds):
-            inside = [
-                b
-                for b in self._boxes
-                if start < b.y < end and top < b.y < bottom and abs(b.x - r.x) < r.width / 2
-            ]
-            if not inside:
-                continue
-            first = min(b.y - b.height / 2 for b in inside)
-            last = max(b.y + b.height / 2 for b in inside)
-            high = top if top > start else first - TITLE + 2
-            low = bottom if bottom < end else last + 8
-            x, y = self._at((r.x, (high + low) / 2), number)
-            yield Rectangle(x, y, r.width, low - high)
 
     def lines(self, curves: Sequence[list[Point]]) -> list[list[Point]]:
         """The curves, through the gutter where they lead from one column to another."""
@@ -168,18 +203,27 @@ class _Columns:
         for index, curve in enumerate(curves):
             number = self._number(min(curve[0][1], curve[-1][1]))
             whole, *rest = halves[index]
+            begun = 0  # where the part in this column does
             for part in rest:
-                whole = [*whole, *self._around(whole[-1], part[0], number, *order[number, index])]
-                whole += part[1:]
+                place, count = order[number, index]
+                low = self._low + TRACK * (place + 1)
+                high = self._top - TRACK * (count - place)
+                # The gap that is cut may be wider than what is left of it on either side.
+                whole[begun:] = [(x, min(y, low)) for x, y in whole[begun:]]
+                start, end = whole[-1], (part[0][0], max(part[0][1], high))
+                inward = TRACK * (count - 1 - place)
+                whole = [*whole, *self._around(start, end, number, inward, low, high)]
+                begun = len(whole)
+                whole += [(x, max(y, high)) for x, y in part[1:]]
                 number += 1
             made.append(whole if curve[0][1] <= curve[-1][1] else whole[::-1])
         return made
 
-    def _around(self, start: Point, end: Point, number: int, place: int, count: int) -> list[Point]:
-        """The way from the foot of one column to the head of the next; the inner ones are first."""
-        gutter = self._left + (number + 1) * self._step - GUTTER / 2 - TRACK * (count - 1 - place)
-        low = self._low + TRACK * (place + 1)
-        high = self._top - TRACK * (count - place)
+    def _around(
+        self, start: Point, end: Point, number: int, inward: float, low: float, high: float
+    ) -> list[Point]:
+        """The way from the foot of one column to the head of the next, at these heights."""
+        gutter = self._left + (number + 1) * self._step - GUTTER / 2 - inward
         corners = [start, (start[0], low), (gutter, low), (gutter, high), (end[0], high), end]
         return [point for a, b in pairwise(corners) for point in (a, b, b)]
 

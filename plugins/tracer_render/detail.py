@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 
 import networkx as nx
 
 from tracer.extend import DrawOptions
-from tracer_render import loops, repeats, runs
+from tracer_render import branches, loops, repeats, runs
 from tracer_render.calls import Calls
 from tracer_render.collapse import Closed, collapse
 from tracer_render.elide import elide, report
@@ -19,6 +20,8 @@ log = logging.getLogger("tracer_render")
 MOST = 40
 #: Of unrolled loops, so many steps are tried.
 FEWER = (4, 2)
+#: A line that reads one parameter more often than this is likely to be in a loop over time.
+FEW_READS = 8
 
 
 def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
@@ -32,13 +35,18 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     if options.depth != "auto":
         return elide(collapse(graph, options.depth, options.opened), options.steps)
     drawn, depth, folded = *_fitting(graph, options), ""
-    if _boxes(drawn) > MOST and (short := runs.fold(drawn)) is not drawn:
-        drawn, folded = short, ", equal neighbours in one box"
+    for fold in (runs.fold, branches.fold, runs.fold):
+        if _boxes(drawn) > MOST and (short := fold(drawn)) is not drawn:
+            drawn, folded = short, ", equal neighbours in one box"
     kinds = ("cotangent",) if graph.graph.get("direction") == "backward" else ("operation",)
     operations = sum(
         d.get("steps") or 1 for _, d in graph.nodes(data=True) if d.get("op") and d["kind"] in kinds
     )
     boxes = _boxes(drawn)
+    if boxes > MOST and (loop := _unmarked_loop(graph)):
+        log.warning(
+            "%s reads %s %d times: a loop over `tracer.steps(...)` is drawn as one step", *loop
+        )
     if boxes < operations:
         log.warning(
             "depth %d%s: %s operation%s as %s box%s; --depth all draws every one",
@@ -47,6 +55,24 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
         )  # fmt: skip
     report(drawn)
     return drawn
+
+
+def _unmarked_loop(graph: nx.MultiDiGraph) -> tuple[str, str, int] | None:
+    """The line that reads one parameter most often outside of marked loops; its name; how often.
+
+    Nothing where no line does so more than a few times.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for leaf, data in graph.nodes(data=True):
+        if data.get("kind") == "parameter":
+            for user in graph.successors(leaf):
+                reader = graph.nodes[user]
+                if reader.get("loop") is None and reader.get("source"):
+                    found[reader["source"], data.get("label") or "a parameter"] += 1
+    for (line, name), times in found.most_common(1):
+        if times > FEW_READS:
+            return line, name, times
+    return None
 
 
 def _note_unknown(graph: nx.MultiDiGraph, opened: tuple[str, ...]) -> None:

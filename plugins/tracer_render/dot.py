@@ -201,7 +201,7 @@ def _apart(picture: Picture) -> set[tuple[str, str]]:
 
 
 def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme, ranks: str) -> None:
-    attributes = {"id": f"line{index}", "color": theme.lines[line.kind], "minlen": ranks}
+    attributes = {"id": f"line{index}", "minlen": ranks, **line_colours(line, theme)}
     if line.label:
         attributes["label"] = graphviz.escape(line.label)
     if line.spine:
@@ -211,6 +211,15 @@ def _line(graph: graphviz.Digraph, index: int, line: Line, theme: style.Theme, r
     if line.delayed:
         attributes |= {"style": "dashed", "constraint": "false"}
     graph.edge(*line.ranked, **attributes)
+
+
+def line_colours(line: Line, theme: style.Theme) -> dict[str, str]:
+    """How a line is drawn, which is thicker where one of two compared graphs alone has it."""
+    change = theme.changes.get(line.change)
+    if change is None:
+        return {"color": theme.lines[line.kind]}
+    dashed = {"style": "dashed"} if line.change == "removed" else {}
+    return {"color": change.line, "penwidth": "1.8", **dashed}
 
 
 def _text(text: str) -> str:
@@ -273,6 +282,6 @@ def _scale(scale: Scale, small: str) -> str:
     blocks = "".join(
         f'<font color="{style.scale_colour(step / 15)}">█</font>' for step in range(16)
     )
-    low, _, high = (style.number_text(tick) for tick in scale.ticks())
+    low, _, high = map(scale.text, scale.ticks())
     kind = " (log scale)" if scale.logarithmic else ""
     return f"{small}>{_text(scale.label)}{kind}  {low} {blocks} {high}</font>"

@@ -49,10 +49,12 @@ def elide(graph: nx.MultiDiGraph, shown: int | None, say: bool = True) -> nx.Mul
     _take_leaves(graph, owner)
 
     members: dict[str, list[Attributes]] = {}
+    names: dict[str, list[Hashable]] = {}
     result = nx.MultiDiGraph(**graph.graph)
     for node, data in graph.nodes(data=True):
         if node in owner:
             members.setdefault(owner[node], []).append(data)
+            names.setdefault(owner[node], []).extend(data.get("members", (node,)))
             if owner[node] not in result:
                 result.add_node(owner[node])
         else:
@@ -60,6 +62,7 @@ def elide(graph: nx.MultiDiGraph, shown: int | None, say: bool = True) -> nx.Mul
     for name, copies in members.items():
         *others, (loop, _, _) = around[name]
         merged = _steps(copies, hidden[loop])
+        merged["copies"] = names[name]
         merged["scope"] = found[loop]["scope"]
         merged["scopes"] = list(class_names(copies[0])[: len(scope_path(merged))])
         merged["times"] = [step.time for step in others]

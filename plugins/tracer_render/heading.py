@@ -36,19 +36,10 @@ def _sizes(graph: nx.MultiDiGraph) -> Iterable[str]:
         frozen = sum(math.prod(d.get("shape") or ()) for d in leaves if d.get("frozen"))
         of_them = f", {frozen:,} of them frozen" if frozen else ""
         size = sum(data.get("nbytes") or 0 for data in leaves)
-        yield f"{count:,} parameter{'s' * (count != 1)}{of_them} ({_amount(size, 'B')})"
+        yield f"{count:,} parameter{'s' * (count != 1)}{of_them} ({style.amount_text(size, 'B')})"
     flops = graph.graph.get("flops")
     if flops:
-        yield f"{_amount(flops, 'FLOP')}s forward"
+        yield f"{style.amount_text(flops, 'FLOP')}s forward"
     loss: Any = graph.graph.get("loss")
     if loss is not None:
         yield f"loss {style.number_text(float(loss))}"
-
-
-def _amount(value: float, unit: str) -> str:
-    """Three digits and a prefix, as in 1.25 MB."""
-    for prefix in ("", "k", "M", "G", "T"):
-        if value < 1000 or prefix == "T":
-            return f"{value:.3g} {prefix}{unit}"
-        value /= 1000
-    raise AssertionError(value)

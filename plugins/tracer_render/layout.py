@@ -27,6 +27,10 @@ SWEEPS = 4
 #: Long edges get places to pass between boxes, up to this many for each block of a module.
 PASSES = 4
 PORT_GAP = 14.0
+#: Beside a box, for a line that comes from itself at another step.
+LOOP = 20.0
+#: A line is not led around what is no higher than this.
+SLACK = 4.0
 
 #: What stands in a rank: a box or pair (its identifier), a module (its path), or a place where a
 #: line passes, enters the module from above or leaves it below.
@@ -56,8 +60,12 @@ class _Levels:
         self.pairs = {a: b for a, b in picture.pairs.items() if kinds[a] not in LEAVES}
         self.first = {cotangent: value for value, cotangent in self.pairs.items()}
         self.scope = {box.id: box.scope for box in picture.boxes}
+        #: box -> room on its right for a line from itself
+        self.room: dict[str, float] = {}
         self.edges: dict[Path, dict[Edge, None]] = {}
         for line in picture.lines:
+            if line.tail == line.head:
+                self.room[line.tail] = LOOP + style.text_width(line.label, style.LABEL_SIZE)
             if not line.delayed:
                 for scope, edge in self.way(line):
                     self.edges.setdefault(scope, {})[edge] = None
@@ -93,6 +101,7 @@ class _Part:
     """Something that is laid out, its top left corner at the origin.
 
     `tops` and `bottoms` say where the lines of a lane enter and leave, where that is known.
+    `spans` says, by block, from where to where the rank is that it stands in.
     """
 
     width: float = 0.0
@@ -102,6 +111,7 @@ class _Part:
     routes: dict[tuple[Path, Edge], list[Point]] = field(default_factory=dict)
     tops: dict[int, float] = field(default_factory=dict)
     bottoms: dict[int, float] = field(default_factory=dict)
+    spans: dict[Name, tuple[float, float]] = field(default_factory=dict)
 
     def take(self, other: _Part, x: float, y: float) -> None:
         """Hold another part, moved by x and y."""
@@ -111,6 +121,8 @@ class _Part:
             self.frames[path] = Rectangle(r.x + x, r.y + y, r.width, r.height)
         for route, points in other.routes.items():
             self.routes[route] = [(a + x, b + y) for a, b in points]
+        for block, (top, bottom) in other.spans.items():
+            self.spans[block] = top + y, bottom + y
 
     def top(self, lane: int) -> float:
         """Where the lane enters, from the middle."""
@@ -130,7 +142,7 @@ def _place(cluster: Cluster, levels: _Levels) -> _Part:
     boxes = {box.id: box for box in cluster.boxes}
     for box in cluster.boxes:
         if box.id not in levels.first:
-            parts[box.id] = _block(box, boxes.get(levels.pairs.get(box.id, "")))
+            parts[box.id] = _block(box, boxes.get(levels.pairs.get(box.id, "")), levels.room)
 
     edges = list(levels.edges.get(cluster.path, ()))
     ranks, light = _ranks(list(parts), edges)
@@ -147,6 +159,7 @@ def _place(cluster: Cluster, levels: _Levels) -> _Part:
     for name, part in parts.items():
         x, y = centres[name]
         whole.take(part, x - part.width / 2, y - part.height / 2)
+        whole.spans[name] = y - heights[ranks[name]] / 2, y + heights[ranks[name]] / 2
     for edge, passes in routes.items():
         points = ((centres[name], heights[ranks[name]] / 2) for name in passes)
         whole.routes[cluster.path, edge] = [
@@ -160,8 +173,8 @@ def _place(cluster: Cluster, levels: _Levels) -> _Part:
     return _framed(cluster, whole)
 
 
-def _block(box: Box, partner: Box | None) -> _Part:
-    """A box, or a value and its cotangent side by side, as one block."""
+def _block(box: Box, partner: Box | None, room: Mapping[str, float]) -> _Part:
+    """A box, or a value and its cotangent side by side, as one block; `room` is on their right."""
     row = [box] if partner is None else [box, partner]
     part = _Part(-PAIR_GAP, max(member.size[1] for member in row))
     for lane, member in enumerate(row):
@@ -169,7 +182,7 @@ def _block(box: Box, partner: Box | None) -> _Part:
         left = part.width + PAIR_GAP
         part.boxes[member.id] = Rectangle(left + width / 2, part.height / 2, width, height)
         part.tops[lane] = part.bottoms[lane] = left + width / 2
-        part.width = left + width
+        part.width = left + width + room.get(member.id, 0.0)
     return part
 
 
@@ -420,11 +433,41 @@ def _draw(lines: Sequence[Line], levels: _Levels, part: _Part, placement: Placem
         start = upper.x + starts[index], upper.y + upper.height / 2
         end = lower.x + ends[index], lower.y - lower.height / 2
         if start[1] < end[1]:
-            curve, label = _falling([start, *routes[index], end])
+            way = [] if line.delayed else levels.way(line)
+            curve, label = _falling(_through_ranks(start, end, way, part))
         else:
             curve, label = _around(upper, lower)
         placement.curves.append(curve[::-1] if line.reverse else curve)
         placement.labels.append(beside(line, label))
+
+
+def _through_ranks(
+    start: Point, end: Point, way: Sequence[tuple[Path, Edge]], part: _Part
+) -> list[Point]:
+    """The points of a line from top to bottom.
+
+    It leaves the rank of a block straight down, and comes straight down into that of another one:
+    beside a low block may stand a high one.
+    """
+    points = [start]
+    heads: list[int] = []  # of which the next point says how far to the right they are
+    for step in way:
+        _, (upper, lower, _) = step
+        foot = part.spans.get(upper, (0.0, points[-1][1]))[1]
+        if foot > points[-1][1] + SLACK:
+            points.append((points[-1][0], foot))
+        points += part.routes.get(step, ())
+        if lower in part.spans:
+            heads.append(len(points))
+            points.append((end[0], part.spans[lower][0]))
+    points.append(end)
+    for index in reversed(heads):
+        (x, below), (_, y) = points[index + 1], points[index]
+        if below > y + SLACK and y > points[index - 1][1]:
+            points[index] = x, y
+        else:
+            del points[index]
+    return points
 
 
 def _ports(

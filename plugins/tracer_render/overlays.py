@@ -32,3 +32,57 @@ class GradNorm(Overlay):
                 if data.get("of") in graph:
                     values[data["of"]] = values[node]
         return values
+
+
+class Flops(Overlay):
+    """Floating-point operations of each operation's forward call, over all of its steps."""
+
+    name = "flops"
+    label = "computation"
+    unit = "FLOP"
+    add_up = True
+
+    def values(
+        self, graph: nx.MultiDiGraph, results: Mapping[str, Attributes]
+    ) -> Mapping[str, float]:
+        return _attribute(graph, "flops")
+
+
+class Bytes(Overlay):
+    """Size of what each operation computes, over all of its steps.
+
+    A view counts, although it takes no memory of its own.
+    """
+
+    name = "bytes"
+    label = "result"
+    unit = "B"
+    add_up = True
+
+    def values(
+        self, graph: nx.MultiDiGraph, results: Mapping[str, Attributes]
+    ) -> Mapping[str, float]:
+        return {
+            node: float(data["nbytes"] * (data.get("steps") or 1))
+            for node, data in graph.nodes(data=True)
+            if data.get("kind") == "operation" and data.get("nbytes") is not None
+        }
+
+
+class Time(Overlay):
+    """Seconds that each operation takes, and its rule; see `tracer.extend.time_operations`."""
+
+    name = "time"
+    label = "time"
+    unit = "s"
+    add_up = True
+    timed = True
+
+    def values(
+        self, graph: nx.MultiDiGraph, results: Mapping[str, Attributes]
+    ) -> Mapping[str, float]:
+        return _attribute(graph, "seconds")
+
+
+def _attribute(graph: nx.MultiDiGraph, name: str) -> dict[str, float]:
+    return {node: float(value) for node, value in graph.nodes(data=name) if value is not None}

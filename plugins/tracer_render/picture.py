@@ -94,7 +94,8 @@ class Line:
 
     `reverse` lines are laid out from head to tail: a cotangent stands beside the value that it
     belongs to, so it flows up where data flow down. `spine` lines tie operations to one another,
-    not to leaves: the layout keeps them straight.
+    not to leaves: the layout keeps them straight. `change` says which of two compared graphs alone
+    has it.
     """
 
     tail: str
@@ -104,6 +105,7 @@ class Line:
     delayed: bool = False
     reverse: bool = False
     spine: bool = False
+    change: str = ""
 
     @property
     def ranked(self) -> tuple[str, str]:
@@ -126,7 +128,8 @@ class Cluster:
 class Scale:
     """Colours of an overlay's values, logarithmic where no value is negative.
 
-    `name` says what the values are, and `label` also which have no colour of their own.
+    `name` says what the values are, `unit` what they are counted in, and `label` also which have no
+    colour of their own.
     """
 
     name: str
@@ -134,9 +137,10 @@ class Scale:
     low: float
     high: float
     logarithmic: bool
+    unit: str = ""
 
     @classmethod
-    def of(cls, label: str, values: Iterable[float]) -> Scale | None:
+    def of(cls, label: str, values: Iterable[float], unit: str = "") -> Scale | None:
         """The scale that holds the finite values; `None` where there is none to colour."""
         name, finite = label, [value for value in values if math.isfinite(value)]
         positive = [value for value in finite if value > 0]
@@ -147,8 +151,12 @@ class Scale:
             if low < high / WIDEST:  # what vanishes would leave the rest without differences
                 low = high / WIDEST
                 label = f"{label}, lower ones as the lowest"
-            return cls(name, label, low, high, True)
-        return cls(name, label, min(finite), max(finite), False) if finite else None
+            return cls(name, label, low, high, True, unit)
+        return cls(name, label, min(finite), max(finite), False, unit) if finite else None
+
+    def text(self, value: float) -> str:
+        """A value in few digits, with its unit."""
+        return style.amount_text(value, self.unit)
 
     def colour(self, value: float | None) -> str | None:
         """The colour of a value; `None` for what has no place on the scale."""
@@ -201,6 +209,7 @@ class Picture:
         if any(box.module is not None for box in self.boxes):
             rows.append(("mark", "shared", "one module in several calls, each colour another"))
         marks = {mark for box in self.boxes for mark in box.marks}
+        marks |= {line.change for line in self.lines}
         rows += [("mark", mark, text) for mark, text in MARKS.items() if mark in marks]
         flows = {line.kind for line in self.lines}
         both = {"data", "cotangent"} <= flows
@@ -223,15 +232,15 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
         given = options.overlay.values(graph, {})
     whole = graph
     graph = detailed(graph, options)
-    values = _values(graph, given or {})
-    label = ""
-    if options.overlay is not None:
-        label = options.overlay.label or options.overlay.name
-    label = label or "value"
-    scale = Scale.of(label, [*values.values(), *also])
+    overlay = options.overlay
+    values = _values(graph, given or {}, add_up=overlay is not None and overlay.add_up)
+    label, unit = "value", ""
+    if overlay is not None:
+        label, unit = overlay.label or overlay.name, overlay.unit
+    scale = Scale.of(label, [*values.values(), *also], unit)
 
     frames = Frames(graph, Calls(graph))
-    boxes, uses = _boxes(graph, frames, values, scale, label)
+    boxes, uses = _boxes(graph, frames, values, scale, label, unit)
     scopes = {box.id: box.scope for box in boxes}
     pairs = {a: b for a, b in _pairs(graph, uses).items() if scopes[a] == scopes[b]}
     lines = tuple(_lines(graph, uses))
@@ -248,16 +257,24 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
     )
 
 
-def _values(graph: nx.MultiDiGraph, given: Mapping[str, float]) -> dict[Hashable, float]:
-    """Each drawn node's value; a collapsed module takes its largest one, NaN before all."""
+def _values(
+    graph: nx.MultiDiGraph, given: Mapping[str, float], add_up: bool
+) -> dict[Hashable, float]:
+    """Each drawn node's value; one that stands for several takes the largest one, or the sum.
+
+    Either is NaN where one of them is.
+    """
     values = {}
     for node, data in graph.nodes(data=True):
-        of_members = [float(given[name]) for name in data.get("members", ()) if name in given]
-        if node in given:
-            values[node] = float(given[node])
+        members = data.get("copies") or data.get("members", ())
+        of_members = [float(given[name]) for name in members if name in given]
+        if of_members and add_up:
+            values[node] = sum(of_members)
         elif of_members:
             worst = next(filter(math.isnan, of_members), None)
             values[node] = max(of_members, key=abs) if worst is None else worst
+        elif node in given:
+            values[node] = float(given[node])
     return values
 
 
@@ -286,6 +303,7 @@ def _boxes(
     values: Mapping[Hashable, float],
     scale: Scale | None,
     label: str,
+    unit: str,
 ) -> tuple[list[Box], _Uses]:
     boxes: list[Box] = []
     uses = _Uses()
@@ -302,7 +320,7 @@ def _boxes(
                     node=node,
                     kind=data.get("kind") or "operation",
                     title=style.elide(title) or "(no name)",
-                    notes=tuple(words.notes(data, None if node in told else value, label)),
+                    notes=tuple(words.notes(data, None if node in told else value, label, unit)),
                     rows=numbers.rows(data),
                     module=data.get("module"),
                     scope=frames.of(beside),
@@ -359,6 +377,7 @@ def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
             delayed=bool(data.get("delay")),
             reverse=kind == "cotangent" and ladder,
             spine=computed(graph.nodes[tail]) and computed(graph.nodes[head]),
+            change=data.get("change") or "",
         )
 
 

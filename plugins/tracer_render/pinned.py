@@ -49,9 +49,8 @@ def write(picture: Picture, placement: Placement, theme: style.Theme) -> str:
         )
     lines = zip(picture.lines, placement.curves, placement.labels, strict=True)
     for index, (line, curve, label) in enumerate(lines):
-        dashed = {"style": "dashed"} if line.delayed else {}
-        colour = theme.lines[line.kind]
-        graph.edge(line.tail, line.head, pos=_spline(curve), color=colour, **dashed)
+        how = dot.line_colours(line, theme) | ({"style": "dashed"} if line.delayed else {})
+        graph.edge(line.tail, line.head, pos=_spline(curve), **how)
         if label is not None:
             _label(graph, f"label {index}", line.label, label, style.LABEL_SIZE, theme.faint)
     for (value, cotangent), rung in zip(

@@ -15,11 +15,15 @@ LONGEST = 12
 
 
 class Run(NamedTuple):
-    """Neighbours that repeat a pattern of `length` nodes `times` times, in their order."""
+    """Nodes that repeat a pattern of `length` nodes `times` times, in their order.
+
+    They follow each other, or stand `abreast`.
+    """
 
     nodes: list[Hashable]
     length: int
     times: int
+    abreast: bool = False
 
 
 def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
@@ -31,16 +35,17 @@ def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     """
     found = []
     for chain in _chains(graph):
-        for start, length, times in _patterns([_signature(graph.nodes[node]) for node in chain]):
+        for start, length, times in _patterns([signature(graph.nodes[node]) for node in chain]):
             found.append(Run(chain[start : start + length * times], length, times))
-    if not found:
-        return graph
+    return merge(graph, found + partners(graph, found)) if found else graph
+
+
+def partners(graph: nx.MultiDiGraph, runs: list[Run]) -> list[Run]:
+    """The cotangents of runs, as runs."""
     partner = {d.get("of"): n for n, d in graph.nodes(data=True) if d.get("kind") == "cotangent"}
-    for run in list(found):
-        cotangents = [partner[node] for node in run.nodes if node in partner]
-        if cotangents:
-            found.append(run._replace(nodes=cotangents))
-    return _merge(graph, found)
+    of_runs = [[partner[node] for node in run.nodes if node in partner] for run in runs]
+    pairs = zip(runs, of_runs, strict=True)
+    return [run._replace(nodes=cotangents) for run, cotangents in pairs if cotangents]
 
 
 def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Hashable]]:
@@ -61,7 +66,8 @@ def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Hashable]]:
         yield chain
 
 
-def _signature(data: Attributes) -> tuple[Hashable, ...]:
+def signature(data: Attributes) -> tuple[Hashable, ...]:
+    """What two nodes have in common that are the same."""
     weights = data.get("weights")
     return (
         data.get("op"),
@@ -73,6 +79,7 @@ def _signature(data: Attributes) -> tuple[Hashable, ...]:
         data.get("parameter_values"),
         data.get("failed"),
         data.get("widened"),
+        data.get("change"),
     )
 
 
@@ -93,14 +100,20 @@ def _patterns(signatures: list[tuple[Hashable, ...]]) -> Iterator[tuple[int, int
         start += length * times
 
 
-def _merge(graph: nx.MultiDiGraph, runs: list[Run]) -> nx.MultiDiGraph:
-    """The graph in which the first node of each run stands for all of them."""
+def merge(graph: nx.MultiDiGraph, runs: list[Run]) -> nx.MultiDiGraph:
+    """The graph in which the first node of each run stands for all of them.
+
+    Leaves are those of the first copy of the pattern.
+    """
+    later = {node for run in runs for node in run.nodes[run.length :]}
     first = {node: run.nodes[0] for run in runs for node in run.nodes}
     together = {run.nodes[0]: _together(graph, run) for run in runs}
     folded = nx.MultiDiGraph(**graph.graph)
     for node, data in graph.nodes(data=True):
         if first.get(node, node) == node:
             folded.add_node(node, **{**data, **together.get(node, {})})
+    for node, number in _leaves_of_copies(graph, runs):
+        folded.nodes[node]["alike"] = number
     for data in folded.nodes.values():
         if data.get("of") in first:
             data["of"] = first[data["of"]]
@@ -109,6 +122,8 @@ def _merge(graph: nx.MultiDiGraph, runs: list[Run]) -> nx.MultiDiGraph:
         if tail not in first and head not in first:
             folded.add_edge(tail, head, **data)
             continue
+        if _is_of_a_copy(graph, tail, head, later):
+            continue
         ends = first.get(tail, tail), first.get(head, head)
         key = (*ends, data.get("kind"))
         if ends[0] != ends[1] and key not in shown:
@@ -116,6 +131,23 @@ def _merge(graph: nx.MultiDiGraph, runs: list[Run]) -> nx.MultiDiGraph:
             folded.add_edge(*ends, **data)
     _drop_unused(graph, folded)
     return folded
+
+
+def _is_of_a_copy(
+    graph: nx.MultiDiGraph, tail: Hashable, head: Hashable, later: set[Hashable]
+) -> bool:
+    """Whether an edge is between a leaf and a copy that is not shown."""
+    of_tail = tail in later and not computed(graph.nodes[head])
+    return of_tail or (head in later and not computed(graph.nodes[tail]))
+
+
+def _leaves_of_copies(graph: nx.MultiDiGraph, runs: list[Run]) -> Iterator[tuple[Hashable, int]]:
+    """Leaves that the first copy alone has, and of how many like them they are the first."""
+    for run in runs:
+        for node in run.nodes[: run.length]:
+            for leaf in {*graph.pred[node], *graph.succ[node]}:
+                if not computed(graph.nodes[leaf]) and graph.degree(leaf) == 1:
+                    yield leaf, run.times
 
 
 def _drop_unused(graph: nx.MultiDiGraph, folded: nx.MultiDiGraph) -> None:
@@ -132,7 +164,8 @@ def _together(graph: nx.MultiDiGraph, run: Run) -> dict[str, Any]:
     copies = [graph.nodes[node] for node in run.nodes]
     outer = copies[0] if copies[0].get("kind") == "cotangent" else copies[-1]
     together: dict[str, Any] = {
-        "repeats": run.times,
+        "repeats": run.times * max(copy.get("repeats", 1) for copy in copies),
+        "abreast": run.abreast or any(copy.get("abreast") for copy in copies),
         "last": copies[-1].get("scope") or "",
         "shape": outer.get("shape"),
         "dtype": outer.get("dtype"),
@@ -145,6 +178,11 @@ def _together(graph: nx.MultiDiGraph, run: Run) -> dict[str, Any]:
         together["norm"] = euclidean(norms)
     if any("members" in copy for copy in copies):
         together["members"] = [member for copy in copies for member in copy.get("members", ())]
+    together["copies"] = [
+        name
+        for node, copy in zip(run.nodes, copies, strict=True)
+        for name in copy.get("copies") or copy.get("members", (node,))
+    ]
     if run.length > 1:
         together |= _named(copies[: run.length])
     return together

@@ -154,6 +154,20 @@ def number_text(value: float) -> str:
     return f"{value:.3g}"
 
 
+def amount_text(value: float, unit: str) -> str:
+    """Three digits and the unit with a prefix, as in 1.25 MB; without a unit the number alone."""
+    if not unit or not math.isfinite(value) or value == 0:
+        return f"{number_text(value)} {unit}".rstrip()
+    power = math.floor(math.log10(abs(float(f"{value:.3g}")))) // 3
+    power = min(max(power, -len(SMALLER) if unit == "s" else 0), len(LARGER))
+    prefix = LARGER[power - 1] if power > 0 else SMALLER[-power - 1] if power else ""
+    return f"{value / 1000.0**power:.3g} {prefix}{unit}"
+
+
+#: Prefixes of thousands, and of thousandths.
+LARGER, SMALLER = "kMGT", "mµn"
+
+
 #: From low to high: ColorBrewer's sequential YlGnBu, whose lightness falls steadily, also in print.
 SCALE = ((255, 255, 217), (199, 233, 180), (65, 182, 196), (34, 94, 168), (8, 29, 88))
 

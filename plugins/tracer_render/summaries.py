@@ -77,7 +77,9 @@ class Summaries:
         if any(n.get("reached") is False for n in nodes):
             made = [m for m in members if computed(self._graph.nodes[m])]
             module["reached"] = any(m in self._reached for m in made)
-        changes = {n.get("change") for n in nodes}
+        changes = {n.get("change") for n in own}  # parameters may be those of other calls, too
+        if changes not in ({"added"}, {"removed"}):
+            changes = {n.get("change") for n in nodes}
         if changes != {None}:
             module["change"] = changes.pop() if len(changes) == 1 else "changed"
         widened = next((n for n in nodes if n.get("widened")), None)

@@ -88,10 +88,11 @@ def _frames(cluster: Cluster, placement: Placement) -> Iterable[str]:
 def _lines(picture: Picture, placement: Placement) -> Iterable[str]:
     labels = []
     for line, curve, place in zip(picture.lines, placement.curves, placement.labels, strict=True):
-        delayed = " delayed" if line.delayed else ""
+        delayed = "delayed" if line.delayed else ""
+        classes = " ".join(filter(None, ["line", line.kind, delayed, line.change]))
         yield (
-            f'<path class="line {line.kind}{delayed}" data-tail="{line.tail}" '
-            f'data-head="{line.head}" marker-end="url(#tip-{line.kind})" d="{_path(curve)}"/>'
+            f'<path class="{classes}" data-tail="{line.tail}" data-head="{line.head}" '
+            f'marker-end="url(#tip-{line.change or line.kind})" d="{_path(curve)}"/>'
         )
         if place is not None:
             labels.append(_text(line.label, place[0], place[1] + 2.5, "shape", "middle"))
@@ -232,7 +233,7 @@ def _scale(scale: Scale, y: float) -> Iterable[str]:
     yield f'<rect y="{y + 5:.1f}" width="{width:g}" height="9" fill="url(#scale)"/>'
     anchors = ("start", "middle", "end")
     for at, (tick, anchor) in enumerate(zip(scale.ticks(), anchors, strict=True)):
-        yield _text(style.number_text(tick), at * width / 2, y + 25, "key", anchor)
+        yield _text(scale.text(tick), at * width / 2, y + 25, "key", anchor)
 
 
 HATCHED = ("failed", "nan", "inf", "widened", "unreached", "zero")
@@ -245,7 +246,7 @@ DEFINITIONS = "".join(
             f'<marker id="tip-{kind}" class="tip {kind}" viewBox="0 0 8 8" refX="7.5" refY="4" '
             'markerWidth="6.5" markerHeight="6.5" markerUnits="userSpaceOnUse" orient="auto">'
             '<path d="M0 0.8L8 4L0 7.2z"/></marker>'
-            for kind in ("data", "cotangent")
+            for kind in ("data", "cotangent", "added", "removed")
         ),
         *(
             f'<pattern id="hatch-{mark}" class="{mark}" width="{step}" height="{step}" '
@@ -295,7 +296,8 @@ _FORM = (
     ".tracer .nan .body,.tracer .inf .body,.tracer .widened .body{stroke-width:2.2px}"
     ".tracer .unreached .body,.tracer .zero .body{stroke-dasharray:1.5 2.5}"
     ".tracer .added .body,.tracer .removed .body,.tracer .changed .body{stroke-width:2px}"
-    ".tracer .removed .body{stroke-dasharray:5 3}"
+    ".tracer .removed .body,.tracer .line.removed{stroke-dasharray:5 3}"
+    ".tracer .line.added,.tracer .line.removed{stroke-width:1.8px}"
 )
 
 
@@ -322,6 +324,7 @@ def _colours(theme: style.Theme) -> str:
         rules.append(
             f".tracer .{change} .body,.tracer.valued .{change} .body"
             f"{{fill:{ink.fill};stroke:{ink.line}}}.tracer .{change} text{{fill:{ink.text}}}"
+            f".tracer .line.{change}{{stroke:{ink.line}}}.tracer .tip.{change}{{fill:{ink.line}}}"
         )
     ink = theme.widened
     rules.append(

@@ -64,10 +64,13 @@ def marks(data: Attributes, value: float | None) -> Iterable[str]:
         yield data["change"]
 
 
-def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[str]:
-    """The lines below the title; `label` says what the overlay's value is."""
+def notes(data: Attributes, value: float | None, label: str = "", unit: str = "") -> Iterable[str]:
+    """The lines below the title; `label` and `unit` say what the overlay's value is."""
     if data.get("repeats"):
-        yield f"{TIMES} {data['repeats']:,}, one after the other"
+        how = "side by side" if data.get("abreast") else "one after the other"
+        yield f"{TIMES} {data['repeats']:,}, {how}"
+    if data.get("alike"):
+        yield f"the first of {data['alike']:,}"
     if data.get("kind") == "module":
         yield from _wrapped(data.get("hyperparameters") or "")
     shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
@@ -88,7 +91,7 @@ def notes(data: Attributes, value: float | None, label: str = "") -> Iterable[st
         yield f"t = {first:,} to {last:,}"
         yield f"{data['operations']:,} operations"
     if value is not None:
-        yield f"{label} {style.number_text(value)}".strip()
+        yield f"{label} {style.amount_text(value, unit)}".strip()
     elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
         of = "parameters' norm" if data.get("parameters") else "norm"
         yield f"{of} {style.number_text(data['norm'])}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tracer import registry
+from tracer.sweep.timing import RUNS
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
@@ -152,3 +153,14 @@ def test_doctor_describes_every_device(command):
     assert document["devices"]["cpu"] == f"numpy {np.__version__}"
     assert document["devices"].keys() == {"cpu", "cuda", "double"}
     assert document["backends"]["device"] == "tests"
+
+
+def test_time_is_measured_on_the_device(command, folder, layers, monkeypatch):
+    """Each run waits for its end: what a device computes is not done when the call returns."""
+    waits = []
+    monkeypatch.setattr(device.DeviceBackend, "wait", lambda self: waits.append(1), raising=False)
+    options = ("--overlay", "time", "--device", "double", "-o", "g.json")
+    outcome = command("visualize", layers, *options)
+    assert outcome.code == 0, outcome.err
+    numbers = json.loads((folder / "g.json").read_text())["overlay"]["values"]
+    assert len(waits) == 2 * RUNS * len(numbers) > 0

@@ -7,7 +7,8 @@ import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer.extend import compare_graphs, united_graph
+from tracer.extend import Drawing, DrawOptions, compare_graphs, united_graph
+from tracer_render.collapse import collapse
 
 MODEL = """
     import numpy as np, tracer, tracer_layers as nn
@@ -171,3 +172,89 @@ def test_a_frozen_parameter_and_its_missing_gradient():
     assert found.changed[name][1].after is None
     assert not found.removed
     assert not found.added
+
+
+class Joined(nn.Module):
+    """Two layers, and a sum with the value before them, or with the input."""
+
+    def __init__(self, skip):
+        super().__init__()
+        tracer.seed(0)
+        self.a, self.b, self.skip = nn.Linear(4, 4), nn.Linear(4, 4), skip
+
+    def forward(self, x):
+        y = self.a(x)
+        return self.b(y) + (y if self.skip else x)
+
+
+def recorded(model, x):
+    with tracer.Tape() as tape:
+        loss = np.sum(model(x))
+    tape.backward(loss)
+    return tape.graph("both")
+
+
+def edges(graph, change):
+    named = graph.nodes(data="label")
+    return {(named[a], named[b]) for a, b, how in graph.edges(data="change") if how == change}
+
+
+def test_edges_that_one_graph_alone_has_are_marked():
+    first, second = (recorded(Joined(skip), np.ones((2, 4), np.float32)) for skip in (False, True))
+    both = united_graph(first, second, compare_graphs(first, second))
+    assert edges(both, "removed") == {("input", "add")}
+    assert edges(both, "added") == {("linear", "add"), ("∇ add", "∇ linear")}
+    same = united_graph(first, first, compare_graphs(first, first))
+    assert not edges(same, "added") | edges(same, "removed")
+    svg = Drawing(both, DrawOptions(depth=0)).render().decode()
+    assert 'class="line data removed"' in svg
+    assert 'marker-end="url(#tip-removed)"' in svg
+    assert "only in the first" in svg
+    dot = Drawing(both, DrawOptions(depth=0)).render("dot").decode()
+    assert dot.count("penwidth=1.8 style=dashed") == 1
+
+
+def test_an_edge_that_would_close_a_cycle_is_left_out():
+    def of(flip):
+        def model(x):
+            with tracer.scope("a"):
+                u = np.tanh(x if flip else x * 2)
+            with tracer.scope("b"):
+                return np.exp(u)
+
+        return model
+
+    first = recorded(of(True), tracer.parameter(np.ones(3), name="x"))
+    second = first.copy()
+    named = {data["label"]: n for n, data in first.nodes(data=True)}
+    forward = named["tanh"], named["exp"]
+    second.remove_edge(*forward)
+    second.add_edge(*forward[::-1], kind="data", slot=0, delay=0)
+    both = united_graph(first, second, compare_graphs(first, second))
+    assert edges(both, "added") == {("exp", "tanh")}
+    assert ("tanh", "exp") not in edges(both, "removed")
+
+
+class Looped(nn.Module):
+    def __init__(self, steps):
+        super().__init__()
+        tracer.seed(0)
+        self.cell, self.steps = nn.RNNCell(4, 4), steps
+
+    def forward(self, x):
+        h = np.zeros((2, 4), np.float32)
+        for t in tracer.steps(self.steps):
+            h = self.cell(x[:, t], h)
+        return h
+
+
+def test_a_call_of_a_longer_loop_is_new():
+    first, second = (recorded(Looped(n), np.ones((2, 4, 4), np.float32)) for n in (2, 3))
+    closed = collapse(united_graph(first, second, compare_graphs(first, second)), 0)
+    calls = {
+        (data["kind"], data["time"]): data.get("change")
+        for _, data in closed.nodes(data=True)
+        if data.get("class") == "RNNCell"
+    }
+    assert calls["module", 0] is calls["module", 1] is None
+    assert calls["module", 2] == calls["cotangent", 2] == "added"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tracer_render import engines, style
+import tracer
+import tracer_layers as nn
+from tracer.extend import DrawOptions
+from tracer_render import engines, picture, style
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "gallery" / "draw.py"
 spec = importlib.util.spec_from_file_location("gallery_draw", SCRIPT)
@@ -86,3 +91,50 @@ def test_a_long_spine_is_set_in_columns(runs):
             assert abs(end[0] - r.x) <= r.width / 2 + 8
             assert abs(end[1] - r.y) <= r.height / 2 + 8
         assert len(curve) % 3 == 1
+
+
+class Nested(nn.Module):
+    """Two of the same in a row, down to `depth`, and layers in those."""
+
+    def __init__(self, count, depth):
+        super().__init__()
+        inner = (Nested(count, depth - 1) for _ in range(2))
+        layers = (nn.Linear(4, 4) for _ in range(count))
+        self.m = nn.Sequential(*(inner if depth else layers))
+
+    def forward(self, x):
+        return self.m(x)
+
+
+@pytest.mark.parametrize(("count", "depth"), [(4, 2), (2, 3), (9, 1)])
+def test_frames_that_go_on_in_another_column_hold_those_inside(count, depth):
+    with tracer.Tape() as tape:
+        loss = np.sum(Nested(count, depth)(np.ones((2, 4), np.float32)))
+    tape.backward(loss)
+    described = picture.describe(tape.graph("both"), DrawOptions(depth=2 * depth + 1))
+    placed = engines.place(described, 30)
+    frames = [*placed.frames.items(), *((path, r) for path, _, r in placed.others)]
+    assert len(frames) > len(placed.frames)  # it is set in columns
+    for path, r in frames:
+        for outer, s in frames:
+            inside = len(outer) < len(path) and path[: len(outer)] == outer
+            if inside and abs(r.x - s.x) < s.width / 2:
+                assert abs(r.y - s.y) + r.height / 2 <= s.height / 2 - 4
+                assert r.y - r.height / 2 >= s.y - s.height / 2 + 15  # below its title
+    left, top, right, bottom = placed.extent()
+    lowest = max(r.y + r.height / 2 for _, r in frames)
+    for curve in placed.curves:
+        assert max(y for _, y in curve) <= lowest + 40
+        assert all(left <= x <= right and top <= y <= bottom for x, y in curve)
+
+
+def test_the_page_has_what_others_draw():
+    page = (SCRIPT.parents[1] / "gallery.md").read_text()
+    found = json.loads((SCRIPT.parent / "peers.json").read_text())
+    assert set(found["networks"]) == set(draw.NAMES)
+    for ways in found["networks"].values():
+        for entry in ways.values():
+            cell = entry.get("error") or draw.size(**entry)
+            assert f"| {cell} |" in page
+    for name, version in found["versions"].items():
+        assert f"{name} {version}" in page

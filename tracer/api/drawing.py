@@ -13,6 +13,7 @@ from tracer.extensions import DrawOptions
 from tracer.record.composite import recorded
 from tracer.record.names import Part
 from tracer.record.recorder import Recorder
+from tracer.sweep.timing import time_operations
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 FEW_STEPS = 3
 #: of a tape with `values`, all operations are drawn where there are at most so many
 FEW_OPERATIONS = 60
+#: of a longer loop, unrolled, so many steps are drawn
+MOST_STEPS = 8
 #: file suffixes besides the names of formats
 SUFFIXES = {"gv": "dot", "htm": "html", "mmd": "mermaid"}
 
@@ -67,20 +70,37 @@ def draw(
     *,
     direction: str | None = None,
     time: str = "auto",
-    depth: int | Literal["auto", "all"] = "auto",
+    depth: int | Literal["auto", "all"] | None = None,
+    open: str | Iterable[str] = (),
+    steps: int | Literal["all"] | None = None,
     overlay: str | None = None,
     theme: str = "auto",
     title: str = "",
 ) -> Drawing:
-    """See `Tape.draw`."""
+    """A picture of the trace, which a notebook shows and `.save(path)` writes.
+
+    `direction` is "forward", "backward" or "both", which is the default once the tape was
+    swept. `time` is "unrolled", "folded" or "auto": folded where a loop has more than three
+    steps, unless `steps` are asked for. `depth` opens modules to so many levels, "all" to every
+    operation, "auto" as many as fit on a page; by default it is "auto", or "all" with `steps`.
+    `open` is the path of a module to draw open besides, as "h.0", or several. Of longer loops,
+    unrolled, so many `steps` are drawn (8), the first and the last, or "all". `overlay` is a
+    registered one: "flops", "bytes", "time", which measures each operation now, or "grad_norm",
+    which needs statistics (`Tape(watch=True)`). `theme` is "light", "dark" or "auto", as the
+    reader's is. Raises `GraphError` for other values.
+    """
     from tracer.graph.build import build  # networkx, which takes long to import
 
+    if depth is None:
+        depth = "auto" if steps is None else "all"
     if depth not in ("auto", "all") and (isinstance(depth, str) or depth < 0):
         raise GraphError(f'depth is "auto", "all" or a number of levels from 0, got {depth!r}')
     if theme not in ("auto", "light", "dark"):
         raise GraphError(f'theme is "auto", "light" or "dark", got {theme!r}')
     if time not in ("auto", "unrolled", "folded"):
         raise GraphError(f'time is "auto", "unrolled" or "folded", got {time!r}')
+    if steps not in (None, "all") and (isinstance(steps, str) or steps < 2):
+        raise GraphError(f'steps is a number of steps from 2, or "all", got {steps!r}')
     if tape.is_open:
         raise TracingError("a tape is drawn after its `with tracer.Tape()` block has ended")
     nodes = recorded(tape)
@@ -88,19 +108,28 @@ def draw(
         direction = "forward" if tape.loss is None else "both"
     if time == "auto":
         longest = max((max(node.place.times, default=0) for node in nodes), default=0)
-        time = "folded" if longest >= FEW_STEPS else "unrolled"
+        time = "folded" if longest >= FEW_STEPS and steps is None else "unrolled"
     if depth == "auto" and tape.keeps_values and len(nodes) <= FEW_OPERATIONS:
         depth = "all"  # since closed modules show no numbers
+    colours = None if overlay is None else registry.overlays[overlay]
+    if colours is not None and colours.timed:
+        time_operations(tape)
     graph = build(tape, direction, time)
     graph.graph["flops"] = sum(node.flops for node in nodes)
     if len(tape.roots) == 1 and not title:
         root = tape.roots[0]
         title = type(root.model if type(root) is Part else root).__name__
-    colours = None if overlay is None else registry.overlays[overlay]
     if colours is not None and not colours.values(graph, {}):
         raise GraphError(
             f"no node has a value of the overlay {overlay!r}: record with tracer.Tape(watch=True), "
             f"and sweep before drawing"
         )
-    shown = None if depth == "all" else depth
-    return Drawing(graph, DrawOptions(title=title, depth=shown, overlay=colours, theme=theme))
+    how = DrawOptions(
+        title=title,
+        depth=None if depth == "all" else depth,
+        overlay=colours,
+        theme=theme,
+        steps=MOST_STEPS if steps is None else None if steps == "all" else steps,
+        opened=(open,) if isinstance(open, str) else tuple(open),
+    )
+    return Drawing(graph, how)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tracer import hooks
-from tracer.api.drawing import Drawing, draw
+from tracer.api.drawing import draw
 from tracer.arrays.types import Generator
 from tracer.curvature.backward import backward
 from tracer.curvature.progress import ProgressLike
@@ -142,33 +142,7 @@ class Tape(Recorder):
 
         return build(self, direction, time)
 
-    def draw(
-        self,
-        *,
-        direction: str | None = None,
-        time: str = "auto",
-        depth: int | Literal["auto", "all"] = "auto",
-        overlay: str | None = None,
-        theme: str = "auto",
-        title: str = "",
-    ) -> Drawing:
-        """A picture of the trace, which a notebook shows and `.save(path)` writes.
-
-        `direction` is "forward", "backward" or "both", which is the default once the tape was
-        swept. `time` is "unrolled", "folded" or "auto": folded where a loop has more than three
-        steps. `depth` opens modules to so many levels, "all" to every operation, "auto" as many as
-        fit on a page. `overlay` is a registered one, as "grad_norm", which needs statistics
-        (`Tape(watch=True)`). `theme` is "light", "dark" or "auto", as the reader's is.
-        """
-        return draw(
-            self,
-            direction=direction,
-            time=time,
-            depth=depth,
-            overlay=overlay,
-            theme=theme,
-            title=title,
-        )
+    draw = draw
 
     def _repr_mimebundle_(
         self, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None

@@ -62,6 +62,9 @@ class Backend:
             self.problem() or f"{self.name} {getattr(self.namespace, '__version__', '')}".rstrip()
         )
 
+    def wait(self) -> None:
+        """Return when all is computed that was begun."""
+
     def to_host(self, array: Array) -> np.ndarray:
         """The values as a NumPy array; the only place where values leave the device."""
         return np.asarray(array)

@@ -70,6 +70,9 @@ class CuPyBackend(Backend):
         gpus = map(runtime.getDeviceProperties, range(runtime.getDeviceCount()))
         return f"{super().describe()} on {', '.join(gpu['name'].decode() for gpu in gpus)}"
 
+    def wait(self) -> None:
+        self.namespace.cuda.get_current_stream().synchronize()
+
     def to_host(self, array: Any) -> np.ndarray:
         return array.get()
 

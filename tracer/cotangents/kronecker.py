@@ -251,8 +251,37 @@ class Kronecker:
         sizes = ", ".join("x".join(map(str, f.shape)) for f in self.factors)
         return f"Kronecker({sizes})"
 
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each factor's shape, trace and extreme eigenvalues."""
+        rows = [
+            (f"{side} factor{f' {group}' * (self.groups > 1)}", *_summary(factor))
+            for group, pair in enumerate(self.pairs)
+            for side, factor in zip(("output", "input"), pair, strict=True)
+            if factor is not None
+        ]
+        head = ("", "shape", "trace", "smallest eigenvalue", "largest eigenvalue")
+        lines = ["".join(f"<th>{text}</th>" for text in head)]
+        lines += ["".join(f"<td>{text}</td>" for text in row) for row in rows]
+        table = "".join(f"<tr>{line}</tr>" for line in lines)
+        shape = "\N{MULTIPLICATION SIGN}".join(map(str, self.shape))
+        return f"<table><caption>Kronecker block of a parameter {shape}</caption>{table}</table>"
+
 
 hints.give(Kronecker, "a Kronecker block", hints.KRONECKER)
+
+
+#: the eigenvalues of a factor are shown up to this size; it takes about 30 ms
+LARGEST_SHOWN = 512
+
+
+def _summary(factor: Array) -> tuple[str, ...]:
+    """Shape, trace and extreme eigenvalues of a factor, as texts; blank where they take long."""
+    values = backend.to_host(factor).astype(np.float64)
+    texts = [f"{len(values)}\N{MULTIPLICATION SIGN}{len(values)}", f"{np.trace(values):.3g}"]
+    if len(values) > LARGEST_SHOWN or not np.isfinite(values).all():
+        return (*texts, "", "")
+    eigenvalues = np.linalg.eigvalsh(values)
+    return (*texts, f"{eigenvalues[0]:.3g}", f"{eigenvalues[-1]:.3g}")
 
 
 @in_single

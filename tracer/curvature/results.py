@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from tracer import registry
-from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
+from tracer.curvature import tables
 from tracer.curvature.quantity import Value
 from tracer.curvature.undefined import Undefined
 from tracer.curvature.values import Values
@@ -46,31 +43,19 @@ class Results(dict[str, Any]):
     def _repr_html_(self) -> str:
         """A table: a row for each parameter, a column for each quantity; others stand below."""
         by_name = {key: values for key, values in self.items() if isinstance(values, dict)}
-        names = dict.fromkeys(name for values in by_name.values() for name in values)
-        head = "".join(f"<th>{html.escape(key)}</th>" for key in by_name)
-        rows = [f"<tr><th></th>{head}</tr>"]
-        for name in names:
-            cells = "".join(f"<td>{_summed_up(values, name)}</td>" for values in by_name.values())
-            rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
         others = [
-            f"<tr><th>{html.escape(key)}</th><td>{html.escape(repr(value))}</td></tr>"
+            f"<tr><th>{html.escape(key)}</th><td>{_shown_by_itself(value)}</td></tr>"
             for key, value in self.items()
             if key not in by_name
         ]
-        tables = (rows if names else [], others)
-        return "".join(f"<table>{''.join(each)}</table>" for each in tables if each)
+        shown = tables.by_parameter(by_name) if any(by_name.values()) else ""
+        return shown + (f"<table>{''.join(others)}</table>" if others else "")
 
 
-def _summed_up(values: Mapping[str, Value], name: str) -> str:
-    """A value in a few words: shape and norm of an array, else its `repr`; nothing if absent."""
-    if name not in values:
-        return ""
-    value = values[name]
-    if backend.is_array(value) and value.dtype.kind in "fiub":
-        host = backend.to_host(value).astype(np.float64)
-        sizes = "\N{MULTIPLICATION SIGN}".join(map(str, host.shape)) or "scalar"
-        return f"{sizes}, norm {np.linalg.norm(host):.3g}"
-    return html.escape(repr(value))
+def _shown_by_itself(value: Value) -> str:
+    """The table that a value has for notebooks, else its `repr`."""
+    own = getattr(value, "_repr_html_", None)
+    return html.escape(repr(value)) if own is None else str(own())
 
 
 def _shown(key: object) -> str:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from tracer.curvature import tables
 from tracer.curvature.quantity import Value
 from tracer.errors import ParameterError, TracerError, UndefinedError, suggestion
 from tracer.record.describe import describe
@@ -104,6 +105,10 @@ class Values(dict[str, Any]):
         if leaf in frozen:
             return f"the parameter {frozen[leaf]!r} {FROZEN}"
         return f"{what} was not used in this record, as itself or in a model."
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each parameter's shape and norm, or what else the value is."""
+        return tables.by_parameter({"": self})
 
     # -- copies and pickles ---------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from tracer.graph.argument_names import argument_name, indices
 from tracer.graph.calls import Attributes, Calls
 from tracer.graph.folding import fold
 from tracer.graph.precision import widenings
+from tracer.graph.shown import Graph
 from tracer.record.composite import recorded
 from tracer.record.frames import DRIVER_FILES
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER, VARIABLE
@@ -39,6 +40,7 @@ TIMES = ("unrolled", "folded")
 #: what a node tells of its value, and not of the cotangent
 OF_VALUES = (
     "norm", "nan", "inf", "min", "max", "values", "operands", "reached", "widened", "widened_by",
+    "flops", "seconds",
 )  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def build(tape: Recorder, direction: str = "forward", time: str = "unrolled") ->
     if time not in TIMES:
         raise GraphError(f"time is one of {', '.join(TIMES)}; got {time!r}")
     with no_collection():
-        graph = nx.MultiDiGraph(direction=direction, time="unrolled", name="trace")
+        graph = Graph(direction=direction, time="unrolled", name="trace")
         if tape.failure is not None:
             source = tape.failure.source
             where = f" ({source})" if source else ""
@@ -158,6 +160,7 @@ class _Forward:
         self.leaves: list[Node] = []
         self._watched = tape.watched or {}
         self._values = tape.keeps_values
+        self._seconds = tape.seconds
         self._names = parameter_names(tape, first_uses(self.recorded))
         self._instructions: dict[tuple[int, int], tuple[str | None, Expression]] = {}
         self._dtypes: dict[DType, str] = {}
@@ -210,9 +213,13 @@ class _Forward:
     def _operation(self, node: Node) -> str:
         name = self._new(node, "operation", node.op.name, node.op.name, node.shape, node.dtype)
         self._place(name, node)
-        self.nodes[name].update(self._watched.get(id(node), {}))
+        attributes = self.nodes[name]
+        attributes["flops"] = node.flops
+        if node in self._seconds:
+            attributes["seconds"] = self._seconds[node]
+        attributes.update(self._watched.get(id(node), {}))
         if self._values:
-            self.nodes[name]["operands"] = [
+            attributes["operands"] = [
                 _number(value) if parent is None else None
                 for parent, value in zip(node.parents, node.inputs, strict=True)
             ]
@@ -338,6 +345,8 @@ def _add_cotangents(graph: nx.MultiDiGraph, forward: _Forward, tape: Recorder) -
         original = forward.nodes[name]
         attributes = {k: v for k, v in original.items() if k not in OF_VALUES}
         attributes.update(kind="cotangent", of=name, label=f"∇ {original['label']}")
+        if (node, "cotangent") in tape.seconds:
+            attributes["seconds"] = tape.seconds[node, "cotangent"]
         attributes.update(watched.get((id(node), "cotangent"), {}))
         graph.add_node(f"d{name[1:]}", **attributes)
     edges = []

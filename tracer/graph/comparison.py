@@ -242,7 +242,8 @@ def united_graph(
     """The second graph, with what was removed of the first; `change` says what became of a node.
 
     It is "added", "removed" or "changed", and missing where nothing differs. A cotangent's says
-    what became of the gradient. Nodes that were removed are called `before n3`.
+    what became of the gradient. Nodes that were removed are called `before n3`. Edges that one of
+    the graphs alone has are "added" or "removed".
     """
     made = second.copy()
     here, there = _cotangents(first), _cotangents(second)
@@ -269,11 +270,41 @@ def united_graph(
             made.nodes[name]["change"] = "changed"
         if name in there and any(change.of == "gradient" for change in changes):
             made.nodes[there[name]]["change"] = "changed"
-    left = set(gone)
-    for source, target, data in first.edges(data=True):
-        if (source in left or target in left) and source in names and target in names:
-            made.add_edge(names[source], names[target], **data)
+    _unite_edges(first, made, names)
     return made
+
+
+def _unite_edges(first: nx.MultiDiGraph, made: nx.MultiDiGraph, names: dict[str, str]) -> None:
+    """Mark the edges that the first graph has not, and add those that it alone has.
+
+    One of these that would close a cycle is left out: no step of time is between its ends.
+    """
+    before: dict[tuple[Any, ...], list[Attributes]] = defaultdict(list)
+    for source, target, data in first.edges(data=True):
+        if source in names and target in names:
+            key = (names[source], names[target], data.get("kind"), data.get("delay"))
+            before[key].append(data)
+    for source, target, data in made.edges(data=True):
+        known = before[source, target, data.get("kind"), data.get("delay")]
+        if known:
+            known.pop()
+        else:
+            data["change"] = "added"
+    for (source, target, _, delay), edges in before.items():
+        if edges and (delay or not _reaches(made, target, source)):
+            for data in edges:
+                made.add_edge(source, target, **{**data, "change": "removed"})
+
+
+def _reaches(graph: nx.MultiDiGraph, source: Hashable, target: Hashable) -> bool:
+    """Whether a path without delays leads from one node to another."""
+    found, waiting = {source}, [source]
+    while waiting:
+        for _, after, delay in graph.out_edges(waiting.pop(), data="delay"):
+            if not delay and after not in found:
+                found.add(after)
+                waiting.append(after)
+    return target in found
 
 
 def _united_calls(

@@ -16,12 +16,13 @@ import networkx as nx
 
 from tracer.errors import GraphError
 from tracer.graph.calls import Attributes, merged, used
+from tracer.graph.shown import Graph
 
 #: The loops that something is in, the outermost first, each with the time step there.
 Path = tuple[tuple[int, int], ...]
 
 #: what a folded node tells of all its copies together
-STATISTICS = ("norm", "min", "max", "nan", "inf")
+STATISTICS = ("norm", "min", "max", "nan", "inf", "flops", "seconds")
 
 #: the kinds of leaves that a step can have of its own
 LEAVES = ("input", "constant")
@@ -41,7 +42,7 @@ def fold(graph: nx.MultiDiGraph, origins: Mapping[str, Hashable]) -> nx.MultiDiG
     for members in _leaves(graph, paths, kept):
         groups.append(members)
         kept.update((name, members[0]) for name in members)
-    folded = nx.MultiDiGraph(**{**graph.graph, "time": "folded"})
+    folded = Graph(**{**graph.graph, "time": "folded"})
     for name, attributes in graph.nodes(data=True):
         if kept.setdefault(name, name) == name:
             folded.add_node(name, **attributes)
@@ -142,7 +143,7 @@ def _common(paths: Iterable[Path]) -> Path:
 def _merged(copies: list[Attributes]) -> Attributes:
     """What is true of all copies of a node together."""
     merged: Attributes = {"steps": len(copies), "time": None, "times": []}
-    for key in ("nan", "inf"):
+    for key in ("nan", "inf", "flops", "seconds"):
         if key in copies[0]:
             merged[key] = sum(copy.get(key, 0) for copy in copies)
     widened = next((copy for copy in copies if "widened" in copy), None)

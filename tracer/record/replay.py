@@ -55,7 +55,7 @@ def replay(
     so that they agree with each other also where the array of a parameter has been changed.
     `keep_inputs` are nodes that keep their inputs also where their rules do not read them.
     """
-    every = [*_before(nodes), *nodes]
+    every = [*before(nodes), *nodes]
     values = dict(known or {})
     needed: set[Node | None] = set()
     for node in reversed(every):
@@ -94,7 +94,7 @@ def saved_values(nodes: Iterable[Node]) -> dict[Node, Array]:
     return values
 
 
-def _before(nodes: Sequence[Node]) -> list[Node]:
+def before(nodes: Sequence[Node]) -> list[Node]:
     """The operations outside of `nodes` (of other tapes) that they come from, inputs first."""
     known, found = set(nodes), []
     waiting = [p for node in nodes for p in node.parents]

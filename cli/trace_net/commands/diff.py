@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trace_net import options, report, streams, write
-from trace_net.commands.visualize import Theme, choose_format, draw
+from trace_net.commands.visualize import draw
 from trace_net.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,19 +26,11 @@ def diff(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Draw both in one picture; - is stdout."
+            *options.OUTPUT, metavar="FILE", help="Draw both in one picture; - is stdout."
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="As of visualize. (default: the suffix of FILE)",
-            autocompletion=options.renderer_names,
-        ),
-    ] = None,
-    theme: Annotated[Theme, typer.Option(help="Colours of the picture.")] = Theme.auto,
+    format: options.FormatOption = None,
+    theme: options.ThemeOption = options.Theme.auto,
     structure: Annotated[
         bool, typer.Option("--structure", help="Compare no values and no gradients.")
     ] = False,
@@ -66,7 +58,7 @@ def diff(
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     if format is not None and output is None:
         raise UsageError("--format is of a picture, and none is asked for", hint="give -o FILE")
-    form = choose_format(output, format) if output is not None else ""
+    form = options.choose_format(output, format) if output is not None else ""
     place = write.writable(output) if output is not None else ""
     with streams.progress(steps=12) as step:
         graphs = [_graph(side, input, step) for side in (first, second)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 
     from trace_net.run import Run
     from tracer.extend import DrawOptions, Overlay
-
-#: File suffixes besides the names of the formats.
-SUFFIXES = {"gv": "dot", "htm": "html", "mmd": "mermaid"}
 
 
 class Direction(StrEnum):
@@ -49,32 +45,15 @@ MOST_NAMES = 6
 OTHER = {Time.unrolled: Time.folded, Time.folded: Time.unrolled}
 
 
-class Theme(StrEnum):
-    """Colours of the picture."""
-
-    auto = "auto"
-    light = "light"
-    dark = "dark"
-
-
 def visualize(
     target: options.TargetArgument,
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Where to; - is stdout. (default: TARGET.svg)"
+            *options.OUTPUT, metavar="FILE", help="Where to; - is stdout. (default: TARGET.svg)"
         ),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="svg, png, pdf, dot, html, json, mermaid or a plugin's. "
-            "(default: the suffix of FILE, else svg)",
-            autocompletion=options.renderer_names,
-        ),
-    ] = None,
+    format: options.FormatOption = None,
     direction: Annotated[Direction, typer.Option(help="What is drawn.")] = Direction.both,
     time: Annotated[
         Time,
@@ -107,8 +86,9 @@ def visualize(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Colour nodes by grad_norm, by a quantity of the parameters, as in kfac, or by "
-            "its norm, max, min, mean, trace or condition, as in kfac:trace. "
+            help="Colour nodes by grad_norm, flops, bytes of results or measured time, by a "
+            "quantity of the parameters, as in kfac, or by its norm, max, min, mean, trace or "
+            "condition, as in kfac:trace. "
             "(default: the norm of the first --quantity)",
             autocompletion=options.overlay_names,
         ),
@@ -125,7 +105,7 @@ def visualize(
     input: options.InputOption = None,
     device: options.DeviceOption = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for the layout.")] = 30.0,
-    theme: Annotated[Theme, typer.Option(help="Colours of the picture.")] = Theme.auto,
+    theme: options.ThemeOption = options.Theme.auto,
     json: options.JsonOption = False,
 ) -> None:
     """Draw the forward and backward graph of TARGET.
@@ -139,11 +119,11 @@ def visualize(
     from trace_net.target import load, parse_target
     from tracer import registry
     from tracer.errors import TracerError
-    from tracer.extend import DrawOptions
+    from tracer.extend import DrawOptions, time_operations
 
     options.check_device(device)
     parsed = parse_target(target)
-    form = choose_format(output, format)
+    form = options.choose_format(output, format)
     renderer = options.look_up(registry.renderers, form)
     quantities = tuple(quantity or ())
     for name in quantities:
@@ -161,7 +141,7 @@ def visualize(
     if not wanted and direction is not Direction.forward:
         wanted = ["grad"]
 
-    with streams.progress(steps=6) as step:
+    with streams.progress(steps=7) as step:
         step(f"loading {target}")
         subject = on_device(load(parsed, given), device)
         done = run(subject, tuple(wanted), step, values)
@@ -169,6 +149,9 @@ def visualize(
         note_precision(done)
         if values and depth is None:
             detail = depth_for_values(done, detail)
+        if colouring is not None and colouring.timed and done.failure is None:
+            step("timing the operations")
+            time_operations(done.tape)
         step("building the graph")
         by_page = renderer.name != "json" and detail == "auto" and steps is None
         time = chosen_time(done, time, by_page)
@@ -293,6 +276,7 @@ def colour_values(
     graph: nx.MultiDiGraph, done: Run, overlay: Overlay | None
 ) -> Mapping[str, float] | None:
     """Node id -> number from an overlay; nothing where the run failed before its results."""
+    from trace_net.overlays import QuantityOverlay
     from tracer import registry
 
     if overlay is None or done.failure is not None:
@@ -304,7 +288,9 @@ def colour_values(
     if values:
         note_undefined(graph, overlay, values)
     else:
-        streams.note(f"no node is coloured: none has a value of {overlay.label or overlay.name}")
+        why = f": {overlay.why_none(done.results)}" if isinstance(overlay, QuantityOverlay) else ""
+        name = overlay.label or overlay.name
+        streams.note(f"no node is coloured: none has a value of {name}{why}")
     return values
 
 
@@ -332,21 +318,6 @@ def draw(graph: nx.MultiDiGraph, form: str, how: DrawOptions) -> bytes:
     entry = registry.renderers.entry(form)
     with blame(entry.plugin, f"the renderer {form!r}"):
         return entry.value.render(graph, how)
-
-
-def choose_format(output: str | None, format: str | None) -> str:
-    """The format asked for, else that of the file's suffix, else svg."""
-    if format is not None:
-        return format
-    if output is None or output == write.STDOUT:
-        return "svg"
-    suffix = Path(output).suffix.removeprefix(".").lower()
-    if not suffix:
-        raise UsageError(
-            f"the file {output!r} has no suffix to choose a format by",
-            hint="add one, as in graph.svg, or give --format",
-        )
-    return SUFFIXES.get(suffix, suffix)
 
 
 def add_norms(graph: nx.MultiDiGraph, done: Run, quantities: tuple[str, ...]) -> None:

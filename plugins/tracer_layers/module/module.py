@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -35,11 +36,14 @@ from tracer_layers.module.state import (
     described,
     is_parameter,
 )
+from tracer_layers.module.table import Row, html_table
 
 __all__ = ["Module"]
 
 #: kinds of what a module holds as arrays that are no parameters
 BUFFERS = ("buffer", "transient")
+#: keywords of `Module.draw` that are no inputs
+DRAW_OPTIONS = inspect.signature(Tape.draw).parameters.keys()
 
 #: attributes that are of a module itself, or only speed up the next call: copies have others
 _OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
@@ -493,10 +497,13 @@ class Module:
     def draw(self, *inputs: object, **options: Any) -> Drawing:
         """A picture of what a call of it with these inputs computes, which a notebook shows.
 
-        `.save(path)` writes it. The options are those of `tracer.Tape.draw`.
+        `.save(path)` writes it. Keywords are the options of `tracer.Tape.draw`, as `depth=2` or
+        `open="h.0"`, and all others are inputs; an input that is called as an option is given by
+        its position.
         """
+        given = {name: options.pop(name) for name in [*options] if name not in DRAW_OPTIONS}
         with Tape(watch=True) as tape:
-            self(*inputs)
+            self(*inputs, **given)
         return tape.draw(**options)
 
     # -- text -------------------------------------------------------------------------------
@@ -504,6 +511,14 @@ class Module:
     def extra_repr(self) -> str:
         """The arguments, for `repr`."""
         return ""
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: a row for each module, with its arguments and parameters."""
+        rows = [
+            Row(path, type(each).__name__, each.extra_repr(), list(each.parameters()))
+            for path, each in self.named_modules()
+        ]
+        return html_table(rows)
 
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}" for name, child in self._held("module")]

@@ -1,0 +1,149 @@
+"""Equal branches in one box, and what is said of loops that are not marked."""
+
+import logging
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_layers as nn
+from tracer import registry
+from tracer.extend import DrawOptions
+from tracer_render import detail
+from tracer_render.picture import describe
+
+X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
+COUNT = 45
+
+
+class Together(nn.Module):
+    def __init__(self, branch, join, count=COUNT):
+        super().__init__()
+        self.branches = nn.ModuleList([branch() for _ in range(count)])
+        self.join = join
+
+    def forward(self, x):
+        return self.join([branch(x) for branch in self.branches])
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+def concatenated(values):
+    return np.concatenate(values, axis=-1)
+
+
+def added(values):
+    return sum(values[1:], start=values[0])
+
+
+def graph_of(model, x=X):
+    with tracer.Tape(watch=True) as tape:
+        loss = np.sum(model(x))
+    tape.backward(loss)
+    return tape.graph("both")
+
+
+def titles(picture, back=False):
+    return {box.title: box.notes for box in picture.boxes if (box.kind == "cotangent") == back}
+
+
+@pytest.mark.parametrize(
+    ("branch", "last"),
+    [
+        (lambda: nn.Linear(4, 3), "branches.44  Linear"),
+        (lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU()), "branches.44  Sequential"),
+        (Residual, "branches.44  Residual"),
+    ],
+    ids=["layer", "row", "residual"],
+)
+@pytest.mark.parametrize("join", [concatenated, added])
+def test_equal_branches_are_one_box(branch, last, join):
+    picture = describe(graph_of(Together(branch, join)), DrawOptions(depth="auto"))
+    found = titles(picture)
+    (name,) = (title for title in found if title.startswith("branches.0"))
+    assert name.endswith(last)
+    assert f"\N{MULTIPLICATION SIGN} {COUNT}, side by side" in found[name]
+    assert len(found) <= 5
+    assert f"\N{MULTIPLICATION SIGN} {COUNT}, side by side" in titles(picture, True)[f"∇ {name}"]
+    if join is added:
+        assert f"\N{MULTIPLICATION SIGN} {COUNT - 1}, one after the other" in found["add"]
+
+
+def test_few_branches_are_drawn_one_by_one():
+    model = Together(lambda: nn.Linear(4, 3), concatenated, count=5)
+    picture = describe(graph_of(model), DrawOptions(depth="auto"))
+    assert sum("Linear" in title for title in titles(picture)) == 5
+
+
+def test_branches_of_other_shapes_stay():
+    sizes = iter([*range(1, 11), *[3] * 40])
+    model = Together(lambda: nn.Linear(4, next(sizes)), concatenated, count=50)
+    found = titles(describe(graph_of(model), DrawOptions(depth="auto")))
+    alone = [title for title in found if "…" not in title and "Linear" in title]
+    assert len(alone) == 9  # that of three outputs is one of the others
+
+
+def test_a_branch_that_another_reads_as_well_stays():
+    class Peeking(Together):
+        def forward(self, x):
+            values = [branch(x) for branch in self.branches]
+            return np.sum(concatenated(values)) * np.sum(values[7])
+
+    picture = describe(graph_of(Peeking(lambda: nn.Linear(4, 3), None)), DrawOptions(depth="auto"))
+    assert "branches.7  Linear" in titles(picture)
+
+
+@pytest.mark.parametrize("form", ["side by side", "one after the other"])
+def test_parameters_of_operations_that_are_folded(form):
+    weights = [tracer.parameter(np.eye(4, dtype=np.float32), name=f"w{i}") for i in range(COUNT)]
+
+    def model(x):
+        if form == "side by side":
+            return np.stack([np.tanh(x @ w) for w in weights])
+        for w in weights:
+            x = np.tanh(x @ w)
+        return x
+
+    found = titles(describe(graph_of(model), DrawOptions(depth="auto")))
+    assert [title for title in found if title.startswith("w")] == ["w0"]
+    assert f"the first of {COUNT}" in found["w0"]
+    assert any(f"\N{MULTIPLICATION SIGN} {COUNT}, {form}" in notes for notes in found.values())
+
+
+def test_an_overlay_adds_all_branches_up():
+    graph = graph_of(Together(lambda: nn.Linear(4, 3), added))
+    overlay = registry.overlays["flops"]
+    total = sum(overlay.values(graph, {}).values())
+    options = DrawOptions(depth="auto", overlay=overlay)
+    notes = [note for box in describe(graph, options).boxes for note in box.notes]
+    shown = [note.split()[1:] for note in notes if note.startswith("computation")]
+    scale = {"FLOP": 1, "kFLOP": 1000}
+    assert sum(float(n) * scale[unit] for n, unit in shown) == pytest.approx(total, rel=0.01)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_loop_that_is_not_marked_is_spoken_of(caplog, marked):
+    w = tracer.parameter(np.eye(4, dtype=np.float32), name="w")
+    x = np.ones((2, 30, 4), np.float32)
+
+    def model(x):
+        h = np.zeros((2, 4), np.float32)
+        for t in tracer.steps(30) if marked else range(30):
+            h = np.tanh(x[:, t] + h @ w)
+        return h
+
+    graph = graph_of(model, tracer.batch(x))
+    with caplog.at_level(logging.WARNING, "tracer_render"):
+        detail.detailed(graph, DrawOptions(depth="auto"))
+    said = [text for text in caplog.messages if "tracer.steps" in text]
+    assert len(said) == (not marked)
+    if said:
+        assert "test_branches.py" in said[0]
+        assert "reads w 30 times: a loop over `tracer.steps(...)` is drawn as one step" in said[0]
