@@ -15,6 +15,7 @@ from tracer.extend import (
     ModuleCall,
     Part,
     Place,
+    TensorLike,
     Work,
     backend,
     begin_work,
@@ -36,7 +37,7 @@ class Callee(naming.Named, batch_marks.Model, Protocol):
 
     def _named(
         self, kinds: tuple[str, ...], prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]: ...
+    ) -> Iterator[tuple[str, TensorLike]]: ...
 
 
 def call_as_root(
@@ -76,8 +77,9 @@ def call_elsewhere(
     module: Callee, cursor: Cursor, inputs: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     """A call inside of one of another model."""
-    call: Any = active.get()
-    call = Call(call.model, naming_of(module, cursor), cursor.place)
+    around = active.get()
+    assert around is not None
+    call = Call(around.model, naming_of(module, cursor), cursor.place)
     token = active.set(call)
     try:
         with using(cursor.tape, enter(module, cursor.place, call)):
