@@ -16,6 +16,7 @@ from tracer.extend import (
     Params,
     Part,
     Place,
+    TensorLike,
     Work,
     backend,
     begin_work,
@@ -37,7 +38,7 @@ class Callee(naming.Named, batch_marks.Model, Protocol):
 
     def _named(
         self, kinds: tuple[str, ...], prefix: str, recurse: bool, remove_duplicate: bool
-    ) -> Iterator[tuple[str, Any]]: ...
+    ) -> Iterator[tuple[str, TensorLike]]: ...
 
 
 def call_as_root(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from tracer_layers.module.state import HELD, fitted, shape_of, size_of
 class Holder(Named, Protocol):
     """What holds arrays here: a module, by all that are below it."""
 
-    def named_modules(
-        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Named]]: ...
+    def named_modules(self, *, remove_duplicate: bool) -> Iterator[tuple[str, Named]]: ...
 
 
 #: a module, the name of an attribute of it, and the array that takes the place of what is there
@@ -54,7 +52,7 @@ def load(module: Holder, state: Mapping[str, Convertible], strict: bool) -> Inco
         shapes = (f"{k} {size_of(state[k])}".rstrip() for k in unexpected)
         problems.append(f"unexpected: {', '.join(shapes)}")
     changes = []
-    loaded: dict[int, tuple[str, Any]] = {}
+    loaded: dict[int, tuple[str, Array]] = {}
     for key in (key for key in places if key in state):
         held, value = getattr(*places[key]), state[key]
         if isinstance(value, Tensor):
