@@ -3,45 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import networkx as nx
 
 from tracer.extend import DrawOptions
 
-#: attribute of nodes -> (what it is called, which side's values, how closed calls combine them)
-OF_ATTRIBUTES = {
-    "norm": ("norm", "both", "largest"),
-    "nan": ("NaN entries", "both", "sum"),
-    "inf": ("infinite entries", "both", "sum"),
-    "nbytes": ("bytes", "values", "sum"),
-    "flops": ("FLOPs", "both", "sum"),
-    "seconds": ("seconds", "both", "sum"),
-}
+
+@dataclass(frozen=True)
+class Choice:
+    """An overlay of the menu.
+
+    `attribute` is where a box's number is; None of the options' overlay, whose values the boxes
+    have. `sides` says whether "values", "cotangents" or "both" have one, and `add_up` whether a
+    closed call shows the sum of its members', else the largest.
+    """
+
+    attribute: str | None
+    label: str
+    unit: str = ""
+    sides: str = "both"
+    add_up: bool = False
+
+
+CHOICES = (
+    Choice("norm", "gradient norm", sides="cotangents"),
+    Choice("norm", "norm of values", sides="values"),
+    Choice("nan", "NaN entries", add_up=True),
+    Choice("inf", "infinite entries", add_up=True),
+    Choice("nbytes", "result", "B", sides="values", add_up=True),
+    Choice("flops", "computation", "FLOP", add_up=True),
+    Choice("seconds", "time", "s", add_up=True),
+)
 
 
 def choices(graphs: Sequence[nx.MultiDiGraph], options: DrawOptions) -> list[dict[str, Any]]:
-    """The overlays to choose from; that of the options is the first, and chosen.
-
-    `attribute` is where a box's number is, None of the options' overlay, whose values the boxes
-    have; `sides` says whether values, cotangents or both have one, and `combine` what a closed call
-    shows of its members': the "largest" or the "sum".
-    """
-    found = []
-    if options.overlay is not None or options.values:
-        overlay = options.overlay
-        label = (overlay.label or overlay.name) if overlay is not None else "value"
-        combine = getattr(overlay, "combine", "largest")
-        found.append({"attribute": None, "label": label, "sides": "both", "combine": combine})
+    """The overlays to choose from; that of the options is the first."""
+    found: list[Choice] = []
+    overlay = options.overlay
+    if overlay is not None:
+        label = overlay.label or overlay.name
+        found.append(Choice(None, label, overlay.unit, add_up=overlay.add_up))
+    elif options.values:
+        found.append(Choice(None, "value"))
     nodes = [data for graph in graphs for _, data in graph.nodes(data=True)]
-    if any(data.get("kind") == "cotangent" and "norm" in data for data in nodes):
-        name = {"attribute": "norm", "label": "gradient norm", "sides": "cotangents"}
-        found.append({**name, "combine": "largest"})
-    for attribute, (label, sides, combine) in OF_ATTRIBUTES.items():
-        if any(data.get(attribute) for data in nodes):
-            if attribute == "norm":
-                label, sides = "norm of values", "values"
-            found.append(
-                {"attribute": attribute, "label": label, "sides": sides, "combine": combine}
-            )
-    return found
+    told = {
+        (data.get("kind") == "cotangent", choice.attribute)
+        for data in nodes
+        for choice in CHOICES
+        if data.get(str(choice.attribute))
+    }
+    for choice in CHOICES:
+        sides = {"values": (False,), "cotangents": (True,)}.get(choice.sides, (False, True))
+        known = any((side, choice.attribute) in told for side in sides)
+        if known and choice.label not in [other.label for other in found]:
+            found.append(choice)
+    return [asdict(choice) for choice in found]

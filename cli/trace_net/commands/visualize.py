@@ -118,7 +118,6 @@ def visualize(
     from trace_net.run import describe_choices, note_precision, on_device, run
     from trace_net.target import load, parse_target
     from tracer import registry
-    from tracer.errors import TracerError
     from tracer.extend import DrawOptions, time_operations
 
     options.check_device(device)
@@ -137,14 +136,12 @@ def visualize(
     file = output or f"{parsed.stem}.{form}"
     place = write.writable(file)
     given = parse_inputs(input or ())
-    wanted = list(dict.fromkeys([*quantities, *(colouring.quantities if colouring else ())]))
-    if not wanted and direction is not Direction.forward:
-        wanted = ["grad"]
+    wanted = asked(quantities, colouring, direction)
 
     with streams.progress(steps=7) as step:
         step(f"loading {target}")
         subject = on_device(load(parsed, given), device)
-        done = run(subject, tuple(wanted), step, values)
+        done = run(subject, wanted, step, values)
         streams.note(describe_choices(subject))
         note_precision(done)
         if values and depth is None:
@@ -158,8 +155,7 @@ def visualize(
         graph = build_graph(done, direction, time, quantities)
         if values:
             note_what_is_large(graph)
-        colours = colour_values(graph, done, colouring)
-        other = None
+        colours, other = colour_values(graph, done, colouring), None
         if renderer.switches and graph.graph["loops"]:
             twin = build_graph(done, direction, OTHER[time], quantities)
             other = twin, colour_values(twin, done, colouring if colours else None)
@@ -175,13 +171,7 @@ def visualize(
             opened=tuple(open or ()),
         )
         step(f"drawing as {form}")
-        try:
-            write.write(place, draw(graph, form, how))
-        except (CommandError, TracerError) as error:
-            if done.failure is None:
-                raise
-            streams.note(f"what ran before the failure is not drawn: {error}")
-            raise done.failure from done.failure.__cause__
+        write_picture(place, graph, form, how, done)
 
     shown = "stdout" if file == write.STDOUT else file
     if json:
@@ -190,6 +180,31 @@ def visualize(
         done.failure.hint = f"the graph up to the failure is in {shown}; {done.failure.hint}"
         raise done.failure
     streams.note(f"drawn as {form} in {shown}")
+
+
+def asked(
+    quantities: tuple[str, ...], colouring: Overlay | None, direction: Direction
+) -> tuple[str, ...]:
+    """What the sweep computes: the gradient, if nothing else and more than the forward graph."""
+    wanted = (*quantities, *(colouring.quantities if colouring else ()))
+    if not wanted and direction is not Direction.forward:
+        return ("grad",)
+    return tuple(dict.fromkeys(wanted))
+
+
+def write_picture(
+    place: str, graph: nx.MultiDiGraph, form: str, how: DrawOptions, done: Run
+) -> None:
+    """Write a picture; of a model that failed, its own error is raised where none can be drawn."""
+    from tracer.errors import TracerError
+
+    try:
+        write.write(place, draw(graph, form, how))
+    except (CommandError, TracerError) as error:
+        if done.failure is None:
+            raise
+        streams.note(f"what ran before the failure is not drawn: {error}")
+        raise done.failure from done.failure.__cause__
 
 
 def parse_depth(text: str | None, steps: str | None) -> int | Literal["auto"] | None:

@@ -23,7 +23,7 @@
       if (!side.has(i)) continue;
       const value = ownValue(view, i, back);
       if (value === undefined || masked(side, i, value)) continue;
-      if (overlay.combine === "sum") {
+      if (overlay.add_up) {
         if (view.repeated.has(i)) { // one value at several uses counts once
           const id = side.id(i).replace(/_\d+$/, "");
           if (seen.has(id)) continue;
@@ -42,6 +42,10 @@
     if (!side?.has(i)) return undefined;
     const { attribute } = page.overlay;
     const value = attribute === null ? side.value(i) : side.attribute(i, attribute);
+    if (attribute === "nbytes") {
+      if (side.kind(i) !== "operation") return undefined; // of results
+      return value * (side.attribute(i, "steps") ?? 1);
+    }
     return typeof value === "string" ? Number(value) : value;
   };
 
@@ -71,7 +75,7 @@
         if (page.overlay.sides !== "cotangents") take(ownValue(view, i, false));
         if (page.overlay.sides !== "values") take(ownValue(view, i, true));
       }
-      if (page.overlay.combine === "sum") {
+      if (page.overlay.add_up) {
         view.groups.forEach((_, g) => {
           if (g === 0) return;
           for (const back of [false, true]) take(page.valueOf(view, ~g, back));
@@ -97,25 +101,26 @@
     return colours[below].map((c, i) => Math.round(c + (colours[below + 1][i] - c) * (along - below)));
   };
 
-  const PREFIXES = ["", "k", "M", "G", "T"];
+  const [SMALLER, LARGER] = [["m", "µ", "n"], ["k", "M", "G", "T"]];
+  // Three digits, with the unit and a prefix where there is a unit.
   const short = (value) => {
+    const { unit } = page.overlay;
+    const words = (number) => `${+number.toPrecision(3)}`;
     if (Number.isNaN(value)) return "NaN";
     if (!Number.isFinite(value)) return value > 0 ? "Inf" : "-Inf";
-    if (["nbytes", "flops"].includes(page.overlay.attribute)) {
-      let power = 0;
-      while (value >= 1000 && power < PREFIXES.length - 1) {
-        value /= 1000;
-        power++;
-      }
-      return `${+value.toPrecision(3)} ${PREFIXES[power]}`.trim();
-    }
-    return `${+value.toPrecision(3)}`;
+    if (!unit || value === 0) return `${words(value)} ${unit}`.trim();
+    let power = Math.floor(Math.log10(Math.abs(value)) / 3);
+    power = Math.min(Math.max(power, unit === "s" ? -SMALLER.length : 0), LARGER.length);
+    const prefix = power < 0 ? SMALLER[-power - 1] : power > 0 ? LARGER[power - 1] : "";
+    return `${words(value / 1000 ** power)} ${prefix}${unit}`;
   };
 
   page.isValued = () => range !== null;
   page.overlayText = (item, back) => {
     const value = page.valueOf(page.now, item, back);
-    return value === undefined ? "" : `${+value.toPrecision(6)}`;
+    if (value === undefined) return "";
+    const { unit } = page.overlay;
+    return unit ? `${short(value)} (${value.toLocaleString("en")} ${unit})` : `${+value.toPrecision(6)}`;
   };
 
   // What is told of an item, with its number and colour, and at the step that is shown.
