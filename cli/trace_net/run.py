@@ -213,11 +213,11 @@ def is_of_numbers(subject: Subject) -> bool:
     return not getattr(subject.model, "marks_inputs", False) and not any(map(has_axes, given))
 
 
-def has_axes(value: Any) -> bool:
+def has_axes(value: object) -> bool:
     """Whether an input is an array, and no number."""
     import tracer
 
-    return tracer.backend.is_array(value) and bool(value.ndim)
+    return tracer.backend.is_array(value) and getattr(value, "ndim", 0) > 0
 
 
 def scalar_input(value: Any, name: str, wants: bool) -> Any:
