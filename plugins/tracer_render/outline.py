@@ -122,6 +122,7 @@ class Outline:
 
     def _shorten(self, group: Group) -> None:
         """Put children into groups until there are few."""
+        group.children = self._beside_users(group.children)
         if group.sort in ("root", "call", "step"):
             children = group.children
             for shown in self._shown:
@@ -134,6 +135,23 @@ class Outline:
         if count > MOST:
             rows = min(MOST, -(-count // MOST))
             group.children = list(self._in_rows(group, -(-count // rows)))
+
+    @staticmethod
+    def _beside_users(children: list[Child]) -> list[Child]:
+        """The children with each leaf that several use in front of the one that it is for."""
+        own = {child.node for child in children if isinstance(child, Box) and child.user is None}
+        copies: dict[Hashable, list[Child]] = {}
+        found: list[Child] = []
+        for child in children:
+            if isinstance(child, Box) and child.user in own:
+                copies.setdefault(child.user, []).append(child)
+        for child in children:
+            if isinstance(child, Box) and child.user in own:
+                continue
+            if isinstance(child, Box):
+                found += copies.get(child.node, ())
+            found.append(child)
+        return found
 
     def _count(self, group: Group) -> int:
         return sum(map(self.is_own, group.children))

@@ -34,22 +34,22 @@ def indices(numbers: Sequence[int]) -> dict[str, Any]:
 def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, Any]:
     """A column of numbers in single precision; a missing one is NaN, and `nan` lists the others.
 
-    Numbers beyond single precision are its largest and its smallest. A short column has the upper
-    half of each (bfloat16), which is right to two digits.
+    `exact` has the numbers, by their place, that single precision has not. A short column has the
+    upper half of each (bfloat16), which is right to two digits.
     """
     column = np.array([math.nan if n is None else n for n in numbers], np.float64)
     given = [i for i, n in enumerate(numbers) if n is not None and math.isnan(n)]
     bounds = np.finfo(np.float32)
-    finite = np.isfinite(column)
-    column[finite] = np.clip(column[finite], -bounds.max, bounds.max)
-    vanished = finite & (column != 0) & (abs(column) < bounds.smallest_subnormal)
-    column[vanished] = np.copysign(bounds.smallest_subnormal, column[vanished])
+    beyond = np.isfinite(column) & (column != 0)
+    beyond &= (abs(column) > bounds.max) | (abs(column) < bounds.tiny)
+    exact = {int(i): float(column[i]) for i in np.flatnonzero(beyond)}
+    column[beyond] = 0
     single = column.astype("<f4")
     if short:
         halves = ((single.view("<u4").astype(np.uint64) + 0x7FFF) >> 16).astype("<u2")
         halves[np.isnan(single)] = 0x7FC0
-        return {"type": "bfloat16", "data": _text(halves), "nan": given}
-    return {"type": "float32", "data": _text(single), "nan": given}
+        return {"type": "bfloat16", "data": _text(halves), "nan": given, "exact": exact}
+    return {"type": "float32", "data": _text(single), "nan": given, "exact": exact}
 
 
 class Words:

@@ -38,6 +38,7 @@ PLAIN = frozenset(
     "kind op label shape dtype nbytes scope scopes call time times loop source norm min max nan inf"
     " of flops seconds".split()
 )
+TOLD_BY = frozenset(("kind", "label", "shape", "dtype", "scope"))
 #: Of more boxes than this, smallest and largest elements are kept to two digits.
 MANY = 50_000
 #: Lists in the details of a node are cut to this many entries.
@@ -175,11 +176,11 @@ class _View:
 
     def _texts_of_node(self, node: Hashable, data: Attributes) -> dict[str, Any]:
         """The texts of a node; those of a plain one are the same for all that are like it."""
-        if not data.keys() <= PLAIN or data.get("nan") or data.get("inf"):
+        if not TOLD_BY <= data.keys() <= PLAIN or data.get("nan") or data.get("inf"):
             return self._texts(node, data)
         label = data["label"]
         key = (
-            *(data["kind"], label, data["dtype"], tuple(data["shape"])),
+            *(data["kind"], label, data["dtype"], tuple(data["shape"] or ())),
             *(data["scope"] if "." in label else "", math.isfinite(data.get("norm") or 0.0)),
         )
         found = self._known_texts.get(key)
@@ -305,14 +306,15 @@ class _View:
             for tail, head in graph.edges()
             if tail in value_of and head in value_of
         )
-        tails, heads, flags, labels = [], [], [], []
+        tails, heads, flags, labels, changes = [], [], [], [], []
 
-        def add(tail: Hashable, head: Hashable, flag: int, label: str) -> None:
+        def add(tail: Hashable, head: Hashable, flag: int, label: str, change: str | None) -> None:
             own = computed(graph.nodes[tail]) and computed(graph.nodes[head])
             tails.append(self._place(tail, head))
             heads.append(self._place(head, tail))
             flags.append(flag | (SPINE if own else 0))
             labels.append(label or None)
+            changes.append(change)
 
         for tail, head, data in graph.edges(data=True):
             if tail in value_of or head in value_of:
@@ -322,16 +324,17 @@ class _View:
                 back[head, tail] -= 1
                 flag |= BACK
             label = words.flow(graph, tail, head, data) if data.get("delay") else ""
-            add(tail, head, flag, label)
+            add(tail, head, flag, label, data.get("change"))
         for (tail, head), count in back.items():
             for _ in range(count):
-                add(head, tail, BACK, "")
+                add(head, tail, BACK, "", None)
         return {
             "count": len(tails),
             "tail": indices(tails),
             "head": indices(heads),
             "flags": indices(flags),
             "label": self._words.column(labels),
+            "change": self._words.column(changes),
         }
 
     def _place(self, node: Hashable, other: Hashable) -> int:

@@ -43,10 +43,12 @@ def test_missing_numbers_and_nan_are_told_apart():
     assert found[3:].tolist() == [math.inf, -math.inf]
 
 
-def test_what_single_precision_cannot_hold_stays_finite_and_no_zero():
-    found = unpacked(floats([1e300, -1e300, 1e-300, -1e-300, 0.0]))
-    assert np.isfinite(found).all()
-    assert np.sign(found).tolist() == [1, -1, 1, -1, 0]
+@pytest.mark.parametrize("short", [False, True])
+def test_what_single_precision_cannot_hold_is_kept_as_it_is(short):
+    numbers = [1e300, -1e300, 1e-300, 5e-324, 1.0, 0.0]
+    column = floats(numbers, short)
+    assert column["exact"] == dict(enumerate(numbers[:4]))
+    assert unpacked(column)[4:].tolist() == [1, 0]
 
 
 def test_short_columns_are_right_to_two_digits():

@@ -14,7 +14,9 @@ from selenium.webdriver.common.keys import Keys
 
 @pytest.fixture
 def page(show):
-    return show(render_graphs.nested().both())
+    opened = show(render_graphs.nested().both())
+    opened.find("#fit").click()
+    return opened
 
 
 def test_buttons_and_keys_zoom(page):

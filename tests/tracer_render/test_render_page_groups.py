@@ -64,7 +64,7 @@ def test_it_opens_closed_and_legible_on_the_input(show):
     boxes = page.boxes
     assert len([box for box in boxes if not box.startswith(("d", "_"))]) <= 40
     assert page.node("n0").is_displayed()
-    assert page.run("return page.scale()") <= 1 / 0.6
+    assert page.run("return page.scale()") <= 1 / 0.79
 
 
 def test_a_click_opens_a_module_in_place_and_its_title_closes_it(page):

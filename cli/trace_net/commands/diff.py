@@ -76,6 +76,11 @@ def diff(
     streams.note(f"{removed} removed, {added} added, {len(found.changed)} changed")
 
 
+#: what a graph's nodes are compared by, and which of it are numbers
+NEEDED = {"kind", "label", "op", "shape", "dtype", "scope"}
+NUMBERS = {"norm", "min", "max"}
+
+
 def _graph(side: str, input: list[str] | None, step: streams.Step) -> nx.MultiDiGraph:
     """The graph of a TARGET that is run, or one that was saved."""
     if side.endswith(".json"):
@@ -100,7 +105,14 @@ def _read(file: str) -> nx.MultiDiGraph:
 
     try:
         document = json_format.loads(Path(file).read_bytes())
-        return nx.node_link_graph(document, directed=True, multigraph=True, edges="edges")
+        graph = nx.node_link_graph(document, directed=True, multigraph=True, edges="edges")
+        for node, data in graph.nodes(data=True):
+            for key in NEEDED - data.keys():
+                raise ValueError(f"the node {node} has no {key}")
+            for key in NUMBERS & data.keys():
+                if isinstance(data[key], str):  # JSON has no NaN and no infinities
+                    data[key] = float(data[key])
+        return graph
     except OSError as error:
         raise UsageError(
             f"cannot read {file}: {error.strerror}",

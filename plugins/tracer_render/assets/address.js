@@ -41,6 +41,7 @@
     const time = parts.get("time");
     if (time && page.views.has(time) && time !== page.now.time) page.switchTo(time);
     const view = page.now;
+    view.open = new Set(view.initial);
     const groups = (key) =>
       (parts.get(key)?.split(" ") ?? []).flatMap((id) => {
         const found = view.ids.get(id);
@@ -54,7 +55,7 @@
     }
     page.update();
     const at = (parts.get("at") ?? "").split(" ").map(Number);
-    if (at.length === 3 && at.every(Number.isFinite) && at[2] > 0) {
+    if (at.length === 3 && at.every((n) => Math.abs(n) < 1e7) && at[2] > 1) {
       const window = page.svg.getBoundingClientRect();
       const [x, y, width] = at;
       page.seen = { x, y, width, height: (width * window.height) / window.width };
@@ -62,7 +63,7 @@
     } else page.start();
     const chosen = parts.has("chosen") && view.ids.get(parts.get("chosen"));
     if (chosen && page.drawnAs(chosen.item) === chosen.item) page.choose(chosen);
-    if (parts.has("step") && page.data.steps) {
+    if (parts.get("step") && page.data.steps) {
       const place = page.data.steps.times.indexOf(Number(parts.get("step")));
       if (place >= 0) page.goToStep(place);
     }

@@ -16,7 +16,7 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
   };
 
   // A column as `packing.py` wrote it; whole numbers are one more than they are, 0 for none.
-  const unpack = ({ type, data, nan }) => {
+  const unpack = ({ type, data, nan, exact }) => {
     if (type === "same") return () => data - 1;
     const bytes = decode(data);
     let column;
@@ -26,7 +26,10 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
     } else column = new TYPES[type](bytes.buffer);
     if (column.constructor !== Float32Array) return (i) => column[i] - 1;
     const notNumbers = new Set(nan);
-    return (i) => (Number.isNaN(column[i]) && !notNumbers.has(i) ? undefined : column[i]);
+    return (i) => {
+      if (i in exact) return exact[i];
+      return Number.isNaN(column[i]) && !notNumbers.has(i) ? undefined : column[i];
+    };
   };
 
   const TEXTS = ["title", "class", "notes", "rows", "marks", "kind", "module"];
@@ -100,8 +103,8 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
       }));
       this.initial = held.groups.open;
       this.open = new Set(this.initial);
-      const [tail, head, flags, label] = ["tail", "head", "flags", "label"].map((key) =>
-        unpack(held.lines[key]),
+      const [tail, head, flags, label, change] = ["tail", "head", "flags", "label", "change"].map(
+        (key) => unpack(held.lines[key]),
       );
       this.lines = Array.from({ length: held.lines.count }, (_, i) => ({
         tail: tail(i),
@@ -111,6 +114,7 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
         delayed: Boolean(flags(i) & 4),
         spine: Boolean(flags(i) & 8),
         label: label(i) < 0 ? "" : held.words[label(i)],
+        change: change(i) < 0 ? "" : held.words[change(i)],
       }));
       this.around = new Int32Array(this.count);
       this.depth = new Int32Array(this.groups.length);
@@ -250,6 +254,7 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
           known.forward ||= line.forward;
           known.back ||= line.back;
           known.spine ||= line.spine;
+          if (known.change !== line.change) known.change = "";
         } else found.set(key, { ...line, tail, head });
       }
       return [...found.values()];

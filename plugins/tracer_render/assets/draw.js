@@ -122,14 +122,15 @@
 
   const lineElement = (view, line) => {
     const made = element("path", {
-      class: `line ${line.kind}${line.delayed ? " delayed" : ""}`,
+      class: ["line", line.kind, line.delayed && "delayed", line.change].filter(Boolean).join(" "),
       "data-tail": view.id(line.tail, line.back) ?? "",
       "data-head": view.id(line.head, line.back) ?? "",
       "marker-end": `url(#tip-${line.kind})`,
       d: line.path,
     });
     if (!line.label) return made;
-    const label = text(line.label, line.x + line.width / 2 - 8, line.y, "shape", "middle");
+    const [x, y] = [line.labelX ?? line.x, line.labelY ?? line.y];
+    const label = text(line.label, x, y + 2.5, "shape", line.labelX > line.x ? "start" : "end");
     return element("g", {}, made, label);
   };
 

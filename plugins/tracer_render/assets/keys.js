@@ -101,10 +101,15 @@
     const copy = page.svg.cloneNode(true);
     page.clear();
     page.draw();
-    const { x, y, width, height } = page.seen;
+    // The part of the picture that is seen, as large as it is on the screen.
+    const { seen, scene } = page;
+    const [x, y] = [Math.max(seen.x, -16), Math.max(seen.y, -16)];
+    const width = Math.max(Math.min(seen.x + seen.width, scene.width + 16) - x, 1);
+    const height = Math.max(Math.min(seen.y + seen.height, scene.height + 16) - y, 1);
+    const unit = page.scale();
     copy.setAttribute("viewBox", `${x} ${y} ${width} ${height}`);
-    copy.setAttribute("width", Math.round(width));
-    copy.setAttribute("height", Math.round(height));
+    copy.setAttribute("width", Math.round(width / unit));
+    copy.setAttribute("height", Math.round(height / unit));
     for (const [key, value] of [["x", x], ["y", y], ["width", width], ["height", height]])
       copy.querySelector(".paper").setAttribute(key, value);
     for (const each of copy.querySelectorAll("[tabindex]")) each.removeAttribute("tabindex");

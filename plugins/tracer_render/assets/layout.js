@@ -120,7 +120,7 @@
 
   const keptLayouts = new Map();
 
-  // Places of the children of a group, and of its ports, by dagre. `parts` are [key, width, height].
+  // Places of the children of a group, and of its ports, by dagre. `parts` are [key, width, height, height without leaves].
   const placed = (parts, edges, enter, leave) => {
     const signature = JSON.stringify([parts.map((p) => p.slice(1)), edges, enter, leave]);
     const known = keptLayouts.get(signature);
@@ -203,6 +203,7 @@
       graph.edge(`${from}`, `${to}`, `${e}`).points.slice(1, -1).map(({ x, y }) => [x, y]),
     );
     straighten(parts, edges, points, routes);
+    pastRows(parts, edges, points, routes);
     // What is around all of it, ports and guides left out.
     let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
     parts.forEach(([, width, height], i) => {
@@ -222,6 +223,9 @@
     };
   };
 
+  // Heights that are one but for rounding.
+  const rowOf = (y) => Math.round(y + 0.237);
+
   // The longest way down stands in one line, what is in its way moves aside, and lines that pass
   // several ranks run straight.
   const straighten = (parts, edges, points, routes) => {
@@ -229,17 +233,18 @@
     for (const route of routes) if (route.length < 2) route.length = 0;
     const spine = longest(parts.length, edges);
     if (spine.size < 2) return;
-    edges.forEach(([from, to], e) => {
-      if (spine.has(from) && spine.has(to) && spine.get(to) === from) routes[e].length = 0;
-    });
+    const along = new Set(
+      routes.filter((_, e) => spine.has(edges[e][1]) && spine.get(edges[e][1]) === edges[e][0]),
+    );
     const rows = new Map();
     const into = (y, thing) => {
-      const key = Math.round(y);
+      const key = rowOf(y);
       if (!rows.has(key)) rows.set(key, []);
       rows.get(key).push(thing);
     };
     parts.forEach(([, width], i) => into(points[i][1], { at: points[i], width, spine: spine.has(i) }));
-    for (const route of routes) for (const at of route) into(at[1], { at, width: 14, route });
+    for (const route of routes)
+      for (const at of route) into(at[1], { at, width: 14, route, spine: along.has(route) });
     const xs = [...spine.keys()].map((i) => points[i][0]).sort((a, b) => a - b);
     const x = xs[xs.length >> 1];
     for (const row of rows.values()) {
@@ -256,7 +261,7 @@
       }
     }
     const columns = [];
-    const long = routes.filter((route) => route.length > 1).sort((a, b) => a.length - b.length);
+    const long = routes.filter((route) => route.length > 1 && !along.has(route)).sort((a, b) => a.length - b.length);
     for (const route of long) {
       const mean = route.reduce((sum, [at]) => sum + at, 0) / route.length;
       const sign = mean < x ? -1 : 1;
@@ -268,7 +273,7 @@
         if (sign * (column - other.column) < 14) column = other.column + sign * 14;
       }
       const free = route.every(([, y]) =>
-        rows.get(Math.round(y)).every(
+        rows.get(rowOf(y)).every(
           (thing) => thing.route || Math.abs(thing.at[0] - column) >= thing.width / 2 + 6,
         ),
       );
@@ -276,6 +281,30 @@
       columns.push({ column, sign, top, bottom });
       for (const at of route) at[0] = column;
     }
+  };
+
+  // Lines bend between rows alone: past the boxes of a row, also the highest, they run straight down.
+  const pastRows = (parts, edges, points, routes) => {
+    const half = new Map();
+    const row = rowOf;
+    parts.forEach(([, , height], i) => {
+      const key = row(points[i][1]);
+      half.set(key, Math.max(half.get(key) ?? 0, height / 2));
+    });
+    const reach = (y) => half.get(row(y)) ?? 0;
+    edges.forEach(([from, to], e) => {
+      const way = [];
+      const [tail, head] = [points[from], points[to]];
+      if (from < parts.length && reach(tail[1]) > parts[from][3] / 2 + 1)
+        way.push([tail[0], tail[1] + reach(tail[1])]);
+      for (const [x, y] of routes[e]) {
+        if (reach(y) === 0) way.push([x, y]);
+        else way.push([x, y - reach(y)], [x, y + reach(y)]);
+      }
+      if (to < parts.length && reach(head[1]) > parts[to][3] / 2 + 1)
+        way.push([head[0], head[1] - reach(head[1])]);
+      routes[e] = way;
+    });
   };
 
   // The parts on the longest way along lines that are no leaves', each with the one before it.
@@ -327,7 +356,7 @@
       const column = mine.reduce((sum, leaf) => sum + leaf.height + GAP.leaves, -GAP.leaves);
       boxes.set(child, { size, mine, column });
       number.set(`${child}`, parts.length);
-      parts.push([child, size.width + 2 * side, Math.max(size.height, column)]);
+      parts.push([child, size.width + 2 * side, Math.max(size.height, column), size.height]);
     }
     const ports = [...level.enter.values(), ...level.leave.values()];
     ports.forEach((port, i) => number.set(port.key, parts.length + i));
@@ -378,6 +407,13 @@
     return path;
   };
 
+  // From a leaf to what it stands beside.
+  const sideways = ([[x0, y0], [x1, y1]]) => {
+    const middle = ((x0 + x1) / 2).toFixed(1);
+    const [start, end] = [[x0, y0], [x1, y1]].map((at) => at.map((n) => n.toFixed(1)).join(" "));
+    return `M${start}C${middle} ${y0.toFixed(1)} ${middle} ${y1.toFixed(1)} ${end}`;
+  };
+
   page.layout = (view) => {
     view.resolve();
     const lines = view.visibleLines();
@@ -423,7 +459,9 @@
   const pointsOf = (line, inner, origins, rectangles, fan) => {
     const [tail, head] = [rectangles.get(line.tail), rectangles.get(line.head)];
     if (tail.beside && line.way.length === 1) {
-      return [[tail.x + tail.width / 2, tail.y], [head.x - head.width / 2, tail.y]];
+      const room = Math.max(head.height / 2 - 5, 0);
+      const y = Math.min(Math.max(tail.y, head.y - room), head.y + room);
+      return [[tail.x + tail.width / 2, tail.y], [head.x - head.width / 2, y]];
     }
     const points = [[tail.x + (fan.get(line)?.tail ?? 0), tail.y + tail.height / 2]];
     line.way.forEach(({ g, key }, step) => {
@@ -465,7 +503,10 @@
         let middle = (side.length - 1) / 2;
         const straight = side.findIndex((line) => Math.abs(rectangles.get(line[other]).x - x) < 1);
         if (straight >= 0) middle = straight;
-        side.forEach((line, i) => (fan.get(line)[end] = gap * (i - middle)));
+        const most = Math.max(width / 2 - 6, 0);
+        side.forEach((line, i) => {
+          fan.get(line)[end] = Math.min(Math.max(gap * (i - middle), -most), most);
+        });
       }
     }
     return fan;
@@ -477,20 +518,23 @@
       const points = line.delayed
         ? null
         : pointsOf(line, inner, origins, rectangles, fan);
-      const path = points ? curve(points) : around(rectangles.get(line.tail), rectangles.get(line.head));
+      const across = rectangles.get(line.tail).beside && line.way.length === 1;
+      const path = points ? (across ? sideways : curve)(points) : around(rectangles.get(line.tail), rectangles.get(line.head));
       const own = { kind: view.values.kind(line.tail) === "cotangent" ? "cotangent" : "data" };
       const extent = points ? extentOf(points) : extentOf(corners(rectangles.get(line.tail), rectangles.get(line.head)));
       if (line.forward) {
-        scene.lines.push({ ...own, tail: line.tail, head: line.head, back: false, delayed: line.delayed, label: line.label, path, ...extent });
+        scene.lines.push({ ...own, tail: line.tail, head: line.head, back: false, delayed: line.delayed, label: line.label, change: line.change, path, ...extent, ...(points ? {} : outermost(rectangles.get(line.tail), rectangles.get(line.head))) });
       }
       if (line.back && scene.axis !== null) {
         const over = points?.map(([x, y]) => [2 * scene.axis - x, y]).reverse();
         const mirrored = (r) => ({ ...r, x: 2 * scene.axis - r.x });
-        const way = points ? curve(over)
+        const way = points ? (across ? sideways : curve)(over)
           : around(mirrored(rectangles.get(line.head)), mirrored(rectangles.get(line.tail)), -1);
         scene.lines.push({
           kind: "cotangent", tail: line.head, head: line.tail, back: true, delayed: line.delayed,
           label: line.label.replace(/^t([−+])/, (_, sign) => `t${sign === "+" ? "−" : "+"}`),
+          change: line.change,
+          ...(points ? {} : outermost(mirrored(rectangles.get(line.head)), mirrored(rectangles.get(line.tail)), -1)),
           path: way, ...extentOf(over ?? corners(mirrored(rectangles.get(line.tail)), mirrored(rectangles.get(line.head)))),
         });
       }
@@ -513,11 +557,25 @@
     return { x: (left + right) / 2, y: (top + bottom) / 2, width: right - left, height: bottom - top };
   };
 
+  // Where the label of such a line stands: at its outermost point.
+  const outermost = (tail, head, side = 1) => {
+    const [x0, y0, x1, y1] = ends(tail, head, side);
+    const out = reachOf(x0, y0, x1, y1, side);
+    return { labelX: (x0 + x1) / 8 + (3 * out) / 4 + side * 4, labelY: (y0 + y1) / 2 };
+  };
+
+  const ends = (tail, head, side) => [
+    tail.x + (side * tail.width) / 2, tail.y,
+    head.x + (side * head.width) / 2, head.y + Math.min(6, head.height / 4),
+  ];
+
+  const reachOf = (x0, y0, x1, y1, side) =>
+    (side > 0 ? Math.max(x0, x1) : Math.min(x0, x1)) + side * (24 + 0.12 * Math.abs(y0 - y1));
+
   // Beside the boxes, for a line from one step to another, which closes a cycle.
   const around = (tail, head, side = 1) => {
-    const [x0, y0] = [tail.x + (side * tail.width) / 2, tail.y];
-    const [x1, y1] = [head.x + (side * head.width) / 2, head.y + Math.min(6, head.height / 4)];
-    const out = (side > 0 ? Math.max(x0, x1) : Math.min(x0, x1)) + side * (24 + 0.12 * Math.abs(y0 - y1));
+    const [x0, y0, x1, y1] = ends(tail, head, side);
+    const out = reachOf(x0, y0, x1, y1, side);
     return `M${x0.toFixed(1)} ${y0.toFixed(1)}C${out.toFixed(1)} ${y0.toFixed(1)} ${out.toFixed(1)} ${y1.toFixed(1)} ${x1.toFixed(1)} ${y1.toFixed(1)}`;
   };
 

@@ -10,7 +10,7 @@
     if (!overlay || (overlay.sides === "values" && back)) return undefined;
     if (overlay.sides === "cotangents" && !back) return undefined;
     if (item >= 0) {
-      const entry = page.entryOf?.(item, back);
+      const entry = page.entryOf(item, back);
       if (entry !== undefined) return stepValue(entry);
       return ownValue(view, item, back);
     }
@@ -21,7 +21,8 @@
     let seen = new Set();
     for (let i = begin; i < end; i++) {
       if (!side.has(i)) continue;
-      const value = ownValue(view, i, back);
+      const entry = page.entryOf(i, back);
+      const value = entry === undefined ? ownValue(view, i, back) : stepValue(entry);
       if (value === undefined || masked(side, i, value)) continue;
       if (overlay.add_up) {
         if (view.repeated.has(i)) { // one value at several uses counts once

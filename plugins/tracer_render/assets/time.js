@@ -22,7 +22,13 @@
 
   const short = (number) => (typeof number === "number" ? +number.toPrecision(3) : number);
   page.toldAtStep = (view, item, back, told) => {
-    const entry = view === page.now ? page.entryOf(item, back) : undefined;
+    if (view !== page.now || page.step === null || view.time !== "folded") return told;
+    if (item < 0) {
+      const at = `t = ${spoken(steps.times[page.step])}`;
+      const notes = (told.notes ?? []).map((note) => (note.startsWith("T = ") ? at : note));
+      return { ...told, notes };
+    }
+    const entry = page.entryOf(item, back);
     if (!entry) return told;
     const when = `t = ${spoken(steps.times[page.step])}`;
     const line = entry[0] === null ? when : `${when}, norm ${short(entry[0])}`;

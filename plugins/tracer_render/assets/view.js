@@ -5,12 +5,17 @@
   const map = document.getElementById("map");
   const LARGEST = 1; // zoom at which a picture opens at most
   const NEAREST = 0.05; // units of a pixel, zoomed in
-  const READABLE = 0.62; // zoom below which texts are too small to open with
+  const READABLE = 0.8; // zoom below which texts are too small to open with
 
   page.seen = { x: 0, y: 0, width: 1, height: 1 };
   page.seenOf = new Map(); // of the view in time that is not shown
 
-  const room = () => host.getBoundingClientRect();
+  // The window; of one that has no room, as a hidden tab has none, a pixel.
+  const room = () => {
+    const { left, top, width, height } = host.getBoundingClientRect();
+    return { left, top, width: Math.max(width, 1), height: Math.max(height, 1) };
+  };
+  let unseen = false;
   page.scale = () => {
     const { width, height } = room();
     return Math.max(page.seen.width / width, page.seen.height / height);
@@ -46,6 +51,7 @@
 
   // As it opens: everything where texts are legible then, else the input, at the top.
   page.start = () => {
+    unseen = Math.min(room().width, room().height) <= 1;
     page.fit();
     if (page.scale() <= 1 / READABLE) return;
     const window = room();
@@ -233,6 +239,10 @@
   );
   new ResizeObserver(() => {
     if (!page.scene) return;
+    if (unseen) {
+      page.start();
+      return;
+    }
     const unit = page.scale();
     const window = room();
     page.seen.width = window.width * unit;
