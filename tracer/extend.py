@@ -52,6 +52,7 @@ from tracer.api.drawing import Drawing
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.backend import Backend
+from tracer.arrays.collection import no_collection
 from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, working
 from tracer.arrays.openblas import add_product
 from tracer.arrays.parallel import (
@@ -111,7 +112,6 @@ from tracer.curvature.rows import (
 )
 from tracer.curvature.seed_rows import SeedRows, at_places
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
-from tracer.graph.build import no_collection
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes

@@ -162,6 +162,27 @@ def test_other_wires_and_other_hyperparameters():
     assert differences((True, 0.1), (True, 0.3)) == {"hyperparameters"}
 
 
+def test_an_input_that_gives_way_to_something_new_and_one_that_is_put_in_between():
+    def traced(function):
+        with tracer.Tape() as tape:
+            function(tracer.batch(np.ones((2, 3)), name="x"))
+        return tape.graph()
+
+    def replaced(x):
+        a, _ = np.sin(x), np.cos(x)
+        return a - np.tanh(x)
+
+    first = traced(lambda x: np.sin(x) - np.cos(x))
+
+    def rewired(second):
+        found = compare_graphs(first, second, rtol=None).changed
+        return [(c.of, c.before, c.after) for changes in found.values() for c in changes]
+
+    assert rewired(traced(replaced)) == [("inputs", ["sin", "cos"], ["sin", "tanh"])]
+    assert rewired(traced(lambda x: np.sin(x) - np.tanh(np.cos(x)))) == []
+    assert rewired(traced(lambda x: np.sin(x) - np.exp(np.tanh(np.cos(x))))) == []
+
+
 def test_a_frozen_parameter_and_its_missing_gradient():
     first, layers = graph(linear()), linear()
     layers[0].weight.requires_grad_(False)

@@ -103,16 +103,42 @@ def _rewired(
 ) -> list[Change]:
     """Which inputs of a node are others than those of its partner, of those that both graphs have.
 
-    What is made of something removed, or added, is told by that.
+    What is made of something removed, or put in between, is told by that.
     """
-    there = set(partners.values())
-    ours = [name for name in _inputs(first, before) if name in partners]
-    theirs = [name for name in _inputs(second, after) if name in there]
+    back = {theirs: ours for ours, theirs in partners.items()}
+    all_ours, all_theirs = _inputs(first, before), _inputs(second, after)
+    ours = [name for name in all_ours if name in partners]
+    theirs = [name for name in all_theirs if name in back]
     if [partners[name] for name in ours] == theirs:
         return []
-    if len(ours) != len(theirs) and len(_inputs(first, before)) == len(_inputs(second, after)):
-        return []
+    if len(ours) != len(theirs) and len(all_ours) == len(all_theirs):
+        pairs = list(zip(all_ours, all_theirs, strict=True))
+        if not any(
+            _exchanged(second, partners.get(a), b, back)
+            or _exchanged(first, back.get(b), a, partners)
+            for a, b in pairs
+        ):
+            return []
+        ours, theirs = all_ours, all_theirs
     return [Change("inputs", _told(first, ours), _told(second, theirs))]
+
+
+def _exchanged(graph: nx.MultiDiGraph, kept: str | None, new: str, known: Collection[str]) -> bool:
+    """Whether something that one graph alone has is in the place of an input that both have.
+
+    It is not where it was put in between, as a layer in front of another one is.
+    """
+    if kept is None or new in known:
+        return False
+    waiting, seen = [new], {new}
+    while waiting:
+        for name in graph.pred[waiting.pop()]:
+            if name == kept:
+                return False
+            if name not in known and name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return True
 
 
 def _inputs(graph: nx.MultiDiGraph, name: str) -> list[str]:

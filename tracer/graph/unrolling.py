@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import networkx as nx
 import numpy as np
 
+from tracer.arrays.collection import no_collection
 from tracer.errors import GraphError
-from tracer.graph.build import no_collection
 from tracer.graph.folding import unfold
 from tracer.record.describe import describe
 from tracer.record.frames import DRIVER_FILES, INTERNAL_FILES

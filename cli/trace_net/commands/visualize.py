@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
@@ -144,6 +145,7 @@ def visualize(
         done = run(subject, wanted, step, values)
         streams.note(describe_choices(subject))
         note_precision(done)
+        note_unused(done)
         if values and depth is None:
             detail = depth_for_values(done, detail)
         if colouring is not None and colouring.timed and done.failure is None:
@@ -153,6 +155,7 @@ def visualize(
         by_page = renderer.name != "json" and detail == "auto" and steps is None
         time = chosen_time(done, time, by_page)
         graph = build_graph(done, direction, time, quantities)
+        note_first_nan(graph)
         if values:
             note_what_is_large(graph)
         colours, other = colour_values(graph, done, colouring), None
@@ -235,6 +238,34 @@ def depth_for_values(
         f"--open PATH those of one module"
     )
     return detail
+
+
+def note_unused(done: Run) -> None:
+    """Name the parameters of the model that nothing used, since no box shows them."""
+    model = done.subject.model
+    if done.failure is not None or not hasattr(model, "named_parameters"):
+        return
+    used = {parent for node in done.tape.recorded() for parent in node.parents}
+    names = [name for name, each in model.named_parameters() if each.node not in used]
+    if names:
+        shown = ", ".join(names[:MOST_NAMES])
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        streams.note(f"parameters that nothing used, and are not drawn: {shown}{more}")
+
+
+def note_first_nan(graph: nx.MultiDiGraph) -> None:
+    """Say where NaN came up first: in an operation none of whose inputs has any."""
+    for node, data in graph.nodes(data=True):
+        if data["kind"] != "operation" or not data.get("nan"):
+            continue
+        if any(graph.nodes[before].get("nan") for before in graph.pred[node]):
+            continue
+        where = f"{data['source']} ({data['op']})" if data["source"] else data["op"]
+        entries = "entry" if math.prod(data["shape"]) == 1 else "entries"
+        streams.note(
+            f"NaN first at {where}: {data['nan']:,} of {math.prod(data['shape']):,} {entries}"
+        )
+        return
 
 
 def note_what_is_large(graph: nx.MultiDiGraph) -> None:
