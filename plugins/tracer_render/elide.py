@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
@@ -27,14 +27,30 @@ def elide(graph: nx.MultiDiGraph, shown: int | None, say: bool = True) -> nx.Mul
         return graph
     if shown < 2:
         raise GraphError(f"a loop is drawn with 2 steps or more, and {shown} came: use 2 or more")
-    found = graph.graph.get("loops", ())
     hidden = {
         index: times[(shown + 1) // 2 : len(times) - shown // 2]
-        for index, times in enumerate(map(loops.times_in_order, found))
+        for index, times in enumerate(map(loops.times_in_order, graph.graph.get("loops", ())))
         if len(times) > shown + 1
     }
     if not hidden:
         return graph
+    owner, around = _owners(graph, hidden)
+    if not owner:
+        return graph  # folded already, or the loops recorded nothing
+    _take_leaves(graph, owner)
+    result = _with_merged(graph, owner, around, hidden)
+    result.add_edges_from(_edges(graph, owner))
+    steps = [loop["steps"] for loop in graph.graph["loops"]]
+    result.graph["left_out"] = sorted({(steps[i], len(t)) for i, t in hidden.items()})
+    if say:
+        report(result)
+    return result
+
+
+def _owners(
+    graph: nx.MultiDiGraph, hidden: Mapping[int, Sequence[int]]
+) -> tuple[dict[Hashable, str], dict[str, tuple[loops.Step, ...]]]:
+    """What stands for each node of hidden steps, and the steps that it is in, its own the last."""
     owner: dict[Hashable, str] = {}
     around: dict[str, tuple[loops.Step, ...]] = {}
     for node, where in loops.find(graph).items():
@@ -44,37 +60,48 @@ def elide(graph: nx.MultiDiGraph, shown: int | None, say: bool = True) -> nx.Mul
             outer = "".join(f" at t = {step.time}" for step in where[:level])
             owner[node] = f"{back}steps of loop {where[level].loop}{outer}"
             around[owner[node]] = where[: level + 1]
-    if not owner:
-        return graph  # folded already, or the loops recorded nothing
-    _take_leaves(graph, owner)
+    return owner, around
 
-    members: dict[str, list[Attributes]] = {}
-    names: dict[str, list[Hashable]] = {}
+
+def _with_merged(
+    graph: nx.MultiDiGraph,
+    owner: Mapping[Hashable, str],
+    around: Mapping[str, tuple[loops.Step, ...]],
+    hidden: Mapping[int, Sequence[int]],
+) -> nx.MultiDiGraph:
+    """The nodes of the graph without edges, those that are hidden merged in place of the first."""
     result = nx.MultiDiGraph(**graph.graph)
+    members: dict[str, list[Hashable]] = {}
     for node, data in graph.nodes(data=True):
         if node in owner:
-            members.setdefault(owner[node], []).append(data)
-            names.setdefault(owner[node], []).extend(data.get("members", (node,)))
-            if owner[node] not in result:
-                result.add_node(owner[node])
+            members.setdefault(owner[node], []).append(node)
+            result.add_node(owner[node])
         else:
             result.add_node(node, **data)
-    for name, copies in members.items():
-        *others, (loop, _, _) = around[name]
-        merged = _steps(copies, hidden[loop])
-        merged["copies"] = names[name]
-        merged["scope"] = found[loop]["scope"]
+    for name, nodes in members.items():
+        *others, (index, _, _) = around[name]
+        copies, loop = [graph.nodes[node] for node in nodes], graph.graph["loops"][index]
+        merged = _steps(copies, hidden[index])
+        merged["copies"] = [m for node in nodes for m in graph.nodes[node].get("members", (node,))]
+        merged["scope"] = loop["scope"]
         merged["scopes"] = list(class_names(copies[0])[: len(scope_path(merged))])
         merged["times"] = [step.time for step in others]
         merged["loop"] = others[-1].loop if others else None
-        merged["call"] = _call_around(graph, copies[0], found[loop])
+        merged["call"] = _call_around(graph, copies[0], loop)
         if name.startswith("∇"):
             merged["of"] = name.removeprefix("∇")
         result.nodes[name].update(merged)
+    return result
+
+
+def _edges(
+    graph: nx.MultiDiGraph, owner: Mapping[Hashable, str]
+) -> Iterator[tuple[Hashable, Hashable, Attributes]]:
+    """The edges between what is left, those across hidden steps once."""
     crossing: set[tuple[Hashable, ...]] = set()
     for tail, head, data in graph.edges(data=True):
         if tail not in owner and head not in owner:
-            result.add_edge(tail, head, **data)
+            yield tail, head, data
             continue
         ends = owner.get(tail, tail), owner.get(head, head)
         leaf = not (computed(graph.nodes[tail]) and computed(graph.nodes[head]))
@@ -82,11 +109,7 @@ def elide(graph: nx.MultiDiGraph, shown: int | None, say: bool = True) -> nx.Mul
         # A leaf that the hidden steps use is drawn at each use that is shown.
         if ends[0] != ends[1] and not leaf and key not in crossing:
             crossing.add(key)
-            result.add_edge(*ends, **data)
-    result.graph["left_out"] = sorted({(found[i]["steps"], len(t)) for i, t in hidden.items()})
-    if say:
-        report(result)
-    return result
+            yield *ends, data
 
 
 def _call_around(graph: nx.MultiDiGraph, inside: Attributes, loop: Attributes) -> int | None:

@@ -93,14 +93,7 @@ def draw(
 
     if depth is None:
         depth = "auto" if steps is None else "all"
-    if depth not in ("auto", "all") and (isinstance(depth, str) or depth < 0):
-        raise GraphError(f'depth is "auto", "all" or a number of levels from 0, got {depth!r}')
-    if theme not in ("auto", "light", "dark"):
-        raise GraphError(f'theme is "auto", "light" or "dark", got {theme!r}')
-    if time not in ("auto", "unrolled", "folded"):
-        raise GraphError(f'time is "auto", "unrolled" or "folded", got {time!r}')
-    if steps not in (None, "all") and (isinstance(steps, str) or steps < 2):
-        raise GraphError(f'steps is a number of steps from 2, or "all", got {steps!r}')
+    _check(depth, theme, time, steps)
     if tape.is_open:
         raise TracingError("a tape is drawn after its `with tracer.Tape()` block has ended")
     nodes = recorded(tape)
@@ -133,3 +126,19 @@ def draw(
         opened=(open,) if isinstance(open, str) else tuple(open),
     )
     return Drawing(graph, how)
+
+
+def _check(
+    depth: int | Literal["auto", "all"],
+    theme: str,
+    time: str,
+    steps: int | Literal["all"] | None,
+) -> None:
+    if depth not in ("auto", "all") and (isinstance(depth, str) or depth < 0):
+        raise GraphError(f'depth is "auto", "all" or a number of levels from 0, got {depth!r}')
+    if theme not in ("auto", "light", "dark"):
+        raise GraphError(f'theme is "auto", "light" or "dark", got {theme!r}')
+    if time not in ("auto", "unrolled", "folded"):
+        raise GraphError(f'time is "auto", "unrolled" or "folded", got {time!r}')
+    if steps not in (None, "all") and (isinstance(steps, str) or steps < 2):
+        raise GraphError(f'steps is a number of steps from 2, or "all", got {steps!r}')
