@@ -182,7 +182,7 @@
       for (let i = 0; i < total; i++) {
         const isPort = i >= parts.length && i < parts.length + enter;
         if (isPort || (!above[i] && i < parts.length))
-          graph.setEdge("above", `${i}`, { weight: isPort ? 2 : 0, minlen: isPort ? 1 : 2 }, "_");
+          graph.setEdge("above", `${i}`, { weight: isPort ? 99 : 0, minlen: isPort ? 1 : 2 }, "_");
       }
     }
     if (leave) {
@@ -190,7 +190,7 @@
       for (let i = 0; i < total; i++) {
         const isPort = i >= parts.length + enter;
         if (isPort || (!below[i] && i < parts.length))
-          graph.setEdge(`${i}`, "below", { weight: isPort ? 2 : 0, minlen: isPort ? 1 : 2 }, "_");
+          graph.setEdge(`${i}`, "below", { weight: isPort ? 99 : 0, minlen: isPort ? 1 : 2 }, "_");
       }
     }
     dagre.layout(graph);
