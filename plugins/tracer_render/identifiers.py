@@ -7,7 +7,10 @@ import re
 
 def identifier(text: object) -> str:
     """The name of what is called so, if it is the first."""
-    return re.sub(r"\W", "_", str(text), flags=re.ASCII) or "_"
+    name = str(text)
+    if name.isascii() and name.isidentifier():
+        return name
+    return re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
 
 
 class Identifiers:

@@ -63,7 +63,7 @@ class Words:
         """The place of a value in the table, -1 of None."""
         if value is None:
             return MISSING
-        key = _key(value)
+        key = value if type(value) is str else _key(value)
         found = self._places.get(key)
         if found is None:
             found = self._places[key] = len(self.table)
@@ -76,13 +76,14 @@ class Words:
 
 
 def _key(value: Any) -> Hashable:
-    """What equal values of one type have in common."""
+    """What equal values of one type have in common; of no text, which is its own."""
     if type(value) is list:
         return ("list", *map(_key, value))
     try:
-        return type(value), hash(value) and value
+        hash(value)
     except TypeError:
-        return json.dumps(plain(value), sort_keys=True)
+        return "json", json.dumps(plain(value), sort_keys=True)
+    return type(value), value
 
 
 def _text(column: np.ndarray) -> str:

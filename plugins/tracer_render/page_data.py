@@ -375,8 +375,11 @@ def _drop_label(texts: Attributes, found: dict[str, Any], data: Attributes) -> N
 
 def _told(data: Attributes) -> Iterable[tuple[str, Any]]:
     for key, value in data.items():
-        if key in UNTOLD or value is None or value == "" or value == []:
+        if value is None or key in UNTOLD:
             continue
-        if isinstance(value, list) and len(value) > LONGEST_LIST:
-            value = [*value[:LONGEST_LIST], f"… {len(value):,} in all"]
+        if isinstance(value, str | list):
+            if not value:
+                continue
+            if len(value) > LONGEST_LIST and isinstance(value, list):
+                value = [*value[:LONGEST_LIST], f"… {len(value):,} in all"]
         yield key, value

@@ -23,15 +23,15 @@ class Summaries:
     def __init__(self, graph: nx.MultiDiGraph, calls: Calls):
         self._graph = graph
         self._calls = calls
+        self._data: dict[Hashable, Attributes] = dict(graph.nodes(data=True))
 
     def of(self, level: Level, around: Steps, members: list[Hashable]) -> dict[str, Any]:
         """The attributes of the node that stands for `members` of a call, in steps `around` it."""
-        nodes = [self._graph.nodes[member] for member in members]
+        nodes = [self._data[member] for member in members]
         own = [n for n in nodes if computed(n)] or nodes
         first, last = own[0], own[-1]
         cotangents = first.get("kind") == "cotangent"
         parameters = [n for n in nodes if is_parameter(n)]
-        operations = [n for n in nodes if n.get("op")]
         output = self._output(members, cotangents) or last
         module: dict[str, Any] = {
             "kind": "cotangent" if cotangents else "module",
@@ -45,10 +45,10 @@ class Summaries:
             "hyperparameters": level.hyperparameters,
             "shape": output.get("shape"),
             "dtype": output.get("dtype"),
-            "nbytes": sum(n.get("nbytes") or 0 for n in nodes),
+            "nbytes": sum([n.get("nbytes") or 0 for n in nodes]),
             "time": around[-1].time if around else None,
             "source": first.get("source"),
-            "operations": len(operations),
+            "operations": len([n for n in own if n.get("op")]),
             "parameters": len(parameters),
             "parameter_values": sum(math.prod(n.get("shape") or ()) for n in parameters),
             "members": list(members),
@@ -62,33 +62,49 @@ class Summaries:
             ]
         if around:
             module["times"], module["loop"] = [step.time for step in around], around[-1].loop
-        times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
-        steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
-        if steps:
-            module["steps"] = steps
         norms = [n["norm"] for n in parameters or nodes if n.get("norm") is not None]
         if norms:
             module["norm"] = euclidean(norms)
+        return module | self._of_few(around, members, nodes, own)
+
+    def _of_few(
+        self, around: Steps, members: list[Hashable], nodes: list[Attributes], own: list[Attributes]
+    ) -> dict[str, Any]:
+        """What nodes of some graphs alone tell: steps, entries that are no numbers, marks."""
+        there, found = self._there, {}
+        if {"times", "steps"} & there:
+            times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
+            steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
+            if steps:
+                found["steps"] = steps
         for count in ("nan", "inf"):
             if any(count in n for n in nodes):
-                passing = self._swallowed if count == "inf" else ()
-                counted = (m for m in members if m not in passing)
-                module[count] = sum(self._graph.nodes[m].get(count) or 0 for m in counted)
-        if any(n.get("reached") is False for n in nodes):
-            made = [m for m in members if computed(self._graph.nodes[m])]
-            module["reached"] = any(m in self._reached for m in made)
-        changes = {n.get("change") for n in own}  # parameters may be those of other calls, too
-        if changes not in ({"added"}, {"removed"}):
-            changes = {n.get("change") for n in nodes}
-        if changes != {None}:
-            module["change"] = changes.pop() if len(changes) == 1 else "changed"
-        widened = next((n for n in nodes if n.get("widened")), None)
-        if widened is not None:
-            module |= {key: widened[key] for key in ("widened", "widened_by")}
-        failed = next((n for n in nodes if n.get("failed")), None)
-        if failed is not None:
-            module |= {"failed": True, "error": failed.get("error", "")}
-        return module
+                passing = self._swallowed if count == "inf" and count in there else ()
+                counted = (m for m in members if m not in passing) if count in there else ()
+                found[count] = sum(self._data[m].get(count) or 0 for m in counted)
+        if "reached" in there and any(n.get("reached") is False for n in nodes):
+            made = [m for m in members if computed(self._data[m])]
+            found["reached"] = any(m in self._reached for m in made)
+        if "change" in there:
+            changes = {n.get("change") for n in own}  # parameters may be those of other calls, too
+            if changes not in ({"added"}, {"removed"}):
+                changes = {n.get("change") for n in nodes}
+            if changes != {None}:
+                found["change"] = changes.pop() if len(changes) == 1 else "changed"
+        if "widened" in there and (widened := next((n for n in nodes if n.get("widened")), None)):
+            found |= {key: widened[key] for key in ("widened", "widened_by")}
+        if "failed" in there and (failed := next((n for n in nodes if n.get("failed")), None)):
+            found |= {"failed": True, "error": failed.get("error", "")}
+        return found
+
+    @cached_property
+    def _there(self) -> set[str]:
+        """Of the attributes that few nodes have, those that say something in this graph."""
+        few = ("times", "steps", "nan", "inf", "change", "widened", "failed")
+        there = {key for data in self._data.values() for key in few if data.get(key)}
+        if any(data.get("reached") is False for data in self._data.values()):
+            there.add("reached")
+        return there
 
     @cached_property
     def _reached(self) -> set[Hashable]:
@@ -111,14 +127,15 @@ class Summaries:
 
     def _output(self, members: list[Hashable], cotangents: bool) -> Attributes | None:
         """What leaves a call: its last value that others use, or its first cotangent from them."""
-        graph, inside = self._graph, set(members)
-        own = [m for m in members if computed(graph.nodes[m])]
-        if cotangents:
-            leaving = (m for m in reversed(own) if any(n not in inside for n in graph.pred[m]))
-        else:
-            leaving = (m for m in reversed(own) if any(n not in inside for n in graph.succ[m]))
-        found = next(leaving, None)
-        return graph.nodes[found if found is not None else own[-1]] if own else None
+        inside = set(members)
+        beyond = self._graph.pred if cotangents else self._graph.succ
+        last = None
+        for member in reversed(members):
+            if computed(self._data[member]):
+                last = member if last is None else last
+                if not inside.issuperset(beyond[member]):
+                    return self._data[member]
+        return None if last is None else self._data[last]
 
 
 def _is_ill(data: Attributes) -> bool:
