@@ -17,6 +17,8 @@ from tracer_render.node_link import plain
 
 #: The types that a column of whole numbers may have, the narrowest first.
 WHOLE = ("uint8", "uint16", "int32")
+#: One number of so many, at most, is kept beside its column.
+FEW = 8
 #: A missing number. In columns of indices every number is one more, and 0 is for those without.
 MISSING = -1
 
@@ -34,14 +36,17 @@ def indices(numbers: Sequence[int]) -> dict[str, Any]:
 def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, Any]:
     """A column of numbers in single precision; a missing one is NaN, and `nan` lists the others.
 
-    `exact` has the numbers, by their place, that single precision has not. A short column has the
-    upper half of each (bfloat16), which is right to two digits.
+    `exact` has the few numbers, by their place, that single precision has not; of many, the column
+    is in double precision. A short column has the upper half of each (bfloat16), which is right to
+    two digits.
     """
     column = np.array([math.nan if n is None else n for n in numbers], np.float64)
     given = [i for i, n in enumerate(numbers) if n is not None and math.isnan(n)]
     bounds = np.finfo(np.float32)
     beyond = np.isfinite(column) & (column != 0)
     beyond &= (abs(column) > bounds.max) | (abs(column) < bounds.tiny)
+    if beyond.sum() * FEW > len(column):
+        return {"type": "float64", "data": _text(column.astype("<f8")), "nan": given, "exact": {}}
     exact = {int(i): float(column[i]) for i in np.flatnonzero(beyond)}
     column[beyond] = 0
     single = column.astype("<f4")

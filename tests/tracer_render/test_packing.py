@@ -45,10 +45,18 @@ def test_missing_numbers_and_nan_are_told_apart():
 
 @pytest.mark.parametrize("short", [False, True])
 def test_what_single_precision_cannot_hold_is_kept_as_it_is(short):
-    numbers = [1e300, -1e300, 1e-300, 5e-324, 1.0, 0.0]
+    numbers = [1e300, -1e300, 1e-300, 5e-324, *([1.0, 0.0] * 20)]
     column = floats(numbers, short)
     assert column["exact"] == dict(enumerate(numbers[:4]))
-    assert unpacked(column)[4:].tolist() == [1, 0]
+    assert unpacked(column)[4:6].tolist() == [1, 0]
+
+
+def test_a_column_of_many_such_numbers_is_in_double_precision():
+    numbers = [1e300, 1e-300, 1.0, None, math.nan]
+    column = floats(numbers)
+    assert column["exact"] == {}
+    assert unpacked(column)[:3].tolist() == numbers[:3]
+    assert column["nan"] == [4]
 
 
 def test_short_columns_are_right_to_two_digits():

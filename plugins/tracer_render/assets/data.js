@@ -5,7 +5,10 @@
 const page = { data: JSON.parse(document.getElementById("data").textContent) };
 
 {
-  const TYPES = { uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
+  const TYPES = {
+    uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array,
+    float64: Float64Array,
+  };
 
   const decode = (text) => {
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
@@ -24,7 +27,7 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
       const halves = new Uint16Array(bytes.buffer);
       column = new Float32Array(Uint32Array.from(halves, (half) => half * 65536).buffer);
     } else column = new TYPES[type](bytes.buffer);
-    if (column.constructor !== Float32Array) return (i) => column[i] - 1;
+    if (!type.includes("float")) return (i) => column[i] - 1;
     const notNumbers = new Set(nan);
     return (i) => {
       if (i in exact) return exact[i];
