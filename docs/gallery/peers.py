@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy
 import torch
+from torch import library as operators
 
 HERE = Path(__file__).parent
 NAMES = ("resnet18", "unet", "gpt", "transformer", "bigru", "mobilenet", "tree")
@@ -133,7 +134,7 @@ def drawn(name: str, way: str) -> dict[str, Any]:
 
 def draw_one(name: str, way: str) -> dict[str, Any]:
     """The same in this process."""
-    torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float limit) -> Tensor")
+    operators.define("torchvision::nms", "(Tensor dets, Tensor scores, float limit) -> Tensor")
     with tempfile.TemporaryDirectory() as folder:
         try:
             return measured(WAYS[way](*built(name), folder))
