@@ -66,7 +66,8 @@ Child: TypeAlias = Box | Group
 class Outline:
     """The `root` of a graph's outline. Cotangents are not in it: they stand beside their values.
 
-    Of long loops, `shown_steps` stand by themselves (`None`: all do).
+    `own` are the nodes that are no leaves. Of long loops, `shown_steps` stand by themselves; all do
+    if that is `None`.
     """
 
     def __init__(self, graph: nx.MultiDiGraph, shown_steps: int | None):
@@ -77,7 +78,7 @@ class Outline:
             () if shown_steps is None else (shown_steps, *(n for n in FEWER if n < shown_steps))
         )
         self._known: dict[Hashable, Group] = {}
-        self._own = {node for node, data in graph.nodes(data=True) if computed(data)}
+        self.own = {node for node, data in graph.nodes(data=True) if computed(data)}
         frames = Frames(graph, self.calls)
         for node, data in graph.nodes(data=True):
             if data.get("kind") == "cotangent" and data.get("of") in graph:
@@ -118,7 +119,7 @@ class Outline:
 
     def is_own(self, child: Child) -> bool:
         """Whether a child is no leaf."""
-        return isinstance(child, Group) or child.node in self._own
+        return isinstance(child, Group) or child.node in self.own
 
     def _shorten(self, group: Group) -> None:
         """Put children into groups until there are few."""

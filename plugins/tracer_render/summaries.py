@@ -24,14 +24,16 @@ class Summaries:
         self._graph = graph
         self._calls = calls
         self._data: dict[Hashable, Attributes] = dict(graph.nodes(data=True))
+        self._own = {node for node, data in self._data.items() if computed(data)}
+        self._parameters = {node for node, data in self._data.items() if is_parameter(data)}
 
     def of(self, level: Level, around: Steps, members: list[Hashable]) -> dict[str, Any]:
         """The attributes of the node that stands for `members` of a call, in steps `around` it."""
         nodes = [self._data[member] for member in members]
-        own = [n for n in nodes if computed(n)] or nodes
+        own = [self._data[member] for member in members if member in self._own] or nodes
         first, last = own[0], own[-1]
         cotangents = first.get("kind") == "cotangent"
-        parameters = [n for n in nodes if is_parameter(n)]
+        parameters = [self._data[member] for member in members if member in self._parameters]
         output = self._output(members, cotangents) or last
         module: dict[str, Any] = {
             "kind": "cotangent" if cotangents else "module",
@@ -83,8 +85,7 @@ class Summaries:
                 counted = (m for m in members if m not in passing) if count in there else ()
                 found[count] = sum(self._data[m].get(count) or 0 for m in counted)
         if "reached" in there and any(n.get("reached") is False for n in nodes):
-            made = [m for m in members if computed(self._data[m])]
-            found["reached"] = any(m in self._reached for m in made)
+            found["reached"] = any(m in self._reached for m in members if m in self._own)
         if "change" in there:
             changes = {n.get("change") for n in own}  # parameters may be those of other calls, too
             if changes not in ({"added"}, {"removed"}):
@@ -131,7 +132,7 @@ class Summaries:
         beyond = self._graph.pred if cotangents else self._graph.succ
         last = None
         for member in reversed(members):
-            if computed(self._data[member]):
+            if member in self._own:
                 last = member if last is None else last
                 if not inside.issuperset(beyond[member]):
                     return self._data[member]
