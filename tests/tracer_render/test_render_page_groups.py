@@ -342,7 +342,9 @@ def test_the_address_keeps_the_view(page):
     page.find("#in").click()
     seen, boxes = page.seen, page.boxes
     address = page.run(
-        "return new Promise((r) => setTimeout(() => r(location.href), 400))",
+        "const { x, y, width } = page.seen; const at = [x, y, width].map(Math.round).join('+');"
+        "return new Promise((told) => { const ask = () => location.hash.includes(`at=${at}&chosen`)"
+        " ? told(location.href) : setTimeout(ask, 20); ask(); })"
     )
     page.browser.get("about:blank")
     page.browser.get(address)
