@@ -2,7 +2,7 @@
 // opening one lays out that and the groups around it anew. Values are placed; cotangents are their
 // mirror image, each at the height of its value.
 {
-  const { GAP, FRAME } = page;
+  const { GAP, FRAME, TITLE } = page;
 
   // -- lines, in each group that they pass -------------------------------------------------------
 
@@ -91,12 +91,7 @@
     for (const child of children) {
       if (beside.has(child)) continue;
       const inner = child < 0 && view.open.has(~child) ? found.get(~child) : null;
-      const size = inner
-        ? {
-            width: Math.max(inner.width + 2 * FRAME.side, titleWidth(view, child)),
-            height: inner.height + FRAME.top + FRAME.bottom,
-          }
-        : page.sizeOf(view, child);
+      const size = inner ? frameOf(view, child, inner) : page.sizeOf(view, child);
       const mine = (leaves.get(child) ?? []).map((leaf) => ({ leaf, ...page.sizeOf(view, leaf) }));
       const side = mine.length ? Math.max(...mine.map((leaf) => leaf.width)) + GAP.leaf : 0;
       const column = mine.reduce((sum, leaf) => sum + leaf.height + GAP.leaves, -GAP.leaves);
@@ -110,10 +105,21 @@
       ([, { from, to, delayed }]) =>
         !delayed && !(from.item !== undefined && beside.has(from.item)) && nodeOf(from) !== nodeOf(to),
     );
+    // How far beside the middle of an open group its port is; null of a box.
+    const offset = ({ item, port, name }) =>
+      item === undefined || !port ? null : offsetOf(found.get(~item), `${port}${name}`);
     const edges = drawn.map(([, { from, to, spine }]) => [
-      number.get(nodeOf(from)), number.get(nodeOf(to)), spine ? 8 : 1,
+      number.get(nodeOf(from)), number.get(nodeOf(to)), spine ? 8 : 1, offset(from), offset(to),
     ]);
     const { width, height, points, routes } = page.placed(parts, edges, level.enter.size, level.leave.size);
+    drawn.forEach(([, { to }], e) => {
+      if (to.item === undefined || !to.port) return;
+      const [tail, head, , out, into] = edges[e];
+      const before = routes[e].findLast(isKnown)?.[0] ??
+        (tail >= parts.length || out !== null ? points[tail][0] + (out ?? 0) : null);
+      if (before === null || !page.isStep(before, points[head][0] + into)) return;
+      shiftPort(boxes.get(to.item).size, found.get(~to.item), `enter${to.name}`, before - points[head][0]);
+    });
     const places = new Map();
     for (const [child, { size, mine, column }] of boxes) {
       const [x, y] = points[number.get(`${child}`)];
@@ -129,12 +135,60 @@
     }
     const portAt = new Map(ports.map((port) => [port.key, points[number.get(port.key)][0]]));
     const ways = new Map(drawn.map(([key], e) => [key, routes[e]]));
-    return { width, height, places, portAt, ways, edges: level.edges };
+    const enter = [...level.enter.values()].map((port) => port.key);
+    return { width, height, places, portAt, ways, edges: level.edges, enter };
   };
 
   const nodeOf = (end) => (end.item !== undefined ? `${end.item}` : end.key);
 
-  const titleWidth = (view, child) => page.noteWidth(page.frameTitle(view, ~child)) + 44;
+  const offsetOf = (inner, key) => inner.portAt.get(key) - inner.width / 2;
+
+  // The size of an open group's frame, and where the titles of its values and of its cotangents
+  // begin in it: lines that enter run beside them, for which narrow frames become wider.
+  const frameOf = (view, child, inner) => {
+    const back = view.told(child, true) ? page.frameTitle(view, ~child, true) : "";
+    const title = Math.max(page.noteWidth(page.frameTitle(view, ~child)), page.noteWidth(back));
+    const need = TITLE.sign + title + 2 * TITLE.margin;
+    const xs = entered(inner);
+    let width = Math.max(inner.width + 2 * FRAME.side, title + 44);
+    if (firstGap(xs, width, need) < 0) width = 2 * (need - Math.max(xs[0], -xs[xs.length - 1]));
+    const height = inner.height + FRAME.top + FRAME.bottom;
+    return { width, height, need, titles: titlesIn(inner, width, need) };
+  };
+
+  // Where lines enter a group, from its middle.
+  const entered = ({ enter, portAt, width }) =>
+    enter.map((key) => portAt.get(key) - width / 2).sort((a, b) => a - b);
+
+  const titlesIn = (inner, width, need) => {
+    const xs = entered(inner);
+    const over = xs.map((x) => -x).reverse();
+    return [firstGap(xs, width, need), firstGap(over, width, need)];
+  };
+
+  const isKnown = ([x]) => typeof x !== "string";
+
+  // Move a port of an open group to `offset` from its middle, where what comes in runs straight then;
+  // not where the title has no room beside it, or where the small step would be inside.
+  const shiftPort = (size, inner, key, offset) => {
+    const x = offset + inner.width / 2;
+    for (const [name, { from }] of inner.edges)
+      if (from.key === key && page.isStep(inner.ways.get(name)?.find(isKnown)?.[0] ?? x, x)) return;
+    const old = inner.portAt.get(key);
+    inner.portAt.set(key, x);
+    const titles = titlesIn(inner, size.width, size.need);
+    if (Math.min(...titles) < 0) inner.portAt.set(key, old);
+    else size.titles = titles;
+  };
+
+  // Where the first gap between lines at `xs`, from the middle, is that is as wide as is needed; -1
+  // without one.
+  const firstGap = (xs, width, need) => {
+    const all = [-width / 2, ...xs, width / 2];
+    for (let i = 1; i < all.length; i++)
+      if (all[i] - all[i - 1] >= need - 0.01) return all[i - 1] + width / 2;
+    return -1;
+  };
 
   // -- the whole ---------------------------------------------------------------------------------
 
@@ -169,8 +223,9 @@
     const scene = { width: back ? 2 * axis : width, height, axis: back ? axis : null, boxes: [], frames: [], lines: [], pairs: [] };
     for (const [item, r] of rectangles) {
       const list = item < 0 && view.open.has(~item) ? scene.frames : scene.boxes;
-      list.push({ item, back: false, ...r });
-      if (back && page.told(view, item, true)) list.push({ item, back: true, ...r, x: 2 * axis - r.x });
+      list.push({ item, back: false, ...r, title: r.titles?.[0] });
+      if (back && page.told(view, item, true))
+        list.push({ item, back: true, ...r, x: 2 * axis - r.x, title: r.titles?.[1] });
     }
     page.drawLines(view, scene, lines, inner, origins, rectangles);
     pairUp(view, scene, rectangles, axis);

@@ -22,15 +22,9 @@
     const [start, end] = [[x0, y0], [x1, y1]].map((at) => at.map((n) => n.toFixed(1)).join(" "));
     return `M${start}C${middle} ${y0.toFixed(1)} ${middle} ${y1.toFixed(1)} ${end}`;
   };
-  // The points of a line: through every group that it passes, from port to port.
-  const pointsOf = (line, inner, origins, rectangles, fan) => {
-    const [tail, head] = [rectangles.get(line.tail), rectangles.get(line.head)];
-    if (tail.beside && line.way.length === 1) {
-      const room = Math.max(head.height / 2 - 5, 0);
-      const y = Math.min(Math.max(tail.y, head.y - room), head.y + room);
-      return [[tail.x + tail.width / 2, tail.y], [head.x - head.width / 2, y]];
-    }
-    const points = [[tail.x + (fan.get(line)?.tail ?? 0), tail.y + tail.height / 2]];
+  // The points of a line between its ends: through every group that it passes, from port to port.
+  const between = (line, inner, origins, rectangles) => {
+    const points = [];
     line.way.forEach(({ g, key }, step) => {
       const [left, top] = origins.get(g);
       const { ways, portAt, height, edges } = inner.get(g);
@@ -40,53 +34,97 @@
         const x = left + portAt.get(from.key);
         points.push([x, frame.y - frame.height / 2], [x, top - FRAME.port]);
       }
-      for (const [x, y] of ways.get(key) ?? []) points.push([left + x, top + y]);
+      for (const [x, y] of ways.get(key) ?? []) {
+        points.push([typeof x === "string" ? x : left + x, top + y]);
+      }
       if (to.port && to.item === undefined) {
         const x = left + portAt.get(to.key);
         points.push([x, top + height + FRAME.port / 2], [x, frame.y + frame.height / 2]);
       }
     });
-    points.push([head.x + (fan.get(line)?.head ?? 0), head.y - head.height / 2]);
+    return points;
+  };
+
+  // From a leaf to what it stands beside.
+  const across = (line, rectangles) => {
+    const [tail, head] = [rectangles.get(line.tail), rectangles.get(line.head)];
+    if (!tail.beside || line.way.length !== 1) return null;
+    const room = Math.max(head.height / 2 - 5, 0);
+    const y = Math.min(Math.max(tail.y, head.y - room), head.y + room);
+    return [[tail.x + tail.width / 2, tail.y], [head.x - head.width / 2, y]];
+  };
+
+  const CORNER = 6; // pixels of a side of a box, from its corners, where no line ends
+
+  // By line, where it leaves its tail and enters its head: lines that share a side of a box end
+  // beside each other there, in the order of where they go; those that leave for the same port are one.
+  const endsOf = (middles, rectangles) => {
+    const ends = new Map([...middles.keys()].map((line) => [line, {}]));
+    for (const [end, other] of [["tail", "head"], ["head", "tail"]]) {
+      const sides = new Map();
+      for (const [line, middle] of middles) {
+        const known = ([x]) => typeof x !== "string";
+        const goal = (end === "tail" ? middle.find(known) : middle.findLast(known))?.[0] ??
+          ends.get(line)[other] ?? rectangles.get(line[other]).x;
+        if (!sides.has(line[end])) sides.set(line[end], new Map());
+        const slots = sides.get(line[end]);
+        const first = line.way[0];
+        const to = end === "tail" && line.way.length > 1 ? `${first.g} ${first.key}` : line;
+        if (!slots.has(to)) slots.set(to, { goal, lines: [] });
+        slots.get(to).lines.push(line);
+      }
+      for (const [item, slots] of sides) {
+        const side = [...slots.values()];
+        spread(side, rectangles.get(item));
+        for (const { x, lines } of side) for (const line of lines) ends.get(line)[end] = x;
+      }
+    }
+    return ends;
+  };
+
+  // Give each slot of a side its `x`, around the one that runs straight or else around the middle;
+  // then move those that are nearly straight.
+  const spread = (side, { x, width }) => {
+    side.sort((a, b) => a.goal - b.goal);
+    const gap = Math.min(GAP.port, (0.7 * width) / side.length);
+    const nearest = side.reduce((best, slot, i) => (Math.abs(slot.goal - x) < Math.abs(side[best].goal - x) ? i : best), 0);
+    const middle = Math.abs(side[nearest].goal - x) < page.STEP ? nearest : (side.length - 1) / 2;
+    const most = Math.max(width / 2 - CORNER, 0);
+    const within = (at) => Math.min(Math.max(at, x - most), x + most);
+    side.forEach((slot, i) => (slot.x = within(x + gap * (i - middle))));
+    side.forEach((slot, i) => {
+      const { goal } = slot;
+      if (!page.isStep(goal, slot.x) || within(goal) !== goal) return;
+      const least = Math.min(gap, 4);
+      if (i > 0 && goal < side[i - 1].x + least) return;
+      if (i + 1 < side.length && goal > side[i + 1].x - least) return;
+      slot.x = goal;
+    });
+  };
+
+  const pointsOf = (line, middle, ends, rectangles) => {
+    const [tail, head] = [rectangles.get(line.tail), rectangles.get(line.head)];
+    const own = ends.get(line);
+    const points = [
+      [own.tail, tail.y + tail.height / 2], ...middle.map(([x, y]) => [own[x] ?? x, y]),
+      [own.head, head.y - head.height / 2],
+    ];
     return points.filter(
       ([x, y], i) => i === 0 || Math.abs(x - points[i - 1][0]) + Math.abs(y - points[i - 1][1]) > 0.5,
     );
   };
 
-  // Lines that share a side of a box end beside each other there, in the order of where they go.
-  const fanned = (lines, rectangles) => {
-    const fan = new Map(lines.map((line) => [line, { tail: 0, head: 0 }]));
-    for (const [end, other] of [["tail", "head"], ["head", "tail"]]) {
-      const sides = new Map();
-      for (const line of lines) {
-        if (line.delayed || rectangles.get(line.tail).beside) continue;
-        if (!sides.has(line[end])) sides.set(line[end], []);
-        sides.get(line[end]).push(line);
-      }
-      for (const [item, side] of sides) {
-        if (side.length < 2) continue;
-        const { x, width } = rectangles.get(item);
-        side.sort((a, b) => rectangles.get(a[other]).x - rectangles.get(b[other]).x);
-        const gap = Math.min(GAP.port, (0.7 * width) / side.length);
-        let middle = (side.length - 1) / 2;
-        const straight = side.findIndex((line) => Math.abs(rectangles.get(line[other]).x - x) < 1);
-        if (straight >= 0) middle = straight;
-        const most = Math.max(width / 2 - 6, 0);
-        side.forEach((line, i) => {
-          fan.get(line)[end] = Math.min(Math.max(gap * (i - middle), -most), most);
-        });
-      }
-    }
-    return fan;
-  };
-
   const drawLines = (view, scene, lines, inner, origins, rectangles) => {
-    const fan = fanned(lines, rectangles);
+    const middles = new Map();
     for (const line of lines) {
-      const points = line.delayed
-        ? null
-        : pointsOf(line, inner, origins, rectangles, fan);
-      const across = rectangles.get(line.tail).beside && line.way.length === 1;
-      const path = points ? (across ? sideways : curve)(points) : around(rectangles.get(line.tail), rectangles.get(line.head));
+      if (line.delayed || across(line, rectangles)) continue;
+      middles.set(line, between(line, inner, origins, rectangles));
+    }
+    const bounds = endsOf(middles, rectangles);
+    for (const line of lines) {
+      const beside = line.delayed ? null : across(line, rectangles);
+      const points = line.delayed ? null : beside ?? pointsOf(line, middles.get(line), bounds, rectangles);
+      const path = points ? (beside ? sideways : curve)(points) : around(rectangles.get(line.tail), rectangles.get(line.head));
       const own = { kind: view.values.kind(line.tail) === "cotangent" ? "cotangent" : "data" };
       const extent = points ? extentOf(points) : extentOf(corners(rectangles.get(line.tail), rectangles.get(line.head)));
       if (line.forward) {
@@ -95,7 +133,7 @@
       if (line.back && scene.axis !== null) {
         const over = points?.map(([x, y]) => [2 * scene.axis - x, y]).reverse();
         const mirrored = (r) => ({ ...r, x: 2 * scene.axis - r.x });
-        const way = points ? (across ? sideways : curve)(over)
+        const way = points ? (beside ? sideways : curve)(over)
           : around(mirrored(rectangles.get(line.head)), mirrored(rectangles.get(line.tail)), -1);
         scene.lines.push({
           kind: "cotangent", tail: line.head, head: line.tail, back: true, delayed: line.delayed,

@@ -14,8 +14,9 @@
     return found;
   };
 
-  // Parts that follow one another: a column. Edges are [from, to, weight] by numbers of parts and,
-  // after them, of ports.
+  // Parts that follow one another: a column. Edges are [from, to, weight, out, into] by numbers of
+  // parts and, after them, of ports; the last two say how far beside the
+  // middle of an open group they leave and enter, null of others.
   const chained = (parts, edges, enter, leave) => {
     const total = parts.length + enter + leave;
     if (total === 0) return { width: 1, height: 1, points: [], routes: [] };
@@ -87,6 +88,7 @@
     );
     straighten(parts, edges, points, routes);
     pastRows(parts, edges, points, routes);
+    page.snap(parts, edges, points, routes);
     // What is around all of it, ports and guides left out.
     let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
     parts.forEach(([, width, height], i) => {
@@ -96,13 +98,16 @@
       bottom = Math.max(bottom, points[i][1] + height / 2);
     });
     for (const [x] of [...routes.flat(), ...points.slice(parts.length)]) {
+      if (typeof x === "string") continue;
       left = Math.min(left, x - 4);
       right = Math.max(right, x + 4);
     }
-    const moved = ([x, y]) => [x - left, Math.min(Math.max(y - top, -FRAME.port), bottom - top + FRAME.port / 2)];
+    const moved = ([x, y]) => [typeof x === "string" ? x : x - left, Math.min(Math.max(y - top, -FRAME.port), bottom - top + FRAME.port / 2)];
+    // Lines from a port bend above what is highest, those to one below what is lowest.
+    const between = (route) => route.filter(([, y]) => y > top - 0.1 && y < bottom + 0.1);
     return {
       width: right - left, height: bottom - top, points: points.map(moved),
-      routes: routes.map((route) => route.map(moved)),
+      routes: routes.map((route) => between(route).map(moved)),
     };
   };
 
@@ -166,7 +171,8 @@
     }
   };
 
-  // Lines bend between rows alone: past the boxes of a row, also the highest, they run straight down.
+  // Lines bend between rows alone: past the boxes of a row, also the highest, they run straight down,
+  // at the x of their "tail" or "head" where that is a box.
   const pastRows = (parts, edges, points, routes) => {
     const half = new Map();
     const row = rowOf;
@@ -175,17 +181,16 @@
       half.set(key, Math.max(half.get(key) ?? 0, height / 2));
     });
     const reach = (y) => half.get(row(y)) ?? 0;
-    edges.forEach(([from, to], e) => {
+    edges.forEach(([from, to, , out, into], e) => {
       const way = [];
       const [tail, head] = [points[from], points[to]];
       if (from < parts.length && reach(tail[1]) > parts[from][3] / 2 + 1)
-        way.push([tail[0], tail[1] + reach(tail[1])]);
+        way.push([out === null ? "tail" : tail[0] + out, tail[1] + reach(tail[1])]);
       for (const [x, y] of routes[e]) {
-        if (reach(y) === 0) way.push([x, y]);
-        else way.push([x, y - reach(y)], [x, y + reach(y)]);
+        if (reach(y) > 0) way.push([x, y - reach(y)], [x, y + reach(y)]);
       }
       if (to < parts.length && reach(head[1]) > parts[to][3] / 2 + 1)
-        way.push([head[0], head[1] - reach(head[1])]);
+        way.push([into === null ? "head" : head[0] + into, head[1] - reach(head[1])]);
       routes[e] = way;
     });
   };

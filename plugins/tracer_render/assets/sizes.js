@@ -1,6 +1,8 @@
 // How large boxes, frames and what is between them are, from their texts. Coordinates are in pixels
 // at zoom 1.
 page.GAP = { rank: 26, node: 22, leaf: 12, leaves: 5, port: 9, halves: 48 };
+// Of the title of a frame, from where it has room: its sign, and what is free on both sides.
+page.TITLE = { sign: 18, margin: 5 };
 page.FRAME = { top: 30, side: 12, bottom: 18, port: 12 };
 {
   const SIZES = { title: 12, note: 9, line: 1.25, fixed: 0.605 };
