@@ -23,6 +23,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 SCRIPTS = (
     "data.js",
     "sizes.js",
+    "detour.js",
     "snap.js",
     "ranks.js",
     "lines.js",

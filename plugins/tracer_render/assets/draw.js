@@ -131,7 +131,7 @@
     });
     if (!line.label) return made;
     const [x, y] = [line.labelX ?? line.x, line.labelY ?? line.y];
-    const label = text(line.label, x, y + 2.5, "shape", line.labelX > line.x ? "start" : "end");
+    const label = text(line.label, x, y + 2.5, "shape", line.side > 0 ? "start" : "end");
     return element("g", {}, made, label);
   };
 

@@ -219,15 +219,17 @@
     place(0, 0, 0);
     const { width, height } = inner.get(0);
     const back = view.cotangents !== null;
-    const axis = width + GAP.halves / 2;
-    const scene = { width: back ? 2 * axis : width, height, axis: back ? axis : null, boxes: [], frames: [], lines: [], pairs: [] };
+    const routes = page.routes(view, lines, inner, origins, rectangles);
+    const reach = [...routes].flatMap(([line, { points }]) => (line.delayed ? points.map(([x]) => x) : []));
+    const axis = Math.max(width, ...reach) + GAP.halves / 2;
+    const scene = { width: back ? 2 * axis : Math.max(width, ...reach), height, axis: back ? axis : null, boxes: [], frames: [], lines: [], pairs: [] };
     for (const [item, r] of rectangles) {
       const list = item < 0 && view.open.has(~item) ? scene.frames : scene.boxes;
       list.push({ item, back: false, ...r, title: r.titles?.[0] });
       if (back && page.told(view, item, true))
         list.push({ item, back: true, ...r, x: 2 * axis - r.x, title: r.titles?.[1] });
     }
-    page.drawLines(view, scene, lines, inner, origins, rectangles);
+    page.drawLines(view, scene, routes);
     pairUp(view, scene, rectangles, axis);
     scene.at = new Map();
     for (const box of [...scene.frames, ...scene.boxes]) scene.at.set(`${box.item}${box.back ? "b" : ""}`, box);

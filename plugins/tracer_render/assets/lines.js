@@ -22,6 +22,24 @@
     const [start, end] = [[x0, y0], [x1, y1]].map((at) => at.map((n) => n.toFixed(1)).join(" "));
     return `M${start}C${middle} ${y0.toFixed(1)} ${middle} ${y1.toFixed(1)} ${end}`;
   };
+  // Straight pieces along points, round at corners.
+  const ROUND = 6;
+  const angular = (points) => {
+    const words = ([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+    let path = `M${words(points[0])}`;
+    for (let i = 1; i + 1 < points.length; i++) {
+      const at = points[i];
+      // As far from the corner towards a neighbour as both of its curves have room.
+      const towards = ([x, y]) => {
+        const length = Math.hypot(x - at[0], y - at[1]) || 1;
+        const part = Math.min(ROUND / length, 0.5);
+        return [at[0] + (x - at[0]) * part, at[1] + (y - at[1]) * part];
+      };
+      path += `L${words(towards(points[i - 1]))}C${words(at)} ${words(at)} ${words(towards(points[i + 1]))}`;
+    }
+    return `${path}L${words(points[points.length - 1])}`;
+  };
+
   // The points of a line between its ends: through every group that it passes, from port to port.
   const between = (line, inner, origins, rectangles) => {
     const points = [];
@@ -48,7 +66,7 @@
   // From a leaf to what it stands beside.
   const across = (line, rectangles) => {
     const [tail, head] = [rectangles.get(line.tail), rectangles.get(line.head)];
-    if (!tail.beside || line.way.length !== 1) return null;
+    if (line.delayed || !tail.beside || line.way.length !== 1) return null;
     const room = Math.max(head.height / 2 - 5, 0);
     const y = Math.min(Math.max(tail.y, head.y - room), head.y + room);
     return [[tail.x + tail.width / 2, tail.y], [head.x - head.width / 2, y]];
@@ -114,42 +132,56 @@
     );
   };
 
-  const drawLines = (view, scene, lines, inner, origins, rectangles) => {
+  // Whether a line comes from another step, or leads up for another reason.
+  const isCycle = (line, rectangles) => {
+    if (line.delayed) return true;
+    const [tail, head] = [rectangles.get(line.tail), rectangles.get(line.head)];
+    return !tail.beside && head.y - head.height / 2 < tail.y + tail.height / 2;
+  };
+
+  // By line, the points it goes through among the values, and how they are joined.
+  page.routes = (view, lines, inner, origins, rectangles) => {
     const middles = new Map();
+    const found = new Map();
+    const cycles = [];
     for (const line of lines) {
-      if (line.delayed || across(line, rectangles)) continue;
-      middles.set(line, between(line, inner, origins, rectangles));
+      const points = across(line, rectangles);
+      if (points) found.set(line, { points, join: sideways });
+      else if (isCycle(line, rectangles)) cycles.push(line);
+      else middles.set(line, between(line, inner, origins, rectangles));
     }
-    const bounds = endsOf(middles, rectangles);
-    for (const line of lines) {
-      const beside = line.delayed ? null : across(line, rectangles);
-      const points = line.delayed ? null : beside ?? pointsOf(line, middles.get(line), bounds, rectangles);
-      const path = points ? (beside ? sideways : curve)(points) : around(rectangles.get(line.tail), rectangles.get(line.head));
-      const own = { kind: view.values.kind(line.tail) === "cotangent" ? "cotangent" : "data" };
-      const extent = points ? extentOf(points) : extentOf(corners(rectangles.get(line.tail), rectangles.get(line.head)));
+    const ends = endsOf(middles, rectangles);
+    for (const [line, middle] of middles)
+      found.set(line, { points: pointsOf(line, middle, ends, rectangles), join: curve });
+    const solid = cycles.length ? [...found.values()].map(({ points }) => points) : [];
+    for (const [line, { points, label }] of page.detours(view, cycles, rectangles, solid))
+      found.set(line, { points, label, join: angular });
+    return found;
+  };
+
+  // Add the lines to the scene: those between values, and mirrored those between their cotangents.
+  page.drawLines = (view, scene, routes) => {
+    const kinds = (item) => (view.values.kind(item) === "cotangent" ? "cotangent" : "data");
+    for (const [line, { points, label, join }] of routes) {
+      const { delayed, change } = line;
+      const at = label && { labelX: label.x, labelY: label.y, side: label.side };
       if (line.forward) {
-        scene.lines.push({ ...own, tail: line.tail, head: line.head, back: false, delayed: line.delayed, label: line.label, change: line.change, path, ...extent, ...(points ? {} : outermost(rectangles.get(line.tail), rectangles.get(line.head))) });
+        scene.lines.push({
+          kind: kinds(line.tail), tail: line.tail, head: line.head, back: false, delayed, change,
+          label: line.label, path: join(points), ...extentOf(points), ...at,
+        });
       }
       if (line.back && scene.axis !== null) {
-        const over = points?.map(([x, y]) => [2 * scene.axis - x, y]).reverse();
-        const mirrored = (r) => ({ ...r, x: 2 * scene.axis - r.x });
-        const way = points ? (beside ? sideways : curve)(over)
-          : around(mirrored(rectangles.get(line.head)), mirrored(rectangles.get(line.tail)), -1);
+        const over = points.map(([x, y]) => [2 * scene.axis - x, y]).reverse();
         scene.lines.push({
-          kind: "cotangent", tail: line.head, head: line.tail, back: true, delayed: line.delayed,
+          kind: "cotangent", tail: line.head, head: line.tail, back: true, delayed, change,
           label: line.label.replace(/^t([−+])/, (_, sign) => `t${sign === "+" ? "−" : "+"}`),
-          change: line.change,
-          ...(points ? {} : outermost(mirrored(rectangles.get(line.head)), mirrored(rectangles.get(line.tail)), -1)),
-          path: way, ...extentOf(over ?? corners(mirrored(rectangles.get(line.tail)), mirrored(rectangles.get(line.head)))),
+          path: join(over), ...extentOf(over),
+          ...(label && { ...at, labelX: 2 * scene.axis - label.x, side: -label.side }),
         });
       }
     }
   };
-
-  const corners = (a, b) => [
-    [Math.min(a.x - a.width / 2, b.x - b.width / 2) - 60, Math.min(a.y, b.y)],
-    [Math.max(a.x + a.width / 2, b.x + b.width / 2) + 60, Math.max(a.y, b.y)],
-  ];
 
   const extentOf = (points) => {
     let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
@@ -161,28 +193,4 @@
     }
     return { x: (left + right) / 2, y: (top + bottom) / 2, width: right - left, height: bottom - top };
   };
-
-  // Where the label of such a line stands: at its outermost point.
-  const outermost = (tail, head, side = 1) => {
-    const [x0, y0, x1, y1] = ends(tail, head, side);
-    const out = reachOf(x0, y0, x1, y1, side);
-    return { labelX: (x0 + x1) / 8 + (3 * out) / 4 + side * 4, labelY: (y0 + y1) / 2 };
-  };
-
-  const ends = (tail, head, side) => [
-    tail.x + (side * tail.width) / 2, tail.y,
-    head.x + (side * head.width) / 2, head.y + Math.min(6, head.height / 4),
-  ];
-
-  const reachOf = (x0, y0, x1, y1, side) =>
-    (side > 0 ? Math.max(x0, x1) : Math.min(x0, x1)) + side * (24 + 0.12 * Math.abs(y0 - y1));
-
-  // Beside the boxes, for a line from one step to another, which closes a cycle.
-  const around = (tail, head, side = 1) => {
-    const [x0, y0, x1, y1] = ends(tail, head, side);
-    const out = reachOf(x0, y0, x1, y1, side);
-    return `M${x0.toFixed(1)} ${y0.toFixed(1)}C${out.toFixed(1)} ${y0.toFixed(1)} ${out.toFixed(1)} ${y1.toFixed(1)} ${x1.toFixed(1)} ${y1.toFixed(1)}`;
-  };
-
-  page.drawLines = drawLines;
 }

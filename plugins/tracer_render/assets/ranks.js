@@ -44,7 +44,9 @@
     }
     const height = Math.max(y - GAP.rank, 1);
     for (const i of order) if (i >= parts.length + enter) points[i][1] = height;
-    return { width, height, points, routes: edges.map(() => []) };
+    const routes = edges.map(() => []);
+    page.alignPorts(parts, edges, points, routes, enter);
+    return { width, height, points, routes };
   };
 
   const byDagre = (parts, edges, enter, leave) => {
@@ -88,6 +90,7 @@
     );
     straighten(parts, edges, points, routes);
     pastRows(parts, edges, points, routes);
+    page.alignPorts(parts, edges, points, routes, enter);
     page.snap(parts, edges, points, routes);
     // What is around all of it, ports and guides left out.
     let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];

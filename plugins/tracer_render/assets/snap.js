@@ -17,6 +17,25 @@
     return runs;
   };
 
+  // Ports that one line alone passes stand where it runs: it bends outside, where there is more room.
+  page.alignPorts = (parts, edges, points, routes, enter) => {
+    const enters = (port) => port < parts.length + enter;
+    const passing = new Map();
+    edges.forEach(([from, to], e) => {
+      for (const end of [from, to]) if (end >= parts.length) passing.set(end, [...(passing.get(end) ?? []), e]);
+    });
+    for (const [port, [e, ...others]] of passing) {
+      const [from, to, , out, into] = edges[e];
+      const [other, offset] = from === port ? [to, into] : [from, out];
+      if (others.length || other >= parts.length) continue;
+      const known = routes[e].filter(([x]) => typeof x !== "string");
+      const x = (from === port ? known[0] : known.at(-1))?.[0] ?? points[other][0] + (offset ?? 0);
+      const isNear = ([at], i) => i >= parts.length && i !== port && enters(i) === enters(port) &&
+        Math.abs(at - x) < page.GAP.port;
+      if (!points.some(isNear)) points[port][0] = x;
+    }
+  };
+
   // In a group, routes as `placed` makes them. An end on a box may move later, one on a port, or on
   // that of an open group, is where it is.
   page.snap = (parts, edges, points, routes) => {
