@@ -25,6 +25,7 @@ SCRIPTS = (
     "sizes.js",
     "detour.js",
     "snap.js",
+    "order.js",
     "ranks.js",
     "lines.js",
     "layout.js",

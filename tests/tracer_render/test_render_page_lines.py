@@ -181,6 +181,47 @@ def assert_no_faults(page):
     assert page.run(FAULTS) == {key: [] for key in ("box", "title", "step", "label", "end")}
 
 
+def from_left(page, pattern):
+    """Titles of boxes and frames of values that match, from left to right."""
+    return page.run(
+        "return [...page.scene.boxes, ...page.scene.frames].filter((b) => !b.back)"
+        ".sort((a, b) => a.x - b.x).map((b) => page.told(page.now, b.item, false).title)"
+        ".filter((title) => new RegExp(arguments[0]).test(title))",
+        pattern,
+    )
+
+
+def test_equal_calls_stand_in_the_order_in_which_they_were_made(show):
+    page = show(swept(lambda: Experts(6)(data(3, 4))).graph("both"), depth=0)
+    page.run("page.openAll()")
+    assert [title.split()[0] for title in from_left(page, "Block$")] == [
+        f"experts.{i}" for i in range(6)
+    ]
+
+
+def test_two_calls_and_their_inputs_stand_from_left_to_right(show):
+    left, right = (tracer.batch(data(3, 4), name=name) for name in ("left", "right"))
+    page = show(swept(lambda: Siamese()(left, right)).graph("both"), depth=0)
+    for script in ("page.closeAll()", "page.openAll()"):
+        page.run(script)
+        assert from_left(page, "left|right") == ["left", "right"]
+        calls = "return ['left', 'right'].map((name) => page.scene.lines.find((l) => !l.back &&"
+        calls += " page.told(page.now, l.tail, false).title === name)).map("
+        calls += "(l) => page.scene.at.get(`${l.head}`).x)"
+        first, second = page.run(calls)
+        assert first < second
+
+
+def test_crossings_come_before_the_order_of_calls(show):
+    net = render_graphs.Net()
+    x = net.leaf("input", "x")
+    first, second, third = (net.op(name, x) for name in ("sin", "cos", "tan"))
+    net.op("add", net.op("exp", third), net.op("add", first, second))
+    page = show(net.graph)
+    assert from_left(page, "sin|cos|tan") in (["sin", "cos", "tan"], ["tan", "sin", "cos"])
+    assert_no_faults(page)
+
+
 def test_a_state_that_a_value_is_for_itself_has_a_loop_beside_its_box(show):
     net = render_graphs.Net(time="folded")
     a = net.op("tanh", net.leaf("input", "x"), steps=5)

@@ -79,7 +79,8 @@
           graph.setEdge(`${i}`, "below", { weight: isPort ? 99 : 0, minlen: isPort ? 1 : 2 }, "_");
       }
     }
-    dagre.layout(graph);
+    const called = (name) => (Number(name) < parts.length ? Number(name) : undefined);
+    dagre.layout(graph, { customOrder: page.orderOf(called) });
     const points = [];
     for (let i = 0; i < total; i++) {
       const { x, y } = graph.node(`${i}`);
