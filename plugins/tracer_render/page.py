@@ -22,6 +22,12 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 SCRIPTS = (
     "data.js",
+    "sizes.js",
+    "detour.js",
+    "snap.js",
+    "order.js",
+    "ranks.js",
+    "lines.js",
     "layout.js",
     "draw.js",
     "view.js",

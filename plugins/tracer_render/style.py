@@ -100,6 +100,13 @@ DARK = Theme(
 )
 
 
+def corner_radius(kind: str, height: float) -> float:
+    """Of the corners of a box of a kind: inputs have round ends, parameters and constants none."""
+    if kind in ("parameter", "constant"):
+        return 0.0
+    return min(26.0 if kind == "input" else 6.0, height / 2)
+
+
 def fixed(theme: str) -> Theme:
     """The theme of a format that cannot follow the reader's preference: light unless dark."""
     return DARK if theme == "dark" else LIGHT

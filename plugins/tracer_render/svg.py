@@ -12,8 +12,6 @@ from tracer_render.placement import Path, Placement, Point, Rectangle
 PAD = 16.0
 ROW = 18.0
 SWATCH = 22.0
-#: Radius at most of the ends of an input.
-ROUND = 26.0
 
 
 def write(picture: Picture, placement: Placement, theme: str) -> str:
@@ -164,7 +162,7 @@ def _outline(kind: str, x: float, y: float, w: float, h: float) -> str:
             f"M{x:.1f} {y:.1f}h{w - fold:.1f}l{fold:.1f} {fold:.1f}v{h - fold:.1f}h{-w:.1f}z"
             f"m{w:.1f} {fold:.1f}h{-fold:.1f}v{-fold:.1f}"
         )
-    radius = min(ROUND, h / 2) if kind == "input" else min(6.0, h / 2)
+    radius = style.corner_radius(kind, h)
     outline = _rounded(x, y, w, h, radius)
     if kind == "module":
         outline += _rounded(x + 3, y + 3, w - 6, h - 6, radius - 2)

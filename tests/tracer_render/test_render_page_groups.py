@@ -146,53 +146,6 @@ def test_no_boxes_overlap_however_much_is_open(page):
     assert overlaps(page) == 0
 
 
-class Experts(nn.Module):
-    """Weighed experts, one after the other: lines of weights pass by all of them."""
-
-    def __init__(self, count):
-        super().__init__()
-        self.gate = nn.Linear(4, count)
-        self.experts = nn.ModuleList([Block() for _ in range(count)])
-
-    def forward(self, x):
-        weights = nn.functional.softmax(self.gate(x), -1)
-        return sum(weights[:, i : i + 1] * each(x) for i, each in enumerate(self.experts))
-
-
-THROUGH = """
-const boxes = page.scene.boxes, found = [];
-page.draw(true);
-for (const path of document.querySelectorAll("#view path.line:not(.pair)")) {
-  const ends = [path.dataset.tail, path.dataset.head], length = path.getTotalLength();
-  const points = [];
-  for (let i = 1; i < 60; i++) points.push(path.getPointAtLength((length * i) / 60));
-  for (const box of boxes) {
-    const id = page.now.id(box.item, box.back);
-    const [w, h] = [box.width / 2 - 4, box.height / 2 - 4];
-    const inside = ({ x, y }) => Math.abs(x - box.x) < w && Math.abs(y - box.y) < h;
-    if (!ends.includes(id) && points.some(inside)) found.push([...ends, id]);
-  }
-}
-return found;
-"""
-
-
-@pytest.mark.parametrize("build", [lambda: graph_of(2), lambda: graph_of_experts(4)])
-def test_no_line_runs_through_a_box(show, build):
-    page = show(build(), depth=0)
-    assert page.run(THROUGH) == []
-    page.find("#open-all").click()
-    assert page.run(THROUGH) == []
-
-
-def graph_of_experts(count):
-    model = Experts(count)
-    with tracer.Tape(watch=True) as tape:
-        loss = (model(np.ones((3, 4), np.float32)) ** 2).mean()
-    tape.backward(loss)
-    return tape.graph("both")
-
-
 @pytest.mark.parametrize("name", sorted(render_graphs.ALL))
 def test_no_boxes_of_any_graph_overlap(show, name):
     page = show(render_graphs.ALL[name]())

@@ -11,7 +11,7 @@
     if (overlay.sides === "cotangents" && !back) return undefined;
     if (item >= 0) {
       const entry = page.entryOf(item, back);
-      if (entry !== undefined) return stepValue(entry);
+      if (entry !== undefined) return stepValue(view, item, back, entry);
       return ownValue(view, item, back);
     }
     const side = back ? view.cotangents : view.values;
@@ -22,7 +22,7 @@
     for (let i = begin; i < end; i++) {
       if (!side.has(i)) continue;
       const entry = page.entryOf(i, back);
-      const value = entry === undefined ? ownValue(view, i, back) : stepValue(entry);
+      const value = entry === undefined ? ownValue(view, i, back) : stepValue(view, i, back, entry);
       if (value === undefined || masked(side, i, value)) continue;
       if (overlay.add_up) {
         if (view.repeated.has(i)) { // one value at several uses counts once
@@ -54,10 +54,16 @@
   const masked = (side, i, value) =>
     page.overlay.attribute === "norm" && Number.isNaN(value) && !side.attribute(i, "nan");
 
-  const stepValue = (entry) => {
+  // At a step: what is added up is the same at each that a box runs in.
+  const stepValue = (view, i, back, entry) => {
     if (entry === null) return undefined;
     const [norm, , , value] = entry;
-    const found = page.overlay.attribute === "norm" ? norm : page.overlay.attribute === null ? value : null;
+    const { attribute } = page.overlay;
+    if (attribute === "nbytes" || attribute === "flops") {
+      const all = ownValue(view, i, back);
+      return all === undefined ? undefined : all / page.stepsOf(i, back);
+    }
+    const found = attribute === "norm" ? norm : attribute === null ? value : null;
     return found === null ? undefined : Number(found);
   };
 

@@ -13,6 +13,12 @@
     return steps.statistics[page.now.id(item, back)]?.[page.step];
   };
 
+  // In how many steps of the outermost loop a box of the folded picture runs.
+  page.stepsOf = (item, back) => {
+    const entries = steps.statistics[page.now.id(item, back)];
+    return (entries.filter((entry) => entry !== null).length / entries.length) * steps.count;
+  };
+
   page.atStep = (item, back) => {
     const entry = page.entryOf(item, back);
     if (!entry) return {};
