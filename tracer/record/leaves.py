@@ -10,6 +10,7 @@ from tracer.arrays import backend
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Convertible
 from tracer.errors import ShapeError, TracingError
+from tracer.record.describe import check_name
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.leaf_kinds import INPUT
 from tracer.record.recorder import current_cursor, current_tape
@@ -23,6 +24,7 @@ def parameter(array: Convertible, name: str | None = None) -> Tensor:
     refused. It is copied: what happens to the caller's array later does not reach the parameter.
     Results of `Tape.backward` are keyed by `name`.
     """
+    check_name("parameter", name)
     data = _float_array(array, "a parameter").copy(order="K")  # keeps the layout
     return new_parameter(data, name)
 
@@ -33,6 +35,7 @@ def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     Per-sample quantities need to know this axis; it is followed through all operations. Given a
     tensor, or an array that knows its samples, marks it where it stands.
     """
+    check_name("batch", name)
     if type(array) is SampledArray and array.leaf is not None:
         array = Tensor(array.plain, array.leaf)
     if isinstance(array, Tensor) and array.node is not None and current_cursor() is not None:
