@@ -21,8 +21,8 @@ Quantities and kinds of rows:
     `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`
 
 The record: nodes, leaves, where it is recorded:
-    `Tensor`, `batch`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`, `ModuleCall`, `CONSTANT`,
-    `INPUT`,
+    `Tensor`, `batch`, `input_leaf`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`, `ModuleCall`,
+    `CONSTANT`, `INPUT`,
     `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
     `owner`, `using`, `pause`, `paused_tape`,
     `present`, `scope`, `steps`, `origin_of`, `Part`, `numbers`, `axis_of`,
@@ -127,7 +127,7 @@ from tracer.record.frames import DRIVER_FILES, INTERNAL_FILES, is_users, users_f
 from tracer.record.freezing import origin_of
 from tracer.record.hints import missing
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER
-from tracer.record.leaves import batch, parameter
+from tracer.record.leaves import batch, input_leaf, parameter
 from tracer.record.names import Part, numbers
 from tracer.record.node import Node, Params
 from tracer.record.operation import Elementwise, Operation, operation
@@ -249,6 +249,7 @@ __all__ = [
     "implements",
     "in_parallel",
     "in_single",
+    "input_leaf",
     "integer",
     "integers",
     "is_device",

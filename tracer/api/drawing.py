@@ -152,7 +152,7 @@ def _is_number(value: object, least: int) -> bool:
     """Whether a value is a whole number from `least` on, and no boolean."""
     if isinstance(value, bool | np.bool_):
         return False
-    return isinstance(value, int | np.integer) and value >= least
+    return isinstance(value, int | np.integer) and bool(value >= least)
 
 
 def _paths(given: object) -> tuple[str, ...]:

@@ -46,8 +46,23 @@ def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     tape = current_tape()
     if name is None and tape is not None and tape.input_names is not None:
         name = tape.input_names.get(id(array))
-    params = {"name": name, "axis": _normalised(axis, data.ndim)}
-    leaf = new_leaf(INPUT, data, params, wants=False)
+    return input_leaf(data, _normalised(axis, data.ndim), name)
+
+
+def input_leaf(
+    array: Convertible, axis: int | None = None, name: str | None = None, *, wants: bool = False
+) -> Tensor:
+    """An array, or a number, as an input: a leaf that is drawn as such, and no parameter.
+
+    `axis` is that of its samples, None where it holds none. It `wants` a gradient only if it is of
+    floats. It is not copied.
+    """
+    check_name("input_leaf", name)
+    data = (
+        _float_array(array, "an input that wants a gradient") if wants else backend.as_array(array)
+    )
+    at = None if axis is None else _normalised(axis, data.ndim)
+    leaf = new_leaf(INPUT, data, {"name": name, "axis": at}, wants=wants)
     cursor = current_cursor()
     if cursor is not None:
         leaf.place = cursor.place
