@@ -21,9 +21,8 @@ Quantities and kinds of rows:
     `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`
 
 The record: nodes, leaves, where it is recorded:
-    `Tensor`, `batch`, `input_leaf`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`, `ModuleCall`,
-    `CONSTANT`, `INPUT`,
-    `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
+    `Tensor`, `batch`, `input_leaf`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`,
+    `ModuleCall`, `CONSTANT`, `INPUT`, `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
     `owner`, `using`, `pause`, `paused_tape`,
     `present`, `scope`, `steps`, `origin_of`, `Part`, `numbers`, `axis_of`,
     `DRIVER_FILES`, `INTERNAL_FILES`,

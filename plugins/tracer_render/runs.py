@@ -173,6 +173,8 @@ def _together(graph: nx.MultiDiGraph, run: Run) -> dict[str, Any]:
     for key in ("operations", "parameters", "parameter_values", "nbytes", "nan", "inf"):
         if any(key in copy for copy in copies):
             together[key] = sum(copy.get(key) or 0 for copy in copies)
+    if len({tuple(copy.get("index") or ()) for copy in copies}) > 1:
+        together["index"] = None
     norms = [copy["norm"] for copy in copies if copy.get("norm") is not None]
     if norms:
         together["norm"] = euclidean(norms)

@@ -122,6 +122,12 @@ def elide(text: object, longest: int = LONGEST) -> str:
     return f"{line[:head]}…{line[head + 1 - longest :]}"
 
 
+def cut(text: object, longest: int = LONGEST) -> str:
+    """`printable(text)`, its end replaced by an ellipsis where it is longer than `longest`."""
+    line = printable(text)
+    return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
+
+
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """About the width of a line of sans-serif text, in points; rather too much than too little."""

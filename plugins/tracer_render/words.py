@@ -13,6 +13,8 @@ from tracer_render.style import TIMES
 
 #: A line of hyperparameters is broken where it gets longer than this many characters.
 WIDEST = 34
+#: An index is cut to so many characters.
+LONGEST_INDEX = 24
 #: A closed module lists at most this many parameters.
 MOST_WEIGHTS = 4
 
@@ -32,7 +34,15 @@ def title(node: Hashable, data: Attributes, modules: tuple[str, ...]) -> str:
         if not bare.startswith(f"{module}."):
             break
         bare = bare.removeprefix(f"{module}.")
-    return mark + bare
+    return mark + bare + index(data)
+
+
+def index(data: Attributes) -> str:
+    """What an operation selects, as in `[:, 0]`; empty of others."""
+    entries = data.get("index")
+    if not entries:
+        return ""
+    return f"[{style.cut(', '.join(map(str, entries)), LONGEST_INDEX - 2)}]"
 
 
 def _of_call(data: Attributes) -> str:
