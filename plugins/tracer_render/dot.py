@@ -256,7 +256,7 @@ def heading(picture: Picture, theme: style.Theme) -> str:
 def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -> str:
     text = f'<font point-size="{style.NOTE_SIZE:g}">{_text(words)}</font>'
     if sort == "line":
-        dashes = "╌╌▸" if name == "delayed" else "──▸"
+        dashes = {"delayed": "╌╌▸", "pair": "┈┈┈"}.get(name, "──▸")
         colour = theme.lines.get(name, theme.lines["data"])
         return f'<td><font color="{colour}">{dashes}</font></td><td align="left">{text}</td>'
     if sort == "box":

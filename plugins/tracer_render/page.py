@@ -82,7 +82,7 @@ def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
             help=help_rows(),
             ramp=", ".join(style.scale_colour(step / 4) for step in range(5)),
             controls=controls(times, steps),
-            legend=legend([g for g, _ in views], {m for v in made.values() for m in v["marks"]}),
+            legend=legend({sign for each in made.values() for sign in each.pop("signs")}),
             time=times[0],
             # `<` is escaped so that no text of the user's can end the script element.
             data=node_link.dumps(held).replace("<", "\\u003c"),

@@ -47,6 +47,9 @@ LONGEST_LIST = 100
 #: its ends are no leaves.
 FORWARD, BACK, DELAYED, SPINE = 1, 2, 4, 8
 
+#: what the legend calls lines with these
+SORTS = {FORWARD: "data", BACK: "cotangent", DELAYED: "delayed"}
+
 
 def view(graph: nx.MultiDiGraph, options: DrawOptions) -> dict[str, Any]:
     """A graph for the page, with what is open at first."""
@@ -62,7 +65,8 @@ class _View:
         self._summaries = Summaries(graph, self._outline.calls)
         self._values: Mapping[Any, float] = options.values or {}
         self._words = Words()
-        self._marks: set[str] = set()
+        #: what the legend explains: kinds of boxes, marks, and kinds of lines
+        self._signs: set[tuple[str, str]] = set()
         self._known_texts: dict[Hashable, dict[str, Any]] = {}
         self._identifiers = Identifiers()
         self._partners: dict[Hashable, Hashable] = {
@@ -79,6 +83,8 @@ class _View:
         backward = any(node is not None for node in self._cotangents)
         boxes = self._boxes_told(self._nodes)
         boxes["repeated"] = [i for i, box in enumerate(self._boxes) if box.user is not None]
+        if boxes["repeated"]:
+            self._signs.add(("mark", "repeated"))
         boxes["step"] = indices(self._steps())
         return {
             "count": len(self._boxes),
@@ -87,7 +93,7 @@ class _View:
             "groups": self._groups(),
             "lines": self._lines(),
             "words": self._words.table,
-            "marks": sorted(self._marks),
+            "signs": sorted(self._signs),
         }
 
     def _cotangent(self, box: Box) -> Hashable:
@@ -190,13 +196,16 @@ class _View:
 
     def _texts(self, node: Hashable, data: Attributes) -> dict[str, Any]:
         marks = list(words.marks(data, None))
-        self._marks.update(marks)
+        kind = data.get("kind") or "operation"
+        self._signs |= {("box", kind), *(("mark", mark) for mark in marks)}
+        if data.get("module") is not None:
+            self._signs.add(("mark", "shared"))
         return {
             "title": style.elide(words.title(node, data, scope_path(data))) or "(no name)",
             "notes": list(words.notes(data, None)) or None,
             "rows": list(numbers.rows(data)) or None,
             "marks": " ".join(marks) or None,
-            "kind": data.get("kind") or "operation",
+            "kind": kind,
             "module": data.get("module"),
         }
 
@@ -328,6 +337,12 @@ class _View:
         for (tail, head), count in back.items():
             for _ in range(count):
                 add(head, tail, BACK, "", None)
+        seen = {sort for flag in set(flags) for bit, sort in SORTS.items() if flag & bit}
+        if any(c is not None and computed(self._data[b.node])
+               for b, c in zip(self._boxes, self._cotangents, strict=True)):  # fmt: skip
+            seen.add("pair")
+        self._signs |= {("line", sort) for sort in seen}
+        self._signs |= {("mark", change) for change in changes if change}
         return {
             "count": len(tails),
             "tail": indices(tails),
