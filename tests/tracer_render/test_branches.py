@@ -123,7 +123,7 @@ def test_an_overlay_adds_all_branches_up():
     total = sum(overlay.values(graph, {}).values())
     options = DrawOptions(depth="auto", overlay=overlay)
     notes = [note for box in describe(graph, options).boxes for note in box.notes]
-    shown = [note.split()[1:] for note in notes if note.startswith("computation")]
+    shown = [note.split()[1:] for note in notes if note.startswith("flops")]
     scale = {"FLOP": 1, "kFLOP": 1000}
     assert sum(float(n) * scale[unit] for n, unit in shown) == pytest.approx(total, rel=0.01)
 

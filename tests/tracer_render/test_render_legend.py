@@ -22,7 +22,7 @@ GRAPHS = {
 
 
 def signs_of(classes):
-    """The signs of elements by their classes: of boxes their kinds and marks, of lines their kinds."""
+    """The signs of elements by their classes: kinds and marks of boxes, kinds of lines."""
     found = set()
     for names in map(str.split, classes):
         if "node" in names:

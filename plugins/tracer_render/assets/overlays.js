@@ -187,10 +187,10 @@
     legend();
   };
 
-  overlays.forEach(({ label }, i) => {
+  overlays.forEach(({ label, unit }, i) => {
     const made = document.createElement("option");
     made.value = String(i);
-    made.textContent = label;
+    made.textContent = unit ? `${label} (${unit})` : label;
     menu.append(made);
   });
   menu.hidden = overlays.length === 0;
