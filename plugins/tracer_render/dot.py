@@ -241,7 +241,7 @@ def heading(picture: Picture, theme: style.Theme) -> str:
     rows.append(f'<tr><td align="left">{small}>{_text(picture.subtitle)}</font></td></tr>')
     if picture.error:
         colour = theme.alarm.line
-        text = _text(f"forward failed: {picture.error}")
+        text = '<br align="left"/>'.join([*map(_text, picture.error), ""])
         rows.append(f'<tr><td align="left">{small} color="{colour}">{text}</font></td></tr>')
     valued = picture.scale is not None
     cells = "".join(_entry(*entry, theme, valued) for entry in picture.legend)

@@ -11,12 +11,20 @@ import networkx as nx
 from tracer_render import style
 
 DIRECTIONS = {"forward": "forward", "backward": "backward", "both": "forward and backward"}
+#: Errors are cut to so many characters, in lines of at most as many.
+LONGEST_ERROR, WIDEST = 480, 96
 
 
 def title(graph: nx.MultiDiGraph, given: str) -> str:
     """The name, and the class of the model where it is known."""
     name, kind = given or graph.graph.get("name") or "", graph.graph.get("model") or ""
     return "  ".join(dict.fromkeys(filter(None, (name, kind))))
+
+
+def error(graph: nx.MultiDiGraph) -> tuple[str, ...]:
+    """In lines, what the forward pass failed with; empty where it did not."""
+    text = graph.graph.get("error")
+    return tuple(style.wrapped(f"forward failed: {text}", WIDEST, LONGEST_ERROR)) if text else ()
 
 
 def subtitle(graph: nx.MultiDiGraph) -> str:

@@ -110,6 +110,5 @@ def _steps(
 
 def _error(graph: nx.MultiDiGraph) -> str:
     error = graph.graph.get("error")
-    return (
-        f'<p id="error">forward failed: {html.escape(style.elide(error, 160))}</p>' if error else ""
-    )
+    text = html.escape(style.printable(f"forward failed: {error}"))
+    return f'<p id="error">{text}</p>' if error else ""

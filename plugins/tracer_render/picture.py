@@ -186,7 +186,7 @@ class Picture:
 
     title: str
     subtitle: str
-    error: str
+    error: tuple[str, ...]
     root: Cluster
     lines: tuple[Line, ...]
     pairs: Mapping[str, str]
@@ -258,7 +258,7 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
     return Picture(
         title=style.elide(heading.title(whole, options.title), 96),
         subtitle=heading.subtitle(whole) if boxes else "nothing was recorded",
-        error=style.elide(graph.graph.get("error") or "", 160),
+        error=heading.error(graph),
         root=_clusters(boxes, frames),
         lines=lines,
         pairs=pairs,

@@ -26,8 +26,7 @@ def write(picture: Picture, placement: Placement, theme: str) -> str:
     signs = [row for row in picture.legend if row[1] != "pair" or placement.pairs]
     legend, legend_width, legend_height = _legend(signs, picture.scale, max(right - left, 420.0))
     head = ROW * len(heading) + (8.0 if heading else 0.0)
-    titles = [picture.title, picture.subtitle, picture.error]
-    widths = [style.text_width(text, style.TITLE_SIZE, bold=True) for text in titles]
+    widths = [style.text_width(text, style.TITLE_SIZE, bold=True) for _, text in heading]
     width = max(right - left, legend_width, *widths) + 2 * PAD
     height = bottom - top + head + legend_height + 2 * PAD
     shift = (PAD - left + (width - 2 * PAD - right + left) / 2, PAD - top + head)
@@ -63,8 +62,8 @@ def _heading(picture: Picture) -> Iterable[tuple[str, str]]:
     if picture.title:
         yield "title", picture.title
     yield "subtitle", picture.subtitle
-    if picture.error:
-        yield "error", f"forward failed: {picture.error}"
+    for line in picture.error:
+        yield "error", line
 
 
 def _frames(cluster: Cluster, placement: Placement) -> Iterable[str]:

@@ -13,6 +13,8 @@ from tracer_render.style import TIMES
 
 #: A line of hyperparameters is broken where it gets longer than this many characters.
 WIDEST = 34
+#: An error is cut to so many characters, in several lines; the page's panel has all of it.
+LONGEST_ERROR = 240
 #: An index is cut to so many characters.
 LONGEST_INDEX = 24
 #: A closed module lists at most this many parameters.
@@ -118,7 +120,8 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
     if data.get("reached") is False:
         yield "no gradient"
     if data.get("failed"):
-        yield style.elide(f"failed: {data.get('error') or 'raised an error'}")
+        error = f"failed: {data.get('error') or 'raised an error'}"
+        yield from style.wrapped(error, style.LONGEST, LONGEST_ERROR)
 
 
 def _wrapped(text: str) -> Iterable[str]:
