@@ -40,7 +40,7 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`, `no_collection`, `precision_changes`, `time_operations`
+    `united_graph`, `totals`, `no_collection`, `precision_changes`, `time_operations`
 
 Plugins:
     `hookimpl`, `defined`, `Plugin`
@@ -114,6 +114,7 @@ from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererU
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
+from tracer.graph.totals import totals
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
@@ -279,6 +280,7 @@ __all__ = [
     "steps",
     "threads",
     "time_operations",
+    "totals",
     "united_graph",
     "users_frame",
     "using",
