@@ -62,9 +62,9 @@ def marks(data: Attributes, value: float | None) -> Iterable[str]:
     numbers = [number for number in (value, data.get("norm")) if number is not None]
     if data.get("failed"):
         yield "failed"
-    if data.get("nan") or any(map(math.isnan, numbers)):
+    if data.get("nan") or data.get("nan_inside") or any(map(math.isnan, numbers)):
         yield "nan"
-    if data.get("inf") or any(map(math.isinf, numbers)):
+    if data.get("inf") or data.get("inf_inside") or any(map(math.isinf, numbers)):
         yield "inf"
     if data.get("widened"):
         yield "widened"
@@ -108,8 +108,9 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
         of = "parameters' norm" if data.get("parameters") else "norm"
         yield f"{of} {style.number_text(data['norm'])}"
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
-        if data.get(count):
-            yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"
+        if number := data.get(count) or data.get(f"{count}_inside"):
+            where = "in" if data.get(count) else "inside, in"
+            yield f"{word} {where} {number:,} {'entries' if number > 1 else 'entry'}"
     if data.get("widened"):
         yield style.elide(f"{data['widened']} becomes {data.get('dtype')}, by")
         yield style.elide(data["widened_by"])

@@ -70,3 +70,42 @@ def test_the_page_has_the_whole_error(show):
     assert page.find("#error").text == f"forward failed: {ERROR}"
     page.run("page.choose(page.now.ids.get('n7'))")
     assert ERROR in page.find("#attributes").text
+
+
+def ill_net(counts):
+    """A module of two operations, with NaN and infinite entries in these nodes of both ways."""
+    net = render_graphs.Net()
+    x = net.leaf("input", "x")
+    inside = {"scope": "m", "scopes": ["Block"]}
+    h = net.op("log", x, shape=(4, 3), **inside)
+    h = net.op("slice", h, shape=(4, 1), **inside)
+    net.op("sum", h, shape=())
+    graph = net.both()
+    for node, data in graph.nodes(data=True):
+        data.update({"nan": 0, "inf": 0} | counts.get(node, {}))
+    return graph
+
+
+@pytest.mark.parametrize("word", ["NaN", "Inf"])
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        (8, 2, "{} in 2 entries"),
+        (0, 1, "{} in 1 entry"),
+        (8, 0, "{} inside, in 8 entries"),
+        (0, 0, None),
+    ],
+)
+def test_a_closed_box_counts_the_entries_of_its_own_value_both_ways(word, first, last, said):
+    key = word.lower()
+    # on both ways, the value of `slice` is that of the box, and what `log` has is inside
+    counts = {f"{side}{n}": {key: k} for side in "nd" for n, k in ((1, first), (2, last))}
+    counts["n3"] = {key: 1}
+    drawn = describe(ill_net(counts), DrawOptions(depth=0))
+    found = {box.title: box for box in drawn.boxes}
+    for title in ("m  Block", "∇ m  Block"):
+        told = [note for note in found[title].notes if note.startswith(word)]
+        # infinities of values that no later one has are on purpose, as a mask's are
+        known = said and not (word == "Inf" and title == "m  Block" and not last)
+        assert told == ([said.format(word)] if known else [])
+        assert found[title].marks == ((key,) if known else ())
