@@ -67,6 +67,8 @@ class _View:
         self._words = Words()
         #: what the legend explains: kinds of boxes, marks, and kinds of lines
         self._signs: set[tuple[str, str]] = set()
+        #: whether something has so many children that they are in rows
+        self._has_rows = False
         self._known_texts: dict[Hashable, dict[str, Any]] = {}
         self._identifiers = Identifiers()
         self._partners: dict[Hashable, Hashable] = {
@@ -94,6 +96,7 @@ class _View:
             "lines": self._lines(),
             "words": self._words.table,
             "signs": sorted(self._signs),
+            "has_rows": self._has_rows,
         }
 
     def _cotangent(self, box: Box) -> Hashable:
@@ -233,6 +236,7 @@ class _View:
                 ends[number] = begin
             else:
                 begin += 1
+        self._has_rows = any(group.sort == "row" for group in groups)
         values, back = [], []
         for group, start, end in zip(groups, begins, ends, strict=True):
             values.append(self._of_members(group, self._nodes[start:end]))
