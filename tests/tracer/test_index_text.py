@@ -46,6 +46,14 @@ def test_an_index_is_told_as_it_is_written(select, expected):
     assert index_of(select) == expected
 
 
+def test_a_mask_of_samples_is_one_entry():
+    def select(x):
+        y = tracer.batch(x.data[0]) * np.sum(x)
+        return y[y > 3]
+
+    assert index_of(select) == ["mask"]
+
+
 def test_copies_in_time_are_told_from_the_first_to_the_last():
     def select(x):
         return sum(x[:, t] for t in tracer.steps(4))

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.graph.calls import Attributes
+from tracer.operations.indexing import AT, MASK, OF_MASK
 
 #: what arrays are called of which nothing better is known
 NAMELESS = ("", "index", "constant")
@@ -31,7 +32,9 @@ def _entries(index: tuple[Any, ...], arrays: Iterator[Attributes]) -> Iterator[s
         elif backend.is_array(part) and not part.ndim:
             yield str(part.item())
         else:
-            yield array_text(next(arrays, {}))
+            array, place = next(arrays, {}), part if isinstance(part, str) else AT
+            if place != OF_MASK:
+                yield "mask" if place == MASK else array_text(array)
 
 
 def _slice(part: slice) -> str:
