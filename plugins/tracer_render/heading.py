@@ -48,8 +48,8 @@ def _sizes(graph: nx.MultiDiGraph) -> Iterable[str]:
         count, plural = _each([f"{n:,}" for n in counts]), "s" * (counts != [1])
         yield f"{count} parameter{plural}{of_them} ({size})"
     if any(about.get("flops") for about in each):
-        flops = _each([_known(about.get("flops"), "FLOP") for about in each])
-        yield f"{flops}s forward"
+        flops = _each([_known(about.get("flops"), "FLOPs") for about in each])
+        yield f"{flops} forward"
     if any(about.get("loss") is not None for about in each):
         yield f"loss {_each([_known(about.get('loss')) for about in each])}"
 

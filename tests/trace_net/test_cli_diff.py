@@ -91,6 +91,7 @@ def test_the_title_of_both_counts_each(command, model, folder):
         for net in (nn.Sequential(nn.Linear(4, n), nn.ReLU(), nn.Linear(n, 3)) for n in (8, 16))
     ]
     assert f"{counts[0]:,} / {counts[1]:,} parameters" in title
+    assert title.count("FLOPs") == 2
     assert command("diff", first, first, "-o", "same.dot").code == 0
     assert f" {counts[0]:,} parameters (" in (folder / "same.dot").read_text()
 
