@@ -5,7 +5,7 @@ A box stands for a value and its cotangent, which are drawn side by side. assets
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import networkx as nx
@@ -51,6 +51,13 @@ class _View:
         boxes = self._told(self._values, dict(of_values), "n")
         boxes["repeated"] = [i for i, box in enumerate(self._boxes) if box.user is not None]
         boxes["step"] = indices(self._steps())
+        lines = page_lines.told(
+            self._graph,
+            {cotangent: value for value, cotangent in self._partners.items()},
+            self._outline.own,
+            page_lines.Places(self._boxes),
+            self._columns.words,
+        )
         summaries = Summaries(self._graph, self._outline.calls)
         groups = Groups(self._outline.root, summaries, self._writer, self._columns)
         return {
@@ -58,16 +65,23 @@ class _View:
             "boxes": boxes,
             "back": self._told_back(of_values) if self._cotangents.any else None,
             "groups": groups.told(self._values, self._cotangents, self._open),
-            "lines": page_lines.told(
-                self._graph,
-                {cotangent: value for value, cotangent in self._partners.items()},
-                self._outline.own,
-                page_lines.Places(self._boxes),
-                self._columns.words,
-            ),
+            "lines": lines.columns,
             "words": self._columns.words.table,
-            "marks": sorted(self._writer.marks),
+            "signs": sorted(self._writer.signs | lines.signs | self._signs()),
+            "has_rows": groups.has_rows,
         }
+
+    def _signs(self) -> set[tuple[str, str]]:
+        """What the legend explains besides of what texts and lines say."""
+        signs = set()
+        if any(box.user is not None for box in self._boxes):
+            signs.add(("mark", "repeated"))
+        if any(d and n in self._outline.own for n, d in self._pairs()):
+            signs.add(("line", "pair"))
+        return signs
+
+    def _pairs(self) -> Iterator[tuple[Hashable, Hashable | None]]:
+        return zip(self._values.nodes, self._cotangents.nodes, strict=True)
 
     def _cotangent(self, box: Box) -> Hashable:
         """The node of a box's cotangent, if it is drawn beside it."""

@@ -52,6 +52,11 @@ class Groups:
         self._writer = writer
         self._columns = columns
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether something has so many children that they are in rows."""
+        return any(group.sort == "row" for group, *_ in self._ranges)
+
     def told(self, values: Side, cotangents: Side, opened: Collection[Group]) -> dict[str, Any]:
         """The groups and which are open, in columns."""
         groups, parents, begins, ends = zip(*self._ranges, strict=True)

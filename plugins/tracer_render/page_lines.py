@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import networkx as nx
 
@@ -15,6 +15,16 @@ from tracer_render.packing import Words, indices
 #: Of a line: it is drawn among the values, among the cotangents, it comes from another step, and
 #: its ends are no leaves.
 FORWARD, BACK, DELAYED, SPINE = 1, 2, 4, 8
+
+#: what the legend calls lines with these
+SORTS = {FORWARD: "data", BACK: "cotangent", DELAYED: "delayed"}
+
+
+class Lines(NamedTuple):
+    """The lines in columns, and what the legend explains of them, as kind and name."""
+
+    columns: dict[str, Any]
+    signs: set[tuple[str, str]]
 
 
 class Places:
@@ -40,8 +50,8 @@ def told(
     own: Collection[Hashable],
     places: Places,
     table: Words,
-) -> dict[str, Any]:
-    """The lines in columns; `value_of` has the cotangents that stand beside a value.
+) -> Lines:
+    """The lines; `value_of` has the cotangents that stand beside a value.
 
     `own` are the nodes that are no leaves. Each line between values has the way back of its
     cotangents beside it, where there is one.
@@ -62,7 +72,9 @@ def told(
             flag |= BACK
         lines.append((tail, head, flag, label, data.get("change")))
     lines += [(tail, head, BACK, None, None) for tail, head in back.elements()]
-    return {
+    signs = {("line", SORTS[bit]) for _, _, flag, *_ in lines for bit in SORTS if flag & bit}
+    signs |= {("mark", change) for *_, change in lines if change}
+    columns = {
         "count": len(lines),
         "tail": indices([places.of(tail, head) for tail, head, *_ in lines]),
         "head": indices([places.of(head, tail) for tail, head, *_ in lines]),
@@ -72,3 +84,4 @@ def told(
         "label": table.column([label for *_, label, _ in lines]),
         "change": table.column([change for *_, change in lines]),
     }
+    return Lines(columns, signs)

@@ -9,6 +9,7 @@ from typing import Any
 import networkx as nx
 
 from tracer.extend import DrawOptions
+from tracer_render.overlays import Bytes, Flops, GradNorm, Time
 from tracer_render.scopes import Attributes
 
 
@@ -29,13 +30,13 @@ class Choice:
 
 
 CHOICES = (
-    Choice("norm", "gradient norm", sides="cotangents"),
+    Choice("norm", GradNorm.label, sides="cotangents"),
     Choice("norm", "norm of values", sides="values"),
     Choice("nan", "NaN entries", add_up=True),
     Choice("inf", "infinite entries", add_up=True),
-    Choice("nbytes", "result", "B", sides="values", add_up=True),
-    Choice("flops", "computation", "FLOP", add_up=True),
-    Choice("seconds", "time", "s", add_up=True),
+    Choice("nbytes", Bytes.label, Bytes.unit, sides="values", add_up=True),
+    Choice("flops", Flops.label, Flops.unit, add_up=True),
+    Choice("seconds", Time.label, Time.unit, add_up=True),
 )
 
 

@@ -21,10 +21,10 @@ TOLD_BY = frozenset(("kind", "label", "shape", "dtype", "scope"))
 
 
 class Writer:
-    """The texts of nodes; `marks` are those that any of them has."""
+    """The texts of nodes; `signs` are what the legend explains of them, as kind and name."""
 
     def __init__(self) -> None:
-        self.marks: set[str] = set()
+        self.signs: set[tuple[str, str]] = set()
         self._known: dict[Hashable, Texts] = {}
 
     def of_node(self, node: Hashable, data: Attributes) -> Texts:
@@ -48,13 +48,16 @@ class Writer:
     def of(self, node: Hashable, data: Attributes) -> Texts:
         """The texts of a node or group with these attributes."""
         marks = list(words.marks(data, None))
-        self.marks.update(marks)
+        kind = data.get("kind") or "operation"
+        self.signs |= {("box", kind), *(("mark", mark) for mark in marks)}
+        if data.get("module") is not None:
+            self.signs.add(("mark", "shared"))
         return {
             "title": style.elide(words.title(node, data, scope_path(data))) or "(no name)",
             "notes": list(words.notes(data, None)) or None,
             "rows": list(numbers.rows(data)) or None,
             "marks": " ".join(marks) or None,
-            "kind": data.get("kind") or "operation",
+            "kind": kind,
             "module": data.get("module"),
         }
 

@@ -34,7 +34,8 @@ class Summaries:
         first, last = own[0], own[-1]
         cotangents = first.get("kind") == "cotangent"
         parameters = [self._data[member] for member in members if member in self._parameters]
-        output = self._output(members, cotangents) or last
+        leaving = self._output(members, cotangents)
+        output = last if leaving is None else self._data[leaving]
         module: dict[str, Any] = {
             "kind": "cotangent" if cotangents else "module",
             "op": "",
@@ -67,23 +68,40 @@ class Summaries:
         norms = [n["norm"] for n in parameters or nodes if n.get("norm") is not None]
         if norms:
             module["norm"] = euclidean(norms)
-        return module | self._of_few(around, members, nodes, own)
+        ill = self._entries_that_are_no_numbers(members, leaving)
+        return module | ill | self._of_few(around, members, nodes, own)
+
+    def _entries_that_are_no_numbers(
+        self, members: list[Hashable], leaving: Hashable | None
+    ) -> dict[str, int]:
+        """How many entries of the box's own value are NaN or infinite, as its shape is of that.
+
+        Where none is, and members have some, `nan_inside` and `inf_inside` count those of these.
+        """
+        found: dict[str, int] = {}
+        for count in ("nan", "inf"):
+            if not any(count in self._data[m] for m in members):
+                continue
+            if count not in self._there:
+                found[count] = 0
+                continue
+            passing = self._swallowed if count == "inf" else ()
+            counts = {m: self._data[m].get(count) or 0 for m in members if m not in passing}
+            found[count] = counts.get(leaving, 0)
+            if not found[count] and (inside := sum(counts.values())):
+                found[f"{count}_inside"] = inside
+        return found
 
     def _of_few(
         self, around: Steps, members: list[Hashable], nodes: list[Attributes], own: list[Attributes]
     ) -> dict[str, Any]:
-        """What nodes of some graphs alone tell: steps, entries that are no numbers, marks."""
+        """What nodes of some graphs alone tell: steps and marks."""
         there, found = self._there, {}
         if {"times", "steps"} & there:
             times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
             steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
             if steps:
                 found["steps"] = steps
-        for count in ("nan", "inf"):
-            if any(count in n for n in nodes):
-                passing = self._swallowed if count == "inf" and count in there else ()
-                counted = (m for m in members if m not in passing) if count in there else ()
-                found[count] = sum(self._data[m].get(count) or 0 for m in counted)
         if "reached" in there and any(n.get("reached") is False for n in nodes):
             found["reached"] = any(m in self._reached for m in members if m in self._own)
         if "change" in there:
@@ -126,7 +144,7 @@ class Summaries:
                     swallowed.add(node)
         return swallowed
 
-    def _output(self, members: list[Hashable], cotangents: bool) -> Attributes | None:
+    def _output(self, members: list[Hashable], cotangents: bool) -> Hashable | None:
         """What leaves a call: its last value that others use, or its first cotangent from them."""
         inside = set(members)
         beyond = self._graph.pred if cotangents else self._graph.succ
@@ -135,8 +153,8 @@ class Summaries:
             if member in self._own:
                 last = member if last is None else last
                 if not inside.issuperset(beyond[member]):
-                    return self._data[member]
-        return None if last is None else self._data[last]
+                    return member
+        return last
 
 
 def _is_ill(data: Attributes) -> bool:

@@ -463,3 +463,43 @@ def test_a_summary_to_a_depth(command, write_file):
     assert "blocks.1" in shallow
     assert "blocks.0.up" not in shallow
     assert "tanh" in command("summary", target, "--operations").out
+
+
+FUNCTIONS = """
+    import functools
+    import numpy as np
+
+    def energy(x, power=2):
+        return np.sum(x ** power)
+
+    class Field:
+        def __call__(self, x):
+            return np.sum(x)
+
+        def flux(self, x):
+            return np.sum(x)
+
+    example_inputs = np.ones((3, 2))
+    cubic = functools.partial(functools.partial(energy), power=3)
+    field = Field()
+    short = lambda x: np.sum(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("energy", "energy"),
+        ("cubic", "energy"),
+        ("field", "Field"),
+        ("field.flux", "flux"),
+        ("short", None),
+    ],
+)
+def test_the_title_names_the_function(command, write_file, folder, name, shown):
+    file = write_file("functions.py", FUNCTIONS)
+    assert command("visualize", f"{file}:{name}", "-o", "g.json").code == 0
+    assert json.loads((folder / "g.json").read_text())["graph"].get("model") == shown
+    assert command("visualize", f"{file}:{name}", "-o", "g.mmd").code == 0
+    title = f"functions  {shown} (" if shown else "functions ("
+    assert title in (folder / "g.mmd").read_text()

@@ -236,16 +236,18 @@ def test_arrow_keys_walk_along_lines_and_to_the_cotangent(page):
 
 def test_overlays_are_chosen_without_a_new_run(page, graph):
     labels = [option.text for option in page.all("#overlay option")]
-    assert {"No overlay", "gradient norm", "norm of values", "result", "computation"} <= set(labels)
+    assert {"No overlay", "gradient norm", "norm of values", "bytes (B)", "flops (FLOP)"} <= set(
+        labels
+    )
     choose = "const m = document.getElementById('overlay'); m.value = [...m.options].find("
     choose += "(o) => o.text === arguments[0]).value; m.dispatchEvent(new Event('change'))"
-    page.run(choose, "result")
+    page.run(choose, "bytes (B)")
     members = [
         d for d in graph.nodes.values() if d["scope"].startswith("h.1") and d["kind"] == "operation"
     ]
     total = sum(d["nbytes"] for d in members)
     page.node(BLOCK).click()
-    assert f"result {total} B ({total} B)" in page.find("#attributes").text.replace(",", "")
+    assert f"bytes {total} B ({total} B)" in page.find("#attributes").text.replace(",", "")
     page.run("page.closeAll()")
     page.run(choose, "gradient norm")
     largest = max(

@@ -69,9 +69,23 @@
 
   // The scale of all values of all views: logarithmic where none is negative.
   let range = null;
+  // What a box is marked with for its number.
+  const markOf = (value) => {
+    if (Number.isNaN(value)) return "nan";
+    return Number.isFinite(value) ? (value === 0 ? "zero" : "") : "inf";
+  };
+
+  // Those of the legend's signs that only numbers set: whether the overlay's do, anywhere.
+  const explain = (marks) => {
+    for (const row of document.querySelectorAll("#legend [data-mark]"))
+      row.hidden = !marks.has(row.dataset.mark);
+  };
+
   const measure = () => {
     let [low, high, least] = [Infinity, -Infinity, Infinity];
+    const marks = new Set();
     const take = (value) => {
+      if (value !== undefined) marks.add(markOf(value));
       if (value === undefined || !Number.isFinite(value)) return;
       low = Math.min(low, value);
       high = Math.max(high, value);
@@ -89,6 +103,15 @@
         });
       }
     }
+    for (const [id, entries] of Object.entries(page.data.steps?.statistics ?? {})) {
+      const back = page.views.get("folded").ids.get(id)?.back;
+      if (page.overlay.sides === (back ? "values" : "cotangents")) continue;
+      for (const entry of entries) {
+        const value = stepValue(entry);
+        if (value !== undefined) marks.add(markOf(value));
+      }
+    }
+    explain(marks);
     if (high === -Infinity || (low >= 0 && high === 0)) return null;
     const logarithmic = low >= 0;
     return { low: logarithmic ? Math.max(least, high / 1e12) : low, high, logarithmic };
@@ -142,11 +165,7 @@
     const twice = !back && view.told(item, true) && page.valueOf(view, item, true) === value;
     const others = (told.notes ?? []).filter((note) => !/^(parameters' )?norm /.test(note));
     if (!twice) made.notes = [...others, `${page.overlay.label} ${short(value)}`];
-    const marks = [told.marks];
-    if (Number.isNaN(value)) marks.push("nan");
-    else if (!Number.isFinite(value)) marks.push("inf");
-    else if (value === 0) marks.push("zero");
-    made.marks = marks.filter(Boolean).join(" ");
+    made.marks = [told.marks, markOf(value)].filter(Boolean).join(" ");
     const colour = colourOf(value);
     if (colour) {
       const [red, green, blue] = colour;
@@ -169,14 +188,15 @@
   page.setOverlay = (number) => {
     page.overlay = overlays[number] ?? null;
     menu.value = page.overlay ? String(number) : "";
+    if (!page.overlay) explain(new Set());
     range = page.overlay ? measure() : null;
     legend();
   };
 
-  overlays.forEach(({ label }, i) => {
+  overlays.forEach(({ label, unit }, i) => {
     const made = document.createElement("option");
     made.value = String(i);
-    made.textContent = label;
+    made.textContent = unit ? `${label} (${unit})` : label;
     menu.append(made);
   });
   menu.hidden = overlays.length === 0;
