@@ -17,7 +17,7 @@ ANY = {
     "tracer/arrays": 46,
     "tracer/cotangents": 12,
     "tracer/curvature": 53,
-    "tracer/graph": 43,
+    "tracer/graph": 45,
     "tracer/operations": 0,
     "tracer/plugins": 4,
     "tracer/record": 236,

@@ -218,7 +218,7 @@ def test_a_closed_module_has_the_number_of_the_step_by_one_rule_in_both_views(sh
     page = show(graph, depth=1, **options)
     of_step, at_step = page.run(VALUES, "unrolled"), page.run(VALUES, "folded")
     assert {label for label, _, value in of_step if value} >= {
-        "gradient norm", "norm of values", "result", "computation",
+        "gradient norm", "norm of values", "bytes", "flops",
     }  # fmt: skip
     named = [{(label, back): value for label, back, value in view} for view in (of_step, at_step)]
     assert named[0].keys() == named[1].keys()

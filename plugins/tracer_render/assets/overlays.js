@@ -54,12 +54,14 @@
   const masked = (side, i, value) =>
     page.overlay.attribute === "norm" && Number.isNaN(value) && !side.attribute(i, "nan");
 
-  // At a step: what is added up is the same at each that a box runs in.
+  // Whether a box has the same number at each step that it runs in.
+  const isSame = ({ attribute }) => attribute === "nbytes" || attribute === "flops";
+
   const stepValue = (view, i, back, entry) => {
     if (entry === null) return undefined;
     const [norm, , , value] = entry;
     const { attribute } = page.overlay;
-    if (attribute === "nbytes" || attribute === "flops") {
+    if (isSame(page.overlay)) {
       const all = ownValue(view, i, back);
       return all === undefined ? undefined : all / page.stepsOf(i, back);
     }
@@ -104,10 +106,12 @@
       }
     }
     for (const [id, entries] of Object.entries(page.data.steps?.statistics ?? {})) {
-      const back = page.views.get("folded").ids.get(id)?.back;
+      if (isSame(page.overlay)) break; // every step has what all have together
+      const folded = page.views.get("folded");
+      const { item, back } = folded.ids.get(id);
       if (page.overlay.sides === (back ? "values" : "cotangents")) continue;
       for (const entry of entries) {
-        const value = stepValue(entry);
+        const value = stepValue(folded, item, back, entry);
         if (value !== undefined) marks.add(markOf(value));
       }
     }
