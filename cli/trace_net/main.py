@@ -13,7 +13,16 @@ from typing import Annotated
 import typer
 
 from trace_net import streams
-from trace_net.commands import check, diff, doctor, plugins, quantities, summary, visualize
+from trace_net.commands import (
+    check,
+    diff,
+    doctor,
+    new_plugin,
+    plugins,
+    quantities,
+    summary,
+    visualize,
+)
 from trace_net.errors import INTERRUPTED, CommandError
 from trace_net.group import BuiltIn, Commands
 
@@ -47,8 +56,9 @@ for function in (
     plugins.plugins,
     check.check,
     doctor.doctor,
+    new_plugin.new_plugin,
 ):
-    app.command(function.__name__, cls=BuiltIn)(function)
+    app.command(function.__name__.replace("_", "-"), cls=BuiltIn)(function)
 
 
 def print_version(wanted: bool) -> None:
