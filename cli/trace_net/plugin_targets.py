@@ -12,8 +12,8 @@ import typer
 from trace_net import options, streams
 
 if TYPE_CHECKING:
-    from tracer import Tape, Tensor
     from trace_net.target import Subject
+    from tracer import Tape, Tensor
 
 
 def taking_targets(function: Callable[..., Any]) -> Callable[..., Any]:

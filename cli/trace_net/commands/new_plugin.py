@@ -107,9 +107,8 @@ def _package(name: str, kinds: list[str]) -> str:
             f"NAME is of small letters, digits, - and _, and begins with a letter, got {name!r}",
             hint="as in trace-net new-plugin softclip",
         )
-    from tracer import plugins, registry
-
     from trace_net.main import app
+    from tracer import plugins, registry
 
     found = {plugin.name: plugin for plugin in plugins.loaded()}
     if name in found:
