@@ -20,6 +20,8 @@ PICTURE = ROOT / "docs" / "images" / "house.svg"
 ROOMS = {
     "errors": "errors, and suggestions in them",
     "hooks": "hooks as the core calls them",
+    "blame": "what is known of each plugin, and errors that name it",
+    "entries": "who has which name or function, and whom that replaced",
     "extensions": "what renderers, overlays and commands are",
     "registry": "what plugins provide, by name",
     "arrays": "array libraries, kernels, threads, memory",

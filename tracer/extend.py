@@ -85,6 +85,7 @@ from tracer.arrays.types import (
     Stack,
     Tree,
 )
+from tracer.blame import Plugin
 from tracer.cotangents import (
     Cotangent,
     Dense,
@@ -118,7 +119,6 @@ from tracer.graph.precision import precision_changes
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
-from tracer.plugins.loading import Plugin
 from tracer.record.axes import POOLED, UNKNOWN, Axis
 from tracer.record.composite import Composite, composed, composes
 from tracer.record.describe import describe

@@ -40,9 +40,11 @@ class Renderer(ABC):
     """Draws a graph in one format. `name` is the format and the file suffix, as in `"svg"`.
 
     `switches` says that the picture shows a recurrent trace both ways, folded and unrolled in time.
+    `replaces` is the name, if another plugin has it and this one is to stand in its place.
     """
 
     name: str
+    replaces: str | tuple[str, ...] = ()
     switches: bool = False
     media_type: str = "application/octet-stream"
 
@@ -65,9 +67,11 @@ class Overlay(ABC):
     are written with a prefix, as in 1.2 ms. A box that stands for several nodes, as a closed module
     does, takes the largest of their values, or where they `add_up` the sum. Where operations are
     to be `timed`, that is done before the graph is built, whose nodes have `seconds` then.
+    `replaces` is the name, if another plugin has it and this one is to stand in its place.
     """
 
     name: str
+    replaces: str | tuple[str, ...] = ()
     label: str = ""
     unit: str = ""
     quantities: tuple[str, ...] = ()
@@ -83,8 +87,12 @@ class Overlay(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand of `trace-net`: a function that typer understands, by its annotations."""
+    """A subcommand of `trace-net`: a function that typer understands, by its annotations.
+
+    `replaces` is the name, if another plugin has it and this one is to stand in its place.
+    """
 
     name: str
     function: Callable[..., Any]
     help: str = ""
+    replaces: str | tuple[str, ...] = ()

@@ -40,6 +40,8 @@ class Backend:
     array_type = "ndarray"
     device = "cpu"
     asynchronous = False
+    #: the name, if the library is another plugin's and this is to stand in its place
+    replaces: str | tuple[str, ...] = ()
     namespace: ModuleType = np
 
     def matches(self, kind: type) -> bool:
@@ -170,12 +172,14 @@ def _find(kind: type) -> Backend:
     )
 
 
-def forget(removed: Backend) -> None:
-    """Look for the library of arrays again where it was this one."""
-    for kind in [kind for kind, library in _by_type.items() if library is removed]:
+def forget(*_: Any) -> None:
+    """Look for the libraries of arrays again, since one came or went."""
+    for kind in [kind for kind, library in _by_type.items() if library is not NUMPY]:
         del _by_type[kind]
 
 
+registry.backends.holds(Backend)
+registry.backends.added.append(forget)
 registry.backends.removed.append(forget)
 
 

@@ -84,6 +84,8 @@ class Quantity:
     """
 
     name: str
+    #: the name, if another plugin has it and this quantity is to stand in its place
+    replaces: str | tuple[str, ...] = ()
     rows: Rows | None = gradient
     per_sample = False
     lists_samples: bool | None = None
@@ -142,6 +144,9 @@ class Quantity:
 
     def __repr__(self) -> str:
         return f"<quantity {self.name}>"
+
+
+registry.quantities.holds(Quantity, as_class=True)
 
 
 def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:

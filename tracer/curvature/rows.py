@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tracer import registry
 from tracer.arrays.dtypes import widened
 from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.curvature.seed_rows import SeedRows
@@ -48,6 +49,8 @@ class Rows:
     """
 
     name: str = "rows"
+    #: the name, if another plugin has it and this kind is to stand in its place
+    replaces: str | tuple[str, ...] = ()
     #: how many targets are sampled
     samples: int = 0
     #: whether their squares sum to the Gauss-Newton matrix, be it in expectation
@@ -62,6 +65,9 @@ class Rows:
     def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
         """`[R, *prediction.shape]` for one term of the objective, an array or `SeedRows`."""
         raise QuantityError(f"rows {self.name!r} define no start")
+
+
+registry.rows.holds(Rows)
 
 
 class Gradient(Rows):

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from tracer import registry
 from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
 from tracer.arrays.sampled import SampledArray
@@ -114,6 +115,9 @@ class Operation(Rules):
 OWN = ("tracer.", "tracer_")
 
 
+registry.operations.holds(Operation)
+
+
 class Elementwise(Operation):
     """An operation that acts on each element alone, with broadcasting between its inputs."""
 
@@ -121,11 +125,14 @@ class Elementwise(Operation):
     batch_axis = staticmethod(aligned)
 
 
-def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
+def operation(name: str, *, numpy: Any = (), replaces: Any = ()) -> Callable[[type], Any]:
     """Class decorator: turns the functions of a subclass of `Operation` into an operation.
 
     The result is called like a function. It takes the place of `numpy`'s function(s) on tensors
     once it is registered: through the hook `register_operations`, or with `tracer.register(op)`.
+    `replaces` names what of others it stands in place of, each the name of an operation or a NumPy
+    function, as in `replaces=np.sin`; without it, a name or a function that another has is an
+    error.
     """
 
     def make(cls: type) -> Any:
@@ -145,7 +152,7 @@ def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
             for rule, checked in CHECKED.items():
                 if rule in vars(cls):
                     setattr(cls, rule, staticmethod(checked(getattr(cls, rule))))
-        return cls(name, numpy)
+        return cls(name, numpy, replaces)
 
     return make
 
