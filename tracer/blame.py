@@ -46,6 +46,9 @@ class Plugin:
         return f"plugin {self.name!r} of distribution {self.distribution!r}"
 
 
+#: the distribution of the core and of the bundled plugins
+OURS = "trace-net"
+
 #: name -> what is known of every plugin that was found
 PLUGINS: dict[str, Plugin] = {}
 
@@ -106,8 +109,9 @@ def raised(plugin: str, what: str, error: BaseException, place: str = "") -> Plu
 
 
 def place_of_error(plugin: str, error: BaseException) -> str:
-    """`file:line` of the innermost frame in the plugin's files, else of the outermost not in ours.
+    """`file:line` of the innermost frame in the plugin's files, of the error or of its cause.
 
+    Of a plugin whose files are not known, those beside the outermost frame that is not in ours are.
     Empty where there is none.
     """
     if isinstance(error, SyntaxError) and error.filename:
@@ -117,12 +121,12 @@ def place_of_error(plugin: str, error: BaseException) -> str:
         for frame, line in traceback.walk_tb(error.__traceback__)
         if not frame.f_code.co_filename.startswith(CALLERS)
     ]
-    if not frames:
-        return ""
-    files = _files(plugin) or _beside(frames[0][0])
-    inside = [frame for frame in frames if frame[0].startswith(files)]
-    file, line = inside[-1] if inside else frames[0]
-    return f"{shown(file)}:{line}"
+    files = _files(plugin) or (_beside(frames[0][0]) if frames else "")
+    inside = [frame for frame in frames if files and frame[0].startswith(files)]
+    if inside:
+        file, line = inside[-1]
+        return f"{shown(file)}:{line}"
+    return "" if error.__cause__ is None else place_of_error(plugin, error.__cause__)
 
 
 def _files(plugin: str) -> str:
@@ -137,6 +141,16 @@ def _beside(file: str) -> str:
     """The folder of a package, with a separator, or the file of a single module."""
     folder = os.path.join(os.path.dirname(file), "")
     return folder if os.path.exists(f"{folder}__init__.py") else file
+
+
+def culprit(error: BaseException) -> str | None:
+    """The plugin of another distribution in whose files an error was raised; None if in none."""
+    files = [(name, _files(name)) for name, p in PLUGINS.items() if p.distribution != OURS]
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for name, prefix in files:
+            if prefix and frame.f_code.co_filename.startswith(prefix):
+                return name
+    return None
 
 
 def place(thing: Any) -> str:

@@ -73,6 +73,10 @@ class PluginError(TracerError):
         self.message, self.remedy, self.plugin = message, remedy, plugin
 
 
+class SettingsError(TracerError, ValueError):
+    """A setting that a plugin does not have, or of another type than it takes."""
+
+
 class GraphError(TracerError, ValueError):
     """A graph that cannot be built, folded or unrolled."""
 

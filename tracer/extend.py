@@ -41,10 +41,11 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`, `no_collection`, `precision_changes`, `time_operations`
+    `united_graph`, `no_collection`, `precision_changes`, `time_operations`, `render`,
+    `overlay_values`, `require_quantities`
 
 Plugins:
-    `hookimpl`, `defined`, `Plugin`
+    `hookimpl`, `defined`, `Plugin`, `settings`
 """
 
 from tracer.api.devices import backend_for, is_device
@@ -116,6 +117,7 @@ from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererU
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
+from tracer.guarded import overlay_values, render, require_quantities
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
@@ -139,6 +141,7 @@ from tracer.record.scopes import present, scope, steps
 from tracer.record.settling import axis_of
 from tracer.record.tensor import Tensor, TensorLike
 from tracer.registry import defined
+from tracer.settings import settings
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
 from tracer.sweep.timing import time_operations
@@ -263,6 +266,7 @@ __all__ = [
     "operand",
     "operation",
     "origin_of",
+    "overlay_values",
     "owner",
     "parameter",
     "pause",
@@ -272,10 +276,13 @@ __all__ = [
     "present",
     "product",
     "raw",
+    "render",
+    "require_quantities",
     "samples_first",
     "scope",
     "scratch",
     "seed",
+    "settings",
     "steps",
     "threads",
     "time_operations",

@@ -10,7 +10,7 @@ from tracer import hooks
 from tracer.blame import USER, place
 from tracer.entries import Entries, Entry, Owner, owner_of, transaction
 from tracer.errors import PluginError, RegistryError, suggestion
-from tracer.extensions import Command, Overlay, Renderer
+from tracer.extensions import Command, Overlay, Renderer, check_command, check_overlay
 
 __all__ = ["BY_HOOK", "Entry", "Registry", "defined", "load_plugins"]
 
@@ -146,6 +146,10 @@ class Registry(Mapping[str, Any]):
         for listener in self.removed:
             listener(value)
 
+    def held(self, name: Any) -> tuple[Entry, ...]:
+        """The entries of a name, what was replaced among them, without loading plugins."""
+        return self._taken.stack(name)
+
     def replaced(self, name: str) -> tuple[Entry, ...]:
         """The entries that the one of this name stands in place of."""
         hooks.load()
@@ -217,6 +221,8 @@ commands = Registry("command")
 renderers.holds(Renderer)
 overlays.holds(Overlay)
 commands.holds(Command)
+overlays.checks.append(check_overlay)
+commands.checks.append(check_command)
 
 #: hook name -> the registry that its results go to
 BY_HOOK: dict[str, Registry] = {
@@ -228,6 +234,19 @@ BY_HOOK: dict[str, Registry] = {
     "register_overlays": overlays,
     "register_commands": commands,
 }
+
+
+#: what the names of modules of this distribution begin with
+BUNDLED = (
+    "tracer.",
+    *(
+        f"tracer_{name}."
+        for name in (
+            *("layers", "quantities", "render", "training", "experiments"),
+            *("import", "scale", "native"),
+        )
+    ),
+)
 
 
 def defined(kind: type, *modules: ModuleType) -> list[Any]:

@@ -21,6 +21,7 @@ from tracer import registry
 from tracer.arrays import available
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Convertible, Generator
+from tracer.blame import guard
 from tracer.errors import TracerError, TracingError
 
 if TYPE_CHECKING:
@@ -164,8 +165,10 @@ def _find(kind: type) -> Backend:
     if issubclass(kind, np.ndarray | np.generic | int | float | bool | complex | list | tuple):
         return NUMPY
     for name in registry.backends:
-        if registry.backends[name].matches(kind):
-            return registry.backends[name]
+        entry = registry.backends.entry(name)
+        with guard(entry.plugin, f"matches of the array library {name!r}"):
+            if entry.value.matches(kind):
+                return entry.value
     raise TracingError(
         f"arrays of type {kind.__module__}.{kind.__name__} are not known: give NumPy or CuPy "
         f"arrays, or register a tracer.Backend through the hook register_backends"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tracer import registry
+from tracer import guarded, registry
 from tracer.arrays.dtypes import widened
 from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.curvature.seed_rows import SeedRows
@@ -55,6 +55,11 @@ class Rows:
     samples: int = 0
     #: whether their squares sum to the Gauss-Newton matrix, be it in expectation
     of_gauss_newton = False
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "start" in vars(cls) and not cls.__module__.startswith(registry.BUNDLED):
+            cls.start = guarded.blaming(cls.start, "start")  # type: ignore[method-assign]
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)

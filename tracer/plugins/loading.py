@@ -127,7 +127,7 @@ class Loader:
             f"uninstall {plugin.distribution}`, or block it with {DISABLE}={plugin.name}"
         )
         if _strict():
-            raise PluginError(message) from error
+            raise PluginError(message, plugin=plugin.name) from error
         print(message, file=sys.stderr)
 
     def unload(self, name: str) -> None:
@@ -182,6 +182,8 @@ def call_hook(name: str, **arguments: Any) -> None:
         codes = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
         for impl in caller.get_hookimpls():
             if getattr(impl.function, "__code__", None) in codes:
+                if impl.plugin_name in loader.by_hand:
+                    raise  # of the program itself
                 at = blame.place(impl.function)
                 raise blame.raised(impl.plugin_name, f"the hook {name}", error, at) from error
         raise

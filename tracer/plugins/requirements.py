@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from importlib import metadata
 
+from tracer.blame import OURS as NAME
 from tracer.errors import PluginError
 
-NAME = "trace-net"
 #: a requirement of this distribution, as `Requires-Dist` has it
 _OURS = re.compile(r"trace[-_.]+net(?![\w.-])", re.IGNORECASE)
 

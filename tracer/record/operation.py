@@ -111,10 +111,6 @@ class Operation(Rules):
         return record(cursor, self, parents, saved, params, out, wants, kept)
 
 
-#: what the names of modules begin with whose rules write into nothing that they are given
-OWN = ("tracer.", "tracer_")
-
-
 registry.operations.holds(Operation)
 
 
@@ -148,7 +144,7 @@ def operation(name: str, *, numpy: Any = (), replaces: Any = ()) -> Callable[[ty
             cls.forward = staticmethod(_first_of(keeping))
         if "forward" not in vars(cls):
             raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")
-        if not cls.__module__.startswith(OWN):
+        if not cls.__module__.startswith(registry.BUNDLED):
             for rule, checked in CHECKED.items():
                 if rule in vars(cls):
                     setattr(cls, rule, staticmethod(checked(getattr(cls, rule))))

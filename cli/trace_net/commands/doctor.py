@@ -48,9 +48,20 @@ def examine() -> dict[str, Any]:
         },
         "renderers": {name: registry.renderers.entry(name).plugin for name in registry.renderers},
         "backends": {name: registry.backends.entry(name).plugin for name in registry.backends},
-        "devices": {library.device: library.describe() for library in registry.backends.values()},
+        "devices": {library.device: describe(library) for library in registry.backends.values()},
         "plugins": {p.name: p.error or p.status for p in plugins.loaded()},
     }
+
+
+def describe(library: Any) -> str:
+    """What an array library says of itself, or how that failed."""
+    try:
+        return str(library.describe())
+    except Exception as error:
+        from tracer import registry
+
+        plugin = registry.backends.entry(library.name).plugin
+        return f"plugin {plugin!r} failed: {type(error).__name__}: {error}"
 
 
 def version(distribution: str, remedy: str = "") -> str:
