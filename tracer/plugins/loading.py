@@ -179,14 +179,21 @@ def call_hook(name: str, **arguments: Any) -> None:
     try:
         caller(**arguments)
     except (Exception, SystemExit) as error:
-        codes = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
-        for impl in caller.get_hookimpls():
-            if getattr(impl.function, "__code__", None) in codes:
-                if impl.plugin_name in loader.by_hand:
-                    raise  # of the program itself
+        impls = {getattr(impl.function, "__code__", None): impl for impl in caller.get_hookimpls()}
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        for frame in reversed(frames):  # what it was raised in, and not a wrapper around that
+            impl = impls.get(frame.f_code)
+            if impl is not None and impl.plugin_name not in loader.by_hand:
                 at = blame.place(impl.function)
                 raise blame.raised(impl.plugin_name, f"the hook {name}", error, at) from error
+            if impl is not None:
+                break  # of the program itself
         raise
+
+
+def hears(name: str) -> bool:
+    """See `tracer.hooks.heard`."""
+    return _loader is not None and bool(getattr(_loader.manager.hook, name).get_hookimpls())
 
 
 _loader: Loader | None = None
@@ -230,4 +237,4 @@ def replacements(plugin: str) -> list[str]:
     return taken + [f"{name} of {other}" for name, other in dispatch.replacements(plugin)]
 
 
-hooks.provide(load, call_hook)
+hooks.provide(load, call_hook, hears)
