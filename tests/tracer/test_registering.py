@@ -419,3 +419,46 @@ def test_a_transaction_that_fails_leaves_everything_as_it_was():
         fail()
     assert {key: entry.value for key, entry in taken.now.items()} == {"kept": 1}
     assert changes == ["kept", "kept", "other", "other", "kept"]
+
+
+OPERATORS = {
+    "np.add": lambda x, y: x + y,
+    "np.subtract": lambda x, y: x - y,
+    "np.multiply": lambda x, y: x * y,
+    "np.divide": lambda x, y: x / y,
+    "np.power": lambda x, y: x**y,
+    "np.matmul": lambda x, y: x @ y,
+    "np.absolute": lambda x, y: abs(x),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_follow_the_function_that_they_are(name):
+    code = f"""
+    @tracer.implements({name}, replaces={name})
+    def mine(x, y=0.0):
+        return np.cos(x if isinstance(x, tracer.Tensor) else y)
+    """
+
+    def on_the_right(x):
+        return OPERATORS[name](np.ones(2) if name != "np.absolute" else x, x)
+
+    x, y = tracer.parameter(np.ones(2)), np.ones(2)
+
+    def in_place(x):
+        x += y
+        return x
+
+    before = OPERATORS[name](x, y).data, on_the_right(x).data
+    with tracer.Tape():
+        cell(code)
+        assert OPERATORS[name](x, y).data.tolist() == np.cos(y).tolist()
+        assert on_the_right(x).data.tolist() == np.cos(y).tolist()
+        if name == "np.add":
+            assert in_place(np.sin(x)).data.tolist() == np.cos(np.sin(y)).tolist()
+    for function in list(dispatch.TAKEN.now):
+        for entry in dispatch.TAKEN.stack(function):
+            if entry.owner.module == "cell":
+                dispatch.TAKEN.release(function, entry.value)
+    after = OPERATORS[name](x, y).data, on_the_right(x).data
+    assert all(map(np.array_equal, before, after))
