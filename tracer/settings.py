@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,6 +63,8 @@ def _found(plugin: str, defaults: Mapping[str, Any]) -> list[Setting]:
 
 def _written(plugin: str) -> dict[str, Any]:
     """What the file has on a plugin."""
+    import tomllib  # which takes its time
+
     path = Path(FILE)
     try:
         table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -123,6 +124,8 @@ def _parsed(text: str, default: Any, given: str, plugin: str, key: str) -> Any:
         return text
     if isinstance(default, bool) and text.lower() in BOOLEANS:
         return BOOLEANS[text.lower()]
+    import tomllib
+
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

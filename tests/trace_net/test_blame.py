@@ -539,5 +539,14 @@ def test_doctor_tells_of_an_array_library_that_fails(install, command):
         """
     )
     outcome = command("doctor")
-    assert outcome.code == 0
-    assert "plugin 'guest' failed: ZeroDivisionError" in outcome.out
+    assert outcome.code == 4
+    assert "module_of_guest.py:7" in outcome.error
+    assert outcome.error.removeprefix("error: ") in " ".join(outcome.out.split())
+    assert command("doctor", "--json").code == 4
+
+
+def test_the_names_of_built_in_commands_are_known_to_the_core():
+    from trace_net.main import app
+    from tracer.extensions import BUILT_IN
+
+    assert {info.name for info in app.registered_commands} == set(BUILT_IN)

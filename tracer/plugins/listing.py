@@ -33,7 +33,7 @@ def things(plugin: str) -> list[Thing]:
                 found.append(_thing(target.kind, name, entry.value, below, above))
     for function in dispatch.TAKEN.now:
         for entry, below, above in _held(dispatch.TAKEN.stack(function), plugin):
-            if not isinstance(entry.value, registry.operations._type) and plugin != "tracer":
+            if not registry.operations.takes(entry.value) and plugin != "tracer":
                 name = dispatch.shown(function)
                 found.append(_thing("NumPy function", name, entry.value, below, above))
     return found

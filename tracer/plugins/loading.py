@@ -85,15 +85,16 @@ class Loader:
         for name in sorted(_blocked() - set(names)):
             why = "no plugin is called so" if name != CORE else "which is the core itself"
             self.remark(
+                name,
                 f"{DISABLE} names {name!r}, {'and ' if name != CORE else ''}{why}."
-                f"{suggestion(name, names)} Plugins: {', '.join(names)}"
+                f"{suggestion(name, names)} Plugins: {', '.join(names)}",
             )
 
-    def remark(self, text: str) -> None:
-        """Tell of something wrong; where failures are fatal, raise it."""
+    def remark(self, name: str, text: str) -> None:
+        """Tell of something wrong about a name; where failures are fatal, raise it."""
         self.remarks.append(text)
         if _strict():
-            raise PluginError(f"trace-net: {text}")
+            raise PluginError(f"trace-net: {text}", plugin=name)
         print(f"trace-net: {text}", file=sys.stderr)
 
     def _attempt(
