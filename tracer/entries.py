@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from tracer.blame import USER, described
 from tracer.errors import PluginError
+
+#: what something replaces: names, and functions of NumPy
+Replaced: TypeAlias = "str | Callable[..., Any] | tuple[str | Callable[..., Any], ...]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -70,7 +71,7 @@ def plugin_command(name: str) -> Any:
         return broken(name, error)
     invoke = command.invoke
 
-    def guarded(context: Any) -> Any:
+    def guarded(context: typer.Context) -> object:
         with guard(entry.plugin, what, passing, at):
             return invoke(context)
 
@@ -78,7 +79,7 @@ def plugin_command(name: str) -> Any:
     return command
 
 
-def made(name: str, function: Any, help: str) -> Any:
+def made(name: str, function: Callable[..., object] | typer.Typer, help: str) -> Any:
     """A click command, or a group of them, of a function or of a `typer.Typer`."""
     if not isinstance(function, typer.Typer):
         single = typer.Typer(add_completion=False)

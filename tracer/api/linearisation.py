@@ -339,7 +339,7 @@ def _of_dtype(value: Any, dtype: DType) -> Any:
     return value if value.dtype == dtype else value.astype(dtype)
 
 
-def _is_number(leaves: Sequence[Any]) -> bool:
+def _is_number(leaves: Sequence[object]) -> bool:
     """Whether these are one tensor of one element."""
     return len(leaves) == 1 and isinstance(leaves[0], Tensor) and leaves[0].size == 1
 

@@ -175,7 +175,7 @@ def _find(kind: type) -> Backend:
     )
 
 
-def forget(*_: Any) -> None:
+def forget(*_: object) -> None:
     """Look for the libraries of arrays again, since one came or went."""
     for kind in [kind for kind, library in _by_type.items() if library is not NUMPY]:
         del _by_type[kind]

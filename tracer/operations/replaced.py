@@ -1,9 +1,5 @@
 """Operators follow NumPy's functions: where a plugin replaces `np.add`, `x + y` is its, too."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from tracer.operations import arithmetic, inplace, products
@@ -13,7 +9,7 @@ from tracer.record.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
 
-BINARY: dict[Any, tuple[str, str]] = {
+BINARY = {
     np.add: ("add", "+"),
     np.subtract: ("sub", "-"),
     np.multiply: ("mul", "*"),
@@ -23,7 +19,7 @@ BINARY: dict[Any, tuple[str, str]] = {
     np.power: ("pow", "**"),
     np.matmul: ("matmul", "@"),
 }
-UNARY: dict[Any, str] = {np.negative: "neg", np.positive: "pos", np.absolute: "abs"}
+UNARY = {np.negative: "neg", np.positive: "pos", np.absolute: "abs"}
 #: method -> the core's own, which the files above have made
 OWN = {
     method: getattr(Tensor, method)
@@ -33,7 +29,7 @@ OWN = {
 }
 
 
-def follow(function: Any) -> None:
+def follow(function):
     """Let the operators of a function be those of who has it now."""
     for method, made in _methods(function, dispatch.UFUNCS.get(function)).items():
         entry = dispatch.TAKEN.now.get(function)
@@ -41,7 +37,7 @@ def follow(function: Any) -> None:
         setattr(Tensor, method, OWN[method] if own else made)
 
 
-def _methods(function: Any, handler: Any) -> dict[str, Any]:
+def _methods(function, handler):
     """Method -> what it is where the handler stands for the function."""
     if function in UNARY:
         return {f"__{UNARY[function]}__": lambda self: handler(self)}
@@ -49,10 +45,10 @@ def _methods(function: Any, handler: Any) -> dict[str, Any]:
         return {}
     name, sign = BINARY[function]
 
-    def method(self: Any, other: Any) -> Any:
+    def method(self, other):
         return handler(self, other)
 
-    def reflected(self: Any, other: Any) -> Any:
+    def reflected(self, other):
         return handler(other, self)
 
     in_place = inplace.in_place(method, sign)

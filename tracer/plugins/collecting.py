@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -58,7 +58,7 @@ def check_hooks(manager: pluggy.PluginManager, module: object) -> None:
             )
 
 
-def _unmarked(module: object) -> Iterator[tuple[str, Callable[..., Any]]]:
+def _unmarked(module: object) -> Iterator[tuple[str, object]]:
     """The functions that a module defines and that are not marked."""
     name_of_module = getattr(module, "__name__", None)
     for name, value in list(getattr(module, "__dict__", {}).items()):
@@ -88,7 +88,7 @@ def hooked(manager: pluggy.PluginManager, module: object, plugin: str) -> Things
     return found
 
 
-def _listed(result: Any, hook: str) -> Iterable[Any]:
+def _listed(result: object, hook: str) -> list[object]:
     if isinstance(result, str | bytes | dict) or not isinstance(result, Iterable):
         raise PluginError(f"its hook {hook} returned {result!r}, where a list was expected")
     return list(result)
@@ -113,7 +113,7 @@ def defined_in(module: ModuleType) -> Things:
     return found
 
 
-def _is_of(value: Any, module: ModuleType) -> bool:
+def _is_of(value: object, module: ModuleType) -> bool:
     """Whether a module defines a class or an operation, or holds an instance of something."""
     if isinstance(value, type) or type(value).__module__ == module.__name__:
         return getattr(value, "__module__", None) == module.__name__

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, NamedTuple
+import itertools
+from typing import NamedTuple
 
 from tracer import registry
 from tracer.blame import place
 from tracer.entries import Entry
 from tracer.plugins.loading import load
 from tracer.record import dispatch
+from tracer.record.operation import Operation
 
 
 class Thing(NamedTuple):
@@ -33,7 +35,7 @@ def things(plugin: str) -> list[Thing]:
                 found.append(_thing(target.kind, name, entry.value, below, above))
     for function in dispatch.TAKEN.now:
         for entry, below, above in _held(dispatch.TAKEN.stack(function), plugin):
-            if not registry.operations.takes(entry.value) and plugin != "tracer":
+            if not isinstance(entry.value, Operation) and plugin != "tracer":
                 name = dispatch.shown(function)
                 found.append(_thing("NumPy function", name, entry.value, below, above))
     return found
@@ -63,19 +65,28 @@ def _held(stack: tuple[Entry, ...], plugin: str) -> list[tuple[Entry, Entry | No
     ]  # fmt: skip
 
 
-def _thing(kind: str, name: str, value: Any, below: Entry | None, above: Entry | None) -> Thing:
+def _thing(kind: str, name: str, value: object, below: Entry | None, above: Entry | None) -> Thing:
     function = getattr(value, "function", None)  # of a command
     doc = getattr(value, "help", "") or _first_line(function or value)
     taken = [] if below is None else [f"{name} of {below.plugin}"]
-    for each in getattr(value, "numpy", ()) if kind == "operation" else ():
-        stack = dispatch.TAKEN.stack(each)
-        mine = [i for i, e in enumerate(stack) if e.value in (value, value.fast.get(each))]
-        taken += [f"{dispatch.shown(each)} of {stack[i - 1].plugin}" for i in mine if i]
+    if isinstance(value, Operation):
+        taken += _functions_taken(value)
     over = "" if above is None else f"replaced by that of {above.plugin}"
     return Thing(kind, name, place(function or value), doc, ", ".join(taken), over)
 
 
-def _first_line(value: Any) -> str:
+def _functions_taken(op: Operation) -> list[str]:
+    """The NumPy functions that an operation stands for in place of another, and of whose."""
+    found = []
+    for function in op.numpy:
+        stack, handlers = dispatch.TAKEN.stack(function), (op, op.fast.get(function))
+        for below, entry in itertools.pairwise(stack):
+            if entry.value in handlers:
+                found.append(f"{dispatch.shown(function)} of {below.plugin}")
+    return found
+
+
+def _first_line(value: object) -> str:
     thing = value if callable(value) and hasattr(value, "__code__") else None
     documented = thing or (value if isinstance(value, type) else type(value))
     own = getattr(documented, "__doc__", None) if thing else vars(documented).get("__doc__")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import CodeType, ModuleType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeGuard, TypeVar
 
 from tracer import registry
 from tracer.arrays.backend import Backend
@@ -26,7 +26,7 @@ class Hook(Protocol):
     __code__: CodeType
 
     @property
-    def __call__(self) -> Callable[..., Any]: ...
+    def __call__(self) -> Callable[..., object]: ...
 
 
 #: what a registry takes, or a module of such things or of hooks. (`@tracer.operation` makes an
@@ -53,13 +53,12 @@ def register(thing: Thing) -> Thing:
     """
     loader = load()
     caller = sys._getframe(1).f_globals.get("__name__", "")
-    given: Any = thing
-    if isinstance(given, ModuleType):
-        _register_module(loader, given)
-    elif hasattr(given, collecting.MARK) and not isinstance(given, type):
-        _register_hook(loader, given, caller)
+    if isinstance(thing, ModuleType):
+        _register_module(loader, thing)
+    elif _is_hook(thing):
+        _register_hook(loader, thing, caller)
     else:
-        _registry_of(given).add(given, module=caller)
+        _registry_of(thing).add(thing, module=caller)
     return thing
 
 
@@ -69,29 +68,33 @@ def unregister(thing: Registrable) -> None:
     Raises `PluginError` for what is not registered.
     """
     loader = load()
-    given: Any = thing
     caller = sys._getframe(1).f_globals.get("__name__", "")
-    if isinstance(given, ModuleType) or hasattr(given, collecting.MARK):
-        key = given.__name__ if isinstance(given, ModuleType) else _key(given, caller)
+    if isinstance(thing, ModuleType) or _is_hook(thing):
+        key = thing.__name__ if isinstance(thing, ModuleType) else _key(thing, caller)
         if key not in loader.by_hand:
-            raise PluginError(f"{given!r} is not registered: tracer.register registers it")
+            raise PluginError(f"{thing!r} is not registered: tracer.register registers it")
         with transaction():
             _forget(loader, key)
         return
-    target, name = _registry_of(given), getattr(given, "name", "")
-    if not target.forget(name, given):
+    target, name = _registry_of(thing), getattr(thing, "name", "")
+    if not target.forget(name, thing):
         raise PluginError(f"the {target.kind} {name!r} is not registered by this object")
 
 
-def _registry_of(thing: Any) -> registry.Registry:
+def _is_hook(thing: object) -> TypeGuard[Hook]:
+    """Whether a function is marked with `@tracer.hookimpl`."""
+    return hasattr(thing, collecting.MARK) and not isinstance(thing, type)
+
+
+def _registry_of(thing: object) -> registry.Registry:
     """Where something is registered; `PluginError` with all that can be for anything else."""
     targets = registry.BY_HOOK.values()
     found = [target for target in targets if target.takes(thing) or target.nearly_takes(thing)]
     if found:
         return found[0]
     hint = ""
-    if getattr(thing, "__name__", None) in collecting.HOOKS:
-        hint = f": put @tracer.hookimpl above {thing.__name__} for it to be a hook"
+    if (name := getattr(thing, "__name__", None)) in collecting.HOOKS:
+        hint = f": put @tracer.hookimpl above {name} for it to be a hook"
     raise PluginError(
         f"tracer.register takes an operation (@tracer.operation), a subclass of tracer.Quantity, "
         f"an instance of tracer.Rows, Backend, Renderer, Overlay or Command, a function marked "
@@ -117,7 +120,7 @@ def _register_module(loader: Loader, module: ModuleType) -> None:
         _add(loader, module.__name__, things, owner)
 
 
-def _register_hook(loader: Loader, hook: Callable[..., Any], caller: str) -> None:
+def _register_hook(loader: Loader, hook: Hook, caller: str) -> None:
     """Register one function that is marked as a hook, and what it returns."""
     key, owner = _key(hook, caller), owner_of(caller)
     with transaction(owner):
@@ -128,7 +131,7 @@ def _register_hook(loader: Loader, hook: Callable[..., Any], caller: str) -> Non
         _add(loader, key, collecting.hooked(loader.manager, holder, owner.plugin), owner)
 
 
-def _key(hook: Callable[..., Any], caller: str) -> str:
+def _key(hook: Hook, caller: str) -> str:
     """What a hook of a program is called among the plugins."""
     return f"{caller}.{hook.__name__}"
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from tracer import registry
 from tracer.arrays import backend
 from tracer.blame import place
-from tracer.entries import Entries, Entry, Owner, owner_of, transaction
+from tracer.entries import Entries, Entry, Owner, Replaced, owner_of, transaction
 from tracer.errors import PluginError, ShapeError, TracingError
 from tracer.record.frames import INTERNAL_FILES
 
 #: a function of NumPy, or what takes its place
 Function: TypeAlias = Callable[..., Any]
+#: a function of NumPy, or the name of a ufunc of `scipy.special`
+Key: TypeAlias = Function | str
+K = TypeVar("K")
 
 #: ufunc -> what is called in its place, with the same inputs
 UFUNCS: dict[Function, Function] = {}
@@ -41,7 +44,9 @@ def in_numpy(name: str) -> Function | None:
     return vars(np).get(name)
 
 
-def implements(*functions: Function | None, replaces: Any = ()) -> Callable[[Function], Function]:
+def implements(
+    *functions: Function | None, replaces: Replaced = ()
+) -> Callable[[Function], Function]:
     """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
 
     For functions that are written in terms of others, and so need no rule of their own. None
@@ -65,26 +70,31 @@ def implements(*functions: Function | None, replaces: Any = ()) -> Callable[[Fun
 CORE = Owner("tracer", "tracer")
 
 
-def _refresh(function: Any) -> None:
+def _refresh(function: Key) -> None:
     """Let calls go to what counts now."""
-    ufunc = isinstance(function, np.ufunc)
-    table: dict[Any, Function]
-    table = SPECIAL if isinstance(function, str) else UFUNCS if ufunc else FUNCTIONS
-    if (entry := TAKEN.now.get(function)) is None:
-        table.pop(function, None)
+    entry = TAKEN.now.get(function)
+    if isinstance(function, str):
+        _enter(SPECIAL, function, entry)
     else:
-        table[function] = entry.value
+        _enter(UFUNCS if isinstance(function, np.ufunc) else FUNCTIONS, function, entry)
     for listener in changed:
         listener(function)
+
+
+def _enter(table: dict[K, Function], key: K, entry: Entry | None) -> None:
+    if entry is None:
+        table.pop(key, None)
+    else:
+        table[key] = entry.value
 
 
 #: who has which NumPy function, and the names of which functions of `scipy.special`
 TAKEN = Entries("NumPy function", _refresh)
 #: called with each function for which something else is called than before
-changed: list[Callable[[Any], None]] = []
+changed: list[Callable[[Key], None]] = []
 
 
-def take(function: Any, handler: Function, thing: Any, owner: Owner, replaces: Any) -> None:
+def take(function: Key, handler: Function, thing: object, owner: Owner, replaces: Replaced) -> None:
     """Let `handler` stand for a function. `thing` is what messages name.
 
     Raises `PluginError` where somebody else has the function and `replaces` does not name it.
@@ -106,7 +116,7 @@ def take(function: Any, handler: Function, thing: Any, owner: Owner, replaces: A
     TAKEN.take(function, Entry(handler, owner, said), conflict)
 
 
-def shown(function: Any, numpy: str = "numpy") -> str:
+def shown(function: Key, numpy: str = "numpy") -> str:
     """The name of a function, as in `numpy.sin`."""
     if isinstance(function, str):
         return f"scipy.special.{function}"
@@ -116,7 +126,7 @@ def shown(function: Any, numpy: str = "numpy") -> str:
     return f"{module}.{name}".replace("numpy.", f"{numpy}.", 1) if module else name
 
 
-def _name(handler: Any) -> str:
+def _name(handler: object) -> str:
     return str(getattr(handler, "name", None) or getattr(handler, "__name__", handler))
 
 

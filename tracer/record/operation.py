@@ -31,6 +31,7 @@ from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Stack
+from tracer.entries import Replaced
 from tracer.errors import ShapeError, TracingError
 from tracer.record.axes import aligned
 from tracer.record.describe import describe
@@ -121,7 +122,7 @@ class Elementwise(Operation):
     batch_axis = staticmethod(aligned)
 
 
-def operation(name: str, *, numpy: Any = (), replaces: Any = ()) -> Callable[[type], Any]:
+def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callable[[type], Any]:
     """Class decorator: turns the functions of a subclass of `Operation` into an operation.
 
     The result is called like a function. It takes the place of `numpy`'s function(s) on tensors

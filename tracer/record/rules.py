@@ -7,6 +7,7 @@ from typing import Any
 
 from tracer import registry
 from tracer.arrays.types import Array, Stack
+from tracer.entries import Replaced
 
 
 class Rules:
@@ -69,7 +70,7 @@ class Rules:
     saves: tuple[str, ...] = ("inputs", "output")
     numpy: tuple[Any, ...] = ()
     #: what of others it stands in place of: names of operations, and NumPy functions
-    replaces: tuple[Any, ...] = ()
+    replaces: Replaced = ()
     #: ufunc -> a quicker way to record this operation
     fast: dict[Callable[..., Any], Callable[..., Any]] = {}
     #: linear in all its inputs together
@@ -112,11 +113,11 @@ class Rules:
     diagonal_hessian: Callable[..., Array] | None = None
     row_counts: Callable[..., dict[str, int]]
 
-    def __init__(self, name: str, numpy: Any = (), replaces: Any = ()):
+    def __init__(self, name: str, numpy: Any = (), replaces: Replaced = ()):
         self.name = name
         self.numpy = numpy if isinstance(numpy, tuple) else (numpy,)
         if replaces != ():
-            self.replaces = replaces if isinstance(replaces, tuple) else (replaces,)
+            self.replaces = replaces
         self.saves_inputs = "inputs" in self.saves
         self.saves_output = "output" in self.saves
         self.keeps = hasattr(self, "forward_keeping")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -90,7 +90,7 @@ def show(plugin: Plugin, json: bool) -> None:
     things, hooks = loader.things(plugin.name), loader.hooks(plugin.name)
     settings = loader.settings_of(plugin.name)
     if json:
-        payload: dict[str, Any] = {
+        payload: dict[str, object] = {
             "plugin": asdict(plugin),
             "things": [thing._asdict() for thing in things],
             "hooks": [hook._asdict() for hook in hooks],
