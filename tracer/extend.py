@@ -21,9 +21,8 @@ Quantities and kinds of rows:
     `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`
 
 The record: nodes, leaves, where it is recorded:
-    `Tensor`, `batch`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`, `ModuleCall`, `CONSTANT`,
-    `INPUT`,
-    `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
+    `Tensor`, `batch`, `input_leaf`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`,
+    `ModuleCall`, `CONSTANT`, `INPUT`, `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
     `owner`, `using`, `pause`, `paused_tape`,
     `present`, `scope`, `steps`, `origin_of`, `Part`, `numbers`, `axis_of`,
     `DRIVER_FILES`, `INTERNAL_FILES`,
@@ -41,7 +40,7 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`, `no_collection`, `precision_changes`, `time_operations`, `render`,
+    `united_graph`, `totals`, `no_collection`, `precision_changes`, `time_operations`, `render`,
     `overlay_values`, `require_quantities`
 
 Plugins:
@@ -117,6 +116,7 @@ from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererU
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
+from tracer.graph.totals import totals
 from tracer.guarded import overlay_values, render, require_quantities
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.placing import Embed, ScatterAdd
@@ -129,7 +129,7 @@ from tracer.record.frames import DRIVER_FILES, INTERNAL_FILES, is_users, users_f
 from tracer.record.freezing import origin_of
 from tracer.record.hints import missing
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER
-from tracer.record.leaves import batch, parameter
+from tracer.record.leaves import batch, input_leaf, parameter
 from tracer.record.names import Part, numbers
 from tracer.record.node import Node, Params
 from tracer.record.operation import Elementwise, Operation, operation
@@ -252,6 +252,7 @@ __all__ = [
     "implements",
     "in_parallel",
     "in_single",
+    "input_leaf",
     "integer",
     "integers",
     "is_device",
@@ -286,6 +287,7 @@ __all__ = [
     "steps",
     "threads",
     "time_operations",
+    "totals",
     "united_graph",
     "users_frame",
     "using",

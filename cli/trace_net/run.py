@@ -181,17 +181,17 @@ def mark_batches(subject: Subject, tape: Tape, by_inputs: bool = False) -> Argum
     those of floats want a gradient. Of a function of numbers alone these are inputs, too.
     """
     import tracer
+    from tracer.extend import input_leaf
 
     def mark(value: Any, name: str) -> Any:
         if not has_axes(value):
-            return scalar_input(value, name, by_inputs) if of_numbers else value
+            known = of_numbers and is_float(value)
+            return input_leaf(value, name=name, wants=by_inputs) if known else value
         named[id(value)] = name
         if by_itself and not by_inputs:
             return value
-        marked = tracer.batch(value)
-        if by_inputs and value.dtype.kind == "f":
-            marked.node.wants = True
-        return marked
+        wants = by_inputs and value.dtype.kind == "f"
+        return input_leaf(value, 0, name, wants=True) if wants else tracer.batch(value)
 
     names = parameter_names(subject.model)
     count = len(subject.inputs.positional)
@@ -220,19 +220,11 @@ def has_axes(value: object) -> bool:
     return tracer.backend.is_array(value) and getattr(value, "ndim", 0) > 0
 
 
-def scalar_input(value: Any, name: str, wants: bool) -> Any:
-    """A number of floats as an input without samples; anything else as it is."""
+def is_float(value: object) -> bool:
+    """Whether an input is a number of floats, with or without a type of NumPy's."""
     import numpy as np
 
-    import tracer
-    from tracer.extend import INPUT
-
-    if np.ndim(value) or np.asarray(value).dtype.kind != "f":
-        return value
-    leaf = tracer.parameter(np.asarray(value), name)
-    node: Any = leaf.node
-    node.op, node.params, node.wants = INPUT, {"name": name, "axis": None}, wants
-    return leaf
+    return not np.ndim(value) and np.asarray(value).dtype.kind == "f"
 
 
 def objective(subject: Subject, output: Any) -> Tensor:

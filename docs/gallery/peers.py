@@ -3,7 +3,10 @@
     python -m venv peers
     peers/bin/pip install torch==2.13.0 torchview torchlens
     peers/bin/pip install --no-deps torchvision==0.28.0
-    peers/bin/python docs/gallery/peers.py
+    peers/bin/python docs/gallery/peers.py [NETWORK ...]
+
+It finds what `peers.json` lacks, one entry after the other, and those of the networks named. Other
+versions begin anew.
 
 The networks are built by PyTorch from the same files: `tracer_layers` mirrors `torch.nn`, and the
 few functions of NumPy that they call have namesakes in PyTorch. What comes out is in `peers.json`,
@@ -30,6 +33,7 @@ import torch
 from torch import library as operators
 
 HERE = Path(__file__).parent
+FOUND = HERE / "peers.json"
 NAMES = ("resnet18", "unet", "gpt", "transformer", "bigru", "mobilenet", "tree")
 #: seconds that a drawing may take
 LIMIT = 480
@@ -119,7 +123,7 @@ def measured(text: str) -> dict[str, Any]:
 
 def drawn(name: str, way: str) -> dict[str, Any]:
     """What a peer makes of a network, in a process of its own that is ended after `LIMIT`."""
-    command = [sys.executable, "-W", "ignore", __file__, name, way]
+    command = [sys.executable, "-W", "ignore", __file__, "--one", name, way]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -142,20 +146,34 @@ def draw_one(name: str, way: str) -> dict[str, Any]:
             return {"error": f"{type(error).__name__}: {error}".splitlines()[0].split(". ")[0]}
 
 
-def main() -> None:
-    if len(sys.argv) > 1:
-        print(json.dumps(draw_one(*sys.argv[1:])))
-        return
-    found: dict[str, Any] = {
-        "versions": {name: metadata.version(name).partition("+")[0] for name in PEERS},
-        "networks": {name: {} for name in NAMES},
-    }
+def kept(versions: dict[str, str]) -> dict[str, Any]:
+    """What was found before by these versions of the peers; nothing of what others found."""
+    found = json.loads(FOUND.read_text()) if FOUND.is_file() else {}
+    return found["networks"] if found.get("versions") == versions else {}
+
+
+def main(again: list[str]) -> None:
+    """Find the entries that `FOUND` lacks, and those of the networks named `again`.
+
+    It is written after each, so that a run that is ended goes on where it was.
+    """
+    versions = {name: metadata.version(name).partition("+")[0] for name in PEERS}
+    before = kept(versions)
+    entries = {name: {} if name in again else before.get(name, {}) for name in NAMES}
     for name in NAMES:
         for way in WAYS:
-            entry = found["networks"][name][way] = drawn(name, way)
-            print(name, way, entry, file=sys.stderr)
-    (HERE / "peers.json").write_text(json.dumps(found, indent=1) + "\n")
+            if way in entries[name]:
+                continue
+            entries[name][way] = drawn(name, way)
+            print(name, way, entries[name][way], file=sys.stderr)
+            ordered = {n: {w: e[w] for w in WAYS if w in e} for n, e in entries.items()}
+            text = json.dumps({"versions": versions, "networks": ordered}, indent=1)
+            FOUND.with_suffix(".new").write_text(text + "\n")
+            FOUND.with_suffix(".new").replace(FOUND)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(draw_one(*sys.argv[2:])))
+    else:
+        main(sys.argv[1:])

@@ -34,6 +34,7 @@ class _Sampled(Quantity):
 
     def __init__(self, mc_samples=1):
         self.rows = GGNMonteCarlo(samples=mc_samples)
+        self.reference = None  # only their expectation is known
 
 
 class Stacked:
@@ -87,6 +88,9 @@ class SqrtGGNExact(Quantity):
     def finish(self, state, context):
         return state.rows
 
+    def reference(self, brute):
+        return brute.roots
+
 
 class SqrtGGNMC(_Sampled, SqrtGGNExact):
     """The same in expectation, `u_mn = J_n^T s_mn`, from M samples of the likelihood.
@@ -112,6 +116,9 @@ class DiagGGNExact(Quantity):
     def extract(self, cotangent, context):
         return cotangent.total_of_squares()
 
+    def reference(self, brute):
+        return np.square(brute.roots).sum((0, 1))
+
 
 class DiagGGNMC(_Sampled, DiagGGNExact):
     """The same in expectation, `sum_mn u_mn^2`, from M samples of the likelihood."""
@@ -136,6 +143,9 @@ class DiagGGNExactBatch(Quantity):
 
     def merge(self, first, second, shards):
         return np.concatenate([shards[0].weight * first, shards[1].weight * second])
+
+    def reference(self, brute):
+        return np.square(brute.roots).sum(0)
 
 
 class DiagGGNMCBatch(_Sampled, DiagGGNExactBatch):

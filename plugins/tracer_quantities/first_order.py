@@ -25,6 +25,9 @@ class Grad(Quantity):
     def extract(self, cotangent, context):
         return cotangent.total()[0]
 
+    def reference(self, brute):
+        return brute.gradients.sum(0)
+
 
 class GradBatch(Quantity):
     """The samples' gradients `g_n = w dl_n/dp`, `[N, *p.shape]`; they sum to `grad`.
@@ -45,6 +48,9 @@ class GradBatch(Quantity):
     def merge(self, first, second, shards):
         return np.concatenate([shards[0].weight * first, shards[1].weight * second])
 
+    def reference(self, brute):
+        return brute.gradients
+
 
 class BatchL2(Quantity):
     """Squared Euclidean norms of the samples' gradients, `||g_n||^2`, `[N]` (Goodfellow 2015)."""
@@ -60,6 +66,9 @@ class BatchL2(Quantity):
 
     def merge(self, first, second, shards):
         return np.concatenate([shards[0].weight ** 2 * first, shards[1].weight ** 2 * second])
+
+    def reference(self, brute):
+        return np.square(_flat(brute.gradients)).sum(1)
 
 
 class BatchDot(Quantity):
@@ -88,6 +97,9 @@ class BatchDot(Quantity):
     def finish(self, state, context):
         return state.gram()[0, :, 0]
 
+    def reference(self, brute):
+        return _flat(brute.gradients) @ _flat(brute.gradients).T
+
 
 class SumGradSquared(Quantity):
     """Sum over samples of the squared gradient, `sum_n g_n^2`, `[*p.shape]`, element by element."""
@@ -101,6 +113,9 @@ class SumGradSquared(Quantity):
 
     def merge(self, first, second, shards):
         return shards[0].weight ** 2 * first + shards[1].weight ** 2 * second
+
+    def reference(self, brute):
+        return np.square(brute.gradients).sum(0)
 
 
 class Variance(Quantity):
@@ -138,3 +153,10 @@ class Variance(Quantity):
     def finish(self, state, context):
         count, _, squares = state
         return np.maximum(squares, 0) / max(1, count)
+
+    def reference(self, brute):
+        return brute.gradients.var(0)
+
+
+def _flat(gradients):
+    return gradients.reshape(len(gradients), -1)

@@ -32,6 +32,9 @@ class DiagH(Quantity):
     def of_block(self, objective, leaf):
         return objective.hessian_diagonal(leaf)
 
+    def reference(self, brute):
+        return brute.hessians.sum(0)
+
 
 class DiagHBatch(Quantity):
     """Each sample's share of the diagonal, `w d^2 l_n / dp^2`, `[N, *p.shape]`."""
@@ -52,3 +55,6 @@ class DiagHBatch(Quantity):
 
     def merge(self, first, second, shards):
         return np.concatenate([shards[0].weight * first, shards[1].weight * second])
+
+    def reference(self, brute):
+        return brute.hessians

@@ -82,6 +82,9 @@ class GGNMP(Quantity):
     def of_objective(self, objective):
         return blocks(objective, objective.gauss_newton("exact", self.name))
 
+    def reference(self, brute):
+        return brute.ggn
+
 
 class HMP(Quantity):
     """Products with the blocks of the Hessian, `v -> (d^2 L / dp^2) v` (Pearlmutter 1994)."""
@@ -91,6 +94,9 @@ class HMP(Quantity):
 
     def of_objective(self, objective):
         return blocks(objective, objective.products.hessian)
+
+    def reference(self, brute):
+        return brute.hessian
 
 
 def blocks(objective, product):
@@ -179,6 +185,9 @@ class GGN(Matrix):
     def product(self, objective):
         return objective.gauss_newton("exact", self.name)
 
+    def reference(self, brute):
+        return brute.ggn
+
 
 class Hessian(Matrix):
     """The Hessian, `d^2 L / dp dp^T`, by its products with vectors (Pearlmutter 1994)."""
@@ -187,6 +196,9 @@ class Hessian(Matrix):
 
     def product(self, objective):
         return objective.products.hessian
+
+    def reference(self, brute):
+        return brute.hessian
 
 
 class FisherMC(Matrix):
@@ -215,6 +227,10 @@ class FisherEmpirical(Matrix):
 
     def product(self, objective):
         return objective.gauss_newton("empirical", self.name)
+
+    def reference(self, brute):
+        gradients = brute.gradients.reshape(len(brute.gradients), -1)
+        return gradients.T @ gradients / brute.weight
 
 
 def _check_vectors(x, total):

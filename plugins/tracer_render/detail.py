@@ -43,10 +43,8 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
         d.get("steps") or 1 for _, d in graph.nodes(data=True) if d.get("op") and d["kind"] in kinds
     )
     boxes = _boxes(drawn)
-    if boxes > MOST and (loop := _unmarked_loop(graph)):
-        log.warning(
-            "%s reads %s %d times: a loop over `tracer.steps(...)` is drawn as one step", *loop
-        )
+    if boxes > MOST:
+        note_unmarked_loop(graph)
     if boxes < operations:
         log.warning(
             "depth %d%s: %s operation%s as %s box%s; --depth all draws every one",
@@ -55,6 +53,19 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
         )  # fmt: skip
     report(drawn)
     return drawn
+
+
+def note_unmarked_loop(graph: nx.MultiDiGraph) -> None:
+    """Say which line of a picture with too many boxes is likely to be in a loop that is not marked.
+
+    Nothing where no line reads a parameter more than a few times.
+    """
+    if loop := _unmarked_loop(graph):
+        log.warning(
+            "%s reads %s %d times: if it is in a loop, write that as `for t in tracer.steps(n):`, "
+            "and its steps are drawn as one",
+            *loop,
+        )
 
 
 def _unmarked_loop(graph: nx.MultiDiGraph) -> tuple[str, str, int] | None:

@@ -241,7 +241,7 @@ def heading(picture: Picture, theme: style.Theme) -> str:
     rows.append(f'<tr><td align="left">{small}>{_text(picture.subtitle)}</font></td></tr>')
     if picture.error:
         colour = theme.alarm.line
-        text = _text(f"forward failed: {picture.error}")
+        text = '<br align="left"/>'.join([*map(_text, picture.error), ""])
         rows.append(f'<tr><td align="left">{small} color="{colour}">{text}</font></td></tr>')
     valued = picture.scale is not None
     cells = "".join(_entry(*entry, theme, valued) for entry in picture.legend)
@@ -256,7 +256,7 @@ def heading(picture: Picture, theme: style.Theme) -> str:
 def _entry(sort: str, name: str, words: str, theme: style.Theme, valued: bool) -> str:
     text = f'<font point-size="{style.NOTE_SIZE:g}">{_text(words)}</font>'
     if sort == "line":
-        dashes = "╌╌▸" if name == "delayed" else "──▸"
+        dashes = {"delayed": "╌╌▸", "pair": "┈┈┈"}.get(name, "──▸")
         colour = theme.lines.get(name, theme.lines["data"])
         return f'<td><font color="{colour}">{dashes}</font></td><td align="left">{text}</td>'
     if sort == "box":

@@ -22,7 +22,7 @@ from tracer_render import dot, mirror, style
 from tracer_render.columns import in_columns
 from tracer_render.layout import layered
 from tracer_render.picture import Picture
-from tracer_render.placement import Placement, Point, Rectangle, beside, pair_lines
+from tracer_render.placement import Placement, Point, Rectangle, beside, onto_outline, pair_lines
 from tracer_render.quality import measure
 
 log = logging.getLogger("tracer_render")
@@ -158,10 +158,15 @@ def _read(picture: Picture, layout: Mapping[str, Any]) -> Placement:
             x, y = _point(item["pos"])
             width, height = 72 * float(item["width"]), 72 * float(item["height"])
             placement.boxes[item["name"]] = Rectangle(x, y, width, height)
+    kinds = {box.id: box.kind for box in picture.boxes}
     drawn = {edge.get("id"): edge for edge in layout.get("edges", ())}
     for index, line in enumerate(picture.lines):
         edge = drawn[f"line{index}"]
         curve = _curve(edge["pos"], line.reverse)
+        if line.head in placement.boxes:
+            head = placement.boxes[line.head]
+            radius = style.corner_radius(kinds[line.head], head.height)
+            curve[-1] = onto_outline(curve[-1], head, radius)
         placement.curves.append(curve)
         placed = _point(edge["lp"]) if "lp" in edge else beside(line, _middle(curve))
         placement.labels.append(placed)

@@ -25,8 +25,7 @@ def write(picture: Picture, theme: style.Theme) -> str:
     """The flowchart's source; its title and legend are in the front matter and in comments."""
     title = f"{picture.title} ({picture.subtitle})" if picture.title else picture.subtitle
     parts = ["---", f'title: "{_yaml(title)}"', "---", "flowchart TD"]
-    if picture.error:
-        parts.append(f"%% forward failed: {escape(picture.error)}")
+    parts += [f"%% {escape(line)}" for line in picture.error]
     parts += [f"%% {name}: {words}" for _, name, words in picture.legend]
     parts += _cluster(picture.root, "  ", [0])
     dashed = []

@@ -24,7 +24,9 @@ def opened(outline: Outline, options: DrawOptions) -> set[Group]:
             return every
     elif options.depth != "auto":
         return _at_depth(outline, options.depth, paths)
-    best = {root} | {group for group in _all(root) if _leads_to(group, paths)}
+    best = {root}
+    if paths:
+        best |= {group for group in _all(root) if _leads_to(group, paths)}
     for depth in range(_deepest(root) + 1):
         found = _at_depth(outline, depth, paths)
         if _boxes(root, found) > MOST:
@@ -44,20 +46,22 @@ def _all(root: Group) -> list[Group]:
 def _at_depth(outline: Outline, depth: int, paths: Collection[str]) -> set[Group]:
     """What is open where calls are down to `depth` levels, or lead to one of these paths."""
     found: set[Group] = set()
+    reached: list[Group] = []  # outer ones first
     waiting = [(outline.root, 0)]
     while waiting:
         group, level = waiting.pop()
         found.add(group)
+        reached.append(group)
         for child in group.groups:
             if child.sort == "step":
                 waiting.append((child, level))
-            elif _leads_to(child, paths) or (
+            elif (paths and _leads_to(child, paths)) or (
                 child.level is not None
                 and level < depth
                 and not outline.calls.is_whole(child.level)
             ):
                 waiting.append((child, level + 1))
-    thin = [g for g in _all(outline.root) if g in found and g.sort == "call" and _is_thin(g, found)]
+    thin = [group for group in reached if group.sort == "call" and _is_thin(group, found)]
     for group in reversed(thin):  # inner ones first: what holds one closed box is closed with it
         if _is_thin(group, found) and not _leads_to(group, paths):
             found.discard(group)

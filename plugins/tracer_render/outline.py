@@ -66,7 +66,8 @@ Child: TypeAlias = Box | Group
 class Outline:
     """The `root` of a graph's outline. Cotangents are not in it: they stand beside their values.
 
-    Of long loops, `shown_steps` stand by themselves (`None`: all do).
+    `own` are the nodes that are no leaves. Of long loops, `shown_steps` stand by themselves; all do
+    if that is `None`.
     """
 
     def __init__(self, graph: nx.MultiDiGraph, shown_steps: int | None):
@@ -77,7 +78,7 @@ class Outline:
             () if shown_steps is None else (shown_steps, *(n for n in FEWER if n < shown_steps))
         )
         self._known: dict[Hashable, Group] = {}
-        self._own = {node for node, data in graph.nodes(data=True) if computed(data)}
+        self.own = {node for node, data in graph.nodes(data=True) if computed(data)}
         frames = Frames(graph, self.calls)
         for node, data in graph.nodes(data=True):
             if data.get("kind") == "cotangent" and data.get("of") in graph:
@@ -116,22 +117,24 @@ class Outline:
             around.children.append(new)
         return self._known[key]
 
-    def is_own(self, child: Child) -> bool:
+    def _is_own(self, child: Child) -> bool:
         """Whether a child is no leaf."""
-        return isinstance(child, Group) or child.node in self._own
+        return isinstance(child, Group) or child.node in self.own
 
     def _shorten(self, group: Group) -> None:
         """Put children into groups until there are few."""
         group.children = self._beside_users(group.children)
-        if group.sort in ("root", "call", "step"):
+        holds_steps = any(inner.sort == "step" for inner in group.groups)
+        if holds_steps and group.sort in ("root", "call", "step"):
             children = group.children
             for shown in self._shown:
                 group.children = self._with_fewer_steps(group, children, shown)
                 if self._count(group) <= MOST:
                     break
-        if self._count(group) > MOST and group.sort not in ("alike", "steps"):
-            group.children = list(self._alike_together(group))
         count = self._count(group)
+        if count > MOST and group.groups and group.sort not in ("alike", "steps"):
+            group.children = list(self._alike_together(group))
+            count = self._count(group)
         if count > MOST:
             rows = min(MOST, -(-count // MOST))
             group.children = list(self._in_rows(group, -(-count // rows)))
@@ -139,12 +142,15 @@ class Outline:
     @staticmethod
     def _beside_users(children: list[Child]) -> list[Child]:
         """The children with each leaf that several use in front of the one that it is for."""
-        own = {child.node for child in children if isinstance(child, Box) and child.user is None}
+        boxes = [child for child in children if isinstance(child, Box)]
+        if all(box.user is None for box in boxes):
+            return children
+        own = {box.node for box in boxes if box.user is None}
         copies: dict[Hashable, list[Child]] = {}
         found: list[Child] = []
-        for child in children:
-            if isinstance(child, Box) and child.user in own:
-                copies.setdefault(child.user, []).append(child)
+        for box in boxes:
+            if box.user in own:
+                copies.setdefault(box.user, []).append(box)
         for child in children:
             if isinstance(child, Box) and child.user in own:
                 continue
@@ -154,7 +160,7 @@ class Outline:
         return found
 
     def _count(self, group: Group) -> int:
-        return sum(map(self.is_own, group.children))
+        return sum([self._is_own(child) for child in group.children])
 
     def _with_fewer_steps(self, group: Group, children: list[Child], shown: int) -> list[Child]:
         """The children with the middle steps of each long loop in one group."""
@@ -209,5 +215,5 @@ class Outline:
                 yield row
                 row, count = Group("row", steps=group.steps), 0
             row.children.append(child)
-            count += self.is_own(child)
+            count += self._is_own(child)
         yield row

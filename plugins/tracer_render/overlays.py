@@ -38,7 +38,7 @@ class Flops(Overlay):
     """Floating-point operations of each operation's forward call, over all of its steps."""
 
     name = "flops"
-    label = "computation"
+    label = "flops"
     unit = "FLOP"
     add_up = True
 
@@ -55,7 +55,7 @@ class Bytes(Overlay):
     """
 
     name = "bytes"
-    label = "result"
+    label = "bytes"
     unit = "B"
     add_up = True
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
+from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, An
     two digits.
     """
     column = np.array([math.nan if n is None else n for n in numbers], np.float64)
-    given = [i for i, n in enumerate(numbers) if n is not None and math.isnan(n)]
+    given = [i for i in np.flatnonzero(np.isnan(column)).tolist() if numbers[i] is not None]
     bounds = np.finfo(np.float32)
     beyond = np.isfinite(column) & (column != 0)
     beyond &= (abs(column) > bounds.max) | (abs(column) < bounds.tiny)
@@ -75,9 +77,26 @@ class Words:
             self.table.append(plain(value))
         return found
 
-    def column(self, values: Iterable[Any]) -> dict[str, Any]:
+    def column(self, values: Sequence[Any]) -> dict[str, Any]:
         """The places of values."""
-        return indices([self.place(value) for value in values])
+        keys = _keys(values)
+        if keys is None:
+            return indices([self.place(value) for value in values])
+        firsts = dict(zip(reversed(keys), reversed(values), strict=True))
+        places = {key: self.place(firsts[key]) for key in dict.fromkeys(keys)}
+        return indices([places[key] for key in keys])
+
+
+def _keys(values: Sequence[Any]) -> Sequence[Hashable] | None:
+    """What tells values of one type apart, as quickly as Python can; None where types differ."""
+    kinds = set(map(type, values)) - {NoneType}
+    if kinds <= {str} or kinds == {int}:
+        return values
+    if kinds == {list}:
+        inside = set(map(type, chain.from_iterable(value for value in values if value)))
+        if inside <= {int} or inside <= {str}:
+            return [None if value is None else tuple(value) for value in values]
+    return None
 
 
 def _key(value: Any) -> Hashable:

@@ -16,12 +16,19 @@ import networkx as nx
 
 from tracer.extend import DrawOptions, no_collection
 from tracer_render import heading, node_link, page_data, page_overlays, stepping, style, svg
+from tracer_render.detail import note_unmarked_loop
 from tracer_render.page_controls import controls, help_rows, keys, legend
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 SCRIPTS = (
     "data.js",
+    "sizes.js",
+    "detour.js",
+    "snap.js",
+    "order.js",
+    "ranks.js",
+    "lines.js",
     "layout.js",
     "draw.js",
     "view.js",
@@ -46,6 +53,10 @@ def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
     by_time = {g.graph.get("time", "unrolled"): (g, o) for g, o in views}
     with no_collection():
         made = {time: page_data.view(g, o) for time, (g, o) in by_time.items()}
+    signs = {sign for each in made.values() for sign in each.pop("signs")}
+    has_rows = [each.pop("has_rows") for each in made.values()]
+    if options.depth == "auto" and any(has_rows):
+        note_unmarked_loop(graph)
     times, steps = list(made), _steps(by_time, made)
     title, theme = heading.title(graph, options.title) or "trace-net", options.theme
     subtitles = {
@@ -82,7 +93,7 @@ def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
             help=help_rows(),
             ramp=", ".join(style.scale_colour(step / 4) for step in range(5)),
             controls=controls(times, steps),
-            legend=legend([g for g, _ in views], {m for v in made.values() for m in v["marks"]}),
+            legend=legend(signs),
             time=times[0],
             # `<` is escaped so that no text of the user's can end the script element.
             data=node_link.dumps(held).replace("<", "\\u003c"),
@@ -110,6 +121,5 @@ def _steps(
 
 def _error(graph: nx.MultiDiGraph) -> str:
     error = graph.graph.get("error")
-    return (
-        f'<p id="error">forward failed: {html.escape(style.elide(error, 160))}</p>' if error else ""
-    )
+    text = html.escape(style.printable(f"forward failed: {error}"))
+    return f'<p id="error">{text}</p>' if error else ""

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
-import networkx as nx
-
 from tracer_render import svg
-from tracer_render.picture import KINDS, LINES, MARKS
+from tracer_render.picture import KINDS, LINES, MARKS, USES
+
+#: Of groups that are no calls; what pictures call steps that are not drawn are among them.
+WORDS = {**KINDS, "elided": "steps, equal modules or a row, in one box"}
+#: Marks that the numbers of an overlay may set besides.
+OF_OVERLAYS = ("nan", "inf", "zero")
 
 
-def legend(graphs: Sequence[nx.MultiDiGraph], marks: Collection[str]) -> str:
-    """All signs that may be seen as groups open and close, as items of a list."""
-    nodes = [data for graph in graphs for _, data in graph.nodes(data=True)]
-    kinds = {data.get("kind") or "operation" for data in nodes} | {"module", "elided"}
-    flows = {data.get("kind") for graph in graphs for *_, data in graph.edges(data=True)}
-    rows = [("box", kind, text) for kind, text in KINDS.items() if kind in kinds]
-    rows.append(("mark", "repeated", "one value, drawn at each use"))
-    rows.append(("mark", "shared", "one module in several calls, each colour another"))
-    rows += [("mark", mark, text) for mark, text in MARKS.items() if mark in marks]
-    rows += [("line", kind, text) for kind, text in LINES.items() if kind in flows]
-    if any(data.get("delay") for graph in graphs for *_, data in graph.edges(data=True)):
-        rows.append(("line", "delayed", "from another step"))
-    return "".join(
-        f'<li><svg class="tracer" viewBox="-2 -2 28 16" aria-hidden="true">'
+def legend(signs: Collection[tuple[str, str]]) -> str:
+    """The signs that there are anywhere in the graph, open or not, as items of a list.
+
+    Those that only an overlay sets are hidden: the page shows them where its numbers do.
+    """
+    rows = [("box", kind, text) for kind, text in WORDS.items() if ("box", kind) in signs]
+    of_boxes = {**USES, **MARKS}
+    rows += [
+        ("mark", mark, text) for mark, text in of_boxes.items()
+        if ("mark", mark) in signs or mark in OF_OVERLAYS
+    ]  # fmt: skip
+    rows += [("line", kind, text) for kind, text in LINES.items() if ("line", kind) in signs]
+    return "".join(_item(*row, hidden=row[:2] not in signs) for row in rows)
+
+
+def _item(sort: str, name: str, text: str, hidden: bool) -> str:
+    of_overlay = f' data-mark="{name}" hidden' if hidden else ""
+    return (
+        f'<li{of_overlay}><svg class="tracer" viewBox="-2 -2 28 16" aria-hidden="true">'
         f"{svg.swatch(sort, name, 0, 0)}</svg>{html.escape(text)}</li>"
-        for sort, name, text in rows
     )
 
 

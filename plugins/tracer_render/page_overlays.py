@@ -9,6 +9,8 @@ from typing import Any
 import networkx as nx
 
 from tracer.extend import DrawOptions
+from tracer_render.overlays import Bytes, Flops, GradNorm, Time
+from tracer_render.scopes import Attributes
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class Choice:
 
 
 CHOICES = (
-    Choice("norm", "gradient norm", sides="cotangents"),
+    Choice("norm", GradNorm.label, sides="cotangents"),
     Choice("norm", "norm of values", sides="values"),
     Choice("nan", "NaN entries", add_up=True),
     Choice("inf", "infinite entries", add_up=True),
-    Choice("nbytes", "result", "B", sides="values", add_up=True),
-    Choice("flops", "computation", "FLOP", add_up=True),
-    Choice("seconds", "time", "s", add_up=True),
+    Choice("nbytes", Bytes.label, Bytes.unit, sides="values", add_up=True),
+    Choice("flops", Flops.label, Flops.unit, add_up=True),
+    Choice("seconds", Time.label, Time.unit, add_up=True),
 )
 
 
@@ -47,16 +49,25 @@ def choices(graphs: Sequence[nx.MultiDiGraph], options: DrawOptions) -> list[dic
         found.append(Choice(None, label, overlay.unit, add_up=overlay.add_up))
     elif options.values:
         found.append(Choice(None, "value"))
-    nodes = [data for graph in graphs for _, data in graph.nodes(data=True)]
-    told = {
-        (data.get("kind") == "cotangent", choice.attribute)
-        for data in nodes
-        for choice in CHOICES
-        if data.get(str(choice.attribute))
-    }
+    told = _told(graphs)
     for choice in CHOICES:
         sides = {"values": (False,), "cotangents": (True,)}.get(choice.sides, (False, True))
         known = any((side, choice.attribute) in told for side in sides)
         if known and choice.label not in [other.label for other in found]:
             found.append(choice)
     return [asdict(choice) for choice in found]
+
+
+def _told(graphs: Sequence[nx.MultiDiGraph]) -> set[tuple[bool, str | None]]:
+    """Of cotangents (True) and of values, the attributes that any of them says something in."""
+    nodes = [data for graph in graphs for _, data in graph.nodes(data=True)]
+    sides: dict[bool, list[Attributes]] = {False: [], True: []}
+    for data in nodes:
+        sides[data.get("kind") == "cotangent"].append(data)
+    attributes = {choice.attribute for choice in CHOICES if choice.attribute}
+    return {
+        (side, attribute)
+        for side, members in sides.items()
+        for attribute in attributes
+        if any(data.get(attribute) for data in members)
+    }

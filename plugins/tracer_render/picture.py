@@ -34,6 +34,12 @@ MARKS = {
     "changed": "~ differs",
 }
 
+#: What else a box is marked with, by its outline and its edge.
+USES = {
+    "repeated": "one value, drawn at each use",
+    "shared": "one module in several calls, each colour another",
+}
+
 KINDS = {
     "operation": "operation",
     "module": "call of a module, closed",
@@ -180,7 +186,7 @@ class Picture:
 
     title: str
     subtitle: str
-    error: str
+    error: tuple[str, ...]
     root: Cluster
     lines: tuple[Line, ...]
     pairs: Mapping[str, str]
@@ -204,22 +210,27 @@ class Picture:
         """What is to be explained: rows of (`box`, `mark` or `line`; its name; the words)."""
         kinds = {box.kind for box in self.boxes}
         rows = [("box", kind, text) for kind, text in KINDS.items() if kind in kinds]
-        if any(box.repeated for box in self.boxes):
-            rows.append(("mark", "repeated", "one value, drawn at each use"))
-        if any(box.module is not None for box in self.boxes):
-            rows.append(("mark", "shared", "one module in several calls, each colour another"))
         marks = {mark for box in self.boxes for mark in box.marks}
         marks |= {line.change for line in self.lines}
-        rows += [("mark", mark, text) for mark, text in MARKS.items() if mark in marks]
+        marks |= {"repeated" for box in self.boxes if box.repeated}
+        marks |= {"shared" for box in self.boxes if box.module is not None}
+        of_boxes = {**USES, **MARKS}
+        rows += [("mark", mark, text) for mark, text in of_boxes.items() if mark in marks]
+        kinds_of = {box.id: box.kind for box in self.boxes}
         flows = {line.kind for line in self.lines}
-        both = {"data", "cotangent"} <= flows
-        rows += [("line", kind, text) for kind, text in LINES.items() if both and kind in flows]
-        if any(line.delayed for line in self.lines):
-            rows.append(("line", "delayed", "from another step"))
+        flows |= {"pair" for value in self.pairs if kinds_of[value] not in LEAVES}
+        flows |= {"delayed" for line in self.lines if line.delayed}
+        rows += [("line", kind, text) for kind, text in LINES.items() if kind in flows]
         return rows
 
 
-LINES = {"data": "data", "cotangent": "cotangents"}
+#: Kinds of lines, and what the legend says about them.
+LINES = {
+    "data": "data",
+    "cotangent": "cotangents",
+    "delayed": "from another step",
+    "pair": "a value and its cotangent",
+}
 
 
 def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float] = ()) -> Picture:
@@ -247,7 +258,7 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
     return Picture(
         title=style.elide(heading.title(whole, options.title), 96),
         subtitle=heading.subtitle(whole) if boxes else "nothing was recorded",
-        error=style.elide(graph.graph.get("error") or "", 160),
+        error=heading.error(graph),
         root=_clusters(boxes, frames),
         lines=lines,
         pairs=pairs,
@@ -372,7 +383,7 @@ def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
         yield Line(
             tail=uses.box(tail, head),
             head=uses.box(head, tail),
-            kind=kind if kind in LINES else "data",
+            kind="cotangent" if kind == "cotangent" else "data",
             label=style.elide(words.flow(graph, tail, head, data), 24),
             delayed=bool(data.get("delay")),
             reverse=kind == "cotangent" and ladder,

@@ -27,7 +27,7 @@ def write(picture: Picture, placement: Placement, theme: style.Theme) -> str:
     graph.attr("node", fontname=style.FONT, fontsize=f"{style.TITLE_SIZE:g}", fixedsize="true")
     graph.attr("edge", arrowsize="0.55", penwidth="0.8")
     left, top, right, _ = placement.extent()
-    above = HEADING + SCALE * (picture.scale is not None) + SCALE * bool(picture.error)
+    above = HEADING + SCALE * (picture.scale is not None) + SCALE * len(picture.error)
     graph.node(
         "heading",
         label=dot.heading(picture, theme),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,17 @@ class Rectangle:
     y: float
     width: float
     height: float
+
+
+def onto_outline(point: Point, box: Rectangle, radius: float) -> Point:
+    """A point on the sides of a box, or where it is at a round corner, on its arc."""
+    beside, above = box.width / 2 - radius, box.height / 2 - radius
+    dx, dy = point[0] - box.x, point[1] - box.y
+    if not radius or abs(dx) <= beside or abs(dy) <= above:
+        return point
+    x, y = box.x + math.copysign(beside, dx), box.y + math.copysign(above, dy)
+    part = radius / math.dist((x, y), point)
+    return x + (point[0] - x) * part, y + (point[1] - y) * part
 
 
 @dataclass(slots=True)

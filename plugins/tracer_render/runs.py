@@ -100,6 +100,10 @@ def _patterns(signatures: list[tuple[Hashable, ...]]) -> Iterator[tuple[int, int
         start += length * times
 
 
+#: how many entries are no numbers, of a value and of what is inside of a closed call
+ILL = ("nan", "inf", "nan_inside", "inf_inside")
+
+
 def merge(graph: nx.MultiDiGraph, runs: list[Run]) -> nx.MultiDiGraph:
     """The graph in which the first node of each run stands for all of them.
 
@@ -170,9 +174,11 @@ def _together(graph: nx.MultiDiGraph, run: Run) -> dict[str, Any]:
         "shape": outer.get("shape"),
         "dtype": outer.get("dtype"),
     }
-    for key in ("operations", "parameters", "parameter_values", "nbytes", "nan", "inf"):
+    for key in ("operations", "parameters", "parameter_values", "nbytes", *ILL):
         if any(key in copy for copy in copies):
             together[key] = sum(copy.get(key) or 0 for copy in copies)
+    if len({tuple(copy.get("index") or ()) for copy in copies}) > 1:
+        together["index"] = None
     norms = [copy["norm"] for copy in copies if copy.get("norm") is not None]
     if norms:
         together["norm"] = euclidean(norms)

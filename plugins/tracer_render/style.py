@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -100,6 +101,13 @@ DARK = Theme(
 )
 
 
+def corner_radius(kind: str, height: float) -> float:
+    """Of the corners of a box of a kind: inputs have round ends, parameters and constants none."""
+    if kind in ("parameter", "constant"):
+        return 0.0
+    return min(26.0 if kind == "input" else 6.0, height / 2)
+
+
 def fixed(theme: str) -> Theme:
     """The theme of a format that cannot follow the reader's preference: light unless dark."""
     return DARK if theme == "dark" else LIGHT
@@ -120,6 +128,17 @@ def elide(text: object, longest: int = LONGEST) -> str:
         return line
     head = (longest - 1) // 2
     return f"{line[:head]}…{line[head + 1 - longest :]}"
+
+
+def cut(text: object, longest: int = LONGEST) -> str:
+    """`printable(text)`, its end replaced by an ellipsis where it is longer than `longest`."""
+    line = printable(text)
+    return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
+
+
+def wrapped(text: object, width: int, longest: int) -> list[str]:
+    """`cut(text, longest)` in lines of at most `width` characters, broken between words."""
+    return textwrap.wrap(cut(text, longest), width, break_on_hyphens=False)
 
 
 @lru_cache(maxsize=4096)

@@ -24,15 +24,18 @@ class Summaries:
         self._graph = graph
         self._calls = calls
         self._data: dict[Hashable, Attributes] = dict(graph.nodes(data=True))
+        self._own = {node for node, data in self._data.items() if computed(data)}
+        self._parameters = {node for node, data in self._data.items() if is_parameter(data)}
 
     def of(self, level: Level, around: Steps, members: list[Hashable]) -> dict[str, Any]:
         """The attributes of the node that stands for `members` of a call, in steps `around` it."""
         nodes = [self._data[member] for member in members]
-        own = [n for n in nodes if computed(n)] or nodes
+        own = [self._data[member] for member in members if member in self._own] or nodes
         first, last = own[0], own[-1]
         cotangents = first.get("kind") == "cotangent"
-        parameters = [n for n in nodes if is_parameter(n)]
-        output = self._output(members, cotangents) or last
+        parameters = [self._data[member] for member in members if member in self._parameters]
+        leaving = self._output(members, cotangents)
+        output = last if leaving is None else self._data[leaving]
         module: dict[str, Any] = {
             "kind": "cotangent" if cotangents else "module",
             "op": "",
@@ -65,26 +68,42 @@ class Summaries:
         norms = [n["norm"] for n in parameters or nodes if n.get("norm") is not None]
         if norms:
             module["norm"] = euclidean(norms)
-        return module | self._of_few(around, members, nodes, own)
+        ill = self._entries_that_are_no_numbers(members, leaving)
+        return module | ill | self._of_few(around, members, nodes, own)
+
+    def _entries_that_are_no_numbers(
+        self, members: list[Hashable], leaving: Hashable | None
+    ) -> dict[str, int]:
+        """How many entries of the box's own value are NaN or infinite, as its shape is of that.
+
+        Where none is, and members have some, `nan_inside` and `inf_inside` count those of these.
+        """
+        found: dict[str, int] = {}
+        for count in ("nan", "inf"):
+            if not any(count in self._data[m] for m in members):
+                continue
+            if count not in self._there:
+                found[count] = 0
+                continue
+            passing = self._swallowed if count == "inf" else ()
+            counts = {m: self._data[m].get(count) or 0 for m in members if m not in passing}
+            found[count] = counts.get(leaving, 0)
+            if not found[count] and (inside := sum(counts.values())):
+                found[f"{count}_inside"] = inside
+        return found
 
     def _of_few(
         self, around: Steps, members: list[Hashable], nodes: list[Attributes], own: list[Attributes]
     ) -> dict[str, Any]:
-        """What nodes of some graphs alone tell: steps, entries that are no numbers, marks."""
+        """What nodes of some graphs alone tell: steps and marks."""
         there, found = self._there, {}
         if {"times", "steps"} & there:
             times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
             steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
             if steps:
                 found["steps"] = steps
-        for count in ("nan", "inf"):
-            if any(count in n for n in nodes):
-                passing = self._swallowed if count == "inf" and count in there else ()
-                counted = (m for m in members if m not in passing) if count in there else ()
-                found[count] = sum(self._data[m].get(count) or 0 for m in counted)
         if "reached" in there and any(n.get("reached") is False for n in nodes):
-            made = [m for m in members if computed(self._data[m])]
-            found["reached"] = any(m in self._reached for m in made)
+            found["reached"] = any(m in self._reached for m in members if m in self._own)
         if "change" in there:
             changes = {n.get("change") for n in own}  # parameters may be those of other calls, too
             if changes not in ({"added"}, {"removed"}):
@@ -125,17 +144,17 @@ class Summaries:
                     swallowed.add(node)
         return swallowed
 
-    def _output(self, members: list[Hashable], cotangents: bool) -> Attributes | None:
+    def _output(self, members: list[Hashable], cotangents: bool) -> Hashable | None:
         """What leaves a call: its last value that others use, or its first cotangent from them."""
         inside = set(members)
         beyond = self._graph.pred if cotangents else self._graph.succ
         last = None
         for member in reversed(members):
-            if computed(self._data[member]):
+            if member in self._own:
                 last = member if last is None else last
                 if not inside.issuperset(beyond[member]):
-                    return self._data[member]
-        return None if last is None else self._data[last]
+                    return member
+        return last
 
 
 def _is_ill(data: Attributes) -> bool:

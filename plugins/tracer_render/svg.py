@@ -12,8 +12,6 @@ from tracer_render.placement import Path, Placement, Point, Rectangle
 PAD = 16.0
 ROW = 18.0
 SWATCH = 22.0
-#: Radius at most of the ends of an input.
-ROUND = 26.0
 
 
 def write(picture: Picture, placement: Placement, theme: str) -> str:
@@ -23,10 +21,10 @@ def write(picture: Picture, placement: Placement, theme: str) -> str:
     """
     left, top, right, bottom = placement.extent()
     heading = list(_heading(picture))
-    legend, legend_width, legend_height = _legend(picture, max(right - left, 420.0))
+    signs = [row for row in picture.legend if row[1] != "pair" or placement.pairs]
+    legend, legend_width, legend_height = _legend(signs, picture.scale, max(right - left, 420.0))
     head = ROW * len(heading) + (8.0 if heading else 0.0)
-    titles = [picture.title, picture.subtitle, picture.error]
-    widths = [style.text_width(text, style.TITLE_SIZE, bold=True) for text in titles]
+    widths = [style.text_width(text, style.TITLE_SIZE, bold=True) for _, text in heading]
     width = max(right - left, legend_width, *widths) + 2 * PAD
     height = bottom - top + head + legend_height + 2 * PAD
     shift = (PAD - left + (width - 2 * PAD - right + left) / 2, PAD - top + head)
@@ -62,8 +60,8 @@ def _heading(picture: Picture) -> Iterable[tuple[str, str]]:
     if picture.title:
         yield "title", picture.title
     yield "subtitle", picture.subtitle
-    if picture.error:
-        yield "error", f"forward failed: {picture.error}"
+    for line in picture.error:
+        yield "error", line
 
 
 def _frames(cluster: Cluster, placement: Placement) -> Iterable[str]:
@@ -164,7 +162,7 @@ def _outline(kind: str, x: float, y: float, w: float, h: float) -> str:
             f"M{x:.1f} {y:.1f}h{w - fold:.1f}l{fold:.1f} {fold:.1f}v{h - fold:.1f}h{-w:.1f}z"
             f"m{w:.1f} {fold:.1f}h{-fold:.1f}v{-fold:.1f}"
         )
-    radius = min(ROUND, h / 2) if kind == "input" else min(6.0, h / 2)
+    radius = style.corner_radius(kind, h)
     outline = _rounded(x, y, w, h, radius)
     if kind == "module":
         outline += _rounded(x + 3, y + 3, w - 6, h - 6, radius - 2)
@@ -188,11 +186,13 @@ def _text(text: str, x: float, y: float, classes: str, anchor: str, attributes: 
     )
 
 
-def _legend(picture: Picture, widest: float) -> tuple[list[str], float, float]:
+def _legend(
+    signs: Sequence[tuple[str, str, str]], scale: Scale | None, widest: float
+) -> tuple[list[str], float, float]:
     """The legend's elements, in rows no wider than asked, and its width and height."""
     parts: list[str] = []
     x, y, width = 0.0, ROW, 0.0
-    for sort, name, words in picture.legend:
+    for sort, name, words in signs:
         needed = SWATCH + 6 + style.text_width(words, style.NOTE_SIZE) + 12
         if x and x + needed > widest:
             x, y = 0.0, y + ROW
@@ -200,9 +200,9 @@ def _legend(picture: Picture, widest: float) -> tuple[list[str], float, float]:
         parts.append(_text(words, x + SWATCH + 6, y + 9, "key", "start"))
         x += needed
         width = max(width, x)
-    if picture.scale is not None:
+    if scale is not None:
         y += ROW + 12
-        parts += _scale(picture.scale, y)
+        parts += _scale(scale, y)
         width, y = max(width, 260.0), y + 26
     elif not parts:
         return [], 0.0, 0.0
@@ -213,10 +213,8 @@ def swatch(sort: str, name: str, x: float, y: float) -> str:
     """A small example of a box, a mark or a line, for a legend."""
     if sort == "line":
         kind, extra = ("data", " delayed") if name == "delayed" else (name, "")
-        return (
-            f'<path class="line {kind}{extra}" marker-end="url(#tip-{kind})" '
-            f'd="M{x:.1f} {y + 6:.1f}h{SWATCH - 1:.1f}"/>'
-        )
+        tip = "" if name == "pair" else f'marker-end="url(#tip-{kind})" '
+        return f'<path class="line {kind}{extra}" {tip}d="M{x:.1f} {y + 6:.1f}h{SWATCH - 1:.1f}"/>'
     shape = _outline(name, x, y, SWATCH, 12.0)
     classes = f"node {name}" if sort == "box" else f"node operation {name}"
     hatch = f'<path class="hatch" fill="url(#hatch-{name})" d="{shape}"/>'

@@ -13,6 +13,10 @@ from tracer_render.style import TIMES
 
 #: A line of hyperparameters is broken where it gets longer than this many characters.
 WIDEST = 34
+#: An error is cut to so many characters, in several lines; the page's panel has all of it.
+LONGEST_ERROR = 240
+#: An index is cut to so many characters.
+LONGEST_INDEX = 24
 #: A closed module lists at most this many parameters.
 MOST_WEIGHTS = 4
 
@@ -32,7 +36,15 @@ def title(node: Hashable, data: Attributes, modules: tuple[str, ...]) -> str:
         if not bare.startswith(f"{module}."):
             break
         bare = bare.removeprefix(f"{module}.")
-    return mark + bare
+    return mark + bare + index(data)
+
+
+def index(data: Attributes) -> str:
+    """What an operation selects, as in `[:, 0]`; empty of others."""
+    entries = data.get("index")
+    if not entries:
+        return ""
+    return f"[{style.cut(', '.join(map(str, entries)), LONGEST_INDEX - 2)}]"
 
 
 def _of_call(data: Attributes) -> str:
@@ -50,9 +62,9 @@ def marks(data: Attributes, value: float | None) -> Iterable[str]:
     numbers = [number for number in (value, data.get("norm")) if number is not None]
     if data.get("failed"):
         yield "failed"
-    if data.get("nan") or any(map(math.isnan, numbers)):
+    if data.get("nan") or data.get("nan_inside") or any(map(math.isnan, numbers)):
         yield "nan"
-    if data.get("inf") or any(map(math.isinf, numbers)):
+    if data.get("inf") or data.get("inf_inside") or any(map(math.isinf, numbers)):
         yield "inf"
     if data.get("widened"):
         yield "widened"
@@ -96,8 +108,9 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
         of = "parameters' norm" if data.get("parameters") else "norm"
         yield f"{of} {style.number_text(data['norm'])}"
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
-        if data.get(count):
-            yield f"{word} in {data[count]:,} {'entries' if data[count] > 1 else 'entry'}"
+        if number := data.get(count) or data.get(f"{count}_inside"):
+            where = "in" if data.get(count) else "inside, in"
+            yield f"{word} {where} {number:,} {'entries' if number > 1 else 'entry'}"
     if data.get("widened"):
         yield style.elide(f"{data['widened']} becomes {data.get('dtype')}, by")
         yield style.elide(data["widened_by"])
@@ -108,7 +121,8 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
     if data.get("reached") is False:
         yield "no gradient"
     if data.get("failed"):
-        yield style.elide(f"failed: {data.get('error') or 'raised an error'}")
+        error = f"failed: {data.get('error') or 'raised an error'}"
+        yield from style.wrapped(error, style.LONGEST, LONGEST_ERROR)
 
 
 def _wrapped(text: str) -> Iterable[str]:

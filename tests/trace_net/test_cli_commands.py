@@ -221,22 +221,47 @@ def test_check_of_an_unknown_plugin(command):
 
 def test_check_of_a_plugin_runs_the_kit_on_all_that_it_registers(command, monkeypatch):
     checked = []
-    monkeypatch.setattr(testing, "check_quantity", lambda quantity: checked.append(quantity.name))
+
+    def check_quantity(quantity):
+        checked.append(quantity.name)
+        return testing.Report(
+            {"chunks": "one with the other"}, {}, is_defined="_mc" not in checked[-1]
+        )
+
+    monkeypatch.setattr(testing, "check_quantity", check_quantity)
     outcome = command("check", "quantities")
     assert outcome.code == 0, outcome.err
     assert checked == registry.quantities.provided_by("quantities")
-    assert outcome.out.count(" ok") == len(checked)
+    sampled = sum("_mc" in name for name in checked)
+    assert outcome.out.count(" ok ") == len(checked) - sampled
+    assert outcome.out.count("no definition") == sampled
+    assert "one with the other" in outcome.out
+    assert f"{sampled} of {len(checked)} ran and agree with themselves" in outcome.err
+
+
+def test_check_says_in_json_what_was_compared_with_what(command):
+    outcome = command("check", "render", "--json")
+    assert outcome.code == 0, outcome.err
+    found = {each["name"]: each for each in json.loads(outcome.out)["checked"]}
+    assert set(found) == {
+        *registry.renderers.provided_by("render"), *registry.overlays.provided_by("render")
+    }  # fmt: skip
+    assert found["dot"]["result"] == "no definition"
+    assert "render" in found["dot"]["compared"]
+    assert found["dot"]["missing"]["picture"] == "whether it is right is for eyes to say"
 
 
 def test_check_of_an_operation_uses_its_examples(command, monkeypatch):
     monkeypatch.setattr(registry.operations, "provided_by", lambda plugin: ["tanh"])
     outcome = command("check", "tracer")
     assert outcome.code == 0, outcome.err
+    assert "with numerical derivatives" in outcome.out
 
 
 def test_check_of_a_plugin_names_what_fails(command, monkeypatch):
     def check_quantity(quantity):
         assert quantity.name != "grad", "shards do not merge"
+        return testing.Report({}, {}, is_defined=True)
 
     monkeypatch.setattr(testing, "check_quantity", check_quantity)
     outcome = command("check", "quantities")
@@ -438,3 +463,43 @@ def test_a_summary_to_a_depth(command, write_file):
     assert "blocks.1" in shallow
     assert "blocks.0.up" not in shallow
     assert "tanh" in command("summary", target, "--operations").out
+
+
+FUNCTIONS = """
+    import functools
+    import numpy as np
+
+    def energy(x, power=2):
+        return np.sum(x ** power)
+
+    class Field:
+        def __call__(self, x):
+            return np.sum(x)
+
+        def flux(self, x):
+            return np.sum(x)
+
+    example_inputs = np.ones((3, 2))
+    cubic = functools.partial(functools.partial(energy), power=3)
+    field = Field()
+    short = lambda x: np.sum(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("energy", "energy"),
+        ("cubic", "energy"),
+        ("field", "Field"),
+        ("field.flux", "flux"),
+        ("short", None),
+    ],
+)
+def test_the_title_names_the_function(command, write_file, folder, name, shown):
+    file = write_file("functions.py", FUNCTIONS)
+    assert command("visualize", f"{file}:{name}", "-o", "g.json").code == 0
+    assert json.loads((folder / "g.json").read_text())["graph"].get("model") == shown
+    assert command("visualize", f"{file}:{name}", "-o", "g.mmd").code == 0
+    title = f"functions  {shown} (" if shown else "functions ("
+    assert title in (folder / "g.mmd").read_text()

@@ -1,6 +1,7 @@
 """`trace-net diff`: two models, or two saved graphs, as text, as JSON and as a picture."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -78,6 +79,21 @@ def test_a_picture_of_both(command, model, folder, file, signs):
     drawn = (folder / file).read_text()
     assert [sign for sign in signs if sign not in drawn] == []
     assert "differs" not in drawn  # the legend tells of signs that are there
+
+
+def test_the_title_of_both_counts_each(command, model, folder):
+    first = model("a.py", FIRST)
+    wider = model("b.py", FIRST.replace("8", "16"))
+    assert command("diff", first, wider, "--structure", "-o", "both.dot").code == 0
+    title = (folder / "both.dot").read_text()
+    counts = [
+        sum(math.prod(p.shape) for _, p in net.named_parameters())
+        for net in (nn.Sequential(nn.Linear(4, n), nn.ReLU(), nn.Linear(n, 3)) for n in (8, 16))
+    ]
+    assert f"{counts[0]:,} / {counts[1]:,} parameters" in title
+    assert title.count("FLOPs") == 2
+    assert command("diff", first, first, "-o", "same.dot").code == 0
+    assert f" {counts[0]:,} parameters (" in (folder / "same.dot").read_text()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ ANY = {
     "tracer/plugins": 1,
     "tracer/record": 232,
     "tracer/sweep": 24,
-    "tracer/testing": 48,
+    "tracer/testing": 69,
     "plugins/tracer_layers": 138,
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,

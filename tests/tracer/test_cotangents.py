@@ -171,7 +171,7 @@ def assert_contractions(cotangent, dense, rng, dtype):
 
 
 @pytest.mark.parametrize("kind", DRAWS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**16),
     v=SIZE,
@@ -190,7 +190,7 @@ def test_contractions_equal_the_dense_definition(kind, seed, v, n, t, o, i, dtyp
 
 
 @pytest.mark.parametrize("kind", DRAWS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**16), n=st.integers(2, 5), t=st.integers(1, 3))
 def test_selected_rows_and_samples_are_those_of_the_dense_array(kind, seed, n, t):
     rng = np.random.default_rng(seed)
@@ -206,7 +206,7 @@ def test_selected_rows_and_samples_are_those_of_the_dense_array(kind, seed, n, t
 
 
 @pytest.mark.parametrize("kind", DRAWS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**16), count=st.integers(2, 4))
 def test_uses_are_summed_before_they_are_squared(kind, seed, count):
     rng = np.random.default_rng(seed)

@@ -53,7 +53,7 @@ def operation(name):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(geometry=geometries())
 def test_windows(kernels, dtype, geometry):
     """Sums of multiples of 1/4 are exact, so that the order of adding does not matter."""

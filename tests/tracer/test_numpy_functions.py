@@ -413,7 +413,7 @@ def test_float32_stays(case):
 # -- random arguments ---------------------------------------------------------------------------
 
 SHAPES = hnp.mutually_broadcastable_shapes(num_shapes=2, max_dims=3, max_side=3)
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25, derandomize=True)
 
 
 @few

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tracer
+from tracer.extend import input_leaf
 
 
 class Model:
@@ -229,3 +230,17 @@ def test_hooks_at_the_ends_of_traces_and_sweeps():
         "begin_trace", "end_trace", ("begin_sweep", ()), ("end_sweep", ["grad"]),
         "begin_trace", "end_trace",
     ]  # fmt: skip
+
+
+def test_an_input_that_wants_a_gradient_is_no_parameter():
+    with tracer.Tape() as tape:
+        x = input_leaf(np.arange(3.0), axis=0, name="x", wants=True)
+        c = input_leaf(2.0, name="c")
+        loss = np.sum(c * x**2)
+    assert not x.is_parameter
+    assert x.node.params["axis"] == 0
+    np.testing.assert_array_equal(tape.backward(loss)["grad"][x], [0, 4, 8])
+    kinds = {data["label"]: data["kind"] for _, data in tape.graph().nodes(data=True)}
+    assert (kinds["x"], kinds["c"]) == ("input", "input")
+    with pytest.raises(tracer.TracingError, match="float dtype, got int64"):
+        input_leaf(np.arange(3), wants=True)

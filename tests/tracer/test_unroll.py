@@ -280,7 +280,7 @@ def reached(reads, steps):
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cyclic_graphs(), st.integers(1, 5))
 def test_random_cyclic_graphs_are_the_loop_written_by_hand(drawn, steps):
     graph, reads, starts = drawn

@@ -82,7 +82,7 @@ def by_definition(query, key, value, seen, added, scale):
     mask=st.sampled_from([None, "bool", "float"]),
     scale=st.sampled_from([None, 0.3]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_function_is_its_definition(lead, sizes, is_causal, mask, scale):
     queries, keys, width, out = sizes
     draw = np.random.default_rng(sum(sizes))
@@ -359,7 +359,7 @@ def assert_first_order(model, inputs, padding=None):
     kind=st.sampled_from(["self", "memory", "apart", "widths", "added"]),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_gradients_are_those_of_single_samples(sizes, batch_first, kind, data):
     samples, queries, keys, heads, width = sizes
     draw = np.random.default_rng(sum(sizes))

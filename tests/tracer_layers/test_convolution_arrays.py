@@ -61,7 +61,7 @@ def defined(x, weight, w, groups):
     return out.reshape(len(x), len(weight), *w.output)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(case=geometries())
 def test_the_convolution_and_its_transposes(case):
     w, groups, _ = case
@@ -74,7 +74,7 @@ def test_the_convolution_and_its_transposes(case):
     np.testing.assert_allclose([by_input, by_weight], pairing, rtol=1e-10, atol=1e-10)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(case=geometries())
 def test_gathering_gives_what_scattering_gives(case):
     w, groups, _ = case
@@ -85,7 +85,7 @@ def test_gathering_gives_what_scattering_gives(case):
     np.testing.assert_allclose(gathered, scattered, atol=1e-12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(case=geometries(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_adding_row_by_row_gives_what_scattering_gives(case, dtype):
     w, _, seed = case
@@ -129,7 +129,7 @@ def test_each_rule_is_chosen_where_it_pays():
     assert not convolution_arrays._gathering_pays(whole, outputs=64, channels=32)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(case=geometries())
 def test_the_layout_in_memory_changes_no_value(case):
     w, groups, _ = case
@@ -144,7 +144,7 @@ def test_the_layout_in_memory_changes_no_value(case):
     np.testing.assert_allclose(correlate(*lasts, w, groups), correlate(x, y, w, groups), atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(case=geometries())
 def test_what_lies_inside_is_what_padding_does_not_add(case):
     """Among all windows' views of padded numbers, those of the input."""

@@ -40,7 +40,7 @@ def gradients_and_ggn(model, x):
     }
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(geometries())
 def test_a_convolution_and_its_transpose_of_any_geometry(geometry):
     arguments, options, shape = geometry
@@ -63,7 +63,7 @@ def test_a_convolution_and_its_transpose_of_any_geometry(geometry):
         np.testing.assert_allclose(np.diag(curvature), diagonal.ravel(), atol=1e-8)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(geometries(), st.booleans())
 def test_pooling_of_any_geometry(geometry, ceil_mode):
     """The largest lies above the mean, and a constant is its own maximum and mean."""

@@ -45,7 +45,7 @@ def with_channels_last(x, rank):
     return np.moveaxis(np.moveaxis(x, -rank - 1, -1).copy(), -1, -rank - 1)
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(case=pools())
 def test_the_first_of_equals_takes_the_cotangent(case):
     options, x, g = case
@@ -68,7 +68,7 @@ def test_the_first_of_equals_takes_the_cotangent(case):
     np.testing.assert_allclose(pulled(x, options, g), taken[(..., *w.interior)], atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(case=pools())
 def test_the_layout_in_memory_changes_no_value(case):
     options, x, g = case

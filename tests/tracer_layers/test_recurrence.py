@@ -108,7 +108,7 @@ def test_the_whole_gives_what_the_steps_give(kind, options):
 
 
 @kinds
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 7), st.integers(1, 4), st.integers(0, 9), st.booleans())
 def test_the_gradient_of_any_shape_is_the_numerical_one(kind, steps, samples, seed, reverse):
     model, x, y = example(kind, steps, samples, seed, bidirectional=reverse)

@@ -59,7 +59,7 @@ def test_operations_keep_all_their_rules(op, on_device):
 # -- what comes out --------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(
     layer=st.sampled_from(LAYERS),
     sizes=st.tuples(*[st.integers(1, 4)] * 4),
@@ -97,7 +97,7 @@ def test_the_last_states_are_the_outputs_at_the_ends(layer):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(lengths=st.lists(st.integers(1, T), min_size=1, max_size=4), garbage=st.floats())
 def test_padded_sequences_are_what_each_is_alone(layer, lengths, garbage):
     """In two layers and directions, whatever stands in the padding."""

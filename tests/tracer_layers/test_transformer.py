@@ -420,7 +420,7 @@ def test_positions_are_on_the_axis_of_the_layout(kind):
     samples=st.integers(1, 4), length=st.integers(1, 4), spare=st.integers(0, 2),
     batch_first=st.booleans(),
 )  # fmt: skip
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_learned_positions_get_what_reaches_their_rows(samples, length, spare, batch_first):
     layer = nn.LearnedPositions(length + spare, 3, batch_first).double()
     x = np.random.default_rng(0).standard_normal((samples, length, 3))

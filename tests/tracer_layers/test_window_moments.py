@@ -40,7 +40,7 @@ def by_all_windows(x, w):
     return (matrix @ matrix.T)[None]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(overlapping())
 def test_any_windows_that_overlap(case):
     w, seed = case

@@ -144,7 +144,7 @@ def test_extra_axes(kind):
 # -- random graphs ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(problem=random_problems())
 def test_random_graphs(problem):
     assert_problem(problem)

@@ -158,7 +158,7 @@ def test_of_some_parameters_as_of_all_where_samples_are_mixed(mix):
     assert_alike((mix,), registry.quantities)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     mixes=st.lists(st.sampled_from(sorted(MIXES)), min_size=2, max_size=3).map(tuple),
     quantities=st.lists(

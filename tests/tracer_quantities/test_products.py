@@ -42,7 +42,7 @@ def test_every_way_to_use_a_parameter(name, kind):
     assert_products(problem)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(problem=random_problems())
 def test_random_graphs(problem):
     assert_products(problem)

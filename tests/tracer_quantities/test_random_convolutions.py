@@ -53,7 +53,7 @@ def convolutional_problems(draw):
     )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(problem=convolutional_problems())
 def test_quantities_of_samples_and_of_the_gauss_newton_matrix(problem):
     results = problem.backward((*FIRST_ORDER, *CURVATURE, *SAMPLED))
@@ -62,7 +62,7 @@ def test_quantities_of_samples_and_of_the_gauss_newton_matrix(problem):
     assert_sampled_agree(results, problem)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(problem=convolutional_problems())
 def test_the_hessian_and_products(problem):
     assert_problem(problem)

@@ -8,6 +8,7 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer.errors import GraphError, RegistryError, TracingError
+from tracer_render.placement import Rectangle, onto_outline
 
 X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 3, 4)
 
@@ -102,3 +103,12 @@ def test_an_open_tape_and_a_file_without_a_suffix(tape, tmp_path):
         inner.draw()
     with pytest.raises(GraphError, match="no suffix"):
         tape.draw().save(tmp_path / "picture")
+
+
+def test_arrows_end_on_the_arc_of_a_round_corner():
+    box = Rectangle(10, 20, 60, 30)
+    x, y = onto_outline((-19, 5), box, 6)
+    assert (x + 14) ** 2 + (y - 11) ** 2 == pytest.approx(36)
+    assert onto_outline((0, 5), box, 6) == (0, 5)
+    assert onto_outline((-20, 20), box, 6) == (-20, 20)
+    assert onto_outline((-20, 5), box, 0) == (-20, 5)

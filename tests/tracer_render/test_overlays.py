@@ -53,10 +53,10 @@ def test_flops_are_those_that_summary_counts(mlp):
 
 def test_a_closed_module_has_the_sum_of_what_is_in_it(mlp):
     found = notes(pictured(mlp, "flops", depth=0))["0  Sequential"]
-    assert f"computation {2 * 3 * 4 * 5 + 3 * 5} FLOP" in found
+    assert f"flops {2 * 3 * 4 * 5 + 3 * 5} FLOP" in found
     found = notes(pictured(mlp, "bytes", depth=0))
-    assert f"result {2 * 3 * 5 * 4} B" in found["0  Sequential"]
-    assert not any(note.startswith("result") for note in found["∇ 0  Sequential"])
+    assert f"bytes {2 * 3 * 5 * 4} B" in found["0  Sequential"]
+    assert not any(note.startswith("bytes") for note in found["∇ 0  Sequential"])
 
 
 def test_a_closed_module_has_the_largest_norm_in_it(mlp):
@@ -115,7 +115,7 @@ def test_amounts_have_units_with_prefixes(value, unit, text):
 
 def test_the_legend_has_units(mlp):
     svg = mlp.draw(overlay="bytes").render().decode()
-    assert ">result (log scale)<" in svg
+    assert ">bytes (log scale)<" in svg
     assert ">4 B<" in svg
     assert "4 B" in mlp.draw(overlay="bytes").render("dot").decode()
 

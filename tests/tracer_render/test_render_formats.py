@@ -429,7 +429,7 @@ def graphs(draw):
     return graph
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs(), st.none() | st.integers(0, 3))
 def test_any_graph_is_drawn(graph, depth):
     from tracer_render import layout, picture, svg
@@ -443,7 +443,7 @@ def test_any_graph_is_drawn(graph, depth):
     text("mermaid", graph, depth=depth, overlay=GradNorm())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs(), st.none() | st.integers(0, 3) | st.just("auto"))
 def test_any_graph_is_placed_and_pinned(graph, depth):
     from tracer_render import picture, pinned, style, svg
@@ -461,7 +461,7 @@ def test_any_graph_is_placed_and_pinned(graph, depth):
     pinned.write(drawn, placed, style.DARK)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graphs(), st.none() | st.integers(0, 3))
 def test_dot_of_any_graph_is_read_by_graphviz(graph, depth):
     pygraphviz = pytest.importorskip("pygraphviz")

@@ -167,3 +167,27 @@ def test_a_fixed_theme_does_not_follow(show):
     page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
     script = "return getComputedStyle(document.body).backgroundColor"
     assert page.browser.execute_script(script) == "rgb(20, 24, 31)"
+
+
+@pytest.mark.parametrize("size", [(320, 480), (480, 600), (700, 400)], ids=str)
+def test_a_small_window_is_mostly_picture(show, size):
+    graph = render_graphs.failing()
+    graph.graph["error"] = "ShapeError: " + "these shapes do not fit " * 20
+    page = show(graph)
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        box = "return document.querySelector(arguments[0]).getBoundingClientRect()"
+        view, head = page.run(box, "#view"), page.run(box, "header")
+        assert view["height"] > 0.7 * height
+        assert head["bottom"] <= view["top"]
+        assert page.run("return document.documentElement.scrollWidth") == width
+        page.find("#keys").click()  # the last button: the row scrolls to it
+        assert page.find("#help").is_displayed()
+        page.press(Keys.ESCAPE)
+        page.run("page.showSidebar(true); page.choose({ item: 0, back: false })")
+        page.find("#close").click()
+        assert not page.find("#panel").is_displayed()
+    finally:
+        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

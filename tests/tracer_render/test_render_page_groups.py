@@ -146,53 +146,6 @@ def test_no_boxes_overlap_however_much_is_open(page):
     assert overlaps(page) == 0
 
 
-class Experts(nn.Module):
-    """Weighed experts, one after the other: lines of weights pass by all of them."""
-
-    def __init__(self, count):
-        super().__init__()
-        self.gate = nn.Linear(4, count)
-        self.experts = nn.ModuleList([Block() for _ in range(count)])
-
-    def forward(self, x):
-        weights = nn.functional.softmax(self.gate(x), -1)
-        return sum(weights[:, i : i + 1] * each(x) for i, each in enumerate(self.experts))
-
-
-THROUGH = """
-const boxes = page.scene.boxes, found = [];
-page.draw(true);
-for (const path of document.querySelectorAll("#view path.line:not(.pair)")) {
-  const ends = [path.dataset.tail, path.dataset.head], length = path.getTotalLength();
-  const points = [];
-  for (let i = 1; i < 60; i++) points.push(path.getPointAtLength((length * i) / 60));
-  for (const box of boxes) {
-    const id = page.now.id(box.item, box.back);
-    const [w, h] = [box.width / 2 - 4, box.height / 2 - 4];
-    const inside = ({ x, y }) => Math.abs(x - box.x) < w && Math.abs(y - box.y) < h;
-    if (!ends.includes(id) && points.some(inside)) found.push([...ends, id]);
-  }
-}
-return found;
-"""
-
-
-@pytest.mark.parametrize("build", [lambda: graph_of(2), lambda: graph_of_experts(4)])
-def test_no_line_runs_through_a_box(show, build):
-    page = show(build(), depth=0)
-    assert page.run(THROUGH) == []
-    page.find("#open-all").click()
-    assert page.run(THROUGH) == []
-
-
-def graph_of_experts(count):
-    model = Experts(count)
-    with tracer.Tape(watch=True) as tape:
-        loss = (model(np.ones((3, 4), np.float32)) ** 2).mean()
-    tape.backward(loss)
-    return tape.graph("both")
-
-
 @pytest.mark.parametrize("name", sorted(render_graphs.ALL))
 def test_no_boxes_of_any_graph_overlap(show, name):
     page = show(render_graphs.ALL[name]())
@@ -283,16 +236,18 @@ def test_arrow_keys_walk_along_lines_and_to_the_cotangent(page):
 
 def test_overlays_are_chosen_without_a_new_run(page, graph):
     labels = [option.text for option in page.all("#overlay option")]
-    assert {"No overlay", "gradient norm", "norm of values", "result", "computation"} <= set(labels)
+    assert {"No overlay", "gradient norm", "norm of values", "bytes (B)", "flops (FLOP)"} <= set(
+        labels
+    )
     choose = "const m = document.getElementById('overlay'); m.value = [...m.options].find("
     choose += "(o) => o.text === arguments[0]).value; m.dispatchEvent(new Event('change'))"
-    page.run(choose, "result")
+    page.run(choose, "bytes (B)")
     members = [
         d for d in graph.nodes.values() if d["scope"].startswith("h.1") and d["kind"] == "operation"
     ]
     total = sum(d["nbytes"] for d in members)
     page.node(BLOCK).click()
-    assert f"result {total} B ({total} B)" in page.find("#attributes").text.replace(",", "")
+    assert f"bytes {total} B ({total} B)" in page.find("#attributes").text.replace(",", "")
     page.run("page.closeAll()")
     page.run(choose, "gradient norm")
     largest = max(
@@ -342,7 +297,9 @@ def test_the_address_keeps_the_view(page):
     page.find("#in").click()
     seen, boxes = page.seen, page.boxes
     address = page.run(
-        "return new Promise((r) => setTimeout(() => r(location.href), 400))",
+        "const { x, y, width } = page.seen; const at = [x, y, width].map(Math.round).join('+');"
+        "return new Promise((told) => { const ask = () => location.hash.includes(`at=${at}&chosen`)"
+        " ? told(location.href) : setTimeout(ask, 20); ask(); })"
     )
     page.browser.get("about:blank")
     page.browser.get(address)

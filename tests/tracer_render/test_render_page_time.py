@@ -184,6 +184,50 @@ def test_the_folded_view_takes_the_colour_of_the_step(show, tape):
     assert colour() == whole
 
 
+VALUES = """
+const found = [];
+const take = (label) => {
+  for (const box of page.scene.boxes) {
+    const span = page.now.span(box.item);
+    if (box.item >= 0 || !/cell/.test(page.told(page.now, box.item, false).title)) continue;
+    if (page.now.time === "unrolled" && (span[0] !== 2 || span[1] !== 2)) continue;
+    const value = page.valueOf(page.now, box.item, box.back);
+    found.push([label, box.back, value === undefined ? null : value]);
+  }
+};
+page.switchTo(arguments[0]);
+page.closeAll();
+page.now.groups.forEach((_, g) => {
+  if (/RNN$/.test(page.told(page.now, ~g, false)?.title)) page.now.open.add(g);
+});
+page.now.groups.forEach((group, g) => {
+  if (g > 0 && /^t = /.test(page.told(page.now, ~g, false).title)) page.now.open.add(g);
+});
+if (arguments[0] === "folded") page.goToStep(2);
+page.data.overlays.forEach(({ label }, i) => {
+  page.setOverlay(i);
+  page.update();
+  take(label);
+});
+return found;
+"""
+
+
+def test_a_closed_module_has_the_number_of_the_step_by_one_rule_in_both_views(show):
+    graph, options = both(render_graphs.trace(5))
+    page = show(graph, depth=1, **options)
+    of_step, at_step = page.run(VALUES, "unrolled"), page.run(VALUES, "folded")
+    assert {label for label, _, value in of_step if value} >= {
+        "gradient norm", "norm of values", "result", "computation",
+    }  # fmt: skip
+    named = [{(label, back): value for label, back, value in view} for view in (of_step, at_step)]
+    assert named[0].keys() == named[1].keys()
+    for key, value in named[0].items():
+        at = named[1][key]
+        assert (value is None) == (at is None)
+        assert value is None or at == pytest.approx(value, rel=1e-3)
+
+
 def test_a_trace_without_loops_has_no_controls_of_time(show):
     page = show(render_graphs.mlp().both())
     assert not page.all("#step, #folded, #unrolled, template")

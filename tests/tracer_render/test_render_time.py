@@ -250,7 +250,7 @@ def loops(draw):
     return net
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(loops(), st.integers(2, 6), st.booleans())
 def test_any_loops_are_drawn_in_short(net, shown, back):
     graph = net.both() if back else net.graph

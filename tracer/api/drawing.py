@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from tracer import registry
 from tracer.errors import GraphError, PluginError, TracingError
 from tracer.extensions import DrawOptions, Overlay
@@ -93,7 +95,8 @@ def draw(
 
     if depth is None:
         depth = "auto" if steps is None else "all"
-    _check(depth, theme, time, steps)
+    _check(depth, theme, time, steps, overlay, title)
+    opened = _paths(open)
     if tape.is_open:
         raise TracingError("a tape is drawn after its `with tracer.Tape()` block has ended")
     nodes = recorded(tape)
@@ -123,7 +126,7 @@ def draw(
         overlay=colours,
         theme=theme,
         steps=MOST_STEPS if steps is None else None if steps == "all" else steps,
-        opened=(open,) if isinstance(open, str) else tuple(open),
+        opened=opened,
     )
     return Drawing(graph, how)
 
@@ -142,16 +145,34 @@ def _values(overlay: Overlay, graph: nx.MultiDiGraph) -> Mapping[str, float]:
 
 
 def _check(
-    depth: int | Literal["auto", "all"],
-    theme: str,
-    time: str,
-    steps: int | Literal["all"] | None,
+    depth: object, theme: object, time: object, steps: object, overlay: object, title: object
 ) -> None:
-    if depth not in ("auto", "all") and (isinstance(depth, str) or depth < 0):
+    if depth not in ("auto", "all") and not _is_number(depth, 0):
         raise GraphError(f'depth is "auto", "all" or a number of levels from 0, got {depth!r}')
     if theme not in ("auto", "light", "dark"):
         raise GraphError(f'theme is "auto", "light" or "dark", got {theme!r}')
     if time not in ("auto", "unrolled", "folded"):
         raise GraphError(f'time is "auto", "unrolled" or "folded", got {time!r}')
-    if steps not in (None, "all") and (isinstance(steps, str) or steps < 2):
+    if steps not in (None, "all") and not _is_number(steps, 2):
         raise GraphError(f'steps is a number of steps from 2, or "all", got {steps!r}')
+    if not isinstance(overlay, str | None):
+        raise GraphError(f'overlay is the name of one, as "flops", got {overlay!r}')
+    if not isinstance(title, str):
+        raise GraphError(f"title is a string, got {title!r}")
+
+
+def _is_number(value: object, least: int) -> bool:
+    """Whether a value is a whole number from `least` on, and no boolean."""
+    if isinstance(value, bool | np.bool_):
+        return False
+    return isinstance(value, int | np.integer) and bool(value >= least)
+
+
+def _paths(given: object) -> tuple[str, ...]:
+    """The paths of modules that `open` names, one or several."""
+    paths = (given,) if isinstance(given, str) else given
+    if isinstance(paths, Iterable):
+        paths = tuple(paths)
+        if all(isinstance(path, str) for path in paths):
+            return paths
+    raise GraphError(f'open is the path of a module, as "h.0", or several, got {given!r}')

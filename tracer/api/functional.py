@@ -23,7 +23,7 @@ from tracer.arrays.trees import Structure, flatten
 from tracer.arrays.types import Array, Stack, Tree
 from tracer.curvature.plan import Allowance
 from tracer.errors import ShapeError, TracingError
-from tracer.record.describe import describe
+from tracer.record.describe import check_flags, describe
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.leaves import batch
 from tracer.record.tensor import Tensor
@@ -44,6 +44,7 @@ def value_and_grad(
     """
 
     _callable("value_and_grad", function)
+    check_flags("value_and_grad", has_aux=has_aux)
 
     def call(*args: Tree, **keywords: Any) -> tuple[Tree, Tree]:
         chosen = positions(argnums, args)
@@ -65,6 +66,7 @@ def grad(
     With `has_aux` it gives (gradient, aux); see `value_and_grad`.
     """
     _callable("grad", function)
+    check_flags("grad", has_aux=has_aux)
     both = value_and_grad(function, argnums, has_aux=has_aux)
 
     def call(*args: Tree, **keywords: Any) -> Tree:
@@ -82,6 +84,7 @@ def vjp(function: Callable[..., Tree], *primals: Tree, has_aux: bool = False) ->
     function that is being differentiated, its result depends on the cotangent.
     """
     _callable("vjp", function)
+    check_flags("vjp", has_aux=has_aux)
     record = Linearisation(function, primals, range(len(primals)), has_aux=has_aux)
     _, structure = flatten(tuple(primals))
 
@@ -104,6 +107,7 @@ def jvp(
     `(output, tangent, aux)`.
     """
     _callable("jvp", function)
+    check_flags("jvp", has_aux=has_aux)
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, list | tuple):
             raise TracingError(
@@ -165,6 +169,7 @@ def jacobian(
     """
 
     _callable("jacobian", function)
+    check_flags("jacobian", has_aux=has_aux)
 
     def call(*args: Tree, **keywords: Any) -> Tree:
         chosen = positions(argnums, args)
@@ -185,6 +190,8 @@ def hessian(
     Of a nested argument it is the argument's structure and, at each leaf of that, the same again:
     `hessian(f)(p)["w"]["b"]` is `[*p["w"].shape, *p["b"].shape]`. Several `argnums` are a tuple.
     """
+    _callable("hessian", function)
+    check_flags("hessian", has_aux=has_aux)
     return jacobian(grad(function, argnums, has_aux=has_aux), argnums, has_aux=has_aux)
 
 

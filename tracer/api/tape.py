@@ -14,6 +14,7 @@ from tracer.curvature.progress import ProgressLike
 from tracer.curvature.quantity import Quantities, Reduce
 from tracer.errors import TracingError
 from tracer.record import composite, hints
+from tracer.record.describe import check_flags
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
@@ -31,8 +32,13 @@ class Tape(Recorder):
     sweeps included, can be differentiated by the outer one. `watch=True` keeps statistics of every
     value and cotangent (norm, NaN and infinity counts), for pictures; `values=True` besides the
     numbers of small ones, with at most 6 rows and columns. `cotangents=True` keeps the derivative
-    of the loss by every tensor: see `cotangents`.
+    of the loss by every tensor: see `cotangents`. Raises `TracingError` for options that are
+    neither True nor False.
     """
+
+    def __init__(self, *, watch: bool = False, values: bool = False, cotangents: bool = False):
+        check_flags("Tape", watch=watch, values=values, cotangents=cotangents)
+        super().__init__(watch=watch, values=values, cotangents=cotangents)
 
     def __enter__(self) -> Tape:
         super().__enter__()

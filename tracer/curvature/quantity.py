@@ -99,6 +99,9 @@ class Quantity:
     of_uses = False
     #: the names of what to use in its place where memory is short, for messages
     cheaper = ""
+    #: a method `reference(self, brute)` gives the value at a parameter by its definition, from a
+    #: `tracer.testing.BruteForce`: checks compare values with it
+    reference: Callable[[Any], Value] | None = None
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)

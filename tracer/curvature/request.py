@@ -258,9 +258,10 @@ def _check_options(options: Options, asked: Mapping[str, Quantity]) -> None:
             f"outputs is the tensor that was recorded as the model's output, got "
             f"{describe(outputs)}"
         )
-    if budget is not None and not (isinstance(budget, int | float | np.number) and budget > 0):
+    is_number = isinstance(budget, int | float | np.number) and not isinstance(budget, bool)
+    if budget is not None and not (is_number and budget > 0):
         raise QuantityError(f"memory_budget is a number of bytes above 0, as 2**30, got {budget!r}")
-    if isinstance(rng, str | float):
+    if isinstance(rng, str | int | float | np.number):
         raise QuantityError(
             f"rng is a random generator, as np.random.default_rng(0) makes, got {rng!r}"
         )

@@ -22,6 +22,7 @@ from tracer.errors import GraphError
 from tracer.graph.argument_names import argument_name, indices
 from tracer.graph.calls import Attributes, Calls
 from tracer.graph.folding import fold
+from tracer.graph.index_text import array_text, index_text
 from tracer.graph.precision import widenings
 from tracer.graph.shown import Graph
 from tracer.record.composite import recorded
@@ -36,6 +37,8 @@ from tracer.record.statistics import small_values, statistics
 
 DIRECTIONS = ("forward", "backward", "both")
 TIMES = ("unrolled", "folded")
+#: the operation that selects by an array that is its input
+LOOKUP = "lookup"
 #: what a node tells of its value, and not of the cotangent
 OF_VALUES = (
     "norm", "nan", "inf", "min", "max", "values", "operands", "reached", "widened", "widened_by",
@@ -155,7 +158,10 @@ class _Forward:
             ]
             if "index" in node.params:
                 sources += [self._index(*each, node) for each in indices(node)]
-            self._connect(sources, self._operation(node))
+            name = self._operation(node)
+            if "index" in node.params or node.op.name == LOOKUP:
+                self.nodes[name]["index"] = self._index_text(node, sources[1:])
+            self._connect(sources, name)
         for change in widenings(self.recorded):
             self.nodes[self.ids[change.node]] |= {
                 "widened": change.before, "widened_by": change.by,
@@ -262,6 +268,16 @@ class _Forward:
                 attributes.update(small_values(value))
             self.leaves.append(parent)
         return name
+
+    def _index_text(self, node: Node, arrays: list[str | None]) -> list[str]:
+        """How the index of an operation that selects is written; `arrays` are the ids of some."""
+        known = [self.nodes[each] for each in arrays if each is not None]
+        index = node.params.get("index")
+        if (offset := node.params.get("diagonal")) is not None:
+            return [f"diagonal {offset}" if offset else "diagonal"]
+        if isinstance(index, tuple):
+            return index_text(index, known)
+        return [array_text(each) for each in known]
 
     def _index(self, label: str, array: Array, consumer: Node) -> str:
         return self._array(array, consumer, lambda: label or "index")

@@ -14,6 +14,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracer.graph.calls import Attributes
+from tracer.graph.totals import totals
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -269,9 +270,12 @@ def united_graph(
 
     It is "added", "removed" or "changed", and missing where nothing differs. A cotangent's says
     what became of the gradient. Nodes that were removed are called `before n3`. Edges that one of
-    the graphs alone has are "added" or "removed".
+    the graphs alone has are "added" or "removed". The graph's `compared` are the `totals` of both.
     """
     made = second.copy()
+    made.graph["compared"] = [totals(first), totals(second)]
+    if first.graph.get("model") != second.graph.get("model"):
+        made.graph.pop("model", None)
     here, there = _cotangents(first), _cotangents(second)
     gone = [*comparison.removed, *(here[name] for name in comparison.removed if name in here)]
     names = {**comparison.pairs, **{name: f"before {name}" for name in gone}}

@@ -16,6 +16,7 @@ import networkx as nx
 
 from tracer.errors import GraphError
 from tracer.graph.calls import Attributes, merged, used
+from tracer.graph.index_text import between
 from tracer.graph.shown import Graph
 
 #: The loops that something is in, the outermost first, each with the time step there.
@@ -149,6 +150,8 @@ def _merged(copies: list[Attributes]) -> Attributes:
     widened = next((copy for copy in copies if "widened" in copy), None)
     if widened is not None:
         merged |= {key: widened[key] for key in ("widened", "widened_by")}
+    if all("index" in copy for copy in copies):
+        merged["index"] = between([copy["index"] for copy in copies])
     if "norm" in copies[0]:
         merged["norm"] = math.hypot(*(copy.get("norm", 0.0) for copy in copies))
     return merged

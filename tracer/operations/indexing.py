@@ -151,13 +151,13 @@ class Lookup(Indexing):
         ]
 
 
-#: in the index of a `LookupAt`, the place of an array that is an input
-AT = "at"
+#: in the index of a `LookupAt`, the place of an array that is an input; those that stand for a mask
+AT, MASK, OF_MASK = "at", "mask", "of the mask"
 
 
 @operation("lookup_at")
 class LookupAt(Indexing):
-    """`x[index]` with arrays of ints that are recorded at the places of `AT` in `index`."""
+    """`x[index]` with arrays of ints that are recorded at the places of strings in `index`."""
 
     saves = ("inputs",)
     linear = False
@@ -182,7 +182,7 @@ class LookupAt(Indexing):
             return UNKNOWN
         index, shape = node.params["index"], node.input_shape(0)
         ranks = [len(node.input_shape(1 + i)) for i in range(len(others))]
-        given = [np.ndim(part) for part in index if is_advanced(part) and part is not AT]
+        given = [np.ndim(part) for part in index if is_advanced(part) and type(part) is not str]
         rank = max(ranks + given)
         found = {
             axis + rank - own
@@ -241,9 +241,10 @@ def _looked_up(x, index):
             pattern.append(kept_part(part, x))
             continue
         kept = tensor_of(part)
-        made = np.nonzero(kept) if kept.dtype.kind == "b" else (kept,)
+        is_mask = kept.dtype.kind == "b"
+        made = np.nonzero(kept) if is_mask else (kept,)
         arrays += made
-        pattern += [AT] * len(made)
+        pattern += [MASK, *[OF_MASK] * (len(made) - 1)] if is_mask else [AT]
     return LookupAt(x, *arrays, index=tuple(pattern))
 
 

@@ -10,6 +10,7 @@ from tracer.arrays import backend
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Convertible
 from tracer.errors import ShapeError, TracingError
+from tracer.record.describe import check_name
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.leaf_kinds import INPUT
 from tracer.record.recorder import current_cursor, current_tape
@@ -23,6 +24,7 @@ def parameter(array: Convertible, name: str | None = None) -> Tensor:
     refused. It is copied: what happens to the caller's array later does not reach the parameter.
     Results of `Tape.backward` are keyed by `name`.
     """
+    check_name("parameter", name)
     data = _float_array(array, "a parameter").copy(order="K")  # keeps the layout
     return new_parameter(data, name)
 
@@ -33,6 +35,7 @@ def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     Per-sample quantities need to know this axis; it is followed through all operations. Given a
     tensor, or an array that knows its samples, marks it where it stands.
     """
+    check_name("batch", name)
     if type(array) is SampledArray and array.leaf is not None:
         array = Tensor(array.plain, array.leaf)
     if isinstance(array, Tensor) and array.node is not None and current_cursor() is not None:
@@ -43,8 +46,23 @@ def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     tape = current_tape()
     if name is None and tape is not None and tape.input_names is not None:
         name = tape.input_names.get(id(array))
-    params = {"name": name, "axis": _normalised(axis, data.ndim)}
-    leaf = new_leaf(INPUT, data, params, wants=False)
+    return input_leaf(data, _normalised(axis, data.ndim), name)
+
+
+def input_leaf(
+    array: Convertible, axis: int | None = None, name: str | None = None, *, wants: bool = False
+) -> Tensor:
+    """An array, or a number, as an input: a leaf that is drawn as such, and no parameter.
+
+    `axis` is that of its samples, None where it holds none. It `wants` a gradient only if it is of
+    floats. It is not copied.
+    """
+    check_name("input_leaf", name)
+    data = (
+        _float_array(array, "an input that wants a gradient") if wants else backend.as_array(array)
+    )
+    at = None if axis is None else _normalised(axis, data.ndim)
+    leaf = new_leaf(INPUT, data, {"name": name, "axis": at}, wants=wants)
     cursor = current_cursor()
     if cursor is not None:
         leaf.place = cursor.place

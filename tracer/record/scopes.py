@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tracer.arrays.types import Convertible
 from tracer.errors import TracingError
+from tracer.record.describe import check_flags
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.place import Called, Loop, ModuleCall, Place
 from tracer.record.recorder import Block, Cursor, cursors, enter_block, leave_block
@@ -34,6 +35,8 @@ class scope(_At):
     __slots__ = ("kind", "name")
 
     def __init__(self, name: str, kind: str | None = None):
+        if not isinstance(name, str):
+            raise TracingError(f"scope takes its name as a string, got {name!r}")
         self.name = name
         self.kind = kind or name
 
@@ -84,6 +87,7 @@ def steps(count: int, *, reverse: bool = False) -> Iterator[int]:
             f"steps expects the number of steps, as in tracer.steps(len(xs)), got a "
             f"{type(count).__name__}"
         ) from None
+    check_flags("steps", reverse=reverse)
     outside = cursors.get()
     times = range(count - 1, -1, -1) if reverse else range(count)
     if outside is None:

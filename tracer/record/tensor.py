@@ -15,6 +15,7 @@ from tracer.arrays import backend
 from tracer.arrays.types import Array, Convertible, DType, Shape
 from tracer.errors import HintError, ShapeError, TracingError
 from tracer.record import dispatch, hints, leaving
+from tracer.record.describe import check_flags
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.freezing import frozen, thawed
 from tracer.record.leaf_kinds import CONSTANT, DETACHED, INPUT, PARAMETER, VARIABLE
@@ -227,8 +228,7 @@ class Tensor:
 
         Raises `TracingError` for a tensor that is no parameter.
         """
-        if not isinstance(requires_grad, bool | np.bool_):
-            raise TracingError(f"requires_grad_ expects True or False, got {requires_grad!r}")
+        check_flags("requires_grad_", requires_grad=requires_grad)
         node = self.node
         if node is None or node.op is not PARAMETER:
             what = "a constant" if node is None else repr(node)

@@ -1,98 +1,74 @@
-"""The check of an operation on another library's arrays."""
+"""The check of an array library's backend."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from tracer import registry
-from tracer.api.functional import grad
-from tracer.api.tape import Tape
-from tracer.arrays.types import Array
-from tracer.record.leaves import parameter
-from tracer.sweep.tangents import push
-from tracer.testing.cases import ROWS, Case
-from tracer.testing.definitions import itself
-from tracer.testing.derivatives import along
-from tracer.testing.graphs import parameters_beside_samples
-from tracer.testing.networks import SquaredError
-from tracer.testing.samples import markings
+from tracer.arrays.backend import Backend
+from tracer.testing.agreement import agree
+from tracer.testing.operations import check_operation
+from tracer.testing.report import Report
 
-#: quantities that together use all contractions
-PORTABLE = ("grad_batch", "batch_l2", "batch_dot", "sum_grad_squared", "diag_ggn_exact_batch")
+#: operations that together use what backends are asked for
+OPERATIONS = ("add", "multiply", "matmul", "tanh", "sum", "getitem", "max", "where", "concatenate")
 
 
-def check_backend(case: Case, wrap: Callable[[Array], Array], rtol: float, atol: float) -> None:
-    """Forward, `vjp`, `jvp` and second derivatives on another library's arrays, as on NumPy's."""
-    params = {key: _wrapped(value, wrap) for key, value in case.params.items()}
-    inputs = [_wrapped(x, wrap) for x in case.inputs]
-    there = Case.__new__(Case)
-    there.op, there.params, there.title, there.slots = case.op, params, case.title, case.slots
-    there.inputs, there.floats = inputs, [inputs[i] for i in case.slots]
-    kind = type(wrap(np.zeros(1)))
+def check_backend(backend: Backend) -> Report:
+    """Check a backend against NumPy: moving there and back, its helpers, and rules on its arrays.
 
-    def same(what: str, got: Array, expected: Array) -> None:
-        if type(got) is not kind:
+    Where the library cannot be used here, the report says why, and nothing was checked.
+    """
+    title = f"backend {getattr(backend, 'name', backend)!r}"
+    if not isinstance(backend, Backend):
+        raise AssertionError(f"{title} is a {type(backend).__name__}, not an instance of Backend")
+    problem = backend.problem()
+    if problem is not None:
+        return Report({}, {"arrays": f"not here: {problem}"}, is_defined=False)
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64, np.int64, np.bool_):
+        given = (3 * rng.standard_normal((3, 4))).astype(dtype)
+        there = backend.from_host(given)
+        if not backend.matches(type(there)):
             raise AssertionError(
-                f"{case.title}: {what} on {kind.__name__} gives {type(got).__name__}"
+                f"{title}: matches({type(there).__name__}) is False, of an array of from_host"
             )
-        case.agree(f"{what} on {kind.__name__}", got, expected, rtol, atol)
-
-    _check_sweeps_on_backend(case, there, wrap, rtol, atol)
-    same("forward", case.op.forward(*inputs, **params), case.output)
-    node, g = there.record(inputs), case.random(ROWS)
-    for got, expected in zip(there.pull(node, wrap(g)), case.pull(case.node, g), strict=True):
-        same("vjp", got, expected)
-    tangents = [case.random(2, like=x) for x in case.floats]
-    moved = []
-    for each, place in ((node, wrap), (case.node, itself)):
-        stacks = {
-            each.parents[slot]: place(t) for slot, t in zip(case.slots, tangents, strict=True)
-        }
-        push([each], stacks, recorded=False)
-        moved.append(stacks[each])
-    same("jvp", *moved)
-    weights, numbers = case.random(), tuple(range(len(case.slots)))
-    second = []
-    for at, place in ((there, wrap), (case, itself)):
-        slope = along(at.weighted(place(weights)), numbers, [place(t[0]) for t in tangents])
-        second.append(grad(slope, numbers)(*at.floats))
-    for got, expected in zip(*second, strict=True):
-        same("the second derivative", got, expected)
+        if there.dtype != dtype:
+            raise AssertionError(f"{title}: from_host makes {there.dtype} of {np.dtype(dtype)}")
+        back = backend.to_host(there).astype(np.float64)
+        agree(f"{title}: to_host(from_host(x))", back, given.astype(np.float64), 0, 0)
+    _check_helpers(title, backend, rng)
+    made = {
+        "arrays": "arrays of four dtypes, there and back, with what they were",
+        "helpers": "scatter_add, take_rows, special and a generator's shapes with NumPy's",
+    }
+    if backend.matches(np.ndarray):
+        missing = {"operations": "its arrays are those that others are compared with"}
+        return Report(made, missing, is_defined=True)
+    names = [name for name in OPERATIONS if name in registry.operations]
+    for name in names:
+        check_operation(registry.operations[name], backend=backend.from_host)
+    made["operations"] = f"rules of {', '.join(names)} with those on NumPy's arrays"
+    return Report(made, {}, is_defined=True)
 
 
-def _check_sweeps_on_backend(
-    case: Case, there: Case, wrap: Callable[[Array], Array], rtol: float, atol: float
-) -> None:
-    """Quantities of graphs around the operation, which use all contractions of its cotangents."""
-    seen = set()
-    for axes, axis, _ in markings(case):
-        batched = tuple(a is not None for a in axes)
-        if batched in seen:
-            continue
-        seen.add(batched)
-        results = []
-        for at, place in ((there, wrap), (case, itself)):
-            arrays = parameters_beside_samples(case, axes, axis)[0]
-            output = parameters_beside_samples(at, axes, axis)[1]
-            with Tape() as tape:
-                f = output([parameter(place(x), name=str(i)) for i, x in enumerate(arrays)])
-                if f.node is None or not f.node.wants:
-                    break
-                flat: Any = np.reshape(f, (len(f), -1))
-                losses: Any = SquaredError(flat, np.zeros_like(flat.data))
-                loss: Any = np.sum(losses)
-            names = [name for name in PORTABLE if name in registry.quantities]
-            results.append(tape.backward(loss, quantities=names))
-        for name in results[1] if len(results) == 2 else ():
-            for key, expected in results[1][name].items():
-                what = f"{name} of parameter {key} on {type(results[0][name][key]).__name__}"
-                case.agree(what, results[0][name][key], expected, rtol, atol)
-
-
-def _wrapped(value: Any, wrap: Callable[[Array], Array]) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_wrapped(item, wrap) for item in value)
-    return wrap(value) if isinstance(value, np.ndarray) else value
+def _check_helpers(title: str, backend: Backend, rng: np.random.Generator) -> None:
+    values, positions = rng.standard_normal((2, 5)), np.array([0, 2, 2, 1, 0])
+    added = np.zeros((2, 4))
+    for row, by in zip(added, values, strict=True):
+        np.add.at(row, positions, by)
+    found = backend.scatter_add(backend.from_host(values), backend.from_host(positions), 4)
+    agree(f"{title}: scatter_add", backend.to_host(found), added, 1e-12, 1e-12)
+    table = rng.standard_normal((4, 3))
+    rows = backend.take_rows(backend.from_host(table), backend.from_host(positions))
+    agree(f"{title}: take_rows", backend.to_host(rows), table[positions], 0, 0)
+    x = rng.uniform(0.5, 2, 5)
+    expected = registry.backends["numpy"].special("gammaln")(x)
+    found = backend.special("gammaln")(backend.from_host(x))
+    agree(f"{title}: special('gammaln')", backend.to_host(found), expected, 1e-10, 1e-12)
+    drawn = backend.generator(0).standard_normal((2, 3))
+    if not backend.matches(type(drawn)) or drawn.shape != (2, 3):
+        raise AssertionError(
+            f"{title}: a generator's standard_normal((2, 3)) is {type(drawn).__name__} "
+            f"{list(drawn.shape)}"
+        )

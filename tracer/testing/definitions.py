@@ -1,26 +1,76 @@
-"""Quantities by their definitions, from each sample's derivatives."""
+"""What quantities are defined by: derivatives of single samples, made whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from tracer import registry
 from tracer.api.functional import jacobian
 from tracer.arrays.types import Array
+from tracer.curvature.quantity import Quantity
 
 
-class BruteForce(NamedTuple):
-    """Derivatives of a parameter, sample by sample, that quantities are defined by.
+class BruteForce:
+    """Derivatives of the objective by a parameter `p`, sample by sample, as arrays.
 
-    `gradients [N, *p]`; `roots [R, N, *p]`, whose squares are the Gauss-Newton matrix;
-    `hessians [N, *p]`, the diagonals of the samples' Hessians.
+    - `jacobians [N, C, *p]` of the outputs, `slopes [N, C]` of the losses by them, and
+      `curvatures [N, C, C]`, the losses' second derivatives by them
+    - `gradients [N, *p]`
+    - `roots [C, N, *p]`, whose squares sum to the Gauss-Newton matrix
+    - `hessians [N, *p]`, the diagonals of the samples' Hessians `full_hessians [N, P, P]`
+    - `ggn [P, P]` and `hessian [P, P]`, summed over samples, of P elements in row-major order
+
+    All of them have in them what the losses weigh in the objective, `weight`.
+    For a quantity of all parameters together, as an operator, `p` is all of them, one after the
+    other.
     """
 
-    gradients: Array
-    roots: Array
-    hessians: Array
+    def __init__(
+        self,
+        output: Callable[[Array], Array],
+        slope: Array,
+        root: Array,
+        losses: Callable[[Array], Array],
+        x: Array,
+        weight: float = 1.0,
+    ):
+        self.slopes, self.weight = slope, weight
+        self._root, self._losses, self._x = root, losses, x
+        self.jacobians: Array = jacobian(output)(x)
+
+    @property
+    def curvatures(self) -> Array:
+        return np.einsum("nc,cd->ncd", np.square(self._root), np.eye(self._root.shape[1]))
+
+    @cached_property
+    def gradients(self) -> Array:
+        return np.einsum("nc,nc...->n...", self.slopes, self.jacobians)
+
+    @cached_property
+    def roots(self) -> Array:
+        return np.einsum("nc,nc...->cn...", self._root, self.jacobians)
+
+    @cached_property
+    def full_hessians(self) -> Array:
+        second = jacobian(jacobian(self._losses))(self._x)
+        return second.reshape(len(second), self._x.size, self._x.size)
+
+    @property
+    def hessians(self) -> Array:
+        diagonals = np.einsum("npp->np", self.full_hessians)
+        return diagonals.reshape(len(diagonals), *self._x.shape)
+
+    @property
+    def hessian(self) -> Array:
+        return self.full_hessians.sum(0)
+
+    @property
+    def ggn(self) -> Array:
+        return _of_each_sample(self.roots).sum(0)
 
 
 def brute_force(
@@ -29,20 +79,14 @@ def brute_force(
     root: Array,
     losses: Callable[[Array], Array],
     x: Array,
+    weight: float = 1.0,
 ) -> BruteForce:
     """From the output `[N, C]` as a function of one parameter, and the losses' `[N]`.
 
     `slope [N, C]` are the derivatives of the losses by the output, `root [N, C]` the square roots
-    of their second derivatives.
+    of their second derivatives, which are diagonal; `weight` is in all three.
     """
-    by_output = jacobian(output)(x)
-    second = jacobian(jacobian(losses))(x)
-    diagonals = np.einsum("npp->np", second.reshape(len(second), x.size, x.size))
-    return BruteForce(
-        np.einsum("nc,nc...->n...", slope, by_output),
-        np.einsum("nc,nc...->cn...", root, by_output),
-        diagonals.reshape(len(second), *x.shape),
-    )
+    return BruteForce(output, slope, root, losses, x, weight)
 
 
 def flattened(rows: Array) -> Array:
@@ -50,20 +94,29 @@ def flattened(rows: Array) -> Array:
     return rows.reshape(len(rows), -1)
 
 
-#: quantity -> its value
-DEFINITIONS: dict[str, Callable[[BruteForce], Array]] = {
-    "grad": lambda d: d.gradients.sum(0),
-    "grad_batch": lambda d: d.gradients,
-    "batch_l2": lambda d: np.square(flattened(d.gradients)).sum(1),
-    "batch_dot": lambda d: flattened(d.gradients) @ flattened(d.gradients).T,
-    "sum_grad_squared": lambda d: np.square(d.gradients).sum(0),
-    "variance": lambda d: d.gradients.var(0),
-    "sqrt_ggn_exact": lambda d: d.roots,
-    "diag_ggn_exact": lambda d: np.square(d.roots).sum((0, 1)),
-    "diag_ggn_exact_batch": lambda d: np.square(d.roots).sum(0),
-    "diag_h": lambda d: d.hessians.sum(0),
-    "diag_h_batch": lambda d: d.hessians,
-}
+class Definitions(Mapping[str, Callable[[BruteForce], Any]]):
+    """Of the registered quantities that bring one, `reference`: their value by its definition."""
+
+    def __getitem__(self, name: str) -> Callable[[BruteForce], Any]:
+        reference = definition(registry.quantities[name])
+        if reference is None:
+            raise KeyError(name)
+        return reference
+
+    def __iter__(self) -> Iterator[str]:
+        return (n for n in registry.quantities if definition(registry.quantities[n]) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def definition(quantity: Quantity | type[Quantity]) -> Callable[[BruteForce], Any] | None:
+    """The `reference` that a quantity brings; None without one."""
+    instance = quantity() if isinstance(quantity, type) else quantity
+    return instance.reference
+
+
+DEFINITIONS = Definitions()
 
 
 def _of_each_sample(rows: Array) -> Array:

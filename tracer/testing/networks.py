@@ -125,14 +125,22 @@ class Network:
             for name, state in first.items()
         }
 
+    def shape(self, name: str) -> Shape:
+        """Of a parameter; of all of them, one after the other, for an empty name."""
+        if name:
+            return self.parameters[name].shape
+        return (sum(x.size for x in self.parameters.values()),)
+
     def derivatives(self, name: str) -> BruteForce:
-        """Brute force for one parameter."""
+        """Brute force for one parameter, or for all of them under an empty name."""
 
         def output(x: Any) -> Any:
-            return self.predict({**self.parameters, name: x}, self.x)
+            parts = {name: x} if name else self._split(x)
+            return self.predict({**self.parameters, **parts}, self.x)
 
         weight = 1 / self.samples if self.mean else 1.0
-        x = self.parameters[name]
+        every = np.concatenate([x.reshape(-1) for x in self.parameters.values()])
+        x = self.parameters[name] if name else every
         error = output(x) - self.y
         return brute_force(
             output,
@@ -140,28 +148,38 @@ class Network:
             np.full_like(error, math.sqrt(2 * weight)),
             lambda x: weight * np.sum(np.square(output(x) - self.y), axis=1),
             x,
+            weight,
         )
+
+    def _split(self, x: Any) -> dict[str, Any]:
+        """All parameters, from their elements."""
+        parts, start = {}, 0
+        for name, p in self.parameters.items():
+            parts[name] = np.reshape(x[start : start + p.size], p.shape)
+            start += p.size
+        return parts
 
     def compare(
         self, what: str, got: Mapping[str, Value], expected: Mapping[str, Value], rtol: float,
         atol: float,
     ) -> None:  # fmt: skip
         for name, value in expected.items():
-            shape = self.parameters[name].shape if name else ()
-            for one, other in zip(_arrays(got[name], shape), _arrays(value, shape), strict=True):
+            shape = self.shape(name)
+            for one, other in zip(arrays(got[name], shape), arrays(value, shape), strict=True):
                 agree(f"{what}: {name}", one, other, rtol, atol)
 
 
-def _arrays(value: Value, shape: Shape) -> list[Array]:
+def arrays(value: Value, shape: Shape) -> list[Array]:
     """The arrays of a value: factors of a Kronecker block, items of a container, a matrix."""
     if isinstance(value, Kronecker):
         return list(value.factors)
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
-        return [array for item in value for array in _arrays(item, shape)]
+        return [array for item in value for array in arrays(item, shape)]
     if hasattr(value, "matmat"):
         return [value.matmat(np.eye(value.shape[1]))]
     if callable(value):
-        return [value(np.eye(math.prod(shape)).reshape(-1, *shape))]
+        size = math.prod(shape)
+        return [value(np.eye(size).reshape(-1, *shape)).reshape(size, size)]
     return [value]

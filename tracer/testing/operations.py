@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tracer.record.operation import Operation
-from tracer.testing.backends import check_backend
 from tracer.testing.cases import Case
 from tracer.testing.derivatives import (
     check_higher_orders,
@@ -18,7 +17,9 @@ from tracer.testing.derivatives import (
     check_vjp,
 )
 from tracer.testing.graphs import check_quantities
-from tracer.testing.samples import check_batch_axis, check_parameter_cotangent
+from tracer.testing.portable import check_on_arrays
+from tracer.testing.report import Report
+from tracer.testing.samples import check_batch_axis, check_parameter_cotangent, markings
 
 CHECKS: tuple[Callable[[Case, float, float], None], ...] = (
     check_vjp,
@@ -39,7 +40,7 @@ def check_operation(
     rtol: float = 1e-6,
     atol: float = 1e-8,
     backend: Callable[[np.ndarray], Any] | None = None,
-) -> None:
+) -> Report:
     """Check all rules of an operation at its examples, or at `cases` of the same form.
 
     Against numerical derivatives: `vjp`, and derivatives of order two and three. Against each
@@ -49,6 +50,9 @@ def check_operation(
     against brute force.
     `backend` makes another library's array of a NumPy array: the rules run on these too, and
     must agree.
+
+    The report says what was compared, and what could not be, as with a `batch_axis` that knows no
+    samples at the examples.
     """
     if cases is None:
         if not hasattr(op, "examples"):
@@ -56,15 +60,45 @@ def check_operation(
                 f"operation {op.name!r} has no examples(rng): return a list of (inputs, params)"
             )
         cases = op.examples(np.random.default_rng(0))
+    if not cases:
+        raise AssertionError(f"operation {op.name!r} has no example: examples(rng) gives none")
+    marked = False
     for number, (inputs, params) in enumerate(cases):
         title = f"operation {op.name!r}, example {number}"
         try:
             case = Case(op, inputs, params, title)
             for check in CHECKS:
                 check(case, rtol, atol)
+            marked = marked or next(markings(case), None) is not None
             if backend is not None:
-                check_backend(case, backend, rtol, atol)
+                check_on_arrays(case, backend, rtol, atol)
         except AssertionError:
             raise
         except Exception as error:
             raise AssertionError(f"{title}: {type(error).__name__}: {error}") from error
+    return _report(op, marked, backend is not None)
+
+
+def _report(op: Operation, marked: bool, elsewhere: bool) -> Report:
+    """`marked`: samples were known to lie somewhere in an example."""
+    made = {
+        "vjp": "with numerical derivatives, row by row and in stacks, with what was kept and not",
+        "jvp": f"{'with' if op.jvp else 'derived from vjp, with'} <g, J t> = <J^T g, t>",
+        "higher orders": "derivatives of order two and three with numerical ones",
+        "dtypes": "single precision stays that",
+    }
+    missing: dict[str, str] = {}
+    if marked:
+        made["batch_axis"] = "samples, one exchanged at a time, with where they lie in the output"
+        made["parameter_cotangent"] = "all contractions with one row per sample"
+        made["quantities"] = "all that bring a reference with brute force"
+    else:
+        reason = "no batch_axis, so that samples are followed one row each"
+        if op.batch_axis is not None:
+            reason = "batch_axis knows no samples of more than one at these examples"
+        missing |= {"batch_axis": reason, "parameter_cotangent": reason}
+        if not op.loss:
+            made["quantities"] = "all that bring a reference with brute force, of its inputs"
+    if elsewhere:
+        made["backend"] = "all rules on the other library's arrays with those on NumPy's"
+    return Report(made, missing, is_defined=True)

@@ -2,53 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tracer import registry
-from tracer.arrays.types import Array
+from tracer.curvature.quantity import Quantity, Value
 from tracer.testing.agreement import agree
-from tracer.testing.definitions import COMPARED, DEFINITIONS, BruteForce, itself
-from tracer.testing.networks import Network
+from tracer.testing.definitions import COMPARED, BruteForce, definition, itself
+from tracer.testing.networks import Network, arrays
+from tracer.testing.report import Report
+
+CHUNKS = "values under memory budgets of 1, 256 and 2,048 bytes with those at once"
+MERGE = "states of two shards, merged, with the state of both"
+REFERENCE = "values with reference(brute), for a sum and a mean of losses"
 
 
 def check_quantity(
     quantity: Any,
     *,
-    reference: Callable[[BruteForce], Array] | None = None,
+    reference: Callable[[BruteForce], Any] | None = None,
     rtol: float = 1e-8,
     atol: float = 1e-10,
-) -> list[str]:
+) -> Report:
     """Check a quantity (an instance, a class or a registered name) on a small network.
 
-    `reference(derivatives)` gives its value at a parameter from each sample's derivatives (see
-    `BruteForce`); quantities with a known definition need none. The states of two shards merge to
+    `reference(brute)`, or the method of that name that the quantity brings, gives its value at a
+    parameter from each sample's derivatives (see `BruteForce`). The states of two shards merge to
     the state of their union, for objectives that are sums and means, unless `merge` is None or
     the quantity has no rows. Chunks of a `memory_budget` change nothing.
 
-    Returns the names of the checks that applied: of `"reference"`, `"merge"` and `"chunks"`.
+    The report has `"reference"`, `"merge"` and `"chunks"`, or says why not. Without a reference
+    nothing says that the values are right.
     """
     if isinstance(quantity, str):
         quantity = registry.quantities[quantity]
     if isinstance(quantity, type):
         quantity = quantity()
-    reference = DEFINITIONS.get(quantity.name) if reference is None else reference
-    applied = {"chunks"}
+    reference = definition(quantity) if reference is None else reference
+    merges = quantity.merge is not None and quantity.rows is not None
     for mean in (False, True):
         data = Network(mean)
         values = data.values(quantity)
         title = f"quantity {quantity.name!r}, {'mean' if mean else 'sum'} of losses"
         if reference is not None:
-            applied.add("reference")
-            compared = COMPARED.get(quantity.name, itself)
-            for name, value in values.items():
-                expected = compared(reference(data.derivatives(name)))
-                agree(f"{title}: {name}", compared(value), expected, rtol, atol)
+            _compare(title, quantity, reference, data, values, rtol, atol)
         for budget in (1, 256, 2048):
             chunked = data.values(quantity, budget)
             data.compare(f"{title}, memory_budget={budget}", chunked, values, rtol, atol)
-        if quantity.merge is not None and quantity.rows is not None:
-            applied.add("merge")
+        if merges:
             merged = data.merged(quantity)
             data.compare(f"{title}, merged from two shards", merged, values, rtol, atol)
-    return sorted(applied)
+    made, missing = {"chunks": CHUNKS}, {}
+    if reference is None:
+        missing["reference"] = "it brings no reference(brute)"
+    else:
+        made["reference"] = REFERENCE
+    if merges:
+        made["merge"] = MERGE
+    else:
+        missing["merge"] = "it has no rows" if quantity.rows is None else "its merge is None"
+    return Report(made, missing, is_defined=reference is not None)
+
+
+def _compare(
+    title: str,
+    quantity: Quantity,
+    reference: Callable[[BruteForce], Any],
+    data: Network,
+    values: Mapping[str, Value],
+    rtol: float,
+    atol: float,
+) -> None:
+    """Values, by parameter or of all parameters under an empty name, with their definition."""
+    compared = COMPARED.get(quantity.name, itself)
+    for name, value in values.items():
+        shape = data.shape(name)
+        got = arrays(compared(value), shape)
+        expected = arrays(compared(reference(data.derivatives(name))), shape)
+        if len(got) != len(expected):
+            raise AssertionError(
+                f"{title}: {name or 'all parameters'} is {len(got)} arrays, and {len(expected)} "
+                f"by reference(brute)"
+            )
+        for one, other in zip(got, expected, strict=True):
+            agree(f"{title}: {name or 'all parameters'}", one, other, rtol, atol)

@@ -1,17 +1,21 @@
-"""`trace-net check`: derivatives against numerical ones, of a model or of a plugin's rules."""
+"""`trace-net check`: derivatives against numerical ones, of a model or of what a plugin has."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trace_net import options, report, streams
 from trace_net.errors import ModelError, UsageError
 
+if TYPE_CHECKING:
+    from trace_net.plugin_checks import Checked
+
 MODEL_COLUMNS = ("parameter", ">gradient", ">difference", ">relative error", "")
-PLUGIN_COLUMNS = ("checked", "name", "result")
+PLUGIN_COLUMNS = ("checked", "name", "result", "compared", "not compared")
 
 
 def check(
@@ -23,20 +27,21 @@ def check(
         ),
     ],
     input: options.InputOption = None,
+    json: options.JsonOption = False,
 ) -> None:
-    """Check derivatives of a model, or the rules of a plugin.
+    """Check derivatives of a model, or all that a plugin registers.
 
     A model's gradient is compared with central differences along random directions of each
-    parameter, in float64. A plugin's operations and quantities go through tracer.testing. The
-    exit code is 1 where something disagrees.
+    parameter, in float64. What a plugin registers goes through tracer.testing: it is "ok" only if
+    it was compared with a definition. The exit code is 1 where something disagrees.
     """
     if target.endswith(".py") or ":" in target or "/" in target:
-        check_model(target, input or [])
+        check_model(target, input or [], json)
     else:
-        check_plugin(target)
+        check_plugin(target, json)
 
 
-def check_model(target: str, specs: list[str]) -> None:
+def check_model(target: str, specs: list[str], json: bool) -> None:
     """Print a row per parameter and direction; `ModelError` where one disagrees."""
     from trace_net.inputs import parse_inputs
     from trace_net.run import describe_choices
@@ -56,8 +61,12 @@ def check_model(target: str, specs: list[str]) -> None:
             f"{parsed.where}: no gradient reaches a parameter that the model holds",
             hint="make arrays that are to be trained with tracer.parameter",
         )
-    shown = [(*asdict(row).values(), "ok" if row.agrees else "WRONG") for row in rows]
-    streams.console().print(report.table(MODEL_COLUMNS, shown))
+    if json:
+        told = [{**asdict(row), "agrees": row.agrees} for row in rows]
+        report.print_json("check", {"target": target, "rows": told})
+    else:
+        shown = [(*asdict(row).values(), "ok" if row.agrees else "WRONG") for row in rows]
+        streams.console().print(report.table(MODEL_COLUMNS, shown))
     wrong = sorted({row.parameter for row in rows if not row.agrees})
     if wrong:
         raise ModelError(
@@ -66,9 +75,10 @@ def check_model(target: str, specs: list[str]) -> None:
         )
 
 
-def check_plugin(name: str) -> None:
-    """Print a row per operation and quantity; `ModelError` where a check fails."""
-    from tracer import plugins, registry
+def check_plugin(name: str, json: bool) -> None:
+    """Print a row for each thing that a plugin registers; `ModelError` where a check fails."""
+    from trace_net import plugin_checks
+    from tracer import plugins
     from tracer.errors import suggestion
 
     found = {plugin.name: plugin for plugin in plugins.loaded()}
@@ -81,36 +91,50 @@ def check_plugin(name: str) -> None:
         raise UsageError(
             f"the plugin {name!r} is {found[name].status}", hint=found[name].error or "unblock it"
         )
-    from tracer import testing
-
-    work: list[tuple[str, str, Any]] = [
-        *(("operation", n, testing.check_operation) for n in registry.operations.provided_by(name)),
-        *(("quantity", n, testing.check_quantity) for n in registry.quantities.provided_by(name)),
-    ]
+    work = plugin_checks.work(found[name])
     if not work:
         raise UsageError(
-            f"the plugin {name!r} registers neither operations nor quantities",
-            hint="there is nothing to check in it",
+            f"the plugin {name!r} registers nothing that can be checked",
+            hint="`trace-net plugins` lists what it registers",
         )
-    rows = []
+    checked = []
     with streams.progress(steps=len(work)) as step:
-        for kind, entry, function in work:
+        for kind, entry, check in work:
             step(f"{kind} {entry}")
-            registered = registry.operations if kind == "operation" else registry.quantities
-            rows.append((kind, entry, _outcome(function, registered[entry])))
-    streams.console().print(report.table(PLUGIN_COLUMNS, rows))
-    wrong = [entry for _, entry, outcome in rows if outcome != "ok"]
+            checked.append(plugin_checks.outcome(kind, entry, check))
+    if json:
+        report.print_json("check", {"plugin": name, "checked": [asdict(each) for each in checked]})
+    else:
+        _show(checked)
+    undefined = [each for each in checked if each.result == plugin_checks.UNDEFINED]
+    if undefined:
+        streams.note(
+            f"{len(undefined)} of {len(checked)} ran and agree with themselves, but were compared "
+            f"with no definition: nothing says that they are right"
+        )
+    wrong = [each.name for each in checked if each.result == plugin_checks.WRONG]
     if wrong:
         raise ModelError(
-            f"{len(wrong)} of {len(rows)} checks of plugin {name!r} failed: {', '.join(wrong)}",
+            f"{len(wrong)} of {len(checked)} checks of plugin {name!r} failed: {', '.join(wrong)}",
             hint="tracer.testing runs the same checks in a test, with the full traceback",
         )
 
 
-def _outcome(function: Any, value: Any) -> str:
-    """`ok`, or the first line of what the check raised."""
-    try:
-        function(value)
-    except Exception as error:  # the check's own assertion, or whatever the rule raised
-        return f"{type(error).__name__}: {streams.one_line(str(error))[:200]}"
-    return "ok"
+def _show(checked: Sequence[Checked]) -> None:
+    """A table, and below it what each check compares with what."""
+    rows = [
+        (
+            each.kind,
+            each.name,
+            each.result,
+            each.error or ", ".join(each.compared),
+            "; ".join(f"{check}: {reason}" for check, reason in each.missing.items()),
+        )
+        for each in checked
+    ]
+    console = streams.console()
+    console.print(report.table(PLUGIN_COLUMNS, rows))
+    meanings = dict.fromkeys(
+        (each.kind, check, text) for each in checked for check, text in each.compared.items()
+    )
+    console.print(report.table(("check", "of", "compares"), [(c, k, t) for k, c, t in meanings]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trace_net import options, report, streams, write
-from trace_net.commands.visualize import draw
+from trace_net.commands.visualize import about, draw
 from trace_net.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ def _graph(side: str, input: list[str] | None, step: streams.Step) -> nx.MultiDi
     streams.note(describe_choices(subject))
     if done.failure is not None:
         raise done.failure
-    return done.tape.graph("both")
+    graph = done.tape.graph("both")
+    graph.graph |= about(done)
+    return graph
 
 
 def _read(file: str) -> nx.MultiDiGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -309,12 +310,22 @@ def build_graph(
 
 
 def about(done: Run) -> dict[str, Any]:
-    """What a picture says of the model as a whole: its class, its FLOPs and its loss."""
-    model, loss = done.subject.model, done.loss
-    named = {"model": type(model).__name__} if hasattr(model, "named_parameters") else {}
+    """What a picture says of the model as a whole: its name, its FLOPs and its loss."""
+    loss, name = done.loss, model_name(done.subject.model)
+    named = {"model": name} if name else {}
     counted = sum(node.flops for node in done.tape.recorded())
     known = {} if loss is None else {"loss": float(loss.item())}
     return {**named, "flops": counted, **known}
+
+
+def model_name(model: object) -> str:
+    """A model's class, or the name of a function, also below partials; none of a lambda's."""
+    while isinstance(model, functools.partial):
+        model = model.func
+    if hasattr(model, "named_parameters"):
+        return type(model).__name__
+    name = str(getattr(model, "__name__", type(model).__name__))
+    return "" if name == "<lambda>" else name
 
 
 def colour_values(

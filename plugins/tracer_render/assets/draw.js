@@ -111,10 +111,11 @@
       class: "cluster", "data-group": told.id, tabindex: 0, role: "button", "aria-expanded": "true",
       "aria-label": `${told.title}, open`,
     });
-    const title = text(page.frameTitle(view, ~frame.item, frame.back), x + 18, y + 14, "scope", "start");
+    const left = x + (frame.title || 0);
+    const title = text(page.frameTitle(view, ~frame.item, frame.back), left + page.TITLE.sign, y + 14, "scope", "start");
     made.append(
       element("rect", { x, y, width: frame.width, height: frame.height, rx: 7 }),
-      text("−", x + 10, y + 14, "scope close", "middle"),
+      text("−", left + 10, y + 14, "scope close", "middle"),
       title,
     );
     return made;
@@ -130,7 +131,7 @@
     });
     if (!line.label) return made;
     const [x, y] = [line.labelX ?? line.x, line.labelY ?? line.y];
-    const label = text(line.label, x, y + 2.5, "shape", line.labelX > line.x ? "start" : "end");
+    const label = text(line.label, x, y + 2.5, "shape", line.side > 0 ? "start" : "end");
     return element("g", {}, made, label);
   };
 

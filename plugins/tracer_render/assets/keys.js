@@ -99,8 +99,10 @@
   page.save = () => {
     page.draw(true);
     const copy = page.svg.cloneNode(true);
-    page.clear();
-    page.draw();
+    page.keepingFocus(() => {
+      page.clear();
+      page.draw();
+    });
     // The part of the picture that is seen, as large as it is on the screen.
     const { seen, scene } = page;
     const [x, y] = [Math.max(seen.x, -16), Math.max(seen.y, -16)];

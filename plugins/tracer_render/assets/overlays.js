@@ -11,7 +11,7 @@
     if (overlay.sides === "cotangents" && !back) return undefined;
     if (item >= 0) {
       const entry = page.entryOf(item, back);
-      if (entry !== undefined) return stepValue(entry);
+      if (entry !== undefined) return stepValue(view, item, back, entry);
       return ownValue(view, item, back);
     }
     const side = back ? view.cotangents : view.values;
@@ -22,7 +22,7 @@
     for (let i = begin; i < end; i++) {
       if (!side.has(i)) continue;
       const entry = page.entryOf(i, back);
-      const value = entry === undefined ? ownValue(view, i, back) : stepValue(entry);
+      const value = entry === undefined ? ownValue(view, i, back) : stepValue(view, i, back, entry);
       if (value === undefined || masked(side, i, value)) continue;
       if (overlay.add_up) {
         if (view.repeated.has(i)) { // one value at several uses counts once
@@ -54,18 +54,38 @@
   const masked = (side, i, value) =>
     page.overlay.attribute === "norm" && Number.isNaN(value) && !side.attribute(i, "nan");
 
-  const stepValue = (entry) => {
+  // At a step: what is added up is the same at each that a box runs in.
+  const stepValue = (view, i, back, entry) => {
     if (entry === null) return undefined;
     const [norm, , , value] = entry;
-    const found = page.overlay.attribute === "norm" ? norm : page.overlay.attribute === null ? value : null;
+    const { attribute } = page.overlay;
+    if (attribute === "nbytes" || attribute === "flops") {
+      const all = ownValue(view, i, back);
+      return all === undefined ? undefined : all / page.stepsOf(i, back);
+    }
+    const found = attribute === "norm" ? norm : attribute === null ? value : null;
     return found === null ? undefined : Number(found);
   };
 
   // The scale of all values of all views: logarithmic where none is negative.
   let range = null;
+  // What a box is marked with for its number.
+  const markOf = (value) => {
+    if (Number.isNaN(value)) return "nan";
+    return Number.isFinite(value) ? (value === 0 ? "zero" : "") : "inf";
+  };
+
+  // Those of the legend's signs that only numbers set: whether the overlay's do, anywhere.
+  const explain = (marks) => {
+    for (const row of document.querySelectorAll("#legend [data-mark]"))
+      row.hidden = !marks.has(row.dataset.mark);
+  };
+
   const measure = () => {
     let [low, high, least] = [Infinity, -Infinity, Infinity];
+    const marks = new Set();
     const take = (value) => {
+      if (value !== undefined) marks.add(markOf(value));
       if (value === undefined || !Number.isFinite(value)) return;
       low = Math.min(low, value);
       high = Math.max(high, value);
@@ -83,6 +103,15 @@
         });
       }
     }
+    for (const [id, entries] of Object.entries(page.data.steps?.statistics ?? {})) {
+      const back = page.views.get("folded").ids.get(id)?.back;
+      if (page.overlay.sides === (back ? "values" : "cotangents")) continue;
+      for (const entry of entries) {
+        const value = stepValue(entry);
+        if (value !== undefined) marks.add(markOf(value));
+      }
+    }
+    explain(marks);
     if (high === -Infinity || (low >= 0 && high === 0)) return null;
     const logarithmic = low >= 0;
     return { low: logarithmic ? Math.max(least, high / 1e12) : low, high, logarithmic };
@@ -136,11 +165,7 @@
     const twice = !back && view.told(item, true) && page.valueOf(view, item, true) === value;
     const others = (told.notes ?? []).filter((note) => !/^(parameters' )?norm /.test(note));
     if (!twice) made.notes = [...others, `${page.overlay.label} ${short(value)}`];
-    const marks = [told.marks];
-    if (Number.isNaN(value)) marks.push("nan");
-    else if (!Number.isFinite(value)) marks.push("inf");
-    else if (value === 0) marks.push("zero");
-    made.marks = marks.filter(Boolean).join(" ");
+    made.marks = [told.marks, markOf(value)].filter(Boolean).join(" ");
     const colour = colourOf(value);
     if (colour) {
       const [red, green, blue] = colour;
@@ -163,14 +188,15 @@
   page.setOverlay = (number) => {
     page.overlay = overlays[number] ?? null;
     menu.value = page.overlay ? String(number) : "";
+    if (!page.overlay) explain(new Set());
     range = page.overlay ? measure() : null;
     legend();
   };
 
-  overlays.forEach(({ label }, i) => {
+  overlays.forEach(({ label, unit }, i) => {
     const made = document.createElement("option");
     made.value = String(i);
-    made.textContent = label;
+    made.textContent = unit ? `${label} (${unit})` : label;
     menu.append(made);
   });
   menu.hidden = overlays.length === 0;

@@ -2,6 +2,7 @@
 {
   const byId = (id) => document.getElementById(id);
   const panel = byId("panel");
+  const host = byId("view");
   page.chosen = null; // {item, back}
 
   const rounded = (value, digits = 6) => {
@@ -88,7 +89,7 @@
   page.choose = (chosen) => {
     page.chosen = chosen;
     page.dressAll();
-    page.describe();
+    page.keepingFocus(page.describe);
     page.keepAddress();
     if (!chosen) page.showPath();
   };
@@ -133,8 +134,11 @@
   page.closeAll = () => {
     page.now.open = new Set([0]);
     page.chosen = page.chosen && { item: page.drawnAs(page.chosen.item), back: page.chosen.back };
-    page.update();
-    page.start();
+    page.keepingFocus(() => {
+      page.update();
+      page.start();
+      page.draw();
+    });
     page.describe();
   };
 
@@ -153,6 +157,8 @@
     const part = page.scene.at.get(`${chosen.item}${chosen.back ? "b" : ""}`);
     if (part) page.centre(part, Math.min(page.scale(), 1));
     page.draw();
+    // also from a link, which is replaced by those of what it leads to
+    if (host.contains(document.activeElement)) page.focusOn(chosen);
   };
 
   // A click, or Enter: groups open, and close by their titles; all are told of.
@@ -170,7 +176,11 @@
     if (byKey) page.elementOf(chosen.item, chosen.back)?.focus();
   };
 
-  byId("close").addEventListener("click", () => page.choose(null));
+  byId("close").addEventListener("click", () => {
+    const { chosen } = page;
+    page.choose(null);
+    page.focusOn(chosen);
+  });
   byId("toggle").addEventListener("click", () => page.toggle(page.chosen));
 
   // Marks on what is drawn: chosen, near it, found, out of the step.

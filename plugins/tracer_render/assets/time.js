@@ -13,6 +13,12 @@
     return steps.statistics[page.now.id(item, back)]?.[page.step];
   };
 
+  // In how many steps of the outermost loop a box of the folded picture runs.
+  page.stepsOf = (item, back) => {
+    const entries = steps.statistics[page.now.id(item, back)];
+    return (entries.filter((entry) => entry !== null).length / entries.length) * steps.count;
+  };
+
   page.atStep = (item, back) => {
     const entry = page.entryOf(item, back);
     if (!entry) return {};
@@ -53,9 +59,11 @@
     slider.value = page.step ?? 0;
     slider.setAttribute("aria-valuetext", where);
     byId("all").setAttribute("aria-pressed", String(time === null));
-    page.clear();
-    page.draw();
-    if (time !== null && page.now.time !== "folded") lookAt();
+    page.keepingFocus(() => {
+      page.clear();
+      page.draw();
+      if (time !== null && page.now.time !== "folded") lookAt();
+    });
     page.describe();
   };
 
@@ -87,7 +95,10 @@
   };
 
   page.switchTo = (time) => {
-    if (!page.views.has(time) || time === page.now.time) return;
+    if (page.views.has(time) && time !== page.now.time) page.keepingFocus(() => change(time));
+  };
+
+  const change = (time) => {
     page.choose(null);
     page.seenOf.set(page.now.time, page.seen);
     page.now = page.views.get(time);

@@ -39,7 +39,8 @@
       }
     };
     visit(0);
-    const focused = tree.contains(document.activeElement) && document.activeElement.dataset.group;
+    const focused = tree.contains(document.activeElement) &&
+      document.activeElement.closest("li").querySelector(".name").dataset.group;
     tree.replaceChildren(...rows);
     if (focused) tree.querySelector(`[data-group="${CSS.escape(focused)}"]`)?.focus();
   };

@@ -111,8 +111,51 @@
     page.show();
   };
 
+  // The box or frame that the keyboard is at; null where it is elsewhere.
+  const atKeyboard = () => {
+    const node = document.activeElement?.closest("#view [data-node], #view [data-group]");
+    return node ? page.partOf(node) : null;
+  };
+
+  // What an item of another view is in this one: itself by its name, or the innermost group around
+  // it that is here, too.
+  const sameHere = (view, { item, back }) => {
+    if (view === page.now) return { item, back };
+    const around = view.chain(item).filter((g) => g > 0).reverse();
+    const names = [view.id(item, back), ...around.map((g) => view.id(~g, back) ?? view.id(~g, false))];
+    return names.map((name) => page.now.ids.get(name)).find(Boolean);
+  };
+
+  // Give the keyboard to what is drawn of an item, or to the picture; what is out of the window
+  // comes in.
+  page.focusOn = ({ item, back }) => {
+    const drawn = page.drawnAs(item);
+    const part = page.scene.at.get(`${drawn}${back ? "b" : ""}`) ?? page.scene.at.get(`${drawn}`);
+    if (part && !page.elementOf(part.item, part.back)) {
+      page.bringIn(part);
+      page.draw();
+    }
+    const made = part && page.elementOf(part.item, part.back);
+    (made ?? host).focus({ preventScroll: true });
+  };
+
+  // Do what draws anew. The keyboard stays at its box, or goes to the group that this is in now, or
+  // to the picture: never to nothing.
+  page.keepingFocus = (change) => {
+    const [before, part, view] = [document.activeElement, atKeyboard(), page.now];
+    change();
+    const now = document.activeElement;
+    if (now === before && !now.closest("[hidden]")) return;
+    const lost = !now || now === document.body || now.closest("[hidden]");
+    if (!lost || before === document.body) return;
+    const same = part && sameHere(view, part);
+    if (same) page.focusOn(same);
+    else host.focus({ preventScroll: true });
+  };
+
   // Lay out anew, with `still` (an item and its side) where it was in the window.
-  page.update = (still) => {
+  page.update = (still) => page.keepingFocus(() => layOut(still));
+  const layOut = (still) => {
     const before = still && page.scene?.at.get(`${still.item}${still.back ? "b" : ""}`);
     page.scene = page.layout(page.now);
     page.svg.classList.toggle("valued", page.isValued());

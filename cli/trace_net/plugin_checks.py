@@ -1,0 +1,107 @@
+"""The checks of all that a plugin registers: what was compared with what, and what could not be."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trace_net import streams
+
+if TYPE_CHECKING:
+    from tracer.extend import Command, Plugin
+    from tracer.testing import Report
+
+OK, UNDEFINED, WRONG, UNCHECKED = "ok", "no definition", "WRONG", "not checked"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One thing that a plugin registers, and the outcome of its check.
+
+    `result` is "ok" only if its values were compared with a definition. `compared` says by check
+    what was compared with what, `missing` why others were not made; `error` is of one that failed.
+    """
+
+    kind: str
+    name: str
+    result: str
+    compared: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+def work(plugin: Plugin) -> list[tuple[str, str, Callable[[], Report]]]:
+    """The kind and the name of each thing, and its check."""
+    from tracer import registry, testing
+
+    checks: dict[str, tuple[Any, Callable[[Any], Report]]] = {
+        "operation": (registry.operations, testing.check_operation),
+        "quantity": (registry.quantities, testing.check_quantity),
+        "rows": (registry.rows, testing.check_rows),
+        "backend": (registry.backends, testing.check_backend),
+        "renderer": (registry.renderers, testing.check_renderer),
+        "overlay": (registry.overlays, testing.check_overlay),
+        "command": (registry.commands, check_command),
+    }
+    found: list[tuple[str, str, Callable[[], Report]]] = []
+    for kind, (registered, check) in checks.items():
+        for name in registered.provided_by(plugin.name):
+            found.append((kind, name, lambda check=check, value=registered[name]: check(value)))
+    return [*found, *_layers(plugin)]
+
+
+def outcome(kind: str, name: str, check: Callable[[], Report]) -> Checked:
+    """What a check found."""
+    try:
+        report = check()
+    except Exception as error:  # the check's own assertion, or whatever a rule raised
+        text = f"{type(error).__name__}: {streams.one_line(str(error))[:400]}"
+        return Checked(kind, name, WRONG, error=text)
+    result = OK if report.is_defined else UNDEFINED if report else UNCHECKED
+    return Checked(kind, name, result, dict(report), dict(report.missing))
+
+
+def _layers(plugin: Plugin) -> Iterator[tuple[str, str, Callable[[], Report]]]:
+    """The classes of modules in the plugin's own module that have `examples(rng)`."""
+    from tracer import testing
+
+    module = importlib.import_module(plugin.module.partition(":")[0])
+    for name, value in vars(module).items():
+        is_layer = isinstance(value, type) and hasattr(value, "named_parameters")
+        if not (is_layer and hasattr(value, "examples")) or name.startswith("_"):
+            continue
+
+        def check(layer: Any = value) -> Report:
+            reports = [
+                testing.check_layer(module, *inputs, **(options[0] if options else {}))
+                for module, inputs, *options in layer.examples(np.random.default_rng(0))
+            ]
+            if not reports:
+                raise AssertionError("examples(rng) gives none: (layer, inputs) are expected")
+            return reports[0]
+
+        yield "layer", name, check
+
+
+def check_command(command: Command) -> Report:
+    """Check that a command's options are understood, and that its help says something."""
+    from typer.testing import CliRunner
+
+    from trace_net.main import app
+    from tracer.testing import Report
+
+    title = f"command {command.name!r}"
+    if not callable(command.function):
+        raise AssertionError(f"{title}: its function is a {type(command.function).__name__}")
+    shown = CliRunner().invoke(app, [command.name, "--help"])
+    if shown.exit_code:
+        raise AssertionError(f"{title}: --help ends with {shown.exit_code}: {shown.exception}")
+    missing = {"run": "what it does, nobody can say here"}
+    if not (command.help or command.function.__doc__):
+        missing["help"] = "it has no help, and its function no docstring"
+    made = {"options": "its --help, made from the annotations of its function"}
+    return Report(made, missing, is_defined=False)

@@ -1,0 +1,66 @@
+"""The boxes of one direction, values or cotangents, and what those of a range have in common."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+
+from tracer_render.scopes import Attributes
+
+
+class Side:
+    """The node of each box, None where there is none; a value may have several boxes."""
+
+    def __init__(self, nodes: Sequence[Hashable | None], data: Mapping[Hashable, Attributes]):
+        self.nodes = nodes
+        self.data: list[Attributes | None] = [
+            None if node is None else data[node] for node in nodes
+        ]
+        self._having: dict[str, list[int]] = {}
+
+    @property
+    def any(self) -> bool:
+        """Whether any box has a node."""
+        return bool(self._there)
+
+    def members(self, begin: int, end: int) -> list[Hashable]:
+        """The nodes of the boxes from `begin` up to `end`, each once."""
+        return list(dict.fromkeys(node for node in self.nodes[begin:end] if node is not None))
+
+    def ends(self, begin: int, end: int) -> tuple[Attributes, Attributes] | None:
+        """The first node and the last in a range; None where there is none."""
+        places = self._there
+        first, beyond = bisect_left(places, begin), bisect_left(places, end)
+        if first == beyond:
+            return None
+        one, other = self.data[places[first]], self.data[places[beyond - 1]]
+        assert one is not None
+        assert other is not None
+        return one, other
+
+    def operations(self, begin: int, end: int) -> int:
+        """How many nodes in a range are made by an operation: none of those has several boxes."""
+        return self._operations[end] - self._operations[begin]
+
+    def having(self, key: str, begin: int, end: int) -> Iterator[Attributes]:
+        """The nodes in a range whose attribute `key` says something, each once, in order."""
+        places = self._having.get(key)
+        if places is None:
+            places = [place for place, data in enumerate(self.data) if data and data.get(key)]
+            self._having[key] = places
+        seen = set()
+        for place in places[bisect_left(places, begin) : bisect_left(places, end)]:
+            node, data = self.nodes[place], self.data[place]
+            if node not in seen and data is not None:
+                seen.add(node)
+                yield data
+
+    @cached_property
+    def _there(self) -> list[int]:
+        return [place for place, node in enumerate(self.nodes) if node is not None]
+
+    @cached_property
+    def _operations(self) -> list[int]:
+        return list(accumulate((bool(d and d.get("op")) for d in self.data), initial=0))
