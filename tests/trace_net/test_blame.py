@@ -280,6 +280,12 @@ WHILE_RUNNING = {
         OPERATION.format(replaces=", replaces=np.sin", vjp="return 1 / 0"), 12, "the vjp of",
         ("quantities", "sine.py"),
     ),
+    "another rule": (
+        OPERATION.format(replaces=", replaces=np.sin", vjp="return (g,)").replace(
+            "def vjp", "def flops(node):\n            return node.nothing\n\n        def vjp"
+        ),
+        12, "flops of the operation 'guest_sine'", ("summary", "sine.py"),
+    ),
     "overlay": (
         OVERLAY.format(more="", values="return {1: 1 / 0}"), 8, "the overlay 'guest_shade'",
         (*VISUALIZE, "--overlay", "guest_shade"),

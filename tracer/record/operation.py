@@ -31,10 +31,13 @@ from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Stack
+from tracer.blame import place, raised
 from tracer.entries import Replaced
-from tracer.errors import ShapeError, TracingError
+from tracer.errors import ShapeError, TracerError, TracingError
+from tracer.guarded import of_others
 from tracer.record.axes import aligned
 from tracer.record.describe import describe
+from tracer.record.dispatch import Function
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node, Parents
 from tracer.record.recorder import current_cursor
@@ -145,11 +148,15 @@ def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callabl
             cls.forward = staticmethod(_first_of(keeping))
         if "forward" not in vars(cls):
             raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")
-        if not cls.__module__.startswith(registry.BUNDLED):
-            for rule, checked in CHECKED.items():
-                if rule in vars(cls):
-                    setattr(cls, rule, staticmethod(checked(getattr(cls, rule))))
-        return cls(name, numpy, replaces)
+        if cls.__module__.startswith(registry.BUNDLED):
+            return cls(name, numpy, replaces)
+        for rule, checked in CHECKED.items():
+            if rule in vars(cls):
+                setattr(cls, rule, staticmethod(checked(getattr(cls, rule))))
+        op = cls(name, numpy, replaces)
+        for rule in OTHER_RULES & vars(cls).keys():
+            setattr(cls, rule, staticmethod(_blaming(getattr(cls, rule), rule, op)))
+        return op
 
     return make
 
@@ -246,6 +253,32 @@ def _of_the_output(jvp: Callable[..., Stack]) -> Callable[..., Stack]:
         return moved
 
     return rule
+
+
+#: rules besides `forward`, whose errors tell of its arguments, and `vjp`, which sweeps explain
+OTHER_RULES = {
+    *("jvp", "batch_axis", "parameter_cotangent", "carry", "blocks", "flops", "row_counts"),
+    *("sqrt_hessian", "short_sqrt_hessian", "sqrt_hessian_sampled", "diagonal_hessian"),
+}
+
+
+def _blaming(function: Function, rule: str, op: Operation) -> Function:
+    """The rule, whose errors name the plugin that the operation is of, if it is one's."""
+    if not callable(function):
+        return function
+
+    @functools.wraps(function)
+    def call(*args: object, **keywords: object) -> object:
+        try:
+            return function(*args, **keywords)
+        except Exception as error:
+            plugin = None if isinstance(error, TracerError) else of_others(op)
+            if plugin is None:
+                raise
+            what = f"{rule} of the operation {op.name!r}"
+            raise raised(plugin, what, error, place(function)) from error
+
+    return call
 
 
 #: what the rules of operations outside of this project are held to
