@@ -20,8 +20,12 @@ PICTURE = ROOT / "docs" / "images" / "house.svg"
 ROOMS = {
     "errors": "errors, and suggestions in them",
     "hooks": "hooks as the core calls them",
+    "blame": "what is known of each plugin, and errors that name it",
+    "entries": "who has which name or function, and whom that replaced",
+    "settings": "settings of plugins, from pyproject.toml and variables",
     "extensions": "what renderers, overlays and commands are",
     "registry": "what plugins provide, by name",
+    "guarded": "what plugins provide, called so that failures name them",
     "arrays": "array libraries, kernels, threads, memory",
     "record": "nodes, tensors, operations, and the tape that holds them",
     "cotangents": "the algebra of what reaches a parameter",

@@ -61,6 +61,7 @@ from tracer.operations.unary import Erf as erf
 from tracer.operations.unary import Expit as expit
 from tracer.operations.unary import LogExpit as log_expit
 from tracer.plugins.hookspecs import hookimpl
+from tracer.plugins.registering import register, unregister
 from tracer.record import hints
 from tracer.record.axes import POOLED, UNKNOWN
 from tracer.record.dispatch import implements
@@ -90,12 +91,6 @@ def __getattr__(name: str) -> Any:
 
     value = globals()[name] = getattr(import_module(f"tracer.graph.{_LATE[name]}"), name)
     return value
-
-
-def register(op: Operation) -> Operation:
-    """Register an operation from a script or notebook; plugins use `register_operations`."""
-    registry.load_plugins()
-    return registry.operations.add(op)
 
 
 __all__ = [
@@ -173,6 +168,7 @@ __all__ = [
     "steps",
     "to_device",
     "trace",
+    "unregister",
     "unroll",
     "value_and_grad",
     "vjp",

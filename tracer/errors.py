@@ -63,7 +63,18 @@ class ResultError(TracerError, KeyError):
 
 
 class PluginError(TracerError):
-    """A plugin that does not load or breaks a rule of the registry."""
+    """A plugin that does not load, breaks a rule of the registry, or fails at its part.
+
+    `message` says which and where, `remedy` what to do about it; `plugin` is its name, if known.
+    """
+
+    def __init__(self, message: str, remedy: str = "", plugin: str = ""):
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+        self.message, self.remedy, self.plugin = message, remedy, plugin
+
+
+class SettingsError(TracerError, ValueError):
+    """A setting that a plugin does not have, or of another type than it takes."""
 
 
 class GraphError(TracerError, ValueError):

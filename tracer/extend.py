@@ -40,10 +40,11 @@ Types, to be named in signatures (`tracer.arrays.types` and the glossary say wha
 Graphs, pictures and commands:
     `Command`, `DrawOptions`, `Drawing`, `Overlay`, `Renderer`, `RendererUnavailable`,
     `REVERSE`, `copies`, `gradient_flow`, `Line`, `compare_graphs`, `Comparison`, `Change`,
-    `united_graph`, `totals`, `no_collection`, `precision_changes`, `time_operations`
+    `united_graph`, `totals`, `no_collection`, `precision_changes`, `time_operations`, `render`,
+    `overlay_values`, `require_quantities`
 
 Plugins:
-    `hookimpl`, `defined`, `Plugin`
+    `hookimpl`, `defined`, `Plugin`, `settings`
 """
 
 from tracer.api.devices import backend_for, is_device
@@ -84,6 +85,7 @@ from tracer.arrays.types import (
     Stack,
     Tree,
 )
+from tracer.blame import Plugin
 from tracer.cotangents import (
     Cotangent,
     Dense,
@@ -115,10 +117,10 @@ from tracer.graph.comparison import Change, Comparison, compare_graphs, united_g
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
 from tracer.graph.totals import totals
+from tracer.guarded import overlay_values, render, require_quantities
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
-from tracer.plugins.loading import Plugin
 from tracer.record.axes import POOLED, UNKNOWN, Axis
 from tracer.record.composite import Composite, composed, composes
 from tracer.record.describe import describe
@@ -139,6 +141,7 @@ from tracer.record.scopes import present, scope, steps
 from tracer.record.settling import axis_of
 from tracer.record.tensor import Tensor, TensorLike
 from tracer.registry import defined
+from tracer.settings import settings
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
 from tracer.sweep.timing import time_operations
@@ -264,6 +267,7 @@ __all__ = [
     "operand",
     "operation",
     "origin_of",
+    "overlay_values",
     "owner",
     "parameter",
     "pause",
@@ -273,10 +277,13 @@ __all__ = [
     "present",
     "product",
     "raw",
+    "render",
+    "require_quantities",
     "samples_first",
     "scope",
     "scratch",
     "seed",
+    "settings",
     "steps",
     "threads",
     "time_operations",

@@ -7,8 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from tracer.blame import place
+from tracer.errors import PluginError
+
 if TYPE_CHECKING:
     import networkx as nx
+
+#: the commands of trace-net itself, which no plugin's replaces
+BUILT_IN = ("visualize", "summary", "diff", "quantities", "plugins", "check", "doctor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +46,11 @@ class Renderer(ABC):
     """Draws a graph in one format. `name` is the format and the file suffix, as in `"svg"`.
 
     `switches` says that the picture shows a recurrent trace both ways, folded and unrolled in time.
+    `replaces` is the name, if another plugin has it and this one is to stand in its place.
     """
 
     name: str
+    replaces: str | tuple[str, ...] = ()
     switches: bool = False
     media_type: str = "application/octet-stream"
 
@@ -65,9 +73,11 @@ class Overlay(ABC):
     are written with a prefix, as in 1.2 ms. A box that stands for several nodes, as a closed module
     does, takes the largest of their values, or where they `add_up` the sum. Where operations are
     to be `timed`, that is done before the graph is built, whose nodes have `seconds` then.
+    `replaces` is the name, if another plugin has it and this one is to stand in its place.
     """
 
     name: str
+    replaces: str | tuple[str, ...] = ()
     label: str = ""
     unit: str = ""
     quantities: tuple[str, ...] = ()
@@ -83,8 +93,40 @@ class Overlay(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand of `trace-net`: a function that typer understands, by its annotations."""
+    """A subcommand of `trace-net`: a function that typer understands, by its annotations.
+
+    `replaces` is the name, if another plugin has it and this one is to stand in its place.
+    """
 
     name: str
     function: Callable[..., Any]
     help: str = ""
+    replaces: str | tuple[str, ...] = ()
+
+
+def check_command(command: Command) -> None:
+    """Raise `PluginError` for a command that could not be called by its name."""
+    if command.name in BUILT_IN:
+        raise PluginError(
+            f"the command {command.name!r} is one of trace-net's own, which are never replaced: "
+            f"choose another name ({place(command.function)})"
+        )
+    if command.name.startswith("-") or command.name.split() != [command.name]:
+        raise PluginError(
+            f"the command {command.name!r} cannot be typed: choose a name of one word, without "
+            f"spaces or a dash before it ({place(command.function)})"
+        )
+    if not callable(command.function):
+        raise PluginError(
+            f"the command {command.name!r} is to call {command.function!r}, which is no function"
+        )
+
+
+def check_overlay(overlay: Overlay) -> None:
+    """Raise `PluginError` for an overlay whose quantities are no names."""
+    names = overlay.quantities
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise PluginError(
+            f"the overlay {overlay.name!r} has quantities = {names!r}: give a tuple of names, as "
+            f"in ('grad',) ({place(type(overlay))})"
+        )

@@ -14,7 +14,14 @@ def call(name: str, **arguments: Any) -> None:
     """Call a hook of all plugins. An error in one is raised as `PluginError`, which names it."""
 
 
-def provide(loader: Callable[[], Any], caller: Callable[..., None]) -> None:
+def heard(name: str) -> bool:
+    """Whether any plugin implements a hook, so that what it is told has to be made."""
+    return False
+
+
+def provide(
+    loader: Callable[[], Any], caller: Callable[..., None], hearing: Callable[..., bool]
+) -> None:
     """Put what loads all plugins, once, and what calls a hook by its name in place of the above."""
-    global load, call
-    load, call = loader, caller
+    global load, call, heard
+    load, call, heard = loader, caller, hearing

@@ -3,66 +3,166 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from tracer import hooks
+from tracer.blame import USER, place
+from tracer.entries import Entries, Entry, Owner, owner_of, transaction
 from tracer.errors import PluginError, RegistryError, suggestion
+from tracer.extensions import Command, Overlay, Renderer, check_command, check_overlay
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A registered object and the name of the plugin that registered it."""
-
-    value: Any
-    plugin: str
+__all__ = ["BY_HOOK", "Entry", "Registry", "defined", "load_plugins"]
 
 
 class Registry(Mapping[str, Any]):
     """A mapping from name to object for one kind of thing, filled when plugins load.
 
     Looking up a name that is not there raises `RegistryError` with the nearest known name.
-    `added` and `removed` are called with each object that comes or goes.
+    `added` and `removed` are called with each object that comes or goes, and its owner.
+    `checks` are called with each object before it comes: they raise `PluginError` at what is wrong
+    with it. A name that somebody else has is taken over only by an object that `replaces` it.
     """
 
     def __init__(self, kind: str):
         self.kind = kind
-        self.added: list[Callable[[Any], None]] = []
+        self.added: list[Callable[[Any, Owner], None]] = []
         self.removed: list[Callable[[Any], None]] = []
-        self._entries: dict[str, Entry] = {}
+        self.checks: list[Callable[[Any], None]] = []
+        self._type: type = object
+        self._as_class = False
+        self._taken = Entries(kind)
+        self._entries = self._taken.now
 
-    def add(self, value: Any, plugin: str = "user") -> Any:
-        """Register `value` under `value.name`. The same name from another object is an error."""
+    def holds(self, kind: type, *, as_class: bool = False) -> None:
+        """Say what is registered here: instances of a class, or its subclasses."""
+        self._type, self._as_class = kind, as_class
+
+    def takes(self, value: object) -> bool:
+        """Whether a value is of the type that is registered here."""
+        if self._as_class:
+            return isinstance(value, type) and issubclass(value, self._type)
+        return isinstance(value, self._type)
+
+    def nearly_takes(self, value: object) -> bool:
+        """Whether a class is given for an instance, or an instance for a class."""
+        if self._type is object:
+            return False
+        if isinstance(value, type):
+            return issubclass(value, self._type)
+        return isinstance(value, self._type)
+
+    def add(self, value: Any, plugin: str = USER, module: str | None = None) -> Any:
+        """Register `value` under `value.name`.
+
+        A name that another plugin has, or that another module of a program registered, is a
+        `PluginError` unless `value.replaces` names it; then the value stands in its place until it
+        is removed. From the same plugin or module the name is registered anew.
+        """
         name = self.check(value, plugin)
-        self._entries[name] = Entry(value, plugin)
-        for listener in self.added:
-            listener(value)
+        owner = Owner(plugin, module or "") if plugin != USER else owner_of(module or "")
+        new = Entry(value, owner, name in replaced_by(value))
+        if self._taken.is_taken_here(name):
+            raise PluginError(f"it registers the {self.kind} {name!r} twice{_at(value)}")
+        with transaction():
+            gone = self._taken.take(name, new, lambda old: self._conflict(name, new, old))
+            for entry in gone:
+                self._gone(entry.value)
+            for listener in self.added:
+                listener(value, owner)
         return value
 
     def check(self, value: Any, plugin: str) -> str:
-        """The name under which `value` would be registered; `PluginError` if it cannot be."""
+        """The name that `value` is registered under; `PluginError` where it is nothing for here."""
         name = getattr(value, "name", None)
+        by = f"plugin {plugin!r}" if plugin != USER else "this program"
+        if not self.takes(value):
+            raise PluginError(f"{by} registers {self._misfit(value)}")
         if not isinstance(name, str) or not name:
             raise PluginError(
-                f"plugin {plugin!r} registers {value!r} as {self.kind}, which has no `name`: "
-                f"give it a non-empty string attribute `name`"
+                f"{by} registers {value!r} as {self.kind}, which has no `name`: "
+                f"give it a non-empty string attribute `name`{_at(value)}"
             )
-        present = self._entries.get(name)
-        if present is not None and present.value is not value:
+        replaced = replaced_by(value)
+        if any(not isinstance(each, str) and not callable(each) for each in replaced):
             raise PluginError(
-                f"plugin {plugin!r} registers the {self.kind} {name!r}, which plugin "
-                f"{present.plugin!r} has registered already: rename one, or block one with "
-                f"TRACER_DISABLE_PLUGINS={plugin}"
+                f"the {self.kind} {name!r} replaces {replaced!r}: name what it replaces, as in "
+                f"replaces = {name!r}{_at(value)}"
             )
+        if self is not operations and (others := [r for r in replaced if r != name]):
+            raise PluginError(
+                f"the {self.kind} {name!r} replaces {others[0]!r}, and what replaces another has "
+                f"its name: give it name = {others[0]!r}, or replaces = (){_at(value)}"
+            )
+        for check in self.checks:
+            check(value)
         return name
 
+    def _misfit(self, value: Any) -> str:
+        """What is wrong with a value of another type than is registered here."""
+        wanted = self._type.__name__
+        instance = isinstance(value, type) and issubclass(value, self._type)
+        if self._as_class:
+            what = f"the {self.kind} {value!r}, where the class is expected"
+            remedy = f"give {type(value).__name__} itself"
+            if not isinstance(value, self._type):
+                what = f"{value!r} as {self.kind}, which is no subclass of tracer.{wanted}"
+                remedy = f"write class Mine(tracer.{wanted})"
+        elif instance:
+            what = f"the class {value.__name__} as {self.kind}, where an instance is expected"
+            remedy = f"give {value.__name__}()"
+        else:
+            what = f"{value!r} as {self.kind}, which is no tracer.{wanted}"
+            remedy = f"give an instance of a subclass of tracer.{wanted}"
+            if self.kind == "operation":
+                remedy = "make it with @tracer.operation(name)"
+        unnamed = "" if getattr(value, "name", None) else ", and which has no `name`"
+        return f"{what}{unnamed}: {remedy}{_at(value)}"
+
+    def _conflict(self, name: str, new: Entry, old: Entry) -> PluginError:
+        also = " to replace another" if old.replaces and new.replaces else ""
+        places = ", ".join(filter(None, (place(new.value), place(old.value))))
+        block = f", or block one with TRACER_DISABLE_PLUGINS={new.plugin}"
+        return PluginError(
+            f"{new.owner} registers the {self.kind} {name!r}, which {old.owner} has registered "
+            f"already{also} ({places}): rename one, or give it replaces = {name!r} if it is to "
+            f"stand in place of the other{'' if new.plugin == USER else block}"
+        )
+
     def remove(self, name: str) -> None:
-        """Forget an entry (for tests and interactive work)."""
-        entry = self._entries.pop(name, None)
+        """Forget an entry. What it had replaced counts again."""
+        entry = self._entries.get(name)
         if entry is not None:
-            for listener in self.removed:
-                listener(entry.value)
+            self.forget(name, entry.value)
+
+    def forget(self, name: str, value: Any) -> bool:
+        """Forget one value of a name, be it replaced by another or not. Whether it was there."""
+        if self._taken.release(name, value) is None:
+            return False
+        self._gone(value)
+        return True
+
+    def _gone(self, value: Any) -> None:
+        for listener in self.removed:
+            listener(value)
+
+    def held(self, name: Any) -> tuple[Entry, ...]:
+        """The entries of a name, what was replaced among them, without loading plugins."""
+        return self._taken.stack(name)
+
+    def replaced(self, name: str) -> tuple[Entry, ...]:
+        """The entries that the one of this name stands in place of."""
+        hooks.load()
+        return self._taken.stack(name)[:-1]
+
+    def of_owner(self, owner: Owner) -> dict[str, Any]:
+        """Names and values that one owner registered, those that others replaced among them."""
+        found = {}
+        for name in sorted(self._entries):
+            for entry in self._taken.stack(name):
+                if entry.owner == owner or (owner.plugin == entry.plugin != USER):
+                    found[name] = entry.value
+        return found
 
     def entry(self, name: str) -> Entry:
         """The entry with its plugin; `RegistryError` with a suggestion if there is none."""
@@ -99,6 +199,17 @@ class Registry(Mapping[str, Any]):
         return sorted(name for name, entry in self._entries.items() if entry.plugin == plugin)
 
 
+def replaced_by(value: Any) -> tuple[Any, ...]:
+    """What a thing says that it replaces: a name or a function, or several in a tuple."""
+    replaces = getattr(value, "replaces", ())
+    return tuple(replaces) if isinstance(replaces, tuple | list) else (replaces,)
+
+
+def _at(value: Any) -> str:
+    """` (file:line)` of what a plugin registers, where that is known."""
+    return f" ({found})" if (found := place(value)) else ""
+
+
 operations = Registry("operation")
 quantities = Registry("quantity")
 rows = Registry("row kind")
@@ -106,6 +217,12 @@ backends = Registry("array backend")
 renderers = Registry("renderer")
 overlays = Registry("overlay")
 commands = Registry("command")
+
+renderers.holds(Renderer)
+overlays.holds(Overlay)
+commands.holds(Command)
+overlays.checks.append(check_overlay)
+commands.checks.append(check_command)
 
 #: hook name -> the registry that its results go to
 BY_HOOK: dict[str, Registry] = {
@@ -117,6 +234,19 @@ BY_HOOK: dict[str, Registry] = {
     "register_overlays": overlays,
     "register_commands": commands,
 }
+
+
+#: what the names of modules of this distribution begin with
+BUNDLED = (
+    "tracer.",
+    *(
+        f"tracer_{name}."
+        for name in (
+            *("layers", "quantities", "render", "training", "experiments"),
+            *("import", "scale", "native"),
+        )
+    ),
+)
 
 
 def defined(kind: type, *modules: ModuleType) -> list[Any]:

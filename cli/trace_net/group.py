@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from trace_net.blame import blame
+from trace_net.errors import CommandError
+
+#: wrong arguments and other errors of click, whichever typer was built with
+CLICK_ERROR = typer.BadParameter.__mro__[2]
 
 
 class PlainFlags:
@@ -48,16 +51,53 @@ class Commands(PlainFlags, TyperGroup):
 
 
 def plugin_command(name: str) -> Any:
-    """The function that a plugin registered as a command, in typer's own form."""
+    """The function or the `typer.Typer` that a plugin registered as a command, in typer's own form.
+
+    One that cannot be made stands in the help as such, and says why when it is called.
+    """
     from tracer import registry
+    from tracer.errors import PluginError, TracerError
+    from tracer.plugins import guard, place
 
-    entry = registry.commands.entry(name)
+    # what says itself what is wrong
+    passing = (CommandError, TracerError, SystemExit, typer.Exit, typer.Abort, CLICK_ERROR)
 
-    @functools.wraps(entry.value.function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with blame(entry.plugin, f"the command {name!r}"):
-            return entry.value.function(*args, **kwargs)
+    entry, what = registry.commands.entry(name), f"the command {name!r}"
+    at = place(entry.value.function)
+    try:
+        with guard(entry.plugin, what, place=at):
+            command = made(name, entry.value.function, entry.value.help)
+    except PluginError as error:
+        return broken(name, error)
+    invoke = command.invoke
+
+    def guarded(context: typer.Context) -> object:
+        with guard(entry.plugin, what, passing, at):
+            return invoke(context)
+
+    command.invoke = guarded
+    return command
+
+
+def made(name: str, function: Callable[..., object] | typer.Typer, help: str) -> Any:
+    """A click command, or a group of them, of a function or of a `typer.Typer`."""
+    if not isinstance(function, typer.Typer):
+        single = typer.Typer(add_completion=False)
+        single.command(name, help=help or None)(function)
+        return typer.main.get_command(single)
+    command = typer.main.get_command(function)
+    command.name, command.help = name, help or command.help
+    return command
+
+
+def broken(name: str, error: Exception) -> Any:
+    """A command that raises the error for which there is none."""
+
+    def fail(context: typer.Context) -> None:
+        raise error
 
     single = typer.Typer(add_completion=False)
-    single.command(name, help=entry.value.help or None)(run)
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    message = getattr(error, "message", str(error))
+    single.command(name, help=f"Failed: {message}", context_settings=anything)(fail)
     return typer.main.get_command(single)

@@ -118,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def report(error: Exception) -> int:
     """Say on stderr what went wrong, and give the exit code for it."""
-    from tracer.errors import PluginError, TracerError
+    from tracer import plugins as loader
+    from tracer.errors import PluginError, SettingsError, TracerError
 
     if isinstance(error, CommandError):
         streams.report_error(error.message, error.hint, error.details)
@@ -132,8 +133,13 @@ def report(error: Exception) -> int:
         )
         return 2
     if isinstance(error, PluginError):
-        streams.report_error(str(error), "`trace-net plugins` lists every plugin")
+        streams.report_error(
+            error.message, error.remedy or "`trace-net plugins` lists every plugin"
+        )
         return 4
+    if isinstance(error, SettingsError):
+        streams.report_error(str(error), "`trace-net plugins NAME` lists the settings of a plugin")
+        return 2
     if isinstance(error, TracerError):
         streams.report_error(str(error), "run it again with --debug to see where")
         return 1
@@ -144,6 +150,8 @@ def report(error: Exception) -> int:
             "choose a file with -o, where there is room",
         )
         return 2
+    if (plugin := loader.culprit(error)) is not None:
+        return report(loader.raised(plugin, "a part", error))
     streams.report_error(
         f"an error inside trace-net: {type(error).__name__}: {error}",
         "run it again with --debug and report the traceback",

@@ -10,7 +10,7 @@ from trace_net.scalars import SCALARS, scalars
 from trace_net.values import by_parameter, kind
 from tracer import registry
 from tracer.errors import suggestion
-from tracer.extend import Overlay
+from tracer.extend import Overlay, require_quantities
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -59,6 +59,7 @@ def find_overlay(name: str) -> Overlay:
     Raises `UsageError` with the nearest name for what is neither.
     """
     if name in registry.overlays:
+        require_quantities(registry.overlays[name])
         return registry.overlays[name]
     quantity, colon, scalar = name.partition(":")
     if quantity in registry.overlays:

@@ -22,8 +22,11 @@ OWN_PACKAGES = ("tracer", "tracer_layers", "tracer_quantities", "tracer_render",
 def user_code(what: str) -> Iterator[None]:
     """Whatever the block raises becomes a `ModelError` that says `what` failed.
 
-    `SystemExit` is an error too; `KeyboardInterrupt` passes.
+    `SystemExit` is an error too; `KeyboardInterrupt` passes, as does the failure of a plugin, which
+    is not the user's.
     """
+    from tracer.errors import PluginError
+
     try:
         with redirect_stdout(sys.stderr):
             yield
@@ -34,6 +37,8 @@ def user_code(what: str) -> Iterator[None]:
             details=user_frames(stop),
         ) from stop
     except Exception as failure:
+        if isinstance(failure, PluginError) and failure.plugin:
+            raise
         raise ModelError(
             f"{what} failed: {type(failure).__name__}: {_message(failure)}",
             hint="run it again with --debug to see every frame",

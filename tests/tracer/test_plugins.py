@@ -150,6 +150,22 @@ def test_plugins_are_blocked_by_name(site):
     assert found["good"] == found["quantities"] == "loaded"
 
 
+def test_what_replaces_loads_before_or_after_and_names_that_block_nothing_are_told(site):
+    site(
+        "alpha",
+        QUANTITY.format(name="shared").replace(
+            "def extract", "replaces = name\n\n        def extract"
+        ),
+    )
+    site("beta", QUANTITY.format(name="shared"))
+    owner = "import tracer; print(tracer.registry.quantities.entry('shared').plugin)"
+    done = run(site, owner)
+    assert (done.stdout.strip(), done.stderr) == ("alpha", "")
+    done = run(site, owner, TRACER_DISABLE_PLUGINS="alpha,bta")
+    assert done.stdout.strip() == "beta"
+    assert "names 'bta', and no plugin is called so. Did you mean 'beta'?" in done.stderr
+
+
 def test_a_misspelt_hook_is_suggested(site):
     site(
         "misspelt",

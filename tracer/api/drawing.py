@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tracer import registry
-from tracer.errors import GraphError, TracingError
-from tracer.extensions import DrawOptions
+from tracer.errors import GraphError, PluginError, TracingError
+from tracer.extensions import DrawOptions, Overlay
+from tracer.guarded import overlay_values, render
 from tracer.record.composite import recorded
 from tracer.record.names import Part
 from tracer.record.recorder import Recorder
@@ -43,8 +44,7 @@ class Drawing:
     def render(self, format: str = "svg") -> bytes:
         """The picture in a registered format: svg, png, pdf, dot, mermaid, html or json."""
         if format not in self._rendered:
-            made = registry.renderers[format].render(self.graph, self.options)
-            self._rendered[format] = made
+            self._rendered[format] = render(format, self.graph, self.options)
         return self._rendered[format]
 
     def save(self, path: str | os.PathLike[str], format: str | None = None) -> Path:
@@ -115,7 +115,7 @@ def draw(
     if len(tape.roots) == 1 and not title:
         root = tape.roots[0]
         title = type(root.model if type(root) is Part else root).__name__
-    if colours is not None and not colours.values(graph, {}):
+    if colours is not None and not _values(colours, graph):
         raise GraphError(
             f"no node has a value of the overlay {overlay!r}: record with tracer.Tape(watch=True), "
             f"and sweep before drawing"
@@ -129,6 +129,19 @@ def draw(
         opened=opened,
     )
     return Drawing(graph, how)
+
+
+def _values(overlay: Overlay, graph: nx.MultiDiGraph) -> Mapping[str, float]:
+    """The values of an overlay that reads the graph alone."""
+    try:
+        return overlay_values(overlay, graph, {})
+    except PluginError as error:
+        if not isinstance(error.__cause__, KeyError) or not overlay.quantities:
+            raise
+        raise GraphError(
+            f"the overlay {overlay.name!r} reads {', '.join(overlay.quantities)}, which no tape "
+            f"holds: draw it with `trace-net visualize MODEL --overlay {overlay.name}`"
+        ) from error
 
 
 def _check(

@@ -52,7 +52,7 @@ def value_and_grad(
         value = _one_number(record)
         (output,) = record.outputs
         seed = np.ones_like(record.like, shape=(1, *output.shape), dtype=output.dtype)
-        gradient = _chosen(args, argnums, chosen).build(record.pull([seed]))
+        gradient = _chosen(args, argnums, chosen).build(record.pull([seed], what="grad"))
         return (value, record.aux()) if has_aux else value, gradient
 
     return call
@@ -294,7 +294,7 @@ def _rows(record: Linearisation, i: int) -> list[Array]:
         )
         eye = backend.namespace(record.like).eye(size, dtype=output.dtype)
         cotangents[i] = eye.reshape(size, *output.shape)
-    return record.pull(cotangents, output.shape)
+    return record.pull(cotangents, output.shape, "jacobian")
 
 
 def _directions(structure: Structure, given: Tree, what: str, of: str) -> list[Array]:

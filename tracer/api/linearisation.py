@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tracer import hooks
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
@@ -65,6 +66,8 @@ class Linearisation:
         has_aux: bool = False,
     ):
         self.variables: list[Tensor] = []
+        #: what the variables are called, as `"argument 0"`
+        self.names: list[str] = []
         given = list(args)
         with Tape() as tape:
             for i in argnums:
@@ -87,6 +90,8 @@ class Linearisation:
             self._output(leaf, path)
             for leaf, path in zip(self._leaves, self.structure.paths, strict=True)
         ]
+        #: the output where it is one number, for hooks
+        self._loss = self._leaves[0] if _is_number(self._leaves) else None
         if tape.parent is not None:
             settle(tape.nodes[tape.start : tape.stop], [v.node for v in self.variables])
 
@@ -101,6 +106,7 @@ class Linearisation:
             for leaf, path in zip(leaves, structure.paths, strict=True)
         ]  # fmt: skip
         self.variables += variables
+        self.names += [name + path for path in structure.paths]
         return structure.build([Tensor(v._value, v.node) for v in variables])
 
     def _output(self, leaf: Any, path: str) -> Output:
@@ -156,12 +162,16 @@ class Linearisation:
 
     # -- derivatives ----------------------------------------------------------------------------
 
-    def pull(self, cotangents: Sequence[Stack | None], lead: tuple[int, ...] = ()) -> list[Array]:
+    def pull(
+        self, cotangents: Sequence[Stack | None], lead: tuple[int, ...] = (), what: str = "vjp"
+    ) -> list[Array]:
         """`[*lead, *variable.shape]` for each variable, from a stack or None for each output.
 
         Stacks are `[V, *output.shape]`, V the product of `lead`. If some are tensors of a tape that
-        is open now, or such a tape is around the function, this is recorded there.
+        is open now, or such a tape is around the function, this is recorded there. Hooks are told
+        `what` it is.
         """
+        hooks.call("begin_sweep", tape=self.tape, loss=self._loss)
         tape, around = recorder(self.tape)
         pairs = [
             (output.node, stack) for output, stack in zip(self.outputs, cotangents, strict=True)
@@ -183,7 +193,11 @@ class Linearisation:
                     held[i] = np.zeros_like(variable._value, shape=shape)
                 else:
                     held[i] = _of_dtype(np.reshape(held[i], shape), variable.dtype)
-        return _derivatives(held, tape is not None)
+        out = _derivatives(held, tape is not None)
+        if hooks.heard("end_sweep"):
+            results = {what: dict(zip(self.names, out, strict=True))}
+            hooks.call("end_sweep", tape=self.tape, results=results)
+        return out
 
     def _swept(self, seeds: dict[Node, Any], recorded: bool, around: bool) -> dict[Node, Any]:
         """What arrives at the variables from `seeds`. Only here is the record read again.
@@ -206,6 +220,7 @@ class Linearisation:
 
         Right after the function was recorded.
         """
+        hooks.call("begin_sweep", tape=self.tape, loss=self._loss)
         tape, _ = recorder(self.tape)
         self._expand()
         stacks: dict[Node | None, Stack] = {}
@@ -221,7 +236,12 @@ class Linearisation:
                     held[i] = np.zeros_like(self.like, shape=output.shape, dtype=output.dtype)
                 else:
                     held[i] = _of_dtype(np.reshape(held[i], output.shape), output.dtype)
-        return _derivatives(held, tape is not None)
+        out = _derivatives(held, tape is not None)
+        if hooks.heard("end_sweep"):
+            names = [f"output{path}" for path in self.structure.paths]
+            results = {"jvp": dict(zip(names, out, strict=True))}
+            hooks.call("end_sweep", tape=self.tape, results=results)
+        return out
 
     def _expand(self) -> None:
         """Take the operations that composites stand for, whose rules take tensors, from here on."""
@@ -317,6 +337,11 @@ def _dtype(value: Any) -> Any:
 
 def _of_dtype(value: Any, dtype: DType) -> Any:
     return value if value.dtype == dtype else value.astype(dtype)
+
+
+def _is_number(leaves: Sequence[object]) -> bool:
+    """Whether these are one tensor of one element."""
+    return len(leaves) == 1 and isinstance(leaves[0], Tensor) and leaves[0].size == 1
 
 
 def _derivatives(held: list[Any], recorded: bool) -> list[Any]:

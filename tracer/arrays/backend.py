@@ -21,6 +21,7 @@ from tracer import registry
 from tracer.arrays import available
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Convertible, Generator
+from tracer.blame import guard
 from tracer.errors import TracerError, TracingError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Backend:
     array_type = "ndarray"
     device = "cpu"
     asynchronous = False
+    #: the name, if the library is another plugin's and this is to stand in its place
+    replaces: str | tuple[str, ...] = ()
     namespace: ModuleType = np
 
     def matches(self, kind: type) -> bool:
@@ -162,20 +165,24 @@ def _find(kind: type) -> Backend:
     if issubclass(kind, np.ndarray | np.generic | int | float | bool | complex | list | tuple):
         return NUMPY
     for name in registry.backends:
-        if registry.backends[name].matches(kind):
-            return registry.backends[name]
+        entry = registry.backends.entry(name)
+        with guard(entry.plugin, f"matches of the array library {name!r}"):
+            if entry.value.matches(kind):
+                return entry.value
     raise TracingError(
         f"arrays of type {kind.__module__}.{kind.__name__} are not known: give NumPy or CuPy "
         f"arrays, or register a tracer.Backend through the hook register_backends"
     )
 
 
-def forget(removed: Backend) -> None:
-    """Look for the library of arrays again where it was this one."""
-    for kind in [kind for kind, library in _by_type.items() if library is removed]:
+def forget(*_: object) -> None:
+    """Look for the libraries of arrays again, since one came or went."""
+    for kind in [kind for kind, library in _by_type.items() if library is not NUMPY]:
         del _by_type[kind]
 
 
+registry.backends.holds(Backend)
+registry.backends.added.append(forget)
 registry.backends.removed.append(forget)
 
 

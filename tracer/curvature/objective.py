@@ -169,8 +169,7 @@ class Objective:
         return self._products(seeds)
 
     def _products(self, seeds: Mapping[Node, Stack]) -> Products:
-        leaves = list(self.names)
-        return Products(self.record, self.nodes, seeds, leaves, self.allowed, self.only)
+        return Products(self.record, self.nodes, seeds, self.names, self.allowed, self.only)
 
     def gauss_newton(self, kind: str, wanted_by: str, samples: int = 1) -> Any:
         """A function from vectors to products with the Gauss-Newton or a Fisher matrix.

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tracer import hooks
 from tracer.arrays.dtypes import widened, working
 from tracer.arrays.types import Stack
 from tracer.curvature.plan import Allowance
@@ -37,7 +38,8 @@ class Products:
     """Products for an objective, or a part of it, recorded in `nodes` of a tape's `record`.
 
     Values that a later sweep of the record drops are computed again. `seeds` are the cotangents
-    `[1, *shape]` that its gradient starts from; `parameters` the leaves that vectors are made of.
+    `[1, *shape]` that its gradient starts from; `parameters` the leaves that vectors are made of,
+    with their names.
     What is `allowed` bounds the bytes of temporaries: vectors are taken in chunks. `only` is what
     depends on these parameters, where they are not all.
     """
@@ -47,7 +49,7 @@ class Products:
         record: Recorder,
         nodes: list[Node],
         seeds: Mapping[Node, Stack],
-        parameters: Sequence[Node],
+        parameters: Mapping[Node, str],
         allowed: Allowance,
         only: set[Node] | None = None,
     ):
@@ -56,6 +58,7 @@ class Products:
         #: after how many of the record's releases the values are there
         self._restored = record.releases
         self.seeds = seeds
+        self.names = parameters
         self.parameters = list(parameters)
         self.allowed = allowed
         self.only = only
@@ -84,11 +87,13 @@ class Products:
 
     def hessian(self, vectors: Mapping[Node, Stack]) -> dict[Node, Stack]:
         """The Hessian's block of some parameters times a stack of vectors for each of them."""
+        hooks.call("begin_sweep", tape=self.record, loss=None)
         with users_warnings():
             self._restore()
             nodes, gradient = self._gradient
             product = partial(self._hessian, nodes, gradient)
-            return self._in_chunks(product, vectors, _bytes(nodes))
+            out = self._in_chunks(product, vectors, _bytes(nodes))
+        return self._told("hessian_product", out)
 
     def gauss_newton(
         self, vectors: Mapping[Node, Stack], roots: Sequence[tuple[Term, SeedRows | None]]
@@ -98,9 +103,19 @@ class Products:
         `roots` pairs the objective's terms with rows `[C, *prediction]`, the square root of H, or
         with None where H is the term's `leaf_hessian`.
         """
+        hooks.call("begin_sweep", tape=self.record, loss=None)
         with users_warnings():
             self._restore()
-            return self._in_chunks(partial(self._gauss_newton, roots), vectors, _bytes(self.nodes))
+            product = partial(self._gauss_newton, roots)
+            out = self._in_chunks(product, vectors, _bytes(self.nodes))
+        return self._told("ggn_product", out)
+
+    def _told(self, what: str, out: dict[Node, Stack]) -> dict[Node, Stack]:
+        """A product, of which the hooks of plugins are told."""
+        if hooks.heard("end_sweep"):
+            named = {self.names[leaf]: stack for leaf, stack in out.items()}
+            hooks.call("end_sweep", tape=self.record, results={what: named})
+        return out
 
     def _in_chunks(
         self,

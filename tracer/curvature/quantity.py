@@ -17,18 +17,19 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tracer import registry
+from tracer import guarded, registry
 from tracer.arrays import backend
 from tracer.arrays.types import DType, Shape
+from tracer.blame import place
 from tracer.cotangents import Cotangent
 from tracer.curvature.rows import Rows, gradient
-from tracer.errors import QuantityError, TracingError
+from tracer.errors import PluginError, QuantityError, TracerError, TracingError
 from tracer.record.node import Node
-from tracer.record.operation import OWN
 from tracer.record.tensor import Tensor
 
 
@@ -67,6 +68,10 @@ Quantities: TypeAlias = (
 )
 
 
+#: what plugins may override, and is called in a sweep
+METHODS = {"extract", "elements", "of_objective", "of_block", "finish", "join", "merge"}
+
+
 class Quantity:
     """Base of quantities; configured by the constructor where there is something to configure.
 
@@ -84,6 +89,8 @@ class Quantity:
     """
 
     name: str
+    #: the name, if another plugin has it and this quantity is to stand in its place
+    replaces: str | tuple[str, ...] = ()
     rows: Rows | None = gradient
     per_sample = False
     lists_samples: bool | None = None
@@ -98,8 +105,13 @@ class Quantity:
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
-        if "extract" in vars(cls) and not cls.__module__.startswith(OWN):
+        if cls.__module__.startswith(registry.BUNDLED):
+            return
+        if "extract" in vars(cls):
             cls.extract = _given_to_read(cls.extract)  # type: ignore[method-assign]
+        for name in METHODS & vars(cls).keys():
+            if isinstance(vars(cls)[name], FunctionType):
+                setattr(cls, name, guarded.blaming(vars(cls)[name], name))
 
     @property
     def of_chosen_samples(self) -> bool:
@@ -147,6 +159,25 @@ class Quantity:
         return f"<quantity {self.name}>"
 
 
+def _check(kind: type[Quantity]) -> None:
+    """Raise `PluginError` for a quantity whose `rows` are no kind of rows."""
+    rows = getattr(kind, "rows", None)
+    if isinstance(rows, type):
+        raise PluginError(
+            f"the quantity {kind.name!r} has the class {rows.__name__} as rows, where an instance "
+            f"is expected: give {rows.__name__}() ({place(kind)})"
+        )
+    if rows is not None and not isinstance(rows, Rows | str) and not hasattr(rows, "__get__"):
+        raise PluginError(
+            f"the quantity {kind.name!r} has {rows!r} as rows, where an instance of tracer.Rows, "
+            f"the name of a registered one, or None is expected ({place(kind)})"
+        )
+
+
+registry.quantities.holds(Quantity, as_class=True)
+registry.quantities.checks.append(_check)
+
+
 def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:
     """The method, given a cotangent that cannot be written into: other quantities read it, too."""
 
@@ -155,7 +186,7 @@ def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:
         try:
             state = extract(self, _to_read(cotangent), context)
         except ValueError as error:
-            if isinstance(error, TracingError) or "read-only" not in str(error):
+            if isinstance(error, TracerError) or "read-only" not in str(error):
                 raise
             raise TracingError(
                 f"extract of {self.name!r} writes into what its cotangent gave for {context.name}, "
@@ -234,7 +265,7 @@ def resolve(quantities: Quantities) -> dict[str, Quantity]:
         if isinstance(quantity, str):
             quantity = registry.quantities[quantity]
         if isinstance(quantity, type):
-            quantity = quantity()
+            quantity = guarded.constructed(quantity)
         if not isinstance(quantity, Quantity):
             raise QuantityError(
                 f"a quantity is a registered name or a tracer.Quantity, got {quantity!r}"

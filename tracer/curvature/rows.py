@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tracer import guarded, registry
 from tracer.arrays.dtypes import widened
 from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.curvature.seed_rows import SeedRows
@@ -48,10 +49,17 @@ class Rows:
     """
 
     name: str = "rows"
+    #: the name, if another plugin has it and this kind is to stand in its place
+    replaces: str | tuple[str, ...] = ()
     #: how many targets are sampled
     samples: int = 0
     #: whether their squares sum to the Gauss-Newton matrix, be it in expectation
     of_gauss_newton = False
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "start" in vars(cls) and not cls.__module__.startswith(registry.BUNDLED):
+            cls.start = guarded.blaming(cls.start, "start")  # type: ignore[method-assign]
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
@@ -62,6 +70,9 @@ class Rows:
     def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
         """`[R, *prediction.shape]` for one term of the objective, an array or `SeedRows`."""
         raise QuantityError(f"rows {self.name!r} define no start")
+
+
+registry.rows.holds(Rows)
 
 
 class Gradient(Rows):

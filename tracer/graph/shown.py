@@ -8,6 +8,7 @@ import networkx as nx
 
 from tracer import registry
 from tracer.extensions import DrawOptions, RendererUnavailable
+from tracer.guarded import render
 
 
 class Graph(nx.MultiDiGraph):
@@ -23,7 +24,7 @@ class Graph(nx.MultiDiGraph):
         shown = {"text/plain": str(self)}
         if self and "svg" in registry.renderers and all("kind" in self.nodes[n] for n in self):
             try:
-                svg = registry.renderers["svg"].render(self, DrawOptions(depth="auto"))
+                svg = render("svg", self, DrawOptions(depth="auto"))
             except RendererUnavailable:
                 return shown
             shown["image/svg+xml"] = svg.decode()

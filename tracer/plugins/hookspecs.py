@@ -64,19 +64,26 @@ def register_commands() -> Iterable[Command]:
 
 @hookspec
 def begin_trace(tape: Tape) -> None:
-    """A `with tracer.Tape()` block begins."""
+    """A `with tracer.Tape()` block begins, or `tracer.grad` or another records a function."""
 
 
 @hookspec
 def end_trace(tape: Tape) -> None:
-    """A `with tracer.Tape()` block ends, with or without an error."""
+    """The block or the recorded function ends, with or without an error."""
 
 
 @hookspec
-def begin_sweep(tape: Tape, loss: Tensor) -> None:
-    """`Tape.backward` begins."""
+def begin_sweep(tape: Tape, loss: Tensor | None) -> None:
+    """`Tape.backward` begins, or a derivative of a function or a product with a matrix.
+
+    `loss` is what the gradient is of; None where that is not one number.
+    """
 
 
 @hookspec
 def end_sweep(tape: Tape, results: Mapping[str, Mapping[str, Value]]) -> None:
-    """`Tape.backward` ends, with its results by quantity and parameter."""
+    """The sweep ends, with its results by quantity and parameter.
+
+    Those of functions are by `grad`, `vjp`, `jvp` or `jacobian` and argument, as `"argument 0"`;
+    those of products by `hessian_product` or `ggn_product` and parameter, stacks `[V, *p.shape]`.
+    """

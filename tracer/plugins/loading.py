@@ -11,47 +11,42 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from importlib import metadata
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from tracer import hooks, registry
+from tracer import blame, hooks, registry
 from tracer.arrays.allocator import keep_freed_memory
+from tracer.blame import Plugin
+from tracer.entries import Owner, transaction
 from tracer.errors import PluginError, suggestion
+from tracer.plugins import collecting, hookspecs, requirements
 from tracer.plugins import core as core_plugin
-from tracer.plugins import hookspecs
+from tracer.record import dispatch
 
 GROUP = "tracer"
 CORE = "tracer"
-
-
-@dataclass
-class Plugin:
-    """What is known of a plugin: where it comes from, and why it failed if it did.
-
-    `status` is `"loaded"`, `"failed"` or `"blocked"`.
-    """
-
-    name: str
-    module: str
-    distribution: str
-    version: str
-    status: str = "loaded"
-    error: str = ""
-    provides: dict[str, list[str]] = field(default_factory=dict)
+DISABLE = "TRACER_DISABLE_PLUGINS"
 
 
 class Loader:
-    """The plugin manager and the record of what it loaded."""
+    """The plugin manager and the record of what it loaded.
+
+    `remarks` are what is wrong and is no plugin's fault. `by_hand` is what `tracer.register` has
+    registered of each module and hook.
+    """
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager("tracer")
         self.manager.add_hookspecs(hookspecs)
-        self.plugins: dict[str, Plugin] = {}
+        self.plugins = blame.PLUGINS
+        self.plugins.clear()
+        self.remarks: list[str] = []
+        self.by_hand: dict[str, collecting.Things] = {}
+        self.version = requirements.installed_version()
 
     def load(self) -> None:
         """Load the core's own operations, then every entry point in the order of their names.
@@ -60,109 +55,118 @@ class Loader:
         `tracer.arrays.allocator`.
         """
         keep_freed_memory()
-        version = _version()
-        self._attempt(
-            Plugin(CORE, core_plugin.__name__, "trace-net", version),
-            lambda: core_plugin,
-        )
-        names = os.environ.get("TRACER_DISABLE_PLUGINS", "").split(",")
-        blocked = {name.strip() for name in names}
-        for point in _entry_points():
-            dist = point.dist
-            plugin = Plugin(
-                point.name, point.value, dist.name if dist else "?", dist.version if dist else "?"
-            )
-            if point.name in blocked:
-                plugin.status = "blocked"
-                self.plugins[point.name] = plugin
-            elif point.name in self.plugins:
-                first = self.plugins[point.name].distribution
-                self._fail(
-                    plugin,
-                    PluginError(
-                        f"the plugin name {point.name!r} is taken by distribution {first!r}"
-                    ),
-                    key=f"{point.name} ({plugin.distribution})",
-                )
-            else:
-                self._attempt(plugin, point.load)
+        core = Plugin(CORE, core_plugin.__name__, requirements.NAME, self.version)
+        self._attempt(core, lambda: core_plugin)
+        points = _entry_points()
+        self._check_blocked([point.name for point in points])
+        for point in points:
+            self.load_point(point)
 
-    def _attempt(self, plugin: Plugin, load: Callable[[], ModuleType]) -> None:
+    def load_point(self, point: metadata.EntryPoint) -> None:
+        """Load the plugin of an entry point, or note that it is blocked or fails."""
+        dist = point.dist
+        plugin = Plugin(
+            point.name, point.value, dist.name if dist else "?", dist.version if dist else "?"
+        )
+        if point.name in _blocked():
+            plugin.status = "blocked"
+            self.plugins[point.name] = plugin
+        elif point.name in self.plugins:
+            first = self.plugins[point.name].distribution
+            error = PluginError(
+                f"the plugin name {point.name!r} is taken by distribution {first!r}"
+            )
+            self._fail(plugin, error, key=f"{point.name} ({plugin.distribution})")
+        else:
+            self._attempt(plugin, point.load, dist)
+
+    def _check_blocked(self, names: list[str]) -> None:
+        """Tell of names that are to be blocked and are no plugin's."""
+        for name in sorted(_blocked() - set(names)):
+            why = "no plugin is called so" if name != CORE else "which is the core itself"
+            self.remark(
+                name,
+                f"{DISABLE} names {name!r}, {'and ' if name != CORE else ''}{why}."
+                f"{suggestion(name, names)} Plugins: {', '.join(names)}",
+            )
+
+    def remark(self, name: str, text: str) -> None:
+        """Tell of something wrong about a name; where failures are fatal, raise it."""
+        self.remarks.append(text)
+        if _strict():
+            raise PluginError(f"trace-net: {text}", plugin=name)
+        print(f"trace-net: {text}", file=sys.stderr)
+
+    def _attempt(
+        self,
+        plugin: Plugin,
+        load: Callable[[], ModuleType],
+        distribution: metadata.Distribution | None = None,
+    ) -> None:
         self.plugins[plugin.name] = plugin
+        owner = Owner(plugin.name, plugin.module.partition(":")[0])
         try:
-            module = load()
-            self.manager.register(module, name=plugin.name)
-            self._refuse_unknown_hooks(module)
-            self._collect(plugin, module)
+            if distribution is not None:
+                requirements.require(distribution, self.version)
+            with transaction(owner):
+                module = load()
+                self.manager.register(module, name=plugin.name)
+                collecting.check_hooks(self.manager, module)
+                things = collecting.hooked(self.manager, module, plugin.name)
+                plugin.provides = collecting.add(things, owner)
+            plugin.hooks = collecting.hooks_of(module)
         except (Exception, SystemExit) as error:
             if self.manager.has_plugin(plugin.name):
                 self.manager.unregister(name=plugin.name)
             self._fail(plugin, error)
 
     def _fail(self, plugin: Plugin, error: BaseException, key: str | None = None) -> None:
-        plugin.status = "failed"
-        plugin.error = f"{type(error).__name__}: {error}"
+        plugin.status, plugin.error = "failed", _why(plugin, error)
         self.plugins[key or plugin.name] = plugin
         message = (
-            f"trace-net: plugin {plugin.name!r} of distribution {plugin.distribution!r} failed: "
-            f"{plugin.error}. Remove it with `pip uninstall {plugin.distribution}`, or block it "
-            f"with TRACER_DISABLE_PLUGINS={plugin.name}"
+            f"trace-net: {plugin.described()} failed: {plugin.error}. Remove it with `pip "
+            f"uninstall {plugin.distribution}`, or block it with {DISABLE}={plugin.name}"
         )
-        if os.environ.get("TRACER_PLUGINS") == "strict":
-            raise PluginError(message) from error
+        if _strict():
+            raise PluginError(message, plugin=plugin.name) from error
         print(message, file=sys.stderr)
 
-    def _refuse_unknown_hooks(self, module: ModuleType) -> None:
-        known = [name for name in vars(self.manager.hook) if not name.startswith("_")]
-        specified = [n for n in known if getattr(self.manager.hook, n).has_spec()]
-        for caller in self.manager.get_hookcallers(module) or []:
-            if not caller.has_spec():
-                optional = all(
-                    impl.optionalhook for impl in caller.get_hookimpls() if impl.plugin is module
-                )
-                if not optional:
-                    raise PluginError(
-                        f"it implements the hook {caller.name!r}, which does not exist."
-                        f"{suggestion(caller.name, specified)}"
-                    )
-
-    def _collect(self, plugin: Plugin, module: ModuleType) -> None:
-        """Call the plugin's registering hooks; add all that they return, or nothing."""
-        others = [other for other in self.manager.get_plugins() if other is not module]
-        found: list[tuple[registry.Registry, Any]] = []
-        for hook, target in registry.BY_HOOK.items():
-            caller = self.manager.subset_hook_caller(hook, remove_plugins=others)
-            values = [value for result in caller() for value in _iterate(result, hook)]
-            names = [target.check(value, plugin.name) for value in values]
-            twice = {name for name in names if names.count(name) > 1}
-            if twice:
-                raise PluginError(f"it registers the {target.kind} {twice.pop()!r} twice")
-            found += [(target, value) for value in values]
-        for target, value in found:
-            target.add(value, plugin.name)
-            plugin.provides.setdefault(target.kind, []).append(value.name)
+    def unload(self, name: str) -> None:
+        """Take back all that a plugin registered. What it had replaced counts again."""
+        plugin = self.plugins.pop(name)
+        if self.manager.has_plugin(name):
+            self.manager.unregister(name=name)
+        for target in registry.BY_HOOK.values():
+            for registered, value in target.of_owner(Owner(plugin.name)).items():
+                target.forget(registered, value)
+        dispatch.forget(plugin.name)
 
 
-def _iterate(result: Any, hook: str) -> Iterable[Any]:
-    if isinstance(result, str) or not isinstance(result, Iterable):
-        raise PluginError(f"its hook {hook} returned {result!r}, where a list was expected")
-    return list(result)
+def _why(plugin: Plugin, error: BaseException) -> str:
+    """What went wrong on one line, with file and line unless that is said already."""
+    kind = type(error).__name__
+    if isinstance(error, PluginError):
+        return " ".join(f"{kind}: {error}".split())
+    at = blame.place_of_error(plugin.name, error) or f"entry point {plugin.module}"
+    return " ".join(f"{kind}: {error} ({at})".split())
+
+
+def _strict() -> bool:
+    return os.environ.get("TRACER_PLUGINS") == "strict"
+
+
+def _blocked() -> set[str]:
+    """The names of plugins that are not to be loaded."""
+    return {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
 
 
 def _entry_points() -> list[metadata.EntryPoint]:
     """Entry points, each once, the bundled ones first."""
     points = {(p.name, p.value): p for p in metadata.entry_points(group=GROUP)}
-    bundled = "trace-net"
+    bundled = requirements.NAME
     return sorted(
         points.values(), key=lambda p: (p.dist is None or p.dist.name != bundled, p.name, p.value)
     )
-
-
-def _version() -> str:
-    try:
-        return metadata.version("trace-net")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def call_hook(name: str, **arguments: Any) -> None:
@@ -175,18 +179,22 @@ def call_hook(name: str, **arguments: Any) -> None:
         return
     try:
         caller(**arguments)
-    except Exception as error:
-        frames = traceback.walk_tb(error.__traceback__)
-        codes = {frame.f_code for frame, _ in frames}
-        for impl in caller.get_hookimpls():
-            if getattr(impl.function, "__code__", None) in codes:
-                known = loader.plugins.get(impl.plugin_name)
-                of = f" of distribution {known.distribution!r}" if known is not None else ""
-                raise PluginError(
-                    f"the hook {caller.name} of plugin {impl.plugin_name!r}{of} raised "
-                    f"{type(error).__name__}: {error}"
-                ) from error
+    except (Exception, SystemExit) as error:
+        impls = {getattr(impl.function, "__code__", None): impl for impl in caller.get_hookimpls()}
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        for frame in reversed(frames):  # what it was raised in, and not a wrapper around that
+            impl = impls.get(frame.f_code)
+            if impl is not None and impl.plugin_name not in loader.by_hand:
+                at = blame.place(impl.function)
+                raise blame.raised(impl.plugin_name, f"the hook {name}", error, at) from error
+            if impl is not None:
+                break  # of the program itself
         raise
+
+
+def hears(name: str) -> bool:
+    """See `tracer.hooks.heard`."""
+    return _loader is not None and bool(getattr(_loader.manager.hook, name).get_hookimpls())
 
 
 _loader: Loader | None = None
@@ -213,7 +221,21 @@ def load() -> Loader:
 
 def loaded() -> list[Plugin]:
     """Every plugin that was found, loaded or not, in loading order."""
-    return list(load().plugins.values())
+    found = list(load().plugins.values())
+    for plugin in found:
+        plugin.replaces = replacements(plugin.name)
+    return found
 
 
-hooks.provide(load, call_hook)
+def replacements(plugin: str) -> list[str]:
+    """What a plugin stands in place of, as in `numpy.sin of tracer`."""
+    taken = [
+        f"the {target.kind} {name} of {target.replaced(name)[-1].plugin}"
+        for target in registry.BY_HOOK.values()
+        for name in target
+        if target.entry(name).plugin == plugin and target.replaced(name)
+    ]
+    return taken + [f"{name} of {other}" for name, other in dispatch.replacements(plugin)]
+
+
+hooks.provide(load, call_hook, hears)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from tracer import registry
 from tracer.arrays import backend
-from tracer.errors import ShapeError, TracingError
+from tracer.blame import place
+from tracer.entries import Entries, Entry, Owner, Replaced, owner_of, transaction
+from tracer.errors import PluginError, ShapeError, TracingError
 from tracer.record.frames import INTERNAL_FILES
 
 #: a function of NumPy, or what takes its place
 Function: TypeAlias = Callable[..., Any]
+#: a function of NumPy, or the name of a ufunc of `scipy.special`
+Key: TypeAlias = Function | str
+K = TypeVar("K")
 
 #: ufunc -> what is called in its place, with the same inputs
 UFUNCS: dict[Function, Function] = {}
@@ -39,38 +44,119 @@ def in_numpy(name: str) -> Function | None:
     return vars(np).get(name)
 
 
-def implements(*functions: Function | None) -> Callable[[Function], Function]:
+def implements(
+    *functions: Function | None, replaces: Replaced = ()
+) -> Callable[[Function], Function]:
     """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
 
     For functions that are written in terms of others, and so need no rule of their own. None
-    stands for a function that the installed NumPy lacks (`in_numpy`).
+    stands for a function that the installed NumPy lacks (`in_numpy`). A function that somebody else
+    has is a `PluginError` unless `replaces` names it.
     """
 
     def bind(handler: Function) -> Function:
-        for function in functions:
-            table = UFUNCS if isinstance(function, np.ufunc) else FUNCTIONS
-            if function is not None:
-                table[function] = handler
+        module = getattr(handler, "__module__", "")
+        owner = CORE if module.startswith("tracer.") else owner_of(module)
+        with transaction():
+            for function in functions:
+                if function is not None:
+                    take(function, handler, handler, owner, replaces)
         return handler
 
     return bind
 
 
-def bind(op: Any) -> None:
+#: who implements the functions of the core, before plugins load
+CORE = Owner("tracer", "tracer")
+
+
+def _refresh(function: Key) -> None:
+    """Let calls go to what counts now."""
+    entry = TAKEN.now.get(function)
+    if isinstance(function, str):
+        _enter(SPECIAL, function, entry)
+    else:
+        _enter(UFUNCS if isinstance(function, np.ufunc) else FUNCTIONS, function, entry)
+    for listener in changed:
+        listener(function)
+
+
+def _enter(table: dict[K, Function], key: K, entry: Entry | None) -> None:
+    if entry is None:
+        table.pop(key, None)
+    else:
+        table[key] = entry.value
+
+
+#: who has which NumPy function, and the names of which functions of `scipy.special`
+TAKEN = Entries("NumPy function", _refresh)
+#: called with each function for which something else is called than before
+changed: list[Callable[[Key], None]] = []
+
+
+def take(function: Key, handler: Function, thing: object, owner: Owner, replaces: Replaced) -> None:
+    """Let `handler` stand for a function. `thing` is what messages name.
+
+    Raises `PluginError` where somebody else has the function and `replaces` does not name it.
+    """
+    named = replaces if isinstance(replaces, tuple | list) else (replaces,)
+    held = TAKEN.now.get(function)
+    names = {shown(function), shown(function).rpartition(".")[2], held and _name(held.value)}
+    said = any(each in names if isinstance(each, str) else each is function for each in named)
+
+    def conflict(old: Entry) -> PluginError:
+        known = repr(function) if isinstance(function, str) else shown(function, "np")
+        also = " to replace another" if old.replaces and said else ""
+        return PluginError(
+            f"{owner} takes {shown(function)} on tensors for {_name(thing)!r} ({place(thing)}), "
+            f"which {old.owner} has for {_name(old.value)!r} already{also}: say replaces={known} "
+            f"if it is to stand in place of the other, or leave numpy= out and call it by its name"
+        )
+
+    TAKEN.take(function, Entry(handler, owner, said), conflict)
+
+
+def shown(function: Key, numpy: str = "numpy") -> str:
+    """The name of a function, as in `numpy.sin`."""
+    if isinstance(function, str):
+        return f"scipy.special.{function}"
+    if isinstance(function, np.ufunc):
+        return f"{numpy}.{function.__name__}"
+    module, name = getattr(function, "__module__", ""), getattr(function, "__name__", "?")
+    return f"{module}.{name}".replace("numpy.", f"{numpy}.", 1) if module else name
+
+
+def _name(handler: object) -> str:
+    return str(getattr(handler, "name", None) or getattr(handler, "__name__", handler))
+
+
+def bind(op: Any, owner: Owner) -> None:
     """Let a registered operation stand for the NumPy functions that it names."""
     for function in op.numpy:
-        if isinstance(function, str):
-            SPECIAL[function] = op
-        else:
-            implements(function)(op.fast.get(function, op))
+        take(function, op.fast.get(function, op), op, owner, op.replaces)
 
 
 def unbind(op: Any) -> None:
-    """Undo `bind`."""
+    """Undo `bind`: what it had replaced stands for these functions again."""
     for function in op.numpy:
-        for table in (UFUNCS, FUNCTIONS, SPECIAL):
-            if function in table and table[function] in (op, op.fast.get(function)):
-                del table[function]
+        TAKEN.release(function, op.fast.get(function, op))
+
+
+def forget(plugin: str) -> None:
+    """Undo all `implements` of a plugin."""
+    for function in list(TAKEN.now):
+        for entry in TAKEN.stack(function):
+            if entry.plugin == plugin:
+                TAKEN.release(function, entry.value)
+
+
+def replacements(plugin: str) -> list[tuple[str, str]]:
+    """The names of functions that a plugin took from others, and from whom."""
+    return [
+        (shown(function), str(TAKEN.stack(function)[-2].owner.plugin))
+        for function, entry in TAKEN.now.items()
+        if entry.plugin == plugin and len(TAKEN.stack(function)) > 1
+    ]
 
 
 def ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:

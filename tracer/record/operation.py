@@ -26,13 +26,18 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from tracer import registry
 from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, Stack
-from tracer.errors import ShapeError, TracingError
+from tracer.blame import place, raised
+from tracer.entries import Replaced
+from tracer.errors import ShapeError, TracerError, TracingError
+from tracer.guarded import of_others
 from tracer.record.axes import aligned
 from tracer.record.describe import describe
+from tracer.record.dispatch import Function
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node, Parents
 from tracer.record.recorder import current_cursor
@@ -110,8 +115,7 @@ class Operation(Rules):
         return record(cursor, self, parents, saved, params, out, wants, kept)
 
 
-#: what the names of modules begin with whose rules write into nothing that they are given
-OWN = ("tracer.", "tracer_")
+registry.operations.holds(Operation)
 
 
 class Elementwise(Operation):
@@ -121,11 +125,14 @@ class Elementwise(Operation):
     batch_axis = staticmethod(aligned)
 
 
-def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
+def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callable[[type], Any]:
     """Class decorator: turns the functions of a subclass of `Operation` into an operation.
 
     The result is called like a function. It takes the place of `numpy`'s function(s) on tensors
     once it is registered: through the hook `register_operations`, or with `tracer.register(op)`.
+    `replaces` names what of others it stands in place of, each the name of an operation or a NumPy
+    function, as in `replaces=np.sin`; without it, a name or a function that another has is an
+    error.
     """
 
     def make(cls: type) -> Any:
@@ -141,11 +148,15 @@ def operation(name: str, *, numpy: Any = ()) -> Callable[[type], Any]:
             cls.forward = staticmethod(_first_of(keeping))
         if "forward" not in vars(cls):
             raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")
-        if not cls.__module__.startswith(OWN):
-            for rule, checked in CHECKED.items():
-                if rule in vars(cls):
-                    setattr(cls, rule, staticmethod(checked(getattr(cls, rule))))
-        return cls(name, numpy)
+        if cls.__module__.startswith(registry.BUNDLED):
+            return cls(name, numpy, replaces)
+        for rule, checked in CHECKED.items():
+            if rule in vars(cls):
+                setattr(cls, rule, staticmethod(checked(getattr(cls, rule))))
+        op = cls(name, numpy, replaces)
+        for rule in OTHER_RULES & vars(cls).keys():
+            setattr(cls, rule, staticmethod(_blaming(getattr(cls, rule), rule, op)))
+        return op
 
     return make
 
@@ -242,6 +253,32 @@ def _of_the_output(jvp: Callable[..., Stack]) -> Callable[..., Stack]:
         return moved
 
     return rule
+
+
+#: rules besides `forward`, whose errors tell of its arguments, and `vjp`, which sweeps explain
+OTHER_RULES = {
+    *("jvp", "batch_axis", "parameter_cotangent", "carry", "blocks", "flops", "row_counts"),
+    *("sqrt_hessian", "short_sqrt_hessian", "sqrt_hessian_sampled", "diagonal_hessian"),
+}
+
+
+def _blaming(function: Function, rule: str, op: Operation) -> Function:
+    """The rule, whose errors name the plugin that the operation is of, if it is one's."""
+    if not callable(function):
+        return function
+
+    @functools.wraps(function)
+    def call(*args: object, **keywords: object) -> object:
+        try:
+            return function(*args, **keywords)
+        except Exception as error:
+            plugin = None if isinstance(error, TracerError) else of_others(op)
+            if plugin is None:
+                raise
+            what = f"{rule} of the operation {op.name!r}"
+            raise raised(plugin, what, error, place(function)) from error
+
+    return call
 
 
 #: what the rules of operations outside of this project are held to

@@ -7,6 +7,7 @@ from typing import Any
 
 from tracer import registry
 from tracer.arrays.types import Array, Stack
+from tracer.entries import Replaced
 
 
 class Rules:
@@ -52,7 +53,8 @@ class Rules:
       expectation, from targets sampled from the model's likelihood; None if it has none.
 
     `saves` names what the rules read of a node: `"inputs"`, `"output"`, both or nothing.
-    `numpy` lists the NumPy functions that record this operation when called on tensors.
+    `numpy` lists the NumPy functions that record this operation when called on tensors. Where
+    another has these, or the name, `replaces` says that it stands in place of that.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Rules:
     loss = False
     saves: tuple[str, ...] = ("inputs", "output")
     numpy: tuple[Any, ...] = ()
+    #: what of others it stands in place of: names of operations, and NumPy functions
+    replaces: Replaced = ()
     #: ufunc -> a quicker way to record this operation
     fast: dict[Callable[..., Any], Callable[..., Any]] = {}
     #: linear in all its inputs together
@@ -109,9 +113,11 @@ class Rules:
     diagonal_hessian: Callable[..., Array] | None = None
     row_counts: Callable[..., dict[str, int]]
 
-    def __init__(self, name: str, numpy: Any = ()):
+    def __init__(self, name: str, numpy: Any = (), replaces: Replaced = ()):
         self.name = name
         self.numpy = numpy if isinstance(numpy, tuple) else (numpy,)
+        if replaces != ():
+            self.replaces = replaces
         self.saves_inputs = "inputs" in self.saves
         self.saves_output = "output" in self.saves
         self.keeps = hasattr(self, "forward_keeping")

@@ -9,7 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tracer.arrays.types import Shape, Stack
-from tracer.errors import ShapeError, TracingError
+from tracer.blame import raised
+from tracer.errors import ShapeError, TracerError, TracingError
+from tracer.guarded import of_others
 from tracer.record.axes import Axis, ungrouped
 from tracer.record.describe import describe
 from tracer.record.node import Node
@@ -117,6 +119,8 @@ def in_rule(error: Exception, node: Node, g: Stack | Tensor) -> Exception:
     if not hasattr(node.op, "vjp"):
         return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
     where = f"the vjp of {node!r} ({node.source or 'unknown line'})"
+    if (plugin := of_others(node.op)) is not None and not isinstance(error, TracerError):
+        return raised(plugin, where, error)
     absent = [
         name
         for name, there in {

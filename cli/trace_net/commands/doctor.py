@@ -6,9 +6,12 @@ import os
 import platform
 import shutil
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trace_net import options, report, streams
+
+if TYPE_CHECKING:
+    from tracer.errors import PluginError
 
 DISTRIBUTIONS = ("trace-net", "numpy", "networkx", "pluggy", "graphviz", "pygraphviz", "typer")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -19,18 +22,21 @@ def doctor(json: options.JsonOption = False) -> None:
 
     Renderers and layout engines, array backends, devices and versions.
     """
-    findings = examine()
+    failures: list[PluginError] = []
+    findings = examine(failures)
     if json:
         report.print_json("doctor", findings)
-        return
-    out = streams.console()
-    for section, facts in findings.items():
-        rows = facts.items() if isinstance(facts, dict) else [(name, "") for name in facts]
-        out.print(report.table((section, ""), rows))
+    else:
+        out = streams.console()
+        for section, facts in findings.items():
+            rows = facts.items() if isinstance(facts, dict) else [(name, "") for name in facts]
+            out.print(report.table((section, ""), rows))
+    if failures:
+        raise failures[0]
 
 
-def examine() -> dict[str, Any]:
-    """Facts by section."""
+def examine(failures: list[PluginError]) -> dict[str, Any]:
+    """Facts by section; what array libraries fail with is added to the failures."""
     from tracer import plugins, registry
 
     return {
@@ -48,9 +54,27 @@ def examine() -> dict[str, Any]:
         },
         "renderers": {name: registry.renderers.entry(name).plugin for name in registry.renderers},
         "backends": {name: registry.backends.entry(name).plugin for name in registry.backends},
-        "devices": {library.device: library.describe() for library in registry.backends.values()},
+        "devices": devices(failures),
         "plugins": {p.name: p.error or p.status for p in plugins.loaded()},
     }
+
+
+def devices(failures: list[PluginError]) -> dict[str, str]:
+    """What each array library says of its device, or how that failed."""
+    from tracer import registry
+    from tracer.errors import PluginError
+    from tracer.plugins import guard
+
+    found = {}
+    for name in registry.backends:
+        entry = registry.backends.entry(name)
+        try:
+            with guard(entry.plugin, f"the array library {name!r}"):
+                found[str(entry.value.device)] = str(entry.value.describe())
+        except PluginError as error:
+            found[str(entry.value.device)] = error.message
+            failures.append(error)
+    return found
 
 
 def version(distribution: str, remedy: str = "") -> str:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from trace_net import options, report, streams, write
-from trace_net.blame import blame
-from trace_net.errors import CommandError, UsageError
+from trace_net.errors import CommandError, DrawingError, UsageError
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -334,14 +333,11 @@ def colour_values(
 ) -> Mapping[str, float] | None:
     """Node id -> number from an overlay; nothing where the run failed before its results."""
     from trace_net.overlays import QuantityOverlay
-    from tracer import registry
+    from tracer.extend import overlay_values
 
     if overlay is None or done.failure is not None:
         return None
-    known = overlay.name in registry.overlays
-    plugin = registry.overlays.entry(overlay.name).plugin if known else "trace-net"
-    with blame(plugin, f"the overlay {overlay.name!r}"):
-        values = overlay.values(graph, done.results)
+    values = overlay_values(overlay, graph, done.results)
     if values:
         note_undefined(graph, overlay, values)
     else:
@@ -370,11 +366,14 @@ def note_undefined(graph: nx.MultiDiGraph, overlay: Overlay, values: Mapping[str
 
 def draw(graph: nx.MultiDiGraph, form: str, how: DrawOptions) -> bytes:
     """The picture in a registered format."""
-    from tracer import registry
+    from tracer.extend import RendererUnavailable, render
 
-    entry = registry.renderers.entry(form)
-    with blame(entry.plugin, f"the renderer {form!r}"):
-        return entry.value.render(graph, how)
+    try:
+        return render(form, graph, how)
+    except RendererUnavailable as error:
+        raise DrawingError(
+            str(error), hint="--format dot and --format json always work; see `trace-net doctor`"
+        ) from error
 
 
 def add_norms(graph: nx.MultiDiGraph, done: Run, quantities: tuple[str, ...]) -> None:
