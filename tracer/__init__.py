@@ -62,6 +62,7 @@ from tracer.operations.unary import Expit as expit
 from tracer.operations.unary import LogExpit as log_expit
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.registering import register, unregister
+from tracer.plugins.targets import Target
 from tracer.record import hints
 from tracer.record.axes import POOLED, UNKNOWN
 from tracer.record.dispatch import implements
@@ -127,6 +128,7 @@ __all__ = [
     "Shard",
     "Summed",
     "Tape",
+    "Target",
     "Tensor",
     "TracerError",
     "TracingError",

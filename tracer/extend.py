@@ -44,7 +44,7 @@ Graphs, pictures and commands:
     `overlay_values`, `require_quantities`
 
 Plugins:
-    `hookimpl`, `defined`, `Plugin`, `settings`
+    `hookimpl`, `defined`, `Plugin`, `settings`, `Target`
 """
 
 from tracer.api.devices import backend_for, is_device
@@ -121,6 +121,7 @@ from tracer.guarded import overlay_values, render, require_quantities
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
+from tracer.plugins.targets import Target
 from tracer.record.axes import POOLED, UNKNOWN, Axis
 from tracer.record.composite import Composite, composed, composes
 from tracer.record.describe import describe
@@ -212,6 +213,7 @@ __all__ = [
     "State",
     "Summed",
     "Tape",
+    "Target",
     "Tensor",
     "TensorLike",
     "Tree",

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
 #: the commands of trace-net itself, which no plugin's replaces
-BUILT_IN = ("visualize", "summary", "diff", "quantities", "plugins", "check", "doctor")
+BUILT_IN = (
+    *("visualize", "summary", "diff", "quantities", "plugins", "check", "doctor"),
+    "new-plugin",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Overlay(ABC):
 class Command:
     """A subcommand of `trace-net`: a function that typer understands, by its annotations.
 
+    It may be a `typer.Typer` with commands of its own. A parameter annotated `tracer.Target` is a
+    TARGET, which the command line loads.
     `replaces` is the name, if another plugin has it and this one is to stand in its place.
     """
 

@@ -81,10 +81,13 @@ def plugin_command(name: str) -> Any:
 
 def made(name: str, function: Callable[..., object] | typer.Typer, help: str) -> Any:
     """A click command, or a group of them, of a function or of a `typer.Typer`."""
+    from trace_net.plugin_targets import all_taking_targets, taking_targets
+
     if not isinstance(function, typer.Typer):
         single = typer.Typer(add_completion=False)
-        single.command(name, help=help or None)(function)
+        single.command(name, help=help or None)(taking_targets(function))
         return typer.main.get_command(single)
+    all_taking_targets(function)
     command = typer.main.get_command(function)
     command.name, command.help = name, help or command.help
     return command

@@ -1,4 +1,4 @@
-"""Commands: functions whose annotated parameters are what `trace-net softclip` takes."""
+"""Commands: functions; `trace-net softclip` takes their annotated parameters."""
 
 import math
 

@@ -1,13 +1,12 @@
 """Layers: modules with parameters, written in NumPy functions and operations."""
 
 import numpy as np
-
 import tracer
 import tracer_layers as nn
 
 
 class SoftClipLayer(nn.Module):
-    """`s * x / (1 + |s * x|)`, with a scale s for each feature; `[N, features]` to the same."""
+    """`s * x / (1 + |s * x|)` with a scale s per feature, `[N, features]` to the same."""
 
     def __init__(self, features):
         super().__init__()

@@ -1,7 +1,6 @@
 """Operations: a forward function, and beside it its rules."""
 
 import numpy as np
-
 from tracer.extend import Elementwise, operation
 
 
@@ -20,4 +19,5 @@ class SoftClip(Elementwise):
 
     def examples(rng):
         """(inputs, params) at which the rules are checked, away from the kink at 0."""
-        return [((rng.uniform(0.2, 1.0, (2, 3)),), {}), ((-rng.uniform(0.2, 1.0, 4),), {})]
+        x = rng.uniform(0.2, 1.0, (2, 3))
+        return [((x,), {}), ((-x[0],), {})]

@@ -1,7 +1,6 @@
 """Overlays: numbers that colour the nodes of a picture."""
 
 import numpy as np
-
 from tracer.extend import Overlay
 
 

@@ -1,7 +1,6 @@
 """Quantities: what is read off each parameter's cotangent in the backward sweep."""
 
 import numpy as np
-
 from tracer.extend import Quantity
 
 

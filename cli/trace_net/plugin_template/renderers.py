@@ -11,5 +11,6 @@ class SoftClipRenderer(Renderer):
 
     def render(self, graph, options):
         label = graph.nodes(data="label")
-        lines = [f"{label[n]} -> {', '.join(str(label[m]) for m in graph[n])}" for n in graph]
+        uses = {n: ", ".join(str(label[m]) for m in graph[n]) for n in graph}
+        lines = [f"{label[n]} -> {uses[n]}" for n in graph]
         return "\n".join([options.title, *lines]).encode()

@@ -1,5 +1,4 @@
 import numpy as np
-
 from tracer.testing import check_layer
 
 from tracer_softclip.layers import SoftClipLayer

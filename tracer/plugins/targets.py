@@ -1,0 +1,30 @@
+"""What a command of a plugin is given of a TARGET."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from tracer.api.tape import Tape
+from tracer.record.tensor import Tensor
+
+
+class Target(Protocol):
+    """What a TARGET of the command line is, loaded: a command's parameter annotated so is given it.
+
+    `inputs` and `keywords` are what the `model` is called with, `targets` what the `loss` is given
+    besides its output; `loss` is None where the file has none.
+    """
+
+    model: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    targets: tuple[Any, ...]
+    loss: Callable[..., Any] | None
+
+    def record(self) -> tuple[Tape, Tensor]:
+        """The record of the model and its loss, to be swept: `tape.backward(loss)`.
+
+        An error in the user's code ends the command, as it ends those of trace-net itself. A model
+        without parameters is recorded so that its inputs want a gradient.
+        """
