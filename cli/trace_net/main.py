@@ -55,8 +55,8 @@ for function in (
     quantities.quantities,
     plugins.plugins,
     check.check,
-    doctor.doctor,
     new_plugin.new_plugin,
+    doctor.doctor,
 ):
     app.command(function.__name__.replace("_", "-"), cls=BuiltIn)(function)
 

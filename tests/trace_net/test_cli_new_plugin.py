@@ -1,0 +1,112 @@
+"""`trace-net new-plugin`: what it writes is a plugin, and what it refuses."""
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import tracer
+from trace_net.commands.new_plugin import KINDS
+from tracer import registry
+from tracer.extensions import BUILT_IN
+from tracer.testing import check_operation, check_quantity
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_default_is_an_operation_and_a_quantity(command, folder):
+    outcome = command("new-plugin", "soft-sat")
+    assert outcome.code == 0, outcome.err
+    written = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert written == sorted(outcome.out.split())
+    assert {
+        "soft-sat/pyproject.toml", "soft-sat/README.md", "soft-sat/.github/workflows/tests.yml",
+        "soft-sat/tracer_soft_sat/operations.py", "soft-sat/tests/test_quantities.py",
+    } <= set(written)  # fmt: skip
+    assert not any("overlay" in path for path in written)
+    assert "pip install -e 'soft-sat[test]' && pytest soft-sat" in outcome.err
+    project = tomllib.loads((folder / "soft-sat/pyproject.toml").read_text())["project"]
+    assert project["name"] == "tracer-soft-sat"
+    assert project["entry-points"]["tracer"] == {"soft-sat": "tracer_soft_sat"}
+    text = "".join((folder / path).read_text() for path in written)
+    assert "softclip" not in text.lower()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder, kind):
+    assert command("new-plugin", "softsat", "here", "--with", kind).code == 0
+    monkeypatch.syspath_prepend(folder / "here")
+    module = importlib.import_module("tracer_softsat")
+    hook = KINDS[kind].hook
+    if hook is None:
+        layer, inputs = module.SoftsatLayer.examples(registry.backends["numpy"].generator(0))[0]
+        tracer.testing.check_layer(layer, *inputs)
+        return
+    tracer.register(module)
+    try:
+        (thing,) = getattr(module, hook)()
+        assert type(registry.BY_HOOK[hook][thing.name]) is type(thing)
+        assert registry.BY_HOOK[hook].entry(thing.name).plugin == "user"
+        if kind == "operation":
+            check_operation(thing)
+        if kind == "quantity":
+            assert check_quantity(thing).is_defined
+    finally:
+        tracer.unregister(module)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["Soft"], "NAME is of small letters"),
+        (["1a"], "NAME is of small letters"),
+        (["class"], "NAME is of small letters"),
+        (["layers"], "the plugin 'layers' is there already"),
+        (["tanh"], "the operation 'tanh' is there already"),
+        (["svg", "--with", "renderer"], "the renderer 'svg' is there already"),
+        (["doctor", "--with", "command"], "the command 'doctor' is there already"),
+        (["softsat", "--with", "layers"], "Did you mean 'layer'?"),
+        (["softsat", "--with", ","], "--with takes operation, layer"),
+        (["softsat", "full"], "full exists, and is no empty folder"),
+        (["softsat", "file"], "file exists, and is no empty folder"),
+    ],
+)
+def test_what_is_refused(command, folder, arguments, message):
+    (folder / "full").mkdir()
+    (folder / "full/file").touch()
+    (folder / "file").touch()
+    outcome = command("new-plugin", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.error
+    assert not (folder / "softsat").exists()
+
+
+def test_every_built_in_command_is_known_as_one():
+    from trace_net.main import app
+
+    names = {each.name or each.callback.__name__ for each in app.registered_commands}
+    assert names == set(BUILT_IN)
+
+
+@pytest.mark.slow
+def test_a_new_distribution_installs_tests_itself_and_is_listed(command, folder):
+    assert command("new-plugin", "softsat", "--with", ",".join(KINDS)).code == 0
+    subprocess.run([sys.executable, "-m", "venv", "env"], check=True)
+
+    def run(*arguments):
+        done = subprocess.run(arguments, capture_output=True, text=True, cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("env/bin/python", "-m", "pip", "install", "--quiet", "-e", str(ROOT))
+    run("env/bin/python", "-m", "pip", "install", "--quiet", "-e", "softsat[test]")
+    assert " passed" in run("env/bin/python", "-m", "pytest", "softsat")
+    listed = run("env/bin/trace-net", "plugins", "softsat")
+    for kind in KINDS:
+        assert kind in listed or KINDS[kind].hook is None
+    checked = run("env/bin/trace-net", "check", "softsat")
+    assert "WRONG" not in checked
+    assert checked.count(" ok ") == 3  # operation, quantity and layer have a definition
