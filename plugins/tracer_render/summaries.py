@@ -60,7 +60,12 @@ class Summaries:
             module["number"], module["count"] = level.number, level.calls
         if self._calls.is_whole(level):
             module["weights"] = [
-                {"name": _short(n, level.scope), "shape": n.get("shape"), "frozen": _frozen(n)}
+                {
+                    "name": _short(n, level.scope),
+                    "shape": n.get("shape"),
+                    "frozen": _frozen(n),
+                    "change": n.get("change", ""),
+                }
                 for n in parameters
             ]
         if around:

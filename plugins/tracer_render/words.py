@@ -106,7 +106,8 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
         yield f"{label} {style.amount_text(value, unit)}".strip()
     elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
         of = "parameters' norm" if data.get("parameters") else "norm"
-        yield f"{of} {style.number_text(data['norm'])}"
+        together = " of all calls" if data.get("parameters") and data.get("count", 1) > 1 else ""
+        yield f"{of} {style.number_text(data['norm'])}{together}"
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if number := data.get(count) or data.get(f"{count}_inside"):
             where = "in" if data.get(count) else "inside, in"
@@ -151,7 +152,9 @@ def _parameters(data: Attributes) -> Iterable[str]:
     shown = weights if len(weights) <= MOST_WEIGHTS else weights[: MOST_WEIGHTS - 1]
     for weight in shown:
         frozen = " frozen" if weight["frozen"] else ""
-        yield style.elide(f"{weight['name']} {style.shape_text(weight['shape'])}{frozen}")
+        sign = style.SIGNS.get(weight.get("change", ""), "")
+        text = f"{sign} {weight['name']} {style.shape_text(weight['shape'])}{frozen}"
+        yield style.elide(text.strip())
     if len(shown) < len(weights):
         yield f"… and {len(weights) - len(shown)} more, {count:,} parameters"
 
