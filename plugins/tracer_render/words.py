@@ -59,7 +59,8 @@ def _of_call(data: Attributes) -> str:
 
 def marks(data: Attributes, value: float | None) -> Iterable[str]:
     """What is alarming about a node or its overlay's value, in the order of gravity."""
-    numbers = [number for number in (value, data.get("norm")) if number is not None]
+    # a graph that was read from JSON has words for those that are no numbers
+    numbers = [float(number) for number in (value, data.get("norm")) if number is not None]
     if data.get("failed"):
         yield "failed"
     if data.get("nan") or data.get("nan_inside") or any(map(math.isnan, numbers)):
