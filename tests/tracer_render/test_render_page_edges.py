@@ -128,3 +128,15 @@ def test_texts_fit_their_boxes_after_a_step_was_looked_at(show):
         " }).map((text) => text.textContent) })"
     )
     assert wide == []
+
+
+def test_the_gradient_norm_of_the_menu_colours_as_the_overlay_of_the_command_does(show):
+    graph = render_graphs.trace(3).graph("both")
+    colours = "return page.scene.boxes.map((b) => page.told(page.now, b.item, b.back).colour ?? '')"
+    given = show(graph, depth=None, overlay=GradNorm()).run(colours)
+    page = show(graph, depth=None)
+    labels = [each["label"] for each in page.run("return page.data.overlays")]
+    page.run("page.setOverlay(arguments[0])", labels.index("gradient norm"))
+    chosen = page.run(colours)
+    assert any(given)
+    assert chosen == given

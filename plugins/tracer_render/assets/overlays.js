@@ -8,7 +8,7 @@
   page.valueOf = (view, item, back) => {
     const { overlay } = page;
     if (!overlay || (overlay.sides === "values" && back)) return undefined;
-    if (overlay.sides === "cotangents" && !back) return undefined;
+    if (overlay.sides === "cotangents") back = true; // a value is told the norm of its gradient
     if (item >= 0) {
       const entry = page.entryOf(item, back);
       if (entry !== undefined) return stepValue(view, item, back, entry);
