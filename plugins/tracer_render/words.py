@@ -106,9 +106,11 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
     if value is not None:
         yield f"{label} {style.amount_text(value, unit)}".strip()
     elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
-        of = "parameters' norm" if data.get("parameters") else "norm"
-        together = " of all calls" if data.get("parameters") and data.get("count", 1) > 1 else ""
-        yield f"{of} {style.number_text(data['norm'])}{together}"
+        norm = f"norm {style.number_text(data['norm'])}"
+        if data.get("parameters") and data.get("count", 1) > 1:
+            yield f"{norm} of all calls"
+        else:
+            yield f"parameters' {norm}" if data.get("parameters") else norm
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if number := data.get(count) or data.get(f"{count}_inside"):
             where = "in" if data.get(count) else "inside, in"
