@@ -17,8 +17,8 @@ Losses: the rows that they start:
     `SeedRows`, `at_places`
 
 Quantities and kinds of rows:
-    `Context`, `Quantity`, `Shard`, `GGNMonteCarlo`, `Rows`, `ggn_averaged`, `ggn_exact`,
-    `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`
+    `Context`, `Quantity`, `Shard`, `GGNMonteCarlo`, `Rows`, `Term`, `ggn_averaged`,
+    `ggn_exact`, `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`, `jacobian`
 
 The record: nodes, leaves, where it is recorded:
     `Tensor`, `batch`, `input_leaf`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`,
@@ -104,12 +104,14 @@ from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
 from tracer.curvature.rows import (
     GGNMonteCarlo,
     Rows,
+    Term,
     ggn_averaged,
     ggn_exact,
     ggn_outputs,
     gradient,
     hessian,
     hessian_eigenvectors,
+    jacobian,
 )
 from tracer.curvature.seed_rows import SeedRows, at_places
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
@@ -216,6 +218,7 @@ __all__ = [
     "Target",
     "Tensor",
     "TensorLike",
+    "Term",
     "Tree",
     "Value",
     "View",
@@ -259,6 +262,7 @@ __all__ = [
     "integers",
     "is_device",
     "is_users",
+    "jacobian",
     "looked_up",
     "meeting",
     "missing",

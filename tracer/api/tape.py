@@ -83,8 +83,9 @@ class Tape(Recorder):
     ) -> dict[str, Any]:
         """One sweep for the gradient of `loss` and any number of further quantities.
 
-        `loss` has one element. `quantities` are registered names or configured objects. Returns
-        quantity name -> parameter name -> value (raw arrays, or what the quantity defines).
+        `loss` has one element; where all quantities are of the rows `jacobian`, which need no loss,
+        it may be the model's outputs. `quantities` are registered names or configured objects.
+        Returns quantity name -> parameter name -> value (raw arrays, or what the quantity defines).
 
         `memory_budget` bounds the bytes of temporary values: rows and samples are worked on in
         chunks, with identical results. Without one, a sweep stays within half of the memory that

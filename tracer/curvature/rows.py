@@ -35,6 +35,9 @@ class Term(Protocol):
     @property
     def weight(self) -> Array: ...
 
+    def identity(self) -> SeedRows:
+        """`[C, *prediction]`: row c is one at element c of every sample, and zero elsewhere."""
+
     def root(self, *rules: str) -> SeedRows:
         """`[C, *prediction]`, whose squares sum to the Hessian, by the first rule that there is."""
 
@@ -55,6 +58,9 @@ class Rows:
     samples: int = 0
     #: whether their squares sum to the Gauss-Newton matrix, be it in expectation
     of_gauss_newton = False
+    #: whether they start at the model's outputs whatever a loss makes of these, so that none is
+    #: needed: `tape.backward(outputs, ...)` takes a tensor of any size
+    of_outputs = False
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -153,6 +159,20 @@ class GGNAveraged(GGNExact):
         return np.moveaxis(same, 1, 1 + axis)
 
 
+class Jacobian(Rows):
+    """Row c is `df_nc / dp`: one for each of the C elements of a sample's outputs `f_n`.
+
+    They are in row-major order, the samples' axis left out. No weight of a loss is in them. Of
+    several losses, the predictions follow each other, in the order of the record.
+    """
+
+    name = "jacobian"
+    of_outputs = True
+
+    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
+        return term.identity()
+
+
 class Hessian(Rows):
     """Signed rows whose squares sum to the Hessian: they start at every operation that bends."""
 
@@ -174,11 +194,12 @@ ggn_exact = GGNExact()
 ggn_outputs = GGNOutputs()
 ggn_mc = GGNMonteCarlo
 ggn_averaged = GGNAveraged()
+jacobian = Jacobian()
 hessian = Hessian()
 hessian_eigenvectors = HessianEigenvectors()
 
 #: what the core registers through `register_rows`
 BUNDLED = [
     *(gradient, ggn_exact, ggn_outputs, GGNMonteCarlo(), ggn_averaged),
-    *(hessian, hessian_eigenvectors),
+    *(jacobian, hessian, hessian_eigenvectors),
 ]
