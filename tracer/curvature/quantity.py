@@ -23,14 +23,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from tracer import guarded, registry
-from tracer.arrays import backend
 from tracer.arrays.types import DType, Shape
 from tracer.blame import place
 from tracer.cotangents import Cotangent
 from tracer.curvature.rows import Rows, gradient
 from tracer.errors import PluginError, QuantityError, TracerError, TracingError
 from tracer.record.node import Node
-from tracer.record.tensor import Tensor
 
 
 class Context(NamedTuple):
@@ -97,6 +95,9 @@ class Quantity:
     needs_samples = True
     factored = False
     of_uses = False
+    #: whether `extract` reads all rows at once, as where it multiplies rows by each other: those
+    #: that come in chunks are then kept until all are there. `gram()` says so by itself
+    all_rows = False
     #: the names of what to use in its place where memory is short, for messages
     cheaper = ""
     #: a method `reference(self, brute)` gives the value at a parameter by its definition, from a
@@ -210,45 +211,6 @@ def _to_read(value: Any) -> Any:
         for name, field in vars(value).items():
             setattr(value, name, _to_read(field))
     return value
-
-
-def first_of(quantity: Quantity, state: State) -> State:
-    """The state of a first chunk of rows, which those of others are added to in place."""
-    return state.copy() if _adds(quantity, state) else state
-
-
-def require_additive(quantity: Quantity, part: Cotangent, state: State, context: Context) -> None:
-    """Refuse states with an axis of rows, which would be added where rows come in chunks."""
-    if not _adds(quantity, state) or state.shape[0] != part.rows:
-        return
-    other = part.select(slice(0, 1)) if part.rows > 1 else part.stacked(part)
-    if quantity.extract(other.within(part.budget), context).shape[0] == other.rows:
-        raise QuantityError(
-            f"{quantity.name} has an axis of rows, and rows come in chunks here, whose states are "
-            f"added: give it a join(first, second), such as np.concatenate([first, second])"
-        )
-
-
-def with_chunk(quantity: Quantity, first: State, second: State) -> State:
-    """The state of the chunks so far and of a further one. Raises `QuantityError`."""
-    if not _adds(quantity, first):
-        return quantity.join(first, second)
-    if first.shape != second.shape:
-        raise QuantityError(
-            f"the states of {quantity.name} for chunks of rows have the shapes "
-            f"{list(first.shape)} and {list(second.shape)}, and cannot be added: give it a "
-            f"join(first, second), or a memory_budget that needs no chunks"
-        )
-    if first.dtype != second.dtype:
-        return first + second
-    first += second
-    return first
-
-
-def _adds(quantity: Quantity, state: State) -> bool:
-    """Whether states of chunks are arrays, and joined by being added."""
-    plain = getattr(type(quantity), "join", None) is Quantity.join
-    return plain and not isinstance(state, Tensor) and backend.is_array(state) and state.ndim > 0
 
 
 def resolve(quantities: Quantities) -> dict[str, Quantity]:
