@@ -13,7 +13,6 @@ from tracer.arrays.ownership import unaliased
 from tracer.arrays.types import Array, Shape, Stack
 from tracer.cotangents import Cotangent, Dense, Outer, Unfollowed, collect
 from tracer.curvature.chunks import Chunk, Share, is_partial, part_of, with_rows
-from tracer.curvature.gradients import raw_value
 from tracer.curvature.masking import used_unfollowed
 from tracer.curvature.quantity import Context, Quantity, State, Value
 from tracer.curvature.request import Request
@@ -25,6 +24,7 @@ from tracer.curvature.states import (
     require_additive,
     with_chunk,
 )
+from tracer.curvature.values import raw_value
 from tracer.errors import QuantityError
 from tracer.record.node import Node
 
@@ -139,6 +139,9 @@ class Extraction:
                 value = [quantity.finish(state, context)]
             except QuantityError as error:
                 self.undefined.add(quantity, leaf, error)
+                continue
+            if quantity.per != "parameter":  # wide, and together, until all are there
+                self.values[quantity.name][context.name] = value[0]
                 continue
             if not self.objective.recorded:
                 value[0] = raw_value(value[0], leaf.dtype)

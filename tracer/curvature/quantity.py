@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -67,7 +68,11 @@ Quantities: TypeAlias = (
 
 
 #: what plugins may override, and is called in a sweep
-METHODS = {"extract", "elements", "of_objective", "of_block", "finish", "join", "merge"}
+METHODS = {
+    *("extract", "elements", "of_objective", "of_block", "finish", "combine", "join", "merge"),
+}
+#: what a quantity may have its values of
+LEVELS = ("parameter", "layer", "model")
 
 
 class Quantity:
@@ -90,6 +95,9 @@ class Quantity:
     #: the name, if another plugin has it and this quantity is to stand in its place
     replaces: str | tuple[str, ...] = ()
     rows: Rows | None = gradient
+    #: "parameter", or "layer" or "model" where `combine` makes one value of those of all parameters
+    #: that a module holds, or that there are
+    per: str = "parameter"
     per_sample = False
     lists_samples: bool | None = None
     needs_samples = True
@@ -148,6 +156,12 @@ class Quantity:
         """The value, from the state of all data."""
         return state
 
+    def combine(self, values: Mapping[str, Value]) -> Value:
+        """The value of a layer or of the model, from those of its parameters, which are given by
+        name. Their sum unless overridden.
+        """
+        return functools.reduce(operator.add, values.values())
+
     def join(self, first: State, second: State) -> State:
         """The state of two chunks of rows of the same samples. Additive unless overridden."""
         return first + second
@@ -161,8 +175,10 @@ class Quantity:
 
 
 def _check(kind: type[Quantity]) -> None:
-    """Raise `PluginError` for a quantity whose `rows` are no kind of rows."""
+    """Raise `PluginError` for a quantity whose `rows` are no kind of rows, or `per` no level."""
     rows = getattr(kind, "rows", None)
+    if isinstance(kind.per, str) and kind.per not in LEVELS:
+        raise PluginError(f"{_wrong_level(kind)} ({place(kind)})")
     if isinstance(rows, type):
         raise PluginError(
             f"the quantity {kind.name!r} has the class {rows.__name__} as rows, where an instance "
@@ -173,6 +189,11 @@ def _check(kind: type[Quantity]) -> None:
             f"the quantity {kind.name!r} has {rows!r} as rows, where an instance of tracer.Rows, "
             f"the name of a registered one, or None is expected ({place(kind)})"
         )
+
+
+def _wrong_level(kind: Quantity | type[Quantity]) -> str:
+    known = ", ".join(map(repr, LEVELS))
+    return f"the quantity {kind.name!r} has per = {kind.per!r}, where one of {known} is expected"
 
 
 registry.quantities.holds(Quantity, as_class=True)
@@ -232,6 +253,8 @@ def resolve(quantities: Quantities) -> dict[str, Quantity]:
             raise QuantityError(
                 f"a quantity is a registered name or a tracer.Quantity, got {quantity!r}"
             )
+        if quantity.per not in LEVELS:
+            raise QuantityError(_wrong_level(quantity))
         if quantity.name in found:
             raise QuantityError(f"the quantity {quantity.name!r} is asked for twice")
         kind: Any = quantity.rows

@@ -108,6 +108,11 @@ class Request:
         """How many rows of the sweep stand for one row: masked, one per sample and one more."""
         return self.sample_count + 1 if bundle.masked else 1
 
+    @property
+    def reduced_at_once(self) -> set[str]:
+        """The quantities of which values are reduced as soon as a parameter has one."""
+        return {name for name in self.reduce if self.asked[name].per == "parameter"}
+
     def context(self, leaf: Node) -> Context:
         """What a quantity may know of a parameter."""
         objective = self.objective
@@ -243,7 +248,7 @@ def _gradients_alone(asked: Mapping[str, Quantity], options: Options) -> bool:
     if options.memory_budget is not None or options.parameters is not None:
         return False
     for quantity in asked.values():
-        if quantity.rows is not gradient or quantity.needs_samples:
+        if quantity.rows is not gradient or quantity.needs_samples or quantity.per != "parameter":
             return False
     return True
 
