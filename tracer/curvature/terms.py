@@ -129,7 +129,7 @@ class Term(Cut):
             return None
         return self.root("short_sqrt_hessian", "sqrt_hessian")
 
-    def sqrt_hessian_sampled(self, samples: int, rng: Generator) -> Stack:
+    def sqrt_hessian_sampled(self, samples: int, rng: Generator | None) -> Stack:
         """`[M, *prediction]`: in expectation, from targets sampled from the likelihood."""
         rule = self.rule("sqrt_hessian_sampled")
         if rule is None:
