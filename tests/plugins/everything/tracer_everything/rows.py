@@ -7,19 +7,18 @@ from tracer.extend import Rows, ggn_exact
 
 
 class Sketched(Rows):
-    """`count` sums of the exact rows with random signs: the same matrix in expectation."""
+    """`samples` sums of the exact rows with random signs: the same matrix in expectation."""
 
     name = "everything_sketched"
     of_gauss_newton = True
 
-    def __init__(self, count=2):
-        self.count = count
+    def __init__(self, samples=3):
+        self.samples = samples
 
     def start(self, term, rng):
-        """`[count, *prediction.shape]`."""
+        """`[samples, *prediction.shape]`."""
         exact = ggn_exact.start(term, rng)[:]
-        rng = np.random.default_rng(0) if rng is None else rng
-        signs = rng.choice([-1.0, 1.0], (self.count, len(exact))) / math.sqrt(self.count)
+        signs = rng.choice([-1.0, 1.0], (self.samples, len(exact))) / math.sqrt(self.samples)
         return np.tensordot(signs.astype(exact.dtype), exact, 1)
 
 
