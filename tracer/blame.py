@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import itertools
 import os
 import sys
 import traceback
@@ -147,10 +148,32 @@ def culprit(error: BaseException) -> str | None:
     """The plugin of another distribution in whose files an error was raised; None if in none."""
     files = [(name, _files(name)) for name, p in PLUGINS.items() if p.distribution != OURS]
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        for name, prefix in files:
-            if prefix and frame.f_code.co_filename.startswith(prefix):
-                return name
+        file = frame.f_code.co_filename
+        names = [name for name, prefix in files if prefix and file.startswith(prefix)]
+        if names:
+            return nearest(names, frame.f_globals.get("__name__", ""))
     return None
+
+
+def of_module(module: str) -> str | None:
+    """The plugin whose package a module is in; None where it is in no plugin's."""
+    package = module.partition(".")[0]
+    names = [name for name, p in PLUGINS.items() if _parts(p.module)[0] == package]
+    return nearest(names, module) if names else None
+
+
+def nearest(names: list[str], module: str) -> str:
+    """Of plugins of one package, the one whose own module is nearest to a module of it."""
+
+    def shared(name: str) -> int:
+        pairs = zip(_parts(PLUGINS[name].module), _parts(module), strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    return max(names, key=shared)
+
+
+def _parts(module: str) -> list[str]:
+    return module.partition(":")[0].split(".")
 
 
 def place(thing: Any) -> str:

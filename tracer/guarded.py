@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracer import registry
-from tracer.blame import OURS, PLUGINS, USER, failure, guard, place, raised
+from tracer.blame import OURS, PLUGINS, USER, failure, guard, of_module, place, raised
 from tracer.errors import BatchError, GraphError, PluginError, QuantityError
 from tracer.extensions import DrawOptions, Overlay, RendererUnavailable
 
@@ -27,8 +27,8 @@ def plugin_of(thing: Any) -> str:
     for target in registry.BY_HOOK.values():
         for entry in target.held(name):
             if entry.value is thing or entry.value is kind:
-                return entry.plugin if entry.plugin != USER else _by_package(kind)
-    return _by_package(kind)
+                return entry.plugin if entry.plugin != USER else _of_class(kind)
+    return _of_class(kind)
 
 
 def of_others(thing: Any) -> str | None:
@@ -39,12 +39,8 @@ def of_others(thing: Any) -> str | None:
     return None if plugin == USER or ours else plugin
 
 
-def _by_package(kind: type) -> str:
-    package = kind.__module__.partition(".")[0]
-    for plugin in PLUGINS.values():
-        if plugin.module.partition(":")[0].partition(".")[0] == package:
-            return plugin.name
-    return USER
+def _of_class(kind: type) -> str:
+    return of_module(kind.__module__) or USER
 
 
 def render(format: str, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:

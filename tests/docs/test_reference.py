@@ -1,6 +1,6 @@
 """The reference pages say what the code does."""
 
-import importlib
+import importlib.util
 import inspect
 import re
 from types import FunctionType
@@ -8,15 +8,18 @@ from types import FunctionType
 import numpy as np
 import pytest
 import typer
-from pages import DOCS, ROOT, blocks
+from pages import DOCS, FENCE, ROOT, blocks
 
 import tracer
 import tracer_layers
 from trace_net.main import app
-from tracer import registry
+from tracer import extend, registry, testing
 from tracer.plugins import hookspecs
 
 REFERENCE = DOCS / "reference"
+SPEC = importlib.util.spec_from_file_location("listing", DOCS / "listing.py")
+listing = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(listing)
 
 
 def page(name):
@@ -114,6 +117,22 @@ def test_the_api_page_shows_everything_public():
         and not any(hasattr(module, name) for module in whole)
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", listing.PAGES)
+def test_a_page_that_is_made_of_the_code_is_as_it_would_be_made_now(name):
+    assert page(name) == listing.PAGES[name](), "run `python docs/listing.py`"
+
+
+@pytest.mark.parametrize(("name", "module"), [("extend.md", extend), ("testing.md", testing)])
+def test_such_a_page_says_something_of_every_name(name, module):
+    sections = re.split(r"^### `(\w+)`\n", page(name), flags=re.MULTILINE)[1:]
+    said = dict(zip(sections[::2], sections[1::2], strict=True))
+    assert sorted(said) == sorted(module.__all__)
+    without = [
+        n for n, text in said.items() if not FENCE.sub("", text).partition("\n## ")[0].strip()
+    ]
+    assert without == []
 
 
 def test_every_page_is_in_the_navigation():

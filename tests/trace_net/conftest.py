@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from cli_models import LAYERS, PLAIN
+from environments import Environment
 
 from trace_net.main import main
 
@@ -66,6 +67,12 @@ def plain(write_file) -> str:
 def layers(write_file) -> str:
     """A model of layers, in float32, with a registered loss."""
     return write_file("layers.py", LAYERS)
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """A virtual environment with trace-net, the same for all tests that install something."""
+    return Environment(tmp_path_factory.mktemp("environments") / "env")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 
 import tracer
-from tracer import PluginError, registry
+from tracer import PluginError, blame, registry
 from tracer.plugins import load
 
 DISTRIBUTION = "the-guest"
@@ -523,6 +523,14 @@ def test_everything_of_a_plugin_is_listed(install, command, monkeypatch):
     assert shown.code == 0
     for text in ("guest_norm", "Act now.", "module_of_guest.py:17", "TRACER_GUEST_LIMIT"):
         assert text in shown.out
+
+
+def test_of_several_plugins_in_a_package_the_nearest_is_named(monkeypatch):
+    for name, module in (("first", "many"), ("second", "many.parts.second"), ("third", "many.c:x")):
+        monkeypatch.setitem(blame.PLUGINS, name, blame.Plugin(name, module, DISTRIBUTION, "1.0"))
+    found = [blame.of_module(f"many{rest}") for rest in ("", ".parts.second", ".c.rules", ".d")]
+    assert found == ["first", "second", "third", "first"]
+    assert blame.of_module("manyfold") is None
 
 
 def test_a_plugin_that_there_is_not(command):

@@ -1,10 +1,7 @@
 """`trace-net new-plugin`: what it writes is a plugin, and what it refuses."""
 
 import importlib
-import subprocess
-import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +10,6 @@ from trace_net.commands.new_plugin import KINDS
 from tracer import registry
 from tracer.extensions import BUILT_IN
 from tracer.testing import check_operation, check_quantity
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_default_is_an_operation_and_a_quantity(command, folder):
@@ -92,21 +87,20 @@ def test_every_built_in_command_is_known_as_one():
 
 
 @pytest.mark.slow
-def test_a_new_distribution_installs_tests_itself_and_is_listed(command, folder):
+def test_a_new_distribution_installs_tests_itself_and_is_listed(command, folder, environment):
     assert command("new-plugin", "softsat", "--with", ",".join(KINDS)).code == 0
-    subprocess.run([sys.executable, "-m", "venv", "env"], check=True)
+    environment.pip("install", "--no-build-isolation", "-e", "softsat[test]")
 
     def run(*arguments):
-        done = subprocess.run(arguments, capture_output=True, text=True, cwd=folder)
+        done = environment.run(*arguments, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run("env/bin/python", "-m", "pip", "install", "--quiet", "-e", str(ROOT))
-    run("env/bin/python", "-m", "pip", "install", "--quiet", "-e", "softsat[test]")
-    assert " passed" in run("env/bin/python", "-m", "pytest", "softsat")
-    listed = run("env/bin/trace-net", "plugins", "softsat")
+    assert " passed" in run("python", "-m", "pytest", "softsat")
+    listed = run("trace-net", "plugins", "softsat")
     for kind in KINDS:
         assert kind in listed or KINDS[kind].hook is None
-    checked = run("env/bin/trace-net", "check", "softsat")
+    checked = run("trace-net", "check", "softsat")
     assert "WRONG" not in checked
     assert checked.count(" ok ") == 3  # operation, quantity and layer have a definition
+    environment.pip("uninstall", "--yes", "tracer-softsat")

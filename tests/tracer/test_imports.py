@@ -25,7 +25,7 @@ def imports_of(package):
     return {
         name: sorted(path.relative_to(ROOT).as_posix() for path in sources)
         for path in [ROOT / package]
-        for sources in [list(path.rglob("*.py"))]
+        for sources in [[p for p in path.rglob("*.py") if "plugin_template" not in p.parts]]
         for name in {name for source in sources for name in imported(source)}
     }
 

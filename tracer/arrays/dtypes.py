@@ -25,6 +25,7 @@ class Typed(Protocol):
 
 Held = TypeVar("Held", bound=Typed)
 
+#: the dtypes of half and of single precision
 HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracer.record.tensor import Tensor
 
 hookspec = pluggy.HookspecMarker("tracer")
+#: the decorator of a plugin's functions that are hooks; it takes pluggy's options, as `tryfirst`
 hookimpl = pluggy.HookimplMarker("tracer")
 
 

@@ -184,7 +184,9 @@ class OfOne:
         return hash(self.sample)
 
 
+#: it depends on several samples, and has no axis of them
 POOLED = Sentinel("POOLED")
+#: samples could not be followed here: each is then propagated as a row of its own
 UNKNOWN = Sentinel("UNKNOWN")
 
 

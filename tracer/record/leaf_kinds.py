@@ -26,9 +26,11 @@ def _leaf_kind(name: str) -> Leaf:
     return {op.name: op for op in (PARAMETER, INPUT, CONSTANT, VARIABLE)}[name]
 
 
+#: of what `tracer.parameter` makes
 PARAMETER = Leaf("parameter", guarded=True)
 
 
+#: of inputs of a model, batches or not
 INPUT = Leaf("input")
 
 

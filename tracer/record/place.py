@@ -78,4 +78,5 @@ class Loop:
         return source_line(self.code, self.lasti)
 
 
+#: outside of all modules and loops
 NOWHERE = Place()

@@ -1,0 +1,5 @@
+"""SystemExit: 3"""
+
+import sys
+
+sys.exit(3)  # named

@@ -1,0 +1,3 @@
+"""ZeroDivisionError: of its own"""
+
+raise ZeroDivisionError("of its own")  # named
