@@ -17,8 +17,9 @@ Losses: the rows that they start:
     `SeedRows`, `at_places`
 
 Quantities and kinds of rows:
-    `Context`, `Quantity`, `Shard`, `GGNMonteCarlo`, `Rows`, `ggn_averaged`, `ggn_exact`,
-    `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`
+    `Context`, `Quantity`, `Shard`, `LayerValues`, `layer_of`, `GGNMonteCarlo`, `Rows`, `Term`,
+    `ggn_averaged`, `ggn_exact`, `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`,
+    `jacobian`
 
 The record: nodes, leaves, where it is recorded:
     `Tensor`, `batch`, `input_leaf`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`,
@@ -99,19 +100,23 @@ from tracer.cotangents import (
     samples_first,
 )
 from tracer.cotangents.kronecker import Kronecker
+from tracer.curvature.combining import layer_of
 from tracer.curvature.progress import Line
 from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
 from tracer.curvature.rows import (
     GGNMonteCarlo,
     Rows,
+    Term,
     ggn_averaged,
     ggn_exact,
     ggn_outputs,
     gradient,
     hessian,
     hessian_eigenvectors,
+    jacobian,
 )
 from tracer.curvature.seed_rows import SeedRows, at_places
+from tracer.curvature.values import LayerValues
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
@@ -183,6 +188,7 @@ __all__ = [
     "Generator",
     "Index",
     "Kronecker",
+    "LayerValues",
     "Line",
     "Mixed",
     "ModuleCall",
@@ -216,6 +222,7 @@ __all__ = [
     "Target",
     "Tensor",
     "TensorLike",
+    "Term",
     "Tree",
     "Value",
     "View",
@@ -259,6 +266,8 @@ __all__ = [
     "integers",
     "is_device",
     "is_users",
+    "jacobian",
+    "layer_of",
     "looked_up",
     "meeting",
     "missing",

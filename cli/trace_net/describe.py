@@ -9,7 +9,7 @@ import numpy as np
 
 from trace_net import spectra
 from trace_net.scalars import norm
-from trace_net.values import arrays, kind
+from trace_net.values import arrays, by_parameter, kind
 
 Row = dict[str, Any]
 
@@ -17,14 +17,15 @@ Row = dict[str, Any]
 def rows(results: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> Iterator[Row]:
     """Rows with the keys `quantity`, `parameter`, `part`, `kind`, `shape` and the row's numbers.
 
-    `kind` is `array`, `factor`, `block`, `operator` or `function`. `shapes` are those of the
-    parameters. A number that is not known is None.
+    `kind` is `array`, `factor`, `block`, `operator` or `function`. `parameter` is a layer's path
+    for values of layers, and empty for those of the model. `shapes` are those of the parameters. A
+    number that is not known is None.
     """
     for quantity, values in results.items():
         if kind(values) == "operator":
             yield _operator(quantity, values)
             continue
-        for parameter, value in values.items() if isinstance(values, Mapping) else ():
+        for parameter, value in by_parameter(results, quantity).items():
             start = {"quantity": quantity, "parameter": parameter}
             if kind(value) == "kronecker":
                 yield from _kronecker(start, value)

@@ -18,9 +18,10 @@ Key = tuple[tuple[str, str], ...]
 class Row:
     """A module, or a `tracer.scope`, in all its calls: what it and all in it cost.
 
-    `shape` is that of its last value. A parameter is counted where it is first used, as `trainable`
-    or as `frozen`. `bytes` are those of all values that are computed, `kept` those that the record
-    keeps for a sweep, `multiply_adds` half the FLOPs of operations that count theirs.
+    `shape` is that of its last value that others use. A parameter is counted where it is first
+    used, as `trainable` or as `frozen`. `bytes` are those of all values that are computed, `kept`
+    those that the record keeps for a sweep, `multiply_adds` half the FLOPs of operations that count
+    theirs.
     """
 
     path: str
@@ -59,14 +60,36 @@ def module_rows(tape: Tape, model: str) -> list[Row]:
             rows[key].numbers.add(id(call))
             found.append(rows[key])
         for row in found:
-            row.shape = node.shape
+            row.shape = node.shape  # of what is not used outside
             row.trainable += trainable
             row.frozen += frozen
             row.flops += node.flops
             row.multiply_adds += node.flops // 2 if node.op.flops else 0
             row.bytes += math.prod(node.shape) * node.dtype.itemsize
             row.kept += kept
+    for key, shape in _leaving(tape):
+        rows[key].shape = shape
     return [rows[key] for key in sorted(rows, key=_order(rows))]
+
+
+def _leaving(tape: Tape) -> Iterator[tuple[Key, tuple[int, ...]]]:
+    """The shapes of what leaves modules, in the order in which that was computed."""
+    left: dict[int, tuple[Node, set[int]]] = {}
+    for node in tape.recorded():
+        inside = set(map(id, _calls(node)))
+        for parent in node.parents:
+            if parent is None or parent.op.leaf:
+                continue
+            beyond = {id(call) for call in _calls(parent)} - inside
+            if beyond:
+                left.setdefault(id(parent), (parent, set()))[1].update(beyond)
+    for node in tape.recorded():
+        if id(node) in left:
+            key: Key = ()
+            for call in _calls(node):
+                key = (*key, (call.called.scope, call.called.kind))
+                if id(call) in left[id(node)][1]:
+                    yield key, node.shape
 
 
 def _order(rows: dict[Key, Row]) -> Callable[[Key], list[int]]:

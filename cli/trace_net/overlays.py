@@ -10,14 +10,14 @@ from trace_net.scalars import SCALARS, scalars
 from trace_net.values import by_parameter, kind
 from tracer import registry
 from tracer.errors import suggestion
-from tracer.extend import Overlay, require_quantities
+from tracer.extend import LayerValues, Overlay, layer_of, require_quantities
 
 if TYPE_CHECKING:
     import networkx as nx
 
 
 class QuantityOverlay(Overlay):
-    """Colours parameters and their cotangents by one number of one quantity."""
+    """Colours parameters and their cotangents by one number of one quantity, or of their layer."""
 
     def __init__(self, quantity: str, scalar: str = "norm"):
         self.quantity, self.scalar = quantity, scalar
@@ -31,11 +31,19 @@ class QuantityOverlay(Overlay):
         named = dict(parameters(graph))
         shapes = {name: graph.nodes[node]["shape"] for node, name in named.items()}
         numbers = scalars(self.quantity, self.scalar, by_parameter(results, self.quantity), shapes)
+        if isinstance(results.get(self.quantity), LayerValues):
+            numbers = {name: numbers[at] for name in shapes if (at := layer_of(name)) in numbers}
         return {node: numbers[name] for node, name in named.items() if name in numbers}
 
     def why_none(self, results: Mapping[str, Any]) -> str:
         """Why no parameter has the number, and what has one, after the quantity was computed."""
-        values = by_parameter(results, self.quantity).values() or [results.get(self.quantity)]
+        whole = results.get(self.quantity)
+        values = by_parameter(results, self.quantity).values() or [whole]
+        if not isinstance(whole, Mapping) and kind(whole) in ("array", "kronecker"):
+            return (
+                f"{self.quantity} is one value of the whole model, and of no node: `trace-net "
+                f"quantities` shows it"
+            )
         if not {kind(value) for value in values} & {"array", "kronecker"}:
             return (
                 f"{self.quantity} gives products and holds no numbers; take a diagonal or "

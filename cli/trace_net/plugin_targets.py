@@ -26,7 +26,7 @@ def taking_targets(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
 
     @functools.wraps(function)
-    def run(*arguments: Any, **keywords: Any) -> Any:
+    def run(*arguments: object, **keywords: object) -> object:
         for name in targets:
             if isinstance(keywords.get(name), str):
                 keywords[name] = loaded(keywords[name])
@@ -55,7 +55,7 @@ def all_taking_targets(app: typer.Typer) -> None:
             all_taking_targets(group.typer_instance)
 
 
-def loaded(text: str) -> Any:
+def loaded(text: str) -> LoadedTarget:
     """What a command is given of a TARGET."""
     from trace_net.target import load, parse_target
 

@@ -130,7 +130,7 @@ def _sweep(done: Run, quantities: tuple[str, ...], step: Step) -> None:
             done.results = done.tape.backward(
                 done.loss,
                 quantities=quantities,
-                outputs=where_the_loss_begins(done),
+                outputs=where_the_loss_begins(done, quantities),
                 progress=step.within,
             )
     except ModelError as failure:
@@ -277,13 +277,26 @@ def _is_computed_number(tensor: Tensor) -> bool:
     return not tensor.ndim and tensor.node is not None and bool(tensor.node.parents)
 
 
-def where_the_loss_begins(done: Run) -> Tensor | None:
-    """The model's output, for Gauss-Newton quantities of a loss that is no registered one."""
+def where_the_loss_begins(done: Run, quantities: tuple[str, ...]) -> Tensor | None:
+    """The model's output, for Gauss-Newton quantities of a loss that is no registered one.
+
+    For quantities of the outputs themselves, too, which need no loss.
+    """
     from tracer import Tensor
 
     registered = any(node.op.loss for node in done.tape.recorded())
     plain = done.subject.loss is not None and not registered
-    return done.output if plain and isinstance(done.output, Tensor) else None
+    wanted = plain or (not registered and any(map(is_of_outputs, quantities)))
+    return done.output if wanted and isinstance(done.output, Tensor) else None
+
+
+def is_of_outputs(quantity: str) -> bool:
+    """Whether a registered quantity is of the model's outputs, whatever a loss makes of these."""
+    from tracer import registry
+
+    rows = registry.quantities[quantity]().rows
+    kind = registry.rows[rows] if isinstance(rows, str) else rows
+    return kind is not None and kind.of_outputs
 
 
 def tensors_in(output: Any) -> Iterator[Tensor]:

@@ -12,9 +12,14 @@ from tracer.extend import backend
 
 
 def by_parameter(results: Mapping[str, Any], quantity: str) -> Mapping[str, Any]:
-    """A quantity's values by parameter; empty for one that is of the objective as a whole."""
+    """A quantity's values by parameter or layer; under an empty name arrays of all of them.
+
+    Empty for operators, and what else is of the objective as a whole.
+    """
     values = results.get(quantity)
-    return values if isinstance(values, Mapping) else {}
+    if isinstance(values, Mapping):
+        return values
+    return {"": values} if kind(values) in ("array", "kronecker") else {}
 
 
 def kind(value: Any) -> str:

@@ -48,7 +48,9 @@ class Calls:
 
     def around(self, node: Hashable) -> tuple[Level, ...]:
         """The calls that a node was recorded in, the outermost first; a closed one is its own."""
-        data = self._graph.nodes[node]
+        return self._chain(self._graph.nodes[node])
+
+    def _chain(self, data: Attributes) -> tuple[Level, ...]:
         if not self._levels:
             found = (tuple(scope_path(data)), tuple(class_names(data)))
             if found not in self._chains:
@@ -81,12 +83,16 @@ class Calls:
     def _inside(self) -> dict[Hashable, set[Hashable]]:
         """By call, those that were made in it, and one more if it has operations of its own."""
         inside: dict[Hashable, set[Hashable]] = {}
-        for node, data in self._graph.nodes(data=True):
-            chain = self.around(node)
-            for outer, inner in pairwise(chain):
-                inside.setdefault(outer.key, set()).add(inner.key)
+        seen: set[int] = set()
+        for _, data in self._graph.nodes(data=True):
+            chain = self._chain(data)
             if chain and computed(data):
                 self._own.add(chain[-1].key)
+            if id(chain) in seen:  # those of one call have one
+                continue
+            seen.add(id(chain))
+            for outer, inner in pairwise(chain):
+                inside.setdefault(outer.key, set()).add(inner.key)
         for key in inside.keys() & self._own:
             inside[key].add(("own", key))
         return inside

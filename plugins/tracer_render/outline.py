@@ -6,6 +6,7 @@ neighbours, the middle of a long loop, and rows of many operations are groups by
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -80,13 +81,21 @@ class Outline:
         self._known: dict[Hashable, Group] = {}
         self.own = {node for node, data in graph.nodes(data=True) if computed(data)}
         frames = Frames(graph, self.calls)
+        drawn, copies = [], defaultdict[Hashable, list[Child]](list)
         for node, data in graph.nodes(data=True):
             if data.get("kind") == "cotangent" and data.get("of") in graph:
                 continue
             for user in repeats.users(graph, frames, node, data):
-                beside = node if user is None else user
-                group = self._around(self.calls.around(beside), frames.steps(beside))
-                group.children.append(Box(node, user))
+                if user is None:
+                    drawn.append(node)
+                else:
+                    copies[user].append(Box(node, user))
+        for node in drawn:  # groups are in the order in which what is drawn once came
+            group = self._around(self.calls.around(node), frames.steps(node))
+            group.children += [*copies.pop(node, ()), Box(node)]
+        for user, boxes in copies.items():  # of users that are not drawn themselves
+            group = self._around(self.calls.around(user), frames.steps(user))
+            group.children += boxes
         waiting = [self.root]
         while waiting:
             group = waiting.pop()
@@ -123,7 +132,6 @@ class Outline:
 
     def _shorten(self, group: Group) -> None:
         """Put children into groups until there are few."""
-        group.children = self._beside_users(group.children)
         holds_steps = any(inner.sort == "step" for inner in group.groups)
         if holds_steps and group.sort in ("root", "call", "step"):
             children = group.children
@@ -138,26 +146,6 @@ class Outline:
         if count > MOST:
             rows = min(MOST, -(-count // MOST))
             group.children = list(self._in_rows(group, -(-count // rows)))
-
-    @staticmethod
-    def _beside_users(children: list[Child]) -> list[Child]:
-        """The children with each leaf that several use in front of the one that it is for."""
-        boxes = [child for child in children if isinstance(child, Box)]
-        if all(box.user is None for box in boxes):
-            return children
-        own = {box.node for box in boxes if box.user is None}
-        copies: dict[Hashable, list[Child]] = {}
-        found: list[Child] = []
-        for box in boxes:
-            if box.user in own:
-                copies.setdefault(box.user, []).append(box)
-        for child in children:
-            if isinstance(child, Box) and child.user in own:
-                continue
-            if isinstance(child, Box):
-                found += copies.get(child.node, ())
-            found.append(child)
-        return found
 
     def _count(self, group: Group) -> int:
         return sum([self._is_own(child) for child in group.children])

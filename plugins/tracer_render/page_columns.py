@@ -21,6 +21,8 @@ NUMBERS = ("norm", "min", "max", "flops", "seconds")
 UNTOLD = frozenset(
     ("call", "of", "kind", "scopes", "members", "class", "module", "weights", "first", "stride")
 )
+#: Attributes that a cotangent does not share with its value, though they may be equal.
+OWN = frozenset(("norm", "min", "max", "nan", "inf", "reached", "seconds", "flops", "values"))
 #: Of more boxes than this, smallest and largest elements are kept to two digits.
 MANY = 50_000
 #: Lists in the details of a node are cut to this many entries.
@@ -111,5 +113,5 @@ class Columns:
 
 
 def _is_plain(number: str) -> bool:
-    """Whether a whole number is written as `str` would write it."""
-    return number.isdecimal() and (number[0] != "0" or number == "0")
+    """Whether a whole number is as `str` writes it, and fits into a column."""
+    return number.isdecimal() and len(number) < 10 and (number[0] != "0" or number == "0")

@@ -110,7 +110,7 @@ class _View:
     def _told_back(self, of_values: Mapping[str, Column]) -> dict[str, Any]:
         """What boxes of cotangents say, but for what their values say too."""
         attributes = page_columns.told(self._cotangents.data)
-        for name in attributes.keys() & of_values.keys():
+        for name in (attributes.keys() & of_values.keys()) - page_columns.OWN:
             pairs = zip(attributes[name], of_values[name], strict=True)
             attributes[name] = [own if own != other else None for own, other in pairs]
         return self._told(self._cotangents, attributes, "d")

@@ -38,7 +38,7 @@ class Writer:
             name = name.removeprefix(f"{scope}.")
         key = (
             *(data["kind"], mark, name, data["dtype"], tuple(data["shape"] or ())),
-            *(scope if "." in name else "", math.isfinite(data.get("norm") or 0.0)),
+            *(scope if "." in name else "", math.isfinite(float(data.get("norm") or 0.0))),
         )
         found = self._known.get(key)
         if found is None:

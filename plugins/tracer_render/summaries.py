@@ -58,9 +58,14 @@ class Summaries:
         }
         if level.module is not None:
             module["number"], module["count"] = level.number, level.calls
-        if self._calls.is_whole(level):
+        if not cotangents and self._calls.is_whole(level):
             module["weights"] = [
-                {"name": _short(n, level.scope), "shape": n.get("shape"), "frozen": _frozen(n)}
+                {
+                    "name": _short(n, level.scope),
+                    "shape": n.get("shape"),
+                    "frozen": _frozen(n),
+                    "change": n.get("change", ""),
+                }
                 for n in parameters
             ]
         if around:
@@ -128,7 +133,7 @@ class Summaries:
     @cached_property
     def _reached(self) -> set[Hashable]:
         """The values that have a cotangent."""
-        return {of for _, of in self._graph.nodes(data="of") if of is not None}
+        return {of for data in self._data.values() if (of := data.get("of")) is not None}
 
     @cached_property
     def _swallowed(self) -> set[Hashable]:

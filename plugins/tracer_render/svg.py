@@ -42,10 +42,12 @@ def write(picture: Picture, placement: Placement, theme: str) -> str:
     for index, (kind, text) in enumerate(heading):
         parts.append(_text(text, PAD, PAD + ROW * index + 11, f"heading {kind}", "start"))
     parts.append(f'<g class="graph" transform="translate({shift[0]:.1f} {shift[1]:.1f})">')
-    parts += _frames(picture.root, placement)
+    frames = list(_frames(picture.root, placement))
+    parts += [rectangle for rectangle, _ in frames]
     for (x0, y0), (x1, y1) in placement.pairs:
         parts.append(f'<path class="line pair" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
     parts += _lines(picture, placement)
+    parts += [title for _, title in frames]  # legible where a line comes in
     parts += [_box(box, placement.boxes[box.id]) for box in picture.boxes]
     parts.append("</g>")
     parts.append(
@@ -64,7 +66,8 @@ def _heading(picture: Picture) -> Iterable[tuple[str, str]]:
         yield "error", line
 
 
-def _frames(cluster: Cluster, placement: Placement) -> Iterable[str]:
+def _frames(cluster: Cluster, placement: Placement) -> Iterable[tuple[str, str]]:
+    """The rectangle of each frame, and its title."""
     others: dict[Path, list[tuple[str, Rectangle]]] = {}
     for path, form, r in placement.others:
         others.setdefault(path, []).append((form, r))
@@ -77,8 +80,8 @@ def _frames(cluster: Cluster, placement: Placement) -> Iterable[str]:
             x, y = r.x - r.width / 2, r.y - r.height / 2
             yield (
                 f'<g class="cluster"><rect x="{x:.1f}" y="{y:.1f}" width="{r.width:.1f}" '
-                f'height="{r.height:.1f}" rx="7"/>'
-                f"{_text(title, x + 8, y + 13, 'scope', 'start')}</g>"
+                f'height="{r.height:.1f}" rx="7"/></g>',
+                f'<g class="cluster">{_text(title, x + 8, y + 13, "scope", "start")}</g>',
             )
         waiting += inner.clusters
 
@@ -281,6 +284,7 @@ _FORM = (
     f".tracer .name{{font-size:{style.TITLE_SIZE:g}px;font-weight:600}}"
     f".tracer .note,.tracer .key,.tracer .scope{{font-size:{style.NOTE_SIZE:g}px}}"
     f".tracer .number{{font-size:{style.NOTE_SIZE:g}px;font-family:{style.FIXED_STACK}}}"
+    ".tracer .scope{stroke-width:3px;paint-order:stroke;stroke-linejoin:round}"
     f".tracer .shape{{font-size:{style.LABEL_SIZE - 0.5:g}px;stroke-width:2.5px;"
     "paint-order:stroke;stroke-linejoin:round}"
     f".tracer .heading{{font-size:{style.NOTE_SIZE + 1:g}px}}"
@@ -306,7 +310,7 @@ def _colours(theme: style.Theme) -> str:
         f".tracer .heading,.tracer .key{{fill:{theme.text}}}",
         f".tracer .subtitle{{fill:{theme.faint}}}.tracer .error{{fill:{alarm.line}}}",
         f".tracer .cluster rect{{fill:{cluster.fill};stroke:{cluster.line}}}",
-        f".tracer .scope{{fill:{cluster.text}}}",
+        f".tracer .scope{{fill:{cluster.text};stroke:{cluster.fill}}}",
         f".tracer .shape{{fill:{theme.faint};stroke:{theme.paper};stroke-opacity:.85}}",
     ]
     for kind, ink in theme.boxes.items():

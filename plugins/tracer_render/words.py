@@ -59,7 +59,8 @@ def _of_call(data: Attributes) -> str:
 
 def marks(data: Attributes, value: float | None) -> Iterable[str]:
     """What is alarming about a node or its overlay's value, in the order of gravity."""
-    numbers = [number for number in (value, data.get("norm")) if number is not None]
+    # a graph that was read from JSON has words for those that are no numbers
+    numbers = [float(number) for number in (value, data.get("norm")) if number is not None]
     if data.get("failed"):
         yield "failed"
     if data.get("nan") or data.get("nan_inside") or any(map(math.isnan, numbers)):
@@ -105,8 +106,11 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
     if value is not None:
         yield f"{label} {style.amount_text(value, unit)}".strip()
     elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
-        of = "parameters' norm" if data.get("parameters") else "norm"
-        yield f"{of} {style.number_text(data['norm'])}"
+        norm = f"norm {style.number_text(data['norm'])}"
+        if data.get("parameters") and data.get("count", 1) > 1:
+            yield f"{norm} of all calls"
+        else:
+            yield f"parameters' {norm}" if data.get("parameters") else norm
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if number := data.get(count) or data.get(f"{count}_inside"):
             where = "in" if data.get(count) else "inside, in"
@@ -151,7 +155,9 @@ def _parameters(data: Attributes) -> Iterable[str]:
     shown = weights if len(weights) <= MOST_WEIGHTS else weights[: MOST_WEIGHTS - 1]
     for weight in shown:
         frozen = " frozen" if weight["frozen"] else ""
-        yield style.elide(f"{weight['name']} {style.shape_text(weight['shape'])}{frozen}")
+        sign = style.SIGNS.get(weight.get("change", ""), "")
+        text = f"{sign} {weight['name']} {style.shape_text(weight['shape'])}{frozen}"
+        yield style.elide(text.strip())
     if len(shown) < len(weights):
         yield f"… and {len(weights) - len(shown)} more, {count:,} parameters"
 

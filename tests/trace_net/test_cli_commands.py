@@ -456,6 +456,36 @@ def test_a_summary_is_a_tree_of_modules(command, write_file):
     assert first["kept"] == 4 * 5 * (6 + 4)  # what both tanh gave; `down` reads the first as well
 
 
+def test_a_summary_has_the_shape_of_what_leaves_a_module(command, write_file):
+    target = write_file(
+        "net.py",
+        """
+        import numpy as np
+        import tracer_layers as nn
+
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.lstm = nn.LSTM(3, 5)
+                self.head = nn.Linear(5, 2)
+
+            def forward(self, x):
+                output, _ = self.lstm(x)
+                return self.head(output)
+
+
+        model = Net()
+        example_inputs = np.ones((7, 4, 3))
+        """,
+    )
+    rows = {
+        row["path"]: row for row in json.loads(command("summary", target, "--json").out)["modules"]
+    }
+    assert rows["lstm"]["shape"] == [7, 4, 5]
+    assert rows["head"]["shape"] == [7, 4, 2]
+
+
 def test_a_summary_to_a_depth(command, write_file):
     target = write_file("net.py", NESTED)
     assert "blocks.0.up" in command("summary", target).out

@@ -111,3 +111,16 @@ def test_a_tape_that_is_not_watched_and_an_interruption_have_none():
 
     assert not failed(graph_of(interrupted, KeyboardInterrupt))
     assert not failed(graph_of(raised, ValueError, watch=False))
+
+
+def test_what_was_computed_in_the_line_that_raised_stands_before_it():
+    w = tracer.parameter(np.ones((3, 3)))
+
+    def model():
+        other = np.tanh(w)
+        return str(np.square(other)).missing
+
+    graph = graph_of(model, AttributeError)
+    ((name, _),) = failed(graph)
+    (before,) = graph.predecessors(name)
+    assert graph.nodes[before]["op"] == "square"

@@ -244,3 +244,29 @@ def test_an_input_that_wants_a_gradient_is_no_parameter():
     assert (kinds["x"], kinds["c"]) == ("input", "input")
     with pytest.raises(tracer.TracingError, match="float dtype, got int64"):
         input_leaf(np.arange(3), wants=True)
+
+
+@tracer.operation("test_scaled_by_an_option")
+class ScaledByAnOption(tracer.Elementwise):
+    def forward(x, beta=1.0, offset=0.0):
+        return beta * x + offset
+
+    def vjp(node, g):
+        return (g * node.params.get("beta", 1.0),)
+
+
+def test_params_are_the_options_of_a_call_and_what_leaves_are_called():
+    w, x = tracer.parameter(np.ones(3), name="w"), tracer.batch(np.ones((2, 3)))
+    offset = np.ones(3)
+    with tracer.Tape() as tape:
+        plain, scaled = ScaledByAnOption(w), ScaledByAnOption(w, beta=2.0, offset=offset)
+        loss = np.sum(x * plain * scaled)
+    first, second, *_, total = tape.recorded()
+    assert first.params == {}
+    assert second.params["beta"] == 2.0
+    offset[:] = 5
+    np.testing.assert_array_equal(second.params["offset"], 1)
+    assert total.params["axis"] == (-2, -1)
+    assert w.node.params["name"] == "w"
+    assert x.node.params["axis"] == 0
+    np.testing.assert_allclose(tape.backward(loss)["grad"]["w"], 2 * (3 + 2))

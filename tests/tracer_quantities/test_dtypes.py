@@ -10,7 +10,7 @@ from zoo import MODELS, draw
 import tracer
 import tracer_layers as nn
 from tracer.cotangents.kronecker import Kronecker
-from tracer.testing.networks import _arrays
+from tracer.testing.networks import arrays as _arrays
 
 DATA = ("uint8", "int8", "int16", "int32", "int64", "bool", "float16")
 

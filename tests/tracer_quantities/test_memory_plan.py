@@ -317,8 +317,8 @@ class Kernel(tracer.Quantity):
         return state.gram()
 
 
-class TornKernel(Kernel):
-    """The same without the products between chunks."""
+class GramKernel(Kernel):
+    """The same, of which the sweep keeps the rows of chunks."""
 
     def extract(self, cotangent, context):
         return cotangent.gram()
@@ -346,12 +346,13 @@ KERNELS = {
 }
 
 
+@pytest.mark.parametrize("kernel", [Kernel, GramKernel])
 @pytest.mark.parametrize("model", KERNELS)
 @pytest.mark.parametrize("budget", [1, 2000, None])
-def test_products_of_all_pairs_have_those_between_chunks(model, budget):
+def test_products_of_all_pairs_have_those_between_chunks(model, budget, kernel):
     tape, loss = recorded(*KERNELS[model], classes=5, samples=6)
     roots = tape.backward(loss, ("sqrt_ggn_exact",))["sqrt_ggn_exact"]
-    kernels = tape.backward(loss, (Kernel(),), memory_budget=budget)["kernel"]
+    kernels = tape.backward(loss, (kernel(),), memory_budget=budget)["kernel"]
     for name, kernel in kernels.items():
         flat = kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
         assert_close(flat, flat.T, name)
@@ -363,10 +364,14 @@ def test_products_of_all_pairs_have_those_between_chunks(model, budget):
 
 
 def test_products_of_all_pairs_of_a_chunk_are_refused():
+    class OfChunks(Kernel):
+        def join(self, first, second):
+            return first.gram()
+
     tape, loss = recorded(*KERNELS["linear"], classes=5)
-    assert tape.backward(loss, (TornKernel(),))["kernel"]
-    with pytest.raises(tracer.QuantityError, match="chunk of 1 of them"):
-        tape.backward(loss, (TornKernel(),), memory_budget=1)
+    assert tape.backward(loss, (OfChunks(),))["kernel"]
+    with pytest.raises(tracer.QuantityError, match="chunk of 1 of them: write `all_rows = True`"):
+        tape.backward(loss, (OfChunks(),), memory_budget=1)
 
 
 @pytest.mark.parametrize("model", KERNELS)

@@ -92,3 +92,36 @@ def test_the_tree_keeps_the_keyboard_at_its_row(page):
     page.press("m")
     page.find("#tree .twisty").click()
     assert page.run("return document.activeElement.dataset.group") == "module_rnn"
+
+
+def test_folding_time_keeps_the_box_that_both_views_have(page):
+    names = page.run(
+        "const [a, b] = ['unrolled', 'folded'].map((t) => page.views.get(t));"
+        "return [...a.ids].filter(([id, { item }]) => item >= 0 && b.ids.get(id)?.item >= 0)"
+        ".map(([id]) => id)"
+    )
+    for name in names:
+        page.run("page.now.reveal(page.now.ids.get(arguments[0]).item); page.update()", name)
+        focus(page, name)
+        page.press("f")
+        assert page.run(AT) in (name, *groups_around(page, name))
+        page.press("f")
+
+
+def test_folding_time_with_the_keyboard_at_a_group(page):
+    for name in page.run("return [...page.scene.frames.map((f) => page.now.id(f.item, f.back))]"):
+        if not name:
+            continue
+        page.run("page.focusOn(page.now.ids.get(arguments[0]))", name)
+        page.press("f")
+        assert page.run(AT) != "BODY"
+        page.press("f")
+
+
+def groups_around(page, name):
+    return page.run(
+        "const { item, back } = page.now.ids.get(arguments[0]);"
+        "const names = (g) => [page.now.id(~g, back), page.now.id(~g, false)];"
+        "return page.now.chain(item).flatMap(names)",
+        name,
+    )

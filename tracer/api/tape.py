@@ -83,15 +83,18 @@ class Tape(Recorder):
     ) -> dict[str, Any]:
         """One sweep for the gradient of `loss` and any number of further quantities.
 
-        `loss` has one element. `quantities` are registered names or configured objects. Returns
-        quantity name -> parameter name -> value (raw arrays, or what the quantity defines).
+        `loss` has one element; where all quantities are of the rows `jacobian`, which need no loss,
+        it may be the model's outputs. `quantities` are registered names or configured objects.
+        Returns quantity name -> parameter name -> value (raw arrays, or what the quantity defines);
+        quantities of layers have values by the layer's path, those of the model one value.
 
         `memory_budget` bounds the bytes of temporary values: rows and samples are worked on in
         chunks, with identical results. Without one, a sweep stays within half of the memory that
         is free, its values included. What cannot be done within it raises `QuantityError`. `rng`
         (a `numpy.random.Generator`) makes sampled quantities reproducible. `samples` restricts
         quantities that are of single samples, or list them, to these.
-        `reduce[name](parameter_name, value)` replaces a quantity's value as soon as it exists.
+        `reduce[name](parameter_name, value)` replaces a quantity's value as soon as it exists; a
+        layer's has its path for a name, the model's an empty one.
         `outputs` is the tensor at which the Gauss-Newton matrix splits model from loss, for a loss
         in plain NumPy code. `undefined` says what is done
         where a quantity is undefined for some parameters: "warn" leaves them out and says so once,

@@ -7,7 +7,7 @@ functions of arrays, defined by `per_sample()`, and none but that one makes `[V,
 is the cheapest form within a block of samples.
 """
 
-from tracer.cotangents.base import Cotangent, Dense, Mixed, collect
+from tracer.cotangents.base import ChunkOfRows, Cotangent, Dense, Mixed, collect
 from tracer.cotangents.contractions import samples_first
 from tracer.cotangents.coupled import Coupled, Unfollowed
 from tracer.cotangents.deferred import Deferred
@@ -18,6 +18,7 @@ from tracer.cotangents.reindexed import Reindexed
 from tracer.cotangents.summed import Summed, broadcast_uses, looked_up
 
 __all__ = [
+    "ChunkOfRows",
     "Cotangent",
     "Coupled",
     "Deferred",

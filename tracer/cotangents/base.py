@@ -27,6 +27,15 @@ from tracer.record.frames import source_line
 BLOCK_BYTES = 4 << 20
 #: bytes of what inner products of all pairs are made from, where no memory budget says less
 GRAM_BYTES = 256 << 20
+
+
+class ChunkOfRows(QuantityError):
+    """Where products of all pairs of rows are wanted of a chunk of them.
+
+    A sweep then keeps the rows, and calls `extract` with all of them.
+    """
+
+
 #: a function of a block of samples, and of which samples these are
 Block = Callable[[Any, slice], Array]
 
@@ -141,9 +150,9 @@ class Cotangent:
         Raises `QuantityError` for a chunk of rows, whose products with other rows it cannot have.
         """
         if self.partial:
-            raise QuantityError(
-                f"gram() pairs all rows, and this is a chunk of {self.rows} of them: let extract "
-                f"return the cotangent, join return first.stacked(second), and finish the gram"
+            raise ChunkOfRows(
+                f"gram() pairs all rows, and this is a chunk of {self.rows} of them: write "
+                f"`all_rows = True` in the class of the quantity, whose extract then gets all rows"
             )
         limit = GRAM_BYTES if self.budget is None else self.budget
         return self._gram() if self._gram_bytes() <= limit else self._gram_in_blocks(limit)
@@ -196,8 +205,10 @@ class Cotangent:
         """The same samples, the rows of both: those of `other`, a later chunk of them, follow."""
         both = self._stacked(other) if self.kind() == other.kind() else None
         both = both or Dense(np.concatenate([self.per_sample(), other.per_sample()]))
-        if self.unbatched is not None and other.unbatched is not None:
-            both.unbatched = np.concatenate([self.unbatched, other.unbatched])
+        if self.unbatched is not None or other.unbatched is not None:
+            both.unbatched = np.concatenate([_unbatched(self, other), _unbatched(other, self)])
+        squares = [s for s in (self.unbatched_squares, other.unbatched_squares) if s is not None]
+        both.unbatched_squares = accumulate(squares)
         if self.signs is not None or other.signs is not None:
             both.signs = np.concatenate([_signs(self), _signs(other)])
         return both.within(self.budget)
@@ -295,6 +306,14 @@ class Cotangent:
             return accumulate(function(self.select(samples=some), some) for some in several)
 
         return accumulate(in_parallel(part, [slices[i::count] for i in range(count)], self._source))
+
+
+def _unbatched(cotangent: Cotangent, like: Cotangent) -> Stack:
+    """`[V, *p]`, zeros where nothing came through no sample."""
+    if cotangent.unbatched is not None:
+        return cotangent.unbatched
+    assert like.unbatched is not None
+    return np.zeros_like(like.unbatched, shape=(cotangent.rows, *cotangent.shape))
 
 
 def _signs(cotangent: Cotangent) -> Array:

@@ -74,4 +74,4 @@ def curvature(request: Request) -> Results:
         sweep_averages(started, extraction)
     objective.progress.finish()
     extraction.complete()
-    return collected_results(extraction.values, of_objective, request.undefined)
+    return collected_results(request, extraction.values, of_objective)

@@ -57,7 +57,8 @@ def bundle_of_terms(
 
     `kinds` maps each to the quantity that is to be named where it cannot start. The gradient has
     one row, to which all terms and `leftover` add; the other kinds have rows of their own for each
-    term, those of samples first.
+    term, those of samples first. The outputs of single samples, as of a loop over these, start in
+    the same rows.
     """
     counts: dict[Rows, slice] = {}
     sampleless_from: dict[Rows, int] = {}
@@ -71,10 +72,14 @@ def bundle_of_terms(
         if kind == gradient:
             continue
         first = sampleless_from[kind] = total
-        for term in terms:
+        ends: dict[int | None, int] = {None: first}  # by the sample that terms are of; None: all
+        for term in _in_order(terms) if kind.of_outputs else terms:
             block = term.asked_by(kinds[kind]).seeds(kind)
-            places.append((total, block))
-            total += len(next(iter(block.values()))) if block else 0
+            sample = term.only_sample if kind.of_outputs else None
+            begin = max(ends.values()) if sample is None else max(ends[None], ends.get(sample, 0))
+            places.append((begin, block))
+            ends[sample] = begin + (len(next(iter(block.values()))) if block else 0)
+            total = max(total, ends[sample])
             if term.of_samples:
                 sampleless_from[kind] = total
         counts[kind] = slice(first, total)
@@ -85,3 +90,9 @@ def bundle_of_terms(
     return Bundle(
         counts, sampleless_from, {node: joined(some, total) for node, some in pieces.items()}
     )
+
+
+def _in_order(terms: Sequence[Term]) -> list[Term]:
+    """Terms, which come last operation first, in the order of the record; of samples first."""
+    last_first = [[t for t in terms if t.of_samples], [t for t in terms if not t.of_samples]]
+    return [term for some in last_first for term in reversed(some)]

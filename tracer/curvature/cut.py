@@ -61,6 +61,12 @@ class Cut:
         """Whether it is known which samples the prediction is of."""
         return self.has_axis or isinstance(self.record.batch.axis(self.prediction), OfOne)
 
+    @property
+    def only_sample(self) -> int | None:
+        """The sample that it is of, if it is of one, and has no axis of samples."""
+        axis = self.record.batch.axis(self.prediction)
+        return axis.sample if isinstance(axis, OfOne) else None
+
     def refuse_other_inputs(self) -> None:
         """Raise if more than the prediction of a registered loss depends on parameters."""
         for slot, parent in enumerate(self.node.parents if self.at_loss else ()):

@@ -13,19 +13,18 @@ from tracer.arrays.ownership import unaliased
 from tracer.arrays.types import Array, Shape, Stack
 from tracer.cotangents import Cotangent, Dense, Outer, Unfollowed, collect
 from tracer.curvature.chunks import Chunk, Share, is_partial, part_of, with_rows
-from tracer.curvature.gradients import raw_value
 from tracer.curvature.masking import used_unfollowed
-from tracer.curvature.quantity import (
-    Context,
-    Quantity,
-    State,
-    Value,
+from tracer.curvature.quantity import Context, Quantity, State, Value
+from tracer.curvature.request import Request
+from tracer.curvature.rows import Rows, ggn_averaged
+from tracer.curvature.states import (
     first_of,
+    of_all_rows,
+    of_chunk,
     require_additive,
     with_chunk,
 )
-from tracer.curvature.request import Request
-from tracer.curvature.rows import Rows, ggn_averaged
+from tracer.curvature.values import raw_value
 from tracer.errors import QuantityError
 from tracer.record.node import Node
 
@@ -84,7 +83,10 @@ class Extraction:
             self._penalise(part, quantity, leaf)  # once, with the first rows
         known = with_rows(self.request, chunk.bundle, quantity, context)
         first = leaf not in states
-        self.add(quantity, leaf, partial(quantity.extract, part, known))
+        make = partial(quantity.extract, part, known)
+        if part.partial:
+            make = partial(of_chunk, quantity, states.get(leaf), part, known)
+        self.add(quantity, leaf, make)
         state = states.get(leaf)
         if first and part.partial and state is not None and quantity.name not in self._joining:
             self._joining.add(quantity.name)
@@ -133,9 +135,13 @@ class Extraction:
             if leaf not in self.states[quantity.name]:
                 continue
             try:
-                value = [quantity.finish(self.states[quantity.name].pop(leaf), context)]
+                state = of_all_rows(quantity, self.states[quantity.name].pop(leaf))
+                value = [quantity.finish(state, context)]
             except QuantityError as error:
                 self.undefined.add(quantity, leaf, error)
+                continue
+            if quantity.per != "parameter":  # wide, and together, until all are there
+                self.values[quantity.name][context.name] = value[0]
                 continue
             if not self.objective.recorded:
                 value[0] = raw_value(value[0], leaf.dtype)

@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tracer.arrays import backend
-from tracer.arrays.types import DType, Stack
+from tracer.arrays.types import Stack
 from tracer.cotangents import Cotangent, Dense
-from tracer.curvature.quantity import Context, Value
+from tracer.curvature.quantity import Context
 from tracer.curvature.request import Request
 from tracer.curvature.results import Results, collected_results
+from tracer.curvature.values import raw_value
 from tracer.errors import QuantityError
 from tracer.record.node import Node
 from tracer.record.replay import replay
-from tracer.record.tensor import Tensor
 from tracer.sweep.sweep import Sweep
 
 
@@ -61,17 +60,4 @@ def gradients(request: Request) -> Results:
     for leaf in names.keys() - reached:
         zeros = np.zeros_like(objective.value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))
         take(leaf, Dense(zeros))
-    return collected_results(found, {}, undefined)
-
-
-def raw_value(value: Value, dtype: DType) -> Value:
-    """Arrays of the parameter's dtype without history; other objects as they are."""
-    if type(value) is np.ndarray and value.dtype == dtype:
-        return value
-    if isinstance(value, Tensor):
-        return raw_value(value._value, dtype)
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
-    if backend.is_array(value) and value.dtype != dtype and value.dtype.kind == "f":
-        return value.astype(dtype)
-    return value
+    return collected_results(request, found, {})

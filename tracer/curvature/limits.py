@@ -52,7 +52,7 @@ def limits(strategy: Strategy, bundle: Bundle | None) -> Limits:
         return found
     leaf = plan.leaf_bytes(objective.names)
     values = plan.values(
-        request.asked, lambda quantity: request.contexts(quantity, counts), request.reduce
+        request.asked, lambda quantity: request.contexts(quantity, counts), request.reduced_at_once
     )
     plan.require_values(objective.allowed, values)
     widest = plan.width(objective.nodes)
@@ -176,7 +176,7 @@ def averaging_limit(
     square = 4 * elements[largest] ** 2 * itemsize
     quantity = request.of(ggn_averaged)[0]
     values = plan.values(
-        request.asked, lambda each: request.contexts(each, counts), request.reduce
+        request.asked, lambda each: request.contexts(each, counts), request.reduced_at_once
     ).nbytes
     allowed = objective.allowed
     if allowed.budget is None:

@@ -49,6 +49,7 @@ class Objective:
     `recorded` says that the sweep is itself recorded, `watched` sees the gradient at each node.
     `remarks` is what the user is to be warned of, `only` what depends on `names` where these are
     some of the parameters; None where all.
+    `of_outputs` says that rows start at the outputs alone, of which a penalty is no part.
     """
 
     record: Recorder
@@ -67,6 +68,7 @@ class Objective:
     progress: Progress = SILENT
     remarks: list[str] = field(default_factory=list)
     only: set[Node] | None = None
+    of_outputs: bool = False
     _split: Split | None = None
 
     @cached_property
@@ -115,7 +117,7 @@ class Objective:
         if self._split is None:
             batch = self.batch if self.batch.axes else follow(self.nodes)
             self._split = split(self.nodes, batch, self.outputs, self.names, wanted_by)
-            if self._split.plain:
+            if self._split.plain and not self.of_outputs:
                 self.remarks.append(left_out(self._split.plain, self.nodes, self.names))
         return self._split
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
@@ -23,14 +24,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from tracer import guarded, registry
-from tracer.arrays import backend
 from tracer.arrays.types import DType, Shape
 from tracer.blame import place
 from tracer.cotangents import Cotangent
 from tracer.curvature.rows import Rows, gradient
 from tracer.errors import PluginError, QuantityError, TracerError, TracingError
 from tracer.record.node import Node
-from tracer.record.tensor import Tensor
 
 
 class Context(NamedTuple):
@@ -69,7 +68,11 @@ Quantities: TypeAlias = (
 
 
 #: what plugins may override, and is called in a sweep
-METHODS = {"extract", "elements", "of_objective", "of_block", "finish", "join", "merge"}
+METHODS = {
+    *("extract", "elements", "of_objective", "of_block", "finish", "combine", "join", "merge"),
+}
+#: what a quantity may have its values of
+LEVELS = ("parameter", "layer", "model")
 
 
 class Quantity:
@@ -92,11 +95,17 @@ class Quantity:
     #: the name, if another plugin has it and this quantity is to stand in its place
     replaces: str | tuple[str, ...] = ()
     rows: Rows | None = gradient
+    #: "parameter", or "layer" or "model" where `combine` makes one value of those of all parameters
+    #: that a module holds, or that there are
+    per: str = "parameter"
     per_sample = False
     lists_samples: bool | None = None
     needs_samples = True
     factored = False
     of_uses = False
+    #: whether `extract` reads all rows at once, as where it multiplies rows by each other: those
+    #: that come in chunks are then kept until all are there. `gram()` says so by itself
+    all_rows = False
     #: the names of what to use in its place where memory is short, for messages
     cheaper = ""
     #: a method `reference(self, brute)` gives the value at a parameter by its definition, from a
@@ -147,6 +156,12 @@ class Quantity:
         """The value, from the state of all data."""
         return state
 
+    def combine(self, values: Mapping[str, Value]) -> Value:
+        """The value of a layer or of the model, from those of its parameters, which are given by
+        name. Their sum unless overridden.
+        """
+        return functools.reduce(operator.add, values.values())
+
     def join(self, first: State, second: State) -> State:
         """The state of two chunks of rows of the same samples. Additive unless overridden."""
         return first + second
@@ -160,8 +175,10 @@ class Quantity:
 
 
 def _check(kind: type[Quantity]) -> None:
-    """Raise `PluginError` for a quantity whose `rows` are no kind of rows."""
+    """Raise `PluginError` for a quantity whose `rows` are no kind of rows, or `per` no level."""
     rows = getattr(kind, "rows", None)
+    if isinstance(kind.per, str) and kind.per not in LEVELS:
+        raise PluginError(f"{_wrong_level(kind)} ({place(kind)})")
     if isinstance(rows, type):
         raise PluginError(
             f"the quantity {kind.name!r} has the class {rows.__name__} as rows, where an instance "
@@ -172,6 +189,11 @@ def _check(kind: type[Quantity]) -> None:
             f"the quantity {kind.name!r} has {rows!r} as rows, where an instance of tracer.Rows, "
             f"the name of a registered one, or None is expected ({place(kind)})"
         )
+
+
+def _wrong_level(kind: Quantity | type[Quantity]) -> str:
+    known = ", ".join(map(repr, LEVELS))
+    return f"the quantity {kind.name!r} has per = {kind.per!r}, where one of {known} is expected"
 
 
 registry.quantities.holds(Quantity, as_class=True)
@@ -212,45 +234,6 @@ def _to_read(value: Any) -> Any:
     return value
 
 
-def first_of(quantity: Quantity, state: State) -> State:
-    """The state of a first chunk of rows, which those of others are added to in place."""
-    return state.copy() if _adds(quantity, state) else state
-
-
-def require_additive(quantity: Quantity, part: Cotangent, state: State, context: Context) -> None:
-    """Refuse states with an axis of rows, which would be added where rows come in chunks."""
-    if not _adds(quantity, state) or state.shape[0] != part.rows:
-        return
-    other = part.select(slice(0, 1)) if part.rows > 1 else part.stacked(part)
-    if quantity.extract(other.within(part.budget), context).shape[0] == other.rows:
-        raise QuantityError(
-            f"{quantity.name} has an axis of rows, and rows come in chunks here, whose states are "
-            f"added: give it a join(first, second), such as np.concatenate([first, second])"
-        )
-
-
-def with_chunk(quantity: Quantity, first: State, second: State) -> State:
-    """The state of the chunks so far and of a further one. Raises `QuantityError`."""
-    if not _adds(quantity, first):
-        return quantity.join(first, second)
-    if first.shape != second.shape:
-        raise QuantityError(
-            f"the states of {quantity.name} for chunks of rows have the shapes "
-            f"{list(first.shape)} and {list(second.shape)}, and cannot be added: give it a "
-            f"join(first, second), or a memory_budget that needs no chunks"
-        )
-    if first.dtype != second.dtype:
-        return first + second
-    first += second
-    return first
-
-
-def _adds(quantity: Quantity, state: State) -> bool:
-    """Whether states of chunks are arrays, and joined by being added."""
-    plain = getattr(type(quantity), "join", None) is Quantity.join
-    return plain and not isinstance(state, Tensor) and backend.is_array(state) and state.ndim > 0
-
-
 def resolve(quantities: Quantities) -> dict[str, Quantity]:
     """Names and configured objects as instances, by name."""
     if isinstance(quantities, str | Quantity | type):
@@ -270,6 +253,8 @@ def resolve(quantities: Quantities) -> dict[str, Quantity]:
             raise QuantityError(
                 f"a quantity is a registered name or a tracer.Quantity, got {quantity!r}"
             )
+        if quantity.per not in LEVELS:
+            raise QuantityError(_wrong_level(quantity))
         if quantity.name in found:
             raise QuantityError(f"the quantity {quantity.name!r} is asked for twice")
         kind: Any = quantity.rows

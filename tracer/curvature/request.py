@@ -29,6 +29,7 @@ from tracer.curvature.selection import chosen
 from tracer.curvature.undefined import Undefined
 from tracer.errors import QuantityError, TracingError
 from tracer.record import composite
+from tracer.record.axes import SAMPLED
 from tracer.record.batching import Batch
 from tracer.record.describe import describe
 from tracer.record.following import follow
@@ -107,6 +108,11 @@ class Request:
         """How many rows of the sweep stand for one row: masked, one per sample and one more."""
         return self.sample_count + 1 if bundle.masked else 1
 
+    @property
+    def reduced_at_once(self) -> set[str]:
+        """The quantities of which values are reduced as soon as a parameter has one."""
+        return {name for name in self.reduce if self.asked[name].per == "parameter"}
+
     def context(self, leaf: Node) -> Context:
         """What a quantity may know of a parameter."""
         objective = self.objective
@@ -127,9 +133,9 @@ class Request:
 
 def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Options) -> Request:
     """The request that a call makes. Raises for what is no loss, quantity or option."""
-    nodes = record_of(tape, loss)
-    tape.loss = loss.node
     asked = resolve(quantities)
+    nodes = record_of(tape, loss, asked)
+    tape.loss = loss.node
     outer = None if tape.parent is None else enclosing(tape)
     surrounding = outer if outer is not None and outer.nodes is tape.nodes else None
     alone = surrounding is None and _gradients_alone(asked, options)
@@ -153,13 +159,14 @@ def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Opt
         names,
         batch,
         uses,
-        outputs=None if options.outputs is None else options.outputs.node,
+        outputs=_split_at(loss, options.outputs, asked, batch),
         recorded=surrounding is not None,
         rng=options.rng,
         budget=None if alone else _budget(options),
         progress=SILENT if alone else Progress(telling(options.progress)),
         watched=_observed(tape, loss, only) if "grad" in asked else None,
         only=only,
+        of_outputs=_of_outputs(asked),
     )
     if options.samples is not None:
         objective.samples = chosen_samples(options.samples, batch.size)
@@ -176,6 +183,30 @@ def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Opt
         together,
         separately,
     )
+
+
+def _of_losses(asked: Mapping[str, Quantity]) -> list[str]:
+    """The names of the quantities that are of a loss, with one element, and not of outputs."""
+    return [name for name, q in asked.items() if q.rows is None or not q.rows.of_outputs]
+
+
+def _of_outputs(asked: Mapping[str, Quantity]) -> bool:
+    """Whether outputs alone tell where the objective splits into model and loss."""
+    kinds = [quantity.rows for quantity in asked.values()]
+    others = [kind for kind in kinds if kind is None or not (kind.of_outputs or kind == gradient)]
+    return any(kind is not None and kind.of_outputs for kind in kinds) and not others
+
+
+def _split_at(
+    loss: Tensor, outputs: Tensor | None, asked: Mapping[str, Quantity], batch: Batch
+) -> Node | None:
+    """The tensor that splits model from loss: `outputs`, or all there is where that is no loss."""
+    if outputs is not None:
+        return outputs.node
+    if _of_losses(asked) or loss.node is None:
+        return None
+    is_outputs = loss.size != 1 or (loss.ndim and isinstance(batch.axis(loss.node), SAMPLED))
+    return loss.node if is_outputs else None
 
 
 def _observed(tape: Recorder, loss: Tensor, only: set[Node] | None) -> Observed | None:
@@ -217,7 +248,7 @@ def _gradients_alone(asked: Mapping[str, Quantity], options: Options) -> bool:
     if options.memory_budget is not None or options.parameters is not None:
         return False
     for quantity in asked.values():
-        if quantity.rows is not gradient or quantity.needs_samples:
+        if quantity.rows is not gradient or quantity.needs_samples or quantity.per != "parameter":
             return False
     return True
 
@@ -241,7 +272,7 @@ def _with_samples(
         separately = any(q.rows in SWEPT_SEPARATELY for q in asked.values())
         if separately or outputs is not None or batch.lost:
             composite.recorded(tape)  # from here on with the operations that composites stand for
-            nodes = record_of(tape, loss)
+            nodes = record_of(tape, loss, asked)
             batch = follow(nodes) if follows_samples else batch
     if batch.lost and owner(tape).swept:
         with using(None):  # indices that say which samples are chosen may have been dropped
@@ -289,16 +320,19 @@ def _check_reduce(reduce: Any, asked: Mapping[str, Quantity]) -> None:
         )
 
 
-def record_of(tape: Recorder, loss: Any) -> list[Node]:
+def record_of(tape: Recorder, loss: Any, asked: Mapping[str, Quantity]) -> list[Node]:
     """The tape's record up to the loss. Refuses what cannot be swept from, saying why."""
     if not isinstance(loss, Tensor):
         raise TracingError(
             f"backward expects the loss as a tensor, got {describe(loss)}: compute it from "
             f"parameters inside the `with tracer.Tape()` block"
         )
-    if loss.size != 1:
+    if loss.size != 1 and (of_losses := _of_losses(asked)):
+        others = ", ".join(name for name in asked if name not in of_losses)
+        alone = f", or ask for {others} without {', '.join(of_losses)}" if others else ""
         raise TracingError(
             f"backward expects a loss with one element, got {describe(loss)}: sum or average it"
+            f"{alone}"
         )
     if loss.node is None or not loss.node.wants:
         uses = first_uses(composite.recorded(tape))

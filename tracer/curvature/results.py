@@ -8,9 +8,10 @@ from typing import Any
 from tracer import registry
 from tracer.arrays.ownership import unaliased
 from tracer.curvature import tables
+from tracer.curvature.combining import combined
 from tracer.curvature.quantity import Value
-from tracer.curvature.undefined import Undefined
-from tracer.curvature.values import Values
+from tracer.curvature.request import Request
+from tracer.curvature.values import LayerValues, Values
 from tracer.errors import HintError, ResultError, suggestion
 from tracer.record.tensor import Tensor
 
@@ -41,21 +42,27 @@ class Results(dict[str, Any]):
         raise AttributeError(message)
 
     def _repr_html_(self) -> str:
-        """A table: a row for each parameter, a column for each quantity; others stand below."""
-        by_name = {key: values for key, values in self.items() if isinstance(values, dict)}
+        """Tables with a row for each parameter, and for each layer; other values stand below."""
+        of_layers = {key: found for key, found in self.items() if isinstance(found, LayerValues)}
+        by_name = {
+            key: found
+            for key, found in self.items()
+            if isinstance(found, dict) and key not in of_layers
+        }
         others = [
             f"<tr><th>{html.escape(key)}</th><td>{_shown_by_itself(value)}</td></tr>"
             for key, value in self.items()
-            if key not in by_name
+            if key not in by_name and key not in of_layers
         ]
-        shown = tables.by_parameter(by_name) if any(by_name.values()) else ""
+        both = [columns for columns in (by_name, of_layers) if any(columns.values())]
+        shown = "".join(map(tables.by_parameter, both))
         return shown + (f"<table>{''.join(others)}</table>" if others else "")
 
 
 def _shown_by_itself(value: Value) -> str:
     """The table that a value has for notebooks, else its `repr`."""
     own = getattr(value, "_repr_html_", None)
-    return html.escape(repr(value)) if own is None else str(own())
+    return tables.summed_up(value) if own is None else str(own())
 
 
 def _shown(key: object) -> str:
@@ -72,16 +79,25 @@ def _names_a_parameter(key: object, results: Results) -> bool:
 
 
 def collected_results(
-    values: dict[str, dict[str, Value]], of_objective: dict[str, Value], undefined: Undefined
+    request: Request, values: dict[str, dict[str, Value]], of_objective: dict[str, Value]
 ) -> Results:
-    """The results of what was asked for, by quantity and parameter, or `of_objective` at once.
+    """The results of a request, by quantity and parameter or layer, or `of_objective` at once.
 
     Takes the `values` out of their dictionaries. Raises the first error of a quantity that no
     parameter has.
     """
+    undefined, recorded = request.undefined, request.objective.recorded
+    joined = {
+        name: combined(quantity, values[name], undefined, request.reduce.get(name), recorded)
+        for name, quantity in request.asked.items()
+        if quantity.per != "parameter" and name not in of_objective
+    }
     undefined.check()
     results, names = Results(), undefined.names.values()
     for quantity, by_name in values.items():
+        if quantity in joined:
+            results[quantity] = joined[quantity]
+            continue
         found: Any = of_objective.get(quantity, by_name)
         if found is by_name:  # in the order of the parameters, as arrays of the caller's own
             found = {name: unaliased([found.pop(name)]) for name in names if name in found}

@@ -15,31 +15,50 @@ from tracer.arrays.dtypes import widened
 from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.curvature.seed_rows import SeedRows
 from tracer.errors import QuantityError
+from tracer.record.node import Node
 
 
 class Term(Protocol):
-    """What rows start at: a term of the objective, that is a loss or the model's outputs.
+    """What rows start at, and `Rows.start` is given: a loss in the objective, or the outputs.
 
-    `node` is the loss and `prediction` what it judges, of which `sample_axis` is the axis of the
-    samples; `weight` is what the losses weigh in the objective, of their shape.
+    An objective has one term for each of its registered losses, or one at `outputs=`; a model's
+    outputs by themselves are one.
     """
 
-    node: Any
+    node: Node
+    """The loss's node, or that of the outputs. The loss is `node.op`, its options `node.params`,
+    and `node.inputs` the arrays that its rules read: predictions, targets, weights."""
 
     @property
-    def prediction(self) -> Any: ...
+    def prediction(self) -> Node:
+        """The node of what the loss judges, or of the outputs, at which rows start."""
 
     @property
-    def sample_axis(self) -> int: ...
+    def sample_axis(self) -> int:
+        """The axis of the samples in the prediction; 0 where it is of none."""
 
     @property
-    def weight(self) -> Array: ...
+    def weight(self) -> Array:
+        """What registered losses weigh in the objective, of their shape.
+
+        Raises `QuantityError` where one is negative, which has no square root.
+        """
+
+    def identity(self) -> SeedRows:
+        """`[C, *prediction]`: row c is one at element c of every sample, and zero elsewhere."""
 
     def root(self, *rules: str) -> SeedRows:
-        """`[C, *prediction]`, whose squares sum to the Hessian, by the first rule that there is."""
+        """`[C, *prediction]`, whose outer products sum to the Hessian, weight included.
 
-    def sqrt_hessian_sampled(self, samples: int, rng: Generator) -> Any:
-        """`[M, *prediction]`: the same in expectation, of sampled targets."""
+        `rules` are those of the loss, the first of which that it has is taken: "sqrt_hessian", or
+        "short_sqrt_hessian" with fewer rows. For a loss in plain code it is made from the record.
+        """
+
+    def sqrt_hessian_sampled(self, samples: int, rng: Generator | None) -> Stack:
+        """`[M, *prediction]`: the same in expectation, from M `samples` of the likelihood.
+
+        Raises `QuantityError` for a loss without one.
+        """
 
 
 class Rows:
@@ -55,6 +74,9 @@ class Rows:
     samples: int = 0
     #: whether their squares sum to the Gauss-Newton matrix, be it in expectation
     of_gauss_newton = False
+    #: whether they start at the model's outputs whatever a loss makes of these, so that none is
+    #: needed: `tape.backward(outputs, ...)` takes a tensor of any size
+    of_outputs = False
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -67,8 +89,11 @@ class Rows:
     def __hash__(self) -> int:
         return hash(self.name)  # kinds are looked up often, and seldom differ in more
 
-    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
-        """`[R, *prediction.shape]` for one term of the objective, an array or `SeedRows`."""
+    def start(self, term: Term, rng: Generator | None) -> Stack | SeedRows:
+        """`[R, *prediction.shape]` for one term of the objective, an array or `SeedRows`.
+
+        `rng` is what the caller of `backward` gave, or None.
+        """
         raise QuantityError(f"rows {self.name!r} define no start")
 
 
@@ -90,7 +115,7 @@ class GGNExact(Rows):
     name = "ggn_exact"
     of_gauss_newton = True
 
-    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
+    def start(self, term: Term, rng: Generator | None) -> Stack | SeedRows:
         return term.root("short_sqrt_hessian", "sqrt_hessian")
 
 
@@ -102,7 +127,7 @@ class GGNOutputs(GGNExact):
 
     name = "ggn_outputs"
 
-    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
+    def start(self, term: Term, rng: Generator | None) -> Stack | SeedRows:
         return term.root("sqrt_hessian")
 
 
@@ -117,7 +142,7 @@ class GGNMonteCarlo(Rows):
             raise QuantityError(f"mc_samples is a positive int, got {samples!r}")
         self.samples = samples
 
-    def start(self, term: Term, rng: Generator) -> Stack | SeedRows:
+    def start(self, term: Term, rng: Generator | None) -> Stack | SeedRows:
         return term.sqrt_hessian_sampled(self.samples, rng)
 
 
@@ -153,6 +178,20 @@ class GGNAveraged(GGNExact):
         return np.moveaxis(same, 1, 1 + axis)
 
 
+class Jacobian(Rows):
+    """Row c is `df_nc / dp`: one for each of the C elements of a sample's outputs `f_n`.
+
+    They are in row-major order, the samples' axis left out. No weight of a loss is in them. Of
+    several losses, the predictions follow each other, in the order of the record.
+    """
+
+    name = "jacobian"
+    of_outputs = True
+
+    def start(self, term: Term, rng: Generator | None) -> Stack | SeedRows:
+        return term.identity()
+
+
 class Hessian(Rows):
     """Signed rows whose squares sum to the Hessian: they start at every operation that bends."""
 
@@ -174,11 +213,12 @@ ggn_exact = GGNExact()
 ggn_outputs = GGNOutputs()
 ggn_mc = GGNMonteCarlo
 ggn_averaged = GGNAveraged()
+jacobian = Jacobian()
 hessian = Hessian()
 hessian_eigenvectors = HessianEigenvectors()
 
 #: what the core registers through `register_rows`
 BUNDLED = [
     *(gradient, ggn_exact, ggn_outputs, GGNMonteCarlo(), ggn_averaged),
-    *(hessian, hessian_eigenvectors),
+    *(jacobian, hessian, hessian_eigenvectors),
 ]

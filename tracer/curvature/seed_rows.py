@@ -12,7 +12,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.types import Array, Shape, Stack
-from tracer.record.axes import Axis, GroupedAxis
+from tracer.record.axes import Axis, GroupedAxis, SampleAxis, position_of
 from tracer.record.node import Node
 from tracer.record.rules import Rules
 from tracer.record.tensor import Tensor
@@ -118,6 +118,32 @@ def one_position_each(rows: SeedRows, shape: Shape, axis: Axis) -> SeedRows:
         return alone.reshape(len(alone), *line)
 
     return at_places(rows, places, mask)
+
+
+def identity_rows(shape: Shape, axis: SampleAxis | None, like: Array) -> SeedRows:
+    """`[C, *shape]`: row c is one at element c of every sample, and zero elsewhere.
+
+    Elements are numbered in row-major order, the place of the samples' axis taken by the entries
+    that a sample has on it; without an axis all are of one. The rows are arrays as `like` is one.
+    """
+    of_sample = list(shape)
+    if axis is not None and shape:
+        position = position_of(axis)
+        uses, ranks = 1, np.zeros(shape[position], np.intp)
+        if isinstance(axis, GroupedAxis):
+            uses, ranks = axis.uses(shape[position]), axis.ranks(shape[position])
+        of_sample[position] = uses
+    count = math.prod(of_sample)
+    elements = np.arange(count).reshape(of_sample)
+    if axis is not None and shape:
+        elements = elements.take(ranks, position)
+    library, dtype = backend.of(like), like.dtype
+
+    def make(some: slice) -> Stack:
+        chosen = np.arange(some.start, some.stop).reshape(-1, *(1,) * len(shape))
+        return library.from_host(elements == chosen).astype(dtype)
+
+    return SeedRows(count, make, elements.nbytes)
 
 
 def joined(pieces: Sequence[tuple[int, SeedRows]], total: int) -> SeedRows:

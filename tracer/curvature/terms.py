@@ -16,12 +16,14 @@ from tracer.curvature.rows import Rows, gradient
 from tracer.curvature.seed_rows import (
     SeedRows,
     at_places,
+    identity_rows,
     of_rule,
     of_stack,
     one_position_each,
 )
 from tracer.errors import QuantityError
 from tracer.record.node import Node
+from tracer.record.tensor import Tensor
 from tracer.sweep.rules import cotangents_of, entry_value
 from tracer.sweep.sweep import Sweep
 
@@ -47,9 +49,12 @@ class Term(Cut):
             return {}
         if kind.of_gauss_newton and self.leaf_hessian is not None:
             return {}
+        if kind.of_outputs and not self.is_of_outputs:
+            return {}
         started = kind.start(self, self.record.draws.of(kind, kind.samples))
         rows = started if isinstance(started, SeedRows) else of_stack(started)
-        return {self.prediction: rows if self.has_axis else self._one_entry_each(rows)}
+        whole = self.has_axis or kind.of_outputs
+        return {self.prediction: rows if whole else self._one_entry_each(rows)}
 
     def _gradient(self) -> dict[Node, Stack]:
         if not self.at_loss:
@@ -91,6 +96,20 @@ class Term(Cut):
             hessian = np.where(weight < 0, np.nan, hessian)
         return hessian
 
+    @property
+    def is_of_outputs(self) -> bool:
+        """Whether it judges what a model gives, and is no penalty on parameters."""
+        batch, prediction = self.record.batch, self.prediction
+        return not prediction.op.leaf and not (batch.marked and batch.axis(prediction) is None)
+
+    def identity(self) -> SeedRows:
+        """`[C, *prediction]`: row c is one at element c of every sample, and zero elsewhere.
+
+        Without an axis of samples there is a row for each element.
+        """
+        arrived = self.arrived._value if isinstance(self.arrived, Tensor) else self.arrived
+        return identity_rows(self.prediction.shape, self.axis if self.has_axis else None, arrived)
+
     # -- square roots -------------------------------------------------------------------------
 
     def root(self, *rules: str) -> SeedRows:
@@ -110,7 +129,7 @@ class Term(Cut):
             return None
         return self.root("short_sqrt_hessian", "sqrt_hessian")
 
-    def sqrt_hessian_sampled(self, samples: int, rng: Generator) -> Stack:
+    def sqrt_hessian_sampled(self, samples: int, rng: Generator | None) -> Stack:
         """`[M, *prediction]`: in expectation, from targets sampled from the likelihood."""
         rule = self.rule("sqrt_hessian_sampled")
         if rule is None:

@@ -6,6 +6,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from tracer.arrays import backend
+from tracer.arrays.types import DType
 from tracer.curvature import tables
 from tracer.curvature.quantity import Value
 from tracer.errors import ParameterError, TracerError, UndefinedError, suggestion
@@ -130,3 +134,51 @@ FROZEN = (
     "is frozen, or was when it was recorded, and has no results: let it want a gradient with "
     "parameter.requires_grad_() before the trace."
 )
+
+
+class LayerValues(dict[str, Any]):
+    """Values by the path of a layer, the module that holds parameters; "" is the outermost one.
+
+    `[]` raises `ParameterError`, a `KeyError`, for what is not there.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Value] | None = None, absent: Mapping[str, str] | None = None
+    ):
+        super().__init__(values or {})
+        #: layers of which there is no value, and why
+        self.absent = absent or {}
+
+    def __missing__(self, key: object) -> Value:
+        if isinstance(key, str) and key in self.absent:
+            raise UndefinedError(self.absent[key])
+        hint = suggestion(key, self) if isinstance(key, str) else ""
+        known = ", ".join(map(repr, self)) or "none"
+        what = f"{key!r}" if isinstance(key, str) else describe(key)
+        raise ParameterError(
+            f"the values are of layers, by their paths, and none is of {what}.{hint} "
+            f"Layers: {known}"
+        )
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: each layer's shape and norm, or what else the value is."""
+        return tables.by_parameter({"": self})
+
+    def copy(self) -> LayerValues:
+        """A shallow copy."""
+        return LayerValues(self, self.absent)
+
+    __copy__ = copy
+
+
+def raw_value(value: Value, dtype: DType) -> Value:
+    """Arrays of the parameter's dtype without history; other objects as they are."""
+    if type(value) is np.ndarray and value.dtype == dtype:
+        return value
+    if isinstance(value, Tensor):
+        return raw_value(value._value, dtype)
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if backend.is_array(value) and value.dtype != dtype and value.dtype.kind == "f":
+        return value.astype(dtype)
+    return value

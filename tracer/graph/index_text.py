@@ -31,6 +31,8 @@ def _entries(index: tuple[Any, ...], arrays: Iterator[Attributes]) -> Iterator[s
             yield str(part)
         elif backend.is_array(part) and not part.ndim:
             yield str(part.item())
+        elif isinstance(part, range):
+            yield f"ints[{len(part)}]"
         else:
             array, place = next(arrays, {}), part if isinstance(part, str) else AT
             if place != OF_MASK:

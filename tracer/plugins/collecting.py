@@ -101,14 +101,14 @@ def defined_in(module: ModuleType) -> Things:
     """
     found: Things = []
     for target in registry.BY_HOOK.values():
-        values = dict.fromkeys(map(id, ()))
+        seen: set[int] = set()
         things = [
             value for value in vars(module).values()
             if target.takes(value) and _is_of(value, module)
         ]  # fmt: skip
         for value in things:
-            if id(value) not in values and hasattr(value, "name"):
-                values[id(value)] = None
+            if id(value) not in seen and hasattr(value, "name"):
+                seen.add(id(value))
                 found.append((target, value))
     return found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from tracer.api.tape import Tape
+from tracer.arrays.types import Tree
 from tracer.record.tensor import Tensor
 
 
@@ -16,11 +17,11 @@ class Target(Protocol):
     besides its output; `loss` is None where the file has none.
     """
 
-    model: Callable[..., Any]
-    inputs: tuple[Any, ...]
-    keywords: Mapping[str, Any]
-    targets: tuple[Any, ...]
-    loss: Callable[..., Any] | None
+    model: Callable[..., Tree]
+    inputs: tuple[Tree, ...]
+    keywords: Mapping[str, Tree]
+    targets: tuple[Tree, ...]
+    loss: Callable[..., Tensor] | None
 
     def record(self) -> tuple[Tape, Tensor]:
         """The record of the model and its loss, to be swept: `tape.backward(loss)`.

@@ -18,7 +18,7 @@ def check_flags(owner: str, **flags: object) -> None:
     """Raise `TracingError` for options that are neither True nor False."""
     for name, value in flags.items():
         if not isinstance(value, bool | np.bool_):
-            raise TracingError(f"{owner} takes {name}=True or {name}=False, got {value!r}")
+            raise TracingError(f"{owner} takes True or False as {name}, got {value!r}")
 
 
 def check_name(owner: str, name: object) -> None:

@@ -27,6 +27,12 @@ class Node:
     name them, and after a sweep has passed; constants and leaves stay among the inputs. `kept` is
     what `op.forward_keeping` gave for the rules, None where there is none or it was dropped.
 
+    `params` are the options that the operation was called with, by keyword; what was left to its
+    default is not among them, so that rules write `node.params.get("beta", 1.0)`. Options that are
+    arrays are the record's own. NumPy's functions are recorded with what they mean: `np.sum(x)` has
+    the axes, negative, as its `axis`. Of a leaf, `params` hold its `name`, and `axis`, where the
+    samples are in an input. They are there to be read.
+
     All but recorded operations are made by `new_node`. There is no constructor: recording fills
     nodes in, which takes half the time.
     """

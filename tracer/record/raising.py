@@ -17,7 +17,7 @@ from tracer.record.rules import Rules
 class Failure(NamedTuple):
     """What raised while a watched tape recorded: an operation, or the user's code outside of any.
 
-    `parents` are the inputs of the operation; of other code, the last tensor that it had at hand.
+    `parents` are the inputs of the operation; of other code, the last tensor that it made or had.
     """
 
     op: Rules
@@ -80,8 +80,9 @@ def _users_frames(error: BaseException) -> list[tuple[FrameType, int]]:
 
 
 def _at_hand(frame: FrameType, recorded: Sequence[Node]) -> tuple[Node, ...]:
-    """The last recorded of the tensors that the frame's variables hold."""
+    """The last recorded of what the frame computed itself, or holds in its variables."""
     tensors = [value for value in frame.f_locals.values() if type(value).__name__ == "Tensor"]
     nodes = {node for each in tensors if isinstance(node := getattr(each, "node", None), Node)}
-    last = next((node for node in reversed(recorded) if node in nodes), None)
+    own = (node for node in reversed(recorded) if node in nodes or node.code is frame.f_code)
+    last = next(own, None)
     return () if last is None else (last,)

@@ -26,7 +26,7 @@ class BruteForce:
 
     All of them have in them what the losses weigh in the objective, `weight`.
     For a quantity of all parameters together, as an operator, `p` is all of them, one after the
-    other.
+    other; for one of layers, those of a layer.
     """
 
     def __init__(
@@ -117,6 +117,11 @@ def definition(quantity: Quantity | type[Quantity]) -> Callable[[BruteForce], An
 
 
 DEFINITIONS = Definitions()
+
+
+def of_parameters() -> list[str]:
+    """The names of those quantities whose values are of parameters one by one."""
+    return [name for name in DEFINITIONS if registry.quantities[name].per == "parameter"]
 
 
 def _of_each_sample(rows: Array) -> Array:

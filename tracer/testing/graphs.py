@@ -12,7 +12,14 @@ from tracer.api.tape import Tape
 from tracer.arrays.types import Array
 from tracer.record.leaves import batch, parameter
 from tracer.testing.cases import ROWS, Case
-from tracer.testing.definitions import COMPARED, DEFINITIONS, brute_force, flattened, itself
+from tracer.testing.definitions import (
+    COMPARED,
+    DEFINITIONS,
+    brute_force,
+    flattened,
+    itself,
+    of_parameters,
+)
 from tracer.testing.samples import markings
 
 
@@ -73,7 +80,7 @@ def _check_graph(
             return
         weights = case.rng.uniform(0.5, 1.5, f.shape)
         loss = np.sum(np.square(f) * weights)
-    names = [name for name in DEFINITIONS if registry.quantities[name].rows is not None]
+    names = [name for name in of_parameters() if registry.quantities[name].rows is not None]
     weights = flattened(weights)
     results = tape.backward(loss, quantities=names, outputs=f)
     for i, x in enumerate(arrays):

@@ -15,13 +15,19 @@ from tracer.arrays.types import Array
 from tracer.errors import BatchError, QuantityError
 from tracer.record.leaves import batch
 from tracer.testing.agreement import agree
-from tracer.testing.definitions import COMPARED, DEFINITIONS, BruteForce, itself
+from tracer.testing.definitions import (
+    COMPARED,
+    DEFINITIONS,
+    BruteForce,
+    itself,
+    of_parameters,
+)
 from tracer.testing.derivatives import numerical_jacobian
 from tracer.testing.networks import SquaredError, arrays
 from tracer.testing.report import Report
 
 #: rows whose references read first derivatives of the outputs, and no others
-FIRST_ORDER = ("gradient", "ggn_exact", "ggn_outputs")
+FIRST_ORDER = ("gradient", "ggn_exact", "ggn_outputs", "jacobian")
 
 
 def check_layer(
@@ -137,7 +143,7 @@ def _first_order() -> list[str]:
     """The quantities whose references read no second derivatives."""
     return [
         name
-        for name in DEFINITIONS
+        for name in of_parameters()
         if getattr(registry.quantities[name].rows, "name", None) in FIRST_ORDER
     ]
 

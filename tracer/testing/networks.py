@@ -12,6 +12,7 @@ from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.cotangents.kronecker import Kronecker
+from tracer.curvature.combining import groups, layer_of
 from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
 from tracer.record.axes import Axis
 from tracer.record.leaves import batch, parameter
@@ -68,7 +69,7 @@ class _Unfinished(Quantity):
     """Another quantity with rows, whose values are its states."""
 
     def __init__(self, quantity: Quantity):
-        self.name, self.rows = quantity.name, quantity.rows
+        self.name, self.rows, self.all_rows = quantity.name, quantity.rows, quantity.all_rows
         self.per_sample, self.needs_samples = quantity.per_sample, quantity.needs_samples
         self.extract, self.join = quantity.extract, quantity.join  # type: ignore[method-assign]
         self.of_block = quantity.of_block  # type: ignore[method-assign]
@@ -78,13 +79,17 @@ class _Unfinished(Quantity):
 
 
 class Network:
-    """A network with two layers, its data, and the losses' sum or mean."""
+    """A network with two layers, its data, and the losses' sum or mean.
+
+    Where its parameters are `of_layers`, they are `first.w`, `first.b` and `second.v`.
+    """
 
     samples, first_shard = 6, 4
 
-    def __init__(self, mean: bool):
+    def __init__(self, mean: bool, of_layers: bool = False):
         rng = np.random.default_rng(1)
         self.mean = mean
+        self.names = {"w": "first.w", "b": "first.b", "v": "second.v"} if of_layers else {}
         self.x, self.y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
         self.parameters = {
             "w": rng.standard_normal((3, 4)),
@@ -100,15 +105,19 @@ class Network:
     ) -> Mapping[str, Value]:
         """What `backward` gives for the quantity and some of the samples."""
         with Tape() as tape:
-            p = {name: parameter(x, name=name) for name, x in self.parameters.items()}
+            p = {
+                key: parameter(x, name=self.names.get(key, key))
+                for key, x in self.parameters.items()
+            }
             losses: Any = SquaredError(self.predict(p, batch(self.x[part])), self.y[part])
             loss = np.sum(losses) / (len(losses) if self.mean else 1)
         return tape.backward(loss, (quantity,), memory_budget=budget, rng=rng)[quantity.name]
 
     def values(self, quantity: Quantity, budget: int | None = None) -> Mapping[str, Value]:
-        """By parameter, or of all parameters under an empty name."""
+        """By parameter or layer, or of all parameters under an empty name."""
         found = self.swept(quantity, slice(None), budget, np.random.default_rng(2))
-        return found if isinstance(found, Mapping) else {"": found}
+        whole = quantity.per == "model" or not isinstance(found, Mapping)
+        return {"": found} if whole else found
 
     def merged(self, quantity: Quantity) -> dict[str, Value]:
         """Values of the union of two shards, from their states."""
@@ -117,30 +126,37 @@ class Network:
         first, second = (self.swept(unfinished, part, None, rng) for part in parts)
         counts = [self.first_shard, self.samples - self.first_shard]
         shards = tuple(Shard(n, n / self.samples if self.mean else 1.0) for n in counts)
-        return {
+        values = {
             name: quantity.finish(
                 quantity.merge(state.state, second[name].state, shards),  # type: ignore[arg-type]
                 state.context._replace(samples=self.samples),
             )
             for name, state in first.items()
         }
+        if quantity.per == "parameter":
+            return values
+        return {
+            group: quantity.combine({name: values[name] for name in names})
+            for group, names in groups(quantity, values).items()
+        }
 
     def shape(self, name: str) -> Shape:
-        """Of a parameter; of all of them, one after the other, for an empty name."""
-        if name:
-            return self.parameters[name].shape
-        return (sum(x.size for x in self.parameters.values()),)
+        """Of a parameter; of those of a layer, or all, one after the other, a vector's."""
+        keys = self._of(name)
+        if len(keys) == 1 and name in (keys[0], *self.names.values()):
+            return self.parameters[keys[0]].shape
+        return (sum(self.parameters[key].size for key in keys),)
 
     def derivatives(self, name: str) -> BruteForce:
-        """Brute force for one parameter, or for all of them under an empty name."""
+        """Brute force for a parameter, a layer, or all parameters under an empty name."""
+        keys, shape = self._of(name), self.shape(name)
 
         def output(x: Any) -> Any:
-            parts = {name: x} if name else self._split(x)
+            parts = self._split(np.reshape(x, (-1,)), keys)
             return self.predict({**self.parameters, **parts}, self.x)
 
         weight = 1 / self.samples if self.mean else 1.0
-        every = np.concatenate([x.reshape(-1) for x in self.parameters.values()])
-        x = self.parameters[name] if name else every
+        x = np.concatenate([self.parameters[key].reshape(-1) for key in keys]).reshape(shape)
         error = output(x) - self.y
         return brute_force(
             output,
@@ -151,11 +167,17 @@ class Network:
             weight,
         )
 
-    def _split(self, x: Any) -> dict[str, Any]:
-        """All parameters, from their elements."""
+    def _of(self, name: str) -> list[str]:
+        """The keys of the parameters that a name is of: a parameter's, a layer's, or none."""
+        names = {key: self.names.get(key, key) for key in self.parameters}
+        return [key for key, own in names.items() if not name or name in (own, layer_of(own))]
+
+    def _split(self, x: Any, keys: Sequence[str]) -> dict[str, Any]:
+        """Some parameters, from their elements."""
         parts, start = {}, 0
-        for name, p in self.parameters.items():
-            parts[name] = np.reshape(x[start : start + p.size], p.shape)
+        for key in keys:
+            p = self.parameters[key]
+            parts[key] = np.reshape(x[start : start + p.size], p.shape)
             start += p.size
         return parts
 

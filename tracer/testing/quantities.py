@@ -27,9 +27,9 @@ def check_quantity(
     """Check a quantity (an instance, a class or a registered name) on a small network.
 
     `reference(brute)`, or the method of that name that the quantity brings, gives its value at a
-    parameter from each sample's derivatives (see `BruteForce`). The states of two shards merge to
-    the state of their union, for objectives that are sums and means, unless `merge` is None or
-    the quantity has no rows. Chunks of a `memory_budget` change nothing.
+    parameter, layer or model from each sample's derivatives by it (see `BruteForce`). The states of
+    two shards merge to the state of their union, for objectives that are sums and means, unless
+    `merge` is None or the quantity has no rows. Chunks of a `memory_budget` change nothing.
 
     The report has `"reference"`, `"merge"` and `"chunks"`, or says why not. Without a reference
     nothing says that the values are right.
@@ -41,7 +41,7 @@ def check_quantity(
     reference = definition(quantity) if reference is None else reference
     merges = quantity.merge is not None and quantity.rows is not None
     for mean in (False, True):
-        data = Network(mean)
+        data = Network(mean, of_layers=quantity.per == "layer")
         values = data.values(quantity)
         title = f"quantity {quantity.name!r}, {'mean' if mean else 'sum'} of losses"
         if reference is not None:

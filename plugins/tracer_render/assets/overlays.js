@@ -8,7 +8,7 @@
   page.valueOf = (view, item, back) => {
     const { overlay } = page;
     if (!overlay || (overlay.sides === "values" && back)) return undefined;
-    if (overlay.sides === "cotangents" && !back) return undefined;
+    if (overlay.sides === "cotangents") back = true; // a value is told the norm of its gradient
     if (item >= 0) {
       const entry = page.entryOf(item, back);
       if (entry !== undefined) return stepValue(view, item, back, entry);
@@ -124,7 +124,8 @@
   const place = (value) => {
     const { low, high, logarithmic } = range;
     const map = logarithmic ? Math.log : (x) => x;
-    return high > low ? Math.min(Math.max((map(value) - map(low)) / (map(high) - map(low)), 0), 1) : 0.5;
+    const [at, from, to] = [value, low, high].map((x) => map(x) / 2); // differences are no infinity
+    return to > from ? Math.min(Math.max((at - from) / (to - from), 0), 1) : 0.5;
   };
 
   const colourOf = (value) => {
@@ -139,7 +140,10 @@
   // Three digits, with the unit and a prefix where there is a unit.
   const short = (value) => {
     const { unit } = page.overlay;
-    const words = (number) => `${+number.toPrecision(3)}`;
+    const words = (number) =>
+      number !== 0 && Math.abs(number) < 1e-3
+        ? number.toExponential(2).replace(/\.?0+e/, "e")
+        : `${+number.toPrecision(3)}`;
     if (Number.isNaN(value)) return "NaN";
     if (!Number.isFinite(value)) return value > 0 ? "Inf" : "-Inf";
     if (!unit || value === 0) return `${words(value)} ${unit}`.trim();
@@ -184,7 +188,7 @@
     box.hidden = !range;
     if (!range) return;
     const { low, high, logarithmic } = range;
-    const middle = logarithmic ? Math.sqrt(low) * Math.sqrt(high) : (low + high) / 2;
+    const middle = logarithmic ? Math.sqrt(low) * Math.sqrt(high) : low / 2 + high / 2;
     box.querySelector(".label").textContent = `${page.overlay.label}${logarithmic ? " (log scale)" : ""}`;
     [low, middle, high].forEach((tick, i) => (box.querySelectorAll(".tick")[i].textContent = short(tick)));
   };

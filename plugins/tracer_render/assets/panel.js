@@ -33,7 +33,8 @@
   // The line of the user's code, with a link that editors open where the file is known.
   const source = (value) => {
     const [, name, line] = /^(.*):(\d+)$/.exec(value) ?? [];
-    const path = page.data.files[name];
+    const { files } = page.data;
+    const path = Object.hasOwn(files, name ?? "") ? files[name] : null;
     if (!path) return value;
     const made = document.createElement("a");
     made.href = `vscode://file${path.startsWith("/") ? "" : "/"}${encodeURI(path)}:${line}`;
@@ -99,6 +100,7 @@
     const { open } = page.now;
     if (open.has(~item)) open.delete(~item);
     else open.add(~item);
+    page.chosen = page.chosen && { item: page.drawnAs(page.chosen.item), back: page.chosen.back };
     page.update({ item, back });
     page.dressAll();
     page.describe();

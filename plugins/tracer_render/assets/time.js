@@ -60,6 +60,7 @@
     slider.setAttribute("aria-valuetext", where);
     byId("all").setAttribute("aria-pressed", String(time === null));
     page.keepingFocus(() => {
+      if (page.step === null && page.scene.step !== null) page.update(); // texts are longer again
       page.clear();
       page.draw();
       if (time !== null && page.now.time !== "folded") lookAt();

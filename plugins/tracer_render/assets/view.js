@@ -141,9 +141,16 @@
 
   // Do what draws anew. The keyboard stays at its box, or goes to the group that this is in now, or
   // to the picture: never to nothing.
+  let isKept = false;
   page.keepingFocus = (change) => {
+    if (isKept) return change(); // within another change: that looks after it
     const [before, part, view] = [document.activeElement, atKeyboard(), page.now];
-    change();
+    isKept = true;
+    try {
+      change();
+    } finally {
+      isKept = false;
+    }
     const now = document.activeElement;
     if (now === before && !now.closest("[hidden]")) return;
     const lost = !now || now === document.body || now.closest("[hidden]");
@@ -158,6 +165,7 @@
   const layOut = (still) => {
     const before = still && page.scene?.at.get(`${still.item}${still.back ? "b" : ""}`);
     page.scene = page.layout(page.now);
+    page.scene.step = page.step;
     page.svg.classList.toggle("valued", page.isValued());
     page.clear();
     paint();
