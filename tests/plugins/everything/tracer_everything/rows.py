@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from tracer.extend import Rows, ggn_exact
+from tracer.extend import Rows, generator, ggn_exact
 
 
 class Sketched(Rows):
@@ -17,9 +17,12 @@ class Sketched(Rows):
 
     def start(self, term, rng):
         """`[samples, *prediction.shape]`."""
-        exact = ggn_exact.start(term, rng)[:]
-        signs = rng.choice([-1.0, 1.0], (self.samples, len(exact))) / math.sqrt(self.samples)
-        return np.tensordot(signs.astype(exact.dtype), exact, 1)
+        exact = np.moveaxis(ggn_exact.start(term, rng)[:], 1 + term.sample_axis, 1)
+        rng = generator() if rng is None else rng
+        count, samples = exact.shape[:2]
+        signs = rng.choice([-1.0, 1.0], (samples, self.samples, count)) / math.sqrt(self.samples)
+        rows = np.einsum("nmc,cn...->mn...", signs.astype(exact.dtype), exact)
+        return np.moveaxis(rows, 1, 1 + term.sample_axis)
 
 
 SKETCHED = Sketched()
