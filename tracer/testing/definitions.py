@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from tracer import registry
 from tracer.api.functional import jacobian
 from tracer.arrays.types import Array
 from tracer.curvature.quantity import Quantity
+from tracer.errors import QuantityError
 
 
 class BruteForce:
@@ -24,23 +26,21 @@ class BruteForce:
     - `hessians [N, *p]`, the diagonals of the samples' Hessians `full_hessians [N, P, P]`
     - `ggn [P, P]` and `hessian [P, P]`, summed over samples, of P elements in row-major order
 
-    All of them have in them what the losses weigh in the objective, `weight`.
+    All but the Jacobians have in them what the losses weigh in the objective, `weight`.
     For a quantity of all parameters together, as an operator, `p` is all of them, one after the
     other; for one of layers, those of a layer.
     """
 
     def __init__(
         self,
-        output: Callable[[Array], Array],
-        slope: Array,
+        jacobians: Array,
+        slopes: Array,
         root: Array,
-        losses: Callable[[Array], Array],
-        x: Array,
+        second: Callable[[], Array] | None = None,
         weight: float = 1.0,
     ):
-        self.slopes, self.weight = slope, weight
-        self._root, self._losses, self._x = root, losses, x
-        self.jacobians: Array = jacobian(output)(x)
+        self.jacobians, self.slopes, self.weight = jacobians, slopes, weight
+        self._root, self._second = root, second
 
     @property
     def curvatures(self) -> Array:
@@ -56,13 +56,16 @@ class BruteForce:
 
     @cached_property
     def full_hessians(self) -> Array:
-        second = jacobian(jacobian(self._losses))(self._x)
-        return second.reshape(len(second), self._x.size, self._x.size)
+        if self._second is None:
+            raise QuantityError("second derivatives are not known here")
+        second = self._second()
+        size = math.prod(self.jacobians.shape[2:])
+        return second.reshape(len(second), size, size)
 
     @property
     def hessians(self) -> Array:
         diagonals = np.einsum("npp->np", self.full_hessians)
-        return diagonals.reshape(len(diagonals), *self._x.shape)
+        return diagonals.reshape(len(diagonals), *self.jacobians.shape[2:])
 
     @property
     def hessian(self) -> Array:
@@ -86,7 +89,8 @@ def brute_force(
     `slope [N, C]` are the derivatives of the losses by the output, `root [N, C]` the square roots
     of their second derivatives, which are diagonal; `weight` is in all three.
     """
-    return BruteForce(output, slope, root, losses, x, weight)
+    second = partial(jacobian(jacobian(losses)), x)
+    return BruteForce(jacobian(output)(x), slope, root, second, weight)
 
 
 def flattened(rows: Array) -> Array:
