@@ -62,6 +62,11 @@ class Registry(Mapping[str, Any]):
         name = self.check(value, plugin)
         owner = Owner(plugin, module or "") if plugin != USER else owner_of(module or "")
         new = Entry(value, owner, name in replaced_by(value))
+        if new.replaces and owner.plugin == USER and not self._taken.stack(name):
+            raise PluginError(
+                f"{owner} registers the {self.kind} {name!r} to replace another, and none is "
+                f"called so.{suggestion(name, self._entries)}{_at(value)}"
+            )
         if self._taken.is_taken_here(name):
             raise PluginError(f"it registers the {self.kind} {name!r} twice{_at(value)}")
         with transaction():

@@ -56,6 +56,9 @@ def work(plugin: Plugin) -> list[tuple[str, str, Callable[[], Report]]]:
 
 def outcome(kind: str, name: str, check: Callable[[], Report]) -> Checked:
     """What a check found."""
+    if kind == "operation" and not hasattr(registered(name), "examples"):
+        missing = {"rules": "it has no examples(rng): a list of (inputs, params)"}
+        return Checked(kind, name, UNCHECKED, missing=missing)
     try:
         report = check()
     except Exception as error:  # the check's own assertion, or whatever a rule raised
@@ -63,6 +66,13 @@ def outcome(kind: str, name: str, check: Callable[[], Report]) -> Checked:
         return Checked(kind, name, WRONG, error=text)
     result = OK if report.is_defined else UNDEFINED if report else UNCHECKED
     return Checked(kind, name, result, dict(report), dict(report.missing))
+
+
+def registered(operation: str) -> object:
+    """An operation by its name."""
+    from tracer import registry
+
+    return registry.operations[operation]
 
 
 def _layers(plugin: Plugin) -> Iterator[tuple[str, str, Callable[[], Report]]]:

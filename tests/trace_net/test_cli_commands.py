@@ -1,6 +1,7 @@
 """Every command on models that work."""
 
 import json
+import textwrap
 
 import numpy as np
 import pytest
@@ -533,3 +534,26 @@ def test_the_title_names_the_function(command, write_file, folder, name, shown):
     assert command("visualize", f"{file}:{name}", "-o", "g.mmd").code == 0
     title = f"functions  {shown} (" if shown else "functions ("
     assert title in (folder / "g.mmd").read_text()
+
+
+def test_what_the_file_registers_is_known(command, write_file):
+    own = """
+        import tracer
+
+
+        @tracer.register
+        class Magnitudes(tracer.Quantity):
+            name = "magnitudes_of_file"
+            needs_samples = False
+
+            def extract(self, cotangent, context):
+                return np.abs(cotangent.total()[0])
+    """
+    target = write_file("own.py", textwrap.dedent(PLAIN) + textwrap.dedent(own))
+    try:
+        outcome = command("quantities", target, "--quantity", "magnitudes_of_file", "--json")
+        assert outcome.code == 0, outcome.err
+        outcome = command("visualize", target, "--overlay", "magnitudes_of_file", "-o", "own.svg")
+        assert outcome.code == 0, outcome.err
+    finally:
+        registry.quantities.remove("magnitudes_of_file")

@@ -226,3 +226,15 @@ def test_a_backend_that_loses_precision():
     narrow = type("Narrow", (numpy,), {"from_host": lambda self, x: x.astype(np.float32)})
     with pytest.raises(AssertionError, match="from_host makes float32 of float64"):
         check_backend(narrow())
+
+
+def test_states_that_do_not_merge_are_told_with_the_way_out():
+    class Norms(Quantity):
+        name = "norms"
+        per_sample = True
+
+        def extract(self, cotangent, context):
+            return cotangent.squared_norms()[0]
+
+    with pytest.raises(AssertionError, match=r"do not merge .* give it a merge"):
+        check_quantity(Norms)

@@ -260,7 +260,7 @@ def test_everything_that_a_hook_takes_is_registered_and_taken_back(thing):
         (math := ModuleType("test_empty"), "'test_empty' has no hooks, and defines nothing"),
         (tracer.Command("", act), "has no `name`"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else type(given).__name__,
 )
 def test_anything_else_is_refused(wrong, message):
     with pytest.raises(PluginError, match=message):
@@ -462,3 +462,12 @@ def test_operators_follow_the_function_that_they_are(name):
                 dispatch.TAKEN.release(function, entry.value)
     after = OPERATORS[name](x, y).data, on_the_right(x).data
     assert all(map(np.array_equal, before, after))
+
+
+def test_what_replaces_nothing_is_refused():
+    class Misspelt(Amount):
+        name = replaces = "kafc"
+
+    with pytest.raises(PluginError, match=r"none is called so\. Did you mean 'kfac'\?"):
+        tracer.register(Misspelt)
+    assert "kafc" not in registry.quantities

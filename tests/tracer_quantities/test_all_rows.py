@@ -6,7 +6,7 @@ from brute_force import assert_close
 
 import tracer
 import tracer_layers as nn
-from tracer.extend import Dense, Quantity, ggn_exact
+from tracer.extend import Dense, Quantity, ggn_exact, jacobian
 from tracer.testing import check_quantity
 
 X, Y = np.random.default_rng(0).standard_normal((6, 3)), np.array([0, 1, 4, 2, 3, 1])
@@ -103,3 +103,22 @@ def test_rows_stacked_keep_what_came_through_no_sample():
     assert_close(
         both.total_of_squares(), first.total_of_squares() + second.total_of_squares(), "squares"
     )
+
+
+def test_rows_along_any_axis_of_a_state_are_not_added():
+    class Kernel(tracer.Quantity):
+        name = "kernel_by_samples"
+        rows = jacobian
+        lists_samples = True
+
+        def extract(self, cotangent, context):
+            rows = cotangent.per_sample().reshape(cotangent.rows, cotangent.samples, -1)
+            return np.einsum("cnp,dmp->ncmd", rows, rows)
+
+    w = tracer.parameter(np.random.default_rng(0).standard_normal((3, 2)), name="w")
+    with tracer.Tape() as tape:
+        outputs = tracer.batch(np.random.default_rng(1).standard_normal((5, 3))) @ w
+    whole = tape.backward(outputs, Kernel())["kernel_by_samples"]["w"]
+    assert whole.shape == (5, 2, 5, 2)
+    with pytest.raises(tracer.QuantityError, match=r"say all_rows = True"):
+        tape.backward(outputs, Kernel(), memory_budget=1)["kernel_by_samples"]

@@ -60,13 +60,14 @@ def first_of(quantity: Quantity, state: State) -> State:
 
 def require_additive(quantity: Quantity, part: Cotangent, state: State, context: Context) -> None:
     """Refuse states with an axis of rows, which would be added where rows come in chunks."""
-    if not _adds(quantity, state) or state.shape[0] != part.rows:
+    if not _adds(quantity, state) or part.rows not in state.shape:
         return
     other = part.select(slice(0, 1)) if part.rows > 1 else part.stacked(part)
-    if quantity.extract(other.within(part.budget), context).shape[0] == other.rows:
+    if quantity.extract(other.within(part.budget), context).shape != state.shape:
         raise QuantityError(
             f"{quantity.name} has an axis of rows, and rows come in chunks here, whose states are "
-            f"added: give it a join(first, second), such as np.concatenate([first, second])"
+            f"added: say all_rows = True, for extract to be given all of them at once, or give it "
+            f"a join(first, second), such as np.concatenate([first, second]) of one such axis"
         )
 
 

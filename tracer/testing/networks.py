@@ -188,7 +188,7 @@ class Network:
         for name, value in expected.items():
             shape = self.shape(name)
             for one, other in zip(arrays(got[name], shape), arrays(value, shape), strict=True):
-                agree(f"{what}: {name}", one, other, rtol, atol)
+                agree(f"{what}: {name or 'all parameters'}", one, other, rtol, atol)
 
 
 def arrays(value: Value, shape: Shape) -> list[Array]:

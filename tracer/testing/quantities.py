@@ -50,7 +50,7 @@ def check_quantity(
             chunked = data.values(quantity, budget)
             data.compare(f"{title}, memory_budget={budget}", chunked, values, rtol, atol)
         if merges:
-            merged = data.merged(quantity)
+            merged = _merged(title, quantity, data)
             data.compare(f"{title}, merged from two shards", merged, values, rtol, atol)
     made, missing = {"chunks": CHUNKS}, {}
     if reference is None:
@@ -86,3 +86,13 @@ def _compare(
             )
         for one, other in zip(got, expected, strict=True):
             agree(f"{title}: {name or 'all parameters'}", one, other, rtol, atol)
+
+
+def _merged(title: str, quantity: Quantity, data: Network) -> Mapping[str, Value]:
+    try:
+        return data.merged(quantity)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(
+            f"{title}: states of two shards do not merge ({error}): the default adds them; give "
+            f"it a merge(first, second, shards), or merge = None"
+        ) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trace_net import options, report, streams
-from trace_net.errors import ModelError, UsageError
+from trace_net.errors import ModelError, PluginFailure, UsageError
 
 if TYPE_CHECKING:
     from trace_net.plugin_checks import Checked
@@ -88,8 +88,10 @@ def check_plugin(name: str, json: bool) -> None:
             hint="`trace-net plugins` lists the plugins",
         )
     if found[name].status != "loaded":
-        raise UsageError(
-            f"the plugin {name!r} is {found[name].status}", hint=found[name].error or "unblock it"
+        failed = found[name].status == "failed"
+        raise (PluginFailure if failed else UsageError)(
+            f"the plugin {name!r} is {found[name].status}",
+            hint="what it fails at is said above" if failed else "unblock it",
         )
     work = plugin_checks.work(found[name])
     if not work:

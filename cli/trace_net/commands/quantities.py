@@ -75,8 +75,6 @@ def quantities(
     options.check_device(device)
     parsed = parse_target(target)
     names = tuple(dict.fromkeys(quantity or ("grad",)))
-    for name in names:
-        options.look_up(registry.quantities, name)
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     place = None if output is None else write.writable(output)
@@ -86,6 +84,8 @@ def quantities(
     with streams.progress(steps=6) as step:
         step(f"loading {target}")
         subject = on_device(load(parsed, given), device)
+        for name in names:  # the file may have registered some
+            options.look_up(registry.quantities, name)
         done = run(subject, names, step)
         streams.note(describe_choices(subject))
         if done.failure is not None:

@@ -126,23 +126,22 @@ def visualize(
     form = options.choose_format(output, format)
     renderer = options.look_up(registry.renderers, form)
     quantities = tuple(quantity or ())
-    for name in quantities:
-        options.look_up(registry.quantities, name)
-    colouring = find_overlay(overlay) if overlay else None
-    if colouring is None and quantities:
-        colouring = QuantityOverlay(quantities[0])
     shown_steps, detail = parse_steps("8" if steps is None else steps), parse_depth(depth, steps)
     if output == write.STDOUT and json:
         raise UsageError("-o - and --json both write to stdout", hint="give -o a file")
     file = output or f"{parsed.stem}.{form}"
     place = write.writable(file)
     given = parse_inputs(input or ())
-    wanted = asked(quantities, colouring, direction)
 
     with streams.progress(steps=7) as step:
         step(f"loading {target}")
         subject = on_device(load(parsed, given), device)
-        done = run(subject, wanted, step, values)
+        for name in quantities:  # the file may have registered some
+            options.look_up(registry.quantities, name)
+        colouring = find_overlay(overlay) if overlay else None
+        if colouring is None and quantities:
+            colouring = QuantityOverlay(quantities[0])
+        done = run(subject, asked(quantities, colouring, direction), step, values)
         streams.note(describe_choices(subject))
         note_precision(done)
         note_unused(done)
