@@ -65,7 +65,8 @@ class Transaction:
     taken: set[tuple[int, Hashable]] = field(default_factory=set)
 
 
-_changing = threading.RLock()
+#: held by whoever changes what is registered
+changing = threading.RLock()
 
 
 class _Current(threading.local):
@@ -129,7 +130,7 @@ class Entries:
         Where another owner has the key, `conflict` makes the error from its entry, unless one of
         both says that it replaces.
         """
-        with _changing:
+        with changing:
             stack = self.stack(key)
             if any(entry.value is new.value for entry in stack):
                 if new.plugin != USER:  # of a plugin that a program registered by hand before
@@ -160,7 +161,7 @@ class Entries:
 
     def release(self, key: Hashable, value: Any) -> Entry | None:
         """Forget a value of a key, be it replaced or not. What it replaced counts again."""
-        with _changing:
+        with changing:
             gone = [entry for entry in self.stack(key) if entry.value is value]
             self._set(key, tuple(entry for entry in self.stack(key) if entry.value is not value))
         return gone[0] if gone else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -17,37 +18,66 @@ if TYPE_CHECKING:
 
 
 def taking_targets(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with a string in place of each parameter that is annotated `tracer.Target`."""
-    from tracer.extend import Target
+    """The function with a string in place of each parameter that is annotated `tracer.Target`.
 
+    It may be `Target | None`, and have typer's argument or option in `Annotated`. Raises
+    `PluginError` for any other type that has a TARGET in it.
+    """
     hints = get_type_hints(function, include_extras=True)
-    targets = [name for name, hint in hints.items() if hint is Target]
-    if not targets:
+    taken = {
+        name: of_string for name, hint in hints.items() if (of_string := _of_string(name, hint))
+    }
+    if not taken:
         return function
 
     @functools.wraps(function)
     def run(*arguments: object, **keywords: object) -> object:
-        for name in targets:
-            if isinstance(keywords.get(name), str):
-                keywords[name] = loaded(keywords[name])
+        for name in taken:
+            if isinstance(text := keywords.get(name), str):
+                keywords[name] = loaded(text)
         return function(*arguments, **keywords)
 
     signature = inspect.signature(function)
     parameters = [
-        parameter.replace(annotation=options.TargetArgument if name in targets else hints.get(
-            name, parameter.annotation
-        ))
+        parameter.replace(annotation=(hints | taken).get(name, parameter.annotation))
         for name, parameter in signature.parameters.items()
-    ]  # fmt: skip
+    ]
     del run.__wrapped__
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
 
 
+def _of_string(name: str, hint: object) -> object:
+    """What typer is told of a parameter; None of one without a TARGET."""
+    from tracer.errors import PluginError
+    from tracer.extend import Target
+
+    described: tuple[object, ...] = options.TargetArgument.__metadata__
+    if get_origin(hint) is Annotated:
+        hint, *given = get_args(hint)
+        described = tuple(given)
+    if hint is Target:
+        return Annotated[(str, *described)]  # type: ignore[return-value]
+    if Target not in _within(hint):
+        return None
+    if set(get_args(hint)) == {Target, NoneType}:
+        return Annotated[(str | None, *described)]  # type: ignore[return-value]
+    raise PluginError(
+        f"the parameter {name!r} is annotated {hint}: a TARGET is tracer.Target, "
+        f"tracer.Target | None, or one of these in Annotated"
+    )
+
+
+def _within(hint: object) -> list[object]:
+    """The types that a type is made of."""
+    return [hint, *(inner for part in get_args(hint) for inner in _within(part))]
+
+
 def all_taking_targets(app: typer.Typer) -> None:
     """The same for every command of an app, in place."""
-    for command in app.registered_commands:
+    known = [*app.registered_commands, *filter(None, [app.registered_callback])]
+    for command in known:
         if command.callback is not None:
             command.callback = taking_targets(command.callback)
     for group in app.registered_groups:

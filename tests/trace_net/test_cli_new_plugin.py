@@ -6,6 +6,7 @@ import tomllib
 import pytest
 
 import tracer
+from trace_net import plugin_checks
 from trace_net.commands.new_plugin import KINDS
 from tracer import registry
 from tracer.extensions import BUILT_IN
@@ -56,9 +57,14 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["Soft"], "NAME is of small letters"),
-        (["1a"], "NAME is of small letters"),
-        (["class"], "NAME is of small letters"),
+        (["Soft"], "NAME is at most 40 small letters"),
+        (["1a"], "NAME is at most 40 small letters"),
+        (["a-"], "NAME is at most 40 small letters"),
+        (["a" * 41], "NAME is at most 40 small letters"),
+        (["class"], "'class' cannot be the name of a function"),
+        (["none"], "'None' that of a class"),
+        (["print"], "'print' cannot be the name of a function"),
+        (["command", "--with", "command"], "'Command' that of a class"),
         (["layers"], "the plugin 'layers' is there already"),
         (["tanh"], "the operation 'tanh' is there already"),
         (["svg", "--with", "renderer"], "the renderer 'svg' is there already"),
@@ -104,3 +110,52 @@ def test_a_new_distribution_installs_tests_itself_and_is_listed(command, folder,
     assert "WRONG" not in checked
     assert checked.count(" ok ") == 3  # operation, quantity and layer have a definition
     environment.pip("uninstall", "--yes", "tracer-softsat")
+
+
+COMMANDS = """
+from typing import Annotated, Optional
+
+import tracer
+import typer
+from tracer.extend import Command
+
+app = typer.Typer()
+
+
+@app.command()
+def two(target: Annotated[tracer.Target, typer.Argument(help="A model.")], count: int = 1) -> None:
+    print("two", target.model.__name__, count)
+
+
+@app.command()
+def some(target: Optional[tracer.Target] = None) -> None:
+    print("some", target and target.record()[1].shape)
+
+
+def many(targets: list[tracer.Target]) -> None:
+    print("never")
+
+
+group = Command("test-group", app)
+wrong = Command("test-many", many)
+"""
+
+
+def test_a_target_may_be_optional_or_described(command, plain, write_file, monkeypatch, folder):
+    write_file("own_commands.py", COMMANDS)
+    monkeypatch.syspath_prepend(folder)
+    module = importlib.import_module("own_commands")
+    for each in (module.group, module.wrong):
+        tracer.register(each)
+    try:
+        assert command("test-group", "two", plain, "--count", "3").out == "two model 3\n"
+        assert command("test-group", "some").out == "some None\n"
+        assert command("test-group", "some", plain).out == "some ()\n"
+        assert "A model." in command("test-group", "two", "--help").out
+        assert "'targets' is annotated" in command("test-many", plain).error
+        with pytest.raises(AssertionError, match="'targets' is annotated"):
+            plugin_checks.check_command(module.wrong)
+        assert "options" in plugin_checks.check_command(module.group)
+    finally:
+        tracer.unregister(module.group)
+        tracer.unregister(module.wrong)

@@ -3,6 +3,7 @@
 import inspect
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import numpy as np
@@ -471,3 +472,36 @@ def test_what_replaces_nothing_is_refused():
     with pytest.raises(PluginError, match=r"none is called so\. Did you mean 'kfac'\?"):
         tracer.register(Misspelt)
     assert "kafc" not in registry.quantities
+
+
+def test_an_operation_that_replaces_what_it_does_not_take_is_refused():
+    class Other(tracer.Elementwise):
+        def forward(x):
+            return np.tanh(x)
+
+        def vjp(node, g):
+            return (g,)
+
+    op = tracer.operation("other_tanh", replaces="tanh")(Other)
+    with pytest.raises(PluginError, match=r"takes nothing of it: name the function in numpy="):
+        tracer.register(op)
+    assert "other_tanh" not in registry.operations
+
+
+def test_modules_are_registered_by_several_threads():
+    def cycle(number):
+        module = ModuleType(f"threaded_{number}")
+        name = f"amount_{number}"
+        module.Mine = type("Mine", (Amount,), {"name": name, "__module__": module.__name__})
+        for _ in range(30):
+            tracer.register(module)
+            tracer.unregister(module)
+
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(cycle, range(4)))
+    finally:
+        sys.setswitchinterval(switch)
+    assert not [name for name in registry.quantities if name.startswith("amount_")]

@@ -202,3 +202,13 @@ def test_rows_of_the_gauss_newton_matrix_beside_them():
     results = tape.backward(loss, (Trace(), Jacobians()))
     for name, rows in results["jacobians"].items():
         assert_close(results["trace"][name], 2 * np.sum(rows * rows), name)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_outputs_that_several_losses_judge_have_rows_once(count):
+    w = tracer.parameter(np.ones((1, 1)), name="w")
+    with tracer.Tape() as tape:
+        outputs = tracer.batch(np.ones((2, 1))) @ w
+        loss = sum(nn.mse_loss(outputs, np.full((2, 1), float(i))) for i in range(count))
+    found = tape.backward(loss, Jacobians())["jacobians"]["w"]
+    np.testing.assert_array_equal(found, np.ones((1, 2, 1, 1)))

@@ -73,7 +73,7 @@ def bundle_of_terms(
             continue
         first = sampleless_from[kind] = total
         ends: dict[int | None, int] = {None: first}  # by the sample that terms are of; None: all
-        for term in _in_order(terms) if kind.of_outputs else terms:
+        for term in _of_each_prediction(terms) if kind.of_outputs else terms:
             block = term.asked_by(kinds[kind]).seeds(kind)
             sample = term.only_sample if kind.of_outputs else None
             begin = max(ends.values()) if sample is None else max(ends[None], ends.get(sample, 0))
@@ -92,7 +92,11 @@ def bundle_of_terms(
     )
 
 
-def _in_order(terms: Sequence[Term]) -> list[Term]:
-    """Terms, which come last operation first, in the order of the record; of samples first."""
+def _of_each_prediction(terms: Sequence[Term]) -> list[Term]:
+    """One term of each prediction, however many losses judge it.
+
+    Terms come last operation first, predictions in the order of the record; of samples first.
+    """
     last_first = [[t for t in terms if t.of_samples], [t for t in terms if not t.of_samples]]
-    return [term for some in last_first for term in reversed(some)]
+    in_order = [term for some in last_first for term in reversed(some)]
+    return list({term.prediction: term for term in reversed(in_order)}.values())[::-1]

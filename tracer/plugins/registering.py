@@ -11,7 +11,7 @@ from tracer import registry
 from tracer.arrays.backend import Backend
 from tracer.curvature.quantity import Quantity
 from tracer.curvature.rows import Rows
-from tracer.entries import Owner, owner_of, transaction
+from tracer.entries import Owner, changing, owner_of, transaction
 from tracer.errors import PluginError
 from tracer.extensions import Command, Overlay, Renderer
 from tracer.plugins import collecting
@@ -53,12 +53,13 @@ def register(thing: Thing) -> Thing:
     """
     loader = load()
     caller = sys._getframe(1).f_globals.get("__name__", "")
-    if isinstance(thing, ModuleType):
-        _register_module(loader, thing)
-    elif _is_hook(thing):
-        _register_hook(loader, thing, caller)
-    else:
-        _registry_of(thing).add(thing, module=caller)
+    with changing:
+        if isinstance(thing, ModuleType):
+            _register_module(loader, thing)
+        elif _is_hook(thing):
+            _register_hook(loader, thing, caller)
+        else:
+            _registry_of(thing).add(thing, module=caller)
     return thing
 
 
@@ -71,10 +72,11 @@ def unregister(thing: Registrable) -> None:
     caller = sys._getframe(1).f_globals.get("__name__", "")
     if isinstance(thing, ModuleType) or _is_hook(thing):
         key = thing.__name__ if isinstance(thing, ModuleType) else _key(thing, caller)
-        if key not in loader.by_hand:
-            raise PluginError(f"{thing!r} is not registered: tracer.register registers it")
-        with transaction():
-            _forget(loader, key)
+        with changing:
+            if key not in loader.by_hand:
+                raise PluginError(f"{thing!r} is not registered: tracer.register registers it")
+            with transaction():
+                _forget(loader, key)
         return
     target, name = _registry_of(thing), getattr(thing, "name", "")
     if not target.forget(name, thing):

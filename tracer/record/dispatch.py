@@ -99,10 +99,7 @@ def take(function: Key, handler: Function, thing: object, owner: Owner, replaces
 
     Raises `PluginError` where somebody else has the function and `replaces` does not name it.
     """
-    named = replaces if isinstance(replaces, tuple | list) else (replaces,)
-    held = TAKEN.now.get(function)
-    names = {shown(function), shown(function).rpartition(".")[2], held and _name(held.value)}
-    said = any(each in names if isinstance(each, str) else each is function for each in named)
+    said = any(_is_named(function, each) for each in _listed(replaces))
 
     def conflict(old: Entry) -> PluginError:
         known = repr(function) if isinstance(function, str) else shown(function, "np")
@@ -114,6 +111,17 @@ def take(function: Key, handler: Function, thing: object, owner: Owner, replaces
         )
 
     TAKEN.take(function, Entry(handler, owner, said), conflict)
+
+
+def _listed(replaces: Replaced) -> tuple[str | Function, ...]:
+    return tuple(replaces) if isinstance(replaces, tuple | list) else (replaces,)
+
+
+def _is_named(function: Key, name: str | Function) -> bool:
+    """Whether a function is named by itself, by its name, or by that of who has it."""
+    held = TAKEN.now.get(function)
+    names = {shown(function), shown(function).rpartition(".")[2], held and _name(held.value)}
+    return name in names if isinstance(name, str) else name is function
 
 
 def shown(function: Key, numpy: str = "numpy") -> str:
@@ -132,6 +140,13 @@ def _name(handler: object) -> str:
 
 def bind(op: Any, owner: Owner) -> None:
     """Let a registered operation stand for the NumPy functions that it names."""
+    named = _listed(op.replaces)
+    taken = [r for r in named if r == op.name or any(_is_named(each, r) for each in op.numpy)]
+    if named and not taken:
+        raise PluginError(
+            f"the operation {op.name!r} replaces {op.replaces!r}, and takes nothing of it: name "
+            f"the function in numpy=, too, or give it the name that it replaces ({place(op)})"
+        )
     for function in op.numpy:
         take(function, op.fast.get(function, op), op, owner, op.replaces)
 

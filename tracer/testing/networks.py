@@ -84,7 +84,7 @@ class Network:
     Where its parameters are `of_layers`, they are `first.w`, `first.b` and `second.v`.
     """
 
-    samples, first_shard = 6, 4
+    samples = 6
 
     def __init__(self, mean: bool, of_layers: bool = False):
         rng = np.random.default_rng(1)
@@ -119,19 +119,24 @@ class Network:
         whole = quantity.per == "model" or not isinstance(found, Mapping)
         return {"": found} if whole else found
 
-    def merged(self, quantity: Quantity) -> dict[str, Value]:
-        """Values of the union of two shards, from their states."""
+    def merged(self, quantity: Quantity, ends: Sequence[int]) -> dict[str, Value]:
+        """Values of the union of shards that end at these samples, from their states."""
         rng, unfinished = np.random.default_rng(2), _Unfinished(quantity)
-        parts = slice(0, self.first_shard), slice(self.first_shard, self.samples)
-        first, second = (self.swept(unfinished, part, None, rng) for part in parts)
-        counts = [self.first_shard, self.samples - self.first_shard]
-        shards = tuple(Shard(n, n / self.samples if self.mean else 1.0) for n in counts)
+        states: dict[str, State] = {}
+        begin = 0
+        for end in ends:
+            part = self.swept(unfinished, slice(begin, end), None, rng)
+            counts = (begin, end - begin)
+            first, second = (Shard(n, n / end if self.mean else 1.0) for n in counts)
+            for name, found in part.items():
+                state = found.state
+                if begin:
+                    state = quantity.merge(states[name], state, (first, second))
+                states[name] = state
+            begin = end
         values = {
-            name: quantity.finish(
-                quantity.merge(state.state, second[name].state, shards),  # type: ignore[arg-type]
-                state.context._replace(samples=self.samples),
-            )
-            for name, state in first.items()
+            name: quantity.finish(states[name], found.context._replace(samples=self.samples))
+            for name, found in part.items()
         }
         if quantity.per == "parameter":
             return values
@@ -196,7 +201,7 @@ def arrays(value: Value, shape: Shape) -> list[Array]:
     if isinstance(value, Kronecker):
         return list(value.factors)
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = [value[key] for key in sorted(value, key=str)]
     if isinstance(value, list | tuple):
         return [array for item in value for array in arrays(item, shape)]
     if hasattr(value, "matmat"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tracer import registry
@@ -13,7 +13,9 @@ from tracer.testing.networks import Network, arrays
 from tracer.testing.report import Report
 
 CHUNKS = "values under memory budgets of 1, 256 and 2,048 bytes with those at once"
-MERGE = "states of two shards, merged, with the state of both"
+MERGE = "states of two shards and of three, merged one by one, with the state of all"
+#: how many shards, and the samples at which they end
+SHARDS = {"two": (4, 6), "three": (2, 3, 6)}
 REFERENCE = "values with reference(brute), for a sum and a mean of losses"
 
 
@@ -50,9 +52,13 @@ def check_quantity(
             chunked = data.values(quantity, budget)
             data.compare(f"{title}, memory_budget={budget}", chunked, values, rtol, atol)
         if merges:
-            merged = _merged(title, quantity, data)
-            data.compare(f"{title}, merged from two shards", merged, values, rtol, atol)
+            for shards, ends in SHARDS.items():
+                merged = _merged(title, quantity, data, ends)
+                data.compare(f"{title}, merged from {shards} shards", merged, values, rtol, atol)
     made, missing = {"chunks": CHUNKS}, {}
+    undefined = [name for name in data.parameters if name not in values]
+    if undefined and quantity.rows is not None and quantity.per == "parameter":
+        missing["parameters"] = f"it is undefined for {', '.join(undefined)}"
     if reference is None:
         missing["reference"] = "it brings no reference(brute)"
     else:
@@ -88,9 +94,11 @@ def _compare(
             agree(f"{title}: {name or 'all parameters'}", one, other, rtol, atol)
 
 
-def _merged(title: str, quantity: Quantity, data: Network) -> Mapping[str, Value]:
+def _merged(
+    title: str, quantity: Quantity, data: Network, ends: Sequence[int]
+) -> Mapping[str, Value]:
     try:
-        return data.merged(quantity)
+        return data.merged(quantity, ends)
     except (TypeError, ValueError) as error:
         raise AssertionError(
             f"{title}: states of two shards do not merge ({error}): the default adds them; give "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
+import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -13,6 +15,8 @@ import typer
 from trace_net import streams
 from trace_net.errors import UsageError
 
+#: classes of the examples' own, which a plugin's would hide
+RESERVED = ("Command", "Elementwise", "None", "Overlay", "Quantity", "Renderer", "True", "False")
 #: the plugin that the templates are, whose name is replaced
 TEMPLATE, TEMPLATE_CLASS = "softclip", "SoftClip"
 
@@ -66,7 +70,8 @@ def new_plugin(
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from error
     for path in written:
         print(place / path)
-    streams.note(f"now: pip install -e '{place}[test]' && pytest {place} && trace-net check {name}")
+    there, installed = shlex.quote(str(place)), shlex.quote(f"{place}[test]")
+    streams.note(f"now: pip install -e {installed} && pytest {there} && trace-net check {name}")
 
 
 def files(name: str, package: str, kinds: list[str]) -> dict[str, str]:
@@ -102,10 +107,18 @@ def _kinds(text: str) -> list[str]:
 
 def _package(name: str, kinds: list[str]) -> str:
     """The import name; `UsageError` for a name that is none, or is taken."""
-    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z]([a-z0-9_-]{0,38}[a-z0-9])?", name):
         raise UsageError(
-            f"NAME is of small letters, digits, - and _, and begins with a letter, got {name!r}",
+            f"NAME is at most 40 small letters, digits, - and _, begins with a letter, and ends "
+            f"with one or a digit, got {name!r:.60}",
             hint="as in trace-net new-plugin softclip",
+        )
+    word, class_name = name.replace("-", "_"), _class_name(name)
+    if keyword.iskeyword(word) or hasattr(builtins, word) or class_name in RESERVED:
+        raise UsageError(
+            f"{name!r} cannot be the name of a function and {class_name!r} that of a class: Python "
+            f"or tracer.extend has them",
+            hint="choose another NAME",
         )
     from trace_net.main import app
     from tracer import plugins, registry
@@ -117,7 +130,6 @@ def _package(name: str, kinds: list[str]) -> str:
             f"{found[name].distribution!r}",
             hint="choose another NAME",
         )
-    word = name.replace("-", "_")
     built_in = {(each.name or each.callback.__name__) for each in app.registered_commands}
     taken = {
         "operation": (word, registry.operations),
@@ -134,6 +146,10 @@ def _package(name: str, kinds: list[str]) -> str:
                 hint="choose another NAME, or leave it out of --with",
             )
     return f"tracer_{word}"
+
+
+def _class_name(name: str) -> str:
+    return "".join(part.capitalize() for part in re.split(r"[-_]", name))
 
 
 def _hooks(kinds: list[str]) -> str:
@@ -193,10 +209,9 @@ trace-net check softclip
 def _renamed(text: str, name: str, package: str) -> str:
     """A text of the template, with this plugin's names."""
     word = package.removeprefix("tracer_")
-    camel = "".join(part.capitalize() for part in re.split(r"[-_]", name))
     text = text.replace(f"tracer-{TEMPLATE}", f"tracer-{name}")
     for command in ("check",):
         text = text.replace(f"trace-net {command} {TEMPLATE}", f"trace-net {command} {name}")
     text = text.replace(f'{TEMPLATE} = "tracer_{TEMPLATE}"', f'{name} = "{package}"')
     text = text.replace(f'found["{TEMPLATE}"]', f'found["{name}"]')
-    return text.replace(TEMPLATE_CLASS, camel).replace(TEMPLATE, word)
+    return text.replace(TEMPLATE_CLASS, _class_name(name)).replace(TEMPLATE, word)
