@@ -122,6 +122,7 @@ def test_the_page_shows_a_use_of_each_file():
     assert list(BLOCKS) == list(USES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", USES)
 def test_a_change_is_one_file_and_works(file, code, tmp_path):
     place = code / file

@@ -31,14 +31,13 @@ def focus(page, name):
     assert page.run(AT) == name
 
 
-@pytest.mark.parametrize("key", ["e", "0", "+", "-", ",", ".", "a", "m", "n"])
 @pytest.mark.parametrize("name", ["n3", "d3", "view"])
-def test_a_key_leaves_the_keyboard_where_it_is(page, key, name):
+def test_a_key_leaves_the_keyboard_where_it_is(page, name):
     focus(page, name)
-    page.press(key)
-    assert page.run(AT) == name
-    page.press(key)
-    assert page.run(AT) == name
+    for key in ("e", "0", "+", "-", ",", ".", "a", "m", "n"):
+        for time in (1, 2):
+            page.press(key)
+            assert page.run(AT) == name, f"{key}, pressed for the {time}. time"
 
 
 def test_closing_all_gives_the_keyboard_to_the_module(page):
@@ -100,7 +99,7 @@ def test_folding_time_keeps_the_box_that_both_views_have(page):
         "return [...a.ids].filter(([id, { item }]) => item >= 0 && b.ids.get(id)?.item >= 0)"
         ".map(([id]) => id)"
     )
-    for name in names:
+    for name in names[:: max(1, len(names) // 6)]:
         page.run("page.now.reveal(page.now.ids.get(arguments[0]).item); page.update()", name)
         focus(page, name)
         page.press("f")
@@ -109,9 +108,8 @@ def test_folding_time_keeps_the_box_that_both_views_have(page):
 
 
 def test_folding_time_with_the_keyboard_at_a_group(page):
-    for name in page.run("return [...page.scene.frames.map((f) => page.now.id(f.item, f.back))]"):
-        if not name:
-            continue
+    names = page.run("return page.scene.frames.map((f) => page.now.id(f.item, f.back))")
+    for name in list(filter(None, names))[::3]:
         page.run("page.focusOn(page.now.ids.get(arguments[0]))", name)
         page.press("f")
         assert page.run(AT) != "BODY"
