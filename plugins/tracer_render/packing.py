@@ -25,7 +25,7 @@ FEW = 8
 MISSING = -1
 
 
-def indices(numbers: Sequence[int]) -> dict[str, Any]:
+def indices(numbers: Sequence[int] | np.ndarray) -> dict[str, Any]:
     """A column of whole numbers from -1 (missing) on."""
     column = np.asarray(numbers, np.int64) + 1
     if column.size and (column == column[0]).all():
@@ -60,31 +60,52 @@ def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, An
 
 
 class Words:
-    """Values that come again and again: `table` has each once, and columns their places."""
+    """Values that come again and again: a table has each once, and columns their places.
+
+    Columns are filled in by `finish`, which gives the table. It begins with the values of columns
+    that have few, whose places are narrow then.
+    """
 
     def __init__(self) -> None:
-        self.table: list[Any] = []
-        self._places: dict[Hashable, int] = {}
+        self._values: list[Any] = []
+        self._numbers: dict[Hashable, int] = {}
+        self._columns: list[tuple[dict[str, Any], np.ndarray]] = []
 
-    def place(self, value: Any) -> int:
-        """The place of a value in the table, -1 of None."""
+    def column(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The places of values, once `finish` was called."""
+        keys = _keys(values)
+        if keys is None:
+            numbers = [self._number(value) for value in values]
+        else:
+            firsts = dict(zip(reversed(keys), reversed(values), strict=True))
+            number_of = {key: self._number(firsts[key]) for key in dict.fromkeys(keys)}
+            numbers = [number_of[key] for key in keys]
+        made: dict[str, Any] = {}
+        self._columns.append((made, np.array(numbers, np.int64)))
+        return made
+
+    def finish(self) -> list[Any]:
+        """The table, in the order in which the columns have it from now on."""
+        narrowest = np.full(len(self._values), len(self._values))
+        for _, numbers in self._columns:
+            inside = np.unique(numbers[numbers != MISSING])
+            narrowest[inside] = np.minimum(narrowest[inside], len(inside))
+        order = np.argsort(narrowest, kind="stable")
+        places = np.full(len(order) + 1, MISSING)  # the last is that of a missing one
+        places[order] = np.arange(len(order))
+        for made, numbers in self._columns:
+            made.update(indices(places[numbers]))
+        return [self._values[number] for number in order.tolist()]
+
+    def _number(self, value: Any) -> int:
         if value is None:
             return MISSING
         key = value if type(value) is str else _key(value)
-        found = self._places.get(key)
+        found = self._numbers.get(key)
         if found is None:
-            found = self._places[key] = len(self.table)
-            self.table.append(plain(value))
+            found = self._numbers[key] = len(self._values)
+            self._values.append(plain(value))
         return found
-
-    def column(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The places of values."""
-        keys = _keys(values)
-        if keys is None:
-            return indices([self.place(value) for value in values])
-        firsts = dict(zip(reversed(keys), reversed(values), strict=True))
-        places = {key: self.place(firsts[key]) for key in dict.fromkeys(keys)}
-        return indices([places[key] for key in keys])
 
 
 def _keys(values: Sequence[Any]) -> Sequence[Hashable] | None:

@@ -72,5 +72,17 @@ def test_short_columns_are_right_to_two_digits():
 def test_words_are_kept_once():
     words = Words()
     column = words.column(["a", [2, 3], None, "a", [2, 3], 1, True, "1", [2.0, 3]])
-    assert words.table == ["a", [2, 3], 1, True, "1", [2.0, 3]]
+    assert words.finish() == ["a", [2, 3], 1, True, "1", [2.0, 3]]
     assert unpacked(column).tolist() == [0, 1, -1, 0, 1, 2, 3, 4, 5]
+
+
+def test_words_of_columns_with_few_come_first():
+    words = Words()
+    many, few = (
+        words.column([f"word {i}" for i in range(300)]),
+        words.column(["a", None, "b"] * 100),
+    )
+    table = words.finish()
+    assert table[:2] == ["a", "b"]
+    assert few["type"] == "uint8"
+    assert [table[place] for place in unpacked(many)] == [f"word {i}" for i in range(300)]
