@@ -322,7 +322,7 @@ WHILE_RUNNING = {
     ),
     "signature of a command": (
         COMMAND.format(name="guest", parameters="x: int | str", act="..."), 4,
-        "Typer currently doesn't support Union types", ("guest", "--x", "3"),
+        "doesn't support Union types", ("guest", "--x", "3"),
     ),
     "begin of a trace": (
         "@hookimpl\ndef begin_trace(tape):\n    1 / 0", 5, "the hook begin_trace",
