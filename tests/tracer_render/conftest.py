@@ -16,6 +16,16 @@ class Page:
     def __init__(self, browser):
         self.browser = browser
 
+    def open(self, address):
+        """Load a page, until something of it is drawn, or it has nothing to draw."""
+        self.browser.get(address)
+        self.run(
+            "const began = performance.now();"
+            "return new Promise((told) => { const ask = () => page.scene?.boxes.length === 0 ||"
+            " document.querySelector('#view [data-node]') || performance.now() - began > 3000"
+            " ? told() : setTimeout(ask, 10); ask(); })"
+        )
+
     def find(self, selector):
         return self.browser.find_element("css selector", selector)
 
@@ -70,8 +80,9 @@ def show(browser, tmp_path):
     def opened(graph, **options):
         path = tmp_path / "graph.html"
         path.write_bytes(HTML().render(graph, DrawOptions(**options)))
-        browser.get(path.as_uri())
-        return Page(browser)
+        page = Page(browser)
+        page.open(path.as_uri())
+        return page
 
     yield opened
     assert browser.get_log("browser") == []

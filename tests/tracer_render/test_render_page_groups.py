@@ -302,7 +302,7 @@ def test_the_address_keeps_the_view(page):
         " ? told(location.href) : setTimeout(ask, 20); ask(); })"
     )
     page.browser.get("about:blank")
-    page.browser.get(address)
+    page.open(address)
     assert page.boxes == boxes
     assert page.seen == pytest.approx(seen, abs=2)
     assert page.find("#name").text == "h.1 Block"
