@@ -15,7 +15,14 @@ from pathlib import Path
 from trace_net.errors import ModelError
 
 #: Import packages of this distribution: their frames are ours, not the user's.
-OWN_PACKAGES = ("tracer", "tracer_layers", "tracer_quantities", "tracer_render", "trace_net")
+OWN_PACKAGES = (
+    "tracer",
+    "tracer_layers",
+    "tracer_quantities",
+    "tracer_render",
+    "tracer_training",
+    "trace_net",
+)
 
 
 @contextmanager

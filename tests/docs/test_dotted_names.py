@@ -7,7 +7,14 @@ import re
 import pytest
 from pages import PAGES, ROOT, name
 
-PACKAGES = ("tracer", "tracer_layers", "tracer_quantities", "tracer_render", "trace_net")
+PACKAGES = (
+    "tracer",
+    "tracer_layers",
+    "tracer_quantities",
+    "tracer_render",
+    "tracer_training",
+    "trace_net",
+)
 SOURCES = [
     *sorted((ROOT / "tracer").rglob("*.py")),
     *sorted((ROOT / "plugins").rglob("*.py")),

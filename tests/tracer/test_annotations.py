@@ -26,6 +26,7 @@ ANY = {
     "plugins/tracer_layers": 138,
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,
+    "plugins/tracer_training": 40,
     "cli/trace_net": 103,
 }
 

@@ -14,7 +14,7 @@ SPEC.loader.exec_module(house)
 
 ARROWS = sorted(house.arrows(house.CORE))
 ORDER = list(house.ROOMS)
-PLUGINS = ["tracer_layers", "tracer_quantities", "tracer_render"]
+PLUGINS = ["tracer_layers", "tracer_quantities", "tracer_render", "tracer_training"]
 #: what plugins and the command import from; `plugins`, to list them, is for the command
 FACES = {"__init__", "errors", "extend", "functional", "registry", "testing"}
 

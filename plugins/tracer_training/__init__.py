@@ -1,0 +1,16 @@
+"""Training: optimisers, schedules, data, the loop and checkpoints.
+
+```python
+import tracer_training as training
+
+train, test = training.datasets.digits()
+loader = training.DataLoader(train, batch_size=64, shuffle=True, rng=0)
+optimizer = training.AdamW(model.parameters(), lr=1e-3)
+for x, y in loader:
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(model(x), y)
+    optimizer.step(tape.backward(loss, optimizer.quantities))
+```
+
+Optimisers and schedules mirror `torch.optim`. Needs `tracer_layers`, whose modules it trains.
+"""
