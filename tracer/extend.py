@@ -22,7 +22,8 @@ Quantities and kinds of rows:
     `jacobian`
 
 The record: nodes, leaves, where it is recorded:
-    `Tensor`, `batch`, `input_leaf`, `parameter`, `Node`, `NOWHERE`, `Place`, `Called`,
+    `Tensor`, `batch`, `input_leaf`, `parameter`, `rebind`, `is_private`, `Node`, `NOWHERE`,
+    `Place`, `Called`,
     `ModuleCall`, `CONSTANT`, `INPUT`, `PARAMETER`, `Cursor`, `current_cursor`, `current_tape`,
     `owner`, `using`, `pause`, `paused_tape`,
     `present`, `scope`, `steps`, `origin_of`, `Part`, `numbers`, `axis_of`,
@@ -56,6 +57,7 @@ from tracer.arrays.backend import Backend
 from tracer.arrays.collection import no_collection
 from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, working
 from tracer.arrays.openblas import add_product
+from tracer.arrays.ownership import is_private
 from tracer.arrays.parallel import (
     SMALL,
     Work,
@@ -135,7 +137,7 @@ from tracer.record.frames import DRIVER_FILES, INTERNAL_FILES, is_users, users_f
 from tracer.record.freezing import origin_of
 from tracer.record.hints import missing
 from tracer.record.leaf_kinds import CONSTANT, INPUT, PARAMETER
-from tracer.record.leaves import batch, input_leaf, parameter
+from tracer.record.leaves import batch, input_leaf, parameter, rebind
 from tracer.record.names import Part, numbers
 from tracer.record.node import Node, Params
 from tracer.record.operation import Elementwise, Operation, operation
@@ -265,6 +267,7 @@ __all__ = [
     "integer",
     "integers",
     "is_device",
+    "is_private",
     "is_users",
     "jacobian",
     "layer_of",
@@ -288,6 +291,7 @@ __all__ = [
     "present",
     "product",
     "raw",
+    "rebind",
     "render",
     "require_quantities",
     "samples_first",

@@ -14,3 +14,9 @@ for x, y in loader:
 
 Optimisers and schedules mirror `torch.optim`. Needs `tracer_layers`, whose modules it trains.
 """
+
+from tracer_training import optimizers
+from tracer_training.optimizers import *
+
+__all__: list[str] = []
+__all__ += optimizers.__all__

@@ -38,6 +38,19 @@ def _is_alone(held: list[Any]) -> bool:
     return whole and getrefcount(held[0].base) == _ALONE  # of the view and the argument
 
 
+def is_private(holder: Any) -> bool:
+    """Whether an object's `_value`, a NumPy array, is all its own: writing into it is not seen.
+
+    Where it is a view of another array, that counts as shared.
+    """
+    if type(holder._value) is not np.ndarray or not _COUNTED:
+        return False
+    if getrefcount(holder._value) > _ALONE:  # of the object and the argument
+        return False
+    flags = holder._value.flags  # which refer to the array
+    return bool(flags.owndata and flags.writeable)
+
+
 def _references(held: list[Any]) -> int:
     return getrefcount(held[0])
 

@@ -29,6 +29,20 @@ def parameter(array: Convertible, name: str | None = None) -> Tensor:
     return new_parameter(data, name)
 
 
+def rebind(parameter: Tensor, array: Array) -> None:
+    """Give a parameter another array of its shape and dtype, which is not copied.
+
+    What a record holds of the parameter is as it was: this is how a training step is taken.
+    """
+    held = parameter._value
+    if array is not held and (array.shape != held.shape or array.dtype != held.dtype):
+        raise ShapeError(
+            f"a parameter of {held.dtype}{list(held.shape)} is given an array of its shape and "
+            f"dtype, got {array.dtype}{list(array.shape)}"
+        )
+    parameter._value = array
+
+
 def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     """Marks an array as a batch of independent samples along `axis`.
 
