@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from sys import getrefcount
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+from tracer.arrays.types import Array
+
+
+class Holder(Protocol):
+    """What has an array, as a tensor."""
+
+    _value: Array
 
 
 def unaliased(held: list[Any]) -> Any:
@@ -38,7 +46,7 @@ def _is_alone(held: list[Any]) -> bool:
     return whole and getrefcount(held[0].base) == _ALONE  # of the view and the argument
 
 
-def is_private(holder: Any) -> bool:
+def is_private(holder: Holder) -> bool:
     """Whether an object's `_value`, a NumPy array, is all its own: writing into it is not seen.
 
     Where it is a view of another array, that counts as shared.

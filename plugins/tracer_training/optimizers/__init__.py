@@ -6,6 +6,7 @@ from tracer_training.optimizers import (
     adam,
     averaged,
     lbfgs,
+    loss,
     muon,
     optimizer,
     rmsprop,
@@ -17,6 +18,7 @@ from tracer_training.optimizers.adagrad import *
 from tracer_training.optimizers.adam import *
 from tracer_training.optimizers.averaged import *
 from tracer_training.optimizers.lbfgs import *
+from tracer_training.optimizers.loss import *
 from tracer_training.optimizers.muon import *
 from tracer_training.optimizers.optimizer import *
 from tracer_training.optimizers.rmsprop import *
@@ -29,6 +31,7 @@ __all__ += adagrad.__all__
 __all__ += adam.__all__
 __all__ += averaged.__all__
 __all__ += lbfgs.__all__
+__all__ += loss.__all__
 __all__ += muon.__all__
 __all__ += optimizer.__all__
 __all__ += rmsprop.__all__

@@ -33,8 +33,9 @@ def groups_of(kind: str, params: Given) -> list[Group]:
     given = list(params)
     if not given:
         raise TracerError(f"{kind} got no parameters: model.parameters() can be read once if kept")
-    if all(isinstance(entry, Mapping) for entry in given):
-        return [dict(entry) for entry in given]
+    groups = [dict(entry) for entry in given if isinstance(entry, Mapping)]
+    if len(groups) == len(given):
+        return groups
     return [{"params": given}]
 
 

@@ -13,6 +13,7 @@ from tracer.extend import Array, Quantity, rebind
 from tracer_training.optimizers.first_order import fitting
 from tracer_training.optimizers.groups import Given, State, options
 from tracer_training.optimizers.line_search import Point, strong_wolfe
+from tracer_training.optimizers.loss import Loss
 from tracer_training.optimizers.optimizer import Closure, Optimizer, Results, within
 
 __all__ = ["LBFGS"]
@@ -60,7 +61,7 @@ class LBFGS(Optimizer):
 
     @property
     def quantities(self) -> tuple[str | Quantity, ...]:
-        return ("grad", "loss")
+        return ("grad", Loss())
 
     def check(self, o: SimpleNamespace) -> None:
         within(self._kind, "lr", o.lr, 0)

@@ -182,20 +182,20 @@ class Optimizer:
             return [self._fitted(key, each, parameter, {}) for each in value]
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        like = parameter.data
-        array = value if backend.is_array(value) else np.asarray(value)
-        if not array.ndim and not hasattr(expected.get(key, array), "shape"):
+        like, wanted = parameter.data, expected.get(key)
+        array: Array = value if backend.is_array(value) else np.asarray(value)
+        if not array.ndim and wanted is not None and not backend.is_array(wanted):
             return _plain(array)
-        wanted = expected.get(key)
-        if hasattr(wanted, "shape") and wanted.shape != array.shape:
+        if wanted is not None and wanted.shape != array.shape:
             raise ShapeError(
                 f"the state {key!r} is of shape {list(array.shape)}, and the parameter "
                 f"{parameter.name or ''}{list(like.shape)} needs {list(wanted.shape)}: it is of "
                 f"another model"
             )
         array = backend.moved(backend.as_array(array), backend.of(like))
-        kind = like.dtype if array.dtype.kind == "f" and wanted is None else array.dtype
-        return array.astype(wanted.dtype if hasattr(wanted, "shape") else kind, copy=True)
+        kind = array.dtype if wanted is None else wanted.dtype
+        kind = like.dtype if wanted is None and array.dtype.kind == "f" else kind
+        return array.astype(kind, copy=True)
 
     def initial(self, p: Array, o: SimpleNamespace) -> State:
         """The state of a parameter before its first step."""
@@ -251,9 +251,9 @@ def within(kind: str, name: str, value: object, low: float, high: float | None =
 
 
 def accept(kind: str, **ways: object) -> None:
-    """Arguments of PyTorch's that choose how a step is computed, and change no number, are accepted.
+    """Refuse arguments of PyTorch's that would change what a step is.
 
-    Those that would change what it is (`capturable`, `differentiable`) are refused.
+    Those that only choose how it is computed (`foreach`, `fused`) are accepted and ignored.
     """
     for name in ("capturable", "differentiable"):
         if ways.get(name):
