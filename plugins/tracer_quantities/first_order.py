@@ -11,7 +11,6 @@ __all__ = [
     "BatchL2",
     "Grad",
     "GradBatch",
-    "Loss",
     "SumGradSquared",
     "Variance",
 ]
@@ -100,17 +99,6 @@ class BatchDot(Quantity):
 
     def reference(self, brute):
         return _flat(brute.gradients) @ _flat(brute.gradients).T
-
-
-class Loss(Quantity):
-    """The loss that the sweep starts from, one number, as an array without axes."""
-
-    name = "loss"
-    rows = None
-    needs_samples = False
-
-    def of_objective(self, objective):
-        return objective.value
 
 
 class SumGradSquared(Quantity):
