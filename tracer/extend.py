@@ -33,7 +33,8 @@ The record: nodes, leaves, where it is recorded:
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
     `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
-    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `backend_for`, `is_device`
+    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `backend_for`, `is_device`,
+    `read_safetensors`, `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -46,9 +47,10 @@ Graphs, pictures and commands:
     `overlay_values`, `require_quantities`
 
 Plugins:
-    `hookimpl`, `defined`, `Plugin`, `settings`, `Target`
+    `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`
 """
 
+from tracer import hooks
 from tracer.api.devices import backend_for, is_device
 from tracer.api.drawing import Drawing
 from tracer.api.tape import Tape
@@ -73,6 +75,7 @@ from tracer.arrays.parallel import (
     threads,
 )
 from tracer.arrays.random import drawn, generator, poisson, seed
+from tracer.arrays.safetensors import is_safetensors, read_safetensors, write_safetensors
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.trees import flatten
 from tracer.arrays.types import (
@@ -260,6 +263,7 @@ __all__ = [
     "hessian",
     "hessian_eigenvectors",
     "hookimpl",
+    "hooks",
     "implements",
     "in_parallel",
     "in_single",
@@ -268,6 +272,7 @@ __all__ = [
     "integers",
     "is_device",
     "is_private",
+    "is_safetensors",
     "is_users",
     "jacobian",
     "layer_of",
@@ -291,6 +296,7 @@ __all__ = [
     "present",
     "product",
     "raw",
+    "read_safetensors",
     "rebind",
     "render",
     "require_quantities",
@@ -308,4 +314,5 @@ __all__ = [
     "using",
     "widened",
     "working",
+    "write_safetensors",
 ]

@@ -30,15 +30,14 @@ def parameter(array: Convertible, name: str | None = None) -> Tensor:
 
 
 def rebind(parameter: Tensor, array: Array) -> None:
-    """Give a parameter another array of its shape and dtype, which is not copied.
+    """Give a parameter another array of floats of its shape, which is not copied.
 
     What a record holds of the parameter is as it was: this is how a training step is taken.
     """
-    held = parameter._value
-    if array is not held and (array.shape != held.shape or array.dtype != held.dtype):
+    if array.shape != parameter._value.shape or array.dtype.kind != "f":
         raise ShapeError(
-            f"a parameter of {held.dtype}{list(held.shape)} is given an array of its shape and "
-            f"dtype, got {array.dtype}{list(array.shape)}"
+            f"a parameter of shape {list(parameter.shape)} is given an array of floats of its "
+            f"shape, got {array.dtype}{list(array.shape)}"
         )
     parameter._value = array
 
