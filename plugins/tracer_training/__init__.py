@@ -15,8 +15,28 @@ for x, y in loader:
 Optimisers and schedules mirror `torch.optim`. Needs `tracer_layers`, whose modules it trains.
 """
 
-from tracer_training import optimizers
+from tracer_training import (
+    accumulation,
+    checkpoints,
+    clipping,
+    data,
+    loop,
+    optimizers,
+    schedules,
+)
+from tracer_training.accumulation import *
+from tracer_training.checkpoints import *
+from tracer_training.clipping import *
+from tracer_training.data import *
+from tracer_training.loop import *
 from tracer_training.optimizers import *
+from tracer_training.schedules import *
 
 __all__: list[str] = []
+__all__ += accumulation.__all__
+__all__ += checkpoints.__all__
+__all__ += clipping.__all__
+__all__ += data.__all__
+__all__ += loop.__all__
 __all__ += optimizers.__all__
+__all__ += schedules.__all__

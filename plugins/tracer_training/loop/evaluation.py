@@ -1,0 +1,76 @@
+"""Losses and metrics over a data set, without derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tracer.errors import TracerError
+from tracer.extend import raw
+from tracer_training.data import DataLoader
+from tracer_training.loop.metrics import Means, Metric, usual_metrics
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    model: Callable[..., Any],
+    loss: Callable[..., Any] | None,
+    data: Any,
+    *,
+    metrics: Mapping[str, Metric] | None = None,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """The mean loss and metrics over `data`, a loader or a data set, in evaluation mode.
+
+    `metrics` maps names to functions of a batch's outputs and targets, which return means over the
+    batch; by default it is the accuracy, where targets are classes. The model's mode is as before
+    afterwards. Raises `TracerError` if there are no batches.
+    """
+    means = Means()
+    with evaluating(model):
+        for batch in batches(data, batch_size):
+            inputs, target = divided(batch)
+            output = model(*inputs)
+            found = metrics if metrics is not None else usual_metrics(raw(output), target)
+            values = {} if loss is None else {"loss": raw(loss(output, target))}
+            values |= {name: metric(raw(output), target) for name, metric in found.items()}
+            means.add(values, len(target))
+    if not means.samples:
+        raise TracerError("there is nothing to evaluate: the data have no batches")
+    return means.values()
+
+
+def batches(data: Any, batch_size: int, **options: Any) -> Any:
+    """A loader of a data set; a loader, a list of batches or another iterable as it is."""
+    is_dataset = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if not is_dataset or isinstance(data, DataLoader | list | tuple):
+        return data
+    return DataLoader(data, batch_size=batch_size, **options)
+
+
+def divided(batch: Any) -> tuple[tuple[Any, ...], Any]:
+    """Inputs and target of a batch, whose last array is the target; one array alone is both."""
+    if not isinstance(batch, tuple | list):
+        return (batch,), batch
+    if len(batch) == 1:
+        return (batch[0],), batch[0]
+    return tuple(batch[:-1]), batch[-1]
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """In it, a model is in evaluation mode."""
+    modes = [(module, module.training) for module in model.modules()] if _has_mode(model) else []
+    try:
+        if modes:
+            model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _has_mode(model: Any) -> bool:
+    return hasattr(model, "eval") and hasattr(model, "modules")

@@ -1,0 +1,67 @@
+"""Means over batches, on the device where the values are, and the metrics that they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tracer.errors import ShapeError
+from tracer.extend import Array, backend
+
+__all__ = ["accuracy"]
+
+#: the mean over a batch of what is measured, from outputs and targets
+Metric: TypeAlias = Callable[[Array, Array], Any]
+
+
+def accuracy(output: Array, target: Array) -> Array:
+    """The share of predictions that are right, an array without axes.
+
+    `output` has scores of classes on axis 1, `[N, C, ...]`, and `target` the classes, `[N, ...]`;
+    outputs of one score, `[N]` or `[N, 1]`, say 1 where it is above 0.
+    """
+    if output.shape == target.shape:
+        return ((output > 0) == (target > 0.5)).mean()
+    if output.ndim != target.ndim + 1 or output.shape[2:] != target.shape[1:]:
+        raise ShapeError(
+            f"accuracy is of scores [N, C, ...] and classes [N, ...], got {list(output.shape)} and "
+            f"{list(target.shape)}"
+        )
+    return (output.argmax(1) == target).mean()
+
+
+def usual_metrics(output: Array, target: Array) -> dict[str, Metric]:
+    """The accuracy where the targets are classes of the outputs; else nothing."""
+    classes = target.dtype.kind in "iu" and output.ndim == target.ndim + 1
+    return {"accuracy": accuracy} if classes else {}
+
+
+class Means:
+    """Means of values over samples, kept where the values are: no device is waited for."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.sums: dict[str, Any] = {}
+
+    def add(self, values: Mapping[str, Any], samples: int) -> None:
+        """Count values that are means over so many samples."""
+        self.samples += samples
+        for name, value in values.items():
+            if type(value) is np.ndarray or isinstance(value, np.generic):
+                value = float(value)
+            elif backend.is_array(value):
+                value = value.astype(np.float64)
+            self.sums[name] = self.sums.get(name, 0.0) + value * samples
+
+    def values(self) -> dict[str, float]:
+        """The means; NaN if nothing was counted."""
+        count = self.samples
+        return {name: float(s) / count if count else np.nan for name, s in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"samples": self.samples, "sums": {k: float(v) for k, v in self.sums.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.samples, self.sums = state["samples"], dict(state["sums"])

@@ -1,0 +1,57 @@
+"""What of a training is recorded: losses, rates, and what instruments measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tracer import Tensor
+
+
+class Recording:
+    """Writes the steps and epochs of a training into a run of a recorder.
+
+    `recorder` has `run(name, config)`, which gives what has `log(step, **values)` and `finish()`,
+    or is such a run. `instruments` have `quantities(step)` and `measure(step, results, loss=,
+    model=, optimizer=)`. Either may be None.
+    """
+
+    def __init__(self, recorder: Any, instruments: Any, config: Mapping[str, Any]):
+        self.instruments = instruments
+        self.run = recorder
+        self._is_ours = recorder is not None and not hasattr(recorder, "log")
+        if self._is_ours:
+            self.run = recorder.run("fit", config=dict(config))
+
+    def quantities(self, step: int) -> tuple[Any, ...]:
+        """What the instruments need of the sweep of a step."""
+        return () if self.instruments is None else tuple(self.instruments.quantities(step))
+
+    def measure(self, run: Any, results: Mapping[str, Any], loss: Tensor) -> Mapping[str, Any]:
+        """What the instruments measure before a step."""
+        if self.instruments is None:
+            return {}
+        return self.instruments.measure(
+            run.step, results, loss=loss, model=run.model, optimizer=run.optimizer
+        )
+
+    def step(self, step: int, loss: Any, optimizer: Any, values: Mapping[str, Any]) -> None:
+        """Record a step; a device is waited for, as it is for whatever is recorded."""
+        if self.run is not None:
+            rate = optimizer.param_groups[0].get("lr")
+            rates = {} if rate is None else {"lr": float(rate)}
+            self.run.log(step, loss=float(loss), **rates, **values)
+
+    def epoch(self, step: int, record: Mapping[str, Any]) -> None:
+        """Record the values of an epoch, named `epoch_loss`, `test_loss`, ..."""
+        if self.run is not None:
+            named = {
+                name if name.startswith(("test_", "epoch")) else f"epoch_{name}": value
+                for name, value in record.items()
+                if name not in ("step", "lr")
+            }
+            self.run.log(step, **named)
+
+    def finish(self) -> None:
+        if self._is_ours:
+            self.run.finish()

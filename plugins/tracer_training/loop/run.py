@@ -1,0 +1,216 @@
+"""One training: where it stands, and the loop that takes it on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tracer import Tensor
+from tracer.errors import TracerError
+from tracer.extend import raw
+from tracer_training.loop.callbacks import Audience
+from tracer_training.loop.evaluation import divided, evaluate
+from tracer_training.loop.failures import non_finite
+from tracer_training.loop.history import History
+from tracer_training.loop.metrics import Means, Metric, usual_metrics
+from tracer_training.loop.recording import Recording
+from tracer_training.loop.reporting import Reporter
+from tracer_training.loop.saving import Checkpoint
+from tracer_training.loop.steps import Stepper
+
+__all__ = ["Run"]
+
+#: steps between two looks at a loss that is on a device, which is waited for then
+LOOKED_AT = 50
+
+
+class Run:
+    """A training as its callbacks and the hooks of plugins see it.
+
+    `model`, `optimizer`, `schedule`, `train` and `test` are those of `fit`. `epoch` and `step`
+    count what is done, `batch` the batches of this epoch. `history` has the records of the epochs;
+    `loss` (an array without axes) and `results` are those of the last step.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        train: Any,
+        test: Any,
+        *,
+        schedule: Any,
+        schedule_every: str,
+        epochs: int,
+        metrics: Mapping[str, Metric] | None,
+        audience: Audience,
+        recording: Recording,
+        checkpoint: Checkpoint | None,
+        reporter: Reporter,
+    ):
+        self.stepper = stepper
+        self.model, self.optimizer = stepper.model, stepper.optimizer
+        self.train, self.test, self.schedule = train, test, schedule
+        self.schedule_every, self.epochs, self.metrics = schedule_every, epochs, metrics
+        self.audience, self.recording = audience, recording
+        self.checkpoint, self.reporter = checkpoint, reporter
+        self.epoch = self.step = self.batch = 0
+        self.history = History()
+        self.results: Mapping[str, Any] = {}
+        self.loss: Any = math.nan
+        self.stopped = False
+        self._means = Means()
+        self._seconds = 0.0
+
+    def stop(self) -> None:
+        """End the training after this step."""
+        self.stopped = True
+
+    def go(self) -> History:
+        """Train until the epochs are over, or something stops it."""
+        self.audience.tell("begin_run", self)
+        try:
+            while self.epoch < self.epochs and not self.stopped:
+                self._train_epoch()
+        finally:
+            self.audience.tell("end_run", self)
+            self.recording.finish()
+        return self.history
+
+    # -- an epoch ------------------------------------------------------------------------------
+
+    def _train_epoch(self) -> None:
+        if hasattr(self.model, "train"):
+            self.model.train()
+        if not self.batch:
+            self.audience.tell("begin_epoch", self)
+        begun = time.perf_counter() - self._seconds
+        for batch in self.train:
+            self._train_batch(*divided(batch))
+            self._seconds = time.perf_counter() - begun
+            if self.checkpoint is not None and self.checkpoint.due_after(self.step):
+                self.checkpoint.save(self)
+            if self.stopped:
+                break
+        if not self.batch:
+            raise TracerError(
+                "the training data have no batches: give more samples, a smaller batch_size, or "
+                "drop_last=False"
+            )
+        self._end_epoch(time.perf_counter() - begun)
+
+    def _end_epoch(self, seconds: float) -> None:
+        record: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
+        record |= self._means.values()
+        if self.test is not None:
+            found = evaluate(self.model, self.stepper.loss, self.test, metrics=self.metrics)
+            record |= {f"test_{name}": value for name, value in found.items()}
+        record["lr"] = float(self.optimizer.param_groups[0].get("lr", math.nan))
+        record["seconds"] = seconds
+        self.history.append(record)
+        self.epoch, self.batch, self._seconds, self._means = self.epoch + 1, 0, 0.0, Means()
+        if self.schedule is not None and self.schedule_every == "epoch":
+            _advance(self.schedule, record)
+        self.recording.epoch(self.step, record)
+        self.reporter.epoch(record, self.epochs)
+        self.audience.tell("end_epoch", self)
+        if self.checkpoint is not None:
+            self.checkpoint.end_epoch(self)
+
+    # -- a batch -------------------------------------------------------------------------------
+
+    def _train_batch(self, inputs: tuple[Any, ...], target: Any) -> None:
+        quantities = (*self.stepper.asked(), *self.recording.quantities(self.step))
+        results, loss, output = self.stepper.record(inputs, target, quantities)
+        self.loss = raw(loss)
+        self._look(inputs, target)
+        values = {"loss": self.loss}
+        found = self.metrics if self.metrics is not None else usual_metrics(output, target)
+        values |= {name: metric(output, target) for name, metric in found.items()}
+        self._means.add(values, len(target))
+        measured = self.recording.measure(self, results, loss)
+        taken = self.stepper.step(inputs, target, results)
+        self.batch += 1
+        if taken is None:
+            return
+        self.results = taken
+        self.recording.step(self.step, self.loss, self.optimizer, measured)
+        self.step += 1
+        if self.schedule is not None and self.schedule_every == "step":
+            self.schedule.step()
+        self.audience.tell("end_step", self)
+        if self.reporter.due():
+            total = len(self.train) if hasattr(self.train, "__len__") else None
+            self.reporter.step(self.epoch + 1, self.epochs, self.batch, total, float(self.loss))
+
+    def _look(self, inputs: tuple[Any, ...], target: Any) -> None:
+        """Raise `NonFiniteError` for a loss that is not finite, before it reaches a parameter.
+
+        One on a device is looked at now and then, since that waits.
+        """
+        if type(self.loss) is not np.ndarray and self.step % LOOKED_AT:
+            return
+        value = float(self.loss)
+        if math.isfinite(value) or self.stepper.scale is not None:
+            return
+        raise non_finite(
+            self.model,
+            self.stepper.loss,
+            (inputs, target),
+            self._named_parameters(),
+            (self.epoch, self.batch, self.step),
+            value,
+        )
+
+    def _named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        named = getattr(self.model, "named_parameters", None)
+        if named is not None:
+            yield from named()
+            return
+        for group in self.optimizer.param_groups:
+            for i, parameter in enumerate(group["params"]):
+                yield parameter.name or f"parameter {i}", parameter
+
+    # -- what a checkpoint keeps ---------------------------------------------------------------
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state, by name."""
+        return {
+            "model": self.model if hasattr(self.model, "state_dict") else None,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "loader": self.train if hasattr(self.train, "state_dict") else None,
+            "scale": self.stepper.scale,
+            "run": self,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "batch": self.batch,
+            "seconds": self._seconds,
+            "means": self._means.state_dict(),
+            "history": list(self.history),
+            "callbacks": self.audience.state_dict(),
+            "stopped": self.stopped,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.audience.load_state_dict(state["callbacks"])
+        self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]
+        self._seconds = state["seconds"]
+        self._means.load_state_dict(state["means"])
+        self.history = History(state["history"])
+        self.stopped = state["stopped"]
+
+
+def _advance(schedule: Any, record: Mapping[str, Any]) -> None:
+    """Step a schedule once an epoch; one that follows a loss is given it."""
+    if getattr(schedule, "follows_a_metric", False):
+        schedule.step(record.get("test_loss", record["loss"]))
+    else:
+        schedule.step()

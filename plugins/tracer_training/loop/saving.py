@@ -1,0 +1,71 @@
+"""When a training is saved, and how it goes on."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from tracer.errors import TracerError
+from tracer_training.checkpoints import load_checkpoint, save_checkpoint
+
+__all__ = ["Checkpoint"]
+
+
+class Checkpoint:
+    """Where and when `fit` saves: a file, after every epoch, or also after every `every_steps`.
+
+    `best` names a value of the epochs' records, as `"test_accuracy"`: the epoch where it is best
+    (highest for accuracies, else lowest) is kept besides, in `<name>-best`.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        every_steps: int | None = None,
+        every_epochs: int = 1,
+        best: str | None = None,
+    ):
+        self.path = Path(path)
+        if every_steps is not None and every_steps < 1:
+            raise TracerError(f"every_steps is a number of steps from 1, got {every_steps!r}")
+        if every_epochs < 1:
+            raise TracerError(f"every_epochs is a number of epochs from 1, got {every_epochs!r}")
+        self.every_steps, self.every_epochs, self.best = every_steps, every_epochs, best
+        self._saved_at = 0
+
+    @property
+    def best_path(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}-best{self.path.suffix}")
+
+    def due_after(self, step: int) -> bool:
+        """Whether this many steps are to be saved, and are not yet."""
+        return (
+            self.every_steps is not None and step % self.every_steps == 0 and step != self._saved_at
+        )
+
+    def save(self, run: Any) -> None:
+        """Write all of a run."""
+        self._saved_at = run.step
+        save_checkpoint(self.path, **run.parts())
+
+    def end_epoch(self, run: Any) -> None:
+        """Save after an epoch, where it is due or the last one; and where it is the best."""
+        if run.epoch % self.every_epochs == 0 or run.epoch == run.epochs or run.stopped:
+            self.save(run)
+        if self.best is not None and self._is_best(run):
+            save_checkpoint(self.best_path, **run.parts())
+
+    def _is_best(self, run: Any) -> bool:
+        values = run.history[self.best]
+        sign = -1 if str(self.best).endswith("accuracy") else 1
+        return bool((sign * values[-1] < sign * values[:-1]).all())
+
+    def load(self, run: Any) -> bool:
+        """Take a run to where the file left it; False where there is no file."""
+        if not self.path.exists():
+            return False
+        load_checkpoint(self.path, **run.parts())
+        self._saved_at = run.step
+        return True

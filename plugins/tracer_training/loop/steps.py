@@ -1,0 +1,104 @@
+"""One step of a training: record, sweep, and let the optimiser step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tracer import Tape, Tensor
+from tracer.errors import TracerError
+from tracer.extend import Array, raw
+from tracer_training.accumulation import Accumulated
+from tracer_training.clipping import clip_grad_norm, clip_grad_value
+from tracer_training.loop.precision import LossScale, half, half_weights
+from tracer_training.optimizers import Optimizer
+
+#: a loss of outputs and targets
+LossFunction = Callable[[Any, Any], Tensor]
+
+
+@dataclass
+class Stepper:
+    """How a batch becomes a step: see `fit` for what each option means."""
+
+    model: Callable[..., Any]
+    loss: LossFunction
+    optimizer: Optimizer
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    accumulate: int = 1
+    scale: LossScale | None = None
+    quantities: tuple[Any, ...] = ()
+    waiting: Accumulated | None = field(default=None, init=False)
+    batches: int = field(default=0, init=False)
+
+    def record(
+        self, inputs: tuple[Any, ...], target: Any, quantities: tuple[Any, ...]
+    ) -> tuple[Mapping[str, Any], Tensor, Array]:
+        """Results of a sweep, the loss, and the outputs."""
+        if self.scale is not None:
+            return self._record_in_half(self.scale, inputs, target)
+        with Tape() as tape:
+            output = self.model(*inputs)
+            loss = self.loss(output, target)
+        return tape.backward(loss, quantities), loss, raw(output)
+
+    def _record_in_half(
+        self, scale: LossScale, inputs: tuple[Any, ...], target: Any
+    ) -> tuple[Mapping[str, Any], Tensor, Array]:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        with half_weights(parameters):
+            with Tape() as tape:
+                output = self.model(*map(half, inputs)).astype(np.float32)
+                loss = self.loss(output, target)
+                scaled = loss * scale.scale
+            return tape.backward(scaled, ("grad",)), loss, raw(output)
+
+    def asked(self) -> tuple[Any, ...]:
+        """What the next sweep is asked for: what the optimiser needs, and what else is wanted."""
+        return (*self.optimizer.quantities, *self.quantities)
+
+    def step(
+        self, inputs: tuple[Any, ...], target: Any, results: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Step with the results of a batch; None where no step is taken.
+
+        That is so while gradients are accumulated, and where those of half precision are not
+        finite. Gives the results that the step was taken with.
+        """
+        if self.scale is not None and not self.scale.unscaled(results):
+            return None
+        if self.accumulate > 1:
+            self.waiting = self.waiting or Accumulated()
+            self.waiting.add(results, samples=len(target))
+            self.batches += 1
+            if self.batches < self.accumulate:
+                return None
+            results, self.waiting, self.batches = self.waiting.results(), None, 0
+        if self.clip_norm is not None:
+            clip_grad_norm(results, self.clip_norm)
+        if self.clip_value is not None:
+            clip_grad_value(results, self.clip_value)
+        self.optimizer.step(results, lambda: self.again(inputs, target))
+        return results
+
+    def again(self, inputs: tuple[Any, ...], target: Any) -> Mapping[str, Any]:
+        """Results for the same batch where the parameters are now."""
+        return self.record(inputs, target, self.optimizer.quantities)[0]
+
+    def check(self) -> None:
+        """Raise `TracerError` for options that do not go together."""
+        names = [q if isinstance(q, str) else q.name for q in self.asked()]
+        if self.scale is not None and names != ["grad"]:
+            raise TracerError(
+                f"precision='float16' is for optimisers and instruments that need the gradient "
+                f"alone, and these need {', '.join(names)}: leave precision out"
+            )
+        if self.accumulate > 1 and "loss" in names:
+            raise TracerError(
+                f"accumulate={self.accumulate} is for optimisers that look at one point, and "
+                f"{type(self.optimizer).__name__} compares losses: give larger batches"
+            )

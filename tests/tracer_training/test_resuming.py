@@ -1,0 +1,131 @@
+"""A training that is killed at any moment goes on to the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tracer.extend import read_safetensors
+
+PROGRAM = Path(__file__).with_name("resuming.py")
+#: kills of which the tests look at all, or at some
+EVERY, SOME = 20, 3
+
+
+def start(folder):
+    return subprocess.Popen([sys.executable, str(PROGRAM), str(folder)], stderr=subprocess.PIPE)
+
+
+def finish(folder):
+    process = start(folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()
+    return read_safetensors(folder / "final.safetensors")[0]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    begun = time.monotonic()
+    found = finish(folder)
+    return found, time.monotonic() - begun
+
+
+def killed_and_resumed(folder, seconds, kills, rng):
+    """The end of a training that was killed at random moments, and how often it was."""
+    done = 0
+    while done < kills:
+        process = start(folder)
+        time.sleep(rng.uniform(0.4, 1.1) * seconds)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            done += 1
+        process.communicate()
+        if (folder / "final.safetensors").exists():
+            break
+    return finish(folder), done
+
+
+def same_bits(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        assert array.tobytes() == found[name].tobytes(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(SOME))
+def test_a_killed_training_goes_on_to_the_same_bits(uninterrupted, tmp_path, moment):
+    wanted, seconds = uninterrupted
+    found, kills = killed_and_resumed(tmp_path, seconds, 1, random.Random(moment))
+    assert kills <= 1
+    same_bits(found, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("TRACER_ALL_KILLS" not in os.environ, reason="TRACER_ALL_KILLS=1 for all 20")
+def test_and_so_it_does_when_killed_twenty_times(uninterrupted, tmp_path):
+    wanted, seconds = uninterrupted
+    killed = 0
+    rng = random.Random(0)
+    for number in range(EVERY):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found, kills = killed_and_resumed(folder, seconds, 1, rng)
+        same_bits(found, wanted)
+        killed += kills
+    assert killed > EVERY // 2
+
+
+def test_a_training_that_is_stopped_after_any_step_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    """The same within one process, for each of the steps of two epochs."""
+    import tracer
+    import tracer_layers as nn
+    import tracer_training as training
+
+    class StopAfter:
+        def __init__(self, step):
+            self.last = step
+
+        def end_step(self, run):
+            if run.step == self.last:
+                raise KeyboardInterrupt
+
+    def train(path, last):
+        tracer.seed(1)
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((22, 3), dtype=np.float32), rng.integers(0, 2, 22)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+        optimizer = training.AdamW(model.parameters(), lr=0.1)
+        history = training.fit(
+            model,
+            nn.cross_entropy,
+            training.DataLoader(
+                training.ArrayDataset(x, y), batch_size=4, shuffle=True, rng=0, num_workers=1
+            ),
+            training.ArrayDataset(x, y),
+            optimizer=optimizer,
+            schedule=training.ExponentialLR(optimizer, gamma=0.9),
+            epochs=2,
+            checkpoint=training.Checkpoint(path, every_steps=1),
+            resume=True,
+            callbacks=[StopAfter(last)],
+            progress=False,
+        )
+        for record in history:
+            record.pop("seconds")
+        return model.state_dict(), list(history)
+
+    wanted, history = train(tmp_path / "whole", None)
+    for last in range(1, 13):
+        path = tmp_path / f"{last}"
+        with pytest.raises(KeyboardInterrupt):
+            train(path, last)
+        found, again = train(path, None)
+        same_bits(found, wanted)
+        assert again == history
