@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from tracer.blame import place
@@ -98,15 +100,29 @@ class Overlay(ABC):
 class Command:
     """A subcommand of `trace-net`: a function that typer understands, by its annotations.
 
-    It may be a `typer.Typer` with commands of its own. A parameter annotated `tracer.Target` is a
-    TARGET, which the command line loads.
+    It may be a `typer.Typer` with commands of its own, or the place of one of both as a text,
+    `"package.module:name"`, which is imported when the command line needs it. A parameter annotated
+    `tracer.Target` is a TARGET, which the command line loads.
     `replaces` is the name, if another plugin has it and this one is to stand in its place.
     """
 
     name: str
-    function: Callable[..., Any]
+    function: Callable[..., Any] | str
     help: str = ""
     replaces: str | tuple[str, ...] = ()
+
+    def resolved(self) -> Callable[..., Any]:
+        """The function, imported if only its place is known; `PluginError` if it is not there."""
+        if not isinstance(self.function, str):
+            return self.function
+        module, _, name = self.function.partition(":")
+        try:
+            found = getattr(import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(
+                f"the command {self.name!r} is {self.function!r}, which cannot be imported: {error}"
+            ) from error
+        return found
 
 
 def check_command(command: Command) -> None:
@@ -121,7 +137,13 @@ def check_command(command: Command) -> None:
             f"the command {command.name!r} cannot be typed: choose a name of one word, without "
             f"spaces or a dash before it ({place(command.function)})"
         )
-    if not callable(command.function):
+    if isinstance(command.function, str):
+        if not re.fullmatch(r"[\w.]+:\w+", command.function):
+            raise PluginError(
+                f"the command {command.name!r} is {command.function!r}: the place of a function is "
+                f'"package.module:name"'
+            )
+    elif not callable(command.function):
         raise PluginError(
             f"the command {command.name!r} is to call {command.function!r}, which is no function"
         )

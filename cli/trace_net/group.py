@@ -66,7 +66,9 @@ def plugin_command(name: str) -> Any:
     at = place(entry.value.function)
     try:
         with guard(entry.plugin, what, place=at):
-            command = made(name, entry.value.function, entry.value.help)
+            function = entry.value.resolved()
+            at = place(function)
+            command = made(name, function, entry.value.help)
     except PluginError as error:
         return broken(name, error)
     invoke = command.invoke

@@ -107,13 +107,14 @@ def check_command(command: Command) -> Report:
     title = f"command {command.name!r}"
     shown = io.StringIO()  # typer prints its help, where rich is there
     try:
-        made = group.made(command.name, command.function, command.help)
+        function = command.resolved()
+        made = group.made(command.name, function, command.help)
         with contextlib.redirect_stdout(shown):
             shown.write(made.get_help(made.context_class(made, info_name=command.name)))
     except Exception as error:
         raise AssertionError(f"{title}: {type(error).__name__}: {error}") from error
     missing = {"run": "what it does, nobody can say here"}
-    if command.name not in shown.getvalue() or not (command.help or command.function.__doc__):
+    if command.name not in shown.getvalue() or not (command.help or function.__doc__):
         missing["help"] = "it has no help, and its function no docstring"
     compared = {"options": "its --help, made from the annotations of its function"}
     return Report(compared, missing, is_defined=False)

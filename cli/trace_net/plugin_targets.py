@@ -105,6 +105,10 @@ class LoadedTarget:
         self.inputs, self.keywords = subject.inputs.positional, subject.inputs.keywords
         self.targets = subject.targets.positional
 
+    def defined(self, name: str) -> Any:
+        """What the file defines under a name, or None."""
+        return getattr(self._subject.module, name, None)
+
     def record(self) -> tuple[Tape, Tensor]:
         """Run the model and its loss."""
         from trace_net.run import record

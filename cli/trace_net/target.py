@@ -28,6 +28,8 @@ from tracer.errors import suggestion
 if TYPE_CHECKING:
     import numpy as np
 
+#: samples of `datasets()` that are recorded where a file has no example inputs
+SAMPLES = 8
 FORMS = "write path.py, path.py:attr, path.py:factory(k=1) or pkg.module:attr"
 OF_TORCH = (
     "write it with tracer_layers, whose layers and losses have the names and arguments of "
@@ -78,6 +80,7 @@ class Subject:
     loss: Callable[..., Any] | None
     targets: Arguments
     choices: dict[str, str]
+    module: ModuleType
 
 
 def parse_target(text: str) -> Target:
@@ -113,14 +116,16 @@ def load(target: Target, given: dict[str, np.ndarray]) -> Subject:
     module = _import(target)
     choices: dict[str, str] = {}
     model = _find_model(target, module, choices)
-    inputs = _find_inputs(target, module, model, given, choices)
+    sample = None if given else _of_datasets(target, module, choices)
+    inputs = sample[0] if sample else _find_inputs(target, module, model, given, choices)
     loss = getattr(module, "loss", None)
     if not callable(loss):
         loss, targets = None, Arguments()
     else:
         choices["loss"] = "loss"
-        targets = _value(target, module, "targets", choices)
-    return Subject(target, model, inputs, loss, targets, choices)
+        own = hasattr(module, "targets") or sample is None
+        targets = _value(target, module, "targets", choices) if own else sample[1]
+    return Subject(target, model, inputs, loss, targets, choices, module)
 
 
 def _parse_attribute(text: str) -> tuple[str, bool, tuple[Any, ...], dict[str, Any]]:
@@ -324,6 +329,19 @@ def _find_inputs(
             hint="define it beside the model, or give inputs, as in --input x=f32[32,10]",
         )
     return _value(target, module, "example_inputs", choices, key="inputs")
+
+
+def _of_datasets(
+    target: Target, module: ModuleType, choices: dict[str, str]
+) -> tuple[Arguments, Arguments] | None:
+    """Inputs and targets that are the first samples to train on, of a file that has only these."""
+    if hasattr(module, "example_inputs") or not callable(getattr(module, "datasets", None)):
+        return None
+    with user_code(f"datasets() of {target.where}"):
+        train, _ = module.datasets()
+        batch = train[: min(len(train), SAMPLES)]
+    choices["inputs"] = f"the first {len(batch[-1])} samples of datasets()"
+    return Arguments(tuple(batch[:-1])), Arguments((batch[-1],))
 
 
 def _by_signature(model: Any, given: dict[str, np.ndarray]) -> Arguments:

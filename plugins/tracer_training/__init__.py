@@ -12,7 +12,7 @@ for x, y in loader:
     optimizer.step(tape.backward(loss, optimizer.quantities))
 ```
 
-Optimisers and schedules mirror `torch.optim`. Needs `tracer_layers`, whose modules it trains.
+Optimisers and schedules mirror `torch.optim`; models are modules of any kind, or functions.
 """
 
 from tracer_training import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from tracer.api.tape import Tape
 from tracer.arrays.types import Tree
@@ -22,6 +22,9 @@ class Target(Protocol):
     keywords: Mapping[str, Tree]
     targets: tuple[Tree, ...]
     loss: Callable[..., Tensor] | None
+
+    def defined(self, name: str) -> Any:
+        """What the TARGET's file defines besides under a name, as `datasets`; None if nothing."""
 
     def record(self) -> tuple[Tape, Tensor]:
         """The record of the model and its loss, to be swept: `tape.backward(loss)`.

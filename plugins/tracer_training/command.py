@@ -1,0 +1,209 @@
+"""`trace-net train TARGET`: train what a file defines, and keep what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import tracer
+from tracer.errors import TracerError, suggestion
+from tracer.extend import write_safetensors
+from tracer_training import optimizers, schedules
+from tracer_training.data import DataLoader
+from tracer_training.loop import Checkpoint, History, fit
+from tracer_training.loop.history import line_of
+from tracer_training.optimizers import Optimizer
+
+#: what `--optimizer` takes, in lower case; those that need more than a gradient besides
+OPTIMIZERS = {
+    name.lower(): name for name in optimizers.__all__ if name not in ("Loss", "Optimizer")
+}
+#: what `--schedule` takes
+SCHEDULES = ("constant", "cosine", "linear", "one-cycle")
+#: the files in the folder of a run
+CHECKPOINT, HISTORY, CONFIG, MODEL = (
+    "checkpoint.safetensors",
+    "history.json",
+    "config.json",
+    "model.safetensors",
+)
+
+
+def train(
+    target: tracer.Target,
+    epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 10,
+    optimizer: Annotated[str, typer.Option(help="adamw, sgd, adam, muon, ...")] = "adamw",
+    lr: Annotated[float | None, typer.Option(help="Learning rate; else the optimizer's.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Another option of the optimizer, as momentum=0.9; again for more."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples of a batch.")] = 64,
+    schedule: Annotated[
+        str, typer.Option(help=f"How the rate changes: {', '.join(SCHEDULES)}.")
+    ] = "constant",
+    clip_norm: Annotated[float | None, typer.Option(help="Bound of the gradient's norm.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    workers: Annotated[int, typer.Option(min=0, help="Threads that fetch batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the order of samples, and of dropout.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Where to train, as cuda.")] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoints, the history and the trained model."),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where the run in --run stopped.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the history as JSON on stdout.")
+    ] = False,
+) -> None:
+    """Train the model of a file on its data, and report each epoch.
+
+    The file defines datasets(), which gives train and test (or train alone), and loss(output,
+    target) besides the model. With --run, a checkpoint is written after each epoch, and --resume
+    goes on from it to the same numbers.
+    """
+    model: Any = target.model
+    if target.loss is None:
+        raise TracerError("the file defines no `loss(output, target)`, which training needs")
+    if not hasattr(model, "parameters"):
+        raise TracerError("training needs a module with parameters(), as those of tracer_layers")
+    train_set, test_set = data_of(target.defined("datasets"))
+    if device is not None:
+        model.to(device)
+    tracer.seed(seed)
+    loader = DataLoader(
+        train_set, batch_size, shuffle=True, rng=seed, num_workers=workers, device=device
+    )
+    made = optimizer_of(optimizer, model.parameters(), lr, option or [])
+    history = fit(
+        model,
+        target.loss,
+        loader,
+        None if test_set is None else DataLoader(test_set, 256, device=device),
+        optimizer=made,
+        schedule=schedule_of(schedule, made, epochs * len(loader)),
+        epochs=epochs,
+        clip_norm=clip_norm,
+        precision=precision,
+        checkpoint=None
+        if run is None
+        else checkpoint_in(
+            run,
+            resume,
+            {
+                "epochs": epochs,
+                "optimizer": optimizer,
+                "lr": lr,
+                "option": option or [],
+                "batch_size": batch_size,
+                "schedule": schedule,
+                "clip_norm": clip_norm,
+                "precision": precision,
+                "seed": seed,
+            },
+        ),
+        resume=resume,
+    )
+    if run is not None:
+        keep(run, history, model)
+    if as_json:
+        json.dump({"schema_version": 1, "epochs": list(history)}, sys.stdout)
+        print()
+    elif history:
+        print(line_of(history[-1], epochs))
+
+
+def data_of(datasets: Any) -> tuple[Any, Any]:
+    """The data to train on and to test with, None if there are none."""
+    if datasets is None:
+        raise TracerError(
+            "the file defines no `datasets()`: a function that returns train and test, as "
+            "training.datasets.digits does"
+        )
+    found = datasets() if callable(datasets) else datasets
+    if isinstance(found, tuple | list) and len(found) == 2:
+        return found[0], found[1]
+    if isinstance(found, tuple | list):
+        raise TracerError(f"datasets() returns train and test, got {len(found)} things")
+    return found, None
+
+
+def optimizer_of(
+    name: str, parameters: Iterable[Any], lr: float | None, given: list[str]
+) -> Optimizer:
+    """An optimiser by its name in any case, with options `name=value`."""
+    known = OPTIMIZERS.get(name.lower())
+    if known is None:
+        raise typer.BadParameter(
+            f"{name!r} is no optimizer.{suggestion(name.lower(), OPTIMIZERS)} "
+            f"There are: {', '.join(OPTIMIZERS)}",
+            param_hint="--optimizer",
+        )
+    options: dict[str, Any] = {} if lr is None else {"lr": lr}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--option")
+        options[key.strip().replace("-", "_")] = _value(value)
+    try:
+        return getattr(optimizers, known)(parameters, **options)
+    except TypeError as error:
+        raise typer.BadParameter(f"{known}: {error}", param_hint="--option") from error
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, null or a list of these, as JSON has them; else the text."""
+    try:
+        return json.loads(text.strip().lower())
+    except ValueError:
+        return text.strip()
+
+
+def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Any:
+    """A schedule by name, over all steps."""
+    if name not in SCHEDULES:
+        raise typer.BadParameter(
+            f"{name!r} is no schedule: {', '.join(SCHEDULES)}", param_hint="--schedule"
+        )
+    if name == "cosine":
+        return schedules.CosineAnnealingLR(optimizer, T_max=steps)
+    if name == "linear":
+        return schedules.PolynomialLR(optimizer, total_iters=steps)
+    if name == "one-cycle":
+        highest = [group["lr"] for group in optimizer.param_groups]
+        momentum = any(key in optimizer.defaults for key in ("momentum", "betas"))
+        return schedules.OneCycleLR(optimizer, highest, steps, cycle_momentum=momentum)
+    return None
+
+
+def checkpoint_in(run: Path, resume: bool, config: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of a run, whose settings are kept beside it and are those of before."""
+    run.mkdir(parents=True, exist_ok=True)
+    file = run / CONFIG
+    if resume and file.exists():
+        before = json.loads(file.read_text())
+        changed = [key for key in config if before.get(key) != config[key] and key != "epochs"]
+        if changed:
+            key = changed[0]
+            raise TracerError(
+                f"the run in {str(run)!r} has {key} = {before.get(key)!r}, and now it is "
+                f"{config[key]!r}: give what it was begun with, or another folder"
+            )
+    elif (run / CHECKPOINT).exists() and not resume:
+        raise TracerError(
+            f"there is a run in {str(run)!r} already: --resume goes on with it; give another "
+            f"folder to begin anew"
+        )
+    file.write_text(json.dumps(config, indent=1) + "\n")
+    return Checkpoint(run / CHECKPOINT)
+
+
+def keep(run: Path, history: History, model: Any) -> None:
+    """Write the history and the trained model."""
+    (run / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n")
+    write_safetensors(run / MODEL, model.state_dict())
