@@ -22,8 +22,9 @@ __all__ = ["LossScale", "half_weights"]
 def half_weights(parameters: Iterable[Tensor]) -> Iterator[None]:
     """In it, parameters of float32 are rounded to float16: what is recorded computes in half.
 
-    Afterwards they are what they were. The sweep belongs into the block, too; its results are of
-    float16.
+    Afterwards they are what they were. The sweep belongs into the block, too. It works with the
+    values of half precision that were recorded, and its cotangents are of float32, as of all sweeps
+    of half precision.
     """
     kept = [(p, p.data) for p in parameters if p.dtype == np.float32]
     try:
@@ -43,7 +44,7 @@ def half(value: Any) -> Any:
 
 
 class LossScale:
-    """The factor of a loss that keeps small gradients above zero in float16.
+    """The factor of a loss that keeps small gradients above zero where they are of float16.
 
     The loss times `scale` is swept, and `unscaled` divides the gradient, in float32. Where it is
     not finite, the step is left out, and the scale multiplied by `backoff`; after `interval` steps

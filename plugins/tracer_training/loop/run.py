@@ -154,7 +154,7 @@ class Run:
         if type(self.loss) is not np.ndarray and self.step % LOOKED_AT:
             return
         value = float(self.loss)
-        if math.isfinite(value) or self.stepper.scale is not None:
+        if math.isfinite(value):
             return
         raise non_finite(
             self.model,
