@@ -59,6 +59,9 @@ class Stepper:
 
     def asked(self) -> tuple[Any, ...]:
         """What the next sweep is asked for: what the optimiser needs, and what else is wanted."""
+        return self._wanted() if self.accumulate == 1 else Accumulated(self._wanted()).quantities
+
+    def _wanted(self) -> tuple[Any, ...]:
         return (*self.optimizer.quantities, *self.quantities)
 
     def step(
@@ -72,7 +75,7 @@ class Stepper:
         if self.scale is not None and not self.scale.unscaled(results):
             return None
         if self.accumulate > 1:
-            self.waiting = self.waiting or Accumulated()
+            self.waiting = self.waiting or Accumulated(self._wanted())
             self.waiting.add(results, samples=len(target))
             self.batches += 1
             if self.batches < self.accumulate:
