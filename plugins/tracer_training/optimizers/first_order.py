@@ -42,13 +42,14 @@ class FirstOrder(Optimizer):
         pieces: list[Piece] = []
         stepped: list[tuple[Tensor, Array]] = []
         last, o = None, SimpleNamespace()
-        for group, parameter, gradient in self.given(results):
+        # all are looked at before a step is counted: one that does not fit changes nothing
+        fitted = [(group, p, fitting(g, p)) for group, p, g in self.given(results)]
+        for group, parameter, g in fitted:
             if group is not last:
                 last, o = group, options(group)
             alone = is_private(parameter)
             old = parameter.data
             new = old if alone else np.empty_like(old)
-            g = fitting(gradient, parameter)
             state = self.state[parameter]
             if not state:
                 state.update(self.initial(old, o))

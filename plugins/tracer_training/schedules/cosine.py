@@ -113,7 +113,9 @@ class SWALR(Schedule):
         self._anneal_strategy = anneal_strategy
         self.anneal_epochs = whole("SWALR", "anneal_epochs", anneal_epochs, 0)
         groups = of_optimizer(self, optimizer).param_groups
-        for group, rate in zip(groups, for_each("SWALR", "swa_lr", swa_lr, len(groups)), strict=True):
+        for group, rate in zip(
+            groups, for_each("SWALR", "swa_lr", swa_lr, len(groups)), strict=True
+        ):
             group["swa_lr"] = rate
         super().__init__(optimizer, last_epoch)
 

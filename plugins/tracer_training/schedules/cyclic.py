@@ -177,13 +177,13 @@ class OneCycleLR(Schedule):
                 (2 * up, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
                 (last, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
             ]
-        self._schedule_phases = [dict(zip(PHASE, phase, strict=True)) for phase in phases]
+        self._schedule_phases: list[dict[str, Any]] = [
+            dict(zip(PHASE, phase, strict=True)) for phase in phases
+        ]
         groups = of_optimizer(self, optimizer).param_groups
         highest = for_each("OneCycleLR", "max_lr", max_lr, len(groups))
         if cycle_momentum:
-            ends_of_momentum(
-                "OneCycleLR", optimizer, base_momentum, max_momentum, last_epoch != -1
-            )
+            ends_of_momentum("OneCycleLR", optimizer, base_momentum, max_momentum, last_epoch != -1)
         if last_epoch == -1:
             for group, rate in zip(groups, highest, strict=True):
                 first = rate / div_factor
@@ -204,13 +204,13 @@ class OneCycleLR(Schedule):
             )
         begin, found = 0.0, []
         for phase in self._schedule_phases:
-            end, *names = (phase[key] for key in PHASE)
+            end, *names = [phase[key] for key in PHASE]
             if step <= end or phase is self._schedule_phases[-1]:
                 break
             begin = end
         part = (step - begin) / (end - begin) if end != begin else 1.0
         for group in self.optimizer.param_groups:
-            first, last, high, low = (group.get(name) for name in names)
+            first, last, high, low = [group.get(name, 0.0) for name in names]
             found.append(self._between(first, last, part))
             if self.cycle_momentum:
                 set_momentum(group, self._between(high, low, part))

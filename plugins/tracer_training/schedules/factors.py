@@ -34,7 +34,7 @@ class OfFunctions(Schedule):
     def __init__(self, optimizer: Optimizer, lr_lambda: Functions, last_epoch: int = -1):
         kind, groups = type(self).__name__, len(getattr(optimizer, "param_groups", ()))
         several = isinstance(lr_lambda, list | tuple)
-        functions = list(lr_lambda) if several else [lr_lambda] * groups  # type: ignore[arg-type]
+        functions: list[Any] = list(lr_lambda) if several else [lr_lambda] * groups  # type: ignore[arg-type]
         for function in functions:
             if not callable(function):
                 raise TracerError(f"{kind} expects lr_lambda as a function, got {function!r}")

@@ -23,6 +23,18 @@ class ReduceLROnPlateau(Schedule):
 
     follows_a_metric = True
 
+    best: float
+    threshold: float
+    factor: float
+    eps: float
+    patience: int
+    cooldown: int
+    min_lrs: list[float]
+    num_bad_epochs: int
+    cooldown_counter: int
+    mode: str
+    threshold_mode: str
+
     def __init__(
         self,
         optimizer: Optimizer,

@@ -150,7 +150,7 @@ class Schedule:
             )
         groups = len(self.optimizer.param_groups)
         for key in ("base_lrs", "_last_lr"):
-            if len(state.get(key, own.get(key, ()))) not in (0, groups):
+            if key in state and len(state[key]) != groups:
                 raise TracerError(
                     f"the state is of {len(state[key])} groups of parameters, and the optimizer "
                     f"of this {kind} has {groups}"
