@@ -74,9 +74,10 @@ class LossScale:
         """
         values = results["grad"]
         finite: Any = True
-        for name, gradient in values.items():
-            values[name] = gradient = gradient.astype(np.float32) / self.scale
-            finite = finite & all_finite(gradient)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, gradient in values.items():
+                values[name] = gradient = gradient.astype(np.float32) / self.scale
+                finite = finite & all_finite(gradient)
         if not bool(finite):
             self.scale, self.steps = max(self.scale * self.backoff, 1e-30), 0
             return False

@@ -50,7 +50,8 @@ class Stepper:
         self, scale: LossScale, inputs: tuple[Any, ...], target: Any
     ) -> tuple[Mapping[str, Any], Tensor, Array]:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        with half_weights(parameters):
+        # what overflows is found in the gradient, and makes the scale smaller
+        with half_weights(parameters), np.errstate(over="ignore", invalid="ignore"):
             with Tape() as tape:
                 output = self.model(*map(half, inputs)).astype(np.float32)
                 loss = self.loss(output, target)
