@@ -35,12 +35,10 @@ class Recording:
             run.step, results, loss=loss, model=run.model, optimizer=run.optimizer
         )
 
-    def step(self, step: int, loss: Any, optimizer: Any, values: Mapping[str, Any]) -> None:
+    def step(self, step: int, loss: Any, rate: float, values: Mapping[str, Any]) -> None:
         """Record a step; a device is waited for, as it is for whatever is recorded."""
         if self.run is not None:
-            rate = optimizer.param_groups[0].get("lr")
-            rates = {} if rate is None else {"lr": float(rate)}
-            self.run.log(step, loss=float(loss), **rates, **values)
+            self.run.log(step, loss=float(loss), lr=rate, **values)
 
     def epoch(self, step: int, record: Mapping[str, Any]) -> None:
         """Record the values of an epoch, named `epoch_loss`, `test_loss`, ..."""

@@ -64,6 +64,8 @@ class Run:
         self.stopped = False
         self._means = Means()
         self._seconds = 0.0
+        #: the rate of the last step, of the first group
+        self._rate = math.nan
 
     def stop(self) -> None:
         """End the training after this step."""
@@ -108,7 +110,7 @@ class Run:
         if self.test is not None:
             found = evaluate(self.model, self.stepper.loss, self.test, metrics=self.metrics)
             record |= {f"test_{name}": value for name, value in found.items()}
-        record["lr"] = float(self.optimizer.param_groups[0].get("lr", math.nan))
+        record["lr"] = self._rate
         record["seconds"] = seconds
         self.history.append(record)
         self.epoch, self.batch, self._seconds, self._means = self.epoch + 1, 0, 0.0, Means()
@@ -137,7 +139,8 @@ class Run:
         if taken is None:
             return
         self.results = taken
-        self.recording.step(self.step, self.loss, self.optimizer, measured)
+        self._rate = float(self.optimizer.param_groups[0].get("lr", math.nan))
+        self.recording.step(self.step, self.loss, self._rate, measured)
         self.step += 1
         if self.schedule is not None and self.schedule_every == "step":
             self.schedule.step()
@@ -197,6 +200,7 @@ class Run:
             "history": list(self.history),
             "callbacks": self.audience.state_dict(),
             "stopped": self.stopped,
+            "rate": self._rate,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -205,7 +209,7 @@ class Run:
         self._seconds = state["seconds"]
         self._means.load_state_dict(state["means"])
         self.history = History(state["history"])
-        self.stopped = state["stopped"]
+        self.stopped, self._rate = state["stopped"], state["rate"]
 
 
 def _advance(schedule: Any, record: Mapping[str, Any]) -> None:
