@@ -141,7 +141,7 @@ def test_a_loss_that_diverges_names_where(train):
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "one-cycle"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adagrad"])
 def test_schedules_end_low(train, schedule, optimizer):
-    found = train("--epochs", "3", "--schedule", schedule, "--optimizer", optimizer, "--json").out
+    found = train("--epochs", "12", "--schedule", schedule, "--optimizer", optimizer, "--json").out
     rates = [record["lr"] for record in json.loads(found)["epochs"]]
     assert rates[-1] < 0.3 * max(rates)
 
