@@ -8,6 +8,7 @@ from typing import Any
 from tracer import registry
 from tracer.errors import TracerError
 from tracer.extend import Quantity, Shard
+from tracer_training.kinds import Results, StateDict
 
 __all__ = ["Accumulated"]
 
@@ -26,7 +27,7 @@ class Accumulated:
         self._merged: dict[str, Any] = {}
         self._quantities: dict[str, Quantity] = {}
 
-    def add(self, results: Mapping[str, Any], samples: int, *quantities: Quantity) -> None:
+    def add(self, results: Results, samples: int, *quantities: Quantity) -> None:
         """Add the results of a batch of so many samples.
 
         `quantities` are those that were asked for as objects and are not registered.
@@ -54,7 +55,7 @@ class Accumulated:
                 self._merged[name] = merge(before, values, shards)
         self.samples = total
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> StateDict:
         """Quantity -> parameter -> value, of all that was added."""
         if not self._merged:
             raise TracerError("nothing was accumulated: add(results, samples) first")

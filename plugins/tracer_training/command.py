@@ -15,6 +15,7 @@ from tracer.errors import TracerError, suggestion
 from tracer.extend import write_safetensors
 from tracer_training import optimizers, schedules
 from tracer_training.data import DataLoader
+from tracer_training.kinds import Data, Model, StateDict, Value
 from tracer_training.loop import Checkpoint, History, fit
 from tracer_training.loop.history import line_of
 from tracer_training.optimizers import Optimizer
@@ -67,7 +68,7 @@ def train(
     target) besides the model. With --run, a checkpoint is written after each epoch, and --resume
     goes on from it to the same numbers.
     """
-    model: Any = target.model
+    model: Model = target.model
     if target.loss is None:
         raise TracerError("the file defines no `loss(output, target)`, which training needs")
     if not hasattr(model, "parameters"):
@@ -118,7 +119,7 @@ def train(
         print(line_of(history[-1], epochs))
 
 
-def data_of(datasets: Any) -> tuple[Any, Any]:
+def data_of(datasets: Data) -> tuple[Any, Any]:
     """The data to train on and to test with, None if there are none."""
     if datasets is None:
         raise TracerError(
@@ -144,7 +145,7 @@ def optimizer_of(
             f"There are: {', '.join(OPTIMIZERS)}",
             param_hint="--optimizer",
         )
-    options: dict[str, Any] = {} if lr is None else {"lr": lr}
+    options: StateDict = {} if lr is None else {"lr": lr}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals:
@@ -156,7 +157,7 @@ def optimizer_of(
         raise typer.BadParameter(f"{known}: {error}", param_hint="--option") from error
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Value:
     """A number, true, false, null or a list of these, as JSON has them; else the text."""
     try:
         return json.loads(text.strip().lower())
@@ -164,7 +165,7 @@ def _value(text: str) -> Any:
         return text.strip()
 
 
-def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Any:
+def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Value:
     """A schedule by name, over all steps."""
     if name not in SCHEDULES:
         raise typer.BadParameter(
@@ -181,7 +182,7 @@ def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Any:
     return None
 
 
-def checkpoint_in(run: Path, resume: bool, config: dict[str, Any]) -> Checkpoint:
+def checkpoint_in(run: Path, resume: bool, config: StateDict) -> Checkpoint:
     """The checkpoint of a run, whose settings are kept beside it and are those of before."""
     run.mkdir(parents=True, exist_ok=True)
     file = run / CONFIG
@@ -203,7 +204,7 @@ def checkpoint_in(run: Path, resume: bool, config: dict[str, Any]) -> Checkpoint
     return Checkpoint(run / CHECKPOINT)
 
 
-def keep(run: Path, history: History, model: Any) -> None:
+def keep(run: Path, history: History, model: Model) -> None:
     """Write the history and the trained model."""
     (run / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n")
     write_safetensors(run / MODEL, model.state_dict())

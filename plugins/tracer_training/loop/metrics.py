@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracer.errors import ShapeError
 from tracer.extend import Array, backend
+from tracer_training.kinds import Saved, StateDict
 
 __all__ = ["accuracy"]
 
@@ -45,7 +46,7 @@ class Means:
         self.samples = 0
         self.sums: dict[str, Any] = {}
 
-    def add(self, values: Mapping[str, Any], samples: int) -> None:
+    def add(self, values: Saved, samples: int) -> None:
         """Count values that are means over so many samples."""
         self.samples += samples
         for name, value in values.items():
@@ -60,8 +61,8 @@ class Means:
         count = self.samples
         return {name: float(s) / count if count else np.nan for name, s in self.sums.items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         return {"samples": self.samples, "sums": {k: float(v) for k, v in self.sums.items()}}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         self.samples, self.sums = state["samples"], dict(state["sums"])

@@ -5,7 +5,7 @@ Micikevicius et al. (2018), "Mixed precision training".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import Array, backend, rebind
+from tracer_training.kinds import Results, Saved, StateDict, Value
 
 __all__ = ["LossScale", "half_weights"]
 
@@ -36,7 +37,7 @@ def half_weights(parameters: Iterable[Tensor]) -> Iterator[None]:
             rebind(parameter, array)
 
 
-def half(value: Any) -> Any:
+def half(value: Value) -> Value:
     """An array of floats in float16; anything else as it is."""
     if backend.is_array(value) and value.dtype in (np.float32, np.float64):
         return value.astype(np.float16)
@@ -67,7 +68,7 @@ class LossScale:
         #: steps since the scale was changed
         self.steps = 0
 
-    def unscaled(self, results: Mapping[str, Any]) -> bool:
+    def unscaled(self, results: Results) -> bool:
         """Divide `results["grad"]` by the scale, in float32; whether all of it is finite.
 
         A device is waited for, once. The scale becomes that of the next step.
@@ -86,10 +87,10 @@ class LossScale:
             self.scale, self.steps = self.scale * self.growth, 0
         return True
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         return {"scale": self.scale, "steps": self.steps}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         self.scale, self.steps = state["scale"], state["steps"]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import raw
+from tracer_training.kinds import Data, Inputs, Record, Results, Saved, StateDict, Targets
 from tracer_training.loop.callbacks import Audience
 from tracer_training.loop.evaluation import divided, evaluate
 from tracer_training.loop.failures import non_finite
@@ -39,8 +40,8 @@ class Run:
     def __init__(
         self,
         stepper: Stepper,
-        train: Any,
-        test: Any,
+        train: Data,
+        test: Data,
         *,
         schedule: Any,
         schedule_every: str,
@@ -59,7 +60,7 @@ class Run:
         self.checkpoint, self.reporter = checkpoint, reporter
         self.epoch = self.step = self.batch = 0
         self.history = History()
-        self.results: Mapping[str, Any] = {}
+        self.results: Results = {}
         self.loss: Any = math.nan
         self.stopped = False
         self._means = Means()
@@ -105,7 +106,7 @@ class Run:
         self._end_epoch(time.perf_counter() - begun)
 
     def _end_epoch(self, seconds: float) -> None:
-        record: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
+        record: Record = {"epoch": self.epoch + 1, "step": self.step}
         record |= self._means.values()
         if self.test is not None:
             found = evaluate(self.model, self.stepper.loss, self.test, metrics=self.metrics)
@@ -124,7 +125,7 @@ class Run:
 
     # -- a batch -------------------------------------------------------------------------------
 
-    def _train_batch(self, inputs: tuple[Any, ...], target: Any) -> None:
+    def _train_batch(self, inputs: Inputs, target: Targets) -> None:
         quantities = (*self.stepper.asked(), *self.recording.quantities(self.step))
         results, loss, output = self.stepper.record(inputs, target, quantities)
         self.loss = raw(loss)
@@ -149,7 +150,7 @@ class Run:
             total = len(self.train) if hasattr(self.train, "__len__") else None
             self.reporter.step(self.epoch + 1, self.epochs, self.batch, total, float(self.loss))
 
-    def _look(self, inputs: tuple[Any, ...], target: Any) -> None:
+    def _look(self, inputs: Inputs, target: Targets) -> None:
         """Raise `NonFiniteError` for a loss that is not finite, before it reaches a parameter.
 
         One on a device is looked at now and then, since that waits.
@@ -179,7 +180,7 @@ class Run:
 
     # -- what a checkpoint keeps ---------------------------------------------------------------
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> StateDict:
         """What has a state, by name."""
         return {
             "model": self.model if hasattr(self.model, "state_dict") else None,
@@ -190,7 +191,7 @@ class Run:
             "run": self,
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -203,7 +204,7 @@ class Run:
             "rate": self._rate,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         self.audience.load_state_dict(state["callbacks"])
         self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]
         self._seconds = state["seconds"]
@@ -212,7 +213,7 @@ class Run:
         self.stopped, self._rate = state["stopped"], state["rate"]
 
 
-def _advance(schedule: Any, record: Mapping[str, Any]) -> None:
+def _advance(schedule: Any, record: Saved) -> None:
     """Step a schedule once an epoch; one that follows a loss is given it."""
     if getattr(schedule, "follows_a_metric", False):
         schedule.step(record.get("test_loss", record["loss"]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tracer.errors import TracerError
+from tracer_training.kinds import Saved, StateDict
 from tracer_training.optimizers import Optimizer
 from tracer_training.schedules.cyclic import for_each
 from tracer_training.schedules.schedule import Schedule
@@ -30,12 +30,12 @@ class Combined(Schedule):
                 raise TracerError(f"{kind} expects schedules of one optimizer, got several")
         self.optimizer, self._schedulers = own, list(schedulers)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         state = super().state_dict()
         state["_schedulers"] = [schedule.state_dict() for schedule in self._schedulers]
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Saved) -> None:
         state = dict(state_dict)
         inner = state.pop("_schedulers", None)
         if inner is None or len(inner) != len(self._schedulers):

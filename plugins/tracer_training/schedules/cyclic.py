@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tracer.errors import TracerError
+from tracer_training.kinds import Value
 from tracer_training.optimizers import Optimizer
 from tracer_training.schedules.schedule import Schedule
 
@@ -25,7 +26,7 @@ def momentum_of(group: dict[str, Any]) -> float:
     return group["momentum"] if "momentum" in group else group["betas"][0]
 
 
-def for_each(kind: str, name: str, value: Any, groups: int) -> list[float]:
+def for_each(kind: str, name: str, value: Value, groups: int) -> list[float]:
     """An option for each group; one number is for all."""
     if not isinstance(value, list | tuple):
         return [value] * groups

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from tracer.errors import TracerError
+from tracer_training.kinds import Saved, StateDict
 from tracer_training.optimizers import Optimizer
 from tracer_training.schedules.schedule import Schedule, bounded
 
@@ -39,7 +39,7 @@ class OfFunctions(Schedule):
         self.lr_lambdas = functions
         super().__init__(optimizer, last_epoch)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         state = super().state_dict()
         state["lr_lambdas"] = [
             dict(vars(f)) if hasattr(f, "__dict__") and not _is_function(f) else None
@@ -47,7 +47,7 @@ class OfFunctions(Schedule):
         ]
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Saved) -> None:
         state = dict(state_dict)
         for function, held in zip(self.lr_lambdas, state.pop("lr_lambdas"), strict=True):
             if held is not None:

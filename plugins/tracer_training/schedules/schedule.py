@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tracer.errors import TracerError
+from tracer_training.kinds import Saved, StateDict
 from tracer_training.optimizers import Optimizer
 
 __all__ = ["Schedule"]
@@ -67,7 +67,7 @@ class Schedule:
         """The rates that were set last."""
         return self._last_lr
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         """All but the optimiser, and functions, which have no state."""
         return {
             key: value
@@ -75,7 +75,7 @@ class Schedule:
             if key != "optimizer" and not callable(value)
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Saved) -> None:
         """Take over the state of a schedule of the same kind and options."""
         known = vars(self).keys()
         lacking = known - state_dict.keys() - {"optimizer"}
