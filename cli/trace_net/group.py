@@ -57,13 +57,13 @@ def plugin_command(name: str) -> Any:
     """
     from tracer import registry
     from tracer.errors import PluginError, TracerError
-    from tracer.plugins import guard, place
+    from tracer.plugins import guard
 
     # what says itself what is wrong
     passing = (CommandError, TracerError, SystemExit, typer.Exit, typer.Abort, CLICK_ERROR)
 
     entry, what = registry.commands.entry(name), f"the command {name!r}"
-    at = place(entry.value.function)
+    at = entry.value.place
     try:
         with guard(entry.plugin, what, place=at):
             command = made(name, entry.value.function, entry.value.help)
