@@ -7,9 +7,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
 
 import tracer
+from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
 from tracer import PluginError, registry
 from tracer.entries import Entries, Entry, Owner, transaction
 from tracer.record import dispatch
