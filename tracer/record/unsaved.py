@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
 
 from tracer.errors import TracingError
 from tracer.record.node import Node
@@ -14,7 +13,7 @@ KINDS = (TypeError, AttributeError, ValueError)
 
 
 def unsaved(
-    error: BaseException, where: str, rule: Callable[..., Any], node: Node
+    error: BaseException, where: str, rule: Callable[..., object], node: Node
 ) -> TracingError | None:
     """The error of a rule that reads what `saves` leaves out, with the remedy; None of any other.
 

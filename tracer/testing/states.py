@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +13,25 @@ from tracer.errors import TracerError
 from tracer.testing.agreement import agree
 
 
-def check_state(title: str, layer: Any, output: Callable[[Any], Array]) -> dict[str, str]:
+class Layer(Protocol):
+    """A layer's state and modes, of whatever library."""
+
+    def state_dict(self) -> Mapping[str, Array]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Array]) -> object: ...
+
+    def named_modules(self) -> Iterable[tuple[str, object]]: ...
+
+    def train(self) -> Layer: ...
+
+    def eval(self) -> Layer: ...
+
+
+#: of a layer
+Output = Callable[[Layer], Array]
+
+
+def check_state(title: str, layer: Layer, output: Output) -> dict[str, str]:
     """That another of its kind is the same once it has loaded the state. `output` is of a layer.
 
     Returns by the name of a check why it could not be made.
@@ -31,7 +49,7 @@ def check_state(title: str, layer: Any, output: Callable[[Any], Array]) -> dict[
     return _check_trained(title, layer, output)
 
 
-def _check_trained(title: str, layer: Any, output: Callable[[Any], Array]) -> dict[str, str]:
+def _check_trained(title: str, layer: Layer, output: Output) -> dict[str, str]:
     """That nothing is missing of what calls in training mode change, as running averages are."""
     trained = copy.deepcopy(layer).train()
     try:
@@ -50,7 +68,7 @@ def _check_trained(title: str, layer: Any, output: Callable[[Any], Array]) -> di
     return {}
 
 
-def _load(title: str, other: Any, layer: Any) -> None:
+def _load(title: str, other: Layer, layer: Layer) -> None:
     try:
         other.load_state_dict(layer.state_dict())
     except Exception as error:
@@ -60,17 +78,17 @@ def _load(title: str, other: Any, layer: Any) -> None:
         ) from error
 
 
-def _of_library(layer: Any, name: str) -> Callable[..., Any]:
+def _of_library(layer: Layer, name: str) -> Callable[..., Mapping[str, Array]]:
     """A method as the class at the bottom has it, which no layer has written anew."""
     return next(vars(kind)[name] for kind in reversed(type(layer).__mro__) if name in vars(kind))
 
 
-def _whole_state(layer: Any) -> dict[str, Array]:
+def _whole_state(layer: Layer) -> dict[str, Array]:
     """The arrays of all parameters and saved buffers, whatever the layer's own state has."""
     return dict(_of_library(layer, "state_dict")(layer))
 
 
-def _changed(layer: Any) -> Any:
+def _changed(layer: Layer) -> Layer:
     """A copy with other values in all of its state."""
     other = copy.deepcopy(layer)
     changed = {
@@ -81,7 +99,7 @@ def _changed(layer: Any) -> Any:
     return other
 
 
-def _plain_changes(layer: Any, trained: Any) -> list[str]:
+def _plain_changes(layer: Layer, trained: Layer) -> list[str]:
     """Dotted names of plain arrays and numbers that differ."""
     found = []
     for (path, before), (_, after) in zip(
@@ -89,6 +107,10 @@ def _plain_changes(layer: Any, trained: Any) -> list[str]:
     ):
         for name, value in vars(before).items():
             plain = isinstance(value, np.ndarray | int | float) and not name.startswith("_")
-            if plain and name != "training" and not np.array_equal(value, vars(after).get(name)):
+            if (
+                plain
+                and name != "training"
+                and not np.array_equal(value, vars(after).get(name, np.nan))
+            ):
                 found.append(f"{path}.{name}" if path else name)
     return found
