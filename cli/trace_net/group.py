@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from trace_net.errors import CommandError
+from trace_net.usercode import of_program
 
 #: wrong arguments and other errors of click, whichever typer was built with
 CLICK_ERROR = typer.BadParameter.__mro__[2]
@@ -69,11 +70,18 @@ def plugin_command(name: str) -> Any:
             command = made(name, entry.value.function, entry.value.help)
     except PluginError as error:
         return broken(name, error)
+    except Exception as error:  # of one that a script has registered
+        return broken(name, of_program(what, error, at) or error)
     invoke = command.invoke
 
-    def guarded(context: typer.Context) -> object:
-        with guard(entry.plugin, what, passing, at):
-            return invoke(context)
+    def guarded(context: typer.Context) -> None:
+        try:
+            with guard(entry.plugin, what, passing, at):
+                invoke(context)  # what it returns is no exit code
+        except passing:
+            raise
+        except Exception as error:
+            raise of_program(what, error, at) or error from error
 
     command.invoke = guarded
     return command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,22 @@ def _layers(plugin: Plugin) -> Iterator[tuple[str, str, Callable[[], Report]]]:
         yield "layer", name, check
 
 
+def unannotated_targets(function: Any) -> Iterator[str]:
+    """The names of functions of a command that take a `target` of which they say no more."""
+    import typer
+
+    if isinstance(function, typer.Typer):
+        for each in (*function.registered_commands, function.registered_callback):
+            if each is not None and each.callback is not None:
+                yield from unannotated_targets(each.callback)
+        for group in function.registered_groups:
+            yield from unannotated_targets(group.typer_instance)
+    elif callable(function):
+        target = inspect.signature(function).parameters.get("target")
+        if target is not None and target.annotation is inspect.Parameter.empty:
+            yield getattr(function, "__name__", "the function")
+
+
 def check_command(command: Command) -> Report:
     """Check that a command's options are understood, and that its help says something."""
     from trace_net import group
@@ -115,5 +132,10 @@ def check_command(command: Command) -> Report:
     missing = {"run": "what it does, nobody can say here"}
     if command.name not in shown.getvalue() or not (command.help or command.function.__doc__):
         missing["help"] = "it has no help, and its function no docstring"
+    if unannotated := list(unannotated_targets(command.function)):
+        missing["target"] = (
+            f"{', '.join(unannotated)} has a parameter target without annotation, which is given a "
+            f"string: write target: tracer.Target, or target: str"
+        )
     compared = {"options": "its --help, made from the annotations of its function"}
     return Report(compared, missing, is_defined=False)
