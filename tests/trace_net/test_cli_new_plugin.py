@@ -66,6 +66,16 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
         (["print"], "'print' cannot be the name of a function"),
         (["command", "--with", "command"], "'Command' that of a class"),
         (["layers"], "the plugin 'layers' is there already"),
+        (["tracer"], "NAME is without 'tracer'"),
+        (["tracer-scale"], "NAME is without 'tracer', since the package is called tracer_NAME"),
+        (["tracer_training"], "NAME is without 'tracer'"),
+        (["trace-net"], "NAME is without 'trace'"),
+        (["scale"], "'scale' is a plugin of trace-net's own, tracer_scale"),
+        (["native"], "'native' is a plugin of trace-net's own"),
+        (["json"], "'json' is a module of Python's standard library"),
+        (["numpy"], "'numpy' is a package that trace-net needs"),
+        (["networkx"], "'networkx' is a package that trace-net needs"),
+        (["guest"], "a package 'tracer_guest' is there already"),
         (["tanh"], "the operation 'tanh' is there already"),
         (["svg", "--with", "renderer"], "the renderer 'svg' is there already"),
         (["doctor", "--with", "command"], "the command 'doctor' is there already"),
@@ -75,7 +85,9 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
         (["softsat", "file"], "file exists, and is no empty folder"),
     ],
 )
-def test_what_is_refused(command, folder, arguments, message):
+def test_what_is_refused(command, folder, monkeypatch, arguments, message):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "tracer_guest.py").touch()
     (folder / "full").mkdir()
     (folder / "full/file").touch()
     (folder / "file").touch()
