@@ -66,7 +66,7 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
         (["print"], "'print' cannot be the name of a function"),
         (["command", "--with", "command"], "'Command' that of a class"),
         (["layers"], "the plugin 'layers' is there already"),
-        (["tracer"], "NAME is without 'tracer'"),
+        (["tracer"], "the plugin 'tracer' is there already"),
         (["tracer-scale"], "NAME is without 'tracer', since the package is called tracer_NAME"),
         (["tracer_training"], "NAME is without 'tracer'"),
         (["trace-net"], "NAME is without 'trace'"),
