@@ -267,7 +267,7 @@ def test_check_of_a_plugin_names_what_fails(command, monkeypatch):
     monkeypatch.setattr(testing, "check_quantity", check_quantity)
     outcome = command("check", "quantities")
     assert outcome.code == 1
-    assert "failed: grad" in outcome.error
+    assert "failed: quantity grad" in outcome.error
     assert "shards do not merge" in outcome.out
 
 

@@ -9,6 +9,7 @@ import tracer
 from trace_net import plugin_checks
 from trace_net.commands.new_plugin import KINDS
 from tracer import registry
+from tracer.extend import Plugin
 from tracer.extensions import BUILT_IN
 from tracer.testing import check_operation, check_quantity
 
@@ -122,6 +123,42 @@ def test_a_new_distribution_installs_tests_itself_and_is_listed(command, folder,
     assert "WRONG" not in checked
     assert checked.count(" ok ") == 3  # operation, quantity and layer have a definition
     environment.pip("uninstall", "--yes", "tracer-softsat")
+
+
+LAYERS = """
+import numpy as np
+import tracer_layers as nn
+
+
+class Mine(nn.Linear):
+    def __init__(self, size=3):
+        super().__init__(size, size)
+
+    {examples}
+"""
+GIVE = "examples = staticmethod(lambda rng: {})"
+
+
+@pytest.mark.parametrize(
+    ("examples", "result", "told"),
+    [
+        (GIVE.format("[(Mine(), (rng.random((2, 3)),))]"), "ok", ""),
+        (GIVE.format("[(Mine(), (rng.random((2, 3)),), {'axis': 0})]"), "ok", ""),
+        (GIVE.format("[Mine()]"), "WRONG", "gives [Mine("),
+        (GIVE.format("[(Mine(), rng.random((2, 3)))]"), "WRONG", "write a list of (layer, inputs)"),
+        (GIVE.format("[]"), "WRONG", "gives []: write a list of (layer, inputs)"),
+        (GIVE.format("None"), "WRONG", "gives None: write"),
+        ("", "not checked", "it has no examples(rng): a list of (layer, inputs)"),
+    ],
+)
+def test_the_examples_of_a_layer(write_file, monkeypatch, folder, examples, result, told):
+    write_file("own_layers.py", LAYERS.format(examples=examples))
+    monkeypatch.syspath_prepend(folder)
+    work = plugin_checks.work(Plugin("own", "own_layers", "own", "1"))
+    ((kind, name, check),) = work
+    found = plugin_checks.outcome(kind, name, check)
+    assert (kind, name, found.result) == ("layer", "Mine", result)
+    assert told in found.error + "".join(found.missing.values())
 
 
 COMMANDS = """

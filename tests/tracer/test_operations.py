@@ -445,3 +445,19 @@ def test_an_axis_of_size_one_is_not_checked():
         check_operation(summed((4, 3)))
     assert "no samples of more than one" in check_operation(summed((1, 1))).missing["batch_axis"]
     assert not check_operation(registry.operations["tanh"]).missing
+
+
+@pytest.mark.parametrize(
+    "examples", [[], None, ((1.0,), {}), [np.ones(3)], [(np.ones(3), {})], [((np.ones(3),),)]]
+)
+def test_examples_of_another_form_say_what_to_write(examples):
+    op = copying("vjp", lambda node, g: (g,), ())
+    op.examples = lambda rng: examples
+    with pytest.raises(AssertionError, match=r"write a list of \(inputs, params\)"):
+        check_operation(op)
+
+
+@pytest.mark.parametrize("named", [Elementwise, "", None])
+def test_an_operation_without_a_name_says_what_to_write(named):
+    with pytest.raises(tracer.TracingError, match=r'write @operation\("\w+"\) above class'):
+        tracer.operation(named)

@@ -136,6 +136,13 @@ def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callabl
     error.
     """
 
+    if not isinstance(name, str) or not name:
+        named = getattr(name, "__name__", "Mine")
+        raise TracingError(
+            f"@operation takes the operation's name, got {name!r}: write "
+            f'@operation("{named.lower()}") above class {named}'
+        )
+
     def make(cls: type) -> Any:
         if not issubclass(cls, Operation):
             raise TracingError(

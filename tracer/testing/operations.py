@@ -66,8 +66,7 @@ def check_operation(
                 f"operation {op.name!r} has no examples(rng): return a list of (inputs, params)"
             )
         cases = op.examples(np.random.default_rng(0))
-    if not cases:
-        raise AssertionError(f"operation {op.name!r} has no example: examples(rng) gives none")
+    _check_form(op, cases)
     marked, seen, single = False, set(), set()
     for number, (inputs, params) in enumerate(cases):
         title = f"operation {op.name!r}, example {number}"
@@ -88,6 +87,17 @@ def check_operation(
         except Exception as error:
             raise AssertionError(f"{title}: {type(error).__name__}: {error}") from error
     return _report(op, marked, sorted(single - seen), backend is not None)
+
+
+def _check_form(op: Operation, cases: object) -> None:
+    """Raise `AssertionError` unless these are examples: pairs of inputs and options."""
+    form = "write a list of (inputs, params), as [((x, y), {})]"
+    if not isinstance(cases, list | tuple) or not cases:
+        raise AssertionError(f"operation {op.name!r} has no example, but {cases!r:.60}: {form}")
+    for case in cases:
+        pair = isinstance(case, tuple | list) and len(case) == 2
+        if not pair or not isinstance(case[0], tuple | list) or not isinstance(case[1], dict):
+            raise AssertionError(f"operation {op.name!r} has the example {case!r:.60}: {form}")
 
 
 def _report(

@@ -85,7 +85,7 @@ def check_plugin(name: str, json: bool) -> None:
     if found[name].status != "loaded":
         failed = found[name].status == "failed"
         raise (PluginFailure if failed else UsageError)(
-            f"the plugin {name!r} is {found[name].status}",
+            f"the plugin {name!r} {'failed to load' if failed else 'is blocked'}",
             hint="what it fails at is said above" if failed else "unblock it",
         )
     work = plugin_checks.work(found[name])
@@ -109,7 +109,7 @@ def check_plugin(name: str, json: bool) -> None:
             f"{len(undefined)} of {len(checked)} ran and agree with themselves, but were compared "
             f"with no definition: nothing says that they are right"
         )
-    wrong = [each.name for each in checked if each.result == plugin_checks.WRONG]
+    wrong = [f"{e.kind} {e.name}" for e in checked if e.result == plugin_checks.WRONG]
     if wrong:
         raise ModelError(
             f"{len(wrong)} of {len(checked)} checks of plugin {name!r} failed: {', '.join(wrong)}",
