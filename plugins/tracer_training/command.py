@@ -12,7 +12,6 @@ import typer
 
 import tracer
 from tracer.errors import TracerError, suggestion
-from tracer.extend import write_safetensors
 from tracer_training import optimizers, schedules
 from tracer_training.data import DataLoader
 from tracer_training.kinds import Data, Model, StateDict, Value
@@ -207,4 +206,4 @@ def checkpoint_in(run: Path, resume: bool, config: StateDict) -> Checkpoint:
 def keep(run: Path, history: History, model: Model) -> None:
     """Write the history and the trained model."""
     (run / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n")
-    write_safetensors(run / MODEL, model.state_dict())
+    model.save(run / MODEL)
