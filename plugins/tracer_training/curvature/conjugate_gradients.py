@@ -52,7 +52,8 @@ def conjugate_gradients(
     from which the first direction is such a one, it begins again at zero.
     """
     found = _from(product, gradient, start, iterations, tolerance)
-    if start is not None and (not found.iterates or not found.iterates[-1].value < 0):
+    last = found.iterates[-1].value if found.iterations else 0.0
+    if start is not None and not last < 0:
         found = _from(product, gradient, None, iterations, tolerance)
     if not found.iterates:
         steepest = -gradient

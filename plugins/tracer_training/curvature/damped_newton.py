@@ -5,10 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from tracer import Tensor
-from tracer.errors import TracerError
 from tracer.extend import Array, Quantity, narrowed, rebind, widened
 from tracer_training.curvature.damped import Solver, damped
-from tracer_training.curvature.quantity import Curvature, check_count
+from tracer_training.curvature.quantity import Curvature, check_count, check_share
 from tracer_training.curvature.second_order import Blocks, SecondOrder, averaged
 from tracer_training.optimizers.first_order import decayed, fitting
 from tracer_training.optimizers.groups import Given, State, options
@@ -56,10 +55,8 @@ class DampedNewton(SecondOrder):
         average: float | None = None,
     ):
         check_count(self._kind, "update_every", update_every)
-        if average is not None and not (0 <= average <= 1):
-            raise TracerError(
-                f"{self._kind} expects average as None or a number from 0 to 1, got {average!r}"
-            )
+        if average is not None:
+            check_share(self._kind, "average", average)
         self.update_every, self.average = update_every, average
         defaults = {"lr": lr, "damping": damping, "weight_decay": weight_decay}
         super().__init__(params, defaults, curvature)
@@ -74,6 +71,7 @@ class DampedNewton(SecondOrder):
         return ("grad", self.curvature) if self.is_due(self.update_every) else ("grad",)
 
     def step(self, results: Results, closure: Closure | None = None) -> None:
+        self.learn_names(results)
         blocks = self.blocks(results) if self.is_due(self.update_every) else None
         stepped: list[tuple[Tensor, Array, State]] = []
         for group, parameter, gradient in self.given(results):

@@ -12,7 +12,7 @@ from tracer.errors import TracerError
 from tracer.extend import Array, Quantity, narrowed, rebind, widened
 from tracer_training.curvature.conjugate_gradients import Iterate, Solution, conjugate_gradients
 from tracer_training.curvature.levenberg_marquardt import adapted, reduction_ratio
-from tracer_training.curvature.quantity import check_count
+from tracer_training.curvature.quantity import check_count, check_share
 from tracer_training.curvature.whole_vector import WholeVector
 from tracer_training.optimizers.first_order import fitting
 from tracer_training.optimizers.groups import Given, Group, State, options
@@ -92,7 +92,7 @@ class HessianFree(Optimizer):
     def check(self, o: SimpleNamespace) -> None:
         for name in ("lr", "damping", "weight_decay", "cg_tolerance"):
             within(self._kind, name, getattr(o, name), 0)
-        within(self._kind, "cg_decay", o.cg_decay, 0, 1 + 1e-12)
+        check_share(self._kind, "cg_decay", o.cg_decay)
 
     def initial(self, p: Array, o: SimpleNamespace) -> State:
         return {"direction": np.zeros_like(widened(p))}

@@ -12,7 +12,7 @@ from tracer.errors import TracerError
 from tracer.extend import Array, Quantity, narrowed, rebind, widened
 from tracer_training.curvature.damped import Solver, damped
 from tracer_training.curvature.levenberg_marquardt import adapted, reduction_ratio
-from tracer_training.curvature.quantity import Curvature, check_count
+from tracer_training.curvature.quantity import Curvature, check_count, check_share
 from tracer_training.curvature.second_order import Blocks, SecondOrder, averaged
 from tracer_training.curvature.whole_vector import WholeVector
 from tracer_training.optimizers.first_order import decayed, fitting
@@ -90,7 +90,7 @@ class KFAC(SecondOrder):
         ):
             check_count(self._kind, name, count)
         within(self._kind, "burn_in", burn_in, 0)
-        within(self._kind, "factor_decay", factor_decay, 0, 1 + 1e-12)
+        check_share(self._kind, "factor_decay", factor_decay)
         within(self._kind, "min_damping", min_damping, 0, max_damping)
         if norm_constraint is not None:
             within(self._kind, "norm_constraint", norm_constraint, 0)
@@ -154,6 +154,7 @@ class KFAC(SecondOrder):
                 "closure() records again and returns tape.backward(loss, optimizer.quantities), "
                 "or KFAC(..., adapt_damping=False)"
             )
+        self.learn_names(results)
         blocks = self.blocks(results) if self._factors_are_due else None
         steps = [
             self._made(parameter, options(group), gradient, blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TypeAlias
 
 from tracer import registry
@@ -91,3 +91,9 @@ def check_count(kind: str, name: str, value: object) -> None:
     """Raise `TracerError` for what is no number of steps from 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise TracerError(f"{kind} expects {name} as a number of steps from 1, got {value!r}")
+
+
+def check_share(kind: str, name: str, value: object) -> None:
+    """Raise `TracerError` for what is no number from 0 to 1."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise TracerError(f"{kind} expects {name} as a number from 0 to 1, got {value!r}")

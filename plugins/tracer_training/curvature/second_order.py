@@ -31,6 +31,8 @@ class SecondOrder(Optimizer):
         self._told = False
         #: names of parameters without a curvature in the last results, and why
         self._absent: Mapping[str, str] = {}
+        #: parameter's id -> its name in the last results
+        self._called: dict[int, str] = {}
         super().__init__(params, defaults)
 
     def initial_shared(self) -> dict[str, float]:
@@ -43,6 +45,13 @@ class SecondOrder(Optimizer):
     def is_due(self, every: int) -> bool:
         """Whether what is done at each so many steps is done at the next one."""
         return (self.shared["step"] - self.shared["since"]) % every == 0
+
+    def learn_names(self, results: Results) -> None:
+        """Know parameters by the names that results have for them, in messages."""
+        gradients = self.value(results, "grad")
+        names = {id(value): str(name) for name, value in gradients.items()}
+        for _, parameter, value in self.given(results):
+            self._called[id(parameter)] = names.get(id(value), "")
 
     def blocks(self, results: Results) -> Blocks:
         """The blocks in the results of a sweep; a warning, once, of those that are diagonal."""
@@ -105,13 +114,9 @@ class SecondOrder(Optimizer):
         )
 
     def name_of(self, parameter: Tensor) -> str:
-        """A parameter for messages: its name in a group, its own, or its place."""
-        for number, group in enumerate(self.param_groups):
-            for i, held in enumerate(group["params"]):
-                if held is parameter:
-                    names = group.get("param_names")
-                    return names[i] if names else parameter.name or f"group {number}, {i}"
-        return parameter.name or "a parameter"
+        """A parameter for messages: its name in the results, or its own, or its shape."""
+        shape = f"a parameter of shape {list(parameter.shape)}"
+        return self._called.get(id(parameter)) or parameter.name or shape
 
     # -- what is saved -------------------------------------------------------------------------
 
