@@ -994,11 +994,12 @@ def test_a_state_of_another_optimiser_is_refused():
 
 # -- training --------------------------------------------------------------------------------------
 
+#: gradient descent with momentum at its best of these rates, and curvature
+RATES = (0.03, 0.1, 0.3, 1.0)
 DIGITS = {
-    "SGD": lambda p: training.SGD(p, lr=0.1, momentum=0.9),
-    "Adam": lambda p: training.Adam(p, lr=1e-3),
-    "DampedNewton": lambda p: training.DampedNewton(p, "kfac", lr=0.3, damping=1e-2, average=0.95),
-    "KFAC": lambda p: training.KFAC(p, lr=0.1, damping=1e-2, norm_constraint=1e-2),
+    **{f"SGD {lr}": lambda p, lr=lr: training.SGD(p, lr=lr, momentum=0.9) for lr in RATES},
+    "DampedNewton": lambda p: training.DampedNewton(p, "kfac", lr=0.1, average=0.95),
+    "KFAC": lambda p: training.KFAC(p, lr=0.1, norm_constraint=1e-3),
 }
 
 
@@ -1029,10 +1030,11 @@ def digits_loss(make, steps, seed):
 
 @pytest.mark.slow
 def test_digits_are_learned_in_fewer_steps_than_by_gradients():
+    """Loss after 60 steps, means: SGD 0.97, 0.21, 0.11, 0.72; DampedNewton 0.066, KFAC 0.038."""
     found = {
         name: np.mean([digits_loss(make, 60, seed) for seed in range(3)])
         for name, make in DIGITS.items()
     }
-    print(found)
-    assert found["KFAC"] < 0.5 * found["SGD"]
-    assert found["DampedNewton"] < found["SGD"]
+    best = min(found[f"SGD {lr}"] for lr in RATES)
+    assert found["KFAC"] < 0.6 * best, found
+    assert found["DampedNewton"] < 0.8 * best, found

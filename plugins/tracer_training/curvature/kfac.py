@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
 from tracer import Tensor
 from tracer.errors import TracerError
-from tracer.extend import Array, Quantity, narrowed, rebind, widened
+from tracer.extend import Array, Quantity, Value, narrowed, rebind, widened
 from tracer_training.curvature.damped import Solver, damped
 from tracer_training.curvature.levenberg_marquardt import adapted, reduction_ratio
 from tracer_training.curvature.quantity import Curvature, check_count, check_share
@@ -249,6 +248,6 @@ class KFAC(SecondOrder):
                 group["damping"], ratio, factor, self.min_damping, self.max_damping
             )
 
-    def _fitted(self, key: str, value: Any, parameter: Tensor, expected: State) -> Any:
+    def _fitted(self, key: str, value: Value, parameter: Tensor, expected: State) -> Value:
         like = {"momentum": widened(parameter.data)} if key == "momentum" else expected
         return super()._fitted(key, value, parameter, like)

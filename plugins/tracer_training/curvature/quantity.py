@@ -95,5 +95,5 @@ def check_count(kind: str, name: str, value: object) -> None:
 
 def check_share(kind: str, name: str, value: object) -> None:
     """Raise `TracerError` for what is no number from 0 to 1."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value <= 1:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) <= 1:
         raise TracerError(f"{kind} expects {name} as a number from 0 to 1, got {value!r}")

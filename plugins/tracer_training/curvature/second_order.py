@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from tracer import Tensor
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Array, backend, working
+from tracer.extend import Array, Value, backend, working
 from tracer_training.curvature.blocks import Block, block_in, block_of, saved_block
 from tracer_training.curvature.damped import CHOLESKY, INVERSE, Solver, inverted, solver_in
 from tracer_training.curvature.quantity import Curvature, Diagonal, curvature_of
@@ -26,7 +26,7 @@ class SecondOrder(Optimizer):
     counted: a group that is added starts them anew.
     """
 
-    def __init__(self, params: Given, defaults: Mapping[str, Any], curvature: Curvature):
+    def __init__(self, params: Given, defaults: Mapping[str, object], curvature: Curvature):
         self.curvature = curvature_of(self._kind, curvature)
         self._told = False
         #: names of parameters without a curvature in the last results, and why
@@ -38,7 +38,7 @@ class SecondOrder(Optimizer):
     def initial_shared(self) -> dict[str, float]:
         return {"step": 0, "since": 0}
 
-    def add_param_group(self, group: Mapping[str, Any]) -> None:
+    def add_param_group(self, group: Mapping[str, object]) -> None:
         super().add_param_group(group)
         self.shared["since"] = self.shared["step"]
 
@@ -129,7 +129,7 @@ class SecondOrder(Optimizer):
             loaded["form"] = INVERSE
         return loaded
 
-    def _fitted(self, key: str, value: Any, parameter: Tensor, expected: State) -> Any:
+    def _fitted(self, key: str, value: Value, parameter: Tensor, expected: State) -> Value:
         if not isinstance(value, list):
             return super()._fitted(key, value, parameter, expected)
         return [_moved(each, parameter) for each in value]
