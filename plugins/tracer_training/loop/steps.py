@@ -8,7 +8,7 @@ import numpy as np
 
 from tracer import Tape, Tensor
 from tracer.errors import TracerError
-from tracer.extend import Array, raw
+from tracer.extend import Array, Quantity, raw
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training.accumulation import Accumulated
 from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets
@@ -68,7 +68,8 @@ class Stepper:
             return None
         if self.accumulate > 1:
             self.waiting = self.waiting or Accumulated()
-            self.waiting.add(results, samples=len(target))
+            objects = [q for q in self.asked() if isinstance(q, Quantity) and q.name in results]
+            self.waiting.add(results, len(target), *objects)
             self.batches += 1
             if self.batches < self.accumulate:
                 return None

@@ -44,6 +44,8 @@ class Optimizer:
     def __init__(self, params: Given, defaults: Mapping[str, Any]):
         self.defaults = dict(defaults)
         self.state = States()
+        #: what is kept of all parameters together: numbers, as of steps
+        self.shared = self.initial_shared()
         self.param_groups: list[Group] = []
         for group in groups_of(self._kind, params):
             self.add_param_group(group)
@@ -129,7 +131,8 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """`{"state": {number: state}, "param_groups": [...]}`, as PyTorch's; arrays are copies.
 
-        Parameters are numbered in the order of the groups.
+        Parameters are numbered in the order of the groups. Where something is kept of all of them
+        together, it stands under "shared".
         """
         every = [p for group in self.param_groups for p in group["params"]]
         groups, count = [], 0
@@ -137,7 +140,8 @@ class Optimizer:
             numbers = list(range(count, count := count + len(group["params"])))
             groups.append({**group, "params": numbers})
         states = {i: _copied(self.state[p]) for i, p in enumerate(every) if p in self.state}
-        return {"state": {i: s for i, s in states.items() if s}, "param_groups": groups}
+        shared = {"shared": dict(self.shared)} if self.shared else {}
+        return {"state": {i: s for i, s in states.items() if s}, "param_groups": groups, **shared}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state, this library's or PyTorch's, of the same groups of parameters.
@@ -146,6 +150,12 @@ class Optimizer:
         nothing then.
         """
         saved = _part(state_dict, "param_groups"), _part(state_dict, "state")
+        shared = dict(_part(state_dict, "shared")) if self.shared else {}
+        if shared.keys() != self.shared.keys():
+            raise TracerError(
+                f"the state has {', '.join(sorted(shared)) or 'nothing'} in 'shared', where "
+                f"{self._kind} keeps {', '.join(sorted(self.shared))}: it is of another optimiser"
+            )
         groups = [dict(group) for group in saved[0]]
         sizes = [[len(group["params"]) for group in some] for some in (groups, self.param_groups)]
         if sizes[0] != sizes[1]:
@@ -164,7 +174,7 @@ class Optimizer:
             own.update({key: _plain(value) for key, value in group.items() if key in known})
             if "initial_lr" in group:
                 own["initial_lr"] = group["initial_lr"]
-        self.state = new
+        self.state, self.shared = new, {key: _plain(value) for key, value in shared.items()}
 
     def _loaded(self, parameter: Tensor, state: State, group: Group) -> State:
         """A state for a parameter, in its library and dtype."""
@@ -199,6 +209,10 @@ class Optimizer:
 
     def initial(self, p: Array, o: SimpleNamespace) -> State:
         """The state of a parameter before its first step."""
+        return {}
+
+    def initial_shared(self) -> dict[str, float]:
+        """What is kept of all parameters together, before the first step."""
         return {}
 
     def __repr__(self) -> str:
