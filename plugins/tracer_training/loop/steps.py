@@ -12,7 +12,7 @@ from tracer.extend import Array, Quantity, raw
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training.accumulation import Accumulated
 from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets
-from tracer_training.loop.precision import LossScale, half, half_weights
+from tracer_training.loop.precision import LossScale, half, half_weights, single
 from tracer_training.optimizers import Optimizer
 
 
@@ -49,7 +49,7 @@ class Stepper:
         # what overflows is found in the gradient, and makes the scale smaller
         with half_weights(parameters), np.errstate(over="ignore", invalid="ignore"):
             with Tape() as tape:
-                output = self.model(*map(half, inputs)).astype(np.float32)
+                output = single(self.model(*map(half, inputs)))
                 loss = self.loss(output, target)
                 scaled = loss * scale.scale
             return tape.backward(scaled, ("grad",)), loss, raw(output)
