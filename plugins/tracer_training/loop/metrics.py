@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer.errors import ShapeError
 from tracer.extend import Array, backend
-from tracer_training.kinds import Saved, StateDict
+from tracer_training.kinds import Saved, StateDict, Value
 
 __all__ = ["accuracy"]
 
