@@ -526,6 +526,14 @@ def test_sophia_is_that_of_plain_loops():
     assert bounded > 20  # both branches are met
 
 
+def test_a_negative_curvature_of_sophia_steps_by_the_sign():
+    w = tracer.parameter(np.array([1.0, 1.0]), "w")
+    optimizer = training.Sophia([("w", w)], lr=0.1, weight_decay=0, curvature="diag_h")
+    optimizer.step({"grad": {"w": np.array([1.0, 1e-3])}, "diag_h": {"w": np.array([-5.0, 5.0])}})
+    m, h = (1 - 0.965) * 1e-3, (1 - 0.99) * 5
+    np.testing.assert_allclose(w.data, [0.9, 1 - 0.1 * m / (0.04 * h)])
+
+
 # -- conjugate gradients ---------------------------------------------------------------------------
 
 
@@ -720,6 +728,20 @@ def test_without_a_better_point_no_step_is_taken():
     optimizer.step(results_at(0.0), lambda: {"loss": np.array(1.0)})
     np.testing.assert_array_equal(w.data, start)
     assert optimizer.param_groups[0]["damping"] == pytest.approx(1.5)
+
+
+def test_a_closure_that_raises_leaves_the_parameters_where_they_were():
+    problem = Problem()
+    optimizer = training.HessianFree(problem.parameters())
+    results, before = problem.sweep(optimizer.quantities), problem.values()
+
+    def closure():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(results, closure)
+    assert_values(problem, before, rtol=0)
+    problem.take(optimizer)  # and quantities are those of a step again
 
 
 def test_parameters_that_are_not_stepped_are_left_out_of_the_products():

@@ -166,9 +166,9 @@ class KFAC(SecondOrder):
             self.state[step.parameter].update(step.kept)
             if not self._burns_in:
                 rebind(step.parameter, narrowed(step.p + step.change, step.parameter.dtype))
+        self.shared["step"] += 1
         if predicted is not None and closure is not None:
             self._adapt(results, closure, steps, predicted)
-        self.shared["step"] += 1
 
     def _made(
         self, parameter: Tensor, o: SimpleNamespace, gradient: object, blocks: Blocks | None
