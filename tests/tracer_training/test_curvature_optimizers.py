@@ -258,7 +258,8 @@ def with_temperature():
 
 @pytest.mark.filterwarnings("ignore::tracer.errors.UndefinedWarning")
 @pytest.mark.parametrize(
-    ("curvature", "diagonal"), [("kfac", "diag_ggn_mc"), ("kflr", "diag_ggn_exact")]
+    ("curvature", "diagonal"),
+    [("kfac", "diag_ggn_mc"), ("kflr", "diag_ggn_exact"), ("kfra", "diag_ggn_exact")],
 )
 def test_parameters_without_factors_take_the_diagonal_of_the_same_rows(curvature, diagonal):
     problem = with_temperature()
@@ -274,6 +275,20 @@ def test_parameters_without_factors_take_the_diagonal_of_the_same_rows(curvature
     assert_values(problem, expected)
 
 
+def test_averaged_rows_ask_for_the_diagonal_besides_while_it_may_be_needed():
+    whole, lacking = Problem(), with_temperature()
+    asked = {}
+    for problem in (whole, lacking):
+        optimizer = training.DampedNewton(problem.parameters(), "kfra", damping=0.1)
+        asked[problem] = []
+        for step in range(3):
+            asked[problem].append(len(optimizer.quantities))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UndefinedWarning)
+                problem.take(optimizer, step)
+    assert asked == {whole: [3, 2, 2], lacking: [3, 3, 3]}
+
+
 def test_one_warning_tells_of_them():
     problem = with_temperature()
     optimizer = training.DampedNewton(problem.parameters(), "kflr", damping=0.1)
@@ -282,7 +297,7 @@ def test_one_warning_tells_of_them():
         for step in range(3):
             problem.take(optimizer, step)
     assert [each.category for each in caught] == [UndefinedWarning]
-    assert "'temperature', which has no Kronecker factors" in str(caught[0].message)
+    assert "'temperature' (has no Kronecker factors" in str(caught[0].message)
     assert caught[0].filename == __file__
 
 

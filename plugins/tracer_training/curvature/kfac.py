@@ -119,7 +119,7 @@ class KFAC(SecondOrder):
             return (Loss(),)
         found: list[str | Quantity] = ["grad"]
         if self._factors_are_due:
-            found.append(self.curvature)
+            found += self.asked_curvature
         if self.adapt_damping:
             found.append(Loss())
         if self._adapting_is_due:
