@@ -258,7 +258,8 @@ def with_temperature():
 
 @pytest.mark.filterwarnings("ignore::tracer.errors.UndefinedWarning")
 @pytest.mark.parametrize(
-    ("curvature", "diagonal"), [("kfac", "diag_ggn_mc"), ("kflr", "diag_ggn_exact")]
+    ("curvature", "diagonal"),
+    [("kfac", "diag_ggn_mc"), ("kflr", "diag_ggn_exact"), ("kfra", "diag_ggn_exact")],
 )
 def test_parameters_without_factors_take_the_diagonal_of_the_same_rows(curvature, diagonal):
     problem = with_temperature()
@@ -274,6 +275,20 @@ def test_parameters_without_factors_take_the_diagonal_of_the_same_rows(curvature
     assert_values(problem, expected)
 
 
+def test_averaged_rows_ask_for_the_diagonal_besides_while_it_may_be_needed():
+    whole, lacking = Problem(), with_temperature()
+    asked = {}
+    for problem in (whole, lacking):
+        optimizer = training.DampedNewton(problem.parameters(), "kfra", damping=0.1)
+        asked[problem] = []
+        for step in range(3):
+            asked[problem].append(len(optimizer.quantities))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UndefinedWarning)
+                problem.take(optimizer, step)
+    assert asked == {whole: [3, 2, 2], lacking: [3, 3, 3]}
+
+
 def test_one_warning_tells_of_them():
     problem = with_temperature()
     optimizer = training.DampedNewton(problem.parameters(), "kflr", damping=0.1)
@@ -282,7 +297,7 @@ def test_one_warning_tells_of_them():
         for step in range(3):
             problem.take(optimizer, step)
     assert [each.category for each in caught] == [UndefinedWarning]
-    assert "'temperature', which has no Kronecker factors" in str(caught[0].message)
+    assert "'temperature' (has no Kronecker factors" in str(caught[0].message)
     assert caught[0].filename == __file__
 
 
@@ -526,6 +541,14 @@ def test_sophia_is_that_of_plain_loops():
     assert bounded > 20  # both branches are met
 
 
+def test_a_negative_curvature_of_sophia_steps_by_the_sign():
+    w = tracer.parameter(np.array([1.0, 1.0]), "w")
+    optimizer = training.Sophia([("w", w)], lr=0.1, weight_decay=0, curvature="diag_h")
+    optimizer.step({"grad": {"w": np.array([1.0, 1e-3])}, "diag_h": {"w": np.array([-5.0, 5.0])}})
+    m, h = (1 - 0.965) * 1e-3, (1 - 0.99) * 5
+    np.testing.assert_allclose(w.data, [0.9, 1 - 0.1 * m / (0.04 * h)])
+
+
 # -- conjugate gradients ---------------------------------------------------------------------------
 
 
@@ -720,6 +743,20 @@ def test_without_a_better_point_no_step_is_taken():
     optimizer.step(results_at(0.0), lambda: {"loss": np.array(1.0)})
     np.testing.assert_array_equal(w.data, start)
     assert optimizer.param_groups[0]["damping"] == pytest.approx(1.5)
+
+
+def test_a_closure_that_raises_leaves_the_parameters_where_they_were():
+    problem = Problem()
+    optimizer = training.HessianFree(problem.parameters())
+    results, before = problem.sweep(optimizer.quantities), problem.values()
+
+    def closure():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step(results, closure)
+    assert_values(problem, before, rtol=0)
+    problem.take(optimizer)  # and quantities are those of a step again
 
 
 def test_parameters_that_are_not_stepped_are_left_out_of_the_products():

@@ -32,7 +32,7 @@ class DampedNewton(SecondOrder):
         (B + sqrt(l) / pi I) (x) (A + pi sqrt(l) I),  pi^2 = (tr A / dim A) / (tr B / dim B)
 
     and that of a bias `B + l I`. Parameters without Kronecker factors are stepped with the diagonal
-    of the same rows, of which a warning tells once.
+    of the same rows (of "diag_ggn_exact" for "kfra"), of which a warning tells once.
 
     `quantities` has the curvature at every `update_every`-th step; between, the last one is used.
     With `average`, G is a running mean of all curvatures so far: that of those before weighs
@@ -68,7 +68,8 @@ class DampedNewton(SecondOrder):
 
     @property
     def quantities(self) -> tuple[str | Quantity, ...]:
-        return ("grad", self.curvature) if self.is_due(self.update_every) else ("grad",)
+        due = self.is_due(self.update_every)
+        return ("grad", *self.asked_curvature) if due else ("grad",)
 
     def step(self, results: Results, closure: Closure | None = None) -> None:
         self.learn_names(results)

@@ -125,7 +125,10 @@ class HessianFree(Optimizer):
         solution = self._solve(whole, gradient, o)
         best, value = backtracked(solution.iterates, line)
         length = line.shortened(best.solution, value, loss, float(gradient @ best.solution), o.lr)
-        line.go(length * best.solution)
+        if length:
+            line.go(length * best.solution)
+        else:
+            line.back()
         for parameter, part in whole.parts(solution.iterates[-1].solution):
             self.state[parameter]["direction"] = part.copy()
         if self.adapt_damping:
@@ -189,12 +192,18 @@ class Line:
             new = (widened(old) + step).astype(widened(old).dtype)
             rebind(parameter, narrowed(new, old.dtype))
 
+    def back(self) -> None:
+        """Give the parameters what they had."""
+        for parameter, old in self.before:
+            rebind(parameter, old)
+
     def at(self, d: Array) -> float:
+        """The objective there."""
         self.go(d)
         try:
             return self.objective(self.optimizer.loss_of(self.closure), self.start + d)
         except BaseException:
-            self.go(0 * d)
+            self.back()
             raise
 
     def shortened(

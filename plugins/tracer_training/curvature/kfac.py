@@ -119,7 +119,7 @@ class KFAC(SecondOrder):
             return (Loss(),)
         found: list[str | Quantity] = ["grad"]
         if self._factors_are_due:
-            found.append(self.curvature)
+            found += self.asked_curvature
         if self.adapt_damping:
             found.append(Loss())
         if self._adapting_is_due:
@@ -166,9 +166,9 @@ class KFAC(SecondOrder):
             self.state[step.parameter].update(step.kept)
             if not self._burns_in:
                 rebind(step.parameter, narrowed(step.p + step.change, step.parameter.dtype))
+        self.shared["step"] += 1
         if predicted is not None and closure is not None:
             self._adapt(results, closure, steps, predicted)
-        self.shared["step"] += 1
 
     def _made(
         self, parameter: Tensor, o: SimpleNamespace, gradient: object, blocks: Blocks | None

@@ -8,10 +8,16 @@ from typing import TypeAlias
 
 from tracer import Tensor
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Array, Value, backend, working
+from tracer.extend import Array, Quantity, Value, backend, working
 from tracer_training.curvature.blocks import Block, block_in, block_of, saved_block
 from tracer_training.curvature.damped import CHOLESKY, INVERSE, Solver, inverted, solver_in
-from tracer_training.curvature.quantity import Curvature, Diagonal, curvature_of
+from tracer_training.curvature.quantity import (
+    Curvature,
+    Diagonal,
+    OrDiagonal,
+    Undefined,
+    curvature_of,
+)
 from tracer_training.optimizers.groups import Given, Group, State
 from tracer_training.optimizers.optimizer import Optimizer, Results
 
@@ -28,7 +34,11 @@ class SecondOrder(Optimizer):
 
     def __init__(self, params: Given, defaults: Mapping[str, object], curvature: Curvature):
         self.curvature = curvature_of(self._kind, curvature)
+        #: what is asked for besides, for parameters that it is undefined for
+        given = self.curvature
+        self._diagonal = given.diagonal if isinstance(given, OrDiagonal) else None
         self._told = False
+        self._may_lack_factors = True
         #: names of parameters without a curvature in the last results, and why
         self._absent: Mapping[str, str] = {}
         #: parameter's id -> its name in the last results
@@ -53,30 +63,55 @@ class SecondOrder(Optimizer):
         for _, parameter, value in self.given(results):
             self._called[id(parameter)] = names.get(id(value), "")
 
+    @property
+    def asked_curvature(self) -> tuple[str | Quantity, ...]:
+        """What is asked for where curvature is due.
+
+        Besides the curvature that is, for one of averaged rows, the diagonal for parameters that
+        have no factors: at the first time, since there may be some, and then if there were.
+        """
+        if self._diagonal is None or not self._may_lack_factors:
+            return (self.curvature,)
+        return self.curvature, self._diagonal
+
     def blocks(self, results: Results) -> Blocks:
         """The blocks in the results of a sweep; a warning, once, of those that are diagonal."""
-        name = self.curvature.name
-        values = self.value(results, name)
+        name, beside = self.curvature.name, self._diagonal
+        values = self._by_parameter(results, name)
+        diagonals: dict[int, Value] = {}
+        if beside is not None and beside in results:
+            diagonals = self._by_parameter(results, beside)
+        self._absent = dict(getattr(self.value(results, name), "absent", {}))
         found: Blocks = {}
-        diagonal: dict[str, str] = {}
-        for _, parameter, value in self.given(results, name):
-            called = self.name_of(parameter)
+        taken: dict[str, str] = {}
+        for _, parameter, _ in self.given(results):
+            called, value = self.name_of(parameter), values.get(id(parameter))
+            if isinstance(value, Diagonal | Undefined):
+                self._absent[called] = value.reason
+            if value is None or isinstance(value, Undefined):
+                value = diagonals.get(id(parameter))
+            if value is None:
+                continue
             found[id(parameter)] = block_of(value, called, parameter.shape, name)
-            if isinstance(value, Diagonal):
-                diagonal[called] = value.reason
-        self._tell(diagonal)
-        self._absent = getattr(values, "absent", {})
+            if called in self._absent:
+                taken[called] = self._absent[called]
+        self._may_lack_factors = bool(self._absent)
+        self._tell(taken)
         return found
 
-    def _tell(self, diagonal: Mapping[str, str]) -> None:
-        if not diagonal or self._told:
+    def _by_parameter(self, results: Results, quantity: str) -> dict[int, Value]:
+        return {id(parameter): value for _, parameter, value in self.given(results, quantity)}
+
+    def _tell(self, taken: Mapping[str, str]) -> None:
+        """Warn once of parameters that have a diagonal, and why."""
+        if not taken or self._told:
             return
         self._told = True
-        listed = [f"{name!r}, which {reason}" for name, reason in list(diagonal.items())[:4]]
-        more = f"; and {len(diagonal) - 4} more" if len(diagonal) > 4 else ""
+        listed = [f"{name!r} ({reason})" for name, reason in list(taken.items())[:4]]
+        more = f" and {len(taken) - 4} more" if len(taken) > 4 else ""
         warnings.warn(
-            f"{self._kind} takes the diagonal of the curvature, of the same rows, where "
-            f"{self.curvature.name} is undefined: {'; '.join(listed)}{more}",
+            f"{self._kind} takes the diagonal of the curvature where {self.curvature.name} is "
+            f"undefined: {', '.join(listed)}{more}",
             UndefinedWarning,
             stacklevel=4,
         )
