@@ -19,6 +19,7 @@ of any kind, or functions. It needs `tracer_layers`, for what PyTorch has in `nn
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training import (
     accumulation,
+    averaging,
     checkpoints,
     curvature,
     data,
@@ -27,6 +28,7 @@ from tracer_training import (
     schedules,
 )
 from tracer_training.accumulation import *
+from tracer_training.averaging import *
 from tracer_training.checkpoints import *
 from tracer_training.curvature import *
 from tracer_training.data import *
@@ -36,6 +38,7 @@ from tracer_training.schedules import *
 
 __all__: list[str] = []
 __all__ += accumulation.__all__
+__all__ += averaging.__all__
 __all__ += checkpoints.__all__
 __all__ += ["clip_grad_norm", "clip_grad_value"]
 __all__ += curvature.__all__
