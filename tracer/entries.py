@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from tracer.blame import USER, described
@@ -45,15 +45,34 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A registered object, the plugin that registered it, and whether it may replace others'."""
+    """A registered object, who registered it, and whether it may replace others'.
+
+    `name` is what it is called among those of one owner: one of the same name is the same thing,
+    written anew. `others` are those who have registered the same object besides.
+    """
 
     value: Any
     owner: Owner
     replaces: bool = False
+    name: str = ""
+    others: tuple[Owner, ...] = ()
 
     @property
     def plugin(self) -> str:
         return self.owner.plugin
+
+    @property
+    def owners(self) -> tuple[Owner, ...]:
+        return (self.owner, *self.others)
+
+    def is_of(self, plugin: str) -> bool:
+        """Whether a plugin is among those who registered it."""
+        return any(owner.plugin == plugin for owner in self.owners)
+
+    def of(self, owners: list[Owner]) -> Entry:
+        """The same of these owners, of which a plugin is first, since errors are then its."""
+        first, *others = sorted(owners, key=lambda owner: owner.plugin == USER)
+        return replace(self, owner=first, others=tuple(others))
 
 
 @dataclass
@@ -127,18 +146,16 @@ class Entries:
     ) -> list[Entry]:
         """Enter a value for a key. Returns those that go for good: its owner's own before.
 
-        Where another owner has the key, `conflict` makes the error from its entry, unless one of
-        both says that it replaces.
+        Where another owner has the key, or the same one by another name, `conflict` makes the error
+        from its entry, unless one of both says that it replaces.
         """
         with changing:
             stack = self.stack(key)
             if any(entry.value is new.value for entry in stack):
-                if new.plugin != USER:  # of a plugin that a program registered by hand before
-                    held = (new if e.value is new.value else e for e in stack)
-                    self._set(key, tuple(held))
+                self._set(key, tuple(_shared(e, new) if e.value is new.value else e for e in stack))
                 return []
             now = _current.transaction
-            own = [entry for entry in stack if entry.owner.is_same(new.owner)]
+            own, stack = _own(stack, new)
             if own:
                 others = tuple(new if entry is own[-1] else entry for entry in stack)
                 self._set(key, tuple(e for e in others if e not in own))
@@ -159,12 +176,22 @@ class Entries:
         now = _current.transaction
         return now is not None and now.owner is not None and (id(self), key) in now.taken
 
-    def release(self, key: Hashable, value: Any) -> Entry | None:
-        """Forget a value of a key, be it replaced or not. What it replaced counts again."""
+    def release(self, key: Hashable, value: Any, owner: Owner | None = None) -> Entry | None:
+        """Forget a value of a key, be it replaced or not. What it replaced counts again.
+
+        Where an `owner` lets go of what others have registered, too, it stays theirs. Returns the
+        entry if it is gone.
+        """
         with changing:
-            gone = [entry for entry in self.stack(key) if entry.value is value]
-            self._set(key, tuple(entry for entry in self.stack(key) if entry.value is not value))
-        return gone[0] if gone else None
+            stack = self.stack(key)
+            found = next((entry for entry in stack if entry.value is value), None)
+            if found is None:
+                return None
+            left = [each for each in found.owners if owner is not None and each != owner]
+            kept = [found.of(left)] if left else []
+            at = stack.index(found)
+            self._set(key, (*stack[:at], *kept, *stack[at + 1 :]))
+        return None if kept else found
 
     def _set(self, key: Hashable, stack: tuple[Entry, ...]) -> None:
         before = self.stack(key)
@@ -180,3 +207,23 @@ class Entries:
             self.now.pop(key, None)
         if stack[-1:] != before[-1:]:
             self.changed(key)
+
+
+def _shared(entry: Entry, again: Entry) -> Entry:
+    """The entry of an object, which is registered again: by the same owner, or by another, too."""
+    if again.owner in entry.owners:
+        return entry
+    same = entry.owner.is_same(again.owner)  # as of a plugin whose module was imported before
+    return again if same and again.plugin != USER else entry.of([*entry.owners, again.owner])
+
+
+def _own(stack: tuple[Entry, ...], new: Entry) -> tuple[list[Entry], tuple[Entry, ...]]:
+    """What a new entry is another version of, and the stack without its owner's share of others."""
+    own, left = [], []
+    for entry in stack:
+        theirs = [owner for owner in entry.owners if not owner.is_same(new.owner)]
+        if entry.name == new.name and not theirs:
+            own.append(entry)
+        shared = entry.name == new.name and 0 < len(theirs) < len(entry.owners)
+        left.append(entry.of(theirs) if shared else entry)
+    return own, tuple(left)

@@ -124,18 +124,26 @@ class Command:
             ) from error
         return found
 
+    @property
+    def place(self) -> str:
+        """`file:line` of the function, or of the first one of a `typer.Typer`; or its name."""
+        if isinstance(self.function, str):
+            return self.function
+        listed = getattr(self.function, "registered_commands", [])
+        return place(next((each.callback for each in listed), self.function))
+
 
 def check_command(command: Command) -> None:
     """Raise `PluginError` for a command that could not be called by its name."""
     if command.name in BUILT_IN:
         raise PluginError(
             f"the command {command.name!r} is one of trace-net's own, which are never replaced: "
-            f"choose another name ({place(command.function)})"
+            f"choose another name ({command.place})"
         )
     if command.name.startswith("-") or command.name.split() != [command.name]:
         raise PluginError(
             f"the command {command.name!r} cannot be typed: choose a name of one word, without "
-            f"spaces or a dash before it ({place(command.function)})"
+            f"spaces or a dash before it ({command.place})"
         )
     if isinstance(command.function, str):
         if not re.fullmatch(r"[\w.]+:\w+", command.function):

@@ -19,7 +19,8 @@ class Registry(Mapping[str, Any]):
     """A mapping from name to object for one kind of thing, filled when plugins load.
 
     Looking up a name that is not there raises `RegistryError` with the nearest known name.
-    `added` and `removed` are called with each object that comes or goes, and its owner.
+    `added` and `removed` are called with each object that comes or goes, and its owner; `removed`
+    with None where it goes for all who registered it.
     `checks` are called with each object before it comes: they raise `PluginError` at what is wrong
     with it. A name that somebody else has is taken over only by an object that `replaces` it.
     """
@@ -27,7 +28,7 @@ class Registry(Mapping[str, Any]):
     def __init__(self, kind: str):
         self.kind = kind
         self.added: list[Callable[[Any, Owner], None]] = []
-        self.removed: list[Callable[[Any], None]] = []
+        self.removed: list[Callable[[Any, Owner | None], None]] = []
         self.checks: list[Callable[[Any], None]] = []
         self._type: type = object
         self._as_class = False
@@ -61,7 +62,7 @@ class Registry(Mapping[str, Any]):
         """
         name = self.check(value, plugin)
         owner = Owner(plugin, module or "") if plugin != USER else owner_of(module or "")
-        new = Entry(value, owner, name in replaced_by(value))
+        new = Entry(value, owner, name in replaced_by(value), name)
         if new.replaces and owner.plugin == USER and not self._taken.stack(name):
             raise PluginError(
                 f"{owner} registers the {self.kind} {name!r} to replace another, and none is "
@@ -71,10 +72,10 @@ class Registry(Mapping[str, Any]):
             raise PluginError(f"it registers the {self.kind} {name!r} twice{_at(value)}")
         with transaction():
             gone = self._taken.take(name, new, lambda old: self._conflict(name, new, old))
-            for entry in gone:
-                self._gone(entry.value)
             for listener in self.added:
                 listener(value, owner)
+            for entry in gone:
+                self._gone(entry.value)
         return value
 
     def check(self, value: Any, plugin: str) -> str:
@@ -126,7 +127,7 @@ class Registry(Mapping[str, Any]):
 
     def _conflict(self, name: str, new: Entry, old: Entry) -> PluginError:
         also = " to replace another" if old.replaces and new.replaces else ""
-        places = ", ".join(filter(None, (place(new.value), place(old.value))))
+        places = ", ".join(filter(None, (_place(new.value), _place(old.value))))
         block = f", or block one with TRACER_DISABLE_PLUGINS={new.plugin}"
         return PluginError(
             f"{new.owner} registers the {self.kind} {name!r}, which {old.owner} has registered "
@@ -140,16 +141,21 @@ class Registry(Mapping[str, Any]):
         if entry is not None:
             self.forget(name, entry.value)
 
-    def forget(self, name: str, value: Any) -> bool:
-        """Forget one value of a name, be it replaced by another or not. Whether it was there."""
-        if self._taken.release(name, value) is None:
+    def forget(self, name: str, value: Any, owner: Owner | None = None) -> bool:
+        """Forget one value of a name, be it replaced by another or not. Whether it was there.
+
+        Of an `owner`, it stays for the others who registered the same object.
+        """
+        if not any(entry.value is value for entry in self._taken.stack(name)):
             return False
-        self._gone(value)
+        with transaction():
+            self._taken.release(name, value, owner)
+            self._gone(value, owner)
         return True
 
-    def _gone(self, value: Any) -> None:
+    def _gone(self, value: Any, owner: Owner | None = None) -> None:
         for listener in self.removed:
-            listener(value)
+            listener(value, owner)
 
     def held(self, name: Any) -> tuple[Entry, ...]:
         """The entries of a name, what was replaced among them, without loading plugins."""
@@ -165,7 +171,7 @@ class Registry(Mapping[str, Any]):
         found = {}
         for name in sorted(self._entries):
             for entry in self._taken.stack(name):
-                if entry.owner == owner or (owner.plugin == entry.plugin != USER):
+                if owner in entry.owners or (owner.plugin != USER and entry.is_of(owner.plugin)):
                     found[name] = entry.value
         return found
 
@@ -201,7 +207,7 @@ class Registry(Mapping[str, Any]):
     def provided_by(self, plugin: str) -> list[str]:
         """The names that one plugin registered."""
         hooks.load()
-        return sorted(name for name, entry in self._entries.items() if entry.plugin == plugin)
+        return sorted(name for name, entry in self._entries.items() if entry.is_of(plugin))
 
 
 def replaced_by(value: Any) -> tuple[Any, ...]:
@@ -210,9 +216,13 @@ def replaced_by(value: Any) -> tuple[Any, ...]:
     return tuple(replaces) if isinstance(replaces, tuple | list) else (replaces,)
 
 
+def _place(value: Any) -> str:
+    return value.place if isinstance(value, Command) else place(value)
+
+
 def _at(value: Any) -> str:
     """` (file:line)` of what a plugin registers, where that is known."""
-    return f" ({found})" if (found := place(value)) else ""
+    return f" ({found})" if (found := _place(value)) else ""
 
 
 operations = Registry("operation")

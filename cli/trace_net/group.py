@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from trace_net.errors import CommandError
+from trace_net.usercode import of_program
 
 #: wrong arguments and other errors of click, whichever typer was built with
 CLICK_ERROR = typer.BadParameter.__mro__[2]
@@ -57,25 +59,32 @@ def plugin_command(name: str) -> Any:
     """
     from tracer import registry
     from tracer.errors import PluginError, TracerError
-    from tracer.plugins import guard, place
+    from tracer.plugins import guard
 
     # what says itself what is wrong
     passing = (CommandError, TracerError, SystemExit, typer.Exit, typer.Abort, CLICK_ERROR)
 
     entry, what = registry.commands.entry(name), f"the command {name!r}"
-    at = place(entry.value.function)
+    at = entry.value.place
     try:
         with guard(entry.plugin, what, place=at):
             function = entry.value.resolved()
-            at = place(function)
+            at = replace(entry.value, function=function).place
             command = made(name, function, entry.value.help)
     except PluginError as error:
         return broken(name, error)
+    except Exception as error:  # of one that a script has registered
+        return broken(name, of_program(what, error, at) or error)
     invoke = command.invoke
 
-    def guarded(context: typer.Context) -> object:
-        with guard(entry.plugin, what, passing, at):
-            return invoke(context)
+    def guarded(context: typer.Context) -> None:
+        try:
+            with guard(entry.plugin, what, passing, at):
+                invoke(context)  # what it returns is no exit code
+        except passing:
+            raise
+        except Exception as error:
+            raise of_program(what, error, at) or error from error
 
     command.invoke = guarded
     return command

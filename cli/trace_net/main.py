@@ -25,6 +25,7 @@ from trace_net.commands import (
 )
 from trace_net.errors import INTERRUPTED, CommandError
 from trace_net.group import BuiltIn, Commands
+from trace_net.usercode import of_program
 
 #: Taken anywhere on the command line, before or after the command's name.
 GLOBAL_FLAGS = ("--debug", "--no-color")
@@ -107,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("trace-net: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except SystemExit as stop:
+        return stopped(stop)
     except BrokenPipeError:  # who reads has seen enough, as `head` does
         streams.close_stdout()
         return 1
@@ -114,6 +117,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in flags:
             traceback.print_exception(error)
         return report(error)
+
+
+def stopped(stop: SystemExit) -> int:
+    """What Python makes of it at its end: a number is the exit code, text an error (1)."""
+    if stop.code is None or isinstance(stop.code, int):
+        sys.stdout.flush()
+        return int(stop.code or 0)
+    streams.report_error(str(stop.code))
+    return 1
 
 
 def report(error: Exception) -> int:
@@ -152,6 +164,8 @@ def report(error: Exception) -> int:
         return 2
     if (plugin := loader.culprit(error)) is not None:
         return report(loader.raised(plugin, "a part", error))
+    if (failure := of_program("a part", error)) is not None:
+        return report(failure)
     streams.report_error(
         f"an error inside trace-net: {type(error).__name__}: {error}",
         "run it again with --debug and report the traceback",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,12 @@ from trace_net import streams
 if TYPE_CHECKING:
     from tracer.extend import Command, Plugin
     from tracer.testing import Report
+
+#: the distribution whose layers are checked by tests of its own
+OURS = "trace-net"
+#: what a layer's examples are
+LAYER_FORM = "write a list of (layer, inputs), inputs a tuple of arrays, as [(Mine(3), (x,))]"
+NO_LAYERS = "it has no examples(rng): a list of (layer, inputs)"
 
 OK, UNDEFINED, WRONG, UNCHECKED = "ok", "no definition", "WRONG", "not checked"
 
@@ -78,25 +85,65 @@ def registered(operation: str) -> object:
 
 
 def _layers(plugin: Plugin) -> Iterator[tuple[str, str, Callable[[], Report]]]:
-    """The classes of modules in the plugin's own module that have `examples(rng)`."""
+    """The classes of modules in the plugin's own module that are to be checked."""
     from tracer import testing
 
     module = importlib.import_module(plugin.module.partition(":")[0])
     for name, value in vars(module).items():
-        is_layer = isinstance(value, type) and hasattr(value, "named_parameters")
-        if not (is_layer and hasattr(value, "examples")) or name.startswith("_"):
+        if name.startswith("_") or not _is_layer(value, plugin):
             continue
 
         def check(layer: Any = value) -> Report:
+            if not hasattr(layer, "examples"):
+                return testing.Report({}, {"derivatives": NO_LAYERS}, is_defined=False)
             reports = [
-                testing.check_layer(module, *inputs, **(options[0] if options else {}))
-                for module, inputs, *options in layer.examples(np.random.default_rng(0))
+                testing.check_layer(module, *inputs, **options)
+                for module, inputs, options in _examples(layer)
             ]
-            if not reports:
-                raise AssertionError("examples(rng) gives none: (layer, inputs) are expected")
-            return reports[0]
+            made = {name: text for report in reports for name, text in report.items()}
+            missing = {name: why for report in reports for name, why in report.missing.items()}
+            return testing.Report(made, missing, is_defined=True)
 
         yield "layer", name, check
+
+
+def _is_layer(value: object, plugin: Plugin) -> bool:
+    """Whether it is a layer with `examples(rng)`, or one of the plugin's own, without them."""
+    if not isinstance(value, type) or not hasattr(value, "named_parameters"):
+        return False
+    package = plugin.module.partition(":")[0].partition(".")[0]
+    own = value.__module__.partition(".")[0] == package and plugin.distribution != OURS
+    return own or hasattr(value, "examples")
+
+
+def _examples(layer: type) -> list[tuple[Any, ...]]:
+    """The layers, inputs and options of `check_layer`; `AssertionError` for any other form."""
+    given = layer.examples(np.random.default_rng(0))  # type: ignore[attr-defined]  # found there
+    found = []
+    for each in given if isinstance(given, list | tuple) else ():
+        module, inputs, options = (*each, {}, {})[:3] if isinstance(each, tuple) else (None,) * 3
+        if not (hasattr(module, "named_parameters") and isinstance(inputs, tuple | list)):
+            raise AssertionError(f"examples(rng) gives {given!r:.80}: {LAYER_FORM}")
+        found.append((module, tuple(inputs), options))
+    if not found:
+        raise AssertionError(f"examples(rng) gives {given!r:.80}: {LAYER_FORM}")
+    return found
+
+
+def unannotated_targets(function: object) -> Iterator[str]:
+    """The names of functions of a command that take a `target` of which they say no more."""
+    import typer
+
+    if isinstance(function, typer.Typer):
+        for each in (*function.registered_commands, function.registered_callback):
+            if each is not None and each.callback is not None:
+                yield from unannotated_targets(each.callback)
+        for group in function.registered_groups:
+            yield from unannotated_targets(group.typer_instance)
+    elif callable(function):
+        target = inspect.signature(function).parameters.get("target")
+        if target is not None and target.annotation is inspect.Parameter.empty:
+            yield getattr(function, "__name__", "the function")
 
 
 def check_command(command: Command) -> Report:
@@ -116,5 +163,10 @@ def check_command(command: Command) -> Report:
     missing = {"run": "what it does, nobody can say here"}
     if command.name not in shown.getvalue() or not (command.help or function.__doc__):
         missing["help"] = "it has no help, and its function no docstring"
+    if unannotated := list(unannotated_targets(function)):
+        missing["target"] = (
+            f"{', '.join(unannotated)} has a parameter target without annotation, which is given a "
+            f"string: write target: tracer.Target, or target: str"
+        )
     compared = {"options": "its --help, made from the annotations of its function"}
     return Report(compared, missing, is_defined=False)

@@ -56,13 +56,16 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def console(file: TextIO | None = None) -> Console:
-    """A rich console that takes text literally; NO_COLOR is honoured by rich itself."""
+def console(file: TextIO | None = None, width: int = PIPE_WIDTH) -> Console:
+    """A rich console that takes text literally; NO_COLOR is honoured by rich itself.
+
+    Its `width` is that of a terminal where there is one.
+    """
     from rich.console import Console
 
     stream = file or sys.stdout
-    width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    known = None if stream.isatty() else width
+    return Console(file=stream, width=known, markup=False, emoji=False, highlight=False)
 
 
 def note(message: str) -> None:

@@ -338,7 +338,8 @@ def _of_datasets(
     if hasattr(module, "example_inputs") or not callable(getattr(module, "datasets", None)):
         return None
     with user_code(f"datasets() of {target.where}"):
-        train, _ = module.datasets()
+        found = module.datasets()
+        train = found[0] if isinstance(found, tuple | list) else found
         batch = train[: min(len(train), SAMPLES)]
     choices["inputs"] = f"the first {len(batch[-1])} samples of datasets()"
     return Arguments(tuple(batch[:-1])), Arguments((batch[-1],))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from trace_net.errors import ModelError
+from trace_net.errors import ModelError, PluginFailure
 
 #: Import packages of this distribution: their frames are ours, not the user's.
 OWN_PACKAGES = (
@@ -53,20 +53,40 @@ def user_code(what: str) -> Iterator[None]:
         ) from failure
 
 
+def of_program(what: str, failure: BaseException, place: str = "") -> PluginFailure | None:
+    """The failure of `what` a script or notebook has registered, with the innermost line of it.
+
+    None where no line of it is in the traceback, and no `place` is given.
+    """
+    report = traceback.TracebackException.from_exception(failure)
+    lines = [f"{frame.filename}:{frame.lineno}" for frame in _of_user(report.stack)]
+    if not lines and not place:
+        return None
+    return PluginFailure(
+        f"{what}, which this program registers, failed: {type(failure).__name__}: {failure} "
+        f"({lines[-1] if lines else place})",
+        hint="run it again with --debug to see every frame",
+    )
+
+
 def user_frames(failure: BaseException) -> str:
     """The traceback's frames that lie in the user's files, formatted, outermost first."""
     report = traceback.TracebackException.from_exception(failure)
-    foreign = _foreign_folders()
-    frames = [
-        traceback.FrameSummary(shown(f.filename), f.lineno, f.name, line=f.line)
-        for f in report.stack
-        if not f.filename.startswith("<") and not f.filename.startswith(foreign)
-    ]
-    lines = traceback.StackSummary.from_list(frames).format()
+    lines = traceback.StackSummary.from_list(_of_user(report.stack)).format()
     if isinstance(failure, SyntaxError) and failure.filename:
         report.filename = shown(failure.filename)
         lines += list(report.format_exception_only())[:-1]
     return "".join(lines)
+
+
+def _of_user(stack: traceback.StackSummary) -> list[traceback.FrameSummary]:
+    """Frames of the user's files, and of cells of notebooks."""
+    foreign = _foreign_folders()
+    return [
+        traceback.FrameSummary(shown(f.filename), f.lineno, f.name, line=f.line)
+        for f in stack
+        if not f.filename.startswith("<") and not f.filename.startswith(foreign)
+    ]
 
 
 def shown(path: str | Path) -> str:

@@ -8,8 +8,8 @@ model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 Each room has its arrays, then its operations, then its layers, and imports from the rooms before
 it alone: `module`, `activations`, `linear_maps`, `shape`, `normalisation`, `embeddings`,
-`convolution`, `pooling`, `losses`, `attention`, `functional`, `transformer`, `recurrent`. What a
-file names in `__all__` is here.
+`convolution`, `pooling`, `losses`, `attention`, `functional`, `transformer`, `recurrent`; `init`
+and `utils` stand beside them. What a file names in `__all__` is here.
 """
 
 import sys
@@ -23,6 +23,7 @@ from tracer_layers import (
     convolution,
     embeddings,
     functional,
+    init,
     linear_maps,
     losses,
     module,
@@ -31,6 +32,7 @@ from tracer_layers import (
     recurrent,
     shape,
     transformer,
+    utils,
 )
 from tracer_layers.activations import *
 from tracer_layers.attention import *
@@ -71,7 +73,7 @@ ROOMS = (
     transformer,
 )
 
-__all__ = ["functional", "seed"]
+__all__ = ["functional", "init", "seed", "utils"]
 __all__ += activations.__all__
 __all__ += attention.__all__
 __all__ += convolution.__all__

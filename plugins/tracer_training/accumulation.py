@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from tracer import registry
 from tracer.errors import TracerError
 from tracer.extend import LayerValues, Quantity, Shard, Unfinished, layer_of, unfinished
+from tracer_training.kinds import Results, StateDict, Value
 
 __all__ = ["Accumulated"]
 
@@ -34,15 +34,15 @@ class Accumulated:
 
     def __init__(
         self,
-        asked: str | Quantity | type[Quantity] | Iterable[Any] = "grad",
+        asked: str | Quantity | type[Quantity] | Iterable[str | Quantity | type[Quantity]] = "grad",
         *,
         mean: bool = True,
     ):
         self.mean = mean
         self.samples = 0
         self._asked = _by_name(asked)
-        self._merged: dict[str, Any] = {}
-        self._kind: Any = dict
+        self._merged: StateDict = {}
+        self._kind: Value = dict
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -52,7 +52,7 @@ class Accumulated:
             for quantity in self._asked.values()
         )
 
-    def add(self, results: Mapping[str, Any], samples: int) -> None:
+    def add(self, results: Results, samples: int) -> None:
         """Add the results of a batch of so many samples, from 1.
 
         Only what was asked for is added. The results stay as they are.
@@ -77,7 +77,7 @@ class Accumulated:
         self.samples = total
         self._kind = type(results) if isinstance(results, dict) else dict
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> StateDict:
         """Quantity -> parameter -> value, of all that was added."""
         if not self._merged:
             raise TracerError("nothing was accumulated: add(results, samples) first")
@@ -88,7 +88,7 @@ class Accumulated:
         return found
 
 
-def _by_name(asked: Any) -> dict[str, Quantity]:
+def _by_name(asked: Value) -> dict[str, Quantity]:
     """Quantities by name; `TracerError` for those that do not merge."""
     several = (asked,) if isinstance(asked, str | Quantity | type) else tuple(asked)
     found = {}
@@ -109,26 +109,26 @@ def _has_states(quantity: Quantity) -> bool:
     return type(quantity).finish is not Quantity.finish or quantity.per != "parameter"
 
 
-def _kept(quantity: Quantity, values: Any) -> Any:
+def _kept(quantity: Quantity, values: Value) -> Value:
     """The values of the first batch, apart from the results and the record."""
     return copy.deepcopy(values) if _has_states(quantity) else _copied(values)
 
 
-def _copied(values: Any) -> Any:
+def _copied(values: Value) -> Value:
     """Values apart from others, as far as steps and bounds of gradients write into them."""
     if not isinstance(values, Mapping):
         return copy.copy(values)
-    found: Any = copy.copy(values)
+    found: Value = copy.copy(values)
     for name, value in values.items():
         found[name] = value if isinstance(value, Unfinished) else copy.copy(value)
     return found
 
 
-def _merge(quantity: Quantity, before: Any, values: Any, shards: tuple[Shard, Shard]) -> Any:
+def _merge(quantity: Quantity, before: Value, values: Value, shards: tuple[Shard, Shard]) -> Value:
     """Values of the union of two shards, by parameter."""
     if not isinstance(values, Mapping):
         return quantity.merge(before, values, shards)
-    found: Any = before.united(values) if hasattr(before, "united") else copy.copy(before)
+    found: Value = before.united(values) if hasattr(before, "united") else copy.copy(before)
     for name in [*before, *(name for name in values if name not in before)]:
         if name in before and name in values:
             found[name] = _merged(quantity, before[name], values[name], shards)
@@ -143,13 +143,13 @@ def _merge(quantity: Quantity, before: Any, values: Any, shards: tuple[Shard, Sh
     return found
 
 
-def _merged(quantity: Quantity, first: Any, second: Any, shards: tuple[Shard, Shard]) -> Any:
+def _merged(quantity: Quantity, first: Value, second: Value, shards: tuple[Shard, Shard]) -> Value:
     if not isinstance(first, Unfinished):
         return quantity.merge(first, second, shards)
     return first._replace(state=quantity.merge(first.state, second.state, shards))
 
 
-def _finished(quantity: Quantity, values: Any, samples: int) -> Any:
+def _finished(quantity: Quantity, values: Value, samples: int) -> Value:
     """Values of states, of parameters, layers or the model."""
     if not _has_states(quantity):
         return values
@@ -159,7 +159,7 @@ def _finished(quantity: Quantity, values: Any, samples: int) -> Any:
         return values
     if quantity.per == "model":
         return quantity.combine(dict(values))
-    layers: dict[str, dict[str, Any]] = {}
+    layers: dict[str, StateDict] = {}
     for name, value in values.items():
         layers.setdefault(layer_of(name), {})[name] = value
     return LayerValues({layer: quantity.combine(some) for layer, some in layers.items()})

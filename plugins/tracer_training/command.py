@@ -12,16 +12,21 @@ import typer
 
 import tracer
 from tracer.errors import TracerError, suggestion
-from tracer.extend import write_safetensors
-from tracer_training import optimizers, schedules
+from tracer_training import curvature, optimizers, schedules
 from tracer_training.data import DataLoader
+from tracer_training.kinds import Data, Model, StateDict, Value
 from tracer_training.loop import Checkpoint, History, fit
 from tracer_training.loop.history import line_of
 from tracer_training.optimizers import Optimizer
 
-#: what `--optimizer` takes, in lower case; those that need more than a gradient besides
-OPTIMIZERS = {
-    name.lower(): name for name in optimizers.__all__ if name not in ("Loss", "Optimizer")
+#: what `--optimizer` takes, in lower case
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    name.lower(): kind
+    for room in (optimizers, curvature)
+    for name in room.__all__
+    if isinstance(kind := getattr(room, name), type)
+    and issubclass(kind, Optimizer)
+    and kind is not Optimizer
 }
 #: what `--schedule` takes
 SCHEDULES = ("constant", "cosine", "linear", "one-cycle")
@@ -37,7 +42,7 @@ CHECKPOINT, HISTORY, CONFIG, MODEL = (
 def train(
     target: tracer.Target,
     epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 10,
-    optimizer: Annotated[str, typer.Option(help="adamw, sgd, adam, muon, ...")] = "adamw",
+    optimizer: Annotated[str, typer.Option(help="adamw, sgd, muon, kfac, ...")] = "adamw",
     lr: Annotated[float | None, typer.Option(help="Learning rate; else the optimizer's.")] = None,
     option: Annotated[
         list[str] | None,
@@ -67,7 +72,7 @@ def train(
     target) besides the model. With --run, a checkpoint is written after each epoch, and --resume
     goes on from it to the same numbers.
     """
-    model: Any = target.model
+    model: Model = target.model
     if target.loss is None:
         raise TracerError("the file defines no `loss(output, target)`, which training needs")
     if not hasattr(model, "parameters"):
@@ -118,7 +123,7 @@ def train(
         print(line_of(history[-1], epochs))
 
 
-def data_of(datasets: Any) -> tuple[Any, Any]:
+def data_of(datasets: Data) -> tuple[Any, Any]:
     """The data to train on and to test with, None if there are none."""
     if datasets is None:
         raise TracerError(
@@ -144,19 +149,19 @@ def optimizer_of(
             f"There are: {', '.join(OPTIMIZERS)}",
             param_hint="--optimizer",
         )
-    options: dict[str, Any] = {} if lr is None else {"lr": lr}
+    options: StateDict = {} if lr is None else {"lr": lr}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals:
             raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--option")
         options[key.strip().replace("-", "_")] = _value(value)
     try:
-        return getattr(optimizers, known)(parameters, **options)
+        return known(parameters, **options)
     except TypeError as error:
-        raise typer.BadParameter(f"{known}: {error}", param_hint="--option") from error
+        raise typer.BadParameter(f"{known.__name__}: {error}", param_hint="--option") from error
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Value:
     """A number, true, false, null or a list of these, as JSON has them; else the text."""
     try:
         return json.loads(text.strip().lower())
@@ -164,7 +169,7 @@ def _value(text: str) -> Any:
         return text.strip()
 
 
-def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Any:
+def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Value:
     """A schedule by name, over all steps."""
     if name not in SCHEDULES:
         raise typer.BadParameter(
@@ -181,7 +186,7 @@ def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Any:
     return None
 
 
-def checkpoint_in(run: Path, resume: bool, config: dict[str, Any]) -> Checkpoint:
+def checkpoint_in(run: Path, resume: bool, config: StateDict) -> Checkpoint:
     """The checkpoint of a run, whose settings are kept beside it and are those of before."""
     run.mkdir(parents=True, exist_ok=True)
     file = run / CONFIG
@@ -203,7 +208,7 @@ def checkpoint_in(run: Path, resume: bool, config: dict[str, Any]) -> Checkpoint
     return Checkpoint(run / CHECKPOINT)
 
 
-def keep(run: Path, history: History, model: Any) -> None:
+def keep(run: Path, history: History, model: Model) -> None:
     """Write the history and the trained model."""
     (run / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n")
-    write_safetensors(run / MODEL, model.state_dict())
+    model.save(run / MODEL)

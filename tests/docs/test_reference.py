@@ -12,6 +12,7 @@ from pages import DOCS, FENCE, ROOT, blocks
 
 import tracer
 import tracer_layers
+from trace_net.group import plugin_command
 from trace_net.main import app
 from tracer import extend, registry, testing
 from tracer.plugins import hookspecs
@@ -80,24 +81,26 @@ def test_the_graph_page_lists_the_attributes_of_nodes_and_edges():
         assert {name for name in found if f"`{name}`" not in text} == set()
 
 
-def built_in():
+def commands():
+    """The built-in commands, and those of the bundled plugins."""
     group = typer.main.get_command(app)
-    return {name: group.commands[name] for name in group.commands}
+    own = {name: group.commands[name] for name in group.commands}
+    return own | {"train": plugin_command("train")}
 
 
 def test_the_command_page_lists_exactly_the_commands():
     assert re.findall(r"^## `trace-net ([\w-]+)`$", page("cli.md"), re.MULTILINE) == list(
-        built_in()
+        commands()
     )
 
 
-@pytest.mark.parametrize("name", built_in())
+@pytest.mark.parametrize("name", commands())
 def test_the_command_page_lists_exactly_the_options(name):
     section = page("cli.md").partition(f"## `trace-net {name}`\n")[2].partition("\n## ")[0]
     listed = set(re.findall(r"^\| `(-[\w-]+)", section, re.MULTILINE))
     long = {
         next((o for o in parameter.opts if o.startswith("--")), parameter.opts[0])
-        for parameter in built_in()[name].params
+        for parameter in commands()[name].params
         if parameter.opts[0].startswith("-")
     }
     assert listed == long

@@ -280,6 +280,11 @@ WHILE_RUNNING = {
         OPERATION.format(replaces=", replaces=np.sin", vjp="return 1 / 0"), 12, "the vjp of",
         ("quantities", "sine.py"),
     ),
+    "vjp of what is not saved": (
+        OPERATION.format(replaces=", replaces=np.sin", vjp="return (g * node.output,)"), 12,
+        "the rule reads what was not saved: write saves = ('inputs', 'output')",
+        ("quantities", "sine.py"),
+    ),
     "another rule": (
         OPERATION.format(replaces=", replaces=np.sin", vjp="return (g,)").replace(
             "def vjp", "def flops(node):\n            return node.nothing\n\n        def vjp"

@@ -267,8 +267,32 @@ def test_check_of_a_plugin_names_what_fails(command, monkeypatch):
     monkeypatch.setattr(testing, "check_quantity", check_quantity)
     outcome = command("check", "quantities")
     assert outcome.code == 1
-    assert "failed: grad" in outcome.error
+    assert "failed: quantity grad" in outcome.error
     assert "shards do not merge" in outcome.out
+
+
+@pytest.mark.parametrize("shown", ["right", "wrong"])
+def test_the_table_of_a_check_fits_into_80_columns_and_says_meanings_once(
+    command, monkeypatch, shown
+):
+    long = "a difference of two arrays of some size, told at length, " * 5
+
+    def check_quantity(quantity):
+        if shown == "wrong" and quantity.name in ("grad", "kfac"):
+            raise AssertionError(f"quantity {quantity.name!r}: {long}")
+        missing = {"merge": "it has no rows"} if "diag" in quantity.name else {}
+        compared = {"chunks": "one with the other " * 6, "reference": "with brute force"}
+        compared |= {} if missing else {"merge": "all with one"}
+        return testing.Report(compared, missing, is_defined=True)
+
+    monkeypatch.setattr(testing, "check_quantity", check_quantity)
+    outcome = command("check", "quantities")
+    assert max(map(len, outcome.out.splitlines())) <= 80
+    text = " ".join(outcome.out.split())
+    for once in ("with brute force", "it has no rows", "all with one"):
+        assert text.count(once) == 1
+    assert text.count("told at length") == 5 * 2 * (shown == "wrong")
+    assert ("quantity grad: AssertionError: quantity 'grad': a diff" in text) == (shown == "wrong")
 
 
 def test_plugins_lists_what_each_registers(command):

@@ -9,6 +9,7 @@ import tracer
 from trace_net import plugin_checks
 from trace_net.commands.new_plugin import KINDS
 from tracer import registry
+from tracer.extend import Plugin
 from tracer.extensions import BUILT_IN
 from tracer.testing import check_operation, check_quantity
 
@@ -66,6 +67,16 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
         (["print"], "'print' cannot be the name of a function"),
         (["command", "--with", "command"], "'Command' that of a class"),
         (["layers"], "the plugin 'layers' is there already"),
+        (["tracer"], "the plugin 'tracer' is there already"),
+        (["tracer-scale"], "NAME is without 'tracer', since the package is called tracer_NAME"),
+        (["tracer_training"], "NAME is without 'tracer'"),
+        (["trace-net"], "NAME is without 'trace'"),
+        (["scale"], "'scale' is a plugin of trace-net's own, tracer_scale"),
+        (["native"], "'native' is a plugin of trace-net's own"),
+        (["json"], "'json' is a module of Python's standard library"),
+        (["numpy"], "'numpy' is a package that trace-net needs"),
+        (["networkx"], "'networkx' is a package that trace-net needs"),
+        (["guest"], "a package 'tracer_guest' is there already"),
         (["tanh"], "the operation 'tanh' is there already"),
         (["svg", "--with", "renderer"], "the renderer 'svg' is there already"),
         (["doctor", "--with", "command"], "the command 'doctor' is there already"),
@@ -75,7 +86,9 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
         (["softsat", "file"], "file exists, and is no empty folder"),
     ],
 )
-def test_what_is_refused(command, folder, arguments, message):
+def test_what_is_refused(command, folder, monkeypatch, arguments, message):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "tracer_guest.py").touch()
     (folder / "full").mkdir()
     (folder / "full/file").touch()
     (folder / "file").touch()
@@ -110,6 +123,42 @@ def test_a_new_distribution_installs_tests_itself_and_is_listed(command, folder,
     assert "WRONG" not in checked
     assert checked.count(" ok ") == 3  # operation, quantity and layer have a definition
     environment.pip("uninstall", "--yes", "tracer-softsat")
+
+
+LAYERS = """
+import numpy as np
+import tracer_layers as nn
+
+
+class Mine(nn.Linear):
+    def __init__(self, size=3):
+        super().__init__(size, size)
+
+    {examples}
+"""
+GIVE = "examples = staticmethod(lambda rng: {})"
+
+
+@pytest.mark.parametrize(
+    ("examples", "result", "told"),
+    [
+        (GIVE.format("[(Mine(), (rng.random((2, 3)),))]"), "ok", ""),
+        (GIVE.format("[(Mine(), (rng.random((2, 3)),), {'axis': 0})]"), "ok", ""),
+        (GIVE.format("[Mine()]"), "WRONG", "gives [Mine("),
+        (GIVE.format("[(Mine(), rng.random((2, 3)))]"), "WRONG", "write a list of (layer, inputs)"),
+        (GIVE.format("[]"), "WRONG", "gives []: write a list of (layer, inputs)"),
+        (GIVE.format("None"), "WRONG", "gives None: write"),
+        ("", "not checked", "it has no examples(rng): a list of (layer, inputs)"),
+    ],
+)
+def test_the_examples_of_a_layer(write_file, monkeypatch, folder, examples, result, told):
+    write_file("own_layers.py", LAYERS.format(examples=examples))
+    monkeypatch.syspath_prepend(folder)
+    work = plugin_checks.work(Plugin("own", "own_layers", "own", "1"))
+    ((kind, name, check),) = work
+    found = plugin_checks.outcome(kind, name, check)
+    assert (kind, name, found.result) == ("layer", "Mine", result)
+    assert told in found.error + "".join(found.missing.values())
 
 
 COMMANDS = """

@@ -154,6 +154,98 @@ def test_a_layer_that_widens():
         check_layer(Widens(), np.ones((4, 3)))
 
 
+class Scaled(nn.Module):
+    """A layer with a parameter, a buffer that is saved, and one that is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = tracer.parameter(np.ones(3))
+        self.register_buffer("mean", np.zeros(3))
+        self.register_buffer("ones", np.ones(3), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.mean = np.mean(getattr(x, "data", x), axis=0)
+            return x * self.weight
+        return x * self.weight - self.mean * self.ones
+
+
+class Without(Scaled):
+    lacks = ()
+
+    def state_dict(self, **options):
+        state = super().state_dict(**options)
+        return {name: value for name, value in state.items() if name not in self.lacks}
+
+    def load_state_dict(self, state, strict=True, assign=False):
+        return super().load_state_dict(state, strict=False)
+
+
+class Strict(Without):
+    lacks = ("mean",)
+    load_state_dict = nn.Module.load_state_dict
+
+
+class Renaming(Scaled):
+    def state_dict(self, **options):
+        return {f"own_{name}": v for name, v in super().state_dict(**options).items()}
+
+    def load_state_dict(self, state, strict=True, assign=False):
+        own = {name.removeprefix("own_"): value for name, value in state.items()}
+        return super().load_state_dict(own, strict)
+
+
+class Unregistered(nn.Module):
+    """A layer whose running mean is no buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+        self.running_mean = np.zeros(3)
+
+    def forward(self, x):
+        if self.training:
+            self.running_mean = 0.9 * self.running_mean + 0.1
+        return self.inner(x) - self.running_mean.astype(x.dtype)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", [Scaled, Renaming])
+def test_a_state_that_brings_back_everything(kind, training):
+    report = check_layer(kind().train(training), np.random.default_rng(0).standard_normal((4, 3)))
+    assert report.is_defined
+    assert "buffers" in report["state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "names"),
+    [(("mean",), "mean"), (("weight",), "weight"), (("weight", "mean"), "weight, mean")],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_state_that_lacks_something(lacks, names, training):
+    layer = type("Lacking", (Without,), {"lacks": lacks})().train(training)
+    message = f"layer Lacking: its state_dict does not bring back {names}: put it into state_dict"
+    with pytest.raises(AssertionError, match=message):
+        check_layer(layer, np.random.default_rng(0).standard_normal((4, 3)))
+
+
+def test_a_state_that_does_not_load():
+    message = r"load_state_dict does not take what its state_dict gives: ShapeError: .*mean"
+    with pytest.raises(AssertionError, match=message):
+        check_layer(Strict(), np.random.default_rng(0).standard_normal((4, 3)))
+
+
+def test_a_running_mean_that_is_no_buffer():
+    with pytest.raises(AssertionError, match=r"its state_dict lacks running_mean, .*register_buf"):
+        check_layer(Unregistered().eval(), np.random.default_rng(0).standard_normal((4, 3)))
+
+
+def test_a_layer_that_cannot_be_called_in_training_says_so():
+    layer = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).eval()
+    report = check_layer(layer, np.ones((1, 3)))
+    assert "state after training" in report.missing
+
+
 # -- renderers and overlays ---------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Every registered operation and quantity through the kit, and what the kit finds wrong."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.special import xlogy
@@ -342,3 +344,120 @@ def test_derivatives_where_quotients_are_rounded_or_logarithms_have_no_weight(
 def test_the_slope_of_log_expit_does_not_cancel():
     slope = tracer.grad(tracer.log_expit)(np.float32(20.0))
     np.testing.assert_allclose(slope, np.exp(-20.0), rtol=1e-4)
+
+
+# -- what is not saved, and axes of one sample -----------------------------------------------------
+
+
+def copying(rule, written, saves):
+    """An operation of which one rule is written anew."""
+
+    class Copy(tracer.Elementwise):
+        def forward(x):
+            return x.copy()
+
+        def vjp(node, g):
+            return (g,)
+
+        def jvp(node, tangents):
+            return tangents[0]
+
+        def examples(rng):
+            return [((rng.random((4, 3)),), {})]
+
+    setattr(Copy, rule, written)
+    Copy.saves = saves
+    return tracer.operation("test_copy")(Copy)
+
+
+#: what is read -> by the vjp, and by the jvp
+READS = {
+    "inputs": (
+        lambda node, g: (g * np.cos(node.inputs[0]),),
+        lambda node, tangents: tangents[0] * np.cos(node.inputs[0]),
+    ),
+    "inputs in einsum": (
+        lambda node, g: (np.einsum("vij,ij->vij", g, node.inputs[0]),),
+        lambda node, tangents: np.einsum("vij,ij->vij", tangents[0], node.inputs[0]),
+    ),
+    "output": (
+        lambda node, g: (g * node.output,),
+        lambda node, tangents: tangents[0] * node.output,
+    ),
+    "output's shape": (
+        lambda node, g: (g * np.ones(node.output.shape),),
+        lambda node, tangents: tangents[0] * np.ones(node.output.shape),
+    ),
+}
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["vjp", "jvp"])
+@pytest.mark.parametrize("what", READS)
+def test_a_rule_that_reads_what_was_not_saved_says_what_to_add(number, what):
+    read = "output" if "output" in what else "inputs"
+    other = {"inputs": "output", "output": "inputs"}[read]
+    for saves, wanted in (((), (read,)), ((other,), ("inputs", "output"))):
+        op = copying(("vjp", "jvp")[number], READS[what][number], saves)
+        remedy = re.escape(f"reads what was not saved: write saves = {wanted} in the operation")
+        with pytest.raises(AssertionError, match=remedy):
+            check_operation(op)
+
+
+def test_an_error_of_another_kind_is_not_blamed_on_what_is_saved():
+    def wrong(node, g):
+        raise ValueError("of another kind")
+
+    with pytest.raises(AssertionError, match="of another kind") as caught:
+        check_operation(copying("vjp", wrong, ()))
+    assert "saves" not in str(caught.value)
+
+
+def test_saves_names_what_there_is():
+    with pytest.raises(tracer.TracingError, match="'test_copy' saves 'input', which no node has"):
+        copying("vjp", lambda node, g: (g,), ("input",))
+
+
+def summed(shape):
+    """A sum over the last axis, which says that samples there stay apart."""
+
+    class Summed(tracer.Operation):
+        saves = ()
+
+        def forward(x):
+            return np.sum(x, axis=-1, keepdims=True)
+
+        def vjp(node, g):
+            return (g * np.ones(node.input_shape(0), g.dtype),)
+
+        def batch_axis(node, axes):
+            return axes[0]
+
+        def examples(rng):
+            return [((rng.random(shape),), {})]
+
+    return tracer.operation("test_summed")(Summed)
+
+
+def test_an_axis_of_size_one_is_not_checked():
+    report = check_operation(summed((4, 1)))
+    assert "axis 1 of input 0 of 2 axes has size 1" in report.missing["batch_axis of every axis"]
+    with pytest.raises(AssertionError, match="has not 3 samples"):
+        check_operation(summed((4, 3)))
+    assert "no samples of more than one" in check_operation(summed((1, 1))).missing["batch_axis"]
+    assert not check_operation(registry.operations["tanh"]).missing
+
+
+@pytest.mark.parametrize(
+    "examples", [[], None, ((1.0,), {}), [np.ones(3)], [(np.ones(3), {})], [((np.ones(3),),)]]
+)
+def test_examples_of_another_form_say_what_to_write(examples):
+    op = copying("vjp", lambda node, g: (g,), ())
+    op.examples = lambda rng: examples
+    with pytest.raises(AssertionError, match=r"write a list of \(inputs, params\)"):
+        check_operation(op)
+
+
+@pytest.mark.parametrize("named", [Elementwise, "", None])
+def test_an_operation_without_a_name_says_what_to_write(named):
+    with pytest.raises(tracer.TracingError, match=r'write @operation\("\w+"\) above class'):
+        tracer.operation(named)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def write_safetensors(
     as complex ones.
     """
     path = Path(path)
-    header: dict[str, Any] = {}
+    header: dict[str, object] = {}
     if metadata:
         header["__metadata__"] = {str(key): str(value) for key, value in metadata.items()}
     prepared: list[np.ndarray] = []
@@ -153,7 +153,7 @@ def is_safetensors(start: bytes) -> bool:
     return len(start) >= 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**40
 
 
-def _header(path: Path, file: Any, size: int) -> tuple[list[Entry], dict[str, str], int]:
+def _header(path: Path, file: BinaryIO, size: int) -> tuple[list[Entry], dict[str, str], int]:
     """The entries in the order of the file, the texts, and where arrays begin."""
     if size < 8:
         raise _corrupt(path, f"it has {size} bytes, and the length of its header alone takes 8")
@@ -183,7 +183,7 @@ def _header(path: Path, file: Any, size: int) -> tuple[list[Entry], dict[str, st
     return entries, texts, 8 + length
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name is there twice")

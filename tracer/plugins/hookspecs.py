@@ -8,7 +8,7 @@ the others run at the beginning and the end of a trace or of a sweep. None runs 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -91,25 +91,25 @@ def end_sweep(tape: Tape, results: Mapping[str, Mapping[str, Value]]) -> None:
 
 
 @hookspec
-def begin_run(run: Any) -> None:
+def begin_run(run: object) -> None:
     """`tracer_training.fit` begins; `run` is what its callbacks see, `tracer_training.Run`."""
 
 
 @hookspec
-def end_run(run: Any) -> None:
+def end_run(run: object) -> None:
     """It ends, with or without an error."""
 
 
 @hookspec
-def begin_epoch(run: Any) -> None:
+def begin_epoch(run: object) -> None:
     """An epoch of it begins."""
 
 
 @hookspec
-def end_epoch(run: Any) -> None:
+def end_epoch(run: object) -> None:
     """An epoch ends; `run.history[-1]` is its record."""
 
 
 @hookspec
-def end_step(run: Any) -> None:
+def end_step(run: object) -> None:
     """A step was taken: `run.step` of them, with `run.results`. Called where a plugin has it."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tracer import registry
 from tracer.blame import place
 from tracer.entries import Entry
+from tracer.extensions import Command
 from tracer.plugins.loading import load
 from tracer.record import dispatch
 from tracer.record.operation import Operation
@@ -61,7 +62,7 @@ def _held(stack: tuple[Entry, ...], plugin: str) -> list[tuple[Entry, Entry | No
     return [
         (entry, padded[i], padded[i + 2])
         for i, entry in enumerate(stack)
-        if entry.plugin == plugin
+        if entry.is_of(plugin)
     ]  # fmt: skip
 
 
@@ -72,7 +73,8 @@ def _thing(kind: str, name: str, value: object, below: Entry | None, above: Entr
     if isinstance(value, Operation):
         taken += _functions_taken(value)
     over = "" if above is None else f"replaced by that of {above.plugin}"
-    return Thing(kind, name, place(function or value), doc, ", ".join(taken), over)
+    at = value.place if isinstance(value, Command) else place(value)
+    return Thing(kind, name, at, doc, ", ".join(taken), over)
 
 
 def _functions_taken(op: Operation) -> list[str]:

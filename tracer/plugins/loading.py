@@ -36,7 +36,7 @@ class Loader:
     """The plugin manager and the record of what it loaded.
 
     `remarks` are what is wrong and is no plugin's fault. `by_hand` is what `tracer.register` has
-    registered of each module and hook.
+    registered of each module and hook, and for whom.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Loader:
         self.plugins = blame.PLUGINS
         self.plugins.clear()
         self.remarks: list[str] = []
-        self.by_hand: dict[str, collecting.Things] = {}
+        self.by_hand: dict[str, tuple[collecting.Things, Owner]] = {}
         self.version = requirements.installed_version()
 
     def load(self) -> None:
@@ -136,10 +136,11 @@ class Loader:
         plugin = self.plugins.pop(name)
         if self.manager.has_plugin(name):
             self.manager.unregister(name=name)
+        owner = Owner(plugin.name, plugin.module.partition(":")[0])
         for target in registry.BY_HOOK.values():
-            for registered, value in target.of_owner(Owner(plugin.name)).items():
-                target.forget(registered, value)
-        dispatch.forget(plugin.name)
+            for registered, value in target.of_owner(owner).items():
+                target.forget(registered, value, owner)
+        dispatch.forget(owner)
 
 
 def _why(plugin: Plugin, error: BaseException) -> str:

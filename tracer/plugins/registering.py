@@ -66,6 +66,7 @@ def register(thing: Thing) -> Thing:
 def unregister(thing: Registrable) -> None:
     """Take back what `register` registered. What it had replaced counts again.
 
+    What another module or a plugin has registered, too, stays theirs.
     Raises `PluginError` for what is not registered.
     """
     loader = load()
@@ -79,7 +80,9 @@ def unregister(thing: Registrable) -> None:
                 _forget(loader, key)
         return
     target, name = _registry_of(thing), getattr(thing, "name", "")
-    if not target.forget(name, thing):
+    mine = Owner(module=caller)
+    owners = [o for entry in target.held(name) if entry.value is thing for o in entry.owners]
+    if not target.forget(name, thing, mine if mine in owners else None):
         raise PluginError(f"the {target.kind} {name!r} is not registered by this object")
 
 
@@ -153,18 +156,18 @@ def _add_hooks(loader: Loader, key: str, module: object) -> None:
 
 def _add(loader: Loader, key: str, things: collecting.Things, owner: Owner) -> None:
     collecting.add(things, owner)
-    loader.by_hand[key] = things
+    loader.by_hand[key] = things, owner
 
 
 def _forget(loader: Loader, key: str) -> None:
     """Take back what was registered under a key, if anything was."""
-    manager, things = loader.manager, loader.by_hand.get(key)
-    if things is None:
+    manager = loader.manager
+    if key not in loader.by_hand:
         return
-    module = manager.get_plugin(key)
+    module, (things, owner) = manager.get_plugin(key), loader.by_hand[key]
 
     def restore() -> None:
-        loader.by_hand[key] = things
+        loader.by_hand[key] = things, owner
         manager.register(module, name=key)
 
     with transaction() as done:
@@ -172,4 +175,4 @@ def _forget(loader: Loader, key: str) -> None:
         manager.unregister(name=key)
         del loader.by_hand[key]
         for target, value in things:
-            target.forget(value.name, value)
+            target.forget(value.name, value, owner)

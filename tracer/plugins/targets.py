@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from tracer.api.tape import Tape
 from tracer.arrays.types import Tree
@@ -23,7 +23,7 @@ class Target(Protocol):
     targets: tuple[Tree, ...]
     loss: Callable[..., Tensor] | None
 
-    def defined(self, name: str) -> Any:
+    def defined(self, name: str) -> object:
         """What the TARGET's file defines besides under a name, as `datasets`; None if nothing."""
 
     def record(self) -> tuple[Tape, Tensor]:

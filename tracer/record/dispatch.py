@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer import registry
 from tracer.arrays import backend
-from tracer.blame import place
+from tracer.blame import USER, place
 from tracer.entries import Entries, Entry, Owner, Replaced, owner_of, transaction
 from tracer.errors import PluginError, ShapeError, TracingError
 from tracer.record.frames import INTERNAL_FILES
@@ -104,13 +104,22 @@ def take(function: Key, handler: Function, thing: object, owner: Owner, replaces
     def conflict(old: Entry) -> PluginError:
         known = repr(function) if isinstance(function, str) else shown(function, "np")
         also = " to replace another" if old.replaces and said else ""
+        has = "it" if old.owner == owner else str(old.owner)
         return PluginError(
             f"{owner} takes {shown(function)} on tensors for {_name(thing)!r} ({place(thing)}), "
-            f"which {old.owner} has for {_name(old.value)!r} already{also}: say replaces={known} "
-            f"if it is to stand in place of the other, or leave numpy= out and call it by its name"
+            f"which {has} has for {old.name!r} already{also}: say replaces={known} if it is to "
+            f"stand in place of the other, or leave numpy= out and call it by its name"
+            + _way_back(old)
         )
 
-    TAKEN.take(function, Entry(handler, owner, said), conflict)
+    TAKEN.take(function, Entry(handler, owner, said, _name(thing)), conflict)
+
+
+def _way_back(old: Entry) -> str:
+    """How to take back an operation of the program's own, which its code may not have any more."""
+    if old.plugin != USER or old.name not in registry.operations:
+        return ""
+    return f"; tracer.unregister(tracer.registry.operations[{old.name!r}]) takes that one back"
 
 
 def _listed(replaces: Replaced) -> tuple[str | Function, ...]:
@@ -119,8 +128,8 @@ def _listed(replaces: Replaced) -> tuple[str | Function, ...]:
 
 def _is_named(function: Key, name: str | Function) -> bool:
     """Whether a function is named by itself, by its name, or by that of who has it."""
-    held = TAKEN.now.get(function)
-    names = {shown(function), shown(function).rpartition(".")[2], held and _name(held.value)}
+    names = {shown(function), shown(function).rpartition(".")[2]}
+    names |= {entry.name for entry in TAKEN.stack(function)}
     return name in names if isinstance(name, str) else name is function
 
 
@@ -151,18 +160,18 @@ def bind(op: Any, owner: Owner) -> None:
         take(function, op.fast.get(function, op), op, owner, op.replaces)
 
 
-def unbind(op: Any) -> None:
-    """Undo `bind`: what it had replaced stands for these functions again."""
+def unbind(op: Any, owner: Owner | None = None) -> None:
+    """Undo `bind` of an owner, or all: what it had replaced stands for these functions again."""
     for function in op.numpy:
-        TAKEN.release(function, op.fast.get(function, op))
+        TAKEN.release(function, op.fast.get(function, op), owner)
 
 
-def forget(plugin: str) -> None:
+def forget(owner: Owner) -> None:
     """Undo all `implements` of a plugin."""
     for function in list(TAKEN.now):
         for entry in TAKEN.stack(function):
-            if entry.plugin == plugin:
-                TAKEN.release(function, entry.value)
+            if owner in entry.owners:
+                TAKEN.release(function, entry.value, owner)
 
 
 def replacements(plugin: str) -> list[tuple[str, str]]:

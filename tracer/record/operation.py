@@ -45,6 +45,7 @@ from tracer.record.recording import PLAIN, beside_the_record, explain, record, t
 from tracer.record.replay import leaves_only
 from tracer.record.rules import Rules
 from tracer.record.tensor import Tensor
+from tracer.record.unsaved import unsaved
 
 
 class Operation(Rules):
@@ -135,6 +136,13 @@ def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callabl
     error.
     """
 
+    if not isinstance(name, str) or not name:
+        named = getattr(name, "__name__", "Mine")
+        raise TracingError(
+            f"@operation takes the operation's name, got {name!r}: write "
+            f'@operation("{named.lower()}") above class {named}'
+        )
+
     def make(cls: type) -> Any:
         if not issubclass(cls, Operation):
             raise TracingError(
@@ -144,6 +152,7 @@ def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callabl
         for key, value in list(vars(cls).items()):
             if callable(value) and not key.startswith("__") and not isinstance(value, type):
                 setattr(cls, key, staticmethod(value))
+        _check_saves(name, cls)
         if (keeping := vars(cls).get("forward_keeping")) is not None:
             cls.forward = staticmethod(_first_of(keeping))
         if "forward" not in vars(cls):
@@ -159,6 +168,16 @@ def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callabl
         return op
 
     return make
+
+
+def _check_saves(name: str, cls: type[Operation]) -> None:
+    """Raise `TracingError` for `saves` that names anything but inputs and output."""
+    named = (cls.saves,) if isinstance(cls.saves, str) else tuple(cls.saves)
+    if unknown := [each for each in named if each not in ("inputs", "output")]:
+        raise TracingError(
+            f"operation {name!r} saves {unknown[0]!r}, which no node has: what its rules read is "
+            f"named in saves = ('inputs', 'output'), in one of both, or in ()"
+        )
 
 
 def _of_its_own(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -272,11 +291,18 @@ def _blaming(function: Function, rule: str, op: Operation) -> Function:
         try:
             return function(*args, **keywords)
         except Exception as error:
-            plugin = None if isinstance(error, TracerError) else of_others(op)
-            if plugin is None:
+            if isinstance(error, TracerError):
                 raise
-            what = f"{rule} of the operation {op.name!r}"
-            raise raised(plugin, what, error, place(function)) from error
+            what, plugin = f"{rule} of the operation {op.name!r}", of_others(op)
+            node = getattr(args[0], "node", args[0]) if args else None
+            told = None
+            if isinstance(node, Node):
+                told = unsaved(error, what if plugin is None else "the rule", function, node)
+            if plugin is not None:
+                raise raised(plugin, what, told or error, place(function)) from error
+            if told is not None:
+                raise told from error
+            raise
 
     return call
 

@@ -16,6 +16,7 @@ from tracer.record.axes import Axis, ungrouped
 from tracer.record.describe import describe
 from tracer.record.node import Node
 from tracer.record.tensor import Tensor
+from tracer.record.unsaved import unsaved
 from tracer.sweep.placed import Placed
 
 #: an entry of a vjp: no gradient, a stack, one that is zero but at an index, or what gives these
@@ -120,20 +121,9 @@ def in_rule(error: Exception, node: Node, g: Stack | Tensor) -> Exception:
         return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
     where = f"the vjp of {node!r} ({node.source or 'unknown line'})"
     if (plugin := of_others(node.op)) is not None and not isinstance(error, TracerError):
-        return raised(plugin, where, error)
-    absent = [
-        name
-        for name, there in {
-            "inputs": node.op.saves_inputs or not any(node.parents),
-            "output": node.op.saves_output,
-        }.items()
-        if not there
-    ]
-    if absent and "NoneType" in str(error) and isinstance(error, TypeError | AttributeError):
-        return TracingError(
-            f"{where} reads what was not saved: name {' and '.join(map(repr, absent))} in the "
-            f"operation's `saves`, which is {node.op.saves!r} ({error})"
-        )
+        return raised(plugin, where, unsaved(error, "the rule", node.op.vjp, node) or error)
+    if (told := unsaved(error, where, node.op.vjp, node)) is not None:
+        return told
     given = f"of shape {list(g.shape)} ([V, *output])" if hasattr(g, "shape") else "of parts"
     if type(error) in (ValueError, IndexError, TypeError, AttributeError):
         return ShapeError(f"{where}, given a cotangent {given}: {error}")

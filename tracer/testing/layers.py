@@ -25,6 +25,7 @@ from tracer.testing.definitions import (
 from tracer.testing.derivatives import numerical_jacobian
 from tracer.testing.networks import SquaredError, arrays
 from tracer.testing.report import Report
+from tracer.testing.states import check_state
 
 #: rows whose references read first derivatives of the outputs, and no others
 FIRST_ORDER = ("gradient", "ggn_exact", "ggn_outputs", "jacobian")
@@ -37,9 +38,9 @@ def check_layer(
 
     Against numerical derivatives of its output: gradients by parameters and inputs of floats, and
     every quantity of first derivatives that brings a reference; where it couples samples, those
-    that exist. Besides: `state_dict` loads into a copy, which gives the same, and single precision
-    stays that. Of an output of several tensors, the first counts. A layer that draws random numbers
-    is checked in evaluation mode (`layer.eval()`).
+    that exist. Besides: a copy that loads its `state_dict` is the same, also after a
+    call in training mode, and single precision stays that. Of an output of several tensors, the
+    first counts. A layer that draws random numbers is checked in evaluation mode (`layer.eval()`).
     """
     layer = copy.deepcopy(layer).double()
     title = f"layer {type(layer).__name__}"
@@ -63,8 +64,8 @@ def check_layer(
         made["inputs"] = "gradients by inputs with numerical ones"
     else:
         missing["inputs"] = "none of them are floats"
-    _check_state(title, layer, probe)
-    made["state_dict"] = "the output of a copy that loaded it with that of the layer"
+    missing |= check_state(title, layer, probe.output_of)
+    made["state_dict"] = "parameters, buffers and output of a copy that loaded it with the layer's"
     narrow = _Probe(layer.float(), tuple(map(_single, inputs)), axis).output()
     if narrow.dtype != np.float32:
         raise AssertionError(f"{title}: float32 parameters and inputs give {narrow.dtype}")
@@ -89,6 +90,10 @@ class _Probe:
     def output(self) -> Array:
         output = self.called(*self.inputs)
         return np.asarray(getattr(output, "data", output))
+
+    def output_of(self, layer: Any) -> Array:
+        """Of another layer at the same inputs."""
+        return _Probe(layer, self.inputs, self.axis).output()
 
     def swept(self, name: str) -> Mapping[str, Any]:
         with Tape() as tape:
@@ -170,15 +175,6 @@ def _check_quantities(
         expected = arrays(compared(reference), shape)
         for one, other in zip(got, expected, strict=True):
             agree(f"{title}: {name} of {parameter}", one, other, rtol, atol)
-
-
-def _check_state(title: str, layer: Any, probe: _Probe) -> None:
-    other = copy.deepcopy(layer)
-    for parameter in dict(other.named_parameters()).values():
-        parameter.data = parameter.data + 1
-    other.load_state_dict(layer.state_dict())
-    loaded = _Probe(other, probe.inputs, probe.axis).output()
-    agree(f"{title}: the output after load_state_dict", loaded, probe.output(), 0, 0)
 
 
 def _single(x: Array) -> Array:

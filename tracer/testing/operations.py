@@ -19,7 +19,13 @@ from tracer.testing.derivatives import (
 from tracer.testing.graphs import check_quantities
 from tracer.testing.portable import check_on_arrays
 from tracer.testing.report import Report
-from tracer.testing.samples import check_batch_axis, check_parameter_cotangent, markings
+from tracer.testing.samples import (
+    axes_of,
+    check_batch_axis,
+    check_parameter_cotangent,
+    claims_single,
+    markings,
+)
 
 CHECKS: tuple[Callable[[Case, float, float], None], ...] = (
     check_vjp,
@@ -52,7 +58,7 @@ def check_operation(
     must agree.
 
     The report says what was compared, and what could not be, as with a `batch_axis` that knows no
-    samples at the examples.
+    samples at the examples, or samples along an axis that has size 1 in all of them.
     """
     if cases is None:
         if not hasattr(op, "examples"):
@@ -60,9 +66,8 @@ def check_operation(
                 f"operation {op.name!r} has no examples(rng): return a list of (inputs, params)"
             )
         cases = op.examples(np.random.default_rng(0))
-    if not cases:
-        raise AssertionError(f"operation {op.name!r} has no example: examples(rng) gives none")
-    marked = False
+    _check_form(op, cases)
+    marked, seen, single = False, set(), set()
     for number, (inputs, params) in enumerate(cases):
         title = f"operation {op.name!r}, example {number}"
         try:
@@ -70,17 +75,38 @@ def check_operation(
             for check in CHECKS:
                 check(case, rtol, atol)
             marked = marked or next(markings(case), None) is not None
+            for where, size in axes_of(case):
+                if size > 1:
+                    seen.add(where)
+                elif size == 1 and claims_single(case, where[0], where[2]):
+                    single.add(where)
             if backend is not None:
                 check_on_arrays(case, backend, rtol, atol)
         except AssertionError:
             raise
         except Exception as error:
             raise AssertionError(f"{title}: {type(error).__name__}: {error}") from error
-    return _report(op, marked, backend is not None)
+    return _report(op, marked, sorted(single - seen), backend is not None)
 
 
-def _report(op: Operation, marked: bool, elsewhere: bool) -> Report:
-    """`marked`: samples were known to lie somewhere in an example."""
+def _check_form(op: Operation, cases: object) -> None:
+    """Raise `AssertionError` unless these are examples: pairs of inputs and options."""
+    form = "write a list of (inputs, params), as [((x, y), {})]"
+    if not isinstance(cases, list | tuple) or not cases:
+        raise AssertionError(f"operation {op.name!r} has no example, but {cases!r:.60}: {form}")
+    for case in cases:
+        pair = isinstance(case, tuple | list) and len(case) == 2
+        if not pair or not isinstance(case[0], tuple | list) or not isinstance(case[1], dict):
+            raise AssertionError(f"operation {op.name!r} has the example {case!r:.60}: {form}")
+
+
+def _report(
+    op: Operation, marked: bool, single: Sequence[tuple[int, int, int]], elsewhere: bool
+) -> Report:
+    """`marked`: samples were known to lie somewhere in an example.
+
+    `single` are axes where they would be known to lie, and that have size 1 in every example.
+    """
     made = {
         "vjp": "with numerical derivatives, row by row and in stacks, with what was kept and not",
         "jvp": f"{'with' if op.jvp else 'derived from vjp, with'} <g, J t> = <J^T g, t>",
@@ -99,6 +125,12 @@ def _report(op: Operation, marked: bool, elsewhere: bool) -> Report:
         missing |= {"batch_axis": reason, "parameter_cotangent": reason}
         if not op.loss:
             made["quantities"] = "all that bring a reference with brute force, of its inputs"
+    if marked and single:
+        slot, ndim, axis = single[0]
+        missing["batch_axis of every axis"] = (
+            f"axis {axis} of input {slot}{f' of {ndim} axes' if ndim > 1 else ''} has size 1 in "
+            f"every example: give one with more"
+        )
     if elsewhere:
         made["backend"] = "all rules on the other library's arrays with those on NumPy's"
     return Report(made, missing, is_defined=True)

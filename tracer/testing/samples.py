@@ -40,6 +40,26 @@ def markings(case: Case) -> Iterator[tuple[list[int | None], int, int]]:
                 yield list(axes), axis, sizes.pop()
 
 
+def axes_of(case: Case) -> Iterator[tuple[tuple[int, int, int], int]]:
+    """(input, its number of axes, one of these) where samples may lie, and the size there."""
+    for slot, x in enumerate(case.inputs):
+        for axis, size in enumerate(x.shape if isinstance(x, np.ndarray) else ()):
+            if axis == 0 or not case.op.loss:
+                yield (slot, x.ndim, axis), size
+
+
+def claims_single(case: Case, slot: int, axis: int) -> bool:
+    """Whether `batch_axis` says where one sample along an axis of size one lies in the output.
+
+    Nothing can tell whether that is right: there is no other sample to exchange it with.
+    """
+    if case.op.batch_axis is None or case.op.name == "batch":
+        return False
+    axes: list[int | None] = [None] * len(case.inputs)
+    axes[slot] = axis
+    return isinstance(case.op.batch_axis(case.node, axes), int)
+
+
 def check_batch_axis(case: Case, rtol: float, atol: float) -> None:
     """What one sample's inputs are changes one sample's output, where the rule says it lies."""
     for axes, axis, count in markings(case):

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from trace_net import options, report, streams
 from trace_net.errors import ModelError, PluginFailure, UsageError
 
-if TYPE_CHECKING:
-    from trace_net.plugin_checks import Checked
-
 MODEL_COLUMNS = ("parameter", ">gradient", ">difference", ">relative error", "")
-PLUGIN_COLUMNS = ("checked", "name", "result", "compared", "not compared")
 
 
 def check(
@@ -77,7 +72,7 @@ def check_model(target: str, specs: list[str], json: bool) -> None:
 
 def check_plugin(name: str, json: bool) -> None:
     """Print a row for each thing that a plugin registers; `ModelError` where a check fails."""
-    from trace_net import plugin_checks
+    from trace_net import plugin_checks, plugin_report
     from tracer import plugins
     from tracer.errors import suggestion
 
@@ -90,7 +85,7 @@ def check_plugin(name: str, json: bool) -> None:
     if found[name].status != "loaded":
         failed = found[name].status == "failed"
         raise (PluginFailure if failed else UsageError)(
-            f"the plugin {name!r} is {found[name].status}",
+            f"the plugin {name!r} {'failed to load' if failed else 'is blocked'}",
             hint="what it fails at is said above" if failed else "unblock it",
         )
     work = plugin_checks.work(found[name])
@@ -107,36 +102,16 @@ def check_plugin(name: str, json: bool) -> None:
     if json:
         report.print_json("check", {"plugin": name, "checked": [asdict(each) for each in checked]})
     else:
-        _show(checked)
+        plugin_report.show(checked)
     undefined = [each for each in checked if each.result == plugin_checks.UNDEFINED]
     if undefined:
         streams.note(
             f"{len(undefined)} of {len(checked)} ran and agree with themselves, but were compared "
             f"with no definition: nothing says that they are right"
         )
-    wrong = [each.name for each in checked if each.result == plugin_checks.WRONG]
+    wrong = [f"{e.kind} {e.name}" for e in checked if e.result == plugin_checks.WRONG]
     if wrong:
         raise ModelError(
             f"{len(wrong)} of {len(checked)} checks of plugin {name!r} failed: {', '.join(wrong)}",
             hint="tracer.testing runs the same checks in a test, with the full traceback",
         )
-
-
-def _show(checked: Sequence[Checked]) -> None:
-    """A table, and below it what each check compares with what."""
-    rows = [
-        (
-            each.kind,
-            each.name,
-            each.result,
-            each.error or ", ".join(each.compared),
-            "; ".join(f"{check}: {reason}" for check, reason in each.missing.items()),
-        )
-        for each in checked
-    ]
-    console = streams.console()
-    console.print(report.table(PLUGIN_COLUMNS, rows))
-    meanings = dict.fromkeys(
-        (each.kind, check, text) for each in checked for check, text in each.compared.items()
-    )
-    console.print(report.table(("check", "of", "compares"), [(c, k, t) for k, c, t in meanings]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import importlib.util
 import keyword
 import re
 import shlex
-from importlib import resources
+import sys
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -15,6 +17,8 @@ import typer
 from trace_net import streams
 from trace_net.errors import UsageError
 
+#: the distribution that plugins are for
+OURS = "trace-net"
 #: classes of the examples' own, which a plugin's would hide
 RESERVED = ("Command", "Elementwise", "None", "Overlay", "Quantity", "Renderer", "True", "False")
 #: the plugin that the templates are, whose name is replaced
@@ -130,6 +134,7 @@ def _package(name: str, kinds: list[str]) -> str:
             f"{found[name].distribution!r}",
             hint="choose another NAME",
         )
+    _refuse_modules(name, word)
     built_in = {(each.name or each.callback.__name__) for each in app.registered_commands}
     taken = {
         "operation": (word, registry.operations),
@@ -146,6 +151,40 @@ def _package(name: str, kinds: list[str]) -> str:
                 hint="choose another NAME, or leave it out of --with",
             )
     return f"tracer_{word}"
+
+
+def _refuse_modules(name: str, word: str) -> None:
+    """Raise `UsageError` where the package `tracer_WORD`, or what is called WORD, would hide one.
+
+    The examples are functions and files of this name, beside imports of the same one.
+    """
+    from tracer import registry
+
+    package, hint = f"tracer_{word}", "choose another NAME"
+    if word in ("tracer", "trace_net") or word.startswith(("tracer_", "trace_net_")):
+        raise UsageError(
+            f"NAME is without {word.partition('_')[0]!r}, since the package is called tracer_NAME, "
+            f"got {name!r}",
+            hint="as in trace-net new-plugin softclip, whose package is tracer_softclip",
+        )
+    if f"{package}." in registry.BUNDLED:
+        raise UsageError(f"{name!r} is a plugin of trace-net's own, {package}", hint=hint)
+    if importlib.util.find_spec(package) is not None:
+        raise UsageError(f"a package {package!r} is there already", hint=hint)
+    if word in sys.stdlib_module_names:
+        raise UsageError(f"{name!r} is a module of Python's standard library", hint=hint)
+    if word in _dependencies():
+        raise UsageError(f"{name!r} is a package that trace-net needs or uses", hint=hint)
+
+
+def _dependencies() -> set[str]:
+    """The names of what trace-net requires, for its extras among them, as modules are written."""
+    try:
+        requirements = metadata.requires(OURS) or []
+    except metadata.PackageNotFoundError:  # where it runs from its source alone
+        requirements = []
+    names = [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in requirements]
+    return {"numpy", "scipy", "cupy", *(each.lower().replace("-", "_") for each in names)}
 
 
 def _class_name(name: str) -> str:

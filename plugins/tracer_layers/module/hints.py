@@ -68,18 +68,10 @@ FUNCTIONAL = {
 
 #: name of torch.nn (or of what stands beside it) -> what to write
 LAYERS = {
-    "Parameter": "write tracer.parameter(array)",
     "Buffer": "write self.register_buffer(name, array)",
-    "ParameterList": "write self.register_parameter(f'p{i}', tracer.parameter(array)) for each",
-    "ParameterDict": "write self.register_parameter(key, tracer.parameter(array)) for each",
     "parameter": "write tracer.parameter(array)",
     "Tensor": "write tracer.Tensor",
-    "optim": "there are no optimisers: for each parameter p write "
-    "p.data = p.data - lr * results['grad'][p]",
-    "init": "write p.data = array of a NumPy generator; layers take rng=, and tracer.seed(n) seeds "
-    "them",
-    "utils": "pack_padded_sequence, pad_sequence and their like are in tracer_layers itself; "
-    "gradients to be clipped are what tape.backward(loss)['grad'] holds",
+    "optim": "optimisers are in tracer_training, as tracer_training.AdamW(model.parameters())",
     "modules": "the classes are in tracer_layers itself",
     "parallel": "there is no such wrapper: call the model",
     "DataParallel": "there is no such wrapper: call the model",

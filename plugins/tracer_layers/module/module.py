@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tracer_layers.module.calling import call_as_root, call_elsewhere, enter
 from tracer_layers.module.calls import active
 from tracer_layers.module.devices import moved_when_made, takes_device
 from tracer_layers.module.dtypes import float_dtype
+from tracer_layers.module.files import read_state, write_state
 from tracer_layers.module.loading import IncompatibleKeys, convert, load, saved
 from tracer_layers.module.state import (
     copied,
@@ -420,6 +422,26 @@ class Module:
                 f"got {given}"
             )
         return load(self, state_dict, strict)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the state, `state_dict()`, as safetensors; see `load`.
+
+        The file is written beside and renamed: whatever ends the program, under `path` is what was
+        there before, or all of this.
+        """
+        write_state(path, self.state_dict())
+
+    def load(self, path: str | PathLike[str], strict: bool = True) -> IncompatibleKeys:
+        """Take over the state that a file has, as `load_state_dict` does.
+
+        It is safetensors, as `save` writes, a checkpoint of `tracer_training`, a file of
+        `numpy.savez`, or one of `torch.save`, which is read without PyTorch and without executing
+        anything: a state, or a dict that has one under "state_dict", "model_state_dict" or "model".
+        Floats that NumPy lacks, as bfloat16, are read as float32. Raises `TracerError` for a file
+        that is corrupt or asks for more, and `ShapeError` for the state of another model; nothing
+        is loaded then.
+        """
+        return self.load_state_dict(read_state(path), strict)
 
     # -- modes ------------------------------------------------------------------------------
 

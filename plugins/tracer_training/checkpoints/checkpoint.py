@@ -23,6 +23,7 @@ from tracer_training.checkpoints.packing import (
     set_python_state,
     unpack,
 )
+from tracer_training.kinds import Results, Saved, StateDict
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -33,7 +34,7 @@ FORMAT, VERSION = "trace-net checkpoint", 1
 class Stateful(Protocol):
     """What has a state: models, optimisers, schedules, loaders, averages of weights."""
 
-    def state_dict(self) -> Mapping[str, Any]: ...
+    def state_dict(self) -> Results: ...
 
     def load_state_dict(self, state_dict: Any, /) -> object: ...
 
@@ -47,7 +48,7 @@ def save_checkpoint(
     those that the model's modules have, and `extra`, of numbers, texts and arrays. What is there
     under the path is replaced when the new file is whole.
     """
-    arrays: dict[str, Any] = {}
+    arrays: StateDict = {}
     states = {
         name: pack(part.state_dict(), name, arrays)
         for name, part in parts.items()
@@ -62,7 +63,7 @@ def save_checkpoint(
     write_safetensors(path, arrays, metadata)
 
 
-def load_checkpoint(path: str | PathLike[str], **parts: Stateful | None) -> dict[str, Any]:
+def load_checkpoint(path: str | PathLike[str], **parts: Stateful | None) -> StateDict:
     """Load what `save_checkpoint` wrote into the same parts, and the generators; gives `extra`.
 
     Raises `TracerError` for a file that is corrupt, truncated or no checkpoint, lacks a part, or is
@@ -114,7 +115,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return document, arrays
 
 
-def _generators(model: object) -> dict[str, Any]:
+def _generators(model: object) -> StateDict:
     """The states of the random generators that a training draws from."""
     return {
         "tracer": generator().bit_generator.state,
@@ -124,7 +125,7 @@ def _generators(model: object) -> dict[str, Any]:
     }
 
 
-def _restore(states: Mapping[str, Any], model: object) -> None:
+def _restore(states: Saved, model: object) -> None:
     of_modules = generators_of(model)
     missing = states["modules"].keys() ^ of_modules.keys()
     if missing:

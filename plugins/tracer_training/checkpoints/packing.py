@@ -16,11 +16,12 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import Array, backend
+from tracer_training.kinds import Model, Value
 
 ARRAY, TUPLE, ITEMS = "$array", "$tuple", "$items"
 
 
-def pack(value: Any, path: str, arrays: dict[str, Array]) -> Any:
+def pack(value: Value, path: str, arrays: dict[str, Array]) -> Value:
     """What JSON says of a value; its arrays are put into `arrays`.
 
     Raises `TracerError` for what is neither a number, text, array nor a container of these.
@@ -47,7 +48,7 @@ def pack(value: Any, path: str, arrays: dict[str, Array]) -> Any:
     )
 
 
-def unpack(packed: Any, arrays: Mapping[str, Array]) -> Any:
+def unpack(packed: Any, arrays: Mapping[str, Array]) -> Value:
     """The value that `pack` was given; arrays are NumPy's."""
     if isinstance(packed, list):
         return [unpack(each, arrays) for each in packed]
@@ -65,7 +66,7 @@ def unpack(packed: Any, arrays: Mapping[str, Array]) -> Any:
 # -- random numbers --------------------------------------------------------------------------------
 
 
-def generators_of(model: Any) -> dict[str, np.random.Generator]:
+def generators_of(model: Model) -> dict[str, np.random.Generator]:
     """NumPy's generators that the modules of a model have, by path and attribute."""
     if not hasattr(model, "named_modules"):
         return {}
@@ -77,7 +78,7 @@ def generators_of(model: Any) -> dict[str, np.random.Generator]:
     }
 
 
-def python_state() -> Any:
+def python_state() -> Value:
     """The state of Python's `random`."""
     return random.getstate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from os import PathLike
@@ -39,13 +40,12 @@ def digits() -> tuple[Subset, Subset]:
     scikit-learn is not installed.
     """
     try:
-        from sklearn.datasets import load_digits
+        found = importlib.import_module("sklearn.datasets").load_digits()
     except ImportError as error:
         raise TracerError(
             "the digits are scikit-learn's, which is not installed: "
             "pip install 'trace-net[examples]'"
         ) from error
-    found = load_digits()
     images = (found.images[:, None] / 16).astype(np.float32)
     return stratified_split(ArrayDataset(images, found.target.astype(np.int64)), 1 - TESTED, 0)
 

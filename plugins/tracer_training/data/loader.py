@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from tracer import to_device
 from tracer.errors import TracerError
 from tracer.extend import Array, Generator
 from tracer_training.data.dataset import gathered
+from tracer_training.kinds import Saved, Value
 
 __all__ = ["DataLoader"]
 
@@ -152,7 +153,7 @@ class DataLoader:
         """What a checkpoint keeps: seed, epoch, and the batches given in it."""
         return {"seed": self.seed, "epoch": self.epoch, "given": self.given}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         """Go on as a loader of the same data and options that has this state.
 
         Raises `TracerError` for a state that cannot be of this one.
@@ -182,7 +183,7 @@ class _Place:
         self.batch: Any = None
         self.error: BaseException | None = None
 
-    def taken(self) -> Any:
+    def taken(self) -> Value:
         self.ready.wait()
         if self.error is not None:
             raise self.error

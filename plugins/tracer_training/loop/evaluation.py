@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from tracer.errors import TracerError
 from tracer.extend import raw
 from tracer_training.data import DataLoader
+from tracer_training.kinds import Data, Inputs, LossFunction, Model, Targets, Value
 from tracer_training.loop.metrics import Means, Metric, usual_metrics
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    model: Callable[..., Any],
-    loss: Callable[..., Any] | None,
-    data: Any,
+    model: Model,
+    loss: LossFunction | None,
+    data: Data,
     *,
     metrics: Mapping[str, Metric] | None = None,
     batch_size: int = 256,
@@ -42,7 +43,7 @@ def evaluate(
     return means.values()
 
 
-def batches(data: Any, batch_size: int, **options: Any) -> Any:
+def batches(data: Data, batch_size: int, **options: Any) -> Value:
     """A loader of a data set; a loader, a list of batches or another iterable as it is."""
     is_dataset = hasattr(data, "__getitem__") and hasattr(data, "__len__")
     if not is_dataset or isinstance(data, DataLoader | list | tuple):
@@ -50,7 +51,7 @@ def batches(data: Any, batch_size: int, **options: Any) -> Any:
     return DataLoader(data, batch_size=batch_size, **options)
 
 
-def divided(batch: Any) -> tuple[tuple[Any, ...], Any]:
+def divided(batch: Any) -> tuple[Inputs, Targets]:
     """Inputs and target of a batch, whose last array is the target; one array alone is both."""
     if not isinstance(batch, tuple | list):
         return (batch,), batch
@@ -60,7 +61,7 @@ def divided(batch: Any) -> tuple[tuple[Any, ...], Any]:
 
 
 @contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Model) -> Iterator[None]:
     """In it, a model is in evaluation mode."""
     modes = [(module, module.training) for module in model.modules()] if _has_mode(model) else []
     try:
@@ -72,5 +73,5 @@ def evaluating(model: Any) -> Iterator[None]:
             module.training = mode
 
 
-def _has_mode(model: Any) -> bool:
+def _has_mode(model: Model) -> bool:
     return hasattr(model, "eval") and hasattr(model, "modules")

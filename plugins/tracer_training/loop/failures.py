@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
 from tracer import Tape, Tensor
 from tracer.extend import backend, raw
+from tracer_training.kinds import Inputs, LossFunction, Model, Targets, Value
 from tracer_training.loop.errors import NonFiniteError
 
 
 def non_finite(
-    model: Callable[..., Any],
-    loss: Callable[..., Any],
-    batch: tuple[tuple[Any, ...], Any],
+    model: Model,
+    loss: LossFunction,
+    batch: tuple[Inputs, Targets],
     parameters: Iterable[tuple[str, Tensor]],
     at: tuple[int, int, int],
     value: float,
@@ -35,9 +35,9 @@ def non_finite(
 
 
 def _first(
-    model: Callable[..., Any],
-    loss: Callable[..., Any],
-    batch: tuple[tuple[Any, ...], Any],
+    model: Model,
+    loss: LossFunction,
+    batch: tuple[Inputs, Targets],
     parameters: Iterable[tuple[str, Tensor]],
 ) -> str:
     inputs, target = batch
@@ -56,7 +56,7 @@ def _first(
     return "not found when the batch was computed again, as with random layers"
 
 
-def _finite(value: Any) -> bool:
+def _finite(value: Value) -> bool:
     array = raw(value)
     if not backend.is_array(array) or array.dtype.kind != "f":
         return True

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from tracer import Tensor
 from tracer.errors import TracerError
+from tracer_training.kinds import Data, LossFunction, Model, StateDict
 from tracer_training.loop.callbacks import Audience
 from tracer_training.loop.evaluation import batches
 from tracer_training.loop.history import History
@@ -24,10 +24,10 @@ __all__ = ["fit"]
 
 
 def fit(
-    model: Callable[..., Any],
-    loss: Callable[[Any, Any], Tensor],
-    train: Any,
-    test: Any = None,
+    model: Model,
+    loss: LossFunction,
+    train: Data,
+    test: Data = None,
     *,
     optimizer: Optimizer,
     schedule: Any = None,
@@ -81,6 +81,8 @@ def fit(
     _at_least_one("epochs", epochs)
     if scale is not None and instruments is not None:
         raise TracerError("instruments measure in float32: leave precision out")
+    if hasattr(test, "__len__") and not len(test):
+        raise TracerError("the test data have no samples: leave test out, or give some")
     run = Run(
         stepper,
         batches(train, batch_size, shuffle=True, rng=rng),
@@ -104,6 +106,7 @@ def _begin(run: Run, resume: bool) -> None:
         if resume:
             raise TracerError("resume=True goes on from a checkpoint: give checkpoint=path")
         return
+    run.checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
     if not resume:
         if run.checkpoint.path.exists():
             raise TracerError(
@@ -125,7 +128,7 @@ def _loss_scale(precision: object) -> LossScale | None:
     raise TracerError(f'precision is None, "float32", "float16" or a LossScale, got {precision!r}')
 
 
-def _checked_optimizer(optimizer: object, model: Any) -> Optimizer:
+def _checked_optimizer(optimizer: object, model: Model) -> Optimizer:
     """An optimiser that has parameters of the model."""
     if not isinstance(optimizer, Optimizer):
         raise TracerError(
@@ -163,7 +166,7 @@ def _checkpoint(given: Any) -> Checkpoint | None:
     return given if given is None or isinstance(given, Checkpoint) else Checkpoint(given)
 
 
-def _configuration(optimizer: Optimizer, epochs: int, batch_size: int) -> dict[str, Any]:
+def _configuration(optimizer: Optimizer, epochs: int, batch_size: int) -> StateDict:
     """What a recorder keeps of how the training was set up."""
     options = {
         name: value

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tracer.errors import TracerError, suggestion
+from tracer_training.kinds import Saved, Value
 
 __all__ = ["History"]
 
@@ -19,7 +19,7 @@ class History(list[dict[str, Any]]):
     `history["loss"]` are the values of all epochs, `[epochs]`; `history[-1]` is the last record.
     """
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> Value:
         if not isinstance(key, str):
             return super().__getitem__(key)
         known = {name: None for record in self for name in record}
@@ -42,7 +42,7 @@ class History(list[dict[str, Any]]):
         return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def shown(name: str, value: Any) -> str:
+def shown(name: str, value: Value) -> str:
     """A value of a record as a short text."""
     if value is None:
         return ""
@@ -53,7 +53,7 @@ def shown(name: str, value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else html.escape(str(value))
 
 
-def line_of(record: Mapping[str, Any], epochs: int) -> str:
+def line_of(record: Saved, epochs: int) -> str:
     """A record as a line: `epoch 3/10  loss 0.123  accuracy 95.10 %  ...  3.2 s`."""
     left_out = {"epoch", "step", "lr"}
     parts = [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracer.errors import ShapeError
 from tracer.extend import Array, backend
+from tracer_training.kinds import Saved, StateDict, Value
 
 __all__ = ["accuracy"]
 
@@ -32,8 +33,10 @@ def accuracy(output: Array, target: Array) -> Array:
     return (output.argmax(1) == target).mean()
 
 
-def usual_metrics(output: Array, target: Array) -> dict[str, Metric]:
+def usual_metrics(output: Value, target: Value) -> dict[str, Metric]:
     """The accuracy where the targets are classes of the outputs; else nothing."""
+    if not (backend.is_array(output) and backend.is_array(target)):  # as a pair, of an LSTM
+        return {}
     classes = target.dtype.kind in "iu" and output.ndim == target.ndim + 1
     return {"accuracy": accuracy} if classes else {}
 
@@ -45,7 +48,7 @@ class Means:
         self.samples = 0
         self.sums: dict[str, Any] = {}
 
-    def add(self, values: Mapping[str, Any], samples: int) -> None:
+    def add(self, values: Saved, samples: int) -> None:
         """Count values that are means over so many samples."""
         self.samples += samples
         for name, value in values.items():
@@ -60,8 +63,8 @@ class Means:
         count = self.samples
         return {name: float(s) / count if count else np.nan for name, s in self.sums.items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         return {"samples": self.samples, "sums": {k: float(v) for k, v in self.sums.items()}}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         self.samples, self.sums = state["samples"], dict(state["sums"])

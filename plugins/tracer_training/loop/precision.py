@@ -5,7 +5,7 @@ Micikevicius et al. (2018), "Mixed precision training".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import Array, backend, rebind
+from tracer_training.kinds import Results, Saved, StateDict, Value
 
 __all__ = ["LossScale", "half_weights"]
 
@@ -36,11 +37,20 @@ def half_weights(parameters: Iterable[Tensor]) -> Iterator[None]:
             rebind(parameter, array)
 
 
-def half(value: Any) -> Any:
+def half(value: Value) -> Value:
     """An array of floats in float16; anything else as it is."""
     if backend.is_array(value) and value.dtype in (np.float32, np.float64):
         return value.astype(np.float16)
     return value
+
+
+def single(output: Value) -> Value:
+    """Tensors of half precision in float32, in tuples, lists and dicts too: losses are of these."""
+    if isinstance(output, tuple | list) and not hasattr(output, "_fields"):
+        return type(output)(map(single, output))
+    if isinstance(output, dict):
+        return {key: single(each) for key, each in output.items()}
+    return output.astype(np.float32) if isinstance(output, Tensor) else output
 
 
 class LossScale:
@@ -67,16 +77,17 @@ class LossScale:
         #: steps since the scale was changed
         self.steps = 0
 
-    def unscaled(self, results: Mapping[str, Any]) -> bool:
+    def unscaled(self, results: Results) -> bool:
         """Divide `results["grad"]` by the scale, in float32; whether all of it is finite.
 
         A device is waited for, once. The scale becomes that of the next step.
         """
         values = results["grad"]
         finite: Any = True
-        for name, gradient in values.items():
-            values[name] = gradient = gradient.astype(np.float32) / self.scale
-            finite = finite & all_finite(gradient)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, gradient in values.items():
+                values[name] = gradient = gradient.astype(np.float32) / self.scale
+                finite = finite & all_finite(gradient)
         if not bool(finite):
             self.scale, self.steps = max(self.scale * self.backoff, 1e-30), 0
             return False
@@ -85,10 +96,10 @@ class LossScale:
             self.scale, self.steps = self.scale * self.growth, 0
         return True
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         return {"scale": self.scale, "steps": self.steps}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         self.scale, self.steps = state["scale"], state["steps"]
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tracer import Tensor
+from tracer_training.kinds import Asked, Results, Saved
 
 
 class Recording:
@@ -16,18 +16,18 @@ class Recording:
     model=, optimizer=)`. Either may be None.
     """
 
-    def __init__(self, recorder: Any, instruments: Any, config: Mapping[str, Any]):
+    def __init__(self, recorder: Any, instruments: Any, config: Saved):
         self.instruments = instruments
         self.run = recorder
         self._is_ours = recorder is not None and not hasattr(recorder, "log")
         if self._is_ours:
             self.run = recorder.run("fit", config=dict(config))
 
-    def quantities(self, step: int) -> tuple[Any, ...]:
+    def quantities(self, step: int) -> Asked:
         """What the instruments need of the sweep of a step."""
         return () if self.instruments is None else tuple(self.instruments.quantities(step))
 
-    def measure(self, run: Any, results: Mapping[str, Any], loss: Tensor) -> Mapping[str, Any]:
+    def measure(self, run: Any, results: Results, loss: Tensor) -> Results:
         """What the instruments measure before a step."""
         if self.instruments is None:
             return {}
@@ -35,14 +35,12 @@ class Recording:
             run.step, results, loss=loss, model=run.model, optimizer=run.optimizer
         )
 
-    def step(self, step: int, loss: Any, optimizer: Any, values: Mapping[str, Any]) -> None:
+    def step(self, step: int, loss: Any, rate: float, values: Saved) -> None:
         """Record a step; a device is waited for, as it is for whatever is recorded."""
         if self.run is not None:
-            rate = optimizer.param_groups[0].get("lr")
-            rates = {} if rate is None else {"lr": float(rate)}
-            self.run.log(step, loss=float(loss), **rates, **values)
+            self.run.log(step, loss=float(loss), lr=rate, **values)
 
-    def epoch(self, step: int, record: Mapping[str, Any]) -> None:
+    def epoch(self, step: int, record: Saved) -> None:
         """Record the values of an epoch, named `epoch_loss`, `test_loss`, ..."""
         if self.run is not None:
             named = {

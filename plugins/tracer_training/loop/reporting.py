@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
+from tracer_training.kinds import Saved
 from tracer_training.loop.history import line_of
 
 #: seconds between two lines of one epoch
@@ -33,7 +32,7 @@ class Reporter:
         of = "" if total is None else f"/{total}"
         self._write(f"epoch {epoch}/{epochs}  batch {done}{of}  loss {loss:.4g}", "")
 
-    def epoch(self, record: Mapping[str, Any], epochs: int) -> None:
+    def epoch(self, record: Saved, epochs: int) -> None:
         """Write the line of an epoch that has ended."""
         if self.stream is not None:
             self._write(line_of(record, epochs), "\n")

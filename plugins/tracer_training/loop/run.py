@@ -12,6 +12,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import raw
+from tracer_training.kinds import Data, Inputs, Record, Results, Saved, StateDict, Targets
 from tracer_training.loop.callbacks import Audience
 from tracer_training.loop.evaluation import divided, evaluate
 from tracer_training.loop.failures import non_finite
@@ -39,8 +40,8 @@ class Run:
     def __init__(
         self,
         stepper: Stepper,
-        train: Any,
-        test: Any,
+        train: Data,
+        test: Data,
         *,
         schedule: Any,
         schedule_every: str,
@@ -59,11 +60,13 @@ class Run:
         self.checkpoint, self.reporter = checkpoint, reporter
         self.epoch = self.step = self.batch = 0
         self.history = History()
-        self.results: Mapping[str, Any] = {}
+        self.results: Results = {}
         self.loss: Any = math.nan
         self.stopped = False
         self._means = Means()
         self._seconds = 0.0
+        #: the rate of the last step, of the first group
+        self._rate = math.nan
 
     def stop(self) -> None:
         """End the training after this step."""
@@ -103,12 +106,12 @@ class Run:
         self._end_epoch(time.perf_counter() - begun)
 
     def _end_epoch(self, seconds: float) -> None:
-        record: dict[str, Any] = {"epoch": self.epoch + 1, "step": self.step}
+        record: Record = {"epoch": self.epoch + 1, "step": self.step}
         record |= self._means.values()
         if self.test is not None:
             found = evaluate(self.model, self.stepper.loss, self.test, metrics=self.metrics)
             record |= {f"test_{name}": value for name, value in found.items()}
-        record["lr"] = float(self.optimizer.param_groups[0].get("lr", math.nan))
+        record["lr"] = self._rate
         record["seconds"] = seconds
         self.history.append(record)
         self.epoch, self.batch, self._seconds, self._means = self.epoch + 1, 0, 0.0, Means()
@@ -122,7 +125,7 @@ class Run:
 
     # -- a batch -------------------------------------------------------------------------------
 
-    def _train_batch(self, inputs: tuple[Any, ...], target: Any) -> None:
+    def _train_batch(self, inputs: Inputs, target: Targets) -> None:
         quantities = (*self.stepper.asked(), *self.recording.quantities(self.step))
         results, loss, output = self.stepper.record(inputs, target, quantities)
         self.loss = raw(loss)
@@ -137,7 +140,8 @@ class Run:
         if taken is None:
             return
         self.results = taken
-        self.recording.step(self.step, self.loss, self.optimizer, measured)
+        self._rate = float(self.optimizer.param_groups[0].get("lr", math.nan))
+        self.recording.step(self.step, self.loss, self._rate, measured)
         self.step += 1
         if self.schedule is not None and self.schedule_every == "step":
             self.schedule.step()
@@ -146,7 +150,7 @@ class Run:
             total = len(self.train) if hasattr(self.train, "__len__") else None
             self.reporter.step(self.epoch + 1, self.epochs, self.batch, total, float(self.loss))
 
-    def _look(self, inputs: tuple[Any, ...], target: Any) -> None:
+    def _look(self, inputs: Inputs, target: Targets) -> None:
         """Raise `NonFiniteError` for a loss that is not finite, before it reaches a parameter.
 
         One on a device is looked at now and then, since that waits.
@@ -176,7 +180,7 @@ class Run:
 
     # -- what a checkpoint keeps ---------------------------------------------------------------
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> StateDict:
         """What has a state, by name."""
         return {
             "model": self.model if hasattr(self.model, "state_dict") else None,
@@ -187,7 +191,7 @@ class Run:
             "run": self,
         }
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> StateDict:
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -197,18 +201,19 @@ class Run:
             "history": list(self.history),
             "callbacks": self.audience.state_dict(),
             "stopped": self.stopped,
+            "rate": self._rate,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         self.audience.load_state_dict(state["callbacks"])
         self.epoch, self.step, self.batch = state["epoch"], state["step"], state["batch"]
         self._seconds = state["seconds"]
         self._means.load_state_dict(state["means"])
         self.history = History(state["history"])
-        self.stopped = state["stopped"]
+        self.stopped, self._rate = state["stopped"], state["rate"]
 
 
-def _advance(schedule: Any, record: Mapping[str, Any]) -> None:
+def _advance(schedule: Any, record: Saved) -> None:
     """Step a schedule once an epoch; one that follows a loss is given it."""
     if getattr(schedule, "follows_a_metric", False):
         schedule.step(record.get("test_loss", record["loss"]))

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from tracer import Tape, Tensor
 from tracer.errors import TracerError
 from tracer.extend import Array, raw
+from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training.accumulation import Accumulated
-from tracer_training.clipping import clip_grad_norm, clip_grad_value
-from tracer_training.loop.precision import LossScale, half, half_weights
+from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets
+from tracer_training.loop.precision import LossScale, half, half_weights, single
 from tracer_training.optimizers import Optimizer
-
-#: a loss of outputs and targets
-LossFunction = Callable[[Any, Any], Tensor]
 
 
 @dataclass
 class Stepper:
     """How a batch becomes a step: see `fit` for what each option means."""
 
-    model: Callable[..., Any]
+    model: Model
     loss: LossFunction
     optimizer: Optimizer
     clip_norm: float | None = None
     clip_value: float | None = None
     accumulate: int = 1
     scale: LossScale | None = None
-    quantities: tuple[Any, ...] = ()
+    quantities: Asked = ()
     waiting: Accumulated | None = field(default=None, init=False)
     batches: int = field(default=0, init=False)
 
     def record(
-        self, inputs: tuple[Any, ...], target: Any, quantities: tuple[Any, ...]
-    ) -> tuple[Mapping[str, Any], Tensor, Array]:
+        self, inputs: Inputs, target: Targets, quantities: Asked
+    ) -> tuple[Results, Tensor, Array]:
         """Results of a sweep, the loss, and the outputs."""
         if self.scale is not None:
             return self._record_in_half(self.scale, inputs, target)
@@ -47,26 +43,25 @@ class Stepper:
         return tape.backward(loss, quantities), loss, raw(output)
 
     def _record_in_half(
-        self, scale: LossScale, inputs: tuple[Any, ...], target: Any
-    ) -> tuple[Mapping[str, Any], Tensor, Array]:
+        self, scale: LossScale, inputs: Inputs, target: Targets
+    ) -> tuple[Results, Tensor, Array]:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        with half_weights(parameters):
+        # what overflows is found in the gradient, and makes the scale smaller
+        with half_weights(parameters), np.errstate(over="ignore", invalid="ignore"):
             with Tape() as tape:
-                output = self.model(*map(half, inputs)).astype(np.float32)
+                output = single(self.model(*map(half, inputs)))
                 loss = self.loss(output, target)
                 scaled = loss * scale.scale
             return tape.backward(scaled, ("grad",)), loss, raw(output)
 
-    def asked(self) -> tuple[Any, ...]:
+    def asked(self) -> Asked:
         """What the next sweep is asked for: what the optimiser needs, and what else is wanted."""
         return self._wanted() if self.accumulate == 1 else Accumulated(self._wanted()).quantities
 
-    def _wanted(self) -> tuple[Any, ...]:
+    def _wanted(self) -> Asked:
         return (*self.optimizer.quantities, *self.quantities)
 
-    def step(
-        self, inputs: tuple[Any, ...], target: Any, results: Mapping[str, Any]
-    ) -> Mapping[str, Any] | None:
+    def step(self, inputs: Inputs, target: Targets, results: Results) -> Results | None:
         """Step with the results of a batch; None where no step is taken.
 
         That is so while gradients are accumulated, and where those of half precision are not
@@ -88,7 +83,7 @@ class Stepper:
         self.optimizer.step(results, lambda: self.again(inputs, target))
         return results
 
-    def again(self, inputs: tuple[Any, ...], target: Any) -> Mapping[str, Any]:
+    def again(self, inputs: Inputs, target: Targets) -> Results:
         """Results for the same batch where the parameters are now."""
         return self.record(inputs, target, self.optimizer.quantities)[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import ShapeError
-from tracer.extend import Array, backend, in_parallel, is_private, rebind
+from tracer.extend import Array, Shape, backend, in_parallel, is_private, rebind
 from tracer_training.optimizers.groups import State, arrays_of, options
 from tracer_training.optimizers.optimizer import Closure, Optimizer, Results
 
@@ -37,6 +37,9 @@ class FirstOrder(Optimizer):
     def update(self, p: Array, g: Array, s: dict[str, Array], o: SimpleNamespace, at: Any) -> None:
         """Step `p` along the gradient `g` in place; `s` are the arrays of the state."""
         raise NotImplementedError
+
+    def state_shape(self, parameter: Tensor) -> Shape:
+        return parameter.shape
 
     def step(self, results: Results, closure: Closure | None = None) -> None:
         pieces: list[Piece] = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import TracerError
-from tracer.extend import Array, Quantity, rebind
+from tracer.extend import Array, Quantity, Shape, rebind
 from tracer_training.optimizers.first_order import fitting
 from tracer_training.optimizers.groups import Given, State, options
 from tracer_training.optimizers.line_search import Point, strong_wolfe
@@ -78,7 +78,7 @@ class LBFGS(Optimizer):
     def _parameters(self) -> list[Tensor]:
         return self.param_groups[0]["params"]
 
-    def state_shape(self, parameter: Tensor) -> tuple[int, ...]:
+    def state_shape(self, parameter: Tensor) -> Shape:
         return (sum(p.size for p in self._parameters),)
 
     def step(self, results: Results, closure: Closure | None = None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import HintError, ShapeError, TracerError
-from tracer.extend import Array, Quantity, backend
+from tracer.extend import Array, Quantity, Shape, backend
 from tracer_training.optimizers.groups import (
     OF_PYTORCH,
     OF_SCHEDULES,
@@ -49,6 +49,8 @@ class Optimizer:
     def __init__(self, params: Given, defaults: Mapping[str, Any]):
         self.defaults = dict(defaults)
         self.state = States()
+        #: what is kept of all parameters together: numbers, as of steps
+        self.shared = self.initial_shared()
         self.param_groups: list[Group] = []
         for group in groups_of(self._kind, params):
             self.add_param_group(group)
@@ -140,7 +142,8 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """`{"state": {number: state}, "param_groups": [...]}`, as PyTorch's; arrays are copies.
 
-        Parameters are numbered in the order of the groups.
+        Parameters are numbered in the order of the groups. Where something is kept of all of them
+        together, it stands under "shared".
         """
         every = [p for group in self.param_groups for p in group["params"]]
         groups, count = [], 0
@@ -148,7 +151,8 @@ class Optimizer:
             numbers = list(range(count, count := count + len(group["params"])))
             groups.append({**group, "params": numbers})
         states = {i: _copied(self.state[p]) for i, p in enumerate(every) if p in self.state}
-        return {"state": {i: s for i, s in states.items() if s}, "param_groups": groups}
+        shared = {"shared": dict(self.shared)} if self.shared else {}
+        return {"state": {i: s for i, s in states.items() if s}, "param_groups": groups, **shared}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state, this library's or PyTorch's, of the same groups of parameters.
@@ -157,6 +161,13 @@ class Optimizer:
         nothing then.
         """
         saved = _part(state_dict, "param_groups"), _part(state_dict, "state")
+        shared = dict(_part(state_dict, "shared")) if self.shared else state_dict.get("shared", {})
+        if shared.keys() != self.shared.keys():
+            raise TracerError(
+                f"the state has {', '.join(sorted(shared)) or 'nothing'} in 'shared', where "
+                f"{self._kind} keeps {', '.join(sorted(self.shared)) or 'nothing'}: it is of "
+                f"another optimiser"
+            )
         groups = [dict(group) for group in saved[0]]
         sizes = [[len(group["params"]) for group in some] for some in (groups, self.param_groups)]
         if sizes[0] != sizes[1]:
@@ -176,7 +187,7 @@ class Optimizer:
                     new[parameter] = self._loaded(parameter, dict(state), {**own, **taking})
         for own, taking in zip(self.param_groups, taken, strict=True):
             own.update(taking)
-        self.state = new
+        self.state, self.shared = new, {key: _plain(value) for key, value in shared.items()}
 
     def _options_of(self, saved: Group, own: Group) -> Group:
         """The options of a saved group; `TracerError` if they are of another optimiser."""
@@ -217,7 +228,7 @@ class Optimizer:
         if not array.ndim and wanted is not None and not backend.is_array(wanted):
             return _plain(array)
         shape = self.state_shape(parameter) if wanted is None else wanted.shape
-        if shape != array.shape:
+        if shape is not None and shape != array.shape:
             raise ShapeError(
                 f"the state {key!r} is of shape {list(array.shape)}, and the parameter "
                 f"{parameter.name or ''}{list(like.shape)} needs {list(shape)}: it is of another "
@@ -232,9 +243,13 @@ class Optimizer:
         """The state of a parameter before its first step."""
         return {}
 
-    def state_shape(self, parameter: Tensor) -> tuple[int, ...]:
-        """The shape of arrays in its state that are not there from the first step on."""
-        return parameter.shape
+    def state_shape(self, parameter: Tensor) -> Shape | None:
+        """The shape of arrays in its state that are not there from the first step on, if known."""
+        return None
+
+    def initial_shared(self) -> dict[str, float]:
+        """What is kept of all parameters together, before the first step."""
+        return {}
 
     def __repr__(self) -> str:
         lines = [f"{self._kind} ("]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tracer.errors import TracerError
+from tracer_training.kinds import Saved, StateDict
 from tracer_training.optimizers import Optimizer
-from tracer_training.schedules.schedule import Schedule, State, of_optimizer
+from tracer_training.schedules.schedule import Schedule, of_optimizer
 
 __all__ = ["ChainedScheduler", "SequentialLR"]
 
@@ -50,11 +50,11 @@ class Combined(Schedule):
         for schedule in self._schedulers:
             schedule.undo()
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> StateDict:
         inner = [schedule.state_dict() for schedule in self._schedulers]
         return {**super().state_dict(), "_schedulers": inner}
 
-    def fitting(self, state_dict: Mapping[str, Any]) -> State:
+    def fitting(self, state_dict: Saved) -> StateDict:
         state, own = super().fitting(state_dict), len(self._schedulers)
         inner = state["_schedulers"]
         if len(inner) != own:
@@ -65,7 +65,7 @@ class Combined(Schedule):
         pairs = zip(self._schedulers, inner, strict=True)
         return {**state, "_schedulers": [schedule.fitting(held) for schedule, held in pairs]}
 
-    def take(self, state: State) -> None:
+    def take(self, state: StateDict) -> None:
         for schedule, held in zip(self._schedulers, state.pop("_schedulers"), strict=True):
             schedule.take(held)
         super().take(state)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from tracer.errors import TracerError
+from tracer_training.kinds import StateDict, Value
 from tracer_training.optimizers import Optimizer
+from tracer_training.optimizers.groups import Group
 from tracer_training.schedules.schedule import (
     Schedule,
-    State,
     for_each,
     of_optimizer,
     state_of,
@@ -24,7 +24,7 @@ __all__ = ["CyclicLR", "OneCycleLR"]
 PHASE = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
 
 
-def set_momentum(group: dict[str, Any], momentum: float) -> None:
+def set_momentum(group: Group, momentum: float) -> None:
     """The momentum of a group, or its first beta."""
     if "momentum" in group:
         group["momentum"] = momentum
@@ -33,7 +33,7 @@ def set_momentum(group: dict[str, Any], momentum: float) -> None:
 
 
 def ends_of_momentum(
-    kind: str, optimizer: Optimizer, low: Any, high: Any, resumes: bool
+    kind: str, optimizer: Optimizer, low: Value, high: Value, resumes: bool
 ) -> tuple[list[float], list[float]]:
     """What the momenta of the groups move between; it begins at the highest."""
     if not any(key in optimizer.defaults for key in ("momentum", "betas")):
@@ -104,10 +104,10 @@ class CyclicLR(Schedule):
         super().__init__(optimizer, last_epoch)
         self.base_lrs = bases
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> StateDict:
         return {**super().state_dict(), "_scale_fn_custom": state_of(self.scale_fn)}
 
-    def take(self, state: State) -> None:
+    def take(self, state: StateDict) -> None:
         held = state.pop("_scale_fn_custom")
         if held is not None:
             vars(self.scale_fn).update(held)
@@ -177,7 +177,7 @@ class OneCycleLR(Schedule):
                 (2 * up, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
                 (last, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
             ]
-        self._schedule_phases: list[dict[str, Any]] = [
+        self._schedule_phases: list[StateDict] = [
             dict(zip(PHASE, phase, strict=True)) for phase in phases
         ]
         groups = of_optimizer(self, optimizer).param_groups

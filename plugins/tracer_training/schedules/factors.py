@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from tracer.errors import TracerError
+from tracer_training.kinds import Saved, StateDict, Value
 from tracer_training.optimizers import Optimizer
-from tracer_training.schedules.schedule import Schedule, State, bounded, state_of, whole
+from tracer_training.schedules.schedule import Schedule, bounded, state_of, whole
 
 __all__ = [
     "ConstantLR",
@@ -34,7 +34,7 @@ class OfFunctions(Schedule):
     def __init__(self, optimizer: Optimizer, lr_lambda: Functions, last_epoch: int = -1):
         kind, groups = type(self).__name__, len(getattr(optimizer, "param_groups", ()))
         several = isinstance(lr_lambda, list | tuple)
-        functions: list[Any] = list(lr_lambda) if several else [lr_lambda] * groups  # type: ignore[arg-type]
+        functions: list[Value] = list(lr_lambda) if several else [lr_lambda] * groups  # type: ignore[arg-type]
         for function in functions:
             if not callable(function):
                 raise TracerError(f"{kind} expects lr_lambda as a function, got {function!r}")
@@ -45,10 +45,10 @@ class OfFunctions(Schedule):
         self.lr_lambdas: list[Callable[[int], float]] = functions
         super().__init__(optimizer, last_epoch)
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> StateDict:
         return {**super().state_dict(), "lr_lambdas": [state_of(f) for f in self.lr_lambdas]}
 
-    def take(self, state: State) -> None:
+    def take(self, state: StateDict) -> None:
         for function, held in zip(self.lr_lambdas, state.pop("lr_lambdas"), strict=True):
             if held is not None:
                 vars(function).update(held)
@@ -112,10 +112,10 @@ class MultiStepLR(Schedule):
         times = bisect_right(sorted(self.milestones.elements()), 0)
         return [base * self.gamma**times for base in self.base_lrs]
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> StateDict:
         return {**super().state_dict(), "milestones": sorted(self.milestones.elements())}
 
-    def fitting(self, state_dict: Mapping[str, Any]) -> State:
+    def fitting(self, state_dict: Saved) -> StateDict:
         state = super().fitting(state_dict)
         return {**state, "milestones": Counter(state["milestones"])}  # PyTorch's are counted
 

@@ -6,17 +6,14 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from types import FunctionType
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from tracer.errors import TracerError
+from tracer_training.kinds import Saved, StateDict, Value
 from tracer_training.optimizers import Optimizer
 
 __all__ = ["Schedule"]
-
-#: what a state of a schedule holds, by name
-State: TypeAlias = dict[str, Any]
 
 #: what states of PyTorch's schedules hold besides
 OF_PYTORCH = {
@@ -116,7 +113,7 @@ class Schedule:
 
     # -- what is saved -------------------------------------------------------------------------
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> StateDict:
         """All but the optimiser and functions: numbers, texts, lists and dicts, as JSON has."""
         return {
             key: copy.deepcopy(value)
@@ -124,7 +121,7 @@ class Schedule:
             if key not in self.unsaved
         }
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Saved) -> None:
         """Take over the state of a schedule of the same kind, this library's or PyTorch's.
 
         The optimiser's own state has the rates: load that, too. Raises `TracerError` for the state
@@ -132,7 +129,7 @@ class Schedule:
         """
         self.take(self.fitting(state_dict))
 
-    def fitting(self, state_dict: Mapping[str, Any]) -> State:
+    def fitting(self, state_dict: Saved) -> StateDict:
         """A state as this schedule keeps it; `TracerError` if it is of another."""
         kind, own = type(self).__name__, self.state_dict()
         if not isinstance(state_dict, Mapping):
@@ -157,7 +154,7 @@ class Schedule:
                 )
         return state
 
-    def take(self, state: State) -> None:
+    def take(self, state: StateDict) -> None:
         """Take over what `fitting` gave."""
         vars(self).update(state)
 
@@ -172,7 +169,7 @@ def of_optimizer(schedule: object, optimizer: object) -> Optimizer:
     return optimizer
 
 
-def for_each(kind: str, name: str, value: Any, groups: int) -> list[float]:
+def for_each(kind: str, name: str, value: Value, groups: int) -> list[float]:
     """An option for each group; one number is for all."""
     values = list(value) if isinstance(value, list | tuple) else [value] * groups
     if len(values) != groups:
@@ -197,7 +194,7 @@ def whole(kind: str, name: str, value: object, least: int) -> int:
     return int(value)  # type: ignore[call-overload]
 
 
-def state_of(function: Callable[..., float] | None) -> State | None:
+def state_of(function: Callable[..., float] | None) -> StateDict | None:
     """What a function keeps that is an object of some class; None of plain functions."""
     if function is None or isinstance(function, FunctionType) or not hasattr(function, "__dict__"):
         return None

@@ -71,9 +71,14 @@ def scaled(gradient: Array, factor: Array) -> Array:
 
 
 def _gradients(results: Any) -> Any:
-    if not isinstance(results, Mapping) or "grad" not in results:
+    if not isinstance(results, Mapping):
         raise TracerError(
-            "gradients are clipped in the results of a sweep, tape.backward(loss), and these have "
-            "no 'grad': parameters keep no gradients"
+            f"gradients are clipped in the results of a sweep, tape.backward(loss), since "
+            f"parameters keep none, got a {type(results).__name__}"
+        )
+    if "grad" not in results:
+        raise TracerError(
+            f"gradients are clipped in the results of a sweep, tape.backward(loss), and these are "
+            f"of {', '.join(map(repr, results)) or 'nothing'}"
         )
     return results["grad"]

@@ -1,0 +1,126 @@
+"""Parameters by PyTorch's name, and modules that hold them in lists and dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+import tracer
+from tracer import Tensor
+from tracer.errors import TracerError
+from tracer.extend import Convertible, backend
+from tracer_layers.module.module import Module
+from tracer_layers.module.state import is_parameter
+
+__all__ = ["Parameter", "ParameterDict", "ParameterList"]
+
+
+def Parameter(data: Convertible | None = None, requires_grad: bool = True) -> Tensor:
+    """`tracer.parameter(data)`, frozen if `requires_grad` is False; of nothing, an empty one."""
+
+    made = tracer.parameter(np.empty(0, np.float32) if data is None else data)
+    return made if requires_grad else made.requires_grad_(False)
+
+
+def held(value: Any) -> Tensor:
+    """A parameter as it is, and one of an array."""
+    if is_parameter(value):
+        return value
+    if isinstance(value, Tensor) or backend.is_array(value):
+        return tracer.parameter(value)
+    raise TracerError(f"a parameter or an array is expected, got a {type(value).__name__}")
+
+
+class ParameterList(Module):
+    """Parameters in a list, `"0"`, `"1"`, ...; arrays become parameters."""
+
+    def __init__(self, values: Iterable[Any] | None = None):
+        self.extend(() if values is None else values)
+
+    def append(self, value: Any) -> ParameterList:
+        """Add a parameter at the end."""
+        self.register_parameter(str(len(self)), held(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add parameters at the end."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._registered)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([getattr(self, name) for name in self._registered])
+
+    def __getitem__(self, index: int | slice) -> Any:
+        chosen = list(self)[index]
+        return type(self)(chosen) if isinstance(index, slice) else chosen
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, list(self._registered)[index], held(value))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{p.dtype}{list(p.shape)}" for p in self)
+
+
+class ParameterDict(Module):
+    """Parameters by name; arrays become parameters."""
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None):
+        self.update({} if parameters is None else parameters)
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add parameters, in place of those of the same names."""
+        for name, value in dict(parameters).items():
+            self[name] = value
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self._registered:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.register_parameter(key, held(value))
+
+    def __delitem__(self, key: str) -> None:
+        self[key]
+        delattr(self, key)
+
+    def pop(self, key: str) -> Tensor:
+        """The parameter of a name, which is there no more."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def clear(self) -> None:
+        """Take all out."""
+        for key in list(self._registered):
+            del self[key]
+
+    def __len__(self) -> int:
+        return len(self._registered)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._registered))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._registered
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return list(self._registered)
+
+    def values(self) -> Iterable[Tensor]:
+        """The parameters."""
+        return [self[key] for key in self]
+
+    def items(self) -> Iterable[tuple[str, Tensor]]:
+        """Names and parameters."""
+        return [(key, self[key]) for key in self]
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}: {p.dtype}{list(p.shape)}" for key, p in self.items())

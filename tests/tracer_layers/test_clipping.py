@@ -1,0 +1,62 @@
+"""Gradients among results are clipped, to a norm or element by element."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_layers as nn
+from tracer.errors import TracerError
+
+
+def results(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    shapes = {"w": (3, 4), "b": (3,), "s": ()}
+    return {"grad": {k: np.asarray(rng.standard_normal(s), dtype) for k, s in shapes.items()}}
+
+
+def flat(results):
+    return np.concatenate([np.reshape(g, -1) for g in results["grad"].values()])
+
+
+@pytest.mark.parametrize("order", [0.5, 1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("most", [0.1, 1e6])
+def test_the_norm_is_bounded_and_the_direction_kept(order, most):
+    before, clipped = flat(results()), results()
+    norm = nn.utils.clip_grad_norm_(clipped, most, order)
+    expected = (
+        abs(before).max() if order == math.inf else (abs(before) ** order).sum() ** (1 / order)
+    )
+    assert float(norm) == pytest.approx(expected)
+    factor = min(1, most / (expected + 1e-6))
+    np.testing.assert_allclose(flat(clipped), factor * before, rtol=1e-12)
+
+
+def test_elements_are_bounded():
+    clipped = results(np.float32)
+    nn.utils.clip_grad_value_(clipped, 0.3)
+    np.testing.assert_array_equal(flat(clipped), np.clip(flat(results(np.float32)), -0.3, 0.3))
+    assert {g.dtype for g in clipped["grad"].values()} == {np.dtype(np.float32)}
+
+
+def test_the_results_of_a_sweep_are_changed_by_name_and_tensor():
+    model = nn.Linear(2, 2)
+    with tracer.Tape() as tape:
+        loss = (100 * model(np.ones((1, 2), np.float32))).sum()
+    found = tape.backward(loss)
+    nn.utils.clip_grad_norm_(found, 1.0)
+    assert np.linalg.norm(flat(found)) == pytest.approx(1, rel=1e-5)
+    assert found["grad"][model.weight] is found["grad"]["weight"]
+
+
+def test_mistakes():
+    model = nn.Linear(2, 2)
+    with pytest.raises(TracerError, match="since parameters keep none, got a "):
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    with pytest.raises(TracerError, match="these are of 'kfac'"):
+        nn.utils.clip_grad_value_({"kfac": {}}, 1.0)
+    bad = results()
+    bad["grad"]["b"][0] = np.nan
+    with pytest.raises(TracerError, match="the norm of the gradient is nan"):
+        nn.utils.clip_grad_norm_(bad, 1.0, error_if_nonfinite=True)
