@@ -160,44 +160,132 @@ def test_arguments_and_their_defaults_are_those_of_pytorch(name, options):
         assert ours[key].default == parameter.default, key
 
 
-def chain(library, torch_library, optimizer):
-    def make(name, *arguments, **options):
-        return getattr(library, name)(optimizer, *arguments, **options)
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_a_state_of_pytorch_goes_on(name, options):
+    theirs = pair_of(name, options)[1]
+    for _ in range(23):
+        theirs.step()
+    ours = pair_of(name, options)[0]
+    ours.optimizer.load_state_dict(theirs.optimizer.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    for step in range(60):
+        ours.step()
+        theirs.step()
+        assert_alike(ours, theirs, step)
 
-    return make
+
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_last_epoch_resumes(name, options):
+    """The optimiser's state is loaded first, and then the schedule is made for its step."""
+    made = []
+    for library, schedule, optimizer in zip(
+        (training, module_of(name)), pair_of(name, options), optimizers(), strict=True
+    ):
+        for _ in range(7):
+            schedule.step()
+        optimizer.load_state_dict(schedule.optimizer.state_dict())
+        made.append(getattr(library, name)(optimizer, **options, last_epoch=7))
+    for step in range(40):
+        assert_alike(*made, step)
+        for schedule in made:
+            schedule.step()
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        [("LinearLR", {"total_iters": 10}), ("CosineAnnealingLR", {"T_max": 50})],
-        [("ConstantLR", {"total_iters": 20}), ("ExponentialLR", {"gamma": 0.9})],
-        [
-            ("LinearLR", {"total_iters": 10}),
-            ("StepLR", {"step_size": 20}),
-            ("PolynomialLR", {"total_iters": 60}),
-        ],
-        [("ExponentialLR", {"gamma": 0.9}), ("CosineAnnealingWarmRestarts", {"T_0": 10})],
-    ],
-)
-@pytest.mark.parametrize("combined", ["SequentialLR", "ChainedScheduler"])
-def test_schedules_of_schedules(parts, combined):
+def rates(schedule):
+    return [float(group["lr"]) for group in schedule.optimizer.param_groups]
+
+
+def made_of(parts, milestone, combine):
+    """Our schedule and PyTorch's of these parts, by `combine(library, optimizer, schedules)`."""
     pair = []
-    for library, optimizer in zip((training, torch.optim.lr_scheduler), optimizers(), strict=True):
-        made = [getattr(library, name)(optimizer, **options) for name, options in parts]
-        if combined == "SequentialLR":
-            milestones = [15 * (i + 1) for i in range(len(made) - 1)]
-            pair.append(library.SequentialLR(optimizer, made, milestones))
-        else:
-            pair.append(library.ChainedScheduler(made))
-    ours, theirs = pair
-    for step in range(100):
+    for ours, optimizer in zip((True, False), optimizers(), strict=True):
+        made = [
+            getattr(training if ours else module_of(name), name)(optimizer, **options)
+            for name, options in parts
+        ]
+        library = training if ours else torch.optim.lr_scheduler
+        pair.append(combine(library, optimizer, made, milestone))
+    return pair
+
+
+def sequential(library, optimizer, schedules, milestone):
+    milestones = [milestone + 5 * i for i in range(len(schedules) - 1)]
+    return library.SequentialLR(optimizer, schedules, milestones)
+
+
+def chained(library, optimizer, schedules, milestone):
+    return library.ChainedScheduler(schedules)
+
+
+def nested(library, optimizer, schedules, milestone):
+    inner = library.SequentialLR(optimizer, schedules[:2], [milestone])
+    return library.ChainedScheduler([inner, *schedules[2:]], optimizer)
+
+
+def first_of(library, optimizer, schedules, milestone):
+    inner = library.ChainedScheduler(schedules[:2])
+    return library.SequentialLR(optimizer, [inner, *schedules[2:]], [milestone])
+
+
+def assert_steps_alike(ours, theirs, steps, by_hand=()):
+    for step in range(steps):
+        np.testing.assert_allclose(rates(ours), rates(theirs), rtol=1e-9, atol=1e-14, err_msg=step)
+        np.testing.assert_allclose(
+            ours.get_last_lr(), [float(x) for x in theirs.get_last_lr()], rtol=1e-9, atol=1e-14
+        )
         for own, other in zip(
             ours.optimizer.param_groups, theirs.optimizer.param_groups, strict=True
         ):
-            assert own["lr"] == pytest.approx(other["lr"], rel=1e-9, abs=1e-14), step
-        ours.step()
+            assert own["momentum"] == pytest.approx(other["momentum"], rel=1e-9)
+        for schedule in (ours, theirs):
+            if step in by_hand:
+                schedule.optimizer.param_groups[0]["lr"] *= 0.5
+            schedule.step()
+
+
+@pytest.mark.parametrize("combine", [sequential, chained])
+@pytest.mark.parametrize("second", CASES)
+@pytest.mark.parametrize("first", CASES)
+def test_every_schedule_with_every_other(first, second, combine):
+    """One after the other, at once from step 0 on, and together; rates are changed by hand, too."""
+    for one in CASES[first]:
+        for other in CASES[second]:
+            for milestone in (7, 0):
+                parts = [(first, one), (second, other)]
+                ours, theirs = made_of(parts, milestone, combine)
+                assert_steps_alike(ours, theirs, 40, by_hand=(3, 20))
+
+
+SEVERAL = [
+    [
+        ("LinearLR", {"total_iters": 10}),
+        ("StepLR", {"step_size": 20}),
+        ("PolynomialLR", {"total_iters": 60}),
+    ],
+    [
+        ("ConstantLR", {"total_iters": 20}),
+        ("ExponentialLR", {"gamma": 0.9}),
+        ("CosineAnnealingLR", {"T_max": 30}),
+    ],
+]
+
+
+@pytest.mark.parametrize("combine", [sequential, chained, nested, first_of])
+@pytest.mark.parametrize("parts", SEVERAL)
+def test_schedules_of_several_schedules(parts, combine):
+    assert_steps_alike(*made_of(parts, 9, combine), 60)
+
+
+@pytest.mark.parametrize("combine", [sequential, chained, nested])
+@pytest.mark.parametrize("parts", SEVERAL)
+def test_a_state_of_several_schedules_of_pytorch_goes_on(parts, combine):
+    _, theirs = made_of(parts, 9, combine)
+    for _ in range(12):
         theirs.step()
+    ours, _ = made_of(parts, 9, combine)
+    ours.optimizer.load_state_dict(theirs.optimizer.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    assert_steps_alike(ours, theirs, 40)
 
 
 @pytest.mark.parametrize(
@@ -218,4 +306,28 @@ def test_a_plateau_is_seen_as_by_pytorch(options):
         value = 1 / (1 + 0.1 * step) + 0.1 * rng.standard_normal()
         own.step(value)
         other.step(value)
+        assert_alike(own, other, step)
+
+
+def test_what_is_no_number_is_a_bad_epoch_as_for_pytorch():
+    ours, theirs = optimizers()
+    own = training.ReduceLROnPlateau(ours, patience=1)
+    other = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, patience=1)
+    for step, value in enumerate([1.0, np.nan, np.nan, np.inf, 0.5, -np.inf, np.nan, np.nan]):
+        own.step(value)
+        other.step(value)
+        assert_alike(own, other, step)
+
+
+def test_a_state_of_a_plateau_of_pytorch_goes_on():
+    ours, theirs = optimizers()
+    own = training.ReduceLROnPlateau(ours, patience=2, cooldown=1)
+    other = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, patience=2, cooldown=1)
+    for _ in range(5):
+        other.step(1.0)
+    ours.load_state_dict(theirs.state_dict())
+    own.load_state_dict(other.state_dict())
+    for step in range(20):
+        own.step(1.0)
+        other.step(1.0)
         assert_alike(own, other, step)

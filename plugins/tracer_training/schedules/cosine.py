@@ -26,7 +26,7 @@ class CosineAnnealingLR(Schedule):
         return self.current()
 
     def anew(self) -> list[float]:
-        return self.base_lrs
+        return self.initial()
 
     def rates(self) -> list[float]:
         step, half, least = self.last_epoch, self.T_max, self.eta_min
@@ -34,7 +34,7 @@ class CosineAnnealingLR(Schedule):
             climb = (1 - math.cos(math.pi / half)) / 2
             return [
                 rate + (base - least) * climb
-                for base, rate in zip(self.base_lrs, self.current(), strict=True)
+                for base, rate in zip(self.initial(), self.current(), strict=True)
             ]
         ratio = (1 + math.cos(math.pi * step / half)) / (1 + math.cos(math.pi * (step - 1) / half))
         return [ratio * (rate - least) + least for rate in self.current()]
@@ -61,7 +61,7 @@ class CosineAnnealingWarmRestarts(Schedule):
 
     def rates(self) -> list[float]:
         part = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
-        return [self.eta_min + (base - self.eta_min) * part for base in self.base_lrs]
+        return [self.eta_min + (base - self.eta_min) * part for base in self.initial()]
 
     def begin(self) -> None:
         self._step_count = 1
@@ -132,7 +132,7 @@ class SWALR(Schedule):
         part = self._part(step)
         return [
             group["swa_lr"] * part + self._first(group["lr"], group["swa_lr"], before) * (1 - part)
-            for group in self.optimizer.param_groups
+            for group in self.made_for()
         ]
 
     def _first(self, rate: float, aim: float, part: float) -> float:

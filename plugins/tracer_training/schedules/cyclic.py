@@ -128,11 +128,11 @@ class CyclicLR(Schedule):
         height = part * self._height(cycle if self.scale_mode == "cycle" else self.last_epoch)
         if self.cycle_momentum:
             ends = zip(self.base_momentums, self.max_momentums, strict=True)
-            for group, (low, high) in zip(self.optimizer.param_groups, ends, strict=True):
+            for group, (low, high) in zip(self.made_for(), ends, strict=True):
                 set_momentum(group, high - (high - low) * height)
         return [
             low + (high - low) * height
-            for low, high in zip(self.base_lrs, self.max_lrs, strict=True)
+            for low, high in zip(self.initial(), self.max_lrs, strict=True)
         ]
 
 
@@ -209,7 +209,7 @@ class OneCycleLR(Schedule):
                 break
             begin = end
         part = (step - begin) / (end - begin) if end != begin else 1.0
-        for group in self.optimizer.param_groups:
+        for group in self.made_for():
             first, last, high, low = [group.get(name, 0.0) for name in names]
             found.append(self._between(first, last, part))
             if self.cycle_momentum:

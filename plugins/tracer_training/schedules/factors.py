@@ -59,7 +59,7 @@ class LambdaLR(OfFunctions):
     """The initial rate times a function of the number of steps."""
 
     def rates(self) -> list[float]:
-        pairs = zip(self.base_lrs, self.lr_lambdas, strict=True)
+        pairs = zip(self.initial(), self.lr_lambdas, strict=True)
         return [base * function(self.last_epoch) for base, function in pairs]
 
 
@@ -88,7 +88,7 @@ class StepLR(Schedule):
         return [rate * self.gamma if due else rate for rate in self.current()]
 
     def anew(self) -> list[float]:
-        return self.base_lrs
+        return self.initial()
 
 
 class MultiStepLR(Schedule):
@@ -110,7 +110,7 @@ class MultiStepLR(Schedule):
 
     def anew(self) -> list[float]:
         times = bisect_right(sorted(self.milestones.elements()), 0)
-        return [base * self.gamma**times for base in self.base_lrs]
+        return [base * self.gamma**times for base in self.initial()]
 
     def state_dict(self) -> StateDict:
         return {**super().state_dict(), "milestones": sorted(self.milestones.elements())}
@@ -140,11 +140,11 @@ class ConstantLR(Schedule):
         if self.last_epoch != self.total_iters:
             return self.current()
         if self.factor == 0:  # nothing is left of the rates before
-            return self.base_lrs
+            return self.initial()
         return [rate * (1.0 / self.factor) for rate in self.current()]
 
     def anew(self) -> list[float]:
-        return [base * (self.factor if self.total_iters > 0 else 1) for base in self.base_lrs]
+        return [base * (self.factor if self.total_iters > 0 else 1) for base in self.initial()]
 
 
 class LinearLR(Schedule):
@@ -181,7 +181,7 @@ class LinearLR(Schedule):
         return [rate * self._factor(step) / self._factor(step - 1) for rate in self.current()]
 
     def anew(self) -> list[float]:
-        return [base * self.start_factor for base in self.base_lrs]
+        return [base * self.start_factor for base in self.initial()]
 
 
 class ExponentialLR(Schedule):
@@ -198,7 +198,7 @@ class ExponentialLR(Schedule):
         return [rate * self.gamma for rate in self.current()]
 
     def anew(self) -> list[float]:
-        return self.base_lrs
+        return self.initial()
 
 
 class PolynomialLR(Schedule):
@@ -226,4 +226,4 @@ class PolynomialLR(Schedule):
         return [rate * (left / before) ** self.power for rate in self.current()]
 
     def anew(self) -> list[float]:
-        return self.base_lrs
+        return self.initial()

@@ -12,6 +12,7 @@ import numpy as np
 from tracer.errors import TracerError
 from tracer_training.kinds import Saved, StateDict, Value
 from tracer_training.optimizers import Optimizer
+from tracer_training.optimizers.groups import Group
 
 __all__ = ["Schedule"]
 
@@ -61,6 +62,21 @@ class Schedule:
         """The rates of the groups as they are."""
         return [group["lr"] for group in self.optimizer.param_groups]
 
+    def made_for(self) -> list[Group]:
+        """The groups; `TracerError` if there are others than the schedule was made for."""
+        groups, known = self.optimizer.param_groups, len(self.base_lrs)
+        if len(groups) != known:
+            raise TracerError(
+                f"{type(self).__name__} was made for {known} groups of parameters, and the "
+                f"optimizer has {len(groups)}: add groups first, then make the schedule"
+            )
+        return groups
+
+    def initial(self) -> list[float]:
+        """The rates of the groups when the schedule was made."""
+        self.made_for()
+        return self.base_lrs
+
     def rates(self) -> Sequence[float]:
         """The rates of the groups at `last_epoch`."""
         raise NotImplementedError
@@ -101,13 +117,7 @@ class Schedule:
         self.last_epoch -= 1
 
     def _set(self, rates: Sequence[float]) -> None:
-        groups = self.optimizer.param_groups
-        if len(rates) != len(groups):
-            raise TracerError(
-                f"{type(self).__name__} was made for {len(rates)} groups of parameters, and the "
-                f"optimizer has {len(groups)}: add groups first, then make the schedule"
-            )
-        for group, rate in zip(groups, rates, strict=True):
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self._last_lr = self.current()
 
