@@ -891,9 +891,9 @@ def test_accumulated_batches_step_as_one():
             loss = nn.cross_entropy(whole.model(whole.x[:20]), whole.y[:20])
         one.step(tape.backward(loss, one.quantities))
         other = training.DampedNewton(parts.parameters(), "kflr", lr=0.3, damping=0.1)
-        added = training.Accumulated()
+        added = training.Accumulated(other.quantities)
         for step in range(2):
-            added.add(parts.sweep(other.quantities, step), 10, other.curvature)
+            added.add(parts.sweep(added.quantities, step), 10)
         other.step(added.results())
     assert_values(parts, whole.values())
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracer import Tape, Tensor
 from tracer.errors import TracerError
-from tracer.extend import Array, Quantity, raw
+from tracer.extend import Array, raw
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training.accumulation import Accumulated
 from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets
@@ -56,6 +56,9 @@ class Stepper:
 
     def asked(self) -> Asked:
         """What the next sweep is asked for: what the optimiser needs, and what else is wanted."""
+        return self._wanted() if self.accumulate == 1 else Accumulated(self._wanted()).quantities
+
+    def _wanted(self) -> Asked:
         return (*self.optimizer.quantities, *self.quantities)
 
     def step(self, inputs: Inputs, target: Targets, results: Results) -> Results | None:
@@ -67,9 +70,8 @@ class Stepper:
         if self.scale is not None and not self.scale.unscaled(results):
             return None
         if self.accumulate > 1:
-            self.waiting = self.waiting or Accumulated()
-            objects = [q for q in self.asked() if isinstance(q, Quantity) and q.name in results]
-            self.waiting.add(results, len(target), *objects)
+            self.waiting = self.waiting or Accumulated(self._wanted())
+            self.waiting.add(results, samples=len(target))
             self.batches += 1
             if self.batches < self.accumulate:
                 return None
