@@ -101,7 +101,7 @@ class DataLoader:
         count = len(self.dataset)
         if not self.shuffle:
             return np.arange(count)
-        return np.random.default_rng([self.seed, epoch]).permutation(count)
+        return self._generator(epoch).permutation(count)
 
     def _fetch(self, epoch: int, number: int, order: np.ndarray) -> Batch:
         indices = order[number * self.batch_size : (number + 1) * self.batch_size]
@@ -110,11 +110,19 @@ class DataLoader:
         else:
             batch = gathered(self.dataset, indices)
         if self.transform is not None:
-            rng = np.random.default_rng([self.seed, epoch, number])
+            rng = self._generator(epoch, number)
             batch = (self.transform(batch[0], rng), *batch[1:])
         if self.device is not None:
             batch = to_device(batch, self.device)
         return batch
+
+    def _generator(self, *place: int) -> np.random.Generator:
+        """A generator of an epoch, or of a batch in it: a child of the seed.
+
+        Not `default_rng([seed, *place])`, where a zero at the end is as nothing, and the first
+        batch would have the numbers of the order.
+        """
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=place))
 
     def _ahead(self, epoch: int, first: int, order: np.ndarray) -> Iterator[Batch]:
         """The same batches in order, each made by one of the threads.
