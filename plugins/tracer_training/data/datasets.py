@@ -13,14 +13,9 @@ import numpy as np
 
 from tracer.errors import ShapeError, TracerError
 from tracer.extend import Array, Generator
-from tracer_training.data.dataset import (
-    ArrayDataset,
-    Dataset,
-    Subset,
-    generator_of,
-    stratified_split,
-)
+from tracer_training.data.dataset import ArrayDataset, Dataset, Subset
 from tracer_training.data.idx import read_idx
+from tracer_training.data.splits import generator_of, stratified_split
 
 __all__ = ["Text", "digits", "idx", "mnist", "mnist_5k", "polynomial", "text"]
 
