@@ -279,7 +279,7 @@ GOOD = idx_bytes(IMAGES)
     [
         (b"", "begins with bytes none"),
         (b"\x89PNG....", "begins with bytes 89 50, not 00 00"),
-        (idx_bytes(IMAGES, code=7), "byte 2 says dtype 0x07"),
+        (idx_bytes(IMAGES, code=7), "byte 2 says dtype 0x07, and not one of 0x08 uint8, 0x09 int8"),
         (GOOD[:9], "ends at byte 9, within the sizes of 3 axes"),
         (GOOD[:-1], r"uint8\[7, 4, 3\] takes 100 bytes with its header, got 99"),
         (GOOD + b"x", "got 101"),
