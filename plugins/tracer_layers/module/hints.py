@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tracer.extend import missing
 
-_IN_FORWARD = "override forward, or read the values from the tape's graph"
+_BACKWARD = "record with tracer.Tape(cotangents=True): tape.cotangents has them after the sweep"
 _IN_PLACE = "tensors are never written into: write {}(x), which returns the result"
 _SIZES = "give the sizes, which are not found out in the first call: write {}"
 _WRITE_IT = "there is no such loss: write it in NumPy, which is differentiated as it stands"
@@ -25,12 +25,10 @@ MODULE = {
     "compile": "there is nothing to compile: leave the call out",
     "share_memory": "pickle the module, or send its state_dict()",
     "set_submodule": "use setattr(model.get_submodule(path), name, module)",
-    "parameters_to_vector": "np.concatenate([p.data.ravel() for p in model.parameters()])",
-    "register_forward_hook": _IN_FORWARD,
-    "register_forward_pre_hook": _IN_FORWARD,
-    "register_backward_hook": "ask Tape.backward for a quantity",
-    "register_full_backward_hook": "ask Tape.backward for a quantity",
-    "register_full_backward_pre_hook": "ask Tape.backward for a quantity",
+    "parameters_to_vector": "tracer_layers.utils.parameters_to_vector(model.parameters())",
+    "register_backward_hook": _BACKWARD,
+    "register_full_backward_hook": _BACKWARD,
+    "register_full_backward_pre_hook": _BACKWARD,
     "register_load_state_dict_pre_hook": "change the mapping before load_state_dict",
     "register_load_state_dict_post_hook": "call what comes after load_state_dict yourself",
     "register_state_dict_pre_hook": "call what comes before state_dict yourself",
@@ -68,7 +66,6 @@ FUNCTIONAL = {
 
 #: name of torch.nn (or of what stands beside it) -> what to write
 LAYERS = {
-    "Buffer": "write self.register_buffer(name, array)",
     "parameter": "write tracer.parameter(array)",
     "Tensor": "write tracer.Tensor",
     "optim": "optimisers are in tracer_training, as tracer_training.AdamW(model.parameters())",

@@ -26,18 +26,14 @@ from tracer.extend import (
     raw,
     using,
 )
-from tracer_layers.module import batch_marks, hints, naming
+from tracer_layers.module import batch_marks, hints, module_hooks, naming
 from tracer_layers.module.calling import call_as_root, call_elsewhere, enter
 from tracer_layers.module.calls import active
 from tracer_layers.module.devices import moved_when_made, takes_device
 from tracer_layers.module.dtypes import float_dtype
 from tracer_layers.module.files import read_state, write_state
 from tracer_layers.module.loading import IncompatibleKeys, convert, load, saved
-from tracer_layers.module.state import (
-    copied,
-    described,
-    is_parameter,
-)
+from tracer_layers.module.state import Buffer, copied, described, is_parameter
 from tracer_layers.module.table import Row, html_table
 
 __all__ = ["Module"]
@@ -48,7 +44,7 @@ BUFFERS = ("buffer", "transient")
 DRAW_OPTIONS = inspect.signature(Tape.draw).parameters.keys()
 
 #: attributes that are of a module itself, or only speed up the next call: copies have others
-_OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
+_OF_CALLS = ("_place", "_found", "_owners", "_serial_number", "forward")
 
 _NEVER_CALLED = (None,) * 6
 
@@ -98,6 +94,8 @@ class Module:
     #: where it was called last: in which model, its scope, the scope and classes around; and the
     #: classes inside, and what is called there
     _place: tuple[object, ...]
+    #: functions that are called around `forward`; None if there never were any
+    _hooks: module_hooks.Hooks | None = None
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
 
@@ -117,6 +115,8 @@ class Module:
         """What copies and pickles take over: what the module is, and nothing that calls found."""
         state = {key: value for key, value in vars(self).items() if key not in _OF_CALLS}
         state["_registered"] = dict(self._registered)
+        if self._hooks is not None:
+            state["_hooks"] = module_hooks.Hooks(*map(dict, self._hooks))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -127,6 +127,8 @@ class Module:
             self._own(name, vars(self).get(name))
         if any(isinstance(value, list | dict) for value in state.values()):
             naming.note_container(self)
+        if self._hooks is not None:
+            module_hooks.install(self)
 
     # -- calling ----------------------------------------------------------------------------
 
@@ -169,6 +171,33 @@ class Module:
         with using(cursor.tape, inside):
             return self.forward(*inputs, **options)
 
+    def register_forward_pre_hook(
+        self, hook: module_hooks.Function, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> module_hooks.Handle:
+        """Call `hook(module, args)` before every `forward`, or `hook(module, args, kwargs)`.
+
+        What it returns is called with instead, unless it is None: one value or a tuple, or `(args,
+        kwargs)` with keywords. `prepend` puts it before the others. The handle takes it away again.
+        """
+        return module_hooks.add(self, False, module_hooks.Hook(hook, with_kwargs), prepend)
+
+    def register_forward_hook(
+        self,
+        hook: module_hooks.Function,
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> module_hooks.Handle:
+        """Call `hook(module, args, output)` after every `forward`; with `with_kwargs`,
+        `hook(module, args, kwargs, output)`.
+
+        What it returns takes the place of the output, unless it is None. With `always_call` it is
+        also called, with None, where `forward` raises an error. The handle takes it away again.
+        """
+        made = module_hooks.Hook(hook, with_kwargs, always_call)
+        return module_hooks.add(self, True, made, prepend)
+
     def parameter_owner(self, leaf: Any) -> tuple[naming.Named, str] | None:
         """The model of this module, and what it calls a parameter that this module holds itself.
 
@@ -204,6 +233,10 @@ class Module:
             kind = "module"
         elif is_parameter(value):
             kind = "parameter"
+        elif isinstance(value, Buffer):
+            if kind is None:
+                vars(self).pop(name, None)
+            return self._register(name, value.kind, value.data)
         elif kind == "parameter" and value is not None:
             raise TracerError(
                 f"{type(self).__name__}.{name} is a parameter: assign a tracer.parameter or None, "
