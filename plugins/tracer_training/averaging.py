@@ -11,6 +11,7 @@ import numpy as np
 
 from tracer.errors import TracerError
 from tracer.extend import Array, rebind
+from tracer_layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from tracer_training.kinds import Data, Model, Saved, StateDict, Value
 
 __all__ = [
@@ -20,6 +21,9 @@ __all__ = [
     "get_swa_avg_fn",
     "update_bn",
 ]
+
+#: layers whose running statistics are of batches
+BATCH_NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
 
 #: the new average, of the average, the weights as they are, and how many were averaged before
 Average: TypeAlias = Callable[[Array, Array, int], Array]
@@ -129,7 +133,9 @@ def update_bn(loader: Iterable[Data], model: Model) -> None:
     first array is what the model is called with.
     """
     model = getattr(model, "module", model)
-    normalising = [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
+    # instance normalisation counts no batches, and has no mean over them, as in PyTorch
+    found = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
+    normalising = [module for module in found if module.running_mean is not None]
     if not normalising:
         return
     modes = [(module, module.training) for module in model.modules()]

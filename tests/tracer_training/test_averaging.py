@@ -118,6 +118,24 @@ def test_statistics_of_batches_are_computed_anew():
     training.update_bn([], nn.Linear(2, 2))
 
 
+def test_instance_normalisation_is_left_as_it_is():
+    """It counts no batches: there is no mean over them, and PyTorch leaves it out."""
+    norm = nn.InstanceNorm1d(3, track_running_stats=True)
+    batches = list(np.random.default_rng(0).standard_normal((3, 4, 3, 5), dtype=np.float32))
+    for batch in batches:
+        norm(batch)
+    before = norm.state_dict()
+    training.update_bn(batches, nn.Sequential(norm, nn.BatchNorm1d(3)).eval())
+    training.update_bn([], norm)
+    assert norm.momentum == 0.1
+    assert np.any(norm.running_mean != 0)
+    fresh = nn.InstanceNorm1d(3, track_running_stats=True)
+    fresh.load_state_dict(before)
+    for batch in batches:
+        fresh(batch)
+    np.testing.assert_array_equal(norm.running_mean, fresh.running_mean)
+
+
 VALUES = [5.0, 4.0, 4.5, np.nan, 3.99, 4.2, 4.1]
 
 
