@@ -89,6 +89,9 @@ def fans(tensor: Tensor | Array) -> tuple[int, int]:
     return tensor.shape[1] * places, tensor.shape[0] * places
 
 
+_calculate_fan_in_and_fan_out = fans  # as scripts call it, which write their own distributions
+
+
 def uniform_(
     tensor: Filled, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Filled:
