@@ -27,7 +27,10 @@ DOCUMENTED = re.compile(r"^\s*(\w+)\((.*?)\)\s*->", re.M | re.S)
 
 FUNCTIONS = [name for name in F.__all__ if hasattr(TF, name) or hasattr(torch, name)]
 LAYERS = [
-    name for name in nn.__all__ if inspect.isclass(getattr(nn, name)) and hasattr(torch.nn, name)
+    name
+    for name in nn.__all__
+    if inspect.isclass(getattr(nn, name)) and issubclass(getattr(nn, name), nn.Module)
+    if hasattr(torch.nn, name)
 ]
 METHODS = [
     name
@@ -94,6 +97,11 @@ def test_functions(name):
 def test_constructors(name):
     ours, theirs = getattr(nn, name), getattr(torch.nn, name)
     check(parameters(ours.__init__), torch_parameters(theirs.__init__))
+
+
+@pytest.mark.parametrize("name", ["Buffer", "Parameter"])
+def test_what_modules_hold(name):
+    check(parameters(getattr(nn, name).__init__), parameters(getattr(torch.nn, name).__new__)[1:])
 
 
 @pytest.mark.parametrize("name", LAYERS)

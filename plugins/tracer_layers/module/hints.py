@@ -68,7 +68,6 @@ FUNCTIONAL = {
 
 #: name of torch.nn (or of what stands beside it) -> what to write
 LAYERS = {
-    "Buffer": "write self.register_buffer(name, array)",
     "parameter": "write tracer.parameter(array)",
     "Tensor": "write tracer.Tensor",
     "optim": "optimisers are in tracer_training, as tracer_training.AdamW(model.parameters())",

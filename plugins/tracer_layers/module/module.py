@@ -31,11 +31,7 @@ from tracer_layers.module.calls import active
 from tracer_layers.module.devices import moved_when_made, takes_device
 from tracer_layers.module.dtypes import float_dtype
 from tracer_layers.module.loading import IncompatibleKeys, convert, load, saved
-from tracer_layers.module.state import (
-    copied,
-    described,
-    is_parameter,
-)
+from tracer_layers.module.state import Buffer, copied, described, is_parameter
 from tracer_layers.module.table import Row, html_table
 
 __all__ = ["Module"]
@@ -202,6 +198,10 @@ class Module:
             kind = "module"
         elif is_parameter(value):
             kind = "parameter"
+        elif isinstance(value, Buffer):
+            if kind is None:
+                vars(self).pop(name, None)
+            return self._register(name, value.kind, value.data)
         elif kind == "parameter" and value is not None:
             raise TracerError(
                 f"{type(self).__name__}.{name} is a parameter: assign a tracer.parameter or None, "

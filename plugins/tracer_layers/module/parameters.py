@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,19 +13,36 @@ from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import Convertible, backend
 from tracer_layers.module.module import Module
-from tracer_layers.module.state import is_parameter
+from tracer_layers.module.state import Buffer, is_parameter
 
-__all__ = ["Parameter", "ParameterDict", "ParameterList"]
-
-
-def Parameter(data: Convertible | None = None, requires_grad: bool = True) -> Tensor:
-    """`tracer.parameter(data)`, frozen if `requires_grad` is False; of nothing, an empty one."""
-
-    made = tracer.parameter(np.empty(0, np.float32) if data is None else data)
-    return made if requires_grad else made.requires_grad_(False)
+__all__ = ["Buffer", "Parameter", "ParameterDict", "ParameterList"]
 
 
-def held(value: Any) -> Tensor:
+class _ParameterType(type):
+    """Parameters are tensors: `isinstance(p, Parameter)` asks what made them."""
+
+    def __call__(cls, data: Convertible | None = None, requires_grad: bool = True) -> Tensor:
+        made = tracer.parameter(np.empty(0, np.float32) if data is None else data)
+        return made if requires_grad else made.requires_grad_(False)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return is_parameter(instance)
+
+
+class Parameter(metaclass=_ParameterType):
+    """`tracer.parameter(data)`, a tensor, frozen if `requires_grad` is False; of nothing, empty.
+
+    `isinstance(p, Parameter)` is true of all parameters.
+    """
+
+    def __init__(self, data: Convertible | None = None, requires_grad: bool = True): ...
+
+
+#: what a dictionary gives where there is no parameter
+Default = TypeVar("Default")
+
+
+def held(value: object) -> Tensor:
     """A parameter as it is, and one of an array."""
     if is_parameter(value):
         return value
@@ -36,19 +54,22 @@ def held(value: Any) -> Tensor:
 class ParameterList(Module):
     """Parameters in a list, `"0"`, `"1"`, ...; arrays become parameters."""
 
-    def __init__(self, values: Iterable[Any] | None = None):
+    def __init__(self, values: Iterable[Convertible] | None = None):
         self.extend(() if values is None else values)
 
-    def append(self, value: Any) -> ParameterList:
+    def append(self, value: Convertible) -> ParameterList:
         """Add a parameter at the end."""
         self.register_parameter(str(len(self)), held(value))
         return self
 
-    def extend(self, values: Iterable[Any]) -> ParameterList:
+    def extend(self, values: Iterable[Convertible]) -> ParameterList:
         """Add parameters at the end."""
         for value in values:
             self.append(value)
         return self
+
+    def __iadd__(self, values: Iterable[Convertible]) -> ParameterList:
+        return self.extend(values)
 
     def __len__(self) -> int:
         return len(self._registered)
@@ -60,7 +81,7 @@ class ParameterList(Module):
         chosen = list(self)[index]
         return type(self)(chosen) if isinstance(index, slice) else chosen
 
-    def __setitem__(self, index: int, value: Any) -> None:
+    def __setitem__(self, index: int, value: Convertible) -> None:
         setattr(self, list(self._registered)[index], held(value))
 
     def extra_repr(self) -> str:
@@ -70,25 +91,46 @@ class ParameterList(Module):
 class ParameterDict(Module):
     """Parameters by name; arrays become parameters."""
 
-    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None):
+    def __init__(
+        self,
+        parameters: Mapping[str, Convertible] | Iterable[tuple[str, Convertible]] | None = None,
+    ):
         self.update({} if parameters is None else parameters)
 
-    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Add parameters, in place of those of the same names."""
-        for name, value in dict(parameters).items():
-            self[name] = value
+    def update(
+        self, parameters: Mapping[str, Convertible] | Iterable[tuple[str, Convertible]]
+    ) -> None:
+        """Add parameters, in place of those of the same names.
+
+        As in PyTorch, those of a plain dict are added in the order of their names.
+        """
+        pairs = dict(parameters)
+        sort = isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict)
+        for name in sorted(pairs) if sort else pairs:
+            self[name] = pairs[name]
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self._registered:
             raise KeyError(key)
         return getattr(self, key)
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: Convertible) -> None:
         self.register_parameter(key, held(value))
 
     def __delitem__(self, key: str) -> None:
-        self[key]
+        if key not in self._registered:
+            raise KeyError(key)
         delattr(self, key)
+
+    def get(self, key: str, default: Default | None = None) -> Tensor | Default | None:
+        """The parameter of a name, or `default`."""
+        return dict(self.items()).get(key, default)
+
+    def setdefault(self, key: str, default: Convertible) -> Tensor:
+        """The parameter of a name, which is made of `default` if it is not there."""
+        if key not in self:
+            self[key] = default
+        return self[key]
 
     def pop(self, key: str) -> Tensor:
         """The parameter of a name, which is there no more."""

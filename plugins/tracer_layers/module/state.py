@@ -54,6 +54,17 @@ def fitted(key: str, value: Convertible, held: TensorLike) -> Array:
     return array
 
 
+class Buffer:
+    """An array that is assigned to a module's attribute to become a buffer there.
+
+    `self.mean = Buffer(array)` is `self.register_buffer("mean", array)`; `self.mean` is the array.
+    """
+
+    def __init__(self, data: Convertible | None = None, *, persistent: bool = True):
+        self.data = np.empty(0, np.float32) if data is None else data
+        self.kind = "buffer" if persistent else "transient"
+
+
 def copied(name: str, value: Convertible) -> Array | None:
     """A copy of an array that becomes a buffer, out of reach of the caller's later changes."""
     if value is None:
