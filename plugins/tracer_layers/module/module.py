@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tracer_layers.module.calling import call_as_root, call_elsewhere, enter
 from tracer_layers.module.calls import active
 from tracer_layers.module.devices import moved_when_made, takes_device
 from tracer_layers.module.dtypes import float_dtype
+from tracer_layers.module.files import read_state, write_state
 from tracer_layers.module.loading import IncompatibleKeys, convert, load, saved
 from tracer_layers.module.state import Buffer, copied, described, is_parameter
 from tracer_layers.module.table import Row, html_table
@@ -420,6 +422,28 @@ class Module:
                 f"got {given}"
             )
         return load(self, state_dict, strict)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write `state_dict()` into a file, as safetensors.
+
+        It is written beside and renamed: whatever ends the program, under `path` is what was there
+        before, or the new state. Other tools read it, PyTorch's by `safetensors.torch.load_file`.
+        """
+        write_state(path, self.state_dict())
+
+    def load(self, path: str | PathLike[str], strict: bool = True) -> IncompatibleKeys:
+        """Take over the state in a file, in place, as `load_state_dict` does.
+
+        The file is one of safetensors, of `np.savez(path, **state_dict)`, or of
+        `torch.save(model.state_dict(), path)`, also where that stands in a dict under
+        "state_dict" or "model". What the file is, is found out from what is in it. PyTorch is not
+        needed, and nothing in a file is executed. bfloat16 is read as float32.
+
+        Raises `ShapeError` for a state that does not fit, `TracerError` for a file that is corrupt
+        or holds what is no state, and `OSError` for one that is not there. The model is as it was
+        then.
+        """
+        return self.load_state_dict(read_state(path), strict)
 
     # -- modes ------------------------------------------------------------------------------
 
