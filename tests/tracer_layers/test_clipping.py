@@ -81,7 +81,7 @@ def test_mistakes():
     with pytest.raises(TracerError, match="these are of 'kfac'"):
         nn.utils.clip_grad_value_({"kfac": {}}, 1.0)
     for order in (0, -1, math.nan):
-        with pytest.raises(TracerError, match="norm_type is a positive number or math.inf, got"):
+        with pytest.raises(TracerError, match="norm_type is a positive number or"):
             nn.utils.clip_grad_norm_(results(), 1.0, order)
     bad = results()
     bad["grad"]["b"][0] = np.nan

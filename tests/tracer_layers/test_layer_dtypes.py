@@ -131,7 +131,8 @@ MORE = {
 EVERY = LAYERS | COUPLING | MORE
 
 #: what takes indices, holds others or is covered by what holds it
-OTHERS = {"Module", "Sequential", "ModuleList", "ModuleDict", "Embedding", "EmbeddingBag",
+OTHERS = {"Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict",
+          "Embedding", "EmbeddingBag",
           "TransformerDecoder", "TransformerDecoderLayer"}  # fmt: skip
 
 

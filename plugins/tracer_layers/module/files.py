@@ -29,6 +29,8 @@ OF_ZIPS = (
     NotImplementedError,
     RuntimeError,
     ValueError,
+    OverflowError,
+    MemoryError,
     OSError,
 )
 
