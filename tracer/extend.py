@@ -17,9 +17,9 @@ Losses: the rows that they start:
     `SeedRows`, `at_places`
 
 Quantities and kinds of rows:
-    `Context`, `Quantity`, `Shard`, `LayerValues`, `layer_of`, `GGNMonteCarlo`, `Rows`, `Term`,
-    `ggn_averaged`, `ggn_exact`, `ggn_outputs`, `gradient`, `hessian`, `hessian_eigenvectors`,
-    `jacobian`
+    `Context`, `Quantity`, `Shard`, `Unfinished`, `unfinished`, `LayerValues`, `layer_of`,
+    `GGNMonteCarlo`, `Rows`, `Term`, `ggn_averaged`, `ggn_exact`, `ggn_outputs`, `gradient`,
+    `hessian`, `hessian_eigenvectors`, `jacobian`
 
 The record: nodes, leaves, where it is recorded:
     `Tensor`, `batch`, `input_leaf`, `parameter`, `rebind`, `is_private`, `Node`, `NOWHERE`,
@@ -121,6 +121,7 @@ from tracer.curvature.rows import (
     jacobian,
 )
 from tracer.curvature.seed_rows import SeedRows, at_places
+from tracer.curvature.shards import Unfinished, unfinished
 from tracer.curvature.values import LayerValues
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
@@ -229,6 +230,7 @@ __all__ = [
     "TensorLike",
     "Term",
     "Tree",
+    "Unfinished",
     "Value",
     "View",
     "Work",
@@ -309,6 +311,7 @@ __all__ = [
     "threads",
     "time_operations",
     "totals",
+    "unfinished",
     "united_graph",
     "users_frame",
     "using",

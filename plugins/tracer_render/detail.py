@@ -8,7 +8,7 @@ from collections import Counter
 import networkx as nx
 
 from tracer.extend import DrawOptions
-from tracer_render import branches, loops, repeats, runs
+from tracer_render import branches, loops, repeats, rows, runs
 from tracer_render.calls import Calls
 from tracer_render.collapse import Closed, collapse
 from tracer_render.elide import elide, report
@@ -28,8 +28,9 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     """The graph as it is drawn: calls closed, the middle of long loops left out.
 
     With the depth "auto" that is the largest depth at which at most `MOST` boxes are drawn per
-    direction. Where there are more at depth 0, neighbours of the same structure are folded. What
-    was chosen is said on the logger `tracer_render`.
+    direction. Where there are more at depth 0, neighbours of the same structure are folded, and if
+    that is not enough, what was recorded one after the other. What was chosen is said on the logger
+    `tracer_render`.
     """
     _note_unknown(graph, options.opened)
     if options.depth != "auto":
@@ -38,13 +39,14 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     for fold in (runs.fold, branches.fold, runs.fold):
         if _boxes(drawn) > MOST and (short := fold(drawn)) is not drawn:
             drawn, folded = short, ", equal neighbours in one box"
+    if _boxes(drawn) > MOST:
+        note_unmarked_loop(graph)
+        drawn, folded = rows.fold(drawn, MOST, _boxes), ", what follows each other in one box"
     kinds = ("cotangent",) if graph.graph.get("direction") == "backward" else ("operation",)
     operations = sum(
         d.get("steps") or 1 for _, d in graph.nodes(data=True) if d.get("op") and d["kind"] in kinds
     )
     boxes = _boxes(drawn)
-    if boxes > MOST:
-        note_unmarked_loop(graph)
     if boxes < operations:
         log.warning(
             "depth %d%s: %s operation%s as %s box%s; --depth all draws every one",

@@ -151,7 +151,7 @@ def _steps(members: list[Attributes], times: Sequence[int]) -> dict[str, Any]:
             merged[count] = sum(m.get(count) or 0 for m in members)
     widened = next((m for m in members if m.get("widened")), None)
     if widened is not None:
-        merged |= {key: widened[key] for key in ("widened", "widened_by")}
+        merged |= {key: widened[key] for key in ("widened", "widened_by", "dtype")}
     failed = next((m for m in members if m.get("failed")), None)
     if failed is not None:
         merged |= {"failed": True, "error": failed.get("error", "")}

@@ -32,6 +32,7 @@ SCRIPTS = (
     "layout.js",
     "draw.js",
     "view.js",
+    "corner.js",
     "panel.js",
     "tree.js",
     "search.js",

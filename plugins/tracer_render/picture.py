@@ -47,7 +47,7 @@ KINDS = {
     "parameter": "parameter",
     "constant": "constant",
     "cotangent": "cotangent (∇)",
-    "elided": "steps that are not drawn",
+    "elided": "several steps or operations, in one box",
 }
 
 #: The largest ratio of the values at both ends of a logarithmic scale.

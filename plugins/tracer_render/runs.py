@@ -29,13 +29,15 @@ class Run(NamedTuple):
 def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     """The graph with one node for neighbours that are the same, which says how often it is there.
 
-    Neighbours stand in a chain, each using the one before alone; a pattern of several nodes may
-    repeat, such as a layer and its activation, and is one node then, too. It has `repeats`, and
-    `last`, the path of the last of them; so has the node of their cotangents.
+    Neighbours stand in a chain, each using the one before alone, and what another step of a loop
+    hands on; a pattern of several nodes may repeat, such as a layer and its activation, and is one
+    node then, too. It has `repeats`, and `last`, the path of the last of them; so has the node of
+    their cotangents.
     """
     found = []
     for chain in _chains(graph):
-        for start, length, times in _patterns([signature(graph.nodes[node]) for node in chain]):
+        alike = [(*signature(graph.nodes[node]), _carried(graph, node)) for node in chain]
+        for start, length, times in _patterns(alike):
             found.append(Run(chain[start : start + length * times], length, times))
     return merge(graph, found + partners(graph, found)) if found else graph
 
@@ -49,14 +51,19 @@ def partners(graph: nx.MultiDiGraph, runs: list[Run]) -> list[Run]:
 
 
 def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Hashable]]:
-    """Rows of nodes of which each is used by the next alone, and uses the one before alone."""
+    """Rows of nodes of which each is used by the next alone, and uses the one before alone.
+
+    What flows from one step of a loop to another binds no row: every layer of a recurrent network
+    has a state of its own.
+    """
     own = {n for n, d in graph.nodes(data=True) if computed(d) and d.get("kind") != "cotangent"}
     after = {}
     for node in own:
-        users = set(graph.succ[node])
+        users = {user for user in graph.succ[node] if not is_carried(graph, node, user)}
         if len(users) == 1:
             (user,) = users
-            if user in own and {n for n in graph.pred[user] if n in own} == {node} and user != node:
+            inputs = {n for n in graph.pred[user] if n in own and not is_carried(graph, n, user)}
+            if user in own and inputs == {node}:
                 after[node] = user
     heads = [node for node in graph if node in after and node not in set(after.values())]
     for node in heads:
@@ -64,6 +71,26 @@ def _chains(graph: nx.MultiDiGraph) -> Iterator[list[Hashable]]:
         while chain[-1] in after:
             chain.append(after[chain[-1]])
         yield chain
+
+
+def is_carried(graph: nx.MultiDiGraph, tail: Hashable, head: Hashable) -> bool:
+    """Whether all that flows from one node to another is from one step of a loop to another."""
+    if all(data.get("delay") for data in graph[tail][head].values()):
+        return True
+    before, after = graph.nodes[tail], graph.nodes[head]
+    for one, other in ((before, after), (after, before)):
+        if "elided" in one and len(other.get("times") or ()) > len(one.get("times") or ()):
+            return True
+    same = before.get("loop") is not None and before.get("loop") == after.get("loop")
+    return same and list(before.get("times") or ()) != list(after.get("times") or ())
+
+
+def _carried(graph: nx.MultiDiGraph, node: Hashable) -> tuple[bool, bool]:
+    """Whether a node has something from another step of a loop, and hands something on to one."""
+    return (
+        any(is_carried(graph, before, node) for before in graph.pred[node]),
+        any(is_carried(graph, node, user) for user in graph.succ[node]),
+    )
 
 
 def signature(data: Attributes) -> tuple[Hashable, ...]:
@@ -129,8 +156,8 @@ def merge(graph: nx.MultiDiGraph, runs: list[Run]) -> nx.MultiDiGraph:
         if _is_of_a_copy(graph, tail, head, later):
             continue
         ends = first.get(tail, tail), first.get(head, head)
-        key = (*ends, data.get("kind"))
-        if ends[0] != ends[1] and key not in shown:
+        key = (*ends, data.get("kind"), data.get("delay", 0))
+        if (ends[0] != ends[1] or data.get("delay")) and key not in shown:
             shown.add(key)
             folded.add_edge(*ends, **data)
     _drop_unused(graph, folded)

@@ -128,7 +128,7 @@ def _box(box: Box, r: Rectangle) -> str:
     y += style.TITLE_SIZE
     parts.append(_text(box.title, r.x, y, "name", "middle", ink))
     for note in box.notes:
-        y += style.NOTE_SIZE * style.LINE_HEIGHT + 0.4
+        y += style.NOTE_SIZE * style.LINE_HEIGHT
         parts.append(_text(note, r.x, y, "note", "middle", ink))
     y += style.ROWS_GAP
     for row in box.rows:

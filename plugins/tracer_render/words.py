@@ -86,8 +86,10 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
         yield f"the first of {data['alike']:,}"
     if data.get("kind") == "module":
         yield from _wrapped(data.get("hyperparameters") or "")
+    if data.get("kind") == "elided" and "between" not in data:
+        yield ", ".join(_counts(data))
     shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
-    if shape and (data.get("dtype") or not data.get("failed")):
+    if shape and "between" not in data and (data.get("dtype") or not data.get("failed")):
         yield style.elide(shape)
     if given := numbers.operands(data):
         yield style.elide(given)
@@ -99,7 +101,7 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
         known = value is None and data.get("norm") is not None and "members" not in data
         norm = f", norm {style.number_text(data['norm'])}" if known else ""
         yield f"T = {data['steps']:,} step{'s' if data['steps'] > 1 else ''}{norm}"
-    if "elided" in data:
+    if "between" in data:
         first, last = data["between"]
         yield f"t = {first:,} to {last:,}"
         yield f"{data['operations']:,} operations"
@@ -164,7 +166,7 @@ def _parameters(data: Attributes) -> Iterable[str]:
 
 def _counts(data: Attributes) -> Iterable[str]:
     yield f"{data['operations']:,} operation{'s' if data['operations'] != 1 else ''}"
-    if data["parameters"]:
+    if data.get("parameter_values"):
         yield f"{data['parameter_values']:,} parameters"
 
 

@@ -12,21 +12,25 @@ for x, y in loader:
     optimizer.step(tape.backward(loss, optimizer.quantities))
 ```
 
-Optimisers and schedules mirror `torch.optim`; models are modules of any kind, or functions. It
-needs `tracer_layers`, for what PyTorch has in `nn.utils`.
+Optimisers and schedules mirror `torch.optim`, and some optimisers use curvature; models are modules
+of any kind, or functions. It needs `tracer_layers`, for what PyTorch has in `nn.utils`.
 """
 
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training import (
     accumulation,
+    averaging,
     checkpoints,
+    curvature,
     data,
     loop,
     optimizers,
     schedules,
 )
 from tracer_training.accumulation import *
+from tracer_training.averaging import *
 from tracer_training.checkpoints import *
+from tracer_training.curvature import *
 from tracer_training.data import *
 from tracer_training.loop import *
 from tracer_training.optimizers import *
@@ -34,8 +38,10 @@ from tracer_training.schedules import *
 
 __all__: list[str] = []
 __all__ += accumulation.__all__
+__all__ += averaging.__all__
 __all__ += checkpoints.__all__
 __all__ += ["clip_grad_norm", "clip_grad_value"]
+__all__ += curvature.__all__
 __all__ += data.__all__
 __all__ += loop.__all__
 __all__ += optimizers.__all__

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import copy
+from collections.abc import Iterable, Mapping
 
 from tracer import registry
 from tracer.errors import TracerError
-from tracer.extend import Quantity, Shard
-from tracer_training.kinds import Results, StateDict
+from tracer.extend import LayerValues, Quantity, Shard, Unfinished, layer_of, unfinished
+from tracer_training.kinds import Results, StateDict, Value
 
 __all__ = ["Accumulated"]
 
@@ -16,61 +16,150 @@ __all__ = ["Accumulated"]
 class Accumulated:
     """Adds up results of sweeps: `results()` are those of all their samples in one batch.
 
-    The loss of each is a mean over its samples, or with `mean=False` a sum. Values are merged by
-    the law of their quantity (`Quantity.merge`). Raises `TracerError` for a quantity whose values
-    do not merge, as those that are made of a sum over all samples.
+    ```python
+    total = training.Accumulated(optimizer.quantities)
+    for x, y in batches:
+        with tracer.Tape() as tape:
+            loss = nn.cross_entropy(model(x), y)
+        total.add(tape.backward(loss, total.quantities), samples=len(x))
+    optimizer.step(total.results())
+    ```
+
+    `asked` are quantities as for `Tape.backward`; `total.quantities` are what to ask each sweep
+    for, since some merge before their values are made (`Quantity.merge`). The loss is a mean over
+    the samples, or with `mean=False` a sum. Quantities that sample are those of other samples than
+    one batch would have drawn. Raises `TracerError` for quantities that do not merge, as operators
+    of the whole model.
     """
 
-    def __init__(self, mean: bool = True):
+    def __init__(
+        self,
+        asked: str | Quantity | type[Quantity] | Iterable[str | Quantity | type[Quantity]] = "grad",
+        *,
+        mean: bool = True,
+    ):
         self.mean = mean
         self.samples = 0
-        self._merged: dict[str, Any] = {}
-        self._quantities: dict[str, Quantity] = {}
+        self._asked = _by_name(asked)
+        self._merged: StateDict = {}
+        self._kind: Value = dict
 
-    def add(self, results: Results, samples: int, *quantities: Quantity) -> None:
-        """Add the results of a batch of so many samples.
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What to ask the sweep of each batch for."""
+        return tuple(
+            unfinished(quantity) if _has_states(quantity) else quantity
+            for quantity in self._asked.values()
+        )
 
-        `quantities` are those that were asked for as objects and are not registered.
+    def add(self, results: Results, samples: int) -> None:
+        """Add the results of a batch of so many samples, from 1.
+
+        Only what was asked for is added. The results stay as they are.
         """
-        given = {quantity.name: quantity for quantity in quantities}
+        if samples < 1:
+            raise TracerError(f"a batch of samples is added, got samples={samples!r}")
+        lacking = self._asked.keys() - results.keys()
+        if lacking:
+            raise TracerError(
+                f"the results lack {sorted(lacking)[0]!r}: ask each sweep for total.quantities"
+            )
         total = self.samples + samples
         weights = (self.samples / total, samples / total) if self.mean else (1.0, 1.0)
         shards = Shard(self.samples, weights[0]), Shard(samples, weights[1])
-        for name, values in results.items():
-            if name not in self._merged:
-                self._quantities[name] = given.get(name) or _registered(name)
-                self._merged[name] = values
-                continue
-            merge = self._quantities[name].merge
-            before = self._merged[name]
-            if isinstance(values, Mapping):
-                for key in before.keys() | values.keys():
-                    if key in before and key in values:
-                        before[key] = merge(before[key], values[key], shards)
-                    elif key in before:  # a parameter that this batch did not use
-                        before[key] = shards[0].weight * before[key]
-                    else:
-                        before[key] = shards[1].weight * values[key]
-            else:
-                self._merged[name] = merge(before, values, shards)
+        first = not self._merged
+        self._merged = {
+            name: _kept(quantity, results[name])
+            if first
+            else _merge(quantity, self._merged[name], results[name], shards)
+            for name, quantity in self._asked.items()
+        }
         self.samples = total
+        self._kind = type(results) if isinstance(results, dict) else dict
 
     def results(self) -> StateDict:
         """Quantity -> parameter -> value, of all that was added."""
         if not self._merged:
             raise TracerError("nothing was accumulated: add(results, samples) first")
-        return self._merged
+        found = self._kind()
+        for name, quantity in self._asked.items():
+            values = _copied(self._merged[name])
+            found[name] = _finished(quantity, values, self.samples)
+        return found
 
 
-def _registered(name: str) -> Quantity:
-    if name not in registry.quantities:
-        raise TracerError(
-            f"{name!r} is no registered quantity: give the object that was asked for, too, as in "
-            f"add(results, samples, quantity)"
-        )
-    quantity = registry.quantities[name]()
-    if type(quantity).finish is not Quantity.finish or quantity.rows is None:
-        raise TracerError(
-            f"values of {name!r} do not merge: fold over shards, or give one large batch"
-        )
-    return quantity
+def _by_name(asked: Value) -> dict[str, Quantity]:
+    """Quantities by name; `TracerError` for those that do not merge."""
+    several = (asked,) if isinstance(asked, str | Quantity | type) else tuple(asked)
+    found = {}
+    for each in several:
+        kind = registry.quantities[each] if isinstance(each, str) else each
+        quantity = kind() if isinstance(kind, type) else kind
+        whole = quantity.rows is None and type(quantity).merge is Quantity.merge
+        if whole or quantity.merge is None:
+            raise TracerError(
+                f"values of {quantity.name!r} do not merge: give one large batch, or leave it out"
+            )
+        found[quantity.name] = quantity
+    return found
+
+
+def _has_states(quantity: Quantity) -> bool:
+    """Whether what merges is not its values."""
+    return type(quantity).finish is not Quantity.finish or quantity.per != "parameter"
+
+
+def _kept(quantity: Quantity, values: Value) -> Value:
+    """The values of the first batch, apart from the results and the record."""
+    return copy.deepcopy(values) if _has_states(quantity) else _copied(values)
+
+
+def _copied(values: Value) -> Value:
+    """Values apart from others, as far as steps and bounds of gradients write into them."""
+    if not isinstance(values, Mapping):
+        return copy.copy(values)
+    found: Value = copy.copy(values)
+    for name, value in values.items():
+        found[name] = value if isinstance(value, Unfinished) else copy.copy(value)
+    return found
+
+
+def _merge(quantity: Quantity, before: Value, values: Value, shards: tuple[Shard, Shard]) -> Value:
+    """Values of the union of two shards, by parameter."""
+    if not isinstance(values, Mapping):
+        return quantity.merge(before, values, shards)
+    found: Value = before.united(values) if hasattr(before, "united") else copy.copy(before)
+    for name in [*before, *(name for name in values if name not in before)]:
+        if name in before and name in values:
+            found[name] = _merged(quantity, before[name], values[name], shards)
+        elif type(quantity).merge is not Quantity.merge:
+            raise TracerError(
+                f"{quantity.name!r} of the parameter {name!r} is of some of the batches, which do "
+                f"not all use it, and does not merge then: give one large batch"
+            )
+        else:  # it is linear, and zero for a batch that does not use the parameter
+            shard, value = (shards[0], before) if name in before else (shards[1], values)
+            found[name] = shard.weight * value[name]
+    return found
+
+
+def _merged(quantity: Quantity, first: Value, second: Value, shards: tuple[Shard, Shard]) -> Value:
+    if not isinstance(first, Unfinished):
+        return quantity.merge(first, second, shards)
+    return first._replace(state=quantity.merge(first.state, second.state, shards))
+
+
+def _finished(quantity: Quantity, values: Value, samples: int) -> Value:
+    """Values of states, of parameters, layers or the model."""
+    if not _has_states(quantity):
+        return values
+    for name, kept in values.items():
+        values[name] = quantity.finish(kept.state, kept.context._replace(samples=samples))
+    if quantity.per == "parameter":
+        return values
+    if quantity.per == "model":
+        return quantity.combine(dict(values))
+    layers: dict[str, StateDict] = {}
+    for name, value in values.items():
+        layers.setdefault(layer_of(name), {})[name] = value
+    return LayerValues({layer: quantity.combine(some) for layer, some in layers.items()})

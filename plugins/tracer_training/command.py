@@ -12,17 +12,21 @@ import typer
 
 import tracer
 from tracer.errors import TracerError, suggestion
-from tracer.extend import write_safetensors
-from tracer_training import optimizers, schedules
+from tracer_training import curvature, optimizers, schedules
 from tracer_training.data import DataLoader
 from tracer_training.kinds import Data, Model, StateDict, Value
 from tracer_training.loop import Checkpoint, History, fit
 from tracer_training.loop.history import line_of
 from tracer_training.optimizers import Optimizer
 
-#: what `--optimizer` takes, in lower case; those that need more than a gradient besides
-OPTIMIZERS = {
-    name.lower(): name for name in optimizers.__all__ if name not in ("Loss", "Optimizer")
+#: what `--optimizer` takes, in lower case
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    name.lower(): kind
+    for room in (optimizers, curvature)
+    for name in room.__all__
+    if isinstance(kind := getattr(room, name), type)
+    and issubclass(kind, Optimizer)
+    and kind is not Optimizer
 }
 #: what `--schedule` takes
 SCHEDULES = ("constant", "cosine", "linear", "one-cycle")
@@ -38,7 +42,7 @@ CHECKPOINT, HISTORY, CONFIG, MODEL = (
 def train(
     target: tracer.Target,
     epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 10,
-    optimizer: Annotated[str, typer.Option(help="adamw, sgd, adam, muon, ...")] = "adamw",
+    optimizer: Annotated[str, typer.Option(help="adamw, sgd, muon, kfac, ...")] = "adamw",
     lr: Annotated[float | None, typer.Option(help="Learning rate; else the optimizer's.")] = None,
     option: Annotated[
         list[str] | None,
@@ -152,9 +156,9 @@ def optimizer_of(
             raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--option")
         options[key.strip().replace("-", "_")] = _value(value)
     try:
-        return getattr(optimizers, known)(parameters, **options)
+        return known(parameters, **options)
     except TypeError as error:
-        raise typer.BadParameter(f"{known}: {error}", param_hint="--option") from error
+        raise typer.BadParameter(f"{known.__name__}: {error}", param_hint="--option") from error
 
 
 def _value(text: str) -> Value:
@@ -207,4 +211,4 @@ def checkpoint_in(run: Path, resume: bool, config: StateDict) -> Checkpoint:
 def keep(run: Path, history: History, model: Model) -> None:
     """Write the history and the trained model."""
     (run / HISTORY).write_text(json.dumps(list(history), indent=1) + "\n")
-    write_safetensors(run / MODEL, model.state_dict())
+    model.save(run / MODEL)

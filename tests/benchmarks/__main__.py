@@ -24,6 +24,7 @@ from . import (
     graphs,
     growth,
     jacobian,
+    optimizers,
     recording,
     scaling,
     sweep,
@@ -45,6 +46,7 @@ GROUPS = {
     "graphs": graphs,
     "transformer": transformer,
     "training": training,
+    "optimizers": optimizers,
 }
 CHOICES = (*GROUPS, "growth", "scaling", "curvature")
 

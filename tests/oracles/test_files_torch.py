@@ -62,7 +62,7 @@ def test_a_state_of_pytorch_is_loaded(tmp_path, build, protocol):
         np.testing.assert_allclose(ours.eval()(x.numpy()).data, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["state_dict", "model"])
+@pytest.mark.parametrize("name", ["state_dict", "model_state_dict", "model"])
 def test_a_state_in_a_checkpoint_is_found(tmp_path, name):
     theirs, ours = residual(torch.nn), residual(nn)
     optimizer = torch.optim.AdamW(theirs.parameters())

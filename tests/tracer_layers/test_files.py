@@ -190,10 +190,27 @@ def test_bfloat16_is_read_as_float32(tmp_path):
     np.testing.assert_array_equal(found, (bits.astype(np.uint32) << 16).view(np.float32))
 
 
-@pytest.mark.parametrize("name", ["state_dict", "model"])
+@pytest.mark.parametrize("name", pt_files.NESTED)
 def test_states_in_checkpoints(tmp_path, name):
     tensor = saved_tensor("0", "Float", (2,), (1,))
     opcodes = mapping(epoch=plain(3), rates=plain((0.1, None)), **{name: mapping(x=tensor)})
+    found = read_state(pt(tmp_path / "a.pt", opcodes, [np.ones(2, np.float32).tobytes()]))
+    same(found, {"x": np.ones(2, np.float32)})
+
+
+def test_the_model_is_taken_out_of_a_checkpoint_of_a_training(tmp_path):
+    state = changed(network()).state_dict()
+    arrays = {f"model.{name}": array for name, array in state.items()}
+    arrays["optimizer.state.0"] = np.ones(3)
+    write_safetensors(tmp_path / "c", arrays, {"format": "trace-net checkpoint"})
+    model = network()
+    assert model.load(tmp_path / "c") == ([], [])
+    same(model.state_dict(), state)
+
+
+def test_sizes_are_passed_over(tmp_path):
+    size = named("torch.Size") + b"(" + plain((2, 3)) + b"tR"
+    opcodes = mapping(shape=size, model=mapping(x=saved_tensor("0", "Float", (2,), (1,))))
     found = read_state(pt(tmp_path / "a.pt", opcodes, [np.ones(2, np.float32).tobytes()]))
     same(found, {"x": np.ones(2, np.float32)})
 
@@ -290,6 +307,7 @@ def deep(count):
         (b"", "breaks off"),
         (b"\x8e" + struct.pack("<Q", 1 << 62), "breaks off"),
         (b"\xff", "breaks off"),
+        (b"S'\\ '\n", "holds STRING, a step"),
     ],
 )
 def test_pickles_that_describe_no_state(tmp_path, opcodes, said):

@@ -39,6 +39,7 @@ def test_hooks_change_inputs_and_outputs():
     np.testing.assert_array_equal(layer(X).data, 2 * layer.__class__.forward(layer, X + 1).data)
     handle.remove()
     handle.remove()
+    assert "forward" in vars(layer)  # another hook is there
     np.testing.assert_array_equal(layer(X).data, nn.linear(X + 1, layer.weight, layer.bias).data)
 
 
@@ -223,4 +224,6 @@ def test_modules_without_hooks_are_called_as_before():
     layer = nn.Linear(2, 2)
     assert "forward" not in vars(layer)
     layer.register_state_dict_post_hook(lambda *_: None)
+    assert "forward" not in vars(layer)
+    layer.register_forward_hook(double).remove()
     assert "forward" not in vars(layer)

@@ -90,6 +90,22 @@ class Functional(nn.Module):
         return (h + x) @ self.weight.T
 
 
+#: two by two, for modules without layers
+WEIGHT = np.array([[0.6, -0.4], [0.3, 0.9]])
+
+
+class OfParameters(nn.Module):
+    """A matrix, and one that is used twice, held without layers."""
+
+    def __init__(self, weights):
+        self.weights = weights
+
+    def forward(self, x):
+        held = self.weights
+        first, second = held.values() if isinstance(held, nn.ParameterDict) else held
+        return np.tanh(x @ first) @ second @ second
+
+
 class Listed(nn.Module):
     """The second module, the first, and the second again."""
 
@@ -279,6 +295,10 @@ OTHERS = {
     ),
     "ModuleDict (a module reused)": Case(
         lambda: Listed(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})), (2,)
+    ),
+    "ParameterList": Case(lambda: OfParameters(nn.ParameterList([WEIGHT, WEIGHT.T])), (2,)),
+    "ParameterDict": Case(
+        lambda: OfParameters(nn.ParameterDict({"a": WEIGHT, "b": WEIGHT.T})), (2,)
     ),
     "Sequential": Case(lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)), (2,)),
     "Parallel (a residual block)": Case(lambda: nn.Parallel(nn.Identity(), nn.Linear(2, 2)), (2,)),

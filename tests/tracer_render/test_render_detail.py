@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
 import pytest
 import render_graphs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tracer
 import tracer_layers as nn
@@ -239,3 +242,110 @@ def test_the_count_is_that_of_the_boxes():
 
     forward = sum(box.kind != "cotangent" for box in drawn.boxes)
     assert repeats.count(graph, Frames(graph, Calls(graph))) == forward
+
+
+class Tower(nn.Module):
+    """A plain loop over layers in a loop over time; each layer has a state of its own."""
+
+    def __init__(self, sizes):
+        self.cells = nn.ModuleList([nn.GRUCell(a, b) for a, b in pairwise(sizes)])
+
+    def forward(self, x):
+        states = [np.zeros((x.shape[0], cell.hidden_size), x.dtype) for cell in self.cells]
+        for t in tracer.steps(x.shape[1]):
+            value = x[:, t]
+            for number, cell in enumerate(self.cells):
+                value = states[number] = cell(value, states[number])
+        return value
+
+
+def is_acyclic(graph):
+    """Whether no cycle is left without what comes from another step."""
+    now = [ends for *ends, delay in graph.edges(data="delay") if not delay]
+    return nx.is_directed_acyclic_graph(nx.DiGraph(now))
+
+
+def counts(drawn):
+    back = sum(box.kind == "cotangent" for box in drawn.boxes)
+    return len(drawn.boxes) - back, back
+
+
+@pytest.mark.parametrize("time", ["unrolled", "folded"])
+@pytest.mark.parametrize("layers", [20, 45])
+def test_layers_that_hand_on_states_are_folded_in_each_step(time, layers):
+    graph = graph_of(Tower([4] * (layers + 1)), ones(2, 5, 4), time=time)
+    drawn = picture.describe(graph, AUTO)
+    assert max(counts(drawn)) <= MOST
+    if time == "unrolled":
+        assert f"cells.0 … cells.{layers - 1}  GRUCell" in titles(drawn)
+    elif layers == 45:
+        (box,) = [box for box in drawn.boxes if box.kind == "module"]
+        assert f"{TIMES} 45, one after the other" in box.notes
+        assert [line.delayed for line in drawn.lines if line.tail == line.head == box.id] == [True]
+    assert is_acyclic(detailed(graph, AUTO))
+
+
+@pytest.mark.parametrize("time", ["unrolled", "folded"])
+@pytest.mark.parametrize("layers", [20, 45])
+def test_layers_that_are_all_different_are_rows(time, layers):
+    graph = graph_of(Tower(range(4, 5 + layers)), ones(2, 5, 4), time=time)
+    drawn = picture.describe(graph, AUTO)
+    assert max(counts(drawn)) <= MOST
+    rows = [box.title for box in drawn.boxes if box.kind == "elided" and "steps" not in box.title]
+    assert bool(rows) == ((time, layers) != ("folded", 20))
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    operations=st.integers(41, 150),
+    steps=st.integers(0, 6),
+    direction=st.sampled_from(["forward", "backward", "both"]),
+    time=st.sampled_from(["unrolled", "folded"]),
+)
+@settings(max_examples=30, deadline=None)
+def test_any_code_has_at_most_so_many_boxes(seed, operations, steps, direction, time):
+    """Operations without any order in them, some of them in a loop, of a shared parameter."""
+    rng = np.random.default_rng(seed)
+    functions = (np.tanh, np.sin, np.cos, np.arctan)
+    w = tracer.parameter(np.ones(3), name="w")
+
+    def some(values, count):
+        values = list(values)
+        for _ in range(count):
+            one, other = (values[rng.integers(len(values))] for _ in "ab")
+            values.append(functions[rng.integers(4)](one) * (other if rng.random() < 0.3 else w))
+        return values[-1]
+
+    with tracer.Tape(watch=True) as tape:
+        value = some([w + 0.0], operations // 4)
+        for _ in tracer.steps(steps):
+            value = value + some([value], operations // 4)
+        loss = np.sum(value + some([value], operations // 4))
+    tape.backward(loss)
+    graph = tape.graph(direction, time)
+    drawn = picture.describe(graph, AUTO)
+    assert max(counts(drawn)) <= MOST
+    short = detailed(graph, AUTO)
+    assert is_acyclic(short) or not is_acyclic(graph)
+    shown = {
+        name
+        for node, data in short.nodes(data=True)
+        for name in data.get("copies") or data.get("members", (node,))
+    }
+    made = {node for node, data in graph.nodes(data=True) if data["op"]}
+    assert made <= shown
+
+
+def test_a_row_says_what_is_in_it_and_what_failed():
+    net = render_graphs.Net()
+    value = net.leaf("input", "x")
+    for number in range(90):
+        w = net.leaf("parameter", f"w{number}", shape=(2, 2))
+        value = net.op("ab"[number % 2] * (1 + number % 7), value, w, shape=(number, 2))
+    net.graph.nodes[value].update(failed=True, error="ValueError: no")
+    drawn = picture.describe(net.graph, AUTO)
+    assert max(counts(drawn)) <= MOST
+    rows = [box for box in drawn.boxes if box.kind == "elided"]
+    assert rows[0].title == "a … bbbb"
+    assert rows[0].notes[:2] == ("4 operations, 16 parameters", f"3{TIMES}2 float32")
+    assert rows[-1].marks == ("failed",)

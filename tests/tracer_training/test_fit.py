@@ -196,6 +196,7 @@ def test_the_first_tensor_that_is_not_finite_is_named(spoil, said):
         ({"schedule_every": "batch"}, '"step" or "epoch"'),
         ({"resume": True}, "give checkpoint=path"),
         ({"train": []}, "no batches"),
+        ({"test": []}, "the test data have no samples"),
         ({"optimizer": "adam"}, "fit expects an optimizer"),
     ],
 )
@@ -249,6 +250,29 @@ def test_lists_of_batches_are_data():
     fitted(one, batches)
     fitted(other, training.DataLoader(data(), batch_size=20))
     assert state_of(one) == state_of(other)
+
+
+@pytest.mark.parametrize("precision", [None, "float16"])
+def test_outputs_may_be_several(precision, tmp_path):
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.first(x), {"x": x}
+
+    model = Pair()
+    history = fitted(
+        model,
+        test=data(),
+        loss=lambda output, y: nn.cross_entropy(output[0], y),
+        precision=precision,
+        checkpoint=tmp_path / "folder" / "made.safetensors",
+    )
+    assert history["loss"][1] < history["loss"][0]
+    assert "accuracy" not in history[-1]
+    assert (tmp_path / "folder" / "made.safetensors").exists()
 
 
 def test_lbfgs_and_others_that_look_again_are_given_a_closure():

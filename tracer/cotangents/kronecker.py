@@ -91,20 +91,30 @@ class Kronecker:
             stop = start + len(block)
             out[start:stop, start:stop] = block
             start = stop
-        order = self._order()
+        if self.is_natural:
+            return out
+        order = self.order()
         if self._whole:
             return out[order][:, order]
         there = order >= 0
         every = np.where(there[:, None] & there, out[order][:, order], 0)
         return every + self._rest * np.diag(~there).astype(every.dtype)
 
-    def _order(self) -> Array:
+    @property
+    def is_natural(self) -> bool:
+        """Whether the natural layout is that of the parameter in row-major order."""
+        return self._pull is None
+
+    def order(self) -> Array:
         """Positions in the natural layout, in the parameter's row-major order; -1 for the rest."""
         natural = backend.namespace(self.factors[0]).arange(self._size) + 1
         return self.pull(natural[None]).reshape(-1) - 1
 
     def _to_natural(self, vector: Array) -> Array:
-        flat, order = vector.reshape(-1), self._order()
+        flat = vector.reshape(-1)
+        if self.is_natural:
+            return flat
+        order = self.order()
         if not self._whole:
             there = order >= 0
             flat, order = flat[there], order[there]
@@ -127,7 +137,7 @@ class Kronecker:
         moved = self.pull(np.concatenate(out)[None])[0].reshape(vector.shape)
         if self._whole or not self._rest:
             return moved
-        there = (self._order() >= 0).reshape(vector.shape)
+        there = (self.order() >= 0).reshape(vector.shape)
         return np.where(there, moved, self._rest * vector)
 
     def matvec(self, vector: Convertible) -> Array:
@@ -195,7 +205,7 @@ class Kronecker:
         shapes = [[f.shape for f in block.factors] for block in (self, other)]
         if self.shape != other.shape or shapes[0] != shapes[1]:
             return False
-        return self._pull is other._pull or bool((self._order() == other._order()).all())
+        return self._pull is other._pull or bool((self.order() == other.order()).all())
 
     def _with(self, factors: list[Array], rest: float) -> Kronecker:
         """The same block with other factors."""

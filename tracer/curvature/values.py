@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,6 +84,24 @@ class Values(dict[str, Any]):
     def setdefault(self, key: object, default: Any = None) -> Value:
         """The value of a parameter, by name or tensor; the default is put in if it is missing."""
         return super().setdefault(self._name(key), default)
+
+    def united(self, other: Mapping[str, Value]) -> Values:
+        """These values, and what they know of parameters together with the others.
+
+        Raises `ParameterError` where the same name is of one parameter here and another there.
+        """
+        theirs = getattr(other, "_names", None)
+        if self._names is None or theirs is None:
+            return self.copy()
+        names = Names({**theirs, **self._names})
+        names.frozen = {**theirs.frozen, **self._names.frozen}
+        if len(set(names.values())) < len(names):
+            several = Counter(names.values()).most_common(1)[0][0]
+            raise ParameterError(
+                f"{several!r} is one parameter in these results and another in those: put the "
+                f"modules into one model and call that, whose names are the same in every record"
+            )
+        return Values(names, self, {**getattr(other, "absent", {}), **self.absent})
 
     def __missing__(self, key: object) -> Any:
         name = self._name(key)

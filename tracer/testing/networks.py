@@ -13,7 +13,8 @@ from tracer.arrays import backend
 from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.cotangents.kronecker import Kronecker
 from tracer.curvature.combining import groups, layer_of
-from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
+from tracer.curvature.quantity import Quantity, Shard, State, Value
+from tracer.curvature.shards import unfinished
 from tracer.record.axes import Axis
 from tracer.record.leaves import batch, parameter
 from tracer.record.node import Params
@@ -56,26 +57,6 @@ class SquaredError(Operation):
 
     def examples(rng: Any) -> list[tuple[tuple[Array, ...], Params]]:
         return [((rng.random((3, 2)), rng.random((3, 2))), {})]
-
-
-class _State:
-    """A quantity's state and context, kept from being finished."""
-
-    def __init__(self, state: State, context: Context):
-        self.state, self.context = state, context
-
-
-class _Unfinished(Quantity):
-    """Another quantity with rows, whose values are its states."""
-
-    def __init__(self, quantity: Quantity):
-        self.name, self.rows, self.all_rows = quantity.name, quantity.rows, quantity.all_rows
-        self.per_sample, self.needs_samples = quantity.per_sample, quantity.needs_samples
-        self.extract, self.join = quantity.extract, quantity.join  # type: ignore[method-assign]
-        self.of_block = quantity.of_block  # type: ignore[method-assign]
-
-    def finish(self, state: State, context: Context) -> _State:
-        return _State(state, context)
 
 
 class Network:
@@ -121,11 +102,11 @@ class Network:
 
     def merged(self, quantity: Quantity, ends: Sequence[int]) -> dict[str, Value]:
         """Values of the union of shards that end at these samples, from their states."""
-        rng, unfinished = np.random.default_rng(2), _Unfinished(quantity)
+        rng, kept = np.random.default_rng(2), unfinished(quantity)
         states: dict[str, State] = {}
         begin = 0
         for end in ends:
-            part = self.swept(unfinished, slice(begin, end), None, rng)
+            part = self.swept(kept, slice(begin, end), None, rng)
             counts = (begin, end - begin)
             first, second = (Shard(n, n / end if self.mean else 1.0) for n in counts)
             for name, found in part.items():

@@ -18,6 +18,8 @@ from tracer_layers.module.pt_files import corrupt, is_pt, read_pt
 
 #: what the metadata of a file say that it is
 FORMAT, VERSION = "trace-net state", "1"
+#: what the metadata say of a file of a whole training, and where its model is among the arrays
+CHECKPOINT, IN_CHECKPOINT = "checkpoint", "model."
 #: what files begin with that `torch.save` wrote before PyTorch 1.6: a pickle
 PICKLE = b"\x80"
 #: what `zipfile` raises of corrupt files, and of what is encrypted or of other versions
@@ -67,7 +69,13 @@ def _of_safetensors(path: Path) -> Mapping[str, np.ndarray]:
             f"{str(path)!r} is a state of version {metadata.get('version')}, and version {VERSION} "
             f"is known: it was written by a newer trace-net"
         )
-    return arrays
+    if CHECKPOINT not in metadata.get("format", ""):
+        return arrays
+    return {
+        name.removeprefix(IN_CHECKPOINT): array
+        for name, array in arrays.items()
+        if name.startswith(IN_CHECKPOINT)
+    }
 
 
 def _of_zip(path: Path) -> Mapping[str, np.ndarray]:

@@ -27,7 +27,7 @@ MODULE = {
     "compile": "there is nothing to compile: leave the call out",
     "share_memory": "pickle the module, or send its state_dict()",
     "set_submodule": "use setattr(model.get_submodule(path), name, module)",
-    "parameters_to_vector": "np.concatenate([p.data.ravel() for p in model.parameters()])",
+    "parameters_to_vector": "tracer_layers.utils.parameters_to_vector(model.parameters())",
     "register_backward_hook": _COTANGENTS,
     "register_full_backward_hook": _COTANGENTS,
     "register_full_backward_pre_hook": _COTANGENTS,

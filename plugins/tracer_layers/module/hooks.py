@@ -62,17 +62,20 @@ class Hooks:
 class RemovableHandle:
     """What registering a hook returns: `remove()` takes the hook away, and so does a `with` block.
 
-    It does not keep the module alive.
+    It does not keep the module alive. A copy of it removes nothing.
     """
 
-    def __init__(self, hooks: OrderedDict[int, Hook]):
+    def __init__(self, module: Hooked, hooks: OrderedDict[int, Hook]):
         self.id = next(_numbers)
         self._hooks: weakref.ref[OrderedDict[int, Hook]] | None = weakref.ref(hooks)
+        self._module = weakref.ref(module)
 
     def remove(self) -> None:
         hooks = None if self._hooks is None else self._hooks()
         if hooks is not None:
             hooks.pop(self.id, None)
+            if (module := self._module()) is not None:
+                stand_before(module)
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -103,7 +106,7 @@ def register(
         vars(module)["_hooks"] = Hooks()
     all_hooks: Hooks = vars(module)["_hooks"]
     hooks = getattr(all_hooks, kind)
-    handle = RemovableHandle(hooks)
+    handle = RemovableHandle(module, hooks)
     hooks[handle.id] = hook
     if prepend:
         hooks.move_to_end(handle.id, last=False)
@@ -261,7 +264,8 @@ def stand_before(module: Hooked) -> None:
     inner = vars(module).pop("forward", None)
     if isinstance(inner, Forward):
         inner = inner.inner
-    if module._computed or module._hooks is not None:
+    hooks = module._hooks
+    if module._computed or (hooks is not None and (hooks.before or hooks.after)):
         vars(module)["forward"] = Forward(module, inner)
     elif inner is not None:
         vars(module)["forward"] = inner

@@ -495,7 +495,8 @@ class Module:
 
         The file is one of safetensors, of `np.savez(path, **state_dict)`, or of
         `torch.save(model.state_dict(), path)`, also where that stands in a dict under
-        "state_dict" or "model". What the file is, is found out from what is in it. PyTorch is not
+        "state_dict", "model_state_dict" or "model", or a checkpoint of a training, whose model is
+        taken. What the file is, is found out from what is in it. PyTorch is not
         needed, and nothing in a file is executed. bfloat16 is read as float32.
 
         Raises `ShapeError` for a state that does not fit, `TracerError` for a file that is corrupt

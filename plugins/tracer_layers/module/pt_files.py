@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickletools
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,10 +35,10 @@ STORAGES: dict[str, DType] = {
     "torch.BoolStorage": np.dtype("?"),
 }
 TENSOR, PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
-ORDERED = "collections.OrderedDict"
-NAMES = (TENSOR, PARAMETER, ORDERED)
+ORDERED, SIZE = "collections.OrderedDict", "torch.Size"
+NAMES = (TENSOR, PARAMETER, ORDERED, SIZE)
 #: under which names a state stands in what a training saved
-NESTED = ("state_dict", "model")
+NESTED = ("state_dict", "model_state_dict", "model")
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,10 @@ def followed(pickle: bytes) -> Made:
     Raises `Refused` for names that are not known and for steps that states have none of.
     """
     machine = _Machine()
-    for opcode, argument, _ in pickletools.genops(pickle):
-        machine.step(opcode.name, argument)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes in texts
+        for opcode, argument, _ in pickletools.genops(pickle):
+            machine.step(opcode.name, argument)
     return machine.stack[-1]
 
 
@@ -273,6 +276,8 @@ class _Machine:
             self.stack.append(_tensor(*arguments[:4]))
         elif called.name == PARAMETER:
             self.stack.append(arguments[0])
+        elif called.name == SIZE:
+            self.stack.append(tuple(cast("tuple[Made, ...]", arguments[0])))
         else:
             raise ValueError(f"it calls {called.name}")
 
@@ -337,7 +342,8 @@ def _state(path: Path, saved: Made) -> Mapping[str, SavedTensor]:
         held = f"a {type(saved).__name__}"
     raise TracerError(
         f"{str(path)!r} holds {held}, and no state of a model, names and tensors, by itself or "
-        f"under 'state_dict' or 'model': save with torch.save(model.state_dict(), path)"
+        f"under {', '.join(map(repr, NESTED))}: save with "
+        f"torch.save(model.state_dict(), path)"
     )
 
 

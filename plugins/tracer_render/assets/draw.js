@@ -87,7 +87,7 @@
     let line = box.y - ((12 + 9 * (notes.length + rows.length)) * 1.25) / 2 + (told.kind === "parameter" ? 3 : 0) + 12;
     const texts = [text(told.title, box.x, line, "name", "middle")];
     for (const note of notes) {
-      line += 9 * 1.25 + 0.4;
+      line += 9 * 1.25;
       texts.push(text(note, box.x, line, "note", "middle"));
     }
     for (const row of rows) {

@@ -129,8 +129,19 @@
       waiting = inner;
     }
     page.say(left ? `${left.toLocaleString("en")} groups are still closed: open them one by one` : "");
-    page.update(page.chosen ?? undefined);
+    page.keepingFocus(() => {
+      page.update();
+      startAt(page.chosen);
+    });
     page.describe();
+  };
+
+  // What is chosen, in the middle and legible; else the input.
+  const startAt = (chosen) => {
+    const part = chosen && page.scene.at.get(`${chosen.item}${chosen.back ? "b" : ""}`);
+    if (part) page.bringNear(part);
+    else page.start();
+    page.draw();
   };
 
   page.closeAll = () => {
@@ -138,8 +149,7 @@
     page.chosen = page.chosen && { item: page.drawnAs(page.chosen.item), back: page.chosen.back };
     page.keepingFocus(() => {
       page.update();
-      page.start();
-      page.draw();
+      startAt(null);
     });
     page.describe();
   };

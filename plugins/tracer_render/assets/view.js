@@ -49,18 +49,23 @@
     page.show();
   };
 
-  // As it opens: everything where texts are legible then, else the input, at the top.
+  // As it opens: everything where texts are legible then, else the input, at the top; no box is
+  // under what stands in the corner.
   page.start = () => {
     unseen = Math.min(room().width, room().height) <= 1;
     page.fit();
-    if (page.scale() <= 1 / READABLE) return;
+    if (page.scale() > 1 / READABLE) atTheInput();
+    page.clearCorner(1 / READABLE);
+  };
+
+  const atTheInput = () => {
     const window = room();
     const unit = Math.min(Math.max(page.scene.width / window.width, 1), 1 / READABLE);
     page.seen.width = window.width * unit;
     page.seen.height = window.height * unit;
     const first = page.scene.boxes.find((box) => !box.back);
     const middle = page.scene.axis !== null && page.scene.width <= page.seen.width ? page.scene.width / 2 : first?.x ?? 0;
-    page.seen.x = middle - page.seen.width / 2;
+    page.seen.x = Math.max(middle - page.seen.width / 2, Math.min(-margin * unit, (page.scene.width - page.seen.width) / 2));
     page.seen.y = -margin * unit;
     page.show();
   };
@@ -97,6 +102,9 @@
     page.seen = { x: part.x - width / 2, y: part.y - height / 2, width, height };
     page.show();
   };
+
+  // Move a part of the picture to where it is read.
+  page.bringNear = (part) => page.centre(part, Math.min(page.scale(), 1 / READABLE));
 
   // Move as little as is needed for a part to be in the window.
   page.bringIn = (part) => {

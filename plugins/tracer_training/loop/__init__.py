@@ -2,6 +2,7 @@
 
 from tracer_training.loop import (
     callbacks,
+    early_stopping,
     errors,
     evaluation,
     fitting,
@@ -12,6 +13,7 @@ from tracer_training.loop import (
     saving,
 )
 from tracer_training.loop.callbacks import *
+from tracer_training.loop.early_stopping import *
 from tracer_training.loop.errors import *
 from tracer_training.loop.evaluation import *
 from tracer_training.loop.fitting import *
@@ -23,6 +25,7 @@ from tracer_training.loop.saving import *
 
 __all__: list[str] = []
 __all__ += callbacks.__all__
+__all__ += early_stopping.__all__
 __all__ += errors.__all__
 __all__ += evaluation.__all__
 __all__ += fitting.__all__

@@ -81,6 +81,8 @@ def fit(
     _at_least_one("epochs", epochs)
     if scale is not None and instruments is not None:
         raise TracerError("instruments measure in float32: leave precision out")
+    if hasattr(test, "__len__") and not len(test):
+        raise TracerError("the test data have no samples: leave test out, or give some")
     run = Run(
         stepper,
         batches(train, batch_size, shuffle=True, rng=rng),
@@ -104,6 +106,7 @@ def _begin(run: Run, resume: bool) -> None:
         if resume:
             raise TracerError("resume=True goes on from a checkpoint: give checkpoint=path")
         return
+    run.checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
     if not resume:
         if run.checkpoint.path.exists():
             raise TracerError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer.errors import ShapeError
 from tracer.extend import Array, backend
-from tracer_training.kinds import Saved, StateDict
+from tracer_training.kinds import Saved, StateDict, Value
 
 __all__ = ["accuracy"]
 
@@ -33,8 +33,10 @@ def accuracy(output: Array, target: Array) -> Array:
     return (output.argmax(1) == target).mean()
 
 
-def usual_metrics(output: Array, target: Array) -> dict[str, Metric]:
+def usual_metrics(output: Value, target: Value) -> dict[str, Metric]:
     """The accuracy where the targets are classes of the outputs; else nothing."""
+    if not (backend.is_array(output) and backend.is_array(target)):  # as a pair, of an LSTM
+        return {}
     classes = target.dtype.kind in "iu" and output.ndim == target.ndim + 1
     return {"accuracy": accuracy} if classes else {}
 

@@ -44,6 +44,15 @@ def half(value: Value) -> Value:
     return value
 
 
+def single(output: Value) -> Value:
+    """Tensors of half precision in float32, in tuples, lists and dicts too: losses are of these."""
+    if isinstance(output, tuple | list) and not hasattr(output, "_fields"):
+        return type(output)(map(single, output))
+    if isinstance(output, dict):
+        return {key: single(each) for key, each in output.items()}
+    return output.astype(np.float32) if isinstance(output, Tensor) else output
+
+
 class LossScale:
     """The factor of a loss that keeps small gradients above zero where they are of float16.
 

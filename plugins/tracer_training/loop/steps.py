@@ -12,7 +12,7 @@ from tracer.extend import Array, raw
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training.accumulation import Accumulated
 from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets
-from tracer_training.loop.precision import LossScale, half, half_weights
+from tracer_training.loop.precision import LossScale, half, half_weights, single
 from tracer_training.optimizers import Optimizer
 
 
@@ -49,13 +49,16 @@ class Stepper:
         # what overflows is found in the gradient, and makes the scale smaller
         with half_weights(parameters), np.errstate(over="ignore", invalid="ignore"):
             with Tape() as tape:
-                output = self.model(*map(half, inputs)).astype(np.float32)
+                output = single(self.model(*map(half, inputs)))
                 loss = self.loss(output, target)
                 scaled = loss * scale.scale
             return tape.backward(scaled, ("grad",)), loss, raw(output)
 
     def asked(self) -> Asked:
         """What the next sweep is asked for: what the optimiser needs, and what else is wanted."""
+        return self._wanted() if self.accumulate == 1 else Accumulated(self._wanted()).quantities
+
+    def _wanted(self) -> Asked:
         return (*self.optimizer.quantities, *self.quantities)
 
     def step(self, inputs: Inputs, target: Targets, results: Results) -> Results | None:
@@ -67,7 +70,7 @@ class Stepper:
         if self.scale is not None and not self.scale.unscaled(results):
             return None
         if self.accumulate > 1:
-            self.waiting = self.waiting or Accumulated()
+            self.waiting = self.waiting or Accumulated(self._wanted())
             self.waiting.add(results, samples=len(target))
             self.batches += 1
             if self.batches < self.accumulate:

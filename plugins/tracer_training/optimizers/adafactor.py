@@ -6,7 +6,7 @@ import numpy as np
 
 from tracer_training.optimizers.first_order import FirstOrder, lerp
 from tracer_training.optimizers.groups import Given
-from tracer_training.optimizers.optimizer import within
+from tracer_training.optimizers.optimizer import several, within
 
 __all__ = ["Adafactor"]
 
@@ -42,7 +42,7 @@ class Adafactor(FirstOrder):
         defaults = {
             "lr": lr,
             "beta2_decay": beta2_decay,
-            "eps": tuple(eps),
+            "eps": eps,
             "d": d,
             "weight_decay": weight_decay,
             "maximize": maximize,
@@ -52,11 +52,12 @@ class Adafactor(FirstOrder):
     def check(self, o):
         within(self._kind, "lr", o.lr, 0)
         within(self._kind, "-beta2_decay", -o.beta2_decay, 0)
-        within(self._kind, "eps[1]", o.eps[1], 0)
+        first, second = several(self._kind, "eps", o.eps, 2)
+        within(self._kind, "eps[1]", second, 0)
         within(self._kind, "d", o.d, 1)
         within(self._kind, "weight_decay", o.weight_decay, 0)
-        if o.eps[0] is not None:
-            within(self._kind, "eps[0]", o.eps[0], 0)
+        if first is not None:
+            within(self._kind, "eps[0]", first, 0)
 
     def initial(self, p, o):
         if p.ndim < 2:

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from tracer.errors import TracerError
 from tracer_training.optimizers.first_order import FirstOrder, decayed, lerp
 from tracer_training.optimizers.groups import Given
-from tracer_training.optimizers.optimizer import accept, within
+from tracer_training.optimizers.optimizer import accept, several, within
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -18,7 +19,7 @@ def check_adam(kind: str, o: SimpleNamespace) -> None:
     within(kind, "lr", o.lr, 0)
     within(kind, "eps", o.eps, 0)
     within(kind, "weight_decay", o.weight_decay, 0)
-    for i, beta in enumerate(o.betas):
+    for i, beta in enumerate(several(kind, "betas", o.betas, 2)):
         within(kind, f"betas[{i}]", beta, 0, 1)
 
 
@@ -52,7 +53,7 @@ class Adam(FirstOrder):
         accept(self._kind, capturable=capturable, differentiable=differentiable)
         defaults = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
@@ -130,6 +131,14 @@ class AdamW(Adam):
             decoupled_weight_decay=True,
         )
 
+    def check(self, o):
+        super().check(o)
+        if not o.decoupled_weight_decay:
+            raise TracerError(
+                f"{self._kind} has a decoupled weight decay, and these options are of Adam, which "
+                f"has another: use training.Adam"
+            )
+
 
 class Adamax(FirstOrder):
     """Adam with the largest gradient, decayed, in place of the second moment (Kingma and Ba 2015).
@@ -155,7 +164,7 @@ class Adamax(FirstOrder):
         accept(self._kind, capturable=capturable, differentiable=differentiable)
         defaults = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "maximize": maximize,
@@ -210,7 +219,7 @@ class NAdam(FirstOrder):
         accept(self._kind, capturable=capturable, differentiable=differentiable)
         defaults = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "momentum_decay": momentum_decay,
@@ -279,7 +288,7 @@ class RAdam(FirstOrder):
         accept(self._kind, capturable=capturable, differentiable=differentiable)
         defaults = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,

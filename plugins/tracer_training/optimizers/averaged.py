@@ -48,7 +48,8 @@ class ASGD(FirstOrder):
 
     def check(self, o):
         within(self._kind, "lr", o.lr, 0)
-        within(self._kind, "weight_decay", o.weight_decay, 0)
+        for name in ("weight_decay", "lambd", "alpha", "t0"):
+            within(self._kind, name, getattr(o, name), 0)
 
     def initial(self, p, o):
         return {"step": 0, "eta": o.lr, "mu": 1.0, "ax": np.zeros_like(p)}

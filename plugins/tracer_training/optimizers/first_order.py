@@ -10,7 +10,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import ShapeError
-from tracer.extend import Array, backend, in_parallel, is_private, rebind
+from tracer.extend import Array, Shape, backend, in_parallel, is_private, rebind
 from tracer_training.optimizers.groups import State, arrays_of, options
 from tracer_training.optimizers.optimizer import Closure, Optimizer, Results
 
@@ -38,17 +38,21 @@ class FirstOrder(Optimizer):
         """Step `p` along the gradient `g` in place; `s` are the arrays of the state."""
         raise NotImplementedError
 
+    def state_shape(self, parameter: Tensor) -> Shape:
+        return parameter.shape
+
     def step(self, results: Results, closure: Closure | None = None) -> None:
         pieces: list[Piece] = []
         stepped: list[tuple[Tensor, Array]] = []
         last, o = None, SimpleNamespace()
-        for group, parameter, gradient in self.given(results):
+        # all are looked at before a step is counted: one that does not fit changes nothing
+        fitted = [(group, p, fitting(g, p)) for group, p, g in self.given(results)]
+        for group, parameter, g in fitted:
             if group is not last:
                 last, o = group, options(group)
             alone = is_private(parameter)
             old = parameter.data
             new = old if alone else np.empty_like(old)
-            g = fitting(gradient, parameter)
             state = self.state[parameter]
             if not state:
                 state.update(self.initial(old, o))

@@ -43,7 +43,7 @@ def completed(kind: str, group: Group, defaults: Mapping[str, Any]) -> Group:
     """A group with its parameters in a list, their names if there are, and all options."""
     if "params" not in group:
         raise TracerError(f'a group of {kind} lacks its parameters: {{"params": [...], "lr": ...}}')
-    unknown = group.keys() - defaults.keys() - {"params", "param_names", "initial_lr"}
+    unknown = group.keys() - defaults.keys() - {"params", "param_names"} - OF_SCHEDULES
     if unknown:
         raise TracerError(
             f"{kind} has no option {sorted(unknown)[0]!r}. Options: {', '.join(defaults)}"
@@ -60,7 +60,19 @@ def completed(kind: str, group: Group, defaults: Mapping[str, Any]) -> Group:
     if missing:
         raise TracerError(f"a group of {kind} lacks {missing[0]!r}, which has no default")
     named = {"param_names": names} if names else {}
-    return {**defaults, **group, "params": held, **named}
+    options = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in {**defaults, **group}.items()
+    }
+    return {**options, "params": held, **named}
+
+
+#: what schedules keep in groups
+OF_SCHEDULES = {
+    *("initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum"),
+}
+#: what PyTorch's groups have besides: how a step is computed, not what it is
+OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable"}
 
 
 #: the default of an option that each group has to give
@@ -82,12 +94,15 @@ def _check_parameter(kind: str, entry: object) -> None:
 def options(group: Group) -> SimpleNamespace:
     """The options of a group; numbers of NumPy's become Python's, which decide no dtype."""
     return SimpleNamespace(
-        **{
-            key: value.item() if isinstance(value, np.generic) else value
-            for key, value in group.items()
-            if key != "params"
-        }
+        **{key: _plain(value) for key, value in group.items() if key != "params"}
     )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    of_numpy = isinstance(value, np.generic) or (type(value) is np.ndarray and not value.ndim)
+    return value.item() if of_numpy else value
 
 
 class States(MutableMapping[Tensor, State]):

@@ -9,12 +9,12 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import TracerError
-from tracer.extend import Array, Quantity, rebind
+from tracer.extend import Array, Quantity, Shape, rebind
 from tracer_training.optimizers.first_order import fitting
 from tracer_training.optimizers.groups import Given, State, options
 from tracer_training.optimizers.line_search import Point, strong_wolfe
 from tracer_training.optimizers.loss import Loss
-from tracer_training.optimizers.optimizer import Closure, Optimizer, Results, within
+from tracer_training.optimizers.optimizer import Closure, Optimizer, Results, whole, within
 
 __all__ = ["LBFGS"]
 
@@ -49,7 +49,7 @@ class LBFGS(Optimizer):
         defaults = {
             "lr": lr,
             "max_iter": max_iter,
-            "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
+            "max_eval": most_evaluations(max_iter, max_eval),
             "tolerance_grad": tolerance_grad,
             "tolerance_change": tolerance_change,
             "history_size": history_size,
@@ -65,7 +65,10 @@ class LBFGS(Optimizer):
 
     def check(self, o: SimpleNamespace) -> None:
         within(self._kind, "lr", o.lr, 0)
-        within(self._kind, "history_size", o.history_size, 1)
+        for name in ("history_size", "max_iter", "max_eval"):
+            whole(self._kind, name, getattr(o, name), 1)
+        for name in ("tolerance_grad", "tolerance_change"):
+            within(self._kind, name, getattr(o, name), 0)
         if o.line_search_fn not in (None, "strong_wolfe"):
             raise TracerError(
                 f'LBFGS expects line_search_fn as "strong_wolfe" or None, got {o.line_search_fn!r}'
@@ -75,8 +78,8 @@ class LBFGS(Optimizer):
     def _parameters(self) -> list[Tensor]:
         return self.param_groups[0]["params"]
 
-    def initial(self, p: Array, o: SimpleNamespace) -> State:
-        return {}
+    def state_shape(self, parameter: Tensor) -> Shape:
+        return (sum(p.size for p in self._parameters),)
 
     def step(self, results: Results, closure: Closure | None = None) -> None:
         if closure is None:
@@ -164,6 +167,11 @@ class LBFGS(Optimizer):
             part = vector[start : start + p.size].reshape(p.shape)
             rebind(p, part.astype(p.dtype))
             start += p.size
+
+
+def most_evaluations(max_iter: int, max_eval: int | None) -> int:
+    """How often the loss is asked for in a step, 5/4 of the iterations where it is not given."""
+    return whole("LBFGS", "max_iter", max_iter, 1) * 5 // 4 if max_eval is None else max_eval
 
 
 def remember(state: State, g: Array, most: int) -> None:

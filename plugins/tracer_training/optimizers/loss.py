@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracer.extend import Array, Quantity
+from tracer.extend import Array, Quantity, Shard
 
 __all__ = ["Loss"]
 
@@ -21,3 +21,6 @@ class Loss(Quantity):
 
     def of_objective(self, objective: Any) -> Array:
         return objective.value
+
+    def merge(self, first: Array, second: Array, shards: tuple[Shard, Shard]) -> Array:
+        return shards[0].weight * first + shards[1].weight * second

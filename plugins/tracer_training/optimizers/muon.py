@@ -10,7 +10,7 @@ from tracer.errors import ShapeError, TracerError
 from tracer.extend import Array
 from tracer_training.optimizers.first_order import FirstOrder, lerp
 from tracer_training.optimizers.groups import Given
-from tracer_training.optimizers.optimizer import within
+from tracer_training.optimizers.optimizer import several, whole, within
 
 __all__ = ["Muon"]
 
@@ -48,7 +48,7 @@ class Muon(FirstOrder):
             "weight_decay": weight_decay,
             "momentum": momentum,
             "nesterov": nesterov,
-            "ns_coefficients": tuple(ns_coefficients),
+            "ns_coefficients": ns_coefficients,
             "eps": eps,
             "ns_steps": ns_steps,
             "adjust_lr_fn": adjust_lr_fn,
@@ -69,6 +69,8 @@ class Muon(FirstOrder):
     def check(self, o):
         for name in ("lr", "weight_decay", "momentum", "eps"):
             within(self._kind, name, getattr(o, name), 0)
+        several(self._kind, "ns_coefficients", o.ns_coefficients, 3)
+        whole(self._kind, "ns_steps", o.ns_steps, 0)
         if o.adjust_lr_fn not in ADJUSTMENTS:
             raise TracerError(
                 f"{self._kind} expects adjust_lr_fn as one of {ADJUSTMENTS}, got {o.adjust_lr_fn!r}"

@@ -11,8 +11,10 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import HintError, ShapeError, TracerError
-from tracer.extend import Array, Quantity, backend
+from tracer.extend import Array, Quantity, Shape, backend
 from tracer_training.optimizers.groups import (
+    OF_PYTORCH,
+    OF_SCHEDULES,
     Given,
     Group,
     State,
@@ -23,6 +25,9 @@ from tracer_training.optimizers.groups import (
 )
 
 __all__ = ["Optimizer"]
+
+#: options that states of older versions of PyTorch lack
+OF_LATER = {"maximize", "decoupled_weight_decay"}
 
 #: what `Tape.backward` returns: quantity -> parameter or its name -> value
 Results: TypeAlias = Mapping[str, Any]
@@ -44,6 +49,8 @@ class Optimizer:
     def __init__(self, params: Given, defaults: Mapping[str, Any]):
         self.defaults = dict(defaults)
         self.state = States()
+        #: what is kept of all parameters together: numbers, as of steps
+        self.shared = self.initial_shared()
         self.param_groups: list[Group] = []
         for group in groups_of(self._kind, params):
             self.add_param_group(group)
@@ -91,6 +98,12 @@ class Optimizer:
     ) -> Iterator[tuple[Group, Tensor, Any]]:
         """Group, parameter and value of each parameter that `results` have a value for."""
         values = self.value(results, quantity)
+        if not isinstance(values, Mapping):
+            raise TracerError(
+                f"{self._kind}.step expects results[{quantity!r}] to map parameters or their names "
+                f"to arrays, got a {type(values).__name__}: tape.backward(loss, "
+                f"optimizer.quantities) gives it"
+            )
         found = False
         for group in self.param_groups:
             names = group.get("param_names")
@@ -129,7 +142,8 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """`{"state": {number: state}, "param_groups": [...]}`, as PyTorch's; arrays are copies.
 
-        Parameters are numbered in the order of the groups.
+        Parameters are numbered in the order of the groups. Where something is kept of all of them
+        together, it stands under "shared".
         """
         every = [p for group in self.param_groups for p in group["params"]]
         groups, count = [], 0
@@ -137,7 +151,8 @@ class Optimizer:
             numbers = list(range(count, count := count + len(group["params"])))
             groups.append({**group, "params": numbers})
         states = {i: _copied(self.state[p]) for i, p in enumerate(every) if p in self.state}
-        return {"state": {i: s for i, s in states.items() if s}, "param_groups": groups}
+        shared = {"shared": dict(self.shared)} if self.shared else {}
+        return {"state": {i: s for i, s in states.items() if s}, "param_groups": groups, **shared}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state, this library's or PyTorch's, of the same groups of parameters.
@@ -146,6 +161,13 @@ class Optimizer:
         nothing then.
         """
         saved = _part(state_dict, "param_groups"), _part(state_dict, "state")
+        shared = dict(_part(state_dict, "shared")) if self.shared else state_dict.get("shared", {})
+        if shared.keys() != self.shared.keys():
+            raise TracerError(
+                f"the state has {', '.join(sorted(shared)) or 'nothing'} in 'shared', where "
+                f"{self._kind} keeps {', '.join(sorted(self.shared)) or 'nothing'}: it is of "
+                f"another optimiser"
+            )
         groups = [dict(group) for group in saved[0]]
         sizes = [[len(group["params"]) for group in some] for some in (groups, self.param_groups)]
         if sizes[0] != sizes[1]:
@@ -153,18 +175,37 @@ class Optimizer:
                 f"the state is of groups of {sizes[0]} parameters, and this {self._kind} has "
                 f"{sizes[1]}: make it of the same parameters, in the same groups"
             )
+        taken = [
+            self._options_of(group, own)
+            for group, own in zip(groups, self.param_groups, strict=True)
+        ]
         new = States()
-        for group, own in zip(groups, self.param_groups, strict=True):
+        for group, own, taking in zip(groups, self.param_groups, taken, strict=True):
             for number, parameter in zip(group["params"], own["params"], strict=True):
                 state = saved[1].get(number, saved[1].get(str(number)))  # JSON's keys are texts
                 if state:
-                    new[parameter] = self._loaded(parameter, dict(state), {**own, **group})
-        for group, own in zip(groups, self.param_groups, strict=True):
-            known = own.keys() - {"params", "param_names"}
-            own.update({key: _plain(value) for key, value in group.items() if key in known})
-            if "initial_lr" in group:
-                own["initial_lr"] = group["initial_lr"]
-        self.state = new
+                    new[parameter] = self._loaded(parameter, dict(state), {**own, **taking})
+        for own, taking in zip(self.param_groups, taken, strict=True):
+            own.update(taking)
+        self.state, self.shared = new, {key: _plain(value) for key, value in shared.items()}
+
+    def _options_of(self, saved: Group, own: Group) -> Group:
+        """The options of a saved group; `TracerError` if they are of another optimiser."""
+        names = {"params", "param_names"}
+        lacking = self.defaults.keys() - saved.keys() - OF_LATER
+        unknown = saved.keys() - own.keys() - names - OF_SCHEDULES - OF_PYTORCH
+        if lacking or unknown:
+            what = f"lacks {sorted(lacking)[0]!r}" if lacking else f"has {sorted(unknown)[0]!r}"
+            raise TracerError(
+                f"the state is of another optimiser than {self._kind}: its group {what}"
+            )
+        taking = {
+            key: _plain(value)
+            for key, value in saved.items()
+            if key not in names and key not in OF_PYTORCH
+        }
+        self.check(options({**own, **taking}))
+        return taking
 
     def _loaded(self, parameter: Tensor, state: State, group: Group) -> State:
         """A state for a parameter, in its library and dtype."""
@@ -186,11 +227,12 @@ class Optimizer:
         array: Array = value if backend.is_array(value) else np.asarray(value)
         if not array.ndim and wanted is not None and not backend.is_array(wanted):
             return _plain(array)
-        if wanted is not None and wanted.shape != array.shape:
+        shape = self.state_shape(parameter) if wanted is None else wanted.shape
+        if shape is not None and shape != array.shape:
             raise ShapeError(
                 f"the state {key!r} is of shape {list(array.shape)}, and the parameter "
-                f"{parameter.name or ''}{list(like.shape)} needs {list(wanted.shape)}: it is of "
-                f"another model"
+                f"{parameter.name or ''}{list(like.shape)} needs {list(shape)}: it is of another "
+                f"model"
             )
         array = backend.moved(backend.as_array(array), backend.of(like))
         kind = array.dtype if wanted is None else wanted.dtype
@@ -199,6 +241,14 @@ class Optimizer:
 
     def initial(self, p: Array, o: SimpleNamespace) -> State:
         """The state of a parameter before its first step."""
+        return {}
+
+    def state_shape(self, parameter: Tensor) -> Shape | None:
+        """The shape of arrays in its state that are not there from the first step on, if known."""
+        return None
+
+    def initial_shared(self) -> dict[str, float]:
+        """What is kept of all parameters together, before the first step."""
         return {}
 
     def __repr__(self) -> str:
@@ -248,6 +298,21 @@ def within(kind: str, name: str, value: object, low: float, high: float | None =
         return
     bound = f"of at least {low}" if high is None else f"from {low} to below {high}"
     raise TracerError(f"{kind} expects {name} as a number {bound}, got {value!r}")
+
+
+def whole(kind: str, name: str, value: object, low: int) -> int:
+    """A number that counts; `TracerError` if it is no whole number from `low` on."""
+    number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not number or value < low:  # type: ignore[operator]
+        raise TracerError(f"{kind} expects {name} as a whole number from {low}, got {value!r}")
+    return int(value)  # type: ignore[call-overload]
+
+
+def several(kind: str, name: str, value: Any, count: int) -> tuple[Any, ...]:
+    """The numbers of an option that has some; `TracerError` if there are not so many."""
+    if not isinstance(value, tuple | list) or len(value) != count:
+        raise TracerError(f"{kind} expects {name} as {count} numbers, got {value!r}")
+    return tuple(value)
 
 
 def accept(kind: str, **ways: object) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from tracer.errors import TracerError
 from tracer_training.optimizers.first_order import FirstOrder
 from tracer_training.optimizers.groups import Given
-from tracer_training.optimizers.optimizer import accept, within
+from tracer_training.optimizers.optimizer import accept, several, within
 
 __all__ = ["Rprop"]
 
@@ -35,16 +35,24 @@ class Rprop(FirstOrder):
         accept(self._kind, capturable=capturable, differentiable=differentiable)
         defaults = {
             "lr": lr,
-            "etas": tuple(etas),
-            "step_sizes": tuple(step_sizes),
+            "etas": etas,
+            "step_sizes": step_sizes,
             "maximize": maximize,
         }
         super().__init__(params, defaults)
 
     def check(self, o):
         within(self._kind, "lr", o.lr, 0)
+        for name in ("etas", "step_sizes"):
+            for i, value in enumerate(several(self._kind, name, getattr(o, name), 2)):
+                within(self._kind, f"{name}[{i}]", value, 0)
         if not 0 < o.etas[0] < 1 < o.etas[1]:
             raise TracerError(f"{self._kind} expects 0 < etas[0] < 1 < etas[1], got {o.etas!r}")
+        if o.step_sizes[0] > o.step_sizes[1]:
+            raise TracerError(
+                f"{self._kind} expects step_sizes as the least and the largest, got "
+                f"{o.step_sizes!r}"
+            )
 
     def initial(self, p, o):
         return {"step": 0, "prev": np.zeros_like(p), "step_size": np.full_like(p, o.lr)}

@@ -6,7 +6,7 @@ import math
 
 from tracer.errors import TracerError
 from tracer_training.optimizers import Optimizer
-from tracer_training.schedules.schedule import Schedule
+from tracer_training.schedules.schedule import Schedule, for_each, of_optimizer, whole
 
 __all__ = ["SWALR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
 
@@ -19,13 +19,17 @@ class CosineAnnealingLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
     ):
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = whole("CosineAnnealingLR", "T_max", T_max, 1), eta_min
         super().__init__(optimizer, last_epoch)
+
+    def first(self) -> list[float]:
+        return self.current()
+
+    def anew(self) -> list[float]:
+        return self.base_lrs
 
     def rates(self) -> list[float]:
         step, half, least = self.last_epoch, self.T_max, self.eta_min
-        if step == 0:
-            return self.current()
         if (step - 1 - half) % (2 * half) == 0:
             climb = (1 - math.cos(math.pi / half)) / 2
             return [
@@ -49,13 +53,9 @@ class CosineAnnealingWarmRestarts(Schedule):
         eta_min: float = 0.0,
         last_epoch: int = -1,
     ):
-        for name, value in (("T_0", T_0), ("T_mult", T_mult)):
-            if not isinstance(value, int) or value < 1:
-                raise TracerError(
-                    f"CosineAnnealingWarmRestarts expects {name} as a whole number from 1, got "
-                    f"{value!r}"
-                )
-        self.T_0, self.T_i, self.T_mult, self.eta_min = T_0, T_0, T_mult, eta_min
+        kind = "CosineAnnealingWarmRestarts"
+        self.T_0 = self.T_i = whole(kind, "T_0", T_0, 1)
+        self.T_mult, self.eta_min = whole(kind, "T_mult", T_mult, 1), eta_min
         self.T_cur: float = last_epoch
         super().__init__(optimizer, last_epoch)
 
@@ -63,13 +63,19 @@ class CosineAnnealingWarmRestarts(Schedule):
         part = (1 + math.cos(math.pi * self.T_cur / self.T_i)) / 2
         return [self.eta_min + (base - self.eta_min) * part for base in self.base_lrs]
 
+    def begin(self) -> None:
+        self._step_count = 1
+        self.step()
+
     def step(self, epoch: float | None = None) -> None:
         """Go on by one, or to an epoch, which may be a fraction."""
+        if epoch is None and self.last_epoch < 0:
+            epoch = 0
         if epoch is None:
             self.last_epoch += 1
             self.T_cur += 1
             if self.T_cur >= self.T_i:
-                self.T_cur -= self.T_i
+                self.T_cur %= self.T_i
                 self.T_i *= self.T_mult
         else:
             if epoch < 0:
@@ -104,12 +110,12 @@ class SWALR(Schedule):
     ):
         if anneal_strategy not in ("cos", "linear"):
             raise TracerError(f'anneal_strategy is "cos" or "linear", got {anneal_strategy!r}')
-        if not isinstance(anneal_epochs, int) or anneal_epochs < 0:
-            raise TracerError(f"anneal_epochs is a whole number from 0, got {anneal_epochs!r}")
-        self._anneal_strategy, self.anneal_epochs = anneal_strategy, anneal_epochs
-        groups = optimizer.param_groups
-        rates = list(swa_lr) if isinstance(swa_lr, list | tuple) else [swa_lr] * len(groups)
-        for group, rate in zip(groups, rates, strict=True):
+        self._anneal_strategy = anneal_strategy
+        self.anneal_epochs = whole("SWALR", "anneal_epochs", anneal_epochs, 0)
+        groups = of_optimizer(self, optimizer).param_groups
+        for group, rate in zip(
+            groups, for_each("SWALR", "swa_lr", swa_lr, len(groups)), strict=True
+        ):
             group["swa_lr"] = rate
         super().__init__(optimizer, last_epoch)
 
@@ -119,7 +125,9 @@ class SWALR(Schedule):
         return t if self._anneal_strategy == "linear" else (1 - math.cos(math.pi * t)) / 2
 
     def rates(self) -> list[float]:
-        step = self.last_epoch + 1 if self.anneal_epochs == 0 else self.last_epoch
+        step = self._step_count - 1  # not last_epoch: it may have begun after other schedules
+        if self.anneal_epochs == 0:
+            step = max(1, step)
         before = self._part(step - 1)
         part = self._part(step)
         return [

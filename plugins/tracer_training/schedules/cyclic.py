@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from tracer.errors import TracerError
-from tracer_training.kinds import Value
+from tracer_training.kinds import StateDict, Value
 from tracer_training.optimizers import Optimizer
-from tracer_training.schedules.schedule import Schedule
+from tracer_training.optimizers.groups import Group
+from tracer_training.schedules.schedule import (
+    Schedule,
+    for_each,
+    of_optimizer,
+    state_of,
+    whole,
+)
 
 __all__ = ["CyclicLR", "OneCycleLR"]
 
 
-def set_momentum(group: dict[str, Any], momentum: float) -> None:
+#: a phase of one cycle: where it ends, and the options of a group that it goes between
+PHASE = ("end_step", "start_lr", "end_lr", "start_momentum", "end_momentum")
+
+
+def set_momentum(group: Group, momentum: float) -> None:
     """The momentum of a group, or its first beta."""
     if "momentum" in group:
         group["momentum"] = momentum
@@ -22,24 +32,22 @@ def set_momentum(group: dict[str, Any], momentum: float) -> None:
         group["betas"] = (momentum, *group["betas"][1:])
 
 
-def momentum_of(group: dict[str, Any]) -> float:
-    return group["momentum"] if "momentum" in group else group["betas"][0]
-
-
-def for_each(kind: str, name: str, value: Value, groups: int) -> list[float]:
-    """An option for each group; one number is for all."""
-    if not isinstance(value, list | tuple):
-        return [value] * groups
-    if len(value) != groups:
-        raise TracerError(f"{kind} expects {name} for each of {groups} groups, got {len(value)}")
-    return list(value)
-
-
-def check_momentum(kind: str, optimizer: Optimizer) -> None:
+def ends_of_momentum(
+    kind: str, optimizer: Optimizer, low: Value, high: Value, resumes: bool
+) -> tuple[list[float], list[float]]:
+    """What the momenta of the groups move between; it begins at the highest."""
     if not any(key in optimizer.defaults for key in ("momentum", "betas")):
         raise TracerError(
             f"{kind} moves momentum, and {type(optimizer).__name__} has none: cycle_momentum=False"
         )
+    groups = optimizer.param_groups
+    lows = for_each(kind, "base_momentum", low, len(groups))
+    highs = for_each(kind, "max_momentum", high, len(groups))
+    if not resumes:
+        for group, least, most in zip(groups, lows, highs, strict=True):
+            set_momentum(group, most)
+            group.update(base_momentum=least, max_momentum=most)
+    return lows, highs
 
 
 class CyclicLR(Schedule):
@@ -49,6 +57,8 @@ class CyclicLR(Schedule):
     step; `scale_fn(x)` does as it says, x being the cycle or (`scale_mode`) the iteration. With
     `cycle_momentum`, momentum or the first beta goes the other way.
     """
+
+    unsaved = frozenset({"optimizer", "scale_fn"})
 
     def __init__(
         self,
@@ -66,33 +76,42 @@ class CyclicLR(Schedule):
         max_momentum: float | Sequence[float] = 0.9,
         last_epoch: int = -1,
     ):
-        groups = optimizer.param_groups
+        groups = of_optimizer(self, optimizer).param_groups
         if mode not in ("triangular", "triangular2", "exp_range") and scale_fn is None:
             raise TracerError(
                 f'mode is "triangular", "triangular2" or "exp_range", or scale_fn is given, got '
                 f"{mode!r}"
             )
+        if scale_fn is None:
+            scale_mode = "iterations" if mode == "exp_range" else "cycle"
+        if scale_mode not in ("cycle", "iterations"):
+            raise TracerError(f'scale_mode is "cycle" or "iterations", got {scale_mode!r}')
         bases = for_each("CyclicLR", "base_lr", base_lr, len(groups))
         self.max_lrs = for_each("CyclicLR", "max_lr", max_lr, len(groups))
+        up = whole("CyclicLR", "step_size_up", step_size_up, 1)
+        down = up if step_size_down is None else step_size_down
+        self.total_size = float(up + whole("CyclicLR", "step_size_down", down, 1))
+        self.step_ratio = up / self.total_size
+        self.mode, self.gamma, self.scale_fn = mode, gamma, scale_fn
+        self.scale_mode, self.cycle_momentum = scale_mode, cycle_momentum
+        if cycle_momentum:
+            self.base_momentums, self.max_momentums = ends_of_momentum(
+                "CyclicLR", optimizer, base_momentum, max_momentum, last_epoch != -1
+            )
         if last_epoch == -1:
             for group, rate in zip(groups, bases, strict=True):
-                group["lr"] = group["initial_lr"] = rate
-        down = step_size_up if step_size_down is None else step_size_down
-        self.total_size = float(step_size_up + down)
-        self.step_ratio = float(step_size_up) / self.total_size
-        self.mode, self.gamma, self.cycle_momentum = mode, gamma, cycle_momentum
-        self.scale_fn = scale_fn
-        self.scale_mode = "iterations" if mode == "exp_range" and scale_fn is None else scale_mode
-        self.base_momentums = self.max_momentums = []
-        if cycle_momentum:
-            check_momentum("CyclicLR", optimizer)
-            self.base_momentums = for_each("CyclicLR", "base_momentum", base_momentum, len(groups))
-            self.max_momentums = for_each("CyclicLR", "max_momentum", max_momentum, len(groups))
-            if last_epoch == -1:
-                for group, highest in zip(groups, self.max_momentums, strict=True):
-                    set_momentum(group, highest)
+                group["lr"] = rate
         super().__init__(optimizer, last_epoch)
         self.base_lrs = bases
+
+    def state_dict(self) -> StateDict:
+        return {**super().state_dict(), "_scale_fn_custom": state_of(self.scale_fn)}
+
+    def take(self, state: StateDict) -> None:
+        held = state.pop("_scale_fn_custom")
+        if held is not None:
+            vars(self.scale_fn).update(held)
+        super().take(state)
 
     def _height(self, x: float) -> float:
         """The part of the height that is left at a cycle or an iteration."""
@@ -148,33 +167,27 @@ class OneCycleLR(Schedule):
         if anneal_strategy not in ("cos", "linear"):
             raise TracerError(f'anneal_strategy is "cos" or "linear", got {anneal_strategy!r}')
         self._anneal_func_type, self.cycle_momentum = anneal_strategy, cycle_momentum
-        up = pct_start * self.total_steps - 1
-        last = self.total_steps - 1
-        #: where each phase ends, and the rates and momenta that it goes between
-        self._phases: list[list[Any]] = [
-            [up, "initial_lr", "max_lr", "max_momentum", "base_momentum"],
-            [last, "max_lr", "min_lr", "base_momentum", "max_momentum"],
+        up, last = pct_start * self.total_steps - 1, self.total_steps - 1
+        phases = [
+            (up, "initial_lr", "max_lr", "max_momentum", "base_momentum"),
+            (last, "max_lr", "min_lr", "base_momentum", "max_momentum"),
         ]
         if three_phase:
-            self._phases = [
-                self._phases[0],
-                [2 * up, "max_lr", "initial_lr", "base_momentum", "max_momentum"],
-                [last, "initial_lr", "min_lr", "max_momentum", "max_momentum"],
+            phases[1:] = [
+                (2 * up, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
+                (last, "initial_lr", "min_lr", "max_momentum", "max_momentum"),
             ]
-        groups = optimizer.param_groups
+        self._schedule_phases: list[StateDict] = [
+            dict(zip(PHASE, phase, strict=True)) for phase in phases
+        ]
+        groups = of_optimizer(self, optimizer).param_groups
         highest = for_each("OneCycleLR", "max_lr", max_lr, len(groups))
+        if cycle_momentum:
+            ends_of_momentum("OneCycleLR", optimizer, base_momentum, max_momentum, last_epoch != -1)
         if last_epoch == -1:
             for group, rate in zip(groups, highest, strict=True):
                 first = rate / div_factor
                 group.update(initial_lr=first, max_lr=rate, min_lr=first / final_div_factor)
-        if cycle_momentum:
-            check_momentum("OneCycleLR", optimizer)
-            if last_epoch == -1:
-                low = for_each("OneCycleLR", "base_momentum", base_momentum, len(groups))
-                high = for_each("OneCycleLR", "max_momentum", max_momentum, len(groups))
-                for group, least, most in zip(groups, low, high, strict=True):
-                    set_momentum(group, most)
-                    group.update(base_momentum=least, max_momentum=most)
         super().__init__(optimizer, last_epoch)
 
     def _between(self, start: float, end: float, part: float) -> float:
@@ -190,25 +203,25 @@ class OneCycleLR(Schedule):
                 f"{step}: give the steps that there are as total_steps"
             )
         begin, found = 0.0, []
-        for phase in self._phases:
-            if step <= phase[0] or phase is self._phases[-1]:
+        for phase in self._schedule_phases:
+            end, *names = [phase[key] for key in PHASE]
+            if step <= end or phase is self._schedule_phases[-1]:
                 break
-            begin = phase[0]
-        end, *names = phase
-        part = (step - begin) / (end - begin)
+            begin = end
+        part = (step - begin) / (end - begin) if end != begin else 1.0
         for group in self.optimizer.param_groups:
-            first, last, high, low = (group.get(name) for name in names)
-            found.append(self._between(first, last, part))  # type: ignore[arg-type]
+            first, last, high, low = [group.get(name, 0.0) for name in names]
+            found.append(self._between(first, last, part))
             if self.cycle_momentum:
-                set_momentum(group, self._between(high, low, part))  # type: ignore[arg-type]
+                set_momentum(group, self._between(high, low, part))
         return found
 
 
 def _steps(total: int | None, epochs: int | None, each: int | None) -> int:
-    if total is None:
-        if epochs is None or each is None:
-            raise TracerError("OneCycleLR expects total_steps, or epochs and steps_per_epoch")
-        total = epochs * each
-    if not isinstance(total, int) or total < 1:
-        raise TracerError(f"OneCycleLR expects steps as a whole number from 1, got {total!r}")
-    return total
+    if total is not None:
+        return whole("OneCycleLR", "total_steps", total, 1)
+    if epochs is None or each is None:
+        raise TracerError("OneCycleLR expects total_steps, or epochs and steps_per_epoch")
+    return whole("OneCycleLR", "epochs", epochs, 1) * whole(
+        "OneCycleLR", "steps_per_epoch", each, 1
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tracer.errors import TracerError
-from tracer_training.kinds import Saved, StateDict
+from tracer_training.kinds import Saved, StateDict, Value
 from tracer_training.optimizers import Optimizer
-from tracer_training.schedules.schedule import Schedule, bounded
+from tracer_training.schedules.schedule import Schedule, bounded, state_of, whole
 
 __all__ = [
     "ConstantLR",
@@ -28,35 +29,30 @@ Functions = Callable[[int], float] | Sequence[Callable[[int], float]]
 class OfFunctions(Schedule):
     """Base of schedules by functions, whose own state is kept where they are objects."""
 
+    unsaved = frozenset({"optimizer", "lr_lambdas"})
+
     def __init__(self, optimizer: Optimizer, lr_lambda: Functions, last_epoch: int = -1):
-        groups = len(optimizer.param_groups)
-        functions = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
+        kind, groups = type(self).__name__, len(getattr(optimizer, "param_groups", ()))
+        several = isinstance(lr_lambda, list | tuple)
+        functions: list[Value] = list(lr_lambda) if several else [lr_lambda] * groups  # type: ignore[arg-type]
+        for function in functions:
+            if not callable(function):
+                raise TracerError(f"{kind} expects lr_lambda as a function, got {function!r}")
         if len(functions) != groups:
             raise TracerError(
-                f"{type(self).__name__} expects a function for each of {groups} groups, got "
-                f"{len(functions)}"
+                f"{kind} expects a function for each of {groups} groups, got {len(functions)}"
             )
-        self.lr_lambdas = functions
+        self.lr_lambdas: list[Callable[[int], float]] = functions
         super().__init__(optimizer, last_epoch)
 
     def state_dict(self) -> StateDict:
-        state = super().state_dict()
-        state["lr_lambdas"] = [
-            dict(vars(f)) if hasattr(f, "__dict__") and not _is_function(f) else None
-            for f in self.lr_lambdas
-        ]
-        return state
+        return {**super().state_dict(), "lr_lambdas": [state_of(f) for f in self.lr_lambdas]}
 
-    def load_state_dict(self, state_dict: Saved) -> None:
-        state = dict(state_dict)
+    def take(self, state: StateDict) -> None:
         for function, held in zip(self.lr_lambdas, state.pop("lr_lambdas"), strict=True):
             if held is not None:
                 vars(function).update(held)
-        super().load_state_dict({**state, "lr_lambdas": self.lr_lambdas})
-
-
-def _is_function(value: object) -> bool:
-    return hasattr(value, "__code__")
+        super().take(state)
 
 
 class LambdaLR(OfFunctions):
@@ -70,9 +66,10 @@ class LambdaLR(OfFunctions):
 class MultiplicativeLR(OfFunctions):
     """The rate before times a function of the number of steps."""
 
+    def first(self) -> list[float]:
+        return self.current()
+
     def rates(self) -> list[float]:
-        if self.last_epoch == 0:
-            return self.current()
         pairs = zip(self.current(), self.lr_lambdas, strict=True)
         return [rate * function(self.last_epoch) for rate, function in pairs]
 
@@ -83,12 +80,15 @@ class StepLR(Schedule):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ):
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = whole("StepLR", "step_size", step_size, 1), gamma
         super().__init__(optimizer, last_epoch)
 
     def rates(self) -> list[float]:
         due = self.last_epoch and self.last_epoch % self.step_size == 0
         return [rate * self.gamma if due else rate for rate in self.current()]
+
+    def anew(self) -> list[float]:
+        return self.base_lrs
 
 
 class MultiStepLR(Schedule):
@@ -101,12 +101,23 @@ class MultiStepLR(Schedule):
         gamma: float = 0.1,
         last_epoch: int = -1,
     ):
-        self.milestones, self.gamma = dict(Counter(milestones)), gamma
+        self.milestones, self.gamma = Counter(milestones), gamma
         super().__init__(optimizer, last_epoch)
 
     def rates(self) -> list[float]:
-        times = self.milestones.get(self.last_epoch, 0)
-        return [rate * self.gamma**times for rate in self.current()]
+        times = self.milestones[self.last_epoch]
+        return [rate * self.gamma**times if times else rate for rate in self.current()]
+
+    def anew(self) -> list[float]:
+        times = bisect_right(sorted(self.milestones.elements()), 0)
+        return [base * self.gamma**times for base in self.base_lrs]
+
+    def state_dict(self) -> StateDict:
+        return {**super().state_dict(), "milestones": sorted(self.milestones.elements())}
+
+    def fitting(self, state_dict: Saved) -> StateDict:
+        state = super().fitting(state_dict)
+        return {**state, "milestones": Counter(state["milestones"])}  # PyTorch's are counted
 
 
 class ConstantLR(Schedule):
@@ -126,9 +137,14 @@ class ConstantLR(Schedule):
     def rates(self) -> list[float]:
         if self.last_epoch == 0:
             return [rate * self.factor for rate in self.current()]
-        if self.last_epoch == self.total_iters:
-            return [rate * (1.0 / self.factor) for rate in self.current()]
-        return self.current()
+        if self.last_epoch != self.total_iters:
+            return self.current()
+        if self.factor == 0:  # nothing is left of the rates before
+            return self.base_lrs
+        return [rate * (1.0 / self.factor) for rate in self.current()]
+
+    def anew(self) -> list[float]:
+        return [base * (self.factor if self.total_iters > 0 else 1) for base in self.base_lrs]
 
 
 class LinearLR(Schedule):
@@ -153,6 +169,9 @@ class LinearLR(Schedule):
         rise = self.end_factor - self.start_factor
         return self.start_factor + rise * step / self.total_iters
 
+    def first(self) -> list[float]:
+        return self.current() if self.last_epoch else self.rates()
+
     def rates(self) -> list[float]:
         step = self.last_epoch
         if step == 0:
@@ -160,6 +179,9 @@ class LinearLR(Schedule):
         if step > self.total_iters:
             return self.current()
         return [rate * self._factor(step) / self._factor(step - 1) for rate in self.current()]
+
+    def anew(self) -> list[float]:
+        return [base * self.start_factor for base in self.base_lrs]
 
 
 class ExponentialLR(Schedule):
@@ -169,8 +191,14 @@ class ExponentialLR(Schedule):
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
 
+    def first(self) -> list[float]:
+        return self.current()
+
     def rates(self) -> list[float]:
-        return [rate * self.gamma if self.last_epoch else rate for rate in self.current()]
+        return [rate * self.gamma for rate in self.current()]
+
+    def anew(self) -> list[float]:
+        return self.base_lrs
 
 
 class PolynomialLR(Schedule):
@@ -186,10 +214,16 @@ class PolynomialLR(Schedule):
         self.total_iters, self.power = total_iters, power
         super().__init__(optimizer, last_epoch)
 
+    def first(self) -> list[float]:
+        return self.current()
+
     def rates(self) -> list[float]:
         step = self.last_epoch
-        if step == 0 or step > self.total_iters:
+        if step > self.total_iters:
             return self.current()
         left = 1 - step / self.total_iters
         before = 1 - (step - 1) / self.total_iters
         return [rate * (left / before) ** self.power for rate in self.current()]
+
+    def anew(self) -> list[float]:
+        return self.base_lrs

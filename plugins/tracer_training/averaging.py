@@ -1,0 +1,150 @@
+"""Averages of weights over the steps of a training, which often do better than the last ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import numpy as np
+
+from tracer.errors import TracerError
+from tracer.extend import Array, rebind
+from tracer_training.kinds import Data, Model, Saved, StateDict, Value
+
+__all__ = [
+    "AveragedModel",
+    "ExponentialMovingAverage",
+    "get_ema_avg_fn",
+    "get_swa_avg_fn",
+    "update_bn",
+]
+
+#: the new average, of the average, the weights as they are, and how many were averaged before
+Average: TypeAlias = Callable[[Array, Array, int], Array]
+
+
+def get_ema_avg_fn(decay: float = 0.999) -> Average:
+    """`decay average + (1 - decay) weights`. Raises `TracerError` unless decay is from 0 to 1."""
+    if not 0 <= decay <= 1:
+        raise TracerError(f"decay is a number from 0 to 1, got {decay!r}")
+    return lambda average, weights, count: average + (1 - decay) * (weights - average)
+
+
+def get_swa_avg_fn() -> Average:
+    """The mean of all weights so far (Izmailov et al. 2018)."""
+    return lambda average, weights, count: average + (weights - average) / (count + 1)
+
+
+class AveragedModel:
+    """A copy of a model, `module`, whose weights are averages: mirrors `torch.optim.swa_utils`.
+
+    `update_parameters(model)` takes the weights as they are into the average, by default their
+    mean; the first are copied. With `use_buffers`, buffers of floats are averaged, too; else those
+    of the model are copied. It is called as the copy is. Given to `fit` as a callback, it is
+    updated after every step.
+    """
+
+    def __init__(self, model: Model, avg_fn: Average | None = None, use_buffers: bool = False):
+        if not hasattr(model, "named_parameters"):
+            raise TracerError(
+                f"averages are of the weights of a module, got a {type(model).__name__}"
+            )
+        self.module = copy.deepcopy(model)
+        self.n_averaged = 0
+        self.avg_fn = avg_fn or get_swa_avg_fn()
+        self.use_buffers = use_buffers
+
+    def __call__(self, *inputs: Value, **options: Value) -> Value:
+        return self.module(*inputs, **options)
+
+    def update_parameters(self, model: Model) -> None:
+        """Take the weights of a model into the average. No device is waited for."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            for own, other in zip(self.module.parameters(), model.parameters(), strict=True):
+                if not self.n_averaged:
+                    rebind(own, other.data.copy())
+                    continue
+                new = self.avg_fn(own.data, other.data, self.n_averaged)
+                rebind(own, new.astype(own.dtype, copy=False))
+        self._update_buffers(model)
+        self.n_averaged += 1
+
+    def _update_buffers(self, model: Model) -> None:
+        modules = zip(self.module.modules(), model.modules(), strict=True)
+        for own, other in modules:
+            for name, value in other.named_buffers(recurse=False):
+                average = getattr(own, name)
+                if self.use_buffers and self.n_averaged and value.dtype.kind == "f":
+                    value = self.avg_fn(average, value, self.n_averaged).astype(average.dtype)
+                setattr(own, name, value)
+
+    def end_step(self, run: Value) -> None:
+        """What `fit` tells a callback."""
+        self.update_parameters(run.model)
+
+    @contextmanager
+    def applied(self, model: Model) -> Iterator[None]:
+        """In it, a model has the averaged weights; afterwards its own. Nothing is copied."""
+        kept = [(p, p.data) for p in model.parameters()]
+        try:
+            for (parameter, _), own in zip(kept, self.module.parameters(), strict=True):
+                rebind(parameter, own.data)
+            yield
+        finally:
+            for parameter, array in kept:
+                rebind(parameter, array)
+
+    def state_dict(self) -> StateDict:
+        return {"n_averaged": self.n_averaged, "module": self.module.state_dict()}
+
+    def load_state_dict(self, state: Saved) -> None:
+        """Take over a saved average; `TracerError` for that of another model."""
+        if not isinstance(state, Mapping) or not {"n_averaged", "module"} <= state.keys():
+            raise TracerError("the state of an average has n_averaged and module")
+        self.module.load_state_dict(state["module"])
+        self.n_averaged = state["n_averaged"]
+
+
+class ExponentialMovingAverage(AveragedModel):
+    """The average in which weights of t steps ago weigh `decay^t` (Polyak and Juditsky 1992).
+
+    ```python
+    average = training.ExponentialMovingAverage(model, decay=0.999)
+    training.fit(model, loss, train, optimizer=optimizer, epochs=10, callbacks=[average])
+    with average.applied(model):
+        training.evaluate(model, loss, test)
+    ```
+    """
+
+    def __init__(self, model: Model, decay: float = 0.999, use_buffers: bool = False):
+        super().__init__(model, get_ema_avg_fn(decay), use_buffers)
+
+
+def update_bn(loader: Iterable[Data], model: Model) -> None:
+    """The running statistics of batch normalisation anew, as means over the batches of a loader.
+
+    For averaged weights, which were never called with the data. Of a batch that is a tuple, the
+    first array is what the model is called with.
+    """
+    model = getattr(model, "module", model)
+    normalising = [m for m in model.modules() if getattr(m, "running_mean", None) is not None]
+    if not normalising:
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [module.momentum for module in normalising]
+    try:
+        for module in normalising:
+            module.running_mean = np.zeros_like(module.running_mean)
+            module.running_var = np.ones_like(module.running_var)
+            module.num_batches_tracked = np.zeros_like(module.num_batches_tracked)
+            module.momentum = None
+        model.train()
+        for batch in loader:
+            model(batch[0] if isinstance(batch, tuple | list) else batch)
+    finally:
+        for module, momentum in zip(normalising, momenta, strict=True):
+            module.momentum = momentum
+        for module, mode in modes:
+            module.training = mode
