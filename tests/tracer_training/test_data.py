@@ -1,14 +1,11 @@
-"""Data sets, loaders and transforms."""
+"""Data sets, transforms of images, and sets to learn with."""
 
 import gzip
 import sys
-import threading
-import time
-import traceback
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer_training as training
@@ -19,10 +16,6 @@ from tracer_training.data.idx import read_idx
 
 def numbered(n):
     return training.ArrayDataset(np.arange(n), np.arange(n) % 3)
-
-
-def batches(loader):
-    return [tuple(array.tolist() for array in batch) for batch in loader]
 
 
 # -- data sets -------------------------------------------------------------------------------------
@@ -36,6 +29,10 @@ def test_samples_are_chosen_as_from_an_array():
         x, y = dataset[chosen]
         assert (x.tolist(), y.tolist()) == ([[2, 3], [6, 7]], [1, 3])
     assert dataset[[]][1].shape == (0,)
+    assert dataset[-3:][1].tolist() == [3, 4, 5]
+    for wrong in ([True], [[1]], [0.5], None):
+        with pytest.raises(TracerError):
+            dataset[wrong]
     for wrong in (6, -7):
         with pytest.raises(IndexError, match="of a data set of 6"):
             dataset[wrong]
@@ -60,8 +57,60 @@ def test_parts_have_each_sample_once(n, seed, data):
 
 def test_fractions_are_rounded_as_in_pytorch():
     assert [len(p) for p in training.random_split(numbered(10), [0.35, 0.35, 0.3])] == [4, 3, 3]
-    with pytest.raises(TracerError, match="sum to"):
-        training.random_split(numbered(10), [3, 3])
+    for lengths in ([3, 3], [0.5, 0.4], [1.5, -0.5], [-1, 11], [2.5, 7.5], []):
+        with pytest.raises(TracerError, match="sum to"):
+            training.random_split(numbered(10), lengths)
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=4), st.lists(st.integers(0, 99), max_size=9)
+)
+def test_data_sets_in_a_row_are_their_arrays_in_a_row(lengths, chosen):
+    ends = np.cumsum(lengths)
+    x = np.arange(3 * ends[-1]).reshape(-1, 3)
+    parts = [
+        training.ArrayDataset(x[end - n : end], x[end - n : end, 0])
+        for n, end in zip(lengths, ends, strict=True)
+    ]
+    row = training.ConcatDataset(*parts)
+    assert len(row) == len(x)
+    chosen = [number % len(x) for number in chosen] if len(x) else []
+    for numbers in (chosen, slice(None), slice(None, None, -2)):
+        found = row[numbers]
+        np.testing.assert_array_equal(found[0], x[numbers])
+        np.testing.assert_array_equal(found[1], x[numbers, 0])
+    for part in training.DataLoader(training.Subset(row, chosen), 4):
+        assert part[0].shape[1:] == (3,)
+
+
+def test_data_sets_in_a_row_have_as_many_arrays():
+    row = training.ConcatDataset(numbered(2), training.ArrayDataset(np.arange(2)))
+    with pytest.raises(ShapeError, match=r"as many arrays each, got \[2, 1\]"):
+        row[:]
+    with pytest.raises(TracerError, match="one data set or more"):
+        training.ConcatDataset()
+
+
+@given(st.lists(st.integers(-9, 8), max_size=8), st.data())
+def test_subsets_of_subsets(numbers, data):
+    once = training.Subset(numbered(9), numbers)
+    inner = data.draw(
+        st.lists(st.sampled_from(range(len(numbers))), max_size=5) if numbers else st.just([])
+    )
+    twice = training.Subset(once, inner)
+    wanted = [numbers[i] % 9 for i in inner]
+    assert twice[:][0].tolist() == wanted
+    loader = training.DataLoader(twice, 2)
+    assert [i for x, _ in loader for i in x.tolist()] == wanted
+    with pytest.raises(IndexError, match="sample 9 of a data set of 9"):
+        training.Subset(numbered(9), [9])
+
+
+def test_subsets_of_other_data_sets():
+    theirs = [(np.full(2, i), i) for i in range(5)]
+    x, y = training.Subset(theirs, [3, 1])[:]
+    assert (x.tolist(), y.tolist()) == ([[3, 3], [1, 1]], [3, 1])
+    assert training.Subset(theirs, [3, 1])[1][1] == 1
 
 
 @given(st.integers(3, 60), st.floats(0, 1), st.integers(0, 5))
@@ -73,162 +122,26 @@ def test_stratified_parts_have_each_class_in_proportion(n, fraction, seed):
         assert (first[:][1] == label).sum() == round(fraction * count)
 
 
-# -- loaders ---------------------------------------------------------------------------------------
+def test_labels_are_read_a_part_at_a_time():
+    most = []
+
+    def prepare(x, y):
+        most.append(len(x))
+        return x, y
+
+    dataset = training.ArrayDataset(np.arange(5000), np.arange(5000) % 7, prepare=prepare)
+    first, _ = training.stratified_split(dataset, 0.5, 0)
+    assert max(most) < 2000
+    assert len(first) == pytest.approx(2500, abs=7)
 
 
-@settings(max_examples=40)
-@given(
-    st.integers(0, 23), st.integers(1, 9), st.booleans(), st.booleans(), st.sampled_from([0, 1, 3])
-)
-def test_an_epoch_has_each_sample_once(n, size, shuffle, drop_last, workers):
-    loader = training.DataLoader(
-        numbered(n), size, shuffle, drop_last=drop_last, rng=1, num_workers=workers
-    )
-    for _ in range(2):
-        found = batches(loader)
-        assert len(found) == len(loader)
-        samples = [i for x, _ in found for i in x]
-        assert len(set(samples)) == len(samples)
-        assert all(len(x) == size for x, _ in found[: -1 if not drop_last else None])
-        assert len(samples) == (n - n % size if drop_last else n)
-        assert shuffle or samples == list(range(len(samples)))
-
-
-def noisy(x, rng):
-    return x + rng.integers(1000, size=len(x))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 23), st.integers(1, 9), st.sampled_from([0, 1, 3]), st.data())
-def test_a_loader_goes_on_to_the_same_bits_from_every_batch(n, size, workers, data):
-    def make(threads=workers):
-        return training.DataLoader(
-            numbered(n), size, True, rng=4, num_workers=threads, transform=noisy
-        )
-
-    wanted = [*batches(whole := make(0)), *batches(whole), *batches(whole)]
-    stop = data.draw(st.integers(0, len(wanted) - 1))
-    loader, state, given_ = make(), None, []
-    while state is None:
-        if len(given_) == stop:
-            state = loader.state_dict()
-            break
-        for batch in loader:
-            given_.append(tuple(array.tolist() for array in batch))
-            if len(given_) == stop:
-                state = loader.state_dict()
-                break
-    again = make()
-    again.load_state_dict(state)
-    rest = []
-    while len(given_) + len(rest) < len(wanted):
-        rest += batches(again)
-    assert given_ + rest == wanted
-
-
-def test_a_loop_that_is_left_begins_a_new_epoch_next():
-    loader = training.DataLoader(numbered(9), 2, True, rng=0)
-    whole = training.DataLoader(numbered(9), 2, True, rng=0)
-    for _ in loader:
-        break
-    batches(whole)
-    assert batches(loader) == batches(whole)
-
-
-def test_two_loops_over_one_loader_do_not_disturb_each_other():
-    loader = training.DataLoader(numbered(8), 2, num_workers=2)
-    pairs = [(a[0].tolist(), b[0].tolist()) for a, b in zip(loader, loader, strict=True)]
-    assert [a for a, _ in pairs] == [b for _, b in pairs] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-
-
-@pytest.mark.parametrize("leave", ["break", "raise", "end"])
-def test_threads_end_with_the_loop(leave):
-    before = set(threading.enumerate())
-    loader = training.DataLoader(numbered(50), 2, num_workers=3)
-
-    def loop():
-        for number, _ in enumerate(loader):
-            if number == 2 and leave == "break":
-                break
-            if number == 2 and leave == "raise":
-                raise KeyError
-        return True
-
-    if leave == "raise":
-        with pytest.raises(KeyError):
-            loop()
-    else:
-        assert loop()
-    deadline = time.monotonic() + 5
-    while set(threading.enumerate()) - before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert set(threading.enumerate()) <= before
-
-
-def test_an_error_in_a_thread_reaches_the_loop_with_its_lines():
-    def fails(x, rng):
-        if 6 in x:
-            raise ZeroDivisionError("of the transform")
-        return x
-
-    loader = training.DataLoader(numbered(10), 2, num_workers=2, transform=fails)
-    seen = []
-    with pytest.raises(ZeroDivisionError, match="of the transform") as caught:  # noqa: PT012
-        for x, _ in loader:
-            seen.append(x.tolist())
-    assert seen == [[0, 1], [2, 3], [4, 5]]
-    assert "fails" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
-
-
-def test_threads_help_where_a_transform_waits():
-    def slow(x, rng):
-        time.sleep(0.02)
-        return x
-
-    def seconds(workers):
-        loader = training.DataLoader(numbered(20), 1, num_workers=workers, transform=slow)
-        begun = time.perf_counter()
-        batches(loader)
-        return time.perf_counter() - begun
-
-    assert seconds(4) < 0.6 * seconds(0)
-
-
-def test_samples_of_others_are_collated():
-    class Theirs:
-        def __len__(self):
-            return 5
-
-        def __getitem__(self, i):
-            return np.full(2, i, np.float32), float(i)
-
-    x, y = next(iter(training.DataLoader(Theirs(), 3)))
-    assert (x.dtype, x.shape, y.dtype) == (np.float32, (3, 2), np.float32)
-    loader = training.DataLoader(Theirs(), 2, collate_fn=len)
-    assert list(loader) == [2, 2, 1]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ({"batch_size": 0}, "batch_size as a whole number from 1, got 0"),
-        ({"num_workers": -1}, "num_workers"),
-        ({"prefetch": 0}, "prefetch"),
-        ({"rng": "seed"}, "rng is a whole number"),
-        ({"rng": -3}, "rng is a whole number"),
-        ({"dataset": iter([])}, "a data set has a length"),
-    ],
-)
-def test_arguments_of_loaders(arguments, said):
-    with pytest.raises(TracerError, match=said):
-        training.DataLoader(**{"dataset": numbered(3), **arguments})
-
-
-def test_a_state_of_other_data_is_refused():
-    loader = training.DataLoader(numbered(20), 2)
-    for state in ({"seed": 0}, {"seed": 0, "epoch": 0, "given": 11}, {"seed": "x"}):
-        with pytest.raises(TracerError, match="the state"):
-            loader.load_state_dict(state)
+def test_what_has_no_classes_is_not_split_by_them():
+    for dataset, said in (
+        (training.ArrayDataset(np.zeros((0, 2))), "got one of none"),
+        (training.ArrayDataset(np.zeros((3, 2))), r"got \[3, 2\]"),
+    ):
+        with pytest.raises(TracerError, match=said):
+            training.stratified_split(dataset, 0.5)
 
 
 # -- transforms ------------------------------------------------------------------------------------
@@ -261,6 +174,49 @@ def test_each_crop_is_a_part_of_its_image():
         transforms.RandomCrop(7)(x, np.random.default_rng(0))
     with pytest.raises(ShapeError, match=r"images \[N, C, H, W\]"):
         transforms.Normalize(0, 1)(x[0], None)
+    with pytest.raises(TracerError, match="images of floats, got uint8"):
+        transforms.Normalize(0, 1)(x.astype(np.uint8), None)
+    for channels in ([0.1, 0.2], []):
+        with pytest.raises(ShapeError, match="Normalize has"):
+            transforms.Normalize(channels, 1)(x, None)
+    for make, arguments in (
+        (transforms.RandomCrop, (0,)),
+        (transforms.RandomCrop, (3, -1)),
+        (transforms.RandomCrop, ((1, 2, 3),)),
+        (transforms.RandomShift, (-1,)),
+        (transforms.RandomHorizontalFlip, (1.5,)),
+        (transforms.Normalize, (0, 0)),
+    ):
+        with pytest.raises(TracerError, match="expects"):
+            make(*arguments)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_shifts_are_those_of_each_image_alone(dtype, most):
+    x = np.random.default_rng(0).integers(1, 9, (60, 2, 4, 5)).astype(dtype)
+    found = transforms.RandomShift(most)(x, np.random.default_rng(1))
+    assert found.dtype == x.dtype
+    padded = np.pad(x, ((0, 0), (0, 0), (most, most), (most, most)))
+    seen = set()
+    for image, shifted in zip(padded, found, strict=True):
+        places = [
+            (i, j)
+            for i in range(2 * most + 1)
+            for j in range(2 * most + 1)
+            if (image[:, i : i + 4, j : j + 5] == shifted).all()
+        ]
+        assert places
+        seen.update(places)
+    assert len(seen) > (2 * most + 1) ** 2 / 2  # many of the places, or the one
+
+
+def test_about_a_share_of_images_is_mirrored():
+    x = np.arange(1000.0 * 4).reshape(1000, 1, 2, 2)
+    found = transforms.RandomHorizontalFlip(0.3)(x, np.random.default_rng(0))
+    mirrored = (found == x[..., ::-1]).all((1, 2, 3))
+    assert ((found == x).all((1, 2, 3)) | mirrored).all()
+    assert 250 < mirrored.sum() < 350
 
 
 # -- sets to learn with ----------------------------------------------------------------------------
@@ -298,9 +254,21 @@ def test_mnist_is_found_under_its_names(tmp_path):
         assert (x.dtype, x.shape, y.dtype) == (np.float32, (2, 1, 4, 3), np.int64)
         np.testing.assert_allclose(x[:, 0], IMAGES[2:4] / 255, rtol=1e-6)
         assert y.tolist() == [2, 3]
-    (tmp_path / names[0]).unlink()
-    with pytest.raises(TracerError, match="has no train-images-idx3-ubyte"):
+    for name in names[0], names[2]:
+        (tmp_path / name).unlink()
+    said = "has no train-images-idx3-ubyte, t10k-images-idx3-ubyte, plain or"
+    with pytest.raises(TracerError, match=said):
         training.datasets.mnist(tmp_path)
+
+
+def test_images_are_kept_as_bytes_and_become_the_same_floats(tmp_path):
+    every = np.arange(256, dtype=np.uint8).reshape(256, 1, 1)
+    for name, array in (("images", every), ("labels", every.reshape(-1))):
+        (tmp_path / name).write_bytes(idx_bytes(array))
+    dataset = training.datasets.idx(tmp_path / "images", tmp_path / "labels")
+    assert dataset.arrays[0].dtype == np.uint8
+    x, _ = dataset[:]
+    np.testing.assert_array_equal(x[:, 0], every.astype(np.float32) / np.float32(255))
 
 
 GOOD = idx_bytes(IMAGES)
@@ -311,7 +279,7 @@ GOOD = idx_bytes(IMAGES)
     [
         (b"", "begins with bytes none"),
         (b"\x89PNG....", "begins with bytes 89 50, not 00 00"),
-        (idx_bytes(IMAGES, code=7), "byte 2 says dtype 0x07"),
+        (idx_bytes(IMAGES, code=7), "byte 2 says dtype 0x07, and not one of 0x08 uint8, 0x09 int8"),
         (GOOD[:9], "ends at byte 9, within the sizes of 3 axes"),
         (GOOD[:-1], r"uint8\[7, 4, 3\] takes 100 bytes with its header, got 99"),
         (GOOD + b"x", "got 101"),
@@ -373,7 +341,8 @@ def test_text_in_windows_and_in_streams(tmp_path):
     x, y = text[3]
     assert (text.decode(x), text.decode(y)) == ("defg", "efgh")
     assert len(text) == 17
-    pieces = text.streams(2)
+    assert text.streams(2).tolist() == [[0, 10], [4, 14]]
+    pieces = [text[numbers] for numbers in text.streams(2)]
     assert [text.decode(x[1]) for x, _ in pieces] == ["klmn", "opqr"]
     assert [text.decode(y[0]) for _, y in pieces] == ["bcde", "fghi"]
     first, last = text.split(0.5)
@@ -384,6 +353,26 @@ def test_text_in_windows_and_in_streams(tmp_path):
         training.datasets.Text("abc", 3)
     with pytest.raises(TracerError, match="no window of 4"):
         text.streams(6)
+    with pytest.raises(TracerError, match="1 piece or more"):
+        text.streams(0)
+
+
+@given(st.integers(2, 60), st.integers(1, 6), st.integers(1, 5))
+def test_streams_read_each_piece_in_order(n, length, pieces):
+    letters = "".join(chr(ord("a") + i) for i in range(n))
+    if n // length == 0 or n <= length or (n - 1) // pieces < length:
+        return
+    text = training.datasets.Text(letters, length)
+    read = [[], []]
+    for part in training.DataLoader(text, batch_sampler=text.streams(pieces)):
+        for texts, array in zip(read, part, strict=True):
+            texts.append([text.decode(row) for row in array])
+    inputs, targets = (["".join(rows) for rows in zip(*texts, strict=True)] for texts in read)
+    each = (n - 1) // pieces
+    for i, (line, shifted) in enumerate(zip(inputs, targets, strict=True)):
+        assert letters[i * each :].startswith(line)
+        assert letters[i * each + 1 :].startswith(shifted)
+        assert each - length < len(line) <= each
 
 
 def test_points_of_a_polynomial():
@@ -391,3 +380,12 @@ def test_points_of_a_polynomial():
     assert x.shape == y.shape == (500, 1)
     np.testing.assert_allclose(y, 1 + 2 * x**2, atol=0.25)
     assert 0.04 < (y - 1 - 2 * x**2).std() < 0.06
+
+
+def test_a_polynomial_of_a_degree_has_coefficients_of_its_own():
+    x, y = training.datasets.polynomial(3, n=50, noise=0, rng=4)[:]
+    fit = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 3)
+    wanted = np.random.default_rng(4).standard_normal(4)
+    np.testing.assert_allclose(fit, wanted, rtol=1e-8)
+    with pytest.raises(TracerError, match="degree from 0"):
+        training.datasets.polynomial(-1)

@@ -166,8 +166,44 @@ def test_a_step_of_fit_waits_for_nothing_that_is_not_recorded():
     assert [waits for _, waits in waited[1:]] == [{}] * 3
 
 
-def test_data_on_a_device_is_shuffled_there():
-    x, y = tracer.to_device(data(), PLACE)
-    for batch, labels in training.DataLoader(training.ArrayDataset(x, y), 5, True, rng=0):
-        assert isinstance(batch, device.DeviceArray)
-        assert isinstance(labels, device.DeviceArray)
+def of_a_device():
+    return training.ArrayDataset(*tracer.to_device(data(), PLACE))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        of_a_device,
+        lambda: training.Subset(of_a_device(), range(20)),
+        lambda: training.stratified_split(of_a_device(), 0.8, 0)[0],
+        lambda: training.Subset(training.random_split(of_a_device(), [0.9, 0.1], 0)[0], [3, 1, 2]),
+    ],
+    ids=["arrays", "subset", "stratified", "nested"],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_data_on_a_device_are_shuffled_there_without_waiting(made, workers):
+    dataset = made()
+    loader = training.DataLoader(dataset, 5, True, rng=0, num_workers=workers)
+    wanted = [on_host(dataset[numbers][1]) for numbers in np.split(loader.order(0), [5, 10, 15])]
+    found = []
+    with device.watched() as waits:
+        loop = iter(loader)
+        found += next(loop, None)[1:]
+        waits.clear()  # the order was sent
+        for batch, labels in loop:
+            assert isinstance(batch, device.DeviceArray)
+            assert isinstance(labels, device.DeviceArray)
+            found.append(labels)
+    assert not waits
+    np.testing.assert_array_equal(
+        np.concatenate([on_host(y) for y in found]), np.concatenate(wanted)
+    )
+
+
+def test_data_sets_in_a_row_stay_on_a_device():
+    row = training.ConcatDataset(of_a_device(), of_a_device())
+    x, y = data()
+    images, labels = row[[30, 2, 47, 24]]
+    assert isinstance(images, device.DeviceArray)
+    np.testing.assert_array_equal(on_host(images), x[[6, 2, 23, 0]])
+    np.testing.assert_array_equal(on_host(labels), y[[6, 2, 23, 0]])

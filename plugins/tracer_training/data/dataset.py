@@ -9,14 +9,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import Array, Generator, backend
+from tracer.extend import Array, backend
 
-__all__ = ["ArrayDataset", "Dataset", "Subset", "random_split", "stratified_split"]
+__all__ = ["ArrayDataset", "ConcatDataset", "Dataset", "Subset"]
 
-#: what samples are chosen by: a number, a slice, or numbers in an array or list
-Chosen: TypeAlias = "int | slice | Sequence[int] | np.ndarray"
+#: a data set: one of ours, or another object that has a length and samples, `[i]`
+Samples: TypeAlias = Any
 #: what makes arrays of samples from those that are kept
 Prepare: TypeAlias = Callable[..., tuple[Array, ...]]
+#: gives the samples of a part of an order
+Reader: TypeAlias = Callable[[slice], tuple[Array, ...]]
 
 
 class Dataset:
@@ -33,41 +35,42 @@ class Dataset:
         """The samples of these numbers, as arrays with the samples along axis 0."""
         raise NotImplementedError
 
-    def __getitem__(self, chosen: Any) -> tuple[Array, ...]:
-        if isinstance(chosen, slice):
-            return self.batch(np.arange(len(self))[chosen])
-        if not hasattr(chosen, "__len__"):
-            number = self._number(chosen)
-            return tuple(array[0] for array in self.batch(np.array([number])))
-        numbers = np.asarray(chosen)
-        if numbers.dtype.kind == "b":
-            if numbers.shape != (len(self),):
-                raise ShapeError(
-                    f"a mask of a data set of {len(self)} samples has as many elements, got "
-                    f"{list(numbers.shape)}"
-                )
-            return self.batch(np.flatnonzero(numbers))
-        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-            raise ShapeError(
-                f"samples are chosen by whole numbers, a slice or a mask, got "
-                f"{numbers.dtype}{list(numbers.shape)}"
-            )
-        numbers = numbers.astype(np.int64)
-        outside = (numbers < -len(self)) | (numbers >= len(self))
-        if outside.any():
-            self._number(numbers[outside][0])
-        return self.batch(np.where(numbers < 0, numbers + len(self), numbers))
+    def reader(self, order: np.ndarray) -> Reader:
+        """What gives `batch(order[part])` for slices `part`, of an order that is read in parts."""
+        return lambda part: self.batch(order[part])
 
-    def _number(self, index: Any) -> int:
-        try:
-            number = operator.index(index)
-        except TypeError:
-            raise TracerError(
-                f"samples are chosen by whole numbers, a slice or a mask, got {index!r}"
-            ) from None
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"sample {number} of a data set of {len(self)}")
-        return number % len(self)
+    def __getitem__(self, chosen: Any) -> tuple[Array, ...]:
+        if isinstance(chosen, slice) or hasattr(chosen, "__len__"):
+            return self.batch(sample_numbers(chosen, len(self)))
+        return tuple(array[0] for array in self.batch(sample_numbers([chosen], len(self))))
+
+
+def sample_numbers(chosen: Any, count: int) -> np.ndarray:
+    """What a slice, a mask, or a list or array of numbers choose of `count` samples, int64 `[N]`.
+
+    Negative numbers count from the end. Raises `IndexError` for a number that there is not, and
+    `TracerError` for what is no number.
+    """
+    if isinstance(chosen, slice):
+        return np.arange(count)[chosen]
+    numbers = backend.to_host(chosen) if backend.is_array(chosen) else np.asarray(chosen)
+    if numbers.dtype.kind == "b":
+        if numbers.shape != (count,):
+            raise ShapeError(
+                f"a mask of a data set of {count} samples has as many elements, got "
+                f"{list(numbers.shape)}"
+            )
+        return np.flatnonzero(numbers)
+    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+        raise ShapeError(
+            f"samples are chosen by whole numbers, a slice or a mask, got "
+            f"{numbers.dtype}{list(numbers.shape)}"
+        )
+    numbers = numbers.astype(np.int64)
+    outside = (numbers < -count) | (numbers >= count)
+    if outside.any():
+        raise IndexError(f"sample {numbers[outside][0]} of a data set of {count}")
+    return np.where(numbers < 0, numbers + count, numbers)
 
 
 class ArrayDataset(Dataset):
@@ -94,8 +97,19 @@ class ArrayDataset(Dataset):
         return len(self.arrays[0])
 
     def batch(self, indices: np.ndarray) -> tuple[Array, ...]:
-        found = tuple(array.take(backend.of(array).from_host(indices), 0) for array in self.arrays)
-        return found if self.prepare is None else self.prepare(*found)
+        return self.reader(indices)(slice(None))
+
+    def reader(self, order: np.ndarray) -> Reader:
+        """Moves the order to where the arrays are, once: batches then wait for nothing."""
+        # a device's arrays are taken from by numbers that are there; one copy for each library
+        orders = {library: library.from_host(order) for library in map(backend.of, self.arrays)}
+        pairs = [(array, orders[backend.of(array)]) for array in self.arrays]
+
+        def read(part: slice) -> tuple[Array, ...]:
+            found = tuple(array.take(numbers[part], 0) for array, numbers in pairs)
+            return found if self.prepare is None else self.prepare(*found)
+
+        return read
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{a.dtype}{list(a.shape)}" for a in self.arrays)
@@ -103,10 +117,13 @@ class ArrayDataset(Dataset):
 
 
 class Subset(Dataset):
-    """The samples of a data set with these numbers, in this order."""
+    """The samples of a data set with these numbers, a slice or a mask of it, in this order.
 
-    def __init__(self, dataset: Any, indices: Sequence[int] | np.ndarray):
-        self.dataset, self.indices = dataset, np.asarray(indices, np.int64)
+    Raises `IndexError` for a number that the data set does not have.
+    """
+
+    def __init__(self, dataset: Samples, indices: slice | Sequence[int] | np.ndarray):
+        self.dataset, self.indices = dataset, sample_numbers(indices, len(dataset))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -114,17 +131,62 @@ class Subset(Dataset):
     def batch(self, indices: np.ndarray) -> tuple[Array, ...]:
         return gathered(self.dataset, self.indices[indices])
 
+    def reader(self, order: np.ndarray) -> Reader:
+        return reader_of(self.dataset, self.indices[order])
+
     def __repr__(self) -> str:
         return f"Subset({self.dataset!r}, {len(self)} of {len(self.dataset)})"
 
 
-def gathered(dataset: Any, indices: np.ndarray) -> tuple[Array, ...]:
+class ConcatDataset(Dataset):
+    """The samples of several data sets, one set after the other."""
+
+    def __init__(self, *datasets: Samples):
+        if not datasets:
+            raise TracerError("ConcatDataset expects one data set or more, got none")
+        self.datasets = datasets
+        #: where each data set ends
+        self.ends = np.cumsum([len(dataset) for dataset in datasets])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def batch(self, indices: np.ndarray) -> tuple[Array, ...]:
+        """One gather of each data set that has samples in it; they come in the order asked for."""
+        owners = np.searchsorted(self.ends, indices, side="right")
+        # of no samples, the first data set says what its arrays are
+        present = np.unique(owners) if len(owners) else np.zeros(1, np.int64)
+        parts = [
+            gathered(self.datasets[i], indices[owners == i] - (self.ends[i - 1] if i else 0))
+            for i in present
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        if len({len(part) for part in parts}) > 1:
+            counts = [len(part) for part in parts]
+            raise ShapeError(f"data sets in a row give as many arrays each, got {counts}")
+        # where each asked sample is in the parts that are joined, which are in order of owner
+        places = np.argsort(np.argsort(owners, kind="stable"), kind="stable")
+        return ArrayDataset(*map(np.concatenate, zip(*parts, strict=True))).batch(places)
+
+    def __repr__(self) -> str:
+        return f"ConcatDataset({', '.join(map(repr, self.datasets))})"
+
+
+def gathered(dataset: Samples, indices: np.ndarray) -> tuple[Array, ...]:
     """Samples of a data set of ours at once; of another one, which knows `[i]`, one by one."""
     if isinstance(dataset, Dataset):
         return dataset.batch(indices)
-    samples = [dataset[int(i)] for i in indices]
+    samples = [dataset[operator.index(i)] for i in indices]
     rows = [sample if isinstance(sample, tuple | list) else (sample,) for sample in samples]
     return tuple(stacked(column) for column in zip(*rows, strict=True))
+
+
+def reader_of(dataset: Samples, order: np.ndarray) -> Reader:
+    """What gives the samples of parts of an order: a data set's own reader, where it has one."""
+    if isinstance(dataset, Dataset):
+        return dataset.reader(order)
+    return lambda part: gathered(dataset, order[part])
 
 
 def stacked(values: Sequence[Any]) -> Array:
@@ -138,55 +200,3 @@ def stacked(values: Sequence[Any]) -> Array:
             f"the samples of a batch have one shape, got {shapes}: give a collate_fn that pads"
         )
     return np.stack(arrays)
-
-
-def generator_of(rng: Generator | int | None) -> np.random.Generator:
-    """A generator of NumPy's: the one that is given, or one from a seed."""
-    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
-
-
-def random_split(
-    dataset: Any, lengths: Sequence[int | float], rng: Generator | int | None = None
-) -> list[Subset]:
-    """A data set in random parts without overlap, of these lengths, or fractions that sum to 1.
-
-    As `torch.utils.data.random_split`, what is left by rounding fractions down goes to the first
-    parts, one each. Raises `TracerError` for lengths that do not sum to that of the data set.
-    """
-    total = len(dataset)
-    if any(isinstance(length, float) for length in lengths) and abs(sum(lengths) - 1) < 1e-6:
-        counts = [int(total * length) for length in lengths]
-        for i in range(total - sum(counts)):
-            counts[i % len(counts)] += 1
-    else:
-        counts = [operator.index(length) for length in lengths]  # type: ignore[arg-type]
-    if sum(counts) != total or min(counts, default=0) < 0:
-        raise TracerError(
-            f"the parts of a data set of {total} samples sum to it, or are fractions that sum to "
-            f"1, got {list(lengths)}"
-        )
-    order = generator_of(rng).permutation(total)
-    ends = np.cumsum(counts)
-    return [Subset(dataset, order[end - n : end]) for n, end in zip(counts, ends, strict=True)]
-
-
-def stratified_split(
-    dataset: Any, fraction: float, rng: Generator | int | None = None
-) -> tuple[Subset, Subset]:
-    """Two random parts, the first with this fraction of each class, of which the last array is.
-
-    Of each class, the first part has the nearest whole number of samples.
-    """
-    if not 0 <= fraction <= 1:
-        raise TracerError(f"a fraction is a number from 0 to 1, got {fraction!r}")
-    rng = generator_of(rng)
-    labels = backend.to_host(gathered(dataset, np.arange(len(dataset)))[-1])
-    first, second = [], []
-    for label in np.unique(labels):
-        order = rng.permutation(np.flatnonzero(labels == label))
-        count = round(fraction * len(order))
-        first.append(order[:count])
-        second.append(order[count:])
-    parts = (rng.permutation(np.concatenate(part)) for part in (first, second))
-    one, other = (Subset(dataset, part) for part in parts)
-    return one, other

@@ -13,24 +13,26 @@ import numpy as np
 
 from tracer.errors import ShapeError, TracerError
 from tracer.extend import Array, Generator
-from tracer_training.data.dataset import (
-    ArrayDataset,
-    Dataset,
-    Subset,
-    generator_of,
-    stratified_split,
-)
+from tracer_training.data.dataset import ArrayDataset, Dataset, Subset
 from tracer_training.data.idx import read_idx
+from tracer_training.data.splits import generator_of, stratified_split
 
 __all__ = ["Text", "digits", "idx", "mnist", "mnist_5k", "polynomial", "text"]
 
 #: the part of a data set that is for testing, where it comes in one
 TESTED = 0.2
+#: the files of MNIST: images and labels to train with, and to test
+MNIST = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def as_floats(images: Array, labels: Array) -> tuple[Array, Array]:
     """Images of bytes `[N, H, W]` as float32 `[N, 1, H, W]` from 0 to 1; labels as they are."""
-    return (images[:, None] / np.float32(255)).astype(np.float32), labels
+    return (images[:, None] / np.float32(255)).astype(np.float32, copy=False), labels
 
 
 def digits() -> tuple[Subset, Subset]:
@@ -79,24 +81,22 @@ def mnist(folder: str | PathLike[str]) -> tuple[ArrayDataset, ArrayDataset]:
     """MNIST, or what has its files, as Fashion-MNIST: 60,000 images to train with, 10,000 to test.
 
     The folder has `train-images-idx3-ubyte` and so on, plain or with `.gz`, with dashes or dots.
-    Raises `TracerError` that names a file that is missing.
+    Raises `TracerError` that names the files that are missing.
     """
-    train, test = (
-        idx(
-            _found(folder, f"{part}-images-idx3-ubyte"), _found(folder, f"{part}-labels-idx1-ubyte")
+    found = {name: _found(folder, name) for name in MNIST}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise TracerError(
+            f"the folder {str(folder)!r} has no {', '.join(missing)}, plain or with .gz"
         )
-        for part in ("train", "t10k")
-    )
-    return train, test
+    images, labels, images_of_test, labels_of_test = filter(None, found.values())
+    return idx(images, labels), idx(images_of_test, labels_of_test)
 
 
-def _found(folder: str | PathLike[str], name: str) -> Path:
+def _found(folder: str | PathLike[str], name: str) -> Path | None:
     dotted = name.replace("-idx", ".idx")
-    for each in (name, dotted, f"{name}.gz", f"{dotted}.gz"):
-        path = Path(folder) / each
-        if path.is_file():
-            return path
-    raise TracerError(f"the folder {str(folder)!r} has no {name}, plain or with .gz")
+    paths = (Path(folder) / each for each in (name, dotted, f"{name}.gz", f"{dotted}.gz"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def mnist_5k() -> tuple[Subset, Subset]:
@@ -124,15 +124,23 @@ def mnist_5k() -> tuple[Subset, Subset]:
 
 
 def polynomial(
-    coefficients: Sequence[float] = (0.0, 1.0, 0.0, -1.0),
+    coefficients: Sequence[float] | int = (0.0, 1.0, 0.0, -1.0),
     n: int = 100,
     noise: float = 0.1,
     rng: Generator | int | None = 0,
     low: float = -1.0,
     high: float = 1.0,
 ) -> ArrayDataset:
-    """Points `(x, y)`, float64 `[1]` each: `y = sum_k c_k x^k` with normal noise, x uniform."""
+    """Points `(x, y)`, float64 `[1]` each: `y = sum_k c_k x^k` plus `noise` times normal numbers.
+
+    x is uniform from `low` to `high`. Instead of coefficients, a degree may be given: the
+    coefficients up to it are then drawn first, from the normal distribution.
+    """
     rng = generator_of(rng)
+    if isinstance(coefficients, int | np.integer):
+        if coefficients < 0:
+            raise TracerError(f"a polynomial has a degree from 0, got {coefficients}")
+        coefficients = rng.standard_normal(coefficients + 1).tolist()
     x = rng.uniform(low, high, (n, 1))
     y = np.polynomial.polynomial.polyval(x, np.asarray(coefficients, float))
     return ArrayDataset(x, y + noise * rng.standard_normal(x.shape))
@@ -185,12 +193,16 @@ class Text(Dataset):
         begin, end = self.decode(self.numbers[:at]), self.decode(self.numbers[at:])
         return Text(begin, self.length, self.vocabulary), Text(end, self.length, self.vocabulary)
 
-    def streams(self, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Batches `[batch_size, length]` of which each goes on where the one before ended.
+    def streams(self, batch_size: int) -> np.ndarray:
+        """The samples of batches of which each goes on where the one before ended.
 
-        The text is cut into `batch_size` pieces of one length that are read side by side: a
-        recurrent state is carried from batch to batch within an epoch.
+        The text is cut into `batch_size` pieces of one length, which are read side by side; what
+        does not fill a last window is left out. Returns numbers of samples, int64
+        `[steps, batch_size]`, for `DataLoader(text, batch_sampler=text.streams(batch_size))`: a
+        recurrent state is carried from batch to batch within an epoch, as DeepOBS does it.
         """
+        if batch_size < 1:
+            raise TracerError(f"a text is cut into 1 piece or more, got {batch_size}")
         each = (len(self.numbers) - 1) // batch_size
         steps = each // self.length
         if not steps:
@@ -198,9 +210,4 @@ class Text(Dataset):
                 f"{batch_size} pieces of a text of {len(self.numbers)} have {each} characters, and "
                 f"no window of {self.length}"
             )
-        pieces = [
-            self.numbers[shift : shift + batch_size * each].reshape(batch_size, each)
-            for shift in (0, 1)
-        ]
-        windows = [slice(i * self.length, (i + 1) * self.length) for i in range(steps)]
-        return [(pieces[0][:, window], pieces[1][:, window]) for window in windows]
+        return self.length * np.arange(steps)[:, None] + each * np.arange(batch_size)

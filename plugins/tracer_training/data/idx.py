@@ -31,7 +31,8 @@ def read_idx(path: str | PathLike[str]) -> np.ndarray:
     if len(content) < 4 or content[:2] != b"\0\0":
         raise _broken(path, f"it begins with bytes {content[:2].hex(' ') or 'none'}, not 00 00")
     if content[2] not in DTYPES:
-        raise _broken(path, f"byte 2 says dtype {content[2]:#04x}, which is not known")
+        known = ", ".join(f"{code:#04x} {np.dtype(name).name}" for code, name in DTYPES.items())
+        raise _broken(path, f"byte 2 says dtype {content[2]:#04x}, and not one of {known}")
     rank, dtype = content[3], np.dtype(DTYPES[content[2]])
     start = 4 + 4 * rank
     if len(content) < start:

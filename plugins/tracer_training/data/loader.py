@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,8 +10,9 @@ import numpy as np
 from tracer import to_device
 from tracer.errors import TracerError
 from tracer.extend import Array, Generator
-from tracer_training.data.dataset import gathered
-from tracer_training.kinds import Saved, Value
+from tracer_training.data.ahead import made_ahead
+from tracer_training.data.dataset import Reader, Samples, reader_of, sample_numbers
+from tracer_training.kinds import Saved
 
 __all__ = ["DataLoader"]
 
@@ -25,22 +24,27 @@ class DataLoader:
     """Batches `(x, y)` of a data set, as `torch.utils.data.DataLoader` gives them.
 
     Every `for` is an epoch: with `shuffle` in a new order, drawn from `rng` (a seed or a generator)
-    and the epoch's number. The last batch may be smaller, unless `drop_last`. `transform(x, rng)`
-    changes the first array of a batch, with a generator of the batch's own. `collate_fn(samples)`
-    makes a batch of a list of samples, of data sets that give them one by one. `num_workers`
-    threads fetch up to `prefetch` batches each ahead; batches and their order do not depend on how
-    many there are. `device` is where batches are sent, as in `tracer.to_device`.
+    and the epoch's number. The last batch may be smaller, unless `drop_last`. `batch_sampler` has
+    the numbers of the samples of every batch instead, the same ones in each epoch: a list of lists
+    or arrays. `transform(x, rng)` changes the first array of a batch, with a generator of the
+    batch's own. `collate_fn(samples)` makes a batch of a list of samples, of data sets that give
+    them one by one. `num_workers` threads fetch up to `prefetch` batches each ahead; batches and
+    their order do not depend on how many there are. `device` is where batches are sent, as in
+    `tracer.to_device`. Arrays that are on a device are shuffled there, and nothing waits for it.
 
-    `state_dict` says how many batches of which epoch a loop was given, and not how many were
-    fetched: after `load_state_dict`, the next `for` goes on with the batch after these.
+    `state_dict` says how many batches of which epoch were given: handed to the loop, the one that
+    it is at included, and not only fetched. After `load_state_dict`, the next `for` goes on with
+    the batch after these. It has no batch where all of them were given: it ends its epoch. A loop
+    that is left ends its epoch, too, unless its state is loaded.
     """
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Samples,
         batch_size: int = 1,
         shuffle: bool = False,
         *,
+        batch_sampler: Sequence[Sequence[int] | np.ndarray] | np.ndarray | None = None,
         drop_last: bool = False,
         rng: Generator | int | None = None,
         num_workers: int = 0,
@@ -63,9 +67,15 @@ class DataLoader:
                 f"a data set has a length and samples, dataset[i], got a {type(dataset).__name__}: "
                 f"training.ArrayDataset(x, y) makes one of arrays"
             )
+        if batch_sampler is not None and (batch_size != 1 or shuffle or drop_last):
+            raise TracerError(
+                "DataLoader expects either batch_sampler, which says what is in each batch, or "
+                "batch_size, shuffle and drop_last, got both"
+            )
         self.dataset, self.batch_size, self.shuffle = dataset, int(batch_size), shuffle
         self.drop_last, self.num_workers, self.prefetch = drop_last, num_workers, prefetch
         self.transform, self.collate_fn, self.device = transform, collate_fn, device
+        self._sampled = None if batch_sampler is None else _sampled(batch_sampler, len(dataset))
         self.seed = _seed_of(rng)
         #: the epoch of the last loop, and how many of its batches were given; after it the next one
         self.epoch, self.given = 0, 0
@@ -74,6 +84,8 @@ class DataLoader:
         self._current: object = None
 
     def __len__(self) -> int:
+        if self._sampled is not None:
+            return len(self._sampled[1])
         count = len(self.dataset)
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
 
@@ -90,64 +102,46 @@ class DataLoader:
         if self._current is loop:
             self.epoch, self.given = self._next
 
-    def _fetched(self, epoch: int, first: int) -> Iterator[Batch]:
-        order = self.order(epoch)
-        if not self.num_workers:
-            return (self._fetch(epoch, i, order) for i in range(first, len(self)))
-        return self._ahead(epoch, first, order)
-
     def order(self, epoch: int) -> np.ndarray:
         """The numbers of the samples in the order of an epoch."""
+        if self._sampled is not None:
+            return self._sampled[0]
         count = len(self.dataset)
-        if not self.shuffle:
-            return np.arange(count)
-        return np.random.default_rng([self.seed, epoch]).permutation(count)
+        return self._generator(epoch).permutation(count) if self.shuffle else np.arange(count)
 
-    def _fetch(self, epoch: int, number: int, order: np.ndarray) -> Batch:
-        indices = order[number * self.batch_size : (number + 1) * self.batch_size]
-        if self.collate_fn is not None:
-            batch = self.collate_fn([self.dataset[int(i)] for i in indices])
-        else:
-            batch = gathered(self.dataset, indices)
-        if self.transform is not None:
-            rng = np.random.default_rng([self.seed, epoch, number])
-            batch = (self.transform(batch[0], rng), *batch[1:])
-        if self.device is not None:
-            batch = to_device(batch, self.device)
-        return batch
-
-    def _ahead(self, epoch: int, first: int, order: np.ndarray) -> Iterator[Batch]:
-        """The same batches in order, each made by one of the threads.
-
-        The threads end with the epoch, and with the loop that leaves it.
-        """
+    def _fetched(self, epoch: int, first: int) -> Iterator[Batch]:
+        read = self._reader(self.order(epoch))
+        numbers = range(first, len(self))
+        if not self.num_workers:
+            return (self._fetch(read, epoch, number) for number in numbers)
         most = self.num_workers * self.prefetch
-        numbers = iter(range(first, len(self)))
-        asked: queue.SimpleQueue[_Place | None] = queue.SimpleQueue()
-        places: list[_Place] = []
-        workers = [
-            threading.Thread(
-                target=_work, args=(asked, lambda n: self._fetch(epoch, n, order)), daemon=True
-            )
-            for _ in range(self.num_workers)
-        ]
-        for worker in workers:
-            worker.start()
-        try:
-            while True:
-                while len(places) < most and (number := next(numbers, None)) is not None:
-                    places.append(_Place(number))
-                    asked.put(places[-1])
-                if not places:
-                    return
-                yield places.pop(0).taken()
-        finally:
-            for place in places:
-                place.cancelled = True
-            for _ in workers:
-                asked.put(None)
-            for worker in workers:
-                worker.join()
+        return made_ahead(lambda n: self._fetch(read, epoch, n), numbers, self.num_workers, most)
+
+    def _reader(self, order: np.ndarray) -> Reader:
+        collate = self.collate_fn
+        if collate is None:
+            return reader_of(self.dataset, order)
+        return lambda part: collate([self.dataset[int(i)] for i in order[part]])
+
+    def _fetch(self, read: Reader, epoch: int, number: int) -> Batch:
+        batch = read(self._part(number))
+        if self.transform is not None:
+            batch = (self.transform(batch[0], self._generator(epoch, number)), *batch[1:])
+        return batch if self.device is None else to_device(batch, self.device)
+
+    def _part(self, number: int) -> slice:
+        """Where a batch is in the order."""
+        if self._sampled is not None:
+            return self._sampled[1][number]
+        return slice(number * self.batch_size, (number + 1) * self.batch_size)
+
+    def _generator(self, *place: int) -> np.random.Generator:
+        """A generator of an epoch, or of a batch in it: a child of the seed.
+
+        Not `default_rng([seed, *place])`, where a zero at the end is as nothing, and the first
+        batch would have the numbers of the order.
+        """
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=place))
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint keeps: seed, epoch, and the batches given in it."""
@@ -164,41 +158,28 @@ class DataLoader:
             raise TracerError(
                 f"the state of a loader has whole numbers seed, epoch and given, got {state!r}"
             ) from error
-        if epoch < 0 or not 0 <= given <= len(self):
+        if seed < 0 or epoch < 0 or not 0 <= given <= len(self):
             raise TracerError(
-                f"the state is of a loader that has given {given} batches of epoch {epoch}, and "
-                f"this one has {len(self)}: it is of other data, or another batch_size"
+                f"the state is of a loader of seed {seed} that has given {given} batches of epoch "
+                f"{epoch}, and this one has {len(self)}: it is of other data, or another batch_size"
             )
         self.seed, self.epoch, self.given = seed, epoch, given
         self._next, self._current = (epoch, given), None
 
 
-class _Place:
-    """A batch that is waited for: its number, and what came of it."""
-
-    def __init__(self, number: int):
-        self.number = number
-        self.ready = threading.Event()
-        self.cancelled = False
-        self.batch: Any = None
-        self.error: BaseException | None = None
-
-    def taken(self) -> Value:
-        self.ready.wait()
-        if self.error is not None:
-            raise self.error
-        return self.batch
-
-
-def _work(asked: queue.SimpleQueue[_Place | None], fetch: Callable[[int], Batch]) -> None:
-    while (place := asked.get()) is not None:
-        if place.cancelled:
-            continue
-        try:
-            place.batch = fetch(place.number)
-        except BaseException as error:  # raised again where the batch is waited for
-            place.error = error
-        place.ready.set()
+def _sampled(
+    batches: Sequence[Sequence[int] | np.ndarray] | np.ndarray, count: int
+) -> tuple[np.ndarray, list[slice]]:
+    """The numbers of all batches in a row, and where each batch is in it."""
+    if not hasattr(batches, "__len__"):
+        raise TracerError(
+            f"batch_sampler is a list of the sample numbers of every batch, got a "
+            f"{type(batches).__name__}: list(...) makes one of what is iterated over"
+        )
+    found = [sample_numbers(numbers, count) for numbers in batches]
+    ends = np.cumsum([len(numbers) for numbers in found]).tolist()
+    parts = [slice(end - len(numbers), end) for numbers, end in zip(found, ends, strict=True)]
+    return np.concatenate([np.zeros(0, np.int64), *found]), parts
 
 
 def _seed_of(rng: Generator | int | None) -> int:

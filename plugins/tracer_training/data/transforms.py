@@ -32,15 +32,26 @@ class Compose:
 
 
 class Normalize:
-    """`(x - mean) / std`, for each channel."""
+    """`(x - mean) / std` of images of floats, for all channels or each one by itself."""
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]):
-        self.mean, self.std = (np.asarray(v, np.float64).reshape(-1, 1, 1) for v in (mean, std))
+        self.mean, self.std = (np.array(v, np.float64).reshape(-1, 1, 1) for v in (mean, std))
         if not (self.std > 0).all():
             raise TracerError(f"Normalize expects standard deviations above 0, got {std!r}")
 
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:
         images(x, "Normalize")
+        if x.dtype.kind != "f":
+            raise TracerError(
+                f"Normalize expects images of floats, got {x.dtype}{list(x.shape)}: divide bytes "
+                f"by 255 first"
+            )
+        for values in (self.mean, self.std):
+            if len(values) not in (1, x.shape[1]):
+                raise ShapeError(
+                    f"Normalize has {len(values)} channels, got images {list(x.shape)} of "
+                    f"{x.shape[1]}"
+                )
         mean, std = (backend.of(x).from_host(v.astype(x.dtype)) for v in (self.mean, self.std))
         return (x - mean) / std
 
@@ -68,6 +79,11 @@ class RandomCrop:
     def __init__(self, size: int | tuple[int, int], padding: int = 0):
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.padding = padding
+        if len(self.size) != 2 or min(*self.size, padding + 1) < 1:
+            raise TracerError(
+                f"RandomCrop expects a size (H, W) from 1 and a padding from 0, got {size!r} and "
+                f"{padding!r}"
+            )
 
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:
         images(x, "RandomCrop")
@@ -78,6 +94,8 @@ class RandomShift:
     """Shifts images by up to `most` elements in each direction; zeros come in."""
 
     def __init__(self, most: int):
+        if most < 0:
+            raise TracerError(f"RandomShift expects a number of elements from 0, got {most!r}")
         self.most = most
 
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import ShapeError
-from tracer.extend import Array, Shape, backend, in_parallel, is_private, rebind
+from tracer.extend import Array, Shape, backend, in_parallel, is_private, rebind, widened, working
 from tracer_training.optimizers.groups import State, arrays_of, options
 from tracer_training.optimizers.optimizer import Closure, Optimizer, Results
 
@@ -24,7 +24,9 @@ class FirstOrder(Optimizer):
 
     A subclass has `initial`, the state before the first step, `begin`, which counts the step and
     returns its numbers, and `update`, the rule, which writes into `p` and the arrays of the state.
-    Rules that are `elementwise` are applied to blocks, by several threads.
+    Rules that are `elementwise` are applied to blocks, by several threads. Parameters of half
+    precision are stepped in float32, which their states are of: the squares of small gradients are
+    zero in half precision, as is Adam's `eps`.
     """
 
     elementwise = True
@@ -53,10 +55,10 @@ class FirstOrder(Optimizer):
             alone = is_private(parameter)
             old = parameter.data
             new = old if alone else np.empty_like(old)
-            state = self.state[parameter]
+            state, wide = self.state[parameter], widened(old)
             if not state:
-                state.update(self.initial(old, o))
-            at = self.begin(state, old, o)
+                state.update(self.initial(wide, o))
+            at = self.begin(state, wide, o)
             whole = Piece(new, old, g, arrays_of(state), o, at)
             pieces += divided(whole) if self.elementwise else [whole]
             stepped.append((parameter, new))
@@ -66,10 +68,15 @@ class FirstOrder(Optimizer):
 
     def _run(self, piece: Piece) -> None:
         new, old, g, s, o, at = piece
-        if new is not old:
-            new[...] = old
         if o.maximize:
             g = -g
+        if is_half(new):
+            p = widened(old)
+            self.update(p, g, s, o, at)
+            new[...] = p
+            return
+        if new is not old:
+            new[...] = old
         self.update(new, g, s, o, at)
 
 
@@ -107,14 +114,20 @@ def _lines(arrays: list[Array]) -> list[Array] | None:
 
 
 def fitting(gradient: Any, parameter: Tensor) -> Array:
-    """A gradient in the dtype of its parameter, which may be wider than that of the sweep."""
+    """A gradient in the dtype in which its parameter is stepped."""
     g = gradient if backend.is_array(gradient) else np.asarray(gradient)
     if g.shape != parameter.shape:
         raise ShapeError(
             f"a gradient of the parameter {parameter.name or ''}{list(parameter.shape)} has its "
             f"shape, got {list(g.shape)}"
         )
-    return g if g.dtype == parameter.dtype else g.astype(parameter.dtype)
+    dtype = working(parameter.dtype)
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+def is_half(array: Array) -> bool:
+    """Whether an array is of less precision than what it is stepped in."""
+    return array.dtype != working(array.dtype)
 
 
 def decayed(g: Array, p: Array, weight_decay: float) -> Array:

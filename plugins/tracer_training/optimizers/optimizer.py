@@ -11,7 +11,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import HintError, ShapeError, TracerError
-from tracer.extend import Array, Quantity, Shape, backend
+from tracer.extend import Array, Quantity, Shape, backend, widened, working
 from tracer_training.optimizers.groups import (
     OF_PYTORCH,
     OF_SCHEDULES,
@@ -209,7 +209,7 @@ class Optimizer:
 
     def _loaded(self, parameter: Tensor, state: State, group: Group) -> State:
         """A state for a parameter, in its library and dtype."""
-        expected = self.initial(parameter.data, options(group))
+        expected = self.initial(widened(parameter.data), options(group))
         lacking = expected.keys() - state.keys()
         if lacking:
             raise TracerError(
@@ -236,7 +236,7 @@ class Optimizer:
             )
         array = backend.moved(backend.as_array(array), backend.of(like))
         kind = array.dtype if wanted is None else wanted.dtype
-        kind = like.dtype if wanted is None and array.dtype.kind == "f" else kind
+        kind = working(like.dtype) if wanted is None and array.dtype.kind == "f" else kind
         return array.astype(kind, copy=True)
 
     def initial(self, p: Array, o: SimpleNamespace) -> State:
