@@ -50,12 +50,39 @@ def test_the_results_of_a_sweep_are_changed_by_name_and_tensor():
     assert found["grad"][model.weight] is found["grad"]["weight"]
 
 
+def test_a_mapping_of_parameters_to_gradients_is_changed_in_place():
+    clipped = results()["grad"]
+    before = dict(clipped)
+    nn.utils.clip_grad_norm_(clipped, 0.1)
+    assert all(clipped[name] is array for name, array in before.items() if array.ndim)
+    assert np.linalg.norm(flat({"grad": clipped})) == pytest.approx(0.1, rel=1e-4)
+
+
+def test_half_precision_has_norms_and_factors_that_it_does_not_hold():
+    """Its squares end at 256, and its factors at 6e-8."""
+    clipped = {"grad": {"w": np.full(10_000, 1000, np.float16)}}
+    norm = nn.utils.clip_grad_norm_(clipped, 0.01)
+    assert float(norm) == pytest.approx(1e5)
+    assert clipped["grad"]["w"].dtype == np.float16
+    np.testing.assert_allclose(clipped["grad"]["w"], 1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("order", [1.0, 2.0, math.inf])
+def test_gradients_of_nothing_have_no_norm(order):
+    assert nn.utils.clip_grad_norm_({"grad": {}}, 1.0, order) == 0
+    assert nn.utils.clip_grad_norm_({"grad": {"w": np.zeros((0, 3))}}, 1.0, order) == 0
+    assert nn.utils.clip_grad_norm_({}, 1.0, order) == 0
+
+
 def test_mistakes():
     model = nn.Linear(2, 2)
     with pytest.raises(TracerError, match="since parameters keep none, got a "):
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     with pytest.raises(TracerError, match="these are of 'kfac'"):
         nn.utils.clip_grad_value_({"kfac": {}}, 1.0)
+    for order in (0, -1, math.nan):
+        with pytest.raises(TracerError, match="norm_type is a positive number or"):
+            nn.utils.clip_grad_norm_(results(), 1.0, order)
     bad = results()
     bad["grad"]["b"][0] = np.nan
     with pytest.raises(TracerError, match="the norm of the gradient is nan"):

@@ -132,7 +132,8 @@ EVERY = LAYERS | COUPLING | MORE
 
 #: what takes indices, holds others or is covered by what holds it
 OTHERS = {"Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict",
-          "Embedding", "EmbeddingBag", "TransformerDecoder", "TransformerDecoderLayer"}  # fmt: skip
+          "Embedding", "EmbeddingBag",
+          "TransformerDecoder", "TransformerDecoderLayer"}  # fmt: skip
 
 
 def test_every_layer_is_here():

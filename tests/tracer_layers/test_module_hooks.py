@@ -1,126 +1,229 @@
-"""Hooks around a module's `forward`: what they see, change, and leave alone."""
+"""Hooks of modules: what they are given, what they may change, and what they cost others."""
 
 import copy
+import dis
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
 
 import tracer
 import tracer_layers as nn
-from tracer.errors import TracerError
+from tracer.errors import HintError, TracerError
 
-X = np.ones((2, 3), np.float32)
-
-
-def double(module, args):
-    return args[0] * 2
+X = np.arange(6, dtype=np.float32).reshape(3, 2)
+TARGET = np.ones((3, 1), np.float32)
 
 
-def test_hooks_see_and_change_what_goes_in_and_out():
-    layer = nn.Linear(3, 2)
+def double(module, inputs, output):
+    return 2 * output
+
+
+def shift(module, inputs):
+    return inputs[0] + 1
+
+
+def model():
+    tracer.seed(0)
+    return nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+
+
+def test_hooks_change_inputs_and_outputs():
+    layer = nn.Linear(2, 3)
     plain = layer(X).data
-    seen = []
-
-    def before(module, args):
-        seen.append(("before", module is layer, args[0].shape))
-        return args[0] * 2
-
-    def after(module, args, output):
-        seen.append(("after", module is layer, output.shape))
-        return output - layer.bias
-
-    with layer.register_forward_pre_hook(before), layer.register_forward_hook(after):
-        changed = layer(X).data
-    np.testing.assert_allclose(changed, 2 * (plain - layer.bias.data), rtol=1e-5, atol=1e-6)
-    assert seen == [("before", True, (2, 3)), ("after", True, (2, 2))]
-    np.testing.assert_array_equal(layer(X).data, plain)
-    assert "forward" not in vars(layer)
-
-
-def test_their_order_and_removal():
-    layer, told = nn.Identity(), []
-    handles = [
-        layer.register_forward_hook(lambda m, a, o, name=name: told.append(name), prepend=first)
-        for name, first in (("a", False), ("b", False), ("c", True))
-    ]
-    layer(X)
-    assert told == ["c", "a", "b"]
-    handles[0].remove()
-    handles[0].remove()
-    told.clear()
-    layer(X)
-    assert told == ["c", "b"]
-
-
-def test_keywords_and_errors():
-    class Scales(nn.Module):
-        def forward(self, x, factor=1.0):
-            if factor is None:
-                raise ValueError("no factor")
-            return x * factor
-
-    model, told = Scales(), []
-    model.register_forward_pre_hook(
-        lambda m, args, kwargs: (args, {"factor": kwargs["factor"] and 3 * kwargs["factor"]}),
-        with_kwargs=True,
-    )
-    model.register_forward_hook(
-        lambda m, args, kwargs, output: told.append((kwargs["factor"], output is None)),
-        with_kwargs=True,
-        always_call=True,
-    )
-    model.register_forward_hook(lambda m, a, o: told.append("not called"))
-    with pytest.raises(ValueError, match="no factor"):
-        model(X, factor=None)
-    assert told == [(None, True)]
-    np.testing.assert_array_equal(model(X, factor=2.0).data, 6 * X)
-    wrong = nn.Identity()
-    wrong.register_forward_pre_hook(lambda m, a, k: 3, with_kwargs=True)
-    with pytest.raises(TracerError, match=r"returns None or \(args, kwargs\), got 3"):
-        wrong(X)
-    with pytest.raises(TracerError, match="a hook is a function"):
-        wrong.register_forward_hook("print")
-
-
-def test_what_hooks_compute_belongs_to_the_module_and_has_derivatives():
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    model[0].register_forward_hook(lambda module, args, output: np.sin(output))
-    with tracer.Tape() as tape:
-        loss = nn.mse_loss(model(X), np.zeros((2, 2), np.float32), reduction="sum")
-    nodes = [n for _, n in tape.graph().nodes(data=True)]
-    assert [n["scope"] for n in nodes if n["op"] == "sin"] == ["0"]
-    results = tape.backward(loss, ("grad", "grad_batch", "kfac"))
-    np.testing.assert_allclose(
-        results["grad_batch"]["0.weight"].sum(0), results["grad"]["0.weight"], rtol=1e-5
-    )
-    epsilon = 1e-3
-    weight = model[0].weight
-    values = []
-    for sign in (1, -1):
-        changed = weight.data.copy()
-        changed[0, 0] += sign * epsilon
-        other = copy.deepcopy(model)
-        other[0].weight.data = changed
-        values.append(float((other(X) ** 2).sum().data))
-    slope = (values[0] - values[1]) / (2 * epsilon)
-    assert results["grad"]["0.weight"][0, 0] == pytest.approx(slope, rel=2e-2, abs=1e-3)
-
-
-def test_copies_have_hooks_of_their_own():
-    layer = nn.Linear(3, 2)
-    plain = layer(X).data
-    handle = layer.register_forward_pre_hook(double)
-    twice = layer(X).data
-    for other in (copy.deepcopy(layer), copy.copy(layer), pickle.loads(pickle.dumps(layer))):
-        np.testing.assert_array_equal(other(X).data, twice)
-    kept = copy.deepcopy(layer)
+    handle = layer.register_forward_hook(double)
+    np.testing.assert_array_equal(layer(X).data, 2 * plain)
+    layer.register_forward_pre_hook(shift)
+    np.testing.assert_array_equal(layer(X).data, 2 * layer.__class__.forward(layer, X + 1).data)
     handle.remove()
-    np.testing.assert_array_equal(layer(X).data, plain)
-    np.testing.assert_array_equal(kept(X).data, twice)
+    handle.remove()
+    assert "forward" in vars(layer)  # another hook is there
+    np.testing.assert_array_equal(layer(X).data, nn.linear(X + 1, layer.weight, layer.bias).data)
+
+
+def test_gradients_pass_through_what_hooks_return():
+    """Against the same written out."""
+    hooked = model()
+    hooked[0].register_forward_hook(lambda module, inputs, output: np.sin(output))
+    hooked[2].register_forward_pre_hook(lambda module, inputs: (inputs[0] ** 2,))
+    with tracer.Tape() as tape:
+        loss = nn.mse_loss(hooked(X), TARGET)
+    found = tape.backward(loss, ("grad", "grad_batch", "kfac"))
+    same = model()
+    with tracer.Tape() as tape:
+        x = tracer.batch(X)
+        hidden = np.tanh(np.sin(nn.linear(x, same[0].weight, same[0].bias)))
+        loss = nn.mse_loss(nn.linear(hidden**2, same[2].weight, same[2].bias), TARGET)
+    wanted = tape.backward(loss)["grad"]
+    for name, parameter in hooked.named_parameters():
+        expected = wanted[dict(same.named_parameters())[name]]
+        np.testing.assert_allclose(found["grad"][name], expected, rtol=1e-6)
+        np.testing.assert_allclose(found["grad_batch"][name].sum(0), expected, rtol=1e-5)
+        assert found["grad"][name].shape == parameter.shape
+
+
+def test_what_hooks_record_is_the_modules():
+    hooked = model()
+    hooked[1].register_forward_hook(lambda module, inputs, output: np.exp(output))
+    with tracer.Tape() as tape:
+        hooked(X)
+    scopes = {data["op"]: data["scope"] for _, data in tape.graph("forward").nodes(data=True)}
+    assert scopes["exp"] == "1"
+
+
+def test_hooks_see_samples_of_the_outermost_module():
+    seen = []
+    layer = nn.Linear(2, 3)
+    layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with tracer.Tape():
+        layer(X)
+    assert type(seen[0]) is tracer.Tensor
+    assert seen[0].shape == X.shape
+
+
+def test_a_handle_is_a_block_and_does_not_hold_the_module():
+    layer = nn.Linear(2, 3)
+    with layer.register_forward_hook(double):
+        doubled = layer(X).data
+    np.testing.assert_array_equal(doubled, 2 * layer(X).data)
+    gc.disable()
+    try:
+        handle, reference = layer.register_forward_hook(double), weakref.ref(layer)
+        del layer
+        assert reference() is None
+    finally:
+        gc.enable()
+    handle.remove()
+
+
+def test_hooks_that_call_their_module_do_not_run_again():
+    calls = []
+    layer = nn.Linear(2, 3)
+
+    def again(module, inputs, output):
+        calls.append(1)
+        return output + module(inputs[0]) + module.forward(inputs[0])
+
+    plain = layer(X).data
+    layer.register_forward_hook(again)
+    np.testing.assert_allclose(layer(X).data, 3 * plain)
+    assert len(calls) == 1
+
+
+def test_a_forward_of_the_module_itself_is_called():
+    layer = nn.Linear(2, 3)
+    layer.forward = lambda x: x * 3
+    layer.register_forward_hook(double)
+    np.testing.assert_array_equal(layer(X).data, 6 * X)
+    copied = copy.deepcopy(layer)
+    np.testing.assert_array_equal(copied(X).data, 6 * X)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_have_hooks_of_their_own(copied):
+    layer = nn.Sequential(nn.Linear(2, 3))
+    handle = layer[0].register_forward_hook(double)
+    other = copied(layer)
+    handle.remove()
+    np.testing.assert_allclose(other(X).data, 2 * layer(X).data)
+    other[0].register_forward_pre_hook(shift)
+    assert other(X).shape == (3, 3)
+    np.testing.assert_allclose(layer(X).data, other[0].__class__.forward(layer[0], X).data)
+
+
+def test_a_shallow_copy_shares_them():
+    layer = nn.Linear(2, 3)
+    plain = layer(X).data
+    handle = layer.register_forward_hook(double)
+    other = copy.copy(layer)
+    del layer
+    np.testing.assert_array_equal(other(X).data, 2 * plain)
+    handle.remove()
+    np.testing.assert_array_equal(other(X).data, plain)
+
+
+def test_hooks_after_errors():
+    calls = []
+
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise ValueError("in forward")
+
+    def bad(module, inputs, output):
+        raise KeyError("in hook")
+
+    module = Failing()
+    module.register_forward_hook(lambda *_: calls.append("never"))
+    module.register_forward_hook(lambda *_: calls.append("always"), always_call=True)
+    module.register_forward_hook(bad, always_call=True)
+    with (
+        pytest.warns(UserWarning, match=r"hook of Failing with always_call=True raised KeyError"),
+        pytest.raises(ValueError, match="in forward"),
+    ):
+        module(X)
+    assert calls == ["always"]
+
+
+def test_hooks_of_states():
+    module = model()
+
+    def add(each, state, prefix, metadata):
+        state[f"{prefix}version"] = np.ones(1)
+
+    handles = [module.register_state_dict_post_hook(add)]
+    handles.append(module[0].register_state_dict_post_hook(add))
+    state = module.state_dict()
+    assert {"version", "0.version"} <= set(state)
+    assert "outer.0.version" in module.state_dict(prefix="outer.")
+
+    def forgive(each, keys):
+        keys.unexpected_keys.clear()
+
+    assert module.load_state_dict(state, strict=False).unexpected_keys == ["0.version", "version"]
+    module.register_load_state_dict_post_hook(forgive)
+    assert module.load_state_dict(state, strict=False) == ([], [])
+    for handle in handles:
+        handle.remove()
+    assert "version" not in module.state_dict()
+
+
+def test_mistakes():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(TracerError, match="a hook is a function, got a str"):
+        layer.register_forward_hook("print")
+    layer.register_forward_pre_hook(lambda module, args, kwargs: args, with_kwargs=True)
+    with pytest.raises(TracerError, match=r"returns None or \(args, kwargs\), got a tuple"):
+        layer(X)
+    for name in ("register_full_backward_hook", "register_full_backward_pre_hook"):
+        with pytest.raises(HintError, match=r"read tape\.cotangents\[output\]"):
+            getattr(layer, name)
+
+
+def test_the_hint_for_hooks_of_the_backward_pass_is_right():
+    layer = nn.Linear(2, 1)
+    with tracer.Tape(cotangents=True) as tape:
+        output = layer(X)
+        loss = (output**2).sum()
+    tape.backward(loss)
+    np.testing.assert_allclose(tape.cotangents[output], 2 * output.data, rtol=1e-6)
 
 
 def test_modules_without_hooks_are_called_as_before():
-    model = nn.Sequential(nn.Linear(3, 2))
-    assert all("forward" not in vars(module) for module in model.modules())
-    assert all(module._hooks is None for module in model.modules())
+    """Nothing of the way of a call names hooks."""
+    from tracer_layers.module import calling
+
+    for function in (
+        nn.Module.__call__,
+        calling.call_as_root,
+        calling.call_elsewhere,
+        calling.enter,
+    ):
+        assert not [i for i in dis.get_instructions(function) if "hook" in str(i.argval)]
+    layer = nn.Linear(2, 2)
+    assert "forward" not in vars(layer)
+    layer.register_state_dict_post_hook(lambda *_: None)
+    assert "forward" not in vars(layer)
+    layer.register_forward_hook(double).remove()
+    assert "forward" not in vars(layer)

@@ -83,3 +83,23 @@ def test_dictionaries_give_what_is_there():
         del module["a"]
     module.clear()
     assert len(module) == 0
+
+
+@pytest.mark.parametrize(("plain", "remedy"), [(list, "ParameterList"), (dict, "ParameterDict")])
+def test_a_plain_container_is_warned_of_with_what_to_write(plain, remedy):
+    class Model(nn.Module):
+        def __init__(self, made):
+            self.scales = made
+
+        def forward(self, x):
+            return x * self.scales[0]
+
+    def swept(model):
+        with tracer.Tape() as tape:
+            loss = model(np.ones((2, 3))).sum()
+        return tape.backward(loss)["grad"]
+
+    parameters = {0: tracer.parameter(np.ones(3))}
+    with pytest.warns(UserWarning, match=rf"is a plain {plain.__name__}: .* Write nn\.{remedy} in"):
+        swept(Model(parameters if plain is dict else [parameters[0]]))
+    assert set(swept(Model(nn.ParameterList(parameters.values())))) == {"scales.0"}

@@ -34,6 +34,12 @@ ORDER = [
     "__init__",
     "plugin",
 ]
+#: rooms and files whose functions are called by their names, as `nn.utils.clip_grad_norm_`
+NAMESPACES = {
+    "utils": tracer_layers.utils,
+    "utils/parametrizations": tracer_layers.utils.parametrizations,
+    "utils/parametrize": tracer_layers.utils.parametrize,
+}
 #: kinds of files in a room, from the ground up: the last word of a file's name
 KINDS = ["arrays", "operations", "layers", "__init__"]
 
@@ -157,8 +163,8 @@ def test_arrows_that_point_up_are_found():
 def test_what_a_file_adds_is_taken_over_from_there(file):
     """A layer, a function and an operation are added in one file."""
     module = importlib.import_module("tracer_layers." + file.replace("/", "."))
-    face = tracer_layers.utils if room(file) == "utils" else tracer_layers
-    assert {*getattr(module, "__all__", ())} <= {*face.__all__}
+    above = NAMESPACES.get(file) or NAMESPACES.get(room(file)) or tracer_layers
+    assert {*getattr(module, "__all__", ())} <= {*above.__all__}
     defined = {
         value.name
         for value in vars(module).values()

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from tracer.extend import missing
 
-_BACKWARD = "record with tracer.Tape(cotangents=True): tape.cotangents has them after the sweep"
+_COTANGENTS = (
+    "record with tracer.Tape(cotangents=True), and read tape.cotangents[output] after the sweep"
+)
 _IN_PLACE = "tensors are never written into: write {}(x), which returns the result"
 _SIZES = "give the sizes, which are not found out in the first call: write {}"
 _WRITE_IT = "there is no such loss: write it in NumPy, which is differentiated as it stands"
@@ -26,13 +28,11 @@ MODULE = {
     "share_memory": "pickle the module, or send its state_dict()",
     "set_submodule": "use setattr(model.get_submodule(path), name, module)",
     "parameters_to_vector": "tracer_layers.utils.parameters_to_vector(model.parameters())",
-    "register_backward_hook": _BACKWARD,
-    "register_full_backward_hook": _BACKWARD,
-    "register_full_backward_pre_hook": _BACKWARD,
+    "register_backward_hook": _COTANGENTS,
+    "register_full_backward_hook": _COTANGENTS,
+    "register_full_backward_pre_hook": _COTANGENTS,
     "register_load_state_dict_pre_hook": "change the mapping before load_state_dict",
-    "register_load_state_dict_post_hook": "call what comes after load_state_dict yourself",
     "register_state_dict_pre_hook": "call what comes before state_dict yourself",
-    "register_state_dict_post_hook": "change the mapping that state_dict returns",
     "get_extra_state": "register_buffer(name, array) adds to the state",
     "set_extra_state": "register_buffer(name, array) adds to the state",
 }

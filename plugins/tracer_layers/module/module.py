@@ -6,6 +6,7 @@ import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,13 @@ from tracer.extend import (
     raw,
     using,
 )
-from tracer_layers.module import batch_marks, hints, module_hooks, naming
+from tracer_layers.module import batch_marks, hints, hooks, naming
 from tracer_layers.module.calling import call_as_root, call_elsewhere, enter
 from tracer_layers.module.calls import active
 from tracer_layers.module.devices import moved_when_made, takes_device
 from tracer_layers.module.dtypes import float_dtype
 from tracer_layers.module.files import read_state, write_state
+from tracer_layers.module.hooks import Hook, RemovableHandle
 from tracer_layers.module.loading import IncompatibleKeys, convert, load, saved
 from tracer_layers.module.state import Buffer, copied, described, is_parameter
 from tracer_layers.module.table import Row, html_table
@@ -44,7 +46,7 @@ BUFFERS = ("buffer", "transient")
 DRAW_OPTIONS = inspect.signature(Tape.draw).parameters.keys()
 
 #: attributes that are of a module itself, or only speed up the next call: copies have others
-_OF_CALLS = ("_place", "_found", "_owners", "_serial_number", "forward")
+_OF_CALLS = ("_place", "_found", "_owners", "_serial_number")
 
 _NEVER_CALLED = (None,) * 6
 
@@ -94,8 +96,10 @@ class Module:
     #: where it was called last: in which model, its scope, the scope and classes around; and the
     #: classes inside, and what is called there
     _place: tuple[object, ...]
-    #: functions that are called around `forward`; None if there never were any
-    _hooks: module_hooks.Hooks | None = None
+    #: what it calls before and after its forward, and around its state
+    _hooks: hooks.Hooks | None = None
+    #: attribute name -> how it is computed of others
+    _computed: Mapping[str, hooks.Computed] = MappingProxyType({})
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
 
@@ -115,8 +119,10 @@ class Module:
         """What copies and pickles take over: what the module is, and nothing that calls found."""
         state = {key: value for key, value in vars(self).items() if key not in _OF_CALLS}
         state["_registered"] = dict(self._registered)
-        if self._hooks is not None:
-            state["_hooks"] = module_hooks.Hooks(*map(dict, self._hooks))
+        if isinstance(own := state.get("forward"), hooks.Forward):
+            del state["forward"]
+            if own.inner is not None:
+                state["forward"] = own.inner
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -125,10 +131,9 @@ class Module:
         vars(self).setdefault("_serial_number", next(numbers))
         for name in self._registered:
             self._own(name, vars(self).get(name))
+        hooks.stand_before(self)
         if any(isinstance(value, list | dict) for value in state.values()):
             naming.note_container(self)
-        if self._hooks is not None:
-            module_hooks.install(self)
 
     # -- calling ----------------------------------------------------------------------------
 
@@ -171,33 +176,6 @@ class Module:
         with using(cursor.tape, inside):
             return self.forward(*inputs, **options)
 
-    def register_forward_pre_hook(
-        self, hook: module_hooks.Function, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> module_hooks.Handle:
-        """Call `hook(module, args)` before every `forward`, or `hook(module, args, kwargs)`.
-
-        What it returns is called with instead, unless it is None: one value or a tuple, or `(args,
-        kwargs)` with keywords. `prepend` puts it before the others. The handle takes it away again.
-        """
-        return module_hooks.add(self, False, module_hooks.Hook(hook, with_kwargs), prepend)
-
-    def register_forward_hook(
-        self,
-        hook: module_hooks.Function,
-        *,
-        prepend: bool = False,
-        with_kwargs: bool = False,
-        always_call: bool = False,
-    ) -> module_hooks.Handle:
-        """Call `hook(module, args, output)` after every `forward`; with `with_kwargs`,
-        `hook(module, args, kwargs, output)`.
-
-        What it returns takes the place of the output, unless it is None. With `always_call` it is
-        also called, with None, where `forward` raises an error. The handle takes it away again.
-        """
-        made = module_hooks.Hook(hook, with_kwargs, always_call)
-        return module_hooks.add(self, True, made, prepend)
-
     def parameter_owner(self, leaf: Any) -> tuple[naming.Named, str] | None:
         """The model of this module, and what it calls a parameter that this module holds itself.
 
@@ -225,10 +203,50 @@ class Module:
         for name, parameter in module.named_parameters():
             yield first.get(id(parameter)) or naming.joined(path, name), parameter
 
+    # -- hooks ------------------------------------------------------------------------------
+
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before each forward; what it returns takes their place.
+
+        It returns None, a tuple of arguments or a single one; `with_kwargs`, it is called as
+        `hook(module, args, kwargs)` and returns None or both. What it records is the module's.
+        Hooks run where `forward` is called by itself, too, but not where hooks call it.
+        """
+        return hooks.register(self, "before", hook, prepend=prepend, with_kwargs=with_kwargs)
+
+    def register_forward_hook(
+        self,
+        hook: Hook,
+        *,
+        prepend: bool = False,
+        with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after each forward; what it returns is the output.
+
+        None leaves the output as it is. `with_kwargs`, it is called as `hook(module, args, kwargs,
+        output)`; `always_call`, after errors, too, with the output that there is, or None.
+        """
+        return hooks.register(
+            self, "after", hook, prepend=prepend, with_kwargs=with_kwargs, always_call=always_call
+        )
+
+    def register_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, state_dict, prefix, {})` after `state_dict`, to change it in place."""
+        return hooks.register(self, "saved", hook)
+
+    def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call `hook(module, incompatible_keys)` after `load_state_dict`; the lists may change."""
+        return hooks.register(self, "loaded", hook)
+
     # -- registration -----------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = self._registered.get(name)
+        if kind is None and name in self._computed:
+            return self._computed[name].assign(self, value)
         if isinstance(value, Module):
             kind = "module"
         elif is_parameter(value):
@@ -273,6 +291,8 @@ class Module:
         _structure.version = object()
 
     def __getattr__(self, name: str) -> Any:
+        if name in vars(self).get("_computed", ()):
+            return hooks.value_of(self, name)
         message = f"{type(self).__name__} has no attribute {name!r}"
         if name in hints.MODULE:
             raise HintError(f"{message}: {hints.MODULE[name]}")
@@ -282,7 +302,7 @@ class Module:
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise TracerError(f"a {kind}'s name is a string without dots, got {name!r}")
-        taken = name in vars(self) or hasattr(type(self), name)
+        taken = name in vars(self) or hasattr(type(self), name) or name in self._computed
         if taken and name not in self._registered:
             raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
         if kind in BUFFERS:
@@ -433,9 +453,12 @@ class Module:
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Array]:
         """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
-        return {
+        state = {
             prefix + full: raw(getattr(module, name)).copy() for full, module, name in saved(self)
         }
+        for path, module, hook in hooks.of_tree(self, "saved"):
+            hook(module, state, prefix + path + "." if path else prefix, {})
+        return state
 
     def load_state_dict(
         self, state_dict: Mapping[str, Convertible], strict: bool = True, assign: bool = False
@@ -454,25 +477,31 @@ class Module:
                 f"load_state_dict expects a mapping of names to arrays, which are copied, "
                 f"got {given}"
             )
-        return load(self, state_dict, strict)
+        keys = load(self, state_dict, strict)
+        for _, module, hook in hooks.of_tree(self, "loaded"):
+            hook(module, keys)
+        return keys
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the state, `state_dict()`, as safetensors; see `load`.
+        """Write `state_dict()` into a file, as safetensors.
 
-        The file is written beside and renamed: whatever ends the program, under `path` is what was
-        there before, or all of this.
+        It is written beside and renamed: whatever ends the program, under `path` is what was there
+        before, or the new state. Other tools read it, PyTorch's by `safetensors.torch.load_file`.
         """
         write_state(path, self.state_dict())
 
     def load(self, path: str | PathLike[str], strict: bool = True) -> IncompatibleKeys:
-        """Take over the state that a file has, as `load_state_dict` does.
+        """Take over the state in a file, in place, as `load_state_dict` does.
 
-        It is safetensors, as `save` writes, a checkpoint of `tracer_training`, a file of
-        `numpy.savez`, or one of `torch.save`, which is read without PyTorch and without executing
-        anything: a state, or a dict that has one under "state_dict", "model_state_dict" or "model".
-        Floats that NumPy lacks, as bfloat16, are read as float32. Raises `TracerError` for a file
-        that is corrupt or asks for more, and `ShapeError` for the state of another model; nothing
-        is loaded then.
+        The file is one of safetensors, of `np.savez(path, **state_dict)`, or of
+        `torch.save(model.state_dict(), path)`, also where that stands in a dict under
+        "state_dict", "model_state_dict" or "model", or a checkpoint of a training, whose model is
+        taken. What the file is, is found out from what is in it. PyTorch is not
+        needed, and nothing in a file is executed. bfloat16 is read as float32.
+
+        Raises `ShapeError` for a state that does not fit, `TracerError` for a file that is corrupt
+        or holds what is no state, and `OSError` for one that is not there. The model is as it was
+        then.
         """
         return self.load_state_dict(read_state(path), strict)
 

@@ -308,10 +308,11 @@ def warn_of(container: Container, module: Named) -> None:
 
 def warn_of_parameters(container: Container) -> None:
     """The same of parameters."""
+    remedy = "nn.ParameterDict" if container.type == "dict" else "nn.ParameterList"
     _warn(
         container,
-        f"parameters(), state_dict() and to() do not see the parameters in it. Make each an "
-        f'attribute, as in setattr(self, f"{container.attribute}_{{i}}", parameter)',
+        f"parameters(), state_dict() and to() do not see the parameters in it. Write {remedy} in "
+        f"its place",
     )
 
 

@@ -232,9 +232,9 @@ class RecurrentLayer(Module):
 
         See `by_steps` for `mask` and `shortest`.
         """
-        held = dict(self._held("parameter"))
+        held = self._shapes(0)
         weight_ih, bias_ih, weight_hh, bias_hh, weight_hr = (
-            held.get(name + suffix)
+            getattr(self, name + suffix) if name in held else None
             for name in ("weight_ih", "bias_ih", "weight_hh", "bias_hh", "weight_hr")
         )
         if self.architecture.additive and bias_hh is not None:

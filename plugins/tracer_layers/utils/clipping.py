@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import TracerError
-from tracer.extend import Array
+from tracer.extend import Array, backend
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
 
@@ -22,11 +22,14 @@ def clip_grad_norm(
 ) -> Array:
     """Scale the gradients of a sweep so that their norm is at most `max_norm`; gives their norm.
 
-    `results` are those of `Tape.backward`, whose `"grad"` is changed, in place. The norm, an array
-    without axes, is that of all gradients as one vector, of the order `norm_type` (`math.inf` for
-    the largest element). As in PyTorch, the factor is `max_norm / (norm + 1e-6)`. No device is
-    waited for, unless `error_if_nonfinite`, which raises `TracerError` for a norm that is none.
+    `results` are those of `Tape.backward`, whose `"grad"` is changed, in place, or that mapping of
+    parameters to arrays. The norm, an array without axes, is that of all gradients as one vector,
+    of the order `norm_type`, which is positive (`math.inf` for the largest element). As in
+    PyTorch, the factor is `max_norm / (norm + 1e-6)`. No device is waited for, unless
+    `error_if_nonfinite`, which raises `TracerError` for a norm that is none.
     """
+    if not norm_type > 0:
+        raise TracerError(f"norm_type is a positive number or math.inf, got {norm_type}")
     gradients = _gradients(results)
     norm = total_norm(list(gradients.values()), norm_type)
     if error_if_nonfinite and not math.isfinite(float(norm)):
@@ -46,6 +49,7 @@ def clip_grad_value(results: Mapping[str, Any], clip_value: float) -> None:
 
 def total_norm(arrays: list[Array], norm_type: float = 2.0) -> Array:
     """The norm of all elements together, where they are; 0 of none."""
+    arrays = [array for array in arrays if array.size]
     if not arrays:
         return np.zeros(())
     if norm_type == math.inf:
@@ -56,18 +60,21 @@ def total_norm(arrays: list[Array], norm_type: float = 2.0) -> Array:
 
 def _norm(array: Array, order: float) -> Array:
     flat = array.reshape(-1)
+    if flat.dtype.itemsize < 4:  # squares of half precision end at 256
+        flat = flat.astype(np.float32)
     if order == 2:
         return np.sqrt(flat @ flat)
     return (abs(flat) ** order).sum() ** (1 / order)
 
 
 def scaled(gradient: Array, factor: Array) -> Array:
-    """A gradient times a number of any dtype, in its own dtype; in place where it may be."""
-    number = factor.astype(gradient.dtype)
+    """A gradient times a number of any dtype, in its own dtype; in place where it may be.
+
+    They are multiplied in the wider one: small factors are no numbers of half precision.
+    """
     if type(gradient) is np.ndarray and gradient.flags.writeable:
-        gradient *= number
-        return gradient
-    return gradient * number
+        return np.multiply(gradient, factor, out=gradient, casting="same_kind")
+    return (gradient * factor).astype(gradient.dtype, copy=False)
 
 
 def _gradients(results: Any) -> Any:
@@ -76,6 +83,8 @@ def _gradients(results: Any) -> Any:
             f"gradients are clipped in the results of a sweep, tape.backward(loss), since "
             f"parameters keep none, got a {type(results).__name__}"
         )
+    if all(backend.is_array(value) for value in results.values()):
+        return results
     if "grad" not in results:
         raise TracerError(
             f"gradients are clipped in the results of a sweep, tape.backward(loss), and these are "
