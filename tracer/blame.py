@@ -182,6 +182,13 @@ def place(thing: Any) -> str:
     if found is not None:
         return f"{shown(found.co_filename)}:{found.co_firstlineno}"
     kind = thing if isinstance(thing, type) else type(thing)
+    # one that `type(...)` made has its lines where its bases have theirs
+    known = (_place_of(base) for base in kind.__mro__ if base.__module__ == kind.__module__)
+    return next(filter(None, known), "")
+
+
+def _place_of(kind: type) -> str:
+    """`file:line` of a class, or of the first of its functions; or empty."""
     try:
         _, line = inspect.getsourcelines(kind)
         return f"{shown(inspect.getsourcefile(kind) or '')}:{line}"
