@@ -6,7 +6,7 @@ Every format but JSON is written from a `Picture`, so that all say the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -128,6 +128,15 @@ class Cluster:
     boxes: tuple[Box, ...]
     clusters: tuple[Cluster, ...]
     loop: int | None = None
+
+
+def clusters(root: Cluster) -> Iterator[Cluster]:
+    """A cluster and all that are in it."""
+    waiting = [root]
+    while waiting:
+        cluster = waiting.pop()
+        yield cluster
+        waiting += cluster.clusters
 
 
 @dataclass(frozen=True, slots=True)
