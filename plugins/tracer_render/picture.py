@@ -17,6 +17,7 @@ from tracer_render import heading, numbers, repeats, style, words
 from tracer_render.calls import Calls
 from tracer_render.detail import detailed
 from tracer_render.frames import Frames
+from tracer_render.given import in_form
 from tracer_render.identifiers import Identifiers
 from tracer_render.loops import Step
 from tracer_render.scopes import Attributes, computed, frame_path
@@ -245,8 +246,10 @@ LINES = {
 def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float] = ()) -> Picture:
     """The picture of a graph: modules collapsed to `options.depth`, shared leaves repeated.
 
-    The scale of an overlay spans its values and those that are `also` given.
+    The scale of an overlay spans its values and those that are `also` given. Raises `GraphError`
+    with the node and the attribute for a graph that cannot be drawn.
     """
+    graph = in_form(graph)
     given = options.values
     if given is None and options.overlay is not None:
         given = options.overlay.values(graph, {})
@@ -273,7 +276,7 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
         pairs=pairs,
         scale=scale,
         attributes=dict(graph.nodes(data=True)),
-        time=graph.graph.get("time", "unrolled"),
+        time=graph.graph.get("time") or "unrolled",
     )
 
 
