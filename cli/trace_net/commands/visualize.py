@@ -314,7 +314,8 @@ def about(done: Run) -> dict[str, Any]:
     named = {"model": name} if name else {}
     counted = sum(node.flops for node in done.tape.recorded())
     known = {} if loss is None else {"loss": float(loss.item())}
-    return {**named, "flops": counted, **known}
+    whole = {"counted": every} if (every := done.counted()) else {}
+    return {**named, "flops": counted, **known, **whole}
 
 
 def model_name(model: object) -> str:
