@@ -7,6 +7,9 @@ from itertools import combinations
 from tracer_render.picture import Box, Cluster, Picture, clusters
 from tracer_render.placement import Placement, Rectangle
 
+#: Of more equal calls, so many are looked at.
+MOST = 24
+
 
 def turned(placement: Placement) -> Placement:
     """The placement with left and right exchanged."""
@@ -47,13 +50,19 @@ def equal_calls(picture: Picture, cluster: Cluster) -> list[list[Box]]:
 def in_order(picture: Picture, placement: Placement) -> int:
     """How many pairs of equal calls stand from left to right, less those that stand the other way.
 
-    Pairs that do not stand at one height count for nothing.
+    Equal are those of one module, too. Pairs that do not stand at one height count for nothing.
     """
+    of_module: dict[int, list[Box]] = {}
+    for box in picture.boxes:
+        if box.module is not None and box.kind != "cotangent":
+            of_module.setdefault(box.module, []).append(box)
+    groups = [*of_module.values()]
+    for cluster in clusters(picture.root):
+        groups += equal_calls(picture, cluster)
     places = placement.boxes
     return sum(
         1 if places[first.id].x < places[second.id].x else -1
-        for cluster in clusters(picture.root)
-        for group in equal_calls(picture, cluster)
-        for first, second in combinations(group, 2)
+        for group in groups
+        for first, second in combinations(group[:MOST], 2)
         if abs(places[first.id].y - places[second.id].y) < places[first.id].height / 2
     )

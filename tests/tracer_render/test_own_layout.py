@@ -107,6 +107,28 @@ def test_both_directions_of_a_layer_stand_in_their_order(direction):
     assert measure(picture, turned(placed)).crossings == measure(picture, placed).crossings
 
 
+class Siamese(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def forward(self, a, b):
+        return self.encoder(a) - self.encoder(b)
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_two_calls_of_one_module_stand_in_their_order(direction):
+    with tracer.Tape() as tape:
+        loss = np.sum(Siamese()(*np.ones((2, 5, 3), np.float32)))
+    tape.backward(loss)
+    picture = describe(tape.graph(direction), DrawOptions(depth="auto"))
+    placed = place(picture, 30)
+    calls = [box.id for box in picture.boxes if box.title == "encoder.0  Linear"]
+    x = [placed.boxes[name].x for name in calls]
+    assert x == sorted(x)
+    assert len(x) == 2
+
+
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
 def test_no_line_goes_through_the_frame_of_another_step_or_module(direction):
     picture = of_gru(direction, "unrolled", None)
