@@ -136,6 +136,16 @@ def _changed(value: Given) -> list[list[Given]]:
     return found
 
 
+def _weights(value: Given) -> list[Changes]:
+    """Parameters of a closed call: their names, shapes and whether they are frozen."""
+    known = [dict(each) for each in _list(value)]
+    return [
+        {**each, "name": _text(each["name"]), "shape": _shape(each.get("shape") or ()),
+         "frozen": bool(each.get("frozen"))}
+        for each in known
+    ]  # fmt: skip
+
+
 NONE: frozenset[type] = frozenset({type(None)})
 TEXT, WHOLE = frozenset({str}) | NONE, frozenset({int, bool}) | NONE
 LIST, NUMBER = frozenset({list}) | NONE, frozenset({int, float, bool}) | NONE
@@ -166,7 +176,7 @@ NODE: dict[str, Form] = {
     **dict.fromkeys(("times", "between"), wholes),
     **dict.fromkeys(("scopes", "index"), texts),
     **dict.fromkeys(("members", "copies"), names),
-    "weights": tables,
+    "weights": Form("a list of dictionaries with name and shape", _weights, NONE),
     "changes": Form("a list of what differs, before and after", _changed, NONE),
     "operands": Form("a list of numbers and None", _numbers, LIST, NUMBER),
     "values": Form("numbers in nested lists", _nested, NUMBER),
@@ -239,7 +249,7 @@ def _changes(data: Attributes, forms: Mapping[str, Form], of: str) -> Changes:
             continue
         try:
             made = form.fits(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, KeyError):
             raise _refused(of, name, form.words, value) from None
         if not _is_same(made, value):
             changes[name] = made

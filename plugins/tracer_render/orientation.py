@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from tracer_render.picture import Box, Cluster, Picture, clusters
+from tracer_render.picture import Box, Cluster, Picture
 from tracer_render.placement import Placement, Rectangle
 
-#: Of more equal calls, so many are looked at.
-MOST = 24
+#: Of more calls of one class, so many are looked at.
+MOST = 40
 
 
 def turned(placement: Placement) -> Placement:
@@ -48,21 +48,18 @@ def equal_calls(picture: Picture, cluster: Cluster) -> list[list[Box]]:
 
 
 def in_order(picture: Picture, placement: Placement) -> int:
-    """How many pairs of equal calls stand from left to right, less those that stand the other way.
+    """How many pairs of alike calls stand from left to right, less those that stand the other way.
 
-    Equal are those of one module, too. Pairs that do not stand at one height count for nothing.
+    Alike are those of one class that stand at one height.
     """
-    of_module: dict[int, list[Box]] = {}
+    groups: dict[object, list[Box]] = {}
     for box in picture.boxes:
-        if box.module is not None and box.kind != "cotangent":
-            of_module.setdefault(box.module, []).append(box)
-    groups = [*of_module.values()]
-    for cluster in clusters(picture.root):
-        groups += equal_calls(picture, cluster)
+        if box.kind == "module":
+            groups.setdefault(picture.attributes[box.node].get("class"), []).append(box)
     places = placement.boxes
     return sum(
         1 if places[first.id].x < places[second.id].x else -1
-        for group in groups
+        for group in groups.values()
         for first, second in combinations(group[:MOST], 2)
         if abs(places[first.id].y - places[second.id].y) < places[first.id].height / 2
     )
