@@ -44,6 +44,26 @@ class Run:
             if attributes["kind"] == "parameter"
         }
 
+    def counted(self) -> dict[str, int]:
+        """Elements and bytes of all parameters, where the run failed before it came to all of them.
+
+        They are the model's if it has any, else those of the graph up to the failure.
+        """
+        from tracer.extend import totals
+
+        if self.failure is None:
+            return {}
+        named = getattr(self.subject.model, "named_parameters", None)
+        if named is None:
+            known = totals(self.tape.graph("forward"))
+            return {key: known[key] for key in ("parameters", "frozen", "parameter_bytes")}
+        parameters = list({id(each): each for _, each in named()}.values())
+        return {
+            "parameters": sum(each.size for each in parameters),
+            "frozen": sum(each.size for each in parameters if not each.requires_grad),
+            "parameter_bytes": sum(each.data.nbytes for each in parameters),
+        }
+
     def gradient_flow(self) -> Mapping[str, np.ndarray]:
         """The gradient's norms by recurrent state and step; empty without loops or a gradient."""
         from tracer.extend import gradient_flow

@@ -2,43 +2,77 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Hashable
 
 import networkx as nx
 
-from tracer_render.runs import Run, merge, partners, signature
+from tracer_render.runs import Run, is_carried, merge, partners, signature
 from tracer_render.scopes import computed
 
 
 def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     """The graph with one branch in place of several that are the same, which says how many it is.
 
-    Branches are chains of calls or operations that begin at the same values and end at the same, or
-    in a row of one operation that adds them up; that row is one node, too.
+    Branches are calls and operations that begin at the same values and end at the same, or in a row
+    of one operation that adds them up; that row is one node, too.
     """
-    users, inputs = _neighbours(graph)
-    row = _rows(graph, users, inputs)
-    groups: dict[Hashable, list[list[Hashable]]] = defaultdict(list)
-    for branch in _branches(inputs, users, row):
-        ends = {row.get(user, user) for user in users[branch[-1]]}
-        if ends:
-            key = (
-                tuple(signature(graph.nodes[node]) for node in branch),
-                frozenset(inputs[branch[0]]),
-                frozenset(ends),
-            )
-            groups[key].append(branch)
-    found = [
-        Run(list(nodes), 1, len(branches), abreast=True)
-        for branches in groups.values()
-        if len(branches) > 1
-        for nodes in zip(*branches, strict=True)
-    ]
+    found = [Run(nodes, 1, len(nodes), abreast=True) for nodes in _equal(graph) if len(nodes) > 1]
     if not found:
         return graph
     folded = merge(graph, found + partners(graph, found))
     return _with_rows(folded)
+
+
+def widest(graph: nx.MultiDiGraph) -> int:
+    """How many equal branches there are side by side, at most."""
+    return max(map(len, _equal(graph)), default=0)
+
+
+def _equal(graph: nx.MultiDiGraph) -> list[list[Hashable]]:
+    """The nodes that are the same, made of the same, and used by the same, in their order.
+
+    What is made of nodes that are the same, or used by such, may be the same in turn, as parts of
+    the branches of a mixture are. None of them is made of another.
+    """
+    users, inputs = _neighbours(graph)
+    row = _rows(graph, users, inputs)
+    order = _in_order(graph, users)
+    made = _Kinds()
+    for node in order:
+        parts = Counter(made.of.get(part, part) for part in inputs[node])
+        made.add(node, signature(graph.nodes[node]), parts)
+    used = _Kinds()
+    for node in reversed(order):
+        uses = Counter(row.get(user) or used.of.get(user, user) for user in users[node])
+        used.add(node, made.of[node], uses)
+    groups: dict[Hashable, list[Hashable]] = {}
+    for node in users:
+        if node in used.of and users[node] and node not in row:
+            groups.setdefault(used.of[node], []).append(node)
+    return list(groups.values())
+
+
+class _Kinds:
+    """Numbers of kinds of nodes: two have one if they and their neighbours are of one kind."""
+
+    def __init__(self) -> None:
+        self.of: dict[Hashable, tuple[str, int]] = {}
+        self._numbers: dict[Hashable, int] = {}
+
+    def add(self, node: Hashable, kind: Hashable, neighbours: Counter[Hashable]) -> None:
+        """Give a node the number of its kind."""
+        key = kind, frozenset(neighbours.items())
+        self.of[node] = "kind", self._numbers.setdefault(key, len(self._numbers))
+
+
+def _in_order(graph: nx.MultiDiGraph, users: dict[Hashable, set[Hashable]]) -> list[Hashable]:
+    """Each node after what it is made of; nothing of a graph that goes round without a step."""
+    flow = nx.DiGraph()
+    flow.add_nodes_from(users)
+    for node, following in users.items():
+        flow.add_edges_from((node, user) for user in following if not is_carried(graph, node, user))
+    return list(nx.topological_sort(flow)) if nx.is_directed_acyclic_graph(flow) else []
 
 
 def _neighbours(
@@ -77,30 +111,6 @@ def _rows(
             if alike and users[before] == {node}:
                 first[node] = first.setdefault(before, before)
     return first
-
-
-def _branches(
-    inputs: dict[Hashable, set[Hashable]],
-    users: dict[Hashable, set[Hashable]],
-    row: dict[Hashable, Hashable],
-) -> list[list[Hashable]]:
-    """Chains that are as long as they can be, from something that several use."""
-    after: dict[Hashable, Hashable] = {}
-    for node, following in users.items():
-        if len(following) == 1 and node not in row:
-            (user,) = following
-            if inputs[user] == {node} and user not in row:
-                after[node] = user
-    inner = set(after.values())
-    chains = []
-    for node in users:
-        if node in inner or node in row:
-            continue
-        chain = [node]
-        while chain[-1] in after:
-            chain.append(after[chain[-1]])
-        chains.append(chain)
-    return chains
 
 
 def _with_rows(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:

@@ -18,6 +18,8 @@ log = logging.getLogger("tracer_render")
 
 #: A picture has at most this many boxes in each direction, where the detail is not given.
 MOST = 40
+#: Of equal branches side by side, so many are drawn one by one: more are wider than a page.
+MOST_ABREAST = 5
 #: Of unrolled loops, so many steps are tried.
 FEWER = (4, 2)
 #: A line that reads one parameter more often than this is likely to be in a loop over time.
@@ -39,6 +41,8 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     for fold in (runs.fold, branches.fold, runs.fold):
         if _boxes(drawn) > MOST and (short := fold(drawn)) is not drawn:
             drawn, folded = short, ", equal neighbours in one box"
+    if branches.widest(drawn) > MOST_ABREAST and (short := branches.fold(drawn)) is not drawn:
+        drawn, folded = short, ", equal neighbours in one box"
     if _boxes(drawn) > MOST:
         note_unmarked_loop(graph)
         drawn, folded = rows.fold(drawn, MOST, _boxes), ", what follows each other in one box"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+from itertools import pairwise
 
 import graphviz
 
 from tracer_render import style
+from tracer_render.orientation import equal_calls
 from tracer_render.picture import LEAVES, Box, Cluster, Line, Picture, Scale
 from tracer_render.stacks import stacks
 
@@ -121,6 +123,12 @@ def _cluster(
                     arrowhead="none",
                     color=theme.lines["pair"],
                 )
+    for group in equal_calls(picture, cluster):
+        with graph.subgraph() as row:
+            row.attr(rank="same")
+            for first, second in pairwise(group):
+                # Without a weight the order would not be kept.
+                row.edge(first.id, second.id, id="order", style="invis", weight="1")
     for inner in cluster.clusters:
         with graph.subgraph(name=names[inner.path]) as sub:
             sub.attr(

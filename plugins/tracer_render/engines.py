@@ -21,6 +21,7 @@ from tracer.extend import RendererUnavailable
 from tracer_render import dot, mirror, style
 from tracer_render.columns import in_columns
 from tracer_render.layout import layered
+from tracer_render.orientation import in_order, turned
 from tracer_render.picture import Picture
 from tracer_render.placement import Placement, Point, Rectangle, beside, onto_outline, pair_lines
 from tracer_render.quality import measure
@@ -30,7 +31,7 @@ log = logging.getLogger("tracer_render")
 #: Above this many boxes Graphviz takes too long to be waited for.
 LARGEST = 3000
 #: Up to this many boxes and lines both layouts are made, and the better one is drawn.
-COMPARED = 150
+COMPARED = 400
 #: Above this many lines their labels are put in after the layout: as a part of it they double the
 #: ranks, and the time.
 LABELLED = 400
@@ -79,9 +80,17 @@ def place(picture: Picture, timeout: float) -> Placement:
     placed = [layered(drawn) if native is None else native]
     if native is not None and max(len(drawn.boxes), len(drawn.lines)) <= COMPARED:
         placed.append(layered(drawn))
-    made = [each if halves is None else mirror.whole(picture, halves, each) for each in placed]
+    made = [_whole(picture, halves, each) for each in placed]
     best = made[0] if len(made) == 1 else min(made, key=lambda each: measure(picture, each).cost)
     return in_columns(picture, best)
+
+
+def _whole(picture: Picture, halves: mirror.Halves | None, placed: Placement) -> Placement:
+    """The placement of all that is drawn, calls side by side from left to right."""
+    if halves is not None:
+        return mirror.whole(picture, halves, placed)
+    ordered = len(picture.boxes) > COMPARED or in_order(picture, placed) >= 0
+    return placed if ordered else turned(placed)
 
 
 def _by_graphviz(picture: Picture, timeout: float) -> Placement | None:

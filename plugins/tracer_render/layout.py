@@ -8,6 +8,7 @@ distances.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -101,7 +102,8 @@ class _Part:
     """Something that is laid out, its top left corner at the origin.
 
     `tops` and `bottoms` say where the lines of a lane enter and leave, where that is known.
-    `spans` says, by block, from where to where the rank is that it stands in.
+    `spans` says, by block, from where to where the rank is that it stands in, and `reach` how far
+    on the right its blocks need room.
     """
 
     width: float = 0.0
@@ -112,6 +114,7 @@ class _Part:
     tops: dict[int, float] = field(default_factory=dict)
     bottoms: dict[int, float] = field(default_factory=dict)
     spans: dict[Name, tuple[float, float]] = field(default_factory=dict)
+    reach: float = -math.inf
 
     def take(self, other: _Part, x: float, y: float) -> None:
         """Hold another part, moved by x and y."""
@@ -159,6 +162,7 @@ def _place(cluster: Cluster, levels: _Levels) -> _Part:
     for name, part in parts.items():
         x, y = centres[name]
         whole.take(part, x - part.width / 2, y - part.height / 2)
+        whole.reach = max(whole.reach, x + part.width / 2)
         whole.spans[name] = y - heights[ranks[name]] / 2, y + heights[ranks[name]] / 2
     for edge, passes in routes.items():
         points = ((centres[name], heights[ranks[name]] / 2) for name in passes)
@@ -191,6 +195,7 @@ def _framed(cluster: Cluster, whole: _Part) -> _Part:
     points = [point for route in whole.routes.values() for point in route]
     content = Placement(whole.boxes, whole.frames, curves=[points] if points else [])
     left, top, right, bottom = content.extent()
+    right = max(right, whole.reach)
     if not cluster.path:
         framed = _Part(right - left, bottom - top)
         framed.take(whole, -left, -top)

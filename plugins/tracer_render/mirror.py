@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from tracer_render.orientation import in_order, turned
 from tracer_render.picture import Box, Cluster, Picture
 from tracer_render.placement import Path, Placement, Point, Rectangle, pair_lines
 
@@ -74,7 +75,7 @@ def _without(cluster: Cluster, left_out: set[str], changed: Callable[[Box], Box]
 
 def whole(picture: Picture, halves: Halves, half: Placement) -> Placement:
     """The placement of a picture, from that of its forward half."""
-    half = _skips_outside(half)
+    half = _faced(halves.forward, half)
     _, _, right, _ = half.extent()
     axis = right + GAP / 2
 
@@ -100,22 +101,12 @@ def whole(picture: Picture, halves: Halves, half: Placement) -> Placement:
     return placement
 
 
-def _skips_outside(half: Placement) -> Placement:
-    """The half, turned over if more of its lines run on its right than on its left."""
+def _faced(picture: Picture, half: Placement) -> Placement:
+    """The half, turned over if calls stand in the wrong order, else if skips would run inside."""
+    ordered = in_order(picture, half)
     middle = sum(r.x for r in half.boxes.values()) / len(half.boxes)
-    points = [x - middle for curve in half.curves for x, _ in curve]
-    if sum(points) <= 0:
-        return half
-
-    def turned(r: Rectangle) -> Rectangle:
-        return Rectangle(-r.x, r.y, r.width, r.height)
-
-    return Placement(
-        boxes={name: turned(r) for name, r in half.boxes.items()},
-        frames={path: turned(r) for path, r in half.frames.items()},
-        curves=[[(-x, y) for x, y in curve] for curve in half.curves],
-        labels=[place and (-place[0], place[1]) for place in half.labels],
-    )
+    skips_right = sum(x - middle for curve in half.curves for x, _ in curve) > 0
+    return turned(half) if ordered < 0 or (not ordered and skips_right) else half
 
 
 def _frame(picture: Picture, half: Placement, axis: float, placement: Placement) -> None:

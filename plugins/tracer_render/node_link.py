@@ -49,7 +49,7 @@ def plain(value: Any) -> Any:
     """The value in JSON's types: NumPy's numbers as numbers, sets sorted, the unknown as text."""
     if value is None or isinstance(value, str | bool):
         return value
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return plain(value.tolist())
     if isinstance(value, int):
         return int(value)

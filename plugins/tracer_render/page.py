@@ -17,6 +17,7 @@ import networkx as nx
 from tracer.extend import DrawOptions, no_collection
 from tracer_render import heading, node_link, page_data, page_overlays, stepping, style, svg
 from tracer_render.detail import note_unmarked_loop
+from tracer_render.given import in_form
 from tracer_render.page_controls import controls, help_rows, keys, legend
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -46,10 +47,11 @@ SCRIPTS = (
 
 def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
     """The page of a graph and, where `options.other` is given, of its other view in time."""
+    graph = in_form(graph)
     views = [(graph, options)]
     if options.other is not None:
         other, values = options.other
-        views.append((other, replace(options, values=values)))
+        views.append((in_form(other), replace(options, values=values)))
     views = [(g, replace(o, values=_values(g, o))) for g, o in views]
     by_time = {g.graph.get("time", "unrolled"): (g, o) for g, o in views}
     with no_collection():

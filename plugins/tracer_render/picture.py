@@ -6,7 +6,7 @@ Every format but JSON is written from a `Picture`, so that all say the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +17,7 @@ from tracer_render import heading, numbers, repeats, style, words
 from tracer_render.calls import Calls
 from tracer_render.detail import detailed
 from tracer_render.frames import Frames
+from tracer_render.given import in_form
 from tracer_render.identifiers import Identifiers
 from tracer_render.loops import Step
 from tracer_render.scopes import Attributes, computed, frame_path
@@ -130,6 +131,15 @@ class Cluster:
     loop: int | None = None
 
 
+def clusters(root: Cluster) -> Iterator[Cluster]:
+    """A cluster and all that are in it."""
+    waiting = [root]
+    while waiting:
+        cluster = waiting.pop()
+        yield cluster
+        waiting += cluster.clusters
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """Colours of an overlay's values, logarithmic where no value is negative.
@@ -236,8 +246,10 @@ LINES = {
 def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float] = ()) -> Picture:
     """The picture of a graph: modules collapsed to `options.depth`, shared leaves repeated.
 
-    The scale of an overlay spans its values and those that are `also` given.
+    The scale of an overlay spans its values and those that are `also` given. Raises `GraphError`
+    with the node and the attribute for a graph that cannot be drawn.
     """
+    graph = in_form(graph)
     given = options.values
     if given is None and options.overlay is not None:
         given = options.overlay.values(graph, {})
@@ -264,7 +276,7 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
         pairs=pairs,
         scale=scale,
         attributes=dict(graph.nodes(data=True)),
-        time=graph.graph.get("time", "unrolled"),
+        time=graph.graph.get("time") or "unrolled",
     )
 
 

@@ -20,7 +20,9 @@ class Quality:
     """What is counted of a picture.
 
     `crossings` of lines, lines `through` boxes and
-    `overlaps` of boxes are faults; the others are points, `sideways` of what lines end apart."""
+    `overlaps` of boxes are faults, and so are lines through `foreign` frames, in which neither end
+    is; the others are points, `sideways` of what lines end apart.
+    """
 
     width: float
     height: float
@@ -29,6 +31,7 @@ class Quality:
     crossings: int
     through: int
     overlaps: int
+    foreign: int
 
     @property
     def aspect(self) -> float:
@@ -37,10 +40,14 @@ class Quality:
 
     @property
     def cost(self) -> float:
-        """Smaller is better: a line through a box is worth five crossings, or 1,500 points."""
+        """Smaller is better: a line through a box is worth five crossings, or 1,500 points.
+
+        No other fault is worth a line through the frame of a module that it has nothing to do with.
+        """
         elongated = max(self.aspect, 1 / max(self.aspect, 1e-9)) / 3
         return (
-            50.0 * self.overlaps
+            1e4 * self.foreign
+            + 50.0 * self.overlaps
             + 15.0 * self.through
             + 3.0 * self.crossings
             + self.length / 100.0
@@ -65,6 +72,7 @@ def measure(picture: Picture, placement: Placement) -> Quality:
         crossings=_crossings(traces, ends),
         through=_through(placement.boxes, traces, ends),
         overlaps=_overlaps(list(placement.boxes.values())),
+        foreign=_foreign(picture, placement, traces),
     )
 
 
@@ -88,6 +96,23 @@ def _through(boxes: dict[str, Rectangle], traces: list[np.ndarray], ends: list[s
         near = np.abs(centres - (low + high) / 2) < halves + (high - low) / 2
         for index in np.flatnonzero(near.all(axis=1)):
             count += names[index] not in own and passes(points, centres[index], halves[index])
+    return count
+
+
+def _foreign(picture: Picture, placement: Placement, traces: list[np.ndarray]) -> int:
+    """How often a line goes through a frame that neither of its ends is in."""
+    scopes = {box.id: box.scope for box in picture.boxes}
+    frames = [*placement.frames.items(), *((path, r) for path, _, r in placement.others)]
+    count = 0
+    for line, points in zip(picture.lines, traces, strict=True):
+        low, high = points.min(axis=0), points.max(axis=0)
+        for path, r in frames:
+            if any(scopes[end][: len(path)] == path for end in (line.tail, line.head)):
+                continue
+            half = np.array([r.width, r.height]) / 2 - INSIDE
+            centre = np.array([r.x, r.y])
+            near = (np.abs(centre - (low + high) / 2) < half + (high - low) / 2).all()
+            count += bool(near) and passes(points, centre, half)
     return count
 
 

@@ -78,10 +78,11 @@ class JSON(Renderer):
     media_type = "application/json"
 
     def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
-        from tracer_render import collapse, node_link
+        from tracer_render import collapse, given, node_link
 
         depth = None if options.depth == "auto" else options.depth
-        return node_link.write(collapse.collapse(graph, depth), options).encode()
+        drawn = collapse.collapse(given.in_form(graph), depth)
+        return node_link.write(drawn, options).encode()
 
 
 class HTML(Renderer):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from tracer_render.picture import Cluster, Picture
+from tracer_render.picture import Picture, clusters
 
 Path = tuple[str, ...]
 
@@ -25,7 +25,7 @@ class Stack(NamedTuple):
 def stacks(picture: Picture) -> Iterator[Stack]:
     """Neighbouring steps of every loop that carries something from one to the next."""
     loops: dict[tuple[Path, int], list[Path]] = {}
-    for cluster in _clusters(picture.root):
+    for cluster in clusters(picture.root):
         if cluster.loop is not None:
             loops.setdefault((cluster.path[:-1], cluster.loop), []).append(cluster.path)
     frames = {path: key for key, paths in loops.items() for path in paths}
@@ -58,11 +58,3 @@ def stacks(picture: Picture) -> Iterator[Stack]:
                 [box for box in inside[above] if (above, box) not in held],
                 [box for box in inside[below] if (below, box) not in fed],
             )
-
-
-def _clusters(root: Cluster) -> Iterator[Cluster]:
-    waiting = [root]
-    while waiting:
-        cluster = waiting.pop()
-        yield cluster
-        waiting += cluster.clusters

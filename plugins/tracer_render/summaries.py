@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -65,6 +65,7 @@ class Summaries:
                     "shape": n.get("shape"),
                     "frozen": _frozen(n),
                     "change": n.get("change", ""),
+                    "before": _shape_before(n),
                 }
                 for n in parameters
             ]
@@ -74,7 +75,8 @@ class Summaries:
         if norms:
             module["norm"] = euclidean(norms)
         ill = self._entries_that_are_no_numbers(members, leaving)
-        return module | ill | self._of_few(around, members, nodes, own)
+        leaves = self._data[leaving] if leaving is not None else {}
+        return module | ill | self._of_few(level, around, members, nodes, own, leaves)
 
     def _entries_that_are_no_numbers(
         self, members: list[Hashable], leaving: Hashable | None
@@ -98,7 +100,13 @@ class Summaries:
         return found
 
     def _of_few(
-        self, around: Steps, members: list[Hashable], nodes: list[Attributes], own: list[Attributes]
+        self,
+        level: Level,
+        around: Steps,
+        members: list[Hashable],
+        nodes: list[Attributes],
+        own: list[Attributes],
+        leaving: Attributes,
     ) -> dict[str, Any]:
         """What nodes of some graphs alone tell: steps and marks."""
         there, found = self._there, {}
@@ -115,6 +123,8 @@ class Summaries:
                 changes = {n.get("change") for n in nodes}
             if changes != {None}:
                 found["change"] = changes.pop() if len(changes) == 1 else "changed"
+            if told := list(_changes(level, own, leaving)):
+                found["changes"] = told
         if "widened" in there and (widened := next((n for n in nodes if n.get("widened")), None)):
             found |= {key: widened[key] for key in ("widened", "widened_by")}
         if "failed" in there and (failed := next((n for n in nodes if n.get("failed")), None)):
@@ -160,6 +170,25 @@ class Summaries:
                 if not inside.issuperset(beyond[member]):
                     return member
         return last
+
+
+def _changes(
+    level: Level, own: list[Attributes], leaving: Attributes
+) -> Iterator[tuple[object, ...]]:
+    """What differs in a call from that of a first graph: its arguments, and what leaves it.
+
+    Of calls inside, each with its path from here.
+    """
+    for data in own:
+        inside = str(data.get("scope") or "").removeprefix(level.scope).removeprefix(".")
+        for of, *sides in data.get("changes") or ():
+            if of == "hyperparameters" or (of != "inputs" and data is leaving):
+                yield of, *sides, inside if of == "hyperparameters" else ""
+
+
+def _shape_before(data: Attributes) -> list[int] | None:
+    """The shape that a parameter had in a first graph, where it was another."""
+    return next((was for of, was, _ in data.get("changes") or () if of == "shape"), None)
 
 
 def _is_ill(data: Attributes) -> bool:

@@ -19,6 +19,8 @@ LONGEST_ERROR = 240
 LONGEST_INDEX = 24
 #: A closed module lists at most this many parameters.
 MOST_WEIGHTS = 4
+#: Of what differs in two compared graphs, so many lines.
+MOST_CHANGES = 4
 
 
 def title(node: Hashable, data: Attributes, modules: tuple[str, ...]) -> str:
@@ -88,9 +90,10 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
         yield from _wrapped(data.get("hyperparameters") or "")
     if data.get("kind") == "elided" and "between" not in data:
         yield ", ".join(_counts(data))
-    shape = f"{style.shape_text(data.get('shape'))} {data.get('dtype') or ''}".strip()
+    shape = f"{_shape(data)} {data.get('dtype') or ''}".strip()
     if shape and "between" not in data and (data.get("dtype") or not data.get("failed")):
         yield style.elide(shape)
+    yield from _changes(data)
     if given := numbers.operands(data):
         yield style.elide(given)
     if data.get("kind") == "module":
@@ -131,6 +134,41 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
         yield from style.wrapped(error, style.LONGEST, LONGEST_ERROR)
 
 
+def _shape(data: Attributes) -> str:
+    """The shape; where a first graph has another, both."""
+    changed = (before for of, before, *_ in data.get("changes") or () if of == "shape")
+    return " → ".join(map(style.shape_text, (*changed, data.get("shape"))))
+
+
+def _changes(data: Attributes) -> Iterable[str]:
+    """A line for each thing that differs from a first graph: `kernel_size (3, 3) → (5, 5)`."""
+    changes = [change for change in data.get("changes") or () if change[0] != "shape"]
+    told = [line for change in changes for line in _changed(*change)]
+    shown = told if len(told) <= MOST_CHANGES else told[: MOST_CHANGES - 1]
+    yield from map(style.elide, shown)
+    if len(shown) < len(told):
+        yield f"… and {len(told) - len(shown)} more changes"
+
+
+def _changed(of: str, before: Attributes, after: Attributes, where: str = "") -> Iterable[str]:
+    """What became of an attribute; of hyperparameters, each. `where` is a module inside."""
+    start = f"{where}: " if where else ""
+    if of == "hyperparameters":
+        for name in after:
+            told = "" if name.isdecimal() else f"{name} "
+            yield f"{start}{told}{_value(before[name])} → {_value(after[name])}"
+    elif of == "inputs":
+        yield f"{start}other inputs"
+    elif of == "frozen":
+        yield "frozen now" if after else "no longer frozen"
+    else:
+        yield f"{start}{of} {_value(before)} → {_value(after)}"
+
+
+def _value(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
 def _wrapped(text: str) -> Iterable[str]:
     """At most two lines of hyperparameters, broken after commas."""
     lines = [""]
@@ -158,7 +196,8 @@ def _parameters(data: Attributes) -> Iterable[str]:
     for weight in shown:
         frozen = " frozen" if weight["frozen"] else ""
         sign = style.SIGNS.get(weight.get("change", ""), "")
-        text = f"{sign} {weight['name']} {style.shape_text(weight['shape'])}{frozen}"
+        was = f"{style.shape_text(weight['before'])} → " if weight.get("before") else ""
+        text = f"{sign} {weight['name']} {was}{style.shape_text(weight['shape'])}{frozen}"
         yield style.elide(text.strip())
     if len(shown) < len(weights):
         yield f"… and {len(weights) - len(shown)} more, {count:,} parameters"

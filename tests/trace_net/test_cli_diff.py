@@ -295,3 +295,58 @@ def test_a_call_of_a_longer_loop_is_new():
     }
     assert calls["module", 0] is calls["module", 1] is None
     assert calls["module", 2] == calls["cotangent", 2] == "added"
+
+
+CONVOLUTIONS = "nn.Conv2d(1, 2, {k}, padding={k} // 2), nn.ReLU(), nn.Flatten(), nn.Linear(32, {n})"
+
+
+def test_text_and_picture_say_what_of_the_hyperparameters_differs(command, write_file, folder):
+    for name, k, n in (("a.py", 3, 4), ("b.py", 5, 6)):
+        model = MODEL.replace("20", "32").replace("(5, 4)", "(2, 1, 4, 4)")
+        write_file(name, model.format(layers=CONVOLUTIONS.format(k=k, n=n)))
+    lines = command("diff", "a.py", "b.py", "--structure", "-o", "both.svg").out.splitlines()
+    said = "kernel_size (3, 3) -> (5, 5), padding (1, 1) -> (2, 2)"
+    assert f"~ 0  convolution [2, 2, 4, 4]: {said}" in lines
+    assert "~ 3  linear [2, 6]: shape [2, 4] -> [2, 6]; out_features 4 -> 6" in lines
+    drawn = (folder / "both.svg").read_text().replace("\N{MULTIPLICATION SIGN}", "x")
+    for text in (
+        "kernel_size (3, 3) → (5, 5)", "padding (1, 1) → (2, 2)", "~ weight 2x1x3x3 → 2x1x5x5",
+        "out_features 4 → 6", "2x4 → 2x6 float32", "~ bias 4 → 6",
+    ):  # fmt: skip
+        assert f">{text}</text>" in drawn
+    assert command("diff", "a.py", "b.py", "--structure", "-o", "both.html").code == 0
+    assert "kernel_size (3, 3) \\u2192 (5, 5)" in (folder / "both.html").read_text()
+    found = json.loads(command("diff", "a.py", "b.py", "--structure", "--json").out)["changed"]
+    (told,) = [c for node in found for c in node["changes"] if node["scope"] == "0"][1:]
+    assert told["before"] == {"kernel_size": "(3, 3)", "padding": "(1, 1)"}
+    assert told["after"] == {"kernel_size": "(5, 5)", "padding": "(2, 2)"}
+
+
+def test_a_closed_module_says_which_of_those_inside_differs():
+    def block(p):
+        return nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.Dropout(p)), nn.Tanh())
+
+    first, second = graph(block(0.1)), graph(block(0.3))
+    both = united_graph(first, second, compare_graphs(first, second, rtol=None))
+    closed = collapse(both, 0)
+    told = [data["changes"] for _, data in closed.nodes(data=True) if data.get("changes")]
+    assert told == [[("hyperparameters", {"p": "0.1"}, {"p": "0.3"}, "1")]]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("8, 3, kernel_size=(3, 3)", "8, 4, kernel_size=(3, 3)", ({"1": "3"}, {"1": "4"})),
+        ("a=[1, 2], b=f(x, y=3)", "a=[1, 3], b=f(x, y=3)", ({"a": "[1, 2]"}, {"a": "[1, 3]"})),
+        ("p=0.1", "p=0.1, inplace=True", ({"inplace": None}, {"inplace": "True"})),
+        ("", "x", ({"0": None}, {"0": "x"})),
+    ],
+)
+def test_arguments_are_compared_one_by_one(before, after, expected):
+    graphs = []
+    for text in (before, after):
+        made = graph(nn.Sequential(nn.Linear(4, 4)))
+        made.graph["calls"][-1]["hyperparameters"] = text
+        graphs.append(made)
+    changed = compare_graphs(*graphs, rtol=None).changed.values()
+    assert [tuple(change)[1:] for found in changed for change in found] == [expected]

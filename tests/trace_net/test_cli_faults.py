@@ -1,6 +1,9 @@
 """Pictures of models in which something is wrong: what raised, and what an overlay lacks."""
 
 import json
+import re
+
+import pytest
 
 MODEL = """
     import numpy as np
@@ -65,3 +68,40 @@ def test_an_error_in_the_loss_is_in_the_picture_too(command, write_file, folder)
     )
     assert command("visualize", model, "-o", "out.svg").code == 1
     assert "forward failed: IndexError: " in (folder / "out.svg").read_text()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("model", ["Net({fails})", "function({fails})"])
+def test_the_picture_and_the_summary_count_the_same_parameters(
+    command, write_file, folder, fails, model
+):
+    write_file(
+        "count.py",
+        """
+        import numpy as np, tracer, tracer_layers as nn
+        class Net(nn.Module):
+            def __init__(self, fails):
+                super().__init__()
+                self.a, self.b = nn.Linear(4, 8), nn.Linear(7 if fails else 8, 5)
+                self.c, self.frozen = nn.Linear(5, 2), nn.Linear(2, 2).requires_grad_(False)
+            def forward(self, x):
+                return self.frozen(self.c(self.b(np.tanh(self.a(x)))))
+        def function(fails):
+            a, b = (tracer.parameter(np.ones((4, n))) for n in (4, 3))
+            c = tracer.parameter(np.ones((3 + fails, 2)))
+            return lambda x: ((x @ a) @ b) @ c
+        def example_inputs():
+            return np.ones((2, 4), np.float32)
+        """,
+    )
+    target = f"count.py:{model.format(fails=fails)}"
+    code = int(fails)
+    assert command("visualize", target, "-o", "out.svg").code == code
+    outcome = command("summary", target, "--json")
+    assert outcome.code == code
+    told = json.loads(outcome.out)
+    found = re.search(r"(\d+) parameters", (folder / "out.svg").read_text())
+    whole = told["modules"][0]
+    assert int(found[1]) == told["total"]["parameters"] == whole["trainable"] + whole["frozen"]
+    sizes = {"Net": (40 + 5 * (9 - fails) + 12, 6), "function": (28 + 2 * (3 + fails), 0)}
+    assert (whole["trainable"], whole["frozen"]) == sizes[model.partition("(")[0]]

@@ -31,7 +31,38 @@ def test_the_picture_has_the_numbers(arguments, numbers, operations, command, la
 def test_what_is_large_is_counted(command, layers):
     outcome = command("visualize", f"{layers}:build_model(width=8)", "--values", "-o", "out.svg")
     assert outcome.code == 0
-    assert "10 of 20 tensors and cotangents have more than 6 rows or columns" in outcome.err
+    said = "10 of 20 values and gradients are drawn without their numbers: they have more than 6 "
+    assert said in outcome.err
+
+
+def test_why_numbers_are_not_written_is_said_of_each_kind(command, write_file):
+    model = write_file(
+        "loop.py",
+        """
+        import numpy as np
+        import tracer
+        import tracer_layers as nn
+
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.cell, self.head = nn.RNNCell(2, 3), nn.Linear(3, 9)
+
+            def forward(self, x):
+                h = np.zeros((2, 3), np.float32)
+                for t in tracer.steps(5):
+                    h = self.cell(x[:, t], h)
+                return self.head(h)
+
+        model = Net()
+        example_inputs = np.ones((2, 5, 2), np.float32)
+        """,
+    )
+    outcome = command("visualize", model, "--values", "--time", "folded", "-o", "out.json")
+    assert "stand for several steps, which --time unrolled draws one by one" in outcome.err
+    assert "have more than 6 rows or columns" in outcome.err
+    outcome = command("visualize", model, "--values", "--time", "unrolled", "-o", "out.json")
+    assert "several steps" not in outcome.err
 
 
 def test_a_large_model_stays_closed_and_says_how_to_open_it(command, write_file):

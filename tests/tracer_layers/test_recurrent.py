@@ -588,3 +588,20 @@ def test_dropout_of_one_layer_warns():
 def test_only_lstm_takes_projections():
     with pytest.raises(TypeError, match="proj_size"):
         nn.GRU(3, 2, proj_size=1)
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, *CELLS])
+def test_first_states_have_names_of_their_own(layer):
+    with tracer.Tape() as tape:
+        made(layer)(X[0] if layer in CELLS else X)
+    names = {data["label"] for _, data in tape.graph().nodes(data=True) if data["kind"] == "input"}
+    both = {"first state h", "first state c"}
+    assert names - {"input"} == (both if "LSTM" in layer.__name__ else {"first state"})
+
+
+def test_the_zeros_that_a_learned_state_meets_are_no_first_state():
+    learned = tracer.parameter(np.zeros((1, N, H)), name="learned")
+    with tracer.Tape() as tape:
+        made(nn.GRU)(X, learned)
+    names = {data["label"] for _, data in tape.graph().nodes(data=True) if data["kind"] == "input"}
+    assert names == {"input", "zero for each sample"}

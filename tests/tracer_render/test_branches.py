@@ -2,6 +2,7 @@
 
 import logging
 
+import networkx as nx
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from tracer import registry
 from tracer.extend import DrawOptions
 from tracer_render import detail
 from tracer_render.picture import describe
+from tracer_render.style import TIMES
 
 X = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
 COUNT = 45
@@ -152,3 +154,58 @@ def test_a_loop_that_is_not_marked_is_spoken_of_where_it_helps(caplog, marked, s
     if said:
         assert "test_branches.py" in said[0]
         assert "reads w 30 times: if it is in a loop, write that as `for t in tracer." in said[0]
+
+
+class Expert(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.down(np.maximum(self.up(x), 0))
+
+
+class Mixture(nn.Module):
+    """Each branch is made of two things that are the same in all: an expert and a weight."""
+
+    def __init__(self, count, odd=False):
+        super().__init__()
+        self.router, self.softmax = nn.Linear(4, count), nn.Softmax(dim=-1)
+        self.experts = nn.ModuleList([Expert() for _ in range(count)])
+        self.odd = odd
+
+    def forward(self, x):
+        weights, total = self.softmax(self.router(x)), 0.0
+        for number, expert in enumerate(self.experts):
+            value = expert(x)
+            if self.odd and number == 3:
+                value = np.tanh(value)
+            total = total + weights[:, number : number + 1] * value
+        return total
+
+
+def test_branches_of_several_parts_are_one_each_where_they_are_wider_than_a_page():
+    graph = graph_of(Mixture(8))
+    told = titles(describe(graph, DrawOptions(depth="auto")))
+    several = {
+        title: notes[0] for title, notes in told.items() if notes[0].startswith(f"{TIMES} 8")
+    }
+    assert several == {
+        "experts.0 … experts.7  Expert": f"{TIMES} 8, side by side",
+        "getitem": f"{TIMES} 8, side by side",
+        "multiply": f"{TIMES} 8, side by side",
+        "add": f"{TIMES} 8, one after the other",
+    }
+    assert nx.is_directed_acyclic_graph(detail.detailed(graph, DrawOptions(depth="auto")))
+
+
+def test_as_many_branches_of_several_parts_as_a_page_is_wide_are_drawn_one_by_one():
+    drawn = describe(graph_of(Mixture(detail.MOST_ABREAST)), DrawOptions(depth="auto"))
+    assert "experts.4.up  Linear" in titles(drawn)
+
+
+def test_a_branch_that_differs_somewhere_is_none_of_the_others():
+    drawn = titles(describe(graph_of(Mixture(8, odd=True)), DrawOptions(depth="auto")))
+    assert "experts.3  Expert" in drawn
+    assert f"{TIMES} 7, side by side" in drawn["experts.0 … experts.7  Expert"]
+    assert "tanh" in drawn

@@ -347,6 +347,8 @@ def test_more_than_forty_neighbours_are_opened_by_rows(show):
     page = show(net.graph, depth="auto")
     assert len(page.boxes) <= 41
     row = page.run("return page.now.id(page.scene.boxes.find((b) => b.item < 0).item, false)")
+    page.run("page.choose({ item: page.scene.boxes.find((b) => b.item < 0).item, back: false })")
+    assert "kind several in one box" in page.find("#attributes").text
     page.node(row).click()
     assert row not in page.boxes
     assert len(page.boxes) < 100

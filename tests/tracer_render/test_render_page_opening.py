@@ -14,11 +14,12 @@ pytest.importorskip("selenium")
 
 #: The names of boxes that something in the corner covers.
 COVERED = """
+const seen = document.getElementById("view").getBoundingClientRect();
 const over = [...document.querySelectorAll(".corner > *")].map((e) => e.getBoundingClientRect());
 return [...document.querySelectorAll("#view [data-node]")].filter((node) => {
   const b = node.querySelector(".body").getBoundingClientRect();
-  const meets = (r) =>
-    b.left < r.right && b.right > r.left && b.top < r.bottom && b.bottom > r.top;
+  const bottom = Math.min(b.bottom, seen.bottom);
+  const meets = (r) => b.left < r.right && b.right > r.left && b.top < r.bottom && bottom > r.top;
   return over.some((r) => r.width && meets(r));
 }).map((node) => node.dataset.node)
 """

@@ -31,7 +31,8 @@ class Change(NamedTuple):
     """Something in which a node differs from its partner.
 
     `of` is the name of an attribute, "inputs" with the names of what it is made of, where that is
-    in both graphs, "hyperparameters" of the module that it is the first operation of, or "value" or
+    in both graphs, "hyperparameters" of the module that it is the first operation of, with those
+    that differ by name (by place where they have none; None where one has it alone), or "value" or
     "gradient" with the statistics that differ; a gradient that did not arrive is None.
     """
 
@@ -169,8 +170,29 @@ def _hyperparameters(
         return []
     asked.add((before, after))
     a, b = (graph.graph["calls"][call] for graph, call in ((first, before), (second, after)))
-    same = a["hyperparameters"] == b["hyperparameters"] or a["kind"] != b["kind"]
-    return [] if same else [Change("hyperparameters", a["hyperparameters"], b["hyperparameters"])]
+    ours, theirs = (_arguments(call["hyperparameters"] or "") for call in (a, b))
+    if ours == theirs or a["kind"] != b["kind"]:
+        return []
+    differ = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    named = ({name: each.get(name) for name in differ} for each in (ours, theirs))
+    return [Change("hyperparameters", *named)]
+
+
+def _arguments(text: str) -> dict[str, str]:
+    """Arguments as they are written, `8, kernel_size=(3, 3)`, by name or place: `"0"`, ..."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    found = {}
+    for place, part in enumerate(filter(None, map(str.strip, parts))):
+        name, equals, value = part.partition("=")
+        named = bool(equals) and name.isidentifier()
+        found[name if named else str(place)] = value if named else part
+    return found
 
 
 def _cotangents(graph: nx.MultiDiGraph) -> dict[str, str]:
@@ -268,8 +290,9 @@ def united_graph(
 ) -> nx.MultiDiGraph:
     """The second graph, with what was removed of the first; `change` says what became of a node.
 
-    It is "added", "removed" or "changed", and missing where nothing differs. A cotangent's says
-    what became of the gradient. Nodes that were removed are called `before n3`. Edges that one of
+    It is "added", "removed" or "changed", and missing where nothing differs; `changes` lists what
+    differs apart from numbers, as `[of, before, after]`. A cotangent's says what became of the
+    gradient. Nodes that were removed are called `before n3`. Edges that one of
     the graphs alone has are "added" or "removed". The graph's `compared` are the `totals` of both.
     """
     made = second.copy()
@@ -298,6 +321,8 @@ def united_graph(
     for name, changes in comparison.changed.items():
         if any(change.of != "gradient" for change in changes):
             made.nodes[name]["change"] = "changed"
+        if told := [list(change) for change in changes if change.of not in ("value", "gradient")]:
+            made.nodes[name]["changes"] = told
         if name in there and any(change.of == "gradient" for change in changes):
             made.nodes[there[name]]["change"] = "changed"
     _unite_edges(first, made, names)

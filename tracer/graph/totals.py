@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def totals(graph: nx.MultiDiGraph) -> Attributes:
     """Elements of parameters, how many of them are frozen, their bytes, and FLOPs and loss.
 
-    These two are None where the graph does not say them.
+    These two are None where the graph does not say them. Where the forward pass failed, parameters
+    are those that the graph's `counted` has, of the whole model, if it is there.
     """
     leaves = [data for _, data in graph.nodes(data=True) if data.get("kind") == "parameter"]
     sizes = [math.prod(data.get("shape") or ()) for data in leaves]
@@ -24,4 +25,5 @@ def totals(graph: nx.MultiDiGraph) -> Attributes:
         "parameter_bytes": sum(data.get("nbytes") or 0 for data in leaves),
         "flops": graph.graph.get("flops"),
         "loss": graph.graph.get("loss"),
+        **(graph.graph.get("counted") or {}),
     }

@@ -155,8 +155,13 @@ def _said(data: dict[str, Any]) -> str:
 
 
 def _change(change: Change) -> str:
-    """`shape [8, 4] -> [16, 4]`, or the norm of what was measured, or else what else differs."""
+    """`shape [8, 4] -> [16, 4]`, `p 0.1 -> 0.2`, or the norm of what was measured."""
     before, after = change.before, change.after
+    if change.of == "hyperparameters":
+        return ", ".join(
+            f"{'' if name.isdecimal() else f'{name} '}{_text(before[name])} -> {_text(after[name])}"
+            for name in after
+        )
     if not (isinstance(before, dict) or isinstance(after, dict)):
         return f"{change.of} {_text(before)} -> {_text(after)}"
     keys = [key for key in (before or after) if key in ("norm", "nan", "inf")]

@@ -37,7 +37,8 @@ def summary(
     """List the modules of TARGET, or its operations, with shapes and costs.
 
     A line has what a module and all in it cost in the forward pass, over all its calls. Parameters
-    are counted where they are first used, and once. Multiply-adds are those of products and
+    are counted where they are first used, and once; the model's are all where its forward pass
+    fails. Multiply-adds are those of products and
     convolutions; FLOPs are exact where the operation counts them, else one per element. Bytes are
     those of all values, and those that are kept for a sweep.
     """
@@ -60,6 +61,10 @@ def summary(
     modules = module_rows(done.tape, "" if inspect.isroutine(model) else type(model).__name__)
     modules[0].shape = getattr(done.output, "shape", modules[0].shape)
     totals = {key: sum(row[key] for row in rows) for key in ("parameters", "flops", "bytes")}
+    if counted := done.counted():
+        totals["parameters"] = counted["parameters"]
+        modules[0].frozen = counted["frozen"]
+        modules[0].trainable = counted["parameters"] - counted["frozen"]
     if json:
         report.print_json(
             "summary",

@@ -41,6 +41,8 @@ class Time(StrEnum):
 FEW_STEPS = 3
 #: With `--values`, all operations are drawn where there are at most so many.
 FEW_OPERATIONS = 60
+#: rows and columns of the largest array whose numbers are written
+LARGEST_WRITTEN = 6
 #: names of parameters that a line on stderr has at most
 MOST_NAMES = 6
 OTHER = {Time.unrolled: Time.folded, Time.folded: Time.unrolled}
@@ -156,7 +158,7 @@ def visualize(
         graph = build_graph(done, direction, time, quantities)
         note_first_nan(graph)
         if values:
-            note_what_is_large(graph)
+            note_what_is_not_written(graph)
         colours, other = colour_values(graph, done, colouring), None
         if renderer.switches and graph.graph["loops"]:
             twin = build_graph(done, direction, OTHER[time], quantities)
@@ -233,7 +235,7 @@ def depth_for_values(
         streams.note(f"every one of {count} operations is drawn, with its numbers (--depth all)")
         return None
     streams.note(
-        f"modules that are closed show no numbers: --depth all draws all {count:,} operations, "
+        f"a module in one box shows no numbers: --depth all draws all {count:,} operations, "
         f"--open PATH those of one module"
     )
     return detail
@@ -267,14 +269,29 @@ def note_first_nan(graph: nx.MultiDiGraph) -> None:
         return
 
 
-def note_what_is_large(graph: nx.MultiDiGraph) -> None:
-    """Say how many values are too large for their numbers to be written."""
-    shown = sum("values" in data for _, data in graph.nodes(data=True))
-    if shown < len(graph):
+def note_what_is_not_written(graph: nx.MultiDiGraph) -> None:
+    """Say of how many values the numbers are not written, and why."""
+    without = [data for _, data in graph.nodes(data=True) if "values" not in data]
+    reasons = Counter(map(_why_unwritten, without))
+    if len(reasons) == 1:
+        (reason,) = reasons
+        why = f": they {reason}"
+    else:
+        why = "".join(f"; {count} {reason}" for reason, count in reasons.most_common())
+    if without:
         streams.note(
-            f"{len(graph) - shown} of {len(graph)} tensors and cotangents have more than "
-            f"6 rows or columns and are drawn without their numbers"
+            f"{len(without)} of {len(graph)} values and gradients are drawn without their "
+            f"numbers{why}"
         )
+
+
+def _why_unwritten(data: Mapping[str, Any]) -> str:
+    if (data.get("steps") or 1) > 1:
+        return "stand for several steps, which --time unrolled draws one by one"
+    *lead, columns = data.get("shape") or (1,)
+    if max(math.prod(lead), columns) > LARGEST_WRITTEN:
+        return f"have more than {LARGEST_WRITTEN} rows or columns"
+    return "hold no real numbers, or were not computed"
 
 
 def chosen_time(done: Run, time: Time, by_page: bool) -> Time:
@@ -314,7 +331,8 @@ def about(done: Run) -> dict[str, Any]:
     named = {"model": name} if name else {}
     counted = sum(node.flops for node in done.tape.recorded())
     known = {} if loss is None else {"loss": float(loss.item())}
-    return {**named, "flops": counted, **known}
+    whole = {"counted": every} if (every := done.counted()) else {}
+    return {**named, "flops": counted, **known, **whole}
 
 
 def model_name(model: object) -> str:

@@ -14,7 +14,7 @@ from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import float_dtype, floats
 from tracer_layers.module.initial import fan_in_bound, uniform
 from tracer_layers.module.module import Module
-from tracer_layers.recurrent.states import described, first_state, given_states
+from tracer_layers.recurrent.states import NAMES, described, first_state, given_states
 from tracer_layers.recurrent.steps import GRU, LSTM, RNN_RELU, RNN_TANH, Architecture
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell"]
@@ -76,7 +76,10 @@ class RecurrentCell(Module):
         name = type(self).__name__
         given = given_states(name, hx, self.architecture.states)
         given = [s[None] if lone and s is not None and s.ndim == 1 else s for s in given]
-        return [first_state(name, state, x, self.hidden_size) for state in given]
+        return [
+            first_state(name, state, x, self.hidden_size, called)
+            for state, called in zip(given, NAMES[len(given)], strict=True)
+        ]
 
     def extra_repr(self) -> str:
         parts = [f"{self.input_size}, {self.hidden_size}"]

@@ -27,7 +27,7 @@ from tracer_layers.recurrent.sequences import (
     filled,
     within_lengths,
 )
-from tracer_layers.recurrent.states import described, first_state, given_states
+from tracer_layers.recurrent.states import NAMES, described, first_state, given_states
 from tracer_layers.recurrent.steps import GRU as GRU_STEP
 from tracer_layers.recurrent.steps import LSTM as LSTM_STEP
 from tracer_layers.recurrent.steps import Architecture
@@ -264,8 +264,8 @@ class RecurrentLayer(Module):
                 )
         return [
             [
-                first_state(name, None if state is None else state[i], x, size)
-                for state, size in zip(given, sizes, strict=True)
+                first_state(name, None if state is None else state[i], x, size, called)
+                for state, size, called in zip(given, sizes, NAMES[len(sizes)], strict=True)
             ]
             for i in range(count)
         ]

@@ -46,14 +46,20 @@ def is_array(value: object) -> bool:
     return isinstance(value, Tensor) or backend.is_array(value)
 
 
-def first_state(layer: str, given: TensorLike | None, x: TensorLike, size: int) -> TensorLike:
+#: what the first states are called in a graph: the only one of a layer, or both of an LSTM
+NAMES = {1: ("first state",), 2: ("first state h", "first state c")}
+
+
+def first_state(
+    layer: str, given: TensorLike | None, x: TensorLike, size: int, name: str
+) -> TensorLike:
     """A state `[N, size]` of the samples of `x [..., N, features]`: zeros if none is given.
 
-    One for all samples, `[1, size]`, is broadcast.
+    One for all samples, `[1, size]`, is broadcast. In a graph it has this name.
     """
     count, like = x.shape[-2], raw(x)
     if given is None:
-        return _batch_like(x, np.zeros_like(like, shape=(count, size)))
+        return _batch_like(x, np.zeros_like(like, shape=(count, size)), name)
     given = floats(given, x)
     if given.ndim != 2 or given.shape[1] != size or given.shape[0] not in (1, count):
         several = f" for {count} samples, or [1, {size}] for all of them" if count > 1 else ""
@@ -65,10 +71,10 @@ def first_state(layer: str, given: TensorLike | None, x: TensorLike, size: int) 
             f"{layer} expects a state of the input's dtype {x.dtype}, got {described(given)}: "
             f"convert it with astype"
         )
-    return of_samples(given, count, x)
+    return of_samples(given, count, x, name)
 
 
-def of_samples(state: TensorLike, count: int, x: TensorLike) -> TensorLike:
+def of_samples(state: TensorLike, count: int, x: TensorLike, name: str = NAMES[1][0]) -> TensorLike:
     """A state `[N, ...]`, or `[1, ...]` for all samples, as one of each of the `count` of `x`.
 
     A tensor meets zeros of the batch, so that each sample has a state of its own below which a
@@ -77,14 +83,14 @@ def of_samples(state: TensorLike, count: int, x: TensorLike) -> TensorLike:
     state = unmarked(state)
     if isinstance(state, Tensor) and state.node is not None:
         zeros = np.zeros_like(raw(state), shape=(count, *(1,) * (state.ndim - 1)))
-        return state + _batch_like(x, zeros)
+        return state + _batch_like(x, zeros, "zero for each sample")
     array = raw(state)
-    return _batch_like(x, np.broadcast_to(array, (count, *array.shape[1:])))
+    return _batch_like(x, np.broadcast_to(array, (count, *array.shape[1:])), name)
 
 
-def _batch_like(x: TensorLike, array: Array) -> Tensor:
+def _batch_like(x: TensorLike, array: Array, name: str) -> Tensor:
     """An array `[N, ...]` as a batch of the samples that `x` has, in whatever order they are."""
-    tensor = tracer.batch(array, name="first state")
+    tensor = tracer.batch(array, name=name)
     computed = isinstance(x, Tensor) and x.node is not None and x.node.op not in LEAVES
     if computed and tensor.node is not None:
         tensor.node.params["like"] = x.node

@@ -167,7 +167,8 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
     // All attributes: the cotangent of a box has those of its value but for what it says itself.
     attributes(item, back) {
       const [own, i] = this.side(item, back);
-      const found = { kind: own.kind(i), class: own.class(i) };
+      const kind = own.kind(i) === "elided" ? "several in one box" : own.kind(i);
+      const found = { kind, class: own.class(i) };
       if (item >= 0 && back) {
         for (const [key, of] of this.values.attributes) if (!OWN.has(key)) found[key] = of(item);
         if (found.label) found.label = `∇ ${found.label}`;

@@ -60,12 +60,14 @@
 
   const atTheInput = () => {
     const window = room();
-    const unit = Math.min(Math.max(page.scene.width / window.width, 1), 1 / READABLE);
+    const { width, axis, boxes } = page.scene;
+    const unit = Math.min(Math.max((width + 2 * margin) / window.width, 1), 1 / READABLE);
     page.seen.width = window.width * unit;
     page.seen.height = window.height * unit;
-    const first = page.scene.boxes.find((box) => !box.back);
-    const middle = page.scene.axis !== null && page.scene.width <= page.seen.width ? page.scene.width / 2 : first?.x ?? 0;
-    page.seen.x = Math.max(middle - page.seen.width / 2, Math.min(-margin * unit, (page.scene.width - page.seen.width) / 2));
+    const free = page.seen.width - width; // of a narrow picture, on both sides of it
+    const middle = axis !== null && free >= 0 ? width / 2 : (boxes.find((box) => !box.back)?.x ?? 0);
+    const left = Math.min(-margin * unit, -free / 2);
+    page.seen.x = Math.max(Math.min(middle - page.seen.width / 2, Math.max(left, -free - left)), left);
     page.seen.y = -margin * unit;
     page.show();
   };
