@@ -7,6 +7,7 @@ import pytest
 
 import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
+from tests.tracer.things import Amount, Kind, Library, Paint, Shade, act
 from tracer import PluginError, registry
 from tracer.record import dispatch
 
@@ -63,42 +64,12 @@ def test_of_two_operations_of_a_plugin_on_one_function_both_are_named(monkeypatc
 # -- one object of two modules --------------------------------------------------------------------
 
 
-class Rows(tracer.Rows):
-    name = "test_rows"
-
-
-class Shade(tracer.Overlay):
-    name = "test_shade"
-
-    def values(self, graph, results):
-        return {}
-
-
-class Paint(tracer.Renderer):
-    name = "test_paint"
-
-    def render(self, graph, options):
-        return b""
-
-
-class Library(tracer.Backend):
-    name = "test_library"
-
-
-class Amount(tracer.Quantity):
-    name = "test_amount"
-
-
 class Double(tracer.Elementwise):
     def forward(x):
         return 2 * x
 
     def vjp(node, g):
         return (2 * g,)
-
-
-def act():
-    """A command."""
 
 
 def double(numpy=()):
@@ -111,7 +82,7 @@ def double(numpy=()):
 MADE = {
     "operation": double,
     "quantity": lambda: type("Amount", (Amount,), {}),
-    "row kind": Rows,
+    "row kind": Kind,
     "array backend": Library,
     "renderer": Paint,
     "overlay": Shade,

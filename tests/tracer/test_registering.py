@@ -10,6 +10,7 @@ import pytest
 
 import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
+from tests.tracer.things import Amount, Kind, Library, Paint, Shade, act
 from tracer import PluginError, registry
 from tracer.entries import Entries, Entry, Owner, transaction
 from tracer.record import dispatch
@@ -137,37 +138,7 @@ def test_a_cell_that_fails_when_it_runs_again_changes_nothing():
 # -- everything that a hook takes -----------------------------------------------------------------
 
 
-class Kind(tracer.Rows):
-    name = "test_rows"
-
-
-class Shade(tracer.Overlay):
-    name = "test_shade"
-
-    def values(self, graph, results):
-        return {}
-
-
-class Paint(tracer.Renderer):
-    name = "test_paint"
-
-    def render(self, graph, options):
-        return b""
-
-
-class Elsewhere(tracer.Backend):
-    name = "test_library"
-
-
-class Amount(tracer.Quantity):
-    name = "test_amount"
-
-
-def act():
-    """A command."""
-
-
-THINGS = [Amount, Kind(), Shade(), Paint(), Elsewhere(), tracer.Command("test-act", act)]
+THINGS = [Amount, Kind(), Shade(), Paint(), Library(), tracer.Command("test-act", act)]
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.name)

@@ -205,3 +205,26 @@ def test_mistakes():
             callbacks=[training.EarlyStopping()],
             progress=False,
         )
+
+
+def test_the_weights_are_as_they_are_where_an_error_ends_the_training():
+    model = mlp()
+
+    class Fails:
+        def end_step(self, run):
+            if run.epoch == 2:
+                raise KeyError
+
+    early = training.EarlyStopping("loss", restore_best=True)
+    with pytest.raises(KeyError):
+        training.fit(
+            model,
+            nn.cross_entropy,
+            data(),
+            optimizer=training.SGD(model.parameters(), lr=0.1),
+            epochs=5,
+            batch_size=8,
+            callbacks=[early, Fails()],
+            progress=False,
+        )
+    assert (model.state_dict()["0.weight"] != early.state_dict()["weights"]["0.weight"]).any()

@@ -29,11 +29,13 @@ class Dataset:
     """
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no length: define __len__(self)")
 
     def batch(self, indices: np.ndarray) -> tuple[Array, ...]:
         """The samples of these numbers, as arrays with the samples along axis 0."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} gives no samples: define batch(self, indices)"
+        )
 
     def reader(self, order: np.ndarray) -> Reader:
         """What gives `batch(order[part])` for slices `part`, of an order that is read in parts."""

@@ -72,8 +72,8 @@ class EarlyStopping:
             self._weights = run.model.state_dict()
 
     def end_run(self, run: Value) -> None:
-        """Give the model the best weights, if that is wanted."""
-        if self._weights is not None:
+        """Give the model the best weights, if that is wanted and no error ended the training."""
+        if self._weights is not None and not run.failed:
             run.model.load_state_dict(self._weights)
 
     def state_dict(self) -> StateDict:

@@ -34,7 +34,8 @@ class Run:
 
     `model`, `optimizer`, `schedule`, `train` and `test` are those of `fit`. `epoch` and `step`
     count what is done, `batch` the batches of this epoch. `history` has the records of the epochs;
-    `loss` (an array without axes) and `results` are those of the last step.
+    `loss` (an array without axes) and `results` are those of the last step. `failed` says that an
+    error, or an interruption, ends it.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Run:
         self.history = History()
         self.results: Results = {}
         self.loss: Any = math.nan
-        self.stopped = False
+        self.stopped = self.failed = False
         self._means = Means()
         self._seconds = 0.0
         #: the rate of the last step, of the first group
@@ -78,6 +79,9 @@ class Run:
         try:
             while self.epoch < self.epochs and not self.stopped:
                 self._train_epoch()
+        except BaseException:
+            self.failed = True
+            raise
         finally:
             self.audience.tell("end_run", self)
             self.recording.finish()

@@ -38,7 +38,7 @@ class FirstOrder(Optimizer):
 
     def update(self, p: Array, g: Array, s: dict[str, Array], o: SimpleNamespace, at: Any) -> None:
         """Step `p` along the gradient `g` in place; `s` are the arrays of the state."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self._kind} has no rule: define update(self, p, g, s, o, at)")
 
     def state_shape(self, parameter: Tensor) -> Shape:
         return parameter.shape

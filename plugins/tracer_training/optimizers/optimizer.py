@@ -85,7 +85,9 @@ class Optimizer:
         Raises `TracerError` where results lack what `quantities` names, or have gradients of none
         of the parameters.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{self._kind} takes no steps: define step(self, results, closure=None)"
+        )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         raise HintError(

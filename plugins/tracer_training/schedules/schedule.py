@@ -79,7 +79,7 @@ class Schedule:
 
     def rates(self) -> Sequence[float]:
         """The rates of the groups at `last_epoch`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no rates: define rates(self)")
 
     def first(self) -> Sequence[float]:
         """The rates that it begins with."""
