@@ -81,7 +81,7 @@ def double(numpy=()):
 #: kind -> what makes one of its things, always of the same name
 MADE = {
     "operation": double,
-    "quantity": lambda: type("Amount", (Amount,), {}),
+    "quantity": lambda: type("Amount", (Amount,), {"__module__": Amount.__module__}),
     "row kind": Kind,
     "array backend": Library,
     "renderer": Paint,
