@@ -326,7 +326,8 @@ def _find_inputs(
     if not hasattr(module, "example_inputs"):
         raise UsageError(
             f"{target.where} has no `example_inputs`",
-            hint="define it beside the model, or give inputs, as in --input x=f32[32,10]",
+            hint="define it beside the model, or a function datasets() that returns data sets, or "
+            "give inputs, as in --input x=f32[32,10]",
         )
     return _value(target, module, "example_inputs", choices, key="inputs")
 
@@ -340,6 +341,7 @@ def _of_datasets(
     with user_code(f"datasets() of {target.where}"):
         found = module.datasets()
         train = found[0] if isinstance(found, tuple | list) else found
+        train = getattr(train, "dataset", train)  # of a loader
         batch = train[: min(len(train), SAMPLES)]
     choices["inputs"] = f"the first {len(batch[-1])} samples of datasets()"
     return Arguments(tuple(batch[:-1])), Arguments((batch[-1],))

@@ -16,6 +16,8 @@ Optimisers and schedules mirror `torch.optim`, and some optimisers use curvature
 of any kind, or functions. It needs `tracer_layers`, for what PyTorch has in `nn.utils`.
 """
 
+from typing import Any
+
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training import (
     accumulation,
@@ -23,6 +25,7 @@ from tracer_training import (
     checkpoints,
     curvature,
     data,
+    hints,
     loop,
     optimizers,
     schedules,
@@ -46,3 +49,7 @@ __all__ += data.__all__
 __all__ += loop.__all__
 __all__ += optimizers.__all__
 __all__ += schedules.__all__
+
+
+def __getattr__(name: str) -> Any:
+    raise hints.no_name(name, __all__)

@@ -63,6 +63,12 @@ class AveragedModel:
     def __call__(self, *inputs: Value, **options: Value) -> Value:
         return self.module(*inputs, **options)
 
+    def __getattr__(self, name: str) -> Value:
+        """What a module has, as `eval()`, `parameters()` and `training`, is that of the copy."""
+        if name == "module":  # while it is copied or unpickled
+            raise AttributeError(name)
+        return getattr(self.module, name)
+
     def update_parameters(self, model: Model) -> None:
         """Take the weights of a model into the average. No device is waited for."""
         with np.errstate(over="ignore", invalid="ignore"):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import tracer
+from tracer import registry
 from tracer.errors import TracerError, suggestion
 from tracer_training import curvature, optimizers, schedules
 from tracer_training.data import DataLoader
 from tracer_training.kinds import Data, Model, StateDict, Value
 from tracer_training.loop import Checkpoint, History, fit
 from tracer_training.loop.history import line_of
+from tracer_training.loop.metrics import Metric
 from tracer_training.optimizers import Optimizer
 
 #: what `--optimizer` takes, in lower case
@@ -42,7 +46,7 @@ CHECKPOINT, HISTORY, CONFIG, MODEL = (
 def train(
     target: tracer.Target,
     epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 10,
-    optimizer: Annotated[str, typer.Option(help="adamw, sgd, muon, kfac, ...")] = "adamw",
+    optimizer: Annotated[str, typer.Option(help="adamw, sgd, rmsprop, kfac, ...")] = "adamw",
     lr: Annotated[float | None, typer.Option(help="Learning rate; else the optimizer's.")] = None,
     option: Annotated[
         list[str] | None,
@@ -73,6 +77,10 @@ def train(
     goes on from it to the same numbers.
     """
     model: Model = target.model
+    if resume and run is None:
+        raise typer.BadParameter("what is gone on with is the run in --run", param_hint="--resume")
+    if device is not None:
+        check_device(device)
     if target.loss is None:
         raise TracerError("the file defines no `loss(output, target)`, which training needs")
     if not hasattr(model, "parameters"):
@@ -81,18 +89,19 @@ def train(
     if device is not None:
         model.to(device)
     tracer.seed(seed)
-    loader = DataLoader(
-        train_set, batch_size, shuffle=True, rng=seed, num_workers=workers, device=device
+    loader = loader_of(
+        train_set, batch_size=batch_size, shuffle=True, rng=seed, num_workers=workers, device=device
     )
     made = optimizer_of(optimizer, model.parameters(), lr, option or [])
     history = fit(
         model,
         target.loss,
         loader,
-        None if test_set is None else DataLoader(test_set, 256, device=device),
+        None if test_set is None else loader_of(test_set, batch_size=256, device=device),
         optimizer=made,
         schedule=schedule_of(schedule, made, epochs * len(loader)),
         epochs=epochs,
+        metrics=metrics_of(target),
         clip_norm=clip_norm,
         precision=precision,
         checkpoint=None
@@ -121,6 +130,34 @@ def train(
         print()
     elif history:
         print(line_of(history[-1], epochs))
+
+
+def metrics_of(target: tracer.Target) -> Mapping[str, Metric] | None:
+    """The metrics that the file defines; None for the usual ones."""
+    found = target.defined("metrics")
+    if found is None or isinstance(found, Mapping):
+        return found
+    raise TracerError(
+        f"metrics is a dict of names and functions of outputs and targets, got a "
+        f"{type(found).__name__}"
+    )
+
+
+def check_device(device: str) -> None:
+    """Raise for a device that nothing here computes on."""
+    known = [library.device for library in registry.backends.values()]
+    if device.partition(":")[0] not in known:
+        raise typer.BadParameter(
+            f"a device is one of {', '.join(known)}, got {device!r}", param_hint="--device"
+        )
+
+
+def loader_of(data: Data, **options: Value) -> DataLoader:
+    """A loader of a data set; one that the file made is taken as it is, but for the device."""
+    if not isinstance(data, DataLoader):
+        return DataLoader(data, **options)
+    data.device = options.get("device") or data.device
+    return data
 
 
 def data_of(datasets: Data) -> tuple[Any, Any]:
@@ -155,17 +192,25 @@ def optimizer_of(
         if not equals:
             raise typer.BadParameter(f"expected name=value, got {text!r}", param_hint="--option")
         options[key.strip().replace("-", "_")] = _value(value)
-    try:
-        return known(parameters, **options)
-    except TypeError as error:
-        raise typer.BadParameter(f"{known.__name__}: {error}", param_hint="--option") from error
+    takes = [key for key in inspect.signature(known).parameters if key != "params"]
+    for key in options:
+        if key not in takes:
+            raise typer.BadParameter(
+                f"{known.__name__} has no option {key!r}.{suggestion(key, takes)} "
+                f"It has: {', '.join(takes)}",
+                param_hint="--option",
+            )
+    return known(parameters, **options)
 
 
 def _value(text: str) -> Value:
-    """A number, true, false, null or a list of these, as JSON has them; else the text."""
+    """A number, a boolean, None, or several with commas between, as in Python; else the text."""
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.strip().lower() in words:
+        return words[text.strip().lower()]
     try:
-        return json.loads(text.strip().lower())
-    except ValueError:
+        return ast.literal_eval(text.strip())
+    except (SyntaxError, ValueError):
         return text.strip()
 
 
@@ -188,13 +233,22 @@ def schedule_of(name: str, optimizer: Optimizer, steps: int) -> Value:
 
 def checkpoint_in(run: Path, resume: bool, config: StateDict) -> Checkpoint:
     """The checkpoint of a run, whose settings are kept beside it and are those of before."""
+    if run.exists() and not run.is_dir():
+        raise typer.BadParameter(f"{str(run)!r} is a file, and no folder", param_hint="--run")
     run.mkdir(parents=True, exist_ok=True)
     file = run / CONFIG
     if resume and file.exists():
         before = json.loads(file.read_text())
-        changed = [key for key in config if before.get(key) != config[key] and key != "epochs"]
+        free = {"epochs"} if config["schedule"] == "constant" else set()
+        changed = [key for key in config.keys() - free if before.get(key) != config[key]]
+        if "epochs" in changed:
+            raise TracerError(
+                f"the run in {str(run)!r} is over {before.get('epochs')} epochs, along which its "
+                f"schedule {config['schedule']} goes, and now it is {config['epochs']}: give what "
+                f"it was begun with, or another folder"
+            )
         if changed:
-            key = changed[0]
+            key = sorted(changed)[0]
             raise TracerError(
                 f"the run in {str(run)!r} has {key} = {before.get(key)!r}, and now it is "
                 f"{config[key]!r}: give what it was begun with, or another folder"

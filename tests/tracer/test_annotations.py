@@ -27,7 +27,7 @@ ANY = {
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,
     "plugins/tracer_training": 76,
-    "cli/trace_net": 103,
+    "cli/trace_net": 104,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -100,7 +102,7 @@ def test_any_attribute_of_a_graph_is_drawn_or_refused_by_name(name):
         ({"kind": MISSING}, {"kind": "operation"}),
         ({"values": np.ones((2, 2))}, {"values": [[1.0, 1.0], [1.0, 1.0]]}),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_other_types_are_drawn_as_those_of_the_contract(attributes, plain):
     if "op" in attributes:
@@ -126,7 +128,7 @@ def test_bare_graphs_are_drawn():
         ({"count": 2}, "count of the node 'n1' says nothing without number"),
         ({"kind": "parameter", "shape": ["N"]}, "shape of the node 'n1' is a list of whole numb"),
     ],
-    ids=str,
+    ids=itertools.count(),
 )
 def test_what_cannot_be_drawn_is_named(attributes, message):
     with pytest.raises(GraphError, match=message):

@@ -228,3 +228,18 @@ def test_the_weights_are_as_they_are_where_an_error_ends_the_training():
             progress=False,
         )
     assert (model.state_dict()["0.weight"] != early.state_dict()["weights"]["0.weight"]).any()
+
+
+def test_averages_are_evaluated_as_models_are():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    average = training.AveragedModel(model)
+    average.update_parameters(model)
+    before = average.module.state_dict()
+    values = [training.evaluate(average, nn.cross_entropy, data()) for _ in range(2)]
+    assert values[0] == values[1] == training.evaluate(average.module, nn.cross_entropy, data())
+    for name, array in before.items():
+        np.testing.assert_array_equal(average.module.state_dict()[name], array)
+    assert average.training
+    assert average.eval() is average.module
+    assert not average.training
+    assert not copy.deepcopy(average).training

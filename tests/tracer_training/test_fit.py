@@ -331,3 +331,110 @@ def test_progress_is_a_line_for_each_epoch_on_stderr(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split("  ")[0] for line in err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_a_schedule_goes_on_as_it_was_begun(tmp_path):
+    def run(epochs, length):
+        model = mlp()
+        optimizer = training.SGD(model.parameters(), lr=0.1)
+        parts = [
+            training.LinearLR(optimizer, total_iters=3),
+            training.CosineAnnealingLR(optimizer, T_max=length),
+        ]
+        return fitted(
+            model,
+            optimizer=optimizer,
+            schedule=training.SequentialLR(optimizer, parts, milestones=[3]),
+            epochs=epochs,
+            checkpoint=tmp_path / "c",
+            resume=True,
+        )
+
+    run(1, 10)
+    with pytest.raises(TracerError, match=r"was begun with T_max=10, and now has 20"):
+        run(2, 20)
+    assert len(run(2, 10)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"clip_norm": -1.0}, "clip_norm is a number above 0"),
+        ({"clip_value": 0}, "clip_value is a number above 0"),
+        ({"schedule": "cosine"}, "fit expects a schedule"),
+        ({"callbacks": [training.EarlyStopping]}, "is a class: give EarlyStopping"),
+        ({"callbacks": training.EarlyStopping()}, "callbacks are in a list"),
+    ],
+)
+def test_more_arguments_that_make_no_sense(options, said):
+    with pytest.raises(TracerError, match=said):
+        fitted(mlp(), **options)
+
+
+def test_a_schedule_of_another_optimizer_and_a_class_of_a_loss_are_refused():
+    model = mlp()
+    other = training.StepLR(training.SGD(model.parameters()), step_size=1)
+    with pytest.raises(TracerError, match="StepLR is of another optimizer"):
+        fitted(model, schedule=other)
+    with pytest.raises(TracerError, match=r"is a class: give an instance, CrossEntropyLoss\(\)"):
+        fitted(model, loss=nn.CrossEntropyLoss)
+
+
+@pytest.mark.parametrize("steps", [3, 5])
+def test_a_loss_that_reshapes_needs_no_metrics(steps):
+    class Steps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.scores(x)
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, steps, 4), dtype=np.float32)
+    model = Steps()
+    history = fitted(
+        model,
+        training.ArrayDataset(x, rng.integers(0, 3, (12, steps))),
+        loss=lambda output, y: nn.cross_entropy(output.reshape(-1, 3), y.reshape(-1)),
+    )
+    assert "accuracy" not in history[-1]
+
+
+def test_what_ends_a_training_is_said(tmp_path, capsys):
+    class Interrupts:
+        def end_step(self, run):
+            if run.step == 7:
+                raise KeyboardInterrupt
+
+    class Stops:
+        def end_epoch(self, run):
+            run.stop()
+
+    path = tmp_path / "c"
+    with pytest.raises(KeyboardInterrupt):
+        fitted(mlp(), callbacks=[Interrupts()], progress=True, checkpoint=path)
+    err = capsys.readouterr().err
+    assert "interrupted in epoch 2, after 2 batches: what" in err
+    assert "is gone on from by resume=True" in err
+    fitted(mlp(), callbacks=[Stops()], progress=True, checkpoint=tmp_path / "d", epochs=3)
+    assert "stopped after epoch 1 of 3" in capsys.readouterr().err
+    options = {"callbacks": [Stops()], "progress": True, "checkpoint": tmp_path / "d"}
+    assert len(fitted(mlp(), **options, resume=True, epochs=3)) == 1
+    assert "was stopped after epoch 1" in capsys.readouterr().err
+
+
+def test_the_shared_generator_orders_samples():
+    def run(seed):
+        model = mlp()
+        tracer.seed(seed)
+        return fitted(model, rng=None, batch_size=4)["loss"].tolist()
+
+    assert run(1) == run(1) != run(2)
+
+
+def test_names_of_pytorch_say_what_to_write():
+    with pytest.raises(AttributeError, match="write ArrayDataset"):
+        training.TensorDataset  # noqa: B018
+    with pytest.raises(AttributeError, match="Did you mean 'AdamW'"):
+        training.AdamWW  # noqa: B018

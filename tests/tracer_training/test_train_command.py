@@ -94,14 +94,14 @@ def test_a_run_is_not_overwritten_nor_mixed_with_another(train):
     ("arguments", "code", "said"),
     [
         (("--optimizer", "adamm"), 2, "Did you mean 'adam'"),
-        (("--option", "momentum=1"), 2, "unexpected keyword argument 'momentum'"),
+        (("--option", "momentum=1"), 2, "AdamW has no option 'momentum'"),
         (("--option", "momentum"), 2, "expected name=value"),
         (("--schedule", "up"), 2, "is no schedule"),
         (("--epochs", "0"), 2, "--epochs"),
         (("--lr", "-1"), 1, "expects lr as a number of at least 0"),
         (("--precision", "float8"), 1, "precision is None"),
-        (("--resume",), 1, "give checkpoint=path"),
-        (("--device", "tpu"), 1, "tpu"),
+        (("--resume",), 2, "the run in --run"),
+        (("--device", "tpu"), 2, "a device is one of"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(train, arguments, code, said):
@@ -163,3 +163,34 @@ def test_training_on_a_device(train):
     finally:
         registry.backends.remove("device")
     assert len(json.loads(out)["epochs"]) == 2
+
+
+def test_a_schedule_of_other_epochs_is_refused(train):
+    train("--epochs", "1", "--run", "run", "--schedule", "cosine")
+    said = train("--epochs", "2", "--run", "run", "--schedule", "cosine", "--resume", code=1).err
+    assert "is over 1 epochs, along which its schedule cosine goes, and now it is 2" in said
+    assert json.loads(Path("run/config.json").read_text())["epochs"] == 1
+
+
+def test_options_are_written_as_in_python(train):
+    train("--epochs", "1", "--option", "betas=0.5,0.9", "--option", "eps=.001", "--run", "run")
+    said = train("--epochs", "1", "--option", "beta=3", code=2).err
+    assert "AdamW has no option 'beta'. Did you mean 'betas'" in said
+
+
+def test_loaders_and_metrics_of_the_file_are_used(train):
+    text = MODEL.replace(
+        "return training.random_split(whole, [40, 20], rng=0)",
+        "a, b = training.random_split(whole, [40, 20], rng=0)\n"
+        "    return training.DataLoader(a, 10, True, rng=0), training.DataLoader(b, 20)\n\n\n"
+        "metrics = {'mean score': lambda output, y: output.mean()}",
+    )
+    Path("model.py").write_text(text)
+    (record,) = json.loads(train("--epochs", "1", "--json").out)["epochs"]
+    assert record["step"] == 4
+    assert {"mean score", "test_mean score"} <= record.keys()
+    assert "accuracy" not in record
+
+
+def test_a_run_that_is_a_file_is_usage(train):
+    assert "is a file, and no folder" in train("--run", "model.py", code=2).err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def clip_grad_norm(
     """
     if not norm_type > 0:
         raise TracerError(f"norm_type is a positive number or math.inf, got {norm_type}")
+    _check_bound("max_norm", max_norm)
     gradients = _gradients(results)
     norm = total_norm(list(gradients.values()), norm_type)
     if error_if_nonfinite and not math.isfinite(float(norm)):
@@ -42,9 +44,16 @@ def clip_grad_norm(
 
 def clip_grad_value(results: Mapping[str, Any], clip_value: float) -> None:
     """Bound each element of the gradients of a sweep to `-clip_value` and `clip_value`."""
+    _check_bound("clip_value", clip_value)
     gradients = _gradients(results)
     for name, gradient in gradients.items():
         gradients[name] = np.clip(gradient, -clip_value, clip_value)
+
+
+def _check_bound(name: str, bound: object) -> None:
+    """Raise `TracerError` for a bound that would turn gradients round."""
+    if not isinstance(bound, Real) or not bound >= 0:
+        raise TracerError(f"{name} is a number from 0, got {bound!r}")
 
 
 def total_norm(arrays: list[Array], norm_type: float = 2.0) -> Array:

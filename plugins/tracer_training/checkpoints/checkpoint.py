@@ -48,6 +48,12 @@ def save_checkpoint(
     those that the model's modules have, and `extra`, of numbers, texts and arrays. What is there
     under the path is replaced when the new file is whole.
     """
+    for name, part in parts.items():
+        if part is not None and not hasattr(part, "state_dict"):
+            raise TracerError(
+                f"save_checkpoint(..., {name}=) expects what has a state_dict(), as the "
+                f"{name} itself, got a {type(part).__name__}: further values go into extra="
+            )
     arrays: StateDict = {}
     states = {
         name: pack(part.state_dict(), name, arrays)

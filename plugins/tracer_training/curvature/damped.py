@@ -146,7 +146,8 @@ def _is_singular(upper: Array) -> bool:
 def _singular(name: str, damping: float) -> TracerError:
     return TracerError(
         f"the curvature of {name!r} is singular to rounding with a damping of {damping:g}: give "
-        f"more damping, as 1e-3, or a curvature of more samples"
+        f"more damping, as {max(10 * damping, 1e-3):g}, a curvature of more samples, or, where the "
+        f"loss grows, a smaller lr"
     )
 
 

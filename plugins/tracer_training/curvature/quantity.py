@@ -7,7 +7,16 @@ from typing import TypeAlias
 
 from tracer import registry
 from tracer.errors import QuantityError, TracerError
-from tracer.extend import Array, Context, Cotangent, Kronecker, Quantity, Shard, ggn_averaged
+from tracer.extend import (
+    Array,
+    Context,
+    Cotangent,
+    Kronecker,
+    Quantity,
+    Shard,
+    ggn_averaged,
+    gradient,
+)
 
 #: a registered name, or a configured object, as `KFAC(mc_samples=4)` of tracer_quantities
 Curvature: TypeAlias = "str | Quantity | type[Quantity]"
@@ -98,7 +107,12 @@ def curvature_of(kind: str, given: Curvature) -> Quantity:
             f'{kind} expects curvature as the name of a quantity, as "kfac", or an object, as '
             f"KFAC(mc_samples=4), got {given!r}"
         )
-    if quantity.rows is None or quantity.per != "parameter" or quantity.per_sample:
+    if (
+        quantity.rows is gradient
+        or quantity.rows is None
+        or quantity.per != "parameter"
+        or quantity.per_sample
+    ):
         raise TracerError(
             f"{kind} expects a curvature with a block or a diagonal for each parameter, as "
             f'"kfac" or "diag_ggn_mc", and {quantity.name!r} is no such quantity'

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer import to_device
 from tracer.errors import TracerError
-from tracer.extend import Array, Generator
+from tracer.extend import Array, Generator, generator
 from tracer_training.data.ahead import made_ahead
 from tracer_training.data.dataset import Reader, Samples, reader_of, sample_numbers
 from tracer_training.kinds import Saved
@@ -23,14 +23,15 @@ Batch: TypeAlias = "tuple[Array, ...]"
 class DataLoader:
     """Batches `(x, y)` of a data set, as `torch.utils.data.DataLoader` gives them.
 
-    Every `for` is an epoch: with `shuffle` in a new order, drawn from `rng` (a seed or a generator)
-    and the epoch's number. The last batch may be smaller, unless `drop_last`. `batch_sampler` has
-    the numbers of the samples of every batch instead, the same ones in each epoch: a list of lists
-    or arrays. `transform(x, rng)` changes the first array of a batch, with a generator of the
-    batch's own. `collate_fn(samples)` makes a batch of a list of samples, of data sets that give
-    them one by one. `num_workers` threads fetch up to `prefetch` batches each ahead; batches and
-    their order do not depend on how many there are. `device` is where batches are sent, as in
-    `tracer.to_device`. Arrays that are on a device are shuffled there, and nothing waits for it.
+    Every `for` is an epoch: with `shuffle` in a new order, drawn from `rng` (a seed or a generator,
+    by default the shared one, `tracer.seed`) and the epoch's number. The last batch may be smaller,
+    unless `drop_last`. `batch_sampler` has the numbers of the samples of every batch instead, the
+    same ones in each epoch: a list of lists or arrays. `transform(x, rng)` changes the first array
+    of a batch, with a generator of the batch's own. `collate_fn(samples)` makes a batch of a list
+    of samples, of data sets that give them one by one. `num_workers` threads fetch up to `prefetch`
+    batches each ahead; batches and their order do not depend on how many there are. `device` is
+    where batches are sent, as in `tracer.to_device`. Arrays that are on a device are shuffled
+    there, and nothing waits for it.
 
     `state_dict` says how many batches of which epoch were given: handed to the loop, the one that
     it is at included, and not only fetched. After `load_state_dict`, the next `for` goes on with
@@ -183,9 +184,9 @@ def _sampled(
 
 
 def _seed_of(rng: Generator | int | None) -> int:
-    """A seed: the one that is given, or one that is drawn from the generator."""
+    """A seed: the one that is given, or one drawn from the generator; by default the shared one."""
     if rng is None:
-        return int(np.random.SeedSequence().entropy % 2**63)  # type: ignore[operator]
+        return int(generator().integers(2**63))
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63))
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:

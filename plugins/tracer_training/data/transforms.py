@@ -20,10 +20,14 @@ Transform: TypeAlias = Callable[[Array, np.random.Generator], Array]
 
 
 class Compose:
-    """One transform after the other."""
+    """One transform after the other; they may be given in a list."""
 
-    def __init__(self, *transforms: Transform):
-        self.transforms = transforms
+    def __init__(self, *transforms: Transform | Sequence[Transform]):
+        given = [each if isinstance(each, list | tuple) else (each,) for each in transforms]
+        self.transforms: list[Transform] = [each for some in given for each in some]
+        for each in self.transforms:
+            if not callable(each):
+                raise TracerError(f"Compose expects transforms, got {each!r}")
 
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:
         for transform in self.transforms:

@@ -36,8 +36,15 @@ class Audience:
     """The callbacks of a training and the plugins that implement its hooks."""
 
     def __init__(self, callbacks: Iterable[object]):
+        if not isinstance(callbacks, Iterable):
+            raise TracerError(f"callbacks are in a list, got a {type(callbacks).__name__}")
         self.callbacks: Sequence[Any] = list(callbacks)
         for callback in self.callbacks:
+            if isinstance(callback, type):
+                raise TracerError(
+                    f"a callback of fit is an object, and {callback.__name__} is a class: give "
+                    f"{callback.__name__}()"
+                )
             if not any(callable(getattr(callback, event, None)) for event in EVENTS):
                 raise TracerError(
                     f"a callback of fit has one of the methods {', '.join(EVENTS)}, each of which "

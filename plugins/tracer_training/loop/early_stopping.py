@@ -18,7 +18,8 @@ class EarlyStopping:
     ```
 
     As a callback of `fit` it looks at the records of epochs, under the name `monitor`, and stops
-    the training; with `restore_best`, the model has the weights of the best epoch in the end. In a
+    the training; with `restore_best`, the model has the weights of the best epoch in the end (a
+    checkpoint has those of the last: `Checkpoint(path, best=monitor)` keeps both). In a
     loop of your own, `stop = early.step(value)`. `mode` is "min" or "max"; by default "max" for
     names that end in accuracy. What is no number is not better.
     """

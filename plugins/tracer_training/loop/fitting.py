@@ -60,14 +60,16 @@ def fit(
     half precision, with a scale of the loss (`LossScale`, which may be given as `precision`) and
     weights of float32. `recorder` and `instruments` record steps. `checkpoint`, a path or a
     `Checkpoint`, is written after each epoch; with `resume=True` the training goes on where that
-    was written, to the same bits. `callbacks` are told of it (`Callback`). `progress` writes lines
-    to stderr.
+    was written, to the same bits; options of the optimiser are those of the checkpoint then, and a
+    schedule with others is refused. `callbacks` are told of it (`Callback`). `progress` writes
+    lines to stderr.
 
     Returns a record for each epoch. Raises `NonFiniteError` where a loss is not finite, before it
     reaches the parameters (on a device within 50 steps), and `TracerError` for arguments that do
     not go together.
     """
     scale = _loss_scale(precision)
+    _check_schedule(schedule, optimizer)
     stepper = Stepper(
         model,
         loss,
@@ -115,7 +117,29 @@ def _begin(run: Run, resume: bool) -> None:
             )
         return
     if run.checkpoint.load(run):
-        run.reporter.note(f"going on after epoch {run.epoch}, batch {run.batch}, step {run.step}")
+        at = f"epoch {run.epoch}, batch {run.batch}, step {run.step}"
+        if run.stopped:
+            run.reporter.note(f"the training was stopped after {at}: nothing is left to be done")
+        elif run.epoch >= run.epochs:
+            run.reporter.note(f"all {run.epochs} epochs are done: give more to go on after {at}")
+        else:
+            run.reporter.note(f"going on after {at}")
+
+
+def _check_schedule(schedule: object, optimizer: Optimizer) -> None:
+    """Raise `TracerError` for a schedule that moves the rates of another optimiser."""
+    if schedule is None:
+        return
+    if not hasattr(schedule, "step") or not hasattr(schedule, "state_dict"):
+        raise TracerError(
+            f"fit expects a schedule, as training.CosineAnnealingLR(optimizer, T_max=1000), got "
+            f"{schedule!r}"
+        )
+    if getattr(schedule, "optimizer", optimizer) is not optimizer:
+        raise TracerError(
+            f"{type(schedule).__name__} is of another optimizer than the one that is stepped: make "
+            f"it of that one"
+        )
 
 
 def _loss_scale(precision: object) -> LossScale | None:

@@ -34,11 +34,16 @@ def accuracy(output: Array, target: Array) -> Array:
 
 
 def usual_metrics(output: Value, target: Value) -> dict[str, Metric]:
-    """The accuracy where the targets are classes of the outputs; else nothing."""
+    """The accuracy where targets are classes, and outputs have scores of them on axis 1.
+
+    Nothing where that is not sure, as of `[N, C, T]` or `[N, T, C]` with as many classes as steps.
+    """
     if not (backend.is_array(output) and backend.is_array(target)):  # as a pair, of an LSTM
         return {}
-    classes = target.dtype.kind in "iu" and output.ndim == target.ndim + 1
-    return {"accuracy": accuracy} if classes else {}
+    shape = (*target.shape[:1], *output.shape[1:2], *target.shape[1:])
+    classes = target.dtype.kind in "iu" and output.ndim > 1 and output.shape == shape
+    sure = output.ndim == 2 or output.shape[1] != output.shape[-1]
+    return {"accuracy": accuracy} if classes and sure else {}
 
 
 class Means:

@@ -20,7 +20,7 @@ from tracer_training.loop.history import History
 from tracer_training.loop.metrics import Means, Metric, usual_metrics
 from tracer_training.loop.recording import Recording
 from tracer_training.loop.reporting import Reporter
-from tracer_training.loop.saving import Checkpoint
+from tracer_training.loop.saving import Checkpoint, SameSchedule
 from tracer_training.loop.steps import Stepper
 
 __all__ = ["Run"]
@@ -79,13 +79,22 @@ class Run:
         try:
             while self.epoch < self.epochs and not self.stopped:
                 self._train_epoch()
-        except BaseException:
+        except BaseException as error:
             self.failed = True
+            if isinstance(error, KeyboardInterrupt):
+                self.reporter.note(self._interrupted())
             raise
         finally:
             self.audience.tell("end_run", self)
             self.recording.finish()
         return self.history
+
+    def _interrupted(self) -> str:
+        """Where an interruption leaves it, and how to go on."""
+        at = f"interrupted in epoch {self.epoch + 1}, after {self.batch} batches"
+        if self.checkpoint is None or not self.checkpoint.path.exists():
+            return f"{at}: nothing was saved"
+        return f"{at}: what {str(self.checkpoint.path)!r} holds is gone on from by resume=True"
 
     # -- an epoch ------------------------------------------------------------------------------
 
@@ -124,6 +133,8 @@ class Run:
         self.recording.epoch(self.step, record)
         self.reporter.epoch(record, self.epochs)
         self.audience.tell("end_epoch", self)
+        if self.stopped and self.epoch < self.epochs:
+            self.reporter.note(f"stopped after epoch {self.epoch} of {self.epochs}")
         if self.checkpoint is not None:
             self.checkpoint.end_epoch(self)
 
@@ -189,7 +200,7 @@ class Run:
         return {
             "model": self.model if hasattr(self.model, "state_dict") else None,
             "optimizer": self.optimizer,
-            "schedule": self.schedule,
+            "schedule": None if self.schedule is None else SameSchedule(self.schedule),
             "loader": self.train if hasattr(self.train, "state_dict") else None,
             "scale": self.stepper.scale,
             "run": self,

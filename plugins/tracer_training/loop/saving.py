@@ -8,8 +8,44 @@ from typing import Any
 
 from tracer.errors import TracerError
 from tracer_training.checkpoints import load_checkpoint, save_checkpoint
+from tracer_training.kinds import Saved, StateDict, Value
 
 __all__ = ["Checkpoint"]
+
+
+#: what a schedule's state has of where it stands; the rest are its options
+PROGRESS = {
+    *("T_cur", "T_i", "_last_lr", "_step_count", "best", "cooldown_counter", "last_epoch"),
+    "num_bad_epochs",
+}
+
+
+class SameSchedule:
+    """A schedule in a checkpoint, which goes on with the options that it was begun with."""
+
+    def __init__(self, schedule: Value):
+        self.schedule = schedule
+
+    def state_dict(self) -> StateDict:
+        return self.schedule.state_dict()
+
+    def load_state_dict(self, state: Saved) -> None:
+        """Take over a state; `TracerError` for one of other options."""
+        check_options(type(self.schedule).__name__, self.schedule.state_dict(), state)
+        self.schedule.load_state_dict(state)
+
+
+def check_options(kind: str, own: Saved, saved: Saved) -> None:
+    """Raise `TracerError` where a saved state of a schedule has other options than this one."""
+    for key in (own.keys() & saved.keys()) - PROGRESS:
+        if key == "_schedulers":
+            for one, other in zip(own[key], saved[key], strict=False):
+                check_options(kind, one, other)
+        elif own[key] != saved[key]:
+            raise TracerError(
+                f"{kind} was begun with {key}={saved[key]!r}, and now has {own[key]!r}: a schedule "
+                f"goes on as it was begun, so give what it had, or begin anew"
+            )
 
 
 class Checkpoint:

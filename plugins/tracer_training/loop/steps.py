@@ -89,6 +89,14 @@ class Stepper:
 
     def check(self) -> None:
         """Raise `TracerError` for options that do not go together."""
+        if isinstance(self.loss, type):
+            raise TracerError(
+                f"loss is a function of outputs and targets, and {self.loss.__name__} is a class: "
+                f"give an instance, {self.loss.__name__}()"
+            )
+        for name, bound in (("clip_norm", self.clip_norm), ("clip_value", self.clip_value)):
+            if bound is not None and not bound > 0:
+                raise TracerError(f"{name} is a number above 0, got {bound!r}")
         names = [q if isinstance(q, str) else q.name for q in self.asked()]
         if self.scale is not None and names != ["grad"]:
             raise TracerError(
