@@ -28,8 +28,8 @@ class Accumulated:
     `asked` are quantities as for `Tape.backward`; `total.quantities` are what to ask each sweep
     for, since some merge before their values are made (`Quantity.merge`). The loss is a mean over
     the samples, or with `mean=False` a sum. Quantities that sample are those of other samples than
-    one batch would have drawn. Raises `TracerError` for quantities that do not merge, as operators
-    of the whole model.
+    one batch would have drawn; factors of `kfra` are means of those of the batches. Raises
+    `TracerError` for quantities that do not merge, as operators of the whole model.
     """
 
     def __init__(

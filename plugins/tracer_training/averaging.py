@@ -96,15 +96,26 @@ class AveragedModel:
 
     @contextmanager
     def applied(self, model: Model) -> Iterator[None]:
-        """In it, a model has the averaged weights; afterwards its own. Nothing is copied."""
+        """In it, a model has the averaged weights, and the buffers of the average; afterwards its
+        own. Weights are not copied.
+        """
         kept = [(p, p.data) for p in model.parameters()]
+        buffers = [
+            (module, name, value, getattr(own, name))
+            for module, own in zip(model.modules(), self.module.modules(), strict=True)
+            for name, value in module.named_buffers(recurse=False)
+        ]
         try:
             for (parameter, _), own in zip(kept, self.module.parameters(), strict=True):
                 rebind(parameter, own.data)
+            for module, name, _, averaged in buffers:
+                setattr(module, name, averaged)
             yield
         finally:
             for parameter, array in kept:
                 rebind(parameter, array)
+            for module, name, value, _ in buffers:
+                setattr(module, name, value)
 
     def state_dict(self) -> StateDict:
         return {"n_averaged": self.n_averaged, "module": self.module.state_dict()}

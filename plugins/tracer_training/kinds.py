@@ -14,6 +14,8 @@ Model: TypeAlias = Any
 LossFunction: TypeAlias = Callable[[Any, Any], Tensor]
 #: a loader, a data set, or another iterable of batches
 Data: TypeAlias = Any
+#: arrays, the last of which is the target, or one that is both
+Batch: TypeAlias = Any
 #: arrays that a model is called with
 Inputs: TypeAlias = tuple[Any, ...]
 #: what the outputs of a batch are compared with: an array, or several in a container

@@ -157,3 +157,10 @@ def test_what_is_not_read(tmp_path):
     torch.save(theirs.state_dict(), path, _use_new_zipfile_serialization=False)
     with pytest.raises(TracerError, match=r"before PyTorch 1\.6"):
         ours.load(path)
+
+
+def test_views_that_are_negated_when_they_are_read_are_refused(tmp_path):
+    imaginary = torch.tensor([[1 + 2j, 3 + 4j], [5 + 6j, 7 + 8j]]).conj().imag
+    torch.save({"weight": imaginary, "bias": torch.zeros(2)}, tmp_path / "a")
+    with pytest.raises(TracerError, match="negative or conjugate view"):
+        nn.Linear(2, 2).load(tmp_path / "a")

@@ -148,3 +148,18 @@ def test_bfloat16_and_floats_of_8_bits_become_float32(tmp_path):
     np.testing.assert_array_equal(found["e"], np.float32([1, 448, 2**-9, np.nan]))
     np.testing.assert_array_equal(found["f"], np.float32([1, 57344, 2**-16, -np.inf]))
     assert all(array.dtype == np.float32 for array in found.values())
+
+
+@pytest.mark.parametrize("shape", [[0, 10**30], [1] * 100, [0, 2**62, 8]])
+def test_shapes_that_numpy_has_not_are_refused(tmp_path, shape):
+    size = 4 * int(0 not in shape)
+    header = {"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
+    (tmp_path / "broken").write_bytes(file_of(header, b"\0" * size))
+    with pytest.raises(TracerError, match="of 'x' no array is made"):
+        read_safetensors(tmp_path / "broken")
+
+
+def test_every_byte_that_is_not_zero_is_true(tmp_path):
+    header = {"x": {"dtype": "BOOL", "shape": [3], "data_offsets": [0, 3]}}
+    (tmp_path / "a").write_bytes(file_of(header, b"\0\1\5"))
+    assert (read_safetensors(tmp_path / "a")[0]["x"].astype(int) == [0, 1, 1]).all()

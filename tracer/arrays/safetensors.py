@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -64,7 +64,7 @@ def write_safetensors(
     there before, or all of this. Raises `TracerError` for dtypes that the format has no name for,
     as complex ones.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # what a link leads to is written, and the link stays
     header: dict[str, object] = {}
     if metadata:
         header["__metadata__"] = {str(key): str(value) for key, value in metadata.items()}
@@ -81,20 +81,24 @@ def write_safetensors(
         }
     text = json.dumps(header, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > LONGEST_HEADER:
+        raise TracerError(
+            f"{str(path)!r} would have {len(text)} bytes of names and texts, and {LONGEST_HEADER} "
+            f"can be read again: keep large values as arrays"
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{str(path)!r} cannot be written: there is no such folder")
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("xb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for array in prepared:
                 file.write(array.reshape(-1).view(np.uint8).data if array.size else b"")
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
@@ -111,12 +115,6 @@ def _prepared(name: str, array: Array) -> np.ndarray:
             f"as with array.astype(np.float32)"
         )
     return np.asarray(on_host, dtype=little, order="C")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:
@@ -146,7 +144,10 @@ def read_safetensors(path: str | PathLike[str]) -> tuple[dict[str, np.ndarray], 
             raw = bytearray(entry.stop - entry.start)
             if file.readinto(raw) != len(raw):
                 raise _corrupt(path, f"it ends within {entry.name!r}")
-            arrays[entry.name] = _array(entry, raw)
+            try:
+                arrays[entry.name] = _array(entry, raw)
+            except ValueError as error:  # more axes, or longer ones, than NumPy has
+                raise _corrupt(path, f"of {entry.name!r} no array is made: {error}") from error
     return arrays, metadata
 
 
@@ -214,6 +215,8 @@ def _entry(path: Path, name: str, about: Any) -> Entry:
 
 
 def _array(entry: Entry, raw: bytearray) -> np.ndarray:
+    if entry.kind == "BOOL":
+        return (np.frombuffer(raw, np.uint8) != 0).reshape(entry.shape)
     if entry.kind in DTYPES:
         dtype = DTYPES[entry.kind]
         return (

@@ -42,6 +42,11 @@ class Values(dict[str, Any]):
         #: parameters of which there is no value, and why
         self.absent = absent or {}
 
+    @property
+    def knows_tensors(self) -> bool:
+        """Whether a parameter's tensor is a key: not of values from a pickle."""
+        return self._names is not None
+
     def _name(self, key: object) -> Any:
         if not isinstance(key, Tensor):
             return key

@@ -11,7 +11,7 @@ import pickletools
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
@@ -273,6 +273,7 @@ class _Machine:
                 _put(made, cast("Iterable[tuple[Made, Made]]", pairs))
             self.stack.append(made)
         elif called.name == TENSOR:
+            _refuse_views(arguments[6:])
             self.stack.append(_tensor(*arguments[:4]))
         elif called.name == PARAMETER:
             self.stack.append(arguments[0])
@@ -312,6 +313,14 @@ def _list(value: Made) -> list[Made]:
     if not isinstance(value, list):
         raise ValueError("it appends to what is no list")
     return value
+
+
+def _refuse_views(metadata: Sequence[Made]) -> None:
+    """Raise for a tensor whose elements are to be negated or conjugated when they are read."""
+    if any(isinstance(each, dict) and any(each.values()) for each in metadata):
+        raise ValueError(
+            "it has a negative or conjugate view: save it after resolve_neg() and resolve_conj()"
+        )
 
 
 def _tensor(storage: Made, offset: Made, shape: Made, strides: Made) -> SavedTensor:

@@ -37,8 +37,9 @@ def clip_grad_norm(
     if error_if_nonfinite and not math.isfinite(float(norm)):
         raise TracerError(f"the norm of the gradient is {float(norm)}, and cannot be bounded")
     factor = np.minimum(max_norm / (norm + 1e-6), 1.0)
+    alone = not _share_memory(list(gradients.values()))
     for name, gradient in gradients.items():
-        gradients[name] = scaled(gradient, factor)
+        gradients[name] = scaled(gradient, factor, alone)
     return norm
 
 
@@ -76,12 +77,18 @@ def _norm(array: Array, order: float) -> Array:
     return (abs(flat) ** order).sum() ** (1 / order)
 
 
-def scaled(gradient: Array, factor: Array) -> Array:
-    """A gradient times a number of any dtype, in its own dtype; in place where it may be.
+def _share_memory(arrays: list[Array]) -> bool:
+    """Whether one is there twice, or a view, which may be of another."""
+    owned = all(getattr(array, "base", None) is None for array in arrays)
+    return not owned or len({id(array) for array in arrays}) < len(arrays)
+
+
+def scaled(gradient: Array, factor: Array, alone: bool) -> Array:
+    """A gradient times a number of any dtype, in its own dtype; in place where it is `alone`.
 
     They are multiplied in the wider one: small factors are no numbers of half precision.
     """
-    if type(gradient) is np.ndarray and gradient.flags.writeable:
+    if alone and type(gradient) is np.ndarray and gradient.flags.writeable:
         return np.multiply(gradient, factor, out=gradient, casting="same_kind")
     return (gradient * factor).astype(gradient.dtype, copy=False)
 

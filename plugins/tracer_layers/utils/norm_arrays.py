@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.errors import ShapeError
-from tracer.extend import Array, Generator, TensorLike, drawn, generator
+from tracer.extend import Array, Generator, TensorLike, drawn, generator, widened
 
 #: a division by a smaller norm is one by this
 EPS = 1e-12
@@ -14,12 +14,13 @@ EPS = 1e-12
 def norm_except(weight: TensorLike, dim: int | None) -> TensorLike:
     """The norm over all axes but `dim`, `[1, ..., size, ..., 1]`; over all, `[]`, for None or -1.
 
-    -1 is no last axis: it is so in PyTorch.
+    -1 is no last axis: it is so in PyTorch. Squares of half precision are summed in float32.
     """
+    wide = weight.astype(np.float32) if weight.dtype == np.float16 else weight
     if dim is None or dim == -1:
-        return np.sqrt(np.sum(np.square(weight)))
+        return np.sqrt(np.sum(np.square(wide))).astype(weight.dtype)
     others = tuple(axis for axis in range(weight.ndim) if axis != axis_of(weight, dim))
-    return np.sqrt(np.sum(np.square(weight), axis=others, keepdims=True))
+    return np.sqrt(np.sum(np.square(wide), axis=others, keepdims=True)).astype(weight.dtype)
 
 
 def normalised_weight(g: TensorLike, v: TensorLike, dim: int | None) -> TensorLike:
@@ -46,7 +47,8 @@ def as_matrix(weight: TensorLike, dim: int) -> TensorLike:
 
 def unit(vector: Array, eps: float) -> Array:
     """A vector of length 1, or shorter where it is shorter than `eps`."""
-    return vector / np.maximum(np.sqrt(vector @ vector), eps)
+    wide = widened(vector)
+    return (wide / np.maximum(np.sqrt(wide @ wide), eps)).astype(vector.dtype)
 
 
 def random_unit(size: int, like: Array, eps: float, rng: Generator | None = None) -> Array:

@@ -85,19 +85,23 @@ def load_checkpoint(path: str | PathLike[str], **parts: Stateful | None) -> Stat
             f"{', '.join(states)}"
         )
     before = {name: part.state_dict() for name, part in wanted.items()}
+    drawn = _generators(parts.get("model"))
     done: list[str] = []
     try:
         for name, part in wanted.items():
             done.append(name)
             part.load_state_dict(unpack(states[name], arrays))
+        done.append("generators")
         _restore(unpack(document["generators"], arrays), parts.get("model"))
+        done.append("extra")
+        return unpack(document["extra"], arrays)
     except Exception as error:
-        for name in done:
+        _restore(drawn, parts.get("model"))
+        for name in before.keys() & set(done):
             wanted[name].load_state_dict(before[name])
         raise TracerError(
             f"the checkpoint {str(path)!r} does not fit the {done[-1]}: {error}"
         ) from error
-    return unpack(document["extra"], arrays)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

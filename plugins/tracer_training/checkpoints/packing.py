@@ -29,13 +29,27 @@ def pack(value: Value, path: str, arrays: dict[str, Array]) -> Value:
     if isinstance(value, Tensor):
         value = value.data
     if isinstance(value, np.generic):
+        number = value.dtype.kind in "biuf" and value.dtype.itemsize <= 8
+        if not number and value.dtype.kind != "U":
+            raise TracerError(
+                f"{path} is a {type(value).__name__}, which a checkpoint does not keep"
+            )
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if backend.is_array(value):
+        if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
+            raise TracerError(f"{path} is of dtype {value.dtype}, which a checkpoint does not keep")
+        if path in arrays:  # as of {"a.b": ...} beside {"a": {"b": ...}}
+            path = f"{path}#{len(arrays)}"
         arrays[path] = value
         return {ARRAY: path}
     if isinstance(value, Mapping):
+        for key in value:
+            if not (key is None or isinstance(key, bool | int | float | str)):
+                raise TracerError(
+                    f"{path} has the key {key!r}, and a checkpoint keeps texts and numbers as keys"
+                )
         pairs = [[key, pack(each, f"{path}.{key}", arrays)] for key, each in value.items()]
         plain = all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs)
         return dict(pairs) if plain else {ITEMS: pairs}

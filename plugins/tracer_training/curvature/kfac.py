@@ -187,7 +187,7 @@ class KFAC(SecondOrder):
 
     def _solver(self, parameter: Tensor, state: State, damping: float, kept: State) -> Solver:
         """That of this step, of averages as they are now or were at an earlier one."""
-        if not self._inverse_is_due:
+        if not self._inverse_is_due and state.get("solver") is not None:
             return self.kept_solver(state, parameter)
         block = self.kept_block(state, parameter)
         solver = damped(block, damping, self.name_of(parameter))

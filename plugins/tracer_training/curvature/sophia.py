@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tracer.errors import TracerError
-from tracer.extend import Array, Quantity
+from tracer.extend import Array, Quantity, widened
 from tracer_training.curvature.quantity import Curvature, OrDiagonal, check_count, curvature_of
 from tracer_training.optimizers.first_order import FirstOrder, fitting, lerp
 from tracer_training.optimizers.groups import Given, State, options
@@ -88,7 +88,7 @@ class Sophia(FirstOrder):
             for group, parameter, curvature in self.given(results, self.curvature.name):
                 state, o = self.state[parameter], options(group)
                 if not state:
-                    state.update(self.initial(parameter.data, o))
+                    state.update(self.initial(widened(parameter.data), o))
                 lerp(state["h"], fitting(curvature, parameter), 1 - o.betas[1])
         super().step(results, closure)
         self.shared["step"] += 1

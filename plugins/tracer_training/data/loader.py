@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from tracer.errors import TracerError
 from tracer.extend import Array, Generator, generator
 from tracer_training.data.ahead import made_ahead
 from tracer_training.data.dataset import Reader, Samples, reader_of, sample_numbers
-from tracer_training.kinds import Saved
+from tracer_training.kinds import Saved, Value
 
 __all__ = ["DataLoader"]
 
@@ -127,8 +127,20 @@ class DataLoader:
     def _fetch(self, read: Reader, epoch: int, number: int) -> Batch:
         batch = read(self._part(number))
         if self.transform is not None:
-            batch = (self.transform(batch[0], self._generator(epoch, number)), *batch[1:])
+            batch = self._transformed(batch, self._generator(epoch, number))
         return batch if self.device is None else to_device(batch, self.device)
+
+    def _transformed(self, batch: Value, rng: np.random.Generator) -> Value:
+        """A batch with its first array changed; one that is an array itself, too."""
+        assert self.transform is not None
+        if isinstance(batch, tuple | list):
+            return (self.transform(batch[0], rng), *batch[1:])
+        if isinstance(batch, Mapping):
+            raise TracerError(
+                "a transform changes the first array of a batch, and collate_fn makes dicts: let "
+                "it change them, too"
+            )
+        return self.transform(batch, rng)
 
     def _part(self, number: int) -> slice:
         """Where a batch is in the order."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import raw
-from tracer_training.kinds import Data, Inputs, Record, Results, Saved, StateDict, Targets
+from tracer_training.kinds import Batch, Data, Inputs, Record, Results, Saved, StateDict, Targets
 from tracer_training.loop.callbacks import Audience
 from tracer_training.loop.evaluation import divided, evaluate
 from tracer_training.loop.failures import non_finite
@@ -104,19 +105,34 @@ class Run:
         if not self.batch:
             self.audience.tell("begin_epoch", self)
         begun = time.perf_counter() - self._seconds
-        for batch in self.train:
+        batch: Batch = None
+        for batch in self._left():
             self._train_batch(*divided(batch))
             self._seconds = time.perf_counter() - begun
-            if self.checkpoint is not None and self.checkpoint.due_after(self.step):
+            waits = self.stepper.waiting is not None
+            if self.checkpoint is not None and not waits and self.checkpoint.due_after(self.step):
                 self.checkpoint.save(self)
             if self.stopped:
                 break
+        if self.stepper.waiting is not None:
+            rest = divided(batch)
+            self._stepped(self.stepper.rest(*rest), {})
         if not self.batch:
             raise TracerError(
                 "the training data have no batches: give more samples, a smaller batch_size, or "
                 "drop_last=False"
             )
         self._end_epoch(time.perf_counter() - begun)
+
+    def _left(self) -> Iterable[Batch]:
+        """The batches of this epoch that were not trained on before the checkpoint.
+
+        A loader that has a state knows them itself; of other batches, as in a list, those that were
+        are passed over.
+        """
+        if hasattr(self.train, "load_state_dict"):
+            return self.train
+        return itertools.islice(self.train, self.batch, None)
 
     def _end_epoch(self, seconds: float) -> None:
         record: Record = {"epoch": self.epoch + 1, "step": self.step}
@@ -152,6 +168,10 @@ class Run:
         measured = self.recording.measure(self, results, loss)
         taken = self.stepper.step(inputs, target, results)
         self.batch += 1
+        self._stepped(taken, measured)
+
+    def _stepped(self, taken: Results | None, measured: Saved) -> None:
+        """Count and tell of a step, if one was taken."""
         if taken is None:
             return
         self.results = taken

@@ -6,6 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tracer.errors import TracerError
 from tracer_training.checkpoints import load_checkpoint, save_checkpoint
 from tracer_training.kinds import Saved, StateDict, Value
@@ -96,7 +98,8 @@ class Checkpoint:
     def _is_best(self, run: Any) -> bool:
         values = run.history[self.best]
         sign = -1 if str(self.best).endswith("accuracy") else 1
-        return bool((sign * values[-1] < sign * values[:-1]).all())
+        before = values[:-1][np.isfinite(values[:-1])]
+        return bool(np.isfinite(values[-1]) and (sign * values[-1] < sign * before).all())
 
     def load(self, run: Any) -> bool:
         """Take a run to where the file left it; False where there is no file."""

@@ -76,6 +76,17 @@ class Stepper:
             if self.batches < self.accumulate:
                 return None
             results, self.waiting, self.batches = self.waiting.results(), None, 0
+        return self._taken(inputs, target, results)
+
+    def rest(self, inputs: Inputs, target: Targets) -> Results | None:
+        """Step with what waits at the end of an epoch, if anything does."""
+        if self.waiting is None:
+            return None
+        results, self.waiting, self.batches = self.waiting.results(), None, 0
+        return self._taken(inputs, target, results)
+
+    def _taken(self, inputs: Inputs, target: Targets, results: Results) -> Results:
+        """Bound the gradients and step."""
         if self.clip_norm is not None:
             clip_grad_norm(results, self.clip_norm)
         if self.clip_value is not None:

@@ -59,7 +59,7 @@ class FirstOrder(Optimizer):
             if not state:
                 state.update(self.initial(wide, o))
             at = self.begin(state, wide, o)
-            whole = Piece(new, old, g, arrays_of(state), o, at)
+            whole = _with_an_axis(Piece(new, old, g, arrays_of(state), o, at))
             pieces += divided(whole) if self.elementwise else [whole]
             stepped.append((parameter, new))
         in_parallel(self._run, pieces, pieces[0].new)
@@ -89,6 +89,15 @@ class Piece(NamedTuple):
     state: dict[str, Array]
     options: SimpleNamespace
     numbers: Any
+
+
+def _with_an_axis(piece: Piece) -> Piece:
+    """A parameter without axes as one with an element: NumPy's sums of the former are no arrays."""
+    if piece.old.ndim:
+        return piece
+    new, old, g = (array.reshape(1) for array in piece[:3])
+    state = {key: array if array.ndim else array.reshape(1) for key, array in piece.state.items()}
+    return Piece(new, old if piece.old is not piece.new else new, g, state, *piece[4:])
 
 
 def divided(whole: Piece) -> Iterator[Piece]:

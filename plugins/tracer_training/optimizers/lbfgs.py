@@ -11,7 +11,7 @@ from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import Array, Quantity, Shape, rebind
 from tracer_training.optimizers.first_order import fitting
-from tracer_training.optimizers.groups import Given, State, options
+from tracer_training.optimizers.groups import Given, Group, State, options
 from tracer_training.optimizers.line_search import Point, strong_wolfe
 from tracer_training.optimizers.loss import Loss
 from tracer_training.optimizers.optimizer import Closure, Optimizer, Results, whole, within
@@ -80,6 +80,11 @@ class LBFGS(Optimizer):
 
     def state_shape(self, parameter: Tensor) -> Shape:
         return (sum(p.size for p in self._parameters),)
+
+    def _loaded(self, parameter: Tensor, state: State, group: Group) -> State:
+        """A saved state; PyTorch's has a list besides, which is for one iteration."""
+        kept = {key: value for key, value in state.items() if key != "al"}
+        return super()._loaded(parameter, kept, group)
 
     def step(self, results: Results, closure: Closure | None = None) -> None:
         if closure is None:

@@ -43,7 +43,8 @@ class Optimizer:
     are not kept on parameters.
 
     A step never writes into an array that others refer to: what was read as `parameter.data`, and
-    what a tape has recorded, stay as they were.
+    what a tape has recorded, stay as they were. A thread that reads parameters while another one
+    steps them may see a part of the step: let it have a copy of the model, or hold a lock.
     """
 
     def __init__(self, params: Given, defaults: Mapping[str, Any]):
@@ -107,8 +108,10 @@ class Optimizer:
                 f"optimizer.quantities) gives it"
             )
         found = False
+        # another model's parameters may have the same names
+        by_name = not getattr(values, "knows_tensors", False)
         for group in self.param_groups:
-            names = group.get("param_names")
+            names = group.get("param_names") if by_name else None
             for i, parameter in enumerate(group["params"]):
                 value = values.get(parameter)
                 if value is None and names is not None:
