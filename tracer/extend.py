@@ -33,8 +33,8 @@ The record: nodes, leaves, where it is recorded:
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
     `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
-    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`, `backend_for`, `is_device`,
-    `read_safetensors`, `write_safetensors`, `is_safetensors`
+    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
+    `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,

@@ -171,9 +171,9 @@ def _plain(value: Any) -> Any:
 
 def described(error: BaseException) -> str:
     """An error and the line of the user's program that it left last."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_users(frame.filename)] or frames
-    at = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [(frame, line) for frame, line in frames if is_users(frame)] or frames
+    at = f" ({own[-1][0].f_code.co_filename}:{own[-1][1]})" if own else ""
     return f"{type(error).__name__}: {error}{at}"
 
 
