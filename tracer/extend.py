@@ -48,7 +48,7 @@ Graphs, pictures and commands:
 
 Plugins:
     `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`,
-    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`
+    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`
 """
 
 from tracer import hooks
@@ -158,7 +158,7 @@ from tracer.settings import settings
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
 from tracer.sweep.timing import time_operations
-from tracer.trainings import Choices, Range, Sampler, Sweep, Tracker, Training
+from tracer.trainings import Choices, Range, Sampler, Space, Sweep, Tracker, Training
 from tracer.watching import Instrument, Sink
 
 __all__ = [
@@ -229,6 +229,7 @@ __all__ = [
     "Signs",
     "Sink",
     "Some",
+    "Space",
     "Stack",
     "State",
     "Summed",

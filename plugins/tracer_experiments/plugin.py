@@ -1,7 +1,9 @@
 """What this plugin registers."""
 
-from tracer.extend import Command, Sink, defined, hookimpl
+from tracer.extend import Command, Sampler, Sink, defined, hookimpl
 from tracer_experiments.sinks import csv_files, json_lines, tensorboard
+from tracer_experiments.sweeps import optuna_sampler, samplers
+from tracer_experiments.tracker import Experiments
 
 
 @hookimpl
@@ -12,3 +14,13 @@ def register_commands():
 @hookimpl
 def register_sinks():
     return defined(Sink, csv_files, json_lines, tensorboard)
+
+
+@hookimpl
+def register_trackers():
+    return [Experiments()]
+
+
+@hookimpl
+def register_samplers():
+    return defined(Sampler, samplers, optuna_sampler)

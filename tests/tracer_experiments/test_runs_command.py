@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import tracer_experiments as experiments
-from tracer_experiments.commands import fields, printing
+from tracer_experiments import printing
+from tracer_experiments.commands import fields
 from tracer_experiments.plots import curves
 
 MARKED = "<b>x</b> [red]"

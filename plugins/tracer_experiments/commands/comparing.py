@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tracer_experiments.commands import exporting, fields, printing
+from tracer_experiments import printing
+from tracer_experiments.commands import exporting, fields
 
 #: of an environment, what differs from one run to another by itself
 UNSAID = ("command",)

@@ -138,11 +138,9 @@ def _rank(value: object) -> tuple[int, float, str] | None:
 
 
 def differing(listed: Sequence[Listed]) -> list[str]:
-    """The names of the configuration that differ between runs, in the order in which they come."""
-    names = dict.fromkeys(name for each in listed for name in each.run.config)
-    missing = object()
-    return [
-        name
-        for name in names
-        if len({repr(each.run.config.get(name, missing)) for each in listed}) > 1
-    ]
+    """The settings that differ between the runs that have them, in their order."""
+    found: dict[str, set[str]] = {}
+    for each in listed:
+        for name, value in each.run.config.items():
+            found.setdefault(name, set()).add(repr(value))
+    return [name for name, values in found.items() if len(values) > 1]

@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from tracer.errors import TracerError, UsageError
-from tracer_experiments.commands import comparing, exporting, fields, opening, printing
+from tracer_experiments import printing
+from tracer_experiments.commands import comparing, exporting, fields, opening
 from tracer_experiments.plots import curves
 from tracer_experiments.recorder import remove as remove_run
 from tracer_experiments.store.reading import SeriesInfo
