@@ -243,12 +243,12 @@ def test_runs_are_found_by_id_and_by_a_name_of_one(recorder):
     assert recorder.open("a").id == first.id
     with pytest.raises(RecordError, match="2 runs are called 'b': name one by its id, 2, 3"):
         recorder.open("b")
-    with pytest.raises(RecordError, match="no run is called 'aa'. Did you mean 'a'"):
+    with pytest.raises(RecordError, match=r"no run is called 'aa'\. Did you mean 'a'"):
         recorder.open("aa")
     with pytest.raises(RecordError, match="no run 9"):
         recorder.open(9)
-    with pytest.raises(RecordError, match="no series 'lost'.*Did you mean 'loss'"):
-        first.log(0, loss=1.0)
+    first.log(0, loss=1.0)
+    with pytest.raises(RecordError, match=r"no series 'lost'.*Did you mean 'loss'"):
         first.series("lost")
     assert [run.id for run in recorder.runs("b")] == [second.id, third.id]
 
@@ -510,7 +510,7 @@ def test_other_files_are_left_alone(tmp_path):
         assert file.read_bytes() == before
     with pytest.raises(RecordError, match="there are no runs"):
         experiments.Reader(tmp_path / "nothing")
-    with pytest.raises(RecordError, match="folder or a .db file"):
+    with pytest.raises(RecordError, match=r"folder or a \.db file"):
         experiments.Recorder(3)
     with pytest.raises(RecordError, match="no folder for runs"):
         experiments.Recorder(text / "below")
