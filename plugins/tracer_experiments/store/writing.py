@@ -243,9 +243,7 @@ class Writer:
                 self.trouble = f"{error}; what is logged waits, and is tried again"
             return
         if self._lost:
-            self.trouble = (
-                f"the values of {self._lost} calls of log could not be kept, and are lost"
-            )
+            self.trouble = f"there was no room for what {self._lost} calls of log gave: it is lost"
         self._seen, self._said, self._lost = now, "", 0
         self._tell_points(waiting)
 
