@@ -25,7 +25,7 @@ from tracer.curvature.sample_checks import (
     refuse_contraction,
     samples_not_followed,
 )
-from tracer.curvature.sample_losses import sample_losses, valued
+from tracer.curvature.sample_losses import SampleLosses, sample_losses, valued
 from tracer.curvature.seed_rows import SeedRows, of_stack
 from tracer.curvature.splitting import Split, at_first_samples, left_out, split
 from tracer.curvature.terms import Term
@@ -148,8 +148,8 @@ class Objective:
             raise samples_not_followed()
         return terms, arrived
 
-    def sample_losses(self) -> Array | None:
-        """`[N]`: the samples' shares of its value; None where these are not known.
+    def sample_losses(self) -> SampleLosses | None:
+        """The samples' shares of its value; None where these are not known.
 
         So it is where it is not linear in what there is of single samples.
         """

@@ -15,7 +15,7 @@ from tracer.sweep.bending import is_linear, wanted
 
 
 class Cuts(NamedTuple):
-    """Values `[.., N, ..]` of samples that an objective is linear in, and the nodes `above` them."""
+    """Values of samples that an objective is linear in, and the nodes `above` them."""
 
     values: dict[Node, Array]
     above: list[Node]
@@ -47,18 +47,26 @@ def valued(nodes: Sequence[Node], batch: Batch) -> Cuts | None:
     return Cuts(values, above[::-1])
 
 
-def sample_losses(cuts: Cuts, arrived: Mapping[Node, Stack], batch: Batch) -> Array | None:
-    """`[N]`: the samples' shares of the objective, from the gradient at its cuts.
+class SampleLosses(NamedTuple):
+    """`shares [N]`, what each sample brings to an objective; they sum to it, less penalties.
 
-    They sum to its value, less what is of no sample.
+    `sums`, a boolean array without axes, says that a loss enters with the weight 1, as where losses
+    are summed and not averaged.
     """
-    total: Any = None
+
+    shares: Array
+    sums: Array
+
+
+def sample_losses(cuts: Cuts, arrived: Mapping[Node, Stack], batch: Batch) -> SampleLosses | None:
+    """From the gradient `arrived` at the cuts of an objective."""
+    found: Any = None
     for node, value in cuts.values.items():
-        along = position_of(batch.axis(node))
-        share = np.moveaxis(arrived[node][0] * value, along, 0)
-        share = share.reshape(len(share), -1).sum(1)
-        total = share if total is None else total + share
-    return total
+        weight = arrived[node][0]
+        share = np.moveaxis(weight * value, position_of(batch.axis(node)), 0)
+        share, ones = share.reshape(len(share), -1).sum(1), (weight == 1).any()
+        found = (share, ones) if found is None else (found[0] + share, found[1] | ones)
+    return None if found is None else SampleLosses(*found)
 
 
 def _value(node: Node) -> Array | None:
