@@ -1,0 +1,10 @@
+"""Instruments: what is measured in trainings, in the sweeps of their gradients."""
+
+from tracer.extend import Instrument, defined
+from tracer_experiments.instruments import curvature, gradients, histograms, steps, training
+from tracer_experiments.instruments.instruments import Instruments
+from tracer_experiments.instruments.observation import NotMeasured, Observation
+
+INSTRUMENTS = tuple(defined(Instrument, training, steps, gradients, curvature, histograms))
+
+__all__ = ["INSTRUMENTS", "Instruments", "NotMeasured", "Observation"]
