@@ -105,11 +105,11 @@ class OfParameter:
         return widened(self.cotangent.squared_norms()[0])
 
     def dots(self, direction: Array) -> Array:
-        """`[N]`, `<g_n, d>` with a direction in the parameter's order."""
-        return widened(self.cotangent.project(self.stored(direction))[0])
+        """`[N]`, `<g_n, d>` with a direction that is `stored`."""
+        return widened(self.cotangent.project(direction)[0])
 
     def dots_with_total(self, total: Array) -> Array:
-        """`[N]`, `<g_n, sum_m g_m>`, of which `total` is the sum, in the parameter's order."""
+        """`[N]`, `<g_n, sum_m g_m>`, of which `total` is the sum."""
         return self.dots(total)
 
     def dots_with_total_of(self, other: OfParameter) -> Array | None:
@@ -160,7 +160,7 @@ class OfArray(OfParameter):
     def dots(self, direction: Array) -> Array:
         if self.array is None:
             return super().dots(direction)
-        return widened(self.array) @ widened(self.stored(direction).reshape(-1))
+        return widened(self.array) @ widened(direction.reshape(-1))
 
     def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
         if column is not None:
@@ -207,7 +207,7 @@ class OfOuter(OfParameter):
         return ((self.right**2).T @ (self.left**2)).reshape(self.cotangent.shape)
 
     def dots(self, direction: Array) -> Array:
-        matrix = widened(self.stored(direction)).reshape(self.right.shape[1], self.left.shape[1])
+        matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
         return np.einsum("no,no->n", self.right, self.left @ matrix.T)
 
     def _pairs_pay(self, others: int) -> bool:

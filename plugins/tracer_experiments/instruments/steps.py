@@ -92,7 +92,7 @@ def start_slopes(before: Observation, after: Observation) -> np.ndarray:
         if factor is not None:
             slopes = slopes + factor * before.dots_by_parameter[name]
         else:
-            slopes = slopes + on_host(of.dots(after.updates[name])) * before.scale
+            slopes = slopes + on_host(of.dots(of.stored(after.updates[name]))) * before.scale
     return slopes
 
 
@@ -108,7 +108,7 @@ def end_slopes(before: Observation, after: Observation) -> np.ndarray:
         if pairs is not None and factor is not None:
             slopes = slopes + on_host(pairs) * (factor * after.scale * before.share)
         else:
-            slopes = slopes + on_host(of.dots(after.updates[name])) * after.scale
+            slopes = slopes + on_host(of.dots(of.stored(after.updates[name]))) * after.scale
     return slopes
 
 
