@@ -134,8 +134,8 @@ class Recorder:
 
     def close(self) -> None:
         """Finish the runs of this recorder, and let the file go."""
+        self._database.close()  # first: the writer, which is last, leaves one file behind
         self._writer.close()
-        self._database.close()
 
     def __enter__(self) -> Recorder:
         return self
@@ -158,6 +158,7 @@ def remove(path: str | PathLike[str], run: int | str, *, force: bool = False) ->
     connection = open_writing(path)
     try:
         connection.execute("DELETE FROM runs WHERE id = ?", (stored.id,))
+        connection.execute("PRAGMA incremental_vacuum").fetchall()
     finally:
         connection.close()
 

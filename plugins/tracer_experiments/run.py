@@ -88,6 +88,11 @@ class Run(StoredRun):
         self._check_open()
         self._writer.describe(self.id, name, json.dumps(chart.to_dict()))
 
+    def rewind(self, step: int) -> None:
+        """Remove what was logged of `step` and later ones, as where a training goes on from it."""
+        self._check_open()
+        self._writer.rewind(self.id, _whole(step))
+
     def note(self, **config: Any) -> None:
         """Add to the configuration."""
         self._check_open()

@@ -93,7 +93,10 @@ def open_writing(path: str | PathLike[str]) -> sqlite3.Connection:
     try:
         connection = _connect(f"{file.absolute().as_uri()}?mode=rwc")
         if not _is_ours(connection, file):
-            connection.executescript("PRAGMA page_size = 8192; PRAGMA journal_mode = WAL")
+            connection.executescript(
+                "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; "
+                "PRAGMA journal_mode = WAL"
+            )
             with connection:
                 connection.execute("BEGIN EXCLUSIVE")
                 if not _is_ours(connection, file):  # another process was here first
@@ -114,13 +117,20 @@ def open_reading(path: str | PathLike[str]) -> sqlite3.Connection:
         raise RecordError(
             f"there are no runs in {str(path)!r}: a Recorder({str(path)!r}) keeps them there"
         )
-    connection = None
     try:
         connection = _connect(f"{file.absolute().as_uri()}?mode=ro")
         if not _is_ours(connection, file):
             raise RecordError(f"there are no runs in {str(file)!r} yet")
-    except sqlite3.OperationalError:
-        # a folder that cannot be written has no place for what readers share
+    except sqlite3.Error as error:
+        if not isinstance(error, sqlite3.OperationalError) or os.access(file.parent, os.W_OK):
+            raise RecordError(f"{str(file)!r} cannot be read as runs: {error}") from error
+        return _open_unshared(file)
+    return connection
+
+
+def _open_unshared(file: Path) -> sqlite3.Connection:
+    """A connection to a file whose folder has no place for what readers and writers share."""
+    try:
         connection = _connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1")
         _is_ours(connection, file)
     except sqlite3.Error as error:

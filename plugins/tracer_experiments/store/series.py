@@ -94,3 +94,28 @@ class GrowingSeries:
             "UPDATE series SET count = count + ?, last_step = ? WHERE id = ?",
             (len(points), points[-1][0], self.id),
         )
+
+
+def cut_numbers(connection: sqlite3.Connection, series: int, step: int) -> None:
+    """Remove the points of a step and later ones from a series of numbers."""
+    blocks = connection.execute(
+        "SELECT number, count, steps, times, numbers FROM blocks WHERE series = ?", (series,)
+    ).fetchall()
+    left, last = 0, 0
+    for number, count, steps, times, numbers in blocks:
+        at = steps_of(count, steps)
+        kept = at < step
+        left += int(kept.sum())
+        last = max(last, int(at[kept].max(initial=0)))
+        if kept.all():
+            continue
+        if kept.any():
+            block = packed(at[kept], times_of(times)[kept], numbers_of(numbers)[kept])
+            connection.execute(PUT_BLOCK, (series, number, *block))
+        else:
+            connection.execute(
+                "DELETE FROM blocks WHERE series = ? AND number = ?", (series, number)
+            )
+    connection.execute(
+        "UPDATE series SET count = ?, last_step = ? WHERE id = ?", (left, last, series)
+    )

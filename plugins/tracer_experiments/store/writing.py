@@ -19,13 +19,13 @@ from tracer.extend import Sink
 from tracer_experiments.store.blocks import packed_histogram
 from tracer_experiments.store.environment import environment
 from tracer_experiments.store.schema import RecordError, database_file, open_writing
-from tracer_experiments.store.series import GrowingSeries
+from tracer_experiments.store.series import GrowingSeries, cut_numbers
 from tracer_experiments.values import Histogram, Late, Logged
 
 #: seconds between two looks at what was logged, and between two signs of life
 INTERVAL, SIGN_OF_LIFE = 0.5, 5.0
-#: numbers that wait at most while a database cannot be written
-MOST_WAITING = 2_000_000
+#: calls of `log` whose values wait at most while a database cannot be written
+MOST_WAITING = 200_000
 
 
 class Entry(NamedTuple):
@@ -59,7 +59,8 @@ class Writer:
     """Writes the runs of one process into one database, and to sinks.
 
     What is logged waits in a queue until the thread, or `flush`, writes it in one transaction. What
-    cannot be written is tried again, and `trouble` says why; at most `MOST_WAITING` numbers wait.
+    cannot be written waits and is tried again, and `trouble` says why, once; what is more than
+    `MOST_WAITING` calls of `log` gave is lost.
     """
 
     def __init__(self, path: str | PathLike[str], sinks: Sequence[Sink] = ()):
@@ -69,6 +70,8 @@ class Writer:
         self.trouble = ""
         self.is_foreign = False
         self._connection = open_writing(path)
+        self._said = ""
+        self._lost = 0
         self._queue: deque[Entry] = deque()
         self._kept: list[Entry] = []
         self._lock = threading.Lock()
@@ -110,6 +113,23 @@ class Writer:
         with self._lock, self._writing():
             self._connection.execute("UPDATE runs SET config = ? WHERE id = ?", (config, run))
 
+    def rewind(self, run: int, step: int) -> None:
+        """Remove what a run has logged of a step and later ones."""
+        self.flush()
+        with self._lock, self._writing():
+            for key in [key for key in self._series if key[0] == run]:
+                del self._series[key]
+            rows = self._connection.execute(
+                "SELECT id FROM series WHERE run = ? AND kind = 'number'", (run,)
+            ).fetchall()
+            for (series,) in rows:
+                cut_numbers(self._connection, series, step)
+            self._connection.execute(
+                "DELETE FROM objects WHERE step >= ? AND series IN "
+                "(SELECT id FROM series WHERE run = ?)",
+                (step, run),
+            )
+
     def describe(self, run: int, name: str, chart: str) -> None:
         """How a series is drawn; written with its first point."""
         self._charts[run, name] = chart
@@ -122,23 +142,33 @@ class Writer:
     def finish(self, run: int, status: str, error: str = "") -> None:
         """Write what waits, and that the run is over."""
         self.flush()
-        now = time.time()
         with self._lock:
-            try:
-                with self._writing():
-                    self._connection.execute(
-                        "UPDATE runs SET status = ?, error = ?, ended = ?, seen = ? WHERE id = ?",
-                        (status, error, now, now, run),
-                    )
-            except RecordError as failed:
-                self.trouble = str(failed)
-            self._active.discard(run)
+            self._end(run, status, error)
+            lost = self._lost + sum(entry.run == run for entry in self._kept)
+            if lost:
+                self.trouble = (
+                    f"{self._said}: the values of {lost} calls of log were not written and are lost"
+                )
+                self._kept = [entry for entry in self._kept if entry.run != run]
             self._tell("finish", run, status)
             for key in [key for key in self._series if key[0] == run]:
                 del self._series[key]
+            self._active.discard(run)
             if not self._active:
                 self._stop.set()
                 LIVE.discard(self)
+
+    def _end(self, run: int, status: str, error: str) -> None:
+        now = time.time()
+        try:
+            with self._writing():
+                self._connection.execute(
+                    "UPDATE runs SET status = ?, error = ?, ended = ?, seen = ? WHERE id = ?",
+                    (status, error, now, now, run),
+                )
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except (RecordError, sqlite3.Error) as failed:
+            self.trouble = str(failed)
 
     def _go(self, run: int) -> None:
         self._active.add(run)
@@ -205,11 +235,16 @@ class Writer:
                 for key, points in by_series.items():
                     self._write_series(key, points)
         except RecordError as error:
-            self._kept = waiting[-MOST_WAITING // 10 :]
+            self._kept = waiting[:MOST_WAITING]
+            self._lost += len(waiting) - len(self._kept)
             self._series.clear()  # what they hold was not written
-            self.trouble = f"{error}; what is logged waits, and is tried again"
+            if self._said != str(error):
+                self._said = str(error)
+                self.trouble = f"{error}; what is logged waits, and is tried again"
             return
-        self._seen = now
+        if self._lost:
+            self.trouble = f"there was no room for what {self._lost} calls of log gave: it is lost"
+        self._seen, self._said, self._lost = now, "", 0
         self._tell_points(waiting)
 
     def _write_series(self, key: Key, points: list[Point]) -> None:
