@@ -162,7 +162,7 @@ class HessMaxEV(Instrument):
         return ("grad", "hessian")
 
     def measure(self, observation: Observation) -> float:
-        return self.spectrum.of(observation, self.both).largest * observation.share
+        return self.spectrum.of(observation, self.both).largest
 
 
 class HessMaxAbsEV(HessMaxEV):
@@ -182,8 +182,7 @@ class HessMaxAbsEV(HessMaxEV):
 
     def measure(self, observation: Observation) -> float:
         found = self.spectrum.of(observation, self.both)
-        value = max(found.largest, found.smallest, key=abs)
-        return value * observation.share
+        return max(found.largest, found.smallest, key=abs)
 
 
 def largest(values: Mapping[str, float]) -> float:

@@ -74,6 +74,8 @@ class Instruments:
         self._before: Observation | None = None
         self._at_step: tuple[int, Observation | None] | None = None
         self._initial: dict[str, Array] = {}
+        #: whether the loop asks for the gradient itself, as far as was seen
+        self._has_gradient = True
 
     def __repr__(self) -> str:
         return f"Instruments([{', '.join(map(repr, self.instruments))}])"
@@ -125,7 +127,7 @@ class Instruments:
                 quantity = _quantity(each)
                 if quantity.name not in asked:
                     asked[quantity.name] = quantity
-        if SampleGradients.name in asked:
+        if self._has_gradient:
             asked.pop("grad", None)
         for name, quantity in asked.items():
             asked[name] = quantity = copy.copy(quantity)
@@ -153,6 +155,7 @@ class Instruments:
         if not due:
             self._before, self._at_step = None, None
             return {}
+        self._has_gradient = "grad" in results
         before = self._step_before(step)
         asked = self._asked[1] if self._asked is not None and self._asked[0] == step else {}
         samples = asked.get(SampleGradients.name)

@@ -63,12 +63,14 @@ class Observation:
 
     def value(self, quantity: str) -> Any:
         """What the sweep gave for a quantity. Raises `NotMeasured` where it was left out."""
-        for name in (self._names.get(quantity, quantity), quantity):
+        for name in (quantity, self._names.get(quantity, quantity)):
             if name not in self.results:
                 continue
             found = self.results[name]
             if not found and getattr(found, "absent", None):
-                raise NotMeasured(next(iter(found.absent.values())))
+                why = next(iter(found.absent.values()))
+                said = "the gradient of a sample" if quantity == SampleGradients.name else quantity
+                raise NotMeasured(why.replace(name, said))
             return found
         raise NotMeasured(f"the results lack {quantity!r}: ask the sweep for instruments.quantities")
 
@@ -86,7 +88,7 @@ class Observation:
     @cached_property
     def gradients(self) -> dict[str, Array]:
         """The gradient of the objective by each parameter."""
-        if "grad" in self.results:
+        if "grad" in self.results or "grad" in self._names:
             return self.by_parameter("grad")
         return {
             name: restored(of, of.cotangent.total()[0]) for name, of in self.samples.items()
@@ -130,7 +132,7 @@ class Observation:
     @cached_property
     def share(self) -> float:
         """The mean of the losses over the objective: 1 of a mean, 1 / B of a sum."""
-        return self.scale / max(1, self.count)
+        return 1.0 if self.is_mean else 1 / max(1, self.count)
 
     @cached_property
     def mean_loss(self) -> float:
