@@ -16,7 +16,6 @@ from tracer_experiments.instruments.observation import (
     Observation,
     over_layers,
     root,
-    squared_norm,
     total,
 )
 from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
@@ -41,8 +40,7 @@ class GradNorm(Instrument):
         return ("grad",)
 
     def measure(self, observation: Observation) -> Any:
-        squares = {name: squared_norm(g) for name, g in observation.gradients.items()}
-        return over_layers(observation, squares, root)
+        return over_layers(observation, observation.gradient_squares, root)
 
 
 class NormTest(Instrument):

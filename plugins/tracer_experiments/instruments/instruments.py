@@ -74,6 +74,8 @@ class Instruments:
         self._before: Observation | None = None
         self._at_step: tuple[int, Observation | None] | None = None
         self._initial: dict[str, Array] = {}
+        #: arrays of parameters of two steps before, to be written into
+        self._spare: dict[str, Array] = {}
         #: whether the loop asks for the gradient itself, as far as was seen
         self._has_gradient = True
 
@@ -183,6 +185,8 @@ class Instruments:
         if self._at_step is None or self._at_step[0] != step:
             found = self._before
             self._at_step = (step, found if found is not None and found.step == step - 1 else None)
+        else:
+            self._spare = {}  # of what is looked at again
         return self._at_step[1]
 
     def _values(self, due: Iterable[Instrument], observation: Observation) -> dict[str, Any]:
@@ -210,7 +214,10 @@ class Instruments:
         if not late or not self.is_due(step):
             return None
         samples = any(getattr(i, "needs_samples_before", False) for i in late)
-        return observation.keep(samples and "samples" in vars(observation))
+        spare, self._spare = self._spare, {}
+        if observation.before is not None:
+            self._spare = observation.before.arrays
+        return observation.keep(samples and "samples" in vars(observation), spare)
 
     def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
         """Values by the names of series."""

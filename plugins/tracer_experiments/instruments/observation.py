@@ -12,6 +12,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.extend import Array, backend, raw, widened
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
+from tracer_experiments.instruments.travel import Travelled, travelled
 
 #: what tells apart values of the parameters, and the value of all of them
 ByParameter = dict[str, Any]
@@ -94,6 +95,11 @@ class Observation:
             name: restored(of, of.cotangent.total()[0]) for name, of in self.samples.items()
         }
 
+    @cached_property
+    def gradient_squares(self) -> dict[str, float]:
+        """The squared norm of the gradient by each parameter."""
+        return {name: squared_norm(g) for name, g in self.gradients.items()}
+
     def gradient(self, name: str) -> Array:
         """The gradient of the objective by a parameter."""
         return self.gradients[name]
@@ -148,15 +154,24 @@ class Observation:
         return np.concatenate([each * (len(each) if self.is_mean else 1) for each in found])
 
     @cached_property
+    def gradients_of_samples(self) -> dict[str, Array]:
+        """The gradients that are sums over samples alone, without a penalty."""
+        if "samples" not in vars(self):
+            return {}
+        return {
+            name: self.gradients[name]
+            for name, of in self.samples.items()
+            if not of.has_penalty and name in self.gradients
+        }
+
+    @cached_property
     def totals(self) -> dict[str, Array]:
         """`sum_n` of the samples' shares, in the order of their elements."""
-        found = {}
-        for name, of in self.samples.items():
-            gradient = None
-            if of.cotangent is not None and of.cotangent.unbatched is None:
-                gradient = self.gradients.get(name)
-            found[name] = of.total() if gradient is None else of.stored(gradient)
-        return found
+        known = self.gradients_of_samples
+        return {
+            name: of.stored(known[name]) if name in known else of.total()
+            for name, of in self.samples.items()
+        }
 
     @cached_property
     def squared_norms(self) -> dict[str, np.ndarray]:
@@ -167,7 +182,15 @@ class Observation:
     @cached_property
     def mean_squares(self) -> dict[str, float]:
         """`|g|^2` by each parameter."""
-        return {name: squared_norm(t) * self.share**2 for name, t in self.totals.items()}
+        return {
+            name: (
+                self.gradient_squares[name]
+                if name in self.gradients_of_samples
+                else squared_norm(t)
+            )
+            * self.share**2
+            for name, t in self.totals.items()
+        }
 
     @cached_property
     def dots_by_parameter(self) -> dict[str, np.ndarray]:
@@ -186,23 +209,51 @@ class Observation:
     # -- the step before -----------------------------------------------------------------------
 
     @cached_property
-    def updates(self) -> dict[str, Array]:
-        """What the step before added to each parameter."""
-        before = self.before.arrays if self.before is not None else {}
+    def travelled(self) -> dict[str, Travelled]:
+        """How far each parameter has come."""
+        arrays, totals = {}, {}
+        if self.before is not None:
+            arrays, totals = self.before.arrays, self.before.gradients_of_samples
         return {
-            name: widened(raw(p)) - widened(before[name])
+            name: travelled(raw(p), arrays.get(name), self.initial.get(name), totals.get(name))
             for name, p in self.parameters.items()
-            if name in before
         }
+
+    def update(self, name: str) -> Array:
+        """What the step before added to a parameter."""
+        assert self.before is not None
+        return widened(raw(self.parameters[name])) - widened(self.before.arrays[name])
 
     @cached_property
     def update_squares(self) -> dict[str, float]:
-        """The squared norm of each update."""
-        return {name: squared_norm(update) for name, update in self.updates.items()}
+        """The squared norm of what the step before added to each parameter."""
+        known = self.before.arrays if self.before is not None else {}
+        return {name: t.update for name, t in self.travelled.items() if name in known}
 
-    def keep(self, needs_samples: bool) -> Observation:
-        """What the next step needs of this one, which it may write over otherwise."""
-        self.arrays = {name: raw(p).copy() for name, p in self.parameters.items()}
+    def along_gradient(self, name: str) -> float | None:
+        """The factor c where the step before added `c g` to a parameter, g its mean gradient.
+
+        None where it did not, or where the gradient was clipped or scaled in place since then.
+        """
+        found, before = self.travelled[name], self.before
+        if found.factor is None or before is None or name not in before.samples:
+            return None
+        was = before.mean_squares[name] / before.share**2
+        eps = float(np.finfo(before.gradients_of_samples[name].dtype).eps)
+        if abs(found.gradient - was) > 64 * eps * was:
+            return None
+        return found.factor / before.share
+
+    def keep(self, needs_samples: bool, spare: dict[str, Array]) -> Observation:
+        """What the next step needs of this one; `spare` arrays are written into."""
+        self.arrays = {}
+        for name, p in self.parameters.items():
+            array, there = raw(p), spare.pop(name, None)
+            if there is not None and type(array) is np.ndarray and there.shape == array.shape:
+                np.copyto(there, array)
+            else:
+                there = array.copy()
+            self.arrays[name] = there
         if needs_samples:
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:

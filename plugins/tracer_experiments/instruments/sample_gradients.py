@@ -64,6 +64,12 @@ class SampleGradients(Quantity):
 
 def of_parameter(cotangent: Cotangent) -> OfParameter:
     """The samples' gradients by a parameter, in the form that is cheapest to measure."""
+    made = _of_parameter(cotangent)
+    made.has_penalty = cotangent.unbatched is not None
+    return made
+
+
+def _of_parameter(cotangent: Cotangent) -> OfParameter:
     inner, pushes = cotangent, []
     while isinstance(inner, Reindexed) and math.prod(inner.inner.shape) == math.prod(inner.shape):
         pushes.append(inner.push)
@@ -85,6 +91,8 @@ class OfParameter:
     def __init__(self, cotangent: Cotangent, shape: Shape, pushes: Sequence[Any]):
         self.cotangent, self.shape, self.pushes = cotangent, shape, pushes
         self.samples = cotangent.samples
+        #: whether what came through no sample is part of the gradient, too
+        self.has_penalty = False
 
     def stored(self, direction: Array) -> Array:
         """`[*shape]` in the order of the cotangent's elements."""
@@ -235,37 +243,67 @@ class OfOuter(OfParameter):
         left, right, zero = self.left, self.right, counts.bins.beside_zero
         if column is not None:
             column = self.stored(column).reshape(right.shape[1], left.shape[1])
-        if zero is None or type(left) is not np.ndarray or not self._is_finite():
-            for n in range(self.samples):
-                counts.add_all(right[n][:, None] * left[n], scale, column)
+        if zero is None or type(left) is not np.ndarray:
+            self._count_all(counts, scale, column)
+            return
+        sizes = np.abs(right)
+        most_left, most_right = np.abs(left).max(1, initial=0), sizes.max(1, initial=0)
+        if not np.isfinite(most_left.sum() + most_right.sum()):
+            self._count_all(counts, scale, column)
             return
         self._count_signs(counts, column)
-        largest = np.abs(left).max(1, initial=0)
         limit = below(zero[1], scale, left.dtype)
-        samples, rows = np.nonzero(np.abs(right) * largest[:, None] >= limit)
-        for start in range(0, len(rows), ROWS):
-            n, o = samples[start : start + ROWS], rows[start : start + ROWS]
-            products = right[n, o][:, None] * left[n]
-            i, j = np.nonzero(np.abs(products) >= limit)
-            counts.add_large(products[i, j], scale, None if column is None else column[o[i], j])
+        some = np.flatnonzero(most_left * most_right >= limit)
+        sizes = sizes[some] * most_left[some, None]
+        for start in range(0, len(some), ROWS):
+            part = slice(start, start + ROWS)
+            rows = np.flatnonzero(sizes[part] >= limit)
+            n, o = some[part][rows // right.shape[1]], rows % right.shape[1]
+            for i in range(0, len(rows), ROWS):
+                self._count_large(counts, scale, limit, n[i : i + ROWS], o[i : i + ROWS], column)
 
-    def _is_finite(self) -> bool:
-        return bool(np.isfinite(self.left).all() and np.isfinite(self.right).all())
+    def _count_all(self, counts: Counts, scale: float, column: Array | None) -> None:
+        for n in range(self.samples):
+            counts.add_all(self.right[n][:, None] * self.left[n], scale, column)
+
+    def _count_large(
+        self,
+        counts: Counts,
+        scale: float,
+        limit: float,
+        samples: np.ndarray,
+        rows: np.ndarray,
+        column: np.ndarray | None,
+    ) -> None:
+        """Count the large elements of some rows, each of a sample."""
+        products = (self.right[samples, rows][:, None] * self.left[samples]).reshape(-1)
+        index = np.flatnonzero(np.abs(products) >= limit)
+        few = None
+        if column is not None:
+            few = column[rows[index // column.shape[1]], index % column.shape[1]]
+        counts.add_large(products[index], scale, few)
 
     def _count_signs(self, counts: Counts, column: np.ndarray | None) -> None:
         """Count all elements as small ones, by their signs."""
-        left, right = np.sign(self.left), np.sign(self.right)
+        left, right = self.left, self.right
         if column is None:
-            nonzero = np.abs(left).sum(1, dtype=float) @ np.abs(right).sum(1, dtype=float)
-            signed = left.sum(1, dtype=float) @ right.sum(1, dtype=float)
-            negative = (nonzero - signed) / 2
+            (above, under), (over, beneath) = _signs(left), _signs(right)
+            negative = above @ beneath + under @ over
             counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
             return
+        left, right = np.sign(left), np.sign(right)
         each = (np.abs(right).T @ np.abs(left) - right.T @ left) / 2
         columns = counts.columns
         negatives = np.bincount(column.reshape(-1), each.reshape(-1), columns)
         every = np.bincount(column.reshape(-1), minlength=columns) * self.samples
         counts.add_small(every - negatives, negatives)
+
+
+def _signs(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many elements of each row are above zero, and how many below."""
+    above, below = (np.packbits(mask, axis=1) for mask in (array > 0, array < 0))
+    counts = [np.bitwise_count(bits).sum(1, dtype=np.int64) for bits in (above, below)]
+    return counts[0].astype(float), counts[1].astype(float)
 
 
 def on_host(value: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.extend import Instrument, raw, widened
+from tracer.extend import Instrument
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.observation import (
     NotMeasured,
@@ -86,13 +86,13 @@ def start_slopes(before: Observation, after: Observation) -> np.ndarray:
     """`[B]`, `g_n . s` where the step began."""
     slopes: Any = 0.0
     for name, of in before.samples.items():
-        if name not in after.updates:
+        if name not in after.update_squares:
             continue
-        factor = along_gradient(before, after, name)
+        factor = after.along_gradient(name)
         if factor is not None:
             slopes = slopes + factor * before.dots_by_parameter[name]
         else:
-            slopes = slopes + on_host(of.dots(of.stored(after.updates[name]))) * before.scale
+            slopes = slopes + on_host(of.dots(of.stored(after.update(name)))) * before.scale
     return slopes
 
 
@@ -100,45 +100,16 @@ def end_slopes(before: Observation, after: Observation) -> np.ndarray:
     """`[B]`, `g_n . s` where the step ended."""
     slopes: Any = 0.0
     for name, of in after.samples.items():
-        if name not in after.updates:
+        if name not in after.update_squares:
             continue
-        pairs, factor = None, along_gradient(before, after, name)
+        pairs, factor = None, after.along_gradient(name)
         if factor is not None:
             pairs = of.dots_with_total_of(before.samples[name])
         if pairs is not None and factor is not None:
             slopes = slopes + on_host(pairs) * (factor * after.scale * before.share)
         else:
-            slopes = slopes + on_host(of.dots(of.stored(after.updates[name]))) * after.scale
+            slopes = slopes + on_host(of.dots(of.stored(after.update(name)))) * after.scale
     return slopes
-
-
-def along_gradient(before: Observation, after: Observation, name: str) -> float | None:
-    """The factor c of a parameter's update `c g`; None where the update is no multiple of g.
-
-    It is one of plain gradient descent, to the rounding of the parameter.
-    """
-    if name not in before.totals or name not in before.samples:
-        return None
-    key = f"along {name}"
-    if key not in after.__dict__:
-        after.__dict__[key] = _along_gradient(before, after, name)
-    return after.__dict__[key]
-
-
-def _along_gradient(before: Observation, after: Observation, name: str) -> float | None:
-    of = before.samples[name]
-    g = widened(before.totals[name]).reshape(-1)
-    s = of.stored(after.updates[name]).reshape(-1)
-    gg, was = squared_norm(g), before.mean_squares[name] / before.share**2
-    if not gg > 0 or abs(gg - was) > 1e-9 * was:
-        return None  # what was clipped or scaled in place since
-    factor = float(on_host(s @ g)) / gg
-    residual = squared_norm(s - factor * g)
-    eps = float(np.finfo(s.dtype).eps)
-    size = squared_norm(before.arrays[name])
-    if residual > eps**2 * size + 4 * eps**2 * after.update_squares[name]:
-        return None
-    return factor / before.share
 
 
 class Distance(Instrument):
@@ -154,11 +125,7 @@ class Distance(Instrument):
     needs_initial = True
 
     def measure(self, observation: Observation) -> Any:
-        squares = {
-            name: squared_norm(widened(raw(p)) - widened(observation.initial[name]))
-            for name, p in observation.parameters.items()
-            if name in observation.initial
-        }
+        squares = {name: t.distance for name, t in observation.travelled.items()}
         return over_layers(observation, squares, root)
 
 
