@@ -35,6 +35,7 @@ from tracer.record.following import follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
+from tracer.record.replay import saved_values
 from tracer.sweep.observed import Observed
 from tracer.sweep.sizes import node_bytes
 from tracer.sweep.sweep import Sweep
@@ -147,6 +148,10 @@ class Objective:
         if not terms:
             raise samples_not_followed()
         return terms, arrived
+
+    def saved_values(self) -> dict[Node, Array]:
+        """The values that the record has now, of operations whose values some rule reads."""
+        return saved_values(self.nodes)
 
     def sample_losses(self) -> SampleLosses | None:
         """The samples' shares of its value; None where these are not known.

@@ -1,4 +1,4 @@
-"""Instruments of curvature: traces, Takeuchi's criterion, and extreme eigenvalues of the Hessian."""
+"""Instruments of curvature: traces, Takeuchi's criterion, extreme eigenvalues of the Hessian."""
 
 from __future__ import annotations
 

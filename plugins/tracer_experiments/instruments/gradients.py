@@ -1,4 +1,4 @@
-"""Instruments of gradients: their size, their noise, and tests of whether the batch is large enough.
+"""Instruments of gradients: their size, their noise, and whether the batch is large enough.
 
 `g_n` are gradients of single samples and g their mean, B is the number of samples.
 """
@@ -15,6 +15,7 @@ from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.observation import (
     Observation,
     over_layers,
+    ratio_root,
     root,
     total,
 )
@@ -121,12 +122,6 @@ class OrthoTest(Instrument):
         return ratio_root(across, count * (count - 1) * mean)
 
 
-def ratio_root(above: float, below: float) -> float:
-    """`sqrt(above / below)`; rounding makes nothing negative, and zero over zero is NaN."""
-    with np.errstate(all="ignore"):
-        return float(np.sqrt(np.maximum(np.float64(above), 0) / np.float64(below)))
-
-
 class _Elementwise(Instrument):
     """A mean over elements of `g^2 / (v + epsilon)`, for a variance v of the `g_n`."""
 
@@ -156,9 +151,7 @@ def mean_of(pairs: Mapping[str, tuple[float, int]]) -> float:
 
 
 class MeanGSNR(_Elementwise):
-    """The mean over elements of `g^2 / (v + 1e-5)`, v their variance over samples (Liu et al. 2020).
-
-    """
+    """The mean over elements of `g^2 / (v + 1e-5)`, v their variance (Liu et al. 2020)."""
 
     name = "MeanGSNR"
     chart = Chart(

@@ -12,6 +12,7 @@ from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
 from tracer.extend import Array, Instrument, Quantity, raw
 from tracer_experiments.charts import Chart
+from tracer_experiments.instruments.activations import Activations
 from tracer_experiments.instruments.observation import NotMeasured, Observation
 from tracer_experiments.instruments.presets import PRESETS
 from tracer_experiments.instruments.registered import OfQuantity
@@ -84,9 +85,7 @@ class Instruments:
 
     def _made(self, given: Any, curvature: Any) -> Instrument:
         """An instrument from its name, class or itself."""
-        if isinstance(given, Quantity) or (
-            isinstance(given, type) and issubclass(given, Quantity)
-        ):
+        if isinstance(given, Quantity) or (isinstance(given, type) and issubclass(given, Quantity)):
             return OfQuantity(given)
         if isinstance(given, str) and given not in registry.instruments:
             if given in registry.quantities:
@@ -169,6 +168,7 @@ class Instruments:
             optimizer,
             names={name: quantity.name for name, quantity in asked.items()},
             losses=getattr(samples, "losses", None),
+            activations=getattr(asked.get(Activations.name), "found", None),
             is_mean=self.mean,
             before=before,
             initial=self._initial,

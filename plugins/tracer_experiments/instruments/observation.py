@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Tensor
-from tracer.extend import Array, backend, raw, widened
+from tracer.extend import Array, raw, widened
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
 from tracer_experiments.instruments.travel import Travelled, travelled
 
@@ -44,6 +44,7 @@ class Observation:
         *,
         names: Mapping[str, str] | None = None,
         losses: list[Any] | None = None,
+        activations: Mapping[str, tuple[str, Array]] | None = None,
         is_mean: bool | None = None,
         before: Observation | None = None,
         initial: Mapping[str, Array] | None = None,
@@ -54,6 +55,8 @@ class Observation:
         self._names, self._losses, self._is_mean = names or {}, losses or [], is_mean
         self.parameters = parameters_of(model, optimizer, self._any_values())
         self.initial = initial if initial is not None else {}
+        #: path of a module -> its kind and what it gave, of activations that the record has
+        self.activations = activations or {}
         #: the parameters' arrays now, of a step that is kept
         self.arrays: dict[str, Array] = {}
 
@@ -73,7 +76,9 @@ class Observation:
                 said = "the gradient of a sample" if quantity == SampleGradients.name else quantity
                 raise NotMeasured(why.replace(name, said))
             return found
-        raise NotMeasured(f"the results lack {quantity!r}: ask the sweep for instruments.quantities")
+        raise NotMeasured(
+            f"the results lack {quantity!r}: ask the sweep for instruments.quantities"
+        )
 
     def by_parameter(self, quantity: str) -> dict[str, Any]:
         """A quantity's values by the names of `parameters`, of those that have one."""
@@ -91,9 +96,7 @@ class Observation:
         """The gradient of the objective by each parameter."""
         if "grad" in self.results or "grad" in self._names:
             return self.by_parameter("grad")
-        return {
-            name: restored(of, of.cotangent.total()[0]) for name, of in self.samples.items()
-        }
+        return {name: restored(of, of.cotangent.total()[0]) for name, of in self.samples.items()}
 
     @cached_property
     def gradient_squares(self) -> dict[str, float]:
@@ -313,5 +316,7 @@ def root(values: Mapping[str, float]) -> float:
     return math.sqrt(total(values))
 
 
-def host_array(value: Any) -> Any:
-    return backend.to_host(value)
+def ratio_root(above: float, below: float) -> float:
+    """`sqrt(above / below)`; rounding makes nothing negative, and zero over zero is NaN."""
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(np.maximum(np.float64(above), 0) / np.float64(below)))

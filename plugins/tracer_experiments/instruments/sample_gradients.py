@@ -21,7 +21,7 @@ from tracer.extend import (
     backend,
     widened,
 )
-from tracer_experiments.instruments.binning import BLOCK, Bins, Counts, below
+from tracer_experiments.instruments.binning import BLOCK, Counts, below
 
 #: bytes up to which the gradients of all samples by one parameter are made as one array
 WHOLE = 512 << 20
@@ -81,7 +81,7 @@ def _of_parameter(cotangent: Cotangent) -> OfParameter:
 
 
 class OfParameter:
-    """The gradients `g_n`, `[N, *shape]`, of a parameter's samples; `w` is inside, as in QUANTITIES.
+    """The samples' shares of the gradient by a parameter, `[N, *shape]`.
 
     Elements may be stored in another order than the parameter's: `stored` takes a direction there.
     """

@@ -13,6 +13,7 @@ from tracer_experiments.instruments.observation import (
     NotMeasured,
     Observation,
     over_layers,
+    ratio_root,
     root,
     squared_norm,
     total,
@@ -146,7 +147,7 @@ class UpdateSize(Instrument):
 
 
 class UpdateRatio(Instrument):
-    """The norm of a step over that of the parameter that it moves, for each; their largest.
+    """The norm of a step over that of the parameters that it moves, of each and of all together.
 
     It is known one step late.
     """
@@ -163,14 +164,16 @@ class UpdateRatio(Instrument):
     )
 
     def measure(self, observation: Observation) -> Any:
-        if observation.before is None:
+        before = observation.before
+        if before is None:
             return None
-        found = {}
-        for name, squares in observation.update_squares.items():
-            size = squared_norm(observation.before.arrays[name])
-            found[name] = math.sqrt(squares / size) if size else (math.inf if squares else 0.0)
-        values = {"": max(found.values(), default=0.0), **found}
-        return late(observation, values if observation.layers else values[""])
+        pairs = {
+            name: (squares, squared_norm(before.arrays[name]))
+            for name, squares in observation.update_squares.items()
+        }
+        whole = [sum(pair[i] for pair in pairs.values()) for i in (0, 1)]
+        values = {"": ratio_root(*whole)}
+        return late(observation, values | {name: ratio_root(*p) for name, p in pairs.items()})
 
 
 def late(observation: Observation, value: Any) -> Any:

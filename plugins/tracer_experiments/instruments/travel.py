@@ -11,8 +11,8 @@ import numpy as np
 
 from tracer.extend import Array, backend, widened
 
-#: elements of a block, 64 kB of float32
-BLOCK = 1 << 14
+#: elements of a block, 256 kB of float32
+BLOCK = 1 << 16
 
 
 class Travelled(NamedTuple):
@@ -38,9 +38,7 @@ def travelled(
     factor: Any = None
     sums = np.zeros(5)
     for start in range(0, now.size, step):
-        p, old, first, g = (
-            None if a is None else widened(a[start : start + step]) for a in flat
-        )
+        p, old, first, g = (None if a is None else widened(a[start : start + step]) for a in flat)
         if first is not None:
             d = p - first
             sums[0] += _dot(d, d)
