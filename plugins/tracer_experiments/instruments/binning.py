@@ -44,7 +44,7 @@ class Bins:
 
     def positions(self, values: Array, scale: float = 1.0) -> Array:
         """The bin of each of `values * scale`, which are finite."""
-        x = values.astype(np.float64) * scale
+        x = (values * scale).astype(np.float64)  # scaled in their own precision, which undoes 1/B
         guess = (x - self.low) * (self.count / (self.high - self.low))
         place = np.clip(np.floor(guess), 0, self.count - 1).astype(np.int64)
         edges = backend.of(values).constant(np.linspace, self.low, self.high, self.count + 1)

@@ -118,6 +118,7 @@ class Spectrum:
     def __init__(self) -> None:
         self._step: int | None = None
         self._found: Extremes | None = None
+        self._both = False
 
     def of(self, observation: Observation, both: bool) -> Extremes:
         """From where the last step has ended."""

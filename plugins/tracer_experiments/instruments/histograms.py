@@ -30,7 +30,7 @@ class GradHist1d(Instrument):
     )
 
     def __init__(self, bins: int = 100, range: tuple[float, float] = (-2.0, 2.0)):
-        self.bins = Bins(*map(float, range), bins)
+        self.bins = Bins(*range, bins)
 
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
@@ -63,8 +63,8 @@ class GradHist2d(Instrument):
         bins: tuple[int, int] = (40, 50),
         range: tuple[tuple[float, float], tuple[float, float]] = ((-1.0, 1.0), (-2.0, 2.0)),
     ):
-        self.bins = Bins(*map(float, range[0]), bins[0])
-        self.rows = Bins(*map(float, range[1]), bins[1])
+        self.bins = Bins(*range[0], bins[0])
+        self.rows = Bins(*range[1], bins[1])
 
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
@@ -110,7 +110,8 @@ def histograms(o: Observation, found: dict[str, Counts], bins: tuple[Bins, ...])
     def histogram(counts: Array, nan: int) -> Histogram:
         return Histogram(counts[0] if len(bins) == 1 else counts, edges, nan=nan)
 
-    whole = histogram(sum(c for c, _ in made.values()), sum(n for _, n in made.values()))
+    every = np.stack([counts for counts, _ in made.values()])
+    whole = histogram(every.sum(0), sum(nan for _, nan in made.values()))
     if not o.layers:
         return whole
     return {"": whole, **{name: histogram(*each) for name, each in made.items()}}

@@ -66,11 +66,14 @@ class Ritz(NamedTuple):
     residuals: np.ndarray
 
     def error(self, i: int) -> float:
-        """A bound of the error of an outer value: its residual, or its square over the gap."""
+        """An estimate of the error of an outer value: its residual, which bounds it, or less.
+
+        That is ten times the residual's square over the gap to the next, which is not known itself.
+        """
         residual = float(self.residuals[i])
         others = np.abs(np.delete(self.values, i) - self.values[i])
-        gap = float(others.min()) - residual if len(others) else 0.0
-        return residual if gap <= residual else residual**2 / gap
+        gap = float(others.min()) if len(others) else 0.0
+        return min(residual, 10 * residual**2 / gap) if gap else residual
 
 
 class Extremes(NamedTuple):

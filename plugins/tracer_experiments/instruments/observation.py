@@ -96,7 +96,7 @@ class Observation:
         """The gradient of the objective by each parameter."""
         if "grad" in self.results or "grad" in self._names:
             return self.by_parameter("grad")
-        return {name: restored(of, of.cotangent.total()[0]) for name, of in self.samples.items()}
+        return {name: of.gradient() for name, of in self.samples.items()}
 
     @cached_property
     def gradient_squares(self) -> dict[str, float]:
@@ -258,16 +258,12 @@ class Observation:
                 there = array.copy()
             self.arrays[name] = there
         if needs_samples:
+            _ = self.mean_squares  # before gradients are clipped
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:
             self.__dict__.pop("samples", None)
         self.results, self.before, self.model = {}, None, None
         return self
-
-
-def restored(of: OfParameter, total: Array) -> Array:
-    """A total of a cotangent, which is of the parameter's shape already."""
-    return total.reshape(of.shape)
 
 
 def parameters_of(model: Any, optimizer: Any, values: Any) -> dict[str, Tensor]:

@@ -65,6 +65,7 @@ class SampleGradients(Quantity):
 def of_parameter(cotangent: Cotangent) -> OfParameter:
     """The samples' gradients by a parameter, in the form that is cheapest to measure."""
     made = _of_parameter(cotangent)
+    made.given = cotangent
     made.has_penalty = cotangent.unbatched is not None
     return made
 
@@ -87,6 +88,8 @@ class OfParameter:
     """
 
     cotangent: Cotangent
+    #: the cotangent in the parameter's order, and with a penalty
+    given: Cotangent | None = None
 
     def __init__(self, cotangent: Cotangent, shape: Shape, pushes: Sequence[Any]):
         self.cotangent, self.shape, self.pushes = cotangent, shape, pushes
@@ -99,6 +102,11 @@ class OfParameter:
         for push in self.pushes:
             direction = push(direction)
         return direction
+
+    def gradient(self) -> Array:
+        """The gradient of the objective, `[*shape]`."""
+        assert self.given is not None
+        return self.given.total()[0]
 
     def total(self) -> Array:
         """Their sum, in the order of the cotangent's elements."""
@@ -185,7 +193,7 @@ class OfArray(OfParameter):
 
     def kept(self) -> OfParameter:
         if self.array is not None:
-            self.cotangent = None  # type: ignore[assignment]
+            self.cotangent = self.given = None  # type: ignore[assignment]
             return self
         return OfArray(copy.deepcopy(self.cotangent), self.shape, self.pushes)
 
@@ -236,7 +244,7 @@ class OfOuter(OfParameter):
 
     def kept(self) -> OfParameter:
         self.left = self.left.copy()  # the first one is what the model was given
-        self.cotangent = Outer(self.left[:, None, None], self.cotangent.right, self.cotangent.shape)
+        self.cotangent = self.given = None  # type: ignore[assignment]
         return self
 
     def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
