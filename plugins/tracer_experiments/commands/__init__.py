@@ -1,0 +1,1 @@
+"""`trace-net runs`: what was recorded, listed, compared, drawn and taken elsewhere."""
