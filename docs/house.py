@@ -24,6 +24,7 @@ ROOMS = {
     "entries": "who has which name or function, and whom that replaced",
     "settings": "settings of plugins, from pyproject.toml and variables",
     "extensions": "what renderers, overlays and commands are",
+    "watching": "what instruments and sinks are",
     "registry": "what plugins provide, by name",
     "guarded": "what plugins provide, called so that failures name them",
     "arrays": "array libraries, kernels, threads, memory",

@@ -33,8 +33,8 @@ The record: nodes, leaves, where it is recorded:
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
     `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
-    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `backend_for`, `is_device`,
-    `read_safetensors`, `write_safetensors`, `is_safetensors`
+    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
+    `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -47,7 +47,7 @@ Graphs, pictures and commands:
     `overlay_values`, `require_quantities`
 
 Plugins:
-    `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`
+    `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`
 """
 
 from tracer import hooks
@@ -74,7 +74,7 @@ from tracer.arrays.parallel import (
     scratch,
     threads,
 )
-from tracer.arrays.random import drawn, generator, poisson, seed
+from tracer.arrays.random import drawn, generator, last_seed, poisson, seed
 from tracer.arrays.safetensors import is_safetensors, read_safetensors, write_safetensors
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.trees import flatten
@@ -157,6 +157,7 @@ from tracer.settings import settings
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
 from tracer.sweep.timing import time_operations
+from tracer.watching import Instrument, Sink
 
 __all__ = [
     "CONSTANT",
@@ -193,6 +194,7 @@ __all__ = [
     "Gather",
     "Generator",
     "Index",
+    "Instrument",
     "Kronecker",
     "LayerValues",
     "Line",
@@ -220,6 +222,7 @@ __all__ = [
     "Shape",
     "Shard",
     "Signs",
+    "Sink",
     "Some",
     "Stack",
     "State",
@@ -277,6 +280,7 @@ __all__ = [
     "is_safetensors",
     "is_users",
     "jacobian",
+    "last_seed",
     "layer_of",
     "looked_up",
     "meeting",

@@ -7,7 +7,7 @@ import pytest
 
 import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
-from tests.tracer.things import Amount, Kind, Library, Paint, Shade, act
+from tests.tracer.things import Amount, Drain, Gauge, Kind, Library, Paint, Shade, act
 from tracer import PluginError, registry
 from tracer.record import dispatch
 
@@ -82,6 +82,8 @@ def double(numpy=()):
 MADE = {
     "operation": double,
     "quantity": lambda: type("Amount", (Amount,), {"__module__": Amount.__module__}),
+    "instrument": lambda: type("Gauge", (Gauge,), {"__module__": Gauge.__module__}),
+    "sink": lambda: type("Drain", (Drain,), {"__module__": Drain.__module__}),
     "row kind": Kind,
     "array backend": Library,
     "renderer": Paint,

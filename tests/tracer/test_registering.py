@@ -10,7 +10,7 @@ import pytest
 
 import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
-from tests.tracer.things import Amount, Kind, Library, Paint, Shade, act
+from tests.tracer.things import Amount, Drain, Gauge, Kind, Library, Paint, Shade, act
 from tracer import PluginError, registry
 from tracer.entries import Entries, Entry, Owner, transaction
 from tracer.record import dispatch
@@ -138,7 +138,10 @@ def test_a_cell_that_fails_when_it_runs_again_changes_nothing():
 # -- everything that a hook takes -----------------------------------------------------------------
 
 
-THINGS = [Amount, Kind(), Shade(), Paint(), Library(), tracer.Command("test-act", act)]
+THINGS = [
+    *(Amount, Gauge, Drain, Kind(), Shade(), Paint(), Library()),
+    tracer.Command("test-act", act),
+]
 
 
 @pytest.mark.parametrize("thing", THINGS, ids=lambda thing: thing.name)

@@ -1,6 +1,7 @@
 """One thing of each kind that plugins register, under names that nothing else has."""
 
 import tracer
+from tracer import extend
 
 
 class Kind(tracer.Rows):
@@ -27,6 +28,20 @@ class Library(tracer.Backend):
 
 class Amount(tracer.Quantity):
     name = "test_amount"
+
+
+class Gauge(extend.Instrument):
+    name = "test_gauge"
+
+    def measure(self, observation):
+        return 0.0
+
+
+class Drain(extend.Sink):
+    name = "test_drain"
+
+    def write(self, run, points):
+        pass
 
 
 def act():

@@ -25,6 +25,11 @@ def seed(n: int) -> None:
     _generators.clear()
 
 
+def last_seed() -> int | None:
+    """What the generators were started from last; None where nobody said."""
+    return _seed
+
+
 def generator(like: Array | None = None) -> Generator:
     """The shared generator of the library of an array: by default NumPy's.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracer.extensions import Command, Overlay, Renderer
     from tracer.record.operation import Operation
     from tracer.record.tensor import Tensor
+    from tracer.watching import Instrument, Sink
 
 hookspec = pluggy.HookspecMarker("tracer")
 #: the decorator of a plugin's functions that are hooks; it takes pluggy's options, as `tryfirst`
@@ -61,6 +62,16 @@ def register_overlays() -> Iterable[Overlay]:
 @hookspec
 def register_commands() -> Iterable[Command]:
     """Subcommands of `trace-net`: instances of `tracer.Command`."""
+
+
+@hookspec
+def register_instruments() -> Iterable[type[Instrument]]:
+    """What is measured in trainings: subclasses of `tracer.extend.Instrument`."""
+
+
+@hookspec
+def register_sinks() -> Iterable[type[Sink]]:
+    """Where recorded runs are written to: subclasses of `tracer.extend.Sink`."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from tracer.extensions import Command, Overlay, Renderer
 from tracer.plugins import collecting
 from tracer.plugins.loading import Loader, load
 from tracer.record.operation import Operation
+from tracer.watching import Instrument, Sink
 
 
 class Hook(Protocol):
@@ -33,7 +34,7 @@ class Hook(Protocol):
 #: instance of a class, which a type checker takes for the class still.)
 Registrable: TypeAlias = (
     "Operation | type[Operation] | type[Quantity] | Rows | Backend | Renderer | Overlay | Command"
-    " | Hook | ModuleType"
+    " | type[Instrument] | type[Sink] | Hook | ModuleType"
 )
 Thing = TypeVar("Thing", bound=Registrable)
 
@@ -41,10 +42,10 @@ Thing = TypeVar("Thing", bound=Registrable)
 def register(thing: Thing) -> Thing:
     """Register what a plugin's hooks take, from a script or notebook, and return it.
 
-    `thing` is an operation, a subclass of `Quantity`, an instance of `Rows`, `Backend`, `Renderer`,
-    `Overlay` or `Command`, a function marked with `@tracer.hookimpl`, or a module: of one with
-    hooks what these return, of another what it defines, in each case all of it or nothing. It is a
-    decorator, too.
+    `thing` is an operation, a subclass of `Quantity`, `Instrument` or `Sink`, an instance of
+    `Rows`, `Backend`, `Renderer`, `Overlay` or `Command`, a function marked with
+    `@tracer.hookimpl`, or a module: of one with hooks what these return, of another what it
+    defines, in each case all of it or nothing. It is a decorator, too.
 
     A name that the same module registered before, as where a cell of a notebook runs again, is
     registered anew. One that another module or a plugin has, and a NumPy function that another has,
@@ -102,6 +103,7 @@ def _registry_of(thing: object) -> registry.Registry:
         hint = f": put @tracer.hookimpl above {name} for it to be a hook"
     raise PluginError(
         f"tracer.register takes an operation (@tracer.operation), a subclass of tracer.Quantity, "
+        f"extend.Instrument or extend.Sink, "
         f"an instance of tracer.Rows, Backend, Renderer, Overlay or Command, a function marked "
         f"with @tracer.hookimpl, or a module of these, got {thing!r}{hint}"
     )

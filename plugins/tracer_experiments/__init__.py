@@ -1,0 +1,29 @@
+"""Experiments: runs are recorded, compared, plotted and looked into.
+
+import tracer_experiments as experiments
+run = experiments.Recorder("runs").run("first", config={"lr": 0.1})
+run.log(0, loss=2.3)
+run.finish()
+"""
+
+from tracer_experiments.charts import Chart
+from tracer_experiments.recorder import Reader, Recorder
+from tracer_experiments.run import RecordWarning, Run
+from tracer_experiments.store.reading import Points, SeriesInfo
+from tracer_experiments.store.schema import RecordError
+from tracer_experiments.stored_run import StoredRun
+from tracer_experiments.values import Histogram, Late
+
+__all__ = [
+    "Chart",
+    "Histogram",
+    "Late",
+    "Points",
+    "Reader",
+    "RecordError",
+    "RecordWarning",
+    "Recorder",
+    "Run",
+    "SeriesInfo",
+    "StoredRun",
+]
