@@ -1,8 +1,8 @@
 """What this plugin registers."""
 
-from tracer.extend import hookimpl
+from tracer.extend import Command, hookimpl
 
 
 @hookimpl
 def register_commands():
-    return []
+    return [Command("board", "tracer_experiments.commands.board:board")]

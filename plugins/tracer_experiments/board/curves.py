@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,69 +11,73 @@ from tracer_experiments.board.buckets import Buckets, Floats, reduce
 from tracer_experiments.board.wire import packed
 
 if TYPE_CHECKING:
-    from tracer_experiments.run import StoredRun
+    from tracer_experiments.recorder import Reader
+    from tracer_experiments.store.reading import Columns
 
-__all__ = ["AXES", "EPOCH", "curve", "packed_curves"]
+__all__ = ["AXES", "EPOCH", "curves", "packed_curves"]
 
 #: the series that an axis by epoch takes its numbers from
 EPOCH = "epoch"
 AXES = ("step", "time", EPOCH)
 
 
-def curve(
-    run: StoredRun,
+def curves(
+    reader: Reader,
     name: str,
+    runs: Sequence[int],
     axes: Sequence[str],
     most: int,
     span: tuple[float, float] | None = None,
     *,
     early: bool = False,
-) -> Buckets | None:
-    """A series by one or more of `AXES`, in at most `most` buckets; None where it has no such axis.
+) -> Iterator[tuple[int, Buckets]]:
+    """A series of several runs by one or more of `AXES`, in at most `most` buckets each.
 
-    `span` is the part of the first of the axes that is wanted; one point on either side comes with
-    it, so that lines go on beyond the edges of what is seen.
+    Runs without the series, or without the first of the axes, are left out. `span` is the part of
+    that axis that is wanted; one point on either side comes with it, so that lines go on beyond the
+    edges of what is seen. `early` is that of `buckets.reduce`.
     """
-    steps, values = run.series(name)
+    epochs = dict(reader.columns(EPOCH, runs)) if EPOCH in axes else {}
+    for run, columns in reader.columns(name, runs):
+        places = _places(columns, axes, epochs.get(run))
+        if axes[0] not in places:
+            continue
+        values = columns.numbers
+        if span is not None:
+            part = _part(places[axes[0]], span)
+            places = {axis: at[part] for axis, at in places.items()}
+            values = values[part]
+        yield run, reduce(places, values, most, early=early)
+
+
+def _places(columns: Columns, axes: Sequence[str], epochs: Columns | None) -> dict[str, Floats]:
+    """The horizontal coordinates of points by axis; an epoch is that of the step."""
     places: dict[str, Floats] = {}
     for axis in axes:
-        found = _places(run, name, axis, steps)
-        if found is not None:
-            places[axis] = found
-    if axes[0] not in places:
-        return None
-    if span is not None:
-        at = places[axes[0]]
-        inside = np.flatnonzero((at >= span[0]) & (at <= span[1]))
-        if inside.size:
-            begin, end = max(inside[0] - 1, 0), inside[-1] + 2
-        else:
-            begin = max(int(np.searchsorted(at, span[0])) - 1, 0)
-            end = begin + 2
-        places = {axis: at[begin:end] for axis, at in places.items()}
-        values = values[begin:end]
-    return reduce(places, values, most, early=early)
+        if axis == "step":
+            places[axis] = columns.steps.astype(np.float64)
+        elif axis == "time":
+            # where a run was gone on with, seconds may go back: they are made to ascend
+            places[axis] = np.maximum.accumulate(columns.times)
+        elif epochs is not None and (known := np.isfinite(epochs.numbers)).any():
+            at, numbers = epochs.steps[known], np.maximum.accumulate(epochs.numbers[known])
+            places[axis] = np.interp(columns.steps, at, numbers)
+    return places
 
 
-def _places(run: StoredRun, name: str, axis: str, steps: np.ndarray) -> Floats | None:
-    if axis == "step":
-        return steps.astype(np.float64)
-    if axis == "time":
-        return np.asarray(run.times(name), np.float64)
-    if EPOCH not in run.names():
-        return None
-    at, epochs = run.series(EPOCH)
-    known = np.isfinite(epochs)
-    return np.interp(steps, at[known], epochs[known]) if known.any() else None
+def _part(at: Floats, span: tuple[float, float]) -> slice:
+    begin = int(np.searchsorted(at, span[0])) - 1
+    end = int(np.searchsorted(at, span[1], side="right")) + 1
+    return slice(max(begin, 0), end)
 
 
-def packed_curves(curves: Mapping[int, Buckets], dtype: str = "<f8") -> bytes:
+def packed_curves(found: Mapping[int, Buckets], dtype: str = "<f8") -> bytes:
     """Curves of one series by run, as `wire.packed` packs them.
 
     Where each bucket is one point, low and high are left out: they are the mean.
     """
     heads, columns = [], []
-    for run, buckets in curves.items():
+    for run, buckets in found.items():
         heads.append({"run": run, "exact": buckets.exact})
         sides = {} if buckets.exact else {"low": buckets.low, "high": buckets.high}
         marks = {"marks": buckets.marks} if buckets.marks.any() else {}

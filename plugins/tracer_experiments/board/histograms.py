@@ -11,7 +11,7 @@ from tracer_experiments.board.buckets import Floats
 from tracer_experiments.values import Histogram
 
 if TYPE_CHECKING:
-    from tracer_experiments.run import StoredRun
+    from tracer_experiments.stored_run import StoredRun
 
 __all__ = ["at_step", "over_time"]
 

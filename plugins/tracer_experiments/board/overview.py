@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tracer_experiments.run import Reader, StoredRun
+    from tracer_experiments.recorder import Reader
+    from tracer_experiments.stored_run import StoredRun
 
 __all__ = ["Overview", "described"]
 
@@ -29,8 +30,11 @@ def described(
         series.append([number(name, info.kind), info.count, info.last_step, info.last])
         if info.chart is not None:
             charts[name] = info.chart.to_dict()
-    kept = ("id", "name", "group", "status", "error", "config", "begun", "ended", "seed")
-    return {**{name: getattr(run, name) for name in kept}, "series": series}
+    kept = ("id", "name", "group", "status", "error", "config", "begun", "ended")
+    told = {name: getattr(run, name) for name in kept}
+    # how long a run lasted that did not end is known by when it was seen last
+    seen = run.seen if run.status == "killed" else None
+    return {**told, "seen": seen, "seed": run.environment.get("seed"), "series": series}
 
 
 class Overview:
@@ -56,11 +60,18 @@ class Overview:
             version, now = reader.version, time.monotonic()
             if version == self._version and now - self._looked < LOOK_AGAIN:
                 return self.now
-            found = reader.runs()
-            if self._changed(found):
-                self.now += 1
+            self._take(reader.runs())
             self._version, self._looked = version, now
             return self.now
+
+    def take(self, runs: list[StoredRun]) -> None:
+        """Take in runs as they are now, instead of those that were known."""
+        with self._lock:
+            self._take(runs)
+
+    def _take(self, runs: list[StoredRun]) -> None:
+        if self._changed(runs):
+            self.now += 1
 
     def _changed(self, found: list[StoredRun]) -> bool:
         """Take in runs as they are now; whether anything is new."""

@@ -13,12 +13,14 @@ from tracer.extend import DrawOptions, Overlay, compare_graphs, render, united_g
 if TYPE_CHECKING:
     import networkx as nx
 
-    from tracer_experiments.run import StoredRun
+    from tracer_experiments.stored_run import StoredRun
 
-__all__ = ["SeriesOverlay", "difference", "overlays", "picture", "values_at"]
+__all__ = ["SeriesOverlay", "difference", "graph_of", "laid_over", "overlays", "picture", "values_at"]
 
 #: Graphviz takes memory, and one picture is looked at
 DRAWING = threading.Lock()
+#: statistics of nodes, which are texts in a saved graph where JSON has no number
+NUMBERS = ("norm", "min", "max")
 #: of the changes of a comparison, as many are told of each kind
 TOLD = 200
 
@@ -38,6 +40,17 @@ class SeriesOverlay(Overlay):
             for node, data in graph.nodes(data=True)
             if data.get("kind") == "parameter" and data.get("label") in self._values
         }
+
+
+def graph_of(run: StoredRun) -> nx.MultiDiGraph:
+    """The graph of a run that was recorded last; `RecordError` where there is none."""
+    named = [name for name, info in run.names().items() if info.kind == "graph"]
+    _, graph = run.graphs(*named[:1])[-1]
+    for data in graph.nodes.values():
+        for key in NUMBERS:
+            if isinstance(data.get(key), str):
+                data[key] = float(data[key])
+    return graph
 
 
 def overlays(graph: nx.MultiDiGraph, names: Iterable[str]) -> dict[str, list[str]]:
@@ -69,6 +82,12 @@ def values_at(run: StoredRun, overlay: str, parameters: Iterable[str], step: int
         if place >= 0:
             values[parameter] = float(numbers[place])
     return values
+
+
+def laid_over(run: StoredRun, graph: nx.MultiDiGraph, overlay: str, step: int) -> SeriesOverlay:
+    """The overlay of a name at a step; the core's error for one that has no values there."""
+    parameters = overlays(graph, run.names()).get(overlay, [])
+    return SeriesOverlay(overlay, step, values_at(run, overlay, parameters, step))
 
 
 def picture(

@@ -122,10 +122,10 @@
         element.remove();
         frames.delete(group);
       }
-      for (const [group, title] of shownGroups) {
+      for (const [place, [group, title]] of shownGroups.entries()) {
         if (!frames.has(group)) frames.set(group, frame(group, title));
         const { element, grid, fold, count } = frames.get(group);
-        host.append(element);
+        if (host.children[place] !== element) host.insertBefore(element, host.children[place] ?? null);
         const isClosed = closed.has(group);
         fold.setAttribute("aria-expanded", String(!isClosed));
         grid.hidden = isClosed;

@@ -109,7 +109,7 @@
     page.forgetShown();
     tell();
   };
-  page.runTime = (run) => (run.ended ?? (run.status === "running" ? Date.now() / 1000 + page.clock : NaN)) - run.begun;
+  page.runTime = (run) => (run.ended ?? run.seen ?? (run.status === "running" ? Date.now() / 1000 + page.clock : NaN)) - run.begun;
 
   let shown = null;
   let passing = null;
