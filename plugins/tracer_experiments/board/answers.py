@@ -133,7 +133,7 @@ def _drawn(reader: Reader, asked: Asked, form: str) -> tuple[bytes, str]:
     run = reader.open(asked.whole("run"))
     graph, overlay = pictures.graph_of(run), asked.maybe("overlay")
     over = pictures.laid_over(run, graph, overlay, asked.whole("step")) if overlay else None
-    return pictures.picture(graph, form, title=run.name, theme=_theme(asked), overlay=over)
+    return pictures.picture(graph, form, title=pictures.titled(run, over), theme=_theme(asked), overlay=over)
 
 
 def _picture(reader: Reader, asked: Asked) -> Answer:

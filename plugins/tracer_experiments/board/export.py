@@ -117,11 +117,8 @@ def _add_pictures(held: dict[str, Any], run: StoredRun, graph: Any) -> None:
         held["layers"][f"{run.id}|{overlay}"] = {
             step: pictures.values_at(run, overlay, parameters, step) for step in steps[overlay]
         }
+        over = {step: pictures.laid_over(run, graph, overlay, step) for step in steps[overlay]}
         held["pictures"][f"{run.id}|{overlay}"] = {
-            step: pictures.picture(
-                graph,
-                title=run.name,
-                overlay=pictures.laid_over(run, graph, overlay, step),
-            )[0].decode()
-            for step in steps[overlay]
+            step: pictures.picture(graph, title=pictures.titled(run, each), overlay=each)[0].decode()
+            for step, each in over.items()
         }

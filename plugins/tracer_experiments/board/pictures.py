@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tracer_experiments.stored_run import StoredRun
 
-__all__ = ["SeriesOverlay", "difference", "graph_of", "laid_over", "overlays", "picture", "values_at"]
+__all__ = ["SeriesOverlay", "difference", "graph_of", "laid_over", "overlays", "picture", "titled", "values_at"]
 
 #: Graphviz takes memory, and one picture is looked at
 DRAWING = threading.Lock()
@@ -29,7 +29,7 @@ class SeriesOverlay(Overlay):
     """Colours parameters by values that a run has logged for each, by the parameter's name."""
 
     def __init__(self, name: str, step: int, values: Mapping[str, float]):
-        self.name, self.label = name, f"{name} at step {step}"
+        self.name, self.label, self.step = name, name, step
         self._values = values
 
     def values(
@@ -88,6 +88,11 @@ def laid_over(run: StoredRun, graph: nx.MultiDiGraph, overlay: str, step: int) -
     """The overlay of a name at a step; the core's error for one that has no values there."""
     parameters = overlays(graph, run.names()).get(overlay, [])
     return SeriesOverlay(overlay, step, values_at(run, overlay, parameters, step))
+
+
+def titled(run: StoredRun, overlay: SeriesOverlay | None) -> str:
+    """The title of a picture of a run, with the step of what is laid over it."""
+    return run.name if overlay is None else f"{run.name}, {overlay.name} at step {overlay.step}"
 
 
 def picture(

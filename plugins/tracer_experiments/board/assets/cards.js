@@ -2,7 +2,7 @@
 // sections by its group. Those that are not in sight draw nothing and fetch nothing.
 {
   const GROUPS = [
-    ["metrics", "Metrics"], ["training", "Training"], ["step", "Step"], ["gradients", "Gradients"], ["curvature", "Curvature"],
+    ["training", "Training"], ["step", "Step"], ["gradients", "Gradients"], ["curvature", "Curvature"],
     ["activations", "Activations"], ["histograms", "Histograms"], ["images", "Images"], ["other", "Other"],
   ];
   page.groups = GROUPS;
@@ -15,7 +15,7 @@
     const whole = name.slice(0, Math.max(name.indexOf("/"), 0));
     const own = page.charts[name] ?? page.charts[whole];
     const drawn = kind === "number" ? "line" : own?.kind?.startsWith("histogram") || own?.kind === "image" ? own.kind : KINDS[kind];
-    const group = own?.group ?? (kind === "histogram" ? "histograms" : kind === "image" ? "images" : "metrics");
+    const group = own?.group ?? (kind === "histogram" ? "histograms" : kind === "image" ? "images" : "training");
     return { title: page.charts[name]?.title || name, scale: "linear", lines: [], about: "", unit: "", ...own, ...{ kind: drawn, group } };
   };
 
@@ -58,7 +58,8 @@
   page.planned = (runs) => {
     const there = new Set();
     for (const run of runs) for (const name of run.series.keys()) there.add(name);
-    const known = page.series.filter(({ name, kind }) => there.has(name) && KINDS[kind]);
+    // epochs are an axis
+    const known = page.series.filter(({ name, kind }) => there.has(name) && KINDS[kind] && name !== "epoch");
     const kinds = new Map(known.map((each) => [each.name, each]));
     const parts = new Map();
     for (const { name, kind } of kinds.values()) {

@@ -1,6 +1,6 @@
 // One run as in a cockpit: how it goes above, then what says why, side by side.
 {
-  const ORDER = ["metrics", "training", "step", "gradients", "curvature", "activations", "histograms", "images", "other"];
+  const ORDER = ["training", "step", "gradients", "curvature", "activations", "histograms", "images", "other"];
   const TILES = 8;
 
   page.fact = (name, value, kind = null) => page.make("div", { class: kind ? `fact ${kind}` : "fact" }, page.make("dt", { text: name }), page.make("dd", { text: value }));

@@ -175,7 +175,7 @@
       context.textBaseline = "alphabetic";
       context.textAlign = "center";
       let free = 0;
-      for (const { place, text } of page.ticks(this.x.scale, this.x.low, this.x.high, Math.max(2, area.width / 76), this.inTime)) {
+      for (const { place, text } of page.ticks(this.x.scale, this.x.low, this.x.high, Math.max(2, area.width / 58), this.inTime)) {
         const x = Math.round(this.atX(place)) + 0.5;
         context.moveTo(x, area.y);
         context.lineTo(x, area.y + area.height);

@@ -51,6 +51,23 @@
     return ticks;
   };
 
+  // Zero, powers of ten from the largest, then fives and twos, as many as have room.
+  const symlogTicks = (scale, low, high, count) => {
+    const least = (high - low) / (count * 1.6);
+    const largest = Math.ceil(Math.log10(Math.max(Math.abs(scale.from(low)), Math.abs(scale.from(high)), scale.unit)));
+    const taken = [];
+    const take = (value, power) => {
+      const place = scale.to(value);
+      if (place < low || place > high || taken.some((tick) => Math.abs(scale.to(tick.value) - place) < least)) return;
+      taken.push({ value, power: power === null ? undefined : power, negative: value < 0 });
+    };
+    take(0, null);
+    for (const digit of [1, 5, 2])
+      for (let power = largest; power > largest - 12; power -= 1)
+        for (const sign of [1, -1]) take(Number(`${sign * digit}e${power}`), digit === 1 ? power : null);
+    return taken;
+  };
+
   // Where ticks of an axis are, with their texts; `low` and `high` are places.
   page.ticks = (scale, low, high, count, inTime = false) => {
     let ticks;
@@ -58,13 +75,7 @@
     else if (scale.kind === "log") {
       ticks = powers(low, high, count);
       if (ticks.length < 2) ticks = linearTicks(scale.from(low), scale.from(high), count).filter((tick) => tick.value > 0);
-    } else {
-      const size = Math.max(Math.abs(low), Math.abs(high));
-      const first = Math.log10(scale.unit);
-      const positive = powers(first, first + size, Math.max(1, count / 2 - 1));
-      const negative = positive.map((tick) => ({ ...tick, value: -tick.value, negative: true }));
-      ticks = [...negative.reverse(), { value: 0 }, ...positive];
-    }
+    } else ticks = symlogTicks(scale, low, high, count);
     const far = ticks.some((tick) => Math.abs(tick.value) >= 1e5);
     const plainText = (value) => {
       if (!far || Math.abs(value) >= 1e8) return page.short(value);

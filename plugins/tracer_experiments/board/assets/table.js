@@ -23,7 +23,7 @@
     const metrics = new Set();
     for (const run of runs) {
       for (const key of Object.keys(run.flat)) keys.add(key);
-      for (const [name, { kind }] of run.series) if (kind === "number" && !(name.includes("/") && page.charts[name])) metrics.add(name);
+      for (const [name, { kind }] of run.series) if (kind === "number" && name !== "epoch" && !(name.includes("/") && page.charts[name])) metrics.add(name);
     }
     const { differing } = page.state;
     const told = [...keys].filter((key) => !(differing && runs.length > 1) || differs(runs, key));
@@ -82,9 +82,10 @@
       const key = JSON.stringify([sort, differing, page.ink("dark"), page.state.focus, shown.map(({ name }) => name), rows.map(([run, texts]) => [run.id, page.state.off.has(run.id), texts])]);
       if (key === last) return { number: runs.length };
       last = key;
-      head.replaceChildren(page.make("th", { class: "box" }, page.make("span", { class: "hidden", text: "shown" })), ...shown.map(({ name, kind }) => {
+      head.replaceChildren(page.make("th", { class: "box" }, page.make("span", { class: "hidden", text: "shown" })), ...shown.map(({ name, kind, value }) => {
         const mine = name === column.name;
-        return page.make("th", { class: kind, "aria-sort": mine ? (falling ? "descending" : "ascending") : "none" },
+        const numbers = kind === "metric" || runs.some((run) => typeof value(run) === "number");
+        return page.make("th", { class: numbers ? `${kind} number` : kind, "aria-sort": mine ? (falling ? "descending" : "ascending") : "none" },
           page.make("button", { text: `${name}${mine ? (falling ? " ↓" : " ↑") : ""}`, on: { click: () => page.changed({ sort: mine && !falling ? `-${name}` : name }) } }));
       }));
       const active = document.activeElement?.closest?.("tr")?.dataset.run;
