@@ -85,7 +85,9 @@ def many(path, runs=1000, points=10_000):
     recorder = Recorder(path)
     rng = np.random.default_rng(0)
     for number in range(runs):
-        run = recorder.run(f"run-{number}", {"lr": float(rng.random()), "depth": number % 7}, seed=0)
+        run = recorder.run(
+            f"run-{number}", {"lr": float(rng.random()), "depth": number % 7}, seed=0
+        )
         noise = rng.standard_normal(points) * 0.05
         loss = np.exp(-np.arange(points) / (500 + 5 * number)) + noise
         for step, value in enumerate(loss.tolist()):

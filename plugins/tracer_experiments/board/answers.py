@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-
 from tracer.errors import TracerError
 from tracer_experiments.board import histograms, pictures
 from tracer_experiments.board.curves import AXES, curves, packed_curves
@@ -133,7 +132,9 @@ def _drawn(reader: Reader, asked: Asked, form: str) -> tuple[bytes, str]:
     run = reader.open(asked.whole("run"))
     graph, overlay = pictures.graph_of(run), asked.maybe("overlay")
     over = pictures.laid_over(run, graph, overlay, asked.whole("step")) if overlay else None
-    return pictures.picture(graph, form, title=pictures.titled(run, over), theme=_theme(asked), overlay=over)
+    return pictures.picture(
+        graph, form, title=pictures.titled(run, over), theme=_theme(asked), overlay=over
+    )
 
 
 def _picture(reader: Reader, asked: Asked) -> Answer:
@@ -145,7 +146,9 @@ def _graph_page(reader: Reader, asked: Asked) -> Answer:
 
 
 def _both(reader: Reader, asked: Asked) -> tuple[dict[str, Any], Any]:
-    first, second = (pictures.graph_of(reader.open(asked.whole(key))) for key in ("first", "second"))
+    first, second = (
+        pictures.graph_of(reader.open(asked.whole(key))) for key in ("first", "second")
+    )
     return pictures.difference(first, second)
 
 

@@ -44,9 +44,7 @@ def reduce(
     count = values.size
     finite = np.isfinite(values)
     marks = (
-        NAN * np.isnan(values)
-        + POSITIVE * (values == np.inf)
-        + NEGATIVE * (values == -np.inf)
+        NAN * np.isnan(values) + POSITIVE * (values == np.inf) + NEGATIVE * (values == -np.inf)
     ).astype(np.uint8)
     if count <= most:
         held = np.where(finite, values, np.nan)

@@ -59,9 +59,7 @@ def _overview(runs: Sequence[StoredRun]) -> dict[str, Any]:
 
 def _add_curves(held: dict[str, Any], reader: Reader, runs: Sequence[StoredRun]) -> None:
     most = 400 if len(runs) <= 10 else 200 if len(runs) <= 100 else 100
-    names = [
-        name for name, kind in held["overview"]["series"] if kind == "number"
-    ]
+    names = [name for name, kind in held["overview"]["series"] if kind == "number"]
     for name in names:
         found = dict(curves(reader, name, [run.id for run in runs], AXES, most))
         held["curves"][name] = base64.b64encode(packed_curves(found, "<f4")).decode()
@@ -119,6 +117,8 @@ def _add_pictures(held: dict[str, Any], run: StoredRun, graph: Any) -> None:
         }
         over = {step: pictures.laid_over(run, graph, overlay, step) for step in steps[overlay]}
         held["pictures"][f"{run.id}|{overlay}"] = {
-            step: pictures.picture(graph, title=pictures.titled(run, each), overlay=each)[0].decode()
+            step: pictures.picture(graph, title=pictures.titled(run, each), overlay=each)[
+                0
+            ].decode()
             for step, each in over.items()
         }

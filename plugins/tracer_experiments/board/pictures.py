@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from tracer_experiments.stored_run import StoredRun
 
-__all__ = ["SeriesOverlay", "difference", "graph_of", "laid_over", "overlays", "picture", "titled", "values_at"]
+__all__ = [
+    "SeriesOverlay",
+    "difference",
+    "graph_of",
+    "laid_over",
+    "overlays",
+    "picture",
+    "titled",
+    "values_at",
+]
 
 #: Graphviz takes memory, and one picture is looked at
 DRAWING = threading.Lock()

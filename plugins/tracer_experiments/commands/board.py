@@ -43,7 +43,9 @@ def board(
         _export(path, export, run or [])
         return
     if run:
-        raise typer.BadParameter("runs are chosen for --export; the page shows all", param_hint="--run")
+        raise typer.BadParameter(
+            "runs are chosen for --export; the page shows all", param_hint="--run"
+        )
     file = database_file(path)
     if file.exists():
         Reader(path).close()  # an error, where it cannot be read, before a page says so
@@ -71,7 +73,9 @@ def board(
 def _export(path: str, file: str, chosen: list[str]) -> None:
     reader = Reader(path)
     runs = _chosen(reader, chosen)
-    title = reader.path.parent.absolute().name if reader.path.name == "runs.db" else reader.path.stem
+    title = (
+        reader.path.parent.absolute().name if reader.path.name == "runs.db" else reader.path.stem
+    )
     text = report(reader, runs, title, lambda words: print(words, file=sys.stderr))
     if file == "-":
         sys.stdout.flush()

@@ -16,8 +16,8 @@
       page.make("div", { class: "heading" }, swatches[0], menus[0].select, swap, swatches[1], menus[1].select,
         page.make("label", { class: "check" }, box, " only what differs")),
       page.make("div", { class: "beside" }, page.make("div", { class: "scroll short" },
-        page.make("table", { class: "configurations" }, page.make("thead", {}, names), table)), charts),
-      graphs,
+        page.make("table", { class: "configurations" }, page.make("thead", {}, names), table)), graphs),
+      charts,
     );
 
     const pair = () => {
