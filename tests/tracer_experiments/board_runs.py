@@ -15,7 +15,7 @@ CHARTS = {
                    about="-1 is the start, 0 the minimum along the step, 1 the opposite wall."),
     "Distance": Chart("Distance from the start", "step"),
     "GradNorm": Chart("Gradient norm", "gradients", scale="log"),
-    "NormTest": Chart("Norm test", "gradients", scale="log", lines=((1, "noise as large as signal"),)),
+    "NormTest": Chart("Norm test", "gradients", scale="log", lines=((1, "noise as signal"),)),
     "HessTrace": Chart("Trace of the Hessian", "curvature", scale="symlog"),
     "HessMaxEV": Chart("Largest eigenvalue", "curvature", scale="log"),
     "GradHist1d": Chart("Elements of the gradient", "histograms", "histogram"),
@@ -61,8 +61,10 @@ def record(recorder, number, *, steps=200, name=None, group="", width=6, config=
         if step % 10 == 0:
             elements = rng.standard_normal(2000) * np.exp(-2 * at) * 0.8
             run.log(step, GradHist1d=Histogram.of(elements, 100, (-2, 2)))
-            counts, *edges = np.histogram2d(elements, elements * 0.4 + rng.standard_normal(2000) * 0.5,
-                                            bins=(40, 50), range=((-1, 1), (-2, 2)))  # fmt: skip
+            parameters = elements * 0.4 + rng.standard_normal(2000) * 0.5
+            counts, *edges = np.histogram2d(
+                elements, parameters, bins=(40, 50), range=((-1, 1), (-2, 2))
+            )
             run.log(step, GradHist2d=Histogram(counts, tuple(edges)))
         if step % 50 == 0:
             run.image("filters", np.clip(rng.random((12, 12, 3)) * 0.4 + at, 0, 1), step)
@@ -74,9 +76,9 @@ def some(path, count=6, **how):
     """A database of a few finished runs in groups, one that failed and one that goes on."""
     recorder = Recorder(path)
     for number in range(count):
-        record(recorder, number, group="base" if number % 2 else "wide",
-               width=6 if number % 2 else 8, **how).finish(
-            "failed" if number == 2 else "finished", "ValueError: no luck" if number == 2 else "")  # fmt: skip
+        group, width = ("base", 6) if number % 2 else ("wide", 8)
+        run = record(recorder, number, group=group, width=width, **how)
+        run.finish(*(("failed", "ValueError: no luck") if number == 2 else ("finished",)))
     return recorder
 
 

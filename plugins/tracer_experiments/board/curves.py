@@ -81,5 +81,6 @@ def packed_curves(found: Mapping[int, Buckets], dtype: str = "<f8") -> bytes:
         heads.append({"run": run, "exact": buckets.exact})
         sides = {} if buckets.exact else {"low": buckets.low, "high": buckets.high}
         marks = {"marks": buckets.marks} if buckets.marks.any() else {}
-        columns.append({**buckets.places, "mean": buckets.mean, **sides, **marks})
+        table: dict[str, np.ndarray] = {**buckets.places, "mean": buckets.mean, **sides, **marks}
+        columns.append(table)
     return packed(heads, columns, dtype)

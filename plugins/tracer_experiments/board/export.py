@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracer.errors import TracerError
+from tracer.extend import Overlay
 from tracer_experiments.board import histograms, pictures
 from tracer_experiments.board.curves import AXES, curves, packed_curves
 from tracer_experiments.board.overview import Overview
@@ -67,7 +68,9 @@ def _add_curves(held: dict[str, Any], reader: Reader, runs: Sequence[StoredRun])
 
 def spread(items: Sequence[Any], most: int) -> list[Any]:
     """At most so many of the items, evenly spread, the first and the last among them."""
-    places = np.unique(np.linspace(0, len(items) - 1, most).round().astype(int)) if items else []
+    if not items:
+        return []
+    places = np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))
     return [items[place] for place in places]
 
 
@@ -95,7 +98,7 @@ def _add_graphs(
         found, both = pictures.difference(graphs[first], graphs[second])
         if any(found["counts"].values()):
             try:
-                found["picture"] = pictures.picture(both)[0].decode()
+                found["picture"] = _svg(both)
             except TracerError as error:
                 tell(f"runs {first} and {second} have no picture: {error}")
         held["differences"][f"{first}|{second}"] = found
@@ -109,16 +112,17 @@ def _add_pictures(held: dict[str, Any], run: StoredRun, graph: Any) -> None:
         for overlay, parameters in overlays.items()
     }  # fmt: skip
     held["graphs"][str(run.id)] = {"overlays": overlays, "steps": steps}
-    drawn = pictures.picture(graph, title=run.name)[0].decode()
-    held["pictures"][f"{run.id}|"] = {0: drawn}
+    held["pictures"][f"{run.id}|"] = {0: _svg(graph, title=run.name)}
     for overlay, parameters in overlays.items():
         held["layers"][f"{run.id}|{overlay}"] = {
             step: pictures.values_at(run, overlay, parameters, step) for step in steps[overlay]
         }
         over = {step: pictures.laid_over(run, graph, overlay, step) for step in steps[overlay]}
         held["pictures"][f"{run.id}|{overlay}"] = {
-            step: pictures.picture(graph, title=pictures.titled(run, each), overlay=each)[
-                0
-            ].decode()
+            step: _svg(graph, title=pictures.titled(run, each), overlay=each)
             for step, each in over.items()
         }
+
+
+def _svg(graph: Any, title: str = "", overlay: Overlay | None = None) -> str:
+    return pictures.picture(graph, title=title, overlay=overlay)[0].decode()

@@ -9,6 +9,7 @@ import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from os import PathLike
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from tracer.errors import TracerError
@@ -19,7 +20,7 @@ from tracer_experiments.board.wire import dumps
 from tracer_experiments.recorder import Reader
 from tracer_experiments.store.schema import RecordError, database_file
 
-__all__ = ["Board"]
+__all__ = ["Board", "title_of"]
 
 #: seconds between two looks at the database, and between two words to a page that hears nothing
 PERIOD, SIGN = 0.5, 10.0
@@ -42,7 +43,7 @@ class Board(ThreadingHTTPServer):
     def __init__(self, path: str | PathLike[str] = "runs", port: int = 0):
         super().__init__(("127.0.0.1", port), _Handler)
         self.file = database_file(path).absolute()
-        self.title = self.file.stem if self.file.name != "runs.db" else self.file.parent.name
+        self.title = title_of(self.file)
         self.overview = Overview()
         self.is_closing = threading.Event()
         self._reader: Reader | None = None
@@ -88,6 +89,11 @@ class Board(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A page that went away is nothing to tell of."""
+
+
+def title_of(file: Path) -> str:
+    """How a database is called: by its name, or that of the folder where it has none of its own."""
+    return file.absolute().parent.name if file.name == "runs.db" else file.stem
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,6 +12,7 @@ import typer
 
 from tracer.errors import TracerError
 from tracer_experiments.board import Board, report
+from tracer_experiments.board.server import title_of
 from tracer_experiments.recorder import Reader
 from tracer_experiments.store.schema import RecordError, database_file
 from tracer_experiments.stored_run import StoredRun
@@ -73,9 +74,7 @@ def board(
 def _export(path: str, file: str, chosen: list[str]) -> None:
     reader = Reader(path)
     runs = _chosen(reader, chosen)
-    title = (
-        reader.path.parent.absolute().name if reader.path.name == "runs.db" else reader.path.stem
-    )
+    title = title_of(reader.path)
     text = report(reader, runs, title, lambda words: print(words, file=sys.stderr))
     if file == "-":
         sys.stdout.flush()
