@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer_experiments.board.buckets import Buckets, Floats, reduce
 from tracer_experiments.board.wire import packed
+from tracer_experiments.store.schema import RecordError
 
 if TYPE_CHECKING:
     from tracer_experiments.recorder import Reader
@@ -37,8 +38,8 @@ def curves(
     that axis that is wanted; one point on either side comes with it, so that lines go on beyond the
     edges of what is seen. `early` is that of `buckets.reduce`.
     """
-    epochs = dict(reader.columns(EPOCH, runs)) if EPOCH in axes else {}
-    for run, columns in reader.columns(name, runs):
+    epochs = dict(_readable(reader, EPOCH, runs)) if EPOCH in axes else {}
+    for run, columns in _readable(reader, name, runs):
         places = _places(columns, axes, epochs.get(run))
         if axes[0] not in places:
             continue
@@ -48,6 +49,16 @@ def curves(
             places = {axis: at[part] for axis, at in places.items()}
             values = values[part]
         yield run, reduce(places, values, most, early=early)
+
+
+def _readable(reader: Reader, name: str, runs: Sequence[int]) -> list[tuple[int, Columns]]:
+    """The columns of all runs, or where some are damaged, of the others."""
+    try:
+        return list(reader.columns(name, runs))
+    except RecordError:
+        if len(runs) < 2:
+            return []
+        return [found for run in runs for found in _readable(reader, name, [run])]
 
 
 def _places(columns: Columns, axes: Sequence[str], epochs: Columns | None) -> dict[str, Floats]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from tracer_experiments.store.schema import RecordError
 
 if TYPE_CHECKING:
     from tracer_experiments.recorder import Reader
@@ -25,8 +28,12 @@ def described(
     `series` has a row for each: its number, which `number` gives for a name and a kind, its count
     of points, its last step and its last value. Charts of series are put into `charts`.
     """
-    series = []
-    for name, info in run.names().items():
+    series, trouble = [], ""
+    try:
+        known = run.names()
+    except RecordError as error:  # a damaged file: the other runs are told
+        known, trouble = {}, str(error)
+    for name, info in known.items():
         series.append([number(name, info.kind), info.count, info.last_step, info.last])
         if info.chart is not None:
             charts[name] = info.chart.to_dict()
@@ -34,6 +41,7 @@ def described(
     told = {name: getattr(run, name) for name in kept}
     # how long a run lasted that did not end is known by when it was seen last
     seen = run.seen if run.status == "killed" else None
+    told["error"] = told["error"] or trouble
     return {**told, "seen": seen, "seed": run.environment.get("seed"), "series": series}
 
 
@@ -50,6 +58,8 @@ class Overview:
         self.charts: dict[str, Any] = {}
         self._numbers: dict[tuple[str, str], int] = {}
         self._runs: dict[int, tuple[int, Any, dict[str, Any]]] = {}
+        #: which overview this is, so that a page knows when another one has begun to count
+        self.name = secrets.token_hex(8)
         self._version: object = None
         self._looked = 0.0
         self._lock = threading.Lock()
@@ -57,7 +67,7 @@ class Overview:
     def refresh(self, reader: Reader) -> int:
         """Look at what was written since, and return `now`."""
         with self._lock:
-            version, now = reader.version, time.monotonic()
+            version, now = (reader, reader.version), time.monotonic()
             if version == self._version and now - self._looked < LOOK_AGAIN:
                 return self.now
             self._take(reader.runs())
@@ -98,6 +108,7 @@ class Overview:
         with self._lock:
             return {
                 "now": self.now,
+                "name": self.name,
                 "clock": time.time(),
                 "ids": list(self._runs),
                 "runs": [record for at, _, record in self._runs.values() if at > now],

@@ -8,12 +8,12 @@
   // A drop-down list of all runs, newest first.
   page.runMenu = (label, choose) => {
     const select = page.make("select", { "aria-label": label, on: { change: () => choose(Number(select.value)) } });
-    const set = (run) => {
+    const fill = (run) => {
       const runs = page.passing().slice(-500).reverse();
       const all = run && !runs.includes(run) ? [run, ...runs] : runs;
       page.choices(select, all.map((each) => [String(each.id), page.nameOf(each)]), run?.id ?? "");
     };
-    return { select, set };
+    return { select, fill };
   };
 
   page.cockpit = (host) => {
@@ -26,7 +26,7 @@
 
     return () => {
       const run = page.focused();
-      menu.set(run);
+      menu.fill(run);
       const found = sections();
       if (!run) {
         facts.replaceChildren();

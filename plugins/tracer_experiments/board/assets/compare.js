@@ -84,7 +84,7 @@
       const [a, b] = pair();
       box.checked = page.state.differing;
       [a, b].forEach((run, at) => {
-        menus[at].set(run);
+        menus[at].fill(run);
         swatches[at].style.background = run ? page.colour(run.id) : "none";
       });
       if (!a || !b) {

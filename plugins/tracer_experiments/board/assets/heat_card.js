@@ -8,14 +8,14 @@
     const input = page.make("input", { type: "range", min: "0", max: "0", value: "0", "aria-label": label, on: { input: () => moved(Number(input.value)) } });
     const words = page.make("output", {});
     const element = page.make("div", { class: "stepper" }, input, words);
-    const set = (steps, at) => {
+    const place = (steps, at) => {
       input.max = String(Math.max(steps.length - 1, 0));
       input.value = String(at);
       input.disabled = steps.length < 2;
       page.say(words, steps.length ? `step ${steps[at]}` : "");
       input.setAttribute("aria-valuetext", words.textContent);
     };
-    return { element, set };
+    return { element, place };
   };
 
   // Which of several runs a card of one run shows: the focused one, or what was chosen in the card.
@@ -92,7 +92,7 @@
       if (!value?.steps.length) return;
       const { steps } = value;
       const place = at === null || at >= steps.length ? steps.length - 1 : at;
-      stepper.set(steps, place);
+      stepper.place(steps, place);
       const { value: histogram } = one(run.id, steps[place]);
       page.say(words, histogram ? [["NaN", histogram.nan], ["infinite", histogram.infinite]].filter(([, count]) => count).map(([word, count]) => `${count} ${word}`).join(", ") : "");
       bars.hidden = value.pairs;

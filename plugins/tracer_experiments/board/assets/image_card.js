@@ -27,7 +27,7 @@
       page.noted(card, error);
       if (!value?.length) return;
       const place = at === null || at >= value.length ? value.length - 1 : at;
-      stepper.set(value, place);
+      stepper.place(value, place);
       const address = page.source.image(run.id, name, value[place]);
       if (picture.getAttribute("src") !== address) picture.src = address;
       picture.alt = `${title} of ${page.nameOf(run)} at step ${value[place]}`;

@@ -53,7 +53,7 @@
     page.drawInSight();
   };
 
-  let now = 0;
+  let [now, counter] = [0, ""];
   let [loaded, loading, again] = [false, false, false];
   // Ask for the runs that changed since; one question at a time.
   const load = async () => {
@@ -63,9 +63,10 @@
     }
     loading = true;
     try {
-      const told = await page.source.overview(now);
-      if (told.now < now) now = 0; // another server, which has counted less
-      else now = told.now;
+      let told = await page.source.overview(now);
+      if (counter && told.name !== counter) told = await page.source.overview(0); // another server counts anew
+      now = told.now;
+      counter = told.name;
       const first = !loaded;
       loaded = true;
       page.takeIn(told);

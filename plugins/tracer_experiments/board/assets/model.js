@@ -94,7 +94,7 @@
 
     return () => {
       const run = page.focused();
-      menu.set(run);
+      menu.fill(run);
       const has = run && [...run.series.values()].some(({ kind }) => kind === "graph");
       for (const element of [overlays, stepper.element, stage, layers]) element.hidden = !has;
       whole.hidden = !has || !page.isLive;
@@ -114,7 +114,7 @@
       layers.hidden = !overlay;
       const { step } = page.state;
       const at = step < 0 ? steps.length - 1 : steps.reduce((best, each, place) => (Math.abs(each - step) < Math.abs(steps[best] - step) ? place : best), 0);
-      if (overlay) stepper.set(steps, at);
+      if (overlay) stepper.place(steps, at);
       draw(run, overlay, overlay ? steps[at] : 0);
       return { number: 1 };
     };

@@ -78,22 +78,28 @@
         x: [this.x.low - reach, this.x.high + reach],
         y: [this.y.low, this.y.high],
       };
-      const work = this.drawing(layer);
+      const { curves } = this;
+      const drawCurve = this.drawing(layer);
+      let drawn = 0;
       const slice = () => {
         if (job !== this.job) return;
         const end = performance.now() + SLICE;
-        let done = false;
-        while (!done && performance.now() < end) done = work.next().done;
+        while (drawn < curves.length && performance.now() < end) {
+          drawCurve(curves[drawn]);
+          drawn += 1;
+        }
+        const done = drawn === curves.length;
         if (done) this.layer = layer;
         this.building = done ? null : layer;
         this.compose();
-        if (done) this.canvas.dataset.drawn = String(this.curves.length);
+        if (done) this.canvas.dataset.drawn = String(drawn);
         else requestAnimationFrame(slice);
       };
       slice();
     }
 
-    *drawing({ canvas, x, y }) {
+    // What draws a curve into a layer.
+    drawing({ canvas, x, y }) {
       const context = canvas.getContext("2d");
       const many = this.curves.length;
       const scaleX = canvas.width / (x[1] - x[0]);
@@ -102,7 +108,7 @@
       const py = (value) => canvas.height - (this.y.scale.to(value) - y[0]) * scaleY;
       context.lineJoin = many > 100 ? "bevel" : "round";
       const wide = this.ratio * (many > 100 ? 1 : many > 20 ? 1.25 : 1.7);
-      for (const curve of this.curves) {
+      return (curve) => {
         const xs = Float64Array.from(curve.x, px);
         const strong = curve.smooth ?? curve.mean;
         context.strokeStyle = context.fillStyle = curve.colour;
@@ -122,8 +128,7 @@
           context.globalAlpha = 1;
           marks(context, xs, curve.marks, canvas.height, this.ratio);
         }
-        yield;
-      }
+      };
     }
 
     composeNow() {

@@ -53,10 +53,7 @@
 
   // How a curve is called: by its run, or by what the runs of its band have in common.
   page.labelOf = (curve) => (curve.band === undefined ? page.nameOf(curve.run) : `${curve.band} (${curve.of} runs)`);
-  page.nameOf = (run) => {
-    const twins = [...page.runs.values()].some((other) => other.id !== run.id && other.name === run.name);
-    return twins ? `${run.name} #${run.id}` : run.name;
-  };
+  page.nameOf = (run) => (page.namesakes.get(run.name) > 1 ? `${run.name} #${run.id}` : run.name);
 
   const placeText = (plot, value) => {
     if (plot.inTime) return page.duration(value);

@@ -8,6 +8,7 @@
   const TEXTS = { view: 1, axis: 1, y: 1, band: 1, drag: 1, search: 1, filter: 1, sort: 1, overlay: 1, large: 1, closed: 1 };
   page.state = { ...DEFAULTS, span: null, off: new Set() };
   page.runs = new Map();
+  page.namesakes = new Map();
   page.series = [];
   page.charts = {};
   page.clock = 0; // of the server, less that of the browser, in seconds
@@ -106,6 +107,8 @@
       }
       page.runs.set(run.id, { ...run, series, flat: page.flat(run.config) });
     }
+    page.namesakes = new Map();
+    for (const { name } of page.runs.values()) page.namesakes.set(name, (page.namesakes.get(name) ?? 0) + 1);
     page.forgetShown();
     tell();
   };
