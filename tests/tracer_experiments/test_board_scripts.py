@@ -45,5 +45,7 @@ def test_what_scripts_share_is_there_and_used():
 def test_no_script_makes_elements_of_text():
     """Names of runs and series may be HTML: nothing that reads it is ever called."""
     for text in TEXTS.values():
-        found = re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|srcdoc", text)
+        found = re.findall(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|srcdoc", text
+        )
         assert found == []

@@ -55,7 +55,7 @@ def _readable(reader: Reader, name: str, runs: Sequence[int]) -> list[tuple[int,
     """The columns of all runs, or where some are damaged, of the others."""
     try:
         return list(reader.columns(name, runs))
-    except RecordError:
+    except (RecordError, ValueError):
         if len(runs) < 2:
             return []
         return [found for run in runs for found in _readable(reader, name, [run])]
