@@ -1,1 +1,1 @@
-"""`trace-net runs`: what was recorded, listed, compared, drawn and taken elsewhere."""
+"""The commands, one file for each. What they call is imported when they run."""
