@@ -1,0 +1,44 @@
+// The filter of runs: words that are found anywhere, and comparisons as in lr<0.1 or status=failed.
+{
+  const COMPARISON = /^([^<>=!~]+)(<=|>=|!=|=|<|>|~)(.*)$/;
+  const OWN = { id: 1, name: 1, group: 1, status: 1, seed: 1, error: 1 };
+
+  page.valueOf = (run, key) => {
+    if (key in run.flat) return run.flat[key];
+    if (key in OWN) return run[key];
+    if (key === "duration") return page.runTime(run);
+    if (key === "begun") return run.begun;
+    return run.series.get(key)?.last ?? undefined;
+  };
+
+  const words = (text) => [...text.matchAll(/(?:[^\s"]|"[^"]*"?)+/g)].map(([word]) => word.replaceAll('"', ""));
+
+  const compared = (value, sign, wanted) => {
+    if (value === undefined) return sign === "!=";
+    const [a, b] = [Number(value), Number(wanted)];
+    const numeric = wanted !== "" && typeof value !== "boolean" && value !== null && !Number.isNaN(a) && !Number.isNaN(b);
+    const [x, y] = numeric ? [a, b] : [page.told(value).toLowerCase(), wanted.toLowerCase()];
+    if (sign === "~") return page.told(value).toLowerCase().includes(wanted.toLowerCase());
+    if (sign === "=") return x === y;
+    if (sign === "!=") return x !== y;
+    if (sign === "<") return x < y;
+    if (sign === ">") return x > y;
+    return sign === "<=" ? x <= y : x >= y;
+  };
+
+  const text = (run) => {
+    run.text ??= [run.name, run.group, run.status, ...Object.entries(run.flat).map(([key, value]) => `${key}=${page.told(value)}`)]
+      .join("\n").toLowerCase();
+    return run.text;
+  };
+
+  page.filtered = (runs, filter) => {
+    const tests = words(filter).map((word) => {
+      const [, key, sign, wanted] = COMPARISON.exec(word) ?? [];
+      if (key && (sign !== "=" || runs.some((run) => page.valueOf(run, key) !== undefined)))
+        return (run) => compared(page.valueOf(run, key), sign, wanted);
+      return (run) => text(run).includes(word.toLowerCase());
+    });
+    return runs.filter((run) => tests.every((test) => test(run)));
+  };
+}
