@@ -131,9 +131,8 @@ def test_nothing_else_is_served(serve, few, path):
 def test_headers_allow_nothing_from_elsewhere(serve, few):
     board = serve(few)
     _, headers, body = ask(board, "/")
-    rules = dict(
-        rule.strip().split(" ", 1) for rule in headers["Content-Security-Policy"].split(";")
-    )
+    policy = headers["Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
     assert rules["connect-src"] == "'self'"
     assert rules["frame-ancestors"] == "'none'"
