@@ -25,6 +25,7 @@ ROOMS = {
     "settings": "settings of plugins, from pyproject.toml and variables",
     "extensions": "what renderers, overlays and commands are",
     "watching": "what instruments and sinks are",
+    "trainings": "what trackers, and samplers of sweeps, are",
     "registry": "what plugins provide, by name",
     "guarded": "what plugins provide, called so that failures name them",
     "arrays": "array libraries, kernels, threads, memory",

@@ -77,6 +77,17 @@ class SettingsError(TracerError, ValueError):
     """A setting that a plugin does not have, or of another type than it takes."""
 
 
+class UsageError(TracerError, ValueError):
+    """What a command was asked for is not there or cannot be done; `hint` says what helps.
+
+    A command of a plugin that raises it ends with `message`, the hint and exit code 2.
+    """
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(f"{message}: {hint}" if hint else message)
+        self.message, self.hint = message, hint
+
+
 class GraphError(TracerError, ValueError):
     """A graph that cannot be built, folded or unrolled."""
 

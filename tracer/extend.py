@@ -47,7 +47,8 @@ Graphs, pictures and commands:
     `overlay_values`, `require_quantities`
 
 Plugins:
-    `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`
+    `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`,
+    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`
 """
 
 from tracer import hooks
@@ -157,6 +158,7 @@ from tracer.settings import settings
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
 from tracer.sweep.timing import time_operations
+from tracer.trainings import Choices, Range, Sampler, Space, Sweep, Tracker, Training
 from tracer.watching import Instrument, Sink
 
 __all__ = [
@@ -176,6 +178,7 @@ __all__ = [
     "Backend",
     "Called",
     "Change",
+    "Choices",
     "Command",
     "Comparison",
     "Composite",
@@ -211,12 +214,14 @@ __all__ = [
     "Plugin",
     "Present",
     "Quantity",
+    "Range",
     "Reindexed",
     "Renderer",
     "RendererUnavailable",
     "Rows",
     "Rules",
     "SampledArray",
+    "Sampler",
     "ScatterAdd",
     "SeedRows",
     "Shape",
@@ -224,14 +229,18 @@ __all__ = [
     "Signs",
     "Sink",
     "Some",
+    "Space",
     "Stack",
     "State",
     "Summed",
+    "Sweep",
     "Tape",
     "Target",
     "Tensor",
     "TensorLike",
     "Term",
+    "Tracker",
+    "Training",
     "Tree",
     "Unfinished",
     "Value",

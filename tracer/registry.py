@@ -11,6 +11,7 @@ from tracer.blame import USER, place
 from tracer.entries import Entries, Entry, Owner, owner_of, transaction
 from tracer.errors import PluginError, RegistryError, suggestion
 from tracer.extensions import Command, Overlay, Renderer, check_command, check_overlay
+from tracer.trainings import Sampler, Tracker, check_sampler, check_tracker
 from tracer.watching import Instrument, Sink, check_instrument, check_sink
 
 __all__ = ["BY_HOOK", "Entry", "Registry", "defined", "load_plugins"]
@@ -235,16 +236,22 @@ overlays = Registry("overlay")
 commands = Registry("command")
 instruments = Registry("instrument")
 sinks = Registry("sink")
+trackers = Registry("tracker")
+samplers = Registry("sampler")
 
 renderers.holds(Renderer)
 overlays.holds(Overlay)
 commands.holds(Command)
 instruments.holds(Instrument, as_class=True)
 sinks.holds(Sink, as_class=True)
+trackers.holds(Tracker)
+samplers.holds(Sampler, as_class=True)
 overlays.checks.append(check_overlay)
 commands.checks.append(check_command)
 instruments.checks.append(check_instrument)
 sinks.checks.append(check_sink)
+trackers.checks.append(check_tracker)
+samplers.checks.append(check_sampler)
 
 #: hook name -> the registry that its results go to
 BY_HOOK: dict[str, Registry] = {
@@ -257,6 +264,8 @@ BY_HOOK: dict[str, Registry] = {
     "register_commands": commands,
     "register_instruments": instruments,
     "register_sinks": sinks,
+    "register_trackers": trackers,
+    "register_samplers": samplers,
 }
 
 

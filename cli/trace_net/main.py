@@ -131,7 +131,7 @@ def stopped(stop: SystemExit) -> int:
 def report(error: Exception) -> int:
     """Say on stderr what went wrong, and give the exit code for it."""
     from tracer import plugins as loader
-    from tracer.errors import PluginError, SettingsError, TracerError
+    from tracer.errors import PluginError, SettingsError, TracerError, UsageError
 
     if isinstance(error, CommandError):
         streams.report_error(error.message, error.hint, error.details)
@@ -151,6 +151,9 @@ def report(error: Exception) -> int:
         return 4
     if isinstance(error, SettingsError):
         streams.report_error(str(error), "`trace-net plugins NAME` lists the settings of a plugin")
+        return 2
+    if isinstance(error, UsageError):
+        streams.report_error(error.message, error.hint)
         return 2
     if isinstance(error, TracerError):
         streams.report_error(str(error), "run it again with --debug to see where")

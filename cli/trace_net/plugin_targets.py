@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -34,7 +34,8 @@ def taking_targets(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: object, **keywords: object) -> object:
         for name in taken:
             if isinstance(text := keywords.get(name), str):
-                keywords[name] = loaded(text)
+                seed = keywords.get("seed")
+                keywords[name] = loaded(text, seed if isinstance(seed, int) else 0)
         return function(*arguments, **keywords)
 
     signature = inspect.signature(function)
@@ -85,22 +86,23 @@ def all_taking_targets(app: typer.Typer) -> None:
             all_taking_targets(group.typer_instance)
 
 
-def loaded(text: str) -> LoadedTarget:
-    """What a command is given of a TARGET."""
+def loaded(text: str, seed: int = 0) -> LoadedTarget:
+    """What a command is given of a TARGET, with initial values of a seed."""
     from trace_net.target import load, parse_target
 
-    subject = load(parse_target(text), {})
+    subject = load(parse_target(text), {}, seed)
     from trace_net.run import describe_choices
 
     streams.note(describe_choices(subject))
-    return LoadedTarget(subject)
+    return LoadedTarget(subject, text)
 
 
 class LoadedTarget:
     """A `tracer.Target`: see there."""
 
-    def __init__(self, subject: Subject):
-        self._subject = subject
+    def __init__(self, subject: Subject, text: str):
+        self._subject, self.text = subject, text
+        self.arguments = subject.target.keywords
         self.model, self.loss = subject.model, subject.loss
         self.inputs, self.keywords = subject.inputs.positional, subject.inputs.keywords
         self.targets = subject.targets.positional
@@ -108,6 +110,12 @@ class LoadedTarget:
     def defined(self, name: str) -> Any:
         """What the file defines under a name, or None."""
         return getattr(self._subject.module, name, None)
+
+    def with_arguments(self, arguments: Mapping[str, object]) -> str:
+        """The text of the TARGET whose factory is called with these, too."""
+        from trace_net.target import with_arguments
+
+        return with_arguments(self._subject, arguments)
 
     def record(self) -> tuple[Tape, Tensor]:
         """Run the model and its loss."""

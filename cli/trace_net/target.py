@@ -13,9 +13,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import operator
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -102,17 +103,17 @@ def parse_target(text: str) -> Target:
     return Target(path, module, expression, *_parse_attribute(expression))
 
 
-def load(target: Target, given: dict[str, np.ndarray]) -> Subject:
+def load(target: Target, given: dict[str, np.ndarray], seed: int = 0) -> Subject:
     """Run the user's file and find model, inputs and loss in it.
 
-    Random initial values are the same in every run, unless the file seeds them itself.
+    Random initial values are those of the seed in every run, unless the file seeds them itself.
     Raises `ModelError` where the file or its functions fail, `UsageError` where something is not
     found.
     """
     import tracer
 
     tracer.plugins.load()
-    tracer.seed(0)
+    tracer.seed(seed)
     module = _import(target)
     choices: dict[str, str] = {}
     model = _find_model(target, module, choices)
@@ -126,6 +127,40 @@ def load(target: Target, given: dict[str, np.ndarray]) -> Subject:
         own = hasattr(module, "targets") or sample is None
         targets = _value(target, module, "targets", choices) if own else sample[1]
     return Subject(target, model, inputs, loss, targets, choices, module)
+
+
+def with_arguments(subject: Subject, arguments: Mapping[str, Any]) -> str:
+    """The text of a TARGET whose factory is called with these arguments, too.
+
+    Raises `UsageError` where it names a model and no function that makes one, or that does not take
+    them.
+    """
+    target = subject.target
+    name = target.attribute or "build_model"
+    try:
+        factory = operator.attrgetter(name)(subject.module)
+    except AttributeError:
+        factory = None
+    if not (target.called or inspect.isroutine(factory)):
+        what = target.attribute or "the model"
+        raise UsageError(
+            f"{what} of {target.where} takes no arguments, and {', '.join(arguments)} is given",
+            hint="write a function that makes it, and name it as path.py:factory()",
+        )
+    keywords = {**target.keywords, **arguments}
+    signature = inspect.signature(factory)
+    try:
+        signature.bind_partial(*target.arguments, **keywords)
+    except TypeError as error:
+        takes = list(signature.parameters)
+        unknown = next((key for key in arguments if key not in takes), "")
+        raise UsageError(
+            f"{name} of {target.where}: {error}.{suggestion(unknown, takes)}",
+            hint=f"it takes {', '.join(takes) or 'no arguments'}",
+        ) from None
+    written = [repr(value) for value in target.arguments]
+    written += [f"{key}={value!r}" for key, value in keywords.items()]
+    return f"{target.path or target.module}:{name}({', '.join(written)})"
 
 
 def _parse_attribute(text: str) -> tuple[str, bool, tuple[Any, ...], dict[str, Any]]:

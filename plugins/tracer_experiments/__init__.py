@@ -7,6 +7,7 @@ run.finish()
 """
 
 from tracer_experiments.charts import Chart
+from tracer_experiments.instruments import Instruments, NotMeasured, Observation
 from tracer_experiments.recorder import Reader, Recorder
 from tracer_experiments.run import RecordWarning, Run
 from tracer_experiments.store.reading import Points, SeriesInfo
@@ -17,7 +18,10 @@ from tracer_experiments.values import Histogram, Late
 __all__ = [
     "Chart",
     "Histogram",
+    "Instruments",
     "Late",
+    "NotMeasured",
+    "Observation",
     "Points",
     "Reader",
     "RecordError",

@@ -84,17 +84,19 @@ class Recorder:
         group: str = "",
         seed: int | None = None,
         resume: int | str | None = None,
+        force: bool = False,
     ) -> Run:
         """Begin a run, or go on with the one of an id or a name, `resume`.
 
         `config` is what it was set up with, kept as JSON. Two runs may have one name: their ids
-        differ. `seed` is kept; unless given, it is that of the last `tracer.seed`.
+        differ. `seed` is kept; unless given, it is that of the last `tracer.seed`. A run that was
+        written until a moment ago goes on by `force`: for who knows that its writer was killed.
         """
         if not isinstance(name, str) or not name:
             raise RecordError(f"the name of a run is a text, got {name!r}")
         if resume is not None:
             row = found(self._database, resume)
-            return self._resumed(row, config)
+            return self._resumed(row, config, force)
         seed = tracer.extend.last_seed() if seed is None else seed
         text = configuration(config)
         identity, _ = self._writer.begin(name, group, text, {} if seed is None else {"seed": seed})
@@ -102,8 +104,8 @@ class Recorder:
         self._writer.tell_begin(_summary(row))
         return Run(self._writer, self._database, row)
 
-    def _resumed(self, row: RunRow, config: Mapping[str, Any] | None) -> Run:
-        if StoredRun(self._database, row).status == "running":
+    def _resumed(self, row: RunRow, config: Mapping[str, Any] | None, force: bool) -> Run:
+        if not force and StoredRun(self._database, row).status == "running":
             raise RecordError(
                 f"the run {row.id} {row.name!r} is being written, or was until a moment ago: go on "
                 f"with it when it has ended"

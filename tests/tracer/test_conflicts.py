@@ -7,7 +7,18 @@ import pytest
 
 import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
-from tests.tracer.things import Amount, Drain, Gauge, Kind, Library, Paint, Shade, act
+from tests.tracer.things import (
+    Amount,
+    Diary,
+    Dice,
+    Drain,
+    Gauge,
+    Kind,
+    Library,
+    Paint,
+    Shade,
+    act,
+)
 from tracer import PluginError, registry
 from tracer.record import dispatch
 
@@ -84,6 +95,8 @@ MADE = {
     "quantity": lambda: type("Amount", (Amount,), {"__module__": Amount.__module__}),
     "instrument": lambda: type("Gauge", (Gauge,), {"__module__": Gauge.__module__}),
     "sink": lambda: type("Drain", (Drain,), {"__module__": Drain.__module__}),
+    "sampler": lambda: type("Dice", (Dice,), {"__module__": Dice.__module__}),
+    "tracker": Diary,
     "row kind": Kind,
     "array backend": Library,
     "renderer": Paint,

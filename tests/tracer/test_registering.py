@@ -10,7 +10,18 @@ import pytest
 
 import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
-from tests.tracer.things import Amount, Drain, Gauge, Kind, Library, Paint, Shade, act
+from tests.tracer.things import (
+    Amount,
+    Diary,
+    Dice,
+    Drain,
+    Gauge,
+    Kind,
+    Library,
+    Paint,
+    Shade,
+    act,
+)
 from tracer import PluginError, registry
 from tracer.entries import Entries, Entry, Owner, transaction
 from tracer.record import dispatch
@@ -139,7 +150,7 @@ def test_a_cell_that_fails_when_it_runs_again_changes_nothing():
 
 
 THINGS = [
-    *(Amount, Gauge, Drain, Kind(), Shade(), Paint(), Library()),
+    *(Amount, Gauge, Drain, Dice, Kind(), Shade(), Paint(), Library(), Diary()),
     tracer.Command("test-act", act),
 ]
 

@@ -44,5 +44,19 @@ class Drain(extend.Sink):
         pass
 
 
+class Diary(extend.Tracker):
+    name = "test_diary"
+
+    def run(self, path, name, config, **options):
+        return None
+
+
+class Dice(extend.Sampler):
+    name = "test_dice"
+
+    def ask(self, number):
+        return None
+
+
 def act():
     """A command."""

@@ -73,6 +73,7 @@ def test_a_run_that_goes_on_is_the_run_in_one(train):
         "config.json",
         "history.json",
         "model.safetensors",
+        "runs.db",
     ]
     assert len(json.loads(Path("parts/history.json").read_text())) == 5
 

@@ -62,6 +62,8 @@ def curvature(request: Request) -> Results:
     """The results of a request: its rows start, are swept, and quantities extract from them."""
     strategy = decided(request)
     prepare_record(strategy)
+    for quantity in request.asked.values():
+        quantity.begin(request.objective)
     started = start_rows(strategy)
     extraction = Extraction(request, started.penalties)
     objective = request.objective

@@ -30,6 +30,8 @@ def gradients(request: Request) -> Results:
     record.snapshots.check(nodes, swept, names)
     if swept:
         replay(nodes, {}, ())
+    for quantity in request.asked.values():
+        quantity.begin(objective)
     record.releases += 1  # from now on, since a sweep may raise before its end
     found: dict[str, dict[str, Any]] = {name: {} for name in request.asked}
     reached = set()

@@ -25,6 +25,7 @@ from tracer.curvature.sample_checks import (
     refuse_contraction,
     samples_not_followed,
 )
+from tracer.curvature.sample_losses import SampleLosses, sample_losses, valued
 from tracer.curvature.seed_rows import SeedRows, of_stack
 from tracer.curvature.splitting import Split, at_first_samples, left_out, split
 from tracer.curvature.terms import Term
@@ -34,6 +35,7 @@ from tracer.record.following import follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
+from tracer.record.replay import saved_values
 from tracer.sweep.observed import Observed
 from tracer.sweep.sizes import node_bytes
 from tracer.sweep.sweep import Sweep
@@ -146,6 +148,20 @@ class Objective:
         if not terms:
             raise samples_not_followed()
         return terms, arrived
+
+    def saved_values(self) -> dict[Node, Array]:
+        """The values that the record has now, of operations whose values some rule reads."""
+        return saved_values(self.nodes)
+
+    def sample_losses(self) -> SampleLosses | None:
+        """The samples' shares of its value; None where these are not known.
+
+        So it is where it is not linear in what there is of single samples.
+        """
+        if self.batch.size is None or self.batch.several:
+            return None
+        cuts = valued(self.nodes, self.batch)
+        return None if cuts is None else sample_losses(cuts, self._arrived(cuts.above), self.batch)
 
     def _arrived(self, above: list[Node]) -> dict[Node, Stack]:
         """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""

@@ -69,7 +69,8 @@ Quantities: TypeAlias = (
 
 #: what plugins may override, and is called in a sweep
 METHODS = {
-    *("extract", "elements", "of_objective", "of_block", "finish", "combine", "join", "merge"),
+    *("begin", "extract", "elements", "of_objective", "of_block"),
+    *("finish", "combine", "join", "merge"),
 }
 #: what a quantity may have its values of
 LEVELS = ("parameter", "layer", "model")
@@ -103,6 +104,9 @@ class Quantity:
     needs_samples = True
     factored = False
     of_uses = False
+    #: whether it is left out, without an error or a warning, where samples are coupled, not marked,
+    #: not followed, or in batches of several sizes: `results[name].absent` then says why
+    optional = False
     #: whether `extract` reads all rows at once, as where it multiplies rows by each other: those
     #: that come in chunks are then kept until all are there. `gram()` says so by itself
     all_rows = False
@@ -132,6 +136,9 @@ class Quantity:
         """Whether it is a plugin's and does not say whether it reads single samples or uses."""
         said = self.per_sample or self.of_uses or self.lists_samples is not None
         return not said and hasattr(type(self).extract, "__wrapped__")
+
+    def begin(self, objective: Any) -> None:
+        """Called with the objective before its sweep, while the record has its values."""
 
     def extract(self, cotangent: Cotangent, context: Context) -> State:
         """The state for one parameter, from the cotangent's contractions."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +80,7 @@ class Request:
 
     Unless these are gradients alone, `kinds` maps each quantity to its kind of rows,
     `swept_together` are the kinds of the one sweep, and `asked_separately` the quantities that are
-    made by other means.
+    made by other means. `withdrawn` are optional ones that are undefined here, and why.
     """
 
     objective: Objective
@@ -93,6 +93,13 @@ class Request:
     kinds: dict[str, Rows | None]
     swept_together: list[Rows]
     asked_separately: list[Quantity]
+    withdrawn: dict[str, str] = field(default_factory=dict)
+
+    def withdraw(self, quantity: Quantity, why: str) -> None:
+        """Leave a quantity out of the sweep."""
+        del self.asked[quantity.name]
+        self.withdrawn[quantity.name] = why
+        self.kinds, self.swept_together, self.asked_separately = _kinds(self.asked)
 
     def of(self, *kinds: Rows | None) -> list[Quantity]:
         """The quantities of these kinds of rows."""

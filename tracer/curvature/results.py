@@ -104,4 +104,6 @@ def collected_results(
         if type(found) is dict:
             found = Values(undefined.every, found, undefined.absent(quantity))
         results[quantity] = found
+    for quantity, why in request.withdrawn.items():
+        results[quantity] = Values(undefined.every, {}, dict.fromkeys(names, why))
     return results

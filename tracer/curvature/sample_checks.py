@@ -364,6 +364,15 @@ def samples_not_followed() -> BatchError:
     )
 
 
+def samples_lost(name: str, batch: Batch) -> str:
+    """Why a quantity of single samples takes a row for each of them."""
+    through = f" through {placed(batch.lost[0])}" if batch.lost else ""
+    return (
+        f"{name} would take a row per sample: the samples could not be followed{through}: give the "
+        f"operation a `batch_axis` rule, or mark its result with tracer.batch(x, axis)"
+    )
+
+
 def refuse_unknown_above(node: Node, batch: Batch, wanted_by: str) -> None:
     """Raise `BatchError` if what follows the last known samples is no sum over them."""
     alone = any(batch.axis(node.parents[slot]) is None for slot in wanted(node))

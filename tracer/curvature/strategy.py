@@ -13,10 +13,11 @@ from tracer.curvature.sample_checks import (
     couplings,
     refuse_undefined,
     refuse_unmarked,
+    samples_lost,
     taken_for_penalty,
 )
 from tracer.curvature.signed_parameters import cheaper_by_rows, exact_leaves
-from tracer.errors import QuantityError
+from tracer.errors import BatchError, QuantityError
 from tracer.record.node import Node
 from tracer.record.replay import replay, saved_values
 from tracer.sweep.bending import bends_in
@@ -77,6 +78,9 @@ def decided(request: Request) -> Strategy:
 def _must_mask(request: Request) -> bool:
     """Whether one row per sample is needed. Raises where a quantity of samples is undefined."""
     objective, batch = request.objective, request.objective.batch
+    _withdraw_optional(request)
+    if not any(quantity.needs_samples for quantity in request.asked.values()):
+        return False
     if batch.size is None:
         refuse_unmarked(request.asked.values())
         return True
@@ -92,6 +96,22 @@ def _must_mask(request: Request) -> bool:
             f"or mark its result with tracer.batch(x, axis)"
         )
     return bool(couplings(objective.facts) or batch.lost or batch.singly)
+
+
+def _withdraw_optional(request: Request) -> None:
+    """Leave out the optional quantities that are undefined here, or would take a row per sample."""
+    facts, batch = request.objective.facts, request.objective.batch
+    for quantity in [q for q in request.asked.values() if q.optional]:
+        try:
+            if batch.size is None:
+                refuse_unmarked([quantity])
+            else:
+                refuse_undefined([quantity], facts)
+        except BatchError as error:
+            request.withdraw(quantity, str(error))
+            continue
+        if batch.lost or batch.singly:
+            request.withdraw(quantity, samples_lost(quantity.name, batch))
 
 
 def _signed_parameters(request: Request) -> set[Node]:

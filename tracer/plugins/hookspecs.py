@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracer.extensions import Command, Overlay, Renderer
     from tracer.record.operation import Operation
     from tracer.record.tensor import Tensor
+    from tracer.trainings import Sampler, Tracker
     from tracer.watching import Instrument, Sink
 
 hookspec = pluggy.HookspecMarker("tracer")
@@ -72,6 +73,16 @@ def register_instruments() -> Iterable[type[Instrument]]:
 @hookspec
 def register_sinks() -> Iterable[type[Sink]]:
     """Where recorded runs are written to: subclasses of `tracer.extend.Sink`."""
+
+
+@hookspec
+def register_trackers() -> Iterable[Tracker]:
+    """What `trace-net train` is kept by: instances of `tracer.extend.Tracker`."""
+
+
+@hookspec
+def register_samplers() -> Iterable[type[Sampler]]:
+    """What chooses the settings of a sweep: subclasses of `tracer.extend.Sampler`."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from tracer.extensions import Command, Overlay, Renderer
 from tracer.plugins import collecting
 from tracer.plugins.loading import Loader, load
 from tracer.record.operation import Operation
+from tracer.trainings import Sampler, Tracker
 from tracer.watching import Instrument, Sink
 
 
@@ -34,7 +35,7 @@ class Hook(Protocol):
 #: instance of a class, which a type checker takes for the class still.)
 Registrable: TypeAlias = (
     "Operation | type[Operation] | type[Quantity] | Rows | Backend | Renderer | Overlay | Command"
-    " | type[Instrument] | type[Sink] | Hook | ModuleType"
+    " | type[Instrument] | type[Sink] | Tracker | type[Sampler] | Hook | ModuleType"
 )
 Thing = TypeVar("Thing", bound=Registrable)
 
@@ -42,9 +43,9 @@ Thing = TypeVar("Thing", bound=Registrable)
 def register(thing: Thing) -> Thing:
     """Register what a plugin's hooks take, from a script or notebook, and return it.
 
-    `thing` is an operation, a subclass of `Quantity`, `Instrument` or `Sink`, an instance of
-    `Rows`, `Backend`, `Renderer`, `Overlay` or `Command`, a function marked with
-    `@tracer.hookimpl`, or a module: of one with hooks what these return, of another what it
+    `thing` is an operation, a subclass of `Quantity`, `Instrument`, `Sink` or `Sampler`, an
+    instance of `Rows`, `Backend`, `Renderer`, `Overlay`, `Command` or `Tracker`, a function marked
+    with `@tracer.hookimpl`, or a module: of one with hooks what these return, of another what it
     defines, in each case all of it or nothing. It is a decorator, too.
 
     A name that the same module registered before, as where a cell of a notebook runs again, is
@@ -103,8 +104,8 @@ def _registry_of(thing: object) -> registry.Registry:
         hint = f": put @tracer.hookimpl above {name} for it to be a hook"
     raise PluginError(
         f"tracer.register takes an operation (@tracer.operation), a subclass of tracer.Quantity, "
-        f"extend.Instrument or extend.Sink, "
-        f"an instance of tracer.Rows, Backend, Renderer, Overlay or Command, a function marked "
+        f"extend.Instrument, Sink or Sampler, an instance of tracer.Rows, Backend, Renderer, "
+        f"Overlay, Command or extend.Tracker, a function marked "
         f"with @tracer.hookimpl, or a module of these, got {thing!r}{hint}"
     )
 

@@ -14,9 +14,13 @@ class Target(Protocol):
     """What a TARGET of the command line is, loaded: a command's parameter annotated so is given it.
 
     `inputs` and `keywords` are what the `model` is called with, `targets` what the `loss` is given
-    besides its output; `loss` is None where the file has none.
+    besides its output; `loss` is None where the file has none. `text` is what was typed, and
+    `arguments` what a factory in it was called with by name. A command with a parameter `seed` is
+    given a model whose initial values are of that seed.
     """
 
+    text: str
+    arguments: Mapping[str, object]
     model: Callable[..., Tree]
     inputs: tuple[Tree, ...]
     keywords: Mapping[str, Tree]
@@ -25,6 +29,12 @@ class Target(Protocol):
 
     def defined(self, name: str) -> object:
         """What the TARGET's file defines besides under a name, as `datasets`; None if nothing."""
+
+    def with_arguments(self, arguments: Mapping[str, object]) -> str:
+        """The text of the TARGET whose factory is called with these, too.
+
+        Raises `UsageError` where no function makes the model, or it does not take them.
+        """
 
     def record(self) -> tuple[Tape, Tensor]:
         """The record of the model and its loss, to be swept: `tape.backward(loss)`.

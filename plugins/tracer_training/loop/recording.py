@@ -13,7 +13,7 @@ class Recording:
 
     `recorder` has `run(name, config)`, which gives what has `log(step, **values)` and `finish()`,
     or is such a run. `instruments` have `quantities(step)` and `measure(step, results, loss=,
-    model=, optimizer=)`. Either may be None.
+    model=, optimizer=)`, and may have `describe(run)`. Either may be None.
     """
 
     def __init__(self, recorder: Any, instruments: Any, config: Saved):
@@ -22,13 +22,20 @@ class Recording:
         self._is_ours = recorder is not None and not hasattr(recorder, "log")
         if self._is_ours:
             self.run = recorder.run("fit", config=dict(config))
+        if self.run is not None and hasattr(instruments, "describe"):
+            instruments.describe(self.run)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anything is recorded or measured."""
+        return self.run is not None or self.instruments is not None
 
     def quantities(self, step: int) -> Asked:
         """What the instruments need of the sweep of a step."""
         return () if self.instruments is None else tuple(self.instruments.quantities(step))
 
     def measure(self, run: Any, results: Results, loss: Tensor) -> Results:
-        """What the instruments measure before a step."""
+        """What the instruments measure before a step, of all batches that it is taken with."""
         if self.instruments is None:
             return {}
         return self.instruments.measure(

@@ -66,6 +66,8 @@ class Run:
         self.loss: Any = math.nan
         self.stopped = self.failed = False
         self._means = Means()
+        #: of the batches of a step
+        self._losses = Means()
         self._seconds = 0.0
         #: the rate of the last step, of the first group
         self._rate = math.nan
@@ -115,8 +117,7 @@ class Run:
             if self.stopped:
                 break
         if self.stepper.waiting is not None:
-            rest = divided(batch)
-            self._stepped(self.stepper.rest(*rest), {})
+            self._step(*divided(batch), self.stepper.rest())
         if not self.batch:
             raise TracerError(
                 "the training data have no batches: give more samples, a smaller batch_size, or "
@@ -157,24 +158,29 @@ class Run:
     # -- a batch -------------------------------------------------------------------------------
 
     def _train_batch(self, inputs: Inputs, target: Targets) -> None:
-        quantities = (*self.stepper.asked(), *self.recording.quantities(self.step))
-        results, loss, output = self.stepper.record(inputs, target, quantities)
+        if self.stepper.waiting is None:
+            self.stepper.watched = self.recording.quantities(self.step)
+            self._losses = Means()
+        results, loss, output = self.stepper.record(inputs, target, self.stepper.asked())
         self.loss = raw(loss)
         self._look(inputs, target)
         values = {"loss": self.loss}
         found = self.metrics if self.metrics is not None else usual_metrics(output, target)
         values |= {name: metric(output, target) for name, metric in found.items()}
         self._means.add(values, len(target))
-        measured = self.recording.measure(self, results, loss)
-        taken = self.stepper.step(inputs, target, results)
+        self._losses.add({"loss": self.loss}, len(target))
         self.batch += 1
-        self._stepped(taken, measured)
+        self._step(inputs, target, self.stepper.ready(target, results))
 
-    def _stepped(self, taken: Results | None, measured: Saved) -> None:
-        """Count and tell of a step, if one was taken."""
-        if taken is None:
+    def _step(self, inputs: Inputs, target: Targets, results: Results | None) -> None:
+        """Take a step with these results, if there are any, and tell of it."""
+        if results is None:
             return
-        self.results = taken
+        if self.stepper.accumulate > 1 and self.recording.is_wanted:
+            self.loss = np.asarray(self._losses.values()["loss"])
+        measured = self.recording.measure(self, results, Tensor(self.loss))
+        self.stepper.take(inputs, target, results)
+        self.results = results
         self._rate = float(self.optimizer.param_groups[0].get("lr", math.nan))
         self.recording.step(self.step, self.loss, self._rate, measured)
         self.step += 1

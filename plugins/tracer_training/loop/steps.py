@@ -28,6 +28,8 @@ class Stepper:
     accumulate: int = 1
     scale: LossScale | None = None
     quantities: Asked = ()
+    #: what instruments need of the sweeps of the next step
+    watched: Asked = ()
     waiting: Accumulated | None = field(default=None, init=False)
     batches: int = field(default=0, init=False)
 
@@ -59,13 +61,13 @@ class Stepper:
         return self._wanted() if self.accumulate == 1 else Accumulated(self._wanted()).quantities
 
     def _wanted(self) -> Asked:
-        return (*self.optimizer.quantities, *self.quantities)
+        return (*self.optimizer.quantities, *self.quantities, *self.watched)
 
-    def step(self, inputs: Inputs, target: Targets, results: Results) -> Results | None:
-        """Step with the results of a batch; None where no step is taken.
+    def ready(self, target: Targets, results: Results) -> Results | None:
+        """What a step can be taken with, given the results of a batch; None if there is none yet.
 
         That is so while gradients are accumulated, and where those of half precision are not
-        finite. Gives the results that the step was taken with.
+        finite.
         """
         if self.scale is not None and not self.scale.unscaled(results):
             return None
@@ -75,24 +77,23 @@ class Stepper:
             self.batches += 1
             if self.batches < self.accumulate:
                 return None
-            results, self.waiting, self.batches = self.waiting.results(), None, 0
-        return self._taken(inputs, target, results)
+            return self.rest()
+        return results
 
-    def rest(self, inputs: Inputs, target: Targets) -> Results | None:
-        """Step with what waits at the end of an epoch, if anything does."""
+    def rest(self) -> Results | None:
+        """What has been accumulated, as at the end of an epoch, if anything has."""
         if self.waiting is None:
             return None
         results, self.waiting, self.batches = self.waiting.results(), None, 0
-        return self._taken(inputs, target, results)
+        return results
 
-    def _taken(self, inputs: Inputs, target: Targets, results: Results) -> Results:
+    def take(self, inputs: Inputs, target: Targets, results: Results) -> None:
         """Bound the gradients and step."""
         if self.clip_norm is not None:
             clip_grad_norm(results, self.clip_norm)
         if self.clip_value is not None:
             clip_grad_value(results, self.clip_value)
         self.optimizer.step(results, lambda: self.again(inputs, target))
-        return results
 
     def again(self, inputs: Inputs, target: Targets) -> Results:
         """Results for the same batch where the parameters are now."""

@@ -1,0 +1,337 @@
+"""`trace-net runs [list | show | compare | plot | export | remove]`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tracer.errors import TracerError, UsageError
+from tracer_experiments import printing
+from tracer_experiments.commands import comparing, exporting, fields, opening
+from tracer_experiments.plots import curves
+from tracer_experiments.recorder import remove as remove_run
+from tracer_experiments.store.reading import SeriesInfo
+from tracer_experiments.store.schema import RecordError
+from tracer_experiments.stored_run import StoredRun
+
+#: suffixes of figures, as matplotlib names them
+FIGURES = ("png", "svg", "pdf")
+#: columns of a list that are always there
+ALWAYS = 4
+
+PathOption = Annotated[
+    str | None, typer.Option("--path", help="The folder of the runs, or a .db file; else `runs`.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+
+
+class ListsByDefault(TyperGroup):
+    """A group whose first command is meant where none is named: `trace-net runs DIR`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asks_for_help = any(argument in ("--help", "-h") for argument in args[:1])
+        first = args[0] if args else "-"
+        if not asks_for_help and (first.startswith("-") or is_path(first, self.commands)):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+def is_path(text: str, commands: Any) -> bool:
+    """Whether an argument is no command and a path."""
+    return text not in commands and (opening.is_database(text) or Path(text).exists())
+
+
+app = typer.Typer(
+    cls=ListsByDefault,
+    help="List, show, compare, draw, export and remove recorded runs.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    no_args_is_help=False,
+)
+
+
+@app.command("list")
+def list_runs(
+    path: Annotated[str, typer.Argument(help="A folder of runs, or a .db file.")] = opening.DEFAULT,
+    group: Annotated[str | None, typer.Option(help="Runs of this group alone.")] = None,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(help='Runs where this holds, as "lr<0.1", "optimizer=sgd" or "name~wide".'),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="By a column, a setting or a series; -NAME for descending.")
+    ] = "id",
+    columns: Annotated[
+        str | None, typer.Option(help="What to show besides id and name, with commas between.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs: a line for each, with its last loss and the settings that differ."""
+    reader = opening.opened(path)
+    known = [fields.Listed(run) for run in reader.runs(group=group)]
+    if group is not None and not known:
+        groups = dict.fromkeys(run.group for run in reader.runs() if run.group)
+        raise UsageError(
+            f"no run is of the group {group!r}", f"there are {', '.join(groups) or 'no groups'}"
+        )
+    listed = fields.ordered(fields.chosen(known, filter or []), sort)
+    if as_json:
+        printing.print_json("runs list", {"path": str(reader.path), "runs": [
+            document(each) for each in listed]})  # fmt: skip
+        return
+    if not listed:
+        what = "no run passes the filters" if known else "there are no runs yet"
+        printing.note(f"{what} in {str(reader.path)!r}")
+        return
+    wanted = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    for name in wanted:
+        fields.check_known(name, known, "--columns")
+    shown = ["id", "name", *wanted] if wanted else usual_columns(listed)
+    rows = [[shown_value(each, name) for name in shown] for each in listed]
+    heads = [f">{name}" if is_right(listed, name) else name for name in shown]
+    left_out = printing.print_table(heads, rows, least=ALWAYS)
+    if left_out:
+        printing.note(f"too narrow for {', '.join(left_out)}: --columns chooses")
+
+
+def usual_columns(listed: list[fields.Listed]) -> list[str]:
+    """The columns of a list where nobody says which: what is the same in all runs is left out."""
+    found = ["id", "name", "status", "steps"]
+    if any("loss" in each.series for each in listed):
+        found.append("loss")
+    found += [name for name in fields.differing(listed) if name not in found]
+    test = dict.fromkeys(n for each in listed for n in each.series if n.startswith("test_"))
+    found += [name for name in test if name not in found]
+    if any(each.run.group for each in listed):
+        found.append("group")
+    return [*found, "seconds", "begun"]
+
+
+def shown_value(each: fields.Listed, name: str) -> str:
+    """A cell of a list."""
+    value = each.value(name)
+    if name == "begun":
+        return printing.moment(each.run.begun)
+    if name == "seconds":
+        return printing.duration(each.run.seconds)
+    return printing.shortened(printing.cell(value))
+
+
+def is_right(listed: list[fields.Listed], name: str) -> bool:
+    """Whether a column is of numbers."""
+    values = [value for each in listed if (value := each.value(name)) is not None]
+    return all(isinstance(value, int | float) for value in values)
+
+
+def document(each: fields.Listed) -> dict[str, object]:
+    """A run for JSON, with the last values of its series."""
+    last = {name: info.last for name, info in each.series.items() if info.kind == "number"}
+    return {**exporting.summary(each.run), "steps": each.steps, "last": last}
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run, by its id or name.")],
+    path: Annotated[str, typer.Argument(help="A folder of runs, or a .db file.")] = opening.DEFAULT,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run: its configuration, where it ran, and its series."""
+    found = opening.run_of(opening.opened(path), run)
+    listed = fields.Listed(found)
+    if as_json:
+        series = {name: described(info) for name, info in listed.series.items()}
+        printing.print_json("runs show", {**document(listed), "series": series})
+        return
+    print_head(found)
+    comparing.print_pairs("configuration", found.config)
+    comparing.print_pairs("environment", comparing.flat(found.environment))
+    rows = [series_row(found, name) for name in listed.series]
+    if rows:
+        columns = ("series", "kind", ">points", ">last step", ">last", ">least", ">greatest", "")
+        printing.print_table(columns, rows)
+
+
+def described(info: SeriesInfo) -> dict[str, object]:
+    """A series for JSON."""
+    return {
+        "kind": info.kind,
+        "count": info.count,
+        "last_step": info.last_step,
+        "last": info.last,
+        "chart": None if info.chart is None else info.chart.to_dict(),
+    }
+
+
+def print_head(run: StoredRun) -> None:
+    """What a run is, on one line, and what ended it."""
+    group = f", group {run.group}" if run.group else ""
+    text = (
+        f"run {run.id}  {run.name}{group}  {run.status}, begun {printing.moment(run.begun)}, "
+        f"{printing.duration(run.seconds)}"
+    )
+    out = printing.console()
+    out.print(printing.printable(text), style="bold", soft_wrap=True)
+    if run.error:
+        out.print(f"error: {printing.printable(run.error)}", style="red", soft_wrap=True)
+
+
+def series_row(run: StoredRun, name: str) -> list[str]:
+    """A series as a line of a table, numbers with their curve."""
+    info = run.names()[name]
+    row = [printing.printable(name), info.kind, f"{info.count:,}", f"{info.last_step:,}"]
+    if info.kind != "number":
+        return [*row, "", "", "", ""]
+    values = run.columns(name).numbers
+    finite = values[values == values]
+    ends = [finite.min(), finite.max()] if finite.size else [None, None]
+    last = float(values[-1]) if len(values) else None
+    cells = [printing.cell(None if v is None else float(v)) for v in (last, *ends)]
+    return [*row, *cells, printing.sparkline(values)]
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last a path.")],
+    path: PathOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare runs: configuration, environment and last values side by side, what differs first."""
+    names, place = opening.divided(runs, path, least=2)
+    reader = opening.opened(place)
+    found = opening.runs_of(reader, names)
+    if len(found) < 2:
+        raise UsageError(
+            f"compare takes two runs or more, got {', '.join(names)}", "`runs show` shows one"
+        )
+    listed = [fields.Listed(run) for run in found]
+    if as_json:
+        printing.print_json("runs compare", comparing.document(listed))
+        return
+    comparing.print_comparison(listed)
+
+
+@app.command()
+def plot(
+    series: Annotated[
+        list[str] | None, typer.Argument(help="Series to draw, as loss; last a path.")
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A .png, .svg or .pdf file; - is stdout (svg).")
+    ] = "runs.svg",
+    run: Annotated[
+        list[str] | None, typer.Option(help="A run, by id or name; again for more. Else all.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Runs of this group alone.")] = None,
+    smooth: Annotated[float, typer.Option(help="Weight of the past in an average, below 1.")] = 0.0,
+    log: Annotated[bool, typer.Option(help="A logarithmic axis of values.")] = False,
+    x: Annotated[str, typer.Option("--x", help="Along step, epoch or time.")] = "step",
+    cockpit: Annotated[
+        str | None, typer.Option(help="Draw the instruments of this run in place of series.")
+    ] = None,
+    path: PathOption = None,
+) -> None:
+    """Draw series of runs as curves, or the instruments of one."""
+    names, place = opening.divided(series or [], path, least=0 if cockpit else 1)
+    suffix = "svg" if output == "-" else Path(output).suffix.removeprefix(".").lower()
+    if suffix not in FIGURES:
+        raise UsageError(
+            f"figures are {', '.join(FIGURES)}, got {output!r}", "name it so, as in -o loss.svg"
+        )
+    if not names and cockpit is None:
+        raise UsageError("plot draws series, and none is named", "as in `trace-net runs plot loss`")
+    reader = opening.opened(place)
+    if cockpit is not None:
+        figure = cockpit_of(opening.run_of(reader, cockpit))
+    else:
+        chosen = [
+            each for each in opening.runs_of(reader, run or []) if group in (None, each.group)
+        ]
+        if not chosen:
+            raise UsageError("there are no runs to draw", "`trace-net runs list` lists them")
+        check_matplotlib()
+        try:
+            figure = curves.curves(chosen, *names, x=x, smooth=smooth, log=log)
+        except RecordError:
+            raise
+        except TracerError as error:
+            raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
+    exporting.written(output, drawn(figure, suffix))
+    if output != "-":
+        printing.note(f"wrote {output}")
+
+
+def check_matplotlib() -> None:
+    """Raise `UsageError` where it is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UsageError("drawing needs matplotlib", "pip install 'trace-net[plot]'") from error
+
+
+def cockpit_of(run: StoredRun) -> Any:
+    """The figure of a run's instruments."""
+    check_matplotlib()
+    from tracer_experiments.plots.cockpit import cockpit
+
+    return cockpit(run)
+
+
+def drawn(figure: Any, suffix: str) -> bytes:
+    """A figure as a file; text of an SVG stays text, and the same figure is the same file."""
+    import matplotlib
+
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trace-net"}):
+        undated = {"Date": None} if suffix == "svg" else {"CreationDate": None}
+        options = {} if suffix == "png" else {"metadata": undated}
+        figure.savefig(file, format=suffix, dpi=150, **options)
+    return file.getvalue()
+
+
+@app.command()
+def export(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs, by id or name, else all; last a path.")
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A .csv, .jsonl or .npz file; - is stdout.")
+    ] = "-",
+    format: Annotated[
+        str | None, typer.Option(help="csv, jsonl or npz; else by the file's suffix.")
+    ] = None,
+    path: PathOption = None,
+) -> None:
+    """Write runs into one file for other programs."""
+    names, place = opening.divided(runs or [], path, least=0)
+    suffix = format or ("csv" if output == "-" else Path(output).suffix.removeprefix("."))
+    reader = opening.opened(place)
+    exporting.written(output, exporting.exported(opening.runs_of(reader, names), suffix.lower()))
+
+
+@app.command()
+def remove(
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last a path.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option(help="Also one that is running.")] = False,
+    path: PathOption = None,
+) -> None:
+    """Remove runs and all that was recorded of them."""
+    names, place = opening.divided(runs, path, least=1)
+    reader = opening.opened(place)
+    found = opening.runs_of(reader, names)
+    for run in found:
+        if run.status == "running" and not force:
+            raise UsageError(
+                f"the run {run.id} {run.name!r} is running", "--force removes it nevertheless"
+            )
+    listed = ", ".join(f"{run.id} {run.name!r}" for run in found)
+    if not yes:
+        typer.confirm(f"remove {printing.printable(listed)}?", abort=True, err=True)
+    reader.close()
+    for run in found:
+        remove_run(place, run.id, force=force)
+    printing.note(f"removed {listed}")

@@ -1,0 +1,132 @@
+"""Bins of equal width, and how many of an array's elements lie in each of them.
+
+Elements of gradients of single samples are many (`N * P`), and nearly all of them lie in the two
+bins beside zero. So the signs are counted, and only what is larger than these bins is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tracer.extend import Array, backend
+
+#: elements that are binned at a time, 1 MB of float32
+BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Bins:
+    """`count` bins from `low` to `high`; what lies outside counts in those at the ends.
+
+    As in `np.histogram`, an edge belongs to the bin above it, and the last one to the last bin.
+    """
+
+    low: float
+    high: float
+    count: int
+
+    @cached_property
+    def edges(self) -> np.ndarray:
+        return np.linspace(self.low, self.high, self.count + 1)
+
+    @cached_property
+    def beside_zero(self) -> tuple[int, float] | None:
+        """The bin above zero, and up to where it and the one below reach; None if 0 is no edge."""
+        place = int(np.searchsorted(self.edges, 0.0))
+        if not 0 < place < self.count or self.edges[place] != 0:
+            return None
+        return place, min(-self.edges[place - 1], self.edges[place + 1])
+
+    def positions(self, values: Array, scale: float = 1.0) -> Array:
+        """The bin of each of `values * scale`, which are finite."""
+        x = (values * scale).astype(np.float64)  # scaled in their own precision, which undoes 1/B
+        guess = (x - self.low) * (self.count / (self.high - self.low))
+        place = np.clip(np.floor(guess), 0, self.count - 1).astype(np.int64)
+        edges = backend.of(values).constant(np.linspace, self.low, self.high, self.count + 1)
+        place = place + (x >= edges[place + 1])  # rounding has moved it by one at most
+        place = place - (x < edges[np.clip(place, 0, self.count)])
+        return np.clip(place, 0, self.count - 1)
+
+
+def tally(places: Array, size: int, weights: Array | None = None) -> Array:
+    """How often each of `size` places occurs, float64, in the library of the array."""
+    flat = places.reshape(-1)
+    weights = None if weights is None else weights.reshape(-1)
+    return np.bincount(flat, weights=weights, minlength=size).astype(np.float64)
+
+
+class Counts:
+    """The counts of a histogram, added up: `[bins]`, or `[columns, bins]` by column.
+
+    `columns` is the number of columns that elements may be told apart by, as the bins of their
+    parameters. `nan` are left out.
+    """
+
+    def __init__(self, bins: Bins, columns: int = 1):
+        self.bins, self.columns = bins, columns
+        self.counts: Any = 0.0
+        self.nan: Any = 0
+
+    def result(self) -> Array:
+        """`[columns, bins]`."""
+        return np.zeros((self.columns, self.bins.count)) + self.counts
+
+    def add_all(self, values: Array, scale: float, column: Array | None = None) -> None:
+        """Count every element of an array of any shape, one by one."""
+        finite = ~np.isnan(values)
+        places = self.bins.positions(np.where(finite, values, 0), scale)
+        if column is not None:
+            places = places + column * self.bins.count
+        size = self.columns * self.bins.count
+        found = tally(np.where(finite, places, size), size + 1)
+        self.counts = self.counts + found[:size].reshape(self.columns, -1)
+        self.nan = self.nan + found[size]
+
+    def add(self, values: np.ndarray, scale: float, column: np.ndarray | None = None) -> None:
+        """Count the elements `[n, P]` of an array of NumPy; `column [P]` of ints tells columns."""
+        zero = self.bins.beside_zero
+        limit = math.inf if zero is None else below(zero[1], scale, values.dtype)
+        largest = max(values.max(initial=0), -values.min(initial=0))
+        if zero is None or not largest < math.inf:  # infinite, or not a number
+            self.add_all(values, scale, None if column is None else column[None])
+            return
+        if column is None:
+            negative = np.count_nonzero(values < 0)
+            self.add_small(values.size - negative, negative)
+        else:
+            below_zero = np.count_nonzero(values < 0, axis=0)
+            self.add_small(
+                tally(column, self.columns, len(values) - below_zero),
+                tally(column, self.columns, below_zero),
+            )
+        if largest >= limit:
+            flat = values.reshape(-1)
+            index = np.flatnonzero(np.abs(flat) >= limit)
+            few = None if column is None else column[index % values.shape[1]]
+            self.add_large(flat[index], scale, few)
+
+    def add_small(self, positive: Any, negative: Any) -> None:
+        """Count numbers of elements in the bins beside zero, for each column."""
+        place = self.bins.beside_zero[0]  # type: ignore[index]
+        counts = np.zeros((self.columns, self.bins.count))
+        counts[:, place], counts[:, place - 1] = positive, negative
+        self.counts = self.counts + counts
+
+    def add_large(self, values: np.ndarray, scale: float, column: np.ndarray | None = None) -> None:
+        """Count elements, which were counted as small, where they belong."""
+        place = self.bins.beside_zero[0]  # type: ignore[index]
+        start = 0 if column is None else column * self.bins.count
+        size = self.columns * self.bins.count
+        moved = tally(self.bins.positions(values, scale) + start, size)
+        moved -= tally(np.where(values < 0, place - 1, place) + start, size)
+        self.counts = self.counts + moved.reshape(self.columns, -1)
+
+
+def below(limit: float, scale: float, dtype: Any) -> float:
+    """A number that `x` reaches wherever `x * scale` reaches the limit."""
+    return limit / scale * (1 - 4 * float(np.finfo(dtype).eps))

@@ -1,0 +1,190 @@
+"""Instruments of curvature: traces, Takeuchi's criterion, extreme eigenvalues of the Hessian."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tracer.extend import Array, Instrument, backend, widened
+from tracer_experiments.charts import Chart
+from tracer_experiments.instruments.lanczos import NOISE, Extremes, extremes
+from tracer_experiments.instruments.observation import (
+    NotMeasured,
+    Observation,
+    over_layers,
+    total,
+)
+from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
+
+#: what keeps quotients by a curvature of zero finite
+EPSILON = 1e-7
+
+
+class _OfDiagonal(Instrument):
+    """Of the diagonal of a curvature matrix: "diag_h", "diag_ggn_exact" or "diag_ggn_mc"."""
+
+    def __init__(self, curvature: Any = "diag_ggn_mc"):
+        self.curvature = curvature
+
+    @property
+    def _quantity(self) -> str:
+        return self.curvature if isinstance(self.curvature, str) else self.curvature.name
+
+    def diagonals(self, observation: Observation) -> dict[str, Array]:
+        """The diagonals by parameter, of the mean over samples."""
+        values = observation.by_parameter(self._quantity)
+        return {name: widened(value) * observation.share for name, value in values.items()}
+
+
+class HessTrace(_OfDiagonal):
+    """The trace of the curvature matrix, `sum_j h_j`."""
+
+    name = "HessTrace"
+    chart = Chart(
+        "Trace of the curvature",
+        group="curvature",
+        scale="symlog",
+        about="How sharp the valley is on average; flat minima have small traces.",
+    )
+
+    def quantities(self, step: int) -> tuple[Any, ...]:
+        return (self.curvature,)
+
+    def measure(self, observation: Observation) -> Any:
+        values = observation.by_parameter(self._quantity)
+        sums = {name: _sum(value) for name, value in values.items()}
+        return over_layers(observation, sums, total)
+
+
+class TICDiag(_OfDiagonal):
+    """Takeuchi's criterion with a diagonal curvature, `sum_j (mean_n g_nj^2) / (h_j + 1e-7)`.
+
+    Thomas et al. (2020).
+    """
+
+    name = "TICDiag"
+    needs_sums_of_squares = True
+    chart = Chart(
+        "Takeuchi's criterion (diagonal)",
+        group="curvature",
+        scale="symlog",
+        about="Noise over curvature, a measure of the gap between training and test loss.",
+    )
+
+    def quantities(self, step: int) -> tuple[Any, ...]:
+        return (self.curvature, SampleGradients)
+
+    def measure(self, observation: Observation) -> float:
+        o, sums = observation, 0.0
+        o.require_samples()
+        diagonals = self.diagonals(o)
+        for name, squares in o.sums_of_squares.items():
+            if name in diagonals:
+                h = o.samples[name].stored(diagonals[name]).reshape(squares.shape)
+                sums += _sum(squares / (h + EPSILON))
+        return sums / o.count
+
+
+class TICTrace(_OfDiagonal):
+    """Takeuchi's criterion with traces, `sum_j (mean_n g_nj^2) / (sum_j h_j + 1e-7)`."""
+
+    name = "TICTrace"
+    chart = Chart(
+        "Takeuchi's criterion (traces)",
+        group="curvature",
+        scale="symlog",
+        about="Noise over curvature, a measure of the gap between training and test loss.",
+    )
+
+    def quantities(self, step: int) -> tuple[Any, ...]:
+        return (self.curvature, SampleGradients)
+
+    def measure(self, observation: Observation) -> float:
+        o = observation
+        o.require_samples()
+        trace = sum(_sum(h) for h in self.diagonals(o).values())
+        return float(total(o.squared_norms).mean() / (trace + EPSILON))
+
+
+def _sum(array: Array) -> float:
+    return float(on_host(array.sum(dtype=np.float64)))
+
+
+class Spectrum:
+    """The extreme eigenvalues of the Hessian, computed once a step for all that ask."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+        self._found: Extremes | None = None
+        self._both = False
+
+    def of(self, observation: Observation, both: bool) -> Extremes:
+        """From where the last step has ended."""
+        if self._step == observation.step and self._found is not None and self._both >= both:
+            return self._found
+        operator = observation.value("hessian")
+        self._found = extremes(operator, self._start(operator, observation), both)
+        self._step, self._both = observation.step, both
+        return self._found
+
+    def _start(self, operator: Any, observation: Observation) -> Array:
+        size = operator.shape[0]
+        if size == 0:
+            raise NotMeasured("there are no parameters")
+        like = next(iter(observation.gradients.values()))
+        rng = np.random.default_rng(size + (self._step or 0))
+        noise = backend.of(like).from_host(rng.standard_normal(size).astype(operator.dtype))
+        if self._found is None or len(self._found.start) != size:
+            return noise
+        start = self._found.start
+        return start / float(np.sqrt(float(start @ start))) + noise * (NOISE / size**0.5)
+
+
+class HessMaxEV(Instrument):
+    """The largest eigenvalue of the Hessian of the objective, to 1e-3, by Lanczos."""
+
+    name = "HessMaxEV"
+    shares = Spectrum
+    both = False
+    chart = Chart(
+        "Largest eigenvalue of the Hessian",
+        group="curvature",
+        scale="symlog",
+        about="The sharpest direction: gradient descent is stable while it is below 2 over the "
+        "learning rate.",
+    )
+
+    def __init__(self, spectrum: Spectrum | None = None):
+        self.spectrum = spectrum or Spectrum()
+
+    def quantities(self, step: int) -> tuple[Any, ...]:
+        return ("grad", "hessian")
+
+    def measure(self, observation: Observation) -> float:
+        return self.spectrum.of(observation, self.both).largest
+
+
+class HessMaxAbsEV(HessMaxEV):
+    """The eigenvalue of the Hessian that is largest in magnitude, to 1e-3, by Lanczos.
+
+    It is what power iteration finds, and negative where negative curvature leads.
+    """
+
+    name = "HessMaxAbsEV"
+    both = True
+    chart = Chart(
+        "Eigenvalue of the Hessian of largest magnitude",
+        group="curvature",
+        scale="symlog",
+        about="As the largest eigenvalue; below 0 where the sharpest direction goes down.",
+    )
+
+    def measure(self, observation: Observation) -> float:
+        found = self.spectrum.of(observation, self.both)
+        return max(found.largest, found.smallest, key=abs)
+
+
+def largest(values: Mapping[str, float]) -> float:
+    return max(values.values(), default=0.0)

@@ -1,0 +1,117 @@
+"""Instruments that are histograms: of the elements of single samples' gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracer.extend import Array, Instrument, raw, widened
+from tracer_experiments.charts import Chart
+from tracer_experiments.instruments.binning import Bins, Counts
+from tracer_experiments.instruments.observation import Observation
+from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
+from tracer_experiments.values import Histogram
+
+
+class GradHist1d(Instrument):
+    """How many elements of the samples' gradients `g_n` lie in each of 100 bins on (-2, 2).
+
+    What lies outside counts in the bins at the ends.
+    """
+
+    name = "GradHist1d"
+    chart = Chart(
+        "Elements of gradients",
+        group="histograms",
+        kind="histogram",
+        scale="log",
+        about="All in the middle: gradients vanish. Much in the bins at the ends: they explode.",
+    )
+
+    def __init__(self, bins: int = 100, range: tuple[float, float] = (-2.0, 2.0)):
+        self.bins = Bins(*range, bins)
+
+    def quantities(self, step: int) -> tuple[Any, ...]:
+        return (SampleGradients,)
+
+    def measure(self, observation: Observation) -> Any:
+        found: dict[str, Counts] = {}
+        for name, of in observation.samples.items():
+            counts = found[name] = Counts(self.bins)
+            of.count(counts, observation.scale)
+        return histograms(observation, found, (self.bins,))
+
+
+class GradHist2d(Instrument):
+    """The elements of the `g_n`, in 40 bins on (-1, 1), beside their parameters, 50 on (-2, 2).
+
+    `[50, 40]`: a row for each bin of parameters.
+    """
+
+    name = "GradHist2d"
+    chart = Chart(
+        "Elements of gradients and parameters",
+        group="histograms",
+        kind="histogram2d",
+        scale="log",
+        about="Where large gradients meet which parameters: a slope drives them apart or together.",
+    )
+
+    def __init__(
+        self,
+        bins: tuple[int, int] = (40, 50),
+        range: tuple[tuple[float, float], tuple[float, float]] = ((-1.0, 1.0), (-2.0, 2.0)),
+    ):
+        self.bins = Bins(*range[0], bins[0])
+        self.rows = Bins(*range[1], bins[1])
+
+    def quantities(self, step: int) -> tuple[Any, ...]:
+        return (SampleGradients,)
+
+    def measure(self, observation: Observation) -> Any:
+        found = {}
+        for name, of in observation.samples.items():
+            counts = Counts(self.bins, self.rows.count)
+            values = widened(raw(observation.parameters[name]))
+            values = np.where(np.isnan(values), 0, values)
+            of.count(counts, observation.scale, self.rows.positions(values))
+            found[name] = counts
+        return histograms(observation, found, (self.rows, self.bins))
+
+
+class Parameters(Instrument):
+    """The values of the parameters, in a histogram."""
+
+    name = "Parameters"
+    chart = Chart(
+        "Parameters",
+        group="histograms",
+        kind="histogram",
+        about="How the weights spread; a growing tail calls for weight decay.",
+    )
+
+    def measure(self, observation: Observation) -> Any:
+        arrays = {name: on_host(raw(p)) for name, p in observation.parameters.items()}
+        every = np.concatenate([a.reshape(-1) for a in arrays.values()] or [np.zeros(0)])
+        whole = Histogram.of(every)
+        if not observation.layers:
+            return whole
+        return {"": whole, **{name: Histogram.of(a) for name, a in arrays.items()}}
+
+
+def histograms(o: Observation, found: dict[str, Counts], bins: tuple[Bins, ...]) -> Any:
+    """The histogram of all parameters together and, with `layers=True`, that of each."""
+    made = {name: (on_host(c.result()), int(on_host(c.nan))) for name, c in found.items()}
+    if not made:
+        return None
+    edges = bins[0].edges if len(bins) == 1 else tuple(each.edges for each in bins)
+
+    def histogram(counts: Array, nan: int) -> Histogram:
+        return Histogram(counts[0] if len(bins) == 1 else counts, edges, nan=nan)
+
+    every = np.stack([counts for counts, _ in made.values()])
+    whole = histogram(every.sum(0), sum(nan for _, nan in made.values()))
+    if not o.layers:
+        return whole
+    return {"": whole, **{name: histogram(*each) for name, each in made.items()}}

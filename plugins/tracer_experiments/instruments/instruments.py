@@ -1,0 +1,284 @@
+"""Instruments of a training: what its sweeps are asked for, and what is made of the results."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tracer import Tensor, registry
+from tracer.errors import TracerError, UndefinedWarning
+from tracer.extend import Array, Instrument, Quantity, raw
+from tracer_experiments.charts import Chart
+from tracer_experiments.instruments.activations import Activations
+from tracer_experiments.instruments.observation import NotMeasured, Observation
+from tracer_experiments.instruments.presets import PRESETS
+from tracer_experiments.instruments.registered import OfQuantity
+from tracer_experiments.instruments.sample_gradients import SampleGradients
+
+__all__ = ["Instruments"]
+
+#: what quantities are called in a sweep that an optimiser may ask for the same
+PREFIX = "instruments: "
+
+
+class Instruments:
+    """Measures a training at its steps, in the sweeps of its gradients.
+
+    ```python
+    instruments = experiments.Instruments("economy")
+    results = tape.backward(loss, (*optimizer.quantities, *instruments.quantities(step)))
+    values = instruments.measure(step, results, loss=loss, model=model, optimizer=optimizer)
+    run.log(step, **values)
+    optimizer.step(results)
+    ```
+
+    `which` is a preset ("economy", "business", "full", "all"), or a list of names of instruments,
+    of registered quantities, and of instruments themselves. They measure at every step that is a
+    multiple of `every`, or for which that function of the step is true; those that are known one
+    step late need the step after it, too. With `layers=True` there is a value of each parameter
+    besides, named as "GradNorm/0.weight". `curvature` is the quantity of HessTrace and the TICs, by
+    default "diag_ggn_mc" and, in "all", "diag_h". Whether the objective is a mean over samples or a
+    sum is found out of the loss, unless `mean` says so.
+
+    What cannot be measured, as what is of single samples where batch normalisation mixes them, is
+    left out with one warning. Raises `TracerError` for what is no instrument.
+    """
+
+    def __init__(
+        self,
+        which: str | Iterable[Any] = "economy",
+        every: int | Callable[[int], bool] = 1,
+        *,
+        layers: bool = False,
+        curvature: Any = None,
+        mean: bool | None = None,
+    ):
+        if not callable(every) and (isinstance(every, bool) or not every >= 1):
+            raise TracerError(f"every is a number of steps from 1, or a function, got {every!r}")
+        if curvature is None:
+            curvature = "diag_h" if which == "all" else "diag_ggn_mc"
+        self.every, self.layers, self.mean = every, layers, mean
+        self._shared: dict[type, Any] = {}
+        self.instruments: dict[str, Instrument] = {}
+        for each in _listed(which):
+            instrument = self._made(each, curvature)
+            if instrument.name in self.instruments:
+                raise TracerError(f"the instrument {instrument.name!r} is asked for twice")
+            self.instruments[instrument.name] = instrument
+        self._told: set[tuple[str, str]] = set()
+        self._runs: list[Any] = []
+        self._described: set[str] = set()
+        self._asked: tuple[int, dict[str, Quantity]] | None = None
+        self._before: Observation | None = None
+        self._at_step: tuple[int, Observation | None] | None = None
+        self._initial: dict[str, Array] = {}
+        #: arrays of parameters of two steps before, to be written into
+        self._spare: dict[str, Array] = {}
+        #: whether the loop asks for the gradient itself, as far as was seen
+        self._has_gradient = True
+
+    def __repr__(self) -> str:
+        return f"Instruments([{', '.join(map(repr, self.instruments))}])"
+
+    def _made(self, given: Any, curvature: Any) -> Instrument:
+        """An instrument from its name, class or itself."""
+        if isinstance(given, Quantity) or (isinstance(given, type) and issubclass(given, Quantity)):
+            return OfQuantity(given)
+        if isinstance(given, str) and given not in registry.instruments:
+            if given in registry.quantities:
+                return OfQuantity(given)
+            registry.instruments[given]  # raises, with what is known
+        kind = registry.instruments[given] if isinstance(given, str) else given
+        if isinstance(kind, type) and issubclass(kind, Instrument):
+            takes = inspect.signature(kind).parameters
+            options = {"curvature": curvature} if "curvature" in takes else {}
+            if "spectrum" in takes and (shared := getattr(kind, "shares", None)) is not None:
+                options["spectrum"] = self._shared.setdefault(shared, shared())
+            return kind(**options)
+        if not isinstance(kind, Instrument):
+            raise TracerError(
+                f"an instrument is a name, as 'GradNorm', a registered quantity, or an Instrument, "
+                f"got {given!r}"
+            )
+        return kind
+
+    # -- when ----------------------------------------------------------------------------------
+
+    def is_due(self, step: int) -> bool:
+        """Whether instruments measure this step."""
+        return bool(self.every(step)) if callable(self.every) else step % self.every == 0
+
+    def _due(self, step: int) -> list[Instrument]:
+        """The instruments that look at a step: for itself, or as the end of the one before."""
+        here, ends = self.is_due(step), step > 0 and self.is_due(step - 1)
+        return [
+            i for i in self.instruments.values() if here or (ends and getattr(i, "late", False))
+        ]
+
+    # -- a step --------------------------------------------------------------------------------
+
+    def quantities(self, step: int) -> tuple[Quantity, ...]:
+        """What the sweep of a step is asked for besides what the optimiser needs."""
+        asked: dict[str, Quantity] = {}
+        for instrument in self._due(step):
+            for each in instrument.quantities(step):
+                quantity = _quantity(each)
+                if quantity.name not in asked:
+                    asked[quantity.name] = quantity
+        if self._has_gradient:
+            asked.pop("grad", None)
+        for name, quantity in asked.items():
+            asked[name] = quantity = copy.copy(quantity)
+            quantity.name = PREFIX + name
+        if SampleGradients.name in asked:
+            asked[SampleGradients.name].losses = []  # type: ignore[attr-defined]
+        self._asked = (step, asked)
+        return tuple(asked.values())
+
+    def measure(
+        self,
+        step: int,
+        results: Mapping[str, Any],
+        *,
+        loss: Tensor,
+        model: Any = None,
+        optimizer: Any = None,
+    ) -> dict[str, Any]:
+        """What the instruments say, by name, for `run.log(step, **values)`.
+
+        To be called before the optimiser steps. `results` are those of a sweep that was asked for
+        `quantities(step)`. `Late` values belong to the step before.
+        """
+        due = self._due(step)
+        if not due:
+            self._before, self._at_step = None, None
+            return {}
+        self._has_gradient = "grad" in results
+        before = self._step_before(step)
+        asked = self._asked[1] if self._asked is not None and self._asked[0] == step else {}
+        samples = asked.get(SampleGradients.name)
+        observation = Observation(
+            step,
+            results,
+            loss,
+            model,
+            optimizer,
+            names={name: quantity.name for name, quantity in asked.items()},
+            losses=getattr(samples, "losses", None),
+            activations=getattr(asked.get(Activations.name), "found", None),
+            is_mean=self.mean,
+            before=before,
+            initial=self._initial,
+            layers=self.layers,
+        )
+        if not self._initial and any(getattr(i, "needs_initial", False) for i in due):
+            self._initial.update({n: raw(p).copy() for n, p in observation.parameters.items()})
+        values = self._values(due, observation)
+        self._before = self._kept(step, observation)
+        return values
+
+    def _step_before(self, step: int) -> Observation | None:
+        """What was kept of the step before this one; again if this one is measured again."""
+        if self._at_step is None or self._at_step[0] != step:
+            found = self._before
+            self._at_step = (step, found if found is not None and found.step == step - 1 else None)
+        else:
+            self._spare = {}  # of what is looked at again
+        return self._at_step[1]
+
+    def _values(self, due: Iterable[Instrument], observation: Observation) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        missing: dict[str, list[str]] = {}
+        here = self.is_due(observation.step)
+        for instrument in due:
+            is_late = getattr(instrument, "late", False)
+            if is_late and observation.before is None and observation.step > 0:
+                continue
+            if not is_late and not here:
+                continue
+            try:
+                found = instrument.measure(observation)
+            except NotMeasured as reason:
+                missing.setdefault(str(reason), []).append(instrument.name)
+                continue
+            values |= self._named(instrument, found)
+        self._tell(missing)
+        return values
+
+    def _kept(self, step: int, observation: Observation) -> Observation | None:
+        """What the next step needs of this one."""
+        late = [i for i in self.instruments.values() if getattr(i, "late", False)]
+        if not late or not self.is_due(step):
+            return None
+        samples = any(getattr(i, "needs_samples_before", False) for i in late)
+        spare, self._spare = self._spare, {}
+        if observation.before is not None:
+            self._spare = observation.before.arrays
+        return observation.keep(samples and "samples" in vars(observation), spare)
+
+    def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
+        """Values by the names of series."""
+        if found is None:
+            return {}
+        values = found if isinstance(found, dict) else {"": found}
+        named = {
+            f"{instrument.name}/{key}" if key else instrument.name: value
+            for key, value in values.items()
+        }
+        for name in named.keys() - self._described:
+            for run in self._runs:
+                run.describe(name, chart_of(instrument, name))
+            self._described.add(name)
+        return named
+
+    def _tell(self, missing: Mapping[str, list[str]]) -> None:
+        """Warn of what is not measured, once."""
+        for reason, names in missing.items():
+            new = [name for name in names if (name, reason) not in self._told]
+            self._told |= {(name, reason) for name in new}
+            if new:
+                verb = "is" if len(new) == 1 else "are"
+                message = f"{', '.join(new)} {verb} not measured: {reason}"
+                warnings.warn(message, UndefinedWarning, stacklevel=4)
+
+    def describe(self, run: Any) -> None:
+        """Tell a run how its series are drawn, those of single parameters as they come."""
+        self._runs.append(run)
+        for name, instrument in self.instruments.items():
+            run.describe(name, chart_of(instrument, name))
+
+
+def chart_of(instrument: Instrument, name: str) -> Chart:
+    """The chart of a series of an instrument."""
+    chart = instrument.chart
+    if chart is None:
+        chart = Chart(title=instrument.name)
+    elif isinstance(chart, Mapping):
+        chart = Chart.from_dict(chart)
+    _, _, parameter = name.partition("/")
+    if not parameter:
+        return chart
+    return Chart(**{**chart.to_dict(), "title": f"{chart.title or instrument.name}, {parameter}"})
+
+
+def _listed(which: str | Iterable[Any]) -> list[Any]:
+    if isinstance(which, str):
+        if which in PRESETS:
+            return list(PRESETS[which])
+        if which in registry.instruments or which in registry.quantities:
+            return [which]
+        raise TracerError(
+            f"instruments are a preset ({', '.join(map(repr, PRESETS))}) or a list of names, got "
+            f"{which!r}"
+        )
+    return list(which)
+
+
+def _quantity(given: Any) -> Quantity:
+    """A quantity from its name, class or itself."""
+    kind = registry.quantities[given] if isinstance(given, str) else given
+    made: Quantity = kind() if isinstance(kind, type) else kind
+    return made

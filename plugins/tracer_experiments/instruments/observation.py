@@ -1,0 +1,318 @@
+"""What instruments look at: one step, its results, and what several of them need of these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tracer import Tensor
+from tracer.extend import Array, raw, widened
+from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
+from tracer_experiments.instruments.travel import Travelled, travelled
+
+#: what tells apart values of the parameters, and the value of all of them
+ByParameter = dict[str, Any]
+
+
+class NotMeasured(Exception):
+    """Why an instrument has no value, in a sentence. It is told once, and the others go on."""
+
+
+class Observation:
+    """One step of a training, before the optimiser has taken it.
+
+    `results` are those of the sweep by the names of quantities, `loss` a tensor, `parameters` maps
+    names to those tensors that want a gradient. `before` is the observation of the step before, if
+    there was one, `initial` the parameters at the first step that was seen.
+
+    Of samples, as Cockpit has them (Schneider, Dangel and Hennig 2021): the objective is the mean
+    of B losses l_n, `g_n` is the gradient of l_n (no 1/B), and `g` the mean of the `g_n`. A penalty
+    on parameters is in `gradient`, and not in these.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        results: Mapping[str, Any],
+        loss: Tensor,
+        model: Any,
+        optimizer: Any,
+        *,
+        names: Mapping[str, str] | None = None,
+        losses: list[Any] | None = None,
+        activations: Mapping[str, tuple[str, Array]] | None = None,
+        is_mean: bool | None = None,
+        before: Observation | None = None,
+        initial: Mapping[str, Array] | None = None,
+        layers: bool = False,
+    ):
+        self.step, self.loss, self.model, self.optimizer = step, loss, model, optimizer
+        self.results, self.before, self.layers = results, before, layers
+        self._names, self._losses, self._is_mean = names or {}, losses or [], is_mean
+        self.parameters = parameters_of(model, optimizer, self._any_values())
+        self.initial = initial if initial is not None else {}
+        #: path of a module -> its kind and what it gave, of activations that the record has
+        self.activations = activations or {}
+        #: the parameters' arrays now, of a step that is kept
+        self.arrays: dict[str, Array] = {}
+
+    # -- values of quantities ------------------------------------------------------------------
+
+    def _any_values(self) -> Any:
+        return next((v for v in self.results.values() if hasattr(v, "knows_tensors")), None)
+
+    def value(self, quantity: str) -> Any:
+        """What the sweep gave for a quantity. Raises `NotMeasured` where it was left out."""
+        for name in (quantity, self._names.get(quantity, quantity)):
+            if name not in self.results:
+                continue
+            found = self.results[name]
+            if not found and getattr(found, "absent", None):
+                why = next(iter(found.absent.values()))
+                said = "the gradient of a sample" if quantity == SampleGradients.name else quantity
+                raise NotMeasured(why.replace(name, said))
+            return found
+        raise NotMeasured(
+            f"the results lack {quantity!r}: ask the sweep for instruments.quantities"
+        )
+
+    def by_parameter(self, quantity: str) -> dict[str, Any]:
+        """A quantity's values by the names of `parameters`, of those that have one."""
+        values = self.value(quantity)
+        found = {}
+        for name, tensor in self.parameters.items():
+            value = values.get(tensor) if getattr(values, "knows_tensors", False) else None
+            value = values.get(name) if value is None else value
+            if value is not None:
+                found[name] = value
+        return found
+
+    @cached_property
+    def gradients(self) -> dict[str, Array]:
+        """The gradient of the objective by each parameter."""
+        if "grad" in self.results or "grad" in self._names:
+            return self.by_parameter("grad")
+        return {name: of.gradient() for name, of in self.samples.items()}
+
+    @cached_property
+    def gradient_squares(self) -> dict[str, float]:
+        """The squared norm of the gradient by each parameter."""
+        return {name: squared_norm(g) for name, g in self.gradients.items()}
+
+    def gradient(self, name: str) -> Array:
+        """The gradient of the objective by a parameter."""
+        return self.gradients[name]
+
+    # -- single samples ------------------------------------------------------------------------
+
+    @cached_property
+    def samples(self) -> dict[str, OfParameter]:
+        """The samples' gradients by each parameter, which `scale` makes `g_n`."""
+        return self.by_parameter(SampleGradients.name)
+
+    @cached_property
+    def count(self) -> int:
+        """The number of samples, B."""
+        return next((of.samples for of in self.samples.values()), 0)
+
+    def require_samples(self, least: int = 1) -> None:
+        """Raise `NotMeasured` where there are fewer samples."""
+        if self.count < least:
+            raise NotMeasured(f"it is of {least} samples or more, and the batch has {self.count}")
+
+    @cached_property
+    def is_mean(self) -> bool:
+        """Whether the objective is a mean over samples, and no sum."""
+        if self._is_mean is not None:
+            return self._is_mean
+        known = [losses for losses in self._losses if losses is not None]
+        sums = bool(known) and bool(on_host(known[-1].sums).any())
+        return not sums or self.count == 1
+
+    @cached_property
+    def scale(self) -> float:
+        """`g_n` over the sample's share of the gradient: B of a mean, 1 of a sum."""
+        return float(self.count) if self.is_mean else 1.0
+
+    @cached_property
+    def share(self) -> float:
+        """The mean of the losses over the objective: 1 of a mean, 1 / B of a sum."""
+        return 1.0 if self.is_mean else 1 / max(1, self.count)
+
+    @cached_property
+    def mean_loss(self) -> float:
+        """The mean of the samples' losses."""
+        return float(on_host(raw(self.loss))) * self.share
+
+    @cached_property
+    def losses(self) -> np.ndarray | None:
+        """`[B]`, the losses `l_n`; None where they are not known."""
+        if not self._losses or any(losses is None for losses in self._losses):
+            return None
+        found = [on_host(losses.shares) for losses in self._losses]
+        return np.concatenate([each * (len(each) if self.is_mean else 1) for each in found])
+
+    @cached_property
+    def gradients_of_samples(self) -> dict[str, Array]:
+        """The gradients that are sums over samples alone, without a penalty."""
+        if "samples" not in vars(self):
+            return {}
+        return {
+            name: self.gradients[name]
+            for name, of in self.samples.items()
+            if not of.has_penalty and name in self.gradients
+        }
+
+    @cached_property
+    def totals(self) -> dict[str, Array]:
+        """`sum_n` of the samples' shares, in the order of their elements."""
+        known = self.gradients_of_samples
+        return {
+            name: of.stored(known[name]) if name in known else of.total()
+            for name, of in self.samples.items()
+        }
+
+    @cached_property
+    def squared_norms(self) -> dict[str, np.ndarray]:
+        """`[B]`, `|g_n|^2` by each parameter."""
+        each = {name: of.squared_norms() for name, of in self.samples.items()}
+        return {name: on_host(norms) * self.scale**2 for name, norms in each.items()}
+
+    @cached_property
+    def mean_squares(self) -> dict[str, float]:
+        """`|g|^2` by each parameter."""
+        return {
+            name: (
+                self.gradient_squares[name]
+                if name in self.gradients_of_samples
+                else squared_norm(t)
+            )
+            * self.share**2
+            for name, t in self.totals.items()
+        }
+
+    @cached_property
+    def dots_by_parameter(self) -> dict[str, np.ndarray]:
+        """`[B]`, `<g_n, g>` by each parameter."""
+        found = {}
+        for name, of in self.samples.items():
+            total = self.totals[name]
+            found[name] = on_host(of.dots_with_total(total)) * self.scale * self.share
+        return found
+
+    @cached_property
+    def sums_of_squares(self) -> dict[str, Array]:
+        """`sum_n g_n^2`, element by element, in the order of `totals`."""
+        return {name: of.sum_of_squares() * self.scale**2 for name, of in self.samples.items()}
+
+    # -- the step before -----------------------------------------------------------------------
+
+    @cached_property
+    def travelled(self) -> dict[str, Travelled]:
+        """How far each parameter has come."""
+        arrays, totals = {}, {}
+        if self.before is not None:
+            arrays, totals = self.before.arrays, self.before.gradients_of_samples
+        return {
+            name: travelled(raw(p), arrays.get(name), self.initial.get(name), totals.get(name))
+            for name, p in self.parameters.items()
+        }
+
+    def update(self, name: str) -> Array:
+        """What the step before added to a parameter."""
+        assert self.before is not None
+        return widened(raw(self.parameters[name])) - widened(self.before.arrays[name])
+
+    @cached_property
+    def update_squares(self) -> dict[str, float]:
+        """The squared norm of what the step before added to each parameter."""
+        known = self.before.arrays if self.before is not None else {}
+        return {name: t.update for name, t in self.travelled.items() if name in known}
+
+    def along_gradient(self, name: str) -> float | None:
+        """The factor c where the step before added `c g` to a parameter, g its mean gradient.
+
+        None where it did not, or where the gradient was clipped or scaled in place since then.
+        """
+        found, before = self.travelled[name], self.before
+        if found.factor is None or before is None or name not in before.samples:
+            return None
+        was = before.mean_squares[name] / before.share**2
+        eps = float(np.finfo(before.gradients_of_samples[name].dtype).eps)
+        if abs(found.gradient - was) > 64 * eps * was:
+            return None
+        return found.factor / before.share
+
+    def keep(self, needs_samples: bool, spare: dict[str, Array]) -> Observation:
+        """What the next step needs of this one; `spare` arrays are written into."""
+        self.arrays = {}
+        for name, p in self.parameters.items():
+            array, there = raw(p), spare.pop(name, None)
+            if there is not None and type(array) is np.ndarray and there.shape == array.shape:
+                np.copyto(there, array)
+            else:
+                there = array.copy()
+            self.arrays[name] = there
+        if needs_samples:
+            _ = self.mean_squares  # before gradients are clipped
+            self.samples = {name: of.kept() for name, of in self.samples.items()}
+        else:
+            self.__dict__.pop("samples", None)
+        self.results, self.before, self.model = {}, None, None
+        return self
+
+
+def parameters_of(model: Any, optimizer: Any, values: Any) -> dict[str, Tensor]:
+    """The parameters that want a gradient by name, each once: the model's, else the optimiser's."""
+    named = getattr(model, "named_parameters", None)
+    if named is not None:
+        found = dict(named())
+    else:
+        found = {}
+        for group in getattr(optimizer, "param_groups", ()):
+            names = group.get("param_names") or [p.name for p in group["params"]]
+            for name, parameter in zip(names, group["params"], strict=True):
+                found[name or f"parameter {len(found)}"] = parameter
+    if not found and values is not None:
+        found = {name: leaf for name, leaf in values.items() if isinstance(leaf, Tensor)}
+    wanted = {}
+    for name, parameter in found.items():
+        if getattr(parameter, "requires_grad", True):
+            wanted[name] = parameter
+    return wanted
+
+
+def squared_norm(array: Array) -> float:
+    """The squared Euclidean norm of an array."""
+    flat = widened(array).reshape(-1)
+    return float(on_host(flat @ flat))
+
+
+def total(values: Mapping[str, Any]) -> Any:
+    """The sum over parameters."""
+    return sum(values.values())
+
+
+def over_layers(
+    observation: Observation, values: Mapping[str, Any], combine: Callable[[Mapping[str, Any]], Any]
+) -> Any:
+    """The value of all parameters together and, with `layers=True`, that of each."""
+    whole = combine(values)
+    if not observation.layers:
+        return whole
+    return {"": whole, **{name: combine({name: value}) for name, value in values.items()}}
+
+
+def root(values: Mapping[str, float]) -> float:
+    """The square root of the sum over parameters."""
+    return math.sqrt(total(values))
+
+
+def ratio_root(above: float, below: float) -> float:
+    """`sqrt(above / below)`; rounding makes nothing negative, and zero over zero is NaN."""
+    with np.errstate(all="ignore"):
+        return float(np.sqrt(np.maximum(np.float64(above), 0) / np.float64(below)))

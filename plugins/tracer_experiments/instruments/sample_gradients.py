@@ -1,0 +1,319 @@
+"""Gradients of single samples in the form that the sweep has them in, to be measured after it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tracer.extend import (
+    Array,
+    Context,
+    Cotangent,
+    Outer,
+    Quantity,
+    Reindexed,
+    Shape,
+    Shard,
+    backend,
+    widened,
+)
+from tracer_experiments.instruments.binning import BLOCK, Counts, below
+
+#: bytes up to which the gradients of all samples by one parameter are made as one array
+WHOLE = 512 << 20
+#: rows of an outer product that are looked at together
+ROWS = 256
+
+
+class SampleGradients(Quantity):
+    """What the samples' gradients `g_n` by a parameter are made of: values are `OfParameter`.
+
+    Left out where samples are coupled, as in batch normalisation. `losses` are the shares of the
+    samples in the objective, of each sweep that it was asked of.
+    """
+
+    name = "sample_gradients"
+    per_sample = True
+    optional = True
+
+    def __init__(self) -> None:
+        self.losses: list[Any] = []
+
+    def elements(self, context: Context) -> int:
+        return 0  # what the record holds anyway
+
+    def begin(self, objective: Any) -> None:
+        self.losses.append(objective.sample_losses())
+
+    def extract(self, cotangent: Cotangent, context: Context) -> Cotangent:
+        return cotangent
+
+    def join(self, first: Cotangent, second: Cotangent) -> Cotangent:
+        return first
+
+    def merge(self, first: Cotangent, second: Cotangent, shards: tuple[Shard, Shard]) -> Cotangent:
+        return first.scaled(shards[0].weight).beside(second.scaled(shards[1].weight))
+
+    def finish(self, state: Cotangent, context: Context) -> OfParameter:
+        return of_parameter(state)
+
+
+def of_parameter(cotangent: Cotangent) -> OfParameter:
+    """The samples' gradients by a parameter, in the form that is cheapest to measure."""
+    made = _of_parameter(cotangent)
+    made.given = cotangent
+    made.has_penalty = cotangent.unbatched is not None
+    return made
+
+
+def _of_parameter(cotangent: Cotangent) -> OfParameter:
+    inner, pushes = cotangent, []
+    while isinstance(inner, Reindexed) and math.prod(inner.inner.shape) == math.prod(inner.shape):
+        pushes.append(inner.push)
+        inner = inner.inner
+    shape = tuple(cotangent.shape)
+    if isinstance(inner, Outer) and inner.uses == inner.groups == 1:
+        return OfOuter(inner, shape, pushes)
+    return OfArray(inner, shape, pushes)
+
+
+class OfParameter:
+    """The samples' shares of the gradient by a parameter, `[N, *shape]`.
+
+    Elements may be stored in another order than the parameter's: `stored` takes a direction there.
+    """
+
+    cotangent: Cotangent
+    #: the cotangent in the parameter's order, and with a penalty
+    given: Cotangent | None = None
+
+    def __init__(self, cotangent: Cotangent, shape: Shape, pushes: Sequence[Any]):
+        self.cotangent, self.shape, self.pushes = cotangent, shape, pushes
+        self.samples = cotangent.samples
+        #: whether what came through no sample is part of the gradient, too
+        self.has_penalty = False
+
+    def stored(self, direction: Array) -> Array:
+        """`[*shape]` in the order of the cotangent's elements."""
+        for push in self.pushes:
+            direction = push(direction)
+        return direction
+
+    def gradient(self) -> Array:
+        """The gradient of the objective, `[*shape]`."""
+        assert self.given is not None
+        return self.given.total()[0]
+
+    def total(self) -> Array:
+        """Their sum, in the order of the cotangent's elements."""
+        return self.cotangent.batch_total()[0]
+
+    def sum_of_squares(self) -> Array:
+        """`[P]`, `sum_n g_n^2`, in the order of the cotangent's elements."""
+        return widened(self.cotangent.sum_of_squares())
+
+    def squared_norms(self) -> Array:
+        """`[N]`, `|g_n|^2`."""
+        return widened(self.cotangent.squared_norms()[0])
+
+    def dots(self, direction: Array) -> Array:
+        """`[N]`, `<g_n, d>` with a direction that is `stored`."""
+        return widened(self.cotangent.project(direction)[0])
+
+    def dots_with_total(self, total: Array) -> Array:
+        """`[N]`, `<g_n, sum_m g_m>`, of which `total` is the sum."""
+        return self.dots(total)
+
+    def dots_with_total_of(self, other: OfParameter) -> Array | None:
+        """`[N]`, `<g_n, sum_m h_m>` with gradients of another step, if no sum is needed for it."""
+        return None
+
+    def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
+        """Count the elements of `scale * g_n`; `column [*shape]` tells columns apart."""
+        raise NotImplementedError
+
+    def kept(self) -> OfParameter:
+        """The same, safe from what is done to the inputs of the model later."""
+        return self
+
+
+class OfArray(OfParameter):
+    """Of a parameter whose samples' gradients are made as an array, whole if it is small enough."""
+
+    _array: Array | None = None
+
+    @property
+    def array(self) -> Array | None:
+        """`[N, P]`; None where it would take too much."""
+        if self._array is None:
+            c = self.cotangent
+            if self.samples * math.prod(self.shape) * np.dtype(c.dtype).itemsize > WHOLE:
+                return None
+            self._array = c.per_sample()[0].reshape(self.samples, math.prod(self.shape))
+        return self._array
+
+    def total(self) -> Array:
+        if self.array is None:
+            return super().total()
+        return self.array.sum(0).reshape(self.cotangent.shape)
+
+    def squared_norms(self) -> Array:
+        if self.array is None:
+            return super().squared_norms()
+        u = widened(self.array)
+        return np.einsum("np,np->n", u, u)
+
+    def sum_of_squares(self) -> Array:
+        if self.array is None:
+            return super().sum_of_squares()
+        u = widened(self.array)
+        return np.einsum("np,np->p", u, u).reshape(self.cotangent.shape)
+
+    def dots(self, direction: Array) -> Array:
+        if self.array is None:
+            return super().dots(direction)
+        return widened(self.array) @ widened(direction.reshape(-1))
+
+    def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
+        if column is not None:
+            column = self.stored(column).reshape(-1)
+        width = max(1, math.prod(self.shape))
+        step = max(1, BLOCK // width)
+        for start in range(0, self.samples, step):
+            some = slice(start, start + step)
+            if self.array is None:
+                block = self.cotangent.select(samples=some).per_sample()[0].reshape(-1, width)
+            else:
+                block = self.array[some]
+            _add_block(counts, block, scale, column)
+
+    def kept(self) -> OfParameter:
+        if self.array is not None:
+            self.cotangent = self.given = None  # type: ignore[assignment]
+            return self
+        return OfArray(copy.deepcopy(self.cotangent), self.shape, self.pushes)
+
+
+def _add_block(counts: Counts, block: Array, scale: float, column: Array | None) -> None:
+    if type(block) is np.ndarray:
+        counts.add(widened(block), scale, column)
+    else:
+        counts.add_all(block, scale, None if column is None else column[None])
+
+
+class OfOuter(OfParameter):
+    """Of a linear map's weight that each sample uses once: `g_n = right[n] (x) left[n]`."""
+
+    cotangent: Outer
+
+    def __init__(self, cotangent: Outer, shape: Shape, pushes: Sequence[Any]):
+        super().__init__(cotangent, shape, pushes)
+        self.left = widened(cotangent.left[:, 0, 0])
+        self.right = widened(cotangent.right[0, :, 0, 0])
+
+    def squared_norms(self) -> Array:
+        left, right = self.left, self.right
+        return np.einsum("ni,ni->n", left, left) * np.einsum("no,no->n", right, right)
+
+    def sum_of_squares(self) -> Array:
+        return ((self.right**2).T @ (self.left**2)).reshape(self.cotangent.shape)
+
+    def dots(self, direction: Array) -> Array:
+        matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
+        return np.einsum("no,no->n", self.right, self.left @ matrix.T)
+
+    def _pairs_pay(self, others: int) -> bool:
+        """Whether inner products with so many samples take less than those with a direction."""
+        outputs, inputs = self.right.shape[1], self.left.shape[1]
+        return others * (outputs + inputs) < outputs * inputs
+
+    def dots_with_total(self, total: Array) -> Array:
+        if not self._pairs_pay(self.samples):
+            return self.dots(total)
+        left, right = self.left, self.right
+        return np.einsum("nm,nm->n", left @ left.T, right @ right.T)
+
+    def dots_with_total_of(self, other: OfParameter) -> Array | None:
+        if not isinstance(other, OfOuter) or not self._pairs_pay(other.samples):
+            return None
+        return np.einsum("nm,nm->n", self.left @ other.left.T, self.right @ other.right.T)
+
+    def kept(self) -> OfParameter:
+        self.left = self.left.copy()  # the first one is what the model was given
+        self.cotangent = self.given = None  # type: ignore[assignment]
+        return self
+
+    def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
+        left, right, zero = self.left, self.right, counts.bins.beside_zero
+        if column is not None:
+            column = self.stored(column).reshape(right.shape[1], left.shape[1])
+        if zero is None or type(left) is not np.ndarray:
+            self._count_all(counts, scale, column)
+            return
+        sizes = np.abs(right)
+        most_left, most_right = np.abs(left).max(1, initial=0), sizes.max(1, initial=0)
+        if not np.isfinite(most_left.sum() + most_right.sum()):
+            self._count_all(counts, scale, column)
+            return
+        self._count_signs(counts, column)
+        limit = below(zero[1], scale, left.dtype)
+        some = np.flatnonzero(most_left * most_right >= limit)
+        sizes = sizes[some] * most_left[some, None]
+        for start in range(0, len(some), ROWS):
+            part = slice(start, start + ROWS)
+            rows = np.flatnonzero(sizes[part] >= limit)
+            n, o = some[part][rows // right.shape[1]], rows % right.shape[1]
+            for i in range(0, len(rows), ROWS):
+                self._count_large(counts, scale, limit, n[i : i + ROWS], o[i : i + ROWS], column)
+
+    def _count_all(self, counts: Counts, scale: float, column: Array | None) -> None:
+        for n in range(self.samples):
+            counts.add_all(self.right[n][:, None] * self.left[n], scale, column)
+
+    def _count_large(
+        self,
+        counts: Counts,
+        scale: float,
+        limit: float,
+        samples: np.ndarray,
+        rows: np.ndarray,
+        column: np.ndarray | None,
+    ) -> None:
+        """Count the large elements of some rows, each of a sample."""
+        products = (self.right[samples, rows][:, None] * self.left[samples]).reshape(-1)
+        index = np.flatnonzero(np.abs(products) >= limit)
+        few = None
+        if column is not None:
+            few = column[rows[index // column.shape[1]], index % column.shape[1]]
+        counts.add_large(products[index], scale, few)
+
+    def _count_signs(self, counts: Counts, column: np.ndarray | None) -> None:
+        """Count all elements as small ones, by their signs."""
+        left, right = self.left, self.right
+        if column is None:
+            (above, under), (over, beneath) = _signs(left), _signs(right)
+            negative = above @ beneath + under @ over
+            counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
+            return
+        left, right = np.sign(left), np.sign(right)
+        each = (np.abs(right).T @ np.abs(left) - right.T @ left) / 2
+        columns = counts.columns
+        negatives = np.bincount(column.reshape(-1), each.reshape(-1), columns)
+        every = np.bincount(column.reshape(-1), minlength=columns) * self.samples
+        counts.add_small(every - negatives, negatives)
+
+
+def _signs(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many elements of each row are above zero, and how many below."""
+    above, below = (np.packbits(mask, axis=1) for mask in (array > 0, array < 0))
+    counts = [np.bitwise_count(bits).sum(1, dtype=np.int64) for bits in (above, below)]
+    return counts[0].astype(float), counts[1].astype(float)
+
+
+def on_host(value: Any) -> np.ndarray:
+    """The values as an array of NumPy in double precision; a device is waited for."""
+    return np.asarray(backend.to_host(value) if hasattr(value, "dtype") else value, np.float64)

@@ -1,0 +1,1 @@
+"""Runs as figures of matplotlib (extra `plot`)."""

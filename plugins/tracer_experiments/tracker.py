@@ -1,0 +1,48 @@
+"""How `trace-net train` reaches recorder, instruments and sweeps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tracer.extend import Sweep, Tracker, Training
+from tracer_experiments.recorder import Recorder
+from tracer_experiments.run import Run
+from tracer_experiments.sweeps import engine
+
+
+class Experiments(Tracker):
+    """Runs in a database, Cockpit's instruments, and sweeps in processes."""
+
+    name = "experiments"
+
+    @contextlib.contextmanager
+    def run(
+        self,
+        path: Path,
+        name: str,
+        config: Mapping[str, object],
+        *,
+        group: str = "",
+        seed: int | None = None,
+        resume: bool = False,
+        sinks: tuple[str, ...] = (),
+    ) -> Iterator[Run]:
+        """A run of a recorder, which is closed after it."""
+        with Recorder(path, sinks) as recorder:
+            before = recorder.runs(name=name, group=group) if resume else []
+            last = before[-1].id if before else None
+            run = recorder.run(name, config, group=group, seed=seed, resume=last, force=True)
+            with run:
+                yield run
+
+    def instruments(self, which: str, every: int) -> object:
+        """Instruments by a preset, or by names with commas between."""
+        from tracer_experiments.instruments import Instruments
+
+        names = [name.strip() for name in which.split(",")]
+        return Instruments(names[0] if len(names) == 1 else names, every=every)
+
+    def sweep(self, sweep: Sweep, training: Training) -> int:
+        return engine.made(sweep, training)

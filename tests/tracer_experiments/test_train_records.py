@@ -1,0 +1,140 @@
+"""`trace-net train` records where something keeps records."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tracer_experiments as experiments
+
+MODEL = """
+import numpy as np
+import tracer_layers as nn
+import tracer_training as training
+
+
+def build_model(width=4):
+    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 2))
+
+
+loss = nn.cross_entropy
+
+
+def datasets():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 3)).astype(np.float32)
+    whole = training.ArrayDataset(x, (x[:, 0] > x[:, 1]).astype(int))
+    return training.random_split(whole, [40, 20], rng=0)
+"""
+OPTIONS = ("--epochs", "2", "--batch-size", "10")
+
+
+@pytest.fixture
+def train(command):
+    Path("model.py").write_text(MODEL)
+
+    def run(*arguments, code=0, target="model.py"):
+        return command("train", target, *OPTIONS, *arguments, code=code)
+
+    return run
+
+
+def test_a_run_is_recorded_in_its_folder(train):
+    train(
+        "--run", "runs/first", "--lr", "0.1", "--seed", "4", target="model.py:build_model(width=6)"
+    )
+    (run,) = experiments.Reader("runs/first").runs()
+    assert (run.name, run.status, run.group) == ("first", "finished", "")
+    wanted = {
+        "target": "model.py:build_model(width=6)",
+        "model.width": 6,
+        "optimizer": "adamw",
+        "lr": 0.1,
+        "weight_decay": 0.01,
+        "epochs": 2,
+        "batch_size": 10,
+        "schedule": "constant",
+        "precision": "float32",
+        "seed": 4,
+    }
+    assert {name: run.config[name] for name in wanted} == wanted
+    assert run.environment["seed"] == 4
+    history = json.loads(Path("runs/first/history.json").read_text())
+    _, values = run.series("test_loss")
+    assert values.tolist() == [record["test_loss"] for record in history]
+    assert run.series("loss")[0].tolist() == list(range(8))
+
+
+def test_a_run_that_goes_on_is_one_record(train):
+    train("--run", "a", "--seed", "1")
+    train("--run", "a", "--seed", "1", "--epochs", "4", "--resume")
+    train("--run", "b", "--seed", "1", "--epochs", "4")
+    (parts,), (whole,) = (experiments.Reader(name).runs() for name in "ab")
+    np.testing.assert_array_equal(parts.series("loss"), whole.series("loss"))
+    assert parts.config["epochs"] == 4
+
+
+def test_many_trainings_are_recorded_in_one_place(train):
+    for name in ("one", "two"):
+        train("--record", "all", "--name", name, "--group", "tries", "--sink", "csv")
+    assert [run.name for run in experiments.Reader("all").runs(group="tries")] == ["one", "two"]
+    assert sorted(path.name for path in Path("all/csv").iterdir()) == ["1-one.csv", "2-two.csv"]
+    train("--run", "folder", "--record", "all/runs.db")
+    assert experiments.Reader("all").runs()[-1].name == "folder"
+    assert not Path("folder/runs.db").exists()
+
+
+def test_a_training_that_fails_is_a_record_that_failed(train):
+    Path("model.py").write_text(
+        MODEL.replace("nn.cross_entropy", "lambda o, y: (o * np.float32(np.inf)).sum()")
+    )
+    with np.errstate(all="ignore"):
+        train("--run", "run", code=1)
+    (run,) = experiments.Reader("run").runs()
+    assert run.status == "failed"
+    assert "NonFiniteError" in run.error
+
+
+def test_a_training_that_is_refused_leaves_no_record(train):
+    train("--run", "run")
+    train("--run", "run", code=1)
+    train("--run", "run", "--resume", "--lr", "3", code=1)
+    assert len(experiments.Reader("run").runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--name", "x"), "recorded in a folder"),
+        (("--sink", "csv"), "recorded in a folder"),
+        (("--record", "r", "--sink", "cvs"), "no sink is called 'cvs'"),
+    ],
+)
+def test_what_makes_no_sense_is_said(train, arguments, said):
+    outcome = train(*arguments, code=2)
+    assert said in outcome.line("error:")
+    assert outcome.line("hint:")
+
+
+def test_without_a_tracker_nothing_is_recorded_unless_one_asks(tmp_path):
+    (tmp_path / "model.py").write_text(MODEL)
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "trace_net", "train", "model.py", *OPTIONS, *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"TRACER_DISABLE_PLUGINS": "experiments"},
+            capture_output=True,
+            text=True,
+        )
+
+    assert run("--run", "run").returncode == 0
+    assert not (tmp_path / "run" / "runs.db").exists()
+    for wanted in (("--record", "r"), ("--run", "s", "--grid", "lr=1")):
+        refused = run(*wanted)
+        assert refused.returncode == 2
+        assert "needs a plugin that keeps trainings" in refused.stderr
