@@ -304,6 +304,14 @@ def test_figures_are_written_as_files(runs, suffix, magic, tmp_path):
     assert (tmp_path / f"a.{suffix}").read_bytes().startswith(magic)
 
 
+def test_the_instruments_of_a_run_are_drawn(runs, tmp_path):
+    runs("runs", "plot", "--cockpit", "run1", "-o", "all.png")
+    runs("runs", "plot", "--cockpit", "2", "loss", "--path", "runs", "-o", "one.svg")
+    assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
+    assert "Loss $1" in (tmp_path / "one.svg").read_text()
+    assert "no instruments" in runs("runs", "plot", "--cockpit", "4", code=2).line("error:")
+
+
 def test_names_in_a_figure_are_text(runs):
     out = runs("runs", "plot", MARKED, "-o", "-").out
     assert "&lt;b&gt;x&lt;/b&gt; [red]" in out

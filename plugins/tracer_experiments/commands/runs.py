@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from tracer.errors import TracerError, UsageError
 from tracer_experiments import printing
 from tracer_experiments.commands import comparing, exporting, fields, opening
+from tracer_experiments.plots import cockpit as instruments
 from tracer_experiments.plots import curves
 from tracer_experiments.recorder import remove as remove_run
 from tracer_experiments.store.reading import SeriesInfo
@@ -244,21 +245,19 @@ def plot(
     if not names and cockpit is None:
         raise UsageError("plot draws series, and none is named", "as in `trace-net runs plot loss`")
     reader = opening.opened(place)
-    if cockpit is not None:
-        figure = cockpit_of(opening.run_of(reader, cockpit))
-    else:
-        chosen = [
-            each for each in opening.runs_of(reader, run or []) if group in (None, each.group)
-        ]
-        if not chosen:
-            raise UsageError("there are no runs to draw", "`trace-net runs list` lists them")
-        check_matplotlib()
-        try:
+    check_matplotlib()
+    try:
+        if cockpit is not None:
+            figure = instruments.cockpit(opening.run_of(reader, cockpit), names or None)
+        else:
+            chosen = [r for r in opening.runs_of(reader, run or []) if group in (None, r.group)]
+            if not chosen:
+                raise UsageError("there are no runs to draw", "`trace-net runs list` lists them")
             figure = curves.curves(chosen, *names, x=x, smooth=smooth, log=log)
-        except RecordError:
-            raise
-        except TracerError as error:
-            raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
+    except (RecordError, UsageError):
+        raise
+    except TracerError as error:
+        raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
     exporting.written(output, drawn(figure, suffix))
     if output != "-":
         printing.note(f"wrote {output}")
@@ -270,14 +269,6 @@ def check_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise UsageError("drawing needs matplotlib", "pip install 'trace-net[plot]'") from error
-
-
-def cockpit_of(run: StoredRun) -> Any:
-    """The figure of a run's instruments."""
-    check_matplotlib()
-    from tracer_experiments.plots.cockpit import cockpit
-
-    return cockpit(run)
 
 
 def drawn(figure: Any, suffix: str) -> bytes:
