@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tracer_experiments as experiments
+from trace_net.main import main
 from tracer_experiments import printing
 from tracer_experiments.commands import fields
 from tracer_experiments.plots import curves
@@ -421,6 +422,35 @@ def test_a_database_that_cannot_be_read_is_left_as_it_is(
     assert outcome.line("hint:")
     if before is not None:
         assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_a_damaged_database_what_can_be_read_is_taken(command, seed, tmp_path):
+    with experiments.Recorder("runs") as recorder:
+        for number in range(3):
+            with recorder.run(f"run{number}", {"lr": 0.1}) as run:
+                for step in range(4000):
+                    run.log(step, loss=1.0, test_loss=2.0)
+    file = tmp_path / "runs" / "runs.db"
+    content = bytearray(file.read_bytes())
+    rng = np.random.default_rng(seed)
+    for page in rng.choice(np.arange(4, len(content) // 8192), 2, replace=False):
+        content[page * 8192 : (page + 1) * 8192] = rng.bytes(8192)
+    file.write_bytes(content)
+    said = []
+    for arguments in (
+        ("list",),
+        ("show", "1"),
+        ("compare", "1", "2"),
+        ("export",),
+        ("plot", "loss"),
+    ):
+        (tmp_path / "runs" / "runs.db-shm").unlink(missing_ok=True)
+        code = main(["runs", *arguments])
+        assert code in (0, 2)
+        said.append(code)
+    assert 0 in said
+    assert file.read_bytes() == content
 
 
 def test_a_database_without_runs_is_an_empty_list(command):

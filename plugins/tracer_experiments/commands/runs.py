@@ -16,7 +16,6 @@ from tracer_experiments.plots import cockpit as instruments
 from tracer_experiments.plots import curves
 from tracer_experiments.recorder import remove as remove_run
 from tracer_experiments.store.reading import SeriesInfo
-from tracer_experiments.store.schema import RecordError
 from tracer_experiments.stored_run import StoredRun
 
 #: suffixes of figures, as matplotlib names them
@@ -150,7 +149,7 @@ def show(
     print_head(found)
     comparing.print_pairs("configuration", found.config)
     comparing.print_pairs("environment", comparing.flat(found.environment))
-    rows = [series_row(found, name) for name in listed.series]
+    rows = [series_row(found, name, info) for name, info in listed.series.items()]
     if rows:
         columns = ("series", "kind", ">points", ">last step", ">last", ">least", ">greatest", "")
         printing.print_table(columns, rows)
@@ -180,13 +179,15 @@ def print_head(run: StoredRun) -> None:
         out.print(f"error: {printing.printable(run.error)}", style="red", soft_wrap=True)
 
 
-def series_row(run: StoredRun, name: str) -> list[str]:
+def series_row(run: StoredRun, name: str, info: SeriesInfo) -> list[str]:
     """A series as a line of a table, numbers with their curve."""
-    info = run.names()[name]
     row = [printing.printable(name), info.kind, f"{info.count:,}", f"{info.last_step:,}"]
     if info.kind != "number":
         return [*row, "", "", "", ""]
-    values = run.columns(name).numbers
+    columns = exporting.readable(run, name, run.columns)
+    if columns is None:
+        return [*row, "", "", "", "damaged"]
+    values = columns.numbers
     finite = values[values == values]
     ends = [finite.min(), finite.max()] if finite.size else [None, None]
     last = float(values[-1]) if len(values) else None
@@ -254,7 +255,7 @@ def plot(
             if not chosen:
                 raise UsageError("there are no runs to draw", "`trace-net runs list` lists them")
             figure = curves.curves(chosen, *names, x=x, smooth=smooth, log=log)
-    except (RecordError, UsageError):
+    except UsageError:
         raise
     except TracerError as error:
         raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
