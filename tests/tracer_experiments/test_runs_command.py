@@ -313,6 +313,17 @@ def test_the_instruments_of_a_run_are_drawn(runs, tmp_path):
     assert "no instruments" in runs("runs", "plot", "--cockpit", "4", code=2).line("error:")
 
 
+def test_the_same_figure_is_the_same_file(runs):
+    out = runs("runs", "plot", "loss", "-o", "-").out
+    assert runs("runs", "plot", "loss", "-o", "-").out == out
+
+
+def test_without_matplotlib_one_is_told_what_to_install(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    outcome = runs("runs", "plot", "loss", code=2)
+    assert outcome.line("hint:") == "hint: pip install 'trace-net[plot]'"
+
+
 def test_names_in_a_figure_are_text(runs):
     out = runs("runs", "plot", MARKED, "-o", "-").out
     assert "&lt;b&gt;x&lt;/b&gt; [red]" in out

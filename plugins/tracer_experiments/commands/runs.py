@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +12,11 @@ from tracer.errors import TracerError, UsageError
 from tracer_experiments import printing
 from tracer_experiments.commands import comparing, exporting, fields, opening
 from tracer_experiments.plots import cockpit as instruments
-from tracer_experiments.plots import curves
+from tracer_experiments.plots import curves, files
 from tracer_experiments.recorder import remove as remove_run
 from tracer_experiments.store.reading import SeriesInfo
 from tracer_experiments.stored_run import StoredRun
 
-#: suffixes of figures, as matplotlib names them
-FIGURES = ("png", "svg", "pdf")
 #: columns of a list that are always there
 ALWAYS = 4
 
@@ -239,14 +236,15 @@ def plot(
     """Draw series of runs as curves, or the instruments of one."""
     names, place = opening.divided(series or [], path, least=0 if cockpit else 1)
     suffix = "svg" if output == "-" else Path(output).suffix.removeprefix(".").lower()
-    if suffix not in FIGURES:
+    if suffix not in files.FORMATS:
         raise UsageError(
-            f"figures are {', '.join(FIGURES)}, got {output!r}", "name it so, as in -o loss.svg"
+            f"figures are {', '.join(files.FORMATS)}, got {output!r}",
+            "name it so, as in -o loss.svg",
         )
     if not names and cockpit is None:
         raise UsageError("plot draws series, and none is named", "as in `trace-net runs plot loss`")
     reader = opening.opened(place)
-    check_matplotlib()
+    files.check_matplotlib()
     try:
         if cockpit is not None:
             figure = instruments.cockpit(opening.run_of(reader, cockpit), names or None)
@@ -259,29 +257,9 @@ def plot(
         raise
     except TracerError as error:
         raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
-    exporting.written(output, drawn(figure, suffix))
+    exporting.written(output, files.drawn(figure, suffix))
     if output != "-":
         printing.note(f"wrote {output}")
-
-
-def check_matplotlib() -> None:
-    """Raise `UsageError` where it is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError("drawing needs matplotlib", "pip install 'trace-net[plot]'") from error
-
-
-def drawn(figure: Any, suffix: str) -> bytes:
-    """A figure as a file; text of an SVG stays text, and the same figure is the same file."""
-    import matplotlib
-
-    file = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trace-net"}):
-        undated = {"Date": None} if suffix == "svg" else {"CreationDate": None}
-        options = {} if suffix == "png" else {"metadata": undated}
-        figure.savefig(file, format=suffix, dpi=150, **options)
-    return file.getvalue()
 
 
 @app.command()
