@@ -71,7 +71,6 @@
     const card = page.frame({ key, names, runs, ySpan: null }, { title, name: names.length === 1 ? names[0] : "", unit: chart.unit, about: chart.about, kind: "line" });
     card.plot = new page.Plot(card.place);
     card.series = () => names;
-    card.text = [title, ...names].join(" ");
     page.handle(card, card.element);
     const back = page.make("button", { class: "quiet", text: "Reset", title: "Show all ( 0 )", hidden: true, on: { click: () => card.reset() } });
     card.tools.prepend(back);
