@@ -72,9 +72,10 @@ class Counts:
         self.counts: Any = 0.0
         self.nan: Any = 0
 
-    def result(self) -> Array:
-        """`[columns, bins]`."""
-        return np.zeros((self.columns, self.bins.count)) + self.counts
+    def result(self) -> np.ndarray:
+        """`[columns, bins]`, on the host."""
+        counts = backend.to_host(self.counts) if hasattr(self.counts, "dtype") else self.counts
+        return np.zeros((self.columns, self.bins.count)) + counts
 
     def add_all(self, values: Array, scale: float, column: Array | None = None) -> None:
         """Count every element of an array of any shape, one by one."""

@@ -102,7 +102,7 @@ class Parameters(Instrument):
 
 def histograms(o: Observation, found: dict[str, Counts], bins: tuple[Bins, ...]) -> Any:
     """The histogram of all parameters together and, with `layers=True`, that of each."""
-    made = {name: (on_host(c.result()), int(on_host(c.nan))) for name, c in found.items()}
+    made = {name: (c.result(), int(on_host(c.nan))) for name, c in found.items()}
     if not made:
         return None
     edges = bins[0].edges if len(bins) == 1 else tuple(each.edges for each in bins)
