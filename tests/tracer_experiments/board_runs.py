@@ -61,6 +61,7 @@ def record(recorder, number, *, steps=200, name=None, group="", width=6, config=
         if step % 10 == 0:
             elements = rng.standard_normal(2000) * np.exp(-2 * at) * 0.8
             run.log(step, GradHist1d=Histogram.of(elements, 100, (-2, 2)))
+            run.log(step, **{"GradHist1d/0.weight": Histogram.of(elements[:99], 20, (-1, 1))})
             parameters = elements * 0.4 + rng.standard_normal(2000) * 0.5
             counts, *edges = np.histogram2d(
                 elements, parameters, bins=(40, 50), range=((-1, 1), (-2, 2))

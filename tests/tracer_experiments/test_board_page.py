@@ -412,6 +412,13 @@ def test_histograms_over_time_and_at_a_step(show, few):
     canvas = card.find_element("css selector", "canvas")
     ActionChains(page.browser).move_to_element(canvas).click().perform()
     page.until("return /step [4-7]0/.test(arguments[0].querySelector('output').textContent)", card)
+    part = Select(card.find_element("css selector", "[aria-label=Part]"))
+    assert [each.text for each in part.options] == ["all", "0.weight"]
+    part.select_by_visible_text("0.weight")
+    page.until(
+        "const c = page.cardsInSight().find((c) => c.key === 'histogram:GradHist1d');"
+        "return c.edges === 21"
+    )
     pairs = page.card("histogram2d:GradHist2d")
     page.until("return arguments[0].querySelector('output').textContent === 'step 110'", pairs)
     page.until(

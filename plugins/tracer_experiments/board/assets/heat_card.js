@@ -115,6 +115,7 @@
         : (column, row) => Math.sqrt(value.shares[column][row] / most);
       map = page.drawHeat(canvas, { steps: value.columns, edges: value.edges, share, marked: nearest(value.columns, steps[place]) });
       shown = value;
+      card.edges = value.edges.length;
       if (histogram) page.drawBars(barCanvas, { ...histogram, colour: page.colour(run.id), log: isLog });
     };
 
