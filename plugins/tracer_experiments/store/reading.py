@@ -8,8 +8,8 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from dataclasses import dataclass
+from functools import lru_cache
 from os import PathLike
 from typing import Any, NamedTuple
 
