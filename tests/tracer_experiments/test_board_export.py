@@ -94,44 +94,37 @@ def test_pictures_of_all_kinds_without_a_server(shown):
     assert not [each for each in page.texts(".note") if "not in the report" in each]
 
 
-def command(*words, **how):
-    return subprocess.run(
-        [sys.executable, "-m", "trace_net", "board", *map(str, words)],
-        capture_output=True, timeout=120, **how,
-    )  # fmt: skip
-
-
-def test_the_command_writes_chosen_runs(few, tmp_path):
-    done = command(few, "--export", tmp_path / "a.html", "--run", "run-1", "--run", "4")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == b""
+def test_the_command_writes_chosen_runs(command, few, tmp_path):
+    done = command("board", few, "--export", "a.html", "--run", "run-1", "--run", "4")
+    assert done.out == ""
     assert held((tmp_path / "a.html").read_text())["overview"]["ids"] == [2, 4]
     assert [each.name for each in tmp_path.iterdir()] == ["a.html"]
-    done = command(few, "--export", "-", "--run", "run-1")
-    assert held(done.stdout.decode())["overview"]["ids"] == [2]
+    done = command("board", few, "--export", "-", "--run", "run-1")
+    assert held(done.out)["overview"]["ids"] == [2]
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
-    [(["--export", "no/folder/a.html"], b"cannot write"),
-     (["--export", "a.html", "--run", "none"], b"no run is called"),
-     (["--run", "run-1"], b"--export"), (["--port", "70000"], b"--port")],
+    ("words", "code", "reason"),
+    [(["--export", "no/folder/a.html"], 1, "cannot write"),
+     (["--export", "a.html", "--run", "none"], 1, "no run is called"),
+     (["--run", "run-1"], 2, "--export"), (["--port", "70000"], 2, "--port")],
 )  # fmt: skip
-def test_what_cannot_be_is_said_in_a_line(few, tmp_path, words, reason):
-    done = command(few, *words, cwd=tmp_path)
-    assert done.returncode in (1, 2)
-    assert reason in done.stderr
-    assert b"Traceback" not in done.stderr
+def test_what_cannot_be_is_said_in_a_line(command, few, tmp_path, words, code, reason):
+    done = command("board", few, *words, code=code)
+    assert reason in done.err
     assert not list(tmp_path.iterdir())
 
 
-def test_paths_without_runs_are_said(tmp_path):
+def test_paths_without_runs_are_said(command, tmp_path):
     (tmp_path / "other.db").write_bytes(b"no database" * 99)
-    for path in (tmp_path / "none", tmp_path / "other.db"):
-        done = command(path, "--no-open")
-        assert done.returncode in (1, 2)
-        assert b"Traceback" not in done.stderr
-        assert path.name.encode() in done.stderr.replace(b"\n", b"")
+    for path in ("none", "other.db"):
+        assert path in command("board", path, "--no-open", code=1).err
+
+
+def test_a_port_that_is_taken_is_said(command, few, serve):
+    port = serve(few).server_port
+    done = command("board", few, "--no-open", "--port", port, code=1)
+    assert f"port {port} cannot be used" in done.err
 
 
 def test_the_address_is_on_stdout(few):

@@ -292,6 +292,29 @@ def test_what_is_not_finite_is_a_gap_and_a_mark(show, tmp_path):
         assert page.run(ink, 6, height * 0.95, 0.05) > 60
 
 
+def test_a_few_far_values_do_not_flatten_the_others(show, tmp_path):
+    with Recorder(tmp_path) as recorder:
+        run = recorder.run("a")
+        for step in range(200):
+            run.log(step, loss=np.sin(step) if step != 100 else 1e6, even=float(step % 7))
+        run.finish()
+        page = show(tmp_path)
+        card = page.drawn("line:loss", 1)
+        ends = (
+            "const { plot } = page.cardsInSight().find((c) => c.key === arguments[0]);"
+            "return [plot.y.low, plot.y.high]"
+        )
+        low, high = page.run(ends, "line:loss")
+        assert -4 < low < -1 < 1 < high < 4
+        button = card.find_element("xpath", ".//button[text()='far values']")
+        button.click()
+        page.until(f"{ends.replace('return', 'return 1e6 <= ')}[1]", "line:loss")
+        low, high = page.run(ends, "line:even")
+        assert low < 0 < 6 < high
+        hidden = page.card("line:even").find_element("xpath", ".//button[text()='far values']")
+        assert not hidden.is_displayed()
+
+
 def test_names_that_are_html_stay_text(show, tmp_path):
     with Recorder(tmp_path) as recorder:
         run = recorder.run(NASTY, {NASTY: NASTY}, group=NASTY)
@@ -389,6 +412,13 @@ def test_histograms_over_time_and_at_a_step(show, few):
     canvas = card.find_element("css selector", "canvas")
     ActionChains(page.browser).move_to_element(canvas).click().perform()
     page.until("return /step [4-7]0/.test(arguments[0].querySelector('output').textContent)", card)
+    part = Select(card.find_element("css selector", "[aria-label=Part]"))
+    assert [each.text for each in part.options] == ["all", "0.weight"]
+    part.select_by_visible_text("0.weight")
+    page.until(
+        "const c = page.cardsInSight().find((c) => c.key === 'histogram:GradHist1d');"
+        "return c.edges === 21"
+    )
     pairs = page.card("histogram2d:GradHist2d")
     page.until("return arguments[0].querySelector('output').textContent === 'step 110'", pairs)
     page.until(
@@ -520,7 +550,7 @@ def test_everything_by_keys(show, few):
     views = ("charts", "cockpit", "table", "compare", "model")
     for number, view in reversed(list(enumerate(views, 1))):
         page.press(str(number))
-        page.until("return page.state.view === arguments[0]", view)
+        page.until("return !document.querySelector(`#view-${arguments[0]}`).hidden", view)
     page.run("document.querySelector('.card').focus()")
     page.press(Keys.ARROW_RIGHT)
     page.until("return !document.querySelector('#tip').hidden")
