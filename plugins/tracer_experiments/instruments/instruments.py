@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 from typing import Any
 
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Array, Instrument, Quantity, raw
+from tracer.extend import Array, Instrument, Quantity, is_users, raw
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
 from tracer_experiments.instruments.observation import NotMeasured, Observation
@@ -242,13 +244,27 @@ class Instruments:
             if new:
                 verb = "is" if len(new) == 1 else "are"
                 message = f"{', '.join(new)} {verb} not measured: {reason}"
-                warnings.warn(message, UndefinedWarning, stacklevel=4)
+                warnings.warn(message, UndefinedWarning, stacklevel=_users_level())
 
     def describe(self, run: Any) -> None:
         """Tell a run how its series are drawn, those of single parameters as they come."""
         self._runs.append(run)
         for name, instrument in self.instruments.items():
             run.describe(name, chart_of(instrument, name))
+
+
+def _users_level() -> int:
+    """The `stacklevel` with which the caller of this function warns at the user's line."""
+    frame: Any = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None and (_is_bundled(frame) or not is_users(frame)):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_bundled(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return package in ("tracer_experiments", "tracer_training")
 
 
 def chart_of(instrument: Instrument, name: str) -> Chart:

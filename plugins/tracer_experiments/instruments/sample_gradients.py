@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -254,19 +254,18 @@ class OfOuter(OfParameter):
         if zero is None or type(left) is not np.ndarray:
             self._count_all(counts, scale, column)
             return
-        sizes = np.abs(right)
-        most_left, most_right = np.abs(left).max(1, initial=0), sizes.max(1, initial=0)
-        if not np.isfinite(most_left.sum() + most_right.sum()):
+        of_left, of_right = Extent.of(left), Extent.of(right)
+        if not np.isfinite(of_left.most.sum() + of_right.most.sum()):
             self._count_all(counts, scale, column)
             return
-        self._count_signs(counts, column)
+        self._count_signs(counts, of_left, of_right, column)
         limit = below(zero[1], scale, left.dtype)
-        some = np.flatnonzero(most_left * most_right >= limit)
-        sizes = sizes[some] * most_left[some, None]
+        some = np.flatnonzero(of_left.most * of_right.most >= limit)
         for start in range(0, len(some), ROWS):
-            part = slice(start, start + ROWS)
-            rows = np.flatnonzero(sizes[part] >= limit)
-            n, o = some[part][rows // right.shape[1]], rows % right.shape[1]
+            part = some[start : start + ROWS]
+            sizes = np.abs(right[part]) * of_left.most[part, None]
+            rows = np.flatnonzero(sizes >= limit)
+            n, o = part[rows // right.shape[1]], rows % right.shape[1]
             for i in range(0, len(rows), ROWS):
                 self._count_large(counts, scale, limit, n[i : i + ROWS], o[i : i + ROWS], column)
 
@@ -291,12 +290,13 @@ class OfOuter(OfParameter):
             few = column[rows[index // column.shape[1]], index % column.shape[1]]
         counts.add_large(products[index], scale, few)
 
-    def _count_signs(self, counts: Counts, column: np.ndarray | None) -> None:
+    def _count_signs(
+        self, counts: Counts, of_left: Extent, of_right: Extent, column: np.ndarray | None
+    ) -> None:
         """Count all elements as small ones, by their signs."""
         left, right = self.left, self.right
         if column is None:
-            (above, under), (over, beneath) = _signs(left), _signs(right)
-            negative = above @ beneath + under @ over
+            negative = of_left.above @ of_right.below + of_left.below @ of_right.above
             counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
             return
         left, right = np.sign(left), np.sign(right)
@@ -307,11 +307,25 @@ class OfOuter(OfParameter):
         counts.add_small(every - negatives, negatives)
 
 
-def _signs(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many elements of each row are above zero, and how many below."""
-    above, below = (np.packbits(mask, axis=1) for mask in (array > 0, array < 0))
-    counts = [np.bitwise_count(bits).sum(1, dtype=np.int64) for bits in (above, below)]
-    return counts[0].astype(float), counts[1].astype(float)
+class Extent(NamedTuple):
+    """Of the rows of an array `[N, K]`: the largest magnitude, and how many are of which sign."""
+
+    most: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Extent:
+        high, low = array.max(1, initial=0), array.min(1, initial=0)
+        none = np.zeros(len(array))
+        above = _counted(array > 0) if (high > 0).any() else none
+        below = _counted(array < 0) if (low < 0).any() else none
+        return cls(np.maximum(high, -low), above, below)
+
+
+def _counted(mask: np.ndarray) -> np.ndarray:
+    """How many are true, in each row."""
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(1, dtype=np.int64).astype(float)
 
 
 def on_host(value: Any) -> np.ndarray:
