@@ -136,7 +136,7 @@ class Instruments:
             asked[name] = quantity = copy.copy(quantity)
             quantity.name = PREFIX + name
         if SampleGradients.name in asked:
-            asked[SampleGradients.name].losses = []  # type: ignore[attr-defined]
+            asked[SampleGradients.name].renew()  # type: ignore[attr-defined]
         self._asked = (step, asked)
         return tuple(asked.values())
 

@@ -13,6 +13,8 @@ from tracer.extend import (
     Array,
     Context,
     Cotangent,
+    Dense,
+    Gather,
     Outer,
     Quantity,
     Reindexed,
@@ -23,8 +25,8 @@ from tracer.extend import (
 )
 from tracer_experiments.instruments.binning import BLOCK, Counts, below
 
-#: bytes up to which the gradients of all samples by one parameter are made as one array
-WHOLE = 512 << 20
+#: bytes that the gradients of all samples may take as arrays, of all parameters in a step
+WHOLE = 1 << 30
 #: rows of an outer product that are looked at together
 ROWS = 256
 
@@ -39,9 +41,15 @@ class SampleGradients(Quantity):
     name = "sample_gradients"
     per_sample = True
     optional = True
+    first = True
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin another step."""
         self.losses: list[Any] = []
+        self.room = WHOLE
 
     def elements(self, context: Context) -> int:
         return 0  # what the record holds anyway
@@ -50,6 +58,13 @@ class SampleGradients(Quantity):
         self.losses.append(objective.sample_losses())
 
     def extract(self, cotangent: Cotangent, context: Context) -> Cotangent:
+        inner, _ = unwrapped(cotangent)
+        nbytes = inner.samples * math.prod(inner.shape) * np.dtype(inner.dtype).itemsize
+        if _is_made_whole(inner) and nbytes <= self.room and cotangent.budget is None:
+            self.room -= nbytes
+            whole = Dense(inner.per_sample())
+            inner.known_total = whole.total()  # which takes as long again otherwise
+            return around(cotangent, whole)
         return cotangent
 
     def join(self, first: Cotangent, second: Cotangent) -> Cotangent:
@@ -62,23 +77,44 @@ class SampleGradients(Quantity):
         return of_parameter(state)
 
 
-def of_parameter(cotangent: Cotangent) -> OfParameter:
-    """The samples' gradients by a parameter, in the form that is cheapest to measure."""
-    made = _of_parameter(cotangent)
-    made.given = cotangent
-    made.has_penalty = cotangent.unbatched is not None
-    return made
+def _is_made_whole(inner: Cotangent) -> bool:
+    """Whether the samples' gradients cost no more, as arrays, than their sum does."""
+    return not isinstance(inner, Gather) and not _is_outer(inner)
 
 
-def _of_parameter(cotangent: Cotangent) -> OfParameter:
+def _is_outer(inner: Cotangent) -> bool:
+    return isinstance(inner, Outer) and inner.uses == inner.groups == 1
+
+
+def unwrapped(cotangent: Cotangent) -> tuple[Cotangent, list[Any]]:
+    """The cotangent whose elements another one has in another order, and what takes them there."""
     inner, pushes = cotangent, []
     while isinstance(inner, Reindexed) and math.prod(inner.inner.shape) == math.prod(inner.shape):
         pushes.append(inner.push)
         inner = inner.inner
-    shape = tuple(cotangent.shape)
-    if isinstance(inner, Outer) and inner.uses == inner.groups == 1:
-        return OfOuter(inner, shape, pushes)
-    return OfArray(inner, shape, pushes)
+    return inner, pushes
+
+
+def around(cotangent: Cotangent, whole: Cotangent) -> Cotangent:
+    """A cotangent with `whole` in place of its unwrapped one."""
+    if not isinstance(cotangent, Reindexed) or math.prod(cotangent.inner.shape) != math.prod(
+        cotangent.shape
+    ):
+        made = whole
+    else:
+        made = cotangent.around(around(cotangent.inner, whole))
+    made.unbatched = cotangent.unbatched
+    return made
+
+
+def of_parameter(cotangent: Cotangent) -> OfParameter:
+    """The samples' gradients by a parameter, in the form that is cheapest to measure."""
+    inner, pushes = unwrapped(cotangent)
+    kind = OfOuter if _is_outer(inner) else OfArray
+    made = kind(inner, tuple(cotangent.shape), pushes)
+    made.given = cotangent
+    made.has_penalty = cotangent.unbatched is not None
+    return made
 
 
 class OfParameter:
@@ -144,17 +180,12 @@ class OfParameter:
 class OfArray(OfParameter):
     """Of a parameter whose samples' gradients are made as an array, whole if it is small enough."""
 
-    _array: Array | None = None
-
     @property
     def array(self) -> Array | None:
         """`[N, P]`; None where it would take too much."""
-        if self._array is None:
-            c = self.cotangent
-            if self.samples * math.prod(self.shape) * np.dtype(c.dtype).itemsize > WHOLE:
-                return None
-            self._array = c.per_sample()[0].reshape(self.samples, math.prod(self.shape))
-        return self._array
+        if not isinstance(self.cotangent, Dense):
+            return None
+        return self.cotangent.array[0].reshape(self.samples, math.prod(self.shape))
 
     def total(self) -> Array:
         if self.array is None:
@@ -192,10 +223,10 @@ class OfArray(OfParameter):
             _add_block(counts, block, scale, column)
 
     def kept(self) -> OfParameter:
-        if self.array is not None:
-            self.cotangent = self.given = None  # type: ignore[assignment]
-            return self
-        return OfArray(copy.deepcopy(self.cotangent), self.shape, self.pushes)
+        self.given = None
+        if self.array is None:
+            self.cotangent = copy.deepcopy(self.cotangent)
+        return self
 
 
 def _add_block(counts: Counts, block: Array, scale: float, column: Array | None) -> None:
