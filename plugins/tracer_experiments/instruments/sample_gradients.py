@@ -29,6 +29,8 @@ from tracer_experiments.instruments.binning import BLOCK, Counts, below
 WHOLE = 1 << 30
 #: rows of an outer product that are looked at together
 ROWS = 256
+#: rows of a weight of which sums are made together
+TILE = 128
 
 
 class SampleGradients(Quantity):
@@ -110,7 +112,7 @@ def around(cotangent: Cotangent, whole: Cotangent) -> Cotangent:
 def of_parameter(cotangent: Cotangent) -> OfParameter:
     """The samples' gradients by a parameter, in the form that is cheapest to measure."""
     inner, pushes = unwrapped(cotangent)
-    kind = OfOuter if _is_outer(inner) else OfArray
+    kind: type[OfParameter] = OfOuter if _is_outer(inner) else OfArray
     made = kind(inner, tuple(cotangent.shape), pushes)
     made.given = cotangent
     made.has_penalty = cotangent.unbatched is not None
@@ -151,6 +153,12 @@ class OfParameter:
     def sum_of_squares(self) -> Array:
         """`[P]`, `sum_n g_n^2`, in the order of the cotangent's elements."""
         return widened(self.cotangent.sum_of_squares())
+
+    def sum_of_quotients(self, divisor: Array, share: float, least: float) -> float:
+        """`sum_j (sum_n g_nj^2) / (share d_j + least)`, with a divisor d `[*shape]`."""
+        squares = self.sum_of_squares()
+        d = widened(self.stored(divisor)).reshape(squares.shape) * share + least
+        return float(on_host((squares / d).sum()))
 
     def squared_norms(self) -> Array:
         """`[N]`, `|g_n|^2`."""
@@ -239,9 +247,7 @@ def _add_block(counts: Counts, block: Array, scale: float, column: Array | None)
 class OfOuter(OfParameter):
     """Of a linear map's weight that each sample uses once: `g_n = right[n] (x) left[n]`."""
 
-    cotangent: Outer
-
-    def __init__(self, cotangent: Outer, shape: Shape, pushes: Sequence[Any]):
+    def __init__(self, cotangent: Any, shape: Shape, pushes: Sequence[Any]):
         super().__init__(cotangent, shape, pushes)
         self.left = widened(cotangent.left[:, 0, 0])
         self.right = widened(cotangent.right[0, :, 0, 0])
@@ -252,6 +258,20 @@ class OfOuter(OfParameter):
 
     def sum_of_squares(self) -> Array:
         return ((self.right**2).T @ (self.left**2)).reshape(self.cotangent.shape)
+
+    def sum_of_quotients(self, divisor: Array, share: float, least: float) -> float:
+        """In tiles that stay in a core's cache: the sums themselves are not needed."""
+        if type(self.left) is not np.ndarray:
+            return super().sum_of_quotients(divisor, share, least)
+        left, right = self.left**2, (self.right**2).T
+        d = widened(self.stored(divisor)).reshape(len(right), left.shape[1])
+        total = 0.0
+        for start in range(0, len(right), TILE):
+            some = slice(start, start + TILE)
+            quotients = right[some] @ left
+            quotients /= d[some] * share + least
+            total += float(quotients.sum())
+        return total
 
     def dots(self, direction: Array) -> Array:
         matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
