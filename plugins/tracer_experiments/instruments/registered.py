@@ -109,7 +109,7 @@ class OfOverlay(Instrument):
         values = overlay_values(self.overlay, graph, results)
         if not values:
             raise NotMeasured(
-                "it gives no number: those of gradients inside a network need tracer.Tape(watch=True)"
+                "it gives no number: norms of gradients on the way need tracer.Tape(watch=True)"
             )
         found = {"": self._together(list(values.values()))}
         if observation.layers:
