@@ -214,8 +214,9 @@ def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:
 
     @functools.wraps(extract)
     def method(self: Quantity, cotangent: Cotangent, context: Context) -> State:
+        read = _to_read(cotangent)
         try:
-            state = extract(self, _to_read(cotangent), context)
+            state = extract(self, read, context)
         except ValueError as error:
             if isinstance(error, TracerError) or "read-only" not in str(error):
                 raise
@@ -223,6 +224,7 @@ def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:
                 f"extract of {self.name!r} writes into what its cotangent gave for {context.name}, "
                 f"which others read as well: make a new array, or copy it first ({error})"
             ) from error
+        cotangent.known_total = read.known_total
         read_only = type(state) is np.ndarray and not state.flags.writeable
         return state.copy() if read_only else state
 

@@ -64,9 +64,9 @@ class SampleGradients(Quantity):
         nbytes = inner.samples * math.prod(inner.shape) * np.dtype(inner.dtype).itemsize
         if _is_made_whole(inner) and nbytes <= self.room and cotangent.budget is None:
             self.room -= nbytes
-            whole = Dense(inner.per_sample())
-            inner.known_total = whole.total()  # which takes as long again otherwise
-            return around(cotangent, whole)
+            whole = around(cotangent, Dense(inner.per_sample()))
+            cotangent.known_total = whole.batch_total()  # which takes as long again otherwise
+            return whole
         return cotangent
 
     def join(self, first: Cotangent, second: Cotangent) -> Cotangent:
