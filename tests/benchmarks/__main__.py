@@ -23,6 +23,7 @@ from . import (
     gpu,
     graphs,
     growth,
+    instruments,
     jacobian,
     optimizers,
     recording,
@@ -47,6 +48,7 @@ GROUPS = {
     "transformer": transformer,
     "training": training,
     "optimizers": optimizers,
+    "instruments": instruments,
 }
 CHOICES = (*GROUPS, "growth", "scaling", "curvature")
 

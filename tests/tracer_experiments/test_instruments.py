@@ -11,6 +11,7 @@ import tracer
 import tracer_experiments as experiments
 import tracer_layers as nn
 import tracer_training as training
+from tracer import extend, registry
 from tracer.errors import TracerError, UndefinedWarning
 from tracer_experiments import Histogram, Late
 from tracer_experiments.instruments import INSTRUMENTS
@@ -368,6 +369,50 @@ def test_any_quantity_is_an_instrument():
         *("batch_l2", "batch_l2/values", "diag_ggn_exact", "diag_ggn_exact/values")
     }
     assert found["diag_ggn_exact/values"][0].sum() == 31
+
+
+@pytest.mark.parametrize("name", ["grad_norm", "flops", "bytes"])
+def test_any_overlay_is_an_instrument(name):
+    model, shape = mlp(3, 4)
+    model.double()
+    instruments = experiments.Instruments([name, "GradNorm"], layers=True)
+    x, y = next(batches_of(np.random.default_rng(0), shape, 5, 1))
+    with tracer.Tape(watch=name == "grad_norm") as tape:
+        loss = nn.cross_entropy(model(x), y)
+    results = tape.backward(loss, ("grad", *instruments.quantities(0)))
+    found = instruments.measure(0, results, loss=loss, model=model)
+    together = max if name == "grad_norm" else sum
+    scopes = [value for key, value in found.items() if key.startswith(f"{name}/0")]
+    assert found[name] >= together(scopes) > 0
+    assert found[f"{name}/values"].sum() > 1
+
+
+def test_an_overlay_without_numbers_says_so():
+    with pytest.warns(UndefinedWarning, match=r"grad_norm is .* tracer.Tape.watch=True"):
+        found = trained("mlp", "mean", 3, 4, 5, 0, ["grad_norm", "GradNorm"], steps=1)
+    assert found.values.keys() == {"GradNorm"}
+
+
+def test_a_plugin_adds_one():
+    class Largest(extend.Instrument):
+        """The largest element of the gradient."""
+
+        name = "Largest"
+        chart = experiments.Chart("Largest element", group="gradients")
+
+        def quantities(self, step):
+            return ("grad", "variance")
+
+        def measure(self, observation):
+            assert observation.by_parameter("variance")
+            return max(abs(g).max() for g in observation.gradients.values())
+
+    tracer.register(Largest)
+    try:
+        found = trained("mlp", "mean", 3, 4, 5, 0, ["Largest", "Loss"], steps=1)
+    finally:
+        registry.instruments.remove("Largest")
+    close(found.values["Largest"][0], abs(found.points[0][1].mean(0)).max())
 
 
 def test_an_optimiser_may_ask_for_the_same():

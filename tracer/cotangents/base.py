@@ -60,6 +60,8 @@ class Cotangent:
     row_width: int | None = None
     #: whether it is a chunk of the rows that there are
     partial = False
+    #: `[V, *p]`, the sum over samples, where a quantity has made it already: see `Quantity.first`
+    known_total: Stack | None = None
 
     @property
     def _source(self) -> Array | None:
@@ -118,12 +120,12 @@ class Cotangent:
 
     def total(self) -> Stack:
         """`[V, *p]`: the sum over samples, and what came through no sample."""
-        total = self._total()
+        total = self.batch_total()
         return total if self.unbatched is None else total + self.unbatched
 
     def batch_total(self) -> Stack:
         """`[V, *p]`: the sum over samples alone."""
-        return self._total()
+        return self._total() if self.known_total is None else self.known_total
 
     def sum_of_squares(self, signs: Signs = None) -> Array:
         """`[*p]`: squares summed over rows and samples, weighed by `signs [V, N]` (or `[V, 1]`)."""

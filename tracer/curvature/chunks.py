@@ -48,7 +48,7 @@ def shares_of(
     Quantities that read none of them are left out.
     """
     shares: list[tuple[Quantity, Share | None]] = []
-    for quantity in request.asked.values():
+    for quantity in sorted(request.asked.values(), key=lambda quantity: not quantity.first):
         kind = request.kinds[quantity.name]
         span = None if kind is None else bundle.counts.get(kind)
         if kind is None or span is None:

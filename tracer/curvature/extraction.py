@@ -12,7 +12,7 @@ import numpy as np
 from tracer.arrays.ownership import unaliased
 from tracer.arrays.types import Array, Shape, Stack
 from tracer.cotangents import Cotangent, Dense, Outer, Unfollowed, collect
-from tracer.curvature.chunks import Chunk, Share, is_partial, part_of, with_rows
+from tracer.curvature.chunks import Chunk, is_partial, part_of, with_rows
 from tracer.curvature.masking import used_unfollowed
 from tracer.curvature.quantity import Context, Quantity, State, Value
 from tracer.curvature.request import Request
@@ -61,8 +61,15 @@ class Extraction:
         context = self.request.context(leaf)
         if signs is not None:
             cotangent.signs = signs[chunk.begin : chunk.begin + cotangent.rows]
+        parts: dict[Any, Cotangent] = {}
         for quantity, share in chunk.shares:
-            self._take_share(chunk, leaf, cotangent, context, quantity, share)
+            part = cotangent
+            if share is not None:
+                key = (share[:3], id(share.samples))
+                if key not in parts:  # one for all, which may leave sums on it for each other
+                    parts[key] = part_of(cotangent, share, chunk.budget)
+                part = parts[key]
+            self._take_share(chunk, leaf, part, context, quantity)
         if chunk.is_last and chunk.bundle.last:
             self.finish(leaf, self.request.asked.values(), context)
 
@@ -70,14 +77,12 @@ class Extraction:
         self,
         chunk: Chunk,
         leaf: Node,
-        cotangent: Cotangent,
+        part: Cotangent,
         context: Context,
         quantity: Quantity,
-        share: Share | None,
     ) -> None:
         """Add what a quantity makes of its share of a chunk's rows to its state."""
         states = self.states[quantity.name]
-        part = cotangent if share is None else part_of(cotangent, share, chunk.budget)
         part.partial = is_partial(self.request, chunk, quantity, part)
         if leaf in self.penalties and leaf not in states:
             self._penalise(part, quantity, leaf)  # once, with the first rows

@@ -107,6 +107,8 @@ class Quantity:
     #: whether it is left out, without an error or a warning, where samples are coupled, not marked,
     #: not followed, or in batches of several sizes: `results[name].absent` then says why
     optional = False
+    #: whether it extracts before the others, for which it may leave a `known_total` on a cotangent
+    first = False
     #: whether `extract` reads all rows at once, as where it multiplies rows by each other: those
     #: that come in chunks are then kept until all are there. `gram()` says so by itself
     all_rows = False
@@ -212,8 +214,9 @@ def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:
 
     @functools.wraps(extract)
     def method(self: Quantity, cotangent: Cotangent, context: Context) -> State:
+        read = _to_read(cotangent)
         try:
-            state = extract(self, _to_read(cotangent), context)
+            state = extract(self, read, context)
         except ValueError as error:
             if isinstance(error, TracerError) or "read-only" not in str(error):
                 raise
@@ -221,6 +224,7 @@ def _given_to_read(extract: Callable[..., State]) -> Callable[..., State]:
                 f"extract of {self.name!r} writes into what its cotangent gave for {context.name}, "
                 f"which others read as well: make a new array, or copy it first ({error})"
             ) from error
+        cotangent.known_total = read.known_total
         read_only = type(state) is np.ndarray and not state.flags.writeable
         return state.copy() if read_only else state
 

@@ -71,9 +71,12 @@ class Counts:
         self.bins, self.columns = bins, columns
         self.counts: Any = 0.0
         self.nan: Any = 0
+        #: arrays of elements that were counted as small, with their columns
+        self._large: list[tuple[np.ndarray, np.ndarray | None]] = []
 
     def result(self) -> np.ndarray:
         """`[columns, bins]`, on the host."""
+        self._flush()
         counts = backend.to_host(self.counts) if hasattr(self.counts, "dtype") else self.counts
         return np.zeros((self.columns, self.bins.count)) + counts
 
@@ -120,10 +123,22 @@ class Counts:
 
     def add_large(self, values: np.ndarray, scale: float, column: np.ndarray | None = None) -> None:
         """Count elements, which were counted as small, where they belong."""
+        if len(values):
+            self._large.append((values * scale, column))
+
+    def _flush(self) -> None:
+        """Count what is large, of all arrays together."""
+        if not self._large:
+            return
         place = self.bins.beside_zero[0]  # type: ignore[index]
-        start = 0 if column is None else column * self.bins.count
+        values = np.concatenate([each for each, _ in self._large])
+        start: Any = 0
+        if self._large[0][1] is not None:
+            columns = [column for _, column in self._large if column is not None]
+            start = np.concatenate(columns) * self.bins.count
+        self._large = []
         size = self.columns * self.bins.count
-        moved = tally(self.bins.positions(values, scale) + start, size)
+        moved = tally(self.bins.positions(values) + start, size)
         moved -= tally(np.where(values < 0, place - 1, place) + start, size)
         self.counts = self.counts + moved.reshape(self.columns, -1)
 

@@ -32,10 +32,10 @@ class _OfDiagonal(Instrument):
     def _quantity(self) -> str:
         return self.curvature if isinstance(self.curvature, str) else self.curvature.name
 
-    def diagonals(self, observation: Observation) -> dict[str, Array]:
-        """The diagonals by parameter, of the mean over samples."""
+    def traces(self, observation: Observation) -> dict[str, float]:
+        """The sum of the diagonal by each parameter."""
         values = observation.by_parameter(self._quantity)
-        return {name: widened(value) * observation.share for name, value in values.items()}
+        return {name: _sum(value) for name, value in values.items()}
 
 
 class HessTrace(_OfDiagonal):
@@ -53,9 +53,7 @@ class HessTrace(_OfDiagonal):
         return (self.curvature,)
 
     def measure(self, observation: Observation) -> Any:
-        values = observation.by_parameter(self._quantity)
-        sums = {name: _sum(value) for name, value in values.items()}
-        return over_layers(observation, sums, total)
+        return over_layers(observation, self.traces(observation), total)
 
 
 class TICDiag(_OfDiagonal):
@@ -65,7 +63,6 @@ class TICDiag(_OfDiagonal):
     """
 
     name = "TICDiag"
-    needs_sums_of_squares = True
     chart = Chart(
         "Takeuchi's criterion (diagonal)",
         group="curvature",
@@ -77,14 +74,15 @@ class TICDiag(_OfDiagonal):
         return (self.curvature, SampleGradients)
 
     def measure(self, observation: Observation) -> float:
-        o, sums = observation, 0.0
+        o = observation
         o.require_samples()
-        diagonals = self.diagonals(o)
-        for name, squares in o.sums_of_squares.items():
-            if name in diagonals:
-                h = o.samples[name].stored(diagonals[name]).reshape(squares.shape)
-                sums += _sum(squares / (h + EPSILON))
-        return sums / o.count
+        diagonals = o.by_parameter(self._quantity)
+        quotients = [
+            of.sum_of_quotients(diagonals[name], o.share, EPSILON)
+            for name, of in o.samples.items()
+            if name in diagonals
+        ]
+        return sum(quotients) * o.scale**2 / o.count
 
 
 class TICTrace(_OfDiagonal):
@@ -104,12 +102,12 @@ class TICTrace(_OfDiagonal):
     def measure(self, observation: Observation) -> float:
         o = observation
         o.require_samples()
-        trace = sum(_sum(h) for h in self.diagonals(o).values())
+        trace = sum(self.traces(o).values()) * o.share
         return float(total(o.squared_norms).mean() / (trace + EPSILON))
 
 
 def _sum(array: Array) -> float:
-    return float(on_host(array.sum(dtype=np.float64)))
+    return float(on_host(widened(array).sum()))
 
 
 class Spectrum:

@@ -125,7 +125,6 @@ class OrthoTest(Instrument):
 class _Elementwise(Instrument):
     """A mean over elements of `g^2 / (v + epsilon)`, for a variance v of the `g_n`."""
 
-    needs_sums_of_squares = True
     epsilon = 1e-5
 
     def quantities(self, step: int) -> tuple[Any, ...]:
@@ -142,7 +141,7 @@ class _Elementwise(Instrument):
 
     @staticmethod
     def _summed(values: Array) -> tuple[float, int]:
-        return float(on_host(values.sum(dtype=np.float64))), values.size
+        return float(on_host(values.sum())), values.size
 
 
 def mean_of(pairs: Mapping[str, tuple[float, int]]) -> float:

@@ -36,10 +36,9 @@ class GradHist1d(Instrument):
         return (SampleGradients,)
 
     def measure(self, observation: Observation) -> Any:
-        found: dict[str, Counts] = {}
+        found = counts_of(observation, self.bins)
         for name, of in observation.samples.items():
-            counts = found[name] = Counts(self.bins)
-            of.count(counts, observation.scale)
+            of.count(found[name], observation.scale)
         return histograms(observation, found, (self.bins,))
 
 
@@ -70,13 +69,11 @@ class GradHist2d(Instrument):
         return (SampleGradients,)
 
     def measure(self, observation: Observation) -> Any:
-        found = {}
+        found = counts_of(observation, self.bins, self.rows.count)
         for name, of in observation.samples.items():
-            counts = Counts(self.bins, self.rows.count)
             values = widened(raw(observation.parameters[name]))
             values = np.where(np.isnan(values), 0, values)
-            of.count(counts, observation.scale, self.rows.positions(values))
-            found[name] = counts
+            of.count(found[name], observation.scale, self.rows.positions(values))
         return histograms(observation, found, (self.rows, self.bins))
 
 
@@ -100,18 +97,26 @@ class Parameters(Instrument):
         return {"": whole, **{name: Histogram.of(a) for name, a in arrays.items()}}
 
 
+def counts_of(o: Observation, bins: Bins, columns: int = 1) -> dict[str, Counts]:
+    """Counts of each parameter, one and the same for all where no layers are told apart."""
+    if o.layers:
+        return {name: Counts(bins, columns) for name in o.samples}
+    return dict.fromkeys(o.samples, Counts(bins, columns))
+
+
 def histograms(o: Observation, found: dict[str, Counts], bins: tuple[Bins, ...]) -> Any:
     """The histogram of all parameters together and, with `layers=True`, that of each."""
-    made = {name: (c.result(), int(on_host(c.nan))) for name, c in found.items()}
-    if not made:
+    if not found:
         return None
     edges = bins[0].edges if len(bins) == 1 else tuple(each.edges for each in bins)
 
     def histogram(counts: Array, nan: int) -> Histogram:
         return Histogram(counts[0] if len(bins) == 1 else counts, edges, nan=nan)
 
+    if not o.layers:
+        counts = next(iter(found.values()))
+        return histogram(counts.result(), int(on_host(counts.nan)))
+    made = {name: (c.result(), int(on_host(c.nan))) for name, c in found.items()}
     every = np.stack([counts for counts, _ in made.values()])
     whole = histogram(every.sum(0), sum(nan for _, nan in made.values()))
-    if not o.layers:
-        return whole
     return {"": whole, **{name: histogram(*each) for name, each in made.items()}}

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 from typing import Any
 
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Array, Instrument, Quantity, raw
+from tracer.extend import Array, Instrument, Overlay, Quantity, is_users, raw
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
 from tracer_experiments.instruments.observation import NotMeasured, Observation
 from tracer_experiments.instruments.presets import PRESETS
-from tracer_experiments.instruments.registered import OfQuantity
+from tracer_experiments.instruments.registered import OfOverlay, OfQuantity, Recorded
 from tracer_experiments.instruments.sample_gradients import SampleGradients
 
 __all__ = ["Instruments"]
 
+#: what instruments are made of, by name
+_KNOWN = (registry.instruments, registry.quantities, registry.overlays)
 #: what quantities are called in a sweep that an optimiser may ask for the same
 PREFIX = "instruments: "
 
@@ -36,12 +40,12 @@ class Instruments:
     ```
 
     `which` is a preset ("economy", "business", "full", "all"), or a list of names of instruments,
-    of registered quantities, and of instruments themselves. They measure at every step that is a
-    multiple of `every`, or for which that function of the step is true; those that are known one
-    step late need the step after it, too. With `layers=True` there is a value of each parameter
-    besides, named as "GradNorm/0.weight". `curvature` is the quantity of HessTrace and the TICs, by
-    default "diag_ggn_mc" and, in "all", "diag_h". Whether the objective is a mean over samples or a
-    sum is found out of the loss, unless `mean` says so.
+    of registered quantities and overlays, and of such objects themselves. They measure at every
+    step that is a multiple of `every`, or for which that function of the step is true; those that
+    are known one step late need the step after it, too. With `layers=True` there is a value of each
+    parameter besides, named as "GradNorm/0.weight". `curvature` is the quantity of HessTrace and
+    the TICs, by default "diag_ggn_mc" and, in "all", "diag_h". Whether the objective is a mean over
+    samples or a sum is found out of the loss, unless `mean` says so.
 
     What cannot be measured, as what is of single samples where batch normalisation mixes them, is
     left out with one warning. Raises `TracerError` for what is no instrument.
@@ -87,9 +91,13 @@ class Instruments:
         """An instrument from its name, class or itself."""
         if isinstance(given, Quantity) or (isinstance(given, type) and issubclass(given, Quantity)):
             return OfQuantity(given)
+        if isinstance(given, Overlay):
+            return OfOverlay(given)
         if isinstance(given, str) and given not in registry.instruments:
             if given in registry.quantities:
                 return OfQuantity(given)
+            if given in registry.overlays:
+                return OfOverlay(given)
             registry.instruments[given]  # raises, with what is known
         kind = registry.instruments[given] if isinstance(given, str) else given
         if isinstance(kind, type) and issubclass(kind, Instrument):
@@ -134,7 +142,7 @@ class Instruments:
             asked[name] = quantity = copy.copy(quantity)
             quantity.name = PREFIX + name
         if SampleGradients.name in asked:
-            asked[SampleGradients.name].losses = []  # type: ignore[attr-defined]
+            asked[SampleGradients.name].renew()  # type: ignore[attr-defined]
         self._asked = (step, asked)
         return tuple(asked.values())
 
@@ -168,6 +176,7 @@ class Instruments:
             optimizer,
             names={name: quantity.name for name, quantity in asked.items()},
             losses=getattr(samples, "losses", None),
+            tape=getattr(asked.get(Recorded.name), "tape", None),
             activations=getattr(asked.get(Activations.name), "found", None),
             is_mean=self.mean,
             before=before,
@@ -242,13 +251,27 @@ class Instruments:
             if new:
                 verb = "is" if len(new) == 1 else "are"
                 message = f"{', '.join(new)} {verb} not measured: {reason}"
-                warnings.warn(message, UndefinedWarning, stacklevel=4)
+                warnings.warn(message, UndefinedWarning, stacklevel=_users_level())
 
     def describe(self, run: Any) -> None:
         """Tell a run how its series are drawn, those of single parameters as they come."""
         self._runs.append(run)
         for name, instrument in self.instruments.items():
             run.describe(name, chart_of(instrument, name))
+
+
+def _users_level() -> int:
+    """The `stacklevel` with which the caller of this function warns at the user's line."""
+    frame: Any = sys._getframe(1)
+    level = 1
+    while frame.f_back is not None and (_is_bundled(frame) or not is_users(frame)):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _is_bundled(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return package in ("tracer_experiments", "tracer_training")
 
 
 def chart_of(instrument: Instrument, name: str) -> Chart:
@@ -268,7 +291,7 @@ def _listed(which: str | Iterable[Any]) -> list[Any]:
     if isinstance(which, str):
         if which in PRESETS:
             return list(PRESETS[which])
-        if which in registry.instruments or which in registry.quantities:
+        if any(which in known for known in _KNOWN):
             return [which]
         raise TracerError(
             f"instruments are a preset ({', '.join(map(repr, PRESETS))}) or a list of names, got "

@@ -46,6 +46,7 @@ class Observation:
         losses: list[Any] | None = None,
         activations: Mapping[str, tuple[str, Array]] | None = None,
         is_mean: bool | None = None,
+        tape: Any = None,
         before: Observation | None = None,
         initial: Mapping[str, Array] | None = None,
         layers: bool = False,
@@ -57,6 +58,8 @@ class Observation:
         self.initial = initial if initial is not None else {}
         #: path of a module -> its kind and what it gave, of activations that the record has
         self.activations = activations or {}
+        #: the tape of the sweep, where an instrument asked for it
+        self.tape = tape
         #: the parameters' arrays now, of a step that is kept
         self.arrays: dict[str, Array] = {}
 
@@ -262,7 +265,8 @@ class Observation:
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:
             self.__dict__.pop("samples", None)
-        self.results, self.before, self.model = {}, None, None
+        self.results, self.before, self.model, self.tape = {}, None, None, None
+        self.activations = {}
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from tracer.extend import (
     Array,
     Context,
     Cotangent,
+    Dense,
+    Gather,
     Outer,
     Quantity,
     Reindexed,
@@ -23,10 +25,12 @@ from tracer.extend import (
 )
 from tracer_experiments.instruments.binning import BLOCK, Counts, below
 
-#: bytes up to which the gradients of all samples by one parameter are made as one array
-WHOLE = 512 << 20
+#: bytes that the gradients of all samples may take as arrays, of all parameters in a step
+WHOLE = 1 << 30
 #: rows of an outer product that are looked at together
 ROWS = 256
+#: rows of a weight of which sums are made together
+TILE = 128
 
 
 class SampleGradients(Quantity):
@@ -39,9 +43,15 @@ class SampleGradients(Quantity):
     name = "sample_gradients"
     per_sample = True
     optional = True
+    first = True
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin another step."""
         self.losses: list[Any] = []
+        self.room = WHOLE
 
     def elements(self, context: Context) -> int:
         return 0  # what the record holds anyway
@@ -50,6 +60,13 @@ class SampleGradients(Quantity):
         self.losses.append(objective.sample_losses())
 
     def extract(self, cotangent: Cotangent, context: Context) -> Cotangent:
+        inner, _ = unwrapped(cotangent)
+        nbytes = inner.samples * math.prod(inner.shape) * np.dtype(inner.dtype).itemsize
+        if _is_made_whole(inner) and nbytes <= self.room and cotangent.budget is None:
+            self.room -= nbytes
+            whole = around(cotangent, Dense(inner.per_sample()))
+            cotangent.known_total = whole.batch_total()  # which takes as long again otherwise
+            return whole
         return cotangent
 
     def join(self, first: Cotangent, second: Cotangent) -> Cotangent:
@@ -62,23 +79,44 @@ class SampleGradients(Quantity):
         return of_parameter(state)
 
 
-def of_parameter(cotangent: Cotangent) -> OfParameter:
-    """The samples' gradients by a parameter, in the form that is cheapest to measure."""
-    made = _of_parameter(cotangent)
-    made.given = cotangent
-    made.has_penalty = cotangent.unbatched is not None
-    return made
+def _is_made_whole(inner: Cotangent) -> bool:
+    """Whether the samples' gradients cost no more, as arrays, than their sum does."""
+    return not isinstance(inner, Gather) and not _is_outer(inner)
 
 
-def _of_parameter(cotangent: Cotangent) -> OfParameter:
+def _is_outer(inner: Cotangent) -> bool:
+    return isinstance(inner, Outer) and inner.uses == inner.groups == 1
+
+
+def unwrapped(cotangent: Cotangent) -> tuple[Cotangent, list[Any]]:
+    """The cotangent whose elements another one has in another order, and what takes them there."""
     inner, pushes = cotangent, []
     while isinstance(inner, Reindexed) and math.prod(inner.inner.shape) == math.prod(inner.shape):
         pushes.append(inner.push)
         inner = inner.inner
-    shape = tuple(cotangent.shape)
-    if isinstance(inner, Outer) and inner.uses == inner.groups == 1:
-        return OfOuter(inner, shape, pushes)
-    return OfArray(inner, shape, pushes)
+    return inner, pushes
+
+
+def around(cotangent: Cotangent, whole: Cotangent) -> Cotangent:
+    """A cotangent with `whole` in place of its unwrapped one."""
+    if not isinstance(cotangent, Reindexed) or math.prod(cotangent.inner.shape) != math.prod(
+        cotangent.shape
+    ):
+        made = whole
+    else:
+        made = cotangent.around(around(cotangent.inner, whole))
+    made.unbatched = cotangent.unbatched
+    return made
+
+
+def of_parameter(cotangent: Cotangent) -> OfParameter:
+    """The samples' gradients by a parameter, in the form that is cheapest to measure."""
+    inner, pushes = unwrapped(cotangent)
+    kind: type[OfParameter] = OfOuter if _is_outer(inner) else OfArray
+    made = kind(inner, tuple(cotangent.shape), pushes)
+    made.given = cotangent
+    made.has_penalty = cotangent.unbatched is not None
+    return made
 
 
 class OfParameter:
@@ -116,6 +154,12 @@ class OfParameter:
         """`[P]`, `sum_n g_n^2`, in the order of the cotangent's elements."""
         return widened(self.cotangent.sum_of_squares())
 
+    def sum_of_quotients(self, divisor: Array, share: float, least: float) -> float:
+        """`sum_j (sum_n g_nj^2) / (share d_j + least)`, with a divisor d `[*shape]`."""
+        squares = self.sum_of_squares()
+        d = widened(self.stored(divisor)).reshape(squares.shape) * share + least
+        return float(on_host((squares / d).sum()))
+
     def squared_norms(self) -> Array:
         """`[N]`, `|g_n|^2`."""
         return widened(self.cotangent.squared_norms()[0])
@@ -144,17 +188,12 @@ class OfParameter:
 class OfArray(OfParameter):
     """Of a parameter whose samples' gradients are made as an array, whole if it is small enough."""
 
-    _array: Array | None = None
-
     @property
     def array(self) -> Array | None:
         """`[N, P]`; None where it would take too much."""
-        if self._array is None:
-            c = self.cotangent
-            if self.samples * math.prod(self.shape) * np.dtype(c.dtype).itemsize > WHOLE:
-                return None
-            self._array = c.per_sample()[0].reshape(self.samples, math.prod(self.shape))
-        return self._array
+        if not isinstance(self.cotangent, Dense):
+            return None
+        return self.cotangent.array[0].reshape(self.samples, math.prod(self.shape))
 
     def total(self) -> Array:
         if self.array is None:
@@ -192,10 +231,10 @@ class OfArray(OfParameter):
             _add_block(counts, block, scale, column)
 
     def kept(self) -> OfParameter:
-        if self.array is not None:
-            self.cotangent = self.given = None  # type: ignore[assignment]
-            return self
-        return OfArray(copy.deepcopy(self.cotangent), self.shape, self.pushes)
+        self.given = None
+        if self.array is None:
+            self.cotangent = copy.deepcopy(self.cotangent)
+        return self
 
 
 def _add_block(counts: Counts, block: Array, scale: float, column: Array | None) -> None:
@@ -208,9 +247,7 @@ def _add_block(counts: Counts, block: Array, scale: float, column: Array | None)
 class OfOuter(OfParameter):
     """Of a linear map's weight that each sample uses once: `g_n = right[n] (x) left[n]`."""
 
-    cotangent: Outer
-
-    def __init__(self, cotangent: Outer, shape: Shape, pushes: Sequence[Any]):
+    def __init__(self, cotangent: Any, shape: Shape, pushes: Sequence[Any]):
         super().__init__(cotangent, shape, pushes)
         self.left = widened(cotangent.left[:, 0, 0])
         self.right = widened(cotangent.right[0, :, 0, 0])
@@ -221,6 +258,20 @@ class OfOuter(OfParameter):
 
     def sum_of_squares(self) -> Array:
         return ((self.right**2).T @ (self.left**2)).reshape(self.cotangent.shape)
+
+    def sum_of_quotients(self, divisor: Array, share: float, least: float) -> float:
+        """In tiles that stay in a core's cache: the sums themselves are not needed."""
+        if type(self.left) is not np.ndarray:
+            return super().sum_of_quotients(divisor, share, least)
+        left, right = self.left**2, (self.right**2).T
+        d = widened(self.stored(divisor)).reshape(len(right), left.shape[1])
+        total = 0.0
+        for start in range(0, len(right), TILE):
+            some = slice(start, start + TILE)
+            quotients = right[some] @ left
+            quotients /= d[some] * share + least
+            total += float(quotients.sum())
+        return total
 
     def dots(self, direction: Array) -> Array:
         matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
@@ -254,19 +305,18 @@ class OfOuter(OfParameter):
         if zero is None or type(left) is not np.ndarray:
             self._count_all(counts, scale, column)
             return
-        sizes = np.abs(right)
-        most_left, most_right = np.abs(left).max(1, initial=0), sizes.max(1, initial=0)
-        if not np.isfinite(most_left.sum() + most_right.sum()):
+        of_left, of_right = Extent.of(left), Extent.of(right)
+        if not np.isfinite(of_left.most.sum() + of_right.most.sum()):
             self._count_all(counts, scale, column)
             return
-        self._count_signs(counts, column)
+        self._count_signs(counts, of_left, of_right, column)
         limit = below(zero[1], scale, left.dtype)
-        some = np.flatnonzero(most_left * most_right >= limit)
-        sizes = sizes[some] * most_left[some, None]
+        some = np.flatnonzero(of_left.most * of_right.most >= limit)
         for start in range(0, len(some), ROWS):
-            part = slice(start, start + ROWS)
-            rows = np.flatnonzero(sizes[part] >= limit)
-            n, o = some[part][rows // right.shape[1]], rows % right.shape[1]
+            part = some[start : start + ROWS]
+            sizes = np.abs(right[part]) * of_left.most[part, None]
+            rows = np.flatnonzero(sizes >= limit)
+            n, o = part[rows // right.shape[1]], rows % right.shape[1]
             for i in range(0, len(rows), ROWS):
                 self._count_large(counts, scale, limit, n[i : i + ROWS], o[i : i + ROWS], column)
 
@@ -291,12 +341,13 @@ class OfOuter(OfParameter):
             few = column[rows[index // column.shape[1]], index % column.shape[1]]
         counts.add_large(products[index], scale, few)
 
-    def _count_signs(self, counts: Counts, column: np.ndarray | None) -> None:
+    def _count_signs(
+        self, counts: Counts, of_left: Extent, of_right: Extent, column: np.ndarray | None
+    ) -> None:
         """Count all elements as small ones, by their signs."""
         left, right = self.left, self.right
         if column is None:
-            (above, under), (over, beneath) = _signs(left), _signs(right)
-            negative = above @ beneath + under @ over
+            negative = of_left.above @ of_right.below + of_left.below @ of_right.above
             counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
             return
         left, right = np.sign(left), np.sign(right)
@@ -307,11 +358,25 @@ class OfOuter(OfParameter):
         counts.add_small(every - negatives, negatives)
 
 
-def _signs(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many elements of each row are above zero, and how many below."""
-    above, below = (np.packbits(mask, axis=1) for mask in (array > 0, array < 0))
-    counts = [np.bitwise_count(bits).sum(1, dtype=np.int64) for bits in (above, below)]
-    return counts[0].astype(float), counts[1].astype(float)
+class Extent(NamedTuple):
+    """Of the rows of an array `[N, K]`: the largest magnitude, and how many are of which sign."""
+
+    most: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Extent:
+        high, low = array.max(1, initial=0), array.min(1, initial=0)
+        none = np.zeros(len(array))
+        above = _counted(array > 0) if (high > 0).any() else none
+        below = _counted(array < 0) if (low < 0).any() else none
+        return cls(np.maximum(high, -low), above, below)
+
+
+def _counted(mask: np.ndarray) -> np.ndarray:
+    """How many are true, in each row."""
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(1, dtype=np.int64).astype(float)
 
 
 def on_host(value: Any) -> np.ndarray:

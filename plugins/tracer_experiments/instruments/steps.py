@@ -21,6 +21,8 @@ from tracer_experiments.instruments.observation import (
 from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
 from tracer_experiments.values import Late
 
+#: what f(0), f(1), f'(0) and f'(1) are in the coefficients of a parabola
+PARABOLA = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 2]], float)
 #: in place of a variance of zero
 SMALLEST_VARIANCE = 1e-10
 
@@ -73,11 +75,11 @@ def position(values: np.ndarray, variances: np.ndarray) -> float | None:
     """
     variances = np.where(variances == 0, SMALLEST_VARIANCE, variances)
     # f(t) = w0 + w1 t + w2 t^2
-    rows = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 2]], float)
     weights = 1 / np.sqrt(variances)
     if not np.isfinite([*values, *weights]).all():
         return None
-    _, slope, bend = np.linalg.lstsq(weights[:, None] * rows, weights * values, rcond=None)[0]
+    q, r = np.linalg.qr(weights[:, None] * PARABOLA)
+    _, slope, bend = np.linalg.solve(r, q.T @ (weights * values))
     if bend < 0:
         return -1.0
     return float(-2 * bend / slope - 1) if slope else math.inf
