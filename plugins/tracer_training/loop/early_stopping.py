@@ -19,9 +19,9 @@ class EarlyStopping:
 
     As a callback of `fit` it looks at the records of epochs, under the name `monitor`, and stops
     the training; with `restore_best`, the model has the weights of the best epoch in the end (a
-    checkpoint has those of the last: `Checkpoint(path, best=monitor)` keeps both). In a
-    loop of your own, `stop = early.step(value)`. `mode` is "min" or "max"; by default "max" for
-    names that end in accuracy. What is no number is not better.
+    checkpoint has those of the last: `Checkpoint(path, best=monitor)` keeps both). Each training
+    begins anew. In a loop of your own, `stop = early.step(value)`. `mode` is "min" or "max"; by
+    default "max" for names that end in accuracy. What is no number is not better.
     """
 
     def __init__(
@@ -43,6 +43,10 @@ class EarlyStopping:
             1 if (mode or ("max" if monitor.endswith("accuracy") else "min")) == "min" else -1
         )
         self.restore_best = restore_best
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing was counted yet."""
         self.best: float | None = None
         self.bad = 0
         self._weights: StateDict | None = None
@@ -58,6 +62,11 @@ class EarlyStopping:
         else:
             self.bad += 1
         return self.bad >= max(self.patience, 1)
+
+    def begin_run(self, run: Value) -> None:
+        """Forget what another training was; one that is resumed goes on."""
+        if not (run.epoch or run.batch):
+            self._begin()
 
     def end_epoch(self, run: Value) -> None:
         """What `fit` tells a callback."""

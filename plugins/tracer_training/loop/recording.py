@@ -17,11 +17,14 @@ class Recording:
     """
 
     def __init__(self, recorder: Any, instruments: Any, config: Saved):
-        self.instruments = instruments
-        self.run = recorder
+        self.instruments, self.run = instruments, recorder
         self._is_ours = recorder is not None and not hasattr(recorder, "log")
+        self._config = dict(config)
+
+    def begin(self) -> None:
+        """Open a run of a recorder, now that nothing is left to be refused."""
         if self._is_ours:
-            self.run = recorder.run("fit", config=dict(config))
+            self.run = self.run.run("fit", config=self._config)
 
     def quantities(self, step: int) -> Asked:
         """What the instruments need of the sweep of a step."""

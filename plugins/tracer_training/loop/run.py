@@ -15,7 +15,7 @@ from tracer.errors import TracerError
 from tracer.extend import raw
 from tracer_training.kinds import Batch, Data, Inputs, Record, Results, Saved, StateDict, Targets
 from tracer_training.loop.callbacks import Audience
-from tracer_training.loop.evaluation import divided, evaluate
+from tracer_training.loop.evaluation import divided, evaluate, samples_of
 from tracer_training.loop.failures import non_finite
 from tracer_training.loop.history import History
 from tracer_training.loop.metrics import Means, Metric, usual_metrics
@@ -76,8 +76,9 @@ class Run:
 
     def go(self) -> History:
         """Train until the epochs are over, or something stops it."""
-        self.audience.tell("begin_run", self)
+        self.recording.begin()
         try:
+            self.audience.tell("begin_run", self)
             while self.epoch < self.epochs and not self.stopped:
                 self._train_epoch()
         except BaseException as error:
@@ -86,8 +87,10 @@ class Run:
                 self.reporter.note(self._interrupted())
             raise
         finally:
-            self.audience.tell("end_run", self)
-            self.recording.finish()
+            try:
+                self.audience.tell("end_run", self)
+            finally:
+                self.recording.finish()
         return self.history
 
     def _interrupted(self) -> str:
@@ -164,7 +167,7 @@ class Run:
         values = {"loss": self.loss}
         found = self.metrics if self.metrics is not None else usual_metrics(output, target)
         values |= {name: metric(output, target) for name, metric in found.items()}
-        self._means.add(values, len(target))
+        self._means.add(values, samples_of(inputs, target))
         measured = self.recording.measure(self, results, loss)
         taken = self.stepper.step(inputs, target, results)
         self.batch += 1

@@ -12,6 +12,7 @@ from tracer.extend import Array, raw
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training.accumulation import Accumulated
 from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets
+from tracer_training.loop.evaluation import samples_of
 from tracer_training.loop.precision import LossScale, half, half_weights, single
 from tracer_training.optimizers import Optimizer
 
@@ -71,7 +72,7 @@ class Stepper:
             return None
         if self.accumulate > 1:
             self.waiting = self.waiting or Accumulated(self._wanted())
-            self.waiting.add(results, samples=len(target))
+            self.waiting.add(results, samples=samples_of(inputs, target))
             self.batches += 1
             if self.batches < self.accumulate:
                 return None
@@ -86,17 +87,26 @@ class Stepper:
         return self._taken(inputs, target, results)
 
     def _taken(self, inputs: Inputs, target: Targets, results: Results) -> Results:
-        """Bound the gradients and step."""
-        if self.clip_norm is not None:
-            clip_grad_norm(results, self.clip_norm)
-        if self.clip_value is not None:
-            clip_grad_value(results, self.clip_value)
+        """Bound the gradient and step."""
+        self._bound(results)
         self.optimizer.step(results, lambda: self.again(inputs, target))
         return results
 
     def again(self, inputs: Inputs, target: Targets) -> Results:
-        """Results for the same batch where the parameters are now."""
-        return self.record(inputs, target, self.optimizer.quantities)[0]
+        """Results for the same batch where the parameters are now.
+
+        Their gradient is bounded, too: optimisers take differences of it and the first one.
+        """
+        results = self.record(inputs, target, self.optimizer.quantities)[0]
+        if "grad" in results:
+            self._bound(results)
+        return results
+
+    def _bound(self, results: Results) -> None:
+        if self.clip_norm is not None:
+            clip_grad_norm(results, self.clip_norm)
+        if self.clip_value is not None:
+            clip_grad_value(results, self.clip_value)
 
     def check(self) -> None:
         """Raise `TracerError` for options that do not go together."""
