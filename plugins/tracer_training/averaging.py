@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -33,12 +34,20 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     """`decay average + (1 - decay) weights`. Raises `TracerError` unless decay is from 0 to 1."""
     if not 0 <= decay <= 1:
         raise TracerError(f"decay is a number from 0 to 1, got {decay!r}")
-    return lambda average, weights, count: average + (1 - decay) * (weights - average)
+    return partial(_moved, decay)
 
 
 def get_swa_avg_fn() -> Average:
     """The mean of all weights so far (Izmailov et al. 2018)."""
-    return lambda average, weights, count: average + (weights - average) / (count + 1)
+    return _mean
+
+
+def _moved(decay: float, average: Array, weights: Array, count: int) -> Array:
+    return average + (1 - decay) * (weights - average)
+
+
+def _mean(average: Array, weights: Array, count: int) -> Array:
+    return average + (weights - average) / (count + 1)
 
 
 class AveragedModel:

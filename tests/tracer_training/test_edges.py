@@ -1,6 +1,7 @@
 """What a hostile trial found, each with its right value."""
 
 import os
+import pickle
 import random
 
 import numpy as np
@@ -710,3 +711,64 @@ def test_a_cubic_that_is_a_line_is_halved():
     assert 0 <= cubic_minimum(left, right, 0.0, 1.0) <= 1
     flat, same = (Point(float(t), 1.0, np.zeros(1), 0.0) for t in (0, 1))
     assert cubic_minimum(flat, same, 0.0, 1.0) == 0.5
+
+
+def test_the_weights_of_a_function_are_kept(tmp_path):
+    def run(path, epochs, shape=(3, 1)):
+        w = tracer.parameter(np.zeros(shape), "w")
+        optimizer = training.Adam([w], lr=0.1)
+        data = training.ArrayDataset(X.astype(np.float64), X @ np.ones((3, 1)))
+        options = {"epochs": epochs, "rng": 0, "checkpoint": path, "resume": True}
+        history = training.fit(
+            lambda x: x @ w, nn.mse_loss, data, optimizer=optimizer, progress=False, **options
+        )
+        return w.data.tolist(), history["loss"].tolist()
+
+    wanted = run(tmp_path / "whole", 3)
+    run(tmp_path / "parts", 1)
+    assert run(tmp_path / "parts", 3) == wanted
+    with pytest.raises(TracerError, match="the weights are of parameters of shapes"):
+        run(tmp_path / "parts", 4, (3, 2))
+
+
+def test_the_best_weights_of_a_function_are_given_back():
+    w = tracer.parameter(np.zeros((3, 1)), "w")
+    data = training.ArrayDataset(X.astype(np.float64), X @ np.ones((3, 1)))
+    early = training.EarlyStopping("loss", patience=2, restore_best=True)
+    optimizer = training.SGD([w], lr=3.0)  # it diverges
+    options = {"optimizer": optimizer, "epochs": 4, "progress": False, "callbacks": [early]}
+    first = training.fit(lambda x: x @ w, nn.mse_loss, data, **{**options, "epochs": 1})
+    after = w.data.copy()
+    w.data = np.zeros((3, 1))
+    history = training.fit(lambda x: x @ w, nn.mse_loss, data, **options)
+    assert history["loss"][0] == pytest.approx(first["loss"][0])
+    np.testing.assert_allclose(w.data, after)
+
+
+def test_half_precision_is_also_of_layers_that_are_not_stepped():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    seen = []
+    for module in model:
+        module.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    before = states(model)
+    fitted(model, training.SGD(model[2].parameters(), lr=0.1), precision="float16")
+    assert {*seen} == {np.dtype(np.float16)}
+    for name in ("0.weight", "0.bias"):
+        np.testing.assert_array_equal(model.state_dict()[name], before[name])
+
+
+@pytest.mark.parametrize("kind", ["AveragedModel", "ExponentialMovingAverage"])
+def test_averages_can_be_pickled(kind):
+    model = mlp()
+    average = getattr(training, kind)(model)
+    average.update_parameters(model)
+    again = pickle.loads(pickle.dumps(average))
+    for each in (average, again):
+        each.update_parameters(of_other_weights())
+    same_bits(average.module, again.module)
+
+
+def of_other_weights():
+    model = mlp()
+    model[0].weight.data += 1
+    return model

@@ -79,12 +79,12 @@ class EarlyStopping:
         if self.step(record[self.monitor]):
             run.stop()
         if self.restore_best and self.bad == 0:
-            self._weights = run.model.state_dict()
+            self._weights = run.weights.state_dict()
 
     def end_run(self, run: Value) -> None:
         """Give the model the best weights, if that is wanted and no error ended the training."""
         if self._weights is not None and not run.failed:
-            run.model.load_state_dict(self._weights)
+            run.weights.load_state_dict(self._weights)
 
     def state_dict(self) -> StateDict:
         return {"best": self.best, "bad": self.bad, "weights": self._weights}

@@ -59,7 +59,8 @@ def fit(
     `clip_norm` and `clip_value` bound its gradient. `precision="float16"` computes and sweeps in
     half precision, with a scale of the loss (`LossScale`, which may be given as `precision`) and
     weights of float32. `recorder` and `instruments` record steps. `checkpoint`, a path or a
-    `Checkpoint`, is written after each epoch; with `resume=True` the training goes on where that
+    `Checkpoint`, is written after each epoch (of a model that is a function, with the parameters
+    that the optimiser steps); with `resume=True` the training goes on where that
     was written, to the same bits; options of the optimiser are those of the checkpoint then, and a
     schedule with others is refused. `callbacks` are told of it (`Callback`). `progress` writes
     lines to stderr.

@@ -21,7 +21,7 @@ from tracer_training.loop.history import History
 from tracer_training.loop.metrics import Means, Metric, usual_metrics
 from tracer_training.loop.recording import Recording
 from tracer_training.loop.reporting import Reporter
-from tracer_training.loop.saving import Checkpoint, SameSchedule
+from tracer_training.loop.saving import Checkpoint, SameSchedule, Weights
 from tracer_training.loop.steps import Stepper
 
 __all__ = ["Run"]
@@ -69,6 +69,11 @@ class Run:
         self._seconds = 0.0
         #: the rate of the last step, of the first group
         self._rate = math.nan
+
+    @property
+    def weights(self) -> Any:
+        """What has the state of the model: itself, or the optimiser's parameters of a function."""
+        return self.model if hasattr(self.model, "state_dict") else Weights(self.optimizer)
 
     def stop(self) -> None:
         """End the training after this step."""
@@ -221,7 +226,7 @@ class Run:
     def parts(self) -> StateDict:
         """What has a state, by name."""
         return {
-            "model": self.model if hasattr(self.model, "state_dict") else None,
+            "model": self.weights,
             "optimizer": self.optimizer,
             "schedule": None if self.schedule is None else SameSchedule(self.schedule),
             "loader": self.train if hasattr(self.train, "state_dict") else None,

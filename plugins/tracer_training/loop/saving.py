@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import TracerError
+from tracer.extend import backend, rebind
 from tracer_training.checkpoints import load_checkpoint, save_checkpoint
 from tracer_training.kinds import Saved, StateDict, Value
+from tracer_training.optimizers import Optimizer
 
 __all__ = ["Checkpoint"]
 
@@ -20,6 +22,29 @@ PROGRESS = {
     *("T_cur", "T_i", "_last_lr", "_step_count", "best", "cooldown_counter", "last_epoch"),
     *("num_bad_epochs", "lr_lambdas", "_scale_fn_custom"),
 }
+
+
+class Weights:
+    """The parameters that an optimiser steps: the state of a model that is a function."""
+
+    def __init__(self, optimizer: Optimizer):
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def state_dict(self) -> StateDict:
+        return {str(i): p.data.copy(order="K") for i, p in enumerate(self.parameters)}
+
+    def load_state_dict(self, state: Saved) -> None:
+        """Take over weights; `TracerError` for those of other parameters, and nothing changes."""
+        own = [p.shape for p in self.parameters]
+        shapes = [getattr(state.get(str(i)), "shape", None) for i in range(len(state))]
+        if shapes != own:
+            raise TracerError(
+                f"the weights are of parameters of shapes {shapes}, and the optimizer has {own}: "
+                f"give what it was begun with, in the same order"
+            )
+        for i, p in enumerate(self.parameters):
+            array = backend.moved(backend.as_array(state[str(i)]), backend.of(p.data))
+            rebind(p, array.astype(p.dtype))
 
 
 class SameSchedule:

@@ -46,7 +46,10 @@ class Stepper:
     def _record_in_half(
         self, scale: LossScale, inputs: Inputs, target: Targets
     ) -> tuple[Results, Tensor, Array]:
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        # those that are not stepped, too: what is computed with float32 is of float32
+        held = self.model.parameters() if hasattr(self.model, "parameters") else ()
+        stepped = (p for group in self.optimizer.param_groups for p in group["params"])
+        parameters = {id(p): p for p in (*held, *stepped)}.values()
         # what overflows is found in the gradient, and makes the scale smaller
         with half_weights(parameters), np.errstate(over="ignore", invalid="ignore"):
             with Tape() as tape:
