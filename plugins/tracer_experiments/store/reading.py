@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import operator
 import sqlite3
 import threading
 import zlib
@@ -126,27 +128,33 @@ class Database:
             "SELECT count, steps, times, numbers FROM blocks WHERE series = ? ORDER BY number",
             series,
         )
-        return _joined(blocks)
+        with _damage_named(self.file):
+            return _joined(blocks)
 
     def columns_of_runs(self, name: str, runs: Sequence[int]) -> Iterator[tuple[int, Columns]]:
         """The numbers of one series in many runs, one after the other."""
         for first in range(0, len(runs), 50):
             some = runs[first : first + 50]
-            marks = ", ".join("?" * len(some))
-            rows = self._rows(
-                "SELECT series.run, blocks.count, steps, times, numbers FROM series "
-                f"JOIN blocks ON blocks.series = series.id WHERE name = ? AND run IN ({marks}) "
-                "ORDER BY run, number",
-                name,
-                *some,
-            )
-            at = 0
-            while at < len(rows):
-                run, end = rows[at][0], at
-                while end < len(rows) and rows[end][0] == run:
-                    end += 1
-                yield run, _joined([row[1:] for row in rows[at:end]])
-                at = end
+            try:
+                yield from self._columns_of(name, some)
+            except RecordError:  # of one, which does not hide the others
+                for run in some:
+                    with contextlib.suppress(RecordError):
+                        yield from self._columns_of(name, [run])
+
+    def _columns_of(self, name: str, runs: Sequence[int]) -> list[tuple[int, Columns]]:
+        rows = self._rows(
+            "SELECT series.run, blocks.count, steps, times, numbers FROM series "
+            "JOIN blocks ON blocks.series = series.id "
+            f"WHERE name = ? AND run IN ({', '.join('?' * len(runs))}) ORDER BY run, number",
+            name,
+            *runs,
+        )
+        with _damage_named(self.file):
+            return [
+                (run, _joined([row[1:] for row in of_run]))
+                for run, of_run in itertools.groupby(rows, operator.itemgetter(0))
+            ]
 
     def objects(
         self, series: int, step: int | None = None, *, last: bool = False

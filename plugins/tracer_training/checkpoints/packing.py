@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def pack(value: Value, path: str, arrays: dict[str, Array]) -> Value:
     )
 
 
-def unpack(packed: Any, arrays: Mapping[str, Array]) -> Value:
+def unpack(packed: Value, arrays: Mapping[str, Array]) -> Value:
     """The value that `pack` was given; arrays are NumPy's."""
     if isinstance(packed, list):
         return [unpack(each, arrays) for each in packed]
@@ -134,7 +134,7 @@ def state_of(source: Source) -> Value:
     return source.getstate()
 
 
-def set_state(source: Source, state: Any) -> None:
+def set_state(source: Source, state: Value) -> None:
     """Give a generator what `state_of` gave."""
     if isinstance(source, np.random.Generator):
         source.bit_generator.state = state
@@ -149,5 +149,5 @@ def python_state() -> Value:
     return random.getstate()
 
 
-def set_python_state(state: Any) -> None:
+def set_python_state(state: Value) -> None:
     random.setstate(state)

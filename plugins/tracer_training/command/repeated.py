@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -20,7 +19,7 @@ from tracer_training.command.settings import (
     value_of,
 )
 from tracer_training.command.tracking import Kept
-from tracer_training.kinds import Record
+from tracer_training.kinds import Record, StateDict, Value
 
 #: settings of a sweep that are options of the command, and their types
 OPTIONS = {
@@ -103,7 +102,7 @@ class Repeated:
 
     def _changed(self, settings: Mapping[str, str]) -> Settings:
         """The settings of the command with these in their place."""
-        changes: dict[str, Any] = {}
+        changes: StateDict = {}
         for name, text in settings.items():
             key = _plain(name)
             if key in OPTIONS:
@@ -127,7 +126,7 @@ def _plain(name: str) -> str:
     return name.strip().replace("-", "_")
 
 
-def _typed(name: str, text: str, kind: type) -> Any:
+def _typed(name: str, text: str, kind: type) -> Value:
     """What an option of the command takes, of a text."""
     try:
         return kind(text)

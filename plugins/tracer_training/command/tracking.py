@@ -10,7 +10,7 @@ from typing import Any
 from tracer import registry
 from tracer.errors import UsageError, suggestion
 from tracer.extend import Tracker
-from tracer_training.kinds import StateDict
+from tracer_training.kinds import StateDict, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def recording(kept: Kept, config: StateDict, seed: int) -> contextlib.AbstractCo
     )
 
 
-def instruments_of(kept: Kept) -> Any:
+def instruments_of(kept: Kept) -> Value:
     """The instruments that are asked for, or None."""
     if kept.instruments is None:
         return None
