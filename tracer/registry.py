@@ -32,6 +32,9 @@ class Registry(Mapping[str, Any]):
         self.added: list[Callable[[Any, Owner], None]] = []
         self.removed: list[Callable[[Any, Owner | None], None]] = []
         self.checks: list[Callable[[Any], None]] = []
+        #: the place, "package.module:name", of what `trace-net check` tries a thing with, which
+        #: gives a `tracer.testing.Report`; the kinds of the core have theirs in `tracer.testing`
+        self.examined_by = ""
         self._type: type = object
         self._as_class = False
         self._taken = Entries(kind)

@@ -16,6 +16,7 @@ from trace_net import streams
 
 if TYPE_CHECKING:
     from tracer.extend import Command, Plugin
+    from tracer.registry import Registry
     from tracer.testing import Report
 
 #: the distribution whose layers are checked by tests of its own
@@ -60,7 +61,28 @@ def work(plugin: Plugin) -> list[tuple[str, str, Callable[[], Report]]]:
     for kind, (registered, check) in checks.items():
         for name in registered.provided_by(plugin.name):
             found.append((kind, name, lambda check=check, value=registered[name]: check(value)))
+    known = [registered for registered, _ in checks.values()]
+    for registered in registry.BY_HOOK.values():
+        if registered not in known:
+            for name in registered.provided_by(plugin.name):
+                found.append((registered.kind, name, _examined(registered, name)))
     return [*found, *_layers(plugin)]
+
+
+def _examined(registered: Registry, name: str) -> Callable[[], Report]:
+    """The check of what is registered there; one that checks nothing where there is none."""
+
+    def check() -> Report:
+        from tracer.testing import Report
+
+        if not registered.examined_by:
+            missing = {"all": f"there is no check of what a {registered.kind} does"}
+            return Report({}, missing, is_defined=False)
+        module, _, function = registered.examined_by.partition(":")
+        report: Report = getattr(importlib.import_module(module), function)(registered[name])
+        return report
+
+    return check
 
 
 def outcome(kind: str, name: str, check: Callable[[], Report]) -> Checked:

@@ -129,7 +129,7 @@ def load(target: Target, given: dict[str, np.ndarray], seed: int = 0) -> Subject
     return Subject(target, model, inputs, loss, targets, choices, module)
 
 
-def with_arguments(subject: Subject, arguments: Mapping[str, Any]) -> str:
+def with_arguments(subject: Subject, arguments: Mapping[str, object]) -> str:
     """The text of a TARGET whose factory is called with these arguments, too.
 
     Raises `UsageError` where it names a model and no function that makes one, or that does not take

@@ -1,9 +1,11 @@
 """Experiments: runs are recorded, compared, plotted and looked into.
 
-import tracer_experiments as experiments
-run = experiments.Recorder("runs").run("first", config={"lr": 0.1})
-run.log(0, loss=2.3)
-run.finish()
+    import tracer_experiments as experiments
+    run = experiments.Recorder("runs").run("first", config={"lr": 0.1})
+    run.log(0, loss=2.3)
+    run.finish()
+
+Checks of instruments train a network of `tracer_layers` by `tracer_training`.
 """
 
 from tracer_experiments.charts import Chart

@@ -6,7 +6,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tracer.errors import TracerError, UsageError
 from tracer.extend import Sweep, Tracker, Training
+from tracer_experiments.instruments import Instruments
+from tracer_experiments.instruments.presets import PRESETS
 from tracer_experiments.recorder import Recorder
 from tracer_experiments.run import Run
 from tracer_experiments.sweeps import engine
@@ -37,12 +40,13 @@ class Experiments(Tracker):
             with run:
                 yield run
 
-    def instruments(self, which: str, every: int) -> object:
+    def instruments(self, which: str, every: int) -> Instruments:
         """Instruments by a preset, or by names with commas between."""
-        from tracer_experiments.instruments import Instruments
-
-        names = [name.strip() for name in which.split(",")]
-        return Instruments(names[0] if len(names) == 1 else names, every=every)
+        names = [name.strip() for name in which.split(",") if name.strip()]
+        try:
+            return Instruments(which if which in PRESETS else names, every=every)
+        except TracerError as error:
+            raise UsageError(str(error), f"presets are {', '.join(PRESETS)}") from error
 
     def sweep(self, sweep: Sweep, training: Training) -> int:
         return engine.made(sweep, training)

@@ -213,17 +213,24 @@ def in_form(graph: nx.Graph) -> nx.MultiDiGraph:
             f"its edges directions, as in networkx.MultiDiGraph(graph)"
         )
     made = graph if graph.is_multigraph() else nx.MultiDiGraph(graph)
-    nodes = {node: _changes(data, NODE, f"node {node!r}") for node, data in made.nodes(data=True)}
+    known = Layouts(NODE)
+    nodes = {
+        node: _changes(data, NODE, f"node {node!r}")
+        for node, data in made.nodes(data=True) if not known.hold(data)
+    }  # fmt: skip
+    known = Layouts(EDGE)
     edges = {
         (tail, head, key): _changes(data, EDGE, f"edge from {tail!r} to {head!r}")
-        for tail, head, key, data in made.edges(keys=True, data=True)
-    }
+        for tail, heads in made.adjacency()
+        for head, between in heads.items()
+        for key, data in between.items() if not known.hold(data)
+    }  # fmt: skip
     whole_graph = _changes(made.graph, GRAPH, "graph")
     whole_graph |= _tables({**made.graph, **whole_graph})
     for node, data in made.nodes(data=True):
-        told = {**data, **nodes[node]}
+        told = {**data, **nodes[node]} if node in nodes else data
         if not told.get("kind") or (told["kind"] == "operation" and not told.get("op")):
-            nodes[node] |= _kind(made, node, told)
+            nodes[node] = {**nodes.get(node, {}), **_kind(made, node, told)}
     changed = [node for node, changes in nodes.items() if changes]
     if changed or whole_graph or any(edges.values()):
         made = made.copy()
@@ -236,6 +243,42 @@ def in_form(graph: nx.Graph) -> nx.MultiDiGraph:
             made.edges[tail, head, key].update(changes)
     _check_places(made)
     return made
+
+
+class Layouts:
+    """The names and types of attributes that are in form: nodes of a tape have few layouts."""
+
+    def __init__(self, forms: Mapping[str, Form]):
+        self._forms = forms
+        self._lists: dict[tuple[object, ...], list[tuple[str, frozenset[type]]] | None] = {}
+
+    def hold(self, data: Attributes) -> bool:
+        """Whether attributes are in form as they are; each layout is looked at once."""
+        layout = (*data, *map(type, data.values()))
+        if layout not in self._lists:
+            self._lists[layout] = self._in_form(data)
+        lists = self._lists[layout]
+        if lists is None:
+            return False
+        for name, items in lists:  # noqa: SIM110  # called for every node and edge
+            if not items.issuperset(map(type, data[name])):
+                return False
+        return True
+
+    def _in_form(self, data: Attributes) -> list[tuple[str, frozenset[type]]] | None:
+        """The lists and the types of their entries; None where a name or a type is not in form."""
+        lists = []
+        for name, value in data.items():
+            form = self._forms.get(name)
+            if value is None and name in SAYS_NOTHING:
+                return None
+            if value is not None and TOGETHER.get(name, name) not in data:
+                return None
+            if form is not None and type(value) not in form.types:
+                return None
+            if form is not None and form.items is not None and isinstance(value, list):
+                lists.append((name, form.items))
+        return lists
 
 
 def _changes(data: Attributes, forms: Mapping[str, Form], of: str) -> Changes:

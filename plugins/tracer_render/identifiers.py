@@ -10,6 +10,9 @@ def identifier(text: object) -> str:
     name = str(text)
     if name.isascii() and name.isidentifier():
         return name
+    spelled = name.replace(" ", "_").replace(".", "_")  # most paths of modules, and sooner
+    if spelled.isascii() and spelled.isidentifier():
+        return spelled
     return re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
 
 
@@ -22,7 +25,10 @@ class Identifiers:
     def new(self, text: object) -> str:
         """A name for something that is called so; what has the same name before gets a number."""
         stem = identifier(text)
-        name, count = stem, self._taken.get(stem, 0)
+        if stem not in self._taken:
+            self._taken[stem] = 0
+            return stem
+        name, count = stem, self._taken[stem]
         while name in self._taken:
             count += 1
             name = f"{stem}_{count}"

@@ -104,7 +104,8 @@ class Outline:
 
     def _around(self, levels: tuple[Level, ...], steps: tuple[loops.Step, ...]) -> Group:
         """The innermost group of what was recorded in these calls and steps."""
-        found = self._known.get((levels, steps))
+        place = levels[-1].key if levels else None, steps
+        found = self._known.get(place)
         if found is None:
             found, passed = self.root, 0
             for level in (*levels, None):
@@ -115,7 +116,7 @@ class Outline:
                     found = self._inside(found, Group("step", None, steps[:passed]), steps[:passed])
                 if level is not None:
                     found = self._inside(found, Group("call", level, steps[:passed]), level.key)
-            self._known[levels, steps] = found
+            self._known[place] = found
         return found
 
     def _inside(self, around: Group, new: Group, key: Hashable) -> Group:

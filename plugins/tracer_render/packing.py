@@ -8,14 +8,16 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import chain
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tracer_render.node_link import plain
+
+T = TypeVar("T")
 
 #: The types that a column of whole numbers may have, the narrowest first.
 WHOLE = ("uint8", "uint16", "int32")
@@ -59,6 +61,17 @@ def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, An
     return {"type": "float32", "data": _text(single), "nan": given, "exact": exact}
 
 
+def distinct(objects: Iterable[T]) -> tuple[list[T], np.ndarray]:
+    """The objects that are not one another, in the order in which they come, and which is where."""
+    found: dict[int, T] = {}
+    numbers: dict[int, int] = {}
+    places = []
+    for each in objects:
+        found[id(each)] = each  # which keeps it, so that no other is given its id
+        places.append(numbers.setdefault(id(each), len(numbers)))
+    return list(found.values()), np.array(places, np.int64)
+
+
 class Words:
     """Values that come again and again: a table has each once, and columns their places.
 
@@ -71,17 +84,19 @@ class Words:
         self._numbers: dict[Hashable, int] = {}
         self._columns: list[tuple[dict[str, Any], np.ndarray]] = []
 
-    def column(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The places of values, once `finish` was called."""
+    def column(self, values: Sequence[Any], places: np.ndarray | None = None) -> dict[str, Any]:
+        """The places of values, once `finish` was called; those of `values[places]` if given.
+
+        `places` have each of the values at least once, and begin with the first, in their order.
+        """
         keys = _keys(values)
         if keys is None:
-            numbers = [self._number(value) for value in values]
+            numbers = np.array([self._number(value) for value in values], np.int64)
         else:
-            firsts = dict(zip(reversed(keys), reversed(values), strict=True))
-            number_of = {key: self._number(firsts[key]) for key in dict.fromkeys(keys)}
-            numbers = [number_of[key] for key in keys]
+            number_of = {key: self._number(_value(key)) for key in dict.fromkeys(keys)}
+            numbers = np.array([number_of[key] for key in keys], np.int64)
         made: dict[str, Any] = {}
-        self._columns.append((made, np.array(numbers, np.int64)))
+        self._columns.append((made, numbers if places is None else numbers[places]))
         return made
 
     def finish(self) -> list[Any]:
@@ -111,13 +126,20 @@ class Words:
 def _keys(values: Sequence[Any]) -> Sequence[Hashable] | None:
     """What tells values of one type apart, as quickly as Python can; None where types differ."""
     kinds = set(map(type, values)) - {NoneType}
-    if kinds <= {str} or kinds == {int}:
+    if not kinds:
+        return [None] * len(values)
+    if kinds == {str} or kinds == {int}:
         return values
     if kinds == {list}:
         inside = set(map(type, chain.from_iterable(value for value in values if value)))
         if inside <= {int} or inside <= {str}:
             return [None if value is None else tuple(value) for value in values]
     return None
+
+
+def _value(key: Hashable) -> Any:
+    """The value that `_keys` gave this key."""
+    return list(key) if isinstance(key, tuple) else key
 
 
 def _key(value: Any) -> Hashable:

@@ -47,14 +47,14 @@ SCRIPTS = (
 
 def write(graph: nx.MultiDiGraph, options: DrawOptions) -> str:
     """The page of a graph and, where `options.other` is given, of its other view in time."""
-    graph = in_form(graph)
-    views = [(graph, options)]
-    if options.other is not None:
-        other, values = options.other
-        views.append((in_form(other), replace(options, values=values)))
-    views = [(g, replace(o, values=_values(g, o))) for g, o in views]
-    by_time = {g.graph.get("time", "unrolled"): (g, o) for g, o in views}
     with no_collection():
+        graph = in_form(graph)
+        views = [(graph, options)]
+        if options.other is not None:
+            other, values = options.other
+            views.append((in_form(other), replace(options, values=values)))
+        views = [(g, replace(o, values=_values(g, o))) for g, o in views]
+        by_time = {g.graph.get("time", "unrolled"): (g, o) for g, o in views}
         made = {time: page_data.view(g, o) for time, (g, o) in by_time.items()}
     signs = {sign for each in made.values() for sign in each.pop("signs")}
     has_rows = [each.pop("has_rows") for each in made.values()]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 from tracer_render.identifiers import Identifiers, identifier
-from tracer_render.packing import MISSING, Words, floats, indices
-from tracer_render.scopes import Attributes
+from tracer_render.packing import MISSING, Words, distinct, floats, indices
+from tracer_render.scopes import Attributes, attribute_names
 
 #: A value for each box or group, None where there is none.
 Column: TypeAlias = list[Any]
@@ -29,11 +31,34 @@ MANY = 50_000
 LONGEST_LIST = 100
 
 
+class Encoded(NamedTuple):
+    """A column of few values: which of them is where. Each is somewhere, the first one first."""
+
+    values: Column
+    places: np.ndarray
+
+
 def told(nodes: Sequence[Attributes | None]) -> dict[str, Column]:
     """By name, the attributes that are told of nodes."""
     given: list[Attributes] = [{} if data is None else data for data in nodes]
-    names = {name for data in given for name in data} - UNTOLD
-    return {name: _told([data.get(name) for data in given]) for name in sorted(names)}
+    names = sorted(attribute_names(given) - UNTOLD)
+    return {name: _told([data.get(name) for data in given]) for name in names}
+
+
+def told_of_kinds(
+    shared: Sequence[Attributes], individual: Sequence[Attributes]
+) -> dict[str, Column | Encoded]:
+    """By name, the attributes that are told of groups; what groups share is one object for them."""
+    few, places = distinct(shared)
+    columns: dict[str, Column | Encoded] = {
+        name: Encoded(values, places) for name, values in told(few).items()
+    }
+    for name, values in told(individual).items():
+        if name in columns:
+            others = _plain(columns[name])
+            values = [b if a is None else a for a, b in zip(values, others, strict=True)]
+        columns[name] = values
+    return columns
 
 
 def _told(values: Column) -> Column:
@@ -52,6 +77,17 @@ def _short(entries: list[Any]) -> list[Any] | None:
     return [*entries[:LONGEST_LIST], f"… {len(entries):,} in all"]
 
 
+def _plain(column: Column | Encoded) -> Column:
+    """A value for each box or group."""
+    if isinstance(column, Encoded):
+        return [column.values[place] for place in column.places.tolist()]
+    return column
+
+
+def _is_empty(values: Column) -> bool:
+    return set(map(type, values)) <= {NoneType}
+
+
 class Columns:
     """The columns of a view. Its boxes and groups have names and words in common."""
 
@@ -63,20 +99,22 @@ class Columns:
         self,
         names: Sequence[Hashable],
         texts: Sequence[Mapping[str, Any]],
-        attributes: Mapping[str, Column],
+        attributes: Mapping[str, Column | Encoded],
         prefix: str = "",
     ) -> dict[str, Any]:
         """The columns of boxes whose names begin with `prefix`, or of groups: those have none.
 
         A name is None, and its texts say nothing, where there is no box.
         """
+        few, places = distinct(texts)
+        scopes = attributes.get("scope")
         return {
-            "id": self._names(names, attributes.get("scope"), prefix),
-            **{key: self.words.column([text.get(key) for text in texts]) for key in TEXTS},
+            "id": self._names(names, _plain(scopes) if scopes else None, prefix),
+            **{key: self.words.column([text.get(key) for text in few], places) for key in TEXTS},
             "attributes": {
                 key: self._attribute(key, values)
                 for key, values in sorted(attributes.items())
-                if any(value is not None for value in values)
+                if not _is_empty(values.values if isinstance(values, Encoded) else values)
             },
         }
 
@@ -105,11 +143,13 @@ class Columns:
                 others[place] = name
         return {"prefix": prefix, "number": indices(numbers), "others": others}
 
-    def _attribute(self, key: str, values: Column) -> dict[str, Any]:
+    def _attribute(self, key: str, column: Column | Encoded) -> dict[str, Any]:
+        values, places = column if isinstance(column, Encoded) else (column, None)
         kinds = set(map(type, values)) - {NoneType}
         if key in NUMBERS and all(issubclass(kind, int | float) for kind in kinds):
-            return floats(values, short=key in ("min", "max") and len(values) > MANY)
-        return self.words.column(values)
+            numbers = _plain(column)
+            return floats(numbers, short=key in ("min", "max") and len(numbers) > MANY)
+        return self.words.column(values, places)
 
 
 def _is_plain(number: str) -> bool:

@@ -43,8 +43,8 @@ class _View:
             if data.get("kind") == "cotangent" and data.get("of") in self._data
         }
         self._boxes = list(self._outline.root.boxes())
-        self._values = Side([box.node for box in self._boxes], self._data)
-        self._cotangents = Side([self._cotangent(box) for box in self._boxes], self._data)
+        self._values = self._side([box.node for box in self._boxes])
+        self._cotangents = self._side([self._cotangent(box) for box in self._boxes])
 
     def data(self) -> dict[str, Any]:
         of_values = page_columns.told(self._values.data)
@@ -79,6 +79,9 @@ class _View:
         if any(d and n in self._outline.own for n, d in self._pairs()):
             signs.add(("line", "pair"))
         return signs
+
+    def _side(self, nodes: list[Hashable]) -> Side:
+        return Side(nodes, self._data, self._writer)
 
     def _pairs(self) -> Iterator[tuple[Hashable, Hashable | None]]:
         return zip(self._values.nodes, self._cotangents.nodes, strict=True)
@@ -117,14 +120,12 @@ class _View:
 
     def _told(self, side: Side, attributes: dict[str, Column], prefix: str) -> dict[str, Any]:
         """What boxes say whose names begin with this."""
-        pairs = list(zip(side.nodes, side.data, strict=True))
-        texts = [{} if data is None else self._writer.of_node(node, data) for node, data in pairs]
         if "label" in attributes:
-            boxes = zip(attributes["label"], texts, side.data, strict=True)
+            boxes = zip(attributes["label"], side.texts, side.data, strict=True)
             attributes["label"] = [
                 None if data is None or says_label(text, data) else label
                 for label, text, data in boxes
             ]
-        columns = self._columns.of(side.nodes, texts, attributes, prefix)
+        columns = self._columns.of(side.nodes, side.texts, attributes, prefix)
         given = floats([self._overlay.get(each) for each in side.nodes]) if self._overlay else None
         return {**columns, "values": given}

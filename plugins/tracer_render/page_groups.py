@@ -9,6 +9,7 @@ from tracer_render import page_columns
 from tracer_render.calls import Level
 from tracer_render.outline import Box, Group
 from tracer_render.packing import MISSING, indices
+from tracer_render.page_calls import NOTHING, ClosedCalls, Told
 from tracer_render.page_columns import Columns
 from tracer_render.page_sides import Side
 from tracer_render.page_texts import Texts, Writer
@@ -71,50 +72,48 @@ class Groups:
         }
 
     def _side(self, side: Side, sign: str) -> dict[str, Any]:
+        calls = ClosedCalls(self._summaries, side, self._writer)
         names: list[Hashable] = []
-        texts: list[Texts] = []
-        attributes: list[Attributes] = []
+        told: list[Told] = []
         for group, _, begin, end in self._ranges:
-            data = self._of_members(group, side, begin, end)
-            attributes.append(data)
-            if not data:
-                names.append(None)
-                texts.append({})
-                continue
-            level = group.level
-            name = sign + (group.sort if level is None else f"module {level.scope or level.kind}")
+            level, ends = group.level, side.ends(begin, end)
+            if ends is None or group.sort == "root":
+                name, each = None, NOTHING
+            elif level is not None:
+                name = f"{sign}module {level.scope or level.kind}"
+                each = calls.told(name, level, group.steps, begin, end)
+            else:
+                name = f"{sign}{group.sort}"
+                data = _of_members(group, side, begin, end, *ends)
+                each = Told(self._texts(name, group, data), data, {})
             names.append(name)
-            texts.append(self._texts(name, group, data))
-        return self._columns.of(names, texts, page_columns.told(attributes))
+            told.append(each)
+        texts, shared, individual = zip(*told, strict=True)
+        return self._columns.of(names, texts, page_columns.told_of_kinds(shared, individual))
 
     def _texts(self, name: str, group: Group, data: Attributes) -> Texts:
+        """The texts of a group that is no call."""
         texts = self._writer.of(name, data)
         texts["class"] = data.get("class")
-        sign = "∇ " if texts["kind"] == "cotangent" else ""
-        if texts["title"] == f"{sign}{data.get('scope')}  {data.get('class')}":
-            texts["title"] = None
-        if group.sort in ("step", "alike", "row"):
+        if group.sort != "steps":
             count = data["operations"]
             texts["notes"] = [*(texts["notes"] or ()), f"{count:,} operation{'s' * (count != 1)}"]
         return texts
 
-    def _of_members(self, group: Group, side: Side, begin: int, end: int) -> Attributes:
-        """The attributes of a closed group; none of one that has no boxes on this side."""
-        ends = side.ends(begin, end)
-        if ends is None or group.sort == "root":
-            return {}
-        if group.level is not None:
-            return self._summaries.of(group.level, group.steps, side.members(begin, end))
-        first, last = ends
-        back = first.get("kind") == "cotangent"
-        return {
-            "kind": "cotangent" if back else "elided",
-            "op": "",
-            **_named(group, "∇ " if back else "", first, last),
-            "operations": side.operations(begin, end),
-            **{count: 0 for count in ("nan", "inf") if count in last},
-            **_alarms(side, begin, end),
-        }
+
+def _of_members(
+    group: Group, side: Side, begin: int, end: int, first: Attributes, last: Attributes
+) -> Attributes:
+    """The attributes of a closed group that is no call, of its first node to its last."""
+    back = first.get("kind") == "cotangent"
+    return {
+        "kind": "cotangent" if back else "elided",
+        "op": "",
+        **_named(group, "∇ " if back else "", first, last),
+        "operations": side.operations(begin, end),
+        **{count: 0 for count in ("nan", "inf") if count in last},
+        **_alarms(side, begin, end),
+    }
 
 
 def _named(group: Group, sign: str, first: Attributes, last: Attributes) -> dict[str, Any]:

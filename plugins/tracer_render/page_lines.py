@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import networkx as nx
@@ -11,6 +10,7 @@ import networkx as nx
 from tracer_render import words
 from tracer_render.outline import Box
 from tracer_render.packing import Words, indices
+from tracer_render.scopes import Attributes
 
 #: Of a line: it is drawn among the values, among the cotangents, it comes from another step, and
 #: its ends are no leaves.
@@ -28,7 +28,7 @@ class Lines(NamedTuple):
 
 
 class Places:
-    """The number of the box that shows a node to one of its neighbours."""
+    """The numbers of the boxes that show nodes to their neighbours."""
 
     def __init__(self, boxes: Sequence[Box]):
         self._of_node: dict[Hashable, int] = {}
@@ -39,9 +39,10 @@ class Places:
             else:
                 self._of_copy[box] = place
 
-    def of(self, node: Hashable, neighbour: Hashable) -> int:
-        place = self._of_node.get(node)
-        return self._of_copy[Box(node, neighbour)] if place is None else place
+    def of(self, pairs: Iterable[tuple[Hashable, Hashable]]) -> list[int]:
+        """For each node and neighbour, the number of the box that shows it to that one."""
+        known, copies = self._of_node, self._of_copy
+        return [known[node] if node in known else copies[Box(node, by)] for node, by in pairs]
 
 
 def told(
@@ -56,12 +57,15 @@ def told(
     `own` are the nodes that are no leaves. Each line between values has the way back of its
     cotangents beside it, where there is one.
     """
-    forward, back = [], Counter[tuple[Hashable, Hashable]]()
-    for tail, head, data in graph.edges(data=True):
-        if tail not in value_of and head not in value_of:
-            forward.append((tail, head, data))
-        elif tail in value_of and head in value_of:
-            back[value_of[head], value_of[tail]] += 1
+    forward: list[tuple[Hashable, Hashable, Attributes]] = []
+    back: dict[tuple[Hashable, Hashable], int] = {}
+    for tail, heads in graph.adjacency():
+        value = value_of.get(tail)
+        for head, edges in heads.items():
+            if value is None and head not in value_of:
+                forward += [(tail, head, data) for data in edges.values()]
+            elif value is not None and head in value_of:
+                back[value_of[head], value] = len(edges)
     lines: list[tuple[Hashable, Hashable, int, str | None, str | None]] = []
     for tail, head, data in forward:
         flag, label = FORWARD, None
@@ -71,13 +75,14 @@ def told(
             back[tail, head] -= 1
             flag |= BACK
         lines.append((tail, head, flag, label, data.get("change")))
-    lines += [(tail, head, BACK, None, None) for tail, head in back.elements()]
-    signs = {("line", SORTS[bit]) for _, _, flag, *_ in lines for bit in SORTS if flag & bit}
+    lines += [(*ends, BACK, None, None) for ends, count in back.items() for _ in range(count)]
+    flags = {flag for _, _, flag, *_ in lines}
+    signs = {("line", sort) for bit, sort in SORTS.items() if any(flag & bit for flag in flags)}
     signs |= {("mark", change) for *_, change in lines if change}
     columns = {
         "count": len(lines),
-        "tail": indices([places.of(tail, head) for tail, head, *_ in lines]),
-        "head": indices([places.of(head, tail) for tail, head, *_ in lines]),
+        "tail": indices(places.of([(tail, head) for tail, head, *_ in lines])),
+        "head": indices(places.of([(head, tail) for tail, head, *_ in lines])),
         "flags": indices(
             [flag | (SPINE if t in own and h in own else 0) for t, h, flag, *_ in lines]
         ),

@@ -12,12 +12,15 @@ from tracer_render.scopes import Attributes, scope_path
 #: By `TEXTS` of page_columns.
 Texts: TypeAlias = dict[str, Any]
 
+#: The texts of what is not there.
+NOTHING: Texts = {}
+
 #: What says nothing in a box but by the label, the shape and the dtype.
 PLAIN = frozenset(
     "kind op label shape dtype nbytes scope scopes call time times loop source norm min max nan inf"
     " of flops seconds".split()
 )
-TOLD_BY = frozenset(("kind", "label", "shape", "dtype", "scope"))
+TOLD_BY = frozenset(("kind", "op", "label", "shape", "dtype", "nbytes", "scope"))
 
 
 class Writer:
@@ -28,7 +31,10 @@ class Writer:
         self._known: dict[Hashable, Texts] = {}
 
     def of_node(self, node: Hashable, data: Attributes) -> Texts:
-        """The texts of a node; those of a plain one are the same for all that are like it."""
+        """The texts of a node; those of a plain one are the same object for all that are alike.
+
+        These differ in their place in the model and in time, and in what was measured of them.
+        """
         if not TOLD_BY <= data.keys() <= PLAIN or data.get("nan") or data.get("inf"):
             return self.of(node, data)
         name, scope = data["label"], data["scope"]
@@ -37,7 +43,8 @@ class Writer:
         if scope:  # most parameters are called by the module around them
             name = name.removeprefix(f"{scope}.")
         key = (
-            *(data["kind"], mark, name, data["dtype"], tuple(data["shape"] or ())),
+            *(data["kind"], data["op"], mark, name, data["dtype"], tuple(data["shape"] or ())),
+            data["nbytes"],
             *(scope if "." in name else "", math.isfinite(float(data.get("norm") or 0.0))),
         )
         found = self._known.get(key)
@@ -53,13 +60,18 @@ class Writer:
         if data.get("module") is not None:
             self.signs.add(("mark", "shared"))
         return {
-            "title": style.elide(words.title(node, data, scope_path(data))) or "(no name)",
+            "title": title(node, data),
             "notes": list(words.notes(data, None)) or None,
             "rows": list(numbers.rows(data)) or None,
             "marks": " ".join(marks) or None,
             "kind": kind,
             "module": data.get("module"),
         }
+
+
+def title(node: Hashable, data: Attributes) -> str:
+    """What stands above the other texts of a node or group."""
+    return style.elide(words.title(node, data, scope_path(data))) or "(no name)"
 
 
 def says_label(texts: Texts, data: Attributes) -> bool:

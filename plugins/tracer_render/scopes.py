@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 #: of a node, an edge or a loop, to be read: docs/reference/graph.md lists them
 Attributes: TypeAlias = Mapping[str, Any]
+
+
+def attribute_names(nodes: Iterable[Attributes]) -> set[str]:
+    """The attributes that any of these nodes has; most have the same."""
+    return set().union(*{tuple(data) for data in nodes})
 
 
 def scope_path(data: Attributes) -> tuple[str, ...]:

@@ -5,16 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import networkx as nx
 
 from tracer_render import loops
 from tracer_render.calls import Calls, Level
 from tracer_render.measures import euclidean
-from tracer_render.scopes import Attributes, class_names, computed
+from tracer_render.scopes import Attributes, attribute_names, class_names, computed
 
 Steps = tuple[loops.Step, ...]
+
+
+class Members(NamedTuple):
+    """The nodes of a call, in their order.
+
+    `own` are those that operations made (all if there are none), `leaving` is what leaves the call:
+    its last value that others use, or its first cotangent from them; None where no operation is.
+    """
+
+    nodes: list[Hashable]
+    own: list[Hashable]
+    parameters: list[Hashable]
+    leaving: Hashable | None
+    back: bool
 
 
 class Summaries:
@@ -26,39 +40,74 @@ class Summaries:
         self._data: dict[Hashable, Attributes] = dict(graph.nodes(data=True))
         self._own = {node for node, data in self._data.items() if computed(data)}
         self._parameters = {node for node, data in self._data.items() if is_parameter(data)}
+        self._users = dict(graph.adjacency())
+        self._used = dict(graph.reverse(copy=False).adjacency())
 
-    def of(self, level: Level, around: Steps, members: list[Hashable]) -> dict[str, Any]:
-        """The attributes of the node that stands for `members` of a call, in steps `around` it."""
-        nodes = [self._data[member] for member in members]
-        own = [self._data[member] for member in members if member in self._own] or nodes
-        first, last = own[0], own[-1]
-        cotangents = first.get("kind") == "cotangent"
-        parameters = [self._data[member] for member in members if member in self._parameters]
-        leaving = self._output(members, cotangents)
-        output = last if leaving is None else self._data[leaving]
-        module: dict[str, Any] = {
-            "kind": "cotangent" if cotangents else "module",
-            "op": "",
-            "label": f"∇ {level.kind}" if cotangents else level.kind,
-            "scope": level.scope,
+    def of(self, level: Level, around: Steps, nodes: list[Hashable]) -> dict[str, Any]:
+        """The attributes of the node that stands for `nodes` of a call, in steps `around` it."""
+        members = self.members(nodes)
+        first = self._data[members.own[0]]
+        return {
+            **self.shared(level, members),
+            **self.individual(level, around, members),
             "scopes": list(class_names(first)[: len(level.scope.split("."))]),
             "call": level.key if isinstance(level.key, int) else None,
+        }
+
+    def members(self, nodes: list[Hashable]) -> Members:
+        """What is to be known of the nodes of a call to say what it is."""
+        own = [node for node in nodes if node in self._own]
+        parameters = [node for node in nodes if node in self._parameters]
+        back = self._data[own[0] if own else nodes[0]].get("kind") == "cotangent"
+        return Members(nodes, own or nodes, parameters, self._leaving(nodes, own, back), back)
+
+    def _leaving(self, nodes: list[Hashable], own: list[Hashable], back: bool) -> Hashable | None:
+        inside = set(nodes)
+        beyond = self._used if back else self._users
+        for node in reversed(own):
+            if not inside.issuperset(beyond[node]):
+                return node
+        return own[-1] if own else None
+
+    def kind(self, level: Level, members: Members) -> Hashable:
+        """What calls have in common that share their attributes, if their nodes are alike, too.
+
+        Nodes that are alike differ only in where they are in the model and in time, and in what was
+        measured of them.
+        """
+        output = self._data[members.leaving] if members.leaving is not None else {}
+        shape = output.get("shape")
+        names: tuple[str, ...] = ()
+        if not members.back and self._calls.is_whole(level):
+            names = tuple([_short(self._data[node], level.scope) for node in members.parameters])
+        return (
+            *(level.kind, level.hyperparameters, level.module, names),
+            *(None if shape is None else tuple(shape), output.get("dtype")),
+            self._data[members.own[0]].get("source"),
+        )
+
+    def shared(self, level: Level, members: Members) -> dict[str, Any]:
+        """The attributes that calls of the same `kind` share."""
+        nodes = [self._data[node] for node in members.nodes]
+        own = [self._data[node] for node in members.own]
+        parameters = [self._data[node] for node in members.parameters]
+        output = own[-1] if members.leaving is None else self._data[members.leaving]
+        module: dict[str, Any] = {
+            "kind": "cotangent" if members.back else "module",
+            "op": "",
+            "label": f"∇ {level.kind}" if members.back else level.kind,
             "class": level.kind,
             "module": level.module,
             "hyperparameters": level.hyperparameters,
             "shape": output.get("shape"),
             "dtype": output.get("dtype"),
             "nbytes": sum([n.get("nbytes") or 0 for n in nodes]),
-            "time": around[-1].time if around else None,
-            "source": first.get("source"),
+            "source": own[0].get("source"),
             "operations": len([n for n in own if n.get("op")]),
             "parameters": len(parameters),
             "parameter_values": sum(math.prod(n.get("shape") or ()) for n in parameters),
-            "members": list(members),
         }
-        if level.module is not None:
-            module["number"], module["count"] = level.number, level.calls
-        if not cotangents and self._calls.is_whole(level):
+        if not members.back and self._calls.is_whole(level):
             module["weights"] = [
                 {
                     "name": _short(n, level.scope),
@@ -69,14 +118,33 @@ class Summaries:
                 }
                 for n in parameters
             ]
+        leaving = {} if members.leaving is None else output
+        return module | self._marks(level, members, nodes, own, leaving)
+
+    def individual(self, level: Level, around: Steps, members: Members) -> dict[str, Any]:
+        """What a call does not share with others: where it is, and what was measured in it."""
+        found: dict[str, Any] = {
+            "scope": level.scope,
+            "time": around[-1].time if around else None,
+            "members": members.nodes,
+        }
+        if level.module is not None:
+            found["number"], found["count"] = level.number, level.calls
         if around:
-            module["times"], module["loop"] = [step.time for step in around], around[-1].loop
-        norms = [n["norm"] for n in parameters or nodes if n.get("norm") is not None]
+            found["times"], found["loop"] = [step.time for step in around], around[-1].loop
+        if {"times", "steps"} & self._there and (steps := self._steps(around, members.nodes)):
+            found["steps"] = steps
+        measured = members.parameters or members.nodes
+        norms = [norm for n in measured if (norm := self._data[n].get("norm")) is not None]
         if norms:
-            module["norm"] = euclidean(norms)
-        ill = self._entries_that_are_no_numbers(members, leaving)
-        leaves = self._data[leaving] if leaving is not None else {}
-        return module | ill | self._of_few(level, around, members, nodes, own, leaves)
+            found["norm"] = euclidean(norms)
+        return found | self._entries_that_are_no_numbers(members.nodes, members.leaving)
+
+    def _steps(self, around: Steps, members: list[Hashable]) -> int:
+        """How many steps of loops within a call its members are of."""
+        nodes = [self._data[member] for member in members]
+        times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
+        return max([len(times), *(n.get("steps") or 0 for n in nodes)])
 
     def _entries_that_are_no_numbers(
         self, members: list[Hashable], leaving: Hashable | None
@@ -87,7 +155,7 @@ class Summaries:
         """
         found: dict[str, int] = {}
         for count in ("nan", "inf"):
-            if not any(count in self._data[m] for m in members):
+            if count not in self._everywhere and not any(count in self._data[m] for m in members):
                 continue
             if count not in self._there:
                 found[count] = 0
@@ -99,24 +167,19 @@ class Summaries:
                 found[f"{count}_inside"] = inside
         return found
 
-    def _of_few(
+    def _marks(
         self,
         level: Level,
-        around: Steps,
-        members: list[Hashable],
+        members: Members,
         nodes: list[Attributes],
         own: list[Attributes],
         leaving: Attributes,
     ) -> dict[str, Any]:
-        """What nodes of some graphs alone tell: steps and marks."""
-        there, found = self._there, {}
-        if {"times", "steps"} & there:
-            times = {tuple(n.get("times", ())[len(around) :]) for n in nodes} - {()}
-            steps = max([len(times), *(n.get("steps") or 0 for n in nodes)])
-            if steps:
-                found["steps"] = steps
+        """What nodes of few graphs alone tell."""
+        there = self._there
+        found: dict[str, Any] = {}
         if "reached" in there and any(n.get("reached") is False for n in nodes):
-            found["reached"] = any(m in self._reached for m in members if m in self._own)
+            found["reached"] = any(m in self._reached for m in members.own if m in self._own)
         if "change" in there:
             changes = {n.get("change") for n in own}  # parameters may be those of other calls, too
             if changes not in ({"added"}, {"removed"}):
@@ -132,11 +195,17 @@ class Summaries:
         return found
 
     @cached_property
+    def _everywhere(self) -> set[str]:
+        """The attributes that all nodes have."""
+        return set.intersection(*map(set, {tuple(data) for data in self._data.values()}))
+
+    @cached_property
     def _there(self) -> set[str]:
         """Of the attributes that few nodes have, those that say something in this graph."""
-        few = ("times", "steps", "nan", "inf", "change", "widened", "failed")
+        names = attribute_names(self._data.values())
+        few = names & {"times", "steps", "nan", "inf", "change", "widened", "failed"}
         there = {key for data in self._data.values() for key in few if data.get(key)}
-        if any(data.get("reached") is False for data in self._data.values()):
+        if "reached" in names and any(d.get("reached") is False for d in self._data.values()):
             there.add("reached")
         return there
 
@@ -158,18 +227,6 @@ class Summaries:
                 if users and ill <= swallowed:
                     swallowed.add(node)
         return swallowed
-
-    def _output(self, members: list[Hashable], cotangents: bool) -> Hashable | None:
-        """What leaves a call: its last value that others use, or its first cotangent from them."""
-        inside = set(members)
-        beyond = self._graph.pred if cotangents else self._graph.succ
-        last = None
-        for member in reversed(members):
-            if member in self._own:
-                last = member if last is None else last
-                if not inside.issuperset(beyond[member]):
-                    return member
-        return last
 
 
 def _changes(

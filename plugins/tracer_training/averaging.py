@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from tracer.errors import TracerError
-from tracer.extend import Array, rebind
+from tracer.extend import Array, backend, raw, rebind, widened, working
 from tracer_layers import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from tracer_training.kinds import Data, Model, Saved, StateDict, Value
 
@@ -33,21 +34,30 @@ def get_ema_avg_fn(decay: float = 0.999) -> Average:
     """`decay average + (1 - decay) weights`. Raises `TracerError` unless decay is from 0 to 1."""
     if not 0 <= decay <= 1:
         raise TracerError(f"decay is a number from 0 to 1, got {decay!r}")
-    return lambda average, weights, count: average + (1 - decay) * (weights - average)
+    return partial(_moved, decay)
 
 
 def get_swa_avg_fn() -> Average:
     """The mean of all weights so far (Izmailov et al. 2018)."""
-    return lambda average, weights, count: average + (weights - average) / (count + 1)
+    return _mean
+
+
+def _moved(decay: float, average: Array, weights: Array, count: int) -> Array:
+    return average + (1 - decay) * (weights - average)
+
+
+def _mean(average: Array, weights: Array, count: int) -> Array:
+    return average + (weights - average) / (count + 1)
 
 
 class AveragedModel:
     """A copy of a model, `module`, whose weights are averages: mirrors `torch.optim.swa_utils`.
 
     `update_parameters(model)` takes the weights as they are into the average, by default their
-    mean; the first are copied. With `use_buffers`, buffers of floats are averaged, too; else those
-    of the model are copied. It is called as the copy is. Given to `fit` as a callback, it is
-    updated after every step.
+    mean; the first are copied. Averages of half precision are kept in float32, and rounded to what
+    `module` has: a small part of a difference is none in half precision. With `use_buffers`,
+    buffers of floats are averaged, too; else those of the model are copied. It is called as the
+    copy is. Given to `fit` as a callback, it is updated after every step.
     """
 
     def __init__(self, model: Model, avg_fn: Average | None = None, use_buffers: bool = False):
@@ -59,6 +69,8 @@ class AveragedModel:
         self.n_averaged = 0
         self.avg_fn = avg_fn or get_swa_avg_fn()
         self.use_buffers = use_buffers
+        #: place -> the array of half precision that `module` has, and the average that it is of
+        self._wide: dict[str, tuple[Array, Array]] = {}
 
     def __call__(self, *inputs: Value, **options: Value) -> Value:
         return self.module(*inputs, **options)
@@ -72,23 +84,40 @@ class AveragedModel:
     def update_parameters(self, model: Model) -> None:
         """Take the weights of a model into the average. No device is waited for."""
         with np.errstate(over="ignore", invalid="ignore"):
-            for own, other in zip(self.module.parameters(), model.parameters(), strict=True):
+            pairs = zip(self.module.parameters(), model.parameters(), strict=True)
+            for number, (own, other) in enumerate(pairs):
                 if not self.n_averaged:
-                    rebind(own, other.data.copy())
+                    rebind(own, other.data.copy(order="K"))
                     continue
-                new = self.avg_fn(own.data, other.data, self.n_averaged)
-                rebind(own, new.astype(own.dtype, copy=False))
+                found = self._averaged(str(number), raw(own), other.data)
+                rebind(own, found.astype(own.dtype, copy=False))
+                self._keep(str(number), raw(own), found)
         self._update_buffers(model)
         self.n_averaged += 1
 
+    def _averaged(self, place: str, average: Array, new: Array) -> Array:
+        """The new average, half precision in float32."""
+        rounded, wide = self._wide.get(place, (average, widened(average)))
+        if rounded is not average:  # others were loaded into the module
+            wide = widened(average)
+        return self.avg_fn(wide, widened(new), self.n_averaged)
+
+    def _keep(self, place: str, rounded: Array, average: Array) -> None:
+        """Keep an average that `module` has in half precision."""
+        if rounded.dtype != working(rounded.dtype):
+            self._wide[place] = rounded, average.astype(working(rounded.dtype), copy=False)
+
     def _update_buffers(self, model: Model) -> None:
         modules = zip(self.module.modules(), model.modules(), strict=True)
-        for own, other in modules:
+        for number, (own, other) in enumerate(modules):
             for name, value in other.named_buffers(recurse=False):
                 average = getattr(own, name)
-                if self.use_buffers and self.n_averaged and value.dtype.kind == "f":
-                    value = self.avg_fn(average, value, self.n_averaged).astype(average.dtype)
-                setattr(own, name, value)
+                if not (self.use_buffers and self.n_averaged and value.dtype.kind == "f"):
+                    setattr(own, name, value)
+                    continue
+                found = self._averaged(f"{number}.{name}", average, value)
+                setattr(own, name, found.astype(average.dtype, copy=False))
+                self._keep(f"{number}.{name}", getattr(own, name), found)
 
     def end_step(self, run: Value) -> None:
         """What `fit` tells a callback."""
@@ -118,7 +147,9 @@ class AveragedModel:
                 setattr(module, name, value)
 
     def state_dict(self) -> StateDict:
-        return {"n_averaged": self.n_averaged, "module": self.module.state_dict()}
+        state = {"n_averaged": self.n_averaged, "module": self.module.state_dict()}
+        wide = {place: average for place, (_, average) in self._wide.items()}
+        return {**state, "wide": wide} if wide else state
 
     def load_state_dict(self, state: Saved) -> None:
         """Take over a saved average; `TracerError` for that of another model."""
@@ -126,6 +157,18 @@ class AveragedModel:
             raise TracerError("the state of an average has n_averaged and module")
         self.module.load_state_dict(state["module"])
         self.n_averaged = state["n_averaged"]
+        arrays = self._arrays()
+        self._wide = {
+            place: (arrays[place], backend.moved(wide, backend.of(arrays[place])))
+            for place, wide in state.get("wide", {}).items()
+        }
+
+    def _arrays(self) -> dict[str, Array]:
+        """What is averaged, by its place."""
+        found = {str(i): raw(p) for i, p in enumerate(self.module.parameters())}
+        for i, module in enumerate(self.module.modules()):
+            found |= {f"{i}.{name}": array for name, array in module.named_buffers(recurse=False)}
+        return found
 
 
 class ExponentialMovingAverage(AveragedModel):

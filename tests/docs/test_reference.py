@@ -85,7 +85,7 @@ def commands():
     """The built-in commands, and those of the bundled plugins."""
     group = typer.main.get_command(app)
     own = {name: group.commands[name] for name in group.commands}
-    return own | {"train": plugin_command("train")}
+    return own | {name: plugin_command(name) for name in ("train", "runs", "board")}
 
 
 def test_the_command_page_lists_exactly_the_commands():
@@ -98,9 +98,11 @@ def test_the_command_page_lists_exactly_the_commands():
 def test_the_command_page_lists_exactly_the_options(name):
     section = page("cli.md").partition(f"## `trace-net {name}`\n")[2].partition("\n## ")[0]
     listed = set(re.findall(r"^\| `(-[\w-]+)", section, re.MULTILINE))
+    command = commands()[name]
     long = {
         next((o for o in parameter.opts if o.startswith("--")), parameter.opts[0])
-        for parameter in commands()[name].params
+        for each in getattr(command, "commands", {"": command}).values()
+        for parameter in each.params
         if parameter.opts[0].startswith("-")
     }
     assert listed == long

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import numpy as np
 
 import tracer
@@ -61,6 +63,7 @@ def record(recorder, number, *, steps=200, name=None, group="", width=6, config=
         if step % 10 == 0:
             elements = rng.standard_normal(2000) * np.exp(-2 * at) * 0.8
             run.log(step, GradHist1d=Histogram.of(elements, 100, (-2, 2)))
+            run.log(step, **{"GradHist1d/0.weight": Histogram.of(elements[:99], 20, (-1, 1))})
             parameters = elements * 0.4 + rng.standard_normal(2000) * 0.5
             counts, *edges = np.histogram2d(
                 elements, parameters, bins=(40, 50), range=((-1, 1), (-2, 2))
@@ -82,17 +85,36 @@ def some(path, count=6, **how):
     return recorder
 
 
+#: of many runs, as many are recorded, and copied in the database
+DIFFERENT = 20
+COPY = """
+INSERT INTO runs SELECT :new, 'run-' || :new, sweep, status, error, begun, seen, ended, config,
+    environment FROM runs WHERE id = :old;
+INSERT INTO series SELECT NULL, :new, name, kind, chart, count, last_step, last FROM series
+    WHERE run = :old;
+INSERT INTO blocks SELECT NULL, copy.id, number, blocks.count, steps, times, numbers FROM blocks
+    JOIN series AS kept ON kept.id = blocks.series
+    JOIN series AS copy ON copy.run = :new AND copy.name = kept.name WHERE kept.run = :old
+"""
+
+
 def many(path, runs=1000, points=10_000):
-    """A database of many long runs, with two series each."""
-    recorder = Recorder(path)
+    """A database of many long runs."""
     rng = np.random.default_rng(0)
-    for number in range(runs):
-        run = recorder.run(
-            f"run-{number}", {"lr": float(rng.random()), "depth": number % 7}, seed=0
-        )
-        noise = rng.standard_normal(points) * 0.05
-        loss = np.exp(-np.arange(points) / (500 + 5 * number)) + noise
-        for step, value in enumerate(loss.tolist()):
-            run.log(step, loss=value)
-        run.finish()
-    recorder.close()
+    with Recorder(path) as recorder:
+        for number in range(DIFFERENT):
+            config = {"lr": float(rng.random()), "depth": number % 7}
+            run = recorder.run(f"run-{number + 1}", config, seed=0)
+            noise = rng.standard_normal(points) * 0.05
+            loss = np.exp(-np.arange(points) / (500 + 250 * number)) + noise
+            for step, value in enumerate(loss.tolist()):
+                run.log(step, loss=value)
+            run.finish()
+        file = recorder.path
+    connection = sqlite3.connect(file)
+    with connection:
+        for number in range(DIFFERENT, runs):
+            for statement in COPY.split(";"):
+                old = number % DIFFERENT + 1
+                connection.execute(statement, {"old": old, "new": number + 1})
+    connection.close()

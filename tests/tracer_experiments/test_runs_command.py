@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tracer_experiments as experiments
+from trace_net.main import main
 from tracer_experiments import printing
 from tracer_experiments.commands import fields
 from tracer_experiments.plots import curves
@@ -304,6 +305,25 @@ def test_figures_are_written_as_files(runs, suffix, magic, tmp_path):
     assert (tmp_path / f"a.{suffix}").read_bytes().startswith(magic)
 
 
+def test_the_instruments_of_a_run_are_drawn(runs, tmp_path):
+    runs("runs", "plot", "--cockpit", "run1", "-o", "all.png")
+    runs("runs", "plot", "--cockpit", "2", "loss", "--path", "runs", "-o", "one.svg")
+    assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
+    assert "Loss $1" in (tmp_path / "one.svg").read_text()
+    assert "no instruments" in runs("runs", "plot", "--cockpit", "4", code=2).line("error:")
+
+
+def test_the_same_figure_is_the_same_file(runs):
+    out = runs("runs", "plot", "loss", "-o", "-").out
+    assert runs("runs", "plot", "loss", "-o", "-").out == out
+
+
+def test_without_matplotlib_one_is_told_what_to_install(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    outcome = runs("runs", "plot", "loss", code=2)
+    assert outcome.line("hint:") == "hint: pip install 'trace-net[plot]'"
+
+
 def test_names_in_a_figure_are_text(runs):
     out = runs("runs", "plot", MARKED, "-o", "-").out
     assert "&lt;b&gt;x&lt;/b&gt; [red]" in out
@@ -413,6 +433,35 @@ def test_a_database_that_cannot_be_read_is_left_as_it_is(
     assert outcome.line("hint:")
     if before is not None:
         assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_a_damaged_database_what_can_be_read_is_taken(command, seed, tmp_path):
+    with experiments.Recorder("runs") as recorder:
+        for number in range(3):
+            with recorder.run(f"run{number}", {"lr": 0.1}) as run:
+                for step in range(4000):
+                    run.log(step, loss=1.0, test_loss=2.0)
+    file = tmp_path / "runs" / "runs.db"
+    content = bytearray(file.read_bytes())
+    rng = np.random.default_rng(seed)
+    for page in rng.choice(np.arange(4, len(content) // 8192), 2, replace=False):
+        content[page * 8192 : (page + 1) * 8192] = rng.bytes(8192)
+    file.write_bytes(content)
+    said = []
+    for arguments in (
+        ("list",),
+        ("show", "1"),
+        ("compare", "1", "2"),
+        ("export",),
+        ("plot", "loss"),
+    ):
+        (tmp_path / "runs" / "runs.db-shm").unlink(missing_ok=True)
+        code = main(["runs", *arguments])
+        assert code in (0, 2)
+        said.append(code)
+    assert 0 in said
+    assert file.read_bytes() == content
 
 
 def test_a_database_without_runs_is_an_empty_list(command):

@@ -71,7 +71,7 @@ def losses(folder):
 
 def test_each_combination_and_seed_is_a_run_of_one_group(train):
     outcome = train(
-        *("--grid", "lr=0.1,0.01", "--grid", "model.width=2,3", "--seeds", "2", "--jobs", "2"),
+        *("--grid", "lr=0.1,0.01", "--grid", "model.width=3", "--seeds", "2", "--jobs", "2"),
         *("--run", "sweep", "--json"),
     )
     document = json.loads(outcome.out)
@@ -79,9 +79,9 @@ def test_each_combination_and_seed_is_a_run_of_one_group(train):
     assert document["objective"] == "test_loss"
     runs = experiments.Reader("sweep").runs(group="sweep")
     assert {(run.config["lr"], run.config["model.width"], run.config["seed"]) for run in runs} == {
-        (lr, width, seed) for lr in (0.1, 0.01) for width in (2, 3) for seed in (0, 1)
+        (lr, 3, seed) for lr in (0.1, 0.01) for seed in (0, 1)
     }
-    assert len(runs) == 8
+    assert len(runs) == 4
     assert {run.status for run in runs} == {"finished"}
     by_name = {run.name: run for run in runs}
     assert sorted(by_name) == sorted(each["name"] for t in document["trials"] for each in t["runs"])
@@ -140,7 +140,7 @@ def test_what_is_best_is_what_the_objective_says(train):
 
 # -- stopped and gone on -------------------------------------------------------------------------
 
-SWEEP = ("--grid", "lr=0.1,0.01", "--seeds", "2", "--jobs", "2", "--epochs", "6", "--run", "sweep")
+SWEEP = ("--grid", "lr=0.1,0.01,0.001", "--jobs", "2", "--epochs", "6", "--run", "sweep")
 
 
 def started(pause):
@@ -206,11 +206,11 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_numbers(train, uninterrupt
         assert nothing_lives()
     wait_for(nothing_lives)  # its trainings end with it
     finished = len(weights("sweep"))
-    assert finished < 4
+    assert finished < 3
     Path("model.py").write_text(MODEL)
     outcome = train(*SWEEP, "--resume")
     if finished:
-        assert f"{finished} of 4 trainings were made before" in outcome.err
+        assert f"{finished} of 3 trainings were made before" in outcome.err
     assert weights("sweep") == uninterrupted[0]
     assert losses("sweep") == uninterrupted[1]
     assert {run.status for run in experiments.Reader("sweep").runs()} == {"finished"}

@@ -88,6 +88,19 @@ def test_many_trainings_are_recorded_in_one_place(train):
     assert not Path("folder/runs.db").exists()
 
 
+def test_instruments_measure_what_is_trained(train):
+    train("--run", "preset", "--instruments", "economy", "--every", "3")
+    (run,) = experiments.Reader("preset").runs()
+    assert run.series("GradNorm")[0].tolist() == [0, 3, 6]
+    assert run.names()["GradNorm"].chart.group == "gradients"
+    assert run.names()["GradHist1d"].kind == "histogram"
+    train("--run", "names", "--instruments", "GradNorm, UpdateSize")
+    (named,) = experiments.Reader("names").runs()
+    assert "GradHist1d" not in named.names()
+    np.testing.assert_array_equal(named.series("GradNorm")[1][[0, 3, 6]], run.series("GradNorm")[1])
+    assert len(named.series("UpdateSize")[0]) == 7
+
+
 def test_a_training_that_fails_is_a_record_that_failed(train):
     Path("model.py").write_text(
         MODEL.replace("nn.cross_entropy", "lambda o, y: (o * np.float32(np.inf)).sum()")
@@ -112,6 +125,8 @@ def test_a_training_that_is_refused_leaves_no_record(train):
         (("--name", "x"), "recorded in a folder"),
         (("--sink", "csv"), "recorded in a folder"),
         (("--record", "r", "--sink", "cvs"), "no sink is called 'cvs'"),
+        (("--record", "r", "--instruments", "GradNrom"), "Did you mean 'GradNorm'"),
+        (("--grid", "lr=1", "--run", "s", "--instruments", "nothing"), "'nothing'"),
     ],
 )
 def test_what_makes_no_sense_is_said(train, arguments, said):

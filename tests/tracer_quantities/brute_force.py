@@ -35,6 +35,27 @@ def weight(kind, output_shape, reduction):
     return 1 / count if kind == "squared" else output_shape[1] / count
 
 
+def hessian_root(kind, output):
+    """`R [M, *output.shape]` of one sample `[1, ...]`: its loss has the Hessian `R^T R`.
+
+    That of cross-entropy, `diag(p) - p p^T`, is the sum of `p_i p_j (e_i - e_j) (e_i - e_j)^T` over
+    pairs of classes. The difference itself is lost to rounding where a probability is close to 1.
+    """
+    if kind == "squared":
+        return np.sqrt(2) * np.eye(output.size).reshape(-1, *output.shape)
+    p = np.exp(output - output.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    rows = []
+    for place in np.ndindex(output.shape[2:]):
+        for i in range(output.shape[1]):
+            for j in range(i):
+                row = np.zeros(output.shape)
+                root = np.sqrt(p[0, i, *place] * p[0, j, *place])
+                row[0, i, *place], row[0, j, *place] = root, -root
+                rows.append(row)
+    return np.stack(rows)
+
+
 class Problem:
     """A model at some parameters with inputs, target and loss; and what follows by definition."""
 
@@ -80,18 +101,13 @@ class Problem:
     def ggn_batch(self):
         """name -> `[N, P, P]`: `w J_n^T H_n J_n` with the Jacobian of the whole batch's model."""
         jacobians = tracer.jacobian(lambda p: self.model(p, self.inputs))(self.parameters)
-        hessians = [
-            tracer.hessian(lambda f, n=n: plain_loss(self.kind, f, self.target[n : n + 1]))(
-                self.output[n : n + 1]
-            )
-            for n in range(self.samples)
-        ]
+        size = self.output[0].size
+        roots = np.stack([hessian_root(self.kind, self.output[[n]]) for n in range(self.samples)])
+        roots = roots.reshape(self.samples, -1, size)
         blocks = {}
         for name, jacobian in jacobians.items():
-            size = self.output[0].size
-            j = jacobian.reshape(self.samples, size, -1)
-            h = np.stack(hessians).reshape(self.samples, size, size)
-            blocks[name] = self.weight * np.swapaxes(j, 1, 2) @ h @ j
+            rows = roots @ jacobian.reshape(self.samples, size, -1)
+            blocks[name] = self.weight * np.swapaxes(rows, 1, 2) @ rows
         return blocks
 
 

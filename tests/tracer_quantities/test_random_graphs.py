@@ -1,14 +1,19 @@
 """Every quantity on random programs: parameters reused, transformed, transposed, in any order."""
 
 import numpy as np
+import pytest
 from brute_force import (
     CURVATURE,
     FIRST_ORDER,
     Problem,
+    assert_close,
     assert_curvature,
     assert_first_order,
+    draw_target,
+    hessian_root,
+    plain_loss,
 )
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tracer
@@ -56,6 +61,22 @@ STEPS = {
     kind=st.sampled_from(["squared", "cross_entropy"]),
     budget=st.sampled_from([None, 300]),
 )
+@example(  # probabilities within 1e-13 of 1
+    seed=964,
+    program=[("residual", "sum"), ("linear", "sum"), ("flip", "factored")],
+    positions=0,
+    axis=0,
+    kind="cross_entropy",
+    budget=None,
+)
+@example(
+    seed=964,
+    program=[("scale", "rolled"), ("flip", "columns"), ("flip", "sum"), ("flip", "reversed")],
+    positions=0,
+    axis=0,
+    kind="cross_entropy",
+    budget=None,
+)
 def test_random_programs(seed, program, positions, axis, kind, budget):
     rng = np.random.default_rng(seed)
     parameters = {
@@ -78,3 +99,13 @@ def test_random_programs(seed, program, positions, axis, kind, budget):
     results = problem.backward((*FIRST_ORDER, *CURVATURE), memory_budget=budget)
     assert_first_order(results, problem, rtol=1e-7)
     assert_curvature(results, problem, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 2)])
+def test_roots_of_the_reference_are_those_of_the_hessian(kind, shape):
+    rng = np.random.default_rng(0)
+    output, target = rng.standard_normal(shape), draw_target(kind, shape, rng)
+    root = hessian_root(kind, output).reshape(-1, output.size)
+    hessian = tracer.hessian(lambda f: plain_loss(kind, f, target))(output)
+    assert_close(root.T @ root, hessian.reshape(output.size, -1), kind, rtol=1e-12)

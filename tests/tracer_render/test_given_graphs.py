@@ -135,6 +135,25 @@ def test_what_cannot_be_drawn_is_named(attributes, message):
         draw(chain(**attributes))
 
 
+@pytest.mark.parametrize(
+    ("name", "fine", "other"),
+    [("shape", [4, 3], [4, 2.5]), ("times", [1], [1.5]), ("index", ["0"], [0])],
+)
+def test_a_list_is_looked_into_though_one_like_it_was_in_form(name, fine, other):
+    graph = render_graphs.mlp().graph
+    for number, data in enumerate(graph.nodes.values()):
+        data.pop("times")
+        data.update({name: other if number == 5 else fine})
+    fits = NODE[name].fits
+    try:
+        made = fits(other)
+    except TypeError:
+        with pytest.raises(GraphError, match=rf"{name} of the node 'n5'"):
+            in_form(graph)
+    else:
+        assert in_form(graph).nodes["n5"][name] == made
+
+
 def test_places_in_tables_that_are_not_there_are_named():
     graph = chain(loop=2, times=[0])
     graph.graph["loops"] = [{"steps": 3}]

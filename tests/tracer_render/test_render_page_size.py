@@ -29,12 +29,12 @@ class Block(nn.Module):
 
 
 class Stages(nn.Module):
-    def __init__(self, blocks):
+    def __init__(self, blocks, make=Block):
         super().__init__()
         stage = 20
         self.stages = nn.ModuleList(
             [
-                nn.Sequential(*(Block() for _ in range(min(stage, blocks - at))))
+                nn.Sequential(*(make() for _ in range(min(stage, blocks - at))))
                 for at in range(0, blocks, stage)
             ]
         )
@@ -45,8 +45,8 @@ class Stages(nn.Module):
         return x
 
 
-def graph_of(operations):
-    model = Stages(operations // OPERATIONS)
+def graph_of(operations, model=None):
+    model = model or Stages(operations // OPERATIONS)
     with tracer.Tape() as tape:
         loss = (model(np.ones((2, 3), np.float32)) ** 2).sum()
     tape.backward(loss)
@@ -104,3 +104,28 @@ def test_bytes_opening_and_moving(browser, tmp_path, operations, megabytes):
     )
     assert min(opening) < 3
     assert max(moving, closer) < 1000 / 30
+
+
+class Pair(nn.Module):
+    """A block of five operations around one module."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return np.tanh(self.linear(x) * 0.5 + 0.1) - 0.05
+
+
+@pytest.mark.slow
+def test_a_page_of_many_calls_is_written_in_ten_seconds():
+    graph = graph_of(100_000, Stages(20_000, Pair))
+    assert len(graph.graph["calls"]) > 40_000
+    written = []
+    for _ in range(2):
+        begin = time.process_time()
+        page = HTML().render(graph, DrawOptions(depth="auto"))
+        written.append(time.process_time() - begin)
+    print(f"{len(page) / 1e6:.2f} MB written in {min(written):.1f} s")
+    assert min(written) < 10
+    assert len(page) < 20e6

@@ -47,6 +47,10 @@ class Values(dict[str, Any]):
         """Whether a parameter's tensor is a key: not of values from a pickle."""
         return self._names is not None
 
+    def name_of(self, parameter: Tensor) -> Any:
+        """The name that these values have for a parameter's tensor; itself, if they know none."""
+        return self._name(parameter)
+
     def _name(self, key: object) -> Any:
         if not isinstance(key, Tensor):
             return key

@@ -33,23 +33,34 @@ def _columns(function: Callable[[Array], Array], x: Array, by: complex) -> Array
     return np.stack(columns, -1).reshape(*np.shape(columns[0]), *x.shape)
 
 
+def _differences(function: Callable[[Array], Array], x: Array, step: float) -> Array:
+    """Central differences, `[*output.shape, *x.shape]`."""
+    return _columns(lambda d: (function(x + d) - function(x - d)) / (2 * step), x, step)
+
+
 def numerical_jacobian(function: Callable[[Array], Array], x: Array) -> tuple[Array, float]:
-    """`[*output.shape, *x.shape]` and how much more exact it is than central differences.
+    """`[*output.shape, *x.shape]` and how much more exact it is than differences.
 
     By a complex step (Squire and Trapp 1998) where the function takes complex numbers and is
-    analytic, which central differences tell; else by these.
+    analytic, which central differences tell. Else by these and those of twice the step, from which
+    `4/3 D(h) - 1/3 D(2h)` cancels the error of order `h^2` (Richardson 1911): it is not small where
+    a function bends much, as batch normalisation of samples that hardly differ.
     """
-    central = _columns(lambda d: (function(x + d) - function(x - d)) / (2 * STEP), x, STEP)
+    central = _differences(function, x, STEP)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             stepped = _columns(lambda d: np.asarray(function(x + d)), x, 1e-100j)
     except (TypeError, ValueError):
-        return central, 1.0
+        return _extrapolated(central, function, x), 1.0
     exact = stepped.imag / 1e-100
     if stepped.dtype.kind == "c" and np.allclose(exact, central, rtol=1e-4, atol=1e-5):
         return exact, 1e-3
-    return central, 1.0
+    return _extrapolated(central, function, x), 1.0
+
+
+def _extrapolated(central: Array, function: Callable[[Array], Array], x: Array) -> Array:
+    return (4 * central - _differences(function, x, 2 * STEP)) / 3
 
 
 def check_vjp(case: Case, rtol: float, atol: float) -> None:

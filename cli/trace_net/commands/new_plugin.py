@@ -20,7 +20,18 @@ from trace_net.errors import UsageError
 #: the distribution that plugins are for
 OURS = "trace-net"
 #: classes of the examples' own, which a plugin's would hide
-RESERVED = ("Command", "Elementwise", "None", "Overlay", "Quantity", "Renderer", "True", "False")
+RESERVED = (
+    "Command",
+    "Elementwise",
+    "Instrument",
+    "None",
+    "Overlay",
+    "Quantity",
+    "Renderer",
+    "Sink",
+    "True",
+    "False",
+)
 #: the plugin that the templates are, whose name is replaced
 TEMPLATE, TEMPLATE_CLASS = "softclip", "SoftClip"
 
@@ -40,6 +51,10 @@ KINDS = {
     "quantity": Kind("quantities", "SoftClipL1", "register_quantities", "[SoftClipL1]"),
     "overlay": Kind("overlays", "SoftClipOverlay", "register_overlays", "[SoftClipOverlay()]"),
     "renderer": Kind("renderers", "SoftClipRenderer", "register_renderers", "[SoftClipRenderer()]"),
+    "instrument": Kind(
+        "instruments", "SoftClipInstrument", "register_instruments", "[SoftClipInstrument]"
+    ),
+    "sink": Kind("sinks", "SoftClipSink", "register_sinks", "[SoftClipSink]"),
     "command": Kind(
         "commands", "softclip", "register_commands", '[Command("softclip", commands.softclip)]'
     ),
@@ -141,6 +156,8 @@ def _package(name: str, kinds: list[str]) -> str:
         "quantity": (f"{word}_l1", registry.quantities),
         "overlay": (word, registry.overlays),
         "renderer": (word, registry.renderers),
+        "instrument": (word, registry.instruments),
+        "sink": (word, registry.sinks),
         "command": (word, {*registry.commands, *built_in}),
     }
     for kind in kinds:

@@ -115,12 +115,12 @@ def _image(reader: Reader, asked: Asked) -> Answer:
 
 def _graph(reader: Reader, asked: Asked) -> Answer:
     run = reader.open(asked.whole("run"))
-    return _json({"overlays": pictures.overlays(pictures.graph_of(run), run.names())})
+    return _json({"overlays": pictures.overlays(run, pictures.graph_of(run))})
 
 
 def _layers(reader: Reader, asked: Asked) -> Answer:
     run, overlay = reader.open(asked.whole("run")), asked.text("overlay")
-    parameters = pictures.overlays(pictures.graph_of(run), run.names()).get(overlay, [])
+    parameters = pictures.overlays(run, pictures.graph_of(run)).get(overlay, [])
     return _json(pictures.values_at(run, overlay, parameters, asked.whole("step")))
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 #: of what takes room, as much as a report holds of a series: bars, images and overlays at steps
-BARS, IMAGES, PICTURES = 24, 24, 5
+BARS, PAIRS, IMAGES, PICTURES = 24, 8, 24, 5
 #: graphs are compared in a report of up to this many runs
 COMPARED = 4
 
@@ -75,8 +75,9 @@ def spread(items: Sequence[Any], most: int) -> list[Any]:
 
 
 def _bars(run: StoredRun, name: str) -> list[Any]:
-    steps = [step for step, _ in run.histograms(name)]
-    return [histograms.at_step(run, name, step) for step in spread(steps, BARS)]
+    kept = run.histograms(name)
+    most = PAIRS if kept and kept[0][1].ndim > 1 else BARS
+    return [histograms.told(step, histogram) for step, histogram in spread(kept, most)]
 
 
 def _add_graphs(
@@ -105,7 +106,7 @@ def _add_graphs(
 
 
 def _add_pictures(held: dict[str, Any], run: StoredRun, graph: Any) -> None:
-    overlays = pictures.overlays(graph, run.names())
+    overlays = pictures.overlays(run, graph)
     steps = {
         overlay: spread(sorted({int(at) for each in parameters for at in
                                 run.series(f"{overlay}/{each}")[0]}), PICTURES)

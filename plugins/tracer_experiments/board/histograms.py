@@ -13,7 +13,7 @@ from tracer_experiments.values import Histogram
 if TYPE_CHECKING:
     from tracer_experiments.stored_run import StoredRun
 
-__all__ = ["at_step", "over_time"]
+__all__ = ["at_step", "over_time", "told"]
 
 #: columns and rows of a heat map, at most
 COLUMNS, ROWS = 160, 64
@@ -66,9 +66,13 @@ def at_step(run: StoredRun, name: str, step: int) -> dict[str, Any] | None:
     found = run.histograms(name)
     if not found:
         return None
-    at, histogram = min(found, key=lambda each: abs(each[0] - step))
+    return told(*min(found, key=lambda each: abs(each[0] - step)))
+
+
+def told(step: int, histogram: Histogram) -> dict[str, Any]:
+    """A histogram as `at_step` gives it."""
     return {
-        "step": at,
+        "step": step,
         "counts": np.asarray(histogram),
         "edges": histogram.edges,
         "nan": histogram.nan,

@@ -62,12 +62,13 @@ def graph_of(run: StoredRun) -> nx.MultiDiGraph:
     return graph
 
 
-def overlays(graph: nx.MultiDiGraph, names: Iterable[str]) -> dict[str, list[str]]:
+def overlays(run: StoredRun, graph: nx.MultiDiGraph) -> dict[str, list[str]]:
     """What can be laid over a graph: `GradNorm` -> the parameters of which there is a series.
 
-    A series `GradNorm/0.weight` is of the parameter `0.weight`.
+    A series of numbers `GradNorm/0.weight` is of the parameter `0.weight`.
     """
     parameters = parameters_of(graph)
+    names = [name for name, info in run.names().items() if info.kind == "number"]
     found: dict[str, list[str]] = {}
     for name in names:
         for cut in (place for place, sign in enumerate(name) if sign == "/"):
@@ -95,7 +96,7 @@ def values_at(run: StoredRun, overlay: str, parameters: Iterable[str], step: int
 
 def laid_over(run: StoredRun, graph: nx.MultiDiGraph, overlay: str, step: int) -> SeriesOverlay:
     """The overlay of a name at a step; the core's error for one that has no values there."""
-    parameters = overlays(graph, run.names()).get(overlay, [])
+    parameters = overlays(run, graph).get(overlay, [])
     return SeriesOverlay(overlay, step, values_at(run, overlay, parameters, step))
 
 

@@ -123,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(_trouble("this board is only read"), HTTPStatus.METHOD_NOT_ALLOWED, allow=True)
 
     def _respond(self, is_head: bool) -> None:
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is not read, and no next request
         if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
             self.close_connection = True
             self._send(_trouble("this board answers to its own address only"), 421, is_head)
@@ -146,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
                 told = self.server.overview.since(asked.whole("since", 0))
                 return Answer(dumps(told).encode()), HTTPStatus.OK
             return QUESTIONS[question](self.server.reader(), asked), HTTPStatus.OK
-        except (NotAsked, ValueError) as error:
+        except (NotAsked, ValueError, OverflowError) as error:
             return _trouble(str(error)), HTTPStatus.BAD_REQUEST
         except TracerError as error:
             return _trouble(str(error)), HTTPStatus.SERVICE_UNAVAILABLE

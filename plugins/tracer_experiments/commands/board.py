@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import webbrowser
@@ -75,21 +76,22 @@ def _export(path: str, file: str, chosen: list[str]) -> None:
     reader = Reader(path)
     runs = _chosen(reader, chosen)
     title = title_of(reader.path)
-    text = report(reader, runs, title, lambda words: print(words, file=sys.stderr))
+    tell = functools.partial(print, file=sys.stderr)
     if file == "-":
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(report(reader, runs, title, tell).encode())
         return
     place = Path(file)
     beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
+        with beside.open("w", encoding="utf-8") as out:  # which fails before the work, if at all
+            out.write(report(reader, runs, title, tell))
         beside.replace(place)
     except OSError as error:
         raise TracerError(f"cannot write {file}: {error.strerror}") from error
     finally:
         beside.unlink(missing_ok=True)
-    print(f"{len(runs)} runs in {file}, {len(text) / 1e6:.1f} MB", file=sys.stderr)
+    tell(f"{len(runs)} runs in {file}, {place.stat().st_size / 1e6:.1f} MB")
 
 
 def _chosen(reader: Reader, chosen: list[str]) -> list[StoredRun]:

@@ -72,8 +72,10 @@ def best_values(each: fields.Listed) -> dict[str, object]:
     for name, info in each.series.items():
         if info.kind != "number" or not name.endswith(("loss", "accuracy")):
             continue
-        values = each.run.columns(name).numbers
-        finite = values[values == values]
+        columns = exporting.readable(each.run, name, each.run.columns)
+        if columns is None:
+            continue
+        finite = columns.numbers[columns.numbers == columns.numbers]
         if finite.size:
             is_high = name.endswith("accuracy")
             found[name] = float(finite.max() if is_high else finite.min())

@@ -10,12 +10,20 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from tracer.errors import UsageError
+from tracer_experiments import printing
+from tracer_experiments.commands.fields import Listed
 from tracer_experiments.sinks.json_lines import json_able
+from tracer_experiments.store.reading import Columns
+from tracer_experiments.store.schema import RecordError
 from tracer_experiments.stored_run import StoredRun
+from tracer_experiments.values import Histogram
+
+Data = TypeVar("Data")
 
 
 def exported(runs: Sequence[StoredRun], suffix: str) -> bytes:
@@ -30,16 +38,16 @@ def exported(runs: Sequence[StoredRun], suffix: str) -> bytes:
 
 def as_csv(runs: Sequence[StoredRun]) -> bytes:
     """A line for each step of each run; a column for each series of numbers."""
-    names = list(dict.fromkeys(name for run in runs for name in numbers(run)))
+    kept = [(run, numbers(run)) for run in runs]
+    names = list(dict.fromkeys(name for _, series in kept for name in series))
     text = io.StringIO(newline="")
     lines = csv.writer(text)
     lines.writerow(["run", "name", "group", "step", "seconds", *names])
-    for run in runs:
+    for run, series in kept:
         rows: dict[int, list[float | None]] = {}
         for column, name in enumerate(names, start=1):
-            if name in numbers(run):
-                columns = run.columns(name)
-                for step, seconds, value in zip(*map(np.ndarray.tolist, columns), strict=True):
+            if name in series:
+                for step, seconds, value in zip(*map(np.ndarray.tolist, series[name]), strict=True):
                     row = rows.setdefault(step, [seconds, *[None] * len(names)])
                     row[column] = value
         for step in sorted(rows):
@@ -61,49 +69,49 @@ def as_json_lines(runs: Sequence[StoredRun]) -> bytes:
 def documents(run: StoredRun) -> Iterator[dict[str, object]]:
     """A run and its series, for JSON."""
     yield {"kind": "run", **summary(run)}
-    for name, info in run.names().items():
-        head: dict[str, object] = {"run": run.id, "kind": info.kind, "name": name}
-        if info.kind == "number":
-            columns = run.columns(name)
-            yield head | {
-                "steps": columns.steps.tolist(),
-                "seconds": columns.times.tolist(),
-                "values": columns.numbers.tolist(),
-            }
-        elif info.kind == "histogram":
-            kept = run.histograms(name)
-            yield head | {
-                "steps": [step for step, _ in kept],
-                "counts": [np.asarray(histogram).tolist() for _, histogram in kept],
-                "edges": [[e.tolist() for e in _edges(histogram.edges)] for _, histogram in kept],
-            }
+    for name, columns in numbers(run).items():
+        yield {
+            "kind": "number",
+            "run": run.id,
+            "name": name,
+            "steps": columns.steps.tolist(),
+            "seconds": columns.times.tolist(),
+            "values": columns.numbers.tolist(),
+        }
+    for name, kept in histograms(run).items():
+        yield {
+            "kind": "histogram",
+            "run": run.id,
+            "name": name,
+            "steps": [step for step, _ in kept],
+            "counts": [np.asarray(histogram).tolist() for _, histogram in kept],
+            "edges": [[e.tolist() for e in _edges(histogram.edges)] for _, histogram in kept],
+        }
 
 
 def as_npz(runs: Sequence[StoredRun]) -> bytes:
     """Arrays `ID/NAME/steps`, `/seconds` and `/values`, of histograms `/counts` and `/edges`.
 
-    `runs` is a text: what the runs are, as JSON. Histograms of a series whose bins change, or that
-    have two axes, are one array each, `/counts/0`, `/counts/1`, ...
+    `runs` is a text: what the runs are, as JSON. Histograms of a series whose bins change are one
+    array each, `/counts/0`, `/counts/1`, ...; edges of two axes are `/edges_of_axis_0` and `_1`.
     """
-    arrays: dict[str, np.ndarray] = {"runs": np.array(json.dumps(json_able(
-        [summary(run) for run in runs])))}  # fmt: skip
+    about = json.dumps(json_able([summary(run) for run in runs]))
+    arrays: dict[str, np.ndarray] = {"runs": np.array(about)}
     for run in runs:
-        for name, info in run.names().items():
+        for name, columns in numbers(run).items():
             at = f"{run.id}/{name}"
-            if info.kind == "number":
-                columns = run.columns(name)
-                arrays |= {
-                    f"{at}/steps": columns.steps,
-                    f"{at}/seconds": columns.times,
-                    f"{at}/values": columns.numbers,
-                }
-            elif info.kind == "histogram":
-                kept = run.histograms(name)
-                arrays[f"{at}/steps"] = np.array([step for step, _ in kept], np.int64)
-                arrays |= _stacked(f"{at}/counts", [np.asarray(h) for _, h in kept])
-                for axis in range(kept[0][1].ndim if kept else 0):
-                    label = f"{at}/edges" if kept[0][1].ndim == 1 else f"{at}/edges_of_axis_{axis}"
-                    arrays |= _stacked(label, [_edges(h.edges)[axis] for _, h in kept])
+            arrays |= {
+                f"{at}/steps": columns.steps,
+                f"{at}/seconds": columns.times,
+                f"{at}/values": columns.numbers,
+            }
+        for name, kept in histograms(run).items():
+            at = f"{run.id}/{name}"
+            arrays[f"{at}/steps"] = np.array([step for step, _ in kept], np.int64)
+            arrays |= _stacked(f"{at}/counts", [np.asarray(h) for _, h in kept])
+            for axis in range(kept[0][1].ndim if kept else 0):
+                label = f"{at}/edges" if kept[0][1].ndim == 1 else f"{at}/edges_of_axis_{axis}"
+                arrays |= _stacked(label, [_edges(h.edges)[axis] for _, h in kept])
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # of names, as it documents
     return file.getvalue()
@@ -119,9 +127,29 @@ def _edges(edges: np.ndarray | tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]
     return edges if isinstance(edges, tuple) else (edges,)
 
 
-def numbers(run: StoredRun) -> list[str]:
-    """The names of a run's series of numbers."""
-    return [name for name, info in run.names().items() if info.kind == "number"]
+def numbers(run: StoredRun) -> dict[str, Columns]:
+    """A run's series of numbers that can be read."""
+    return _series(run, "number", run.columns)
+
+
+def histograms(run: StoredRun) -> dict[str, list[tuple[int, Histogram]]]:
+    """A run's series of histograms that can be read."""
+    return _series(run, "histogram", run.histograms)
+
+
+def _series(run: StoredRun, kind: str, read: Callable[[str], Data]) -> dict[str, Data]:
+    names = [name for name, info in Listed(run).series.items() if info.kind == kind]
+    found = {name: readable(run, name, read) for name in names}
+    return {name: data for name, data in found.items() if data is not None}
+
+
+def readable(run: StoredRun, name: str, read: Callable[[str], Data]) -> Data | None:
+    """A series, or None where it is damaged, which is told."""
+    try:
+        return read(name)
+    except RecordError as error:
+        printing.note(f"{name!r} of run {run.id} cannot be read: {error}")
+        return None
 
 
 def summary(run: StoredRun) -> dict[str, object]:

@@ -11,7 +11,9 @@ from functools import cached_property
 from typing import Any
 
 from tracer.errors import UsageError, suggestion
+from tracer_experiments import printing
 from tracer_experiments.store.reading import SeriesInfo
+from tracer_experiments.store.schema import RecordError
 from tracer_experiments.stored_run import StoredRun
 
 #: what every run has
@@ -36,7 +38,12 @@ class Listed:
 
     @cached_property
     def series(self) -> dict[str, SeriesInfo]:
-        return self.run.names()
+        """What is known of each; nothing of a run that is damaged, which is told."""
+        try:
+            return self.run.names()
+        except RecordError as error:
+            printing.note(f"the series of run {self.run.id} cannot be read: {error}")
+            return {}
 
     @property
     def steps(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +11,12 @@ from typer.core import TyperGroup
 from tracer.errors import TracerError, UsageError
 from tracer_experiments import printing
 from tracer_experiments.commands import comparing, exporting, fields, opening
-from tracer_experiments.plots import curves
+from tracer_experiments.plots import cockpit as instruments
+from tracer_experiments.plots import curves, files
 from tracer_experiments.recorder import remove as remove_run
 from tracer_experiments.store.reading import SeriesInfo
-from tracer_experiments.store.schema import RecordError
 from tracer_experiments.stored_run import StoredRun
 
-#: suffixes of figures, as matplotlib names them
-FIGURES = ("png", "svg", "pdf")
 #: columns of a list that are always there
 ALWAYS = 4
 
@@ -149,7 +146,7 @@ def show(
     print_head(found)
     comparing.print_pairs("configuration", found.config)
     comparing.print_pairs("environment", comparing.flat(found.environment))
-    rows = [series_row(found, name) for name in listed.series]
+    rows = [series_row(found, name, info) for name, info in listed.series.items()]
     if rows:
         columns = ("series", "kind", ">points", ">last step", ">last", ">least", ">greatest", "")
         printing.print_table(columns, rows)
@@ -179,13 +176,15 @@ def print_head(run: StoredRun) -> None:
         out.print(f"error: {printing.printable(run.error)}", style="red", soft_wrap=True)
 
 
-def series_row(run: StoredRun, name: str) -> list[str]:
+def series_row(run: StoredRun, name: str, info: SeriesInfo) -> list[str]:
     """A series as a line of a table, numbers with their curve."""
-    info = run.names()[name]
     row = [printing.printable(name), info.kind, f"{info.count:,}", f"{info.last_step:,}"]
     if info.kind != "number":
         return [*row, "", "", "", ""]
-    values = run.columns(name).numbers
+    columns = exporting.readable(run, name, run.columns)
+    if columns is None:
+        return [*row, "", "", "", "damaged"]
+    values = columns.numbers
     finite = values[values == values]
     ends = [finite.min(), finite.max()] if finite.size else [None, None]
     last = float(values[-1]) if len(values) else None
@@ -237,59 +236,30 @@ def plot(
     """Draw series of runs as curves, or the instruments of one."""
     names, place = opening.divided(series or [], path, least=0 if cockpit else 1)
     suffix = "svg" if output == "-" else Path(output).suffix.removeprefix(".").lower()
-    if suffix not in FIGURES:
+    if suffix not in files.FORMATS:
         raise UsageError(
-            f"figures are {', '.join(FIGURES)}, got {output!r}", "name it so, as in -o loss.svg"
+            f"figures are {', '.join(files.FORMATS)}, got {output!r}",
+            "name it so, as in -o loss.svg",
         )
     if not names and cockpit is None:
         raise UsageError("plot draws series, and none is named", "as in `trace-net runs plot loss`")
     reader = opening.opened(place)
-    if cockpit is not None:
-        figure = cockpit_of(opening.run_of(reader, cockpit))
-    else:
-        chosen = [
-            each for each in opening.runs_of(reader, run or []) if group in (None, each.group)
-        ]
-        if not chosen:
-            raise UsageError("there are no runs to draw", "`trace-net runs list` lists them")
-        check_matplotlib()
-        try:
+    files.check_matplotlib()
+    try:
+        if cockpit is not None:
+            figure = instruments.cockpit(opening.run_of(reader, cockpit), names or None)
+        else:
+            chosen = [r for r in opening.runs_of(reader, run or []) if group in (None, r.group)]
+            if not chosen:
+                raise UsageError("there are no runs to draw", "`trace-net runs list` lists them")
             figure = curves.curves(chosen, *names, x=x, smooth=smooth, log=log)
-        except RecordError:
-            raise
-        except TracerError as error:
-            raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
-    exporting.written(output, drawn(figure, suffix))
+    except UsageError:
+        raise
+    except TracerError as error:
+        raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
+    exporting.written(output, files.drawn(figure, suffix))
     if output != "-":
         printing.note(f"wrote {output}")
-
-
-def check_matplotlib() -> None:
-    """Raise `UsageError` where it is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise UsageError("drawing needs matplotlib", "pip install 'trace-net[plot]'") from error
-
-
-def cockpit_of(run: StoredRun) -> Any:
-    """The figure of a run's instruments."""
-    check_matplotlib()
-    from tracer_experiments.plots.cockpit import cockpit
-
-    return cockpit(run)
-
-
-def drawn(figure: Any, suffix: str) -> bytes:
-    """A figure as a file; text of an SVG stays text, and the same figure is the same file."""
-    import matplotlib
-
-    file = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trace-net"}):
-        undated = {"Date": None} if suffix == "svg" else {"CreationDate": None}
-        options = {} if suffix == "png" else {"metadata": undated}
-        figure.savefig(file, format=suffix, dpi=150, **options)
-    return file.getvalue()
 
 
 @app.command()

@@ -20,6 +20,8 @@ __all__ = ["curves"]
 AXES = {"step": "step", "epoch": "epoch", "time": "seconds"}
 #: inches of one panel
 PANEL = (7.0, 3.4)
+#: points of a curve that are marked each
+FEW = 30
 
 
 def curves(
@@ -66,7 +68,8 @@ def panel(
     for run, _ in having:
         at, values = along(run, name, x)
         label = plain_text(f"{run.name} ({run.id})")
-        (line,) = axes.plot(at, values, label=label, linewidth=1.2)
+        marker = "." if len(values) <= FEW else None  # one point alone is no line
+        (line,) = axes.plot(at, values, marker=marker, label=label, linewidth=1.2)
         if smooth:
             line.set_alpha(0.25)
             line.set_label("_raw")

@@ -9,6 +9,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -204,6 +205,7 @@ def _document(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+@lru_cache(maxsize=4096)
 def _chart(text: str | None) -> Chart | None:
     return None if text is None else Chart.from_dict(_document(text))
 

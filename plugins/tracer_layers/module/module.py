@@ -452,9 +452,13 @@ class Module:
     # -- state ------------------------------------------------------------------------------
 
     def state_dict(self, *, prefix: str = "") -> dict[str, Array]:
-        """Dotted name -> a copy of the raw array of each parameter and saved buffer."""
+        """Dotted name -> a copy of the raw array of each parameter and saved buffer.
+
+        Its axes lie in memory as they did.
+        """
         state = {
-            prefix + full: raw(getattr(module, name)).copy() for full, module, name in saved(self)
+            prefix + full: raw(getattr(module, name)).copy(order="K")
+            for full, module, name in saved(self)
         }
         for path, module, hook in hooks.of_tree(self, "saved"):
             hook(module, state, prefix + path + "." if path else prefix, {})

@@ -81,7 +81,7 @@ def copied(name: str, value: Convertible) -> Array | None:
             f"{name} is a buffer: give an array or None, not {described(value)} "
             f"(np.array(value, np.float32) makes one)"
         )
-    return backend.as_array(value).copy()
+    return backend.as_array(value).copy(order="K")
 
 
 def is_parameter(value: object) -> bool:

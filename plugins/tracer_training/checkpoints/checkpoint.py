@@ -21,6 +21,8 @@ from tracer_training.checkpoints.packing import (
     pack,
     python_state,
     set_python_state,
+    set_state,
+    state_of,
     unpack,
 )
 from tracer_training.kinds import Results, Saved, StateDict
@@ -131,7 +133,7 @@ def _generators(model: object) -> StateDict:
         "tracer": generator().bit_generator.state,
         "numpy": np.random.get_state(legacy=False),  # noqa: NPY002
         "python": python_state(),
-        "modules": {key: rng.bit_generator.state for key, rng in generators_of(model).items()},
+        "modules": {key: state_of(rng) for key, rng in generators_of(model).items()},
     }
 
 
@@ -144,4 +146,4 @@ def _restore(states: Saved, model: object) -> None:
     np.random.set_state(states["numpy"])  # noqa: NPY002
     set_python_state(states["python"])
     for key, rng in of_modules.items():
-        rng.bit_generator.state = states["modules"][key]
+        set_state(rng, states["modules"][key])

@@ -1,15 +1,16 @@
 """States as JSON and arrays: what a checkpoint holds, without pickles.
 
 Arrays are taken out of nested dicts and lists and stand in a flat mapping, by the path that they
-had; in their place is `{"$array": path}`. Tuples are `{"$tuple": [...]}`, and dicts whose keys are
-no texts `{"$items": [[key, value], ...]}`.
+had; in their place is `{"$array": path}`, with the axes as they lie in memory where that is another
+order than theirs: sums and products of other layouts round otherwise. Tuples are `{"$tuple":
+[...]}`, and dicts whose keys are no texts `{"$items": [[key, value], ...]}`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tracer.errors import TracerError
 from tracer.extend import Array, backend
 from tracer_training.kinds import Model, Value
 
-ARRAY, TUPLE, ITEMS = "$array", "$tuple", "$items"
+ARRAY, AXES, TUPLE, ITEMS = "$array", "axes", "$tuple", "$items"
 
 
 def pack(value: Value, path: str, arrays: dict[str, Array]) -> Value:
@@ -43,7 +44,8 @@ def pack(value: Value, path: str, arrays: dict[str, Array]) -> Value:
         if path in arrays:  # as of {"a.b": ...} beside {"a": {"b": ...}}
             path = f"{path}#{len(arrays)}"
         arrays[path] = value
-        return {ARRAY: path}
+        axes = _axes(value)
+        return {ARRAY: path} if axes is None else {ARRAY: path, AXES: axes}
     if isinstance(value, Mapping):
         for key in value:
             if not (key is None or isinstance(key, bool | int | float | str)):
@@ -69,7 +71,7 @@ def unpack(packed: Any, arrays: Mapping[str, Array]) -> Value:
     if not isinstance(packed, dict):
         return packed
     if ARRAY in packed:
-        return arrays[packed[ARRAY]]
+        return _laid(arrays[packed[ARRAY]], packed.get(AXES))
     if TUPLE in packed:
         return tuple(unpack(each, arrays) for each in packed[TUPLE])
     if ITEMS in packed:
@@ -77,19 +79,69 @@ def unpack(packed: Any, arrays: Mapping[str, Array]) -> Value:
     return {key: unpack(each, arrays) for key, each in packed.items()}
 
 
+def _axes(array: Array) -> list[int] | None:
+    """The axes of an array, that of the longest strides first; None where they are in order."""
+    if array.flags.c_contiguous:
+        return None
+    return sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+
+
+def _laid(array: np.ndarray, axes: list[int] | None) -> np.ndarray:
+    """An array whose axes lie in memory as they did."""
+    if axes is None:
+        return array
+    return np.ascontiguousarray(array.transpose(axes)).transpose(np.argsort(axes))
+
+
 # -- random numbers --------------------------------------------------------------------------------
 
 
-def generators_of(model: Model) -> dict[str, np.random.Generator]:
-    """NumPy's generators that the modules of a model have, by path and attribute."""
+#: what draws random numbers by itself
+Source: TypeAlias = "np.random.Generator | np.random.RandomState | random.Random"
+
+
+def generators_of(model: Model) -> dict[str, Source]:
+    """The generators that the modules of a model have, by path and attribute.
+
+    Those of NumPy and Python, also in lists, tuples and dicts.
+    """
     if not hasattr(model, "named_modules"):
         return {}
     return {
-        f"{path}:{name}": value
+        place: source
         for path, module in model.named_modules()
         for name, value in vars(module).items()
-        if isinstance(value, np.random.Generator)
+        for place, source in _sources(value, f"{path}:{name}", ())
     }
+
+
+def _sources(value: Value, place: str, within: tuple[int, ...]) -> Iterator[tuple[str, Source]]:
+    """Generators in a value, each with its place; `within` are the containers around it."""
+    if isinstance(value, np.random.Generator | np.random.RandomState | random.Random):
+        yield place, value
+    elif isinstance(value, Mapping | list | tuple) and id(value) not in within:
+        entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, each in entries:
+            yield from _sources(each, f"{place}.{key}", (*within, id(value)))
+
+
+def state_of(source: Source) -> Value:
+    """What a generator draws next depends on."""
+    if isinstance(source, np.random.Generator):
+        return source.bit_generator.state
+    if isinstance(source, np.random.RandomState):
+        return source.get_state(legacy=False)
+    return source.getstate()
+
+
+def set_state(source: Source, state: Any) -> None:
+    """Give a generator what `state_of` gave."""
+    if isinstance(source, np.random.Generator):
+        source.bit_generator.state = state
+    elif isinstance(source, np.random.RandomState):
+        source.set_state(state)
+    else:
+        source.setstate(state)
 
 
 def python_state() -> Value:

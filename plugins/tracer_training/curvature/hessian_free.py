@@ -110,11 +110,13 @@ class HessianFree(Optimizer):
                 "records again and returns tape.backward(loss, optimizer.quantities)"
             )
         o = options(self.param_groups[0])
-        found = [(parameter, gradient) for _, parameter, gradient in self.given(results)]
+        found = [(parameter, name, g) for _, parameter, name, g in self.named(results)]
         operator = self.value(results, self.curvature)
-        whole = WholeVector(operator, self.value(results, "grad"), found)
-        start = whole.vector(widened(p.data) for p, _ in found)
-        gradient = whole.vector(widened(fitting(g, p)) for p, g in found) + o.weight_decay * start
+        whole = WholeVector(operator, ((parameter, name) for parameter, name, _ in found))
+        start = whole.vector(widened(p.data) for p, _, _ in found)
+        gradient = (
+            whole.vector(widened(fitting(g, p)) for p, _, g in found) + o.weight_decay * start
+        )
         line = Line(self, whole, start, closure, o.weight_decay)
         loss = line.objective(float(self.value(results, "loss")), start)
         if not math.isfinite(loss + float(gradient @ gradient)):

@@ -219,8 +219,8 @@ class KFAC(SecondOrder):
     def _predicted(self, results: Results, steps: list[Step]) -> float:
         """The change that the model predicts, `g^T d + d^T (G + weight_decay I) d / 2`."""
         operator = self.value(results, "ggn")
-        found = [(parameter, gradient) for _, parameter, gradient in self.given(results)]
-        whole = WholeVector(operator, self.value(results, "grad"), found)
+        found = ((parameter, name) for _, parameter, name, _ in self.named(results))
+        whole = WholeVector(operator, found)
         d = whole.vector(step.change for step in steps)
         slope = sum((step.g * step.change).sum() for step in steps)
         bend = d @ whole.product(d)

@@ -58,10 +58,8 @@ class SecondOrder(Optimizer):
 
     def learn_names(self, results: Results) -> None:
         """Know parameters by the names that results have for them, in messages."""
-        gradients = self.value(results, "grad")
-        names = {id(value): str(name) for name, value in gradients.items()}
-        for _, parameter, value in self.given(results):
-            self._called[id(parameter)] = names.get(id(value), "")
+        for _, parameter, key, _ in self.named(results):
+            self._called[id(parameter)] = key if isinstance(key, str) else ""
 
     @property
     def asked_curvature(self) -> tuple[str | Quantity, ...]:

@@ -23,21 +23,18 @@ class Operator(Protocol):
 class WholeVector:
     """The places of parameters in the vectors `[P]` of an operator over P elements.
 
-    `found` has parameters and the values that `gradients`, by name, have for them. What an operator
+    `found` has parameters and their names, as results have them. What an operator
     is of besides, parameters that are not stepped, is zero in all vectors.
     """
 
     def __init__(
         self,
         operator: Operator,
-        gradients: Mapping[str, Array],
-        found: Iterable[tuple[Tensor, Array]],
+        found: Iterable[tuple[Tensor, str]],
     ):
         self.operator = operator
-        names = {id(value): name for name, value in gradients.items()}
         self.places: list[tuple[Tensor, slice]] = []
-        for parameter, value in found:
-            name = names[id(value)]
+        for parameter, name in found:
             if name not in operator.parameters:
                 raise TracerError(
                     f"the operator over all parameters is not of {name!r}, which has a gradient: "

@@ -157,13 +157,15 @@ class DataLoader:
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=place))
 
     def state_dict(self) -> dict[str, int]:
-        """What a checkpoint keeps: seed, epoch, and the batches given in it."""
-        return {"seed": self.seed, "epoch": self.epoch, "given": self.given}
+        """What a checkpoint keeps: seed, epoch, the batches given in it, and what they are of."""
+        place = {"seed": self.seed, "epoch": self.epoch, "given": self.given}
+        return {**place, "batch_size": self.batch_size, "samples": len(self.dataset)}
 
     def load_state_dict(self, state: Saved) -> None:
         """Go on as a loader of the same data and options that has this state.
 
-        Raises `TracerError` for a state that cannot be of this one.
+        Raises `TracerError` for a state that cannot be of this one, as one within an epoch of
+        other batches.
         """
         try:
             seed, epoch, given = (int(state[key]) for key in ("seed", "epoch", "given"))
@@ -176,6 +178,12 @@ class DataLoader:
                 f"the state is of a loader of seed {seed} that has given {given} batches of epoch "
                 f"{epoch}, and this one has {len(self)}: it is of other data, or another batch_size"
             )
+        for key, own in (("batch_size", self.batch_size), ("samples", len(self.dataset))):
+            if given and state.get(key, own) != own:
+                raise TracerError(
+                    f"the state is of a loader with {key}={state[key]} within an epoch, and this "
+                    f"one has {own}: other batches are left of it, so give what it had"
+                )
         self.seed, self.epoch, self.given = seed, epoch, given
         self._next, self._current = (epoch, given), None
 

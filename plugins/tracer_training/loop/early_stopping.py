@@ -19,9 +19,9 @@ class EarlyStopping:
 
     As a callback of `fit` it looks at the records of epochs, under the name `monitor`, and stops
     the training; with `restore_best`, the model has the weights of the best epoch in the end (a
-    checkpoint has those of the last: `Checkpoint(path, best=monitor)` keeps both). In a
-    loop of your own, `stop = early.step(value)`. `mode` is "min" or "max"; by default "max" for
-    names that end in accuracy. What is no number is not better.
+    checkpoint has those of the last: `Checkpoint(path, best=monitor)` keeps both). Each training
+    begins anew. In a loop of your own, `stop = early.step(value)`. `mode` is "min" or "max"; by
+    default "max" for names that end in accuracy. What is no number is not better.
     """
 
     def __init__(
@@ -43,6 +43,10 @@ class EarlyStopping:
             1 if (mode or ("max" if monitor.endswith("accuracy") else "min")) == "min" else -1
         )
         self.restore_best = restore_best
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing was counted yet."""
         self.best: float | None = None
         self.bad = 0
         self._weights: StateDict | None = None
@@ -59,6 +63,11 @@ class EarlyStopping:
             self.bad += 1
         return self.bad >= max(self.patience, 1)
 
+    def begin_run(self, run: Value) -> None:
+        """Forget what another training was; one that is resumed goes on."""
+        if not (run.epoch or run.batch):
+            self._begin()
+
     def end_epoch(self, run: Value) -> None:
         """What `fit` tells a callback."""
         record = run.history[-1]
@@ -70,12 +79,12 @@ class EarlyStopping:
         if self.step(record[self.monitor]):
             run.stop()
         if self.restore_best and self.bad == 0:
-            self._weights = run.model.state_dict()
+            self._weights = run.weights.state_dict()
 
     def end_run(self, run: Value) -> None:
         """Give the model the best weights, if that is wanted and no error ended the training."""
         if self._weights is not None and not run.failed:
-            run.model.load_state_dict(self._weights)
+            run.weights.load_state_dict(self._weights)
 
     def state_dict(self) -> StateDict:
         return {"best": self.best, "bad": self.bad, "weights": self._weights}

@@ -10,7 +10,7 @@ from tracer.errors import TracerError
 from tracer.extend import raw
 from tracer_training.data import DataLoader
 from tracer_training.kinds import Data, Inputs, LossFunction, Model, Targets, Value
-from tracer_training.loop.metrics import Means, Metric, usual_metrics
+from tracer_training.loop.metrics import Means, Metric, check_metrics, usual_metrics
 
 __all__ = ["evaluate"]
 
@@ -30,6 +30,8 @@ def evaluate(
     afterwards. Raises `TracerError` if there are no batches.
     """
     means = Means()
+    if metrics is not None:
+        check_metrics(metrics, () if loss is None else ("loss",))
     with evaluating(model):
         for batch in batches(data, batch_size):
             inputs, target = divided(batch)
@@ -37,7 +39,7 @@ def evaluate(
             found = metrics if metrics is not None else usual_metrics(raw(output), target)
             values = {} if loss is None else {"loss": raw(loss(output, target))}
             values |= {name: metric(raw(output), target) for name, metric in found.items()}
-            means.add(values, len(target))
+            means.add(values, samples_of(inputs, target))
     if not means.samples:
         raise TracerError("there is nothing to evaluate: the data have no batches")
     return means.values()
@@ -58,6 +60,36 @@ def divided(batch: Any) -> tuple[Inputs, Targets]:
     if len(batch) == 1:
         return (batch[0],), batch[0]
     return tuple(batch[:-1]), batch[-1]
+
+
+def samples_of(inputs: Inputs, target: Targets) -> int:
+    """How many samples a batch has: the length of its target, or of the first array in that.
+
+    A list as long as the first input is one of samples. Raises `TracerError` for a target without
+    axes.
+    """
+    count = _length(inputs[0]) if inputs else None
+    found = target
+    while isinstance(found, Mapping | tuple | list) and len(found):
+        several = found.values() if isinstance(found, Mapping) else found
+        first = next(iter(several))
+        listed = not isinstance(found, Mapping) and len(found) == count
+        if listed or isinstance(first, str) or _length(first) is None:
+            break
+        found = first
+    length = _length(found)
+    if length is None:
+        raise TracerError(
+            f"a batch has its samples along axis 0, and the target of this one is {found!r}: give "
+            f"batches, as training.DataLoader(dataset, batch_size) makes them of samples"
+        )
+    return length
+
+
+def _length(value: Value) -> int | None:
+    """The length of what has one, and of arrays with axes."""
+    without_axes = getattr(value, "shape", None) == ()
+    return len(value) if hasattr(value, "__len__") and not without_axes else None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from tracer_training.kinds import Data, LossFunction, Model, StateDict
 from tracer_training.loop.callbacks import Audience
 from tracer_training.loop.evaluation import batches
 from tracer_training.loop.history import History
-from tracer_training.loop.metrics import Metric
+from tracer_training.loop.metrics import RECORDED, Metric, check_metrics
 from tracer_training.loop.precision import LossScale
 from tracer_training.loop.recording import Recording
 from tracer_training.loop.reporting import Reporter
@@ -59,7 +59,8 @@ def fit(
     `clip_norm` and `clip_value` bound its gradient. `precision="float16"` computes and sweeps in
     half precision, with a scale of the loss (`LossScale`, which may be given as `precision`) and
     weights of float32. `recorder` and `instruments` record steps. `checkpoint`, a path or a
-    `Checkpoint`, is written after each epoch; with `resume=True` the training goes on where that
+    `Checkpoint`, is written after each epoch (of a model that is a function, with the parameters
+    that the optimiser steps); with `resume=True` the training goes on where that
     was written, to the same bits; options of the optimiser are those of the checkpoint then, and a
     schedule with others is refused. `callbacks` are told of it (`Callback`). `progress` writes
     lines to stderr.
@@ -85,6 +86,9 @@ def fit(
         raise TracerError("instruments measure in float32: leave precision out")
     if hasattr(test, "__len__") and not len(test):
         raise TracerError("the test data have no samples: leave test out, or give some")
+    _check_can_be_read_again(train, test, epochs)
+    if metrics is not None:
+        check_metrics(metrics, RECORDED)
     run = Run(
         stepper,
         batches(train, batch_size, shuffle=True, rng=rng),
@@ -124,6 +128,16 @@ def _begin(run: Run, resume: bool) -> None:
             run.reporter.note(f"all {run.epochs} epochs are done: give more to go on after {at}")
         else:
             run.reporter.note(f"going on after {at}")
+
+
+def _check_can_be_read_again(train: Data, test: Data, epochs: int) -> None:
+    """Raise `TracerError` for data that are gone after the first of several epochs."""
+    for name, data in (("train", train), ("test", test)):
+        if epochs > 1 and hasattr(data, "__next__"):
+            raise TracerError(
+                f"{name} is read in each of {epochs} epochs, and a {type(data).__name__} can be "
+                f"read once: give a DataLoader, or a list of batches"
+            )
 
 
 def _check_schedule(schedule: object, optimizer: Optimizer) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tracer.errors import ShapeError
+from tracer.errors import ShapeError, TracerError
 from tracer.extend import Array, backend
 from tracer_training.kinds import Saved, StateDict, Value
 
@@ -15,6 +15,9 @@ __all__ = ["accuracy"]
 
 #: the mean over a batch of what is measured, from outputs and targets
 Metric: TypeAlias = Callable[[Array, Array], Any]
+
+#: what records of epochs have besides metrics
+RECORDED = ("epoch", "step", "loss", "lr", "seconds")
 
 
 def accuracy(output: Array, target: Array) -> Array:
@@ -46,12 +49,27 @@ def usual_metrics(output: Value, target: Value) -> dict[str, Metric]:
     return {"accuracy": accuracy} if classes and sure else {}
 
 
+def check_metrics(metrics: object, taken: Collection[str]) -> None:
+    """Raise `TracerError` unless these are functions by names that are not taken."""
+    if not isinstance(metrics, Mapping) or not all(map(callable, metrics.values())):
+        raise TracerError(
+            f'metrics map names to functions, as {{"accuracy": training.accuracy}}, got {metrics!r}'
+        )
+    for name in metrics:
+        if name in taken:
+            raise TracerError(
+                f"a metric is called {name!r}, which records have besides: give it another name"
+            )
+
+
 class Means:
     """Means of values over samples, kept where the values are: no device is waited for."""
 
     def __init__(self) -> None:
         self.samples = 0
         self.sums: dict[str, Any] = {}
+        #: the samples of each value, which not every batch may have
+        self.counts: dict[str, int] = {}
 
     def add(self, values: Saved, samples: int) -> None:
         """Count values that are means over so many samples."""
@@ -62,14 +80,17 @@ class Means:
             elif backend.is_array(value):
                 value = value.astype(np.float64)
             self.sums[name] = self.sums.get(name, 0.0) + value * samples
+            self.counts[name] = self.counts.get(name, 0) + samples
 
     def values(self) -> dict[str, float]:
-        """The means; NaN if nothing was counted."""
-        count = self.samples
-        return {name: float(s) / count if count else np.nan for name, s in self.sums.items()}
+        """The means, each over the samples of the batches that had it."""
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
     def state_dict(self) -> StateDict:
-        return {"samples": self.samples, "sums": {k: float(v) for k, v in self.sums.items()}}
+        sums = {name: float(total) for name, total in self.sums.items()}
+        return {"samples": self.samples, "sums": sums, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Saved) -> None:
         self.samples, self.sums = state["samples"], dict(state["sums"])
+        same = dict.fromkeys(self.sums, self.samples)  # as earlier checkpoints have it
+        self.counts = dict(state.get("counts", same))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracer import Tensor
+from tracer.extend import is_device
 from tracer_training.kinds import Asked, Results, Saved
 
 
@@ -17,13 +18,16 @@ class Recording:
     """
 
     def __init__(self, recorder: Any, instruments: Any, config: Saved):
-        self.instruments = instruments
-        self.run = recorder
+        self.instruments, self.run = instruments, recorder
         self._is_ours = recorder is not None and not hasattr(recorder, "log")
+        self._config = dict(config)
+
+    def begin(self) -> None:
+        """Open a run of a recorder, now that nothing is left to be refused."""
         if self._is_ours:
-            self.run = recorder.run("fit", config=dict(config))
-        if self.run is not None and hasattr(instruments, "describe"):
-            instruments.describe(self.run)
+            self.run = self.run.run("fit", config=self._config)
+        if self.run is not None and hasattr(self.instruments, "describe"):
+            self.instruments.describe(self.run)
 
     @property
     def is_wanted(self) -> bool:
@@ -43,9 +47,9 @@ class Recording:
         )
 
     def step(self, step: int, loss: Any, rate: float, values: Saved) -> None:
-        """Record a step; a device is waited for, as it is for whatever is recorded."""
+        """Record a step. A loss on a device is given as it is, for the recorder to wait for."""
         if self.run is not None:
-            self.run.log(step, loss=float(loss), lr=rate, **values)
+            self.run.log(step, loss=loss if is_device(loss) else float(loss), lr=rate, **values)
 
     def epoch(self, step: int, record: Saved) -> None:
         """Record the values of an epoch, named `epoch_loss`, `test_loss`, ..."""
@@ -57,6 +61,11 @@ class Recording:
             }
             self.run.log(step, **named)
 
-    def finish(self) -> None:
-        if self._is_ours:
+    def finish(self, error: BaseException | None) -> None:
+        """End the run of a recorder; one that is a context is told of an error that ends it."""
+        if not self._is_ours:
+            return
+        if error is not None and hasattr(self.run, "__exit__"):
+            self.run.__exit__(type(error), error, error.__traceback__)
+        else:
             self.run.finish()

@@ -15,13 +15,13 @@ from tracer.errors import TracerError
 from tracer.extend import raw
 from tracer_training.kinds import Batch, Data, Inputs, Record, Results, Saved, StateDict, Targets
 from tracer_training.loop.callbacks import Audience
-from tracer_training.loop.evaluation import divided, evaluate
+from tracer_training.loop.evaluation import divided, evaluate, samples_of
 from tracer_training.loop.failures import non_finite
 from tracer_training.loop.history import History
 from tracer_training.loop.metrics import Means, Metric, usual_metrics
 from tracer_training.loop.recording import Recording
 from tracer_training.loop.reporting import Reporter
-from tracer_training.loop.saving import Checkpoint, SameSchedule
+from tracer_training.loop.saving import Checkpoint, SameSchedule, Weights
 from tracer_training.loop.steps import Stepper
 
 __all__ = ["Run"]
@@ -71,6 +71,12 @@ class Run:
         self._seconds = 0.0
         #: the rate of the last step, of the first group
         self._rate = math.nan
+        self._error: BaseException | None = None
+
+    @property
+    def weights(self) -> Any:
+        """What has the state of the model: itself, or the optimiser's parameters of a function."""
+        return self.model if hasattr(self.model, "state_dict") else Weights(self.optimizer)
 
     def stop(self) -> None:
         """End the training after this step."""
@@ -78,18 +84,21 @@ class Run:
 
     def go(self) -> History:
         """Train until the epochs are over, or something stops it."""
-        self.audience.tell("begin_run", self)
+        self.recording.begin()
         try:
+            self.audience.tell("begin_run", self)
             while self.epoch < self.epochs and not self.stopped:
                 self._train_epoch()
         except BaseException as error:
-            self.failed = True
+            self.failed, self._error = True, error
             if isinstance(error, KeyboardInterrupt):
                 self.reporter.note(self._interrupted())
             raise
         finally:
-            self.audience.tell("end_run", self)
-            self.recording.finish()
+            try:
+                self.audience.tell("end_run", self)
+            finally:
+                self.recording.finish(self._error)
         return self.history
 
     def _interrupted(self) -> str:
@@ -167,10 +176,12 @@ class Run:
         values = {"loss": self.loss}
         found = self.metrics if self.metrics is not None else usual_metrics(output, target)
         values |= {name: metric(output, target) for name, metric in found.items()}
-        self._means.add(values, len(target))
-        self._losses.add({"loss": self.loss}, len(target))
+        samples = samples_of(inputs, target)
+        self._means.add(values, samples)
+        if self.stepper.accumulate > 1:
+            self._losses.add({"loss": self.loss}, samples)
         self.batch += 1
-        self._step(inputs, target, self.stepper.ready(target, results))
+        self._step(inputs, target, self.stepper.ready(results, samples))
 
     def _step(self, inputs: Inputs, target: Targets, results: Results | None) -> None:
         """Take a step with these results, if there are any, and tell of it."""
@@ -224,7 +235,7 @@ class Run:
     def parts(self) -> StateDict:
         """What has a state, by name."""
         return {
-            "model": self.model if hasattr(self.model, "state_dict") else None,
+            "model": self.weights,
             "optimizer": self.optimizer,
             "schedule": None if self.schedule is None else SameSchedule(self.schedule),
             "loader": self.train if hasattr(self.train, "state_dict") else None,

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import TracerError
+from tracer.extend import backend, rebind
 from tracer_training.checkpoints import load_checkpoint, save_checkpoint
 from tracer_training.kinds import Saved, StateDict, Value
+from tracer_training.optimizers import Optimizer
 
 __all__ = ["Checkpoint"]
 
@@ -18,8 +20,31 @@ __all__ = ["Checkpoint"]
 #: what a schedule's state has of where it stands; the rest are its options
 PROGRESS = {
     *("T_cur", "T_i", "_last_lr", "_step_count", "best", "cooldown_counter", "last_epoch"),
-    "num_bad_epochs",
+    *("num_bad_epochs", "lr_lambdas", "_scale_fn_custom"),
 }
+
+
+class Weights:
+    """The parameters that an optimiser steps: the state of a model that is a function."""
+
+    def __init__(self, optimizer: Optimizer):
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def state_dict(self) -> StateDict:
+        return {str(i): p.data.copy(order="K") for i, p in enumerate(self.parameters)}
+
+    def load_state_dict(self, state: Saved) -> None:
+        """Take over weights; `TracerError` for those of other parameters, and nothing changes."""
+        own = [p.shape for p in self.parameters]
+        shapes = [getattr(state.get(str(i)), "shape", None) for i in range(len(state))]
+        if shapes != own:
+            raise TracerError(
+                f"the weights are of parameters of shapes {shapes}, and the optimizer has {own}: "
+                f"give what it was begun with, in the same order"
+            )
+        for i, p in enumerate(self.parameters):
+            array = backend.moved(backend.as_array(state[str(i)]), backend.of(p.data))
+            rebind(p, array.astype(p.dtype))
 
 
 class SameSchedule:
@@ -33,20 +58,28 @@ class SameSchedule:
 
     def load_state_dict(self, state: Saved) -> None:
         """Take over a state; `TracerError` for one of other options."""
-        check_options(type(self.schedule).__name__, self.schedule.state_dict(), state)
+        check_options(self.schedule, state)
         self.schedule.load_state_dict(state)
 
 
-def check_options(kind: str, own: Saved, saved: Saved) -> None:
-    """Raise `TracerError` where a saved state of a schedule has other options than this one."""
-    for key in (own.keys() & saved.keys()) - PROGRESS:
-        if key == "_schedulers":
-            for one, other in zip(own[key], saved[key], strict=False):
-                check_options(kind, one, other)
-        elif own[key] != saved[key]:
+def check_options(schedule: Value, saved: Saved) -> None:
+    """Raise `TracerError` where a saved state of a schedule has other options than this one.
+
+    Of classes that are not from here it is not known what is an option and what moves on.
+    """
+    for inner, state in zip(
+        getattr(schedule, "_schedulers", ()), saved.get("_schedulers", ()), strict=False
+    ):
+        check_options(inner, state)
+    if not type(schedule).__module__.startswith("tracer_training."):
+        return
+    own = schedule.state_dict()
+    for key in (own.keys() & saved.keys()) - PROGRESS - {"_schedulers"}:
+        if own[key] != saved[key]:
             raise TracerError(
-                f"{kind} was begun with {key}={saved[key]!r}, and now has {own[key]!r}: a schedule "
-                f"goes on as it was begun, so give what it had, or begin anew"
+                f"{type(schedule).__name__} was begun with {key}={saved[key]!r}, and now has "
+                f"{own[key]!r}: a schedule goes on as it was begun, so give what it had, or begin "
+                f"anew"
             )
 
 
@@ -89,11 +122,17 @@ class Checkpoint:
         save_checkpoint(self.path, **run.parts())
 
     def end_epoch(self, run: Any) -> None:
-        """Save after an epoch, where it is due or the last one; and where it is the best."""
-        if run.epoch % self.every_epochs == 0 or run.epoch == run.epochs or run.stopped:
-            self.save(run)
-        if self.best is not None and self._is_best(run):
-            save_checkpoint(self.best_path, **run.parts())
+        """Save after an epoch, where it is due or the last one; and where it is the best.
+
+        The best comes first: a run that is killed between goes on before this epoch then, and finds
+        it again.
+        """
+        try:
+            if self.best is not None and self._is_best(run):
+                save_checkpoint(self.best_path, **run.parts())
+        finally:
+            if run.epoch % self.every_epochs == 0 or run.epoch == run.epochs or run.stopped:
+                self.save(run)
 
     def _is_best(self, run: Any) -> bool:
         values = run.history[self.best]

@@ -47,7 +47,10 @@ class Stepper:
     def _record_in_half(
         self, scale: LossScale, inputs: Inputs, target: Targets
     ) -> tuple[Results, Tensor, Array]:
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        # those that are not stepped, too: what is computed with float32 is of float32
+        held = self.model.parameters() if hasattr(self.model, "parameters") else ()
+        stepped = (p for group in self.optimizer.param_groups for p in group["params"])
+        parameters = {id(p): p for p in (*held, *stepped)}.values()
         # what overflows is found in the gradient, and makes the scale smaller
         with half_weights(parameters), np.errstate(over="ignore", invalid="ignore"):
             with Tape() as tape:
@@ -63,8 +66,8 @@ class Stepper:
     def _wanted(self) -> Asked:
         return (*self.optimizer.quantities, *self.quantities, *self.watched)
 
-    def ready(self, target: Targets, results: Results) -> Results | None:
-        """What a step can be taken with, given the results of a batch; None if there is none yet.
+    def ready(self, results: Results, samples: int) -> Results | None:
+        """What a step is taken with, given the results of so many samples; None if nothing yet.
 
         That is so while gradients are accumulated, and where those of half precision are not
         finite.
@@ -73,7 +76,7 @@ class Stepper:
             return None
         if self.accumulate > 1:
             self.waiting = self.waiting or Accumulated(self._wanted())
-            self.waiting.add(results, samples=len(target))
+            self.waiting.add(results, samples=samples)
             self.batches += 1
             if self.batches < self.accumulate:
                 return None
@@ -88,16 +91,25 @@ class Stepper:
         return results
 
     def take(self, inputs: Inputs, target: Targets, results: Results) -> None:
-        """Bound the gradients and step."""
+        """Bound the gradient and step."""
+        self._bound(results)
+        self.optimizer.step(results, lambda: self.again(inputs, target))
+
+    def again(self, inputs: Inputs, target: Targets) -> Results:
+        """Results for the same batch where the parameters are now.
+
+        Their gradient is bounded, too: optimisers take differences of it and the first one.
+        """
+        results = self.record(inputs, target, self.optimizer.quantities)[0]
+        if "grad" in results:
+            self._bound(results)
+        return results
+
+    def _bound(self, results: Results) -> None:
         if self.clip_norm is not None:
             clip_grad_norm(results, self.clip_norm)
         if self.clip_value is not None:
             clip_grad_value(results, self.clip_value)
-        self.optimizer.step(results, lambda: self.again(inputs, target))
-
-    def again(self, inputs: Inputs, target: Targets) -> Results:
-        """Results for the same batch where the parameters are now."""
-        return self.record(inputs, target, self.optimizer.quantities)[0]
 
     def check(self) -> None:
         """Raise `TracerError` for options that do not go together."""

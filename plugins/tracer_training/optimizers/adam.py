@@ -66,8 +66,10 @@ class Adam(FirstOrder):
         check_adam(self._kind, o)
 
     def initial(self, p, o):
-        state = {"step": 0, "exp_avg": np.zeros_like(p), "exp_avg_sq": np.zeros_like(p)}
-        return {**state, "max_exp_avg_sq": np.zeros_like(p)} if o.amsgrad else state
+        return {"step": 0, "exp_avg": np.zeros_like(p), "exp_avg_sq": np.zeros_like(p)}
+
+    def averages(self, o):
+        return ("max_exp_avg_sq",) if o.amsgrad else ()
 
     def begin(self, state, p, o):
         t = state["step"] = state["step"] + 1

@@ -31,6 +31,13 @@ class FirstOrder(Optimizer):
 
     elementwise = True
 
+    def averages(self, o: SimpleNamespace) -> tuple[str, ...]:
+        """The arrays of a state that only these options need: zeros, until they are switched on."""
+        return ()
+
+    def begun(self, p: Array, o: SimpleNamespace) -> State:
+        return {**self.initial(p, o), **{name: np.zeros_like(p) for name in self.averages(o)}}
+
     def begin(self, state: State, p: Array, o: SimpleNamespace) -> Any:
         """Count a step in the state; the numbers that the rule needs besides the options."""
         state["step"] += 1
@@ -57,7 +64,10 @@ class FirstOrder(Optimizer):
             new = old if alone else np.empty_like(old)
             state, wide = self.state[parameter], widened(old)
             if not state:
-                state.update(self.initial(wide, o))
+                state.update(self.begun(wide, o))
+            for name in self.averages(o):
+                if name not in state:  # the option was switched on after other steps
+                    state[name] = np.zeros_like(wide)
             at = self.begin(state, wide, o)
             whole = _with_an_axis(Piece(new, old, g, arrays_of(state), o, at))
             pieces += divided(whole) if self.elementwise else [whole]

@@ -109,6 +109,8 @@ def cubic_minimum(a: Point, b: Point, low: float, high: float) -> float:
         return (low + high) / 2
     root = math.sqrt(square)
     first, last = (a, b) if a.t <= b.t else (b, a)
-    width = last.t - first.t
-    t = last.t - width * (last.slope + root - d1) / (last.slope - first.slope + 2 * root)
+    bend = last.slope - first.slope + 2 * root
+    if not bend:  # a line, which is smallest nowhere
+        return (low + high) / 2
+    t = last.t - (last.t - first.t) * (last.slope + root - d1) / bend
     return min(max(t, low), high)

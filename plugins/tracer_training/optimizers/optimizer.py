@@ -100,6 +100,15 @@ class Optimizer:
         self, results: Results, quantity: str = "grad"
     ) -> Iterator[tuple[Group, Tensor, Any]]:
         """Group, parameter and value of each parameter that `results` have a value for."""
+        return (
+            (group, parameter, value)
+            for group, parameter, _, value in self.named(results, quantity)
+        )
+
+    def named(
+        self, results: Results, quantity: str = "grad"
+    ) -> Iterator[tuple[Group, Tensor, Any, Any]]:
+        """Group, parameter, its name in `results` (or what is the key there), and its value."""
         values = self.value(results, quantity)
         if not isinstance(values, Mapping):
             raise TracerError(
@@ -109,16 +118,17 @@ class Optimizer:
             )
         found = False
         # another model's parameters may have the same names
-        by_name = not getattr(values, "knows_tensors", False)
+        name_of = _naming(values)
         for group in self.param_groups:
-            names = group.get("param_names") if by_name else None
+            names = group.get("param_names") if name_of is None else None
             for i, parameter in enumerate(group["params"]):
-                value = values.get(parameter)
+                key = parameter if name_of is None else name_of(parameter)
+                value = values.get(key)
                 if value is None and names is not None:
-                    value = values.get(names[i])
+                    value = values.get(key := names[i])
                 if value is not None:
                     found = True
-                    yield group, parameter, value
+                    yield group, parameter, key, value
         if not found:
             known = ", ".join(map(str, list(values)[:5])) or "none"
             raise TracerError(
@@ -214,7 +224,7 @@ class Optimizer:
 
     def _loaded(self, parameter: Tensor, state: State, group: Group) -> State:
         """A state for a parameter, in its library and dtype."""
-        expected = self.initial(widened(parameter.data), options(group))
+        expected = self.begun(widened(parameter.data), options(group))
         lacking = expected.keys() - state.keys()
         if lacking:
             raise TracerError(
@@ -248,6 +258,10 @@ class Optimizer:
         """The state of a parameter before its first step."""
         return {}
 
+    def begun(self, p: Array, o: SimpleNamespace) -> State:
+        """The same, with what only some options need."""
+        return self.initial(p, o)
+
     def state_shape(self, parameter: Tensor) -> Shape | None:
         """The shape of arrays in its state that are not there from the first step on, if known."""
         return None
@@ -264,6 +278,11 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
+def _naming(values: object) -> Callable[[Tensor], Any] | None:
+    """What says how values that know tensors call them; None of other values."""
+    return getattr(values, "name_of", None) if getattr(values, "knows_tensors", False) else None
+
+
 def _part(state: Mapping[str, Any], key: str) -> Any:
     if not isinstance(state, Mapping) or key not in state:
         raise TracerError(
@@ -274,9 +293,9 @@ def _part(state: Mapping[str, Any], key: str) -> Any:
 
 def _copied(state: State) -> State:
     return {
-        key: value.copy()
+        key: value.copy(order="K")
         if hasattr(value, "copy") and hasattr(value, "shape")
-        else [each.copy() if hasattr(each, "copy") else each for each in value]
+        else [each.copy(order="K") if hasattr(each, "shape") else each for each in value]
         if isinstance(value, list)
         else value
         for key, value in state.items()

@@ -51,8 +51,10 @@ class RMSprop(FirstOrder):
             within(self._kind, name, getattr(o, name), 0)
 
     def initial(self, p, o):
-        wanted = ["square_avg"] + ["momentum_buffer"] * (o.momentum > 0) + ["grad_avg"] * o.centered
-        return {"step": 0, **{name: np.zeros_like(p) for name in wanted}}
+        return {"step": 0, "square_avg": np.zeros_like(p)}
+
+    def averages(self, o):
+        return ("momentum_buffer",) * (o.momentum > 0) + ("grad_avg",) * bool(o.centered)
 
     def update(self, p, g, s, o, at):
         g = decayed(g, p, o.weight_decay)

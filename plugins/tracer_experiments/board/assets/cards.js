@@ -62,16 +62,19 @@
     const known = page.series.filter(({ name, kind }) => there.has(name) && KINDS[kind] && name !== "epoch");
     const kinds = new Map(known.map((each) => [each.name, each]));
     const parts = new Map();
+    const chosen = new Map();
     for (const { name, kind } of kinds.values()) {
       const whole = name.slice(0, Math.max(name.indexOf("/"), 0));
       if (kind === "number" && whole && (kinds.get(whole)?.kind === "number" || page.charts[whole])) parts.set(whole, [...(parts.get(whole) ?? []), name]);
+      if (kind === "histogram" && kinds.get(whole)?.kind === "histogram") chosen.set(whole, [...(chosen.get(whole) ?? []), name]);
     }
     const inParts = new Set([...parts.values()].filter((names) => names.length > 1).flat());
+    for (const names of chosen.values()) for (const name of names) inParts.add(name);
     const plans = [];
     for (const each of kinds.values()) {
       if (inParts.has(each.name)) continue;
       const chart = page.chartOf(each);
-      plans.push({ key: `${chart.kind}:${each.name}`, names: [each.name], kind: chart.kind, group: chart.group, title: chart.title, chart });
+      plans.push({ key: `${chart.kind}:${each.name}`, names: [each.name, ...(chosen.get(each.name) ?? [])], kind: chart.kind, group: chart.group, title: chart.title, chart });
     }
     for (const [whole, names] of parts) {
       if (names.length < 2) continue;

@@ -32,7 +32,9 @@
         facts.replaceChildren();
         return found;
       }
-      const numbers = [...run.series].filter(([name, { kind }]) => kind === "number" && !name.includes("/")).slice(0, TILES);
+      const place = (name) => ORDER.indexOf(page.charts[name]?.group ?? "training");
+      const numbers = [...run.series].filter(([name, { kind }]) => kind === "number" && !name.includes("/"))
+        .sort(([a], [b]) => place(a) - place(b)).slice(0, TILES);
       facts.replaceChildren(
         page.fact("status", run.status, `status ${run.status}`), page.fact("duration", page.duration(page.runTime(run))),
         page.fact("step", String(Math.max(0, ...[...run.series.values()].map(({ step }) => step)))),

@@ -1,7 +1,7 @@
 // Colours of runs, the same for a run whatever else is shown, and of heat maps.
 {
-  const LIGHT = ["#2f6fb7", "#d9580d", "#2b8a3e", "#a33ea1", "#c92a4b", "#0b8793", "#a9760c", "#5b49c7", "#6b7280", "#8a4b2a"];
-  const DARK = ["#74a9e6", "#ff9c54", "#69c77b", "#db8fd9", "#ff7d93", "#4fc6cf", "#e2b64a", "#a798ff", "#b3bcc9", "#cf9877"];
+  const LIGHT = ["#2f6fb7", "#d9580d", "#2b8a3e", "#a33ea1", "#c92a4b", "#0b8793", "#a9760c", "#5b49c7", "#5f7a10", "#8a4b2a"];
+  const DARK = ["#74a9e6", "#ff9c54", "#69c77b", "#db8fd9", "#ff7d93", "#4fc6cf", "#e2b64a", "#a798ff", "#b5cc5a", "#cf9877"];
 
   page.colour = (number) => {
     const dark = page.ink("dark");

@@ -87,15 +87,19 @@
     }
   };
 
+  // Curves by another axis are others.
+  const forget = () => {
+    const now = `${page.state.axis}|${page.state.logx}`;
+    if (now === axis) return;
+    axis = now;
+    store = new Map();
+    failed.clear();
+  };
+
   // Fetch what is lacking until nothing is.
   page.fetchCurves = () => {
     const { state } = page;
-    const now = `${state.axis}|${state.logx}`;
-    if (now !== axis) {
-      axis = now;
-      store = new Map();
-      failed.clear();
-    }
+    forget();
     while (flying.size < FLYING * AT_ONCE && page.requests < FLYING) {
       const request = next();
       if (!request) break;
@@ -130,6 +134,7 @@
 
   // The curve of a run as it is to be drawn now, or null: {x, mean, low, high, marks, smooth}.
   page.curve = (name, run) => {
+    forget();
     const { whole, part } = store.get(name)?.get(run.id) ?? {};
     const { span, smooth } = page.state;
     const table = span && part?.x?.length && part.of >= (whole?.of ?? 0) && holds(part.span, span) ? part : whole;

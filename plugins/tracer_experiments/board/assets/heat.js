@@ -54,12 +54,12 @@
         context.fillText(text, area.x - 6, area.y + area.height - (at + 0.5) * height);
       });
     } else {
-      for (const { place, text } of page.ticks(y.scale, y.low, y.high, Math.max(2, area.height / 42)))
+      for (const { place, text } of page.ticks(y.scale, y.low, y.high, Math.max(2, area.height / 36)))
         context.fillText(text, area.x - 6, area.y + area.height - ((place - y.low) / (y.high - y.low)) * area.height);
     }
     context.textBaseline = "alphabetic";
     context.textAlign = "center";
-    for (const { place, text } of page.ticks(x.scale, x.low, x.high, Math.max(2, area.width / 84))) {
+    for (const { place, text } of page.ticks(x.scale, x.low, x.high, Math.max(2, area.width / 62))) {
       const at = area.x + ((place - x.low) / (x.high - x.low)) * area.width;
       const half = context.measureText(text).width / 2;
       context.fillText(text, Math.min(Math.max(at, half), area.x + area.width - half + 8), area.y + area.height + 16);
@@ -103,7 +103,7 @@
   };
 
   // One histogram as bars.
-  page.drawBars = (canvas, { counts, edges, colour }) => {
+  page.drawBars = (canvas, { counts, edges, colour, log }) => {
     const made = prepared(canvas);
     if (!made) return;
     const { context, width, height } = made;
@@ -111,11 +111,12 @@
     const linear = page.scale("linear");
     const most = Math.max(...counts) || 1;
     const x = { scale: linear, low: edges[0], high: edges.at(-1) };
-    const y = { scale: linear, low: 0, high: most * 1.05 };
+    const scale = log ? page.scale("symlog", 1) : linear;
+    const y = { scale, low: 0, high: scale.to(most) * 1.05 };
     context.fillStyle = colour;
     counts.forEach((count, at) => {
       const [left, right] = [edges[at], edges[at + 1]].map((edge) => area.x + ((edge - x.low) / (x.high - x.low)) * area.width);
-      const tall = (count / y.high) * area.height;
+      const tall = (scale.to(count) / y.high) * area.height;
       context.fillRect(left, area.y + area.height - tall, Math.max(right - left - (right - left > 4 ? 1 : 0), 0.5), tall);
     });
     axes(context, area, x, y);

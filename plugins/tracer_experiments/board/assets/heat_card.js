@@ -41,7 +41,7 @@
     return (...key) => {
       const name = key.join("|");
       if (held.key !== name) {
-        const mine = { key: name, value: held.key.split("|")[0] === name.split("|")[0] ? held.value : null, error: "" };
+        const mine = { key: name, value: held.key.split("|").slice(0, 2).join() === name.split("|").slice(0, 2).join() ? held.value : null, error: "" };
         held = mine;
         ask(...key)
           .then((value) => {
@@ -59,10 +59,15 @@
     };
   };
 
+  // `names` are one series, or that of all parameters and those of each, of which one is chosen.
   page.histogramCard = ({ key, names, runs, title, chart }) => {
-    const [name] = names;
+    let [name] = names;
     const card = page.frame({ key, names, runs }, { title, name, unit: chart.unit, about: chart.about, kind: "heat" });
-    card.text = `${title} ${name}`;
+    const part = page.make("select", { "aria-label": "Part", hidden: names.length < 2, on: { change: () => {
+      name = part.value;
+      card.draw();
+    } } });
+    page.choices(part, names.map((each, number) => [each, number ? each.slice(names[0].length + 1) : "all"]), name);
     const canvas = page.surface(card.place);
     const bars = page.make("div", { class: "bars" });
     const barCanvas = page.surface(bars);
@@ -75,8 +80,9 @@
     stepper.element.append(words);
     card.element.append(bars, stepper.element);
     const theRun = page.oneRun(card, runs, (run) => run.series.get(name)?.count);
-    const heat = page.asking(card, (run) => page.source.heat(run, name));
-    const one = page.asking(card, (run, step) => page.source.bars(run, name, step));
+    card.tools.prepend(part);
+    const heat = page.asking(card, (run, of) => page.source.heat(run, of));
+    const one = page.asking(card, (run, of, step) => page.source.bars(run, of, step));
     let map = null;
     let shown = null;
 
@@ -87,13 +93,13 @@
         page.noted(card, "Not in the runs that are shown");
         return;
       }
-      const { value, error } = heat(run.id, run.series.get(name).count);
+      const { value, error } = heat(run.id, name, run.series.get(name).count);
       page.noted(card, error);
       if (!value?.steps.length) return;
       const { steps } = value;
       const place = at === null || at >= steps.length ? steps.length - 1 : at;
       stepper.place(steps, place);
-      const { value: histogram } = one(run.id, steps[place]);
+      const { value: histogram } = one(run.id, name, steps[place]);
       page.say(words, histogram ? [["NaN", histogram.nan], ["infinite", histogram.infinite]].filter(([, count]) => count).map(([word, count]) => `${count} ${word}`).join(", ") : "");
       bars.hidden = value.pairs;
       if (value.pairs) {
@@ -102,10 +108,15 @@
         return;
       }
       const most = Math.max(...value.shares.flat()) || 1;
-      const share = (column, row) => Math.sqrt(value.shares[column][row] / most);
+      // small shares are to be seen beside large ones
+      const isLog = chart.scale === "log";
+      const share = isLog
+        ? (column, row) => Math.log1p(1e4 * value.shares[column][row]) / Math.log1p(1e4 * most)
+        : (column, row) => Math.sqrt(value.shares[column][row] / most);
       map = page.drawHeat(canvas, { steps: value.columns, edges: value.edges, share, marked: nearest(value.columns, steps[place]) });
       shown = value;
-      if (histogram) page.drawBars(barCanvas, { ...histogram, colour: page.colour(run.id) });
+      card.edges = value.edges.length;
+      if (histogram) page.drawBars(barCanvas, { ...histogram, colour: page.colour(run.id), log: isLog });
     };
 
     const columnOf = (event) => {
@@ -147,7 +158,6 @@
   // A series of each layer, `GradNorm/0.weight`, as rows over time. Sizes are on a logarithmic ramp.
   page.layersCard = ({ key, names, runs, title, chart }) => {
     const card = page.frame({ key, names }, { title, name: "", unit: chart.unit, about: chart.about, kind: "heat layers" });
-    card.text = `${title} ${names.join(" ")}`;
     const canvas = page.surface(card.place);
     const theRun = page.oneRun(card, runs, (run) => names.some((name) => run.series.get(name)?.count));
     card.runs = () => [theRun()].filter(Boolean);

@@ -3,7 +3,6 @@
   page.imageCard = ({ key, names, runs, title, chart }) => {
     const [name] = names;
     const card = page.frame({ key, names, runs }, { title, name, unit: "", about: chart.about, kind: "image" });
-    card.text = `${title} ${name}`;
     const picture = page.make("img", { alt: "", draggable: "false" });
     card.place.append(picture);
     let at = null;
@@ -13,7 +12,7 @@
     });
     card.element.append(stepper.element);
     const theRun = page.oneRun(card, runs, (run) => run.series.get(name)?.count);
-    const steps = page.asking(card, (run) => page.source.imageSteps(run, name));
+    const steps = page.asking(card, (run, of) => page.source.imageSteps(run, of));
 
     card.draw = () => {
       card.element.classList.toggle("large", page.state.large === key);
@@ -23,7 +22,7 @@
         page.noted(card, "Not in the runs that are shown");
         return;
       }
-      const { value, error } = steps(run.id, run.series.get(name).count);
+      const { value, error } = steps(run.id, name, run.series.get(name).count);
       page.noted(card, error);
       if (!value?.length) return;
       const place = at === null || at >= value.length ? value.length - 1 : at;

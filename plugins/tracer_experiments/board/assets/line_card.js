@@ -50,6 +50,27 @@
     return anything ? [low, high] : null;
   };
 
+  // Where nearly all values are, if that is a small part of `whole`: a few that are far away would
+  // flatten all others. Else `whole`.
+  const without = (curves, scale, xSpan, whole) => {
+    const places = [];
+    for (const curve of curves) {
+      const values = curve.smooth ?? curve.mean;
+      const [from, to] = page.within(curve.x, xSpan);
+      const stride = Math.max(1, Math.floor(((to - from) * curves.length) / 4000));
+      for (let at = from; at < to; at += stride) {
+        const place = scale.to(values[at]);
+        if (!Number.isNaN(place)) places.push(place);
+      }
+    }
+    if (places.length < 40) return whole;
+    places.sort((a, b) => a - b);
+    const [low, high] = [0.02, 0.98].map((share) => places[Math.floor(share * (places.length - 1))]);
+    const room = high - low;
+    if (!(room > 0 && whole[1] - whole[0] > 8 * room)) return whole;
+    return [Math.max(whole[0], low - room), Math.min(whole[1], high + room)];
+  };
+
   // Where a symmetric logarithm becomes linear: near the smaller ones of the values.
   const unitOf = (curves) => {
     const sizes = [];
@@ -71,10 +92,14 @@
     const card = page.frame({ key, names, runs, ySpan: null }, { title, name: names.length === 1 ? names[0] : "", unit: chart.unit, about: chart.about, kind: "line" });
     card.plot = new page.Plot(card.place);
     card.series = () => names;
-    card.text = [title, ...names].join(" ");
     page.handle(card, card.element);
     const back = page.make("button", { class: "quiet", text: "Reset", title: "Show all ( 0 )", hidden: true, on: { click: () => card.reset() } });
-    card.tools.prepend(back);
+    const far = page.make("button", { class: "quiet", text: "far values", "aria-pressed": "false", hidden: true,
+      title: "A few values lie far outside: show them, too, or only the others", on: { click: () => {
+        card.all = !card.all;
+        card.draw();
+      } } });
+    card.tools.prepend(far, back);
 
     const scales = (curves) => {
       const { y, logx } = page.state;
@@ -117,7 +142,11 @@
       let x = span.map(xScale.to);
       if (Number.isNaN(x[0])) x[0] = Math.min(0, x[1] - 1);
       if (x[0] === x[1]) x = [x[0] - 0.5, x[1] + 0.5];
-      const found = extent(curves, yScale, span);
+      const whole = extent(curves, yScale, span);
+      const near = whole && without(curves, yScale, span, whole);
+      far.hidden = near === whole;
+      far.setAttribute("aria-pressed", String(Boolean(card.all)));
+      const found = card.all ? whole : near;
       let y = found ? padded(found, 0.06) : [0, 1];
       for (const [value] of chart.lines ?? []) {
         const place = yScale.to(value);

@@ -49,12 +49,19 @@
     const found = made[view]();
     page.say(status, found.wrong ? found.wrong : page.state.search && (view === "charts" || view === "cockpit") ? `${found.number} found` : "");
     status.classList.toggle("wrong", Boolean(found.wrong));
-    empty.hidden = page.runs.size > 0 || !loaded;
+    empty.hidden = page.runs.size > 0 || !(loaded || troubled);
     page.drawInSight();
   };
 
   let [now, counter] = [0, ""];
-  let [loaded, loading, again] = [false, false, false];
+  let [loaded, troubled, loading, again] = [false, false, false, false];
+  const inTrouble = (what) => {
+    troubled = true;
+    const sentence = what.replace(/[.]?$/, ".");
+    page.stands("trouble", loaded ? `${sentence} What was read before stays.` : sentence);
+    page.changed();
+  };
+
   // Ask for the runs that changed since; one question at a time.
   const load = async () => {
     if (loading) {
@@ -72,11 +79,12 @@
       page.takeIn(told);
       if (first) page.readAddress();
       page.stands(page.isLive ? "live" : "report", page.isLive ? "Shows what is written as it comes" : `A report of ${page.date(told.clock)}`);
-      document.documentElement.dataset.ready = "true";
+      troubled = false;
     } catch (error) {
       // what was read stays; the server says what is wrong
-      if (!(error instanceof TypeError)) page.stands("trouble", `${error.message} What was read before stays.`);
+      if (!(error instanceof TypeError)) inTrouble(error.message);
     }
+    document.documentElement.dataset.ready = "true";
     loading = false;
     if (again) {
       again = false;
@@ -90,8 +98,8 @@
   load();
   page.listen((kind, what) => {
     if (kind === "open") load();
-    else if (kind === "runs" && what !== now) load();
-    else if (kind === "error") page.stands("trouble", `${what} What was read before stays.`);
+    else if (kind === "runs" && (what !== now || troubled)) load();
+    else if (kind === "error") inTrouble(what);
     else if (kind === "lost") page.stands("lost", "The board has stopped: this is what it showed last. It goes on when trace-net board runs again at this address.");
   });
   if (page.isLive) setInterval(() => page.passing().some((run) => run.status === "running") && page.changed(), 5000);

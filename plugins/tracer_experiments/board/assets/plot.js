@@ -39,7 +39,7 @@
       }
       const context = this.canvas.getContext("2d");
       context.font = font;
-      this.yTicks = page.ticks(this.y.scale, this.y.low, this.y.high, Math.max(2, height / 42));
+      this.yTicks = page.ticks(this.y.scale, this.y.low, this.y.high, Math.max(2, height / 34));
       const widest = Math.max(18, ...this.yTicks.map(({ text }) => context.measureText(text).width));
       this.left = Math.ceil(widest) + 12;
       return true;
@@ -170,7 +170,7 @@
       context.textBaseline = "middle";
       context.textAlign = "right";
       context.beginPath();
-      const yTicks = page.ticks(this.y.scale, this.y.low, this.y.high, Math.max(2, this.height / 42));
+      const yTicks = page.ticks(this.y.scale, this.y.low, this.y.high, Math.max(2, this.height / 34));
       for (const { place, text } of yTicks) {
         const y = Math.round(this.atY(place)) + 0.5;
         context.moveTo(area.x, y);
@@ -202,6 +202,7 @@
     drawLines(context) {
       const { area } = this;
       context.textAlign = "right";
+      const words = []; // where words stand, so that none is over another
       for (const [value, word] of this.lines) {
         const place = this.y.scale.to(value);
         if (!(place >= this.y.low && place <= this.y.high)) continue;
@@ -214,11 +215,14 @@
         context.stroke();
         context.setLineDash([]);
         context.font = `italic ${font}`;
-        const above = y - area.y > 16;
-        context.lineWidth = 3;
+        const foot = y - area.y > 16 ? y - 4 : y + 12;
+        const near = words.filter((other) => Math.abs(other.foot - foot) < 12);
+        const right = Math.min(area.x + area.width - 4, ...near.map(({ left }) => left - 12));
+        words.push({ foot, left: right - context.measureText(word).width });
+        context.lineWidth = 4;
         context.strokeStyle = page.ink("paper");
-        context.strokeText(word, area.x + area.width - 4, above ? y - 4 : y + 12);
-        context.fillText(word, area.x + area.width - 4, above ? y - 4 : y + 12);
+        context.strokeText(word, right, foot);
+        context.fillText(word, right, foot);
         context.lineWidth = 1;
         context.font = font;
       }

@@ -35,6 +35,14 @@
     return ticks;
   };
 
+  // One, two and five of each power, where few powers are seen.
+  const digits = (low, high) => {
+    const ticks = [];
+    for (let power = Math.floor(low); power <= high; power += 1)
+      for (const digit of [1, 2, 5]) ticks.push({ value: Number(`${digit}e${power}`) });
+    return ticks.filter(({ value }) => Math.log10(value) >= low && Math.log10(value) <= high);
+  };
+
   const powerText = (power) => (power >= -2 && power <= 4 ? page.short(10 ** power) : `1e${power}`.replace("-", "−"));
 
   const DURATIONS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800];
@@ -73,7 +81,7 @@
     let ticks;
     if (scale.kind === "linear") ticks = inTime ? timeTicks(low, high, count) : linearTicks(low, high, count);
     else if (scale.kind === "log") {
-      ticks = powers(low, high, count);
+      ticks = high - low < 2.2 ? digits(low, high) : powers(low, high, count);
       if (ticks.length < 2) ticks = linearTicks(scale.from(low), scale.from(high), count).filter((tick) => tick.value > 0);
     } else ticks = symlogTicks(scale, low, high, count);
     const far = ticks.some((tick) => Math.abs(tick.value) >= 1e5);

@@ -57,7 +57,7 @@
     const scroll = page.make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Configurations of runs" },
       page.make("table", { class: "configurations" }, page.make("thead", {}, head), body), more);
     host.append(page.make("div", { class: "heading" }, page.make("label", { class: "check" }, box, " only what differs"),
-      page.make("span", { class: "faint", text: "Click a column to sort by it, a row to see its run. The filter of runs takes lr<0.1, status=failed, words." })), scroll);
+      page.make("span", { class: "faint", text: "A click on a column sorts, one on a name opens its cockpit. The filter takes lr<0.1, status=failed, words." })), scroll);
     let most = AT_ONCE;
     more.addEventListener("click", () => {
       most += AT_ONCE;

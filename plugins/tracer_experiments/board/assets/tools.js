@@ -4,11 +4,11 @@
   const search = byId("search");
   const bind = (id, key, read = (element) => element.value) => {
     const element = byId(id);
-    element.addEventListener("input", () => page.changed({ [key]: read(element) }));
+    element.addEventListener(element.type === "range" ? "input" : "change", () => page.changed({ [key]: read(element) }));
     return element;
   };
   const axis = byId("axis");
-  axis.addEventListener("input", () => page.changed({ axis: axis.value, span: null }));
+  axis.addEventListener("change", () => page.changed({ axis: axis.value, span: null }));
   const logx = bind("logx", "logx", (element) => element.checked);
   const y = bind("y", "y");
   const smooth = bind("smooth", "smooth", (element) => Number(element.value) / 100);

@@ -5,12 +5,14 @@ from tracer.extend import hookimpl
 from tracer_everything.backends import BOXED
 from tracer_everything.commands import COMMANDS
 from tracer_everything.hooks import begin_sweep, begin_trace, end_sweep, end_trace
+from tracer_everything.instruments import LargestGradient
 from tracer_everything.layers import Affine
 from tracer_everything.operations import LogCosh, Project, Softsign
 from tracer_everything.overlays import Share
 from tracer_everything.quantities import GradientL1, SketchedTrace
 from tracer_everything.renderers import Edges
 from tracer_everything.rows import SKETCHED
+from tracer_everything.sinks import Names
 
 __all__ = ["Affine", "begin_sweep", "begin_trace", "end_sweep", "end_trace"]
 
@@ -43,6 +45,16 @@ def register_renderers():
 @hookimpl
 def register_overlays():
     return [Share()]
+
+
+@hookimpl
+def register_instruments():
+    return [LargestGradient]
+
+
+@hookimpl
+def register_sinks():
+    return [Names]
 
 
 @hookimpl
