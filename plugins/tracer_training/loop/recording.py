@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tracer import Tensor
-from tracer.extend import is_device
 from tracer_training.kinds import Asked, Results, Saved
 
 
@@ -49,7 +50,9 @@ class Recording:
     def step(self, step: int, loss: Any, rate: float, values: Saved) -> None:
         """Record a step. A loss on a device is given as it is, for the recorder to wait for."""
         if self.run is not None:
-            self.run.log(step, loss=loss if is_device(loss) else float(loss), lr=rate, **values)
+            self.run.log(
+                step, loss=float(loss) if isinstance(loss, np.ndarray) else loss, lr=rate, **values
+            )
 
     def epoch(self, step: int, record: Saved) -> None:
         """Record the values of an epoch, named `epoch_loss`, `test_loss`, ..."""
