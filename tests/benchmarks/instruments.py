@@ -34,8 +34,10 @@ def rows() -> Iterator[Row]:
             without = took["without"].seconds
             for preset, goals in GOALS.items():
                 seconds = {"trace-net": took[preset].seconds}
-                text = f"{goals[at]} of the same steps without"
-                goal = () if isinstance(without, str) else (Goal(goals[at] * without, text),)
+                goal: tuple[Goal, ...] = ()
+                if not isinstance(without, str):
+                    text = f"{goals[at]} of {1e3 * without:.1f} ms without"
+                    goal = (Goal(goals[at] * without, text),)
                 how = "every step" if every == 1 else f"every {every}th"
                 yield Row(f"{preset}, {how}, {name}, {every} steps", 1e-3, seconds, goal)
 

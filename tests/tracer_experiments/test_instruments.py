@@ -369,6 +369,20 @@ def test_any_quantity_is_an_instrument():
         *("batch_l2", "batch_l2/values", "diag_ggn_exact", "diag_ggn_exact/values")
     }
     assert found["diag_ggn_exact/values"][0].sum() == 31
+    described = {}
+
+    class Run:
+        def describe(self, name, chart):
+            described[name] = chart.kind
+
+    instruments = experiments.Instruments(["batch_l2"])
+    instruments.describe(Run())
+    model, shape = mlp(3, 4)
+    x, y = next(batches_of(np.random.default_rng(0), shape, 5, 1))
+    with tracer.Tape() as tape:
+        loss = nn.cross_entropy(model(x.astype("float32")), y)
+    instruments.measure(0, tape.backward(loss, instruments.quantities(0)), loss=loss, model=model)
+    assert described == {"batch_l2": "line", "batch_l2/values": "histogram"}
 
 
 @pytest.mark.parametrize("name", ["grad_norm", "flops", "bytes"])

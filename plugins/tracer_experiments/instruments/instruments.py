@@ -17,7 +17,7 @@ from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
 from tracer_experiments.instruments.observation import NotMeasured, Observation
 from tracer_experiments.instruments.presets import PRESETS
-from tracer_experiments.instruments.registered import OfOverlay, OfQuantity, Recorded
+from tracer_experiments.instruments.registered import VALUES, OfOverlay, OfQuantity, Recorded
 from tracer_experiments.instruments.sample_gradients import SampleGradients
 
 __all__ = ["Instruments"]
@@ -284,7 +284,10 @@ def chart_of(instrument: Instrument, name: str) -> Chart:
     _, _, parameter = name.partition("/")
     if not parameter:
         return chart
-    return Chart(**{**chart.to_dict(), "title": f"{chart.title or instrument.name}, {parameter}"})
+    changed = {"title": f"{chart.title or instrument.name}, {parameter}"}
+    if parameter == VALUES:
+        changed |= {"kind": "histogram", "title": f"Values of {instrument.name}"}
+    return Chart(**{**chart.to_dict(), **changed})
 
 
 def _listed(which: str | Iterable[Any]) -> list[Any]:

@@ -22,6 +22,9 @@ from tracer_experiments.instruments.observation import NotMeasured, Observation,
 from tracer_experiments.instruments.sample_gradients import on_host
 from tracer_experiments.values import Histogram
 
+#: what the histogram of all values of a quantity is called, behind its name
+VALUES = "values"
+
 
 class OfQuantity(Instrument):
     """The values of a quantity: their Euclidean norm, and a histogram of all elements as "values".
@@ -48,7 +51,7 @@ class OfQuantity(Instrument):
         values = over_layers(observation, squares, root)
         values = values if isinstance(values, dict) else {"": values}
         every = np.concatenate([a.reshape(-1) for a in arrays.values()])
-        return {**values, "values": Histogram.of(every)} if every.size > 1 else values
+        return {**values, VALUES: Histogram.of(every)} if every.size > 1 else values
 
     def _array(self, value: Any) -> np.ndarray:
         if not backend.is_array(value):
@@ -117,7 +120,7 @@ class OfOverlay(Instrument):
             for node, value in values.items():
                 by_scope.setdefault(graph.nodes[node].get("scope") or "", []).append(value)
             found |= {scope: self._together(v) for scope, v in by_scope.items() if scope}
-        return {**found, "values": Histogram.of(np.array(list(values.values())))}
+        return {**found, VALUES: Histogram.of(np.array(list(values.values())))}
 
     def _together(self, values: list[float]) -> float:
         return float(np.sum(values) if self.overlay.add_up else np.max(values))
