@@ -122,9 +122,7 @@ class Instruments:
     def _due(self, step: int) -> list[Instrument]:
         """The instruments that look at a step: for itself, or as the end of the one before."""
         here, ends = self.is_due(step), step > 0 and self.is_due(step - 1)
-        return [
-            i for i in self.instruments.values() if here or (ends and getattr(i, "late", False))
-        ]
+        return [i for i in self.instruments.values() if here or (ends and i.late)]
 
     # -- a step --------------------------------------------------------------------------------
 
@@ -183,7 +181,7 @@ class Instruments:
             initial=self._initial,
             layers=self.layers,
         )
-        if not self._initial and any(getattr(i, "needs_initial", False) for i in due):
+        if not self._initial and any(i.needs_initial for i in due):
             self._initial.update({n: raw(p).copy() for n, p in observation.parameters.items()})
         values = self._values(due, observation)
         self._before = self._kept(step, observation)
@@ -203,7 +201,7 @@ class Instruments:
         missing: dict[str, list[str]] = {}
         here = self.is_due(observation.step)
         for instrument in due:
-            is_late = getattr(instrument, "late", False)
+            is_late = instrument.late
             if is_late and observation.before is None and observation.step > 0:
                 continue
             if not is_late and not here:
@@ -219,10 +217,10 @@ class Instruments:
 
     def _kept(self, step: int, observation: Observation) -> Observation | None:
         """What the next step needs of this one."""
-        late = [i for i in self.instruments.values() if getattr(i, "late", False)]
+        late = [i for i in self.instruments.values() if i.late]
         if not late or not self.is_due(step):
             return None
-        samples = any(getattr(i, "needs_samples_before", False) for i in late)
+        samples = any(i.needs_samples_before for i in late)
         spare, self._spare = self._spare, {}
         if observation.before is not None:
             self._spare = observation.before.arrays
