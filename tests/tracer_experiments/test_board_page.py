@@ -339,6 +339,10 @@ def test_names_that_are_html_stay_text(show, tmp_path):
 
 def test_the_table_sorts_and_tells_what_differs(show, few):
     page = show(few, "view=table")
+    page.until(
+        "return [...document.querySelectorAll('.configurations thead button')]"
+        ".some((b) => b.textContent === 'lr')"
+    )
     heads = page.texts(".configurations thead button")
     assert {"lr", "optimizer", "model.width", "Loss", "status", "duration"} <= set(heads)
     names = "#view-table tbody .name"
