@@ -438,10 +438,11 @@ def test_a_full_disk_stops_no_training_and_loses_nothing_that_finds_room_later(r
     run.log(0, x=0.0)
     run.flush()
     fill(recorder)
-    for step in range(1, 5000):
-        run.log(step, **{f"series {step % 50}": 1.0})
-    with pytest.warns(RecordWarning, match="full; what is logged waits"):
+    with pytest.warns(RecordWarning, match="full; what is logged waits") as told:
+        for step in range(1, 5000):
+            run.log(step, **{f"series {step % 50}": 1.0})
         run.flush()
+    assert len(told) == 1
     run.log(5000, x=1.0)  # and is not said again
     recorder._writer._connection.execute("PRAGMA max_page_count = 1073741823")
     run.flush()
@@ -453,9 +454,9 @@ def test_what_never_finds_room_is_said_at_the_end(recorder, monkeypatch):
     monkeypatch.setattr(writing, "MOST_WAITING", 10)
     run = recorder.run()
     fill(recorder)
-    for step in range(3000):
-        run.log(step, **{f"series {step} {i}": 1.0 for i in range(50)})
     with pytest.warns(RecordWarning):
+        for step in range(3000):
+            run.log(step, **{f"series {step} {i}": 1.0 for i in range(50)})
         run.flush()
     with pytest.warns(RecordWarning, match="full: the values of 3000 calls of log were not"):
         run.finish()
