@@ -433,15 +433,20 @@ def fill(recorder):
     recorder._writer._connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
+def log(run, steps, names):
+    """Log ones at steps, which the thread may try to write meanwhile."""
+    for step in steps:
+        run.log(step, **dict.fromkeys(names(step), 1.0))
+    run.flush()
+
+
 def test_a_full_disk_stops_no_training_and_loses_nothing_that_finds_room_later(recorder):
     run = recorder.run()
     run.log(0, x=0.0)
     run.flush()
     fill(recorder)
     with pytest.warns(RecordWarning, match="full; what is logged waits") as told:
-        for step in range(1, 5000):
-            run.log(step, **{f"series {step % 50}": 1.0})
-        run.flush()
+        log(run, range(1, 5000), lambda step: [f"series {step % 50}"])
     assert len(told) == 1
     run.log(5000, x=1.0)  # and is not said again
     recorder._writer._connection.execute("PRAGMA max_page_count = 1073741823")
@@ -455,9 +460,7 @@ def test_what_never_finds_room_is_said_at_the_end(recorder, monkeypatch):
     run = recorder.run()
     fill(recorder)
     with pytest.warns(RecordWarning):
-        for step in range(3000):
-            run.log(step, **{f"series {step} {i}": 1.0 for i in range(50)})
-        run.flush()
+        log(run, range(3000), lambda step: [f"series {step} {i}" for i in range(50)])
     with pytest.warns(RecordWarning, match="full: the values of 3000 calls of log were not"):
         run.finish()
 
