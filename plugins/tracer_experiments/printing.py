@@ -117,13 +117,19 @@ def moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
+def mean_of(values: np.ndarray) -> float:
+    """The mean of finite values, rounded to none outside of them, or NaN where there are none."""
+    if not values.size:
+        return math.nan
+    return float(np.clip(values.mean(), values.min(), values.max()))
+
+
 def sparkline(values: np.ndarray, width: int = 24) -> str:
     """A curve as one line of letters: means of equally many values; `!` where none is finite."""
     if not len(values):
         return ""
     parts = np.array_split(values, min(width, len(values)))
-    means = [float(np.mean(part[np.isfinite(part)])) if np.isfinite(part).any() else math.nan
-             for part in parts]  # fmt: skip
+    means = [mean_of(part[np.isfinite(part)]) for part in parts]
     known = [mean for mean in means if not math.isnan(mean)]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     scale = (len(HEIGHTS) - 1) / (high - low) if high > low else 0.0

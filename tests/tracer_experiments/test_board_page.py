@@ -229,6 +229,23 @@ def test_smoothing_does_not_depend_on_how_many_points_are_sent(show, tmp_path):
         assert np.interp(4500, x, fine) == pytest.approx(rise, abs=0.02)
 
 
+@pytest.mark.parametrize("view", ["", "band=group", "smooth=0.5", "band=group&smooth=0.5"])
+def test_what_is_constant_is_drawn_as_constant(show, tmp_path, view):
+    """To the last bit: rounding would be all that an axis shows."""
+    with Recorder(tmp_path) as recorder:
+        for lr in (0.1, 0.1, 0.01 / 3):
+            with recorder.run("run", group=str(lr)) as run:
+                for step in range(1380):
+                    run.log(step, lr=lr)
+    page = show(tmp_path, view)
+    page.drawn("line:lr", 2 if "band" in view else 3)
+    drawn = page.run(
+        "const card = page.cardsInSight().find((c) => c.key === 'line:lr');"
+        "return card.plot.curves.map((c) => [...(c.smooth ?? c.mean), ...c.low, ...c.high])"
+    )
+    assert {value for curve in drawn for value in curve} == {0.1, 0.01 / 3}
+
+
 def test_groups_are_bands_of_median_and_quartiles(show, few):
     page = show(few, "band=group")
     page.drawn("line:Loss", 2)

@@ -294,6 +294,7 @@ def test_a_smooth_curve_is_the_weighted_mean_of_the_past():
     wanted = [1.0, np.nan, (0.5 * 1 + 3) / 1.5, (0.25 * 1 + 0.5 * 3 - 2) / 1.75]
     np.testing.assert_allclose(found, wanted)
     np.testing.assert_array_equal(curves.smoothed(values, 0.0), values)
+    np.testing.assert_array_equal(curves.smoothed(np.full(99, 0.1), 0.9), np.full(99, 0.1))
 
 
 @pytest.mark.parametrize(
@@ -488,5 +489,6 @@ def test_a_curve_as_letters():
     assert printing.sparkline(np.array([1.0, np.nan, 2.0])) == "▁!█"
     assert printing.sparkline(np.full(3, np.inf)) == "!!!"
     assert printing.sparkline(np.ones(4)) == "▁▁▁▁"
+    assert printing.sparkline(np.full(1380, 0.1)) == "▁" * 24  # no rounding of a mean is a step
     assert len(printing.sparkline(np.arange(1000.0))) == 24
     assert printing.sparkline(np.array([])) == ""

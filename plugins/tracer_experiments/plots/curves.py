@@ -121,13 +121,15 @@ def epochs_of(steps: np.ndarray, ends: np.ndarray, epochs: np.ndarray) -> np.nda
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
     """A moving average with this weight of the past, corrected for its beginning; gaps stay."""
-    total = share = 0.0
+    average = share = 0.0
     averages = np.full(len(values), np.nan)
     for place, value in enumerate(values.tolist()):
         if value == value:
-            total = weight * total + (1 - weight) * value
             share = weight * share + (1 - weight)
-            averages[place] = total / share
+            part = (1 - weight) / share
+            if value != average:  # a constant stays what it is, to the last bit
+                average = (1 - part) * average + part * value
+            averages[place] = average
     return averages
 
 
