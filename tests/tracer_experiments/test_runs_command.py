@@ -181,6 +181,32 @@ def test_what_differs_between_runs_comes_first(runs):
     assert rows["epochs"] == ["2", "2", "2"]
 
 
+@pytest.mark.parametrize("width", [40, 50, 80])
+def test_a_comparison_fits_a_narrow_terminal(runs, monkeypatch, width):
+    """Names of settings and every value are there; runs that do not fit beside others are below."""
+    monkeypatch.setattr(printing, "PIPE_WIDTH", width)
+    out = runs("runs", "compare", "1", "2", "3", "4").out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= width
+    found = [line.split() for line in out.splitlines()]
+    rates = [words[1:] for words in found if words[:1] == ["lr"]]
+    assert [rate for line in rates for rate in line] == ["0.1", "0.01", "1", "2"]
+    assert (len(rates) > 1) == (width < 80)
+
+
+@pytest.mark.parametrize(("width", "curve"), [(1000, 20), (89, 8), (60, 0)])
+def test_a_run_is_shown_in_a_narrow_terminal(runs, monkeypatch, width, curve):
+    """A series is one line: its curve takes the room that is left, and no number is cut."""
+    monkeypatch.setattr(printing, "PIPE_WIDTH", width)
+    outcome = runs("runs", "show", "run1")
+    table = outcome.out[outcome.out.index(" series") :].splitlines()
+    assert max(len(line.rstrip()) for line in table) <= width
+    (line,) = [line.split() for line in table if line.split()[:1] == ["loss"]]
+    assert line[1:5] == ["number", "20", "19", "0.0005"]
+    drawn = [word for word in line if word[0] in printing.HEIGHTS]
+    assert [len(word) for word in drawn] == [curve] * bool(curve)
+    assert ("too narrow for" in outcome.err) == (not curve)
+
+
 def test_a_comparison_as_json(runs):
     document = json.loads(runs("runs", "compare", "1", "4", "--json").out)
     assert document["differing"] == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,13 @@ from tracer_experiments.commands import comparing, exporting, fields, opening
 from tracer_experiments.plots import cockpit as instruments
 from tracer_experiments.plots import curves, files
 from tracer_experiments.recorder import remove as remove_run
-from tracer_experiments.store.reading import SeriesInfo
+from tracer_experiments.store.reading import Columns, SeriesInfo
 from tracer_experiments.stored_run import StoredRun
 
 #: columns of a list that are always there
 ALWAYS = 4
+#: letters of a small curve, at most, and below which it is left out
+CURVE, LEAST_CURVE = 24, 4
 
 PathOption = Annotated[
     str | None, typer.Option("--path", help="The folder of the runs, or a .db file; else `runs`.")
@@ -146,10 +149,7 @@ def show(
     print_head(found)
     comparing.print_pairs("configuration", found.config)
     comparing.print_pairs("environment", comparing.flat(found.environment))
-    rows = [series_row(found, name, info) for name, info in listed.series.items()]
-    if rows:
-        columns = ("series", "kind", ">points", ">last step", ">last", ">least", ">greatest", "")
-        printing.print_table(columns, rows)
+    print_series(found, listed.series)
 
 
 def described(info: SeriesInfo) -> dict[str, object]:
@@ -176,20 +176,37 @@ def print_head(run: StoredRun) -> None:
         out.print(f"error: {printing.printable(run.error)}", style="red", soft_wrap=True)
 
 
-def series_row(run: StoredRun, name: str, info: SeriesInfo) -> list[str]:
-    """A series as a line of a table, numbers with their curve."""
+def print_series(run: StoredRun, series: Mapping[str, SeriesInfo]) -> None:
+    """A line for each series; numbers have a small curve, as wide as there is room."""
+    columns = ("series", "kind", ">points", ">last step", ">last", ">least", ">greatest")
+    numbers = {
+        name: exporting.readable(run, name, run.columns)
+        for name, info in series.items()
+        if info.kind == "number"
+    }
+    rows = [series_row(name, info, numbers.get(name)) for name, info in series.items()]
+    if not rows:
+        return
+    width = min(CURVE, printing.room_beside(columns, rows) - printing.GAP)
+    for name, row in zip(series, rows, strict=True):
+        found = numbers.get(name)
+        curve = "" if found is None else printing.sparkline(found.numbers, max(width, LEAST_CURVE))
+        row.append("damaged" if name in numbers and found is None else curve)
+    left_out = printing.print_table((*columns, ""), rows, least=ALWAYS)
+    if left_out:
+        printing.note(f"too narrow for {', '.join(name or 'curves' for name in left_out)}")
+
+
+def series_row(name: str, info: SeriesInfo, columns: Columns | None) -> list[str]:
+    """A series as a line of a table, without its curve."""
     row = [printing.printable(name), info.kind, f"{info.count:,}", f"{info.last_step:,}"]
-    if info.kind != "number":
-        return [*row, "", "", "", ""]
-    columns = exporting.readable(run, name, run.columns)
     if columns is None:
-        return [*row, "", "", "", "damaged"]
+        return [*row, "", "", ""]
     values = columns.numbers
     finite = values[values == values]
     ends = [finite.min(), finite.max()] if finite.size else [None, None]
     last = float(values[-1]) if len(values) else None
-    cells = [printing.cell(None if v is None else float(v)) for v in (last, *ends)]
-    return [*row, *cells, printing.sparkline(values)]
+    return [*row, *(printing.cell(None if v is None else float(v)) for v in (last, *ends))]
 
 
 @app.command()
