@@ -362,7 +362,8 @@ def test_names_in_a_figure_are_text(runs):
 
 def test_runs_are_removed_where_one_says_so(runs, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
-    assert "interrupted" in runs("runs", "remove", "run1", code=130).err
+    assert "nothing is removed" in runs("runs", "remove", "run1").err
+    assert "interrupted" in runs("runs", "remove", "run1", code=130).err  # nobody is there to ask
     assert names(runs("runs", "--json")) == ["run0", "run1", "run2", "run0"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert "removed 2 'run1'" in runs("runs", "remove", "run1").err
@@ -408,7 +409,7 @@ def test_a_run_that_is_running_is_removed_by_force_alone(runs):
         (("plot", "loss", "--run", "4", "--x", "epoch"), "no series 'epoch'"),
         (("plot", "loss", "--group", "h"), "no runs to draw"),
         (("export", "-o", "a.xls"), "csv, jsonl, npz"),
-        (("export", "run9"), "no run is called 'run9'"),
+        (("export", "run9"), "There are 4 runs: 'run0', 'run1', 'run2'"),
         (("remove", "run9", "--yes"), "no run is called 'run9'"),
         (("shwo",), "No such command 'shwo'"),
         (("list", "nowhere"), "there are no runs in 'nowhere'"),

@@ -50,6 +50,7 @@ app = typer.Typer(
     help="List, show, compare, draw, export and remove recorded runs.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
+    add_completion=False,  # that of `trace-net` completes it
     no_args_is_help=False,
 )
 
@@ -211,7 +212,7 @@ def series_row(name: str, info: SeriesInfo, columns: Columns | None) -> list[str
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last a path.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last the folder.")],
     path: PathOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -233,7 +234,7 @@ def compare(
 @app.command()
 def plot(
     series: Annotated[
-        list[str] | None, typer.Argument(help="Series to draw, as loss; last a path.")
+        list[str] | None, typer.Argument(help="Series to draw, as loss; last the folder.")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="A .png, .svg or .pdf file; - is stdout (svg).")
@@ -282,7 +283,7 @@ def plot(
 @app.command()
 def export(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Runs, by id or name, else all; last a path.")
+        list[str] | None, typer.Argument(help="Runs, by id or name, else all; last the folder.")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="A .csv, .jsonl or .npz file; - is stdout.")
@@ -296,12 +297,15 @@ def export(
     names, place = opening.divided(runs or [], path, least=0)
     suffix = format or ("csv" if output == "-" else Path(output).suffix.removeprefix("."))
     reader = opening.opened(place)
-    exporting.written(output, exporting.exported(opening.runs_of(reader, names), suffix.lower()))
+    found = opening.runs_of(reader, names)
+    exporting.written(output, exporting.exported(found, suffix.lower()))
+    if output != "-":
+        printing.note(f"wrote {len(found)} {'run' if len(found) == 1 else 'runs'} into {output}")
 
 
 @app.command()
 def remove(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last a path.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last the folder.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option(help="Also one that is running.")] = False,
     path: PathOption = None,
@@ -316,8 +320,9 @@ def remove(
                 f"the run {run.id} {run.name!r} is running", "--force removes it nevertheless"
             )
     listed = ", ".join(f"{run.id} {run.name!r}" for run in found)
-    if not yes:
-        typer.confirm(f"remove {printing.printable(listed)}?", abort=True, err=True)
+    if not yes and not typer.confirm(f"remove {printing.printable(listed)}?", err=True):
+        printing.note("nothing is removed")
+        return
     reader.close()
     for run in found:
         remove_run(place, run.id, force=force)
