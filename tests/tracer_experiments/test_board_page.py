@@ -264,6 +264,25 @@ def test_groups_are_bands_of_median_and_quartiles(show, few):
     page.drawn("line:Loss", 3)
 
 
+def test_what_has_no_neighbour_has_the_whole_width(show, tmp_path):
+    """Names of a sweep are told apart: in the table of a comparison, and where runs are chosen."""
+    with Recorder(tmp_path) as recorder:
+        for seed in (0, 1):
+            with recorder.run(f"lr=0.001 optimizer=adamw model.width=64 seed={seed}") as run:
+                run.log(0, loss=seed)
+                if seed:
+                    run.graph(board_runs.tape_of(board_runs.network()))
+    page = show(tmp_path, "view=compare")
+    fits = "return (({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)"
+    assert page.until(f"{fits}(document.querySelector('#view-compare .scroll'))")
+    for menu in page.all("#view-compare select"):
+        assert menu.size["width"] > 300
+    page = show(tmp_path, "view=model")
+    assert page.until("return document.querySelector('#view-model img').naturalWidth > 0")
+    stage, whole = page.find("#view-model .picture"), page.find("#view-model .model")
+    assert stage.size["width"] == whole.size["width"]
+
+
 def test_values_under_the_pointer(show, few):
     page = show(few)
     card = page.drawn("line:Loss", 6)
