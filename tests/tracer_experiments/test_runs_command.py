@@ -323,6 +323,18 @@ def test_a_smooth_curve_is_the_weighted_mean_of_the_past():
     np.testing.assert_array_equal(curves.smoothed(np.full(99, 0.1), 0.9), np.full(99, 0.1))
 
 
+def test_the_names_of_many_runs_cover_no_curve(tmp_path):
+    with experiments.Recorder(tmp_path) as recorder:
+        for number in range(12):
+            with recorder.run(f"run{number}") as run:
+                run.log(0, loss=1.0)
+        figure = curves.curves(recorder.runs(), "loss")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert not axes.get_legend().get_window_extent().overlaps(axes.get_window_extent())
+    assert len({tuple(line.get_color()) for line in axes.lines}) == 12
+
+
 @pytest.mark.parametrize(
     ("suffix", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")]
 )
