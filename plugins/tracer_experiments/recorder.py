@@ -19,6 +19,9 @@ from tracer_experiments.stored_run import StoredRun
 
 __all__ = ["Reader", "Recorder"]
 
+#: runs that are named where the one that was asked for is not there
+NAMED = 3
+
 
 class Reader:
     """The runs of a folder, or of a `.db` file, read only and from any thread.
@@ -178,9 +181,11 @@ def found(database: Database, run: int | str) -> RunRow:
         raise RecordError(f"{len(named)} runs are called {run!r}: name one by its id, {listed}")
     if isinstance(run, str) and run.isdecimal():
         return database.run(int(run))
-    known = [row.name for row in rows]
+    known = list(dict.fromkeys(row.name for row in rows))
+    some = ", ".join(map(repr, known[:NAMED])) + (", ..." if len(known) > NAMED else "")
     raise RecordError(
-        f"no run is called {run!r}.{suggestion(str(run), known)} `trace-net runs` lists them"
+        f"no run is called {run!r} in {str(database.file)!r}.{suggestion(str(run), known)} "
+        f"There are {len(rows)} runs{': ' if some else ''}{some}"
     )
 
 

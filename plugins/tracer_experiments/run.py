@@ -179,7 +179,8 @@ def described(error: BaseException) -> str:
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [(frame, line) for frame, line in frames if is_users(frame)] or frames
     at = f" ({own[-1][0].f_code.co_filename}:{own[-1][1]})" if own else ""
-    return f"{type(error).__name__}: {error}{at}"
+    message = f": {error}" if str(error) else ""
+    return f"{type(error).__name__}{message}{at}"
 
 
 def _whole(step: Any) -> int:

@@ -243,7 +243,7 @@ def test_runs_are_found_by_id_and_by_a_name_of_one(recorder):
     assert recorder.open("a").id == first.id
     with pytest.raises(RecordError, match="2 runs are called 'b': name one by its id, 2, 3"):
         recorder.open("b")
-    with pytest.raises(RecordError, match=r"no run is called 'aa'\. Did you mean 'a'"):
+    with pytest.raises(RecordError, match=r"called 'aa' in '.*runs\.db'\. Did you mean 'a'"):
         recorder.open("aa")
     with pytest.raises(RecordError, match="no run 9"):
         recorder.open(9)
@@ -269,6 +269,12 @@ def test_an_error_makes_a_run_failed(recorder):
     assert run.error.startswith("ValueError: no good (")
     assert "test_recorder.py" in run.error
     np.testing.assert_array_equal(run.series("loss"), [[0], [1]])
+
+
+def test_an_interrupted_run_says_where(recorder):
+    with pytest.raises(KeyboardInterrupt), recorder.run("a"):
+        raise KeyboardInterrupt
+    assert recorder.runs()[0].error.startswith("KeyboardInterrupt (")
 
 
 def test_a_finished_run_takes_nothing_more(recorder):
