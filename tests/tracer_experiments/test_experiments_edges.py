@@ -1,0 +1,249 @@
+"""Inputs that experiments are not made for, and uses that nobody thought of."""
+
+import gc
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_experiments as experiments
+import tracer_layers as nn
+import tracer_training as training
+from tracer.errors import UndefinedWarning
+from tracer_experiments import Histogram
+
+
+def mlp(hidden=5, seed=0):
+    tracer.seed(seed)
+    return nn.Sequential(nn.Linear(4, hidden), nn.Tanh(), nn.Linear(hidden, 3)).double()
+
+
+def batch(samples=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((samples, 4)), rng.integers(0, 3, samples)
+
+
+class Loop:
+    """Steps of a model, one at a time, with what instruments say."""
+
+    def __init__(self, model, instruments, loss=nn.cross_entropy):
+        self.model, self.instruments, self.loss = model, instruments, loss
+        self.optimizer = training.SGD(model.named_parameters(), lr=0.1)
+        self.values = {}
+
+    def step(self, step, data=None):
+        x, y = batch(seed=step) if data is None else data
+        with tracer.Tape() as tape:
+            loss = self.loss(self.model(x), y)
+        asked = (*self.optimizer.quantities, *self.instruments.quantities(step))
+        results = tape.backward(loss, asked)
+        found = self.instruments.measure(
+            step, results, loss=loss, model=self.model, optimizer=self.optimizer
+        )
+        for name, value in found.items():
+            self.values.setdefault(name, {})[getattr(value, "step", step)] = value
+        self.optimizer.step(results)
+        return found
+
+
+# -- instruments: one and the same for several trainings ------------------------------------------
+
+#: all that looks at more than one step, or keeps what it found
+FOLLOWING = ["Distance", "UpdateSize", "UpdateRatio", "Alpha", "HessMaxEV", "EffectiveDimension"]
+
+
+def test_trainings_in_turn_are_told_apart():
+    together = experiments.Instruments(FOLLOWING)
+    loops = [Loop(mlp(seed=seed), together) for seed in (1, 2)]
+    alone = [Loop(mlp(seed=seed), experiments.Instruments(FOLLOWING)) for seed in (1, 2)]
+    for step in range(4):
+        for loop in (*loops, *alone):
+            loop.step(step)
+    for found, expected in zip(loops, alone, strict=True):
+        assert found.values.keys() == expected.values.keys() >= set(FOLLOWING)
+        for name, values in expected.values.items():
+            # the start of the Lanczos iteration is another one
+            rtol = 2e-3 if name == "HessMaxEV" else 1e-12
+            assert found.values[name].keys() == values.keys()
+            assert np.allclose([*found.values[name].values()], [*values.values()], rtol=rtol)
+
+
+@pytest.mark.parametrize("hidden", [5, 7])
+def test_a_second_training_begins_where_it_begins(hidden):
+    instruments = experiments.Instruments([*FOLLOWING, "Time"])
+    first, second = Loop(mlp(), instruments), Loop(mlp(hidden, seed=1), instruments)
+    for loop in (first, second):
+        for step in range(3):
+            loop.step(step)
+    assert second.values["Distance"][0] == second.values["Time"][0] == 0
+    assert second.values["Distance"][1] == pytest.approx(second.values["UpdateSize"][0])
+
+
+def test_a_layer_that_is_put_in_place_of_another_is_a_new_one():
+    loop = Loop(mlp(), experiments.Instruments(["Distance", "UpdateSize"]))
+    loop.step(0)
+    loop.model[2] = nn.Linear(5, 3, bias=False).double()
+    loop.optimizer = training.SGD(loop.model.named_parameters(), lr=0.1)
+    loop.model[2].weight.data[:] += 100
+    assert loop.step(1)["Distance"] < 1
+    wider = nn.Linear(5, 8).double()
+    loop.model[2] = wider
+    loop.optimizer = training.SGD(loop.model.named_parameters(), lr=0.1)
+    assert loop.step(2)["Distance"] < 1
+
+
+def test_a_layer_that_thaws_travels_from_where_it_is():
+    loop = Loop(mlp(), experiments.Instruments(["Distance"]))
+    frozen = loop.model[0].weight
+    frozen.requires_grad_(False)
+    loop.step(0)
+    before = {name: p.data.copy() for name, p in loop.model.named_parameters()}
+    frozen.requires_grad_(True)
+    loop.optimizer = training.SGD(loop.model.named_parameters(), lr=0.1)
+    start = loop.step(1)["Distance"]
+    way = loop.step(2)["Distance"]
+    moved = np.sum((frozen.data - before["0.weight"]) ** 2)
+    assert moved > 0
+    frozen_is_in = loop.step(3, batch(seed=3))["Distance"]
+    assert way > start
+    assert frozen_is_in**2 >= moved
+
+
+def test_a_model_that_is_gone_is_let_go():
+    instruments = experiments.Instruments("economy")
+    loop = Loop(mlp(), instruments)
+    for step in range(3):
+        loop.step(step)
+    gone = weakref.ref(loop.model[0].weight)
+    del loop
+    gc.collect()
+    assert gone() is None
+
+
+class Described:
+    """A run that keeps charts, and refuses them once it has ended, as one of a recorder does."""
+
+    def __init__(self):
+        self.charts, self.ended = {}, None
+
+    def describe(self, name, chart):
+        assert self.ended is None
+        self.charts[name] = chart
+
+
+def test_every_run_is_told_how_series_of_layers_are_drawn():
+    instruments = experiments.Instruments(["GradNorm"], layers=True)
+    runs = [Described(), Described(), Described()]
+    for run in runs[:2]:
+        instruments.describe(run)
+    Loop(mlp(), instruments).step(0)
+    runs[0].ended = runs[1].ended = 1.0
+    instruments.describe(runs[2])
+    Loop(nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 3)).double(), instruments).step(0)
+    assert [set(run.charts) >= {"GradNorm", "GradNorm/0.weight"} for run in runs] == [True] * 3
+    assert "GradNorm/1.weight" in runs[2].charts
+    assert "GradNorm/1.weight" not in runs[0].charts
+
+
+# -- instruments: objectives ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_batch_of_which_one_target_counts_does_not_change_what_a_mean_is(reduction):
+    def loss(z, y):
+        return nn.cross_entropy(z, y, ignore_index=2, reduction=reduction)
+
+    loop = Loop(mlp(), experiments.Instruments(["MeanGSNR", "NormTest", "GradHist1d"]), loss)
+    x, _ = batch(4)
+    loop.step(0, (x, np.array([0, 1, 2, 0])))
+    y = np.array([0, 2, 2, 2])
+    with tracer.Tape() as tape:
+        alone = nn.cross_entropy(loop.model(x[:1]), y[:1], reduction="sum")
+    gradient = np.concatenate([g.reshape(-1) for g in tape.backward(alone)["grad"].values()])
+    g_n = np.zeros((4, gradient.size))
+    g_n[0] = gradient * (4 if reduction == "mean" else 1)
+    g = g_n.mean(0)
+    found = loop.step(1, (x, y))
+    assert found["MeanGSNR"] == pytest.approx(np.mean(g * g / (g_n.var(0) + 1e-5)))
+    assert found["NormTest"] == pytest.approx(np.sqrt(g_n.var(0, ddof=1).sum() / (4 * (g @ g))))
+
+
+UNDEFINED = {
+    "no likelihood": lambda z, y: nn.huber_loss(z, np.eye(3)[y]),
+    "no loss": lambda z, y: np.mean((z - 1) ** 4),
+    "coupled": lambda z, y: np.mean((z @ z.T) ** 2),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the samples' axis:UserWarning")
+@pytest.mark.parametrize("kind", UNDEFINED)
+def test_curvature_that_is_undefined_for_a_loss_stops_no_training(kind):
+    loop = Loop(mlp(), experiments.Instruments("full"), UNDEFINED[kind])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UndefinedWarning)
+        for step in range(3):
+            loop.step(step)
+    assert {"GradNorm", "Distance", "UpdateSize", "HessMaxEV"} <= loop.values.keys()
+    assert "HessTrace" not in loop.values
+    words = [str(each.message) for each in told if "HessTrace" in str(each.message)]
+    (word,) = words
+    assert "diag_ggn_mc" in word
+
+
+def test_what_the_optimiser_needs_is_no_instruments_to_leave_out():
+    model = mlp()
+    with tracer.Tape() as tape:
+        loss = UNDEFINED["no likelihood"](model(batch()[0]), batch()[1])
+    asked = experiments.Instruments("business").quantities(0)
+    with pytest.raises(tracer.errors.QuantityError, match="likelihood"):
+        tape.backward(loss, ("grad", "diag_ggn_mc", *asked))
+
+
+@pytest.mark.parametrize("which", ["economy", "all"])
+def test_values_that_overflow_are_no_warnings_of_instruments(which):
+    loop = Loop(mlp(), experiments.Instruments(which))
+    loop.step(0)
+    loop.model[0].weight.data[:] *= 1e200
+    for p in loop.model.parameters():
+        p.data[:] = np.sign(p.data) * 1e300
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with tracer.Tape() as tape:
+            loss = nn.cross_entropy(loop.model(batch()[0]), batch()[1])
+        results = tape.backward(loss, ("grad", *loop.instruments.quantities(1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = loop.instruments.measure(
+            1, results, loss=loss, model=loop.model, optimizer=loop.optimizer
+        )
+    assert found["Distance"] == np.inf
+    assert isinstance(found["GradHist1d"], Histogram)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_of_what_is_not_finite_no_instrument_raises():
+    extra = ["GGNDensity", "EffectiveDimension", "KroneckerCondition", "Saturation", "UpdateRatio"]
+    for each in (experiments.Instruments("all"), experiments.Instruments(extra)):
+        loop = Loop(mlp(), each)
+        loop.step(0)
+        for value in (np.inf, np.nan, -1e300):
+            loop.model[0].weight.data[1] = value
+            loop.step(1)
+
+
+def test_a_batch_of_no_samples_is_told_of_and_nothing_more():
+    loop = Loop(mlp(), experiments.Instruments("economy"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = loop.step(0, (np.zeros((0, 4)), np.zeros(0, int)))
+    assert "NormTest" not in found
+
+
+def test_the_variance_of_one_sample_is_none():
+    loop = Loop(mlp(), experiments.Instruments(["CABS"]))
+    for step in range(20):
+        assert loop.step(step, batch(1, seed=step))["CABS"] >= 0
+    loop.model[0].weight.data[:] = np.nan
+    assert np.isnan(loop.step(20)["CABS"])
