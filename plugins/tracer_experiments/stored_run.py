@@ -94,7 +94,8 @@ class StoredRun:
     @property
     def seconds(self) -> float:
         """How long it took, or has taken until it was seen last."""
-        return (self._row.seen if self._row.ended is None else self._row.ended) - self._row.begun
+        last = self._row.seen if self._row.ended is None else self._row.ended
+        return max(0.0, last - self._row.begun)  # a clock may have been set back
 
     # -- series --------------------------------------------------------------------------------
 

@@ -1,6 +1,9 @@
 """Inputs that experiments are not made for, and uses that nobody thought of."""
 
 import gc
+import os
+import pickle
+import shutil
 import warnings
 import weakref
 
@@ -12,7 +15,10 @@ import tracer_experiments as experiments
 import tracer_layers as nn
 import tracer_training as training
 from tracer.errors import UndefinedWarning
-from tracer_experiments import Histogram
+from tracer_experiments import Histogram, Late
+from tracer_experiments.recorder import Reader
+from tracer_experiments.run import RecordWarning
+from tracer_experiments.store.schema import RecordError
 
 
 def mlp(hidden=5, seed=0):
@@ -247,3 +253,223 @@ def test_the_variance_of_one_sample_is_none():
         assert loop.step(step, batch(1, seed=step))["CABS"] >= 0
     loop.model[0].weight.data[:] = np.nan
     assert np.isnan(loop.step(20)["CABS"])
+
+
+# -- the recorder ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    with experiments.Recorder(tmp_path / "runs") as made:
+        yield made
+
+
+REFUSED = {
+    "step": lambda run: run.log(2**63, y=1.0),
+    "late step": lambda run: run.log(0, y=Late(1.0, -(2**63) - 1)),
+    "name": lambda run: run.log(0, **{"y\ud800": 1.0}),
+    "name of a histogram": lambda run: run.histogram("y\ud800", np.ones(3), 0),
+    "name of an image": lambda run: run.image("y\ud800", np.ones((2, 2)), 0),
+    "large": lambda run: run.log(0, y=10**400),
+    "complex": lambda run: run.log(0, y=np.complex64(1j)),
+    "date": lambda run: run.log(0, y=np.datetime64("2020")),
+    "object": lambda run: run.log(0, y=np.array(None)),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_the_file_cannot_hold_is_refused_where_it_is_logged(recorder, kind):
+    run = recorder.run()
+    run.log(0, x=1.0)
+    with pytest.raises(RecordError):
+        REFUSED[kind](run)
+    run.log(1, x=2.0)
+    run.finish()
+    assert run.series("x")[1].tolist() == [1, 2]
+    assert list(run.names()) == ["x"]
+
+
+class LateRefusal:
+    """A number of a device that is none when it is waited for."""
+
+    shape, dtype = (), np.dtype(float)
+
+    def __float__(self):
+        raise RuntimeError("the device is gone")
+
+
+def test_a_value_that_fails_in_the_thread_takes_no_other_with_it(recorder):
+    run = recorder.run()
+    run.log(0, x=1.0, y=LateRefusal())
+    with pytest.warns(RecordWarning, match="'y' is not recorded: RuntimeError: the device is gone"):
+        run.flush()
+    run.log(1, x=2.0, y=3.0)
+    run.finish()
+    assert run.series("x")[1].tolist() == [1, 2]
+    assert run.series("y")[1].tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0, np.nextafter(1, 2)],
+        [0, 5e-324],
+        [-1.7e308, 1.7e308],
+        [1e300, 1e300 * (1 + 1e-15)],
+        [np.finfo(float).max] * 2,
+        [-np.finfo(float).max, np.finfo(float).max, 0.0],
+        [1e-320, 2e-320],
+    ],
+)
+def test_of_any_values_there_is_a_histogram(values):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Histogram.of(np.array(values))
+    assert found.sum() == len(values)
+    assert np.isfinite(found.edges).all()
+    assert found.edges[0] <= min(values) <= max(values) <= found.edges[-1]
+
+
+@pytest.mark.parametrize(
+    "options", [{"bins": 0}, {"bins": 2.5}, {"range": (1, 0)}, {"range": (np.nan, 1)}]
+)
+def test_what_is_no_bins(options):
+    with pytest.raises(tracer.errors.TracerError, match="histogram"):
+        Histogram.of(np.arange(4.0), **options)
+
+
+def test_seeds_and_texts_are_what_json_holds(recorder):
+    assert recorder.run(seed=np.int64(3)).environment["seed"] == 3
+    for options in ({"group": None}, {"name": "a\ud800"}, {"name": 3}):
+        with pytest.raises(RecordError, match="is a text"):
+            recorder.run(**options)
+
+
+class Wordless:
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def test_a_configuration_that_cannot_be_kept_says_so(recorder):
+    around = {}
+    around["itself"] = around
+    for config, words in (
+        (around, "itself"),
+        ({"a": Wordless()}, "no words"),
+        ({"a": 10**5000}, ""),
+    ):
+        with pytest.raises(RecordError, match=f"configuration.*{words}"):
+            recorder.run(config=config)
+    assert recorder.runs() == []
+
+
+def test_a_program_may_go_to_another_folder(tmp_path, monkeypatch):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    recorder = experiments.Recorder("runs", sinks=["csv"])
+    run = recorder.run("a")
+    run.log(0, x=1.0)
+    monkeypatch.chdir(tmp_path / "there")
+    run.log(1, x=2.0)
+    run.finish()
+    recorder.run("b").finish()
+    recorder.remove("b")
+    recorder.close()
+    assert not any((tmp_path / "there").iterdir())
+    assert list((tmp_path / "here" / "runs" / "csv").glob("*.csv"))
+
+
+def test_a_run_that_is_removed_leaves_the_others_alone(recorder):
+    removed, left = recorder.run("removed"), recorder.run("left")
+    for run in (removed, left):
+        run.log(0, x=1.0)
+        run.flush()
+    recorder.remove(removed.id, force=True)
+    removed.log(1, x=2.0)
+    left.log(1, x=2.0)
+    with pytest.warns(RecordWarning, match=f"run {removed.id} was removed"):
+        left.flush()
+    left.finish()
+    assert left.series("x")[1].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_file_that_is_taken_away_is_told_of(tmp_path, is_replaced):
+    folder = tmp_path / "runs"
+    recorder = experiments.Recorder(folder)
+    run = recorder.run("a")
+    run.log(0, x=1.0)
+    run.flush()
+    shutil.rmtree(folder)
+    if is_replaced:
+        with experiments.Recorder(folder) as other:
+            other.run("b").finish()
+    run.log(1, x=2.0)
+    with pytest.warns(RecordWarning, match="the file was removed, or another one"):
+        run.flush()
+    with pytest.warns(RecordWarning, match="1 calls of log were not written and are lost"):
+        run.finish()
+    recorder.close()
+    if is_replaced:
+        assert [each.name for each in Reader(folder).runs()] == ["b"]
+
+
+def test_a_recorder_that_is_closed_takes_nothing_more(tmp_path):
+    recorder = experiments.Recorder(tmp_path)
+    run = recorder.run()
+    run.log(0, x=1.0)
+    recorder.close()
+    with pytest.raises(RecordError, match="finished"):
+        run.log(1, x=1.0)
+    run.finish()  # it is
+
+
+def test_what_is_known_of_a_series_is_of_what_is_left_after_rewinding(recorder):
+    run = recorder.run()
+    for step in range(-4, 6):
+        run.log(step, x=float(step), h=np.arange(3.0))
+    for step, left in ((2, 6), (-2, 2), (-9, 0)):
+        run.rewind(step)
+        number, histogram = run.names()["x"], run.names()["h"]
+        assert (number.count, histogram.count) == (left, left)
+        last = step - 1 if left else 0
+        assert (number.last_step, histogram.last_step) == (last, last)
+        assert number.last == (step - 1 if left else None)
+
+
+@pytest.mark.parametrize("what", ["run", "recorder"])
+def test_a_recorder_is_of_one_process(recorder, what):
+    given = recorder if what == "recorder" else recorder.run()
+    with pytest.raises(RecordError, match=r"make a? ?Recorder"):
+        pickle.dumps(given)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_writes_nothing_by_an_idle_recorder_and_reads_by_itself(tmp_path):
+    with experiments.Recorder(tmp_path) as recorder:
+        recorder.run("a").finish()
+        reader = Reader(tmp_path)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                recorder.run("b")
+            except RecordError:
+                code = 0 if [run.name for run in reader.runs()] == ["a"] else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        recorder.run("c").finish()
+        assert [run.name for run in reader.runs()] == ["a", "c"]
+
+
+def test_a_clock_that_is_set_back_gives_no_negative_time(recorder, monkeypatch):
+    run = recorder.run()
+    now = experiments.run.time.time()
+    monkeypatch.setattr(experiments.run.time, "time", lambda: now - 3600)
+    run.log(0, x=1.0)
+    run.finish()
+    assert run.seconds == 0
+    assert run.status == "finished"

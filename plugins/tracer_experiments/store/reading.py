@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import operator
+import os
 import sqlite3
 import threading
 import zlib
@@ -24,6 +25,8 @@ from tracer_experiments.values import Histogram
 
 __all__ = ["Points", "SeriesInfo"]
 
+#: connections of a parent process: kept, since closing them here would release its locks
+_abandoned: list[sqlite3.Connection] = []
 #: what is read of a run, in the order of `RunRow`
 COLUMNS = "id, name, sweep, status, error, begun, seen, ended, config, environment"
 
@@ -83,9 +86,19 @@ class Database:
     """Queries of one database, from any thread. Errors of SQLite are `RecordError`s."""
 
     def __init__(self, path: str | PathLike[str]):
-        self.file = database_file(path)
+        self.file = database_file(path).absolute()
+        self._open(path)
+
+    def _open(self, path: str | PathLike[str]) -> None:
         self._connection = open_reading(path)
         self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def _here(self) -> None:
+        """In a forked process, open the file again: a connection is of one process."""
+        if self._process != os.getpid():
+            _abandoned.append(self._connection)
+            self._open(self.file)
 
     def close(self) -> None:
         with self._lock:
@@ -173,6 +186,7 @@ class Database:
             return [(step, at, histogram_of(data)) for step, at, data in self.objects(series)]
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
+        self._here()
         with self._lock, _damage_named(self.file):
             return self._connection.execute(query, values).fetchall()
 
