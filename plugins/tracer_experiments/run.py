@@ -175,9 +175,7 @@ def configuration(config: Mapping[str, Any] | None) -> str:
         return json.dumps(plain(config))
     except RecursionError:
         raise RecordError("the configuration of a run holds itself: give what is in it") from None
-    except (
-        Exception
-    ) as error:  # of a text that an object makes of itself, or a number of 5,000 digits
+    except Exception as error:  # of what objects are as texts, or of 5,000 digits
         raise RecordError(
             f"the configuration of a run cannot be kept as JSON: {type(error).__name__}: {error}"
         ) from error

@@ -4,8 +4,10 @@ import gc
 import os
 import pickle
 import shutil
+import sqlite3
 import warnings
 import weakref
+import zlib
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import tracer_layers as nn
 import tracer_training as training
 from tracer.errors import UndefinedWarning
 from tracer_experiments import Histogram, Late
+from tracer_experiments.board.export import report
 from tracer_experiments.recorder import Reader
 from tracer_experiments.run import RecordWarning
 from tracer_experiments.store.schema import RecordError
@@ -473,3 +476,78 @@ def test_a_clock_that_is_set_back_gives_no_negative_time(recorder, monkeypatch):
     run.finish()
     assert run.seconds == 0
     assert run.status == "finished"
+
+
+# -- a damaged database ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A database of a run of every kind of series, which a statement of SQL has damaged."""
+    with experiments.Recorder(tmp_path) as recorder, recorder.run("a", {"lr": 0.1}) as run:
+        for step in range(5):
+            run.log(step, x=float(step), y=float(step), h=np.arange(3.0))
+            run.image("image", np.ones((2, 2)), step)
+        with tracer.Tape() as tape:
+            nn.cross_entropy(mlp()(batch()[0]), batch()[1])
+        run.graph(tape)
+
+    def change(statement, *values):
+        connection = sqlite3.connect(tmp_path / "runs.db")
+        with connection:
+            connection.execute(statement, values)
+        connection.close()
+        return Reader(tmp_path)
+
+    return change
+
+
+OF = "WHERE series = (SELECT id FROM series WHERE name = ?)"
+
+
+@pytest.mark.parametrize(
+    ("name", "statement", "value"),
+    [
+        ("x", f"UPDATE blocks SET count = ? {OF}", 10**10),
+        ("x", f"UPDATE blocks SET steps = ? {OF}", b"\0" * 8),
+        ("x", f"UPDATE blocks SET times = ? {OF}", b"\0" * 4),
+        ("x", f"UPDATE blocks SET numbers = ? {OF}", None),
+        ("h", f"UPDATE objects SET data = ? {OF}", zlib.compress(b"\xff" * 64)),
+        ("h", f"UPDATE objects SET data = ? {OF}", zlib.compress(b"")),
+        ("graph", f"UPDATE objects SET data = ? {OF}", b"no graph"),
+        ("graph", f"UPDATE objects SET data = ? {OF}", zlib.compress(b"[]")),
+        ("graph", f"UPDATE objects SET data = ? {OF}", zlib.compress(b"{}")),
+    ],
+)
+def test_a_damaged_series_is_an_error_of_its_own(changed, name, statement, value):
+    if value is None:
+        statement, value = statement.replace("numbers = ?", "numbers = x'00' || ?"), b""
+    run = changed(statement, value, name).open("a")
+    read = run.graphs if name == "graph" else run.series
+    with pytest.raises(RecordError, match="cannot be read in this place"):
+        read(name)
+    assert run.series("y")[1].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "values",
+    ["begun = 'x'", "seen = NULL", "ended = 'x'", "name = x'ff'", "config = x'ff'", "error = 3"],
+)
+def test_a_damaged_row_of_a_run_leaves_its_series(changed, values, command, tmp_path):
+    try:
+        reader = changed(f"UPDATE runs SET {values}")
+    except sqlite3.IntegrityError:
+        return
+    (run,) = reader.runs()
+    assert run.series("y")[1].tolist() == [0, 1, 2, 3, 4]
+    assert run.seconds >= 0
+    assert "finished" in command("runs", "list", tmp_path).out
+
+
+@pytest.mark.parametrize("name", ["h", "image", "graph"])
+def test_a_report_leaves_out_what_is_damaged(changed, name):
+    reader = changed(f"UPDATE objects SET data = zeroblob(3) {OF}", name)
+    told = []
+    text = report(reader, reader.runs(), "report", told.append)
+    assert "</html>" in text
+    assert name == "image" or any("zlib" in line or "decompress" in line for line in told)
