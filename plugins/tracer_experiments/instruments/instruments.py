@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Array, Instrument, Overlay, Quantity, is_users, raw
+from tracer.extend import Instrument, Overlay, Quantity, is_users
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
+from tracer_experiments.instruments.following import Following, followed
 from tracer_experiments.instruments.observation import NotMeasured, Observation
 from tracer_experiments.instruments.presets import PRESETS
 from tracer_experiments.instruments.registered import VALUES, OfOverlay, OfQuantity, Recorded
@@ -73,14 +76,10 @@ class Instruments:
                 raise TracerError(f"the instrument {instrument.name!r} is asked for twice")
             self.instruments[instrument.name] = instrument
         self._told: set[tuple[str, str]] = set()
-        self._runs: list[Any] = []
-        self._described: set[str] = set()
+        #: runs that are told how series are drawn, and of which they were told
+        self._runs: list[tuple[Any, set[str]]] = []
         self._asked: tuple[int, dict[str, Quantity]] | None = None
-        self._before: Observation | None = None
-        self._at_step: tuple[int, Observation | None] | None = None
-        self._initial: dict[str, Array] = {}
-        #: arrays of parameters of two steps before, to be written into
-        self._spare: dict[str, Array] = {}
+        self._trainings: list[Following] = []
         #: whether the loop asks for the gradient itself, as far as was seen
         self._has_gradient = True
 
@@ -138,7 +137,7 @@ class Instruments:
             asked.pop("grad", None)
         for name, quantity in asked.items():
             asked[name] = quantity = copy.copy(quantity)
-            quantity.name = PREFIX + name
+            quantity.name, quantity.dispensable = PREFIX + name, True
         if SampleGradients.name in asked:
             asked[SampleGradients.name].renew()  # type: ignore[attr-defined]
         self._asked = (step, asked)
@@ -158,12 +157,13 @@ class Instruments:
         To be called before the optimiser steps. `results` are those of a sweep that was asked for
         `quantities(step)`. `Late` values belong to the step before.
         """
-        due = self._due(step)
-        if not due:
-            self._before, self._at_step = None, None
-            return {}
         self._has_gradient = "grad" in results
-        before = self._step_before(step)
+        due = self._due(step)
+        self._runs = [each for each in self._runs if getattr(each[0], "ended", None) is None]
+        if not due:
+            for each in self._trainings:
+                each.before, each.at_step = None, None
+            return {}
         asked = self._asked[1] if self._asked is not None and self._asked[0] == step else {}
         samples = asked.get(SampleGradients.name)
         observation = Observation(
@@ -177,24 +177,18 @@ class Instruments:
             tape=getattr(asked.get(Recorded.name), "tape", None),
             activations=getattr(asked.get(Activations.name), "found", None),
             is_mean=self.mean,
-            before=before,
-            initial=self._initial,
             layers=self.layers,
         )
-        if not self._initial and any(i.needs_initial for i in due):
-            self._initial.update({n: raw(p).copy() for n, p in observation.parameters.items()})
+        training = followed(self._trainings, observation.parameters)
+        if any(i.needs_initial for i in due):
+            training.note_initial(observation.parameters)
+        observation.follow(
+            training.step_before(step), training.initial, training.memory, training.is_mean
+        )
         values = self._values(due, observation)
-        self._before = self._kept(step, observation)
+        training.is_mean = observation.is_mean if observation.tells_mean else training.is_mean
+        training.before = self._kept(step, observation, training)
         return values
-
-    def _step_before(self, step: int) -> Observation | None:
-        """What was kept of the step before this one; again if this one is measured again."""
-        if self._at_step is None or self._at_step[0] != step:
-            found = self._before
-            self._at_step = (step, found if found is not None and found.step == step - 1 else None)
-        else:
-            self._spare = {}  # of what is looked at again
-        return self._at_step[1]
 
     def _values(self, due: Iterable[Instrument], observation: Observation) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -207,23 +201,24 @@ class Instruments:
             if not is_late and not here:
                 continue
             try:
-                found = instrument.measure(observation)
-            except NotMeasured as reason:
+                with np.errstate(all="ignore"):  # what is not finite is a value like others
+                    found = instrument.measure(observation)
+            except (NotMeasured, TracerError) as reason:
                 missing.setdefault(str(reason), []).append(instrument.name)
                 continue
             values |= self._named(instrument, found)
         self._tell(missing)
         return values
 
-    def _kept(self, step: int, observation: Observation) -> Observation | None:
+    def _kept(self, step: int, observation: Observation, training: Following) -> Observation | None:
         """What the next step needs of this one."""
         late = [i for i in self.instruments.values() if i.late]
         if not late or not self.is_due(step):
             return None
         samples = any(i.needs_samples_before for i in late)
-        spare, self._spare = self._spare, {}
+        spare, training.spare = training.spare, {}
         if observation.before is not None:
-            self._spare = observation.before.arrays
+            training.spare = observation.before.arrays
         return observation.keep(samples and "samples" in vars(observation), spare)
 
     def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
@@ -235,10 +230,10 @@ class Instruments:
             f"{instrument.name}/{key}" if key else instrument.name: value
             for key, value in values.items()
         }
-        for name in named.keys() - self._described:
-            for run in self._runs:
+        for run, known in self._runs:
+            for name in named.keys() - known:
                 run.describe(name, chart_of(instrument, name))
-            self._described.add(name)
+                known.add(name)
         return named
 
     def _tell(self, missing: Mapping[str, list[str]]) -> None:
@@ -253,7 +248,8 @@ class Instruments:
 
     def describe(self, run: Any) -> None:
         """Tell a run how its series are drawn, those of single parameters as they come."""
-        self._runs.append(run)
+        self._runs = [(each, known) for each, known in self._runs if each is not run]
+        self._runs.append((run, set(self.instruments)))
         for name, instrument in self.instruments.items():
             run.describe(name, chart_of(instrument, name))
 

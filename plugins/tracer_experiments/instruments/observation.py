@@ -47,21 +47,34 @@ class Observation:
         activations: Mapping[str, tuple[str, Array]] | None = None,
         is_mean: bool | None = None,
         tape: Any = None,
-        before: Observation | None = None,
-        initial: Mapping[str, Array] | None = None,
         layers: bool = False,
     ):
         self.step, self.loss, self.model, self.optimizer = step, loss, model, optimizer
-        self.results, self.before, self.layers = results, before, layers
+        self.results, self.layers = results, layers
         self._names, self._losses, self._is_mean = names or {}, losses or [], is_mean
         self.parameters = parameters_of(model, optimizer, self._any_values())
-        self.initial = initial if initial is not None else {}
+        self.before: Observation | None = None
+        self.initial: Mapping[str, Array] = {}
+        #: what an instrument keeps of this training from one step to the next, by its name
+        self.memory: dict[str, Any] = {}
+        self._was_mean = True
         #: path of a module -> its kind and what it gave, of activations that the record has
         self.activations = activations or {}
         #: the tape of the sweep, where an instrument asked for it
         self.tape = tape
         #: the parameters' arrays now, of a step that is kept
         self.arrays: dict[str, Array] = {}
+
+    def follow(
+        self,
+        before: Observation | None,
+        initial: Mapping[str, Array],
+        memory: dict[str, Any],
+        was_mean: bool,
+    ) -> None:
+        """Take in what was kept of the training until now."""
+        self.before, self.initial, self.memory = before, initial, memory
+        self._was_mean = was_mean
 
     # -- values of quantities ------------------------------------------------------------------
 
@@ -129,12 +142,29 @@ class Observation:
 
     @cached_property
     def is_mean(self) -> bool:
-        """Whether the objective is a mean over samples, and no sum."""
+        """Whether the objective is a mean over samples, and no sum.
+
+        Where the losses do not tell, it is what it was when they last did.
+        """
         if self._is_mean is not None:
             return self._is_mean
-        known = [losses for losses in self._losses if losses is not None]
-        sums = bool(known) and bool(on_host(known[-1].sums).any())
-        return not sums or self.count == 1
+        if not self.tells_mean:
+            return self._was_mean
+        return not on_host(self._known_losses[-1].sums).any()
+
+    @cached_property
+    def tells_mean(self) -> bool:
+        """Whether the losses tell a mean from a sum.
+
+        A single one that is not zero, as where targets of all others are ignored, has the weight 1
+        in both.
+        """
+        known = self._known_losses
+        return bool(known) and int(np.count_nonzero(on_host(known[-1].shares))) > 1
+
+    @property
+    def _known_losses(self) -> list[Any]:
+        return [losses for losses in self._losses if losses is not None]
 
     @cached_property
     def scale(self) -> float:
@@ -261,12 +291,14 @@ class Observation:
                 there = array.copy()
             self.arrays[name] = there
         if needs_samples:
-            _ = self.mean_squares  # before gradients are clipped
+            _ = self.mean_squares, self.mean_loss  # before gradients are clipped
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:
             self.__dict__.pop("samples", None)
         self.results, self.before, self.model, self.tape = {}, None, None, None
-        self.activations = {}
+        # what holds the model: a training that is over lets it go
+        self.loss, self.optimizer, self.parameters = None, None, {}  # type: ignore[assignment]
+        self.activations, self.memory = {}, {}
         return self
 
 

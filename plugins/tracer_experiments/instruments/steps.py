@@ -71,7 +71,8 @@ class Alpha(Instrument):
 def position(values: np.ndarray, variances: np.ndarray) -> float | None:
     """Where 1 is on a parabola, from its values and slopes at 0 and 1: see `Alpha`.
 
-    The values are f(0), f(1), f'(0), f'(1), with their variances. None where they are not finite.
+    The values are f(0), f(1), f'(0), f'(1), with their variances. None where they are not finite
+    or tell no parabola.
     """
     variances = np.where(variances == 0, SMALLEST_VARIANCE, variances)
     # f(t) = w0 + w1 t + w2 t^2
@@ -79,7 +80,10 @@ def position(values: np.ndarray, variances: np.ndarray) -> float | None:
     if not np.isfinite([*values, *weights]).all():
         return None
     q, r = np.linalg.qr(weights[:, None] * PARABOLA)
-    _, slope, bend = np.linalg.solve(r, q.T @ (weights * values))
+    try:
+        _, slope, bend = np.linalg.solve(r, q.T @ (weights * values))
+    except np.linalg.LinAlgError:  # of variances that differ by more than the rounding
+        return None
     if bend < 0:
         return -1.0
     return float(-2 * bend / slope - 1) if slope else math.inf
@@ -227,6 +231,6 @@ class CABS(Instrument):
         rate = learning_rate(observation, self.name)
         observation.require_samples()
         o = observation
-        variances = total(o.squared_norms).mean() - total(o.mean_squares)
+        variances = np.maximum(total(o.squared_norms).mean() - total(o.mean_squares), 0)
         with np.errstate(all="ignore"):
             return float(np.float64(rate / o.share) * variances / o.mean_loss)
