@@ -1,11 +1,14 @@
 """`trace-net course`: which files it writes, and that it keeps what a student has written."""
 
 import json
+import zipfile
 
 import pytest
+from environments import ROOT
 
 from trace_net.course.chapters import chapters
 
+FOLDER = "trace_net/course/"
 NAMES = [f"{chapter.name}.ipynb" for chapter in chapters()]
 
 
@@ -74,3 +77,11 @@ def test_what_the_chapters_need_is_said_where_it_is_missing(command, monkeypatch
     monkeypatch.setattr("trace_net.commands.course.NEEDED", ("numpy", "no_such_module"))
     outcome = command("course")
     assert "the chapters need no_such_module: pip install 'trace-net[course]'" in outcome.err
+
+
+@pytest.mark.slow
+def test_a_wheel_has_every_chapter(environment, tmp_path):
+    environment.pip("wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT))
+    (wheel,) = tmp_path.glob("trace_net-*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(FOLDER)}
+    assert {f"{FOLDER}{chapter.name}.md" for chapter in chapters()} <= held
