@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from trace_net.course.chapters import Chapter, Code, Hidden, Note, Piece, Text
+
+#: what JSON makes of a cell
+Cell = dict[str, object]
 
 #: where a student writes, below an exercise
 ROOM = "# your solution\n"
@@ -28,7 +30,7 @@ def notebook(chapter: Chapter) -> bytes:
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _cells(pieces: tuple[Piece, ...]) -> Iterator[dict[str, Any]]:
+def _cells(pieces: tuple[Piece, ...]) -> Iterator[Cell]:
     for piece in pieces:
         match piece:
             case Code(text):
@@ -44,12 +46,12 @@ def _cells(pieces: tuple[Piece, ...]) -> Iterator[dict[str, Any]]:
                 yield _markdown(_fold(piece))
 
 
-def _code(text: str) -> dict[str, Any]:
-    cell: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}}
+def _code(text: str) -> Cell:
+    cell: Cell = {"cell_type": "code", "execution_count": None, "metadata": {}}
     return cell | {"outputs": [], "source": _lines(text)}
 
 
-def _markdown(text: str) -> dict[str, Any]:
+def _markdown(text: str) -> Cell:
     return {"cell_type": "markdown", "metadata": {}, "source": _lines(text)}
 
 
