@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
 from tracer.extend import Array, Instrument, Overlay, Quantity, is_users, raw
@@ -209,7 +211,8 @@ class Instruments:
             if not is_late and not here:
                 continue
             try:
-                found = instrument.measure(observation)
+                with np.errstate(all="ignore"):  # what is not finite is recorded so
+                    found = instrument.measure(observation)
             except NotMeasured as reason:
                 missing.setdefault(str(reason), []).append(instrument.name)
                 continue
