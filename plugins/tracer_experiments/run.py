@@ -136,7 +136,8 @@ class Run(StoredRun):
         if error is None:
             self.finish()
         else:
-            self.finish("failed", described(error))
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.finish("interrupted" if interrupted else "failed", described(error))
 
     def _add(self, step: int, values: Mapping[str, Logged]) -> None:
         if self._is_over or self._writer.is_foreign or not self._writer.is_active(self.id):

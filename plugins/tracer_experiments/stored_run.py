@@ -71,7 +71,10 @@ class StoredRun:
 
     @property
     def status(self) -> str:
-        """ "running", "finished", "failed", or "killed": it ran, and has been silent for 30 s."""
+        """How it stands: "running", "finished", "failed", "interrupted" by the user, or "killed".
+
+        That is one that was running, and has been silent for 30 s.
+        """
         if self._row.status == "running" and time.time() - self._row.seen > SILENCE:
             return "killed"
         return self._row.status

@@ -660,3 +660,28 @@ def test_every_instrument_says_how_it_is_drawn_and_what_it_says(kind):
     assert kind.chart.title
     assert kind.chart.about.endswith(".")
     assert kind.__doc__
+
+
+def test_a_training_that_diverges_is_measured_without_warnings():
+    tracer.seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((16, 4)).astype(np.float32), rng.integers(0, 3, 16)
+    optimizer = training.SGD(model.parameters(), lr=1e9)
+    instruments = experiments.Instruments(
+        [*experiments.Instruments("all").instruments, "DeadUnits"]
+    )
+    losses = []
+    for step in range(8):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with tracer.Tape() as tape:
+                loss = nn.cross_entropy(model(x), y)
+            results = tape.backward(loss, ("grad", *instruments.quantities(step)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            values = instruments.measure(step, results, loss=loss, model=model, optimizer=optimizer)
+        losses.append(values["Loss"])
+        with np.errstate(all="ignore"):
+            optimizer.step(results)
+    assert float(max(losses[1:])) > 1e6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
@@ -206,6 +207,9 @@ class Instruments:
             except (NotMeasured, TracerError) as reason:
                 missing.setdefault(str(reason), []).append(instrument.name)
                 continue
+            except Exception as error:  # a training does not stop for what looks at it
+                missing.setdefault(_raised(error), []).append(instrument.name)
+                continue
             values |= self._named(instrument, found)
         self._tell(missing)
         return values
@@ -266,6 +270,12 @@ def _users_level() -> int:
 def _is_bundled(frame: FrameType) -> bool:
     package = str(frame.f_globals.get("__name__")).partition(".")[0]
     return package in ("tracer_experiments", "tracer_training")
+
+
+def _raised(error: Exception) -> str:
+    """What an instrument raised, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"it raised {type(error).__name__}: {error} ({frames[-1].filename}:{frames[-1].lineno})"
 
 
 def chart_of(instrument: Instrument, name: str) -> Chart:

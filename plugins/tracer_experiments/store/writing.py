@@ -373,7 +373,9 @@ def _finish_all() -> None:
             if error is None:
                 writer.finish(run, "finished")
             else:
-                writer.finish(run, "failed", f"{type(error).__name__}: {error}")
+                interrupted = isinstance(error, KeyboardInterrupt)
+                status = "interrupted" if interrupted else "failed"
+                writer.finish(run, status, f"{type(error).__name__}: {error}")
 
 
 def _leave_to_the_parent() -> None:
