@@ -11,7 +11,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import chain, groupby
 from types import NoneType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from tracer_render.node_link import plain
 from tracer_render.series import FEWEST, Series, forms, series
 
 T = TypeVar("T")
+
+#: A column, or a series of words, in JSON's types.
+Packed: TypeAlias = dict[str, Any]
 
 #: The types that a column of whole numbers may have, the narrowest first.
 WHOLE = ("uint8", "uint16", "int32")
@@ -34,7 +37,7 @@ FEW = 8
 MISSING = -1
 
 
-def indices(numbers: Sequence[int] | np.ndarray) -> dict[str, Any]:
+def indices(numbers: Sequence[int] | np.ndarray) -> Packed:
     """A column of whole numbers from -1 (missing) on: they, or what they differ by, if shorter.
 
     Differences are to the number `stride` places before; `exact` has the few, by their place, that
@@ -48,7 +51,7 @@ def indices(numbers: Sequence[int] | np.ndarray) -> dict[str, Any]:
     return _differences(column, kind) or {"type": kind, "data": _text(_little(column, kind))}
 
 
-def _differences(column: np.ndarray, plainly: str) -> dict[str, Any] | None:
+def _differences(column: np.ndarray, plainly: str) -> Packed | None:
     """The shortest column of differences; None where `plainly` is shorter."""
     best, least = None, _characters(column, plainly)
     for stride in range(1, min(FARTHEST, len(column) - 1) + 1):
@@ -77,7 +80,7 @@ def _little(column: np.ndarray, kind: str) -> np.ndarray:
     return column.astype(f"<{np.dtype(kind).str[1:]}")
 
 
-def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, Any]:
+def floats(numbers: Sequence[float | None], short: bool = False) -> Packed:
     """A column of numbers in single precision; a missing one is NaN, and `nan` lists the others.
 
     `exact` has the few numbers, by their place, that single precision has not; of many, the column
@@ -116,7 +119,7 @@ class Table(NamedTuple):
     """Values by their places: `words`, but for those that are in a series, by its first place."""
 
     words: list[Any]
-    series: list[dict[str, Any]]
+    series: list[Packed]
 
 
 class Words:
@@ -129,9 +132,9 @@ class Words:
     def __init__(self) -> None:
         self._values: list[Any] = []
         self._numbers: dict[Hashable, int] = {}
-        self._columns: list[tuple[dict[str, Any], np.ndarray]] = []
+        self._columns: list[tuple[Packed, np.ndarray]] = []
 
-    def column(self, values: Sequence[Any], places: np.ndarray | None = None) -> dict[str, Any]:
+    def column(self, values: Sequence[Any], places: np.ndarray | None = None) -> Packed:
         """The places of values, once `finish` was called; those of `values[places]` if given.
 
         `places` have each of the values at least once, and begin with the first, in their order.
@@ -142,7 +145,7 @@ class Words:
         else:
             number_of = {key: self._number(_value(key)) for key in dict.fromkeys(keys)}
             numbers = np.array([number_of[key] for key in keys], np.int64)
-        made: dict[str, Any] = {}
+        made: Packed = {}
         self._columns.append((made, numbers if places is None else numbers[places]))
         return made
 
@@ -185,7 +188,7 @@ class Words:
         return found
 
 
-def _packed(place: int, one: Series) -> dict[str, Any]:
+def _packed(place: int, one: Series) -> Packed:
     """A series whose first word is at this place."""
     return {
         "at": place,

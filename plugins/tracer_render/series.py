@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 #: The texts before, between and behind the numbers of a word's JSON text.
 Pieces: TypeAlias = tuple[str, ...]
@@ -40,7 +40,7 @@ class Series(NamedTuple):
     commas: list[bool]
 
 
-def forms(words: Sequence[Any]) -> list[Form | None]:
+def forms(words: Sequence[object]) -> list[Form | None]:
     """The form of each word that is one of many in a series, else None."""
     found = [_form(word) for word in words]
     counts = Counter(form.pieces for form in found if form)
@@ -61,9 +61,9 @@ def series(found: Sequence[Form]) -> Series:
     return Series(found[0].pieces, [form.numbers for form in found], commas)
 
 
-def _form(word: Any) -> Form | None:
+def _form(word: object) -> Form | None:
     """The form of a word; None of one without numbers."""
-    if type(word) is int:
+    if isinstance(word, int) and not isinstance(word, bool):
         return Form(("", ""), (word,), (False,)) if 0 <= word < 10**9 else None
     if type(word) not in (str, list):
         return None

@@ -84,7 +84,7 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
     constructor(columns, words, back) {
       const word = (column) => {
         const at = unpack(column);
-        return (i) => (at(i) < 0 ? undefined : words(at(i)));
+        return (i) => (at(i) >= 0 ? words(at(i)) : undefined); // also of what is no box
       };
       const { prefix, others } = columns.id;
       const [number, copy] = [unpack(columns.id.number), unpack(columns.id.copy)];
