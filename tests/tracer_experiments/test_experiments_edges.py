@@ -5,6 +5,8 @@ import os
 import pickle
 import shutil
 import sqlite3
+import subprocess
+import sys
 import warnings
 import weakref
 import zlib
@@ -22,6 +24,7 @@ from tracer_experiments.board.export import report
 from tracer_experiments.recorder import Reader
 from tracer_experiments.run import RecordWarning
 from tracer_experiments.store.schema import RecordError
+from tracer_experiments.sweeps.processes import LOG, error_in
 
 
 def mlp(hidden=5, seed=0):
@@ -551,3 +554,42 @@ def test_a_report_leaves_out_what_is_damaged(changed, name):
     text = report(reader, reader.runs(), "report", told.append)
     assert "</html>" in text
     assert name == "image" or any("zlib" in line or "decompress" in line for line in told)
+
+
+# -- programs and sweeps --------------------------------------------------------------------------
+
+ERROR = """
+import sys
+import tracer_experiments as experiments
+run = experiments.Recorder(sys.argv[1]).run()
+run.log(0, x=1.0)
+{session}
+raise ValueError("in a cell")
+"""
+
+
+@pytest.mark.parametrize(("session", "status"), [("sys.ps1 = 'In : '", "finished"), ("", "failed")])
+def test_an_error_of_a_cell_does_not_fail_the_runs_of_a_session(tmp_path, session, status):
+    program = ERROR.format(session=session)
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, check=False)
+    (run,) = Reader(tmp_path).runs()
+    assert run.status == status
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "error: it failed\nhint: do this\n",
+        "name? error: it failed\n  File net.py\nhint: do this\n",
+        "error: another\nnoise\nerror: it failed\n",
+        "it failed\nhint: do this\n",
+    ],
+)
+def test_why_a_training_of_a_sweep_failed_is_found_in_what_it_wrote(tmp_path, log):
+    (tmp_path / LOG).write_text(log)
+    assert error_in(tmp_path, 1) == "it failed"
+
+
+def test_a_name_that_ends_in_error_is_no_message(tmp_path):
+    (tmp_path / LOG).write_text("ValueError: it failed\n")
+    assert error_in(tmp_path, 1) == "ValueError: it failed"
