@@ -366,8 +366,11 @@ def _bytes(value: Logged) -> bytes:
 
 
 def _finish_all() -> None:
-    """At the end of the program: an error that ended it is that of its runs."""
-    error = getattr(sys, "last_value", None)
+    """At the end of the program: an error that ended it is that of its runs.
+
+    In a session, as of a notebook, it is only the last one of all cells, and ended nothing.
+    """
+    error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
     for writer in list(LIVE):
         for run in sorted(writer._active):
             if error is None:
