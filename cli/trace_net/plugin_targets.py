@@ -107,7 +107,7 @@ class LoadedTarget:
 
     def defined(self, name: str) -> Any:
         """What the file defines under a name, or None."""
-        return getattr(self._subject.module, name, None)
+        return getattr(self._subject.definitions, name, None)
 
     def record(self) -> tuple[Tape, Tensor]:
         """Run the model and its loss."""
