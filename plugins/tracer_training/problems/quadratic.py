@@ -7,7 +7,7 @@ import numpy as np
 import tracer
 import tracer_layers as nn
 from tracer import Tensor
-from tracer.extend import Array, Generator, TensorLike
+from tracer.extend import Array, Generator, TensorLike, raw
 from tracer_layers import Module
 from tracer_training.data import ArrayDataset
 from tracer_training.problems.problem import Problem
@@ -62,8 +62,7 @@ class Displacement(Module):
 
 def half_squared_norm(output: TensorLike, target: TensorLike) -> Tensor:
     """The mean over samples of half the squared norm of outputs `[N, D]`; targets do not count."""
-    zeros = np.zeros(output.shape, output.dtype)
-    return nn.mse_loss(output, zeros) * (output.shape[1] / 2)
+    return nn.mse_loss(output, np.zeros_like(raw(output))) * (output.shape[1] / 2)
 
 
 def root_of_hessian(rng: Generator) -> Array:
