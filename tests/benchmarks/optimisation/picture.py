@@ -14,6 +14,7 @@ from .study import Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: method -> colour and dashes; those that may lie on each other differ in both
@@ -85,26 +86,31 @@ def curves(axes: Axes, outcomes: Sequence[Outcome], name: str, over_seconds: boo
         axes.set_ylim(*accuracies(outcomes, name))
     if over_seconds:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        decades(axes.xaxis)
     axes.grid(linewidth=0.5)
 
 
 def losses(axes: Axes, lowest: float, highest: float) -> None:
-    """A logarithmic axis of losses, or a linear one where there is not much between them.
+    """A logarithmic axis of losses, or a linear one of the last third where little is between them.
 
     What grows beyond the beginning is not shown.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     if highest > 4 * lowest:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(0.85 * lowest, 1.2 * highest)
+        decades(axes.yaxis)
     else:
-        margin = 0.1 * (highest - lowest) or 0.1 * highest
-        axes.set_ylim(lowest - margin, highest + margin)
-    axes.yaxis.set_major_formatter("{x:g}")
+        between = (highest - lowest) / 3 or 0.1 * highest
+        axes.set_ylim(lowest - 0.1 * between, lowest + between)
+
+
+def decades(axis: Axis) -> None:
+    """Numbers at 1, 2 and 5 of each decade of a logarithmic axis."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def accuracies(outcomes: Sequence[Outcome], name: str) -> tuple[float, float]:
