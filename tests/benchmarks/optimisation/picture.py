@@ -105,10 +105,11 @@ def losses(axes: Axes, lowest: float, highest: float) -> None:
 
 
 def decades(axis: Axis) -> None:
-    """Numbers at 1, 2 and 5 of each decade of a logarithmic axis."""
+    """Numbers at 1, 2 and 5 of each decade of a logarithmic axis, or at 1 where these are many."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 
