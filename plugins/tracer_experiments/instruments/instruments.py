@@ -226,7 +226,7 @@ class Instruments:
         spare, self._spare = self._spare, {}
         if observation.before is not None:
             self._spare = observation.before.arrays
-        return observation.keep(samples and "samples" in vars(observation), spare)
+        return observation.keep(samples and observation.has_samples, spare)
 
     def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
         """Values by the names of series."""
