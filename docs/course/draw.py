@@ -8,7 +8,9 @@ What a block shows is the figure that it hands to `plt.show()`, or the value of 
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,12 @@ def codes(pieces: tuple[Piece, ...]) -> Iterator[Code]:
 
 
 def draw(chapter: Chapter) -> None:
-    """Run the chapter and write its pictures."""
+    """Run the chapter and write its pictures; what it writes itself is forgotten."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        _draw(chapter)
+
+
+def _draw(chapter: Chapter) -> None:
     namespace: dict[str, Any] = {"__name__": "chapter"}
     shown: list[Any] = []
     plt.show = lambda: shown.append(plt.gcf())

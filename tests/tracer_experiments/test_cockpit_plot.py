@@ -12,6 +12,7 @@ import tracer_layers as nn
 import tracer_training as training
 from tracer.errors import TracerError
 from tracer_experiments.plots.cockpit import cockpit
+from tracer_experiments.plots.curves import curves
 
 
 @pytest.fixture
@@ -104,3 +105,8 @@ def test_without_matplotlib_the_error_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_matplotlib)
     with pytest.raises(TracerError, match=r"pip install 'trace-net\[plot\]'"):
         cockpit(run)
+
+
+def test_a_notebook_shows_the_figures_as_pictures(run):
+    for figure in (cockpit(run), curves([run], "loss")):
+        assert figure._repr_png_().startswith(b"\x89PNG")

@@ -15,6 +15,7 @@ from tracer import extend, registry
 from tracer.errors import TracerError, UndefinedWarning
 from tracer_experiments import Histogram, Late
 from tracer_experiments.instruments import INSTRUMENTS
+from tracer_experiments.instruments.presets import ECONOMY
 from tracer_experiments.instruments.steps import position
 
 
@@ -352,6 +353,15 @@ def test_at_every_kth_step_values_are_those_of_every_step():
             if name == "Distance":
                 continue
             assert np.allclose(value, each.values[name][step], rtol=1e-12), name
+
+
+@pytest.mark.parametrize("name", ECONOMY)
+def test_an_instrument_alone_needs_no_other_to_measure_every_kth_step(name):
+    each = trained("mlp", "mean", 3, 4, 5, 0, [name], steps=8).values[name]
+    some = trained("mlp", "mean", 3, 4, 5, 0, [name], steps=8, every=3).values[name]
+    assert sorted(some) == [0, 3, 6]
+    if name != "Distance":  # of the way since the first step that was seen
+        assert all(np.allclose(some[step], each[step], rtol=1e-12) for step in some)
 
 
 def test_layers_have_values_that_make_up_the_whole():

@@ -223,7 +223,7 @@ class Instruments:
         spare, training.spare = training.spare, {}
         if observation.before is not None:
             training.spare = observation.before.arrays
-        return observation.keep(samples and "samples" in vars(observation), spare)
+        return observation.keep(samples and observation.has_samples, spare)
 
     def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
         """Values by the names of series."""

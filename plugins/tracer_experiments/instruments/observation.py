@@ -135,6 +135,14 @@ class Observation:
         """The number of samples, B."""
         return next((of.samples for of in self.samples.values()), 0)
 
+    @property
+    def has_samples(self) -> bool:
+        """Whether samples have gradients of their own here, and the sweep was asked for them."""
+        try:
+            return bool(self.samples)
+        except NotMeasured:
+            return False
+
     def require_samples(self, least: int = 1) -> None:
         """Raise `NotMeasured` where there are fewer samples."""
         if self.count < least:

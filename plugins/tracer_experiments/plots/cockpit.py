@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer.errors import TracerError
 from tracer_experiments.charts import GROUPS, Chart
+from tracer_experiments.plots.files import blank
 from tracer_experiments.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def cockpit(run: StoredRun, names: Sequence[str] | None = None) -> Figure:
     describes, without those of single parameters. Raises `TracerError` if there are none.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise TracerError(
             "plots are drawn by matplotlib, which is not installed: pip install 'trace-net[plot]'"
@@ -63,8 +64,7 @@ def cockpit(run: StoredRun, names: Sequence[str] | None = None) -> Figure:
         )
     columns = _columns(charts)
     rows = max(len(column) for _, column in columns)
-    size = (WIDTH * len(columns), HEIGHT * rows + 0.9)
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    figure = blank(WIDTH * len(columns), HEIGHT * rows + 0.9, facecolor="white")
     figure.suptitle(_plain(f"{run.name}  ({run.status})"), fontsize=11, color=INK)
     panels = figure.subplots(rows, len(columns), squeeze=False)
     for (title, column), axes in zip(columns, panels.T, strict=True):

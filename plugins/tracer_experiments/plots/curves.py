@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer.errors import TracerError
 from tracer_experiments.charts import Chart
+from tracer_experiments.plots.files import blank
 from tracer_experiments.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ def curves(
     weight of the past in a moving average, drawn over the values. What is not finite is a gap with
     a cross below it. Raises `TracerError` where no run has a series.
     """
-    from matplotlib.figure import Figure
-
     if not names:
         raise TracerError("name a series to draw, as in curves(runs, 'loss')")
     if x not in AXES:
@@ -51,7 +50,7 @@ def curves(
         raise TracerError(f"smooth is a weight of at least 0 and below 1, got {smooth!r}")
     width, height = PANEL
     width += LEGEND * (len(runs) > WITHIN)
-    figure = Figure(figsize=(width, height * len(names)), layout="constrained")
+    figure = blank(width, height * len(names))
     for name, axes in zip(names, figure.subplots(len(names), squeeze=False)[:, 0], strict=True):
         panel(axes, runs, name, x, smooth, log)
     return figure
