@@ -274,7 +274,7 @@ def test_what_has_no_neighbour_has_the_whole_width(show, tmp_path):
                     run.graph(board_runs.tape_of(board_runs.network()))
     page = show(tmp_path, "view=compare")
     table, view = page.find("#view-compare .scroll"), page.find("#view-compare")
-    assert table.size["width"] > 0.9 * view.size["width"]
+    assert table.size["width"] > 0.8 * view.size["width"]
     for menu in page.all("#view-compare select"):
         assert menu.size["width"] > 300
     page = show(tmp_path, "view=model")
