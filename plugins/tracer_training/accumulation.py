@@ -29,7 +29,8 @@ class Accumulated:
     for, since some merge before their values are made (`Quantity.merge`). The loss is a mean over
     the samples, or with `mean=False` a sum. Quantities that sample are those of other samples than
     one batch would have drawn; factors of `kfra` are means of those of the batches. Raises
-    `TracerError` for quantities that do not merge, as operators of the whole model.
+    `TracerError` for quantities that do not merge, as operators of the whole model; of those that
+    are `dispensable` the results have nothing, and `absent` says why.
     """
 
     def __init__(
@@ -41,6 +42,9 @@ class Accumulated:
         self.mean = mean
         self.samples = 0
         self._asked = _by_name(asked)
+        #: why there are no values of these, by their names
+        self._absent = {name: why for name, q in self._asked.items() if (why := _refused(q))}
+        self._check()
         self._merged: StateDict = {}
         self._kind: Value = dict
 
@@ -49,7 +53,8 @@ class Accumulated:
         """What to ask the sweep of each batch for."""
         return tuple(
             unfinished(quantity) if _has_states(quantity) else quantity
-            for quantity in self._asked.values()
+            for name, quantity in self._asked.items()
+            if name not in self._absent
         )
 
     def add(self, results: Results, samples: int) -> None:
@@ -59,7 +64,7 @@ class Accumulated:
         """
         if samples < 1:
             raise TracerError(f"a batch of samples is added, got samples={samples!r}")
-        lacking = self._asked.keys() - results.keys()
+        lacking = self._asked.keys() - self._absent.keys() - results.keys()
         if lacking:
             raise TracerError(
                 f"the results lack {sorted(lacking)[0]!r}: ask each sweep for total.quantities"
@@ -67,41 +72,62 @@ class Accumulated:
         total = self.samples + samples
         weights = (self.samples / total, samples / total) if self.mean else (1.0, 1.0)
         shards = Shard(self.samples, weights[0]), Shard(samples, weights[1])
-        first = not self._merged
-        self._merged = {
-            name: _kept(quantity, results[name])
-            if first
-            else _merge(quantity, self._merged[name], results[name], shards)
-            for name, quantity in self._asked.items()
-        }
-        self.samples = total
+        merged: StateDict = {}
+        for name, quantity in self._asked.items():
+            if name in self._absent:
+                continue
+            if not self.samples:
+                merged[name] = _kept(quantity, results[name])
+                continue
+            try:
+                merged[name] = _merge(quantity, self._merged[name], results[name], shards)
+            except TracerError as error:
+                self._leave_out(quantity, error)
+        self._merged, self.samples = merged, total
         self._kind = type(results) if isinstance(results, dict) else dict
 
     def results(self) -> StateDict:
         """Quantity -> parameter -> value, of all that was added."""
-        if not self._merged:
+        if not self.samples:
             raise TracerError("nothing was accumulated: add(results, samples) first")
         found = self._kind()
         for name, quantity in self._asked.items():
+            if name in self._absent:
+                found[name] = LayerValues(absent={"": self._absent[name]})
+                continue
             values = _copied(self._merged[name])
             found[name] = _finished(quantity, values, self.samples)
         return found
 
+    def _check(self) -> None:
+        """Raise `TracerError` for what is left out and may not be."""
+        for name, why in self._absent.items():
+            if not self._asked[name].dispensable:
+                raise TracerError(f"{why}: give one large batch, or leave it out")
+
+    def _leave_out(self, quantity: Quantity, error: TracerError) -> None:
+        """Go on without a quantity, if one may."""
+        if not quantity.dispensable:
+            raise error
+        self._absent[quantity.name] = str(error)
+
 
 def _by_name(asked: Value) -> dict[str, Quantity]:
-    """Quantities by name; `TracerError` for those that do not merge."""
+    """Quantities by name."""
     several = (asked,) if isinstance(asked, str | Quantity | type) else tuple(asked)
     found = {}
     for each in several:
         kind = registry.quantities[each] if isinstance(each, str) else each
         quantity = kind() if isinstance(kind, type) else kind
-        whole = quantity.rows is None and type(quantity).merge is Quantity.merge
-        if whole or quantity.merge is None:
-            raise TracerError(
-                f"values of {quantity.name!r} do not merge: give one large batch, or leave it out"
-            )
         found[quantity.name] = quantity
     return found
+
+
+def _refused(quantity: Quantity) -> str:
+    """Why the values of batches are not those of their union; empty where they merge."""
+    whole = quantity.rows is None and type(quantity).merge is Quantity.merge
+    merges = not whole and quantity.merge is not None
+    return "" if merges else f"values of {quantity.name!r} of several batches do not merge"
 
 
 def _has_states(quantity: Quantity) -> bool:

@@ -1,13 +1,17 @@
 """What watches a training does not stop it, and `fit` keeps what a reader looks for."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import tracer_experiments as experiments
 import tracer_layers as nn
 import tracer_training as training
+from tracer import registry
 from tracer.errors import UndefinedWarning
 from tracer.extend import Instrument
+from tracer_experiments.instruments.presets import FULL
 
 
 class Failing(Instrument):
@@ -30,7 +34,7 @@ def fitted(recorder, instruments=None, **options):
         data,
         optimizer=training.SGD(model.named_parameters(), lr=0.1),
         epochs=2,
-        batch_size=4,
+        batch_size=options.pop("batch_size", 4),
         progress=False,
         recorder=recorder,
         instruments=instruments,
@@ -55,6 +59,39 @@ def test_an_instrument_that_raises_is_told_once_and_the_others_go_on(recorder):
     assert run.status == "finished"
     assert "test_failing" not in run.names()
     assert len(run.series("GradNorm")[0]) == 6
+
+
+def test_what_does_not_merge_is_left_out_once_where_batches_are_accumulated(recorder):
+    with pytest.warns(UndefinedWarning, match="'hessian' of several batches do not merge") as told:
+        fitted(recorder, experiments.Instruments("full"), accumulate=2)
+    assert len(told) == 1
+    (run,) = recorder.runs()
+    names = run.names()
+    assert "HessMaxEV" not in names
+    late = {"Alpha", "UpdateSize"}
+    for name in {*FULL} - {"HessMaxEV"}:
+        assert names[name].count == 4 - (name in late), name  # two steps in each of two epochs
+
+
+def test_accumulated_batches_are_measured_as_one_large_one(tmp_path):
+    """Every instrument that goes with both; but for what the seconds are, and what is sampled."""
+    which = [name for name in registry.instruments if name not in ("Time", "KroneckerCondition")]
+    series = []
+    for sizes in ({"batch_size": 6}, {"batch_size": 3, "accumulate": 2}):
+        instruments = experiments.Instruments(which, curvature="diag_h")
+        with experiments.Recorder(tmp_path / str(len(sizes))) as recorder:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UndefinedWarning)
+                fitted(recorder, instruments, rng=0, **sizes)
+            (run,) = recorder.runs()
+            numbers = [n for n, info in run.names().items() if info.kind == "number"]
+            series.append({n: run.series(n)[1] for n in numbers if n != "epoch_seconds"})
+    large, small = series
+    without = {"HessMaxEV", "HessMaxAbsEV", "GGNDensity", "EffectiveDimension"}
+    assert {"Alpha", "Saturation", "ActivationNorm/1", "TICDiag"} <= small.keys()
+    assert {name for name in large if name.partition("/")[0] not in without} == small.keys()
+    for name, values in small.items():
+        assert np.allclose(values, large[name], rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -175,7 +175,7 @@ def test_a_name_of_two_parameters_is_refused():
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda: training.Accumulated("ggn"), "'ggn' do not merge"),
+        (lambda: training.Accumulated("ggn"), "'ggn' of several batches do not merge"),
         (lambda: training.Accumulated().results(), "nothing was accumulated"),
         (lambda: training.Accumulated("variance").add({"grad": {}}, 3), "lack 'variance'"),
         (lambda: training.Accumulated().add({"grad": {}}, 0), "samples=0"),

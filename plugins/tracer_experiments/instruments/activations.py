@@ -33,7 +33,8 @@ ACTIVATIONS = {
 class Activations(Quantity):
     """What activations gave, read off the record before the sweep: it adds nothing to that.
 
-    `found` has the kind of an activation and its output `[N, ...]`, by the path of its module.
+    `found` has the kind of an activation and its output `[N, ...]`, by the path of its module, of
+    the samples of all sweeps that it was asked of.
     """
 
     name = "activations"
@@ -52,8 +53,8 @@ class Activations(Quantity):
                 while name in found:
                     count += 1
                     name = f"{path} ({count})"
-                found[name] = (node.op.name, values[node])
-        self.found = found
+                found[name] = _beside(self.found.get(name), (node.op.name, values[node]))
+        self.found = {**self.found, **found}
 
     def elements(self, context: Context) -> int:
         return 0
@@ -66,6 +67,13 @@ class Activations(Quantity):
 
     def merge(self, first: None, second: None, shards: tuple[Shard, Shard]) -> None:
         return None
+
+
+def _beside(before: tuple[str, Array] | None, now: tuple[str, Array]) -> tuple[str, Array]:
+    """The outputs of an activation in two batches as one, where they are of one shape."""
+    if before is None or before[0] != now[0] or before[1].shape[1:] != now[1].shape[1:]:
+        return now
+    return now[0], np.concatenate([before[1], now[1]])
 
 
 class _OfActivations(Instrument):
