@@ -495,6 +495,33 @@ def test_batch_normalisation_leaves_the_rest():
     assert found[2].keys() == names
 
 
+ONE = 4  # samples, so that four times their mean weighs each by 1
+
+
+@pytest.mark.parametrize("factor", [1, ONE])
+def test_a_multiple_of_a_mean_is_a_mean_of_multiples(factor, monkeypatch):
+    monkeypatch.setitem(LOSSES, "times", lambda z, y: factor * nn.cross_entropy(z, y))
+    made = trained("mlp", "times", 3, 4, ONE, 0, "business", curvature="diag_ggn_exact")
+    told = trained("mlp", "times", 3, 4, ONE, 0, "business", curvature="diag_ggn_exact", mean=True)
+    assert made.values.keys() == set(experiments.Instruments("business").instruments)
+    for name, values in told.values.items():
+        for step, value in values.items():
+            assert np.array_equal(np.asarray(made.values[name][step]), np.asarray(value)), name
+
+
+def test_what_is_no_mean_and_no_sum_by_its_record_is_not_measured_and_the_rest_is(monkeypatch):
+    monkeypatch.setitem(LOSSES, "half", lambda z, y: 0.5 * LOSSES["sum"](z, y))
+    with pytest.warns(UndefinedWarning, match="mean=True or mean=False") as told:
+        made = trained("mlp", "half", 3, 4, ONE, 0, "business")
+    assert len(told) == 1
+    without = {"Alpha", "GradHist1d", "InnerTest", "NormTest", "OrthoTest", "TICDiag"}
+    assert made.values.keys() == set(made.instruments.instruments) - without
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        said = trained("mlp", "half", 3, 4, ONE, 0, "business", mean=False)
+    assert said.values.keys() == set(said.instruments.instruments)
+
+
 def test_what_is_for_plain_sgd_says_so():
     model, shape = mlp(3, 4)
     model.double()

@@ -120,12 +120,56 @@ def test_losses_of_samples_sum_to_the_objective(loss):
     x = np.random.default_rng(0).standard_normal((6, 3))
     value, _ = swept(model, kept, LOSSES[loss], x)
     assert kept.losses.shares.sum() == pytest.approx(float(value.data))
-    assert bool(kept.losses.sums) == (loss == "sum")
     x[[2, 4]] += 1  # of the same class
     other = Kept()
     swept(model, other, LOSSES[loss], x)
     changed = ~np.isclose(kept.losses.shares, other.losses.shares)
     assert list(np.flatnonzero(changed)) == [2, 4]
+
+
+def of_rows(reduce):
+    """An objective of `[N]` losses, the squares of the outputs."""
+    return lambda z, y: reduce(np.sum(z**2, 1))
+
+
+REDUCED = {
+    "mean": (of_rows(np.mean), False),
+    "as many times the mean as there are samples": (of_rows(lambda e: 6 * e.mean()), False),
+    "mean of all elements": (lambda z, y: np.mean(z**2) * 12, False),
+    "mean of those that are not ignored": (
+        lambda z, y: 2 * nn.cross_entropy(z, np.where(np.arange(6) < 2, -100, y)),
+        False,
+    ),
+    "weighted mean": (
+        lambda z, y: nn.cross_entropy(z, y, weight=np.array([1.0, 2.0])),
+        False,
+    ),
+    "two means": (lambda z, y: nn.cross_entropy(z, y) + 3 * np.mean(z**2), False),
+    "sum over its number": (of_rows(lambda e: e.sum() / 6), False),
+    "sum over its elements": (lambda z, y: np.sum(z**2) / 12, False),
+    "weights that are shares": (of_rows(lambda e: np.full(6, 1 / 6) @ e), False),
+    "sum": (of_rows(np.sum), True),
+    "two sums": (lambda z, y: nn.cross_entropy(z, y, reduction="sum") + np.sum(z**2), True),
+    "sum of weighted losses": (of_rows(lambda e: np.sum(np.arange(6.0) * e)), True),
+    "half a sum": (of_rows(lambda e: 0.5 * e.sum()), None),
+    "a sum over something else": (lambda z, y: np.sum(z**2) / 7, None),
+    "a sum and a mean": (of_rows(lambda e: e.sum() + e.mean()), None),
+    "a sum and half of one": (lambda z, y: np.sum(z**2) + 0.5 * np.sum(abs(z)), None),
+}
+
+
+@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_mean_is_told_from_a_sum_by_the_record(name, dtype):
+    loss, sums = REDUCED[name]
+    kept = Kept()
+    model = mlp() if dtype == np.float64 else mlp().float()
+    swept(model, kept, loss, np.random.default_rng(0).standard_normal((6, 3)).astype(dtype))
+    if sums is None:
+        with pytest.raises(tracer.errors.UndefinedError, match="mean=True or mean=False"):
+            _ = kept.losses.sums
+    else:
+        assert kept.losses.sums is sums
 
 
 def test_losses_of_samples_leave_out_a_penalty():

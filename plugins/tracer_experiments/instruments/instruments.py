@@ -49,10 +49,11 @@ class Instruments:
     are known one step late need the step after it, too. With `layers=True` there is a value of each
     parameter besides, named as "GradNorm/0.weight". `curvature` is the quantity of HessTrace and
     the TICs, by default "diag_ggn_mc" and, in "all", "diag_h". Whether the objective is a mean over
-    samples or a sum is found out of the loss, unless `mean` says so.
+    samples or a sum is what its record shows, unless `mean` says so.
 
-    What cannot be measured, as what is of single samples where batch normalisation mixes them, is
-    left out with one warning. Raises `TracerError` for what is no instrument.
+    What cannot be measured, as what is of single samples where batch normalisation mixes them, or
+    where nothing tells a mean from a sum, is left out with one warning. Raises `TracerError` for
+    what is no instrument.
     """
 
     def __init__(
@@ -187,7 +188,8 @@ class Instruments:
             training.step_before(step), training.initial, training.memory, training.is_mean
         )
         values = self._values(due, observation)
-        training.is_mean = observation.is_mean if observation.tells_mean else training.is_mean
+        if observation.tells_mean and _is_known(observation):
+            training.is_mean = observation.is_mean
         training.before = self._kept(step, observation, training)
         return values
 
@@ -219,7 +221,7 @@ class Instruments:
         late = [i for i in self.instruments.values() if i.late]
         if not late or not self.is_due(step):
             return None
-        samples = any(i.needs_samples_before for i in late)
+        samples = any(i.needs_samples_before for i in late) and _is_known(observation)
         spare, training.spare = training.spare, {}
         if observation.before is not None:
             training.spare = observation.before.arrays
@@ -256,6 +258,15 @@ class Instruments:
         self._runs.append((run, set(self.instruments)))
         for name, instrument in self.instruments.items():
             run.describe(name, chart_of(instrument, name))
+
+
+def _is_known(observation: Observation) -> bool:
+    """Whether it is known if the objective is a mean over samples or a sum."""
+    try:
+        _ = observation.is_mean
+    except TracerError:
+        return False
+    return True
 
 
 def _users_level() -> int:

@@ -170,8 +170,8 @@ def reduced(
     `count` replaces the number of losses as the divisor of the mean.
     """
     if reduction == "mean":
-        losses = losses.mean() if count is None else losses.sum() * (1 / count)
-        return narrowed(losses, dtype)
+        mean = losses.mean()  # which the record then shows it to be
+        return narrowed(mean if count is None else mean * (losses.size / count), dtype)
     if reduction == "sum":
         return narrowed(losses.sum(), dtype)
     if reduction == "none":
