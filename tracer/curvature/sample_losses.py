@@ -55,8 +55,8 @@ class Weights(NamedTuple):
     over their number, or that of the samples, as where somebody divides their sum by it.
     """
 
-    are_one: Array
-    are_shares: Array
+    are_one: Array | np.bool_
+    are_shares: Array | np.bool_
 
 
 class SampleLosses(NamedTuple):
