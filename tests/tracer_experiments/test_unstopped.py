@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+import tracer
 import tracer_experiments as experiments
 import tracer_layers as nn
 import tracer_training as training
@@ -33,9 +34,9 @@ def fitted(recorder, instruments=None, **options):
         nn.cross_entropy,
         data,
         optimizer=training.SGD(model.named_parameters(), lr=0.1),
-        epochs=2,
+        epochs=options.pop("epochs", 2),
         batch_size=options.pop("batch_size", 4),
-        progress=False,
+        progress=options.pop("progress", False),
         recorder=recorder,
         instruments=instruments,
         **options,
@@ -122,3 +123,38 @@ def test_what_ends_fit_is_the_end_of_its_run(recorder, error, status):
 def test_what_was_typed_is_kept(recorder):
     command = recorder.run().environment["command"]
     assert any("pytest" in part or part == "-c" for part in command)
+
+
+def resumed(folder, which, resume, epochs=2, progress=False):
+    """Distances of a training that stops after an epoch and goes on in other objects, or not."""
+    tracer.seed(0)
+    instruments = None if which is None else experiments.Instruments(which)
+    with experiments.Recorder(folder / "runs") as recorder:
+        last = recorder.runs()[-1].id if resume else None
+        run = recorder.run("one", resume=last, force=True)
+        with run:
+            fitted(
+                run,
+                instruments,
+                rng=0,
+                epochs=epochs,
+                checkpoint=folder / "c",
+                resume=resume,
+                progress=progress,
+            )
+        return dict(zip(*run.series("Distance"), strict=True)) if which else {}
+
+
+def test_a_distance_is_from_the_start_after_a_training_was_resumed(tmp_path):
+    whole = resumed(tmp_path / "whole", ["Distance"], False)
+    resumed(tmp_path / "halves", ["Distance"], False, epochs=1)
+    halves = resumed(tmp_path / "halves", ["Distance"], True)
+    assert len(whole) == 6
+    assert halves == whole
+
+
+def test_a_checkpoint_without_instruments_begins_them_anew_and_says_so(tmp_path, capsys):
+    resumed(tmp_path, None, False, epochs=1)
+    distances = resumed(tmp_path, ["Distance"], True, progress=True)
+    assert "written without instruments: distances are from step 3 on" in capsys.readouterr().err
+    assert distances[3] == 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracer import Tensor
-from tracer.extend import Array, raw
+from tracer.extend import Array, backend, raw
 from tracer_experiments.instruments.observation import Observation
 
 
@@ -59,6 +59,14 @@ class Following:
         for name, parameter in parameters.items():
             if name not in self.initial:
                 self.initial[name] = raw(parameter).copy()
+
+    def go_on(self, initial: Mapping[str, Array], parameters: Mapping[str, Tensor]) -> None:
+        """Take parameters for where these were first seen, of those that still have their shape."""
+        for name, parameter in parameters.items():
+            now, first = raw(parameter), initial.get(name)
+            if first is not None and first.shape == now.shape:
+                array = backend.moved(backend.as_array(first), backend.of(now))
+                self.initial[name] = array.astype(now.dtype)
 
     def step_before(self, step: int) -> Observation | None:
         """What was kept of the step before this one; again if this one is measured again."""

@@ -19,7 +19,7 @@ from tracer.extend import Instrument, Overlay, Quantity, is_users
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
 from tracer_experiments.instruments.following import Following, followed
-from tracer_experiments.instruments.observation import NotMeasured, Observation
+from tracer_experiments.instruments.observation import NotMeasured, Observation, parameters_of
 from tracer_experiments.instruments.presets import PRESETS
 from tracer_experiments.instruments.registered import VALUES, OfOverlay, OfQuantity, Recorded
 from tracer_experiments.instruments.sample_gradients import SampleGradients
@@ -251,6 +251,20 @@ class Instruments:
                 verb = "is" if len(new) == 1 else "are"
                 message = f"{', '.join(new)} {verb} not measured: {reason}"
                 warnings.warn(message, UndefinedWarning, stacklevel=_users_level())
+
+    # -- a training that goes on ---------------------------------------------------------------
+
+    def state_dict(self, model: Any = None, optimizer: Any = None) -> dict[str, Any]:
+        """What a training is resumed with: its parameters where they were first seen."""
+        training = followed(self._trainings, parameters_of(model, optimizer, None))
+        return {"initial": dict(training.initial)}
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], model: Any = None, optimizer: Any = None
+    ) -> None:
+        """Go on with a training from what `state_dict` gave."""
+        parameters = parameters_of(model, optimizer, None)
+        followed(self._trainings, parameters).go_on(state["initial"], parameters)
 
     def describe(self, run: Any) -> None:
         """Tell a run how its series are drawn, those of single parameters as they come."""

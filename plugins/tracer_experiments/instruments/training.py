@@ -26,7 +26,7 @@ class Loss(Instrument):
 
 
 class Time(Instrument):
-    """Seconds since the first step that was measured."""
+    """Seconds since the first step that was measured, after a resumption since that."""
 
     name = "Time"
     chart = Chart(

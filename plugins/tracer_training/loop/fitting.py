@@ -128,6 +128,11 @@ def _begin(run: Run, resume: bool) -> None:
             run.reporter.note(f"all {run.epochs} epochs are done: give more to go on after {at}")
         else:
             run.reporter.note(f"going on after {at}")
+            if run.recording.begins_anew:
+                run.reporter.note(
+                    f"the checkpoint was written without instruments: distances are from step "
+                    f"{run.step} on"
+                )
 
 
 def _check_can_be_read_again(train: Data, test: Data, epochs: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer import Tape, Tensor
 from tracer.errors import TracerError
-from tracer_training.kinds import Asked, Results, Saved
+from tracer_training.kinds import Asked, Results, Saved, StateDict
 
 
 class Recording:
@@ -17,13 +17,16 @@ class Recording:
 
     `recorder` has `run(name, config)`, which gives what has `log(step, **values)` and `finish()`,
     or is such a run. `instruments` have `quantities(step)` and `measure(step, results, loss=,
-    model=, optimizer=)`, and may have `describe(run)`. Either may be None.
+    model=, optimizer=)`, and may have `describe(run)`, and `state_dict(model=, optimizer=)` and
+    `load_state_dict(state, model=, optimizer=)` for checkpoints. Either may be None.
     """
 
     def __init__(self, recorder: Any, instruments: Any, config: Saved):
         self.instruments, self.run = instruments, recorder
         self._is_ours = recorder is not None and not hasattr(recorder, "log")
         self._config = dict(config)
+        #: whether the checkpoint that a training goes on from was written without instruments
+        self.begins_anew = False
 
     def begin(self) -> None:
         """Open a run of a recorder, now that nothing is left to be refused."""
@@ -57,6 +60,20 @@ class Recording:
         return self.instruments.measure(
             run.step, results, loss=loss, model=run.model, optimizer=run.optimizer
         )
+
+    def state_of_instruments(self, run: Any) -> StateDict | None:
+        """What instruments go on with when a training is resumed, if anything."""
+        if not hasattr(self.instruments, "state_dict"):
+            return None
+        return self.instruments.state_dict(model=run.model, optimizer=run.optimizer)
+
+    def load_instruments(self, state: Saved | None, run: Any) -> None:
+        """Let instruments go on; where the checkpoint says nothing of them, they begin anew."""
+        if not hasattr(self.instruments, "load_state_dict"):
+            return
+        self.begins_anew = state is None
+        if state is not None:
+            self.instruments.load_state_dict(state, model=run.model, optimizer=run.optimizer)
 
     def step(self, step: int, loss: Any, rate: float, values: Saved) -> None:
         """Record a step. A loss on a device is given as it is, for the recorder to wait for."""

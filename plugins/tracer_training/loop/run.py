@@ -255,6 +255,7 @@ class Run:
             "callbacks": self.audience.state_dict(),
             "stopped": self.stopped,
             "rate": self._rate,
+            "instruments": self.recording.state_of_instruments(self),
         }
 
     def load_state_dict(self, state: Saved) -> None:
@@ -264,6 +265,7 @@ class Run:
         self._means.load_state_dict(state["means"])
         self.history = History(state["history"])
         self.stopped, self._rate = state["stopped"], state["rate"]
+        self.recording.load_instruments(state.get("instruments"), self)
 
 
 def _advance(schedule: Any, record: Saved) -> None:
