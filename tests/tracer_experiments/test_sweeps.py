@@ -13,7 +13,7 @@ import pytest
 
 import tracer_experiments as experiments
 from tracer.extend import read_safetensors
-from tracer_experiments.sweeps import processes
+from tracer_experiments.sweeps import processes, telling
 
 MODEL = """
 import time
@@ -293,6 +293,16 @@ def test_why_a_training_ended(tmp_path, log, code, wanted):
         (("--grid", "precision=float8"), "'float8' is no precision"),
         (("--grid", "lr=a"), "lr is a number, got 'a'"),
         (("--grid", "epochs=1.5"), "epochs is a whole number, got '1.5'"),
+        (("--grid", "lr=0.1,nan"), "lr is a number, got 'nan'"),
+        (("--grid", "lr=inf"), "lr is a number, got 'inf'"),
+        (("--grid", "lr=0.1,-1"), "lr=-1: AdamW expects lr as a number of at least 0, got -1.0"),
+        (("--grid", "betas=1"), "betas=1: AdamW expects betas as 2 numbers, got 1"),
+        (("--grid", "weight-decay=nan"), "weight-decay=nan: AdamW expects weight_decay"),
+        (("--grid", "epochs=0"), "epochs is a whole number from 1, got 0"),
+        (("--grid", "batch-size=32,0"), "batch-size is a whole number from 1, got 0"),
+        (("--grid", "clip-norm=-1"), "clip-norm is a number above 0, got -1"),
+        (("--seeds", "2", "--lr", "nan"), "AdamW expects lr as a number of at least 0, got nan"),
+        (("--seeds", "2", "--option", "foo=3"), "AdamW has no option 'foo'"),
         (("--grid", "seed=1,2"), "a sweep counts its seeds"),
         (("--grid", "model.widt=1"), "Did you mean 'width'"),
         (("--grid", "lr=0.1..0.2"), "a grid takes values, and 'lr' is a range"),
@@ -307,6 +317,7 @@ def test_why_a_training_ended(tmp_path, log, code, wanted):
         (("--jobs", "2"), "are of a sweep"),
         (("--trials", "2"), "are of a sweep"),
         (("--grid", "lr=0.1", "--objective", "speed"), "'speed', which a training does not have"),
+        (("--seeds", "2", "--objective", "tst_loss"), "Did you mean 'test_loss'"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_a_hint(train, arguments, said):
@@ -314,7 +325,45 @@ def test_what_makes_no_sense_is_one_line_and_a_hint(train, arguments, said):
     outcome = train(*arguments, *run, code=2)
     assert said in outcome.line("error:")
     assert outcome.line("hint:")
-    assert not list(Path().glob("sweep/*/")) or "--objective" in arguments
+    assert not Path("sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "has", "has_not"),
+    [
+        ("", "test_accuracy", "mine"),
+        (
+            "def metrics_mine(o, t): return 1.0\nmetrics = {'mine': metrics_mine}",
+            "mine",
+            "accuracy",
+        ),
+        ("both = datasets\ndatasets = lambda: both()[0]", "accuracy", "test_loss"),
+    ],
+)
+def test_an_objective_is_one_that_records_will_have(train, more, has, has_not):
+    Path("model.py").write_text(f"{MODEL}\n{more}\n")
+    outcome = train("--seeds", "2", "--run", "sweep", "--objective", has_not, code=2)
+    assert f"'{has_not}', which a training does not have" in outcome.line("error:")
+    train("--epochs", "1", "--seeds", "2", "--run", "sweep", "--objective", has)
+
+
+def test_a_sweep_says_what_begins_and_what_is_over(train):
+    said = train("--grid", "lr=0.1,0.2", "--run", "sweep").err.splitlines()
+    lines = [line.partition(": ")[2].partition(": test_loss")[0] for line in said]
+    of_runs = [line for line in lines if "lr=" in line]
+    assert of_runs == ["lr=0.1: begins", "[1/2] lr=0.1", "lr=0.2: begins", "[2/2] lr=0.2"]
+    assert not any("\r" in line for line in said)
+
+
+def test_on_a_terminal_a_line_says_how_it_stands(train, monkeypatch):
+    """The last line is written over; what stays is the same as elsewhere."""
+    monkeypatch.setattr(telling.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(telling, "BETWEEN", 0.0)
+    said = train("--grid", "lr=0.1", "--run", "sweep").err
+    written = [each for part in said.split("\r") for each in part.splitlines()]
+    assert any(each.startswith("0 of 1 over, lr=0.1") for each in written)
+    assert all(len(each) < 80 for each in written if " over, " in each)
+    assert any(each.startswith("trace-net: [1/1] lr=0.1: test_loss") for each in written)
 
 
 def test_a_sweep_has_a_folder(train):

@@ -17,6 +17,7 @@ from tracer_experiments.sinks.naming import plain
 from tracer_experiments.sweeps import processes, results, spaces
 from tracer_experiments.sweeps.results import Done, Trial
 from tracer_experiments.sweeps.state import State, state_of
+from tracer_experiments.sweeps.telling import Teller
 
 #: seconds between two looks at what runs
 INTERVAL = 0.05
@@ -70,11 +71,12 @@ class Engine:
         self.running: list[Job] = []
         self.count = 0
         self.skipped = 0
+        self.teller = Teller()
 
     def go(self) -> None:
         """Train all that is not yet trained."""
         trainings = "trainings" if self._total != 1 else "training"
-        printing.note(f"{self._total or 'some'} {trainings}, {self.sweep.jobs} at once")
+        self.teller.note(f"{self._total or 'some'} {trainings}, {self.sweep.jobs} at once")
         try:
             for trial, done in self._wanted():
                 values = self.training.outcome(done.folder)
@@ -88,6 +90,7 @@ class Engine:
             while self.running:
                 self._wait()
         except BaseException as error:
+            self.teller.clear()
             processes.stop([job.process for job in self.running])
             if isinstance(error, KeyboardInterrupt):
                 printing.note("the same command with --resume goes on where this sweep stopped")
@@ -131,6 +134,8 @@ class Engine:
             *("--record", str(self.sweep.folder), "--name", done.name),
             *("--group", self.sweep.group or self.sweep.folder.resolve().name),
         ]
+        goes_on = " again" if done.folder.exists() else ""
+        self.teller.note(f"{done.name}: begins{goes_on}")
         started = processes.started(arguments, done.folder, self.sweep.jobs, self.lock)
         return Job(trial, done, started)
 
@@ -145,6 +150,7 @@ class Engine:
                     job.process.stdin.close()
                     self._ended(job, code)
                     return
+            self.teller.stands(self._how_it_stands)
             time.sleep(INTERVAL)
 
     def _ended(self, job: Job, code: int) -> None:
@@ -165,10 +171,18 @@ class Engine:
         if values is not None:
             self._check_objective(values)
         if is_told:
-            printing.note(f"[{self.count}/{self._total or '?'}] {self._line(done)}")
+            self.teller.note(f"[{self.count}/{self._total or '?'}] {self._line(done)}")
         if len(trial.done) == self.sweep.seeds:
             median = trial.median(self.objective) if self.objective else None
             self.sampler.tell(trial.number, trial.settings, median)
+
+    def _how_it_stands(self) -> str:
+        """How many trainings are over, and which run, each with what it said last."""
+        running = []
+        for job in self.running:
+            said = processes.said_last(job.done.folder).partition("  ")[0]
+            running.append(f"{job.done.name} ({said})" if said else job.done.name)
+        return f"{self.count} of {self._total or '?'} over, {', '.join(running)}"
 
     def _line(self, done: Done) -> str:
         """What came of a training, on one line."""

@@ -118,11 +118,7 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 def error_in(folder: Path, code: int) -> str:
     """What ended a process: its error, else what it said last, else its code."""
-    try:
-        lines = (folder / LOG).read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    lines = [line.strip() for line in lines if line.strip() and not line.startswith("hint: ")]
+    lines = _lines(folder)
     # it may stand behind a question, or what was written without the end of a line
     errors = [found[1] for line in lines if (found := ERROR.search(line))]
     if errors:
@@ -130,3 +126,17 @@ def error_in(folder: Path, code: int) -> str:
     if code < 0:
         return f"killed by signal {-code}"
     return lines[-1] if lines else f"ended with code {code}"
+
+
+def said_last(folder: Path) -> str:
+    """The last line of a process; empty where it has said nothing."""
+    return next(reversed(_lines(folder)), "")
+
+
+def _lines(folder: Path) -> list[str]:
+    """What a process has said, without hints."""
+    try:
+        lines = (folder / LOG).read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line.strip() for line in lines if line.strip() and not line.startswith("hint: ")]

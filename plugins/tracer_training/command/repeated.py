@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import typer
 
 import tracer
-from tracer.errors import UsageError, suggestion
+from tracer.errors import TracerError, UsageError, suggestion
 from tracer_training.command import folder
 from tracer_training.command.settings import (
     Settings,
     check_schedule,
     known_optimizer,
+    optimizer_of,
     options_of,
     value_of,
 )
 from tracer_training.command.tracking import Kept
+from tracer_training.command.training import data_of, metrics_of
 from tracer_training.kinds import Record, StateDict, Value
+from tracer_training.loop.metrics import RECORDED
 
 #: settings of a sweep that are options of the command, and their types
 OPTIONS = {
@@ -32,6 +37,7 @@ OPTIONS = {
     "precision": str,
 }
 PRECISIONS = ("float32", "float16")
+FORM = "as in --grid lr=0.1,0.01"
 #: what begins the name of an argument of the factory in TARGET
 OF_MODEL = "model."
 
@@ -84,6 +90,24 @@ class Repeated:
                     f"model's factory, and the options of the optimizer",
                 ) from error
         self._text(settings)
+        _check_values(made, settings)
+
+    def check_objective(self, name: str) -> None:
+        """Raise `UsageError` for what the records of epochs will not have, as far as is known."""
+        if not name:
+            return
+        given, targets = metrics_of(self.target), self.target.targets
+        kinds = {getattr(getattr(each, "dtype", None), "kind", "i") for each in targets}
+        metrics = list(given) if given is not None else ["accuracy"] * (kinds != {"f"})
+        known = [*RECORDED, *metrics]
+        if data_of(self.target.defined("datasets"))[1] is not None:
+            known += [f"test_{each}" for each in ("loss", *metrics)]
+        if name not in known:
+            raise UsageError(
+                f"--objective names {name!r}, which a training does not have."
+                f"{suggestion(name, known)}",
+                f"there are {', '.join(known)}",
+            )
 
     def arguments(self, settings: Mapping[str, str], seed: int, folder: Path) -> list[str]:
         """The arguments of `trace-net` for one training."""
@@ -122,6 +146,21 @@ class Repeated:
         return self.target.with_arguments(given) if given else self.target.text
 
 
+def _check_values(made: Settings, settings: Mapping[str, str]) -> None:
+    """Raise `UsageError` for values that no training could be begun with."""
+    for name, value in (("epochs", made.epochs), ("batch-size", made.batch_size)):
+        if value < 1:
+            raise UsageError(f"{name} is a whole number from 1, got {value}", FORM)
+    if made.clip_norm is not None and not made.clip_norm > 0:
+        raise UsageError(f"clip-norm is a number above 0, got {made.clip_norm}", FORM)
+    try:
+        some = tracer.parameter(np.zeros((2, 2), np.float32), "p")
+        optimizer_of(made.optimizer, [some], made.lr, made.option)
+    except TracerError as error:
+        typed = " ".join(f"{name}={text}" for name, text in settings.items())
+        raise UsageError(f"{typed}: {error}" if typed else str(error), FORM) from error
+
+
 def _plain(name: str) -> str:
     return name.strip().replace("-", "_")
 
@@ -129,7 +168,10 @@ def _plain(name: str) -> str:
 def _typed(name: str, text: str, kind: type) -> Value:
     """What an option of the command takes, of a text."""
     try:
-        return kind(text)
+        value = kind(text)
+        if kind is not float or math.isfinite(value):
+            return value
     except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{name} is {what}, got {text!r}", "as in --grid lr=0.1,0.01") from None
+        pass
+    what = "a whole number" if kind is int else "a number"
+    raise UsageError(f"{name} is {what}, got {text!r}", FORM)

@@ -110,6 +110,7 @@ def train(
         )
         repeated = Repeated(target, settings, kept, workers, device)
         check_target(target, repeated.is_of_factory(asked.grid))
+        repeated.check_objective(objective)
         raise typer.Exit(tracker("--grid").sweep(asked, repeated))
     if trials is not None or jobs > 1 or sampler != "grid" or objective:
         raise UsageError(

@@ -11,7 +11,7 @@ from tracer.extend import Array, Quantity, widened
 from tracer_training.curvature.quantity import Curvature, OrDiagonal, check_count, curvature_of
 from tracer_training.optimizers.first_order import FirstOrder, fitting, lerp
 from tracer_training.optimizers.groups import Given, State, options
-from tracer_training.optimizers.optimizer import Closure, Results, within
+from tracer_training.optimizers.optimizer import Closure, Results, several, within
 
 __all__ = ["Sophia"]
 
@@ -55,7 +55,7 @@ class Sophia(FirstOrder):
             )
         defaults = {
             "lr": lr,
-            "betas": tuple(betas),
+            "betas": betas,
             "rho": rho,
             "weight_decay": weight_decay,
             "maximize": maximize,
@@ -65,7 +65,7 @@ class Sophia(FirstOrder):
     def check(self, o: SimpleNamespace) -> None:
         for name in ("lr", "rho", "weight_decay"):
             within(self._kind, name, getattr(o, name), 0)
-        for i, beta in enumerate(o.betas):
+        for i, beta in enumerate(several(self._kind, "betas", o.betas, 2)):
             within(self._kind, f"betas[{i}]", beta, 0, 1)
 
     def initial_shared(self) -> dict[str, float]:
