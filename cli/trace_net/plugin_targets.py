@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type
 import typer
 
 from trace_net import options, streams
+from trace_net.errors import CommandError
 
 if TYPE_CHECKING:
     from trace_net.target import Subject
@@ -36,7 +38,12 @@ def taking_targets(function: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(text := keywords.get(name), str):
                 seed = keywords.get("seed")
                 keywords[name] = loaded(text, seed if isinstance(seed, int) else 0)
-        return function(*arguments, **keywords)
+        try:
+            return function(*arguments, **keywords)
+        except Exception as error:
+            for name in taken:
+                _blame_users_code(keywords.get(name), error)
+            raise
 
     signature = inspect.signature(function)
     parameters = [
@@ -47,6 +54,19 @@ def taking_targets(function: Callable[..., Any]) -> Callable[..., Any]:
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+def _blame_users_code(target: object, error: Exception) -> None:
+    """Raise a `ModelError` for what a TARGET's own code raised, and the command does not know."""
+    from trace_net.usercode import user_code
+    from tracer.errors import TracerError
+
+    if not isinstance(target, LoadedTarget) or isinstance(error, (CommandError, TracerError)):
+        return
+    frames = traceback.walk_tb(error.__traceback__)
+    if any(frame.f_code.co_filename == target.file for frame, _ in frames):
+        with user_code(f"the code of {target.text}"):
+            raise error
 
 
 def _of_string(name: str, hint: object) -> object:
@@ -102,6 +122,7 @@ class LoadedTarget:
 
     def __init__(self, subject: Subject, text: str):
         self._subject, self.text = subject, text
+        self.file = subject.module.__file__
         self.arguments = subject.target.keywords
         self.model, self.loss = subject.model, subject.loss
         self.inputs, self.keywords = subject.inputs.positional, subject.inputs.keywords

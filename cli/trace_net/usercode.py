@@ -17,6 +17,7 @@ from trace_net.errors import ModelError, PluginFailure
 #: Import packages of this distribution: their frames are ours, not the user's.
 OWN_PACKAGES = (
     "tracer",
+    "tracer_experiments",
     "tracer_layers",
     "tracer_quantities",
     "tracer_render",
