@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,15 @@ def datasets():
     x = rng.standard_normal((60, 3)).astype(np.float32)
     whole = training.ArrayDataset(x, (x[:, 0] > x[:, 1]).astype(int))
     return training.random_split(whole, [40, 20], rng=0)
+"""
+#: a loss that waits once it was asked for a number of times that a training makes quickly
+SLOW_LOSS = """
+def loss(output, target):
+    global steps
+    if len(output) == 10:
+        steps += 1
+        time.sleep(0.0 if steps <= FAST else 60.0)
+    return nn.cross_entropy(output, target)
 """
 OPTIONS = ("--epochs", "2", "--batch-size", "10")
 
@@ -78,6 +88,51 @@ def test_a_run_that_goes_on_is_one_record(train):
     assert parts.config["epochs"] == 4
 
 
+def recorded_steps(folder):
+    """The steps of the losses of the one run, none where nothing is recorded yet."""
+    try:
+        (run,) = experiments.Reader(folder).runs()
+        return run.series("loss")[0].tolist()
+    except (experiments.RecordError, ValueError):
+        return []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("checkpoint", [4, 0])
+def test_a_training_that_was_killed_goes_on_in_its_record_from_its_checkpoint(train, checkpoint):
+    """What was recorded behind the checkpoint is gone before the first step that comes again."""
+    train("--run", "whole", "--instruments", "GradHist1d,UpdateSize")
+    command = ("--run", "killed", "--instruments", "GradHist1d,UpdateSize")
+    slow = f"import time\nsteps = 0\n{MODEL}".replace("loss = nn.cross_entropy", SLOW_LOSS)
+    Path("model.py").write_text(slow.replace("FAST", str(checkpoint + 3)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trace_net", "train", "model.py", *OPTIONS, *command],
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 60
+    while len(recorded_steps("killed")) < checkpoint + 3:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert Path("killed/checkpoint.safetensors").exists() == bool(checkpoint)
+    Path("model.py").write_text(MODEL.replace("loss = nn.cross_entropy", "def loss(z, y): 1 / 0"))
+    train(*command, "--resume", code=1)
+    (run,) = experiments.Reader("killed").runs()
+    if not checkpoint:
+        assert {info.count for info in run.names().values()} <= {0}
+    else:  # the step that comes next stays until then, as values of the epoch that ended there do
+        left = list(range(checkpoint + 1))
+        assert recorded_steps("killed") == left
+        assert [step for step, _ in run.histograms("GradHist1d")] == left
+        assert run.series("test_loss")[0].tolist() == [checkpoint]
+    Path("model.py").write_text(MODEL)
+    train(*command, "--resume")
+    (whole,), (again,) = (experiments.Reader(name).runs() for name in ("whole", "killed"))
+    for name in ("loss", "test_loss", "epoch"):
+        np.testing.assert_array_equal(again.series(name), whole.series(name))
+
+
 def test_many_trainings_are_recorded_in_one_place(train):
     for name in ("one", "two"):
         train("--record", "all", "--name", name, "--group", "tries", "--sink", "csv")
@@ -110,6 +165,19 @@ def test_a_training_that_fails_is_a_record_that_failed(train):
     (run,) = experiments.Reader("run").runs()
     assert run.status == "failed"
     assert "NonFiniteError" in run.error
+
+
+def test_an_error_in_the_users_loss_is_told_in_its_own_line(train):
+    Path("model.py").write_text(MODEL.replace("loss = nn.cross_entropy", "def loss(z, y): 1 / 0"))
+    outcome = train("--run", "run", code=1)
+    said = "the code of model.py failed: ZeroDivisionError: division by zero"
+    assert said in outcome.line("error:")
+    assert '"model.py", line 11, in loss' in outcome.err
+    assert "plugin" not in outcome.err
+    (run,) = experiments.Reader("run").runs()
+    assert run.status == "failed"
+    assert "ZeroDivisionError" in run.error
+    assert "model.py:11" in run.error
 
 
 def test_a_training_that_is_refused_leaves_no_record(train):

@@ -61,7 +61,8 @@ def fit(
     weights of float32. `recorder` and `instruments` record steps. `checkpoint`, a path or a
     `Checkpoint`, is written after each epoch (of a model that is a function, with the parameters
     that the optimiser steps); with `resume=True` the training goes on where that
-    was written, to the same bits; options of the optimiser are those of the checkpoint then, and a
+    was written, to the same bits, and what a run that is given as `recorder` has of later steps is
+    removed; options of the optimiser are those of the checkpoint then, and a
     schedule with others is refused. `callbacks` are told of it (`Callback`). `progress` writes
     lines to stderr.
 
@@ -120,6 +121,7 @@ def _begin(run: Run, resume: bool) -> None:
                 f"from it; remove it, or give another path, to begin anew"
             )
         return
+    run.is_resumed = True
     if run.checkpoint.load(run):
         at = f"epoch {run.epoch}, batch {run.batch}, step {run.step}"
         if run.stopped:

@@ -28,10 +28,16 @@ class Recording:
         #: whether the checkpoint that a training goes on from was written without instruments
         self.begins_anew = False
 
-    def begin(self) -> None:
-        """Open a run of a recorder, now that nothing is left to be refused."""
+    def begin(self, goes_on_at: int | None = None) -> None:
+        """Open a run of a recorder, now that nothing is left to be refused.
+
+        In a run where a training goes on at a step, what was recorded of later ones is removed.
+        What there is of the step itself is of the epoch that has ended, or comes again at once.
+        """
         if self._is_ours:
             self.run = self.run.run("fit", config=self._config)
+        elif goes_on_at is not None and hasattr(self.run, "rewind"):
+            self.run.rewind(goes_on_at and goes_on_at + 1)
         if self.run is not None and hasattr(self.instruments, "describe"):
             self.instruments.describe(self.run)
 

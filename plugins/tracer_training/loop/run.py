@@ -36,7 +36,7 @@ class Run:
     `model`, `optimizer`, `schedule`, `train` and `test` are those of `fit`. `epoch` and `step`
     count what is done, `batch` the batches of this epoch. `history` has the records of the epochs;
     `loss` (an array without axes) and `results` are those of the last step. `failed` says that an
-    error, or an interruption, ends it.
+    error, or an interruption, ends it, `is_resumed` that it was to go on from a checkpoint.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Run:
         self.history = History()
         self.results: Results = {}
         self.loss: Any = math.nan
-        self.stopped = self.failed = False
+        self.stopped = self.failed = self.is_resumed = False
         self._means = Means()
         #: of the batches of a step
         self._losses = Means()
@@ -84,7 +84,8 @@ class Run:
 
     def go(self) -> History:
         """Train until the epochs are over, or something stops it."""
-        self.recording.begin()
+        has_more = self.epoch < self.epochs and not self.stopped
+        self.recording.begin(self.step if self.is_resumed and has_more else None)
         self.stepper.viewer = lambda tape: self.recording.graph(tape, self.step)
         try:
             self.audience.tell("begin_run", self)
