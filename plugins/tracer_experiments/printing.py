@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 #: columns where tables go to a file or a pipe, and are not broken
-PIPE_WIDTH = 1000
+PIPE_WIDTH = 10_000
 #: between two columns of a table
 GAP = 3
 #: letters of a cell of a list, at most
@@ -69,8 +69,9 @@ def cell(value: object) -> str:
 
 
 def shortened(text: str) -> str:
-    """A text that is no longer than a cell of a list."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    """A text that is no longer than a cell of a list on a terminal; elsewhere it is whole."""
+    is_whole = len(text) <= LONGEST or not sys.stdout.isatty()
+    return text if is_whole else f"{text[: LONGEST - 1]}…"
 
 
 def print_table(

@@ -137,6 +137,23 @@ def test_a_list_fits_a_narrow_terminal(runs, monkeypatch):
     assert "seconds, begun: --columns chooses" in outcome.err
 
 
+@pytest.mark.parametrize("length", [28, 29, 1500])
+def test_names_are_whole_but_on_a_terminal(command, monkeypatch, length):
+    name = "n" * length
+    with experiments.Recorder("runs") as recorder, recorder.run(name) as run:
+        run.log(0, loss=1.0)
+    out = command("runs").out
+    assert listed(command("runs"))[0][1] == name
+    assert len(out.splitlines()) == len(command("runs", "--columns", "name").out.splitlines())
+    (found,) = json.loads(command("runs", "list", "--json").out)["runs"]
+    assert found["name"] == name
+    monkeypatch.setattr(printing, "PIPE_WIDTH", 80)
+    monkeypatch.setattr(printing.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = listed(command("runs"))[0][1]
+    assert shown == (name if length == 28 else "n" * 27 + "…")
+
+
 def test_a_run_is_shown_with_its_curves(runs):
     out = runs("runs", "show", "run1").out
     assert out.startswith("run 2  run1, group g  finished, begun ")
