@@ -1,7 +1,9 @@
 // Colours of runs, the same for a run whatever else is shown, and of heat maps.
 {
-  const LIGHT = ["#2f6fb7", "#d9580d", "#2b8a3e", "#a33ea1", "#c92a4b", "#0b8793", "#a9760c", "#5b49c7", "#5f7a10", "#8a4b2a"];
-  const DARK = ["#74a9e6", "#ff9c54", "#69c77b", "#db8fd9", "#ff7d93", "#4fc6cf", "#e2b64a", "#a798ff", "#b5cc5a", "#cf9877"];
+  // Twelve that differ on paper and in the dark, in lightness, too: for who sees no green, as well. The
+  // first are the farthest from each other.
+  const LIGHT = ["#013cb5", "#f86200", "#5a5000", "#d565a5", "#00866b", "#5495de", "#605998", "#004c5b", "#9a4ad6", "#a44600", "#961a5b", "#948329"];
+  const DARK = ["#71a1fd", "#c65112", "#f0e283", "#e178b3", "#2cdeb5", "#4e7db3", "#8164f7", "#a5edff", "#d7afff", "#ff8643", "#d02d81", "#a29761"];
 
   page.colour = (number) => {
     const dark = page.ink("dark");
