@@ -2,6 +2,7 @@
 {
   const COMPARISON = /^([^<>=!~]+)(<=|>=|!=|=|<|>|~)(.*)$/;
   const OWN = { id: 1, name: 1, group: 1, status: 1, seed: 1, error: 1 };
+  const NAMED = 12;
 
   page.valueOf = (run, key) => {
     if (key in run.flat) return run.flat[key];
@@ -30,6 +31,22 @@
     run.text ??= [run.name, run.group, run.status, ...Object.entries(run.flat).map(([key, value]) => `${key}=${page.told(value)}`)]
       .join("\n").toLowerCase();
     return run.text;
+  };
+
+  // What to say of names in comparisons that no run has; "" where there are none.
+  page.unknownNames = (runs, filter) => {
+    const asked = words(filter).map((word) => COMPARISON.exec(word)?.[1]).filter(Boolean);
+    const unknown = [...new Set(asked)].filter((key) => !(key in OWN) && !runs.some((run) => page.valueOf(run, key) !== undefined));
+    if (!unknown.length || !runs.length) return "";
+    const parts = new Set(Object.keys(OWN));
+    for (const run of runs) for (const key of Object.keys(run.flat)) parts.add(key);
+    for (const { name, kind } of page.series) if (kind === "number" && !name.includes("/")) parts.add(name);
+    for (const key of ["begun", "duration"]) parts.add(key);
+    // those that begin alike come first
+    const alike = (name) => unknown.some((key) => name.toLowerCase().startsWith(key.slice(0, 2).toLowerCase()));
+    const known = [...parts].sort((a, b) => alike(b) - alike(a));
+    const rest = known.length > NAMED ? `, and ${known.length - NAMED} more` : "";
+    return `No run has ${unknown.map((key) => `"${key}"`).join(", ")}: there are ${known.slice(0, NAMED).join(", ")}${rest}`;
   };
 
   page.filtered = (runs, filter) => {

@@ -71,6 +71,7 @@
       page.say(more, `${passing.length - most} older ones`);
       if (list.lastElementChild !== more) list.append(more);
     } else more.remove();
+    page.say(page.byId("unknown"), page.unknownNames([...page.runs.values()], page.state.filter));
     const shown = page.shown().length;
     const of = passing.length === page.runs.size ? `${page.runs.size}` : `${passing.length} found of ${page.runs.size}`;
     page.say(count, `${shown} shown, ${of} run${page.runs.size === 1 ? "" : "s"}`);
