@@ -5,6 +5,27 @@
 
   page.fact = (name, value, kind = null) => page.make("div", { class: kind ? `fact ${kind}` : "fact" }, page.make("dt", { text: name }), page.make("dd", { text: value }));
 
+  // What a loop records and an instrument measures, as loss and Loss, once: that with the most points,
+  // with the chart that either has.
+  const once = (names, run) => {
+    const found = new Map();
+    for (const name of names) {
+      const before = found.get(name.toLowerCase());
+      if (!before || run.series.get(name).count > run.series.get(before).count) found.set(name.toLowerCase(), name);
+    }
+    return new Set(found.values());
+  };
+  const plannedOnce = (runs) => {
+    const plans = page.planned(runs);
+    const lines = plans.filter(({ kind }) => kind === "line");
+    const taken = once(lines.map(({ names }) => names[0]), runs[0]);
+    const charted = new Map(lines.filter(({ names }) => page.charts[names[0]]).map((plan) => [plan.names[0].toLowerCase(), plan]));
+    return plans.filter(({ kind, names }) => kind !== "line" || taken.has(names[0])).map((plan) => {
+      const other = plan.kind === "line" && charted.get(plan.names[0].toLowerCase());
+      return other ? { ...plan, chart: other.chart, group: other.group, title: other.title } : plan;
+    });
+  };
+
   // A drop-down list of all runs, newest first.
   page.runMenu = (label, choose) => {
     const select = page.make("select", { "aria-label": label, on: { change: () => choose(Number(select.value)) } });
@@ -22,7 +43,7 @@
     const panels = page.make("div", { class: "panels" });
     host.append(page.make("div", { class: "heading" }, menu.select, facts), panels);
     const groups = ORDER.map((group) => page.groups.find(([name]) => name === group));
-    const sections = page.sections(panels, () => [page.focused()].filter(Boolean), { groups, folding: false });
+    const sections = page.sections(panels, () => [page.focused()].filter(Boolean), { groups, folding: false, planned: plannedOnce });
 
     return () => {
       const run = page.focused();
@@ -33,7 +54,9 @@
         return found;
       }
       const place = (name) => ORDER.indexOf(page.charts[name]?.group ?? "training");
-      const numbers = [...run.series].filter(([name, { kind }]) => kind === "number" && !name.includes("/"))
+      const plain = [...run.series].filter(([name, { kind }]) => kind === "number" && !name.includes("/"));
+      const taken = once(plain.map(([name]) => name), run);
+      const numbers = plain.filter(([name]) => taken.has(name))
         .sort(([a], [b]) => place(a) - place(b)).slice(0, TILES);
       facts.replaceChildren(
         page.fact("status", run.status, `status ${run.status}`), page.fact("duration", page.duration(page.runTime(run))),

@@ -47,7 +47,9 @@
     page.drawTools();
     page.drawSide();
     const found = made[view]();
-    page.say(status, found.wrong ? found.wrong : page.state.search && (view === "charts" || view === "cockpit") ? `${found.number} found` : "");
+    const ofCharts = view === "charts" || view === "cockpit";
+    const said = [page.state.search && ofCharts ? `${found.number} found` : "", page.state.logx && ofCharts ? "log x begins above 0" : ""];
+    page.say(status, found.wrong || said.filter(Boolean).join(", "));
     status.classList.toggle("wrong", Boolean(found.wrong));
     empty.hidden = page.runs.size > 0 || !(loaded || troubled);
     page.drawInSight();
