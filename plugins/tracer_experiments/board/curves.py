@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer_experiments.board.buckets import Buckets, Floats, reduce
 from tracer_experiments.board.wire import packed
+from tracer_experiments.epochs import epochs_of
 from tracer_experiments.store.schema import RecordError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _places(columns: Columns, axes: Sequence[str], epochs: Columns | None) -> di
             places[axis] = np.maximum.accumulate(columns.times)
         elif epochs is not None and (known := np.isfinite(epochs.numbers)).any():
             at, numbers = epochs.steps[known], np.maximum.accumulate(epochs.numbers[known])
-            places[axis] = np.interp(columns.steps, at, numbers)
+            places[axis] = epochs_of(columns.steps, at, numbers)
     return places
 
 

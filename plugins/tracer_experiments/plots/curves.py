@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer.errors import TracerError
 from tracer_experiments.charts import Chart
+from tracer_experiments.epochs import epochs_of
 from tracer_experiments.plots.files import blank
 from tracer_experiments.stored_run import StoredRun
 
@@ -118,16 +119,6 @@ def along(run: StoredRun, name: str, x: str) -> tuple[np.ndarray, np.ndarray]:
         raise TracerError(f"the run {run.name!r} has no series 'epoch': draw it along step or time")
     ends, epochs = run.series("epoch")
     return epochs_of(columns.steps, ends, epochs), values
-
-
-def epochs_of(steps: np.ndarray, ends: np.ndarray, epochs: np.ndarray) -> np.ndarray:
-    """Epochs at steps, in parts: `epochs` were over at the steps `ends`; beyond as before."""
-    at, over = np.append(0, ends), np.append(0.0, epochs)
-    found = np.interp(steps, at, over)
-    if len(at) > 1 and at[-1] > at[-2]:
-        rate = (over[-1] - over[-2]) / (at[-1] - at[-2])
-        found = np.where(steps > at[-1], over[-1] + rate * (steps - at[-1]), found)
-    return found
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
