@@ -122,6 +122,24 @@ def test_the_filter_of_runs(show, few, text, found):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("lrr<0.1", 'No run has "lrr": there are lr, '), ("optimiser=sgd nn>2", '"optimiser", "nn"'),
+     ("lr<0.1 name~x status!=failed Loss<3 begun>0 duration<9 model.width=8", ""),
+     ("words only", ""), ("", "")],
+)  # fmt: skip
+def test_the_filter_tells_of_names_that_no_run_has(show, few, text, said):
+    page = show(few)
+    page.type("#filter", text or "x")
+    if not text:
+        page.press(Keys.BACKSPACE)
+    page.until("return page.state.filter === arguments[0]", text)
+    page.until("return page.byId('unknown').textContent.includes(arguments[0])", said)
+    found = page.find("#unknown").text
+    assert bool(found) == bool(said)
+    assert len(found) < 250
+
+
 def test_series_are_searched_by_a_regular_expression(show, few):
     page = show(few)
     page.drawn("line:Loss", 6)
@@ -439,6 +457,51 @@ def test_the_cockpit_shows_one_run(show, few):
     )
     assert across == sorted(across)
     assert len(set(across)) == 3
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_the_cockpit_shows_once_what_is_recorded_twice(show, tmp_path, every):
+    """`fit` records the loss of each step, and an instrument that of those that it measures."""
+    with Recorder(tmp_path) as recorder, recorder.run("both") as run:
+        run.describe("Loss", Chart("Loss of the batch", "training", scale="log"))
+        for step in range(20):
+            values = {"Loss": 1 / (step + 1)} if step % every == 0 else {}
+            run.log(step, loss=1 / (step + 1), **values)
+    page = show(tmp_path, "view=cockpit")
+    name = (
+        "line:loss"
+        if every > 1
+        else page.run("return document.querySelector('#view-cockpit .card').dataset.card")
+    )
+    page.drawn(name, 1)
+    assert len(page.all("#view-cockpit .card")) == 1
+    assert page.texts("#view-cockpit .card h3 span") == ["Loss of the batch"]
+    assert [text.lower() for text in page.texts(".fact dt")].count("loss") + page.texts(
+        ".fact dt"
+    ).count("Loss of the batch") == 1
+    page.press("1")
+    page.drawn("line:loss", 1)
+    page.drawn("line:Loss", 1)
+
+
+def test_the_first_epoch_has_its_place_on_the_axis(show, tmp_path):
+    """`fit` tells of epochs at their ends: what was before stands in parts of the first one."""
+    with Recorder(tmp_path) as recorder, recorder.run("one") as run:
+        for step in range(40):
+            run.log(step, loss=1 / (step + 1))
+            if step % 10 == 9:
+                run.log(step + 1, epoch=(step + 1) // 10)
+    page = show(tmp_path, "axis=epoch")
+    page.drawn("line:loss", 1)
+    x, _ = curves(page, "line:loss")["one"]
+    assert x == pytest.approx(np.arange(40) / 10)
+    page.find("#logx").click()
+    low = page.until(
+        "const { plot } = page.cardsInSight().find((c) => c.key === 'line:loss');"
+        "return plot.x.scale.kind === 'log' && plot.x.low"
+    )
+    assert low == pytest.approx(-1)  # a tenth of the first epoch
+    assert page.find("#found").text == "log x begins above 0"
 
 
 def test_histograms_over_time_and_at_a_step(show, few):

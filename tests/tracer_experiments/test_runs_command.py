@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -442,9 +443,16 @@ def test_a_run_that_is_running_is_removed_by_force_alone(runs):
         (("remove", "run9", "--yes"), "no run is called 'run9'"),
         (("shwo",), "No such command 'shwo'"),
         (("list", "nowhere"), "there are no runs in 'nowhere'"),
+        (("plot", "--cockpit", "runs"), "'runs' is a folder, and no run is called so"),
+        (("plot", "--cockpit", "empty"), "'empty' is a folder, and no run is called so"),
+        (("plot", "--cockpit", "run1", "empty"), "'empty' is a folder in which no runs are"),
+        (("plot", "loss", "empty"), "'empty' is a folder in which no runs are"),
+        (("compare", "run1", "run2", "empty"), "'empty' is a folder, and no run is called so"),
+        (("export", "empty"), "'empty' is a folder, and no run is called so"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_a_hint(runs, arguments, said):
+    Path("empty").mkdir()
     outcome = runs("runs", *arguments, code=2)
     assert said in outcome.line("error:")
     assert outcome.line("hint:")

@@ -44,6 +44,16 @@ def is_database(text: str) -> bool:
     return bool(text) and (text.endswith(".db") or (Path(text) / "runs.db").is_file())
 
 
+def check_no_folder(names: Sequence[str]) -> None:
+    """Raise `UsageError` where a name that nothing has is that of a folder."""
+    for name in names:
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name!r} is a folder in which no runs are, and no series is called so",
+                "name the folder of runs last, as in `trace-net runs plot loss DIR`",
+            )
+
+
 def run_of(reader: Reader, name: str) -> StoredRun:
     """A run by its id or name; `UsageError` with the ids where several have it."""
     try:
@@ -52,6 +62,11 @@ def run_of(reader: Reader, name: str) -> StoredRun:
         named = reader.runs(name=name)
         if name.isdecimal() and len(named) == 1:
             return named[0]
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name!r} is a folder, and no run is called so",
+                "name runs by id or name, and the folder of runs last, or with --path",
+            ) from error
         raise UsageError(str(error), "`trace-net runs list` lists ids and names") from error
 
 

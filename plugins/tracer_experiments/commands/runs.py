@@ -274,6 +274,7 @@ def plot(
     except UsageError:
         raise
     except TracerError as error:
+        opening.check_no_folder(names)
         raise UsageError(str(error), "`trace-net runs show RUN` lists its series") from error
     exporting.written(output, files.drawn(figure, suffix))
     if output != "-":
