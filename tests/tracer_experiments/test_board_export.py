@@ -106,7 +106,7 @@ def test_the_command_writes_chosen_runs(command, few, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "reason"),
     [(["--export", "no/folder/a.html"], 1, "cannot write"),
-     (["--export", "a.html", "--run", "none"], 1, "no run is called"),
+     (["--export", "a.html", "--run", "none"], 2, "no run is called"),
      (["--run", "run-1"], 2, "--export"), (["--port", "70000"], 2, "--port")],
 )  # fmt: skip
 def test_what_cannot_be_is_said_in_a_line(command, few, tmp_path, words, code, reason):

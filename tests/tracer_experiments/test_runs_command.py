@@ -5,6 +5,7 @@ import io
 import json
 import math
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -153,6 +154,19 @@ def test_names_are_whole_but_on_a_terminal(command, monkeypatch, length):
     monkeypatch.setenv("COLUMNS", "80")
     shown = listed(command("runs"))[0][1]
     assert shown == (name if length == 28 else "n" * 27 + "…")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(runs):
+    """`trace-net runs list --json | head` is no failure of a plugin."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trace_net", "runs", "list", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode in (0, 1)
 
 
 def test_a_run_is_shown_with_its_curves(runs):
@@ -370,6 +384,25 @@ def test_the_instruments_of_a_run_are_drawn(runs, tmp_path):
     assert "no instruments" in runs("runs", "plot", "--cockpit", "4", code=2).line("error:")
 
 
+@pytest.mark.parametrize(
+    ("scale", "values", "wanted"),
+    [("log", [-1.0, -2.0], "linear"), ("log", [-1.0, 2.0], "log"), ("symlog", [0.2, 1.1], "log"),
+     ("symlog", [-0.2, 30.0], "symlog"), ("symlog", [0.0, 0.0], "symlog"), ("symlog", [], "symlog"),
+     ("linear", [1.0, math.nan], "linear"), ("symlog", [math.nan, math.inf, 1e-300], "log")],
+)  # fmt: skip
+def test_an_axis_of_values_has_the_scale_that_they_allow(runs, scale, values, wanted):
+    with experiments.Recorder("scaled") as recorder, recorder.run("one") as run:
+        run.describe("x", experiments.Chart(scale=scale))
+        for step, value in enumerate(values or [math.nan]):
+            run.log(step, x=value)
+        figure = curves.curves(recorder.runs(), "x")
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    assert axes.get_yscale() == wanted
+    if (scale, len(values)) == ("symlog", 2) and values[0] < 0:
+        assert axes.yaxis.get_transform().linthresh == 1.0
+
+
 def test_the_same_figure_is_the_same_file(runs):
     out = runs("runs", "plot", "loss", "-o", "-").out
     assert runs("runs", "plot", "loss", "-o", "-").out == out
@@ -431,7 +464,8 @@ def test_a_run_that_is_running_is_removed_by_force_alone(runs):
         (("compare", "run1"), "two runs or more"),
         (("compare", "run1", "2"), "two runs or more"),
         (("plot",), "none is named"),
-        (("plot", "nothing"), "no run has a series 'nothing' of numbers; there are loss"),
+        (("plot", "nothing"), "no run has a series 'nothing' of numbers. There are loss"),
+        (("plot", "los"), "Did you mean 'loss'"),
         (("plot", "weights"), "no run has a series 'weights' of numbers"),
         (("plot", "loss", "-o", "loss.txt"), "png, svg, pdf"),
         (("plot", "loss", "--x", "day"), "x is one of step, epoch, time"),

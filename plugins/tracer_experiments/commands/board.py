@@ -14,6 +14,7 @@ from tracer.errors import TracerError
 from tracer_experiments import printing
 from tracer_experiments.board import Board, report
 from tracer_experiments.board.server import title_of
+from tracer_experiments.commands import opening
 from tracer_experiments.recorder import Reader
 from tracer_experiments.store.schema import RecordError, database_file
 from tracer_experiments.stored_run import StoredRun
@@ -100,6 +101,6 @@ def _chosen(reader: Reader, chosen: list[str]) -> list[StoredRun]:
     all_runs = reader.runs()
     found: dict[int, StoredRun] = {}
     for each in chosen:
-        named = [run for run in all_runs if run.name == each] or [reader.open(each)]
+        named = [run for run in all_runs if run.name == each] or [opening.run_of(reader, each)]
         found.update({run.id: run for run in named})
     return [found[identity] for identity in sorted(found)]

@@ -11,6 +11,7 @@ import numpy as np
 from tracer.errors import TracerError
 from tracer_experiments.charts import GROUPS, Chart
 from tracer_experiments.plots.files import blank
+from tracer_experiments.plots.scales import scale_values
 from tracer_experiments.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -145,10 +146,7 @@ def _line(axes: Any, run: StoredRun, name: str, chart: Chart) -> None:
     steps = np.asarray(points.steps)
     low, mean, high = (np.asarray(v, float) for v in (points.low, points.mean, points.high))
     finite = np.isfinite(mean)
-    scale = chart.scale
-    if scale == "log" and not (mean[finite] > 0).any():
-        scale = "linear"
-    axes.set_yscale(scale)
+    scale = scale_values(axes, chart.scale, mean)
     if (low < high).any():
         axes.fill_between(steps, low, high, color=LINE, alpha=0.25, linewidth=0)
     marker = "." if finite.sum() < 30 else None

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracer.errors import TracerError
+from tracer.errors import TracerError, suggestion
 from tracer_experiments.charts import Chart
 from tracer_experiments.epochs import epochs_of
 from tracer_experiments.plots.files import blank
+from tracer_experiments.plots.scales import scale_values
 from tracer_experiments.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -70,12 +71,15 @@ def panel(
             name for run in runs for name, info in run.names().items() if info.kind == "number"
         ))  # fmt: skip
         raise TracerError(
-            f"no run has a series {name!r} of numbers; there are {', '.join(known) or 'none yet'}"
+            f"no run has a series {name!r} of numbers.{suggestion(name, known)} "
+            f"There are {', '.join(known) or 'none yet'}"
         )
     if len(having) > 10:
         axes.set_prop_cycle(color=colormaps[COLOURS](range(20)))
+    every = []
     for run, _ in having:
         at, values = along(run, name, x)
+        every.append(values)
         label = plain_text(f"{run.name} ({run.id})")
         marker = "." if len(values) <= FEW else None  # one point alone is no line
         (line,) = axes.plot(at, values, marker=marker, label=label, linewidth=1.2)
@@ -97,7 +101,7 @@ def panel(
     axes.set_title(plain_text(chart.title or name))
     axes.set_xlabel(AXES[x])
     axes.set_ylabel(plain_text(chart.unit))
-    axes.set_yscale("log" if log else chart.scale)
+    scale_values(axes, "log" if log else chart.scale, np.concatenate(every))
     for value, word in chart.lines:
         axes.axhline(value, color="gray", linestyle="--", linewidth=1, label=plain_text(word))
     axes.grid(alpha=0.3)
