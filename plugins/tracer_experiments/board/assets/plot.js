@@ -143,13 +143,13 @@
       context.beginPath();
       context.rect(area.x, area.y - 1, area.width + 1, area.height + 2);
       context.clip();
+      this.drawLines(context); // under the curves: their words hide no value
       for (const layer of [this.layer, this.layer ? null : this.building]) {
         if (!layer) continue;
         const [left, right] = layer.x.map((each) => this.atX(each));
         const [bottom, top] = layer.y.map((each) => this.atY(each));
         context.drawImage(layer.canvas, left, top, right - left, bottom - top);
       }
-      this.drawLines(context);
       if (this.box) {
         context.fillStyle = context.strokeStyle = page.ink("accent");
         context.globalAlpha = 0.14;
