@@ -361,7 +361,7 @@ def test_on_a_terminal_a_line_says_how_it_stands(train, monkeypatch):
     monkeypatch.setattr(telling, "BETWEEN", 0.0)
     said = train("--grid", "lr=0.1", "--run", "sweep").err
     written = [each for part in said.split("\r") for each in part.splitlines()]
-    assert any(each.startswith("0 of 1 over, lr=0.1") for each in written)
+    assert any(" s, 0 of 1 over, lr=0.1" in each for each in written)
     assert all(len(each) < 80 for each in written if " over, " in each)
     assert any(each.startswith("trace-net: [1/1] lr=0.1: test_loss") for each in written)
 

@@ -180,7 +180,7 @@ class Engine:
         """How many trainings are over, and which run, each with what it said last."""
         running = []
         for job in self.running:
-            said = processes.said_last(job.done.folder).partition("  ")[0]
+            said = processes.said_last(job.done.folder).partition("  ")[0]  # "epoch 3/10"
             running.append(f"{job.done.name} ({said})" if said else job.done.name)
         return f"{self.count} of {self._total or '?'} over, {', '.join(running)}"
 

@@ -129,8 +129,9 @@ def error_in(folder: Path, code: int) -> str:
 
 
 def said_last(folder: Path) -> str:
-    """The last line of a process; empty where it has said nothing."""
-    return next(reversed(_lines(folder)), "")
+    """The last line of a process on its training; empty where it has said nothing of it."""
+    told = [line for line in _lines(folder) if not line.startswith("trace-net: ")]
+    return told[-1] if told else ""
 
 
 def _lines(folder: Path) -> list[str]:

@@ -28,12 +28,15 @@ class Teller:
         printing.note(message)
 
     def stands(self, what: Callable[[], str]) -> None:
-        """Write over the last line of a terminal, now and then; elsewhere nothing is said."""
+        """Write over the last line of a terminal, now and then; elsewhere nothing is said.
+
+        `what` comes behind the time since the first training.
+        """
         now = time.monotonic()
         if not self.is_terminal or now - self._told < BETWEEN:
             return
         self._told = now
-        text = printing.printable(f"{what()}, {printing.duration(now - self.begun)}")
+        text = printing.printable(f"{printing.duration(now - self.begun)}, {what()}")
         room = shutil.get_terminal_size().columns - 1
         text = text if len(text) <= room else f"{text[: room - 1]}…"
         self.clear()
