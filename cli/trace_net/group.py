@@ -9,7 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from trace_net.errors import CommandError
+from trace_net import streams
+from trace_net.errors import CommandError, UsageError
 from trace_net.usercode import of_program
 
 #: wrong arguments and other errors of click, whichever typer was built with
@@ -61,8 +62,9 @@ def plugin_command(name: str) -> Any:
     from tracer.errors import PluginError, TracerError
     from tracer.plugins import guard
 
-    # what says itself what is wrong
-    passing = (CommandError, TracerError, SystemExit, typer.Exit, typer.Abort, CLICK_ERROR)
+    # what says itself what is wrong, and that who reads has seen enough
+    own = (CommandError, TracerError, SystemExit, typer.Exit, typer.Abort, CLICK_ERROR)
+    passing = (*own, BrokenPipeError)
 
     entry, what = registry.commands.entry(name), f"the command {name!r}"
     at = entry.value.place
@@ -80,7 +82,7 @@ def plugin_command(name: str) -> Any:
     def guarded(context: typer.Context) -> None:
         try:
             with guard(entry.plugin, what, passing, at):
-                invoke(context)  # what it returns is no exit code
+                _invoked(invoke, context)
         except passing:
             raise
         except Exception as error:
@@ -88,6 +90,19 @@ def plugin_command(name: str) -> Any:
 
     command.invoke = guarded
     return command
+
+
+def _invoked(invoke: Callable[[typer.Context], object], context: typer.Context) -> None:
+    """Call a command; a full disk is no failure of its plugin. What it returns is no exit code."""
+    try:
+        invoke(context)
+    except OSError as error:
+        if not streams.has_no_room(error):
+            raise
+        streams.close_what_is_full()
+        raise UsageError(
+            f"cannot write: {error.strerror}", "make room, or choose a place where there is some"
+        ) from error
 
 
 def made(name: str, function: Callable[..., object] | typer.Typer, help: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
@@ -30,9 +29,6 @@ from trace_net.usercode import of_program
 
 #: Taken anywhere on the command line, before or after the command's name.
 GLOBAL_FLAGS = ("--debug", "--no-color")
-
-#: Why what is printed cannot be written; files are looked after in `write`.
-UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 #: Wrong arguments, in whichever click typer was built with.
 ArgumentError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -160,7 +156,7 @@ def report(error: Exception) -> int:
     if isinstance(error, TracerError):
         streams.report_error(str(error), "run it again with --debug to see where")
         return 1
-    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+    if streams.has_no_room(error):
         streams.close_stdout()
         streams.report_error(
             f"cannot write to stdout: {error.strerror}",

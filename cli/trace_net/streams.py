@@ -6,11 +6,12 @@ characters escaped.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeGuard
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,6 +89,19 @@ def report_error(message: str, hint: str = "", details: str = "") -> None:
 def close_stdout() -> None:
     """Let what is left in stdout's buffer go nowhere, so that the interpreter's end is quiet."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def has_no_room(error: BaseException) -> TypeGuard[OSError]:
+    """Whether something cannot be written because there is no room for it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT)
+
+
+def close_what_is_full() -> None:
+    """Give up what is left in stdout's buffer where it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        close_stdout()
 
 
 def write_data(data: bytes) -> None:

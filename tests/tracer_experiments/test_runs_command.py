@@ -169,6 +169,22 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(runs):
     assert process.returncode in (0, 1)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("export",)])
+def test_a_stdout_without_room(runs, arguments):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trace_net", "runs", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 2
+    first, *rest = done.stderr.decode().splitlines()
+    assert first == "error: cannot write: No space left on device"
+    assert len(rest) == 1
+
+
 def test_a_run_is_shown_with_its_curves(runs):
     out = runs("runs", "show", "run1").out
     assert out.startswith("run 2  run1, group g  finished, begun ")
