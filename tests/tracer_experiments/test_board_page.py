@@ -140,6 +140,20 @@ def test_the_filter_tells_of_names_that_no_run_has(show, few, text, said):
     assert len(found) < 250
 
 
+def test_a_page_without_runs_to_see_says_why(show, few):
+    page = show(few)
+    page.drawn("line:Loss", 6)
+    assert not page.find("#nothing").is_displayed()
+    for text, said in (("lrr<1", 'No run has "lrr"'), ("lr<0", "No run passes the filter")):
+        page.type("#filter", text)
+        page.until("return page.byId('nothing').textContent.startsWith(arguments[0])", said)
+        assert page.find("#nothing").is_displayed()
+    page.type("#filter", "lr>0")
+    page.until("return page.byId('nothing').hidden")
+    page.find("#show-none").click()
+    page.until("return page.byId('nothing').textContent.startsWith('No run is shown')")
+
+
 def test_series_are_searched_by_a_regular_expression(show, few):
     page = show(few)
     page.drawn("line:Loss", 6)

@@ -40,6 +40,13 @@
       ...(page.state.band && banded.size ? [page.make("span", { class: "faint", text: "median, and quartiles as a band" })] : []));
   };
 
+  // Why there is nothing to see, though there are runs.
+  const whyNothing = (view) => {
+    if (!page.runs.size) return "";
+    if (!page.passing().length) return page.unknownNames([...page.runs.values()], page.state.filter) || "No run passes the filter";
+    return view === "charts" && !page.shown().length ? "No run is shown: tick one in the list of runs" : "";
+  };
+
   const update = () => {
     const { view } = page.state;
     for (const name of Object.keys(builders)) byId(`view-${name}`).hidden = name !== view;
@@ -51,6 +58,9 @@
     const said = [page.state.search && ofCharts ? `${found.number} found` : "", page.state.logx && ofCharts ? "log x begins above 0" : ""];
     page.say(status, found.wrong || said.filter(Boolean).join(", "));
     status.classList.toggle("wrong", Boolean(found.wrong));
+    const why = whyNothing(view);
+    page.say(byId("nothing"), why);
+    byId("nothing").hidden = !why;
     empty.hidden = page.runs.size > 0 || !(loaded || troubled);
     page.drawInSight();
   };
