@@ -666,7 +666,7 @@ def test_presets_are_cockpits():
 @pytest.mark.parametrize(
     ("which", "words"),
     [
-        ("econmy", "preset"),
+        ("econmy", "preset.*Did you mean 'economy'"),
         (["GradNrm"], "Did you mean 'GradNorm'"),
         (["GradNorm", "GradNorm"], "twice"),
         ([3], "an instrument is a name"),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Tensor, registry
-from tracer.errors import TracerError, UndefinedWarning
+from tracer.errors import TracerError, UndefinedWarning, suggestion
 from tracer.extend import Instrument, Overlay, Quantity, is_users
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
@@ -327,7 +327,7 @@ def _listed(which: str | Iterable[Any]) -> list[Any]:
             return [which]
         raise TracerError(
             f"instruments are a preset ({', '.join(map(repr, PRESETS))}) or a list of names, got "
-            f"{which!r}"
+            f"{which!r}.{suggestion(which, [*PRESETS, *(name for k in _KNOWN for name in k)])}"
         )
     return list(which)
 

@@ -22,6 +22,16 @@ class Recording:
     """
 
     def __init__(self, recorder: Any, instruments: Any, config: Saved):
+        if recorder is not None and not any(hasattr(recorder, name) for name in ("log", "run")):
+            raise TracerError(
+                f"fit expects recorder as a tracer_experiments.Recorder, or one of its runs, got "
+                f"{recorder!r}"
+            )
+        if instruments is not None and not hasattr(instruments, "measure"):
+            raise TracerError(
+                f'fit expects instruments as tracer_experiments.Instruments("economy"), got '
+                f"{instruments!r}"
+            )
         self.instruments, self.run = instruments, recorder
         self._is_ours = recorder is not None and not hasattr(recorder, "log")
         self._config = dict(config)
