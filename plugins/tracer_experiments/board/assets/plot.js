@@ -143,13 +143,13 @@
       context.beginPath();
       context.rect(area.x, area.y - 1, area.width + 1, area.height + 2);
       context.clip();
-      this.drawLines(context); // under the curves: their words hide no value
       for (const layer of [this.layer, this.layer ? null : this.building]) {
         if (!layer) continue;
         const [left, right] = layer.x.map((each) => this.atX(each));
         const [bottom, top] = layer.y.map((each) => this.atY(each));
         context.drawImage(layer.canvas, left, top, right - left, bottom - top);
       }
+      this.drawLines(context);
       if (this.box) {
         context.fillStyle = context.strokeStyle = page.ink("accent");
         context.globalAlpha = 0.14;
@@ -219,9 +219,11 @@
         const near = words.filter((other) => Math.abs(other.foot - foot) < 12);
         const right = Math.min(area.x + area.width - 4, ...near.map(({ left }) => left - 12));
         words.push({ foot, left: right - context.measureText(word).width });
-        context.lineWidth = 4;
+        context.lineWidth = 3;
+        context.globalAlpha = 0.6; // what a word stands on is seen through
         context.strokeStyle = page.ink("paper");
         context.strokeText(word, right, foot);
+        context.globalAlpha = 1;
         context.fillText(word, right, foot);
         context.lineWidth = 1;
         context.font = font;
