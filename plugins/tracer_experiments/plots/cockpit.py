@@ -189,8 +189,6 @@ def _leave_out_far_values(axes: Any, values: np.ndarray) -> None:
 
 def _word_on_a_line(axes: Any, value: float, word: str, place: tuple[float, str]) -> None:
     """What a line that values are compared with means, on it; neighbours stand side by side."""
-    from matplotlib.patheffects import withStroke
-
     x, side = place
     axes.annotate(
         _plain(word),
@@ -202,7 +200,7 @@ def _word_on_a_line(axes: Any, value: float, word: str, place: tuple[float, str]
         color=MARK,
         ha=side,
         annotation_clip=True,
-        path_effects=[withStroke(linewidth=2, foreground="white")],
+        bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.4, "linewidth": 0},
     )
 
 
