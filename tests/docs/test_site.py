@@ -111,6 +111,7 @@ def test_every_formula_is_typeset(site, page):
     assert len(typeset) == len(formulas) > 0
     assert not [each for each in typeset if "\\" in each or "merror" in each]
     assert "arithmatex" not in text
+    assert "\N{BOTTOM CURLY BRACKET}" not in text  # of which Chromium draws the right half
 
 
 def test_the_font_of_formulas_is_served_by_the_site_with_its_licence(site):

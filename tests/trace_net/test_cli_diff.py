@@ -297,6 +297,38 @@ def test_a_call_of_a_longer_loop_is_new():
     assert calls["module", 2] == calls["cotangent", 2] == "added"
 
 
+class Reader(nn.Module):
+    """A recurrent layer, from the last step to the first where it is reversed."""
+
+    def __init__(self, reverse):
+        super().__init__()
+        tracer.seed(0)
+        self.cell, self.reverse = nn.RNNCell(4, 4), reverse
+
+    def forward(self, x):
+        h = np.zeros((2, 4), np.float32)
+        for t in tracer.steps(5, reverse=self.reverse):
+            h = self.cell(x[:, t], h)
+        return h
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_loop_that_only_the_first_graph_has_is_drawn_as_it_was_there(reverse):
+    x = np.ones((2, 5, 4), np.float32)
+    with tracer.Tape() as tape:
+        Reader(reverse)(x)
+    folded = tape.graph(direction="forward", time="folded")
+    plain = recorded(nn.Sequential(nn.Flatten(), nn.Linear(20, 4)), x)
+    both = united_graph(folded, plain, compare_graphs(folded, plain))
+    delayed = [data for *_, data in both.edges(data=True) if data.get("delay")]
+    assert delayed
+    for data in delayed:
+        assert data["change"] == "removed"
+        assert both.graph["loops"][data["loop"]] == folded.graph["loops"][0]
+    drawn = Drawing(both, DrawOptions(depth=None)).render("svg").decode()
+    assert ("t+1" if reverse else "t\N{MINUS SIGN}1") in drawn
+
+
 CONVOLUTIONS = "nn.Conv2d(1, 2, {k}, padding={k} // 2), nn.ReLU(), nn.Flatten(), nn.Linear(32, {n})"
 
 

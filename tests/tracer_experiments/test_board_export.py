@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from test_board_server import tables
 
+import tracer
+import tracer_layers as nn
 from tracer_experiments import Reader
-from tracer_experiments.board import report
+from tracer_experiments.board import pictures, report
 
 
 def silent(words):
@@ -40,6 +42,20 @@ def shown(page, three, tmp_path):
         return page
 
     return begin
+
+
+def test_what_is_done_is_told_in_few_lines(few):
+    told, reader = [], Reader(few)
+    report(reader, reader.runs()[:3], "Three", told.append)
+    assert told == ["reading 3 runs", "drawing the graphs of 3 runs"]
+
+
+def test_a_picture_of_a_deep_network_does_not_tell_of_options_of_a_command(caplog):
+    blocks = [nn.Sequential(nn.Linear(2, 2), nn.Tanh()) for _ in range(60)]
+    with tracer.Tape() as tape:
+        nn.Sequential(*blocks)(np.ones((1, 2), np.float32))
+    assert b"</svg>" in pictures.picture(tape.graph())[0]
+    assert caplog.text == ""
 
 
 def test_it_holds_the_series_by_every_axis(three, few):

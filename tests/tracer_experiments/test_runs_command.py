@@ -267,11 +267,13 @@ def test_a_comparison_as_json(runs):
     assert [run["id"] for run in document["runs"]] == [1, 4]
 
 
-def test_the_path_is_the_last_argument_or_an_option(runs, tmp_path):
+def test_the_path_is_the_first_or_last_argument_or_an_option(runs, tmp_path):
     (tmp_path / "runs").rename(tmp_path / "elsewhere")
     assert "run1" in runs("runs", "show", "run1", "elsewhere").out
     assert "run1" in runs("runs", "compare", "run1", "run2", "elsewhere").out
     assert "run1" in runs("runs", "compare", "run1", "run2", "--path", "elsewhere/runs.db").out
+    assert "run1" in runs("runs", "compare", "elsewhere", "run1", "run2").out
+    assert "wrote" in runs("runs", "plot", "elsewhere", "loss", "-o", "loss.svg").err
     assert runs("runs", "export", "elsewhere", "-o", "-").out.count("run1") == 20
     runs("runs", "plot", "loss", "elsewhere", "-o", "loss.svg")
     runs("runs", "remove", "run1", "elsewhere", "--yes")

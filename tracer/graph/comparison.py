@@ -334,6 +334,7 @@ def _unite_edges(first: nx.MultiDiGraph, made: nx.MultiDiGraph, names: dict[str,
 
     One of these that would close a cycle is left out: no step of time is between its ends.
     """
+    table, places = _united_loops(first, made)
     before: dict[tuple[Any, ...], list[Attributes]] = defaultdict(list)
     for source, target, data in first.edges(data=True):
         if source in names and target in names:
@@ -348,7 +349,11 @@ def _unite_edges(first: nx.MultiDiGraph, made: nx.MultiDiGraph, names: dict[str,
     for (source, target, _, delay), edges in before.items():
         if edges and (delay or not _reaches(made, target, source)):
             for data in edges:
-                made.add_edge(source, target, **{**data, "change": "removed"})
+                removed = {**data, "change": "removed"}
+                if data.get("loop") is not None:
+                    made.graph["loops"] = table
+                    removed["loop"] = places[data["loop"]]
+                made.add_edge(source, target, **removed)
 
 
 def _reaches(graph: nx.MultiDiGraph, source: Hashable, target: Hashable) -> bool:
@@ -360,6 +365,23 @@ def _reaches(graph: nx.MultiDiGraph, source: Hashable, target: Hashable) -> bool
                 found.add(after)
                 waiting.append(after)
     return target in found
+
+
+def _united_loops(
+    first: nx.MultiDiGraph, second: nx.MultiDiGraph
+) -> tuple[list[Attributes], list[int]]:
+    """The loops of the second graph, then those of the first unless they are the same.
+
+    And the places in that table of the first graph's loops.
+    """
+    ours, theirs = (list(graph.graph.get("loops", ())) for graph in (first, second))
+    if ours == theirs:
+        return theirs, list(range(len(ours)))
+    places = [len(theirs) + number for number in range(len(ours))]
+    for loop in ours:
+        parent = loop["parent"]
+        theirs.append({**loop, "parent": None if parent is None else places[parent]})
+    return theirs, places
 
 
 def _united_calls(

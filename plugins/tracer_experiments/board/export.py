@@ -101,14 +101,15 @@ def _add_graphs(
 ) -> None:
     """Pictures of the graphs with their overlays at some steps, and of pairs of few runs."""
     graphs = {}
-    for run in runs:
-        if any(info.kind == "graph" for info in _names(run).values()):
-            tell(f"drawing the graph of {run.name}")
-            try:
-                graphs[run.id] = pictures.graph_of(run)
-                _add_pictures(held, run, graphs[run.id])
-            except TracerError as error:
-                tell(f"{run.name} has no picture: {error}")
+    having = [run for run in runs if any(info.kind == "graph" for info in _names(run).values())]
+    if having:
+        tell(f"drawing the graphs of {len(having)} runs")
+    for run in having:
+        try:
+            graphs[run.id] = pictures.graph_of(run)
+            _add_pictures(held, run, graphs[run.id])
+        except TracerError as error:
+            tell(f"{run.name} has no picture: {error}")
     if len(runs) > COMPARED:
         return
     for first, second in permutations(graphs, 2):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tracer import registry
@@ -121,7 +123,7 @@ def picture(
         raise TracerError(f"no renderer of {form} is registered: install one, as trace-net[render]")
     values = None if overlay is None else overlay.values(graph, {})
     options = DrawOptions(title=title, depth="auto", theme=theme, overlay=overlay, values=values)
-    with DRAWING:
+    with DRAWING, _without_hints():
         try:
             drawn = render(form, graph, options)
         except TracerError:
@@ -129,6 +131,18 @@ def picture(
         except Exception as error:  # whatever a renderer says of what it lacks
             raise TracerError(f"the graph cannot be drawn: {error}") from error
     return drawn, registry.renderers[form].media_type
+
+
+@contextmanager
+def _without_hints() -> Iterator[None]:
+    """What a renderer says of `--depth` is not said: who looks here cannot give it."""
+    log = logging.getLogger("tracer_render")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def difference(first: nx.MultiDiGraph, second: nx.MultiDiGraph) -> tuple[dict[str, Any], Any]:

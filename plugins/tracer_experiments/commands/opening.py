@@ -31,11 +31,13 @@ def opened(path: str) -> Reader:
 def divided(arguments: Sequence[str], path: str | None, least: int) -> tuple[list[str], str]:
     """What a command is given, and the path of the runs.
 
-    Without `--path`, that is the last of more than `least` arguments, if there are runs in it.
+    Without `--path`, that is the last of more than `least` arguments, if there are runs in it, else
+    the first: `trace-net runs list` and `trace-net board` have it there.
     """
     given = list(arguments)
-    if path is None and len(given) > least and is_database(given[-1]):
-        path = given.pop()
+    for place in (-1, 0):
+        if path is None and len(given) > least and is_database(given[place]):
+            path = given.pop(place)
     return given, DEFAULT if path is None else path
 
 

@@ -212,7 +212,7 @@ def series_row(name: str, info: SeriesInfo, columns: Columns | None) -> list[str
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last the folder.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name, and the folder.")],
     path: PathOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -234,7 +234,7 @@ def compare(
 @app.command()
 def plot(
     series: Annotated[
-        list[str] | None, typer.Argument(help="Series to draw, as loss; last the folder.")
+        list[str] | None, typer.Argument(help="Series to draw, as loss, and the folder.")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="A .png, .svg or .pdf file; - is stdout (svg).")
@@ -284,7 +284,7 @@ def plot(
 @app.command()
 def export(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Runs, by id or name, else all; last the folder.")
+        list[str] | None, typer.Argument(help="Runs, by id or name, else all, and the folder.")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="A .csv, .jsonl or .npz file; - is stdout.")
@@ -306,7 +306,7 @@ def export(
 
 @app.command()
 def remove(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last the folder.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name, and the folder.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option(help="Also one that is running.")] = False,
     path: PathOption = None,

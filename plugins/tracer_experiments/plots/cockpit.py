@@ -198,6 +198,7 @@ def _word_on_a_line(axes: Any, value: float, word: str, place: tuple[float, str]
         color=MARK,
         ha=side,
         annotation_clip=True,
+        bbox={"facecolor": "white", "alpha": 0.75, "pad": 0.4, "linewidth": 0},
     )
 
 
