@@ -19,6 +19,7 @@ from tracer_experiments.instruments.observation import NotMeasured, Observation
 from tracer_experiments.instruments.presets import PRESETS
 from tracer_experiments.instruments.registered import VALUES, OfOverlay, OfQuantity, Recorded
 from tracer_experiments.instruments.sample_gradients import SampleGradients
+from tracer_experiments.instruments.steps import rates_of
 
 __all__ = ["Instruments"]
 
@@ -180,7 +181,8 @@ class Instruments:
             activations=getattr(asked.get(Activations.name), "found", None),
             is_mean=self.mean,
             before=before,
-            initial=self._initial,
+            initial=self._initial if self.is_due(step) else None,
+            spare=self._spare if self._is_kept(step) else None,
             layers=self.layers,
         )
         if not self._initial and any(getattr(i, "needs_initial", False) for i in due):
@@ -217,16 +219,21 @@ class Instruments:
         self._tell(missing)
         return values
 
+    def _is_kept(self, step: int) -> bool:
+        """Whether the next step looks back at this one."""
+        return self.is_due(step) and any(
+            getattr(i, "late", False) for i in self.instruments.values()
+        )
+
     def _kept(self, step: int, observation: Observation) -> Observation | None:
         """What the next step needs of this one."""
-        late = [i for i in self.instruments.values() if getattr(i, "late", False)]
-        if not late or not self.is_due(step):
+        if not self._is_kept(step):
             return None
-        samples = any(getattr(i, "needs_samples_before", False) for i in late)
-        spare, self._spare = self._spare, {}
-        if observation.before is not None:
-            self._spare = observation.before.arrays
-        return observation.keep(samples and "samples" in vars(observation), spare)
+        samples = "samples" in vars(observation) and any(
+            getattr(i, "needs_samples_before", False) for i in self.instruments.values()
+        )
+        self._spare = {} if observation.before is None else observation.before.arrays
+        return observation.keep(samples, rates_of(observation.optimizer))
 
     def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
         """Values by the names of series."""

@@ -12,7 +12,13 @@ import numpy as np
 from tracer import Tensor
 from tracer.extend import Array, raw, widened
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
-from tracer_experiments.instruments.travel import Travelled, travelled
+from tracer_experiments.instruments.travel import (
+    Trace,
+    Travelled,
+    factor_of_gradient,
+    factor_of_trace,
+    travelled,
+)
 
 #: what tells apart values of the parameters, and the value of all of them
 ByParameter = dict[str, Any]
@@ -49,6 +55,7 @@ class Observation:
         tape: Any = None,
         before: Observation | None = None,
         initial: Mapping[str, Array] | None = None,
+        spare: Mapping[str, Array] | None = None,
         layers: bool = False,
     ):
         self.step, self.loss, self.model, self.optimizer = step, loss, model, optimizer
@@ -56,12 +63,16 @@ class Observation:
         self._names, self._losses, self._is_mean = names or {}, losses or [], is_mean
         self.parameters = parameters_of(model, optimizer, self._any_values())
         self.initial = initial if initial is not None else {}
+        #: arrays that the parameters are written into, if the next step needs this one; else None
+        self._spare = spare
         #: path of a module -> its kind and what it gave, of activations that the record has
         self.activations = activations or {}
         #: the tape of the sweep, where an instrument asked for it
         self.tape = tape
         #: the parameters' arrays now, of a step that is kept
         self.arrays: dict[str, Array] = {}
+        #: what the gradients of samples add up to, of a step that is kept
+        self.traces: dict[str, Trace] = {}
 
     # -- values of quantities ------------------------------------------------------------------
 
@@ -216,14 +227,25 @@ class Observation:
 
     @cached_property
     def travelled(self) -> dict[str, Travelled]:
-        """How far each parameter has come."""
-        arrays, totals = {}, {}
-        if self.before is not None:
-            arrays, totals = self.before.arrays, self.before.gradients_of_samples
-        return {
-            name: travelled(raw(p), arrays.get(name), self.initial.get(name), totals.get(name))
-            for name, p in self.parameters.items()
-        }
+        """How far each parameter has come. Those that the next step needs are copied with it."""
+        before = self.before.arrays if self.before is not None else {}
+        found = {}
+        for name, p in self.parameters.items():
+            array = raw(p)
+            copy = self._room(name, array)
+            found[name] = travelled(array, before.get(name), self.initial.get(name), copy)
+            if copy is not None:
+                self.arrays[name] = copy
+        return found
+
+    def _room(self, name: str, array: Array) -> Array | None:
+        """Where a parameter is copied to on the host."""
+        if self._spare is None or type(array) is not np.ndarray:
+            return None
+        there = self._spare.get(name)
+        if there is None or there.shape != array.shape or there.dtype != array.dtype:
+            there = np.empty(array.shape, array.dtype)
+        return there
 
     def update(self, name: str) -> Array:
         """What the step before added to a parameter."""
@@ -236,37 +258,43 @@ class Observation:
         known = self.before.arrays if self.before is not None else {}
         return {name: t.update for name, t in self.travelled.items() if name in known}
 
-    def along_gradient(self, name: str) -> float | None:
-        """The factor c where the step before added `c g` to a parameter, g its mean gradient.
+    @cached_property
+    def along_gradient(self) -> dict[str, float]:
+        """c of each parameter to which the step before added `c g`, g its mean gradient.
 
-        None where it did not, or where the gradient was clipped or scaled in place since then.
+        Of plain gradient descent, and where the gradient has not been clipped or scaled in place.
         """
-        found, before = self.travelled[name], self.before
-        if found.factor is None or before is None or name not in before.samples:
-            return None
-        was = before.mean_squares[name] / before.share**2
-        eps = float(np.finfo(before.gradients_of_samples[name].dtype).eps)
-        if abs(found.gradient - was) > 64 * eps * was:
-            return None
-        return found.factor / before.share
+        before = self.before
+        found = {}
+        for name, trace in ({} if before is None else before.traces).items():
+            if name not in self.update_squares:
+                continue
+            now, was = raw(self.parameters[name]), before.arrays[name]
+            factor = factor_of_trace(now, was, self.update_squares[name], trace)
+            if factor is None and trace.factor is None:
+                factor = factor_of_gradient(now, was, before.gradients[name], trace)
+            if factor is not None:
+                found[name] = factor / before.share
+        return found
 
-    def keep(self, needs_samples: bool, spare: dict[str, Array]) -> Observation:
-        """What the next step needs of this one; `spare` arrays are written into."""
-        self.arrays = {}
+    def keep(self, needs_samples: bool, rates: Mapping[int, float]) -> Observation:
+        """What the next step needs of this one.
+
+        `rates` are those of plain gradient descent, by the identity of tensors.
+        """
         for name, p in self.parameters.items():
-            array, there = raw(p), spare.pop(name, None)
-            if there is not None and type(array) is np.ndarray and there.shape == array.shape:
-                np.copyto(there, array)
-            else:
-                there = array.copy()
-            self.arrays[name] = there
+            if name not in self.arrays:
+                self.arrays[name] = raw(p).copy()
         if needs_samples:
-            _ = self.mean_squares  # before gradients are clipped
+            for name, gradient in self.gradients_of_samples.items():
+                rate = rates.get(id(self.parameters[name]))
+                squares = self.mean_squares[name] / self.share**2
+                self.traces[name] = Trace.of(gradient, squares, None if rate is None else -rate)
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:
             self.__dict__.pop("samples", None)
         self.results, self.before, self.model, self.tape = {}, None, None, None
-        self.activations = {}
+        self.activations, self._spare = {}, None
         return self
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -252,9 +253,15 @@ class OfOuter(OfParameter):
         self.left = widened(cotangent.left[:, 0, 0])
         self.right = widened(cotangent.right[0, :, 0, 0])
 
-    def squared_norms(self) -> Array:
+    @cached_property
+    def factors_squared_norms(self) -> tuple[Array, Array]:
+        """`[N]`, `|left[n]|^2` and `|right[n]|^2`."""
         left, right = self.left, self.right
-        return np.einsum("ni,ni->n", left, left) * np.einsum("no,no->n", right, right)
+        return np.einsum("ni,ni->n", left, left), np.einsum("no,no->n", right, right)
+
+    def squared_norms(self) -> Array:
+        of_left, of_right = self.factors_squared_norms
+        return of_left * of_right
 
     def sum_of_squares(self) -> Array:
         return ((self.right**2).T @ (self.left**2)).reshape(self.cotangent.shape)
@@ -265,12 +272,17 @@ class OfOuter(OfParameter):
             return super().sum_of_quotients(divisor, share, least)
         left, right = self.left**2, (self.right**2).T
         d = widened(self.stored(divisor)).reshape(len(right), left.shape[1])
+        if share != 1:
+            d = d * share
+        squares, below = np.empty((2, min(TILE, len(right)), left.shape[1]), left.dtype)
         total = 0.0
         for start in range(0, len(right), TILE):
             some = slice(start, start + TILE)
-            quotients = right[some] @ left
-            quotients /= d[some] * share + least
-            total += float(quotients.sum())
+            count = len(d[some])
+            above = np.matmul(right[some], left, out=squares[:count])
+            under = np.add(d[some], least, out=below[:count])
+            np.reciprocal(under, out=under)
+            total += float(np.dot(above.reshape(-1), under.reshape(-1)))
         return total
 
     def dots(self, direction: Array) -> Array:
@@ -305,49 +317,40 @@ class OfOuter(OfParameter):
         if zero is None or type(left) is not np.ndarray:
             self._count_all(counts, scale, column)
             return
-        of_left, of_right = Extent.of(left), Extent.of(right)
-        if not np.isfinite(of_left.most.sum() + of_right.most.sum()):
+        norms = [np.sqrt(each) for each in self.factors_squared_norms]
+        if not np.isfinite(norms[0].sum() + norms[1].sum()):
             self._count_all(counts, scale, column)
             return
-        self._count_signs(counts, of_left, of_right, column)
+        self._count_signs(counts, column)
         limit = below(zero[1], scale, left.dtype)
-        some = np.flatnonzero(of_left.most * of_right.most >= limit)
-        for start in range(0, len(some), ROWS):
-            part = some[start : start + ROWS]
-            sizes = np.abs(right[part]) * of_left.most[part, None]
-            rows = np.flatnonzero(sizes >= limit)
-            n, o = part[rows // right.shape[1]], rows % right.shape[1]
-            for i in range(0, len(rows), ROWS):
-                self._count_large(counts, scale, limit, n[i : i + ROWS], o[i : i + ROWS], column)
+        if not (norms[0] * norms[1] >= limit).any():
+            return  # no element is larger than the norm
+        sizes, most = np.abs(left), np.abs(right).max(1, initial=0)
+        least = limit / np.maximum(sizes.max(1, initial=0), np.finfo(left.dtype).tiny)
+        less = 1 - 4 * np.finfo(left.dtype).eps  # what rounding takes from a product
+        some = np.flatnonzero(most >= least * less)
+        found = np.flatnonzero(np.abs(right[some]) >= (least[some] * less)[:, None])
+        for start in range(0, len(found), ROWS):
+            row, o = np.divmod(found[start : start + ROWS], right.shape[1])
+            n = some[row]
+            factor = right[n, o]
+            reach = limit / np.abs(factor) * less
+            row, i = np.divmod(np.flatnonzero(sizes[n] >= reach[:, None]), left.shape[1])
+            few = None if column is None else column[o[row], i]
+            counts.add_large(factor[row] * left[n[row], i], scale, few)
 
     def _count_all(self, counts: Counts, scale: float, column: Array | None) -> None:
         for n in range(self.samples):
             counts.add_all(self.right[n][:, None] * self.left[n], scale, column)
 
-    def _count_large(
-        self,
-        counts: Counts,
-        scale: float,
-        limit: float,
-        samples: np.ndarray,
-        rows: np.ndarray,
-        column: np.ndarray | None,
-    ) -> None:
-        """Count the large elements of some rows, each of a sample."""
-        products = (self.right[samples, rows][:, None] * self.left[samples]).reshape(-1)
-        index = np.flatnonzero(np.abs(products) >= limit)
-        few = None
-        if column is not None:
-            few = column[rows[index // column.shape[1]], index % column.shape[1]]
-        counts.add_large(products[index], scale, few)
-
-    def _count_signs(
-        self, counts: Counts, of_left: Extent, of_right: Extent, column: np.ndarray | None
-    ) -> None:
+    def _count_signs(self, counts: Counts, column: np.ndarray | None) -> None:
         """Count all elements as small ones, by their signs."""
         left, right = self.left, self.right
         if column is None:
-            negative = of_left.above @ of_right.below + of_left.below @ of_right.above
+            below = left < 0
+            negative = int(_counted(left > 0) @ _counted(right < 0))
+            if below.any():  # as of what a rectifier gives none is
+                negative += int(_counted(below) @ _counted(right > 0))
             counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
             return
         left, right = np.sign(left), np.sign(right)
@@ -358,25 +361,9 @@ class OfOuter(OfParameter):
         counts.add_small(every - negatives, negatives)
 
 
-class Extent(NamedTuple):
-    """Of the rows of an array `[N, K]`: the largest magnitude, and how many are of which sign."""
-
-    most: np.ndarray
-    above: np.ndarray
-    below: np.ndarray
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Extent:
-        high, low = array.max(1, initial=0), array.min(1, initial=0)
-        none = np.zeros(len(array))
-        above = _counted(array > 0) if (high > 0).any() else none
-        below = _counted(array < 0) if (low < 0).any() else none
-        return cls(np.maximum(high, -low), above, below)
-
-
 def _counted(mask: np.ndarray) -> np.ndarray:
     """How many are true, in each row."""
-    return np.bitwise_count(np.packbits(mask, axis=1)).sum(1, dtype=np.int64).astype(float)
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(1, dtype=np.int64)
 
 
 def on_host(value: Any) -> np.ndarray:

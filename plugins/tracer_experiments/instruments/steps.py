@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ from tracer_experiments.instruments.observation import (
 from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
 from tracer_experiments.values import Late
 
-#: what f(0), f(1), f'(0) and f'(1) are in the coefficients of a parabola
-PARABOLA = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 2]], float)
+#: what f(0), f(1), f'(0) and f'(1) of a parabola are orthogonal to
+PARABOLA = (1.0, -1.0, 0.5, 0.5)
+#: what SGD steps by something else for than the gradient times its rate
+OPTIONS = ("momentum", "dampening", "weight_decay", "nesterov", "maximize")
 #: in place of a variance of zero
 SMALLEST_VARIANCE = 1e-10
 
@@ -64,25 +67,26 @@ class Alpha(Instrument):
         values = [o.mean_loss for o, _ in points] + [s.mean() for _, s in points]
         variances = [o.losses.var(ddof=1) for o, _ in points]  # type: ignore[union-attr]
         variances += [s.var(ddof=1) for _, s in points]
-        alpha = position(np.array(values), np.array(variances))
+        alpha = position(values, variances)
         return None if alpha is None else Late(alpha, before.step)
 
 
-def position(values: np.ndarray, variances: np.ndarray) -> float | None:
+def position(values: Sequence[float], variances: Sequence[float]) -> float | None:
     """Where 1 is on a parabola, from its values and slopes at 0 and 1: see `Alpha`.
 
     The values are f(0), f(1), f'(0), f'(1), with their variances. None where they are not finite.
+    Those four of a parabola obey one equation, `f(0) - f(1) + (f'(0) + f'(1)) / 2 = 0`, and what
+    least squares weighed by inverse variances give is the nearest point that obeys it.
     """
-    variances = np.where(variances == 0, SMALLEST_VARIANCE, variances)
-    # f(t) = w0 + w1 t + w2 t^2
-    weights = 1 / np.sqrt(variances)
-    if not np.isfinite([*values, *weights]).all():
+    variances = [float(v) or SMALLEST_VARIANCE for v in variances]
+    if not all(map(math.isfinite, (*values, *variances))):
         return None
-    q, r = np.linalg.qr(weights[:, None] * PARABOLA)
-    _, slope, bend = np.linalg.solve(r, q.T @ (weights * values))
-    if bend < 0:
+    off = sum(n * float(y) for n, y in zip(PARABOLA, values, strict=True))
+    off /= sum(n * n * v for n, v in zip(PARABOLA, variances, strict=True))
+    begin, end = (float(values[i]) - variances[i] * PARABOLA[i] * off for i in (2, 3))
+    if end < begin:
         return -1.0
-    return float(-2 * bend / slope - 1) if slope else math.inf
+    return -end / begin if begin else math.inf
 
 
 def start_slopes(before: Observation, after: Observation) -> np.ndarray:
@@ -91,7 +95,7 @@ def start_slopes(before: Observation, after: Observation) -> np.ndarray:
     for name, of in before.samples.items():
         if name not in after.update_squares:
             continue
-        factor = after.along_gradient(name)
+        factor = after.along_gradient.get(name)
         if factor is not None:
             slopes = slopes + factor * before.dots_by_parameter[name]
         else:
@@ -105,7 +109,7 @@ def end_slopes(before: Observation, after: Observation) -> np.ndarray:
     for name, of in after.samples.items():
         if name not in after.update_squares:
             continue
-        pairs, factor = None, after.along_gradient(name)
+        pairs, factor = None, after.along_gradient.get(name)
         if factor is not None:
             pairs = of.dots_with_total_of(before.samples[name])
         if pairs is not None and factor is not None:
@@ -188,6 +192,18 @@ def late(observation: Observation, value: Any) -> Any:
     return Late(value, step)
 
 
+def rates_of(optimizer: Any) -> dict[int, float]:
+    """The rates of the parameters that are stepped by `-lr g`, by the identity of tensors."""
+    if type(optimizer).__name__ != "SGD":
+        return {}
+    return {
+        id(parameter): float(group["lr"])
+        for group in getattr(optimizer, "param_groups", ())
+        for parameter in group["params"]
+        if not any(group.get(option) for option in OPTIONS)
+    }
+
+
 def learning_rate(observation: Observation, who: str) -> float:
     """The rate of plain gradient descent. Raises `NotMeasured` for any other optimiser."""
     optimizer = observation.optimizer
@@ -195,7 +211,7 @@ def learning_rate(observation: Observation, who: str) -> float:
     kind = type(optimizer).__name__
     if groups is None or kind != "SGD":
         raise NotMeasured(f"it is defined for plain SGD, and the optimiser is {kind}")
-    for option in ("momentum", "dampening", "weight_decay", "nesterov", "maximize"):
+    for option in OPTIONS:
         if any(group.get(option) for group in groups):
             raise NotMeasured(f"it is defined for plain SGD, and this one has {option}")
     rates = {float(group["lr"]) for group in groups}
