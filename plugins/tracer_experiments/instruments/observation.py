@@ -265,8 +265,10 @@ class Observation:
         Of plain gradient descent, and where the gradient has not been clipped or scaled in place.
         """
         before = self.before
+        if before is None:
+            return {}
         found = {}
-        for name, trace in ({} if before is None else before.traces).items():
+        for name, trace in before.traces.items():
             if name not in self.update_squares:
                 continue
             now, was = raw(self.parameters[name]), before.arrays[name]
