@@ -52,6 +52,11 @@ class Bins:
         place = place - (x < edges[np.clip(place, 0, self.count)])
         return np.clip(place, 0, self.count - 1)
 
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """How many of a vector of finite values lie in each bin, float64."""
+        upto = np.searchsorted(np.sort(values), self.edges[1:-1])
+        return np.diff(upto, prepend=0, append=len(values)).astype(np.float64)
+
 
 def tally(places: Array, size: int, weights: Array | None = None) -> Array:
     """How often each of `size` places occurs, float64, in the library of the array."""
@@ -132,11 +137,15 @@ class Counts:
             return
         place = self.bins.beside_zero[0]  # type: ignore[index]
         values = np.concatenate([each for each, _ in self._large])
-        start: Any = 0
-        if self._large[0][1] is not None:
-            columns = [column for _, column in self._large if column is not None]
-            start = np.concatenate(columns) * self.bins.count
+        columns = [column for _, column in self._large if column is not None]
         self._large = []
+        if not columns:
+            moved = self.bins.counted(values)
+            negative = np.count_nonzero(values < 0)
+            moved[place - 1 : place + 1] -= negative, len(values) - negative
+            self.counts = self.counts + moved
+            return
+        start = np.concatenate(columns) * self.bins.count
         size = self.columns * self.bins.count
         moved = tally(self.bins.positions(values) + start, size)
         moved -= tally(np.where(values < 0, place - 1, place) + start, size)
