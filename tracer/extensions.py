@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: the commands of trace-net itself, which no plugin's replaces
 BUILT_IN = (
     *("visualize", "summary", "diff", "quantities", "plugins", "check", "doctor"),
-    "new-plugin",
+    *("new-plugin", "course"),
 )
 
 

@@ -24,6 +24,12 @@ class Instrument:
     name: str
     replaces: str | tuple[str, ...] = ()
     chart: Any = None
+    #: whether it measures the step before, of which its observation then has `before`
+    late = False
+    #: of a late one, whether it needs the samples' gradients of the step before
+    needs_samples_before = False
+    #: whether it needs the parameters as they were at the first step, `observation.initial`
+    needs_initial = False
 
     def quantities(self, step: int) -> Sequence[Any]:
         """What the sweep of a step has to compute: names of quantities, or configured ones."""

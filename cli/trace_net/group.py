@@ -95,7 +95,7 @@ def made(name: str, function: Callable[..., object] | typer.Typer, help: str) ->
     from trace_net.plugin_targets import all_taking_targets, taking_targets
 
     if not isinstance(function, typer.Typer):
-        single = typer.Typer(add_completion=False)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name, help=help or None)(taking_targets(function))
         return typer.main.get_command(single)
     all_taking_targets(function)
@@ -110,7 +110,7 @@ def broken(name: str, error: Exception) -> Any:
     def fail(context: typer.Context) -> None:
         raise error
 
-    single = typer.Typer(add_completion=False)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
     anything = {"ignore_unknown_options": True, "allow_extra_args": True}
     message = getattr(error, "message", str(error))
     single.command(name, help=f"Failed: {message}", context_settings=anything)(fail)

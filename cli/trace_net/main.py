@@ -15,6 +15,7 @@ import typer
 from trace_net import streams
 from trace_net.commands import (
     check,
+    course,
     diff,
     doctor,
     new_plugin,
@@ -57,6 +58,7 @@ for function in (
     plugins.plugins,
     check.check,
     new_plugin.new_plugin,
+    course.course,
     doctor.doctor,
 ):
     app.command(function.__name__.replace("_", "-"), cls=BuiltIn)(function)

@@ -109,7 +109,7 @@ class LoadedTarget:
 
     def defined(self, name: str) -> Any:
         """What the file defines under a name, or None."""
-        return getattr(self._subject.module, name, None)
+        return getattr(self._subject.definitions, name, None)
 
     def with_arguments(self, arguments: Mapping[str, object]) -> str:
         """The text of the TARGET whose factory is called with these, too."""

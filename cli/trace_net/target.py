@@ -6,6 +6,9 @@ The conventions, for a module with or without an attribute after the colon:
 - inputs: `--input`; else `example_inputs`, a function or a value: an array, a tuple or list of
   arrays, or a dict of keyword arguments.
 - `loss(output, *targets)`, optional, with `targets` given in the same forms as `example_inputs`.
+
+An attribute may be an object that has a `model` and is none: it defines the rest, in place of the
+module.
 """
 
 from __future__ import annotations
@@ -73,7 +76,10 @@ class Arguments:
 
 @dataclass(frozen=True)
 class Subject:
-    """A loaded target: the model, what it is called with, and how each was chosen."""
+    """A loaded target: the model, what it is called with, and how each was chosen.
+
+    `definitions` is what defines loss, inputs and more: the module, or an object in it.
+    """
 
     target: Target
     model: Callable[..., Any]
@@ -82,6 +88,7 @@ class Subject:
     targets: Arguments
     choices: dict[str, str]
     module: ModuleType
+    definitions: object
 
 
 def parse_target(text: str) -> Target:
@@ -116,17 +123,17 @@ def load(target: Target, given: dict[str, np.ndarray], seed: int = 0) -> Subject
     tracer.seed(seed)
     module = _import(target)
     choices: dict[str, str] = {}
-    model = _find_model(target, module, choices)
-    sample = None if given else _of_datasets(target, module, choices)
-    inputs = sample[0] if sample else _find_inputs(target, module, model, given, choices)
-    loss = getattr(module, "loss", None)
+    model, definitions = _find_model(target, module, bool(given), choices)
+    sample = None if given else _of_datasets(target, definitions, choices)
+    inputs = sample[0] if sample else _find_inputs(target, definitions, model, given, choices)
+    loss = getattr(definitions, "loss", None)
     if not callable(loss):
         loss, targets = None, Arguments()
     else:
         choices["loss"] = "loss"
-        own = hasattr(module, "targets") or sample is None
-        targets = _value(target, module, "targets", choices) if own else sample[1]
-    return Subject(target, model, inputs, loss, targets, choices, module)
+        own = hasattr(definitions, "targets") or sample is None
+        targets = _value(target, definitions, "targets", choices) if own else sample[1]
+    return Subject(target, model, inputs, loss, targets, choices, module, definitions)
 
 
 def with_arguments(subject: Subject, arguments: Mapping[str, object]) -> str:
@@ -260,17 +267,24 @@ def _import_module(name: str) -> ModuleType:
         raise
 
 
-def _find_model(target: Target, module: ModuleType, choices: dict[str, str]) -> Any:
+def _find_model(
+    target: Target, module: ModuleType, has_inputs: bool, choices: dict[str, str]
+) -> tuple[Any, object]:
+    """The model, and what defines the rest: the module, or what holds the model in it."""
+    definitions: object = module
     if target.attribute:
         model = _attribute(target, module)
         choices["model"] = target.expression
         if target.called:
             with user_code(f"{choices['model']} of {target.where}"):
                 model = model(*target.arguments, **target.keywords)
-        elif _takes_nothing(model):  # no model then, but what makes one
+        elif _takes_nothing(model) or (not has_inputs and _makes_one(model, module)):
             choices["model"] = f"{target.expression}()"
             with user_code(f"{choices['model']} of {target.where}"):
                 model = model()
+        if hasattr(model, "model") and not callable(model):
+            model, definitions = model.model, model
+            choices["model"] += ".model"
     elif callable(factory := getattr(module, "build_model", None)):
         choices["model"] = "build_model()"
         with user_code(f"build_model() of {target.where}"):
@@ -292,7 +306,7 @@ def _find_model(target: Target, module: ModuleType, choices: dict[str, str]) -> 
             hint="a model is called with the inputs: name one, or write a class or a factory with "
             "parentheses, as in path.py:Net(width=8)",
         )
-    return model
+    return model, definitions
 
 
 def _attribute(target: Target, module: ModuleType) -> Any:
@@ -350,7 +364,7 @@ def _offer(target: Target, module: ModuleType) -> str:
 
 def _find_inputs(
     target: Target,
-    module: ModuleType,
+    definitions: object,
     model: Any,
     given: dict[str, np.ndarray],
     choices: dict[str, str],
@@ -358,23 +372,24 @@ def _find_inputs(
     if given:
         choices["inputs"] = "--input " + ", ".join(given)
         return _by_signature(model, given)
-    if not hasattr(module, "example_inputs"):
+    if not hasattr(definitions, "example_inputs"):
         raise UsageError(
             f"{target.where} has no `example_inputs`",
             hint="define it beside the model, or a function datasets() that returns data sets, or "
             "give inputs, as in --input x=f32[32,10]",
         )
-    return _value(target, module, "example_inputs", choices, key="inputs")
+    return _value(target, definitions, "example_inputs", choices, key="inputs")
 
 
 def _of_datasets(
-    target: Target, module: ModuleType, choices: dict[str, str]
+    target: Target, definitions: object, choices: dict[str, str]
 ) -> tuple[Arguments, Arguments] | None:
     """Inputs and targets that are the first samples to train on, of a file that has only these."""
-    if hasattr(module, "example_inputs") or not callable(getattr(module, "datasets", None)):
+    datasets = getattr(definitions, "datasets", None)
+    if hasattr(definitions, "example_inputs") or not callable(datasets):
         return None
     with user_code(f"datasets() of {target.where}"):
-        found = module.datasets()
+        found = datasets()
         train = found[0] if isinstance(found, tuple | list) else found
         train = getattr(train, "dataset", train)  # of a loader
         batch = train[: min(len(train), SAMPLES)]
@@ -412,11 +427,11 @@ def parameter_names(model: Any) -> list[str]:
 
 
 def _value(
-    target: Target, module: ModuleType, name: str, choices: dict[str, str], key: str = ""
+    target: Target, definitions: object, name: str, choices: dict[str, str], key: str = ""
 ) -> Arguments:
     """`example_inputs` or `targets`: called if it is a function, and sorted into arguments."""
-    value = getattr(module, name, ())
-    if hasattr(module, name):
+    value = getattr(definitions, name, ())
+    if hasattr(definitions, name):
         choices[key or name] = f"{name}()" if inspect.isroutine(value) else name
     if inspect.isroutine(value):
         with user_code(f"{name}() of {target.where}"):
@@ -433,6 +448,16 @@ def _is_of_torch(model: object) -> bool:
 
 def _takes_nothing(model: object) -> bool:
     return inspect.isfunction(model) and not inspect.signature(model).parameters
+
+
+def _makes_one(function: object, module: ModuleType) -> bool:
+    """Whether a function makes a model: it may be called with nothing, and no inputs are there."""
+    if not inspect.isfunction(function) or hasattr(module, "example_inputs"):
+        return False
+    if hasattr(module, "datasets"):
+        return False
+    needed = (p.default is p.empty for p in inspect.signature(function).parameters.values())
+    return not any(needed)
 
 
 def _describe(value: object) -> str:

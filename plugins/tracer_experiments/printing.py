@@ -23,6 +23,8 @@ PIPE_WIDTH = 1000
 GAP = 3
 #: letters of a cell of a list, at most
 LONGEST = 28
+#: letters of a column's name at most, where it is folded
+FOLDED = 18
 HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
@@ -79,27 +81,76 @@ def print_table(
     With `least`, columns after so many are left out where the terminal is too narrow: their names
     are given back.
     """
-    from rich import box
+    shown = len(columns)
+    while least is not None and shown > least and room_beside(columns[:shown], rows) < 0:
+        shown -= 1
+    _print(columns[:shown], [row[:shown] for row in rows])
+    return [printable(name.removeprefix(">")) for name in columns[shown:]]
+
+
+def print_side_by_side(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first column says what the rows are, and the others are alike.
+
+    In a narrow terminal their names are folded, and where that is not enough there are several
+    tables below each other, each with the first column.
+    """
+    first, *others = _widths(columns, rows)
+    room = console().width + 1 - first - GAP
+    if sum(others) + GAP * len(others) > room:
+        others = [max(_narrow(name), *_widths([""], [[row[i]] for row in rows]))
+                  for i, name in enumerate(columns[1:], 1)]  # fmt: skip
+    begun = 0
+    while begun < len(others):
+        end = begun + 1
+        while end < len(others) and sum(others[begun : end + 1]) + GAP * (end + 1 - begun) <= room:
+            end += 1
+        places = [0, *range(begun + 1, end + 1)]
+        cells = [[row[i] for i in places] for row in rows]
+        _print([columns[i] for i in places], cells, [first, *others[begun:end]])
+        begun = end
+
+
+def room_beside(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Letters that the terminal has beside these columns; below zero where they do not fit."""
+    return console().width + 1 - sum(_widths(columns, rows)) - GAP * len(columns)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Letters of the widest cell of each column, its name among them."""
     from rich.cells import cell_len
+
+    heads = [printable(name.removeprefix(">")) for name in columns]
+    return [
+        max(cell_len(text) for text in (name, *(row[i] for row in rows)))
+        for i, name in enumerate(heads)
+    ]
+
+
+def _narrow(name: str) -> int:
+    """Letters of a column's name at least, where it may be folded: those of its longest word."""
+    return min(FOLDED, max(len(word) for word in ("", *name.removeprefix(">").split())))
+
+
+def _print(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None
+) -> None:
+    """A table as it is; without `widths`, texts are folded in a terminal that is too narrow."""
+    from rich import box
     from rich.table import Table
 
-    out = console()
-    names = [printable(name.removeprefix(">")) for name in columns]
-    widths = [
-        max(cell_len(text) for text in (name, *(row[i] for row in rows)))
-        for i, name in enumerate(names)
-    ]
-    shown = len(columns)
-    while least is not None and shown > least and sum(widths[:shown]) + GAP * shown > out.width + 1:
-        shown -= 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, name in zip(columns[:shown], names, strict=False):
+    for place, column in enumerate(columns):
         right = column.startswith(">")
-        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right)
+        table.add_column(
+            printable(column.removeprefix(">")),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right and widths is None,
+            width=None if widths is None else widths[place],
+        )
     for row in rows:
-        table.add_row(*row[:shown])
-    out.print(table)
-    return names[shown:]
+        table.add_row(*row)
+    console().print(table)
 
 
 def duration(seconds: float) -> str:
@@ -117,13 +168,19 @@ def moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
+def mean_of(values: np.ndarray) -> float:
+    """The mean of finite values, rounded to none outside of them, or NaN where there are none."""
+    if not values.size:
+        return math.nan
+    return float(np.clip(values.mean(), values.min(), values.max()))
+
+
 def sparkline(values: np.ndarray, width: int = 24) -> str:
     """A curve as one line of letters: means of equally many values; `!` where none is finite."""
     if not len(values):
         return ""
     parts = np.array_split(values, min(width, len(values)))
-    means = [float(np.mean(part[np.isfinite(part)])) if np.isfinite(part).any() else math.nan
-             for part in parts]  # fmt: skip
+    means = [mean_of(part[np.isfinite(part)]) for part in parts]
     known = [mean for mean in means if not math.isnan(mean)]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     scale = (len(HEIGHTS) - 1) / (high - low) if high > low else 0.0

@@ -11,13 +11,16 @@ from typing import Any
 import tracer
 from tracer.errors import suggestion
 from tracer.extend import Sink
-from tracer_experiments.run import Run, configuration
+from tracer_experiments.run import Run, configuration, plain, text
 from tracer_experiments.store.reading import Columns, Database, Points, RunRow, bucketed
 from tracer_experiments.store.schema import RecordError, database_file, open_writing
 from tracer_experiments.store.writing import Writer
 from tracer_experiments.stored_run import StoredRun
 
 __all__ = ["Reader", "Recorder"]
+
+#: runs that are named where the one that was asked for is not there
+NAMED = 3
 
 
 class Reader:
@@ -72,9 +75,9 @@ class Recorder:
     """
 
     def __init__(self, path: str | PathLike[str] = "runs", sinks: str | Sequence[str | Sink] = ()):
-        self.path = database_file(path)
-        self._writer = Writer(path, [_sink(sink, self.path.parent) for sink in _listed(sinks)])
-        self._database = Database(path)
+        self.path = database_file(path).absolute()  # a program may go to another folder
+        self._writer = Writer(self.path, [_sink(sink, self.path.parent) for sink in _listed(sinks)])
+        self._database = Database(self.path)
 
     def run(
         self,
@@ -92,14 +95,16 @@ class Recorder:
         differ. `seed` is kept; unless given, it is that of the last `tracer.seed`. A run that was
         written until a moment ago goes on by `force`: for who knows that its writer was killed.
         """
-        if not isinstance(name, str) or not name:
-            raise RecordError(f"the name of a run is a text, got {name!r}")
+        if not text("the name of a run", name):
+            raise RecordError("the name of a run is a text, got none")
+        text("the group of a run", group)
         if resume is not None:
             row = found(self._database, resume)
             return self._resumed(row, config, force)
         seed = tracer.extend.last_seed() if seed is None else seed
-        text = configuration(config)
-        identity, _ = self._writer.begin(name, group, text, {} if seed is None else {"seed": seed})
+        kept = configuration(config)
+        besides = {} if seed is None else {"seed": plain(seed)}
+        identity, _ = self._writer.begin(name, group, kept, besides)
         row = self._database.run(identity)
         self._writer.tell_begin(_summary(row))
         return Run(self._writer, self._database, row)
@@ -136,8 +141,15 @@ class Recorder:
 
     def close(self) -> None:
         """Finish the runs of this recorder, and let the file go."""
+        if self._writer.is_foreign:
+            return  # the parent's
         self._database.close()  # first: the writer, which is last, leaves one file behind
         self._writer.close()
+
+    def __reduce__(self) -> Any:
+        raise RecordError(
+            f"a recorder is of one process: make Recorder({str(self.path)!r}) in the other one"
+        )
 
     def __enter__(self) -> Recorder:
         return self
@@ -178,9 +190,11 @@ def found(database: Database, run: int | str) -> RunRow:
         raise RecordError(f"{len(named)} runs are called {run!r}: name one by its id, {listed}")
     if isinstance(run, str) and run.isdecimal():
         return database.run(int(run))
-    known = [row.name for row in rows]
+    known = list(dict.fromkeys(row.name for row in rows))
+    some = ", ".join(map(repr, known[:NAMED])) + (", ..." if len(known) > NAMED else "")
     raise RecordError(
-        f"no run is called {run!r}.{suggestion(str(run), known)} `trace-net runs` lists them"
+        f"no run is called {run!r} in {str(database.file)!r}.{suggestion(str(run), known)} "
+        f"There are {len(rows)} runs{': ' if some else ''}{some}"
     )
 
 

@@ -28,6 +28,10 @@ from tracer_experiments.values import BINS, Histogram, Late, Logged, host
 __all__ = ["RecordWarning", "Run"]
 
 
+#: steps that the file can hold
+FIRST, LAST = -(2**63), 2**63 - 1
+
+
 class RecordWarning(UserWarning):
     """Something that was logged is not recorded, or not yet."""
 
@@ -49,7 +53,7 @@ class Run(StoredRun):
         self._is_over = False
 
     def _reading(self) -> Database:
-        if not self._is_over:
+        if not self._is_over and self._writer.is_active(self.id):
             self.flush()
         return self._database
 
@@ -65,22 +69,24 @@ class Run(StoredRun):
         for name, value in values.items():
             if type(value) is not float:
                 values[name] = _loggable(name, value)
-        if type(step) is not int:
-            step = _whole(step)
-        self._add(step, values)
+            if not name.isascii():
+                text("the name of a series", name)
+        self._add(_whole(step), values)
 
     def histogram(self, name: str, array: Logged, step: int, bins: int = BINS) -> None:
         """Count the values of an array of any shape, or record a `Histogram` as it is."""
         made = array if isinstance(array, Histogram) else Histogram.of(array, bins)
-        self._add(_whole(step), {name: made})
+        self._add(_whole(step), {text("the name of a series", name): made})
 
     def image(self, name: str, array: Logged, step: int) -> None:
         """Record a picture: `[H, W]`, `[H, W, 3]` or `[H, W, 4]`, uint8 or floats in [0, 1]."""
+        name = text("the name of a series", name)
         self._add(_whole(step), {name: Packed("image", png(name, host(array)))})
 
     def graph(self, tape: Tape, step: int = 0, name: str = "graph") -> None:
         """Record the graph of a tape: of both directions once it was swept."""
         document = tape.draw(depth="all").render("json")
+        name = text("the name of a series", name)
         self._add(_whole(step), {name: Packed("graph", zlib.compress(document))})
 
     def describe(self, name: str, chart: Chart) -> None:
@@ -111,8 +117,9 @@ class Run(StoredRun):
         """Write what was logged, and that the run is over. A second call does nothing."""
         if self._is_over:
             return
-        self._check_open()
-        self._writer.finish(self.id, status, error)
+        if self._writer.is_foreign or self._writer.is_active(self.id):
+            self._check_open()
+            self._writer.finish(self.id, status, error)
         self._is_over = True
         self._row = self._row._replace(status=status, error=error, ended=time.time())
         self._complain()
@@ -129,23 +136,29 @@ class Run(StoredRun):
         if error is None:
             self.finish()
         else:
-            self.finish("failed", described(error))
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.finish("interrupted" if interrupted else "failed", described(error))
 
     def _add(self, step: int, values: Mapping[str, Logged]) -> None:
-        if self._is_over or self._writer.is_foreign:
+        if self._is_over or self._writer.is_foreign or not self._writer.is_active(self.id):
             self._check_open()
         self._writer.add(Entry(self.id, step, time.perf_counter() - self._origin, values))
         if self._writer.trouble:
             self._complain()
 
     def _check_open(self) -> None:
-        if self._is_over:
-            raise RecordError(f"the run {self.name!r} is finished: begin another one")
         if self._writer.is_foreign:
             raise RecordError(
                 f"the run {self.name!r} is recorded by the parent process: make a Recorder in this "
                 f"one"
             )
+        if self._is_over or not self._writer.is_active(self.id):
+            raise RecordError(f"the run {self.name!r} is finished: begin another one")
+
+    def __reduce__(self) -> Any:
+        raise RecordError(
+            f"the run {self.name!r} is recorded by this process: make a Recorder in the other one"
+        )
 
     def _complain(self) -> None:
         trouble, self._writer.trouble = self._writer.trouble, ""
@@ -159,14 +172,22 @@ def configuration(config: Mapping[str, Any] | None) -> str:
         return "{}"
     if not isinstance(config, Mapping):
         raise RecordError(f"the configuration of a run is a dict, got {config!r}")
-    return json.dumps(_plain(config))
+    try:
+        return json.dumps(plain(config))
+    except RecursionError:
+        raise RecordError("the configuration of a run holds itself: give what is in it") from None
+    except Exception as error:  # of what objects are as texts, or of 5,000 digits
+        raise RecordError(
+            f"the configuration of a run cannot be kept as JSON: {type(error).__name__}: {error}"
+        ) from error
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value in the types of JSON; what is none of them is its text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -179,24 +200,44 @@ def described(error: BaseException) -> str:
     frames = list(traceback.walk_tb(error.__traceback__))
     own = [(frame, line) for frame, line in frames if is_users(frame)] or frames
     at = f" ({own[-1][0].f_code.co_filename}:{own[-1][1]})" if own else ""
-    return f"{type(error).__name__}: {error}{at}"
+    message = f": {error}" if str(error) else ""
+    return f"{type(error).__name__}{message}{at}"
 
 
 def _whole(step: Any) -> int:
     try:
-        return operator.index(step)
+        whole = operator.index(step)
     except TypeError:
         raise RecordError(f"a step is a whole number, got {step!r}") from None
+    if not FIRST <= whole <= LAST:
+        raise RecordError(f"a step is a whole number of 64 bits, got {whole:.3e}")
+    return whole
+
+
+def text(what: str, given: Any) -> str:
+    """A text that a file can hold. Raises `RecordError` for others, and for what is none."""
+    if not isinstance(given, str):
+        raise RecordError(f"{what} is a text, got {given!r}")
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise RecordError(f"{what} is a text of Unicode, got {given!r}: encode it") from None
+    return given
 
 
 def _loggable(name: str, value: Any) -> Logged:
     """A value as it waits: a float, a histogram, or what is a number on a device."""
     if isinstance(value, float | Histogram | Packed):
+        if isinstance(value, Late):
+            _whole(value.step)
         return value if isinstance(value, Late | Histogram | Packed) else float(value)
     if isinstance(value, Tensor):
         value = raw(value)
-    if isinstance(value, int | np.number | np.bool_):
-        return float(value)
+    if isinstance(value, int | np.integer | np.floating | np.bool_):
+        try:
+            return float(value)
+        except OverflowError:
+            raise RecordError(f"{name!r} is too large for a number of 64 bits") from None
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise RecordError(
             f"{name!r} is {value!r}: log numbers and arrays, pictures with run.image, and texts in "
@@ -206,6 +247,8 @@ def _loggable(name: str, value: Any) -> Logged:
         raise RecordError(f"{name!r} is complex: log its real and imaginary parts, or its size")
     if value.shape:
         return Histogram.of(value)
+    if value.dtype.kind not in "fiub":
+        raise RecordError(f"{name!r} is of {value.dtype}: log real numbers")
     return float(value) if isinstance(value, np.ndarray) else value
 
 

@@ -17,6 +17,7 @@ from tracer_experiments.store.reading import (
     RunRow,
     SeriesInfo,
     bucketed,
+    damage_named,
 )
 from tracer_experiments.store.schema import RecordError
 from tracer_experiments.values import Histogram
@@ -70,7 +71,10 @@ class StoredRun:
 
     @property
     def status(self) -> str:
-        """ "running", "finished", "failed", or "killed": it ran, and has been silent for 30 s."""
+        """How it stands: "running", "finished", "failed", "interrupted" by the user, or "killed".
+
+        That is one that was running, and has been silent for 30 s.
+        """
         if self._row.status == "running" and time.time() - self._row.seen > SILENCE:
             return "killed"
         return self._row.status
@@ -94,7 +98,8 @@ class StoredRun:
     @property
     def seconds(self) -> float:
         """How long it took, or has taken until it was seen last."""
-        return (self._row.seen if self._row.ended is None else self._row.ended) - self._row.begun
+        last = self._row.seen if self._row.ended is None else self._row.ended
+        return max(0.0, last - self._row.begun)  # a clock may have been set back
 
     # -- series --------------------------------------------------------------------------------
 
@@ -144,13 +149,16 @@ class StoredRun:
 
     def graphs(self, name: str = "graph") -> list[tuple[int, nx.MultiDiGraph]]:
         """Steps and graphs of tapes."""
-        return [(step, _graph(document)) for step, document in self.graph_documents(name)]
+        documents = self.graph_documents(name)
+        with damage_named(self._database.file):
+            return [(step, _graph(document)) for step, document in documents]
 
     def graph_documents(self, name: str = "graph") -> list[tuple[int, bytes]]:
         """The same as the bytes of the JSON that `trace-net visualize -o FILE.json` writes."""
         identity, _ = self._found(name, "graph")
         kept = self._database.objects(identity)
-        return [(step, zlib.decompress(data)) for step, _, data in kept]
+        with damage_named(self._database.file):
+            return [(step, zlib.decompress(data)) for step, _, data in kept]
 
     def _found(self, name: str, *kinds: str) -> tuple[int, SeriesInfo]:
         known = self._reading().series(self.id)
@@ -175,4 +183,7 @@ class StoredRun:
 def _graph(document: bytes) -> nx.MultiDiGraph:
     import networkx as nx
 
-    return nx.node_link_graph(json.loads(document), edges="edges", multigraph=True, directed=True)
+    kept = json.loads(document)
+    if not isinstance(kept, dict):
+        raise ValueError("a graph is kept as an object of JSON")
+    return nx.node_link_graph(kept, edges="edges", multigraph=True, directed=True)

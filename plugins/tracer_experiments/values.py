@@ -14,6 +14,8 @@ __all__ = ["Histogram", "Late", "Logged"]
 
 #: bins where nobody says how many
 BINS = 64
+#: the largest number
+LARGEST = float(np.finfo(np.float64).max)
 #: edges of the bins: of two axes, one array each
 Edges: TypeAlias = Any
 #: a number, or an array whose values are counted in a histogram
@@ -85,18 +87,41 @@ class Histogram(np.ndarray):
         flat = flat.astype(np.float64)
         finite = flat[np.isfinite(flat)]
         nan = int(np.count_nonzero(np.isnan(flat)))
-        if range is not None:
-            finite = np.clip(finite, *range)
-        elif finite.size and finite.max() == finite.min():
-            range = _around(float(finite[0]))
-        counts, edges = np.histogram(finite, bins, range)
+        edges = equal_edges(*(_extent(finite) if range is None else range), bins)
+        low, high = edges[0], edges[-1]
+        if high / 2 - low / 2 < LARGEST / 4:
+            counts, edges = np.histogram(np.clip(finite, low, high), bins, (low, high))
+        else:  # the width of the range is infinite
+            counts, _ = np.histogram(np.clip(finite, low, high), edges)
         return cls(counts, edges, nan=nan, infinite=flat.size - finite.size - nan)
+
+
+def _extent(finite: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest value, of none a range of no meaning."""
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def equal_edges(low: float, high: float, bins: int) -> np.ndarray:
+    """`[bins + 1]` ascending float64 from `low` to `high`, or around these where they are too near.
+
+    Raises `TracerError` for what is no range, and for less than one bin.
+    """
+    if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or bins < 1:
+        raise TracerError(f"a histogram has a whole number of bins from 1, got {bins!r}")
+    if not (np.isfinite([low, high]).all() and low <= high):
+        raise TracerError(f"the range of a histogram ascends, got {low!r} to {high!r}")
+    edges = 2 * np.linspace(low / 2, high / 2, bins + 1)  # halves, whose distance is finite
+    edges[[0, -1]] = low, high
+    if np.all(np.diff(edges / 2) > 0):
+        return edges
+    low, high = _around(low / 2 + high / 2)
+    return np.linspace(low, high, bins + 1)
 
 
 def _around(value: float) -> tuple[float, float]:
     """A range with room for bins, about a value that all have."""
     half = max(0.5, abs(value) * 1e-6)
-    return value - half, value + half
+    return max(value - half, -LARGEST), min(value + half, LARGEST)
 
 
 def _histogram(counts: Any, edges: Edges, nan: int, infinite: int) -> Histogram:

@@ -10,6 +10,9 @@ import networkx as nx
 from tracer_render.runs import Run, is_carried, merge, partners, signature
 from tracer_render.scopes import computed
 
+#: Of equal branches side by side, so many are drawn one by one: more are wider than a page.
+MOST_ABREAST = 5
+
 
 def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     """The graph with one branch in place of several that are the same, which says how many it is.
@@ -17,7 +20,7 @@ def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     Branches are calls and operations that begin at the same values and end at the same, or in a row
     of one operation that adds them up; that row is one node, too.
     """
-    found = [Run(nodes, 1, len(nodes), abreast=True) for nodes in _equal(graph) if len(nodes) > 1]
+    found = [Run(nodes, 1, len(nodes), abreast=True) for nodes in equal(graph) if len(nodes) > 1]
     if not found:
         return graph
     folded = merge(graph, found + partners(graph, found))
@@ -26,10 +29,10 @@ def fold(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
 
 def widest(graph: nx.MultiDiGraph) -> int:
     """How many equal branches there are side by side, at most."""
-    return max(map(len, _equal(graph)), default=0)
+    return max(map(len, equal(graph)), default=0)
 
 
-def _equal(graph: nx.MultiDiGraph) -> list[list[Hashable]]:
+def equal(graph: nx.MultiDiGraph) -> list[list[Hashable]]:
     """The nodes that are the same, made of the same, and used by the same, in their order.
 
     What is made of nodes that are the same, or used by such, may be the same in turn, as parts of
@@ -113,15 +116,19 @@ def _rows(
     return first
 
 
+def rows(graph: nx.MultiDiGraph) -> list[tuple[list[Hashable], set[Hashable]]]:
+    """The rows of one operation, each with what it is made of besides itself."""
+    users, inputs = _neighbours(graph)
+    found: dict[Hashable, list[Hashable]] = {}
+    for node, first in _rows(graph, users, inputs).items():
+        found.setdefault(first, []).append(node)
+    return [
+        (nodes, set().union(*(inputs[node] for node in nodes)) - set(nodes))
+        for nodes in found.values()
+    ]
+
+
 def _with_rows(graph: nx.MultiDiGraph) -> nx.MultiDiGraph:
     """The graph with each row of one operation as one node, where it adds one branch alone."""
-    users, inputs = _neighbours(graph)
-    rows: dict[Hashable, list[Hashable]] = {}
-    for node, first in _rows(graph, users, inputs).items():
-        rows.setdefault(first, []).append(node)
-    found = []
-    for nodes in rows.values():
-        others = set().union(*(inputs[node] for node in nodes)) - set(nodes)
-        if len(others) == 1:
-            found.append(Run(nodes, 1, len(nodes)))
+    found = [Run(nodes, 1, len(nodes)) for nodes, others in rows(graph) if len(others) == 1]
     return merge(graph, found + partners(graph, found)) if found else graph

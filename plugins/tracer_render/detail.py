@@ -18,8 +18,6 @@ log = logging.getLogger("tracer_render")
 
 #: A picture has at most this many boxes in each direction, where the detail is not given.
 MOST = 40
-#: Of equal branches side by side, so many are drawn one by one: more are wider than a page.
-MOST_ABREAST = 5
 #: Of unrolled loops, so many steps are tried.
 FEWER = (4, 2)
 #: A line that reads one parameter more often than this is likely to be in a loop over time.
@@ -41,7 +39,10 @@ def detailed(graph: nx.MultiDiGraph, options: DrawOptions) -> nx.MultiDiGraph:
     for fold in (runs.fold, branches.fold, runs.fold):
         if _boxes(drawn) > MOST and (short := fold(drawn)) is not drawn:
             drawn, folded = short, ", equal neighbours in one box"
-    if branches.widest(drawn) > MOST_ABREAST and (short := branches.fold(drawn)) is not drawn:
+    if (
+        branches.widest(drawn) > branches.MOST_ABREAST
+        and (short := branches.fold(drawn)) is not drawn
+    ):
         drawn, folded = short, ", equal neighbours in one box"
     if _boxes(drawn) > MOST:
         note_unmarked_loop(graph)

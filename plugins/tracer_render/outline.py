@@ -1,12 +1,13 @@
 """The outline of a graph: calls of modules in calls, steps of loops, and operations in their order.
 
 The page opens and closes its groups. A group has at most `MOST` children besides leaves: equal
-neighbours, the middle of a long loop, and rows of many operations are groups by themselves.
+neighbours, the middle of a long loop, and rows of many operations are groups by themselves. So are
+more than `MOST_ABREAST` equal branches side by side, and the row that adds them up.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -14,9 +15,11 @@ from typing import NamedTuple, TypeAlias
 import networkx as nx
 
 from tracer_render import loops, repeats
+from tracer_render.abreast import Branches, Part
+from tracer_render.branches import MOST_ABREAST
 from tracer_render.calls import Calls, Level
 from tracer_render.frames import Frames
-from tracer_render.scopes import computed
+from tracer_render.scopes import Attributes, computed
 
 #: A group has at most so many children that are groups or made by operations.
 MOST = 40
@@ -38,13 +41,16 @@ class Group:
     """Children that are drawn in one frame, or as one box while it is closed.
 
     `sort` is "call" of a module, "step" of a loop, or what stands for many: "alike" for equal
-    neighbours, "steps" for the middle of a loop, and "row". `steps` are those around it.
+    neighbours, "abreast" for equal branches side by side, "steps" for the middle of a loop, and
+    "row". `steps` are those around it. Equal operations are `times` as many as the `first`.
     """
 
     sort: str
     level: Level | None = None
     steps: tuple[loops.Step, ...] = ()
     children: list[Child] = field(default_factory=list)
+    first: Attributes | None = None
+    times: int = 0
 
     @property
     def groups(self) -> list[Group]:
@@ -75,11 +81,13 @@ class Outline:
         self.calls = Calls(graph)
         self.root = Group("root")
         self._graph = graph
+        self._data: dict[Hashable, Attributes] = dict(graph.nodes(data=True))
         self._shown = (
             () if shown_steps is None else (shown_steps, *(n for n in FEWER if n < shown_steps))
         )
         self._known: dict[Hashable, Group] = {}
-        self.own = {node for node, data in graph.nodes(data=True) if computed(data)}
+        self.own = {node for node, data in self._data.items() if computed(data)}
+        self._branches = Branches(graph, self.own)
         frames = Frames(graph, self.calls)
         drawn, copies = [], defaultdict[Hashable, list[Child]](list)
         for node, data in graph.nodes(data=True):
@@ -133,6 +141,8 @@ class Outline:
 
     def _shorten(self, group: Group) -> None:
         """Put children into groups until there are few."""
+        if group.sort in ("root", "call", "step"):
+            self._branches_together(group)
         holds_steps = any(inner.sort == "step" for inner in group.groups)
         if holds_steps and group.sort in ("root", "call", "step"):
             children = group.children
@@ -141,7 +151,7 @@ class Outline:
                 if self._count(group) <= MOST:
                     break
         count = self._count(group)
-        if count > MOST and group.groups and group.sort not in ("alike", "steps"):
+        if count > MOST and group.groups and group.sort not in ("alike", "abreast", "steps"):
             group.children = list(self._alike_together(group))
             count = self._count(group)
         if count > MOST:
@@ -150,6 +160,66 @@ class Outline:
 
     def _count(self, group: Group) -> int:
         return sum([self._is_own(child) for child in group.children])
+
+    def _branches_together(self, group: Group) -> None:
+        """Put equal branches into one group each, and the rows that add them up."""
+        own = [child for child in group.children if self._is_own(child)]
+        if len(own) <= MOST_ABREAST:
+            return
+        if max(Counter([self._kind(child) for child in own]).values()) <= MOST_ABREAST:
+            return
+        found = self._branches.among([self._part(child) for child in own], MOST_ABREAST)
+        together: dict[int, Group] = {}
+        for sort, sets in (("abreast", found.branches), ("alike", found.rows)):
+            for numbers in sets:
+                members = [own[number] for number in numbers]
+                new = Group(sort, steps=group.steps)
+                if isinstance(members[0], Box):
+                    new.first, new.times = self._data[members[0].node], len(members)
+                together |= {id(member): new for member in members}
+        if not together:
+            return
+        holder = {
+            box.node: together[id(child)]
+            for child in own if id(child) in together
+            for box in ([child] if isinstance(child, Box) else child.boxes())
+        }  # fmt: skip
+        children: list[Child] = []
+        placed: set[int] = set()
+        for child in group.children:
+            inside = together.get(id(child)) or self._holder_of_leaf(child, holder)
+            if inside is None:
+                children.append(child)
+                continue
+            if id(inside) not in placed:
+                placed.add(id(inside))
+                children.append(inside)
+            inside.children.append(child)
+        group.children = children
+
+    def _holder_of_leaf(self, child: Child, holder: dict[Hashable, Group]) -> Group | None:
+        """The group that holds all that use a leaf; None of what is no leaf."""
+        if self._is_own(child) or isinstance(child, Group):
+            return None
+        users = [child.user] if child.user is not None else self._graph.successors(child.node)
+        holders = [holder.get(user) for user in users]
+        return holders[0] if len({id(each) for each in holders}) == 1 else None
+
+    def _kind(self, child: Child) -> Hashable:
+        """What children have in common that may be equal branches."""
+        if isinstance(child, Box):
+            return self._data[child.node].get("op")
+        return ("group", child.level.kind if child.level else id(child))
+
+    def _part(self, child: Child) -> Part:
+        """A child as a part of the graph."""
+        if isinstance(child, Box):
+            return Part(self._kind(child), lambda: [child.node], lambda: self._data[child.node])
+        return Part(
+            self._kind(child),
+            lambda: [box.node for box in child.boxes()],
+            lambda: {"class": self._structure(child) or id(child), "members": ()},
+        )
 
     def _with_fewer_steps(self, group: Group, children: list[Child], shown: int) -> list[Child]:
         """The children with the middle steps of each long loop in one group."""
@@ -191,7 +261,7 @@ class Outline:
         """What calls of the same structure have in common; None of what is no call."""
         if not isinstance(child, Group) or child.level is None:
             return None
-        nodes = [self._graph.nodes[box.node] for box in child.boxes()]
+        nodes = [self._data[box.node] for box in child.boxes()]
         made = tuple((data.get("op"), tuple(data.get("shape") or ())) for data in nodes)
         return child.level.kind, child.level.hyperparameters, made
 

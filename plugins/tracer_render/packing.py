@@ -9,35 +9,78 @@ import base64
 import json
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from tracer_render.node_link import plain
+from tracer_render.series import FEWEST, Series, forms, series
 
 T = TypeVar("T")
 
+#: A column, or a series of words, in JSON's types.
+Packed: TypeAlias = dict[str, Any]
+
 #: The types that a column of whole numbers may have, the narrowest first.
 WHOLE = ("uint8", "uint16", "int32")
+#: The types of differences between whole numbers.
+DIFFERENCES = ("int8", "int16")
+#: Differences are to the number so many places before, at most.
+FARTHEST = 8
+#: Characters of a number that is kept beside its column.
+ENTRY = 16
 #: One number of so many, at most, is kept beside its column.
 FEW = 8
 #: A missing number. In columns of indices every number is one more, and 0 is for those without.
 MISSING = -1
 
 
-def indices(numbers: Sequence[int] | np.ndarray) -> dict[str, Any]:
-    """A column of whole numbers from -1 (missing) on."""
+def indices(numbers: Sequence[int] | np.ndarray) -> Packed:
+    """A column of whole numbers from -1 (missing) on: they, or what they differ by, if shorter.
+
+    Differences are to the number `stride` places before; `exact` has the few, by their place, that
+    are not in their range, as they are.
+    """
     column = np.asarray(numbers, np.int64) + 1
     if column.size and (column == column[0]).all():
         return {"type": "same", "data": int(column[0])}
     most = int(column.max(initial=0))
     kind = next(kind for kind in WHOLE if most <= np.iinfo(kind).max)
-    return {"type": kind, "data": _text(column.astype(f"<{np.dtype(kind).str[1:]}"))}
+    return _differences(column, kind) or {"type": kind, "data": _text(_little(column, kind))}
 
 
-def floats(numbers: Sequence[float | None], short: bool = False) -> dict[str, Any]:
+def _differences(column: np.ndarray, plainly: str) -> Packed | None:
+    """The shortest column of differences; None where `plainly` is shorter."""
+    best, least = None, _characters(column, plainly)
+    for stride in range(1, min(FARTHEST, len(column) - 1) + 1):
+        steps = column.copy()
+        steps[stride:] -= column[:-stride]
+        for kind in DIFFERENCES:
+            bound = np.iinfo(kind)
+            beyond = np.flatnonzero((steps < bound.min) | (steps > bound.max))
+            characters = _characters(column, kind) + ENTRY * (2 + len(beyond))
+            if characters < least:
+                best, least = (stride, kind, steps, beyond), characters
+    if best is None:
+        return None
+    stride, kind, steps, beyond = best
+    steps[beyond] = 0
+    exact = dict(zip(beyond.tolist(), column[beyond].tolist(), strict=True))
+    return {"type": kind, "data": _text(_little(steps, kind)), "stride": stride, "exact": exact}
+
+
+def _characters(column: np.ndarray, kind: str) -> int:
+    """How long a column of this type is, as text."""
+    return -(-len(column) * np.dtype(kind).itemsize * 4 // 3)
+
+
+def _little(column: np.ndarray, kind: str) -> np.ndarray:
+    return column.astype(f"<{np.dtype(kind).str[1:]}")
+
+
+def floats(numbers: Sequence[float | None], short: bool = False) -> Packed:
     """A column of numbers in single precision; a missing one is NaN, and `nan` lists the others.
 
     `exact` has the few numbers, by their place, that single precision has not; of many, the column
@@ -72,19 +115,26 @@ def distinct(objects: Iterable[T]) -> tuple[list[T], np.ndarray]:
     return list(found.values()), np.array(places, np.int64)
 
 
+class Table(NamedTuple):
+    """Values by their places: `words`, but for those that are in a series, by its first place."""
+
+    words: list[Any]
+    series: list[Packed]
+
+
 class Words:
     """Values that come again and again: a table has each once, and columns their places.
 
     Columns are filled in by `finish`, which gives the table. It begins with the values of columns
-    that have few, whose places are narrow then.
+    that have few, whose places are narrow then; those of a series follow each other.
     """
 
     def __init__(self) -> None:
         self._values: list[Any] = []
         self._numbers: dict[Hashable, int] = {}
-        self._columns: list[tuple[dict[str, Any], np.ndarray]] = []
+        self._columns: list[tuple[Packed, np.ndarray]] = []
 
-    def column(self, values: Sequence[Any], places: np.ndarray | None = None) -> dict[str, Any]:
+    def column(self, values: Sequence[Any], places: np.ndarray | None = None) -> Packed:
         """The places of values, once `finish` was called; those of `values[places]` if given.
 
         `places` have each of the values at least once, and begin with the first, in their order.
@@ -95,22 +145,37 @@ class Words:
         else:
             number_of = {key: self._number(_value(key)) for key in dict.fromkeys(keys)}
             numbers = np.array([number_of[key] for key in keys], np.int64)
-        made: dict[str, Any] = {}
+        made: Packed = {}
         self._columns.append((made, numbers if places is None else numbers[places]))
         return made
 
-    def finish(self) -> list[Any]:
+    def finish(self) -> Table:
         """The table, in the order in which the columns have it from now on."""
         narrowest = np.full(len(self._values), len(self._values))
         for _, numbers in self._columns:
             inside = np.unique(numbers[numbers != MISSING])
             narrowest[inside] = np.minimum(narrowest[inside], len(inside))
-        order = np.argsort(narrowest, kind="stable")
+        found = forms(self._values)
+        firsts: dict[Hashable, int] = {}
+        ranks = [
+            number if form is None else firsts.setdefault(form.pieces, number)
+            for number, form in enumerate(found)
+        ]
+        order = np.lexsort((np.array(ranks, np.int64), narrowest))
         places = np.full(len(order) + 1, MISSING)  # the last is that of a missing one
         places[order] = np.arange(len(order))
         for made, numbers in self._columns:
             made.update(indices(places[numbers]))
-        return [self._values[number] for number in order.tolist()]
+        table, place = Table([], []), 0
+        for _, run in groupby(order.tolist(), lambda number: (narrowest[number], ranks[number])):
+            members = list(run)
+            alike = [form for number in members if (form := found[number]) is not None]
+            if len(alike) >= FEWEST:
+                table.series.append(_packed(place, series(alike)))
+            else:
+                table.words.extend(self._values[number] for number in members)
+            place += len(members)
+        return table
 
     def _number(self, value: Any) -> int:
         if value is None:
@@ -121,6 +186,17 @@ class Words:
             found = self._numbers[key] = len(self._values)
             self._values.append(plain(value))
         return found
+
+
+def _packed(place: int, one: Series) -> Packed:
+    """A series whose first word is at this place."""
+    return {
+        "at": place,
+        "count": len(one.numbers),
+        "text": list(one.pieces),
+        "numbers": [indices(column) for column in zip(*one.numbers, strict=True)],
+        "commas": one.commas,
+    }
 
 
 def _keys(values: Sequence[Any]) -> Sequence[Hashable] | None:

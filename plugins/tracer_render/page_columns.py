@@ -121,27 +121,38 @@ class Columns:
     def _names(
         self, names: Sequence[Hashable], scopes: Column | None, prefix: str
     ) -> dict[str, Any]:
-        """Names as numbers after a prefix, -1 where there is no box.
+        """Names in columns: what each begins with, and its `copy` among equal ones behind that.
 
-        `others` are those that are made otherwise, by place; names of calls come from their scope.
+        A box's begins with `prefix` and `number`, -1 where there is no box, or else is in `others`,
+        by place. A group's begins with what its scope is spelled like, or else with `stem`.
         """
         numbers: list[int] = []
+        copies: list[int] = []
         others: dict[int, str] = {}
+        stems: Column = [None] * len(names)
         for place, given in enumerate(names):
             if given is None:
                 numbers.append(MISSING)
+                copies.append(0)
                 continue
-            name = self._identifiers.new(given)
-            number = name.removeprefix(prefix)
-            if prefix and _is_plain(number) and len(number) < len(name):
+            stem = identifier(given)
+            copies.append(int(self._identifiers.new(stem)[len(stem) + 1 :] or 0))
+            number = stem.removeprefix(prefix)
+            if prefix and _is_plain(number) and len(number) < len(stem):
                 numbers.append(int(number))
                 continue
             numbers.append(0)
-            sign = "∇" if str(given).startswith("∇") else ""
-            scope = scopes[place] if scopes else None
-            if prefix or name != identifier(f"{sign}module {scope}"):
-                others[place] = name
-        return {"prefix": prefix, "number": indices(numbers), "others": others}
+            if prefix:
+                others[place] = stem
+            elif not _is_of_scope(given, stem, scopes[place] if scopes else None):
+                stems[place] = stem
+        return {
+            "prefix": prefix,
+            "number": indices(numbers),
+            "copy": indices(copies),
+            "others": others,
+            "stem": self.words.column(stems),
+        }
 
     def _attribute(self, key: str, column: Column | Encoded) -> dict[str, Any]:
         values, places = column if isinstance(column, Encoded) else (column, None)
@@ -150,6 +161,12 @@ class Columns:
             numbers = _plain(column)
             return floats(numbers, short=key in ("min", "max") and len(numbers) > MANY)
         return self.words.column(values, places)
+
+
+def _is_of_scope(given: Hashable, stem: str, scope: str | None) -> bool:
+    """Whether a group's name is its scope's, as assets/data.js makes it."""
+    by_scope = f"{'∇' if str(given).startswith('∇') else ''}module {scope}"
+    return given == by_scope or stem == identifier(by_scope)
 
 
 def _is_plain(number: str) -> bool:

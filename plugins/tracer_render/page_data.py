@@ -66,7 +66,7 @@ class _View:
             "back": self._told_back(of_values) if self._cotangents.any else None,
             "groups": groups.told(self._values, self._cotangents, self._open),
             "lines": lines.columns,
-            "words": self._columns.words.finish(),
+            **self._columns.words.finish()._asdict(),
             "signs": sorted(self._writer.signs | lines.signs | self._signs()),
             "has_rows": groups.has_rows,
         }

@@ -95,9 +95,10 @@ class Groups:
         """The texts of a group that is no call."""
         texts = self._writer.of(name, data)
         texts["class"] = data.get("class")
-        if group.sort != "steps":
+        if group.sort != "steps" and group.first is None:
             count = data["operations"]
-            texts["notes"] = [*(texts["notes"] or ()), f"{count:,} operation{'s' * (count != 1)}"]
+            told = f"{count:,} operation{'s' * (count != 1)}"
+            texts["notes"] = list(dict.fromkeys((*(texts["notes"] or ()), told)))
         return texts
 
 
@@ -107,7 +108,7 @@ def _of_members(
     """The attributes of a closed group that is no call, of its first node to its last."""
     back = first.get("kind") == "cotangent"
     return {
-        "kind": "cotangent" if back else "elided",
+        "kind": "cotangent" if back else "elided" if group.first is None else "operation",
         "op": "",
         **_named(group, "∇ " if back else "", first, last),
         "operations": side.operations(begin, end),
@@ -126,13 +127,28 @@ def _named(group: Group, sign: str, first: Attributes, last: Attributes) -> dict
         return {"elided": len(times), "between": [times[0], times[-1]], "label": label}
     if times:
         return {"label": f"{sign}t = {times[0]:,} … {times[-1]:,}"}
-    if group.sort == "alike":
-        levels = _levels(group)
-        one, other = levels[0], levels[-1]
-        named = {"class": one.kind, "scope": one.scope, "last": other.scope}
-        return {**named, "repeats": len(levels)}
+    if group.sort in ("alike", "abreast"):
+        return _of_equal(group, sign)
     begin, end = (str(data.get("label") or "").removeprefix("∇ ") for data in (first, last))
     return {"label": f"{sign}{begin} … {end}"}
+
+
+def _of_equal(group: Group, sign: str) -> dict[str, Any]:
+    """What a group of equal calls or operations is called, and how many these are."""
+    how = {"abreast": True} if group.sort == "abreast" else {}
+    if group.first is not None:
+        label = group.first.get("label") or group.first.get("op")
+        told = {key: group.first.get(key) for key in ("op", "shape", "dtype")}
+        return {
+            **told,
+            "label": f"{sign}{label}",
+            "repeats": group.times,
+            **how,
+        }
+    levels = _levels(group)
+    one, other = levels[0], levels[-1]
+    named = {"class": one.kind, "scope": one.scope, "last": other.scope}
+    return {**named, "repeats": len(levels), **how}
 
 
 def _alarms(side: Side, begin: int, end: int) -> dict[str, Any]:

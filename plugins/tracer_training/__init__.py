@@ -28,6 +28,7 @@ from tracer_training import (
     hints,
     loop,
     optimizers,
+    problems,
     schedules,
 )
 from tracer_training.accumulation import *
@@ -48,6 +49,7 @@ __all__ += curvature.__all__
 __all__ += data.__all__
 __all__ += loop.__all__
 __all__ += optimizers.__all__
+__all__ += ["problems"]
 __all__ += schedules.__all__
 
 

@@ -35,6 +35,7 @@ from . import (
 )
 from .measure import PEERS, installed
 from .networks import NETWORKS
+from .optimisation import command as study
 from .page import page
 from .plots import PLOTS, NothingToDrawError, draw
 from .results import Results, read
@@ -55,6 +56,10 @@ CHOICES = (*GROUPS, "growth", "scaling", "curvature")
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, telling stderr what is measured, or read what was; print and draw it."""
+    words = sys.argv[1:] if words is None else words
+    if words[:1] == ["optimisation"]:
+        study.main(words[1:])
+        return
     command = parser()
     arguments = command.parse_args(words)
     if arguments.device:

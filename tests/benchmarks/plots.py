@@ -61,6 +61,11 @@ def draw(results: Results, group: str, file: Path) -> None:
 
     Raises `NothingToDrawError` where the results lack what the picture shows.
     """
+    save(lambda figure: PLOTS[group](figure, results), file)
+
+
+def save(paint: Callable[[Figure], None], file: Path) -> None:
+    """Write what is painted on an empty figure, in the format that the file's name ends in."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -68,7 +73,7 @@ def draw(results: Results, group: str, file: Path) -> None:
     written = io.BytesIO()
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(layout="constrained")
-        PLOTS[group](figure, results)
+        paint(figure)
         figure.savefig(written, format=format, dpi=120, metadata=UNDATED.get(format))
     picture = written.getvalue()
     file.write_bytes(with_dark_colours(picture) if format == "svg" else picture)

@@ -8,7 +8,16 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
-FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: a block, which may be indented: then it is of a solution, or of a note
+FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+#: the whole of a page that is a chapter of the course
+CHAPTER = re.compile(r'^--8<-- "(.+\.md)"$', re.MULTILINE)
+COURSE = ROOT / "cli" / "trace_net" / "course"
+
+
+def markdown(page: Path) -> str:
+    """The text of a page, with that of the chapter which it includes."""
+    return CHAPTER.sub(lambda found: (COURSE / found[1]).read_text(), page.read_text())
 
 
 class Block(NamedTuple):
@@ -23,7 +32,12 @@ class Block(NamedTuple):
 def blocks(text: str) -> list[Block]:
     """All fenced blocks of a page, in order."""
     return [
-        Block(found[1], found[2], text.count("\n", 0, found.start(2)) + 1, found.end())
+        Block(
+            found[2],
+            re.sub(rf"^{found[1]}", "", found[3], flags=re.MULTILINE),
+            text.count("\n", 0, found.start(3)) + 1,
+            found.end(),
+        )
         for found in FENCE.finditer(text)
     ]
 

@@ -14,7 +14,7 @@ from contextlib import redirect_stdout
 
 import pytest
 import typer
-from pages import DOCS, PAGES, blocks, name
+from pages import DOCS, PAGES, blocks, markdown, name
 
 from trace_net.main import app, main
 from tracer import registry
@@ -34,14 +34,26 @@ def registries():
         table.update(known)
 
 
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures are drawn without a screen, and closed where a page shows them."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
+    yield
+    plt.close("all")
+
+
 def with_language(language):
-    return [page for page in PAGES if any(b.language == language for b in blocks(page.read_text()))]
+    return [page for page in PAGES if any(b.language == language for b in blocks(markdown(page)))]
 
 
 @pytest.mark.parametrize("page", with_language("python"), ids=name)
-def test_python_blocks_run_and_print_what_follows(page, tmp_path, monkeypatch, registries):
+def test_python_blocks_run_and_print_what_follows(page, tmp_path, monkeypatch, registries, request):
     monkeypatch.chdir(tmp_path)
-    text = page.read_text()
+    text = markdown(page)
+    if "plt.show()" in text:
+        request.getfixturevalue("figures")
     namespace = {"__name__": "page"}
     for block, follower in itertools.pairwise([*blocks(text), None]):
         if block.language != "python":
@@ -59,7 +71,7 @@ def test_python_blocks_run_and_print_what_follows(page, tmp_path, monkeypatch, r
 def commands():
     """Page and arguments of every `trace-net` line in a console block."""
     for page in with_language("console"):
-        for block in blocks(page.read_text()):
+        for block in blocks(markdown(page)):
             if block.language == "console":
                 for line in block.text.splitlines():
                     if line.startswith("$ trace-net "):

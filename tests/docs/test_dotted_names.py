@@ -5,7 +5,7 @@ import importlib
 import re
 
 import pytest
-from pages import PAGES, ROOT, name
+from pages import PAGES, ROOT, markdown, name
 
 PACKAGES = (
     "tracer",
@@ -60,7 +60,7 @@ def missing(text):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_names_on_a_page_are_there(page):
-    assert missing(page.read_text()) == []
+    assert missing(markdown(page)) == []
 
 
 @pytest.mark.parametrize("package", ["tracer", *PACKAGES[1:]])
@@ -79,12 +79,12 @@ def test_a_name_that_is_not_there_is_found():
     assert missing(text) == ["tracer.no.a", "tracer.nothing"]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if FILE.search(p.read_text())], ids=name)
+@pytest.mark.parametrize("page", [p for p in PAGES if FILE.search(markdown(p))], ids=name)
 def test_files_on_a_page_are_there(page):
     """A name such as `sweep/rules.py` is the end of a path; an example's may be a user's own."""
     known = [f"/{p.relative_to(ROOT)}" for p in ROOT.rglob("*.py") if ".venv" not in p.parts]
-    made = set(re.findall(r'title="(.+)"', page.read_text())) | USERS
-    named = {file for file in FILE.findall(page.read_text()) if file not in made}
+    made = set(re.findall(r'title="(.+)"', markdown(page))) | USERS
+    named = {file for file in FILE.findall(markdown(page)) if file not in made}
     assert [f for f in sorted(named) if not any(path.endswith(f"/{f}") for path in known)] == []
 
 

@@ -96,6 +96,13 @@ def test_no_command_prints_the_help_on_stderr(command):
     assert "visualize" in outcome.err
 
 
+@pytest.mark.parametrize("name", ["visualize", "train", "runs", "board"])
+def test_the_help_of_a_plugins_command_looks_like_that_of_the_others(command, name):
+    out = command(name, "--help").out
+    assert out.startswith(f"Usage: trace-net {name} [OPTIONS]")
+    assert "--install-completion" not in out
+
+
 @pytest.mark.parametrize("path", ["no/such/folder/net.svg", "folder.svg", "no_suffix"])
 def test_an_unwritable_output_is_refused_before_the_model_runs(command, folder, write_file, path):
     (folder / "folder.svg").mkdir()

@@ -266,3 +266,48 @@ def test_an_unknown_attribute_suggests_a_known_one(write_file):
 def test_an_unknown_module_is_a_usage_error():
     with pytest.raises(UsageError, match="no module 'no_such_module_here'"):
         subject("no_such_module_here:net")
+
+
+PROBLEM = """
+    class Problem:
+        def __init__(self, width):
+            self.model = lambda x: x * width
+        def loss(self, output, target): return (output - target).sum()
+        def example_inputs(self): return ([1.0],)
+        def targets(self): return ([2.0],)
+    def problem(width=3): return Problem(width)
+    made = problem(5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("expression", "width"), [("problem", 3), ("problem(7)", 7), ("problem()", 3), ("made", 5)]
+)
+def test_an_object_with_a_model_defines_the_rest(write_file, expression, width):
+    write_file("net.py", PROBLEM)
+    found = subject(f"net.py:{expression}")
+    assert found.model(2) == 2 * width
+    assert found.inputs.positional == ([1.0],)
+    assert found.targets.positional == ([2.0],)
+    assert found.choices["loss"] == "loss"
+    assert found.choices["model"].endswith(".model")
+
+
+def test_a_function_that_needs_nothing_is_a_model_where_inputs_are_there(write_file):
+    write_file("net.py", "def net(x=1): return x\nexample_inputs = [2]")
+    assert subject("net.py:net").model(5) == 5
+    write_file("other.py", "def net(x=1): return x")
+    assert subject("other.py:net", {"x": np.ones(2)}).model(5) == 5
+
+
+def test_the_object_that_holds_a_model_lacks_inputs(write_file):
+    write_file(
+        "net.py",
+        """
+        class Problem:
+            model = staticmethod(lambda x: x)
+        problem = Problem()
+        """,
+    )
+    with pytest.raises(UsageError, match="no `example_inputs`"):
+        subject("net.py:problem")

@@ -229,6 +229,23 @@ def test_smoothing_does_not_depend_on_how_many_points_are_sent(show, tmp_path):
         assert np.interp(4500, x, fine) == pytest.approx(rise, abs=0.02)
 
 
+@pytest.mark.parametrize("view", ["", "band=group", "smooth=0.5", "band=group&smooth=0.5"])
+def test_what_is_constant_is_drawn_as_constant(show, tmp_path, view):
+    """To the last bit: rounding would be all that an axis shows."""
+    with Recorder(tmp_path) as recorder:
+        for lr in (0.1, 0.1, 0.01 / 3):
+            with recorder.run("run", group=str(lr)) as run:
+                for step in range(1380):
+                    run.log(step, lr=lr)
+    page = show(tmp_path, view)
+    page.drawn("line:lr", 2 if "band" in view else 3)
+    drawn = page.run(
+        "const card = page.cardsInSight().find((c) => c.key === 'line:lr');"
+        "return card.plot.curves.map((c) => [...(c.smooth ?? c.mean), ...c.low, ...c.high])"
+    )
+    assert {value for curve in drawn for value in curve} == {0.1, 0.01 / 3}
+
+
 def test_groups_are_bands_of_median_and_quartiles(show, few):
     page = show(few, "band=group")
     page.drawn("line:Loss", 2)
@@ -245,6 +262,25 @@ def test_groups_are_bands_of_median_and_quartiles(show, few):
     assert page.texts(".legend span")[:2] == ["wide (3)", "base (3)"]
     Select(page.find("#band")).select_by_value("config:lr")
     page.drawn("line:Loss", 3)
+
+
+def test_what_has_no_neighbour_has_the_whole_width(show, tmp_path):
+    """Names of a sweep are told apart: in the table of a comparison, and where runs are chosen."""
+    with Recorder(tmp_path) as recorder:
+        for seed in (0, 1):
+            with recorder.run(f"lr=0.001 optimizer=adamw model.width=64 seed={seed}") as run:
+                run.log(0, loss=seed)
+                if seed:
+                    run.graph(board_runs.tape_of(board_runs.network()))
+    page = show(tmp_path, "view=compare")
+    fits = "return (({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)"
+    assert page.until(f"{fits}(document.querySelector('#view-compare .scroll'))")
+    for menu in page.all("#view-compare select"):
+        assert menu.size["width"] > 300
+    page = show(tmp_path, "view=model")
+    assert page.until("return document.querySelector('#view-model img').naturalWidth > 0")
+    stage, whole = page.find("#view-model .picture"), page.find("#view-model .model")
+    assert stage.size["width"] == whole.size["width"]
 
 
 def test_values_under_the_pointer(show, few):
@@ -339,6 +375,10 @@ def test_names_that_are_html_stay_text(show, tmp_path):
 
 def test_the_table_sorts_and_tells_what_differs(show, few):
     page = show(few, "view=table")
+    page.until(
+        "return [...document.querySelectorAll('.configurations thead button')]"
+        ".some((b) => b.textContent === 'lr')"
+    )
     heads = page.texts(".configurations thead button")
     assert {"lr", "optimizer", "model.width", "Loss", "status", "duration"} <= set(heads)
     names = "#view-table tbody .name"

@@ -12,6 +12,7 @@ import tracer_layers as nn
 import tracer_training as training
 from tracer.errors import TracerError
 from tracer_experiments.plots.cockpit import cockpit
+from tracer_experiments.plots.curves import curves
 
 
 @pytest.fixture
@@ -76,6 +77,23 @@ def test_a_run_without_instruments(recorder):
         cockpit(run)
 
 
+def test_a_few_far_values_do_not_flatten_the_others(recorder):
+    run = recorder.run("a")
+    marks = ((-1, "start"), (0, "minimum along it"), (1, "opposite wall"))
+    run.describe("Alpha", experiments.Chart("Alpha", group="step", lines=marks))
+    for step in range(200):
+        run.log(step, Alpha=4000.0 if step == 60 else -200.0 if step == 7 else step % 3 - 1.0)
+    run.finish()
+    figure = cockpit(run)
+    (axes,) = figure.axes
+    assert axes.get_ylim() == (-3, 3)
+    assert axes.get_title(loc="right") == "far values left out"
+    figure.savefig(io.BytesIO(), format="png")
+    boxes = [text.get_window_extent() for text in axes.texts if text.get_text()][-3:]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
 def test_without_matplotlib_the_error_says_what_to_install(run, monkeypatch):
     known = builtins.__import__
 
@@ -87,3 +105,8 @@ def test_without_matplotlib_the_error_says_what_to_install(run, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_matplotlib)
     with pytest.raises(TracerError, match=r"pip install 'trace-net\[plot\]'"):
         cockpit(run)
+
+
+def test_a_notebook_shows_the_figures_as_pictures(run):
+    for figure in (cockpit(run), curves([run], "loss")):
+        assert figure._repr_png_().startswith(b"\x89PNG")

@@ -16,6 +16,7 @@ from tracer.errors import TracerError, UndefinedWarning
 from tracer_experiments import Histogram, Late
 from tracer_experiments.instruments import INSTRUMENTS, instruments, observation, steps, travel
 from tracer_experiments.instruments.binning import Bins
+from tracer_experiments.instruments.presets import ECONOMY
 from tracer_experiments.instruments.steps import position
 
 
@@ -497,6 +498,15 @@ def test_at_every_kth_step_values_are_those_of_every_step():
             assert np.allclose(value, each.values[name][step], rtol=1e-12), name
 
 
+@pytest.mark.parametrize("name", ECONOMY)
+def test_an_instrument_alone_needs_no_other_to_measure_every_kth_step(name):
+    each = trained("mlp", "mean", 3, 4, 5, 0, [name], steps=8).values[name]
+    some = trained("mlp", "mean", 3, 4, 5, 0, [name], steps=8, every=3).values[name]
+    assert sorted(some) == [0, 3, 6]
+    if name != "Distance":  # of the way since the first step that was seen
+        assert all(np.allclose(some[step], each[step], rtol=1e-12) for step in some)
+
+
 def test_layers_have_values_that_make_up_the_whole():
     found = trained("mlp", "mean", 3, 4, 5, 0, "economy", steps=2, layers=True).values
     names = ["0.weight", "0.bias", "2.weight", "2.bias"]
@@ -803,3 +813,28 @@ def test_every_instrument_says_how_it_is_drawn_and_what_it_says(kind):
     assert kind.chart.title
     assert kind.chart.about.endswith(".")
     assert kind.__doc__
+
+
+def test_a_training_that_diverges_is_measured_without_warnings():
+    tracer.seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((16, 4)).astype(np.float32), rng.integers(0, 3, 16)
+    optimizer = training.SGD(model.parameters(), lr=1e9)
+    instruments = experiments.Instruments(
+        [*experiments.Instruments("all").instruments, "DeadUnits"]
+    )
+    losses = []
+    for step in range(8):
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with tracer.Tape() as tape:
+                loss = nn.cross_entropy(model(x), y)
+            results = tape.backward(loss, ("grad", *instruments.quantities(step)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            values = instruments.measure(step, results, loss=loss, model=model, optimizer=optimizer)
+        losses.append(values["Loss"])
+        with np.errstate(all="ignore"):
+            optimizer.step(results)
+    assert float(max(losses[1:])) > 1e6

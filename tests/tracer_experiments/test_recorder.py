@@ -243,7 +243,7 @@ def test_runs_are_found_by_id_and_by_a_name_of_one(recorder):
     assert recorder.open("a").id == first.id
     with pytest.raises(RecordError, match="2 runs are called 'b': name one by its id, 2, 3"):
         recorder.open("b")
-    with pytest.raises(RecordError, match=r"no run is called 'aa'\. Did you mean 'a'"):
+    with pytest.raises(RecordError, match=r"called 'aa' in '.*runs\.db'\. Did you mean 'a'"):
         recorder.open("aa")
     with pytest.raises(RecordError, match="no run 9"):
         recorder.open(9)
@@ -269,6 +269,12 @@ def test_an_error_makes_a_run_failed(recorder):
     assert run.error.startswith("ValueError: no good (")
     assert "test_recorder.py" in run.error
     np.testing.assert_array_equal(run.series("loss"), [[0], [1]])
+
+
+def test_an_interrupted_run_says_where(recorder):
+    with pytest.raises(KeyboardInterrupt), recorder.run("a"):
+        raise KeyboardInterrupt
+    assert recorder.runs()[0].error.startswith("KeyboardInterrupt (")
 
 
 def test_a_finished_run_takes_nothing_more(recorder):
@@ -433,15 +439,21 @@ def fill(recorder):
     recorder._writer._connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
+def log(run, steps, names):
+    """Log ones at steps, which the thread may try to write meanwhile."""
+    for step in steps:
+        run.log(step, **dict.fromkeys(names(step), 1.0))
+    run.flush()
+
+
 def test_a_full_disk_stops_no_training_and_loses_nothing_that_finds_room_later(recorder):
     run = recorder.run()
     run.log(0, x=0.0)
     run.flush()
     fill(recorder)
-    for step in range(1, 5000):
-        run.log(step, **{f"series {step % 50}": 1.0})
-    with pytest.warns(RecordWarning, match="full; what is logged waits"):
-        run.flush()
+    with pytest.warns(RecordWarning, match="full; what is logged waits") as told:
+        log(run, range(1, 5000), lambda step: [f"series {step % 50}"])
+    assert len(told) == 1
     run.log(5000, x=1.0)  # and is not said again
     recorder._writer._connection.execute("PRAGMA max_page_count = 1073741823")
     run.flush()
@@ -453,10 +465,8 @@ def test_what_never_finds_room_is_said_at_the_end(recorder, monkeypatch):
     monkeypatch.setattr(writing, "MOST_WAITING", 10)
     run = recorder.run()
     fill(recorder)
-    for step in range(3000):
-        run.log(step, **{f"series {step} {i}": 1.0 for i in range(50)})
     with pytest.warns(RecordWarning):
-        run.flush()
+        log(run, range(3000), lambda step: [f"series {step} {i}" for i in range(50)])
     with pytest.warns(RecordWarning, match="full: the values of 3000 calls of log were not"):
         run.finish()
 

@@ -181,6 +181,32 @@ def test_what_differs_between_runs_comes_first(runs):
     assert rows["epochs"] == ["2", "2", "2"]
 
 
+@pytest.mark.parametrize("width", [40, 50, 80])
+def test_a_comparison_fits_a_narrow_terminal(runs, monkeypatch, width):
+    """Names of settings and every value are there; runs that do not fit beside others are below."""
+    monkeypatch.setattr(printing, "PIPE_WIDTH", width)
+    out = runs("runs", "compare", "1", "2", "3", "4").out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= width
+    found = [line.split() for line in out.splitlines()]
+    rates = [words[1:] for words in found if words[:1] == ["lr"]]
+    assert [rate for line in rates for rate in line] == ["0.1", "0.01", "1", "2"]
+    assert (len(rates) > 1) == (width < 80)
+
+
+@pytest.mark.parametrize(("width", "curve"), [(1000, 20), (89, 8), (60, 0)])
+def test_a_run_is_shown_in_a_narrow_terminal(runs, monkeypatch, width, curve):
+    """A series is one line: its curve takes the room that is left, and no number is cut."""
+    monkeypatch.setattr(printing, "PIPE_WIDTH", width)
+    outcome = runs("runs", "show", "run1")
+    table = outcome.out[outcome.out.index(" series") :].splitlines()
+    assert max(len(line.rstrip()) for line in table) <= width
+    (line,) = [line.split() for line in table if line.split()[:1] == ["loss"]]
+    assert line[1:5] == ["number", "20", "19", "0.0005"]
+    drawn = [word for word in line if word[0] in printing.HEIGHTS]
+    assert [len(word) for word in drawn] == [curve] * bool(curve)
+    assert ("too narrow for" in outcome.err) == (not curve)
+
+
 def test_a_comparison_as_json(runs):
     document = json.loads(runs("runs", "compare", "1", "4", "--json").out)
     assert document["differing"] == {
@@ -294,6 +320,19 @@ def test_a_smooth_curve_is_the_weighted_mean_of_the_past():
     wanted = [1.0, np.nan, (0.5 * 1 + 3) / 1.5, (0.25 * 1 + 0.5 * 3 - 2) / 1.75]
     np.testing.assert_allclose(found, wanted)
     np.testing.assert_array_equal(curves.smoothed(values, 0.0), values)
+    np.testing.assert_array_equal(curves.smoothed(np.full(99, 0.1), 0.9), np.full(99, 0.1))
+
+
+def test_the_names_of_many_runs_cover_no_curve(tmp_path):
+    with experiments.Recorder(tmp_path) as recorder:
+        for number in range(12):
+            with recorder.run(f"run{number}") as run:
+                run.log(0, loss=1.0)
+        figure = curves.curves(recorder.runs(), "loss")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert not axes.get_legend().get_window_extent().overlaps(axes.get_window_extent())
+    assert len({tuple(line.get_color()) for line in axes.lines}) == 12
 
 
 @pytest.mark.parametrize(
@@ -335,7 +374,8 @@ def test_names_in_a_figure_are_text(runs):
 
 def test_runs_are_removed_where_one_says_so(runs, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
-    assert "interrupted" in runs("runs", "remove", "run1", code=130).err
+    assert "nothing is removed" in runs("runs", "remove", "run1").err
+    assert "interrupted" in runs("runs", "remove", "run1", code=130).err  # nobody is there to ask
     assert names(runs("runs", "--json")) == ["run0", "run1", "run2", "run0"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert "removed 2 'run1'" in runs("runs", "remove", "run1").err
@@ -381,7 +421,7 @@ def test_a_run_that_is_running_is_removed_by_force_alone(runs):
         (("plot", "loss", "--run", "4", "--x", "epoch"), "no series 'epoch'"),
         (("plot", "loss", "--group", "h"), "no runs to draw"),
         (("export", "-o", "a.xls"), "csv, jsonl, npz"),
-        (("export", "run9"), "no run is called 'run9'"),
+        (("export", "run9"), "There are 4 runs: 'run0', 'run1', 'run2'"),
         (("remove", "run9", "--yes"), "no run is called 'run9'"),
         (("shwo",), "No such command 'shwo'"),
         (("list", "nowhere"), "there are no runs in 'nowhere'"),
@@ -488,5 +528,6 @@ def test_a_curve_as_letters():
     assert printing.sparkline(np.array([1.0, np.nan, 2.0])) == "▁!█"
     assert printing.sparkline(np.full(3, np.inf)) == "!!!"
     assert printing.sparkline(np.ones(4)) == "▁▁▁▁"
+    assert printing.sparkline(np.full(1380, 0.1)) == "▁" * 24  # no rounding of a mean is a step
     assert len(printing.sparkline(np.arange(1000.0))) == 24
     assert printing.sparkline(np.array([])) == ""

@@ -118,7 +118,7 @@ def test_a_training_of_a_sweep_is_the_training_alone(train):
 def test_the_table_has_the_best_first_and_what_failed_last(train):
     outcome = train("--grid", "lr=0.001,-1,0.3", "--run", "sweep", code=1)
     head, _, *lines = [line.split() for line in outcome.out.splitlines() if line.strip()]
-    assert head == ["lr", "test_loss", "seconds"]
+    assert head == ["lr", "test_loss", "s", "an", "epoch"]
     assert [line[0] for line in lines] == ["0.3", "0.001", "-1"]
     assert lines[2][1:] == ["1", "failed"]
     (told,) = [line for line in outcome.err.splitlines() if "failed:" in line]

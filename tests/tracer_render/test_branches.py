@@ -10,7 +10,7 @@ import tracer
 import tracer_layers as nn
 from tracer import registry
 from tracer.extend import DrawOptions
-from tracer_render import detail
+from tracer_render import branches, detail
 from tracer_render.picture import describe
 from tracer_render.style import TIMES
 
@@ -200,7 +200,7 @@ def test_branches_of_several_parts_are_one_each_where_they_are_wider_than_a_page
 
 
 def test_as_many_branches_of_several_parts_as_a_page_is_wide_are_drawn_one_by_one():
-    drawn = describe(graph_of(Mixture(detail.MOST_ABREAST)), DrawOptions(depth="auto"))
+    drawn = describe(graph_of(Mixture(branches.MOST_ABREAST)), DrawOptions(depth="auto"))
     assert "experts.4.up  Linear" in titles(drawn)
 
 

@@ -11,7 +11,10 @@ import render_graphs
 
 import tracer
 import tracer_layers as nn
+from tracer.extend import DrawOptions
 from tracer_render.overlays import GradNorm
+from tracer_render.picture import describe
+from tracer_render.style import TIMES
 
 pytest.importorskip("selenium")
 from selenium.webdriver.common.keys import Keys
@@ -372,3 +375,117 @@ def test_the_difference_of_two_graphs_is_marked_in_what_is_closed(show):
     united = united_graph(one, two, compare_graphs(one, two))
     page = show(united, depth=0)
     assert page.all(".node.changed")
+
+
+class Mixture(nn.Module):
+    """As many experts as asked for beside one another, each with a weight, added up."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.router, self.softmax = nn.Linear(4, count), nn.Softmax(dim=-1)
+        self.experts = nn.ModuleList([Block() for _ in range(count)])
+
+    def forward(self, x):
+        weights, total = self.softmax(self.router(x)), 0.0
+        for number, expert in enumerate(self.experts):
+            total = total + weights[:, number : number + 1] * expert(x)
+        return total
+
+
+def traced(model):
+    with tracer.Tape(watch=True) as tape:
+        loss = np.sum(model(np.ones((3, 4), np.float32)))
+    tape.backward(loss)
+    return tape.graph("both")
+
+
+def titles(page):
+    return page.run(
+        "return page.scene.boxes.filter((b) => !b.back).map((b) => {"
+        "const { title, notes } = page.now.told(b.item, false); return [title, notes[0]]; })"
+    )
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_more_equal_branches_than_a_page_is_wide_are_one_box_as_in_the_picture(show, inside):
+    model = Mixture(8)
+    graph = traced(nn.Sequential(model, nn.Linear(4, 2)) if inside else model)
+    page = show(graph, depth="auto")
+    start = "0." * inside
+    found = dict(titles(page))
+    assert {title: note for title, note in found.items() if note.startswith(f"{TIMES} 8")} == {
+        f"{start}experts.0 … {start}experts.7  Block": f"{TIMES} 8, side by side",
+        "getitem": f"{TIMES} 8, side by side",
+        "multiply": f"{TIMES} 8, side by side",
+        "add": f"{TIMES} 8, one after the other",
+    }
+    picture = describe(graph, DrawOptions(depth="auto"))
+    drawn = [box.title for box in picture.boxes if box.kind != "cotangent"]
+    if not inside:
+        assert sorted(title for title, _ in titles(page)) == sorted(drawn)
+    assert page.run("return page.scene.width") < 1200
+    assert overlaps(page) == 0
+
+
+def test_equal_branches_open_by_a_click_and_close_by_enter(show):
+    page = show(traced(Mixture(8)), depth="auto")
+    before = page.boxes
+    find = "return page.now.id(page.scene.boxes.find((b) => page.now.told(b.item, false).title"
+    branches = page.run(f"{find}.startsWith('experts')).item, false)")
+    page.node(branches).click()
+    names = [f"module_experts_{number}" for number in range(8)]
+    assert branches not in page.boxes
+    assert set(names) | {f"_{name}" for name in names} <= set(page.boxes)
+    places = page.run(
+        "return arguments[0].map((n) => page.scene.at.get(`${page.now.ids.get(n).item}`))"
+        ".map((b) => [b.x, b.y])", names
+    )  # fmt: skip
+    assert [x for x, _ in places] == sorted(x for x, _ in places)
+    assert np.ptp([y for _, y in places]) < 1
+    assert overlaps(page) == 0
+    page.run("arguments[0].focus()", page.find(f'[data-group="{branches}"]'))
+    page.press(Keys.ENTER)
+    assert page.boxes == before
+    page.press(Keys.ENTER)
+    assert set(names) <= set(page.boxes)
+    page.find("#open-all").click()
+    assert not any(box.startswith(("abreast", "alike")) for box in page.boxes)
+    values = {n for n, d in traced(Mixture(8)).nodes(data=True) if d["kind"] != "cotangent"}
+    assert len({box for box in page.boxes if box.startswith("n")}) >= len(values)
+
+
+def test_leaves_of_equal_operations_are_inside_of_their_box(show):
+    weights = [tracer.parameter(np.eye(4, dtype=np.float32), name=f"w{i}") for i in range(8)]
+    page = show(
+        traced(lambda x: np.stack([np.tanh(tracer.batch(x) @ w) for w in weights])), depth="auto"
+    )
+    told = titles(page)
+    assert [title for title, note in told if "side by side" in note] == ["matmul", "tanh"]
+    assert not any(title.startswith("w") for title, _ in told)
+    page.node("abreast").click()
+    assert [title for title, _ in titles(page) if title.startswith("w")] == [
+        f"w{i}" for i in range(8)
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_few_equal_branches_stand_side_by_side(show, count):
+    page = show(traced(Mixture(count)), depth="auto")
+    assert not any("side by side" in (note or "") for _, note in titles(page))
+
+
+def test_a_branch_that_something_else_reads_is_none_of_the_others(show):
+    class Peeking(Mixture):
+        def forward(self, x):
+            values = [expert(x) for expert in self.experts]
+            return np.concatenate(values, axis=-1).sum() * values[3].sum()
+
+    told = dict(titles(show(traced(Peeking(9)), depth="auto")))
+    assert told["experts.0 … experts.8  Block"] == f"{TIMES} 8, side by side"
+    assert "experts.3  Block" in told or "experts.3.first  Linear" in told
+
+
+def test_open_paths_lead_into_equal_branches(show):
+    page = show(traced(Mixture(8)), depth="auto", opened=("experts.2",))
+    assert "module_experts_2_first" in page.boxes
+    assert any(box.startswith("module_experts_3") for box in page.boxes)

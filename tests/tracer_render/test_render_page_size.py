@@ -129,3 +129,58 @@ def test_a_page_of_many_calls_is_written_in_ten_seconds():
     print(f"{len(page) / 1e6:.2f} MB written in {min(written):.1f} s")
     assert min(written) < 10
     assert len(page) < 20e6
+
+
+class Loop(nn.Module):
+    """A module of its own in every step of a loop: four operations a step."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.cell, self.steps = Cell(), steps
+
+    def forward(self, x):
+        for _ in tracer.steps(self.steps):
+            x = self.cell(x)
+        return x
+
+
+class Cell(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return np.tanh(self.linear(x) * 0.5 + 0.1)
+
+
+@pytest.mark.slow
+def test_the_page_of_a_long_loop_is_small_and_says_each_step(browser, tmp_path):
+    steps = 25_000
+    graph = graph_of(4 * steps, Loop(steps))
+    page = HTML().render(graph, DrawOptions(depth="auto"))
+    path = tmp_path / "graph.html"
+    path.write_bytes(page)
+    print(f"{len(page) / 1e6:.2f} MB")
+    assert len(page) <= 20e6
+    opening = []
+    for _ in range(3):
+        browser.get("about:blank")
+        begin = time.perf_counter()
+        browser.get(path.as_uri())
+        opening.append(time.perf_counter() - begin)
+    assert min(opening) < 3
+    told = browser.execute_script(
+        "const found = [];"
+        "for (let g = 1; g < page.now.groups.length; g++)"
+        " for (const back of [false, true]) {"
+        "  const { id, title, notes } = page.now.told(~g, back); found.push([id, title, notes]); }"
+        "return found"
+    )
+    titles = {name: title for name, title, _ in told}
+    for t in range(steps):
+        number = f"_{t}" if t else ""
+        assert titles[f"step{number}"] == f"t = {t:,}"
+        assert titles[f"_step{number}"] == f"\N{NABLA} t = {t:,}"
+        assert titles[f"module_cell{number}"] == "cell  Cell"
+    calls = [notes[-1] for name, _, notes in told if name.startswith("module_cell_linear")]
+    assert calls == [f"call {t + 1} of {steps}" for t in range(steps)]

@@ -207,3 +207,37 @@ def test_data_sets_in_a_row_stay_on_a_device():
     assert isinstance(images, device.DeviceArray)
     np.testing.assert_array_equal(on_host(images), x[[6, 2, 23, 0]])
     np.testing.assert_array_equal(on_host(labels), y[[6, 2, 23, 0]])
+
+
+@pytest.mark.parametrize(
+    "name", ["quadratic_deep", "mnist_logreg", "cifar10_3c3d", "fmnist_vae", "tolstoi_char_rnn"]
+)
+def test_test_problems_are_there_what_they_are_on_the_host(name):
+    found = []
+    for place in (None, PLACE):
+        tracer.seed(0)
+        problem = getattr(training.problems, name)(data=PROBLEM_DATA.get(name))
+        model = problem.model.eval() if place is None else problem.model.eval().to(place)
+        *inputs, target = next(iter(problem.loader(rng=0)))
+        inputs, target = (tuple(inputs) or (target,)), target
+        if place is not None:
+            inputs, target = tracer.to_device((inputs, target), place)
+        with tracer.Tape() as tape:
+            loss = problem.loss(model(*inputs), target)
+        gradient = tape.backward(loss)["grad"]
+        found.append([on_host(loss.data), *(on_host(g) for g in gradient.values())])
+    for host, there in zip(*found, strict=True):
+        np.testing.assert_allclose(there, host, rtol=1e-4, atol=1e-5 * abs(host).max())
+
+
+def images(*shape):
+    x = np.random.default_rng(0).random((4, *shape), dtype=np.float32)
+    return (training.ArrayDataset(x, np.arange(4)),) * 2
+
+
+PROBLEM_DATA = {
+    "mnist_logreg": images(1, 28, 28),
+    "cifar10_3c3d": images(3, 32, 32),
+    "fmnist_vae": images(1, 28, 28),
+    "tolstoi_char_rnn": (training.datasets.Text("a few words that go on and on. " * 90),) * 2,
+}

@@ -195,3 +195,11 @@ def test_loaders_and_metrics_of_the_file_are_used(train):
 
 def test_a_run_that_is_a_file_is_usage(train):
     assert "is a file, and no folder" in train("--run", "model.py", code=2).err
+
+
+def test_a_test_problem_is_trained_by_its_name(capsys):
+    arguments = ("--epochs", "2", "--optimizer", "sgd", "--lr", "0.02", "--json")
+    assert main(["train", "tracer_training.problems:quadratic_deep", *arguments]) == 0
+    first, last = json.loads(capsys.readouterr().out)["epochs"]
+    assert last["test_loss"] < first["test_loss"]
+    assert "accuracy" not in last

@@ -159,8 +159,8 @@ class Outer(Cotangent):
         """The sum over samples and uses: one matrix product per row and group."""
         uses = self.samples * self.uses
         if self.rows == self.groups == 1:
-            right = self.right.reshape(uses, self.outputs)
-            return product(right.T, self.left.reshape(uses, self.inputs)).reshape(1, *self.shape)
+            transposed = self.right.reshape(uses, self.outputs).T
+            return product(transposed, self.left.reshape(uses, self.inputs)).reshape(1, *self.shape)
         left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
         right = self.right.reshape(self.rows, uses, self.groups, self.outputs)
         total = np.transpose(right, (0, 2, 3, 1)) @ left

@@ -16,10 +16,11 @@ from tracer.curvature.quantity import Quantities, Reduce
 from tracer.curvature.request import SIGNED, Options, Request, requested
 from tracer.curvature.results import Results, collected_results
 from tracer.curvature.rows import ggn_averaged
-from tracer.curvature.seeding import start_rows
+from tracer.curvature.seeding import Started, start_rows
 from tracer.curvature.signed_sweep import sweep_signed_rows
 from tracer.curvature.strategy import decided, prepare_record
 from tracer.curvature.sweeping import sweep_bundles
+from tracer.errors import BatchError, QuantityError
 from tracer.record.frames import users_warnings
 from tracer.record.recorder import Recorder, using
 from tracer.record.tensor import Tensor
@@ -60,11 +61,9 @@ def backward(
 
 def curvature(request: Request) -> Results:
     """The results of a request: its rows start, are swept, and quantities extract from them."""
-    strategy = decided(request)
-    prepare_record(strategy)
+    started = _started(request)
     for quantity in request.asked.values():
         quantity.begin(request.objective)
-    started = start_rows(strategy)
     extraction = Extraction(request, started.penalties)
     objective = request.objective
     separately = request.asked_separately
@@ -77,3 +76,19 @@ def curvature(request: Request) -> Results:
     objective.progress.finish()
     extraction.complete()
     return collected_results(request, extraction.values, of_objective)
+
+
+def _started(request: Request) -> Started:
+    """The rows of a request, without those of dispensable quantities that are undefined for it."""
+    while True:
+        try:
+            strategy = decided(request)
+            prepare_record(strategy)
+            return start_rows(strategy)
+        except (BatchError, QuantityError) as error:
+            dispensable = [q for q in request.asked.values() if q.dispensable]
+            if not dispensable:
+                raise
+            named = [q for q in dispensable if q.name in str(error)]
+            for quantity in named or dispensable:
+                request.withdraw(quantity, str(error))

@@ -107,6 +107,8 @@ class Quantity:
     #: whether it is left out, without an error or a warning, where samples are coupled, not marked,
     #: not followed, or in batches of several sizes: `results[name].absent` then says why
     optional = False
+    #: the same where it is undefined for the objective, as curvature that the loss has no rule for
+    dispensable = False
     #: whether it extracts before the others, for which it may leave a `known_total` on a cotangent
     first = False
     #: whether `extract` reads all rows at once, as where it multiplies rows by each other: those

@@ -64,7 +64,7 @@ def sample_losses(cuts: Cuts, arrived: Mapping[Node, Stack], batch: Batch) -> Sa
     for node, value in cuts.values.items():
         weight = arrived[node][0]
         share = np.moveaxis(weight * value, position_of(batch.axis(node)), 0)
-        share, ones = share.reshape(len(share), -1).sum(1), (weight == 1).any()
+        share, ones = share.sum(tuple(range(1, share.ndim))), (weight == 1).any()
         found = (share, ones) if found is None else (found[0] + share, found[1] | ones)
     return None if found is None else SampleLosses(*found)
 

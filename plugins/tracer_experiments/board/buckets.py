@@ -56,7 +56,7 @@ def reduce(
     high = np.maximum.reduceat(np.where(finite, values, -np.inf), first)
     # divided before they are added, so that no sum overflows
     shares = np.where(finite, values, 0.0) / np.repeat(np.maximum(numbers, 1), sizes)
-    mean = np.add.reduceat(shares, first)
+    mean = np.clip(np.add.reduceat(shares, first), low, high)  # a constant stays what it is
     low, mean, high = (np.where(numbers > 0, each, np.nan) for each in (low, mean, high))
     middle = first + (sizes - 1) // 2
     return Buckets(

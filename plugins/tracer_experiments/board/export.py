@@ -19,6 +19,7 @@ from tracer_experiments.board.page import document
 
 if TYPE_CHECKING:
     from tracer_experiments.recorder import Reader
+    from tracer_experiments.store.reading import SeriesInfo
     from tracer_experiments.stored_run import StoredRun
 
 __all__ = ["report"]
@@ -39,17 +40,32 @@ def report(
     tell(f"reading {len(runs)} runs")
     _add_curves(held, reader, runs)
     for run in runs:
-        for name, info in run.names().items():
-            if info.kind == "histogram":
-                held["heat"][f"{run.id}|{name}"] = histograms.over_time(run, name)
-                held["bars"][f"{run.id}|{name}"] = _bars(run, name)
-            elif info.kind == "image":
-                held["images"][f"{run.id}|{name}"] = [
-                    [step, base64.b64encode(data).decode()]
-                    for step, data in spread(run.images(name), IMAGES)
-                ]
+        for name, info in _names(run).items():
+            try:
+                _add_objects(held, run, name, info.kind)
+            except TracerError as error:  # a damaged one does not hide the others
+                tell(f"{name} of {run.name} is left out: {error}")
     _add_graphs(held, runs, tell)
     return document(title, held)
+
+
+def _names(run: StoredRun) -> dict[str, SeriesInfo]:
+    try:
+        return run.names()
+    except TracerError:  # the table of runs says so
+        return {}
+
+
+def _add_objects(held: dict[str, Any], run: StoredRun, name: str, kind: str) -> None:
+    """The histograms or images of a series."""
+    if kind == "histogram":
+        heat, bars = histograms.over_time(run, name), _bars(run, name)
+        held["heat"][f"{run.id}|{name}"], held["bars"][f"{run.id}|{name}"] = heat, bars
+    elif kind == "image":
+        held["images"][f"{run.id}|{name}"] = [
+            [step, base64.b64encode(data).decode()]
+            for step, data in spread(run.images(name), IMAGES)
+        ]
 
 
 def _overview(runs: Sequence[StoredRun]) -> dict[str, Any]:
@@ -86,10 +102,10 @@ def _add_graphs(
     """Pictures of the graphs with their overlays at some steps, and of pairs of few runs."""
     graphs = {}
     for run in runs:
-        if any(info.kind == "graph" for info in run.names().values()):
-            graphs[run.id] = pictures.graph_of(run)
+        if any(info.kind == "graph" for info in _names(run).values()):
             tell(f"drawing the graph of {run.name}")
             try:
+                graphs[run.id] = pictures.graph_of(run)
                 _add_pictures(held, run, graphs[run.id])
             except TracerError as error:
                 tell(f"{run.name} has no picture: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import webbrowser
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from tracer.errors import TracerError
+from tracer_experiments import printing
 from tracer_experiments.board import Board, report
 from tracer_experiments.board.server import title_of
 from tracer_experiments.recorder import Reader
@@ -61,13 +61,13 @@ def board(
         raise TracerError(f"port {port} cannot be used: {error.strerror}") from error
     print(server.address, flush=True)
     if not file.exists():
-        print(f"waiting for {file}, which a Recorder makes", file=sys.stderr)
+        printing.note(f"waiting for {file}, which a Recorder makes")
     if not no_open:
         webbrowser.open(server.address)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        printing.note("stopped")
     finally:
         server.server_close()
 
@@ -76,22 +76,21 @@ def _export(path: str, file: str, chosen: list[str]) -> None:
     reader = Reader(path)
     runs = _chosen(reader, chosen)
     title = title_of(reader.path)
-    tell = functools.partial(print, file=sys.stderr)
     if file == "-":
         sys.stdout.flush()
-        sys.stdout.buffer.write(report(reader, runs, title, tell).encode())
+        sys.stdout.buffer.write(report(reader, runs, title, printing.note).encode())
         return
     place = Path(file)
     beside = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         with beside.open("w", encoding="utf-8") as out:  # which fails before the work, if at all
-            out.write(report(reader, runs, title, tell))
+            out.write(report(reader, runs, title, printing.note))
         beside.replace(place)
     except OSError as error:
         raise TracerError(f"cannot write {file}: {error.strerror}") from error
     finally:
         beside.unlink(missing_ok=True)
-    tell(f"{len(runs)} runs in {file}, {place.stat().st_size / 1e6:.1f} MB")
+    printing.note(f"wrote {len(runs)} runs into {file}, {place.stat().st_size / 1e6:.1f} MB")
 
 
 def _chosen(reader: Reader, chosen: list[str]) -> list[StoredRun]:

@@ -84,7 +84,7 @@ def best_values(each: fields.Listed) -> dict[str, object]:
 
 def print_comparison(listed: Sequence[fields.Listed]) -> None:
     """All sections that say something, a column for each run."""
-    heads = [f">{each.run.id} {printing.shortened(each.run.name)}" for each in listed]
+    heads = [f">{each.run.id} {each.run.name}" for each in listed]
     for title, values in sections(listed):
         if not values:
             continue
@@ -92,7 +92,7 @@ def print_comparison(listed: Sequence[fields.Listed]) -> None:
             [printing.printable(name), *(MISSING if v is None else printing.cell(v) for v in have)]
             for name, have in values.items()
         ]
-        printing.print_table((title, *heads), rows)
+        printing.print_side_by_side((title, *heads), rows)
 
 
 def document(listed: Sequence[fields.Listed]) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,13 @@ from tracer_experiments.commands import comparing, exporting, fields, opening
 from tracer_experiments.plots import cockpit as instruments
 from tracer_experiments.plots import curves, files
 from tracer_experiments.recorder import remove as remove_run
-from tracer_experiments.store.reading import SeriesInfo
+from tracer_experiments.store.reading import Columns, SeriesInfo
 from tracer_experiments.stored_run import StoredRun
 
 #: columns of a list that are always there
 ALWAYS = 4
+#: letters of a small curve, at most, and below which it is left out
+CURVE, LEAST_CURVE = 24, 4
 
 PathOption = Annotated[
     str | None, typer.Option("--path", help="The folder of the runs, or a .db file; else `runs`.")
@@ -47,6 +50,7 @@ app = typer.Typer(
     help="List, show, compare, draw, export and remove recorded runs.",
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
+    add_completion=False,  # that of `trace-net` completes it
     no_args_is_help=False,
 )
 
@@ -146,10 +150,7 @@ def show(
     print_head(found)
     comparing.print_pairs("configuration", found.config)
     comparing.print_pairs("environment", comparing.flat(found.environment))
-    rows = [series_row(found, name, info) for name, info in listed.series.items()]
-    if rows:
-        columns = ("series", "kind", ">points", ">last step", ">last", ">least", ">greatest", "")
-        printing.print_table(columns, rows)
+    print_series(found, listed.series)
 
 
 def described(info: SeriesInfo) -> dict[str, object]:
@@ -176,25 +177,42 @@ def print_head(run: StoredRun) -> None:
         out.print(f"error: {printing.printable(run.error)}", style="red", soft_wrap=True)
 
 
-def series_row(run: StoredRun, name: str, info: SeriesInfo) -> list[str]:
-    """A series as a line of a table, numbers with their curve."""
+def print_series(run: StoredRun, series: Mapping[str, SeriesInfo]) -> None:
+    """A line for each series; numbers have a small curve, as wide as there is room."""
+    columns = ("series", "kind", ">points", ">last step", ">last", ">least", ">greatest")
+    numbers = {
+        name: exporting.readable(run, name, run.columns)
+        for name, info in series.items()
+        if info.kind == "number"
+    }
+    rows = [series_row(name, info, numbers.get(name)) for name, info in series.items()]
+    if not rows:
+        return
+    width = min(CURVE, printing.room_beside(columns, rows) - printing.GAP)
+    for name, row in zip(series, rows, strict=True):
+        found = numbers.get(name)
+        curve = "" if found is None else printing.sparkline(found.numbers, max(width, LEAST_CURVE))
+        row.append("damaged" if name in numbers and found is None else curve)
+    left_out = printing.print_table((*columns, ""), rows, least=ALWAYS)
+    if left_out:
+        printing.note(f"too narrow for {', '.join(name or 'curves' for name in left_out)}")
+
+
+def series_row(name: str, info: SeriesInfo, columns: Columns | None) -> list[str]:
+    """A series as a line of a table, without its curve."""
     row = [printing.printable(name), info.kind, f"{info.count:,}", f"{info.last_step:,}"]
-    if info.kind != "number":
-        return [*row, "", "", "", ""]
-    columns = exporting.readable(run, name, run.columns)
     if columns is None:
-        return [*row, "", "", "", "damaged"]
+        return [*row, "", "", ""]
     values = columns.numbers
     finite = values[values == values]
     ends = [finite.min(), finite.max()] if finite.size else [None, None]
     last = float(values[-1]) if len(values) else None
-    cells = [printing.cell(None if v is None else float(v)) for v in (last, *ends)]
-    return [*row, *cells, printing.sparkline(values)]
+    return [*row, *(printing.cell(None if v is None else float(v)) for v in (last, *ends))]
 
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last a path.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last the folder.")],
     path: PathOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -216,7 +234,7 @@ def compare(
 @app.command()
 def plot(
     series: Annotated[
-        list[str] | None, typer.Argument(help="Series to draw, as loss; last a path.")
+        list[str] | None, typer.Argument(help="Series to draw, as loss; last the folder.")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="A .png, .svg or .pdf file; - is stdout (svg).")
@@ -265,7 +283,7 @@ def plot(
 @app.command()
 def export(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Runs, by id or name, else all; last a path.")
+        list[str] | None, typer.Argument(help="Runs, by id or name, else all; last the folder.")
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="A .csv, .jsonl or .npz file; - is stdout.")
@@ -279,12 +297,15 @@ def export(
     names, place = opening.divided(runs or [], path, least=0)
     suffix = format or ("csv" if output == "-" else Path(output).suffix.removeprefix("."))
     reader = opening.opened(place)
-    exporting.written(output, exporting.exported(opening.runs_of(reader, names), suffix.lower()))
+    found = opening.runs_of(reader, names)
+    exporting.written(output, exporting.exported(found, suffix.lower()))
+    if output != "-":
+        printing.note(f"wrote {len(found)} {'run' if len(found) == 1 else 'runs'} into {output}")
 
 
 @app.command()
 def remove(
-    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last a path.")],
+    runs: Annotated[list[str], typer.Argument(help="Runs, by id or name; last the folder.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option(help="Also one that is running.")] = False,
     path: PathOption = None,
@@ -299,8 +320,9 @@ def remove(
                 f"the run {run.id} {run.name!r} is running", "--force removes it nevertheless"
             )
     listed = ", ".join(f"{run.id} {run.name!r}" for run in found)
-    if not yes:
-        typer.confirm(f"remove {printing.printable(listed)}?", abort=True, err=True)
+    if not yes and not typer.confirm(f"remove {printing.printable(listed)}?", err=True):
+        printing.note("nothing is removed")
+        return
     reader.close()
     for run in found:
         remove_run(place, run.id, force=force)

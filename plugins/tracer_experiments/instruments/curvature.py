@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,16 +121,20 @@ class Spectrum:
 
     def __init__(self) -> None:
         self._step: int | None = None
+        #: what was looked at last; another training may be at the same step
+        self._observed: weakref.ref[Observation] | None = None
         self._found: Extremes | None = None
         self._both = False
 
     def of(self, observation: Observation, both: bool) -> Extremes:
         """From where the last step has ended."""
-        if self._step == observation.step and self._found is not None and self._both >= both:
+        is_known = self._observed is not None and self._observed() is observation
+        if is_known and self._found is not None and self._both >= both:
             return self._found
         operator = observation.value("hessian")
         self._found = extremes(operator, self._start(operator, observation), both)
         self._step, self._both = observation.step, both
+        self._observed = weakref.ref(observation)
         return self._found
 
     def _start(self, operator: Any, observation: Observation) -> Array:

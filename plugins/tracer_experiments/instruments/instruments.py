@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Array, Instrument, Overlay, Quantity, is_users, raw
+from tracer.extend import Instrument, Overlay, Quantity, is_users
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
+from tracer_experiments.instruments.following import Following, followed
 from tracer_experiments.instruments.observation import NotMeasured, Observation
 from tracer_experiments.instruments.presets import PRESETS
 from tracer_experiments.instruments.registered import VALUES, OfOverlay, OfQuantity, Recorded
@@ -74,14 +78,10 @@ class Instruments:
                 raise TracerError(f"the instrument {instrument.name!r} is asked for twice")
             self.instruments[instrument.name] = instrument
         self._told: set[tuple[str, str]] = set()
-        self._runs: list[Any] = []
-        self._described: set[str] = set()
+        #: runs that are told how series are drawn, and of which they were told
+        self._runs: list[tuple[Any, set[str]]] = []
         self._asked: tuple[int, dict[str, Quantity]] | None = None
-        self._before: Observation | None = None
-        self._at_step: tuple[int, Observation | None] | None = None
-        self._initial: dict[str, Array] = {}
-        #: arrays of parameters of two steps before, to be written into
-        self._spare: dict[str, Array] = {}
+        self._trainings: list[Following] = []
         #: whether the loop asks for the gradient itself, as far as was seen
         self._has_gradient = True
 
@@ -123,9 +123,7 @@ class Instruments:
     def _due(self, step: int) -> list[Instrument]:
         """The instruments that look at a step: for itself, or as the end of the one before."""
         here, ends = self.is_due(step), step > 0 and self.is_due(step - 1)
-        return [
-            i for i in self.instruments.values() if here or (ends and getattr(i, "late", False))
-        ]
+        return [i for i in self.instruments.values() if here or (ends and i.late)]
 
     # -- a step --------------------------------------------------------------------------------
 
@@ -141,7 +139,7 @@ class Instruments:
             asked.pop("grad", None)
         for name, quantity in asked.items():
             asked[name] = quantity = copy.copy(quantity)
-            quantity.name = PREFIX + name
+            quantity.name, quantity.dispensable = PREFIX + name, True
         if SampleGradients.name in asked:
             asked[SampleGradients.name].renew()  # type: ignore[attr-defined]
         self._asked = (step, asked)
@@ -161,12 +159,13 @@ class Instruments:
         To be called before the optimiser steps. `results` are those of a sweep that was asked for
         `quantities(step)`. `Late` values belong to the step before.
         """
-        due = self._due(step)
-        if not due:
-            self._before, self._at_step = None, None
-            return {}
         self._has_gradient = "grad" in results
-        before = self._step_before(step)
+        due = self._due(step)
+        self._runs = [each for each in self._runs if getattr(each[0], "ended", None) is None]
+        if not due:
+            for each in self._trainings:
+                each.before, each.at_step = None, None
+            return {}
         asked = self._asked[1] if self._asked is not None and self._asked[0] == step else {}
         samples = asked.get(SampleGradients.name)
         observation = Observation(
@@ -180,40 +179,41 @@ class Instruments:
             tape=getattr(asked.get(Recorded.name), "tape", None),
             activations=getattr(asked.get(Activations.name), "found", None),
             is_mean=self.mean,
-            before=before,
-            initial=self._initial if self.is_due(step) else None,
-            spare=self._spare if self._is_kept(step) else None,
             layers=self.layers,
         )
-        if not self._initial and any(getattr(i, "needs_initial", False) for i in due):
-            self._initial.update({n: raw(p).copy() for n, p in observation.parameters.items()})
+        training = followed(self._trainings, observation.parameters)
+        if any(i.needs_initial for i in due):
+            training.note_initial(observation.parameters)
+        observation.follow(
+            training.step_before(step),
+            training.initial if self.is_due(step) else {},
+            training.memory,
+            training.is_mean,
+            training.spare if self._is_kept(step) else None,
+        )
         values = self._values(due, observation)
-        self._before = self._kept(step, observation)
+        training.is_mean = observation.is_mean if observation.tells_mean else training.is_mean
+        training.before = self._kept(step, observation, training)
         return values
-
-    def _step_before(self, step: int) -> Observation | None:
-        """What was kept of the step before this one; again if this one is measured again."""
-        if self._at_step is None or self._at_step[0] != step:
-            found = self._before
-            self._at_step = (step, found if found is not None and found.step == step - 1 else None)
-        else:
-            self._spare = {}  # of what is looked at again
-        return self._at_step[1]
 
     def _values(self, due: Iterable[Instrument], observation: Observation) -> dict[str, Any]:
         values: dict[str, Any] = {}
         missing: dict[str, list[str]] = {}
         here = self.is_due(observation.step)
         for instrument in due:
-            is_late = getattr(instrument, "late", False)
+            is_late = instrument.late
             if is_late and observation.before is None and observation.step > 0:
                 continue
             if not is_late and not here:
                 continue
             try:
-                found = instrument.measure(observation)
-            except NotMeasured as reason:
+                with np.errstate(all="ignore"):  # what is not finite is a value like others
+                    found = instrument.measure(observation)
+            except (NotMeasured, TracerError) as reason:
                 missing.setdefault(str(reason), []).append(instrument.name)
+                continue
+            except Exception as error:  # a training does not stop for what looks at it
+                missing.setdefault(_raised(error), []).append(instrument.name)
                 continue
             values |= self._named(instrument, found)
         self._tell(missing)
@@ -221,19 +221,16 @@ class Instruments:
 
     def _is_kept(self, step: int) -> bool:
         """Whether the next step looks back at this one."""
-        return self.is_due(step) and any(
-            getattr(i, "late", False) for i in self.instruments.values()
-        )
+        return self.is_due(step) and any(i.late for i in self.instruments.values())
 
-    def _kept(self, step: int, observation: Observation) -> Observation | None:
+    def _kept(self, step: int, observation: Observation, training: Following) -> Observation | None:
         """What the next step needs of this one."""
         if not self._is_kept(step):
             return None
-        samples = "samples" in vars(observation) and any(
-            getattr(i, "needs_samples_before", False) for i in self.instruments.values()
-        )
-        self._spare = {} if observation.before is None else observation.before.arrays
-        return observation.keep(samples, rates_of(observation.optimizer))
+        samples = any(i.late and i.needs_samples_before for i in self.instruments.values())
+        training.spare = {} if observation.before is None else observation.before.arrays
+        rates = rates_of(observation.optimizer)
+        return observation.keep(samples and observation.has_samples, rates)
 
     def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
         """Values by the names of series."""
@@ -244,10 +241,10 @@ class Instruments:
             f"{instrument.name}/{key}" if key else instrument.name: value
             for key, value in values.items()
         }
-        for name in named.keys() - self._described:
-            for run in self._runs:
+        for run, known in self._runs:
+            for name in named.keys() - known:
                 run.describe(name, chart_of(instrument, name))
-            self._described.add(name)
+                known.add(name)
         return named
 
     def _tell(self, missing: Mapping[str, list[str]]) -> None:
@@ -262,7 +259,8 @@ class Instruments:
 
     def describe(self, run: Any) -> None:
         """Tell a run how its series are drawn, those of single parameters as they come."""
-        self._runs.append(run)
+        self._runs = [(each, known) for each, known in self._runs if each is not run]
+        self._runs.append((run, set(self.instruments)))
         for name, instrument in self.instruments.items():
             run.describe(name, chart_of(instrument, name))
 
@@ -279,6 +277,12 @@ def _users_level() -> int:
 def _is_bundled(frame: FrameType) -> bool:
     package = str(frame.f_globals.get("__name__")).partition(".")[0]
     return package in ("tracer_experiments", "tracer_training")
+
+
+def _raised(error: Exception) -> str:
+    """What an instrument raised, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"it raised {type(error).__name__}: {error} ({frames[-1].filename}:{frames[-1].lineno})"
 
 
 def chart_of(instrument: Instrument, name: str) -> Chart:

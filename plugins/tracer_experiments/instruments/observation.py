@@ -53,18 +53,18 @@ class Observation:
         activations: Mapping[str, tuple[str, Array]] | None = None,
         is_mean: bool | None = None,
         tape: Any = None,
-        before: Observation | None = None,
-        initial: Mapping[str, Array] | None = None,
-        spare: Mapping[str, Array] | None = None,
         layers: bool = False,
     ):
         self.step, self.loss, self.model, self.optimizer = step, loss, model, optimizer
-        self.results, self.before, self.layers = results, before, layers
+        self.results, self.layers = results, layers
         self._names, self._losses, self._is_mean = names or {}, losses or [], is_mean
         self.parameters = parameters_of(model, optimizer, self._any_values())
-        self.initial = initial if initial is not None else {}
-        #: arrays that the parameters are written into, if the next step needs this one; else None
-        self._spare = spare
+        self.before: Observation | None = None
+        self.initial: Mapping[str, Array] = {}
+        #: what an instrument keeps of this training from one step to the next, by its name
+        self.memory: dict[str, Any] = {}
+        self._was_mean = True
+        self._spare: Mapping[str, Array] | None = None
         #: path of a module -> its kind and what it gave, of activations that the record has
         self.activations = activations or {}
         #: the tape of the sweep, where an instrument asked for it
@@ -73,6 +73,21 @@ class Observation:
         self.arrays: dict[str, Array] = {}
         #: what the gradients of samples add up to, of a step that is kept
         self.traces: dict[str, Trace] = {}
+
+    def follow(
+        self,
+        before: Observation | None,
+        initial: Mapping[str, Array],
+        memory: dict[str, Any],
+        was_mean: bool,
+        spare: Mapping[str, Array] | None = None,
+    ) -> None:
+        """Take in what was kept of the training until now.
+
+        `spare` arrays are written into, if the next step needs what this one is; else it is None.
+        """
+        self.before, self.initial, self.memory = before, initial, memory
+        self._was_mean, self._spare = was_mean, spare
 
     # -- values of quantities ------------------------------------------------------------------
 
@@ -133,6 +148,14 @@ class Observation:
         """The number of samples, B."""
         return next((of.samples for of in self.samples.values()), 0)
 
+    @property
+    def has_samples(self) -> bool:
+        """Whether samples have gradients of their own here, and the sweep was asked for them."""
+        try:
+            return bool(self.samples)
+        except NotMeasured:
+            return False
+
     def require_samples(self, least: int = 1) -> None:
         """Raise `NotMeasured` where there are fewer samples."""
         if self.count < least:
@@ -140,12 +163,29 @@ class Observation:
 
     @cached_property
     def is_mean(self) -> bool:
-        """Whether the objective is a mean over samples, and no sum."""
+        """Whether the objective is a mean over samples, and no sum.
+
+        Where the losses do not tell, it is what it was when they last did.
+        """
         if self._is_mean is not None:
             return self._is_mean
-        known = [losses for losses in self._losses if losses is not None]
-        sums = bool(known) and bool(on_host(known[-1].sums).any())
-        return not sums or self.count == 1
+        if not self.tells_mean:
+            return self._was_mean
+        return not on_host(self._known_losses[-1].sums).any()
+
+    @cached_property
+    def tells_mean(self) -> bool:
+        """Whether the losses tell a mean from a sum.
+
+        A single one that is not zero, as where targets of all others are ignored, has the weight 1
+        in both.
+        """
+        known = self._known_losses
+        return bool(known) and int(np.count_nonzero(on_host(known[-1].shares))) > 1
+
+    @property
+    def _known_losses(self) -> list[Any]:
+        return [losses for losses in self._losses if losses is not None]
 
     @cached_property
     def scale(self) -> float:
@@ -288,6 +328,7 @@ class Observation:
             if name not in self.arrays:
                 self.arrays[name] = raw(p).copy()
         if needs_samples:
+            _ = self.mean_loss  # before gradients are clipped
             for name, gradient in self.gradients_of_samples.items():
                 rate = rates.get(id(self.parameters[name]))
                 squares = self.mean_squares[name] / self.share**2
@@ -296,7 +337,9 @@ class Observation:
         else:
             self.__dict__.pop("samples", None)
         self.results, self.before, self.model, self.tape = {}, None, None, None
-        self.activations, self._spare = {}, None
+        # what holds the model: a training that is over lets it go
+        self.loss, self.optimizer, self.parameters = None, None, {}  # type: ignore[assignment]
+        self.activations, self.memory, self._spare = {}, {}, None
         return self
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -43,13 +45,23 @@ class KroneckerCondition(Instrument):
         for name, block in observation.by_parameter("kfac").items():
             most = least = 1.0
             for factor in block.factors:
-                eigenvalues = np.linalg.eigvalsh(on_host(factor))
-                most *= max(float(eigenvalues[-1]), 0.0)
-                least *= max(float(eigenvalues[0]), 0.0)
+                low, high = _extreme_eigenvalues(on_host(factor))
+                most, least = most * high, least * low
             found[name] = (most + self.damping) / (least + self.damping)
         if not found:
             raise NotMeasured("no parameter has Kronecker factors")
-        return {"": max(found.values()), **found}
+        return {"": float(np.max([*found.values()])), **found}
+
+
+def _extreme_eigenvalues(factor: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest of a positive semi-definite matrix; NaN of what is not finite.
+
+    There LAPACK does not converge.
+    """
+    if not np.isfinite(factor).all():
+        return math.nan, math.nan
+    eigenvalues = np.linalg.eigvalsh(factor)
+    return max(float(eigenvalues[0]), 0.0), max(float(eigenvalues[-1]), 0.0)
 
 
 class Quadrature:
@@ -57,16 +69,17 @@ class Quadrature:
 
     def __init__(self, probes: int = 1, steps: int = 20):
         self.probes, self.steps = probes, steps
-        self._step: int | None = None
+        #: what was looked at last; another training may be at the same step
+        self._observed: weakref.ref[Observation] | None = None
 
     def of(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, int]:
         """Eigenvalues, their weights, which sum to 1, and the number of parameters."""
-        if self._step != observation.step:
+        if self._observed is None or self._observed() is not observation:
             operator = observation.value("ggn")
             starts = self._starts(operator, observation)
             nodes, weights = density(operator, starts, self.steps)
             self._found = np.maximum(nodes, 0), weights, operator.shape[0]
-            self._step = observation.step
+            self._observed = weakref.ref(observation)
         return self._found
 
     def _starts(self, operator: Any, observation: Observation) -> Array:

@@ -84,6 +84,8 @@ def position(values: Sequence[float], variances: Sequence[float]) -> float | Non
     off = sum(n * float(y) for n, y in zip(PARABOLA, values, strict=True))
     off /= sum(n * n * v for n, v in zip(PARABOLA, variances, strict=True))
     begin, end = (float(values[i]) - variances[i] * PARABOLA[i] * off for i in (2, 3))
+    if not math.isfinite(begin + end):
+        return None
     if end < begin:
         return -1.0
     return -end / begin if begin else math.inf
@@ -243,6 +245,6 @@ class CABS(Instrument):
         rate = learning_rate(observation, self.name)
         observation.require_samples()
         o = observation
-        variances = total(o.squared_norms).mean() - total(o.mean_squares)
+        variances = np.maximum(total(o.squared_norms).mean() - total(o.mean_squares), 0)
         with np.errstate(all="ignore"):
             return float(np.float64(rate / o.share) * variances / o.mean_loss)

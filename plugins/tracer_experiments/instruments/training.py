@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from tracer.extend import Instrument, raw
 from tracer_experiments.charts import Chart
@@ -37,10 +36,6 @@ class Time(Instrument):
         about="Where the line is steeper, steps took longer.",
     )
 
-    _begun: float | None = None
-
-    def measure(self, observation: Any) -> float:
+    def measure(self, observation: Observation) -> float:
         now = time.perf_counter()
-        if self._begun is None:
-            self._begun = now
-        return now - self._begun
+        return float(now - observation.memory.setdefault(self.name, now))

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer.errors import TracerError
 from tracer_experiments.charts import GROUPS, Chart
+from tracer_experiments.plots.files import blank
 from tracer_experiments.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ MOST = 4
 WIDTH, HEIGHT = 3.5, 2.2
 #: points of a line from which on single ones are not seen, and are averaged
 POINTS = 600
+#: values from which on a few far ones are told from the others
+FEWEST = 40
+#: where words on lines stand, one after the other: share of the width, and the side that is there
+WORDS = ((1.0, "right"), (0.0, "left"), (0.5, "center"))
 INK, LINE, FAINT, MARK = "#1f2933", "#3a7ebf", "#c9d0d9", "#d9822b"
 
 
@@ -46,7 +51,7 @@ def cockpit(run: StoredRun, names: Sequence[str] | None = None) -> Figure:
     describes, without those of single parameters. Raises `TracerError` if there are none.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise TracerError(
             "plots are drawn by matplotlib, which is not installed: pip install 'trace-net[plot]'"
@@ -59,8 +64,7 @@ def cockpit(run: StoredRun, names: Sequence[str] | None = None) -> Figure:
         )
     columns = _columns(charts)
     rows = max(len(column) for _, column in columns)
-    size = (WIDTH * len(columns), HEIGHT * rows + 0.9)
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    figure = blank(WIDTH * len(columns), HEIGHT * rows + 0.9, facecolor="white")
     figure.suptitle(_plain(f"{run.name}  ({run.status})"), fontsize=11, color=INK)
     panels = figure.subplots(rows, len(columns), squeeze=False)
     for (title, column), axes in zip(columns, panels.T, strict=True):
@@ -154,24 +158,49 @@ def _line(axes: Any, run: StoredRun, name: str, chart: Chart) -> None:
         axes.plot(
             steps[~finite], np.full(int((~finite).sum()), 0.03), "x", color=MARK, transform=floor
         )
-    for value, word in chart.lines:
-        if scale == "log" and not value > 0:
-            continue
+    if scale != "log":
+        _leave_out_far_values(axes, mean[finite])
+    lines = [line for line in chart.lines if scale != "log" or line[0] > 0]
+    for place, (value, word) in enumerate(lines):
         axes.axhline(value, color=MARK, linewidth=0.8, linestyle="--")
-        axes.annotate(
-            _plain(word),
-            (1, value),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 2),
-            textcoords="offset points",
-            fontsize=6.5,
-            color=MARK,
-            ha="right",
-        )
+        _word_on_a_line(axes, value, word, WORDS[place % len(WORDS)])
     axes.grid(color=FAINT, alpha=0.5, linewidth=0.5)
     axes.set_axisbelow(True)
     if chart.unit:
         axes.set_ylabel(_plain(chart.unit), fontsize=7)
+
+
+def _leave_out_far_values(axes: Any, values: np.ndarray) -> None:
+    """Show where nearly all values are, where a few far ones would flatten them, and say so.
+
+    The rule is that of the board: the middle 96 %, widened by its own extent to both sides, where
+    the whole extent is more than eight times as large.
+    """
+    if len(values) < FEWEST:
+        return
+    low, high = np.quantile(values, [0.02, 0.98])
+    room = high - low
+    if not (room > 0 and values.max() - values.min() > 8 * room):
+        return
+    bottom, top = max(values.min(), low - room), min(values.max(), high + room)
+    axes.set_ylim(bottom, top)
+    axes.set_title("far values left out", fontsize=6.5, loc="right", color=MARK)
+
+
+def _word_on_a_line(axes: Any, value: float, word: str, place: tuple[float, str]) -> None:
+    """What a line that values are compared with means, on it; neighbours stand side by side."""
+    x, side = place
+    axes.annotate(
+        _plain(word),
+        (x, value),
+        xycoords=("axes fraction", "data"),
+        xytext=({"right": -2, "center": 0, "left": 2}[side], 2),
+        textcoords="offset points",
+        fontsize=6.5,
+        color=MARK,
+        ha=side,
+        annotation_clip=True,
+    )
 
 
 def _over_time(axes: Any, found: Sequence[tuple[int, Any]]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer.errors import TracerError
 from tracer_experiments.charts import Chart
+from tracer_experiments.plots.files import blank
 from tracer_experiments.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ AXES = {"step": "step", "epoch": "epoch", "time": "seconds"}
 PANEL = (7.0, 3.4)
 #: points of a curve that are marked each
 FEW = 30
+#: runs whose names stand within the axes, and inches beside these for the names of more
+WITHIN, LEGEND = 6, 2.8
+#: colours of more runs than matplotlib has colours for, which it would give out twice
+COLOURS = "tab20"
 
 
 def curves(
@@ -37,8 +42,6 @@ def curves(
     weight of the past in a moving average, drawn over the values. What is not finite is a gap with
     a cross below it. Raises `TracerError` where no run has a series.
     """
-    from matplotlib.figure import Figure
-
     if not names:
         raise TracerError("name a series to draw, as in curves(runs, 'loss')")
     if x not in AXES:
@@ -46,7 +49,8 @@ def curves(
     if not 0 <= smooth < 1:
         raise TracerError(f"smooth is a weight of at least 0 and below 1, got {smooth!r}")
     width, height = PANEL
-    figure = Figure(figsize=(width, height * len(names)), layout="constrained")
+    width += LEGEND * (len(runs) > WITHIN)
+    figure = blank(width, height * len(names))
     for name, axes in zip(names, figure.subplots(len(names), squeeze=False)[:, 0], strict=True):
         panel(axes, runs, name, x, smooth, log)
     return figure
@@ -56,6 +60,8 @@ def panel(
     axes: Any, runs: Sequence[StoredRun], name: str, x: str, smooth: float, log: bool
 ) -> None:
     """The curves of one series."""
+    from matplotlib import colormaps
+
     having = [(run, info) for run in runs if (info := run.names().get(name)) is not None]
     having = [(run, info) for run, info in having if info.kind == "number"]
     if not having:
@@ -65,6 +71,8 @@ def panel(
         raise TracerError(
             f"no run has a series {name!r} of numbers; there are {', '.join(known) or 'none yet'}"
         )
+    if len(having) > 10:
+        axes.set_prop_cycle(color=colormaps[COLOURS](range(20)))
     for run, _ in having:
         at, values = along(run, name, x)
         label = plain_text(f"{run.name} ({run.id})")
@@ -92,7 +100,10 @@ def panel(
     for value, word in chart.lines:
         axes.axhline(value, color="gray", linestyle="--", linewidth=1, label=plain_text(word))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    if len(having) > WITHIN:  # beside the curves, which it would cover
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    else:
+        axes.legend(fontsize="small")
 
 
 def along(run: StoredRun, name: str, x: str) -> tuple[np.ndarray, np.ndarray]:
@@ -121,13 +132,15 @@ def epochs_of(steps: np.ndarray, ends: np.ndarray, epochs: np.ndarray) -> np.nda
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
     """A moving average with this weight of the past, corrected for its beginning; gaps stay."""
-    total = share = 0.0
+    average = share = 0.0
     averages = np.full(len(values), np.nan)
     for place, value in enumerate(values.tolist()):
         if value == value:
-            total = weight * total + (1 - weight) * value
             share = weight * share + (1 - weight)
-            averages[place] = total / share
+            part = (1 - weight) / share
+            if value != average:  # a constant stays what it is, to the last bit
+                average = (1 - part) * average + part * value
+            averages[place] = average
     return averages
 
 

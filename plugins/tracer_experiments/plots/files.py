@@ -1,9 +1,9 @@
-"""Figures as files."""
+"""Figures, as files and in notebooks."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tracer.errors import UsageError
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 #: pixels in an inch of a PNG
 RESOLUTION = 150
+
+
+def blank(width: float, height: float, **options: Any) -> Figure:
+    """An empty figure outside of pyplot, in inches; a notebook shows it where it ends a cell."""
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            return drawn(self, "png")
+
+    return Shown(figsize=(width, height), layout="constrained", **options)
 
 
 def check_matplotlib() -> None:

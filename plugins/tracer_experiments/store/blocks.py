@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tracer.errors import TracerError
 from tracer_experiments.values import Edges, Histogram
 
 #: points of a full block
@@ -78,6 +79,9 @@ def histogram_of(data: bytes) -> Histogram:
     rest = np.frombuffer(whole, NUMBER, offset=(axes + 3) * STEP.itemsize)
     counts, rest = np.split(rest, [int(np.prod(shape))])
     edges: Edges = tuple(np.split(rest, np.cumsum([n + 1 for n in shape])[:-1]))
-    return Histogram(
-        counts.reshape(shape), edges if axes > 1 else edges[0], nan=nan, infinite=infinite
-    )
+    try:
+        return Histogram(
+            counts.reshape(shape), edges if axes > 1 else edges[0], nan=nan, infinite=infinite
+        )
+    except TracerError as error:
+        raise ValueError(str(error)) from None

@@ -22,11 +22,19 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else [],
+        "command": command(),
         "folder": str(Path.cwd()),
         "versions": {name: version for name in VERSIONS if (version := version_of(name))},
     }
     return found | revision(Path.cwd())
+
+
+def command() -> list[str]:
+    """What was typed; a command of trace-net changes `sys.argv` for the file that it runs."""
+    interpreter, *arguments = sys.orig_argv or [""]
+    if arguments and not arguments[0].startswith("-"):
+        return [Path(arguments[0]).name, *arguments[1:]]
+    return [Path(interpreter).name, *arguments]
 
 
 def version_of(distribution: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import operator
+import os
 import sqlite3
 import threading
 import zlib
@@ -24,6 +25,8 @@ from tracer_experiments.values import Histogram
 
 __all__ = ["Points", "SeriesInfo"]
 
+#: connections of a parent process: kept, since closing them here would release its locks
+_abandoned: list[sqlite3.Connection] = []
 #: what is read of a run, in the order of `RunRow`
 COLUMNS = "id, name, sweep, status, error, begun, seen, ended, config, environment"
 
@@ -83,9 +86,19 @@ class Database:
     """Queries of one database, from any thread. Errors of SQLite are `RecordError`s."""
 
     def __init__(self, path: str | PathLike[str]):
-        self.file = database_file(path)
+        self.file = database_file(path).absolute()
+        self._open(path)
+
+    def _open(self, path: str | PathLike[str]) -> None:
         self._connection = open_reading(path)
         self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def _here(self) -> None:
+        """In a forked process, open the file again: a connection is of one process."""
+        if self._process != os.getpid():
+            _abandoned.append(self._connection)
+            self._open(self.file)
 
     def close(self) -> None:
         with self._lock:
@@ -128,7 +141,7 @@ class Database:
             "SELECT count, steps, times, numbers FROM blocks WHERE series = ? ORDER BY number",
             series,
         )
-        with _damage_named(self.file):
+        with damage_named(self.file):
             return _joined(blocks)
 
     def columns_of_runs(self, name: str, runs: Sequence[int]) -> Iterator[tuple[int, Columns]]:
@@ -150,7 +163,7 @@ class Database:
             name,
             *runs,
         )
-        with _damage_named(self.file):
+        with damage_named(self.file):
             return [
                 (run, _joined([row[1:] for row in of_run]))
                 for run, of_run in itertools.groupby(rows, operator.itemgetter(0))
@@ -169,11 +182,12 @@ class Database:
         return list({row[0]: row for row in rows}.values())
 
     def histograms(self, series: int) -> list[tuple[int, float, Histogram]]:
-        with _damage_named(self.file):
+        with damage_named(self.file):
             return [(step, at, histogram_of(data)) for step, at, data in self.objects(series)]
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        with self._lock, _damage_named(self.file):
+        self._here()
+        with self._lock, damage_named(self.file):
             return self._connection.execute(query, values).fetchall()
 
     def _readable(self, query: str) -> list[Any]:
@@ -192,23 +206,44 @@ class Database:
 
 
 @contextlib.contextmanager
-def _damage_named(file: Any) -> Iterator[None]:
+def damage_named(file: Any) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, zlib.error, ValueError) as error:
+    except (sqlite3.Error, zlib.error, ValueError, LookupError, TypeError) as error:
         raise RecordError(
             f"{str(file)!r} cannot be read in this place: {error}; other runs and series may be"
         ) from error
 
 
 def _run(row: Sequence[Any]) -> RunRow:
-    return RunRow(*row[:-2], *map(_document, row[-2:]))
+    identity, name, group, status, error, begun, seen, ended, config, environment = row
+    return RunRow(
+        identity,
+        _text(name),
+        _text(group),
+        _text(status),
+        _text(error),
+        _seconds(begun),
+        _seconds(seen),
+        None if ended is None else _seconds(ended),
+        _document(config),
+        _document(environment),
+    )
+
+
+def _text(kept: Any) -> str:
+    """A text, also of a column that is damaged."""
+    return kept.decode(errors="replace") if isinstance(kept, bytes) else str(kept)
+
+
+def _seconds(kept: Any) -> float:
+    return kept if isinstance(kept, float) else 0.0
 
 
 def _document(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -221,9 +256,12 @@ def _chart(text: str | None) -> Chart | None:
 def _joined(blocks: Sequence[Sequence[Any]]) -> Columns:
     if not blocks:
         return Columns(np.empty(0, np.int64), np.empty(0), np.empty(0))
+    values = [numbers_of(block[3]) for block in blocks]
+    if any(block[0] != each.size for block, each in zip(blocks, values, strict=True)):
+        raise ValueError("a block has another number of values than it says")
     steps = np.concatenate([steps_of(count, at) for count, at, _, _ in blocks])
     times = np.concatenate([times_of(block[2]) for block in blocks])
-    numbers = np.concatenate([numbers_of(block[3]) for block in blocks])
+    numbers = np.concatenate(values)
     if np.all(steps[1:] > steps[:-1]):
         return Columns(steps, times, numbers)
     order = np.argsort(steps, kind="stable")

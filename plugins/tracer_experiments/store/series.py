@@ -99,14 +99,16 @@ class GrowingSeries:
 def cut_numbers(connection: sqlite3.Connection, series: int, step: int) -> None:
     """Remove the points of a step and later ones from a series of numbers."""
     blocks = connection.execute(
-        "SELECT number, count, steps, times, numbers FROM blocks WHERE series = ?", (series,)
+        "SELECT number, count, steps, times, numbers FROM blocks WHERE series = ? ORDER BY number",
+        (series,),
     ).fetchall()
-    left, last = 0, 0
+    left, last_step, last = 0, 0, math.nan
     for number, count, steps, times, numbers in blocks:
         at = steps_of(count, steps)
         kept = at < step
         left += int(kept.sum())
-        last = max(last, int(at[kept].max(initial=0)))
+        if kept.any():
+            last_step, last = int(at[kept][-1]), float(numbers_of(numbers)[kept][-1])
         if kept.all():
             continue
         if kept.any():
@@ -117,5 +119,21 @@ def cut_numbers(connection: sqlite3.Connection, series: int, step: int) -> None:
                 "DELETE FROM blocks WHERE series = ? AND number = ?", (series, number)
             )
     connection.execute(
-        "UPDATE series SET count = ?, last_step = ? WHERE id = ?", (left, last, series)
+        "UPDATE series SET count = ?, last_step = ?, last = ? WHERE id = ?",
+        (left, last_step, last if math.isfinite(last) else None, series),
     )
+
+
+def cut_objects(connection: sqlite3.Connection, run: int, step: int) -> None:
+    """Remove the histograms, images and graphs of a step and later ones from a run."""
+    rows = connection.execute(
+        "SELECT id FROM series WHERE run = ? AND kind != 'number'", (run,)
+    ).fetchall()
+    for (series,) in rows:
+        connection.execute("DELETE FROM objects WHERE series = ? AND step >= ?", (series, step))
+        connection.execute(
+            "UPDATE series SET count = (SELECT count(*) FROM objects WHERE series = ?1), "
+            "last_step = coalesce((SELECT step FROM objects WHERE series = ?1 "
+            "ORDER BY id DESC LIMIT 1), 0) WHERE id = ?1",
+            (series,),
+        )

@@ -10,16 +10,18 @@ import sqlite3
 import sys
 import threading
 import time
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tracer.extend import Sink
 from tracer_experiments.store.blocks import packed_histogram
 from tracer_experiments.store.environment import environment
 from tracer_experiments.store.schema import RecordError, database_file, open_writing
-from tracer_experiments.store.series import GrowingSeries, cut_numbers
+from tracer_experiments.store.series import GrowingSeries, cut_numbers, cut_objects
 from tracer_experiments.values import Histogram, Late, Logged
 
 #: seconds between two looks at what was logged, and between two signs of life
@@ -49,6 +51,8 @@ Key = tuple[int, str]
 #: a step, seconds and a value
 Point = tuple[int, float, Logged]
 
+#: all writers, for a process that is forked
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 #: writers with runs that are not finished
 LIVE: set[Writer] = set()
 #: of a parent process: kept, since closing them here would release the parent's locks
@@ -64,12 +68,14 @@ class Writer:
     """
 
     def __init__(self, path: str | PathLike[str], sinks: Sequence[Sink] = ()):
-        self.file = database_file(path)
+        self.file = database_file(path).absolute()
         self.sinks = list(sinks)
         #: words to be said in the thread that logs
         self.trouble = ""
         self.is_foreign = False
         self._connection = open_writing(path)
+        self._identity = _identity(self.file)
+        _writers.add(self)
         self._said = ""
         self._lost = 0
         self._queue: deque[Entry] = deque()
@@ -80,6 +86,10 @@ class Writer:
         self._charts: dict[Key, str] = {}
         self._active: set[int] = set()
         self._seen = 0.0
+
+    def is_active(self, run: int) -> bool:
+        """Whether a run is begun, and not over."""
+        return run in self._active
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -124,11 +134,7 @@ class Writer:
             ).fetchall()
             for (series,) in rows:
                 cut_numbers(self._connection, series, step)
-            self._connection.execute(
-                "DELETE FROM objects WHERE step >= ? AND series IN "
-                "(SELECT id FROM series WHERE run = ?)",
-                (step, run),
-            )
+            cut_objects(self._connection, run, step)
 
     def describe(self, run: int, name: str, chart: str) -> None:
         """How a series is drawn; written with its first point."""
@@ -179,6 +185,13 @@ class Writer:
                 target=self._tick, args=(self._stop,), name="recorder", daemon=True
             ).start()
 
+    def _check_process(self) -> None:
+        if self.is_foreign:
+            raise RecordError(
+                f"the runs in {str(self.file)!r} are recorded by the parent process: make a "
+                f"Recorder in this one"
+            )
+
     # -- what is logged ------------------------------------------------------------------------
 
     def add(self, entry: Entry) -> None:
@@ -186,6 +199,7 @@ class Writer:
 
     def flush(self) -> None:
         """Write all that was logged before this call."""
+        self._check_process()
         with self._lock:
             self._write()
 
@@ -204,6 +218,12 @@ class Writer:
     @contextlib.contextmanager
     def _writing(self) -> Any:
         """One transaction: all of it is written, or nothing."""
+        self._check_process()
+        if _identity(self.file) != self._identity:
+            raise RecordError(
+                f"runs cannot be written to {str(self.file)!r}: the file was removed, or another "
+                f"one has come to its place"
+            )
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -232,8 +252,12 @@ class Writer:
                 self._connection.executemany(
                     "UPDATE runs SET seen = ? WHERE id = ?", [(now, run) for run in self._active]
                 )
+                there = {run for (run,) in self._connection.execute("SELECT id FROM runs")}
                 for key, points in by_series.items():
-                    self._write_series(key, points)
+                    if key[0] in there:
+                        self._write_readable(key, points)
+                    else:
+                        self.trouble = f"the run {key[0]} was removed: it is recorded no more"
         except RecordError as error:
             self._kept = waiting[:MOST_WAITING]
             self._lost += len(waiting) - len(self._kept)
@@ -247,12 +271,23 @@ class Writer:
         self._seen, self._said, self._lost = now, "", 0
         self._tell_points(waiting)
 
+    def _write_readable(self, key: Key, points: list[Point]) -> None:
+        """Write the points of a series; what cannot be kept does not take others with it."""
+        try:
+            self._write_series(key, points)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            self._series.pop(key, None)
+            self.trouble = f"{key[1]!r} is not recorded: {type(error).__name__}: {error}"
+
     def _write_series(self, key: Key, points: list[Point]) -> None:
         series = self._series.get(key)
         if series is None:
             kind = _kind(points[0][2])
             series = GrowingSeries.opened(self._connection, *key, kind, self._charts.get(key))
             self._series[key] = series
+        points = [(step, at, _number(value)) for step, at, value in points]
         fitting = [point for point in points if _kind(point[2]) == series.kind]
         refused = [point for point in points if _kind(point[2]) != series.kind]
         if series.kind == "number":
@@ -302,10 +337,22 @@ def _by_series(entries: Iterable[Entry]) -> dict[Key, list[Point]]:
             if type(value) is Late:
                 found[run, name].append((value.step, seconds, value))
             else:
-                if not isinstance(value, float | Histogram | Packed):
-                    value = float(value)  # of a device, which is waited for here
                 found[run, name].append((step, seconds, value))
     return found
+
+
+def _number(value: Logged) -> Logged:
+    """The value, of a device, which is waited for here, as a number."""
+    return value if isinstance(value, float | Histogram | Packed) else float(value)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None where there is none."""
+    try:
+        state = os.stat(file)
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _kind(value: Logged) -> str:
@@ -319,19 +366,24 @@ def _bytes(value: Logged) -> bytes:
 
 
 def _finish_all() -> None:
-    """At the end of the program: an error that ended it is that of its runs."""
-    error = getattr(sys, "last_value", None)
+    """At the end of the program: an error that ended it is that of its runs.
+
+    In a session, as of a notebook, it is only the last one of all cells, and ended nothing.
+    """
+    error = None if hasattr(sys, "ps1") else getattr(sys, "last_value", None)
     for writer in list(LIVE):
         for run in sorted(writer._active):
             if error is None:
                 writer.finish(run, "finished")
             else:
-                writer.finish(run, "failed", f"{type(error).__name__}: {error}")
+                interrupted = isinstance(error, KeyboardInterrupt)
+                status = "interrupted" if interrupted else "failed"
+                writer.finish(run, status, f"{type(error).__name__}: {error}")
 
 
 def _leave_to_the_parent() -> None:
     """In a forked process: runs are the parent's, whose thread is not here."""
-    for writer in list(LIVE):
+    for writer in list(_writers):
         writer.is_foreign = True
         _abandoned.append(writer)
     LIVE.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ THREADS = (
 )
 #: seconds that are waited for what a killed sweep has left running, and for interrupted processes
 PATIENCE, GRACE = 20.0, 8.0
+#: how a message of the command begins
+ERROR = re.compile(r"(?<!\w)error: (.+)")
 LOCK, LOG = "sweep.lock", "log.txt"
 
 
@@ -119,8 +122,9 @@ def error_in(folder: Path, code: int) -> str:
         lines = (folder / LOG).read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    lines = [line.strip() for line in lines if line.strip()]
-    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    lines = [line.strip() for line in lines if line.strip() and not line.startswith("hint: ")]
+    # it may stand behind a question, or what was written without the end of a line
+    errors = [found[1] for line in lines if (found := ERROR.search(line))]
     if errors:
         return errors[-1]
     if code < 0:

@@ -76,7 +76,7 @@ def print_table(trials: Sequence[Trial], objective: str, seeds: int) -> None:
     columns = [*names, f">{objective}"]
     if seeds > 1:
         columns += ["quartiles", ">seeds"]
-    columns += [">seconds", ""]
+    columns += [">s an epoch", ""]
     rows = []
     for trial in ranked(trials, objective):
         row = [printing.printable(trial.settings.get(name, "")) for name in names]
@@ -87,7 +87,7 @@ def print_table(trials: Sequence[Trial], objective: str, seeds: int) -> None:
             row.append(f"{len(trial.values(objective))}/{seeds}")
         seconds = [each.values["seconds"] for each in trial.done
                    if each.values and "seconds" in each.values]  # fmt: skip
-        row.append(f"{statistics.median(seconds):.1f}" if seconds else "")
+        row.append(printing.cell(statistics.median(seconds)) if seconds else "")
         failed = sum(each.values is None for each in trial.done)
         row.append(f"{failed} failed" if failed else "")
         rows.append(row)

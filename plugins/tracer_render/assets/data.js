@@ -6,8 +6,8 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
 
 {
   const TYPES = {
-    uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array,
-    float64: Float64Array,
+    int8: Int8Array, int16: Int16Array, uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array,
+    float32: Float32Array, float64: Float64Array,
   };
 
   const decode = (text) => {
@@ -18,8 +18,20 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
     return bytes;
   };
 
+  // Whole numbers, of what each differs by from the one so many places before.
+  const summed = (differences, stride, exact) => {
+    const column = new Int32Array(differences.length);
+    const places = Object.keys(exact).map(Number).sort((a, b) => a - b);
+    let next = 0;
+    for (let i = 0; i < column.length; i++) {
+      if (i === places[next]) column[i] = exact[places[next++]];
+      else column[i] = differences[i] + (i < stride ? 0 : column[i - stride]);
+    }
+    return column;
+  };
+
   // A column as `packing.py` wrote it; whole numbers are one more than they are, 0 for none.
-  const unpack = ({ type, data, nan, exact }) => {
+  const unpack = ({ type, data, nan, exact, stride }) => {
     if (type === "same") return () => data - 1;
     const bytes = decode(data);
     let column;
@@ -27,12 +39,42 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
       const halves = new Uint16Array(bytes.buffer);
       column = new Float32Array(Uint32Array.from(halves, (half) => half * 65536).buffer);
     } else column = new TYPES[type](bytes.buffer);
+    if (stride) column = summed(column, stride, exact);
     if (!type.includes("float")) return (i) => column[i] - 1;
     const notNumbers = new Set(nan);
     return (i) => {
       if (i in exact) return exact[i];
       return Number.isNaN(column[i]) && !notNumbers.has(i) ? undefined : column[i];
     };
+  };
+
+  const withCommas = new Intl.NumberFormat("en");
+
+  // The words by their places: those of a series are made of its text and numbers when asked for.
+  const wordsOf = ({ words, series }) => {
+    const found = [];
+    let plain = 0;
+    for (const { at, count } of series) {
+      while (found.length < at) found.push(words[plain++]);
+      found.length += count;
+    }
+    while (plain < words.length) found.push(words[plain++]);
+    const runs = series.map((each) => ({ ...each, numbers: each.numbers.map(unpack) }));
+    const made = (place) => {
+      let [low, high] = [0, runs.length - 1];
+      while (low < high) {
+        const middle = (low + high + 1) >> 1;
+        if (runs[middle].at <= place) low = middle;
+        else high = middle - 1;
+      }
+      const { at, text, numbers, commas } = runs[low];
+      const parts = numbers.map((of, n) => {
+        const number = of(place - at);
+        return `${commas[n] ? withCommas.format(number) : number}${text[n + 1]}`;
+      });
+      return JSON.parse(text[0] + parts.join(""));
+    };
+    return (place) => (found[place] ??= made(place));
   };
 
   const TEXTS = ["title", "class", "notes", "rows", "marks", "kind", "module"];
@@ -42,17 +84,19 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
     constructor(columns, words, back) {
       const word = (column) => {
         const at = unpack(column);
-        return (i) => (at(i) < 0 ? undefined : words[at(i)]);
+        return (i) => (at(i) >= 0 ? words(at(i)) : undefined); // also of what is no box
       };
       const { prefix, others } = columns.id;
-      const number = unpack(columns.id.number);
+      const [number, copy] = [unpack(columns.id.number), unpack(columns.id.copy)];
+      const stem = word(columns.id.stem);
       const sign = back ? "_" : "";
+      const ofScope = (i) =>
+        `${sign}module_${this.attribute(i, "scope").replace(/[^A-Za-z0-9_]/gu, "_")}`;
       this.back = back;
       this.id = (i) => {
         if (number(i) < 0) return null;
-        if (i in others) return others[i];
-        if (prefix) return `${prefix}${number(i)}`;
-        return `${sign}module_${this.attribute(i, "scope").replace(/[^A-Za-z0-9_]/gu, "_")}`;
+        const name = others[i] ?? (prefix ? `${prefix}${number(i)}` : stem(i) ?? ofScope(i));
+        return copy(i) ? `${name}_${copy(i)}` : name;
       };
       for (const key of TEXTS) this[key] = word(columns[key]);
       const title = this.title;
@@ -86,16 +130,17 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
 
   class View {
     constructor(time, held) {
+      const words = wordsOf(held);
       this.time = time;
-      this.values = new Side(held.boxes, held.words, false);
-      this.cotangents = held.back && new Side(held.back, held.words, true);
+      this.values = new Side(held.boxes, words, false);
+      this.cotangents = held.back && new Side(held.back, words, true);
       this.count = held.count;
       this.short = Object.values(held.boxes.attributes).some(({ type }) => type === "bfloat16");
       this.repeated = new Set(held.boxes.repeated);
       this.step = unpack(held.boxes.step);
       this.grouped = [
-        new Side(held.groups.values, held.words, false),
-        held.groups.back && new Side(held.groups.back, held.words, true),
+        new Side(held.groups.values, words, false),
+        held.groups.back && new Side(held.groups.back, words, true),
       ];
       const [parent, begin, end] = ["parent", "begin", "end"].map((key) => unpack(held.groups[key]));
       const { count } = held.groups;
@@ -116,8 +161,8 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
         back: Boolean(flags(i) & 2),
         delayed: Boolean(flags(i) & 4),
         spine: Boolean(flags(i) & 8),
-        label: label(i) < 0 ? "" : held.words[label(i)],
-        change: change(i) < 0 ? "" : held.words[change(i)],
+        label: label(i) < 0 ? "" : words(label(i)),
+        change: change(i) < 0 ? "" : words(change(i)),
       }));
       this.around = new Int32Array(this.count);
       this.depth = new Int32Array(this.groups.length);

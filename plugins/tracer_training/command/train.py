@@ -57,7 +57,7 @@ def train(
         typer.Option(help="Record there, too: csv, jsonl, tensorboard; again for more."),
     ] = None,
     instruments: Annotated[
-        str | None, typer.Option(help="What to measure: economy, business, full, or names.")
+        str | None, typer.Option(help="What to measure: economy, business, full, all, or names.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps between two measurements.")] = 1,
     grid: Annotated[

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
-from tracer import Tensor
+from tracer import Tape, Tensor
+from tracer.errors import TracerError
 from tracer_training.kinds import Asked, Results, Saved
 
 
@@ -29,6 +31,15 @@ class Recording:
             self.run = self.run.run("fit", config=self._config)
         if self.run is not None and hasattr(self.instruments, "describe"):
             self.instruments.describe(self.run)
+
+    def graph(self, tape: Tape, step: int) -> None:
+        """Keep the graph of a tape, where the run keeps graphs; one that cannot be is told of."""
+        if not hasattr(self.run, "graph"):
+            return
+        try:
+            self.run.graph(tape, step)
+        except TracerError as error:
+            warnings.warn(f"the graph of the model is not recorded: {error}", stacklevel=2)
 
     @property
     def is_wanted(self) -> bool:

@@ -85,6 +85,7 @@ class Run:
     def go(self) -> History:
         """Train until the epochs are over, or something stops it."""
         self.recording.begin()
+        self.stepper.viewer = lambda tape: self.recording.graph(tape, self.step)
         try:
             self.audience.tell("begin_run", self)
             while self.epoch < self.epochs and not self.stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,7 @@ class Stepper:
     #: what instruments need of the sweeps of the next step
     watched: Asked = ()
     waiting: Accumulated | None = field(default=None, init=False)
+    viewer: Callable[[Tape], None] | None = field(default=None, init=False)
     batches: int = field(default=0, init=False)
 
     def record(
@@ -42,7 +44,9 @@ class Stepper:
         with Tape() as tape:
             output = self.model(*inputs)
             loss = self.loss(output, target)
-        return tape.backward(loss, quantities), loss, raw(output)
+        results = tape.backward(loss, quantities)
+        self._show(tape)
+        return results, loss, raw(output)
 
     def _record_in_half(
         self, scale: LossScale, inputs: Inputs, target: Targets
@@ -57,7 +61,15 @@ class Stepper:
                 output = single(self.model(*map(half, inputs)))
                 loss = self.loss(output, target)
                 scaled = loss * scale.scale
-            return tape.backward(scaled, ("grad",)), loss, raw(output)
+            results = tape.backward(scaled, ("grad",))
+            self._show(tape)
+            return results, loss, raw(output)
+
+    def _show(self, tape: Tape) -> None:
+        """Let whoever wants to see a tape see the next one that was swept."""
+        if self.viewer is not None:
+            viewer, self.viewer = self.viewer, None
+            viewer(tape)
 
     def asked(self) -> Asked:
         """What the next sweep is asked for: what the optimiser needs, and what else is wanted."""

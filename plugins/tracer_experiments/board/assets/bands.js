@@ -25,6 +25,7 @@
       if (x[middle] <= place) low = middle;
       else high = middle;
     }
+    if (values[low] === values[high]) return values[low];
     const share = high === low || x[high] === x[low] ? 0 : (place - x[low]) / (x[high] - x[low]);
     return values[low] * (1 - share) + (share ? values[high] * share : 0);
   };

@@ -153,16 +153,18 @@
   const smoothed = (x, values, smooth, length) => {
     const reach = length * 0.3 * smooth ** 2 || 1;
     const made = new Float64Array(values.length);
-    let [sum, weight] = [0, 0];
+    let [average, weight] = [0, 0];
     for (let at = 0; at < values.length; at += 1) {
       if (Number.isNaN(values[at])) {
         made[at] = NaN;
         continue;
       }
       const keep = at ? Math.exp(-Math.max(x[at] - x[at - 1], 0) / reach) : 0;
-      sum = keep * sum + (1 - keep || 1) * values[at];
       weight = keep * weight + (1 - keep || 1);
-      made[at] = sum / weight;
+      const part = (1 - keep || 1) / weight;
+      // A constant stays what it is, to the last bit: an axis of rounding would be all noise.
+      if (values[at] !== average) average = (1 - part) * average + part * values[at];
+      made[at] = average;
     }
     return made;
   };

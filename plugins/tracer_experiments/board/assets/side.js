@@ -7,7 +7,7 @@
   const rows = new Map();
   let most = AT_ONCE;
 
-  const STATUS = { running: "running", finished: "finished", failed: "failed", killed: "killed: no sign of life" };
+  const STATUS = { running: "running", finished: "finished", failed: "failed", interrupted: "interrupted", killed: "killed: no sign of life" };
 
   page.statusMark = (run) => page.make("span", { class: `dot ${run.status}`, title: run.error ? `${run.status}: ${run.error}` : STATUS[run.status] ?? run.status, role: "img", "aria-label": run.status });
 
