@@ -44,12 +44,21 @@ class Bins:
 
     def positions(self, values: Array, scale: float = 1.0) -> Array:
         """The bin of each of `values * scale`, which are finite."""
+        if type(values) is not np.ndarray or values.size <= BLOCK:
+            return self._positions(values, scale)
+        flat, places = values.reshape(-1), np.empty(values.size, np.int64)
+        for start in range(0, len(flat), BLOCK):
+            some = slice(start, start + BLOCK)
+            places[some] = self._positions(flat[some], scale)
+        return places.reshape(values.shape)
+
+    def _positions(self, values: Array, scale: float) -> Array:
         x = (values * scale).astype(np.float64)  # scaled in their own precision, which undoes 1/B
         guess = (x - self.low) * (self.count / (self.high - self.low))
-        place = np.clip(np.floor(guess), 0, self.count - 1).astype(np.int64)
+        place = np.clip(guess, 0, self.count - 1).astype(np.int64)
         edges = backend.of(values).constant(np.linspace, self.low, self.high, self.count + 1)
         place = place + (x >= edges[place + 1])  # rounding has moved it by one at most
-        place = place - (x < edges[np.clip(place, 0, self.count)])
+        place = place - (x < edges[place])
         return np.clip(place, 0, self.count - 1)
 
     def counted(self, values: np.ndarray) -> np.ndarray:

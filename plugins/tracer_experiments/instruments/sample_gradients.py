@@ -353,8 +353,10 @@ class OfOuter(OfParameter):
                 negative += int(_counted(below) @ _counted(right > 0))
             counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
             return
-        left, right = np.sign(left), np.sign(right)
-        each = (np.abs(right).T @ np.abs(left) - right.T @ left) / 2
+        kind, below = left.dtype, left < 0
+        each = (right < 0).T.astype(kind) @ (left > 0).astype(kind)
+        if below.any():
+            each += (right > 0).T.astype(kind) @ below.astype(kind)
         columns = counts.columns
         negatives = np.bincount(column.reshape(-1), each.reshape(-1), columns)
         every = np.bincount(column.reshape(-1), minlength=columns) * self.samples
