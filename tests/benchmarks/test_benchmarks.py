@@ -21,6 +21,7 @@ from . import (
     floors,
     graphs,
     growth,
+    instruments,
     jacobian,
     processes,
     recording,
@@ -84,6 +85,10 @@ def tiny(monkeypatch):
         growth: {"STEPS": (2, 3), "TURNS": 1, "TURN": 1e-3},
         scaling: {"SIZES": {"N": (2, 3), "V": (1, 2), "T": (2, 3), "depth": (2, 3)}, "TURNS": 1},
         curvature: {"in_turn": taken_here},
+        instruments: {
+            "MEASURED": {"logreg": replace(NETWORKS["logreg"], samples=4)},
+            "in_turn": taken_here,
+        },
         floors: {"MATRIX": 8, "COPIED": 64, "REPEATS": 1},
     }.items():
         for name, value in settings.items():

@@ -74,6 +74,7 @@ def test_everything_and_the_ported_one(environment, folder):
         *(("quantity", "everything_l1"), ("quantity", "everything_trace")),
         *(("row kind", "everything_sketched"), ("array backend", "tracer_everything")),
         *(("renderer", "csv"), ("overlay", "everything_share"), ("NumPy function", "numpy.vander")),
+        *(("instrument", "everything_largest"), ("sink", "everything_names")),
         *(("command", "largest"), ("command", "everything")),
     }
     assert all(thing["place"] and thing["doc"] for thing in document["things"]), document
@@ -81,6 +82,7 @@ def test_everything_and_the_ported_one(environment, folder):
     assert {"register_rows", "begin_trace", "end_trace", "begin_sweep", "end_sweep"} <= hooks
     results = {each["name"]: each["result"] for each in json.loads(checked.stdout)["checked"]}
     undefined = {"everything_trace", "everything_share", "csv", "largest", "everything"}
+    undefined |= {"everything_largest", "everything_names"}
     assert {name for name, result in results.items() if result != "ok"} == undefined
     (operation, layer) = json.loads(scan.stdout)["checked"]
     assert (operation["result"], layer["result"]) == ("ok", "ok")

@@ -1,5 +1,6 @@
 """Inputs that experiments are not made for, and uses that nobody thought of."""
 
+import contextlib
 import gc
 import os
 import pickle
@@ -493,10 +494,8 @@ def changed(tmp_path):
         run.graph(tape)
 
     def change(statement, *values):
-        connection = sqlite3.connect(tmp_path / "runs.db")
-        with connection:
+        with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as connection, connection:
             connection.execute(statement, values)
-        connection.close()
         return Reader(tmp_path)
 
     return change

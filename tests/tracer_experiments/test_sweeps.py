@@ -191,6 +191,7 @@ def uninterrupted(tmp_path_factory):
     return weights(folder / "sweep"), losses(folder / "sweep")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("stopping", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_was_stopped_goes_on_to_the_same_numbers(train, uninterrupted, stopping):

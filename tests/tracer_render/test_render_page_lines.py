@@ -194,9 +194,8 @@ def from_left(page, pattern):
 def test_equal_calls_stand_in_the_order_in_which_they_were_made(show):
     page = show(swept(lambda: Experts(6)(data(3, 4))).graph("both"), depth=0)
     page.run("page.openAll()")
-    assert [title.split()[0] for title in from_left(page, "Block$")] == [
-        f"experts.{i}" for i in range(6)
-    ]
+    titles = [title for title in from_left(page, "Block$") if "…" not in title]  # of all of them
+    assert [title.split()[0] for title in titles] == [f"experts.{i}" for i in range(6)]
 
 
 def test_two_calls_and_their_inputs_stand_from_left_to_right(show):

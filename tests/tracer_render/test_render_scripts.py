@@ -12,8 +12,9 @@ from tracer_render.page import SCRIPTS
 
 #: what the browser has, and the scripts before; `of` is a word of `for` where it is no name
 GLOBALS = frozenset(
-    "Array Blob Boolean CSS DOMRect Date Error Float32Array Float64Array Infinity Int32Array JSON "
-    "Map Math NaN Number Object Path2D Promise RegExp ResizeObserver Set String Symbol URL "
+    "Array Blob Boolean CSS DOMRect Date Error Float32Array Float64Array Infinity "
+    "Int16Array Int32Array Int8Array Intl JSON Map Math NaN Number Object Path2D Promise RegExp "
+    "ResizeObserver Set String Symbol URL "
     "URLSearchParams Uint16Array Uint32Array Uint8Array WeakMap XMLSerializer addEventListener "
     "atob btoa clearTimeout dagre decodeURIComponent document encodeURI encodeURIComponent "
     "getComputedStyle history isFinite isNaN location matchMedia navigator of page parseFloat "

@@ -91,7 +91,7 @@ class _OfActivations(Instrument):
 
     def of(self, kind: str, output: Array) -> tuple[Any, int]:
         """The value of an output `[N, ...]`, and of how many elements it is."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.name} says of no output: define of(self, kind, output)")
 
     def together(self, weighed: list[tuple[float, float]]) -> float:
         """The value of all, from values and their weights."""

@@ -179,7 +179,9 @@ class OfParameter:
 
     def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
         """Count the elements of `scale * g_n`; `column [*shape]` tells columns apart."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} counts nothing: define count(self, counts, scale, column)"
+        )
 
     def kept(self) -> OfParameter:
         """The same, safe from what is done to the inputs of the model later."""

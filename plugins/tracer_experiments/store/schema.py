@@ -6,6 +6,7 @@ import os
 import sqlite3
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from tracer.errors import TracerError
 
@@ -65,6 +66,18 @@ CREATE INDEX objects_of_series ON objects (series, step);
 
 class RecordError(TracerError):
     """A database of runs that cannot be read or written, or a run that is not there."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that is closed when nobody has it any more, by the process that opened it."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        self._process = os.getpid()
+        super().__init__(*arguments, **options)
+
+    def __del__(self) -> None:
+        if self._process == os.getpid():
+            self.close()
 
 
 def database_file(path: str | PathLike[str]) -> Path:
@@ -140,7 +153,12 @@ def _open_unshared(file: Path) -> sqlite3.Connection:
 
 def _connect(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        uri, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+        uri,
+        uri=True,
+        timeout=PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=_Connection,
     )
     connection.execute("PRAGMA schema_version").fetchone()  # opens the file
     return connection

@@ -54,7 +54,7 @@
   };
 
   let [now, counter] = [0, ""];
-  let [loaded, troubled, loading, again] = [false, false, false, false];
+  let [loaded, troubled, loading, again, isReady] = [false, false, false, false, false];
   const inTrouble = (what) => {
     troubled = true;
     const sentence = what.replace(/[.]?$/, ".");
@@ -84,7 +84,11 @@
       // what was read stays; the server says what is wrong
       if (!(error instanceof TypeError)) inTrouble(error.message);
     }
-    document.documentElement.dataset.ready = "true";
+    if (!isReady) {
+      isReady = true;
+      // after what the runs change is drawn
+      requestAnimationFrame(() => requestAnimationFrame(() => (document.documentElement.dataset.ready = "true")));
+    }
     loading = false;
     if (again) {
       again = false;
