@@ -7,6 +7,7 @@ bins beside zero. So the signs are counted, and only what is larger than these b
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -87,6 +88,15 @@ class Counts:
         self.nan: Any = 0
         #: arrays of elements that were counted as small, with their columns
         self._large: list[tuple[np.ndarray, np.ndarray | None]] = []
+
+    @classmethod
+    def together(cls, several: Sequence[Counts]) -> Counts:
+        """All that was counted by several, at least one, of the same bins and columns."""
+        made = cls(several[0].bins, several[0].columns)
+        for each in several:
+            made.counts, made.nan = made.counts + each.counts, made.nan + each.nan
+            made._large += each._large
+        return made
 
     def result(self) -> np.ndarray:
         """`[columns, bins]`, on the host."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tracer.extend import Array, Instrument, raw, widened
+from tracer.extend import Instrument, raw, widened
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.binning import Bins, Counts
+from tracer_experiments.instruments.by_parameter import ByParameter
 from tracer_experiments.instruments.observation import Observation
 from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
 from tracer_experiments.values import Histogram
@@ -35,11 +36,21 @@ class GradHist1d(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
 
+    def of_each(self, observation: Observation) -> tuple[ByParameter[Counts]]:
+        return (self._counts(observation),)
+
+    def _counts(self, observation: Observation) -> ByParameter[Counts]:
+        samples, scale = observation.samples, observation.scale
+
+        def counted(name: str) -> Counts:
+            counts = Counts(self.bins)
+            samples[name].count(counts, scale)
+            return counts
+
+        return observation.tables.setdefault(self.name, ByParameter(samples, counted))
+
     def measure(self, observation: Observation) -> Any:
-        found = counts_of(observation, self.bins)
-        for name, of in observation.samples.items():
-            of.count(found[name], observation.scale)
-        return histograms(observation, found, (self.bins,))
+        return histograms(observation, self._counts(observation), (self.bins,))
 
 
 class GradHist2d(Instrument):
@@ -68,13 +79,23 @@ class GradHist2d(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
 
-    def measure(self, observation: Observation) -> Any:
-        found = counts_of(observation, self.bins, self.rows.count)
-        for name, of in observation.samples.items():
+    def of_each(self, observation: Observation) -> tuple[ByParameter[Counts]]:
+        return (self._counts(observation),)
+
+    def _counts(self, observation: Observation) -> ByParameter[Counts]:
+        samples, scale = observation.samples, observation.scale
+
+        def counted(name: str) -> Counts:
+            counts = Counts(self.bins, self.rows.count)
             values = widened(raw(observation.parameters[name]))
             values = np.where(np.isnan(values), 0, values)
-            of.count(found[name], observation.scale, self.rows.positions(values))
-        return histograms(observation, found, (self.rows, self.bins))
+            samples[name].count(counts, scale, self.rows.positions(values))
+            return counts
+
+        return observation.tables.setdefault(self.name, ByParameter(samples, counted))
+
+    def measure(self, observation: Observation) -> Any:
+        return histograms(observation, self._counts(observation), (self.rows, self.bins))
 
 
 class Parameters(Instrument):
@@ -97,26 +118,18 @@ class Parameters(Instrument):
         return {"": whole, **{name: Histogram.of(a) for name, a in arrays.items()}}
 
 
-def counts_of(o: Observation, bins: Bins, columns: int = 1) -> dict[str, Counts]:
-    """Counts of each parameter, one and the same for all where no layers are told apart."""
-    if o.layers:
-        return {name: Counts(bins, columns) for name in o.samples}
-    return dict.fromkeys(o.samples, Counts(bins, columns))
-
-
-def histograms(o: Observation, found: dict[str, Counts], bins: tuple[Bins, ...]) -> Any:
+def histograms(o: Observation, found: ByParameter[Counts], bins: tuple[Bins, ...]) -> Any:
     """The histogram of all parameters together and, with `layers=True`, that of each."""
     if not found:
         return None
     edges = bins[0].edges if len(bins) == 1 else tuple(each.edges for each in bins)
 
-    def histogram(counts: Array, nan: int) -> Histogram:
-        return Histogram(counts[0] if len(bins) == 1 else counts, edges, nan=nan)
+    def histogram(counts: Counts) -> Histogram:
+        numbers = counts.result()
+        numbers = numbers[0] if len(bins) == 1 else numbers
+        return Histogram(numbers, edges, nan=int(on_host(counts.nan)))
 
+    whole = Counts.together(list(found.values()))
     if not o.layers:
-        counts = next(iter(found.values()))
-        return histogram(counts.result(), int(on_host(counts.nan)))
-    made = {name: (c.result(), int(on_host(c.nan))) for name, c in found.items()}
-    every = np.stack([counts for counts, _ in made.values()])
-    whole = histogram(every.sum(0), sum(nan for _, nan in made.values()))
-    return {"": whole, **{name: histogram(*each) for name, each in made.items()}}
+        return histogram(whole)
+    return {"": histogram(whole), **{name: histogram(c) for name, c in found.items()}}

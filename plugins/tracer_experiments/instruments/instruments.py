@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import sys
@@ -15,9 +16,10 @@ import numpy as np
 
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Instrument, Overlay, Quantity, is_users
+from tracer.extend import Instrument, Overlay, Quantity, is_users, raw
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
+from tracer_experiments.instruments.by_parameter import ByParameter, make_ahead
 from tracer_experiments.instruments.following import Following, followed
 from tracer_experiments.instruments.observation import NotMeasured, Observation
 from tracer_experiments.instruments.presets import PRESETS
@@ -200,12 +202,10 @@ class Instruments:
         values: dict[str, Any] = {}
         missing: dict[str, list[str]] = {}
         here = self.is_due(observation.step)
+        has_before = observation.before is not None or observation.step == 0
+        due = [i for i in due if (has_before if i.late else here)]
+        self._make_ahead(due, observation)
         for instrument in due:
-            is_late = instrument.late
-            if is_late and observation.before is None and observation.step > 0:
-                continue
-            if not is_late and not here:
-                continue
             try:
                 with np.errstate(all="ignore"):  # what is not finite is a value like others
                     found = instrument.measure(observation)
@@ -218,6 +218,15 @@ class Instruments:
             values |= self._named(instrument, found)
         self._tell(missing)
         return values
+
+    def _make_ahead(self, due: Iterable[Instrument], observation: Observation) -> None:
+        """Make what instruments read of each parameter, on several threads."""
+        tables: dict[int, ByParameter[Any]] = {}
+        for instrument in due:
+            with contextlib.suppress(Exception):  # which measuring tells
+                tables |= {id(table): table for table in instrument.of_each(observation)}
+        with np.errstate(all="ignore"):
+            make_ahead(list(tables.values()), {n: raw(p) for n, p in observation.parameters.items()})
 
     def _is_kept(self, step: int) -> bool:
         """Whether the next step looks back at this one."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.extend import Array, raw, widened
+from tracer_experiments.instruments.by_parameter import ByParameter
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
 from tracer_experiments.instruments.travel import (
     Trace,
@@ -19,10 +20,6 @@ from tracer_experiments.instruments.travel import (
     factor_of_trace,
     travelled,
 )
-
-#: what tells apart values of the parameters, and the value of all of them
-ByParameter = dict[str, Any]
-
 
 class NotMeasured(Exception):
     """Why an instrument has no value, in a sentence. It is told once, and the others go on."""
@@ -69,6 +66,8 @@ class Observation:
         self.activations = activations or {}
         #: the tape of the sweep, where an instrument asked for it
         self.tape = tape
+        #: tables that instruments have made, by their names
+        self.tables: dict[str, ByParameter[Any]] = {}
         #: the parameters' arrays now, of a step that is kept
         self.arrays: dict[str, Array] = {}
         #: what the gradients of samples add up to, of a step that is kept
@@ -128,9 +127,10 @@ class Observation:
         return {name: of.gradient() for name, of in self.samples.items()}
 
     @cached_property
-    def gradient_squares(self) -> dict[str, float]:
+    def gradient_squares(self) -> ByParameter[float]:
         """The squared norm of the gradient by each parameter."""
-        return {name: squared_norm(g) for name, g in self.gradients.items()}
+        gradients = self.gradients
+        return ByParameter(gradients, lambda name: squared_norm(gradients[name]))
 
     def gradient(self, name: str) -> Array:
         """The gradient of the objective by a parameter."""
@@ -222,61 +222,62 @@ class Observation:
         }
 
     @cached_property
-    def totals(self) -> dict[str, Array]:
+    def totals(self) -> ByParameter[Array]:
         """`sum_n` of the samples' shares, in the order of their elements."""
-        known = self.gradients_of_samples
-        return {
-            name: of.stored(known[name]) if name in known else of.total()
-            for name, of in self.samples.items()
-        }
+        known, samples = self.gradients_of_samples, self.samples
+
+        def total_of(name: str) -> Array:
+            of = samples[name]
+            return of.stored(known[name]) if name in known else of.total()
+
+        return ByParameter(samples, total_of)
 
     @cached_property
-    def squared_norms(self) -> dict[str, np.ndarray]:
+    def squared_norms(self) -> ByParameter[np.ndarray]:
         """`[B]`, `|g_n|^2` by each parameter."""
-        each = {name: of.squared_norms() for name, of in self.samples.items()}
-        return {name: on_host(norms) * self.scale**2 for name, norms in each.items()}
+        samples, scale = self.samples, self.scale**2
+        return ByParameter(samples, lambda name: on_host(samples[name].squared_norms()) * scale)
 
     @cached_property
-    def mean_squares(self) -> dict[str, float]:
+    def mean_squares(self) -> ByParameter[float]:
         """`|g|^2` by each parameter."""
-        return {
-            name: (
-                self.gradient_squares[name]
-                if name in self.gradients_of_samples
-                else squared_norm(t)
-            )
-            * self.share**2
-            for name, t in self.totals.items()
-        }
+        known, share = self.gradients_of_samples, self.share**2
+        squares, totals = self.gradient_squares, self.totals
+
+        def mean_square(name: str) -> float:
+            return (squares[name] if name in known else squared_norm(totals[name])) * share
+
+        return ByParameter(self.samples, mean_square)
 
     @cached_property
-    def dots_by_parameter(self) -> dict[str, np.ndarray]:
+    def dots(self) -> ByParameter[np.ndarray]:
         """`[B]`, `<g_n, g>` by each parameter."""
-        found = {}
-        for name, of in self.samples.items():
-            total = self.totals[name]
-            found[name] = on_host(of.dots_with_total(total)) * self.scale * self.share
-        return found
+        samples, totals, scale = self.samples, self.totals, self.scale * self.share
+        return ByParameter(
+            samples, lambda name: on_host(samples[name].dots_with_total(totals[name])) * scale
+        )
 
     @cached_property
-    def sums_of_squares(self) -> dict[str, Array]:
+    def sums_of_squares(self) -> ByParameter[Array]:
         """`sum_n g_n^2`, element by element, in the order of `totals`."""
-        return {name: of.sum_of_squares() * self.scale**2 for name, of in self.samples.items()}
+        samples, scale = self.samples, self.scale**2
+        return ByParameter(samples, lambda name: samples[name].sum_of_squares() * scale)
 
     # -- the step before -----------------------------------------------------------------------
 
     @cached_property
-    def travelled(self) -> dict[str, Travelled]:
+    def travelled(self) -> ByParameter[Travelled]:
         """How far each parameter has come. Those that the next step needs are copied with it."""
         before = self.before.arrays if self.before is not None else {}
-        found = {}
-        for name, p in self.parameters.items():
-            array = raw(p)
+
+        def travelled_by(name: str) -> Travelled:
+            array = raw(self.parameters[name])
             copy = self._room(name, array)
-            found[name] = travelled(array, before.get(name), self.initial.get(name), copy)
             if copy is not None:
                 self.arrays[name] = copy
-        return found
+            return travelled(array, before.get(name), self.initial.get(name), copy)
+
+        return ByParameter(self.parameters, travelled_by)
 
     def _room(self, name: str, array: Array) -> Array | None:
         """Where a parameter is copied to on the host."""
@@ -293,31 +294,58 @@ class Observation:
         return widened(raw(self.parameters[name])) - widened(self.before.arrays[name])
 
     @cached_property
-    def update_squares(self) -> dict[str, float]:
-        """The squared norm of what the step before added to each parameter."""
+    def update_squares(self) -> ByParameter[float]:
+        """The squared norm of what the step before added to each parameter that it knew."""
         known = self.before.arrays if self.before is not None else {}
-        return {name: t.update for name, t in self.travelled.items() if name in known}
+        names = [name for name in self.parameters if name in known]
+        travelled = self.travelled
+        return ByParameter(names, lambda name: travelled[name].update)
 
     @cached_property
-    def along_gradient(self) -> dict[str, float]:
-        """c of each parameter to which the step before added `c g`, g its mean gradient.
+    def along_gradient(self) -> ByParameter[float | None]:
+        """c of each parameter to which the step before added `c g`, g its mean gradient, else None.
 
         Of plain gradient descent, and where the gradient has not been clipped or scaled in place.
         """
-        before = self.before
-        if before is None:
-            return {}
-        found = {}
-        for name, trace in before.traces.items():
-            if name not in self.update_squares:
-                continue
+        before, squares = self.before, self.update_squares
+
+        def factor_of(name: str) -> float | None:
+            assert before is not None
+            trace = before.traces.get(name)
+            if trace is None:
+                return None
             now, was = raw(self.parameters[name]), before.arrays[name]
-            factor = factor_of_trace(now, was, self.update_squares[name], trace)
+            factor = factor_of_trace(now, was, squares[name], trace)
             if factor is None and trace.factor is None:
                 factor = factor_of_gradient(now, was, before.gradients[name], trace)
+            return None if factor is None else factor / before.share
+
+        return ByParameter(squares, factor_of)
+
+    @cached_property
+    def slopes(self) -> ByParameter[tuple[Any, Any]]:
+        """`[B]` twice, `g_n . s` where the step s before began and where it ended."""
+        before, along, now = self.before, self.along_gradient, self.samples
+        assert before is not None
+        was = before.samples
+        begin_scale, end_scale = before.scale, self.scale
+
+        def slopes_of(name: str) -> tuple[Any, Any]:
+            factor, begin, end = along[name], None, None
             if factor is not None:
-                found[name] = factor / before.share
-        return found
+                if name in was:
+                    begin = factor * before.dots[name]
+                pairs = now[name].dots_with_total_of(was[name]) if name in now else None
+                if pairs is not None:
+                    end = on_host(pairs) * (factor * end_scale * before.share)
+            update = self.update(name) if begin is None or end is None else None
+            if begin is None:
+                begin = along_direction(was.get(name), update, begin_scale)
+            if end is None:
+                end = along_direction(now.get(name), update, end_scale)
+            return begin, end
+
+        return ByParameter(along, slopes_of)
 
     def keep(self, needs_samples: bool, rates: Mapping[int, float]) -> Observation:
         """What the next step needs of this one.
@@ -336,10 +364,12 @@ class Observation:
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:
             self.__dict__.pop("samples", None)
+        for table in ("travelled", "update_squares", "along_gradient", "slopes"):
+            self.__dict__.pop(table, None)  # they hold the step before
         self.results, self.before, self.model, self.tape = {}, None, None, None
         # what holds the model: a training that is over lets it go
         self.loss, self.optimizer, self.parameters = None, None, {}  # type: ignore[assignment]
-        self.activations, self.memory, self._spare = {}, {}, None
+        self.activations, self.memory, self._spare, self.tables = {}, {}, None, {}
         return self
 
 
@@ -361,6 +391,11 @@ def parameters_of(model: Any, optimizer: Any, values: Any) -> dict[str, Tensor]:
         if getattr(parameter, "requires_grad", True):
             wanted[name] = parameter
     return wanted
+
+
+def along_direction(of: OfParameter | None, direction: Any, scale: float) -> Any:
+    """`[B]`, the samples' gradients along a direction `[*p]`; 0 where there are none."""
+    return 0.0 if of is None else on_host(of.dots(of.stored(direction))) * scale
 
 
 def squared_norm(array: Array) -> float:

@@ -52,6 +52,9 @@ class Alpha(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
 
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.slopes,)
+
     def measure(self, observation: Observation) -> Late | None:
         before = observation.before
         observation.require_samples(2)
@@ -62,7 +65,7 @@ class Alpha(Instrument):
         length = root(observation.update_squares)
         if not length:
             return Late(-1.0, before.step)
-        slopes = start_slopes(before, observation), end_slopes(before, observation)
+        slopes = [total({n: pair[i] for n, pair in observation.slopes.items()}) for i in (0, 1)]
         points = ((before, slopes[0]), (observation, slopes[1]))
         values = [o.mean_loss for o, _ in points] + [s.mean() for _, s in points]
         variances = [o.losses.var(ddof=1) for o, _ in points]  # type: ignore[union-attr]
@@ -91,36 +94,6 @@ def position(values: Sequence[float], variances: Sequence[float]) -> float | Non
     return -end / begin if begin else math.inf
 
 
-def start_slopes(before: Observation, after: Observation) -> np.ndarray:
-    """`[B]`, `g_n . s` where the step began."""
-    slopes: Any = 0.0
-    for name, of in before.samples.items():
-        if name not in after.update_squares:
-            continue
-        factor = after.along_gradient.get(name)
-        if factor is not None:
-            slopes = slopes + factor * before.dots_by_parameter[name]
-        else:
-            slopes = slopes + on_host(of.dots(of.stored(after.update(name)))) * before.scale
-    return slopes
-
-
-def end_slopes(before: Observation, after: Observation) -> np.ndarray:
-    """`[B]`, `g_n . s` where the step ended."""
-    slopes: Any = 0.0
-    for name, of in after.samples.items():
-        if name not in after.update_squares:
-            continue
-        pairs, factor = None, after.along_gradient.get(name)
-        if factor is not None:
-            pairs = of.dots_with_total_of(before.samples[name])
-        if pairs is not None and factor is not None:
-            slopes = slopes + on_host(pairs) * (factor * after.scale * before.share)
-        else:
-            slopes = slopes + on_host(of.dots(of.stored(after.update(name)))) * after.scale
-    return slopes
-
-
 class Distance(Instrument):
     """The Euclidean distance of the parameters from where they were first seen."""
 
@@ -132,6 +105,9 @@ class Distance(Instrument):
         "wandering about one place.",
     )
     needs_initial = True
+
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.travelled,)
 
     def measure(self, observation: Observation) -> Any:
         squares = {name: t.distance for name, t in observation.travelled.items()}
@@ -149,6 +125,9 @@ class UpdateSize(Instrument):
         scale="log",
         about="Steps that grow without bound diverge; steps that vanish learn no more.",
     )
+
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.update_squares,)
 
     def measure(self, observation: Observation) -> Any:
         return late(observation, over_layers(observation, observation.update_squares, root))
@@ -170,6 +149,9 @@ class UpdateRatio(Instrument):
         about="About 1e-3 is usual; far more is noise in the weights, far less a rate that is too "
         "small for this layer.",
     )
+
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.update_squares,)
 
     def measure(self, observation: Observation) -> Any:
         before = observation.before

@@ -14,8 +14,8 @@ from tracer.extend import Array, backend, widened
 
 #: elements of a block, 128 kB of float32
 BLOCK = 1 << 15
-#: elements at the front of a gradient by which it is known again
-FRONT = 1 << 12
+#: elements of a gradient, from all over it, by which it is known again
+SPOTS = 1 << 12
 
 
 class Travelled(NamedTuple):
@@ -55,31 +55,37 @@ def travelled(
 class Trace(NamedTuple):
     """What is kept of a gradient of which a step may be a multiple, to know that it was.
 
-    Its squared norm, its first elements, and the `factor` that the optimiser's options say; None
-    where they say none.
+    Its squared norm, elements from all over it, and the `factor` that the optimiser's options say;
+    None where they say none.
     """
 
     squares: float
-    front: Array
+    spots: Array
     factor: float | None
 
     @classmethod
     def of(cls, gradient: Array, squares: float, factor: float | None) -> Trace:
-        return cls(squares, gradient.reshape(-1)[:FRONT].copy(), factor)
+        return cls(squares, _spots(gradient).copy(), factor)
+
+
+def _spots(array: Array) -> Array:
+    """About `SPOTS` elements, an odd number apart, so that they go through rows and columns."""
+    flat = array.reshape(-1)
+    return flat[:: max(1, flat.size // SPOTS) | 1]
 
 
 def factor_of_trace(now: Array, before: Array, update: float, trace: Trace) -> float | None:
     """The factor c that an optimiser's options say, where the update has been `c g`; else None.
 
-    The length of the update, whose square is `update`, and its first elements have to agree, to the
-    rounding of the parameter: neither the gradient nor the parameter was changed besides.
+    The length of the update, whose square is `update`, and elements from all over it have to agree,
+    to the rounding of the parameter: neither the gradient nor the parameter was changed besides.
     """
     c, size = trace.factor, now.size
     if c is None or not size:
         return None
-    p, old = (widened(a.reshape(-1)[: len(trace.front)]) for a in (now, before))
+    p, old = (widened(_spots(a)) for a in (now, before))
     rounding = _rounding(old)
-    residual = p - old - c * widened(trace.front)
+    residual = p - old - c * widened(trace.spots)
     if not _dot(residual, residual) <= rounding:
         return None
     rounding *= size / len(old)
