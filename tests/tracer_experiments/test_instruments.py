@@ -244,24 +244,21 @@ def test_slopes_along_a_step_of_plain_sgd_are_those_along_any_step(
     for way in ("options", "gradient", "general"):
         model, slopes, factors = wide(dtype), [], []
 
-        def traced(name, kind, slopes=slopes, factors=factors):
-            def recorded(before, after):
-                slopes.append(kind(before, after))
-                factors.append(dict(after.along_gradient))
-                return slopes[-1]
-
-            monkeypatch.setattr(steps, name, recorded)
+        def recorded(alpha, o, slopes=slopes, factors=factors, measure=steps.Alpha.measure):
+            if o.before is not None:
+                slopes += sum(o.slopes_before.values()), sum(o.slopes.values())
+                factors.append([c for c in o.along_gradient.values() if c is not None])
+            return measure(alpha, o)
 
         with monkeypatch.context() as monkeypatch:
-            traced("start_slopes", steps.start_slopes)
-            traced("end_slopes", steps.end_slopes)
+            monkeypatch.setattr(steps.Alpha, "measure", recorded)
             if way != "options":
                 monkeypatch.setattr(instruments, "rates_of", lambda optimizer: {})
             if way == "general":
                 monkeypatch.setattr(observation, "factor_of_gradient", lambda *_: None)
             optimizer = training.SGD(model.named_parameters(), lr=0.5 if loss == "mean" else 0.1)
             Stepped(model, LOSSES[loss], wide_batches(dtype, 4), ["Alpha"], optimizer)
-        assert all(len(each) == (0 if way == "general" else 6) for each in factors)
+        assert [len(each) for each in factors] == [0 if way == "general" else 6] * 3
         found[way] = np.array(slopes)
     assert len(found["general"]) == 6
     for way in ("options", "gradient"):
@@ -309,10 +306,10 @@ def shuffled(model, results, optimizer):
 STEPPED_OTHERWISE = (clipped, one_weight_put_back, signs_turned, scaled, at_another_rate, shuffled)
 
 
-@pytest.mark.parametrize("front", [4, 1 << 12], ids="{} elements".format)
+@pytest.mark.parametrize("spots", [4, 1 << 12], ids="{} elements".format)
 @pytest.mark.parametrize("step_of", STEPPED_OTHERWISE, ids=lambda f: f.__name__)
-def test_what_is_done_besides_the_step_of_plain_sgd_is_seen(monkeypatch, step_of, front):
-    monkeypatch.setattr(travel, "FRONT", front)
+def test_what_is_done_besides_the_step_of_plain_sgd_is_seen(monkeypatch, step_of, spots):
+    monkeypatch.setattr(travel, "SPOTS", spots)
     model = wide("float64")
     optimizer = training.SGD(model.named_parameters(), lr=0.1)
     measuring = experiments.Instruments(["Alpha", "UpdateSize"])

@@ -88,6 +88,9 @@ class Counts:
         self.nan: Any = 0
         #: arrays of elements that were counted as small, with their columns
         self._large: list[tuple[np.ndarray, np.ndarray | None]] = []
+        #: by the identity of columns `[P]`, these, how many elements were counted as small for each
+        #: of them, and how many of these are negative, `[P]`
+        self._signs: dict[int, tuple[np.ndarray, int, Any]] = {}
 
     @classmethod
     def together(cls, several: Sequence[Counts]) -> Counts:
@@ -96,6 +99,8 @@ class Counts:
         for each in several:
             made.counts, made.nan = made.counts + each.counts, made.nan + each.nan
             made._large += each._large
+            for signs in each._signs.values():
+                made._add_signs(*signs)
         return made
 
     def result(self) -> np.ndarray:
@@ -115,8 +120,11 @@ class Counts:
         self.counts = self.counts + found[:size].reshape(self.columns, -1)
         self.nan = self.nan + found[size]
 
-    def add(self, values: np.ndarray, scale: float, column: np.ndarray | None = None) -> None:
-        """Count the elements `[n, P]` of an array of NumPy; `column [P]` of ints tells columns."""
+    def add(self, values: Array, scale: float, column: Array | None = None) -> None:
+        """Count the elements of an array `[n, P]`; `column [P]` of ints tells columns."""
+        if type(values) is not np.ndarray:
+            self.add_all(values, scale, None if column is None else column[None])
+            return
         zero = self.bins.beside_zero
         limit = math.inf if zero is None else below(zero[1], scale, values.dtype)
         largest = max(values.max(initial=0), -values.min(initial=0))
@@ -127,16 +135,18 @@ class Counts:
             negative = np.count_nonzero(values < 0)
             self.add_small(values.size - negative, negative)
         else:
-            below_zero = np.count_nonzero(values < 0, axis=0)
-            self.add_small(
-                tally(column, self.columns, len(values) - below_zero),
-                tally(column, self.columns, below_zero),
-            )
+            negatives = np.add.reduce(values < 0, axis=0, dtype=np.int32)
+            self._add_signs(column, len(values), negatives)
         if largest >= limit:
             flat = values.reshape(-1)
             index = np.flatnonzero(np.abs(flat) >= limit)
             few = None if column is None else column[index % values.shape[1]]
             self.add_large(flat[index], scale, few)
+
+    def _add_signs(self, column: np.ndarray, count: int, negative: Any) -> None:
+        """Count `count` elements for each column, so many of them negative, as small ones."""
+        _, counts, negatives = self._signs.get(id(column), (column, 0, 0))
+        self._signs[id(column)] = column, counts + count, negatives + negative
 
     def add_small(self, positive: Any, negative: Any) -> None:
         """Count numbers of elements in the bins beside zero, for each column."""
@@ -152,6 +162,10 @@ class Counts:
 
     def _flush(self) -> None:
         """Count what is large, of all arrays together."""
+        for column, count, negative in self._signs.values():
+            positive = tally(column, self.columns, count - negative)
+            self.add_small(positive, tally(column, self.columns, negative))
+        self._signs = {}
         if not self._large:
             return
         place = self.bins.beside_zero[0]  # type: ignore[index]

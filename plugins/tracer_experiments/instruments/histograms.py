@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tracer.extend import Instrument, raw, widened
+from tracer.extend import Array, Instrument, raw, widened
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.binning import Bins, Counts
-from tracer_experiments.instruments.by_parameter import ByParameter
+from tracer_experiments.instruments.by_parameter import ByParameter, OfSamples
 from tracer_experiments.instruments.observation import Observation
+from tracer_experiments.instruments.reading import Counting
 from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
 from tracer_experiments.values import Histogram
 
@@ -40,14 +42,7 @@ class GradHist1d(Instrument):
         return (self._counts(observation),)
 
     def _counts(self, observation: Observation) -> ByParameter[Counts]:
-        samples, scale = observation.samples, observation.scale
-
-        def counted(name: str) -> Counts:
-            counts = Counts(self.bins)
-            samples[name].count(counts, scale)
-            return counts
-
-        return observation.tables.setdefault(self.name, ByParameter(samples, counted))
+        return counts_of(observation, self.name, self.bins)
 
     def measure(self, observation: Observation) -> Any:
         return histograms(observation, self._counts(observation), (self.bins,))
@@ -83,16 +78,7 @@ class GradHist2d(Instrument):
         return (self._counts(observation),)
 
     def _counts(self, observation: Observation) -> ByParameter[Counts]:
-        samples, scale = observation.samples, observation.scale
-
-        def counted(name: str) -> Counts:
-            counts = Counts(self.bins, self.rows.count)
-            values = widened(raw(observation.parameters[name]))
-            values = np.where(np.isnan(values), 0, values)
-            samples[name].count(counts, scale, self.rows.positions(values))
-            return counts
-
-        return observation.tables.setdefault(self.name, ByParameter(samples, counted))
+        return counts_of(observation, self.name, self.bins, self.rows)
 
     def measure(self, observation: Observation) -> Any:
         return histograms(observation, self._counts(observation), (self.rows, self.bins))
@@ -116,6 +102,37 @@ class Parameters(Instrument):
         if not observation.layers:
             return whole
         return {"": whole, **{name: Histogram.of(a) for name, a in arrays.items()}}
+
+
+def counts_of(
+    o: Observation, name: str, bins: Bins, rows: Bins | None = None
+) -> ByParameter[Counts]:
+    """How many elements of the `g_n` lie in each bin and, with `rows`, beside which parameters.
+
+    The table of an observation, by the name of the instrument that asks.
+    """
+    samples, scale, columns = o.samples, o.scale, 1 if rows is None else rows.count
+
+    def column_of(name: str) -> Array | None:
+        if rows is None:
+            return None
+        values = widened(raw(o.parameters[name]))
+        return rows.positions(np.where(np.isnan(values), 0, values))
+
+    def counted(name: str) -> Counts:
+        counts = Counts(bins, columns)
+        samples[name].count(counts, scale, column_of(name))
+        return counts
+
+    def reader(name: str) -> Callable[[], Counting]:
+        column = column_of(name)
+        if column is not None:
+            column = samples[name].stored(column).reshape(-1)
+        return lambda: Counting(bins, scale, column, columns)
+
+    if name not in o.tables:
+        o.tables[name] = OfSamples(samples, counted, reader, Counts.together)
+    return o.tables[name]
 
 
 def histograms(o: Observation, found: ByParameter[Counts], bins: tuple[Bins, ...]) -> Any:

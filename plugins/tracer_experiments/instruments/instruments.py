@@ -8,7 +8,7 @@ import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -16,7 +16,16 @@ import numpy as np
 
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning
-from tracer.extend import Instrument, Overlay, Quantity, is_users, raw
+from tracer.extend import (
+    Instrument,
+    Overlay,
+    Quantity,
+    Work,
+    begin_work,
+    end_work,
+    is_users,
+    raw,
+)
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
 from tracer_experiments.instruments.by_parameter import ByParameter, make_ahead
@@ -179,6 +188,7 @@ class Instruments:
             names={name: quantity.name for name, quantity in asked.items()},
             losses=getattr(samples, "losses", None),
             tape=getattr(asked.get(Recorded.name), "tape", None),
+            work=getattr(samples, "work", None),
             activations=getattr(asked.get(Activations.name), "found", None),
             is_mean=self.mean,
             layers=self.layers,
@@ -193,7 +203,8 @@ class Instruments:
             training.is_mean,
             training.spare if self._is_kept(step) else None,
         )
-        values = self._values(due, observation)
+        with _at(observation.work):
+            values = self._values(due, observation)
         training.is_mean = observation.is_mean if observation.tells_mean else training.is_mean
         training.before = self._kept(step, observation, training)
         return values
@@ -220,13 +231,21 @@ class Instruments:
         return values
 
     def _make_ahead(self, due: Iterable[Instrument], observation: Observation) -> None:
-        """Make what instruments read of each parameter, on several threads."""
+        """Make what instruments read of each parameter, where that is for several threads.
+
+        It is beside convolutions, which blocks on our threads go with. Elsewhere those of linear
+        algebra go on spinning after products, and a second one of ours would wait for them.
+        """
+        if observation.work is None or not observation.work.blocks:
+            return
         tables: dict[int, ByParameter[Any]] = {}
         for instrument in due:
             with contextlib.suppress(Exception):  # which measuring tells
                 tables |= {id(table): table for table in instrument.of_each(observation)}
+        arrays = {name: raw(p) for name, p in observation.parameters.items()}
+        samples = observation.samples if observation.has_samples else {}
         with np.errstate(all="ignore"):
-            make_ahead(list(tables.values()), {n: raw(p) for n, p in observation.parameters.items()})
+            make_ahead(list(tables.values()), arrays, samples)
 
     def _is_kept(self, step: int) -> bool:
         """Whether the next step looks back at this one."""
@@ -272,6 +291,19 @@ class Instruments:
         self._runs.append((run, set(self.instruments)))
         for name, instrument in self.instruments.items():
             run.describe(name, chart_of(instrument, name))
+
+
+@contextlib.contextmanager
+def _at(work: Work | None) -> Iterator[None]:
+    """Go on with the work of a sweep, whose threads then multiply as they did in it."""
+    if work is None:
+        yield
+        return
+    before = begin_work(work)
+    try:
+        yield
+    finally:
+        end_work(before)
 
 
 def _users_level() -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from tracer import Tensor
 from tracer.extend import Array, raw, widened
-from tracer_experiments.instruments.by_parameter import ByParameter
+from tracer_experiments.instruments.by_parameter import ByParameter, OfSamples
+from tracer_experiments.instruments.reading import Dots, SquaredNorms
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
 from tracer_experiments.instruments.travel import (
     Trace,
@@ -20,6 +21,7 @@ from tracer_experiments.instruments.travel import (
     factor_of_trace,
     travelled,
 )
+
 
 class NotMeasured(Exception):
     """Why an instrument has no value, in a sentence. It is told once, and the others go on."""
@@ -50,6 +52,7 @@ class Observation:
         activations: Mapping[str, tuple[str, Array]] | None = None,
         is_mean: bool | None = None,
         tape: Any = None,
+        work: Any = None,
         layers: bool = False,
     ):
         self.step, self.loss, self.model, self.optimizer = step, loss, model, optimizer
@@ -66,6 +69,8 @@ class Observation:
         self.activations = activations or {}
         #: the tape of the sweep, where an instrument asked for it
         self.tape = tape
+        #: what the sweep was part of, if it is known: it tells whose threads multiply
+        self.work = work
         #: tables that instruments have made, by their names
         self.tables: dict[str, ByParameter[Any]] = {}
         #: the parameters' arrays now, of a step that is kept
@@ -236,7 +241,12 @@ class Observation:
     def squared_norms(self) -> ByParameter[np.ndarray]:
         """`[B]`, `|g_n|^2` by each parameter."""
         samples, scale = self.samples, self.scale**2
-        return ByParameter(samples, lambda name: on_host(samples[name].squared_norms()) * scale)
+        return OfSamples(
+            samples,
+            lambda name: on_host(samples[name].squared_norms()) * scale,
+            lambda _: SquaredNorms,
+            lambda parts: np.concatenate(parts, dtype=np.float64) * scale,
+        )
 
     @cached_property
     def mean_squares(self) -> ByParameter[float]:
@@ -253,8 +263,11 @@ class Observation:
     def dots(self) -> ByParameter[np.ndarray]:
         """`[B]`, `<g_n, g>` by each parameter."""
         samples, totals, scale = self.samples, self.totals, self.scale * self.share
-        return ByParameter(
-            samples, lambda name: on_host(samples[name].dots_with_total(totals[name])) * scale
+        return OfSamples(
+            samples,
+            lambda name: on_host(samples[name].dots_with_total(totals[name])) * scale,
+            lambda name: partial(Dots, totals[name].reshape(-1)),
+            lambda parts: np.concatenate(parts, dtype=np.float64) * scale,
         )
 
     @cached_property
@@ -323,29 +336,43 @@ class Observation:
         return ByParameter(squares, factor_of)
 
     @cached_property
-    def slopes(self) -> ByParameter[tuple[Any, Any]]:
-        """`[B]` twice, `g_n . s` where the step s before began and where it ended."""
-        before, along, now = self.before, self.along_gradient, self.samples
+    def slopes_before(self) -> ByParameter[np.ndarray]:
+        """`[B]`, `g_n . s` where the step s before began."""
+        before, along = self.before, self.along_gradient
         assert before is not None
-        was = before.samples
-        begin_scale, end_scale = before.scale, self.scale
+        samples, dots, scale = before.samples, before.dots, before.scale
 
-        def slopes_of(name: str) -> tuple[Any, Any]:
-            factor, begin, end = along[name], None, None
+        def slopes_of(name: str) -> np.ndarray:
+            factor = along[name]
             if factor is not None:
-                if name in was:
-                    begin = factor * before.dots[name]
-                pairs = now[name].dots_with_total_of(was[name]) if name in now else None
-                if pairs is not None:
-                    end = on_host(pairs) * (factor * end_scale * before.share)
-            update = self.update(name) if begin is None or end is None else None
-            if begin is None:
-                begin = along_direction(was.get(name), update, begin_scale)
-            if end is None:
-                end = along_direction(now.get(name), update, end_scale)
-            return begin, end
+                return factor * dots[name]
+            of = samples[name]
+            return on_host(of.dots(of.stored(self.update(name)))) * scale
 
-        return ByParameter(along, slopes_of)
+        return ByParameter([name for name in samples if name in along], slopes_of)
+
+    @cached_property
+    def slopes(self) -> ByParameter[np.ndarray]:
+        """`[B]`, `g_n . s` where the step s before ended."""
+        before, along = self.before, self.along_gradient
+        assert before is not None
+        was, scale, share = before.samples, self.scale, before.share
+        samples = {name: of for name, of in self.samples.items() if name in along}
+
+        def slopes_of(name: str) -> np.ndarray:
+            of, factor = samples[name], along[name]
+            if factor is not None and name in was:
+                pairs = of.dots_with_total_of(was[name])
+                if pairs is not None:
+                    return on_host(pairs) * (factor * scale * share)
+            return on_host(of.dots(of.stored(self.update(name)))) * scale
+
+        return OfSamples(
+            samples,
+            slopes_of,
+            lambda name: partial(Dots, samples[name].stored(self.update(name)).reshape(-1)),
+            lambda parts: np.concatenate(parts, dtype=np.float64) * scale,
+        )
 
     def keep(self, needs_samples: bool, rates: Mapping[int, float]) -> Observation:
         """What the next step needs of this one.
@@ -364,9 +391,10 @@ class Observation:
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:
             self.__dict__.pop("samples", None)
-        for table in ("travelled", "update_squares", "along_gradient", "slopes"):
+        for table in ("travelled", "update_squares", "along_gradient", "slopes_before", "slopes"):
             self.__dict__.pop(table, None)  # they hold the step before
         self.results, self.before, self.model, self.tape = {}, None, None, None
+        self.work = None
         # what holds the model: a training that is over lets it go
         self.loss, self.optimizer, self.parameters = None, None, {}  # type: ignore[assignment]
         self.activations, self.memory, self._spare, self.tables = {}, {}, None, {}
@@ -391,11 +419,6 @@ def parameters_of(model: Any, optimizer: Any, values: Any) -> dict[str, Tensor]:
         if getattr(parameter, "requires_grad", True):
             wanted[name] = parameter
     return wanted
-
-
-def along_direction(of: OfParameter | None, direction: Any, scale: float) -> Any:
-    """`[B]`, the samples' gradients along a direction `[*p]`; 0 where there are none."""
-    return 0.0 if of is None else on_host(of.dots(of.stored(direction))) * scale
 
 
 def squared_norm(array: Array) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,12 +22,16 @@ from tracer.extend import (
     Shape,
     Shard,
     backend,
+    current_work,
     widened,
 )
-from tracer_experiments.instruments.binning import BLOCK, Counts, below
+from tracer_experiments.instruments.binning import Counts, below
+from tracer_experiments.instruments.reading import BLOCK, Dots, SquaredNorms, shown
 
 #: bytes that the gradients of all samples may take as arrays, of all parameters in a step
 WHOLE = 1 << 30
+#: elements that are read together where arrays are not NumPy's, and launching work takes longer
+LAUNCHED = 1 << 24
 #: rows of an outer product that are looked at together
 ROWS = 256
 #: rows of a weight of which sums are made together
@@ -53,12 +57,15 @@ class SampleGradients(Quantity):
         """Begin another step."""
         self.losses: list[Any] = []
         self.room = WHOLE
+        #: what the sweep is part of: it tells whose threads multiply
+        self.work: Any = None
 
     def elements(self, context: Context) -> int:
         return 0  # what the record holds anyway
 
     def begin(self, objective: Any) -> None:
         self.losses.append(objective.sample_losses())
+        self.work = current_work()
 
     def extract(self, cotangent: Cotangent, context: Context) -> Cotangent:
         inner, _ = unwrapped(cotangent)
@@ -127,6 +134,8 @@ class OfParameter:
     """
 
     cotangent: Cotangent
+    #: whether they are read in `blocks`
+    is_read = False
     #: the cotangent in the parameter's order, and with a penalty
     given: Cotangent | None = None
 
@@ -150,6 +159,14 @@ class OfParameter:
     def total(self) -> Array:
         """Their sum, in the order of the cotangent's elements."""
         return self.cotangent.batch_total()[0]
+
+    def blocks(self, some: slice) -> Iterator[Array]:
+        """`[n, P]` of some samples, few at a time, in the order of the cotangent's elements."""
+        width = max(1, math.prod(self.shape))
+        step = max(1, BLOCK // width)
+        for start in range(*some.indices(self.samples)[:2], step):
+            few = slice(start, min(start + step, some.indices(self.samples)[1]))
+            yield self.cotangent.select(samples=few).per_sample()[0].reshape(-1, width)
 
     def sum_of_squares(self) -> Array:
         """`[P]`, `sum_n g_n^2`, in the order of the cotangent's elements."""
@@ -191,12 +208,22 @@ class OfParameter:
 class OfArray(OfParameter):
     """Of a parameter whose samples' gradients are made as an array, whole if it is small enough."""
 
-    @property
-    def array(self) -> Array | None:
-        """`[N, P]`; None where it would take too much."""
-        if not isinstance(self.cotangent, Dense):
-            return None
-        return self.cotangent.array[0].reshape(self.samples, math.prod(self.shape))
+    def __init__(self, cotangent: Cotangent, shape: Shape, pushes: Sequence[Any]):
+        super().__init__(cotangent, shape, pushes)
+        #: `[N, P]`; None where it would take too much
+        self.array: Array | None = None
+        if isinstance(cotangent, Dense):
+            self.array = cotangent.array[0].reshape(self.samples, math.prod(shape))
+        self.is_read = type(self.array) is np.ndarray
+
+    def blocks(self, some: slice) -> Iterator[Array]:
+        if self.array is None:
+            yield from super().blocks(some)
+            return
+        step = max(1, (BLOCK if self.is_read else LAUNCHED) // max(1, self.array.shape[1]))
+        begin, end, _ = some.indices(self.samples)
+        for start in range(begin, end, step):
+            yield self.array[start : min(start + step, end)]
 
     def total(self) -> Array:
         if self.array is None:
@@ -206,8 +233,7 @@ class OfArray(OfParameter):
     def squared_norms(self) -> Array:
         if self.array is None:
             return super().squared_norms()
-        u = widened(self.array)
-        return np.einsum("np,np->n", u, u)
+        return shown(self.blocks(slice(None)), SquaredNorms())
 
     def sum_of_squares(self) -> Array:
         if self.array is None:
@@ -218,33 +244,19 @@ class OfArray(OfParameter):
     def dots(self, direction: Array) -> Array:
         if self.array is None:
             return super().dots(direction)
-        return widened(self.array) @ widened(direction.reshape(-1))
+        return shown(self.blocks(slice(None)), Dots(direction.reshape(-1)))
 
     def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
         if column is not None:
             column = self.stored(column).reshape(-1)
-        width = max(1, math.prod(self.shape))
-        step = max(1, BLOCK // width)
-        for start in range(0, self.samples, step):
-            some = slice(start, start + step)
-            if self.array is None:
-                block = self.cotangent.select(samples=some).per_sample()[0].reshape(-1, width)
-            else:
-                block = self.array[some]
-            _add_block(counts, block, scale, column)
+        for block in self.blocks(slice(None)):
+            counts.add(widened(block), scale, column)
 
     def kept(self) -> OfParameter:
         self.given = None
         if self.array is None:
             self.cotangent = copy.deepcopy(self.cotangent)
         return self
-
-
-def _add_block(counts: Counts, block: Array, scale: float, column: Array | None) -> None:
-    if type(block) is np.ndarray:
-        counts.add(widened(block), scale, column)
-    else:
-        counts.add_all(block, scale, None if column is None else column[None])
 
 
 class OfOuter(OfParameter):
@@ -372,4 +384,5 @@ def _counted(mask: np.ndarray) -> np.ndarray:
 
 def on_host(value: Any) -> np.ndarray:
     """The values as an array of NumPy in double precision; a device is waited for."""
-    return np.asarray(backend.to_host(value) if hasattr(value, "dtype") else value, np.float64)
+    is_there = isinstance(value, (np.ndarray, np.generic)) or not hasattr(value, "dtype")
+    return np.asarray(value if is_there else backend.to_host(value), np.float64)

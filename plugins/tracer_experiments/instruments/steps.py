@@ -19,7 +19,7 @@ from tracer_experiments.instruments.observation import (
     squared_norm,
     total,
 )
-from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
+from tracer_experiments.instruments.sample_gradients import SampleGradients
 from tracer_experiments.values import Late
 
 #: what f(0), f(1), f'(0) and f'(1) of a parabola are orthogonal to
@@ -53,7 +53,7 @@ class Alpha(Instrument):
         return (SampleGradients,)
 
     def of_each(self, observation: Observation) -> tuple[Any, ...]:
-        return (observation.slopes,)
+        return observation.slopes_before, observation.slopes
 
     def measure(self, observation: Observation) -> Late | None:
         before = observation.before
@@ -65,7 +65,7 @@ class Alpha(Instrument):
         length = root(observation.update_squares)
         if not length:
             return Late(-1.0, before.step)
-        slopes = [total({n: pair[i] for n, pair in observation.slopes.items()}) for i in (0, 1)]
+        slopes = total(observation.slopes_before), total(observation.slopes)
         points = ((before, slopes[0]), (observation, slopes[1]))
         values = [o.mean_loss for o, _ in points] + [s.mean() for _, s in points]
         variances = [o.losses.var(ddof=1) for o, _ in points]  # type: ignore[union-attr]
