@@ -266,6 +266,8 @@ class OfOuter(OfParameter):
         super().__init__(cotangent, shape, pushes)
         self.left = widened(cotangent.left[:, 0, 0])
         self.right = widened(cotangent.right[0, :, 0, 0])
+        #: inner products with their own sum, where they were made beside others
+        self._own_dots: Array | None = None
 
     @cached_property
     def factors_squared_norms(self) -> tuple[Array, Array]:
@@ -309,15 +311,21 @@ class OfOuter(OfParameter):
         return others * (outputs + inputs) < outputs * inputs
 
     def dots_with_total(self, total: Array) -> Array:
+        if self._own_dots is not None:
+            return self._own_dots
         if not self._pairs_pay(self.samples):
             return self.dots(total)
         left, right = self.left, self.right
         return np.einsum("nm,nm->n", left @ left.T, right @ right.T)
 
     def dots_with_total_of(self, other: OfParameter) -> Array | None:
+        """Together with those with their own sum, as one product takes less than two."""
         if not isinstance(other, OfOuter) or not self._pairs_pay(other.samples):
             return None
-        return np.einsum("nm,nm->n", self.left @ other.left.T, self.right @ other.right.T)
+        pairs = np.concatenate([self.left, other.left]) @ self.left.T
+        pairs *= np.concatenate([self.right, other.right]) @ self.right.T
+        self._own_dots = pairs[: self.samples].sum(0)
+        return pairs[self.samples :].sum(0)
 
     def kept(self) -> OfParameter:
         self.left = self.left.copy()  # the first one is what the model was given
@@ -339,8 +347,8 @@ class OfOuter(OfParameter):
         limit = below(zero[1], scale, left.dtype)
         if not (norms[0] * norms[1] >= limit).any():
             return  # no element is larger than the norm
-        sizes, most = np.abs(left), np.abs(right).max(1, initial=0)
-        least = limit / np.maximum(sizes.max(1, initial=0), np.finfo(left.dtype).tiny)
+        most_left, most = _largest(left), _largest(right)
+        least = limit / np.maximum(most_left, np.finfo(left.dtype).tiny)
         less = 1 - 4 * np.finfo(left.dtype).eps  # what rounding takes from a product
         some = np.flatnonzero(most >= least * less)
         found = np.flatnonzero(np.abs(right[some]) >= (least[some] * less)[:, None])
@@ -349,7 +357,7 @@ class OfOuter(OfParameter):
             n = some[row]
             factor = right[n, o]
             reach = limit / np.abs(factor) * less
-            row, i = np.divmod(np.flatnonzero(sizes[n] >= reach[:, None]), left.shape[1])
+            row, i = np.divmod(np.flatnonzero(np.abs(left[n]) >= reach[:, None]), left.shape[1])
             few = None if column is None else column[o[row], i]
             counts.add_large(factor[row] * left[n[row], i], scale, few)
 
@@ -361,10 +369,9 @@ class OfOuter(OfParameter):
         """Count all elements as small ones, by their signs."""
         left, right = self.left, self.right
         if column is None:
-            below = left < 0
             negative = int(_counted(left > 0) @ _counted(right < 0))
-            if below.any():  # as of what a rectifier gives none is
-                negative += int(_counted(below) @ _counted(right > 0))
+            if left.min(initial=0) < 0:  # as of what a rectifier gives none is
+                negative += int(_counted(left < 0) @ _counted(right > 0))
             counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
             return
         kind, below = left.dtype, left < 0
@@ -375,6 +382,11 @@ class OfOuter(OfParameter):
         negatives = np.bincount(column.reshape(-1), each.reshape(-1), columns)
         every = np.bincount(column.reshape(-1), minlength=columns) * self.samples
         counts.add_small(every - negatives, negatives)
+
+
+def _largest(rows: np.ndarray) -> np.ndarray:
+    """The largest magnitude in each row."""
+    return np.maximum(rows.max(1, initial=0), -rows.min(1, initial=0))
 
 
 def _counted(mask: np.ndarray) -> np.ndarray:
