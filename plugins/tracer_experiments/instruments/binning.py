@@ -16,8 +16,9 @@ import numpy as np
 
 from tracer.extend import Array, backend
 
-#: elements that are binned at a time, 1 MB of float32
-BLOCK = 1 << 18
+#: elements that are binned at a time, with arrays of 512 kB for each operation: of 784,000 elements
+#: blocks of 2^14, 2^16 and 2^18 take 3.3, 3.2 and 8.7 ms
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)

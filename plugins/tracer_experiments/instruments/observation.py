@@ -357,12 +357,13 @@ class Observation:
         before, along = self.before, self.along_gradient
         assert before is not None
         was, scale, share = before.samples, self.scale, before.share
+        is_kept = self._spare is not None  # and then the next step begins here
         samples = {name: of for name, of in self.samples.items() if name in along}
 
         def slopes_of(name: str) -> np.ndarray:
             of, factor = samples[name], along[name]
             if factor is not None and name in was:
-                pairs = of.dots_with_total_of(was[name])
+                pairs = of.dots_with_total_of(was[name], with_own=is_kept)
                 if pairs is not None:
                     return on_host(pairs) * (factor * scale * share)
             return on_host(of.dots(of.stored(self.update(name)))) * scale

@@ -190,8 +190,11 @@ class OfParameter:
         """`[N]`, `<g_n, sum_m g_m>`, of which `total` is the sum."""
         return self.dots(total)
 
-    def dots_with_total_of(self, other: OfParameter) -> Array | None:
-        """`[N]`, `<g_n, sum_m h_m>` with gradients of another step, if no sum is needed for it."""
+    def dots_with_total_of(self, other: OfParameter, with_own: bool = True) -> Array | None:
+        """`[N]`, `<g_n, sum_m h_m>` with gradients of another step, if no sum is needed for it.
+
+        `with_own` says that `dots_with_total` will be asked for, too.
+        """
         return None
 
     def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
@@ -318,14 +321,18 @@ class OfOuter(OfParameter):
         left, right = self.left, self.right
         return np.einsum("nm,nm->n", left @ left.T, right @ right.T)
 
-    def dots_with_total_of(self, other: OfParameter) -> Array | None:
-        """Together with those with their own sum, as one product takes less than two."""
+    def dots_with_total_of(self, other: OfParameter, with_own: bool = True) -> Array | None:
+        """With its own total, too, it is one product, which takes less than two."""
         if not isinstance(other, OfOuter) or not self._pairs_pay(other.samples):
             return None
-        pairs = np.concatenate([self.left, other.left]) @ self.left.T
-        pairs *= np.concatenate([self.right, other.right]) @ self.right.T
-        self._own_dots = pairs[: self.samples].sum(0)
-        return pairs[self.samples :].sum(0)
+        left, right = other.left, other.right
+        if with_own:
+            left, right = (np.concatenate(p) for p in ((left, self.left), (right, self.right)))
+        pairs = left @ self.left.T
+        pairs *= right @ self.right.T
+        if with_own:
+            self._own_dots = pairs[other.samples :].sum(0)
+        return pairs[: other.samples].sum(0)
 
     def kept(self) -> OfParameter:
         self.left = self.left.copy()  # the first one is what the model was given
