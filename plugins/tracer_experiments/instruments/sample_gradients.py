@@ -306,7 +306,7 @@ class OfOuter(OfParameter):
 
     def dots(self, direction: Array) -> Array:
         matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
-        return np.einsum("no,no->n", self.right, self.left @ matrix.T)
+        return np.einsum("ni,ni->n", self.left, self.right @ matrix)
 
     def _pairs_pay(self, others: int) -> bool:
         """Whether inner products with so many samples take less than those with a direction."""
