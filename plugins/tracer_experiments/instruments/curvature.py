@@ -157,7 +157,10 @@ class Spectrum:
 
 
 class HessMaxEV(Instrument):
-    """The largest eigenvalue of the Hessian of the objective, to 1e-3, by Lanczos."""
+    """The largest eigenvalue of the Hessian of the objective, to 1e-3, by Lanczos.
+
+    It starts from the last step's vector: an eigenvector that overtakes is found some steps later.
+    """
 
     name = "HessMaxEV"
     shares = Spectrum
