@@ -35,6 +35,10 @@ class Instrument:
         """What the sweep of a step has to compute: names of quantities, or configured ones."""
         return ()
 
+    def of_each(self, observation: Any) -> Sequence[Any]:
+        """Tables of the observation's that it reads: these are made first, on several threads."""
+        return ()
+
     def measure(self, observation: Any) -> Any:
         """The value at a step, from a `tracer_experiments.Observation`.
 

@@ -14,7 +14,8 @@ import tracer_training as training
 from tracer import extend, registry
 from tracer.errors import TracerError, UndefinedWarning
 from tracer_experiments import Histogram, Late
-from tracer_experiments.instruments import INSTRUMENTS
+from tracer_experiments.instruments import INSTRUMENTS, instruments, observation, steps, travel
+from tracer_experiments.instruments.binning import Bins
 from tracer_experiments.instruments.presets import ECONOMY
 from tracer_experiments.instruments.steps import position
 
@@ -208,7 +209,146 @@ def test_a_position_on_a_parabola(values, expected):
     assert position(np.array([np.nan, 0, 0, 0]), np.ones(4)) is None
 
 
+@given(
+    st.lists(st.floats(-10, 10), min_size=4, max_size=4),
+    st.lists(st.floats(1e-6, 1e3), min_size=4, max_size=4),
+)
+def test_a_position_is_that_of_weighed_least_squares(values, variances):
+    matrix = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 2]], float)
+    root = 1 / np.sqrt(variances)
+    q, r = np.linalg.qr(root[:, None] * matrix)
+    _, slope, bend = np.linalg.solve(r, q.T @ (root * values))
+    if min(abs(slope), abs(bend)) > 1e-3:
+        expected = -1.0 if bend < 0 else -2 * bend / slope - 1
+        assert position(values, variances) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def wide(dtype):
+    """A network with weights that Gram matrices are the cheaper for, and without."""
+    tracer.seed(0)
+    layers = nn.Linear(40, 30), nn.ReLU(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 3)
+    return nn.Sequential(*layers).to(dtype)
+
+
+def wide_batches(dtype, steps):
+    for x, y in batches_of(np.random.default_rng(0), (40,), 6, steps):
+        yield x.astype(dtype), y
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-10)])
+@pytest.mark.parametrize("loss", ["mean", "sum"])
+def test_slopes_along_a_step_of_plain_sgd_are_those_along_any_step(
+    monkeypatch, loss, dtype, tolerance
+):
+    found = {}
+    for way in ("options", "gradient", "general"):
+        model, slopes, factors = wide(dtype), [], []
+
+        def recorded(alpha, o, slopes=slopes, factors=factors, measure=steps.Alpha.measure):
+            if o.before is not None:
+                slopes += sum(o.slopes_before.values()), sum(o.slopes.values())
+                factors.append([c for c in o.along_gradient.values() if c is not None])
+            return measure(alpha, o)
+
+        with monkeypatch.context() as monkeypatch:
+            monkeypatch.setattr(steps.Alpha, "measure", recorded)
+            if way != "options":
+                monkeypatch.setattr(instruments, "rates_of", lambda optimizer: {})
+            if way == "general":
+                monkeypatch.setattr(observation, "factor_of_gradient", lambda *_: None)
+            optimizer = training.SGD(model.named_parameters(), lr=0.5 if loss == "mean" else 0.1)
+            Stepped(model, LOSSES[loss], wide_batches(dtype, 4), ["Alpha"], optimizer)
+        assert [len(each) for each in factors] == [0 if way == "general" else 6] * 3
+        found[way] = np.array(slopes)
+    assert len(found["general"]) == 6
+    for way in ("options", "gradient"):
+        error = np.abs(found[way] - found["general"]).max(1)
+        assert (error <= tolerance * np.abs(found["general"]).max(1)).all()
+
+
+def clipped(model, results, optimizer):
+    optimizer.step(results)
+    weight = model[0].weight
+    weight.data = np.clip(weight.data, -0.1, 0.1)
+
+
+def one_weight_put_back(model, results, optimizer):
+    weight = model[2].weight
+    kept = weight.data[-1, -1].copy()
+    optimizer.step(results)
+    weight.data = weight.data.copy()
+    weight.data[-1, -1] = kept
+
+
+def signs_turned(model, results, optimizer):
+    for g in results["grad"].values():
+        g *= -1
+    optimizer.step(results)
+
+
+def scaled(model, results, optimizer):
+    for g in results["grad"].values():
+        g *= 0.25
+    optimizer.step(results)
+
+
+def at_another_rate(model, results, optimizer):
+    optimizer.param_groups[0]["lr"] *= 0.9
+    optimizer.step(results)
+
+
+def shuffled(model, results, optimizer):
+    for g in results["grad"].values():
+        g[...] = g[::-1].copy()
+    optimizer.step(results)
+
+
+STEPPED_OTHERWISE = (clipped, one_weight_put_back, signs_turned, scaled, at_another_rate, shuffled)
+
+
+@pytest.mark.parametrize("spots", [4, 1 << 12], ids="{} elements".format)
+@pytest.mark.parametrize("step_of", STEPPED_OTHERWISE, ids=lambda f: f.__name__)
+def test_what_is_done_besides_the_step_of_plain_sgd_is_seen(monkeypatch, step_of, spots):
+    monkeypatch.setattr(travel, "SPOTS", spots)
+    model = wide("float64")
+    optimizer = training.SGD(model.named_parameters(), lr=0.1)
+    measuring = experiments.Instruments(["Alpha", "UpdateSize"])
+    points, found = [], []
+    for step, (x, y) in enumerate(wide_batches("float64", 4)):
+        with tracer.Tape() as tape:
+            loss = nn.cross_entropy(model(x), y)
+        points.append((flat(model), *by_one(model, nn.cross_entropy, x, y), 0))
+        results = tape.backward(loss, ("grad", *measuring.quantities(step)))
+        found.append(measuring.measure(step, results, loss=loss, model=model, optimizer=optimizer))
+        step_of(model, results, optimizer)
+    for step in range(3):
+        close(found[step + 1]["UpdateSize"], np.linalg.norm(points[step + 1][0] - points[step][0]))
+        expected = alpha(points[step], points[step + 1])
+        assert found[step + 1]["Alpha"] == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"momentum": 0.9}, {"weight_decay": 0.1}, {"maximize": True}, {"nesterov": True}],
+    ids=str,
+)
+def test_the_rate_of_another_rule_is_not_that_of_plain_sgd(options):
+    parameters = [nn.Parameter(np.ones(2))], [nn.Parameter(np.ones(2))]
+    optimizer = training.SGD([{"params": parameters[0]}, {"params": parameters[1]}], lr=0.1)
+    optimizer.param_groups[1] |= options
+    assert steps.rates_of(optimizer) == {id(parameters[0][0]): 0.1}
+    assert steps.rates_of(training.Adam(parameters[0])) == {}
+
+
 # -- histograms ----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from([-3.0, -2.0, -0.04, -0.0, 0.0, 0.04, 1.96, 2.0, 5.0, 0.3])))
+def test_values_at_edges_are_counted_as_numpy_counts_them(values):
+    values = np.array(values, float)
+    bins = Bins(-2, 2, 100)
+    counts, _ = np.histogram(np.clip(values, -2, 2), bins.edges)
+    assert np.array_equal(bins.counted(values), counts)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -158,11 +158,12 @@ class Outer(Cotangent):
     def _product(self) -> Array:
         """The sum over samples and uses: one matrix product per row and group."""
         uses = self.samples * self.uses
+        if self.rows == self.groups == 1:
+            transposed = self.right.reshape(uses, self.outputs).T
+            return product(transposed, self.left.reshape(uses, self.inputs)).reshape(1, *self.shape)
         left = np.moveaxis(self.left.reshape(uses, self.groups, self.inputs), 1, 0)
         right = self.right.reshape(self.rows, uses, self.groups, self.outputs)
-        right = np.transpose(right, (0, 2, 3, 1))
-        alone = self.rows == self.groups == 1
-        total = product(right[0, 0], left[0]) if alone else right @ left
+        total = np.transpose(right, (0, 2, 3, 1)) @ left
         return total.reshape(self.rows, *self.shape)
 
     def _squared_norms(self) -> Array:

@@ -7,6 +7,7 @@ bins beside zero. So the signs are counted, and only what is larger than these b
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,8 +16,9 @@ import numpy as np
 
 from tracer.extend import Array, backend
 
-#: elements that are binned at a time, 1 MB of float32
-BLOCK = 1 << 18
+#: elements that are binned at a time, with arrays of 512 kB for each operation: of 784,000 elements
+#: blocks of 2^14, 2^16 and 2^18 take 3.3, 3.2 and 8.7 ms
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,27 @@ class Bins:
 
     def positions(self, values: Array, scale: float = 1.0) -> Array:
         """The bin of each of `values * scale`, which are finite."""
+        if type(values) is not np.ndarray or values.size <= BLOCK:
+            return self._positions(values, scale)
+        flat, places = values.reshape(-1), np.empty(values.size, np.int64)
+        for start in range(0, len(flat), BLOCK):
+            some = slice(start, start + BLOCK)
+            places[some] = self._positions(flat[some], scale)
+        return places.reshape(values.shape)
+
+    def _positions(self, values: Array, scale: float) -> Array:
         x = (values * scale).astype(np.float64)  # scaled in their own precision, which undoes 1/B
         guess = (x - self.low) * (self.count / (self.high - self.low))
-        place = np.clip(np.floor(guess), 0, self.count - 1).astype(np.int64)
+        place = np.clip(guess, 0, self.count - 1).astype(np.int64)
         edges = backend.of(values).constant(np.linspace, self.low, self.high, self.count + 1)
         place = place + (x >= edges[place + 1])  # rounding has moved it by one at most
-        place = place - (x < edges[np.clip(place, 0, self.count)])
+        place = place - (x < edges[place])
         return np.clip(place, 0, self.count - 1)
+
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """How many of a vector of finite values lie in each bin, float64."""
+        upto = np.searchsorted(np.sort(values), self.edges[1:-1])
+        return np.diff(upto, prepend=0, append=len(values)).astype(np.float64)
 
 
 def tally(places: Array, size: int, weights: Array | None = None) -> Array:
@@ -73,6 +89,20 @@ class Counts:
         self.nan: Any = 0
         #: arrays of elements that were counted as small, with their columns
         self._large: list[tuple[np.ndarray, np.ndarray | None]] = []
+        #: by the identity of columns `[P]`, these, how many elements were counted as small for each
+        #: of them, and how many of these are negative, `[P]`
+        self._signs: dict[int, tuple[np.ndarray, int, Any]] = {}
+
+    @classmethod
+    def together(cls, several: Sequence[Counts]) -> Counts:
+        """All that was counted by several, at least one, of the same bins and columns."""
+        made = cls(several[0].bins, several[0].columns)
+        for each in several:
+            made.counts, made.nan = made.counts + each.counts, made.nan + each.nan
+            made._large += each._large
+            for signs in each._signs.values():
+                made._add_signs(*signs)
+        return made
 
     def result(self) -> np.ndarray:
         """`[columns, bins]`, on the host."""
@@ -91,8 +121,11 @@ class Counts:
         self.counts = self.counts + found[:size].reshape(self.columns, -1)
         self.nan = self.nan + found[size]
 
-    def add(self, values: np.ndarray, scale: float, column: np.ndarray | None = None) -> None:
-        """Count the elements `[n, P]` of an array of NumPy; `column [P]` of ints tells columns."""
+    def add(self, values: Array, scale: float, column: Array | None = None) -> None:
+        """Count the elements of an array `[n, P]`; `column [P]` of ints tells columns."""
+        if type(values) is not np.ndarray:
+            self.add_all(values, scale, None if column is None else column[None])
+            return
         zero = self.bins.beside_zero
         limit = math.inf if zero is None else below(zero[1], scale, values.dtype)
         largest = max(values.max(initial=0), -values.min(initial=0))
@@ -103,16 +136,18 @@ class Counts:
             negative = np.count_nonzero(values < 0)
             self.add_small(values.size - negative, negative)
         else:
-            below_zero = np.count_nonzero(values < 0, axis=0)
-            self.add_small(
-                tally(column, self.columns, len(values) - below_zero),
-                tally(column, self.columns, below_zero),
-            )
+            negatives = np.add.reduce(values < 0, axis=0, dtype=np.int32)
+            self._add_signs(column, len(values), negatives)
         if largest >= limit:
             flat = values.reshape(-1)
             index = np.flatnonzero(np.abs(flat) >= limit)
             few = None if column is None else column[index % values.shape[1]]
             self.add_large(flat[index], scale, few)
+
+    def _add_signs(self, column: np.ndarray, count: int, negative: Any) -> None:
+        """Count `count` elements for each column, so many of them negative, as small ones."""
+        _, counts, negatives = self._signs.get(id(column), (column, 0, 0))
+        self._signs[id(column)] = column, counts + count, negatives + negative
 
     def add_small(self, positive: Any, negative: Any) -> None:
         """Count numbers of elements in the bins beside zero, for each column."""
@@ -128,15 +163,23 @@ class Counts:
 
     def _flush(self) -> None:
         """Count what is large, of all arrays together."""
+        for column, count, negative in self._signs.values():
+            positive = tally(column, self.columns, count - negative)
+            self.add_small(positive, tally(column, self.columns, negative))
+        self._signs = {}
         if not self._large:
             return
         place = self.bins.beside_zero[0]  # type: ignore[index]
         values = np.concatenate([each for each, _ in self._large])
-        start: Any = 0
-        if self._large[0][1] is not None:
-            columns = [column for _, column in self._large if column is not None]
-            start = np.concatenate(columns) * self.bins.count
+        columns = [column for _, column in self._large if column is not None]
         self._large = []
+        if not columns:
+            moved = self.bins.counted(values)
+            negative = np.count_nonzero(values < 0)
+            moved[place - 1 : place + 1] -= negative, len(values) - negative
+            self.counts = self.counts + moved
+            return
+        start = np.concatenate(columns) * self.bins.count
         size = self.columns * self.bins.count
         moved = tally(self.bins.positions(values) + start, size)
         moved -= tally(np.where(values < 0, place - 1, place) + start, size)

@@ -40,6 +40,9 @@ class GradNorm(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return ("grad",)
 
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.gradient_squares,)
+
     def measure(self, observation: Observation) -> Any:
         return over_layers(observation, observation.gradient_squares, root)
 
@@ -59,6 +62,9 @@ class NormTest(Instrument):
 
     def quantities(self, step: int) -> tuple[Any, ...]:
         return NEEDED
+
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return observation.squared_norms, observation.mean_squares
 
     def measure(self, observation: Observation) -> Any:
         o, count = observation, observation.count
@@ -88,11 +94,14 @@ class InnerTest(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return NEEDED
 
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return observation.mean_squares, observation.dots
+
     def measure(self, observation: Observation) -> float:
         o = observation
         o.require_samples(2)
         mean = total(o.mean_squares)
-        return ratio_root(total(o.dots_by_parameter).var(ddof=1), o.count * mean**2)
+        return ratio_root(total(o.dots).var(ddof=1), o.count * mean**2)
 
 
 class OrthoTest(Instrument):
@@ -113,10 +122,13 @@ class OrthoTest(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return NEEDED
 
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return observation.squared_norms, observation.mean_squares, observation.dots
+
     def measure(self, observation: Observation) -> float:
         o, count = observation, observation.count
         o.require_samples(2)
-        mean, dots = total(o.mean_squares), total(o.dots_by_parameter)
+        mean, dots = total(o.mean_squares), total(o.dots)
         with np.errstate(all="ignore"):
             across = total(o.squared_norms).sum() - (dots**2).sum() / np.float64(mean)
         return ratio_root(across, count * (count - 1) * mean)

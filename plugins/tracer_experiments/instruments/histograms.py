@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from tracer.extend import Array, Instrument, raw, widened
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.binning import Bins, Counts
+from tracer_experiments.instruments.by_parameter import ByParameter, OfSamples
 from tracer_experiments.instruments.observation import Observation
+from tracer_experiments.instruments.reading import Counting
 from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
 from tracer_experiments.values import Histogram
 
@@ -35,11 +38,14 @@ class GradHist1d(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
 
+    def of_each(self, observation: Observation) -> tuple[ByParameter[Counts]]:
+        return (self._counts(observation),)
+
+    def _counts(self, observation: Observation) -> ByParameter[Counts]:
+        return counts_of(observation, self.name, self.bins)
+
     def measure(self, observation: Observation) -> Any:
-        found = counts_of(observation, self.bins)
-        for name, of in observation.samples.items():
-            of.count(found[name], observation.scale)
-        return histograms(observation, found, (self.bins,))
+        return histograms(observation, self._counts(observation), (self.bins,))
 
 
 class GradHist2d(Instrument):
@@ -68,13 +74,14 @@ class GradHist2d(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
 
+    def of_each(self, observation: Observation) -> tuple[ByParameter[Counts]]:
+        return (self._counts(observation),)
+
+    def _counts(self, observation: Observation) -> ByParameter[Counts]:
+        return counts_of(observation, self.name, self.bins, self.rows)
+
     def measure(self, observation: Observation) -> Any:
-        found = counts_of(observation, self.bins, self.rows.count)
-        for name, of in observation.samples.items():
-            values = widened(raw(observation.parameters[name]))
-            values = np.where(np.isnan(values), 0, values)
-            of.count(found[name], observation.scale, self.rows.positions(values))
-        return histograms(observation, found, (self.rows, self.bins))
+        return histograms(observation, self._counts(observation), (self.rows, self.bins))
 
 
 class Parameters(Instrument):
@@ -97,26 +104,49 @@ class Parameters(Instrument):
         return {"": whole, **{name: Histogram.of(a) for name, a in arrays.items()}}
 
 
-def counts_of(o: Observation, bins: Bins, columns: int = 1) -> dict[str, Counts]:
-    """Counts of each parameter, one and the same for all where no layers are told apart."""
-    if o.layers:
-        return {name: Counts(bins, columns) for name in o.samples}
-    return dict.fromkeys(o.samples, Counts(bins, columns))
+def counts_of(
+    o: Observation, name: str, bins: Bins, rows: Bins | None = None
+) -> ByParameter[Counts]:
+    """How many elements of the `g_n` lie in each bin and, with `rows`, beside which parameters.
+
+    The table of an observation, by the name of the instrument that asks.
+    """
+    samples, scale, columns = o.samples, o.scale, 1 if rows is None else rows.count
+
+    def column_of(name: str) -> Array | None:
+        if rows is None:
+            return None
+        values = widened(raw(o.parameters[name]))
+        return rows.positions(np.where(np.isnan(values), 0, values))
+
+    def counted(name: str) -> Counts:
+        counts = Counts(bins, columns)
+        samples[name].count(counts, scale, column_of(name))
+        return counts
+
+    def reader(name: str) -> Callable[[], Counting]:
+        column = column_of(name)
+        if column is not None:
+            column = samples[name].stored(column).reshape(-1)
+        return lambda: Counting(bins, scale, column, columns)
+
+    if name not in o.tables:
+        o.tables[name] = OfSamples(samples, counted, reader, Counts.together)
+    return o.tables[name]
 
 
-def histograms(o: Observation, found: dict[str, Counts], bins: tuple[Bins, ...]) -> Any:
+def histograms(o: Observation, found: ByParameter[Counts], bins: tuple[Bins, ...]) -> Any:
     """The histogram of all parameters together and, with `layers=True`, that of each."""
     if not found:
         return None
     edges = bins[0].edges if len(bins) == 1 else tuple(each.edges for each in bins)
 
-    def histogram(counts: Array, nan: int) -> Histogram:
-        return Histogram(counts[0] if len(bins) == 1 else counts, edges, nan=nan)
+    def histogram(counts: Counts) -> Histogram:
+        numbers = counts.result()
+        numbers = numbers[0] if len(bins) == 1 else numbers
+        return Histogram(numbers, edges, nan=int(on_host(counts.nan)))
 
+    whole = Counts.together(list(found.values()))
     if not o.layers:
-        counts = next(iter(found.values()))
-        return histogram(counts.result(), int(on_host(counts.nan)))
-    made = {name: (c.result(), int(on_host(c.nan))) for name, c in found.items()}
-    every = np.stack([counts for counts, _ in made.values()])
-    whole = histogram(every.sum(0), sum(nan for _, nan in made.values()))
-    return {"": whole, **{name: histogram(*each) for name, each in made.items()}}
+        return histogram(whole)
+    return {"": histogram(whole), **{name: histogram(c) for name, c in found.items()}}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -15,14 +16,25 @@ import numpy as np
 
 from tracer import Tensor, registry
 from tracer.errors import TracerError, UndefinedWarning, suggestion
-from tracer.extend import Instrument, Overlay, Quantity, is_users
+from tracer.extend import (
+    Instrument,
+    Overlay,
+    Quantity,
+    Work,
+    begin_work,
+    end_work,
+    is_users,
+    raw,
+)
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
+from tracer_experiments.instruments.by_parameter import ByParameter, make_ahead
 from tracer_experiments.instruments.following import Following, followed
 from tracer_experiments.instruments.observation import NotMeasured, Observation, parameters_of
 from tracer_experiments.instruments.presets import PRESETS
 from tracer_experiments.instruments.registered import VALUES, OfOverlay, OfQuantity, Recorded
 from tracer_experiments.instruments.sample_gradients import SampleGradients
+from tracer_experiments.instruments.steps import rates_of
 
 __all__ = ["Instruments"]
 
@@ -177,6 +189,7 @@ class Instruments:
             names={name: quantity.name for name, quantity in asked.items()},
             losses=getattr(samples, "losses", None),
             tape=getattr(asked.get(Recorded.name), "tape", None),
+            work=getattr(samples, "work", None),
             activations=getattr(asked.get(Activations.name), "found", None),
             is_mean=self.mean,
             layers=self.layers,
@@ -185,9 +198,14 @@ class Instruments:
         if any(i.needs_initial for i in due):
             training.note_initial(observation.parameters)
         observation.follow(
-            training.step_before(step), training.initial, training.memory, training.is_mean
+            training.step_before(step),
+            training.initial if self.is_due(step) else {},
+            training.memory,
+            training.is_mean,
+            training.spare if self._is_kept(step) else None,
         )
-        values = self._values(due, observation)
+        with _at(observation.work):
+            values = self._values(due, observation)
         if observation.tells_mean and _is_known(observation):
             training.is_mean = observation.is_mean
         training.before = self._kept(step, observation, training)
@@ -197,12 +215,10 @@ class Instruments:
         values: dict[str, Any] = {}
         missing: dict[str, list[str]] = {}
         here = self.is_due(observation.step)
+        has_before = observation.before is not None or observation.step == 0
+        due = [i for i in due if (has_before if i.late else here)]
+        self._make_ahead(due, observation)
         for instrument in due:
-            is_late = instrument.late
-            if is_late and observation.before is None and observation.step > 0:
-                continue
-            if not is_late and not here:
-                continue
             try:
                 with np.errstate(all="ignore"):  # what is not finite is a value like others
                     found = instrument.measure(observation)
@@ -216,16 +232,36 @@ class Instruments:
         self._tell(missing)
         return values
 
+    def _make_ahead(self, due: Iterable[Instrument], observation: Observation) -> None:
+        """Make what instruments read of each parameter, where that is for several threads.
+
+        It is beside convolutions, which blocks on our threads go with. Elsewhere those of linear
+        algebra go on spinning after products, and a second one of ours would wait for them.
+        """
+        if observation.work is None or not observation.work.blocks:
+            return
+        tables: dict[int, ByParameter[Any]] = {}
+        for instrument in due:
+            with contextlib.suppress(Exception):  # which measuring tells
+                tables |= {id(table): table for table in instrument.of_each(observation)}
+        arrays = {name: raw(p) for name, p in observation.parameters.items()}
+        samples = observation.samples if observation.has_samples else {}
+        with np.errstate(all="ignore"):
+            make_ahead(list(tables.values()), arrays, samples)
+
+    def _is_kept(self, step: int) -> bool:
+        """Whether the next step looks back at this one."""
+        return self.is_due(step) and any(i.late for i in self.instruments.values())
+
     def _kept(self, step: int, observation: Observation, training: Following) -> Observation | None:
         """What the next step needs of this one."""
-        late = [i for i in self.instruments.values() if i.late]
-        if not late or not self.is_due(step):
+        if not self._is_kept(step):
             return None
+        late = [i for i in self.instruments.values() if i.late]
         samples = any(i.needs_samples_before for i in late) and _is_known(observation)
-        spare, training.spare = training.spare, {}
-        if observation.before is not None:
-            training.spare = observation.before.arrays
-        return observation.keep(samples and observation.has_samples, spare)
+        training.spare = {} if observation.before is None else observation.before.arrays
+        rates = rates_of(observation.optimizer)
+        return observation.keep(samples and observation.has_samples, rates)
 
     def _named(self, instrument: Instrument, found: Any) -> dict[str, Any]:
         """Values by the names of series."""
@@ -281,6 +317,19 @@ def _is_known(observation: Observation) -> bool:
     except TracerError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _at(work: Work | None) -> Iterator[None]:
+    """Go on with the work of a sweep, whose threads then multiply as they did in it."""
+    if work is None:
+        yield
+        return
+    before = begin_work(work)
+    try:
+        yield
+    finally:
+        end_work(before)
 
 
 def _users_level() -> int:

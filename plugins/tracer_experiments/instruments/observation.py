@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from tracer import Tensor
 from tracer.extend import Array, raw, widened
+from tracer_experiments.instruments.by_parameter import ByParameter, OfSamples
+from tracer_experiments.instruments.reading import Dots, SquaredNorms
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
-from tracer_experiments.instruments.travel import Travelled, travelled
-
-#: what tells apart values of the parameters, and the value of all of them
-ByParameter = dict[str, Any]
+from tracer_experiments.instruments.travel import (
+    Trace,
+    Travelled,
+    factor_of_gradient,
+    factor_of_trace,
+    travelled,
+)
 
 
 class NotMeasured(Exception):
@@ -47,6 +52,7 @@ class Observation:
         activations: Mapping[str, tuple[str, Array]] | None = None,
         is_mean: bool | None = None,
         tape: Any = None,
+        work: Any = None,
         layers: bool = False,
     ):
         self.step, self.loss, self.model, self.optimizer = step, loss, model, optimizer
@@ -58,12 +64,19 @@ class Observation:
         #: what an instrument keeps of this training from one step to the next, by its name
         self.memory: dict[str, Any] = {}
         self._was_mean = True
+        self._spare: Mapping[str, Array] | None = None
         #: path of a module -> its kind and what it gave, of activations that the record has
         self.activations = activations or {}
         #: the tape of the sweep, where an instrument asked for it
         self.tape = tape
+        #: what the sweep was part of, if it is known: it tells whose threads multiply
+        self.work = work
+        #: tables that instruments have made, by their names
+        self.tables: dict[str, ByParameter[Any]] = {}
         #: the parameters' arrays now, of a step that is kept
         self.arrays: dict[str, Array] = {}
+        #: what the gradients of samples add up to, of a step that is kept
+        self.traces: dict[str, Trace] = {}
 
     def follow(
         self,
@@ -71,10 +84,14 @@ class Observation:
         initial: Mapping[str, Array],
         memory: dict[str, Any],
         was_mean: bool,
+        spare: Mapping[str, Array] | None = None,
     ) -> None:
-        """Take in what was kept of the training until now."""
+        """Take in what was kept of the training until now.
+
+        `spare` arrays are written into, if the next step needs what this one is; else it is None.
+        """
         self.before, self.initial, self.memory = before, initial, memory
-        self._was_mean = was_mean
+        self._was_mean, self._spare = was_mean, spare
 
     # -- values of quantities ------------------------------------------------------------------
 
@@ -115,9 +132,10 @@ class Observation:
         return {name: of.gradient() for name, of in self.samples.items()}
 
     @cached_property
-    def gradient_squares(self) -> dict[str, float]:
+    def gradient_squares(self) -> ByParameter[float]:
         """The squared norm of the gradient by each parameter."""
-        return {name: squared_norm(g) for name, g in self.gradients.items()}
+        gradients = self.gradients
+        return ByParameter(gradients, lambda name: squared_norm(gradients[name]))
 
     def gradient(self, name: str) -> Array:
         """The gradient of the objective by a parameter."""
@@ -209,59 +227,79 @@ class Observation:
         }
 
     @cached_property
-    def totals(self) -> dict[str, Array]:
+    def totals(self) -> ByParameter[Array]:
         """`sum_n` of the samples' shares, in the order of their elements."""
-        known = self.gradients_of_samples
-        return {
-            name: of.stored(known[name]) if name in known else of.total()
-            for name, of in self.samples.items()
-        }
+        known, samples = self.gradients_of_samples, self.samples
+
+        def total_of(name: str) -> Array:
+            of = samples[name]
+            return of.stored(known[name]) if name in known else of.total()
+
+        return ByParameter(samples, total_of)
 
     @cached_property
-    def squared_norms(self) -> dict[str, np.ndarray]:
+    def squared_norms(self) -> ByParameter[np.ndarray]:
         """`[B]`, `|g_n|^2` by each parameter."""
-        each = {name: of.squared_norms() for name, of in self.samples.items()}
-        return {name: on_host(norms) * self.scale**2 for name, norms in each.items()}
+        samples, scale = self.samples, self.scale**2
+        return OfSamples(
+            samples,
+            lambda name: on_host(samples[name].squared_norms()) * scale,
+            lambda _: SquaredNorms,
+            lambda parts: np.concatenate(parts, dtype=np.float64) * scale,
+        )
 
     @cached_property
-    def mean_squares(self) -> dict[str, float]:
+    def mean_squares(self) -> ByParameter[float]:
         """`|g|^2` by each parameter."""
-        return {
-            name: (
-                self.gradient_squares[name]
-                if name in self.gradients_of_samples
-                else squared_norm(t)
-            )
-            * self.share**2
-            for name, t in self.totals.items()
-        }
+        known, share = self.gradients_of_samples, self.share**2
+        squares, totals = self.gradient_squares, self.totals
+
+        def mean_square(name: str) -> float:
+            return (squares[name] if name in known else squared_norm(totals[name])) * share
+
+        return ByParameter(self.samples, mean_square)
 
     @cached_property
-    def dots_by_parameter(self) -> dict[str, np.ndarray]:
+    def dots(self) -> ByParameter[np.ndarray]:
         """`[B]`, `<g_n, g>` by each parameter."""
-        found = {}
-        for name, of in self.samples.items():
-            total = self.totals[name]
-            found[name] = on_host(of.dots_with_total(total)) * self.scale * self.share
-        return found
+        samples, totals, scale = self.samples, self.totals, self.scale * self.share
+        return OfSamples(
+            samples,
+            lambda name: on_host(samples[name].dots_with_total(totals[name])) * scale,
+            lambda name: partial(Dots, totals[name].reshape(-1)),
+            lambda parts: np.concatenate(parts, dtype=np.float64) * scale,
+        )
 
     @cached_property
-    def sums_of_squares(self) -> dict[str, Array]:
+    def sums_of_squares(self) -> ByParameter[Array]:
         """`sum_n g_n^2`, element by element, in the order of `totals`."""
-        return {name: of.sum_of_squares() * self.scale**2 for name, of in self.samples.items()}
+        samples, scale = self.samples, self.scale**2
+        return ByParameter(samples, lambda name: samples[name].sum_of_squares() * scale)
 
     # -- the step before -----------------------------------------------------------------------
 
     @cached_property
-    def travelled(self) -> dict[str, Travelled]:
-        """How far each parameter has come."""
-        arrays, totals = {}, {}
-        if self.before is not None:
-            arrays, totals = self.before.arrays, self.before.gradients_of_samples
-        return {
-            name: travelled(raw(p), arrays.get(name), self.initial.get(name), totals.get(name))
-            for name, p in self.parameters.items()
-        }
+    def travelled(self) -> ByParameter[Travelled]:
+        """How far each parameter has come. Those that the next step needs are copied with it."""
+        before = self.before.arrays if self.before is not None else {}
+
+        def travelled_by(name: str) -> Travelled:
+            array = raw(self.parameters[name])
+            copy = self._room(name, array)
+            if copy is not None:
+                self.arrays[name] = copy
+            return travelled(array, before.get(name), self.initial.get(name), copy)
+
+        return ByParameter(self.parameters, travelled_by)
+
+    def _room(self, name: str, array: Array) -> Array | None:
+        """Where a parameter is copied to on the host."""
+        if self._spare is None or type(array) is not np.ndarray:
+            return None
+        there = self._spare.get(name)
+        if there is None or there.shape != array.shape or there.dtype != array.dtype:
+            there = np.empty(array.shape, array.dtype)
+        return there
 
     def update(self, name: str) -> Array:
         """What the step before added to a parameter."""
@@ -269,44 +307,98 @@ class Observation:
         return widened(raw(self.parameters[name])) - widened(self.before.arrays[name])
 
     @cached_property
-    def update_squares(self) -> dict[str, float]:
-        """The squared norm of what the step before added to each parameter."""
+    def update_squares(self) -> ByParameter[float]:
+        """The squared norm of what the step before added to each parameter that it knew."""
         known = self.before.arrays if self.before is not None else {}
-        return {name: t.update for name, t in self.travelled.items() if name in known}
+        names = [name for name in self.parameters if name in known]
+        travelled = self.travelled
+        return ByParameter(names, lambda name: travelled[name].update)
 
-    def along_gradient(self, name: str) -> float | None:
-        """The factor c where the step before added `c g` to a parameter, g its mean gradient.
+    @cached_property
+    def along_gradient(self) -> ByParameter[float | None]:
+        """c of each parameter to which the step before added `c g`, g its mean gradient, else None.
 
-        None where it did not, or where the gradient was clipped or scaled in place since then.
+        Of plain gradient descent, and where the gradient has not been clipped or scaled in place.
         """
-        found, before = self.travelled[name], self.before
-        if found.factor is None or before is None or name not in before.samples:
-            return None
-        was = before.mean_squares[name] / before.share**2
-        eps = float(np.finfo(before.gradients_of_samples[name].dtype).eps)
-        if abs(found.gradient - was) > 64 * eps * was:
-            return None
-        return found.factor / before.share
+        before, squares = self.before, self.update_squares
 
-    def keep(self, needs_samples: bool, spare: dict[str, Array]) -> Observation:
-        """What the next step needs of this one; `spare` arrays are written into."""
-        self.arrays = {}
+        def factor_of(name: str) -> float | None:
+            assert before is not None
+            trace = before.traces.get(name)
+            if trace is None:
+                return None
+            now, was = raw(self.parameters[name]), before.arrays[name]
+            factor = factor_of_trace(now, was, squares[name], trace)
+            if factor is None and trace.factor is None:
+                factor = factor_of_gradient(now, was, before.gradients[name], trace)
+            return None if factor is None else factor / before.share
+
+        return ByParameter(squares, factor_of)
+
+    @cached_property
+    def slopes_before(self) -> ByParameter[np.ndarray]:
+        """`[B]`, `g_n . s` where the step s before began."""
+        before, along = self.before, self.along_gradient
+        assert before is not None
+        samples, dots, scale = before.samples, before.dots, before.scale
+
+        def slopes_of(name: str) -> np.ndarray:
+            factor = along[name]
+            if factor is not None:
+                return factor * dots[name]
+            of = samples[name]
+            return on_host(of.dots(of.stored(self.update(name)))) * scale
+
+        return ByParameter([name for name in samples if name in along], slopes_of)
+
+    @cached_property
+    def slopes(self) -> ByParameter[np.ndarray]:
+        """`[B]`, `g_n . s` where the step s before ended."""
+        before, along = self.before, self.along_gradient
+        assert before is not None
+        was, scale, share = before.samples, self.scale, before.share
+        is_kept = self._spare is not None  # and then the next step begins here
+        samples = {name: of for name, of in self.samples.items() if name in along}
+
+        def slopes_of(name: str) -> np.ndarray:
+            of, factor = samples[name], along[name]
+            if factor is not None and name in was:
+                pairs = of.dots_with_total_of(was[name], with_own=is_kept)
+                if pairs is not None:
+                    return on_host(pairs) * (factor * scale * share)
+            return on_host(of.dots(of.stored(self.update(name)))) * scale
+
+        return OfSamples(
+            samples,
+            slopes_of,
+            lambda name: partial(Dots, samples[name].stored(self.update(name)).reshape(-1)),
+            lambda parts: np.concatenate(parts, dtype=np.float64) * scale,
+        )
+
+    def keep(self, needs_samples: bool, rates: Mapping[int, float]) -> Observation:
+        """What the next step needs of this one.
+
+        `rates` are those of plain gradient descent, by the identity of tensors.
+        """
         for name, p in self.parameters.items():
-            array, there = raw(p), spare.pop(name, None)
-            if there is not None and type(array) is np.ndarray and there.shape == array.shape:
-                np.copyto(there, array)
-            else:
-                there = array.copy()
-            self.arrays[name] = there
+            if name not in self.arrays:
+                self.arrays[name] = raw(p).copy()
         if needs_samples:
-            _ = self.mean_squares, self.mean_loss  # before gradients are clipped
+            _ = self.mean_loss  # before gradients are clipped
+            for name, gradient in self.gradients_of_samples.items():
+                rate = rates.get(id(self.parameters[name]))
+                squares = self.mean_squares[name] / self.share**2
+                self.traces[name] = Trace.of(gradient, squares, None if rate is None else -rate)
             self.samples = {name: of.kept() for name, of in self.samples.items()}
         else:
             self.__dict__.pop("samples", None)
+        for table in ("travelled", "update_squares", "along_gradient", "slopes_before", "slopes"):
+            self.__dict__.pop(table, None)  # they hold the step before
         self.results, self.before, self.model, self.tape = {}, None, None, None
+        self.work = None
         # what holds the model: a training that is over lets it go
         self.loss, self.optimizer, self.parameters = None, None, {}  # type: ignore[assignment]
-        self.activations, self.memory = {}, {}
+        self.activations, self.memory, self._spare, self.tables = {}, {}, None, {}
         return self
 
 

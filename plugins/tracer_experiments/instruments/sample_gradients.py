@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,16 @@ from tracer.extend import (
     Shape,
     Shard,
     backend,
+    current_work,
     widened,
 )
-from tracer_experiments.instruments.binning import BLOCK, Counts, below
+from tracer_experiments.instruments.binning import Counts, below
+from tracer_experiments.instruments.reading import BLOCK, Dots, SquaredNorms, shown
 
 #: bytes that the gradients of all samples may take as arrays, of all parameters in a step
 WHOLE = 1 << 30
+#: elements that are read together where arrays are not NumPy's, and launching work takes longer
+LAUNCHED = 1 << 24
 #: rows of an outer product that are looked at together
 ROWS = 256
 #: rows of a weight of which sums are made together
@@ -52,12 +57,15 @@ class SampleGradients(Quantity):
         """Begin another step."""
         self.losses: list[Any] = []
         self.room = WHOLE
+        #: what the sweep is part of: it tells whose threads multiply
+        self.work: Any = None
 
     def elements(self, context: Context) -> int:
         return 0  # what the record holds anyway
 
     def begin(self, objective: Any) -> None:
         self.losses.append(objective.sample_losses())
+        self.work = current_work()
 
     def extract(self, cotangent: Cotangent, context: Context) -> Cotangent:
         inner, _ = unwrapped(cotangent)
@@ -126,6 +134,8 @@ class OfParameter:
     """
 
     cotangent: Cotangent
+    #: whether they are read in `blocks`
+    is_read = False
     #: the cotangent in the parameter's order, and with a penalty
     given: Cotangent | None = None
 
@@ -150,6 +160,14 @@ class OfParameter:
         """Their sum, in the order of the cotangent's elements."""
         return self.cotangent.batch_total()[0]
 
+    def blocks(self, some: slice) -> Iterator[Array]:
+        """`[n, P]` of some samples, few at a time, in the order of the cotangent's elements."""
+        width = max(1, math.prod(self.shape))
+        step = max(1, BLOCK // width)
+        for start in range(*some.indices(self.samples)[:2], step):
+            few = slice(start, min(start + step, some.indices(self.samples)[1]))
+            yield self.cotangent.select(samples=few).per_sample()[0].reshape(-1, width)
+
     def sum_of_squares(self) -> Array:
         """`[P]`, `sum_n g_n^2`, in the order of the cotangent's elements."""
         return widened(self.cotangent.sum_of_squares())
@@ -172,8 +190,11 @@ class OfParameter:
         """`[N]`, `<g_n, sum_m g_m>`, of which `total` is the sum."""
         return self.dots(total)
 
-    def dots_with_total_of(self, other: OfParameter) -> Array | None:
-        """`[N]`, `<g_n, sum_m h_m>` with gradients of another step, if no sum is needed for it."""
+    def dots_with_total_of(self, other: OfParameter, with_own: bool = True) -> Array | None:
+        """`[N]`, `<g_n, sum_m h_m>` with gradients of another step, if no sum is needed for it.
+
+        `with_own` says that `dots_with_total` will be asked for, too.
+        """
         return None
 
     def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
@@ -190,12 +211,22 @@ class OfParameter:
 class OfArray(OfParameter):
     """Of a parameter whose samples' gradients are made as an array, whole if it is small enough."""
 
-    @property
-    def array(self) -> Array | None:
-        """`[N, P]`; None where it would take too much."""
-        if not isinstance(self.cotangent, Dense):
-            return None
-        return self.cotangent.array[0].reshape(self.samples, math.prod(self.shape))
+    def __init__(self, cotangent: Cotangent, shape: Shape, pushes: Sequence[Any]):
+        super().__init__(cotangent, shape, pushes)
+        #: `[N, P]`; None where it would take too much
+        self.array: Array | None = None
+        if isinstance(cotangent, Dense):
+            self.array = cotangent.array[0].reshape(self.samples, math.prod(shape))
+        self.is_read = type(self.array) is np.ndarray
+
+    def blocks(self, some: slice) -> Iterator[Array]:
+        if self.array is None:
+            yield from super().blocks(some)
+            return
+        step = max(1, (BLOCK if self.is_read else LAUNCHED) // max(1, self.array.shape[1]))
+        begin, end, _ = some.indices(self.samples)
+        for start in range(begin, end, step):
+            yield self.array[start : min(start + step, end)]
 
     def total(self) -> Array:
         if self.array is None:
@@ -205,8 +236,7 @@ class OfArray(OfParameter):
     def squared_norms(self) -> Array:
         if self.array is None:
             return super().squared_norms()
-        u = widened(self.array)
-        return np.einsum("np,np->n", u, u)
+        return shown(self.blocks(slice(None)), SquaredNorms())
 
     def sum_of_squares(self) -> Array:
         if self.array is None:
@@ -217,33 +247,19 @@ class OfArray(OfParameter):
     def dots(self, direction: Array) -> Array:
         if self.array is None:
             return super().dots(direction)
-        return widened(self.array) @ widened(direction.reshape(-1))
+        return shown(self.blocks(slice(None)), Dots(direction.reshape(-1)))
 
     def count(self, counts: Counts, scale: float, column: Array | None = None) -> None:
         if column is not None:
             column = self.stored(column).reshape(-1)
-        width = max(1, math.prod(self.shape))
-        step = max(1, BLOCK // width)
-        for start in range(0, self.samples, step):
-            some = slice(start, start + step)
-            if self.array is None:
-                block = self.cotangent.select(samples=some).per_sample()[0].reshape(-1, width)
-            else:
-                block = self.array[some]
-            _add_block(counts, block, scale, column)
+        for block in self.blocks(slice(None)):
+            counts.add(widened(block), scale, column)
 
     def kept(self) -> OfParameter:
         self.given = None
         if self.array is None:
             self.cotangent = copy.deepcopy(self.cotangent)
         return self
-
-
-def _add_block(counts: Counts, block: Array, scale: float, column: Array | None) -> None:
-    if type(block) is np.ndarray:
-        counts.add(widened(block), scale, column)
-    else:
-        counts.add_all(block, scale, None if column is None else column[None])
 
 
 class OfOuter(OfParameter):
@@ -253,10 +269,18 @@ class OfOuter(OfParameter):
         super().__init__(cotangent, shape, pushes)
         self.left = widened(cotangent.left[:, 0, 0])
         self.right = widened(cotangent.right[0, :, 0, 0])
+        #: inner products with their own sum, where they were made beside others
+        self._own_dots: Array | None = None
+
+    @cached_property
+    def factors_squared_norms(self) -> tuple[Array, Array]:
+        """`[N]`, `|left[n]|^2` and `|right[n]|^2`."""
+        left, right = self.left, self.right
+        return np.einsum("ni,ni->n", left, left), np.einsum("no,no->n", right, right)
 
     def squared_norms(self) -> Array:
-        left, right = self.left, self.right
-        return np.einsum("ni,ni->n", left, left) * np.einsum("no,no->n", right, right)
+        of_left, of_right = self.factors_squared_norms
+        return of_left * of_right
 
     def sum_of_squares(self) -> Array:
         return ((self.right**2).T @ (self.left**2)).reshape(self.cotangent.shape)
@@ -267,17 +291,22 @@ class OfOuter(OfParameter):
             return super().sum_of_quotients(divisor, share, least)
         left, right = self.left**2, (self.right**2).T
         d = widened(self.stored(divisor)).reshape(len(right), left.shape[1])
+        if share != 1:
+            d = d * share
+        squares, below = np.empty((2, min(TILE, len(right)), left.shape[1]), left.dtype)
         total = 0.0
         for start in range(0, len(right), TILE):
             some = slice(start, start + TILE)
-            quotients = right[some] @ left
-            quotients /= d[some] * share + least
-            total += float(quotients.sum())
+            count = len(d[some])
+            above = np.matmul(right[some], left, out=squares[:count])
+            under = np.add(d[some], least, out=below[:count])
+            np.reciprocal(under, out=under)
+            total += float(np.dot(above.reshape(-1), under.reshape(-1)))
         return total
 
     def dots(self, direction: Array) -> Array:
         matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
-        return np.einsum("no,no->n", self.right, self.left @ matrix.T)
+        return np.einsum("ni,ni->n", self.left, self.right @ matrix)
 
     def _pairs_pay(self, others: int) -> bool:
         """Whether inner products with so many samples take less than those with a direction."""
@@ -285,15 +314,25 @@ class OfOuter(OfParameter):
         return others * (outputs + inputs) < outputs * inputs
 
     def dots_with_total(self, total: Array) -> Array:
+        if self._own_dots is not None:
+            return self._own_dots
         if not self._pairs_pay(self.samples):
             return self.dots(total)
         left, right = self.left, self.right
         return np.einsum("nm,nm->n", left @ left.T, right @ right.T)
 
-    def dots_with_total_of(self, other: OfParameter) -> Array | None:
+    def dots_with_total_of(self, other: OfParameter, with_own: bool = True) -> Array | None:
+        """With its own total, too, it is one product, which takes less than two."""
         if not isinstance(other, OfOuter) or not self._pairs_pay(other.samples):
             return None
-        return np.einsum("nm,nm->n", self.left @ other.left.T, self.right @ other.right.T)
+        left, right = other.left, other.right
+        if with_own:
+            left, right = (np.concatenate(p) for p in ((left, self.left), (right, self.right)))
+        pairs = left @ self.left.T
+        pairs *= right @ self.right.T
+        if with_own:
+            self._own_dots = pairs[other.samples :].sum(0)
+        return pairs[: other.samples].sum(0)
 
     def kept(self) -> OfParameter:
         self.left = self.left.copy()  # the first one is what the model was given
@@ -307,80 +346,62 @@ class OfOuter(OfParameter):
         if zero is None or type(left) is not np.ndarray:
             self._count_all(counts, scale, column)
             return
-        of_left, of_right = Extent.of(left), Extent.of(right)
-        if not np.isfinite(of_left.most.sum() + of_right.most.sum()):
+        norms = [np.sqrt(each) for each in self.factors_squared_norms]
+        if not np.isfinite(norms[0].sum() + norms[1].sum()):
             self._count_all(counts, scale, column)
             return
-        self._count_signs(counts, of_left, of_right, column)
+        self._count_signs(counts, column)
         limit = below(zero[1], scale, left.dtype)
-        some = np.flatnonzero(of_left.most * of_right.most >= limit)
-        for start in range(0, len(some), ROWS):
-            part = some[start : start + ROWS]
-            sizes = np.abs(right[part]) * of_left.most[part, None]
-            rows = np.flatnonzero(sizes >= limit)
-            n, o = part[rows // right.shape[1]], rows % right.shape[1]
-            for i in range(0, len(rows), ROWS):
-                self._count_large(counts, scale, limit, n[i : i + ROWS], o[i : i + ROWS], column)
+        if not (norms[0] * norms[1] >= limit).any():
+            return  # no element is larger than the norm
+        most_left, most = _largest(left), _largest(right)
+        least = limit / np.maximum(most_left, np.finfo(left.dtype).tiny)
+        less = 1 - 4 * np.finfo(left.dtype).eps  # what rounding takes from a product
+        some = np.flatnonzero(most >= least * less)
+        found = np.flatnonzero(np.abs(right[some]) >= (least[some] * less)[:, None])
+        for start in range(0, len(found), ROWS):
+            row, o = np.divmod(found[start : start + ROWS], right.shape[1])
+            n = some[row]
+            factor = right[n, o]
+            reach = limit / np.abs(factor) * less
+            row, i = np.divmod(np.flatnonzero(np.abs(left[n]) >= reach[:, None]), left.shape[1])
+            few = None if column is None else column[o[row], i]
+            counts.add_large(factor[row] * left[n[row], i], scale, few)
 
     def _count_all(self, counts: Counts, scale: float, column: Array | None) -> None:
         for n in range(self.samples):
             counts.add_all(self.right[n][:, None] * self.left[n], scale, column)
 
-    def _count_large(
-        self,
-        counts: Counts,
-        scale: float,
-        limit: float,
-        samples: np.ndarray,
-        rows: np.ndarray,
-        column: np.ndarray | None,
-    ) -> None:
-        """Count the large elements of some rows, each of a sample."""
-        products = (self.right[samples, rows][:, None] * self.left[samples]).reshape(-1)
-        index = np.flatnonzero(np.abs(products) >= limit)
-        few = None
-        if column is not None:
-            few = column[rows[index // column.shape[1]], index % column.shape[1]]
-        counts.add_large(products[index], scale, few)
-
-    def _count_signs(
-        self, counts: Counts, of_left: Extent, of_right: Extent, column: np.ndarray | None
-    ) -> None:
+    def _count_signs(self, counts: Counts, column: np.ndarray | None) -> None:
         """Count all elements as small ones, by their signs."""
         left, right = self.left, self.right
         if column is None:
-            negative = of_left.above @ of_right.below + of_left.below @ of_right.above
+            negative = int(_counted(left > 0) @ _counted(right < 0))
+            if left.min(initial=0) < 0:  # as of what a rectifier gives none is
+                negative += int(_counted(left < 0) @ _counted(right > 0))
             counts.add_small(self.samples * left.shape[1] * right.shape[1] - negative, negative)
             return
-        left, right = np.sign(left), np.sign(right)
-        each = (np.abs(right).T @ np.abs(left) - right.T @ left) / 2
+        kind, below = left.dtype, left < 0
+        each = (right < 0).T.astype(kind) @ (left > 0).astype(kind)
+        if below.any():
+            each += (right > 0).T.astype(kind) @ below.astype(kind)
         columns = counts.columns
         negatives = np.bincount(column.reshape(-1), each.reshape(-1), columns)
         every = np.bincount(column.reshape(-1), minlength=columns) * self.samples
         counts.add_small(every - negatives, negatives)
 
 
-class Extent(NamedTuple):
-    """Of the rows of an array `[N, K]`: the largest magnitude, and how many are of which sign."""
-
-    most: np.ndarray
-    above: np.ndarray
-    below: np.ndarray
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Extent:
-        high, low = array.max(1, initial=0), array.min(1, initial=0)
-        none = np.zeros(len(array))
-        above = _counted(array > 0) if (high > 0).any() else none
-        below = _counted(array < 0) if (low < 0).any() else none
-        return cls(np.maximum(high, -low), above, below)
+def _largest(rows: np.ndarray) -> np.ndarray:
+    """The largest magnitude in each row."""
+    return np.maximum(rows.max(1, initial=0), -rows.min(1, initial=0))
 
 
 def _counted(mask: np.ndarray) -> np.ndarray:
     """How many are true, in each row."""
-    return np.bitwise_count(np.packbits(mask, axis=1)).sum(1, dtype=np.int64).astype(float)
+    return np.bitwise_count(np.packbits(mask, axis=1)).sum(1, dtype=np.int64)
 
 
 def on_host(value: Any) -> np.ndarray:
     """The values as an array of NumPy in double precision; a device is waited for."""
-    return np.asarray(backend.to_host(value) if hasattr(value, "dtype") else value, np.float64)
+    is_there = isinstance(value, (np.ndarray, np.generic)) or not hasattr(value, "dtype")
+    return np.asarray(value if is_there else backend.to_host(value), np.float64)

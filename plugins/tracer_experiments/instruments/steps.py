@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from tracer_experiments.instruments.observation import (
     squared_norm,
     total,
 )
-from tracer_experiments.instruments.sample_gradients import SampleGradients, on_host
+from tracer_experiments.instruments.sample_gradients import SampleGradients
 from tracer_experiments.values import Late
 
-#: what f(0), f(1), f'(0) and f'(1) are in the coefficients of a parabola
-PARABOLA = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 1, 2]], float)
+#: what f(0), f(1), f'(0) and f'(1) of a parabola are orthogonal to
+PARABOLA = (1.0, -1.0, 0.5, 0.5)
+#: what SGD steps by something else for than the gradient times its rate
+OPTIONS = ("momentum", "dampening", "weight_decay", "nesterov", "maximize")
 #: in place of a variance of zero
 SMALLEST_VARIANCE = 1e-10
 
@@ -49,6 +52,9 @@ class Alpha(Instrument):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (SampleGradients,)
 
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return observation.slopes_before, observation.slopes
+
     def measure(self, observation: Observation) -> Late | None:
         before = observation.before
         observation.require_samples(2)
@@ -59,64 +65,33 @@ class Alpha(Instrument):
         length = root(observation.update_squares)
         if not length:
             return Late(-1.0, before.step)
-        slopes = start_slopes(before, observation), end_slopes(before, observation)
+        slopes = total(observation.slopes_before), total(observation.slopes)
         points = ((before, slopes[0]), (observation, slopes[1]))
         values = [o.mean_loss for o, _ in points] + [s.mean() for _, s in points]
         variances = [o.losses.var(ddof=1) for o, _ in points]  # type: ignore[union-attr]
         variances += [s.var(ddof=1) for _, s in points]
-        alpha = position(np.array(values), np.array(variances))
+        alpha = position(values, variances)
         return None if alpha is None else Late(alpha, before.step)
 
 
-def position(values: np.ndarray, variances: np.ndarray) -> float | None:
+def position(values: Sequence[float], variances: Sequence[float]) -> float | None:
     """Where 1 is on a parabola, from its values and slopes at 0 and 1: see `Alpha`.
 
-    The values are f(0), f(1), f'(0), f'(1), with their variances. None where they are not finite
-    or tell no parabola.
+    The values are f(0), f(1), f'(0), f'(1), with their variances. None where they are not finite.
+    Those four of a parabola obey one equation, `f(0) - f(1) + (f'(0) + f'(1)) / 2 = 0`, and what
+    least squares weighed by inverse variances give is the nearest point that obeys it.
     """
-    variances = np.where(variances == 0, SMALLEST_VARIANCE, variances)
-    # f(t) = w0 + w1 t + w2 t^2
-    weights = 1 / np.sqrt(variances)
-    if not np.isfinite([*values, *weights]).all():
+    variances = [float(v) or SMALLEST_VARIANCE for v in variances]
+    if not all(map(math.isfinite, (*values, *variances))):
         return None
-    q, r = np.linalg.qr(weights[:, None] * PARABOLA)
-    try:
-        _, slope, bend = np.linalg.solve(r, q.T @ (weights * values))
-    except np.linalg.LinAlgError:  # of variances that differ by more than the rounding
+    off = sum(n * float(y) for n, y in zip(PARABOLA, values, strict=True))
+    off /= sum(n * n * v for n, v in zip(PARABOLA, variances, strict=True))
+    begin, end = (float(values[i]) - variances[i] * PARABOLA[i] * off for i in (2, 3))
+    if not math.isfinite(begin + end):
         return None
-    if bend < 0:
+    if end < begin:
         return -1.0
-    return float(-2 * bend / slope - 1) if slope else math.inf
-
-
-def start_slopes(before: Observation, after: Observation) -> np.ndarray:
-    """`[B]`, `g_n . s` where the step began."""
-    slopes: Any = 0.0
-    for name, of in before.samples.items():
-        if name not in after.update_squares:
-            continue
-        factor = after.along_gradient(name)
-        if factor is not None:
-            slopes = slopes + factor * before.dots_by_parameter[name]
-        else:
-            slopes = slopes + on_host(of.dots(of.stored(after.update(name)))) * before.scale
-    return slopes
-
-
-def end_slopes(before: Observation, after: Observation) -> np.ndarray:
-    """`[B]`, `g_n . s` where the step ended."""
-    slopes: Any = 0.0
-    for name, of in after.samples.items():
-        if name not in after.update_squares:
-            continue
-        pairs, factor = None, after.along_gradient(name)
-        if factor is not None:
-            pairs = of.dots_with_total_of(before.samples[name])
-        if pairs is not None and factor is not None:
-            slopes = slopes + on_host(pairs) * (factor * after.scale * before.share)
-        else:
-            slopes = slopes + on_host(of.dots(of.stored(after.update(name)))) * after.scale
-    return slopes
+    return -end / begin if begin else math.inf
 
 
 class Distance(Instrument):
@@ -130,6 +105,9 @@ class Distance(Instrument):
         "wandering about one place.",
     )
     needs_initial = True
+
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.travelled,)
 
     def measure(self, observation: Observation) -> Any:
         squares = {name: t.distance for name, t in observation.travelled.items()}
@@ -147,6 +125,9 @@ class UpdateSize(Instrument):
         scale="log",
         about="Steps that grow without bound diverge; steps that vanish learn no more.",
     )
+
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.update_squares,)
 
     def measure(self, observation: Observation) -> Any:
         return late(observation, over_layers(observation, observation.update_squares, root))
@@ -168,6 +149,9 @@ class UpdateRatio(Instrument):
         about="About 1e-3 is usual; far more is noise in the weights, far less a rate that is too "
         "small for this layer.",
     )
+
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return (observation.update_squares,)
 
     def measure(self, observation: Observation) -> Any:
         before = observation.before
@@ -192,6 +176,18 @@ def late(observation: Observation, value: Any) -> Any:
     return Late(value, step)
 
 
+def rates_of(optimizer: Any) -> dict[int, float]:
+    """The rates of the parameters that are stepped by `-lr g`, by the identity of tensors."""
+    if type(optimizer).__name__ != "SGD":
+        return {}
+    return {
+        id(parameter): float(group["lr"])
+        for group in getattr(optimizer, "param_groups", ())
+        for parameter in group["params"]
+        if not any(group.get(option) for option in OPTIONS)
+    }
+
+
 def learning_rate(observation: Observation, who: str) -> float:
     """The rate of plain gradient descent. Raises `NotMeasured` for any other optimiser."""
     optimizer = observation.optimizer
@@ -199,7 +195,7 @@ def learning_rate(observation: Observation, who: str) -> float:
     kind = type(optimizer).__name__
     if groups is None or kind != "SGD":
         raise NotMeasured(f"it is defined for plain SGD, and the optimiser is {kind}")
-    for option in ("momentum", "dampening", "weight_decay", "nesterov", "maximize"):
+    for option in OPTIONS:
         if any(group.get(option) for group in groups):
             raise NotMeasured(f"it is defined for plain SGD, and this one has {option}")
     rates = {float(group["lr"]) for group in groups}

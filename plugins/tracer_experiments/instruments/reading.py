@@ -1,0 +1,82 @@
+"""What is made of single samples' gradients in one visit: readers are shown each block in turn.
+
+Those of all samples are far more than a core's cache holds, so that a visit for each number that is
+made of them would fetch them from memory as often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from tracer.extend import Array, widened
+from tracer_experiments.instruments.binning import Bins, Counts
+
+Made = TypeVar("Made")
+
+#: elements of a block, 512 kB of float32: with all that is made of it, it stays in a core's cache
+BLOCK = 1 << 17
+
+
+class Reader(Generic[Made]):
+    """Makes something of samples' gradients, which it is shown in blocks."""
+
+    def read(self, block: Array) -> None:
+        """Take in `[n, P]`, the next n samples."""
+        raise NotImplementedError(f"{type(self).__name__} reads nothing: define read(self, block)")
+
+    def made(self) -> Made:
+        """What was made of all that was read."""
+        raise NotImplementedError(f"{type(self).__name__} makes nothing: define made(self)")
+
+
+class _Numbers(Reader[Array]):
+    """A number for each sample, `[N]`."""
+
+    def __init__(self) -> None:
+        self._found: list[Array] = []
+
+    def made(self) -> Array:
+        return self._found[0] if len(self._found) == 1 else np.concatenate(self._found)
+
+
+class SquaredNorms(_Numbers):
+    """`[N]`, `|g_n|^2`."""
+
+    def read(self, block: Array) -> None:
+        u = widened(block)
+        self._found.append(np.vecdot(u, u) if type(u) is np.ndarray else (u * u).sum(1))
+
+
+class Dots(_Numbers):
+    """`[N]`, `<g_n, d>` with a direction d `[P]`."""
+
+    def __init__(self, direction: Array):
+        super().__init__()
+        self.direction = widened(direction)
+
+    def read(self, block: Array) -> None:
+        self._found.append(widened(block) @ self.direction)
+
+
+class Counting(Reader[Counts]):
+    """How many elements of `scale * g_n` lie in each bin; `column [P]` of ints tells columns."""
+
+    def __init__(self, bins: Bins, scale: float, column: Array | None = None, columns: int = 1):
+        self.scale, self.column = scale, column
+        self._counts = Counts(bins, columns)
+
+    def read(self, block: Array) -> None:
+        self._counts.add(widened(block), self.scale, self.column)
+
+    def made(self) -> Counts:
+        return self._counts
+
+
+def shown(blocks: Iterable[Array], reader: Reader[Made]) -> Made:
+    """What a reader makes of blocks."""
+    for block in blocks:
+        reader.read(block)
+    return reader.made()
