@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -20,6 +20,12 @@ WANTED = 1.5
 MOST = 4
 #: No more lines than this lead from one column to the next; else there is one column.
 MOST_LINES = 4
+#: What a cut through a frame costs, in lines that are cut.
+FRAME = 4.0
+#: What a column of twice the mean height costs, in lines that are cut.
+UNEVEN = 50.0
+#: No column is higher than this part of the whole; else there is one column.
+TALLEST = 0.8
 #: Between columns, above and below them, for the lines that lead from one to the next.
 GUTTER = 46.0
 TRACK = 8.0
@@ -38,7 +44,7 @@ def in_columns(picture: Picture, placement: Placement) -> Placement:
     if height <= ASPECT * width or len(picture.boxes) > LARGEST or _has_steps(picture.root):
         return placement
     count = min(MOST, max(2, round(math.sqrt(height / width / WANTED))))
-    cuts = _cuts(placement, [top + height * n / count for n in range(1, count)])
+    cuts = _cuts(placement, count)
     if not cuts:
         return placement
     frames = [*placement.frames.values(), *(r for _, _, r in placement.others)]
@@ -63,28 +69,47 @@ def _has_steps(cluster: Cluster) -> bool:
     return cluster.loop is not None or any(map(_has_steps, cluster.clusters))
 
 
-def _cuts(placement: Placement, wanted: Sequence[float]) -> list[float]:
-    """Heights between boxes where few lines and frames are cut, near those that are wanted."""
+def _cuts(placement: Placement, count: int) -> list[float]:
+    """Heights between boxes that part them in so many columns, none where there are no such.
+
+    The columns are about equally high, and few lines and frames are cut.
+    """
     spans = sorted((r.y - r.height / 2, r.y + r.height / 2) for r in placement.boxes.values())
     gaps, reached = [], spans[0][1]
     for start, end in spans:
         if start - reached > 12:
             gaps.append((reached + start) / 2)
         reached = max(reached, end)
-    crossing = {gap: sum(_crosses(curve, gap) for curve in placement.curves) for gap in gaps}
     frames = placement.frames.values()
-    inside = {gap: sum(abs(gap - r.y) < r.height / 2 for r in frames) for gap in gaps}
-    height = reached - spans[0][0]
-    cuts: set[float] = set()
-    for goal in wanted:
-        costs = {
-            gap: crossing[gap] + 4 * inside[gap] + 40 * abs(gap - goal) / height for gap in gaps
-        }
-        best = min(costs, key=costs.__getitem__, default=None)
-        if best is None or crossing[best] > MOST_LINES:
-            return []
-        cuts.add(best)
-    return sorted(cuts)
+    costs: dict[float, float] = {}
+    for gap in gaps:
+        crossing = sum(_crosses(curve, gap) for curve in placement.curves)
+        if crossing <= MOST_LINES:
+            costs[gap] = crossing + FRAME * sum(abs(gap - r.y) < r.height / 2 for r in frames)
+    cuts = _evenly(costs, spans[0][0], reached, count)
+    heights = [b - a for a, b in pairwise([spans[0][0], *cuts, reached])]
+    return cuts if max(heights) < TALLEST * (reached - spans[0][0]) else []
+
+
+def _evenly(costs: Mapping[float, float], top: float, bottom: float, count: int) -> list[float]:
+    """The cuts into so many columns that cost least, with what the columns' heights cost.
+
+    By the end of a column, the least cost up to there and the cuts of it: dynamic programming.
+    """
+    mean = (bottom - top) / count
+    best: dict[float, tuple[float, list[float]]] = {top: (0.0, [])}
+    for ends in [costs] * (count - 1) + [{bottom: 0.0}]:
+        longer: dict[float, tuple[float, list[float]]] = {}
+        for end, cost in ends.items():
+            ways = [
+                (known + cost + UNEVEN * ((end - start) / mean - 1) ** 2, [*cuts, end])
+                for start, (known, cuts) in best.items()
+                if start < end
+            ]
+            if ways:
+                longer[end] = min(ways)
+        best = longer
+    return best[bottom][1][:-1] if bottom in best else []
 
 
 def _crosses(curve: Sequence[Point], y: float) -> bool:
@@ -148,7 +173,6 @@ class _Columns:
             for bounds, cut in zip(self._bounds, spans, strict=True)
         ]
         self._ends[0] = top, self._ends[0][1]
-        self._low = top + max(end - start for start, end in self._ends)
         #: of each frame, its parts in the columns; a part without boxes is left out
         self.pieces = [
             [
@@ -206,7 +230,9 @@ class _Columns:
             begun = 0  # where the part in this column does
             for part in rest:
                 place, count = order[number, index]
-                low = self._low + TRACK * (place + 1)
+                # Each leaves at the foot of its own column, however high the others are.
+                start_of, end_of = self._ends[number]
+                low = self._top + end_of - start_of + TRACK * (place + 1)
                 high = self._top - TRACK * (count - place)
                 # The gap that is cut may be wider than what is left of it on either side.
                 whole[begun:] = [(x, min(y, low)) for x, y in whole[begun:]]
