@@ -1,10 +1,11 @@
 """Modules that are left and entered again: a frame for each stretch, and no line through others."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from render_graphs import Net
 
 from tracer.extend import DrawOptions
+from tracer_render import mirror
 from tracer_render.engines import place
 from tracer_render.layout import layered
 from tracer_render.picture import clusters, describe
@@ -48,8 +49,19 @@ def test_no_line_goes_through_the_frame_of_a_module_that_neither_end_is_in(graph
     assert measure(picture, layered(picture)).foreign == 0
 
 
+@settings(max_examples=80, deadline=None)
+@given(scattered)
+def test_nor_where_both_halves_are_in_one_frame(graph):
+    picture = describe(graph, DrawOptions())
+    halves = mirror.split(picture)
+    if halves is not None:
+        placed = mirror.whole(picture, halves, layered(halves.forward))
+        assert measure(picture, placed).foreign == 0
+
+
 @settings(max_examples=15, deadline=None)
 @given(scattered)
+@example(net(("a.d.e", [1]), ("", [1]), ("", [2, 3]), both=True))
 def test_nor_in_the_layout_that_is_chosen(graph):
     picture = describe(graph, DrawOptions())
     assert measure(picture, place(picture, 30)).foreign == 0
