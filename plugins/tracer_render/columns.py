@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from tracer_render.picture import Cluster, Picture
-from tracer_render.placement import Placement, Point, Rectangle, pair_lines
+from tracer_render.placement import Placement, Point, Rectangle, halves, pair_lines
 
 #: top and bottom
 Span: TypeAlias = tuple[float, float]
@@ -207,7 +207,7 @@ class _Columns:
         """The curves, through the gutter where they lead from one column to another."""
         made = []
         crossing: dict[int, list[tuple[float, int]]] = {}
-        halves: dict[int, list[list[Point]]] = {}
+        pieces: dict[int, list[list[Point]]] = {}
         for index, curve in enumerate(curves):
             downward = curve if curve[0][1] <= curve[-1][1] else curve[::-1]
             first, last = self._number(downward[0][1]), self._number(downward[-1][1])
@@ -216,7 +216,7 @@ class _Columns:
                 upper, lower = _split(parts.pop(), self._bounds[number][1])
                 parts += [upper, lower]
                 crossing.setdefault(number, []).append((lower[0][0], index))
-            halves[index] = [
+            pieces[index] = [
                 [self._at(point, first + n) for point in part] for n, part in enumerate(parts)
             ]
         order = {
@@ -226,7 +226,7 @@ class _Columns:
         }
         for index, curve in enumerate(curves):
             number = self._number(min(curve[0][1], curve[-1][1]))
-            whole, *rest = halves[index]
+            whole, *rest = pieces[index]
             begun = 0  # where the part in this column does
             for part in rest:
                 place, count = order[number, index]
@@ -262,19 +262,9 @@ def _split(curve: list[Point], y: float) -> tuple[list[Point], list[Point]]:
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        if _halves(points, middle)[0][-1][1] < y:
+        if halves(points, middle)[0][-1][1] < y:
             low = middle
         else:
             high = middle
-    upper, lower = _halves(points, low)
+    upper, lower = halves(points, low)
     return [*curve[: 3 * index], *upper], [*lower, *curve[3 * index + 4 :]]
-
-
-def _halves(points: Sequence[Point], t: float) -> tuple[list[Point], list[Point]]:
-    """A Bézier segment in two, by de Casteljau's construction."""
-    upper, lower, level = [points[0]], [points[-1]], list(points)
-    while len(level) > 1:
-        level = [(a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in pairwise(level)]
-        upper.append(level[0])
-        lower.append(level[-1])
-    return upper, lower[::-1]

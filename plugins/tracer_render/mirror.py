@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tracer_render.orientation import in_order, turned
 from tracer_render.picture import Box, Cluster, Picture
-from tracer_render.placement import Path, Placement, Point, Rectangle, pair_lines
+from tracer_render.placement import Path, Placement, Point, Rectangle, pair_lines, up_to_outline
 from tracer_render.quality import enters, trace
 
 #: Between the two halves, in points.
@@ -94,7 +94,9 @@ def whole(picture: Picture, halves: Halves, half: Placement) -> Placement:
             placement.labels.append(half.labels[position[index]])
             continue
         partner = halves.partners[index]
-        placement.curves.append([mirrored(point) for point in half.curves[partner]][::-1])
+        curve = [mirrored(point) for point in half.curves[partner]][::-1]
+        # A value may have a rounder outline than its cotangent.
+        placement.curves.append(up_to_outline(curve, placement.boxes[line.head]))
         label = half.labels[partner] if line.label else None
         placement.labels.append(label and mirrored(label))
     placement.pairs = pair_lines(picture, placement.boxes)
