@@ -24,8 +24,11 @@ MOST_LINES = 4
 FRAME = 4.0
 #: What a column of twice the mean height costs, in lines that are cut.
 UNEVEN = 50.0
-#: No column is higher than this part of the whole; else there is one column.
+#: No column is higher than this part of the whole; else there is one column,
 TALLEST = 0.8
+#: and not this one's of a picture that is less than so many times as high as wide: it is better
+#: a little too long than cut unevenly through the long lines of a U-Net.
+EVEN, LONG = 0.6, 4.0
 #: Between columns, above and below them, for the lines that lead from one to the next.
 GUTTER = 46.0
 TRACK = 8.0
@@ -44,7 +47,7 @@ def in_columns(picture: Picture, placement: Placement) -> Placement:
     if height <= ASPECT * width or len(picture.boxes) > LARGEST or _has_steps(picture.root):
         return placement
     count = min(MOST, max(2, round(math.sqrt(height / width / WANTED))))
-    cuts = _cuts(placement, count)
+    cuts = _cuts(placement, count, TALLEST if height > LONG * width else EVEN)
     if not cuts:
         return placement
     frames = [*placement.frames.values(), *(r for _, _, r in placement.others)]
@@ -69,10 +72,11 @@ def _has_steps(cluster: Cluster) -> bool:
     return cluster.loop is not None or any(map(_has_steps, cluster.clusters))
 
 
-def _cuts(placement: Placement, count: int) -> list[float]:
+def _cuts(placement: Placement, count: int, tallest: float) -> list[float]:
     """Heights between boxes that part them in so many columns, none where there are no such.
 
-    The columns are about equally high, and few lines and frames are cut.
+    The columns are about equally high, at most this part of the whole, and few lines and frames are
+    cut.
     """
     spans = sorted((r.y - r.height / 2, r.y + r.height / 2) for r in placement.boxes.values())
     gaps, reached = [], spans[0][1]
@@ -88,7 +92,7 @@ def _cuts(placement: Placement, count: int) -> list[float]:
             costs[gap] = crossing + FRAME * sum(abs(gap - r.y) < r.height / 2 for r in frames)
     cuts = _evenly(costs, spans[0][0], reached, count)
     heights = [b - a for a, b in pairwise([spans[0][0], *cuts, reached])]
-    return cuts if max(heights) < TALLEST * (reached - spans[0][0]) else []
+    return cuts if max(heights) < tallest * (reached - spans[0][0]) else []
 
 
 def _evenly(costs: Mapping[float, float], top: float, bottom: float, count: int) -> list[float]:
