@@ -91,6 +91,8 @@ def run(subject: Subject, quantities: tuple[str, ...], step: Step, values: bool 
         subject.choices["gradient"] = "by the inputs, since there are no parameters"
         done = _record(subject, step, values, by_inputs=True)
     if done.failure is None and quantities:
+        done.failure = _of_whole_numbers(done)
+    if done.failure is None and quantities:
         _sweep(done, quantities, step)
     return done
 
@@ -140,6 +142,25 @@ def _is_of_inputs_alone(done: Run) -> bool:
     leaves = [p for node in done.tape.recorded() for p in node.parents if p and not p.parents]
     inputs = any(leaf.op.name == "input" and leaf.dtype.kind == "f" for leaf in leaves)
     return inputs and not any(leaf.op is PARAMETER for leaf in leaves)
+
+
+def _of_whole_numbers(done: Run) -> ModelError | None:
+    """What to say where there are no parameters, and only inputs that are no floats."""
+    from tracer.extend import PARAMETER
+
+    leaves = [p for node in done.tape.recorded() for p in node.parents if p and not p.parents]
+    given = {leaf.label: leaf.dtype for leaf in leaves if leaf.op.name == "input"}
+    floats = any(dtype.kind == "f" for dtype in given.values())
+    if not given or floats or any(leaf.op is PARAMETER for leaf in leaves):
+        return None
+    shown = ", ".join(f"{name} of {dtype.name}" for name, dtype in given.items())
+    name = next(iter(given))
+    return ModelError(
+        f"{done.subject.target.where} has no parameters and no inputs of floats, by which it could "
+        f"be differentiated: {shown}",
+        hint=f"give floats, as in --input '{name}=[1.0, 2.0]', or draw it by itself: "
+        "trace-net visualize --direction forward",
+    )
 
 
 def _sweep(done: Run, quantities: tuple[str, ...], step: Step) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Part(NamedTuple):
     """
 
     kind: Hashable
-    nodes: Callable[[], Sequence[Hashable]]
+    nodes: Callable[[], Iterable[Hashable]]
     data: Callable[[], Attributes]
 
 
@@ -43,7 +43,8 @@ class Branches:
         """The sets of more than `most` equal branches among these parts, which share no node."""
         found = Equal([], [])
         many = {kind for kind, count in Counter([p.kind for p in parts]).items() if count > most}
-        if not many or not self._may_be_equal([part for part in parts if part.kind in many]):
+        asked = [part for part in parts if part.kind in many]
+        if not asked or self._are_chained(asked) or not self._may_be_equal(asked):
             return found
         small = _of_parts(self._graph, parts)
         branch_of: dict[Hashable, int] = {}
@@ -59,17 +60,39 @@ class Branches:
                 found.rows.append(sorted(numbers))
         return found
 
+    def _are_chained(self, parts: Sequence[Part]) -> bool:
+        """Whether each part but one begins with what no other can read, as in a plain chain.
+
+        Equal branches read the same: what the first operation of one reads, others read, too.
+        """
+        places, begins = self._places, 0
+        for part in parts:
+            own = [node for node in part.nodes() if node in places]
+            first = min(own, key=places.__getitem__, default=None)
+            used = [] if first is None else [n for n in self._graph.pred[first] if n in places]
+            begins += all(
+                len(self._graph.succ[node]) > 1 or places[node] > places[first] for node in used
+            )
+            if begins > 1:
+                return False
+        return True
+
     def _may_be_equal(self, parts: Sequence[Part]) -> bool:
         """Whether two parts of one kind are made of the same, which is seen soon."""
         seen = set()
         for part in parts:
-            nodes = part.nodes()
+            nodes = list(part.nodes())
             inputs = {before for node in nodes for before in self._inputs[node]}
             key = part.kind, frozenset(inputs.difference(nodes))
             if key in seen:
                 return True
             seen.add(key)
         return False
+
+    @cached_property
+    def _places(self) -> dict[Hashable, int]:
+        """Each operation's place in the graph."""
+        return {node: place for place, node in enumerate(self._graph) if node in self._own}
 
     @cached_property
     def _inputs(self) -> dict[Hashable, list[Hashable]]:

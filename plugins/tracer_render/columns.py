@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
 from tracer_render.picture import Cluster, Picture
-from tracer_render.placement import Placement, Point, Rectangle, pair_lines
+from tracer_render.placement import Placement, Point, Rectangle, halves, pair_lines
 
 #: top and bottom
 Span: TypeAlias = tuple[float, float]
@@ -20,6 +20,15 @@ WANTED = 1.5
 MOST = 4
 #: No more lines than this lead from one column to the next; else there is one column.
 MOST_LINES = 4
+#: What a cut through a frame costs, in lines that are cut.
+FRAME = 4.0
+#: What a column of twice the mean height costs, in lines that are cut.
+UNEVEN = 50.0
+#: No column is higher than this part of the whole; else there is one column,
+TALLEST = 0.8
+#: and not this one's of a picture that is less than so many times as high as wide: it is better
+#: a little too long than cut unevenly through the long lines of a U-Net.
+EVEN, LONG = 0.6, 4.0
 #: Between columns, above and below them, for the lines that lead from one to the next.
 GUTTER = 46.0
 TRACK = 8.0
@@ -38,7 +47,7 @@ def in_columns(picture: Picture, placement: Placement) -> Placement:
     if height <= ASPECT * width or len(picture.boxes) > LARGEST or _has_steps(picture.root):
         return placement
     count = min(MOST, max(2, round(math.sqrt(height / width / WANTED))))
-    cuts = _cuts(placement, [top + height * n / count for n in range(1, count)])
+    cuts = _cuts(placement, count, TALLEST if height > LONG * width else EVEN)
     if not cuts:
         return placement
     frames = [*placement.frames.values(), *(r for _, _, r in placement.others)]
@@ -63,28 +72,48 @@ def _has_steps(cluster: Cluster) -> bool:
     return cluster.loop is not None or any(map(_has_steps, cluster.clusters))
 
 
-def _cuts(placement: Placement, wanted: Sequence[float]) -> list[float]:
-    """Heights between boxes where few lines and frames are cut, near those that are wanted."""
+def _cuts(placement: Placement, count: int, tallest: float) -> list[float]:
+    """Heights between boxes that part them in so many columns, none where there are no such.
+
+    The columns are about equally high, at most this part of the whole, and few lines and frames are
+    cut.
+    """
     spans = sorted((r.y - r.height / 2, r.y + r.height / 2) for r in placement.boxes.values())
     gaps, reached = [], spans[0][1]
     for start, end in spans:
         if start - reached > 12:
             gaps.append((reached + start) / 2)
         reached = max(reached, end)
-    crossing = {gap: sum(_crosses(curve, gap) for curve in placement.curves) for gap in gaps}
     frames = placement.frames.values()
-    inside = {gap: sum(abs(gap - r.y) < r.height / 2 for r in frames) for gap in gaps}
-    height = reached - spans[0][0]
-    cuts: set[float] = set()
-    for goal in wanted:
-        costs = {
-            gap: crossing[gap] + 4 * inside[gap] + 40 * abs(gap - goal) / height for gap in gaps
-        }
-        best = min(costs, key=costs.__getitem__, default=None)
-        if best is None or crossing[best] > MOST_LINES:
-            return []
-        cuts.add(best)
-    return sorted(cuts)
+    costs: dict[float, float] = {}
+    for gap in gaps:
+        crossing = sum(_crosses(curve, gap) for curve in placement.curves)
+        if crossing <= MOST_LINES:
+            costs[gap] = crossing + FRAME * sum(abs(gap - r.y) < r.height / 2 for r in frames)
+    cuts = _evenly(costs, spans[0][0], reached, count)
+    heights = [b - a for a, b in pairwise([spans[0][0], *cuts, reached])]
+    return cuts if max(heights) < tallest * (reached - spans[0][0]) else []
+
+
+def _evenly(costs: Mapping[float, float], top: float, bottom: float, count: int) -> list[float]:
+    """The cuts into so many columns that cost least, with what the columns' heights cost.
+
+    By the end of a column, the least cost up to there and the cuts of it: dynamic programming.
+    """
+    mean = (bottom - top) / count
+    best: dict[float, tuple[float, list[float]]] = {top: (0.0, [])}
+    for ends in [costs] * (count - 1) + [{bottom: 0.0}]:
+        longer: dict[float, tuple[float, list[float]]] = {}
+        for end, cost in ends.items():
+            ways = [
+                (known + cost + UNEVEN * ((end - start) / mean - 1) ** 2, [*cuts, end])
+                for start, (known, cuts) in best.items()
+                if start < end
+            ]
+            if ways:
+                longer[end] = min(ways)
+        best = longer
+    return best[bottom][1][:-1] if bottom in best else []
 
 
 def _crosses(curve: Sequence[Point], y: float) -> bool:
@@ -148,7 +177,6 @@ class _Columns:
             for bounds, cut in zip(self._bounds, spans, strict=True)
         ]
         self._ends[0] = top, self._ends[0][1]
-        self._low = top + max(end - start for start, end in self._ends)
         #: of each frame, its parts in the columns; a part without boxes is left out
         self.pieces = [
             [
@@ -183,7 +211,7 @@ class _Columns:
         """The curves, through the gutter where they lead from one column to another."""
         made = []
         crossing: dict[int, list[tuple[float, int]]] = {}
-        halves: dict[int, list[list[Point]]] = {}
+        pieces: dict[int, list[list[Point]]] = {}
         for index, curve in enumerate(curves):
             downward = curve if curve[0][1] <= curve[-1][1] else curve[::-1]
             first, last = self._number(downward[0][1]), self._number(downward[-1][1])
@@ -192,7 +220,7 @@ class _Columns:
                 upper, lower = _split(parts.pop(), self._bounds[number][1])
                 parts += [upper, lower]
                 crossing.setdefault(number, []).append((lower[0][0], index))
-            halves[index] = [
+            pieces[index] = [
                 [self._at(point, first + n) for point in part] for n, part in enumerate(parts)
             ]
         order = {
@@ -202,11 +230,13 @@ class _Columns:
         }
         for index, curve in enumerate(curves):
             number = self._number(min(curve[0][1], curve[-1][1]))
-            whole, *rest = halves[index]
+            whole, *rest = pieces[index]
             begun = 0  # where the part in this column does
             for part in rest:
                 place, count = order[number, index]
-                low = self._low + TRACK * (place + 1)
+                # Each leaves at the foot of its own column, however high the others are.
+                start_of, end_of = self._ends[number]
+                low = self._top + end_of - start_of + TRACK * (place + 1)
                 high = self._top - TRACK * (count - place)
                 # The gap that is cut may be wider than what is left of it on either side.
                 whole[begun:] = [(x, min(y, low)) for x, y in whole[begun:]]
@@ -236,19 +266,9 @@ def _split(curve: list[Point], y: float) -> tuple[list[Point], list[Point]]:
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        if _halves(points, middle)[0][-1][1] < y:
+        if halves(points, middle)[0][-1][1] < y:
             low = middle
         else:
             high = middle
-    upper, lower = _halves(points, low)
+    upper, lower = halves(points, low)
     return [*curve[: 3 * index], *upper], [*lower, *curve[3 * index + 4 :]]
-
-
-def _halves(points: Sequence[Point], t: float) -> tuple[list[Point], list[Point]]:
-    """A Bézier segment in two, by de Casteljau's construction."""
-    upper, lower, level = [points[0]], [points[-1]], list(points)
-    while len(level) > 1:
-        level = [(a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in pairwise(level)]
-        upper.append(level[0])
-        lower.append(level[-1])
-    return upper, lower[::-1]

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracer.extend import RendererUnavailable
-from tracer_render import dot, mirror, style
+from tracer_render import dot, labels, mirror, style
 from tracer_render.columns import in_columns
 from tracer_render.layout import layered
 from tracer_render.orientation import in_order, turned
@@ -73,7 +73,7 @@ def place(picture: Picture, timeout: float) -> Placement:
         return Placement()
     if len(picture.boxes) > LARGEST:
         log.info("%d nodes: drawn with the built-in layout", len(picture.boxes))
-        return layered(picture)
+        return labels.clear(picture, layered(picture))
     halves = mirror.split(picture)
     drawn = picture if halves is None else halves.forward
     native = _by_graphviz(drawn, timeout)
@@ -82,7 +82,7 @@ def place(picture: Picture, timeout: float) -> Placement:
         placed.append(layered(drawn))
     made = [_whole(picture, halves, each) for each in placed]
     best = made[0] if len(made) == 1 else min(made, key=lambda each: measure(picture, each).cost)
-    return in_columns(picture, best)
+    return labels.clear(picture, in_columns(picture, best))
 
 
 def _whole(picture: Picture, halves: mirror.Halves | None, placed: Placement) -> Placement:

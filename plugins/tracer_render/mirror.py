@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from tracer_render.orientation import in_order, turned
 from tracer_render.picture import Box, Cluster, Picture
-from tracer_render.placement import Path, Placement, Point, Rectangle, pair_lines
+from tracer_render.placement import Path, Placement, Point, Rectangle, pair_lines, up_to_outline
+from tracer_render.quality import enters, trace
 
 #: Between the two halves, in points.
 GAP = 44.0
@@ -86,7 +87,6 @@ def whole(picture: Picture, halves: Halves, half: Placement) -> Placement:
     for value, cotangent in picture.pairs.items():
         r = half.boxes[value]
         placement.boxes[cotangent] = Rectangle(*mirrored((r.x, r.y)), r.width, r.height)
-    _frame(picture, half, axis, placement)
     position = {index: place for place, index in enumerate(halves.lines)}
     for index, line in enumerate(picture.lines):
         if index in position:
@@ -94,10 +94,13 @@ def whole(picture: Picture, halves: Halves, half: Placement) -> Placement:
             placement.labels.append(half.labels[position[index]])
             continue
         partner = halves.partners[index]
-        placement.curves.append([mirrored(point) for point in half.curves[partner]][::-1])
+        curve = [mirrored(point) for point in half.curves[partner]][::-1]
+        # A value may have a rounder outline than its cotangent.
+        placement.curves.append(up_to_outline(curve, placement.boxes[line.head]))
         label = half.labels[partner] if line.label else None
         placement.labels.append(label and mirrored(label))
     placement.pairs = pair_lines(picture, placement.boxes)
+    _frame(picture, half, axis, placement)
     return placement
 
 
@@ -110,7 +113,7 @@ def _faced(picture: Picture, half: Placement) -> Placement:
 
 
 def _frame(picture: Picture, half: Placement, axis: float, placement: Placement) -> None:
-    """Frames around both halves where nothing else stands between, else around each."""
+    """Frames around both halves where no other box, frame or line is between, else around each."""
     back = {box.scope[:n] for box in picture.boxes if box.kind == "cotangent"
             for n in range(1, len(box.scope) + 1)}  # fmt: skip
     joined = {
@@ -121,6 +124,7 @@ def _frame(picture: Picture, half: Placement, axis: float, placement: Placement)
     if len(half.frames) * len(placement.boxes) > LARGEST:
         joined = {}
     inside = {path: set(_boxes_in(picture, path)) for path in joined}
+    traces = list(zip(picture.lines, map(trace, placement.curves), strict=True)) if joined else []
     apart = {
         path
         for path, r in joined.items()
@@ -129,6 +133,11 @@ def _frame(picture: Picture, half: Placement, axis: float, placement: Placement)
             _meet(r, joined.get(other, o))
             for other, o in half.frames.items()
             if other[: len(path)] != path and path[: len(other)] != other
+        )
+        or any(
+            enters(points, r)
+            for line, points in traces
+            if line.tail not in inside[path] and line.head not in inside[path]
         )
     }
     for path, r in half.frames.items():

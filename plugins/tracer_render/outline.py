@@ -217,7 +217,7 @@ class Outline:
             return Part(self._kind(child), lambda: [child.node], lambda: self._data[child.node])
         return Part(
             self._kind(child),
-            lambda: [box.node for box in child.boxes()],
+            lambda: (box.node for box in child.boxes()),
             lambda: {"class": self._structure(child) or id(child), "members": ()},
         )
 

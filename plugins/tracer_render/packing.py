@@ -208,7 +208,7 @@ def _keys(values: Sequence[Any]) -> Sequence[Hashable] | None:
         return values
     if kinds == {list}:
         inside = set(map(type, chain.from_iterable(value for value in values if value)))
-        if inside <= {int} or inside <= {str}:
+        if inside <= {int} or inside <= {str, NoneType}:
             return [None if value is None else tuple(value) for value in values]
     return None
 

@@ -6,14 +6,14 @@ Every format but JSON is written from a `Picture`, so that all say the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import networkx as nx
 
 from tracer.extend import DrawOptions
-from tracer_render import heading, numbers, repeats, style, words
+from tracer_render import heading, numbers, repeats, stretches, style, words
 from tracer_render.calls import Calls
 from tracer_render.detail import detailed
 from tracer_render.frames import Frames
@@ -267,6 +267,8 @@ def describe(graph: nx.MultiDiGraph, options: DrawOptions, also: Iterable[float]
     scopes = {box.id: box.scope for box in boxes}
     pairs = {a: b for a, b in _pairs(graph, uses).items() if scopes[a] == scopes[b]}
     lines = tuple(_lines(graph, uses))
+    if not graph.graph.get("calls"):
+        boxes = _in_stretches(boxes, lines, pairs, frames)
     return Picture(
         title=style.elide(heading.title(whole, options.title), 96),
         subtitle=heading.subtitle(whole) if boxes else "nothing was recorded",
@@ -402,6 +404,26 @@ def _lines(graph: nx.MultiDiGraph, uses: _Uses) -> Iterable[Line]:
             spine=computed(graph.nodes[tail]) and computed(graph.nodes[head]),
             change=data.get("change") or "",
         )
+
+
+def _in_stretches(
+    boxes: Sequence[Box], lines: Iterable[Line], pairs: Mapping[str, str], frames: Frames
+) -> list[Box]:
+    """The boxes, with a frame for each stretch of a module that lines leave and enter again."""
+    value = {cotangent: of for of, cotangent in pairs.items()}
+    ends = [line.ranked for line in lines if not line.delayed]
+    scopes = {box.id: box.scope for box in boxes if box.id not in value}
+    found, parts = stretches.split(scopes, [(value.get(a, a), value.get(b, b)) for a, b in ends])
+    made = [replace(box, scope=found[value.get(box.id, box.id)]) for box in boxes]
+    for old, new in zip(boxes, made, strict=True):
+        for level in range(1, len(new.scope) + 1):
+            frame, was = new.scope[:level], old.scope[:level]
+            if frame != was:
+                which = frame[-1].removeprefix(was[-1]) if frame in parts else ""
+                frames.titles[frame] = f"{frames.titles[was]}{which}"
+            if was in frames.loops:
+                frames.loops[frame] = frames.loops[was]
+    return made
 
 
 def _clusters(boxes: Iterable[Box], frames: Frames) -> Cluster:

@@ -8,14 +8,16 @@ from collections.abc import Iterable
 import graphviz
 
 from tracer_render import dot, style
-from tracer_render.picture import Cluster, Picture
-from tracer_render.placement import Path, Placement, Point, Rectangle
+from tracer_render.picture import Box, Cluster, Picture
+from tracer_render.placement import Path, Placement, Point, Rectangle, up_to_outline
 
 #: Room for the title and the legend above, and for each further row of them, in points.
 HEADING = 78.0
 SCALE = 18.0
 PAD = 18.0
 ARROW = 5.5
+#: How far outside of a node Graphviz draws its second outline.
+PERIPHERY = 4.0
 #: What Graphviz is told besides the format.
 ARGUMENTS = ("-Kneato", "-n2")
 
@@ -47,9 +49,12 @@ def write(picture: Picture, placement: Placement, theme: style.Theme) -> str:
         dot.box_node(
             graph, box, theme, picture.scale is not None, height=f"{r.height / 72:.3f}", **place
         )
+    outlines = {box.id: _outer(box, placement.boxes[box.id]) for box in picture.boxes}
     lines = zip(picture.lines, placement.curves, placement.labels, strict=True)
     for index, (line, curve, label) in enumerate(lines):
         how = dot.line_colours(line, theme) | ({"style": "dashed"} if line.delayed else {})
+        curve = up_to_outline(curve, outlines[line.head])
+        curve = up_to_outline(curve[::-1], outlines[line.tail])[::-1]
         graph.edge(line.tail, line.head, pos=_spline(curve), **how)
         if label is not None:
             _label(graph, f"label {index}", line.label, label, style.LABEL_SIZE, theme.faint)
@@ -111,6 +116,12 @@ def _label(
         fontcolor=colour,
         pos=_pos(at),
     )
+
+
+def _outer(box: Box, r: Rectangle) -> Rectangle:
+    """The outline of a box, at which lines end: a second one is drawn outside of the first."""
+    more = 2 * PERIPHERY * (int(dot.SHAPES[box.kind].get("peripheries", 1)) - 1)
+    return Rectangle(r.x, r.y, r.width + more, r.height + more)
 
 
 def _rungs(picture: Picture, placement: Placement) -> Iterable[tuple[Point, Point] | None]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tracer_render import style
 from tracer_render.picture import LEAVES, Line, Picture
@@ -36,6 +37,36 @@ def onto_outline(point: Point, box: Rectangle, radius: float) -> Point:
     x, y = box.x + math.copysign(beside, dx), box.y + math.copysign(above, dy)
     part = radius / math.dist((x, y), point)
     return x + (point[0] - x) * part, y + (point[1] - y) * part
+
+
+def halves(points: Sequence[Point], t: float) -> tuple[list[Point], list[Point]]:
+    """A Bézier segment in two, by de Casteljau's construction."""
+    upper, lower, level = [points[0]], [points[-1]], list(points)
+    while len(level) > 1:
+        level = [(a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])) for a, b in pairwise(level)]
+        upper.append(level[0])
+        lower.append(level[-1])
+    return upper, lower[::-1]
+
+
+def up_to_outline(curve: list[Point], box: Rectangle) -> list[Point]:
+    """A curve that ends inside of a box, up to where its last segment comes in."""
+
+    def inside(point: Point) -> bool:
+        x, y = abs(point[0] - box.x), abs(point[1] - box.y)
+        return x < box.width / 2 - 0.5 and y < box.height / 2 - 0.5
+
+    points = curve[-4:]
+    if not inside(points[-1]) or inside(points[0]):
+        return curve
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if inside(halves(points, middle)[0][-1]):
+            high = middle
+        else:
+            low = middle
+    return [*curve[:-4], *halves(points, low)[0]]
 
 
 @dataclass(slots=True)

@@ -105,15 +105,18 @@ def _foreign(picture: Picture, placement: Placement, traces: list[np.ndarray]) -
     frames = [*placement.frames.items(), *((path, r) for path, _, r in placement.others)]
     count = 0
     for line, points in zip(picture.lines, traces, strict=True):
-        low, high = points.min(axis=0), points.max(axis=0)
         for path, r in frames:
-            if any(scopes[end][: len(path)] == path for end in (line.tail, line.head)):
-                continue
-            half = np.array([r.width, r.height]) / 2 - INSIDE
-            centre = np.array([r.x, r.y])
-            near = (np.abs(centre - (low + high) / 2) < half + (high - low) / 2).all()
-            count += bool(near) and passes(points, centre, half)
+            if not any(scopes[end][: len(path)] == path for end in (line.tail, line.head)):
+                count += enters(points, r)
     return count
+
+
+def enters(points: np.ndarray, r: Rectangle) -> bool:
+    """Whether a line goes through a frame, more than its corners' roundness."""
+    half, centre = np.array([r.width, r.height]) / 2 - INSIDE, np.array([r.x, r.y])
+    low, high = points.min(axis=0), points.max(axis=0)
+    near = (np.abs(centre - (low + high) / 2) < half + (high - low) / 2).all()
+    return bool(near) and passes(points, centre, half)
 
 
 def passes(points: np.ndarray, centre: np.ndarray, half: np.ndarray) -> bool:

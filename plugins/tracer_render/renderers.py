@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracer.extend import DrawOptions, Renderer
+from tracer.extend import DrawOptions, Renderer, no_collection
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -95,7 +95,8 @@ class HTML(Renderer):
     def render(self, graph: nx.MultiDiGraph, options: DrawOptions) -> bytes:
         from tracer_render import page
 
-        return page.write(graph, options).encode()
+        with no_collection():
+            return page.write(graph, options).encode()
 
 
 def _by_graphviz(graph: nx.MultiDiGraph, options: DrawOptions, format: str) -> bytes:

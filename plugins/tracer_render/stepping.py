@@ -32,7 +32,7 @@ def table(
         return None
     by_time = {
         members[0]: {unrolled.nodes[member]["times"][0]: member for member in members}
-        for members in copies(unrolled)
+        for members in (copies(unrolled) if folded else ())
     }
     boxes = {box: by_time[node] for box, node in folded.items() if node in by_time}
     times = range(0, count, 1 + count * len(boxes) // MOST_ENTRIES)

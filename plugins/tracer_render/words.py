@@ -99,7 +99,7 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
     if data.get("kind") == "module":
         yield from _parameters(data)
     if data.get("count", 1) > 1:
-        yield f"call {data['number'] + 1} of {data['count']}"
+        yield which_call(data)
     if data.get("steps"):
         known = value is None and data.get("norm") is not None and "members" not in data
         norm = f", norm {style.number_text(data['norm'])}" if known else ""
@@ -111,11 +111,7 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
     if value is not None:
         yield f"{label} {style.amount_text(value, unit)}".strip()
     elif "members" in data and data.get("norm") is not None and data["kind"] == "cotangent":
-        norm = f"norm {style.number_text(data['norm'])}"
-        if data.get("parameters") and data.get("count", 1) > 1:
-            yield f"{norm} of all calls"
-        else:
-            yield f"parameters' {norm}" if data.get("parameters") else norm
+        yield norm_of_call(data)
     for count, word in (("nan", "NaN"), ("inf", "Inf")):
         if number := data.get(count) or data.get(f"{count}_inside"):
             where = "in" if data.get(count) else "inside, in"
@@ -132,6 +128,19 @@ def notes(data: Attributes, value: float | None, label: str = "", unit: str = ""
     if data.get("failed"):
         error = f"failed: {data.get('error') or 'raised an error'}"
         yield from style.wrapped(error, style.LONGEST, LONGEST_ERROR)
+
+
+def which_call(data: Attributes) -> str:
+    """Which of the calls of its module a call is."""
+    return f"call {data['number'] + 1} of {data['count']}"
+
+
+def norm_of_call(data: Attributes) -> str:
+    """The norm of the cotangents in a closed call: of its parameters', where it has some."""
+    norm = f"norm {style.number_text(data['norm'])}"
+    if data.get("parameters") and data.get("count", 1) > 1:
+        return f"{norm} of all calls"
+    return f"parameters' {norm}" if data.get("parameters") else norm
 
 
 def _shape(data: Attributes) -> str:

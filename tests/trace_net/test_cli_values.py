@@ -133,6 +133,21 @@ def test_numbers_that_cannot_be_differentiated_by_say_what_to_write(command, fun
     assert "write np.exp(t)" in outcome.error
 
 
+@pytest.mark.parametrize("given", ["x=[[1, 2]]", "x=i64[3]<5"])
+@pytest.mark.parametrize("name", ["visualize", "quantities", "diff"])
+def test_arrays_of_whole_numbers_cannot_be_differentiated_by(command, functions, name, given):
+    target = f"{functions}:square"
+    twice = [target] * (name == "diff")
+    asked = ["--quantity", "grad"] if name == "quantities" else []
+    outcome = command(name, target, *twice, *asked, "--input", given)
+    assert outcome.code == 1
+    assert "no parameters and no inputs of floats" in outcome.error
+    assert "x of int64" in outcome.error
+    assert "--input 'x=[1.0, 2.0]'" in outcome.hint
+    assert "--direction forward" in outcome.hint
+    assert command("visualize", target, "--input", given, "--direction", "forward").code == 0
+
+
 @pytest.mark.parametrize("value", ["[1.0, [2.0]]", "'text'", "[", "open('x')", "{1: 2}", "1j"])
 def test_what_is_no_number_is_refused(value, command, functions):
     outcome = command("visualize", f"{functions}:square", "--input", f"x={value}")

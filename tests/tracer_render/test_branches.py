@@ -11,6 +11,8 @@ import tracer_layers as nn
 from tracer import registry
 from tracer.extend import DrawOptions
 from tracer_render import branches, detail
+from tracer_render.abreast import Branches
+from tracer_render.outline import Outline
 from tracer_render.picture import describe
 from tracer_render.style import TIMES
 
@@ -209,3 +211,44 @@ def test_a_branch_that_differs_somewhere_is_none_of_the_others():
     assert "experts.3  Expert" in drawn
     assert f"{TIMES} 7, side by side" in drawn["experts.0 … experts.7  Expert"]
     assert "tanh" in drawn
+
+
+class Row(nn.Module):
+    def __init__(self, make, count=COUNT):
+        super().__init__()
+        self.parts = nn.ModuleList([make() for _ in range(count)])
+
+    def forward(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("model", "compared"),
+    [
+        (Row(lambda: nn.Linear(4, 4)), False),
+        (Together(lambda: nn.Linear(4, 4), added), True),
+        (Together(Residual, concatenated), True),
+    ],
+)
+def test_only_what_is_no_plain_chain_is_looked_through_for_branches(model, compared, monkeypatch):
+    seen = []
+    may_be_equal = Branches._may_be_equal
+
+    def counted(self, parts):
+        seen.append(len(parts))
+        return may_be_equal(self, parts)
+
+    monkeypatch.setattr(Branches, "_may_be_equal", counted)
+    Outline(graph_of(model), 8)
+    assert bool(seen) == compared
+
+
+def test_branches_are_found_in_whatever_order_a_graph_has_its_nodes():
+    graph = graph_of(Together(Residual, concatenated))
+    turned = nx.MultiDiGraph(**graph.graph)
+    turned.add_nodes_from(list(graph.nodes(data=True))[::-1])
+    turned.add_edges_from(graph.edges(keys=True, data=True))
+    for each in (graph, turned):
+        assert [group.sort for group in Outline(each, 8).root.groups] == ["abreast"]

@@ -6,7 +6,7 @@ import render_graphs
 
 import tracer
 import tracer_layers as nn
-from tracer.extend import DrawOptions
+from tracer.extend import DrawOptions, input_leaf
 from tracer_render.engines import place
 from tracer_render.layout import layered
 from tracer_render.orientation import in_order, turned
@@ -152,3 +152,18 @@ def test_a_line_through_a_frame_is_counted():
     ends = [(x, placed.boxes[boxes[name]].y) for name in "ac"]
     placed.curves[skip] = [ends[0], ends[0], ends[1], ends[1]]
     assert measure(picture, placed).foreign == 1
+
+
+def test_a_line_to_the_cotangent_of_an_input_ends_at_its_side():
+    with tracer.Tape() as tape:
+        x, y = (input_leaf(np.ones(4), name=name, wants=True) for name in "xy")
+        loss = np.sum(np.sin(x) * y + x**3)
+    tape.backward(loss)
+    picture = describe(tape.graph("both"), DrawOptions())
+    placed = place(picture, 30)
+    heads = {box.id: placed.boxes[box.id] for box in picture.boxes if box.title in ("∇ x", "∇ y")}
+    assert len(heads) == 2
+    for line, curve in zip(picture.lines, placed.curves, strict=True):
+        if line.head in heads:
+            r, (px, py) = heads[line.head], curve[-1]
+            assert min(r.width / 2 - abs(px - r.x), r.height / 2 - abs(py - r.y)) <= 1

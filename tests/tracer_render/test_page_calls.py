@@ -12,6 +12,7 @@ from tracer_render.page_calls import ClosedCalls
 from tracer_render.page_data import _View
 from tracer_render.page_groups import ranges
 from tracer_render.page_texts import Writer
+from tracer_render.renderers import HTML
 from tracer_render.summaries import Summaries
 
 
@@ -43,9 +44,9 @@ class Stack(nn.Module):
         return x
 
 
-def graph_of(change=None):
+def graph_of(change=None, model=None):
     with tracer.Tape() as tape:
-        loss = Stack()(np.ones((2, 3), np.float32)).sum()
+        loss = (model or Stack())(np.ones((2, 3), np.float32)).sum()
     tape.backward(loss)
     graph = tape.graph("both")
     for number, data in enumerate(graph.nodes.values()):
@@ -122,3 +123,34 @@ def test_calls_of_one_module_are_like_no_other():
             alike[of_shared].add(view._values.alike(begin, end))
     assert len(alike[True]) == 2  # `linear` and `back`, each in two calls
     assert not alike[True] & alike[False]
+
+
+class Steps(nn.Module):
+    """A half that is called in each step of a loop, or one after the other."""
+
+    def __init__(self, count, in_loop):
+        super().__init__()
+        self.half, self.count, self.in_loop = Half(), count, in_loop
+
+    def forward(self, x):
+        for _ in tracer.steps(self.count) if self.in_loop else range(self.count):
+            x = self.half(x)
+        return x
+
+
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_texts_are_written_once_for_calls_that_differ_in_number_and_norm(in_loop, monkeypatch):
+    calls = []
+    of = Writer.of
+
+    def counted(writer, node, data):
+        calls.append("number" in data)
+        return of(writer, node, data)
+
+    monkeypatch.setattr(Writer, "of", counted)
+    graph = graph_of(model=Steps(150, in_loop))
+    for number, data in enumerate(graph.nodes.values()):
+        data["norm"] = 1 + number / 7
+    HTML().render(graph, DrawOptions(depth="auto"))
+    # Half, and the two Linear in it, which others of one structure share, forward and back
+    assert sum(calls) <= 6

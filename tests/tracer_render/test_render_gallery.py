@@ -13,6 +13,8 @@ import tracer
 import tracer_layers as nn
 from tracer.extend import DrawOptions
 from tracer_render import engines, picture, style
+from tracer_render.overlays import GradNorm
+from tracer_render.quality import measure
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "gallery" / "draw.py"
 spec = importlib.util.spec_from_file_location("gallery_draw", SCRIPT)
@@ -78,6 +80,17 @@ def test_a_spine_runs_straight_down(runs):
     assert len(skips) == 3
     left = min(r.x - r.width / 2 for r in map(placed.boxes.get, (box.id for box in own)))
     assert all(min(x for x, _ in curve) < left for curve in skips)
+
+
+def test_what_is_a_little_too_long_is_not_cut_unevenly(runs):
+    runs.setdefault("unet", draw.traced("unet"))
+    graph = runs["unet"].tape.graph("both")
+    values = dict.fromkeys(graph, 1.0)
+    options = DrawOptions(title="unet", depth="auto", overlay=GradNorm(), values=values)
+    described = picture.describe(graph, options)
+    quality = measure(described, engines.place(described, 30))
+    assert LONGEST < quality.aspect < 3.3  # a line more in each box
+    assert quality.crossings == quality.through == 0
 
 
 def test_a_long_spine_is_set_in_columns(runs):

@@ -285,6 +285,29 @@ def test_the_minimap_moves_the_window(show):
     assert page.seen[2:] == pytest.approx(before[2:])
 
 
+def test_the_minimap_marks_all_four_sides_of_a_window_that_is_wider_than_the_picture(show):
+    page = show(graph_of(24), depth=1)
+    x, _, width, height = page.seen
+    assert x < 0
+    assert x + width > page.run("return page.scene.width")
+    red = page.run("""
+        const map = document.getElementById("map");
+        const pen = map.getContext("2d"), unit = map.height / page.scene.height;
+        const foot = (page.seen.y + page.seen.height) * unit;
+        const places = [[0, foot / 2], [map.width - 1, foot / 2], [map.width / 2, 0],
+                        [map.width / 2, foot]];
+        const { data, width } = pen.getImageData(0, 0, map.width, map.height);
+        return places.map(([x, y]) => {
+          const at = 4 * (Math.floor(y) * width + Math.floor(x));
+          return [...data.slice(at, at + 4)];
+        });
+    """)
+    for r, g, b, alpha in red:
+        assert alpha > 0
+        assert r > max(g, b) + 60  # the accent
+    assert height < page.run("return page.scene.height")
+
+
 def test_only_what_is_in_the_window_is_in_the_document(show):
     page = show(graph_of(40))
     page.find("#open-all").click()

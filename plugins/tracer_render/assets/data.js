@@ -102,6 +102,13 @@ const page = { data: JSON.parse(document.getElementById("data").textContent) };
       const title = this.title;
       this.title = (i) =>
         title(i) ?? `${back ? "∇ " : ""}${this.attribute(i, "scope")}  ${this.class(i)}`;
+      // Calls that are alike share their notes, where null stands for which of them it is.
+      const notes = this.notes;
+      const which = (i) => `call ${this.attribute(i, "number") + 1} of ${this.attribute(i, "count")}`;
+      this.notes = (i) => {
+        const found = notes(i);
+        return found?.includes(null) ? found.map((note) => note ?? which(i)) : found;
+      };
       this.value = columns.values ? unpack(columns.values) : () => undefined;
       this.attributes = new Map(
         Object.entries(columns.attributes).map(([key, column]) => [

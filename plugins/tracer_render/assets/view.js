@@ -230,7 +230,11 @@
     pen.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent");
     pen.lineWidth = 1.5 * pixels;
     const { x, y, width, height } = page.seen;
-    pen.strokeRect(x * ratio * pixels, y * ratio * pixels, width * ratio * pixels, height * ratio * pixels);
+    // A window that is wider than the picture is marked along its edge, so that it stays a rectangle.
+    const within = (at, most) => Math.min(Math.max(at * ratio * pixels, pen.lineWidth / 2), most - pen.lineWidth / 2);
+    const [left, right] = [within(x, map.width), within(x + width, map.width)];
+    const [top, bottom] = [within(y, map.height), within(y + height, map.height)];
+    pen.strokeRect(left, top, right - left, bottom - top);
     map.hidden = width >= page.scene.width && height >= page.scene.height;
   };
 
