@@ -20,7 +20,7 @@ def main(words: Sequence[str]) -> None:
     plans = [PLANS[name] for name in arguments.problem or PLANS]
     if arguments.quick:
         plans = list(map(quick, plans))
-    records = Records(arguments.folder / ("quick" if arguments.quick else "full"))
+    records = Records(arguments.folder)
     if not arguments.report:
         for plan in plans:
             print(f"{plan.problem}, {plan.epochs} epochs ...", file=sys.stderr)
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "--folder",
         type=Path,
         default=Path("optimisation"),
-        help="where single trainings are recorded; what is there is not run again",
+        help="where single trainings are recorded, as runs; what is there is not run again",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--report", action="store_true", help="run nothing: what is recorded")

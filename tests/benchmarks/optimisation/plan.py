@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from .methods import METHODS, Choice, Method
 
@@ -23,8 +23,16 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """A name for a file."""
+        """A name for a run, and for a file."""
         return f"{self.problem}/{self.method}/{self.choice},seed={self.seed},epochs={self.epochs}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of the experiment is run with a method that takes longer: as in `Plan`."""
+
+    epochs: int
+    every: int
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,8 @@ class Plan:
     """What of the experiment is run on a problem.
 
     `epochs` are DeepOBS's, or fewer. `every` is the step in decades of the grid; 0 takes the
-    paper's best choices alone, and tunes nothing. `left_out` are methods that take too long.
+    paper's best choices alone, and tunes nothing. `less` has what methods that take longer are run
+    with, by their names; `left_out` are those that take too long.
     """
 
     problem: str
@@ -41,6 +50,7 @@ class Plan:
     every: int = 1
     seeds: int = SEEDS
     left_out: tuple[str, ...] = ()
+    less: Mapping[str, Part] = field(default_factory=dict, hash=False)
 
     @property
     def methods(self) -> list[Method]:
@@ -52,8 +62,9 @@ class Plan:
 
     def tuning(self, method: Method) -> list[Setting]:
         """The trainings that a method is tuned by; those of one seed."""
-        choices = method.grid(self.every) if self.every else [method.paper[self.problem]]
-        return [Setting(self.problem, method.name, each, 0, self.epochs) for each in choices]
+        part = self.less.get(method.name, Part(self.epochs, self.every))
+        choices = method.grid(part.every) if part.every else [method.paper[self.problem]]
+        return [Setting(self.problem, method.name, each, 0, part.epochs) for each in choices]
 
     def repeated(self, best: Setting) -> Iterator[Setting]:
         """The best setting with all seeds."""
@@ -68,7 +79,15 @@ PLANS = {
         Plan("quadratic_deep", 100, 100, left_out=("kfra",)),
         Plan("mnist_logreg", 50, 50),
         # the averaged rows of KFRA are as many as a layer has units: seconds a step
-        Plan("mnist_mlp", 5, 100, every=2, left_out=("kfra",)),
+        Plan(
+            *("mnist_mlp", 100, 100),
+            left_out=("kfra",),
+            less={
+                "diag_ggn_exact": Part(100, 2),
+                "kfac": Part(25, 2),
+                "kflr": Part(25, 2),
+            },
+        ),
         Plan("fmnist_2c2d", 100, 100, left_out=("kfra",)),
         Plan("cifar10_3c3d", 100, 100, left_out=("kfra",)),
         Plan("cifar100_allcnnc", 350, 350, left_out=("diag_ggn_exact", "kflr", "kfra")),
@@ -84,5 +103,5 @@ def quick(plan: Plan) -> Plan:
     """
     if any(plan.problem in method.paper for method in METHODS.values()):
         epochs = 10 if plan.problem == "mnist_logreg" else 1
-        return replace(plan, epochs=epochs, every=0, seeds=3)
-    return replace(plan, epochs=max(1, plan.all_epochs // 20), every=3, seeds=3)
+        return replace(plan, epochs=epochs, every=0, seeds=3, less={})
+    return replace(plan, epochs=max(1, plan.all_epochs // 20), every=3, seeds=3, less={})
