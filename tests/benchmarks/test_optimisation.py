@@ -81,6 +81,7 @@ def test_methods_that_take_longer_are_run_with_less():
     assert len(few) == 9
     assert {each.epochs for each in few} == {25}
     assert {each.epochs for each in plan.repeated(few[0])} == {25}
+    assert [method.name for method in plan.of(["kfac", "adam"]).methods] == ["adam", "kfac"]
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.problem)

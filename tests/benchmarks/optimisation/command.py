@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .methods import METHODS
 from .picture import draw
 from .plan import PLANS, quick
 from .records import Records
@@ -20,6 +21,8 @@ def main(words: Sequence[str]) -> None:
     plans = [PLANS[name] for name in arguments.problem or PLANS]
     if arguments.quick:
         plans = list(map(quick, plans))
+    if arguments.method:
+        plans = [plan.of(arguments.method) for plan in plans]
     records = Records(arguments.folder)
     if not arguments.report:
         for plan in plans:
@@ -39,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tests.benchmarks optimisation", description=__doc__
     )
     parser.add_argument("--problem", action="append", choices=PLANS, help="again for more")
+    parser.add_argument("--method", action="append", choices=METHODS, help="again for more")
     parser.add_argument(
         "--quick", action="store_true", help="a few epochs at the paper's best settings, 3 seeds"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from .methods import METHODS, Choice, Method
@@ -59,6 +59,11 @@ class Plan:
             for method in METHODS.values()
             if method.name not in self.left_out and (self.every or self.problem in method.paper)
         ]
+
+    def of(self, methods: Sequence[str]) -> Plan:
+        """The same of these methods alone."""
+        others = (name for name in METHODS if name not in methods)
+        return replace(self, left_out=(*self.left_out, *others))
 
     def tuning(self, method: Method) -> list[Setting]:
         """The trainings that a method is tuned by; those of one seed."""
