@@ -20,6 +20,8 @@ from .records import Curves, Records, log
 
 #: the share of the training data that is held out for tuning
 VALIDATION = 0.2
+#: samples that are evaluated at once
+EVALUATED = 512
 #: seconds after which a training is saved at the end of an epoch
 SAVED_EVERY = 30.0
 
@@ -104,7 +106,9 @@ class Watch:
         self.seconds.append(seconds + (self.seconds[-1] if self.seconds else 0.0))
         problem = self.problem
         for part, data in self.parts.items():
-            found = training.evaluate(problem.model, problem.loss, data, metrics=problem.metrics)
+            found = training.evaluate(
+                problem.model, problem.loss, data, metrics=problem.metrics, batch_size=EVALUATED
+            )
             for name, value in found.items():
                 self.values.setdefault(f"{part}_{name}", []).append(value)
         log(self.record, self.values, self.seconds, len(self.seconds) - 1)
