@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ["cholesky", "inverted", "is_singular", "solved"]
 
 #: rows that are solved for at once
-BLOCK = 128
+BLOCK = 192
 
 
 def cholesky(factor: np.ndarray) -> np.ndarray:
@@ -32,30 +32,25 @@ def cholesky(factor: np.ndarray) -> np.ndarray:
 def solved(upper: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """`(U^T U)^-1 matrix` of a matrix `[n, m]`, row-major.
 
-    Rows are solved for block by block, so that nearly all is products of matrices, in which BLAS is
-    nearly twice as fast as in triangular solves (8.8 ms in place of 13.2 ms for n = 1,000 and
-    m = 784 in float32).
+    Rows are solved for block by block, so that most is products of matrices. On processors with
+    AVX-512 these are twice as fast as triangular solves (in all 9.7 ms in place of 13.4 ms for
+    n = 1,000 and m = 784 in float32), on others as fast.
     """
     if matrix.shape[1] < BLOCK:
         out, _ = _function(upper, "potrs")(upper.T, matrix, lower=1)
         return out
-    matrix = np.ascontiguousarray(matrix)
-    out = np.empty(matrix.shape, upper.dtype)
+    out = np.array(matrix, upper.dtype, order="C")
     starts = range(0, len(upper), BLOCK)
-    inverses = {}
     for start in starts:  # U^T y = matrix
         rows = slice(start, start + BLOCK)
-        left = matrix[rows]
         if start:
-            left = left - upper[:start, rows].T @ out[:start]
-        inverses[start] = _inverse(upper[rows, rows])
-        np.matmul(inverses[start].T, left, out=out[rows])
+            out[rows] -= upper[:start, rows].T @ out[:start]
+        _solve(upper[rows, rows], out[rows], transposed=True)
     for start in reversed(starts):  # U x = y
         rows, end = slice(start, start + BLOCK), start + BLOCK
-        left = out[rows]
         if end < len(upper):
-            left = left - upper[rows, end:] @ out[end:]
-        out[rows] = inverses[start] @ left
+            out[rows] -= upper[rows, end:] @ out[end:]
+        _solve(upper[rows, rows], out[rows], transposed=False)
     return out
 
 
@@ -71,17 +66,26 @@ def inverted(upper: np.ndarray) -> np.ndarray:
     return np.linalg.inv(upper.T @ upper)
 
 
-def _inverse(upper: np.ndarray) -> np.ndarray:
-    """That of a triangular matrix, zero below the diagonal."""
-    lower, _ = _function(upper, "trtri")(upper.T, lower=1)
-    return lower.T
+def _solve(upper: np.ndarray, rows: np.ndarray, transposed: bool) -> None:
+    """Solve `U x = rows`, or `U^T x = rows`, in place: for BLAS, whose matrices are column-major,
+    from the right and with `U^T`, which is lower.
+    """
+    solve = _function(upper, "trsm", _blas())
+    solve(1.0, upper.T, rows.T, side=1, lower=1, trans_a=transposed, overwrite_b=1)
 
 
-def _function(array: np.ndarray, name: str):
-    return getattr(_lapack(), ("s" if array.dtype == np.float32 else "d") + name)
+def _function(array: np.ndarray, name: str, library: ModuleType | None = None):
+    kind = "s" if array.dtype == np.float32 else "d"
+    return getattr(_lapack() if library is None else library, kind + name)
 
 
 def _lapack() -> ModuleType:
     from scipy.linalg import lapack
 
     return lapack
+
+
+def _blas() -> ModuleType:
+    from scipy.linalg import blas
+
+    return blas
