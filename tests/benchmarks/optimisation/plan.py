@@ -76,7 +76,7 @@ class Plan:
         return (replace(best, seed=seed) for seed in range(self.seeds))
 
 
-#: in full where it is small; the convolutional networks only by `--quick` on a small machine
+#: in full where it is small; the largest networks only by `--quick` on a small machine
 PLANS = {
     plan.problem: plan
     for plan in (
@@ -89,11 +89,17 @@ PLANS = {
             left_out=("kfra",),
             less={
                 "diag_ggn_exact": Part(100, 2),
-                "kfac": Part(25, 2),
-                "kflr": Part(25, 2),
+                "diag_ggn_mc": Part(100, 2),
+                "kfac": Part(15, 2),
+                "kflr": Part(15, 2),
             },
         ),
-        Plan("fmnist_2c2d", 100, 100, left_out=("kfra",)),
+        Plan(
+            *("fmnist_2c2d", 5, 100),
+            every=2,
+            seeds=5,
+            left_out=("diag_ggn_exact", "kflr", "kfra"),
+        ),
         Plan("cifar10_3c3d", 100, 100, left_out=("kfra",)),
         Plan("cifar100_allcnnc", 350, 350, left_out=("diag_ggn_exact", "kflr", "kfra")),
     )
@@ -108,5 +114,5 @@ def quick(plan: Plan) -> Plan:
     """
     if any(plan.problem in method.paper for method in METHODS.values()):
         epochs = 10 if plan.problem == "mnist_logreg" else 1
-        return replace(plan, epochs=epochs, every=0, seeds=3, less={})
+        return replace(plan, epochs=epochs, every=0, seeds=3, left_out=(), less={})
     return replace(plan, epochs=max(1, plan.all_epochs // 20), every=3, seeds=3, less={})
