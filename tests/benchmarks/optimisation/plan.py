@@ -90,8 +90,8 @@ PLANS = {
             less={
                 "diag_ggn_exact": Part(100, 2),
                 "diag_ggn_mc": Part(100, 2),
-                "kfac": Part(15, 2),
-                "kflr": Part(15, 2),
+                "kfac": Part(10, 2),
+                "kflr": Part(10, 2),
             },
         ),
         Plan(
