@@ -84,7 +84,7 @@ def test_methods_that_take_longer_are_run_with_less():
     assert [method.name for method in plan.of(["kfac", "adam"]).methods] == ["adam", "kfac"]
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.problem)
+@pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.name or plan.problem)
 def test_plans_are_of_problems_that_there_are_with_their_epochs(plan):
     assert hasattr(training.problems, plan.problem)
     if not plan.problem.startswith("cifar"):  # whose data take longer

@@ -18,7 +18,8 @@ from .summary import tables
 def main(words: Sequence[str]) -> None:
     """Run the study, draw it, and print its tables."""
     arguments = parser().parse_args(words)
-    plans = [PLANS[name] for name in arguments.problem or PLANS]
+    names = arguments.problem or list(PLANS)
+    plans = [PLANS[name] for name in names]
     if arguments.quick:
         plans = list(map(quick, plans))
     if arguments.method:
@@ -30,8 +31,8 @@ def main(words: Sequence[str]) -> None:
             run(plan, records, arguments.jobs)
     found = [(plan, outcomes(plan, records)) for plan in plans]
     if arguments.plot:
-        for plan, of_plan in found:
-            for picture in draw(plan.problem, of_plan, arguments.plot):
+        for name, (_, of_plan) in zip(names, found, strict=True):
+            for picture in draw(name, of_plan, arguments.plot):
                 print(f"drawn {picture}", file=sys.stderr)
     print(tables(found))
 

@@ -41,7 +41,8 @@ class Plan:
 
     `epochs` are DeepOBS's, or fewer. `every` is the step in decades of the grid; 0 takes the
     paper's best choices alone, and tunes nothing. `less` has what methods that take longer are run
-    with, by their names; `left_out` are those that take too long.
+    with, by their names; `left_out` are those that take too long. `name` is the plan's own
+    where a problem has several.
     """
 
     problem: str
@@ -51,6 +52,7 @@ class Plan:
     seeds: int = SEEDS
     left_out: tuple[str, ...] = ()
     less: Mapping[str, Part] = field(default_factory=dict, hash=False)
+    name: str = ""
 
     @property
     def methods(self) -> list[Method]:
@@ -78,7 +80,7 @@ class Plan:
 
 #: in full where it is small; the largest networks only by `--quick` on a small machine
 PLANS = {
-    plan.problem: plan
+    plan.name or plan.problem: plan
     for plan in (
         # where there is one linear map, KFRA's factors are KFLR's
         Plan("quadratic_deep", 100, 100, left_out=("kfra",)),
@@ -86,14 +88,10 @@ PLANS = {
         # the averaged rows of KFRA are as many as a layer has units: seconds a step
         Plan(
             *("mnist_mlp", 100, 100),
-            left_out=("kfra",),
-            less={
-                "diag_ggn_exact": Part(100, 2),
-                "diag_ggn_mc": Part(100, 2),
-                "kfac": Part(10, 2),
-                "kflr": Part(10, 2),
-            },
+            left_out=("kfac", "kflr", "kfra"),
+            less={"diag_ggn_exact": Part(100, 2), "diag_ggn_mc": Part(100, 2)},
         ),
+        Plan("mnist_mlp", 5, 100, every=2, left_out=("kfra",), name="mnist_mlp_short"),
         Plan(
             *("fmnist_2c2d", 5, 100),
             every=2,
