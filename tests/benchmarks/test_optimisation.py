@@ -1,6 +1,7 @@
 """The study of optimisers: what is run, what is kept, and how it is put together."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tracer_experiments as experiments
 import tracer_training as training
 from tracer.errors import TracerError
 
 from . import __main__ as benchmarks
 from .optimisation import command, methods, picture, study, summary, trainings
 from .optimisation.methods import METHODS, Choice
-from .optimisation.plan import PLANS, Plan, Setting, quick
-from .optimisation.records import Curves, Records
+from .optimisation.plan import PLANS, Part, Plan, Setting, quick
+from .optimisation.records import Curves, Records, is_over
 from .optimisation.workers import Workers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,13 +67,24 @@ def test_the_grid_is_the_papers_in_decades():
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_a_coarser_grid_is_part_of_the_whole_with_its_middle(every):
+def test_a_coarser_grid_is_part_of_the_whole_with_equal_rates_and_damping(every):
     for method in METHODS.values():
         assert set(method.grid(every)) <= set(method.grid())
-    assert 1e-2 in methods.thinned(methods.RATES, every)
+    assert Choice(1e-2, 1e-2) in METHODS["kfac"].grid(every)
+    assert 1e-2 in methods.thinned(methods.FINE_RATES, every)
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.problem)
+def test_methods_that_take_longer_are_run_with_less():
+    plan = Plan("mnist_mlp", 100, 100, less={"kfac": Part(25, 2)})
+    assert len(plan.tuning(METHODS["kflr"])) == 30
+    few = plan.tuning(METHODS["kfac"])
+    assert len(few) == 9
+    assert {each.epochs for each in few} == {25}
+    assert {each.epochs for each in plan.repeated(few[0])} == {25}
+    assert [method.name for method in plan.of(["kfac", "adam"]).methods] == ["adam", "kfac"]
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=lambda plan: plan.name or plan.problem)
 def test_plans_are_of_problems_that_there_are_with_their_epochs(plan):
     assert hasattr(training.problems, plan.problem)
     if not plan.problem.startswith("cifar"):  # whose data take longer
@@ -105,7 +118,18 @@ def test_a_training_is_recorded_before_its_first_epoch_and_after_each(tmp_path):
     assert all(np.diff(found.seconds) > 0)
     assert found.values["valid_loss"][-1] < found.values["valid_loss"][0]
     assert found.source == "1,000 normal samples"
-    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".json"]
+    (run,) = experiments.Reader(tmp_path).runs(group="quadratic_deep")
+    assert (run.status, run.environment["seed"]) == ("finished", 0)
+    assert run.config == {
+        "problem": "quadratic_deep",
+        "method": "sgd",
+        "lr": 1e-3,
+        "seed": 0,
+        "epochs": 3,
+        "data": "1,000 normal samples",
+    }
+    np.testing.assert_array_equal(run.series("test_loss")[0], range(4))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_what_is_held_out_is_not_trained_on(monkeypatch):
@@ -125,6 +149,8 @@ def test_a_training_that_diverges_ends_at_once_and_is_recorded(tmp_path):
     assert found.ended.startswith("the loss is")
     assert len(found.seconds) < 10
     assert Records(tmp_path).get(setting) == found
+    (run,) = experiments.Reader(tmp_path).runs()
+    assert (run.status, run.error, run.config["diverged"]) == ("failed", found.ended, True)
 
 
 def test_a_curvature_that_is_not_finite_is_of_a_training_that_diverged():
@@ -145,6 +171,9 @@ def test_a_wrong_training_is_an_error_and_not_recorded_as_one_that_diverged(tmp_
     with pytest.raises(TracerError, match="an option is wrong"):
         trainings.trained(GOOD, Records(tmp_path))
     assert Records(tmp_path).get(GOOD) is None
+    (run,) = experiments.Reader(tmp_path).runs()
+    assert run.status == "failed"
+    assert "an option is wrong" in run.error
 
 
 def test_a_training_that_is_interrupted_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -169,6 +198,8 @@ def test_a_training_that_is_interrupted_goes_on_where_it_was(tmp_path, monkeypat
     assert len(calls) == 5  # three before, of which the last is lost, and two
     assert found.values == whole.values
     assert not records.checkpoint(GOOD).exists()
+    (run,) = experiments.Reader(records.folder).runs()
+    assert run.status == "finished"
 
 
 def test_records_are_told_apart_by_all_that_they_depend_on(tmp_path):
@@ -232,8 +263,11 @@ def test_what_is_not_complete_has_no_outcome(tmp_path):
     assert study.outcomes(plan, records) == []
     records.put(replace(best, seed=1), curves(0.7))
     (found,) = study.outcomes(plan, records)
-    assert summary.line(found)[:4] == ("Momentum", "0.021", "", "0.021")
+    assert summary.line(found)[:5] == ("Momentum", "2", "0.021", "", "0.021")
     assert "60.0 % (55.0 to 65.0)" in summary.line(found)
+    assert " epochs " not in summary.table([found])
+    longer = replace(found, best=replace(best, epochs=9))
+    assert " epochs " in summary.table([found, longer])
 
 
 @pytest.mark.parametrize(
@@ -269,14 +303,14 @@ def test_median_and_quartiles_over_seeds_count_what_diverged_as_the_worst():
 
 def test_the_command_reports_what_is_recorded_and_runs_nothing(tmp_path, capsys):
     plan = quick(PLANS["fmnist_2c2d"])
-    records = Records(tmp_path / "quick")
+    records = Records(tmp_path)
     for seed in range(plan.seeds):
         (setting,) = plan.tuning(METHODS["kfac"])
         records.put(replace(setting, seed=seed), curves(0.25))
     words = ["--quick", "--report", "--folder", str(tmp_path), "--plot", str(tmp_path / "p")]
     benchmarks.main(["optimisation", *words])
     out = capsys.readouterr().out
-    assert out.startswith("fmnist_2c2d: some data, 1 of 100 epochs, 3 seeds, 2026-01-01\n")
+    assert re.match(r"fmnist_2c2d: some data, 1 of 100 epochs, 3 seeds, \d{4}-\d\d-\d\d\n", out)
     assert out.count("KFAC") == 1
     assert "25.0 % (25.0 to 25.0)" in out
     assert len(list((tmp_path / "p").iterdir())) == 2
@@ -303,24 +337,77 @@ def test_processes_train_and_say_what_failed(tmp_path):
 def test_a_study_that_is_killed_goes_on_and_leaves_no_process(tmp_path):
     words = ["--quick", "--problem", "quadratic_deep", "--folder", str(tmp_path)]
     command = [sys.executable, "-m", "tests.benchmarks", "optimisation", *words]
-    begun = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.rglob("*.json")):
-        assert begun.poll() is None
-        time.sleep(0.02)
-    children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children")
-    workers = [int(each) for each in children.read_text().split()] if children.exists() else []
-    begun.send_signal(signal.SIGKILL)
-    begun.wait()
-    begun.stderr.close()
-    there = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    limit = time.monotonic() + 60
-    while any(map(is_running, workers)) and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not any(map(is_running, workers))
+    for more in (1, 2, 4):
+        there = finished(tmp_path)
+        begun = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+        limit = time.monotonic() + 60
+        while len(finished(tmp_path)) < len(there) + more:
+            assert begun.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children")
+        workers = [int(each) for each in children.read_text().split()] if children.exists() else []
+        begun.send_signal(signal.SIGKILL)
+        begun.wait()
+        while any(map(is_running, workers)) and time.monotonic() < limit:
+            time.sleep(0.02)
+        assert not any(map(is_running, workers))
+        assert there.items() <= finished(tmp_path).items()
+    there = finished(tmp_path)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "quadratic_deep: 1,000 normal samples, 5 of 100 epochs, 3 seeds" in done.stdout
     assert done.stdout.count("\n| ") >= 7  # six optimisers below the head
-    assert all(path.read_bytes() == content for path, content in there.items())
+    whole = finished(tmp_path)
+    assert there.items() <= whole.items()
+    assert len(experiments.Reader(tmp_path).runs()) == len(whole)
+    for run in experiments.Reader(tmp_path).runs():  # where one was killed, and where none was
+        np.testing.assert_array_equal(
+            run.series("valid_loss")[0], range(run.names()["valid_loss"].count)
+        )
+
+
+def finished(folder):
+    """Runs that are over: their ids, when they ended, and their curves, by name."""
+    try:
+        runs = experiments.Reader(folder).runs()
+    except experiments.RecordError:  # there is no database yet
+        return {}
+    return {
+        run.name: (run.id, run.ended, tuple(run.series("valid_loss")[1]))
+        for run in runs
+        if is_over(run)
+    }
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_at_any_moment_has_the_curves_of_one_that_is_not(tmp_path):
+    setting = replace(GOOD, epochs=150)
+    whole = trainings.trained(setting, Records(tmp_path / "whole"))
+    program = [
+        "from pathlib import Path; from tests.benchmarks.optimisation import trainings",
+        "from tests.benchmarks.optimisation.records import Records",
+        "from tests.benchmarks.test_optimisation import GOOD, replace",
+        "trainings.SAVED_EVERY = 0.1; records = Records(Path(__import__('sys').argv[1]))",
+        "print('ready', flush=True); trainings.trained(replace(GOOD, epochs=150), records)",
+    ]
+    command = [sys.executable, "-c", "\n".join(program), str(tmp_path / "parts")]
+    draw = np.random.default_rng(0)
+    killed = 0
+    while Records(tmp_path / "parts").get(setting) is None:
+        begun = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        begun.stdout.readline()
+        try:
+            begun.wait(draw.uniform(0.2, 0.8) * (1 + killed))
+        except subprocess.TimeoutExpired:
+            killed += 1
+            begun.send_signal(signal.SIGKILL)
+            begun.wait()
+        begun.stdout.close()
+        assert killed < 20
+    assert killed
+    assert Records(tmp_path / "parts").get(setting).values == whole.values
+    (run,) = experiments.Reader(tmp_path / "parts").runs()
+    assert run.status == "finished"
 
 
 def is_running(pid):

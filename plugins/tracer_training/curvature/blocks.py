@@ -42,8 +42,15 @@ class Block:
         if shapes[0] != shapes[1]:
             return new
         pairs = zip(self.arrays, new.arrays, strict=True)
-        mixed = [a + weight * (b - a) for a, b in pairs]
-        return Block(self.shape, mixed, new.order)
+        return Block(self.shape, [_mixed(a, b, weight) for a, b in pairs], new.order)
+
+
+def _mixed(a: Array, b: Array, weight: float) -> Array:
+    """`a + weight (b - a)`, with one new array of that size."""
+    mixed = b - a
+    mixed *= weight
+    mixed += a
+    return mixed
 
 
 def block_of(value: Value, name: str, shape: Shape, quantity: str) -> Block:

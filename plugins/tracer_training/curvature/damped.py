@@ -1,9 +1,7 @@
 """Blocks with damping added, decomposed once and solved with often.
 
-On the host, factors are decomposed by Cholesky's method, n^3 / 3 multiplications and additions of
-a factor `[n, n]`, where an inverse takes n^3 and more; to solve with the decomposition takes as
-long as to multiply by an inverse. Elsewhere they are inverted, for products are what devices do
-best.
+On the host, factors are decomposed by Cholesky's method. Elsewhere they are inverted, for products
+are what devices do best.
 """
 
 from __future__ import annotations
@@ -11,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 
 from tracer.errors import TracerError
 from tracer.extend import Array, Shape, backend
 from tracer_training.curvature.blocks import Block, pairs_of
+from tracer_training.curvature.cholesky import cholesky, is_singular, solved
 
 #: what the arrays of a solver are
 CHOLESKY, INVERSE, DIAGONAL = "cholesky", "inverse", "diagonal"
@@ -60,8 +58,7 @@ class Solver:
         """A factor's inverse times a matrix."""
         if self.form == INVERSE:
             return array @ matrix
-        solved, _ = _function(array, "potrs")(array.T, matrix, lower=1)
-        return solved
+        return solved(array, matrix)
 
     def saved(self) -> dict[str, object]:
         """What a state keeps of it."""
@@ -108,7 +105,7 @@ def damped(block: Block, damping: float, name: str) -> Solver:
             continue
         pi, root = _balance(b, a), math.sqrt(damping)
         arrays += [_decomposed(b, root / pi, form), _decomposed(a, root * pi, form)]
-    if form == CHOLESKY and any(map(_is_singular, arrays)):
+    if form == CHOLESKY and any(map(is_singular, arrays)):
         raise _singular(name, damping)
     return Solver(block.shape, form, arrays, block.order, damping)
 
@@ -121,26 +118,13 @@ def _balance(b: Array, a: Array) -> Array:
 
 
 def _decomposed(factor: Array, damping: Array | float, form: str) -> Array:
-    """The damped factor's `U`, zero below the diagonal, or its inverse.
-
-    Where a factor is singular, an element on the diagonal of `U` is NaN.
-    """
-    one = backend.namespace(factor).eye(len(factor), dtype=factor.dtype)
-    whole = factor + damping * one
+    """The damped factor's `U`, zero below the diagonal, or its inverse."""
     if form == INVERSE:
-        return np.linalg.inv(whole)
-    lower, wrong = _function(factor, "potrf")(whole.T, lower=1, clean=1, overwrite_a=1)
-    upper = lower.T
-    if wrong:
-        upper[0, 0] = np.nan
-    return upper
-
-
-def _is_singular(upper: Array) -> bool:
-    """Whether rounding is all that is left of a factor's smallest pivot."""
-    pivots = np.square(upper.diagonal())
-    least = np.finfo(upper.dtype).eps * len(upper)
-    return bool(len(pivots)) and not pivots.min() > least * pivots.max()
+        one = backend.namespace(factor).eye(len(factor), dtype=factor.dtype)
+        return np.linalg.inv(factor + damping * one)
+    whole = factor.copy()
+    whole.flat[:: len(whole) + 1] += damping
+    return cholesky(whole)
 
 
 def _singular(name: str, damping: float) -> TracerError:
@@ -153,7 +137,10 @@ def _singular(name: str, damping: float) -> TracerError:
 
 def _is_finite(array: Array) -> bool:
     """Whether all elements are; of arrays on a device it is not asked, which would wait."""
-    return type(array) is not np.ndarray or bool(np.isfinite(array).all())
+    if type(array) is not np.ndarray:
+        return True
+    with np.errstate(all="ignore"):  # a sum is finite only where all are, and not always then
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
 
 
 def _has_rest(block: Block) -> bool:
@@ -167,18 +154,3 @@ def _natural(flat: Array, order: Array, size: int) -> Array:
     places = backend.namespace(flat).zeros(size + 1, dtype=order.dtype)
     places[order] = backend.namespace(flat).arange(math.prod(flat.shape))
     return flat[places[:size]]
-
-
-def inverted(upper: np.ndarray) -> np.ndarray:
-    """The inverse of `U^T U`."""
-    return np.linalg.inv(upper.T @ upper)
-
-
-def _function(array: Array, name: str):
-    return getattr(_lapack(), ("s" if array.dtype == np.float32 else "d") + name)
-
-
-def _lapack() -> ModuleType:
-    from scipy.linalg import lapack
-
-    return lapack

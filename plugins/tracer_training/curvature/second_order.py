@@ -10,7 +10,8 @@ from tracer import Tensor
 from tracer.errors import TracerError, UndefinedWarning
 from tracer.extend import Array, Quantity, Value, backend, working
 from tracer_training.curvature.blocks import Block, block_in, block_of, saved_block
-from tracer_training.curvature.damped import CHOLESKY, INVERSE, Solver, inverted, solver_in
+from tracer_training.curvature.cholesky import inverted
+from tracer_training.curvature.damped import CHOLESKY, INVERSE, Solver, solver_in
 from tracer_training.curvature.quantity import (
     Curvature,
     Diagonal,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .methods import METHODS
 from .picture import draw
 from .plan import PLANS, quick
 from .records import Records
@@ -17,18 +18,21 @@ from .summary import tables
 def main(words: Sequence[str]) -> None:
     """Run the study, draw it, and print its tables."""
     arguments = parser().parse_args(words)
-    plans = [PLANS[name] for name in arguments.problem or PLANS]
+    names = arguments.problem or list(PLANS)
+    plans = [PLANS[name] for name in names]
     if arguments.quick:
         plans = list(map(quick, plans))
-    records = Records(arguments.folder / ("quick" if arguments.quick else "full"))
+    if arguments.method:
+        plans = [plan.of(arguments.method) for plan in plans]
+    records = Records(arguments.folder)
     if not arguments.report:
         for plan in plans:
             print(f"{plan.problem}, {plan.epochs} epochs ...", file=sys.stderr)
             run(plan, records, arguments.jobs)
     found = [(plan, outcomes(plan, records)) for plan in plans]
     if arguments.plot:
-        for plan, of_plan in found:
-            for picture in draw(plan.problem, of_plan, arguments.plot):
+        for name, (_, of_plan) in zip(names, found, strict=True):
+            for picture in draw(name, of_plan, arguments.plot):
                 print(f"drawn {picture}", file=sys.stderr)
     print(tables(found))
 
@@ -39,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tests.benchmarks optimisation", description=__doc__
     )
     parser.add_argument("--problem", action="append", choices=PLANS, help="again for more")
+    parser.add_argument("--method", action="append", choices=METHODS, help="again for more")
     parser.add_argument(
         "--quick", action="store_true", help="a few epochs at the paper's best settings, 3 seeds"
     )
@@ -46,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--folder",
         type=Path,
         default=Path("optimisation"),
-        help="where single trainings are recorded; what is there is not run again",
+        help="where single trainings are recorded, as runs; what is there is not run again",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--report", action="store_true", help="run nothing: what is recorded")

@@ -34,8 +34,8 @@ VALUES = (
 )
 
 
-def draw(problem: str, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
-    """Write `optimisation-PROBLEM.svg`, over epochs, and `...-seconds.svg`; their paths.
+def draw(name: str, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
+    """Write `optimisation-NAME.svg`, over epochs, and `...-seconds.svg`; their paths.
 
     Nothing is drawn of no outcomes.
     """
@@ -43,8 +43,8 @@ def draw(problem: str, outcomes: Sequence[Outcome], folder: Path) -> list[Path]:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     files = {
-        folder / f"optimisation-{problem}.svg": False,
-        folder / f"optimisation-{problem}-seconds.svg": True,
+        folder / f"optimisation-{name}.svg": False,
+        folder / f"optimisation-{name}-seconds.svg": True,
     }
     for file, over_seconds in files.items():
         save(partial(panels, outcomes=outcomes, over_seconds=over_seconds), file)

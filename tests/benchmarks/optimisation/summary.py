@@ -9,7 +9,7 @@ from .plan import Plan
 from .study import Outcome
 
 HEADER = (
-    *("optimiser", "lr", "damping", "in the paper"),
+    *("optimiser", "epochs", "lr", "damping", "in the paper"),
     *("training loss", "test loss", "training accuracy", "test accuracy", "CPU s", "diverged"),
 )
 
@@ -32,7 +32,12 @@ def heading(plan: Plan, outcomes: Sequence[Outcome]) -> str:
 def table(outcomes: Sequence[Outcome]) -> str:
     """The best setting of each optimiser, and its values at the end: median (quartiles)."""
     lines = [line(each) for each in outcomes]
-    kept = [i for i, name in enumerate(HEADER) if any(each[i] for each in lines)]
+    differ = len({each.best.epochs for each in outcomes}) > 1
+    kept = [
+        i
+        for i, name in enumerate(HEADER)
+        if any(each[i] for each in lines) and (differ or name != "epochs")
+    ]
     rows = [[each[i] for i in kept] for each in (HEADER, *lines)]
     return aligned(rows, range(1, len(kept)))
 
@@ -42,6 +47,7 @@ def line(outcome: Outcome) -> tuple[str, ...]:
     choice, paper = outcome.best.choice, outcome.method.paper.get(outcome.best.problem)
     return (
         outcome.method.label,
+        str(outcome.best.epochs),
         f"{choice.lr:.2g}",
         "" if choice.damping is None else f"{choice.damping:g}",
         ""

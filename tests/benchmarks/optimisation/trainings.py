@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,16 @@ import numpy as np
 import tracer
 import tracer_training as training
 from tracer.errors import TracerError
+from tracer_experiments import Run
 
 from .methods import METHODS
 from .plan import Setting
-from .records import Curves, Records
+from .records import Curves, Records, log
 
 #: the share of the training data that is held out for tuning
 VALIDATION = 0.2
+#: samples that are evaluated at once
+EVALUATED = 512
 #: seconds after which a training is saved at the end of an epoch
 SAVED_EVERY = 30.0
 
@@ -30,33 +32,31 @@ def trained(setting: Setting, records: Records) -> Curves:
     problem = getattr(training.problems, setting.problem)(rng=setting.seed)
     parts = held_out(problem) | {"test": problem.test}
     loader = training.DataLoader(parts["train"], problem.batch_size, shuffle=True, rng=setting.seed)
-    watch = Watch(problem, parts)
     optimizer = METHODS[setting.method].optimizer(problem.groups(), setting.choice)
-    place = records.checkpoint(setting)
-    place.parent.mkdir(parents=True, exist_ok=True)
     ended = ""
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            training.fit(
-                problem.model,
-                problem.loss,
-                loader,
-                optimizer=optimizer,
-                epochs=setting.epochs,
-                metrics=problem.metrics,
-                checkpoint=NowAndThen(place),
-                resume=True,
-                callbacks=[watch],
-                progress=False,
-            )
-    except TracerError as error:
-        if not is_of_divergence(error):
-            raise
-        ended = str(error)
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    curves = Curves(watch.values, watch.seconds, ended, problem.source, date)
-    records.put(setting, curves)
+    with records.begin(setting, problem.source) as record:
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                training.fit(
+                    problem.model,
+                    problem.loss,
+                    loader,
+                    optimizer=optimizer,
+                    epochs=setting.epochs,
+                    metrics=problem.metrics,
+                    checkpoint=NowAndThen(records.checkpoint(setting)),
+                    resume=True,
+                    callbacks=[Watch(problem, parts, record)],
+                    progress=False,
+                )
+        except TracerError as error:
+            if not is_of_divergence(error):
+                raise
+            ended = str(error)
+        records.finish(record, setting, ended)
+    curves = records.get(setting)
+    assert curves is not None
     return curves
 
 
@@ -78,12 +78,14 @@ def held_out(problem: training.Problem) -> dict[str, Any]:
 class Watch:
     """A callback that evaluates on all parts of the data before the training and after epochs.
 
+    It logs what it finds in the `record`; what a training goes on from is logged again.
+
     `seconds` are those of the processor, of training alone: what else the machine does, and what
     evaluation takes, does not count.
     """
 
-    def __init__(self, problem: training.Problem, parts: Mapping[str, Any]):
-        self.problem, self.parts = problem, parts
+    def __init__(self, problem: training.Problem, parts: Mapping[str, Any], record: Run):
+        self.problem, self.parts, self.record = problem, parts, record
         self.values: dict[str, list[float]] = {}
         self.seconds: list[float] = []
         self._begun = 0.0
@@ -104,9 +106,12 @@ class Watch:
         self.seconds.append(seconds + (self.seconds[-1] if self.seconds else 0.0))
         problem = self.problem
         for part, data in self.parts.items():
-            found = training.evaluate(problem.model, problem.loss, data, metrics=problem.metrics)
+            found = training.evaluate(
+                problem.model, problem.loss, data, metrics=problem.metrics, batch_size=EVALUATED
+            )
             for name, value in found.items():
                 self.values.setdefault(f"{part}_{name}", []).append(value)
+        log(self.record, self.values, self.seconds, len(self.seconds) - 1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"values": self.values, "seconds": self.seconds}
@@ -114,6 +119,8 @@ class Watch:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.values = {name: list(values) for name, values in state["values"].items()}
         self.seconds = list(state["seconds"])
+        self.record.rewind(0)
+        log(self.record, self.values, self.seconds)
 
 
 class NowAndThen(training.Checkpoint):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -70,6 +71,7 @@ class Workers:
 
 def _serve(pipe: Connection, folder: Path) -> None:
     """Train what comes through the pipe, until its other end is closed."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     records = Records(folder)
     while True:
         try:
@@ -84,3 +86,11 @@ def _serve(pipe: Connection, folder: Path) -> None:
             pipe.send(answer)
         except OSError:  # whoever asked is gone; the record is written
             return
+
+
+def _end_with_the_parent() -> None:
+    """End this process when the one that asks ends, so that no run has two writers after it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
