@@ -7,7 +7,7 @@ Operations: how one is declared, and what rules call:
     `Elementwise`, `Operation`, `operation`, `Rules`, `Composite`, `composed`, `composes`,
     `implements`, `POOLED`, `UNKNOWN`, `describe`, `Placed`, `integer`, `integers`, `operand`,
     `raw`, `Embed`, `ScatterAdd`, `SINGLE`, `in_single`, `meeting`, `narrowed`, `widened`,
-    `working`, `flatten`
+    `working`, `flatten`, `moved_on`
 
 The algebra of what reaches a parameter:
     `Cotangent`, `Dense`, `Gather`, `Mixed`, `Outer`, `Reindexed`, `Summed`, `broadcast_uses`,
@@ -131,6 +131,7 @@ from tracer.graph.precision import precision_changes
 from tracer.graph.totals import totals
 from tracer.guarded import overlay_values, render, require_quantities
 from tracer.operations.arguments import integer, integers, operand, raw
+from tracer.operations.inplace import moved_on
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.targets import Target
@@ -294,6 +295,7 @@ __all__ = [
     "looked_up",
     "meeting",
     "missing",
+    "moved_on",
     "narrowed",
     "no_collection",
     "numbers",

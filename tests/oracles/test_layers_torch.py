@@ -244,6 +244,18 @@ LAYERS = {
     "prelu": (lambda nn: nn.PReLU(), [(5, 4)]),
     "prelu-one-axis": (lambda nn: nn.PReLU(), [(4,)]),
     "prelu-channels": (lambda nn: nn.PReLU(4, 0.1), [(5, 4, 2, 3)]),
+    "in-place": (
+        lambda nn: nn.Sequential(
+            nn.Linear(4, 4),
+            nn.ReLU(True),
+            nn.Linear(4, 4),
+            nn.Dropout(0.0, True),
+            nn.Hardtanh(-0.5, 1.5, True),
+            nn.Linear(4, 4),
+            nn.LeakyReLU(0.2, True),
+        ),
+        [(5, 4)],
+    ),
     "sequential": (
         lambda nn: nn.Sequential(
             nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Sequential(nn.Linear(32, 5))

@@ -1,6 +1,5 @@
 """Functions that are layers: the same numbers, arguments and derivatives."""
 
-import inspect
 import pickle
 
 import numpy as np
@@ -167,19 +166,6 @@ def test_dropouts_train_by_default_as_those_of_pytorch_do():
         np.testing.assert_array_equal(per_channel, per_channel[..., :1] * np.ones(2**rank))
         assert 0.3 < (per_channel == 0).mean() < 0.7
         np.testing.assert_array_equal(function(x, 0.5, False), x)
-        with pytest.raises(TracerError, match="inplace=True"):
-            function(x, inplace=True)
-
-
-@pytest.mark.parametrize("name", F.__all__)
-def test_nothing_is_done_in_place(name):
-    """Every function that takes PyTorch's `inplace` refuses it."""
-    parameters = inspect.signature(getattr(F, name)).parameters
-    if "inplace" not in parameters:
-        return
-    inputs = [1.0] * sum(p.default is p.empty for p in parameters.values())
-    with pytest.raises(TracerError, match=rf"{name}\(inplace=True\).*leave inplace out"):
-        getattr(F, name)(np.ones((2, 3)), *inputs[1:], inplace=True)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from tracer.extend import missing
 _COTANGENTS = (
     "record with tracer.Tape(cotangents=True), and read tape.cotangents[output] after the sweep"
 )
-_IN_PLACE = "tensors are never written into: write {}(x), which returns the result"
 _SIZES = "give the sizes, which are not found out in the first call: write {}"
 _WRITE_IT = "there is no such loss: write it in NumPy, which is differentiated as it stands"
 
@@ -52,10 +51,6 @@ FUNCTIONAL = {
     "local_response_norm": "write group_norm or layer_norm, or the formula in NumPy",
     "pdist": "write pairwise_distance of the pairs",
     "flatten": "write Flatten()(x), or x.reshape(len(x), -1)",
-    **{
-        name: _IN_PLACE.format(name.removesuffix("_"))
-        for name in "relu_ elu_ celu_ selu_ leaky_relu_ rrelu_ hardtanh_ threshold_".split()
-    },
     **dict.fromkeys(
         "ctc_loss cosine_embedding_loss hinge_embedding_loss margin_ranking_loss "
         "multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss "
