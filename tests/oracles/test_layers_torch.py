@@ -254,7 +254,7 @@ LAYERS = {
             nn.Linear(4, 4),
             nn.LeakyReLU(0.2, True),
         ),
-        [(5, 4)],
+        [(3, 4)],
     ),
     "sequential": (
         lambda nn: nn.Sequential(

@@ -41,15 +41,6 @@ FUNCTIONAL = {
     "binary_cross_entropy": "give binary_cross_entropy_with_logits the values before the sigmoid",
     "kl_div": "cross_entropy takes probabilities as its target, and differs by the target's "
     "entropy, which is a constant",
-    "upsample": "write interpolate(x, size=..., mode=...)",
-    "upsample_nearest": "write interpolate(x, size=..., mode='nearest')",
-    "upsample_bilinear": "write interpolate(x, size=..., mode='bilinear', align_corners=True)",
-    "fractional_max_pool2d": "write max_pool2d or adaptive_max_pool2d",
-    "fractional_max_pool3d": "write max_pool3d or adaptive_max_pool3d",
-    "multi_head_attention_forward": "write scaled_dot_product_attention, or MultiheadAttention",
-    "gumbel_softmax": "write softmax((x - np.log(-np.log(u))) / tau, dim), u from a generator",
-    "local_response_norm": "write group_norm or layer_norm, or the formula in NumPy",
-    "pdist": "write pairwise_distance of the pairs",
     "flatten": "write Flatten()(x), or x.reshape(len(x), -1)",
     **dict.fromkeys(
         "ctc_loss cosine_embedding_loss hinge_embedding_loss margin_ranking_loss "
@@ -71,11 +62,8 @@ LAYERS = {
     "BCELoss": "give the values before the sigmoid to BCEWithLogitsLoss",
     "KLDivLoss": "CrossEntropyLoss takes probabilities as its target, and differs by the target's "
     "entropy, which is a constant",
-    "FractionalMaxPool2d": "write MaxPool2d or AdaptiveMaxPool2d",
-    "FractionalMaxPool3d": "write MaxPool3d or AdaptiveMaxPool3d",
-    "LocalResponseNorm": "write GroupNorm or LayerNorm",
-    "CrossMapLRN2d": "write GroupNorm or LayerNorm",
     "NLLLoss2d": "write NLLLoss",
+    "CrossMapLRN2d": "write LocalResponseNorm",
     "RNNBase": "write RNN, LSTM or GRU",
     "RNNCellBase": "write RNNCell, LSTMCell or GRUCell, or any module in Recurrent",
     "LazyLinear": _SIZES.format("Linear"),
