@@ -239,6 +239,11 @@ LOSSES = {
     "gaussian-var": lambda x, t: nn.gaussian_nll_loss(x, t, abs(t) + (t == 0).astype(t.dtype)),
     "poisson": lambda x, t: nn.poisson_nll_loss(x, t, full=True),
     "bce": nn.binary_cross_entropy_with_logits,
+    "soft-margin": nn.soft_margin_loss,
+    "hinge": nn.hinge_embedding_loss,
+    "kl": nn.kl_div,
+    "multilabel-bce": nn.multilabel_soft_margin_loss,
+    "ranking": lambda x, t: nn.margin_ranking_loss(x, 2 * x, t, margin=0.5),
     "bce-weights": lambda x, t: nn.binary_cross_entropy_with_logits(
         x, t, weight=np.array([2, 1], t.dtype), pos_weight=np.array([3, 1], t.dtype)
     ),

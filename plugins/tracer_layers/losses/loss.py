@@ -190,12 +190,7 @@ def weighted(
     """`reduced` losses times constant weights of their shape; the mean may be `by_weight`."""
     if weight is None:
         return reduced(losses, reduction, dtype)
-    node = getattr(weight, "node", None)
-    if node is not None and node.wants:
-        raise TracerError(
-            f"{loss} expects weights that are constants, got a tensor that depends on parameters: "
-            f"detach it with tensor.detach()"
-        )
+    constant_weight(loss, weight)
     if weight.shape != losses.shape:
         raise ShapeError(
             f"{loss} expects weights of the shape {list(losses.shape)}, got {list(weight.shape)}"
@@ -203,6 +198,16 @@ def weighted(
     weight = floats(weight, losses)
     count = widened(raw(weight)).sum() if by_weight else None
     return reduced(losses * weight, reduction, dtype, count)
+
+
+def constant_weight(loss: str, weight: TensorLike | None) -> None:
+    """Refuse weights that depend on parameters."""
+    node = getattr(weight, "node", None)
+    if node is not None and node.wants:
+        raise TracerError(
+            f"{loss} expects weights that are constants, got a tensor that depends on parameters: "
+            f"detach it with tensor.detach()"
+        )
 
 
 def refuse_deprecated(loss: str, size_average: object, reduce: object) -> None:

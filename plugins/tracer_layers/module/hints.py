@@ -10,7 +10,6 @@ _COTANGENTS = (
     "record with tracer.Tape(cotangents=True), and read tape.cotangents[output] after the sweep"
 )
 _SIZES = "give the sizes, which are not found out in the first call: write {}"
-_WRITE_IT = "there is no such loss: write it in NumPy, which is differentiated as it stands"
 
 #: attribute of a module -> what to write
 MODULE = {
@@ -38,16 +37,7 @@ MODULE = {
 
 #: name of torch.nn.functional -> what to write
 FUNCTIONAL = {
-    "binary_cross_entropy": "give binary_cross_entropy_with_logits the values before the sigmoid",
-    "kl_div": "cross_entropy takes probabilities as its target, and differs by the target's "
-    "entropy, which is a constant",
     "flatten": "write Flatten()(x), or x.reshape(len(x), -1)",
-    **dict.fromkeys(
-        "ctc_loss cosine_embedding_loss hinge_embedding_loss margin_ranking_loss "
-        "multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss "
-        "triplet_margin_loss triplet_margin_with_distance_loss".split(),
-        _WRITE_IT,
-    ),
 }
 
 #: name of torch.nn (or of what stands beside it) -> what to write
@@ -59,9 +49,6 @@ LAYERS = {
     "parallel": "there is no such wrapper: call the model",
     "DataParallel": "there is no such wrapper: call the model",
     "SyncBatchNorm": "write BatchNorm2d",
-    "BCELoss": "give the values before the sigmoid to BCEWithLogitsLoss",
-    "KLDivLoss": "CrossEntropyLoss takes probabilities as its target, and differs by the target's "
-    "entropy, which is a constant",
     "NLLLoss2d": "write NLLLoss",
     "CrossMapLRN2d": "write LocalResponseNorm",
     "RNNBase": "write RNN, LSTM or GRU",
@@ -72,12 +59,6 @@ LAYERS = {
         for kind in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm")
         for rank in (1, 2, 3)
     },
-    **dict.fromkeys(
-        "CTCLoss CosineEmbeddingLoss HingeEmbeddingLoss MarginRankingLoss MultiLabelMarginLoss "
-        "MultiLabelSoftMarginLoss MultiMarginLoss SoftMarginLoss TripletMarginLoss "
-        "TripletMarginWithDistanceLoss".split(),
-        _WRITE_IT,
-    ),
     **FUNCTIONAL,
 }
 
