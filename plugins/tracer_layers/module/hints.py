@@ -9,7 +9,6 @@ from tracer.extend import missing
 _COTANGENTS = (
     "record with tracer.Tape(cotangents=True), and read tape.cotangents[output] after the sweep"
 )
-_SIZES = "give the sizes, which are not found out in the first call: write {}"
 
 #: attribute of a module -> what to write
 MODULE = {
@@ -24,7 +23,6 @@ MODULE = {
     "dtype": "each parameter has its own: next(model.parameters()).dtype",
     "compile": "there is nothing to compile: leave the call out",
     "share_memory": "pickle the module, or send its state_dict()",
-    "set_submodule": "use setattr(model.get_submodule(path), name, module)",
     "parameters_to_vector": "tracer_layers.utils.parameters_to_vector(model.parameters())",
     "register_backward_hook": _COTANGENTS,
     "register_full_backward_hook": _COTANGENTS,
@@ -53,12 +51,6 @@ LAYERS = {
     "CrossMapLRN2d": "write LocalResponseNorm",
     "RNNBase": "write RNN, LSTM or GRU",
     "RNNCellBase": "write RNNCell, LSTMCell or GRUCell, or any module in Recurrent",
-    "LazyLinear": _SIZES.format("Linear"),
-    **{
-        f"Lazy{kind}{rank}d": _SIZES.format(f"{kind}{rank}d")
-        for kind in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm")
-        for rank in (1, 2, 3)
-    },
     **FUNCTIONAL,
 }
 
