@@ -266,6 +266,9 @@ LAYERS = {
 }
 
 
+RNG = np.random.default_rng(0)
+
+
 def same_state(ours, theirs):
     """Load PyTorch's parameters, in float64, after comparing their names, shapes and dtypes."""
     expected = {k: (tuple(v.shape), str(v.dtype)) for k, v in theirs.state_dict().items()}
@@ -362,6 +365,49 @@ def test_embedding_agrees(padding_idx):
     np.testing.assert_allclose(
         tape.backward(objective)["grad"]["weight"], theirs.weight.grad.numpy(), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"div_value": 2.0, "head_bias": True}])
+def test_adaptive_softmax_agrees(options):
+    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(32, 10, [3, 6], **options)
+    ours = tracer_layers.AdaptiveLogSoftmaxWithLoss(32, 10, [3, 6], **options)
+    assert repr(ours) == repr(theirs)
+    same_state(ours, theirs)
+    x, target = RNG.standard_normal((7, 32)), np.array([0, 9, 3, 5, 2, 6, 6])
+    their_x = torch.tensor(x, requires_grad=True)
+    expected = theirs(their_x, torch.tensor(target))
+    expected.loss.backward()
+    leaf = tracer.parameter(x, name="x")
+    with tracer.Tape() as tape:
+        found = ours(leaf, target)
+    np.testing.assert_allclose(found.output.data, expected.output.detach().numpy(), rtol=1e-10)
+    np.testing.assert_allclose(found.loss.data, expected.loss.detach().numpy(), rtol=1e-10)
+    gradients = tape.backward(found.loss)["grad"]
+    np.testing.assert_allclose(gradients["x"], their_x.grad.numpy(), rtol=1e-8, atol=1e-11)
+    for key, p in theirs.named_parameters():
+        np.testing.assert_allclose(gradients[key], p.grad.numpy(), rtol=1e-8, atol=1e-11)
+    np.testing.assert_array_equal(ours.predict(x), theirs.predict(torch.tensor(x)).numpy())
+    whole = theirs.log_prob(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(ours.log_prob(x).data, whole, rtol=1e-10)
+    one = ours(x[0], target[0])
+    np.testing.assert_allclose(one.output.data, found.output.data[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, 3.0])
+@pytest.mark.parametrize("kind", ["Embedding", "EmbeddingBag"])
+def test_bounded_tables_agree(kind, norm_type):
+    """They change the rows that they look up, in training and out of it."""
+    options = {"max_norm": 0.9, "norm_type": norm_type}
+    theirs = getattr(torch.nn, kind)(6, 3, **options, sparse=kind == "Embedding")
+    ours = getattr(tracer_layers, kind)(6, 3, **options, sparse=kind == "Embedding")
+    assert repr(ours) == repr(theirs)
+    same_state(ours, theirs)
+    for index in (np.array([[0, 1, 5], [5, 5, 2]]), np.array([[3, 1]])):
+        expected = theirs(torch.tensor(index)).detach().numpy()
+        with tracer.Tape():
+            np.testing.assert_allclose(ours(index).data, expected, rtol=1e-6)
+        weight = theirs.weight.detach().numpy()
+        np.testing.assert_allclose(ours.weight.data, weight, rtol=1e-6)
 
 
 #: weights are for sums alone, in PyTorch as here
@@ -500,8 +546,6 @@ def labels(count, *shape):
 
     return make
 
-
-RNG = np.random.default_rng(0)
 
 LOSSES = {
     "CrossEntropyLoss": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tracer.extend import TensorLike
 from tracer_layers.convolution.layers import Conv1d, Conv2d, Conv3d
@@ -39,6 +39,9 @@ class _LazyConv(_LazyChannels):
 
 
 class _LazyConvTranspose(_LazyChannels):
+    def forward(self, input: TensorLike, output_size: Sequence[int] | None = None) -> TensorLike:
+        return super().forward(input, output_size)
+
     def size_of_state(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         return shapes["weight"][0] if "weight" in shapes else None
 

@@ -1,6 +1,7 @@
 """Losses, and distances of vectors."""
 
 from tracer_layers.losses import (
+    adaptive_layers,
     classification_layers,
     classification_operations,
     ctc_layers,
@@ -15,6 +16,7 @@ from tracer_layers.losses import (
     regression_layers,
     regression_operations,
 )
+from tracer_layers.losses.adaptive_layers import *
 from tracer_layers.losses.classification_layers import *
 from tracer_layers.losses.ctc_layers import *
 from tracer_layers.losses.distance_layers import *
@@ -33,6 +35,7 @@ OPERATIONS = (
 )
 
 __all__: list[str] = []
+__all__ += adaptive_layers.__all__
 __all__ += classification_layers.__all__
 __all__ += ctc_layers.__all__
 __all__ += distance_layers.__all__
