@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from tracer.extend import without_torch
 from tracer_layers import (
     activations,
     attention,
@@ -48,6 +49,7 @@ def _of_arrays(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
+        args, options = without_torch(args), without_torch(options)
         try:
             return function(*args, **options)
         except AttributeError as error:

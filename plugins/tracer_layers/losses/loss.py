@@ -22,6 +22,7 @@ from tracer.extend import (
     backend,
     narrowed,
     widened,
+    without_torch,
 )
 from tracer_layers.module.dtypes import WIDE, floats
 from tracer_layers.module.module import Module
@@ -129,8 +130,9 @@ def arrays(loss: str, *, input: Convertible, **others: Convertible) -> list[Any]
 
     None stays, but of the target. Raises `TracingError` for anything else.
     """
+    input = without_torch(input)
     given = [input if hasattr(input, "dtype") else _as_array(loss, "input", input)]
-    for name, value in others.items():
+    for name, value in without_torch(others).items():
         if not hasattr(value, "dtype") and (value is not None or name == "target"):
             value = _as_array(loss, name, value)
             if value.dtype.kind == given[0].dtype.kind == "f":
