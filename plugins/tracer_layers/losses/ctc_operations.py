@@ -6,7 +6,6 @@ import numpy as np
 
 import tracer
 from tracer import operation
-from tracer.errors import QuantityError
 from tracer.extend import UNKNOWN, Array
 from tracer_layers.losses.loss import Loss
 from tracer_layers.module.rules import arange, raw
@@ -21,7 +20,8 @@ class ConnectionistTemporal(Loss):
 
     Log-probabilities x are `[T, N, C]`, labels `[N, S]`, and the lengths of both `[N]`; the loss is
     `[N]` (Graves et al. 2006). A way goes through the states "blank, label, blank, ..., blank", of
-    which it may leave out a blank between labels that differ.
+    which it may leave out a blank between labels that differ. It is not convex, and has no rule for
+    the root of its Hessian.
     """
 
     def forward_keeping(x, labels, frames, lengths, *, blank):
@@ -51,13 +51,6 @@ class ConnectionistTemporal(Loss):
     def batch_axis(node, axes):
         """The samples are on axis 1 of the log-probabilities."""
         return 0 if axes[0] == 1 else UNKNOWN
-
-    def sqrt_hessian(node, weight, rows=None):
-        """There is none."""
-        raise QuantityError(
-            "ctc_loss is not convex in its log-probabilities, so that its Gauss-Newton matrix is "
-            "undefined: use quantities of gradients, or of the Hessian"
-        )
 
     def examples(rng):
         x = np.log(rng.dirichlet(np.ones(4), (5, 3)))
