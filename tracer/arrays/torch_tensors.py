@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import operator
 import sys
-from typing import Any
+from typing import Protocol, TypeGuard, TypeVar, cast
 
 import numpy as np
 
 from tracer.errors import TracingError
 
+#: what may hold tensors
+Given = TypeVar("Given")
+
 _told: list[bool] = []
 
 
-def is_torch(value: object) -> bool:
+class TorchTensor(Protocol):
+    """What of a tensor of PyTorch is asked."""
+
+    shape: tuple[int, ...]
+    dtype: object
+    device: TorchDevice
+    requires_grad: bool
+
+    def numpy(self) -> np.ndarray: ...
+
+
+class TorchDevice(Protocol):
+    """Of its device, the kind."""
+
+    type: str
+
+
+def is_torch(value: object) -> TypeGuard[TorchTensor]:
     """Whether a value is a tensor of PyTorch, which somebody has imported then."""
     torch = sys.modules.get("torch")
     kind = None if torch is None else getattr(torch, "Tensor", None)
     return isinstance(kind, type) and isinstance(value, kind)
 
 
-def of_torch(tensor: Any) -> np.ndarray:
+def of_torch(tensor: TorchTensor) -> np.ndarray:
     """The array of a tensor of PyTorch, in the same memory; the first time, stderr says so.
 
     Raises `TracingError` for one that has a history, is on another device, or of a dtype or layout
@@ -53,16 +73,19 @@ def of_torch(tensor: Any) -> np.ndarray:
     return array
 
 
-def without_torch(value: Any) -> Any:
+def without_torch(value: Given) -> Given:
     """A value, in which tensors of PyTorch are arrays: alone, or in tuples, lists and dicts."""
     if "torch" not in sys.modules:
         return value
+    return cast("Given", _without(value))
+
+
+def _without(value: object) -> object:
     if is_torch(value):
         return of_torch(value)
-    kind = type(value)
-    if kind is dict:
-        return {key: without_torch(each) for key, each in value.items()}
-    if kind is list or kind is tuple:
-        made = [without_torch(each) for each in value]
-        return value if all(map(operator.is_, made, value)) else kind(made)
+    if type(value) is dict:
+        return {key: _without(each) for key, each in value.items()}
+    if type(value) is list or type(value) is tuple:
+        made = [_without(each) for each in value]
+        return value if all(map(operator.is_, made, value)) else type(value)(made)
     return value
