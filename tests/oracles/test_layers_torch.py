@@ -744,6 +744,33 @@ def test_labels_that_do_not_fit_are_infinitely_unlikely():
     assert np.isnan(slope).all()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bias": True, "ignore_index": 1, "label_smoothing": 0.1},
+        {"out_features": (2,), "bias": True, "reduction": "sum"},
+    ],
+)
+def test_linear_cross_entropy_agrees(options):
+    theirs = torch.nn.LinearCrossEntropyLoss(4, 3, **options)
+    ours = tracer_layers.LinearCrossEntropyLoss(4, 3, **options)
+    same_state(ours, theirs)
+    extra = options.get("out_features", ())
+    x, target = RNG.standard_normal((5, 4)), RNG.integers(0, 3, (5, *extra))
+    their_x = torch.tensor(x, requires_grad=True)
+    expected = theirs(their_x, torch.tensor(target))
+    expected.backward()
+    leaf = tracer.parameter(x, name="x")
+    with tracer.Tape() as tape:
+        found = ours(leaf, target)
+    np.testing.assert_allclose(found.data, expected.detach().numpy(), rtol=1e-10)
+    gradients = tape.backward(found)["grad"]
+    np.testing.assert_allclose(gradients["x"], their_x.grad.numpy(), rtol=1e-8, atol=1e-11)
+    for key, p in theirs.named_parameters():
+        np.testing.assert_allclose(gradients[key], p.grad.numpy(), rtol=1e-8, atol=1e-11)
+
+
 def shared_classes():
     names = [n for n in tracer_layers.__all__ if inspect.isclass(getattr(tracer_layers, n))]
     return [n for n in names if hasattr(torch.nn, n) and not takes_anything(getattr(torch.nn, n))]

@@ -382,6 +382,11 @@ LOSSES = {
     "CrossEntropyLoss (probabilities)": loss(
         "CrossEntropyLoss", lambda rng: rng.dirichlet(np.ones(4), SAMPLES)
     ),
+    "LinearCrossEntropyLoss": Case(
+        lambda: nn.LinearCrossEntropyLoss(4, 3, bias=True, reduction="sum").double(),
+        VECTOR,
+        target=lambda rng: rng.integers(0, 3, SAMPLES),
+    ),
     "NLLLoss": loss("NLLLoss", lambda rng: rng.integers(0, 4, SAMPLES)),
     "BCEWithLogitsLoss": loss("BCEWithLogitsLoss", lambda rng: rng.random((SAMPLES, 4))),
     "MSELoss": loss("MSELoss", lambda rng: rng.standard_normal((SAMPLES, 4))),

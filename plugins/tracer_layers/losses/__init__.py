@@ -9,6 +9,7 @@ from tracer_layers.losses import (
     distance_layers,
     embedding_layers,
     embedding_operations,
+    linear_layers,
     margin_layers,
     margin_operations,
     probability_layers,
@@ -21,6 +22,7 @@ from tracer_layers.losses.classification_layers import *
 from tracer_layers.losses.ctc_layers import *
 from tracer_layers.losses.distance_layers import *
 from tracer_layers.losses.embedding_layers import *
+from tracer_layers.losses.linear_layers import *
 from tracer_layers.losses.margin_layers import *
 from tracer_layers.losses.probability_layers import *
 from tracer_layers.losses.regression_layers import *
@@ -40,6 +42,7 @@ __all__ += classification_layers.__all__
 __all__ += ctc_layers.__all__
 __all__ += distance_layers.__all__
 __all__ += embedding_layers.__all__
+__all__ += linear_layers.__all__
 __all__ += margin_layers.__all__
 __all__ += probability_layers.__all__
 __all__ += regression_layers.__all__
