@@ -3,6 +3,9 @@
 Gradients are results of a sweep, and not of parameters: what acts on them takes the results.
 """
 
+from typing import Any
+
+from tracer_layers.module import hints
 from tracer_layers.utils import (
     clipping,
     fusion,
@@ -29,3 +32,7 @@ __all__ += fusion.__all__
 __all__ += spectral_normalisation.__all__
 __all__ += vectors.__all__
 __all__ += weight_normalisation.__all__
+
+
+def __getattr__(name: str) -> Any:
+    raise hints.no_util(name, __all__)
