@@ -24,7 +24,7 @@ class Read(nn.Module):
         self.options = mode, padding_mode
 
     def forward(self, x):
-        at = nn.functional.tanh(x[:, 0])
+        at = nn.functional.tanh(x)[:, 0]
         grid = np.stack([1.4 * at, 1.3 * np.cos(at)], axis=-1)
         return nn.functional.grid_sample(x, grid, *self.options)
 
@@ -33,7 +33,7 @@ class Turned(nn.Module):
     """Read by affine maps that depend on the input."""
 
     def forward(self, x):
-        grid = nn.functional.affine_grid(nn.functional.tanh(x[:, 0]), (len(x), 1, 2, 3))
+        grid = nn.functional.affine_grid(nn.functional.tanh(x)[:, 0], (len(x), 1, 2, 3))
         return nn.functional.grid_sample(x, grid)
 
 

@@ -37,8 +37,9 @@ def ctc_loss(
     (x,), alone = compared(log_probs), log_probs.ndim == 2
     if alone:
         x = x[:, None]
-    frames, counts = (np.asarray(_on_host(v)).reshape(-1) for v in (input_lengths, target_lengths))
-    labels = _rows(_on_host(targets), counts)
+    frames, counts, labels = map(_ints, (input_lengths, target_lengths, targets))
+    frames, counts = frames.reshape(-1), counts.reshape(-1)
+    labels = _rows(labels, counts)
     _check(x, labels, frames, counts, blank)
     there = backend.of(raw(x)).from_host
     given = (there(v.astype(np.int64)) for v in (labels, frames, counts))
@@ -52,8 +53,12 @@ def ctc_loss(
     return reduced(losses, reduction, log_probs.dtype)
 
 
-def _on_host(value: Convertible) -> Array:
-    return backend.to_host(raw(value)) if hasattr(value, "dtype") else np.asarray(value)
+def _ints(value: Convertible) -> Array:
+    """Labels or lengths on the host."""
+    found = backend.to_host(raw(value)) if hasattr(value, "dtype") else np.asarray(value)
+    if found.dtype.kind not in "iu" and found.size:
+        raise ShapeError(f"ctc_loss expects labels and lengths as ints, got {found.dtype}")
+    return found
 
 
 def _rows(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:

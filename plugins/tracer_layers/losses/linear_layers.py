@@ -11,7 +11,7 @@ from tracer.errors import ShapeError, TracerError
 from tracer.extend import Generator, TensorLike
 from tracer_layers.linear_maps.layers import Linear, linear
 from tracer_layers.losses.classification_layers import cross_entropy
-from tracer_layers.losses.loss import LossModule
+from tracer_layers.losses.loss import LossModule, arrays
 
 __all__ = ["LinearCrossEntropyLoss", "linear_cross_entropy"]
 
@@ -41,6 +41,9 @@ def linear_cross_entropy(
             "linear_cross_entropy takes no options: leave them out, and give Tape.backward a "
             "memory_budget"
         )
+    input, linear_weight, target = arrays(
+        "linear_cross_entropy", input=input, linear_weight=linear_weight, target=target
+    )
     outputs, width = tuple(linear_weight.shape[:-1]), linear_weight.shape[-1]
     if input.ndim not in (1, 2) or input.shape[-1] != width or not outputs:
         raise ShapeError(

@@ -128,12 +128,12 @@ def same_shape(prediction: TensorLike, target: TensorLike) -> None:
 def arrays(loss: str, *, input: Convertible, **others: Convertible) -> list[Any]:
     """What a loss is given, lists and numbers as arrays; of floats, in the input's dtype.
 
-    None stays, but of the target. Raises `TracingError` for anything else.
+    None stays of weights alone. Raises `TracingError` for anything else.
     """
     input = without_torch(input)
     given = [input if hasattr(input, "dtype") else _as_array(loss, "input", input)]
     for name, value in without_torch(others).items():
-        if not hasattr(value, "dtype") and (value is not None or name == "target"):
+        if not hasattr(value, "dtype") and (value is not None or "weight" not in name):
             value = _as_array(loss, name, value)
             if value.dtype.kind == given[0].dtype.kind == "f":
                 value = value.astype(given[0].dtype)

@@ -109,7 +109,7 @@ def multi_margin_loss(
     input, target, weight = arrays("multi_margin_loss", input=input, target=target, weight=weight)
     constant_weight("multi_margin_loss", weight)
     x, weight = compared(input, weight)
-    alone, shape = x.ndim == 1, target.shape
+    alone, shape = x.ndim == 1 and target.size == 1, target.shape
     if alone:
         x, target = x[None], target.reshape(1)
     inputs = (x, target) if weight is None else (x, target, weight)
