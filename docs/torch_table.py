@@ -35,7 +35,7 @@ everywhere, and are not said again in the tables:
   [`tracer.seed`](layers.md), or of a generator of NumPy's.
 - Gradients are what `Tape.backward` returns: optimisers are given them, `optimizer.step(results)`.
 - With `inplace=True` a tensor moves on to the result, so that all its names see it. Its memory is
-  not written into, and where a view of it is in use that is an error. Functions of `torch.nn.init`
+  not written into, and where a part of it is in use that is an error. Functions of `torch.nn.init`
   give a parameter new memory.
 - Arguments that PyTorch has deprecated (`size_average`, `reduce`) keep their places, and are
   refused.

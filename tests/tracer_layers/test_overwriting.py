@@ -91,14 +91,55 @@ def test_raw_arrays_and_parameters_stay_as_they_are(name):
     np.testing.assert_array_equal(parameter.data, kept)
 
 
-def test_what_a_view_would_see_is_refused():
+def test_what_a_part_would_see_is_refused():
     with tracer.Tape():
         h = 2 * tracer.parameter(X)
-        flat = h.reshape(-1)
+        part = h[1:]
         with pytest.raises(TracingError, match=r"relu\(t, inplace=True\) would .*t = relu\(t\)"):
             F.relu(h, inplace=True)
-        del flat
+        with pytest.raises(TracingError, match="shares memory with t"):
+            F.relu(part, inplace=True)
+        del part
         F.relu(h, True)
+
+
+@pytest.mark.parametrize("of_view", [False, True])
+@pytest.mark.parametrize("reshape", [lambda h: h.reshape(2, -1), lambda h: h[None], np.ravel])
+def test_the_same_memory_in_another_shape_moves_on_too(reshape, of_view):
+    """As in PyTorch, where `x = flatten(h); relu_(x)` rectifies `h`."""
+    leaf = tracer.parameter(X, "x")
+    with tracer.Tape() as tape:
+        h = 2 * leaf
+        view = reshape(h)
+        F.relu_(view if of_view else h)
+        loss = np.sum(h**3) + np.sum(view**2)
+    np.testing.assert_array_equal(h.data, np.maximum(2 * X, 0))
+    np.testing.assert_array_equal(view.data.ravel(), h.data.ravel())
+    expected = np.where(X > 0, 24 * X**2 + 8 * X, 0)
+    np.testing.assert_allclose(tape.backward(loss)["grad"]["x"], expected)
+    h = 2 * tracer.Tensor(X)
+    view = reshape(h)
+    F.relu_(view if of_view else h)  # beside a tape
+    np.testing.assert_array_equal(h.data, np.maximum(2 * X, 0))
+    np.testing.assert_array_equal(view.data.ravel(), h.data.ravel())
+
+
+def test_a_head_with_dropout_in_place_on_what_it_flattens():
+    class Net(nn.Module):
+        def __init__(self):
+            self.head = nn.Sequential(nn.Flatten(), nn.Dropout(0.5, True), nn.Linear(60, 2))
+
+        def forward(self, x):
+            h = np.tanh(x)
+            return self.head(h) + np.sum(h)
+
+    model, seen = Net().double(), []
+    model.head[0].register_forward_hook(lambda module, given, out: seen.append((*given, out)))
+    with tracer.Tape() as tape:
+        loss = np.sum(model(X))
+    (before, flat), _ = seen[0], tape.backward(loss)
+    np.testing.assert_array_equal(before.data.reshape(2, -1), flat.data)
+    assert (flat.data == 0).any()
 
 
 def test_a_skip_around_an_activation_in_place_sees_it():

@@ -71,8 +71,9 @@ def overwriting(function: Function) -> Function:
     """A function of `input` with PyTorch's option `inplace`, which is seen to here.
 
     Nothing is written into: the tensor `input` moves on to the result, so that all its names see
-    it. Parameters and raw arrays stay what they are. Raises `TracingError` where what shares memory
-    with the tensor, which PyTorch would change, too, is in use.
+    it, and so do others that are its memory in another shape. Parameters and raw arrays stay what
+    they are. Raises `TracingError` where a part of its memory, as a slice, is in use, which PyTorch
+    would change, too.
     """
     name, place = function.__name__, [*inspect.signature(function).parameters].index("inplace")
 
