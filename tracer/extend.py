@@ -7,7 +7,7 @@ Operations: how one is declared, and what rules call:
     `Elementwise`, `Operation`, `operation`, `Rules`, `Composite`, `composed`, `composes`,
     `implements`, `POOLED`, `UNKNOWN`, `describe`, `Placed`, `integer`, `integers`, `operand`,
     `raw`, `Embed`, `ScatterAdd`, `SINGLE`, `in_single`, `meeting`, `narrowed`, `widened`,
-    `working`, `flatten`
+    `working`, `flatten`, `moved_on`
 
 The algebra of what reaches a parameter:
     `Cotangent`, `Dense`, `Gather`, `Mixed`, `Outer`, `Reindexed`, `Summed`, `broadcast_uses`,
@@ -34,7 +34,8 @@ Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
     `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
     `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
-    `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`, `is_safetensors`
+    `without_torch`, `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`,
+    `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -78,6 +79,7 @@ from tracer.arrays.parallel import (
 from tracer.arrays.random import drawn, generator, last_seed, poisson, seed
 from tracer.arrays.safetensors import is_safetensors, read_safetensors, write_safetensors
 from tracer.arrays.sampled import SampledArray
+from tracer.arrays.torch_tensors import without_torch
 from tracer.arrays.trees import flatten
 from tracer.arrays.types import (
     Array,
@@ -131,6 +133,7 @@ from tracer.graph.precision import precision_changes
 from tracer.graph.totals import totals
 from tracer.guarded import overlay_values, render, require_quantities
 from tracer.operations.arguments import integer, integers, operand, raw
+from tracer.operations.inplace import moved_on
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.targets import Target
@@ -294,6 +297,7 @@ __all__ = [
     "looked_up",
     "meeting",
     "missing",
+    "moved_on",
     "narrowed",
     "no_collection",
     "numbers",
@@ -329,6 +333,7 @@ __all__ = [
     "users_frame",
     "using",
     "widened",
+    "without_torch",
     "working",
     "write_safetensors",
 ]

@@ -1,10 +1,12 @@
 """The functions of layers and losses, named as in `torch.nn.functional`."""
 
 import functools
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from tracer.extend import without_torch
 from tracer_layers import (
     activations,
     attention,
@@ -48,6 +50,8 @@ def _of_arrays(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
+        if "torch" in sys.modules:
+            args, options = without_torch(args), without_torch(options)
         try:
             return function(*args, **options)
         except AttributeError as error:

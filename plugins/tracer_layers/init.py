@@ -7,7 +7,7 @@ default the shared one (`tracer.seed`), on the host.
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
 from tracer.extend import Array, Generator, backend, drawn
 from tracer.extend import generator as shared_generator
+from tracer_layers.module import hints
 
 __all__ = [
     "calculate_gain",
@@ -233,3 +234,7 @@ def sparse_(
     for column in values.T:
         column[rng.permutation(len(column))[:zeros]] = 0
     return _filled(tensor, values)
+
+
+def __getattr__(name: str) -> Any:
+    raise hints.no_init(name, __all__)

@@ -12,6 +12,7 @@ import tracer_layers
 torch = pytest.importorskip("torch")
 pytestmark = [
     pytest.mark.oracle,
+    pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss by both"),
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths"),
 ]
 #: PyTorch computes with constants rounded to float32 in these
@@ -244,6 +245,18 @@ LAYERS = {
     "prelu": (lambda nn: nn.PReLU(), [(5, 4)]),
     "prelu-one-axis": (lambda nn: nn.PReLU(), [(4,)]),
     "prelu-channels": (lambda nn: nn.PReLU(4, 0.1), [(5, 4, 2, 3)]),
+    "in-place": (
+        lambda nn: nn.Sequential(
+            nn.Linear(4, 4),
+            nn.ReLU(True),
+            nn.Linear(4, 4),
+            nn.Dropout(0.0, True),
+            nn.Hardtanh(-0.5, 1.5, True),
+            nn.Linear(4, 4),
+            nn.LeakyReLU(0.2, True),
+        ),
+        [(3, 4)],
+    ),
     "sequential": (
         lambda nn: nn.Sequential(
             nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Sequential(nn.Linear(32, 5))
@@ -251,6 +264,9 @@ LAYERS = {
         [(2, 3, 4, 4)],
     ),
 }
+
+
+RNG = np.random.default_rng(0)
 
 
 def same_state(ours, theirs):
@@ -349,6 +365,49 @@ def test_embedding_agrees(padding_idx):
     np.testing.assert_allclose(
         tape.backward(objective)["grad"]["weight"], theirs.weight.grad.numpy(), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"div_value": 2.0, "head_bias": True}])
+def test_adaptive_softmax_agrees(options):
+    theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(32, 10, [3, 6], **options)
+    ours = tracer_layers.AdaptiveLogSoftmaxWithLoss(32, 10, [3, 6], **options)
+    assert repr(ours) == repr(theirs)
+    same_state(ours, theirs)
+    x, target = RNG.standard_normal((7, 32)), np.array([0, 9, 3, 5, 2, 6, 6])
+    their_x = torch.tensor(x, requires_grad=True)
+    expected = theirs(their_x, torch.tensor(target))
+    expected.loss.backward()
+    leaf = tracer.parameter(x, name="x")
+    with tracer.Tape() as tape:
+        found = ours(leaf, target)
+    np.testing.assert_allclose(found.output.data, expected.output.detach().numpy(), rtol=1e-10)
+    np.testing.assert_allclose(found.loss.data, expected.loss.detach().numpy(), rtol=1e-10)
+    gradients = tape.backward(found.loss)["grad"]
+    np.testing.assert_allclose(gradients["x"], their_x.grad.numpy(), rtol=1e-8, atol=1e-11)
+    for key, p in theirs.named_parameters():
+        np.testing.assert_allclose(gradients[key], p.grad.numpy(), rtol=1e-8, atol=1e-11)
+    np.testing.assert_array_equal(ours.predict(x), theirs.predict(torch.tensor(x)).numpy())
+    whole = theirs.log_prob(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(ours.log_prob(x).data, whole, rtol=1e-10)
+    one = ours(x[0], target[0])
+    np.testing.assert_allclose(one.output.data, found.output.data[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1.0, 3.0])
+@pytest.mark.parametrize("kind", ["Embedding", "EmbeddingBag"])
+def test_bounded_tables_agree(kind, norm_type):
+    """They change the rows that they look up, in training and out of it."""
+    options = {"max_norm": 0.9, "norm_type": norm_type}
+    theirs = getattr(torch.nn, kind)(6, 3, **options, sparse=kind == "Embedding")
+    ours = getattr(tracer_layers, kind)(6, 3, **options, sparse=kind == "Embedding")
+    assert repr(ours) == repr(theirs)
+    same_state(ours, theirs)
+    for index in (np.array([[0, 1, 5], [5, 5, 2]]), np.array([[3, 1]])):
+        expected = theirs(torch.tensor(index)).detach().numpy()
+        with tracer.Tape():
+            np.testing.assert_allclose(ours(index).data, expected, rtol=1e-6)
+        weight = theirs.weight.detach().numpy()
+        np.testing.assert_allclose(ours.weight.data, weight, rtol=1e-6)
 
 
 #: weights are for sums alone, in PyTorch as here
@@ -470,6 +529,24 @@ def counts(*shape):
     return lambda rng: rng.poisson(2.0, shape).astype(float)
 
 
+def signs(*shape):
+    return lambda rng: rng.choice([-1, 1], shape)
+
+
+def logarithms(make):
+    return lambda rng: np.log(make(rng))
+
+
+def labels(count, *shape):
+    """Labels in any order, and -1 behind the last one."""
+
+    def make(rng):
+        drawn = rng.permuted(np.broadcast_to(np.arange(count), (*shape, count)), axis=-1)
+        return np.where(np.arange(count) < rng.integers(0, count + 1, (*shape, 1)), drawn, -1)
+
+    return make
+
+
 LOSSES = {
     "CrossEntropyLoss": [
         ({}, floats(5, 4), classes(4, 5)),
@@ -525,6 +602,53 @@ LOSSES = {
         ({"full": True}, floats(5, 4), counts(5, 4)),
         ({"log_input": False, "full": True, "eps": 1e-3}, positive(5, 4), counts(5, 4)),
     ],
+    "BCELoss": [
+        ({}, unit(5, 4), unit(5, 4)),
+        ({"weight": [0.5, 1.0, 2.0, 0.1]}, unit(5, 4), unit(5, 4)),
+    ],
+    "KLDivLoss": [
+        ({}, logarithms(probabilities(4, 5)), probabilities(4, 5)),
+        ({"log_target": True}, logarithms(probabilities(4, 5)), logarithms(probabilities(4, 5))),
+    ],
+    "HingeEmbeddingLoss": [
+        ({}, positive(5, 4), signs(5, 4)),
+        ({"margin": 0.3}, floats(5, 4), lambda rng: rng.choice([-1, 0, 1], (5, 4))),
+    ],
+    "MarginRankingLoss": [
+        ({}, floats(5), floats(5), signs(5)),
+        ({"margin": 0.7}, floats(5, 4), floats(5, 4), signs(5, 4)),
+    ],
+    "SoftMarginLoss": [({}, floats(5, 4), signs(5, 4)), ({}, floats(5), signs(5))],
+    "MultiMarginLoss": [
+        ({}, floats(5, 4), classes(4, 5)),
+        ({"p": 2, "margin": 0.7}, floats(5, 4), classes(4, 5)),
+        ({"p": 2, "weight": [0.5, 1.0, 2.0, 0.1]}, floats(5, 4), classes(4, 5)),
+        ({"margin": 2.0}, floats(4), lambda rng: np.array([2])),
+    ],
+    "MultiLabelMarginLoss": [
+        ({}, floats(5, 4), labels(4, 5)),
+        ({}, floats(4), lambda rng: np.array([2, 0, -1, 1])),
+    ],
+    "MultiLabelSoftMarginLoss": [
+        ({}, floats(5, 4), unit(5, 4)),
+        ({"weight": [0.5, 1.0, 2.0, 0.1]}, floats(5, 4), unit(5, 4)),
+    ],
+    "CosineEmbeddingLoss": [
+        ({}, floats(5, 4), floats(5, 4), signs(5)),
+        ({"margin": 0.4}, floats(5, 4), floats(5, 4), signs(5)),
+        ({"margin": -0.4}, floats(4), floats(4), lambda rng: np.array(-1)),
+    ],
+    "TripletMarginLoss": [
+        ({}, floats(5, 4), floats(5, 4), floats(5, 4)),
+        ({"swap": True, "margin": 3.0}, floats(5, 4), floats(5, 4), floats(5, 4)),
+        ({"p": 1.0, "eps": 1e-2, "swap": True}, floats(5, 4), floats(5, 4), floats(5, 4)),
+        ({"p": 3.5}, floats(2, 3, 4), floats(2, 3, 4), floats(2, 3, 4)),
+        ({}, floats(4), floats(4), floats(4)),
+    ],
+    "TripletMarginWithDistanceLoss": [
+        ({}, floats(5, 4), floats(5, 4), floats(5, 4)),
+        ({"swap": True, "margin": 3.0}, floats(5, 4), floats(5, 4), floats(5, 4)),
+    ],
 }
 LOSS_CASES = [
     pytest.param(name, i, reduction, id=f"{name}-{i}-{reduction}")
@@ -565,6 +689,86 @@ def test_losses_agree(name, i, reduction):
             np.testing.assert_allclose(
                 gradient[defined], theirs[defined], rtol=1e-8, atol=1e-11, err_msg=f"input {k}"
             )
+
+
+def test_the_divergence_by_samples_agrees():
+    x, t = logarithms(probabilities(4, 5))(RNG), probabilities(4, 5)(RNG)
+    theirs = torch.nn.KLDivLoss(reduction="batchmean")(torch.tensor(x), torch.tensor(t))
+    ours = tracer_layers.KLDivLoss(reduction="batchmean")(x, t)
+    np.testing.assert_allclose(ours.data, theirs.numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(tracer_layers.kl_div(x, t, reduction="batchmean"), ours.data)
+
+
+#: labels of sequences, their lengths, those of the labels, and options
+SEQUENCES = {
+    "rows": ([[1, 2, 2], [3, 0, 0], [1, 1, 1]], [7, 4, 6], [3, 1, 3], {}),
+    "one after the other": ([1, 2, 2, 3, 1, 1, 1], [7, 4, 6], [3, 1, 3], {}),
+    "none": ([[1, 2], [3, 1], [1, 1]], [7, 5, 6], [2, 0, 1], {}),
+    "no labels": (np.zeros((3, 0), int), [7, 5, 6], [0, 0, 0], {}),
+    "another blank": ([[1, 0], [0, 1], [1, 1]], [7, 5, 6], [2, 1, 2], {"blank": 3}),
+    "too short": ([[1, 1], [2, 1], [1, 2]], [2, 5, 6], [2, 2, 2], {"zero_infinity": True}),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_temporal_classification_agrees(name, reduction):
+    labels, frames, counts, options = SEQUENCES[name]
+    labels, frames, counts = map(np.array, (labels, frames, counts))
+    x = np.random.default_rng(0).standard_normal((7, 3, 4))
+    given = [torch.tensor(v) for v in (labels, frames, counts)]
+    options = options | {"reduction": reduction}
+    their_x = torch.tensor(x, requires_grad=True)
+    expected = torch.nn.CTCLoss(**options)(their_x.log_softmax(-1), *given)
+    weights = np.random.default_rng(1).random(expected.shape)
+    (expected * torch.tensor(weights)).sum().backward()
+    loss, log_softmax = tracer_layers.CTCLoss(**options), tracer_layers.LogSoftmax(-1)
+    value, pullback = tracer.vjp(lambda x: loss(log_softmax(x), labels, frames, counts), x)
+    np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-10)
+    np.testing.assert_allclose(pullback(weights)[0], their_x.grad.numpy(), rtol=1e-8, atol=1e-12)
+
+
+def test_one_sequence_agrees():
+    x = tracer_layers.functional.log_softmax(np.random.default_rng(0).standard_normal((7, 4)), -1)
+    given = np.array([1, 3, 3]), np.array(7), np.array(3)
+    theirs = torch.nn.functional.ctc_loss(*map(torch.tensor, (x, *given)))
+    np.testing.assert_allclose(tracer_layers.ctc_loss(x, *given), theirs.numpy(), rtol=1e-12)
+
+
+def test_labels_that_do_not_fit_are_infinitely_unlikely():
+    x = tracer_layers.functional.log_softmax(np.zeros((3, 1, 4)), -1)
+    given = np.array([[1, 1, 2]]), np.array([3]), np.array([3])
+    assert tracer_layers.ctc_loss(x, *given) == np.inf
+    assert torch.nn.functional.ctc_loss(*map(torch.tensor, (x, *given))) == np.inf
+    slope = tracer.grad(lambda x: tracer_layers.ctc_loss(x, *given))(x)
+    assert np.isnan(slope).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bias": True, "ignore_index": 1, "label_smoothing": 0.1},
+        {"out_features": (2,), "bias": True, "reduction": "sum"},
+    ],
+)
+def test_linear_cross_entropy_agrees(options):
+    theirs = torch.nn.LinearCrossEntropyLoss(4, 3, **options)
+    ours = tracer_layers.LinearCrossEntropyLoss(4, 3, **options)
+    same_state(ours, theirs)
+    extra = options.get("out_features", ())
+    x, target = RNG.standard_normal((5, 4)), RNG.integers(0, 3, (5, *extra))
+    their_x = torch.tensor(x, requires_grad=True)
+    expected = theirs(their_x, torch.tensor(target))
+    expected.backward()
+    leaf = tracer.parameter(x, name="x")
+    with tracer.Tape() as tape:
+        found = ours(leaf, target)
+    np.testing.assert_allclose(found.data, expected.detach().numpy(), rtol=1e-10)
+    gradients = tape.backward(found)["grad"]
+    np.testing.assert_allclose(gradients["x"], their_x.grad.numpy(), rtol=1e-8, atol=1e-11)
+    for key, p in theirs.named_parameters():
+        np.testing.assert_allclose(gradients[key], p.grad.numpy(), rtol=1e-8, atol=1e-11)
 
 
 def shared_classes():

@@ -174,12 +174,65 @@ def test_parametrizations_of_ones_own(steps):
     np.testing.assert_allclose(ours(x).data, theirs(torch.from_numpy(x)).detach(), rtol=1e-10)
 
 
+FUSED = {
+    "conv": (lambda nn: nn.Conv2d(2, 4, 3, groups=2), lambda nn: nn.BatchNorm2d(4), (3, 2, 5, 4)),
+    "conv-plain": (
+        lambda nn: nn.Conv1d(2, 3, 2, bias=False),
+        lambda nn: nn.BatchNorm1d(3, affine=False),
+        (3, 2, 5),
+    ),
+    "transposed": (lambda nn: nn.ConvTranspose1d(2, 3, 2), lambda nn: nn.BatchNorm1d(3), (3, 2, 4)),
+    "linear": (lambda nn: nn.Linear(4, 3), lambda nn: nn.BatchNorm1d(3), (5, 4)),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_normalisation_is_put_into_the_map_before_it(name):
+    first, second, shape = FUSED[name]
+    theirs = torch.nn.Sequential(first(torch.nn), second(torch.nn)).double()
+    x = np.random.default_rng(0).standard_normal(shape)
+    theirs(torch.from_numpy(2 * x + 1))  # statistics that are not the initial ones
+    ours = nn.Sequential(first(nn), second(nn)).double()
+    ours.load_state_dict(theirs.state_dict())
+    fuse = "fuse_linear_bn_eval" if name == "linear" else "fuse_conv_bn_eval"
+    options = {"transpose": True} if name == "transposed" else {}
+    fused, expected = (
+        getattr(library.utils, fuse)(*model.eval(), **options)
+        for library, model in ((nn, ours), (torch.nn, theirs))
+    )
+    for key, value in expected.state_dict().items():
+        np.testing.assert_allclose(fused.state_dict()[key], value.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(fused(x).data, ours(x).data, rtol=1e-10, atol=1e-12)
+    with pytest.raises(nn.utils.fusion.TracerError, match="is for evaluation"):
+        getattr(nn.utils, fuse)(*ours.train(), **options)
+
+
+def test_sequences_are_taken_out_again():
+    rng = np.random.default_rng(0)
+    sequences = [rng.standard_normal((n, 2)) for n in (4, 3, 1)]
+    rnn, theirs = nn.utils.rnn, torch.nn.utils.rnn
+    given = [torch.from_numpy(sequence) for sequence in sequences]
+    for options in ({}, {"batch_first": True, "padding_value": 2.0, "padding_side": "left"}):
+        expected = theirs.pad_sequence(given, **options).numpy()
+        np.testing.assert_array_equal(rnn.pad_sequence(sequences, **options), expected)
+    for found in (
+        rnn.unpack_sequence(rnn.pack_sequence(sequences)),
+        rnn.unpad_sequence(rnn.pad_sequence(sequences), [4, 3, 1]),
+        rnn.unpad_sequence(rnn.pad_sequence(sequences, True), np.array([4, 3, 1]), True),
+    ):
+        for one, other in zip(found, sequences, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     "path",
     "weight_norm remove_weight_norm spectral_norm remove_spectral_norm clip_grad_value_ "
     "parametrizations.weight_norm parametrizations.spectral_norm parameters_to_vector "
     "vector_to_parameters parametrize.register_parametrization parametrize.is_parametrized "
-    "parametrize.remove_parametrizations clip_grad_norm_".split(),
+    "parametrize.remove_parametrizations clip_grad_norm_ clip_grads_with_norm_ get_total_norm "
+    "fuse_conv_bn_eval fuse_conv_bn_weights fuse_linear_bn_eval fuse_linear_bn_weights "
+    "rnn.pad_sequence rnn.pack_sequence rnn.unpad_sequence rnn.unpack_sequence "
+    "rnn.pack_padded_sequence".split(),
 )
 def test_arguments(path):
     ours, theirs = nn.utils, torch.nn.utils

@@ -5,6 +5,43 @@ import numpy as np
 import tracer
 import tracer_layers as nn
 
+
+class Unpooled(nn.Module):
+    """Maxima, put back where they were."""
+
+    def __init__(self, rank):
+        self.pool = getattr(nn, f"MaxPool{rank}d")(2, return_indices=True)
+        self.unpool = getattr(nn, f"MaxUnpool{rank}d")(2)
+
+    def forward(self, x):
+        return self.unpool(*self.pool(x))
+
+
+class Read(nn.Module):
+    """Read at places that depend on the input."""
+
+    def __init__(self, mode, padding_mode):
+        self.options = mode, padding_mode
+
+    def forward(self, x):
+        at = nn.functional.tanh(x)[:, 0]
+        grid = np.stack([1.4 * at, 1.3 * np.cos(at)], axis=-1)
+        return nn.functional.grid_sample(x, grid, *self.options)
+
+
+class Turned(nn.Module):
+    """Read by affine maps that depend on the input."""
+
+    def forward(self, x):
+        grid = nn.functional.affine_grid(nn.functional.tanh(x)[:, 0], (len(x), 1, 2, 3))
+        return nn.functional.grid_sample(x, grid)
+
+
+class Smoothed(nn.Module):
+    def forward(self, x):
+        return nn.functional.interpolate(x, (2, 3), mode="bicubic", antialias=True)
+
+
 LAYERS = {
     "ConvNd-4": (lambda: nn.ConvNd(2, 2, (1, 2, 1, 2), padding=(0, 1, 0, 0)), (3, 2, 1, 2, 1, 2)),
     "ConvNd-5": (lambda: nn.ConvNd(1, 2, (1, 2, 1, 2, 1)), (2, 1, 1, 2, 1, 2, 1)),
@@ -75,6 +112,17 @@ LAYERS = {
     "GLU": (lambda: nn.GLU(1), (3, 4, 2)),
     "RReLU-eval": (lambda: nn.RReLU().eval(), (3, 4)),
     "Softmax2d": (lambda: nn.Softmax2d(), (3, 3, 1, 2)),
+    "LocalResponseNorm": (lambda: nn.LocalResponseNorm(2, 0.5), (3, 3, 2)),
+    "FractionalMaxPool2d": (lambda: nn.FractionalMaxPool2d(2, 2), (3, 1, 3, 3)),
+    "FractionalMaxPool3d": (lambda: nn.FractionalMaxPool3d((1, 2, 1), (1, 2, 2)), (2, 1, 1, 3, 2)),
+    "MaxUnpool1d": (lambda: Unpooled(1), (3, 2, 4)),
+    "MaxUnpool2d": (lambda: Unpooled(2), (3, 1, 2, 4)),
+    "MaxUnpool3d": (lambda: Unpooled(3), (2, 1, 2, 2, 2)),
+    "grid_sample": (lambda: Read("bilinear", "zeros"), (3, 1, 2, 3)),
+    "grid_sample-reflection": (lambda: Read("bilinear", "reflection"), (3, 1, 2, 3)),
+    "grid_sample-bicubic": (lambda: Read("bicubic", "border"), (3, 1, 2, 3)),
+    "affine_grid": (lambda: Turned(), (3, 1, 2, 3)),
+    "interpolate-antialias": (lambda: Smoothed(), (3, 1, 3, 4)),
     "Parallel": (lambda: nn.Parallel(nn.Identity(), nn.Conv1d(2, 2, 1)), (3, 2, 2)),
     "Parallel-concatenate": (
         lambda: nn.Parallel(nn.Identity(), nn.Conv1d(2, 1, 1), reduce="concatenate"),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tracer
+import tracer_layers as nn
 from tracer_layers.activations import operations as activations
 from tracer_layers.activations.operations import Rectify
 from tracer_layers.convolution.windows import channels_last
@@ -58,3 +59,27 @@ def test_rectification_in_blocks_is_that_of_the_whole(monkeypatch, last, small):
     np.testing.assert_array_equal(pulled, np.where(x <= 0, 0, g))
     assert y.dtype == pulled.dtype == np.float32
     assert channels_last(y, 2) == channels_last(pulled, 2) == last
+
+
+@pytest.mark.parametrize("dim", [-1, 0, 1])
+def test_samples_of_categories(dim):
+    """The shares of categories, and of hard ones the gradient of soft ones."""
+    rng = np.random.default_rng(0)
+    logits = np.moveaxis(np.broadcast_to([0.5, -1.0, 1.5], (4000, 2, 3)), -1, dim)
+    soft = nn.functional.gumbel_softmax(logits, 0.7, dim=dim, rng=np.random.default_rng(1))
+    np.testing.assert_allclose(soft.sum(dim), 1)
+    hard = nn.functional.gumbel_softmax(logits, 0.7, True, dim=dim, rng=np.random.default_rng(1))
+    np.testing.assert_array_equal(np.sort(np.unique(np.round(hard, 12))), [0, 1])
+    shares = np.moveaxis(hard, dim, -1).reshape(-1, 3).mean(0)
+    expected = np.exp([0.5, -1.0, 1.5]) / np.exp([0.5, -1.0, 1.5]).sum()
+    np.testing.assert_allclose(shares, expected, atol=0.02)
+    weights = rng.standard_normal(logits.shape)
+
+    def gradient(hard):
+        def value(x):
+            out = nn.functional.gumbel_softmax(x, 0.7, hard, dim=dim, rng=np.random.default_rng(1))
+            return np.sum(out * weights)
+
+        return tracer.grad(value)(logits)
+
+    np.testing.assert_allclose(gradient(True), gradient(False), rtol=1e-10)

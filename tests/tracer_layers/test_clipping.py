@@ -87,3 +87,14 @@ def test_mistakes():
     bad["grad"]["b"][0] = np.nan
     with pytest.raises(TracerError, match="the norm of the gradient is nan"):
         nn.utils.clip_grad_norm_(bad, 1.0, error_if_nonfinite=True)
+
+
+def test_the_norm_is_taken_and_used_apart():
+    before, clipped = flat(results()), results()
+    norm = nn.utils.get_total_norm(clipped, 3.0)
+    assert float(norm) == pytest.approx((abs(before) ** 3).sum() ** (1 / 3))
+    assert float(nn.utils.get_total_norm(clipped["grad"].values(), 3.0)) == float(norm)
+    nn.utils.clip_grads_with_norm_(clipped, 0.5, norm)
+    np.testing.assert_allclose(flat(clipped), before * 0.5 / (norm + 1e-6), rtol=1e-12)
+    with pytest.raises(TracerError, match="the norm of the gradient is nan"):
+        nn.utils.get_total_norm([np.array([math.nan])], error_if_nonfinite=True)

@@ -40,7 +40,6 @@ ARGUMENTS = [
     (lambda: nn.PixelShuffle(0), "PixelShuffle expects upscale_factor"),
     (lambda: nn.ChannelShuffle(-2), "ChannelShuffle expects groups"),
     (lambda: nn.Dropout2d(-0.1), "Dropout2d expects a probability p between 0 and 1, got -0.1"),
-    (lambda: nn.Dropout3d(inplace=True), "Dropout3d(inplace=True)"),
     (lambda: nn.EmbeddingBag(3, 2, mode="min"), "EmbeddingBag expects mode as one of"),
     (lambda: nn.EmbeddingBag(3, 2, padding_idx=3), "EmbeddingBag expects padding_idx"),
     (lambda: nn.Parallel(nn.Identity(), reduce="mean"), 'Parallel expects reduce as "sum"'),

@@ -1,6 +1,5 @@
 """Functions that are layers: the same numbers, arguments and derivatives."""
 
-import inspect
 import pickle
 
 import numpy as np
@@ -167,19 +166,6 @@ def test_dropouts_train_by_default_as_those_of_pytorch_do():
         np.testing.assert_array_equal(per_channel, per_channel[..., :1] * np.ones(2**rank))
         assert 0.3 < (per_channel == 0).mean() < 0.7
         np.testing.assert_array_equal(function(x, 0.5, False), x)
-        with pytest.raises(TracerError, match="inplace=True"):
-            function(x, inplace=True)
-
-
-@pytest.mark.parametrize("name", F.__all__)
-def test_nothing_is_done_in_place(name):
-    """Every function that takes PyTorch's `inplace` refuses it."""
-    parameters = inspect.signature(getattr(F, name)).parameters
-    if "inplace" not in parameters:
-        return
-    inputs = [1.0] * sum(p.default is p.empty for p in parameters.values())
-    with pytest.raises(TracerError, match=rf"{name}\(inplace=True\).*leave inplace out"):
-        getattr(F, name)(np.ones((2, 3)), *inputs[1:], inplace=True)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +211,12 @@ def test_weights_of_elements():
         (lambda: F.instance_norm(X2, np.zeros(2), np.ones(2)), "writes into no running statistics"),
         (lambda: F.instance_norm(X2[..., :1, :1]), "more than one value per channel"),
         (lambda: F.normalize(X2, out=X2), "leave out out"),
-        (lambda: F.interpolate(X2, 3, antialias=True), "antialias"),
-        (lambda: F.embedding(BAGS, TABLE.weight, max_norm=1.0), "max_norm"),
+        (lambda: F.interpolate(X2, 3, antialias=True), "mode as bilinear or bicubic, got 'near"),
+        (lambda: F.embedding(BAGS, TABLE.weight, max_norm=0.0), "positive max_norm"),
+        (
+            lambda: F.embedding(BAGS, TABLE.weight, scale_grad_by_freq=True),
+            r"np\.bincount\(indices",
+        ),
         (lambda: F.embedding_bag(BAGS, TABLE.weight, mode="median"), "mode as one of"),
         (lambda: F.max_pool2d(X2, 2, padding=2), "at most half"),
     ],
@@ -242,3 +232,24 @@ def test_the_distance_of_a_vector_to_itself_has_the_gradient_zero(p):
         return np.sum(F.pairwise_distance(x, np.ones((2, 3)), p, eps=0.0))
 
     np.testing.assert_array_equal(tracer.grad(distance)(np.ones((2, 3))), 0)
+
+
+def test_rows_that_are_looked_up_are_bounded_and_stay_so():
+    table = tracer.parameter(np.array([[3.0, 4.0], [0.3, 0.4], [6.0, 8.0]]), "table")
+    with tracer.Tape() as tape:
+        first = F.embedding(np.array([0, 1]), table, max_norm=1.0)
+        second = F.embedding(np.array([2]), table, max_norm=1.0)
+        loss = np.sum(first) * np.sum(second)
+    np.testing.assert_allclose(first.data, [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
+    np.testing.assert_allclose(table.data, [[0.6, 0.8], [0.3, 0.4], [0.6, 0.8]], rtol=1e-6)
+    gradient = tape.backward(loss)["grad"]["table"]
+    np.testing.assert_allclose(gradient, [[1.4, 1.4], [1.4, 1.4], [2.1, 2.1]], rtol=1e-6)
+
+
+def test_a_raw_table_is_bounded_for_the_lookup_alone():
+    table = np.array([[3.0, 4.0], [0.3, 0.4]])
+    found = F.embedding(np.array([0, 1]), table, max_norm=1.0)
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
+    np.testing.assert_array_equal(table, [[3, 4], [0.3, 0.4]])
+    with tracer.Tape(), pytest.raises(TracerError, match="a parameter as its table for max_norm"):
+        F.embedding(np.array([0]), 2 * tracer.parameter(table), max_norm=1.0)

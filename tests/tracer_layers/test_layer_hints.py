@@ -18,6 +18,8 @@ OWNERS = {
     "layers": (nn, hints.LAYERS),
     "functional": (nn.functional, hints.FUNCTIONAL),
     "module": (nn.Linear(2, 2), hints.MODULE),
+    "init": (nn.init, hints.INIT),
+    "utils": (nn.utils, hints.UTILS),
 }
 NAMES = [(owner, name) for owner, (_, table) in OWNERS.items() for name in table]
 
@@ -49,6 +51,8 @@ def test_a_hint_names_only_what_exists(owner, name):
             nn,
             nn.functional,
             nn.utils,
+            nn.utils.parametrize,
+            nn.init,
             nn.Module,
             tracer,
             np,
@@ -56,7 +60,7 @@ def test_a_hint_names_only_what_exists(owner, name):
             tracer.Tape,
         )
         known_names = {"state_dict", "grad_batch", "tracer_layers", "align_corners"}
-        known_names |= {"NumPy", "default_rng", "tracer_training", "AdamW"}
+        known_names |= {"NumPy", "default_rng", "tracer_training", "AdamW", "memory_budget"}
         assert (
             word in known_names
             or any(hasattr(thing, word) for thing in known)

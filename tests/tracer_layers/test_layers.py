@@ -263,7 +263,8 @@ def test_errors_name_the_layer():
     [
         lambda: nn.Dropout(1.5),
         lambda: nn.GELU("exact")(np.ones(2)),
-        lambda: nn.Embedding(3, 2, max_norm=1.0),
+        lambda: nn.Embedding(3, 2, max_norm=-1.0),
+        lambda: nn.Embedding(3, 2, scale_grad_by_freq=True),
         lambda: nn.Embedding(3, 2, padding_idx=3),
         lambda: nn.Conv2d(3, 4, 3, groups=2),
         lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"),

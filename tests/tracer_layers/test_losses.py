@@ -14,6 +14,9 @@ CASES = [
     for op in LOSSES
     for i in range(len(op.examples(np.random.default_rng(0))))
 ]
+#: those whose Hessian has no root of a rule: it is found, or there is none
+BARE = {"cosine_embedding", "triplet_margin", "ctc"}
+ROOTED = [case for case in CASES if case.values[0].name not in BARE]
 SAMPLED = [
     case
     for case in CASES
@@ -50,7 +53,7 @@ def products(rows):
     return np.einsum("rnc,rnd->ncd", flat, flat)
 
 
-@pytest.mark.parametrize(("op", "i"), CASES)
+@pytest.mark.parametrize(("op", "i"), ROOTED)
 def test_rows_are_a_square_root_of_the_hessian(op, i):
     node, weight = recorded(op, i)
     rows = op.sqrt_hessian(node, weight)
@@ -59,7 +62,7 @@ def test_rows_are_a_square_root_of_the_hessian(op, i):
 
 
 @pytest.mark.parametrize("step", [1, 2, 5])
-@pytest.mark.parametrize(("op", "i"), CASES)
+@pytest.mark.parametrize(("op", "i"), ROOTED)
 def test_rows_may_be_made_some_at_a_time(op, i, step):
     node, weight = recorded(op, i)
     for name, count in op.row_counts(node).items():
@@ -95,7 +98,7 @@ def test_sampled_rows_are_one_in_expectation(op, i):
     np.testing.assert_allclose(products(rows), products(expected), atol=0.04 * scale)
 
 
-@pytest.mark.parametrize(("op", "i"), CASES)
+@pytest.mark.parametrize(("op", "i"), ROOTED)
 def test_rows_keep_float32(op, i):
     inputs, params = op.examples(np.random.default_rng(0))[i]
     single = [x.astype(np.float32) if x.dtype.kind == "f" else x for x in inputs]
@@ -107,6 +110,50 @@ def test_rows_keep_float32(op, i):
     if op.sqrt_hessian_sampled is not None and params.get("log_input", True):
         rows = op.sqrt_hessian_sampled(node, weight, 2, np.random.default_rng(0))
         assert rows.dtype == np.float32
+
+
+def test_which_losses_have_a_rule_for_their_rows():
+    assert {op.name for op in LOSSES if op.sqrt_hessian is None} == BARE
+
+
+@pytest.mark.parametrize(
+    ("op", "i"), [case for case in CASES if case.values[0].name in BARE - {"ctc"}]
+)
+def test_losses_without_a_rule_have_the_gauss_newton_matrix_of_their_hessian(op, i):
+    """Sample by sample, where it is convex; else they say so."""
+    inputs, params = op.examples(np.random.default_rng(0))[i]
+    undefined = 0
+    for n in range(len(inputs[0])):
+        x, *others = (v[n : n + 1] for v in inputs)
+        scale = tracer.parameter(np.ones(x.shape[1:]), "scale")
+        with tracer.Tape() as tape:
+            loss = np.sum(op(tracer.batch(x) * scale, *others, **params))
+
+        def value(y, op=op, others=others):
+            return np.sum(op(y, *others, **params))
+
+        hessian = tracer.hessian(value)(x).reshape(x.size, x.size)
+        if np.linalg.eigvalsh(hessian).min() < -1e-6:
+            undefined += 1
+            with pytest.raises(QuantityError, match="not convex in the model's output"):
+                tape.backward(loss, "diag_ggn_exact", undefined="raise")
+            continue
+        found = tape.backward(loss, "diag_ggn_exact")["diag_ggn_exact"]["scale"]
+        expected = (np.diag(hessian) * x.ravel() ** 2).reshape(found.shape)
+        np.testing.assert_allclose(found, expected, atol=1e-10)
+    assert undefined
+
+
+def test_temporal_classification_has_no_gauss_newton_matrix():
+    x = nn.functional.log_softmax(np.random.default_rng(0).standard_normal((5, 2, 3)), -1)
+    scale = tracer.parameter(np.ones(3), "scale")
+    with tracer.Tape() as tape:
+        given = np.array([[1, 2], [2, 2]]), np.array([5, 4]), np.array([2, 1])
+        loss = nn.ctc_loss(tracer.batch(x, 1) * scale, *given)
+    found = tape.backward(loss, ("grad_batch", "diag_h"))
+    assert found["grad_batch"]["scale"].shape == (2, 3)
+    with pytest.raises(QuantityError, match="not convex in the model's output"):
+        tape.backward(loss, "diag_ggn_exact", undefined="raise")
 
 
 def test_cross_entropy_is_the_negative_log_softmax_of_the_class():
@@ -130,6 +177,8 @@ def test_the_mean_of_cross_entropy_divides_by_the_weights_that_count():
         (nn.HuberLoss(delta=1.0), (0.125 + 1.5) / 2),
         (nn.SmoothL1Loss(beta=4.0), (0.25 / 8 + 4 / 8) / 2),
         (nn.MSELoss(reduction="sum"), 4.25),
+        (nn.SoftMarginLoss(), (np.log(2) * 2) / 2),
+        (nn.HingeEmbeddingLoss(margin=3.0), (0.5 + 2.5 + 2 + 1) / 2),
     ],
 )
 def test_errors_of_numbers(loss, expected):
@@ -222,6 +271,24 @@ def test_losses_that_are_not_convex_or_not_sampled_say_so():
         (lambda: nn.mse_loss(np.ones((2, 3)), np.ones((2, 1))), r"shape \[2, 3\], got \[2, 1\]"),
         (lambda: nn.gaussian_nll_loss(*[np.ones((2, 3))] * 2, np.ones(3)), r"var as a number"),
         (lambda: nn.gaussian_nll_loss(*[np.ones((2, 3))] * 2, -1.0), "negative"),
+        (lambda: nn.binary_cross_entropy(np.full(2, 1.1), np.ones(2)), "from 0 to 1"),
+        (lambda: nn.multi_margin_loss(np.ones((2, 3)), np.array([0, 3])), "0 to 2, got 0 to 3"),
+        (lambda: nn.multi_margin_loss(np.ones((2, 3)), np.ones(2)), r"indices \(ints\) \[N\]"),
+        (lambda: nn.multilabel_margin_loss(np.ones((2, 3)), np.full((2, 3), 3)), "0 to 2, or -1"),
+        (lambda: nn.multilabel_margin_loss(np.ones((2, 3)), np.array([0])), r"labels \(ints\)"),
+        (
+            lambda: nn.cosine_embedding_loss(*[np.ones((2, 3))] * 2, np.ones(3)),
+            r"a sign for each pair of vectors, \[2\], got \[3\]",
+        ),
+        (
+            lambda: nn.triplet_margin_loss(np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 4))),
+            "vectors .* of one shape",
+        ),
+        (
+            lambda: nn.ctc_loss(np.zeros((4, 2, 3)), np.ones((2, 2), int), [4, 5], [2, 2]),
+            r"of at most T and S, .* input_lengths \[4, 5\]",
+        ),
+        (lambda: nn.ctc_loss(np.zeros((4, 2, 3)), np.ones(3, int), [4, 4], [2, 2]), "4 labels in"),
     ],
 )
 def test_wrong_targets_are_refused_with_the_shapes(call, message):
@@ -236,6 +303,10 @@ def test_wrong_options_are_refused():
         nn.CrossEntropyLoss(size_average=True)
     with pytest.raises(TracerError, match="delta is positive"):
         nn.huber_loss(np.ones(2), np.ones(2), delta=0)
+    with pytest.raises(TracerError, match="p as 1 or 2, got 3"):
+        nn.MultiMarginLoss(3)
+    with pytest.raises(TracerError, match="a positive margin, got -1"):
+        nn.TripletMarginLoss(-1)
 
 
 def test_probabilities_that_do_not_sum_to_one_have_the_derivatives_of_their_formula():

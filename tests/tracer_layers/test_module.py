@@ -52,6 +52,56 @@ def test_assignment_registers_parameters_and_modules_in_order():
     assert model.get_parameter("first.bias") is model.first.bias
 
 
+def test_modules_at_paths_are_replaced():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3)))
+    assert model.get_buffer("1.1.running_mean") is model[1][1].running_mean
+    tanh = nn.Tanh()
+    model.set_submodule("1.0", tanh)
+    assert model[1][0] is tanh
+    model.set_submodule("1.0", nn.ReLU(), strict=True)
+    model.set_submodule("1.more", tanh)
+    assert model.get_submodule("1.more") is tanh
+    assert model(np.ones((4, 2), np.float32)).shape == (4, 3)
+    for wrong in (
+        lambda: model.set_submodule("1.other", tanh, strict=True),
+        lambda: model.set_submodule("2.more", tanh),
+        lambda: model.set_submodule("0.weight", tanh),
+        lambda: model.get_submodule("0.weight"),
+        lambda: model.get_buffer("0.weight"),
+        lambda: model.get_parameter("1.1.running_mean"),
+        lambda: model.get_parameter("1.1"),
+    ):
+        with pytest.raises(
+            AttributeError, match=r"has no attribute|is no (module|parameter|buffer)"
+        ):
+            wrong()
+    with pytest.raises(TracerError, match="a path and a Module, got '' and"):
+        model.set_submodule("", tanh)
+
+
+def test_sequences_of_modules_are_added_and_repeated():
+    first, second = nn.Sequential(nn.Linear(2, 2)), nn.Sequential(nn.Tanh(), nn.ReLU())
+    both = first + second
+    assert [*both] == [*first, *second]
+    assert len(first) == 1
+    assert [*(second * 2)] == [*(2 * second)] == [*second, *second]
+    second *= 2
+    assert len(second) == 4
+    first += second
+    assert [*first.state_dict()] == ["0.weight", "0.bias"]
+    assert len(first) == 5
+    assert first.pop(-1) is second[1]
+    assert len(first) == 4
+    listed = nn.ModuleList([nn.ReLU()]) + nn.ModuleList([nn.Tanh()])
+    listed += [nn.ELU()]
+    assert [type(m).__name__ for m in listed] == ["ReLU", "Tanh", "ELU"]
+    assert type(listed.pop(0)) is nn.ReLU
+    with pytest.raises(TracerError, match="x to hold modules, got 3"):
+        listed + 3
+    with pytest.raises(TracerError, match="an int of at least 1"):
+        first * 0
+
+
 def test_a_buffer_that_takes_the_name_of_a_parameter_replaces_it():
     layer = nn.Linear(3, 4)
     assert names(layer.named_parameters()) == ["weight", "bias"]
@@ -345,8 +395,6 @@ def test_departures_from_pytorch_say_so():
         nn.Linear(2, 2, device="meta")
     with pytest.raises(TracerError, match="float dtype, got int64"):
         nn.Linear(2, 2, dtype=np.int64)
-    with pytest.raises(TracerError, match="never written into"):
-        nn.ReLU(inplace=True)
     with pytest.raises(NotImplementedError, match="define forward"):
         nn.Module()(np.ones(2))
     with pytest.raises(TracingError):

@@ -103,3 +103,23 @@ def test_a_plain_container_is_warned_of_with_what_to_write(plain, remedy):
     with pytest.warns(UserWarning, match=rf"is a plain {plain.__name__}: .* Write nn\.{remedy} in"):
         swept(Model(parameters if plain is dict else [parameters[0]]))
     assert set(swept(Model(nn.ParameterList(parameters.values())))) == {"scales.0"}
+
+
+def test_dictionaries_of_parameters_are_joined_copied_and_emptied():
+    first = nn.ParameterDict({"b": np.ones(2), "a": np.zeros(1)})
+    second = nn.ParameterDict({"c": np.ones(3)})
+    assert [*first.copy()] == [*first] == ["a", "b"]
+    assert first.copy()["a"] is first["a"]
+    joined = first | second
+    assert [*joined] == ["a", "b", "c"]
+    assert joined["c"] is second["c"]
+    assert [*reversed(joined)] == ["c", "b", "a"]
+    assert [*({"d": np.ones(1)} | first)] == ["d", "a", "b"]
+    joined |= {"e": np.ones(1)}
+    name, parameter = joined.popitem()
+    assert name == "e"
+    assert parameter.shape == (1,)
+    made = first.fromkeys(["x", "y"], np.ones(2))
+    assert made["x"] is not made["y"]
+    with pytest.raises(KeyError):
+        nn.ParameterDict().popitem()

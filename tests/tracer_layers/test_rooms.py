@@ -39,6 +39,7 @@ NAMESPACES = {
     "utils": tracer_layers.utils,
     "utils/parametrizations": tracer_layers.utils.parametrizations,
     "utils/parametrize": tracer_layers.utils.parametrize,
+    "utils/rnn": tracer_layers.utils.rnn,
 }
 #: kinds of files in a room, from the ground up: the last word of a file's name
 KINDS = ["arrays", "operations", "layers", "__init__"]

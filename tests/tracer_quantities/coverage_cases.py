@@ -8,6 +8,7 @@ import numpy as np
 
 import tracer
 import tracer_layers as nn
+from tracer_layers.module.lazy import Lazy
 
 SAMPLES = 3
 
@@ -17,8 +18,9 @@ class Case:
     """A layer, made by `make`, on features `[N, *shape]`, which a linear map gives.
 
     With `second` it takes another tensor like it, of that shape; with `bound` it takes ints below
-    the bound instead. With `target`, a function of the generator, it is a loss, and `given` are
-    its arguments after the target.
+    the bound instead. With `target`, a function of the generator, it is a loss, `given` are its
+    arguments after the target, `bend` makes its prediction of the features, and `weight` is
+    that of each elementary loss.
     """
 
     make: Callable[[], Any]
@@ -27,6 +29,8 @@ class Case:
     bound: int | None = None
     target: Callable[[np.random.Generator], np.ndarray] | None = None
     given: tuple[Any, ...] = ()
+    bend: Callable[[Any], Any] | None = None
+    weight: float = 1.0
 
 
 class Net(nn.Module):
@@ -46,7 +50,9 @@ class Net(nn.Module):
     def forward(self, x):
         given = [below(x) for below in self.below] or [x]
         out = self.layer(*given)
-        return out if self.case.target else np.tanh(out).reshape(SAMPLES, -1)
+        if self.case.target is None:
+            return np.tanh(out).reshape(SAMPLES, -1)
+        return out if self.case.bend is None else self.case.bend(out)
 
 
 class Attending(nn.Module):
@@ -77,6 +83,27 @@ class Stepping(nn.Module):
         pair = isinstance(self.cell, nn.LSTMCell)
         out = self.cell(x, (h, np.cos(h)) if pair else h)
         return np.concatenate(out, axis=1) if pair else out
+
+
+class Unpooled(nn.Module):
+    """Maxima, put back where they were."""
+
+    def __init__(self, unpool, kernel):
+        pool = type(unpool).__name__.replace("Unpool", "Pool")
+        self.pool, self.unpool = getattr(nn, pool)(kernel, return_indices=True), unpool
+
+    def forward(self, x):
+        return self.unpool(*self.pool(x))
+
+
+class LogProbabilities(nn.Module):
+    """What a loss with maps of its own makes of features, before it judges them."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer.log_prob(x)
 
 
 class Functional(nn.Module):
@@ -145,6 +172,11 @@ RANKED = {
     ),
     **per_rank("MaxPool", lambda layer, rank: layer(KERNELS[rank], 1), MAPS),
     **per_rank("AvgPool", lambda layer, rank: layer(KERNELS[rank], 1), MAPS),
+    **per_rank(
+        "MaxUnpool", lambda layer, rank: Unpooled(layer(KERNELS[rank]), KERNELS[rank]), PAIRS[:3]
+    ),
+    "FractionalMaxPool2d": Case(lambda: nn.FractionalMaxPool2d(2, 2), (1, 3, 3)),
+    "FractionalMaxPool3d": Case(lambda: nn.FractionalMaxPool3d((1, 2, 1), (1, 2, 2)), (1, 1, 3, 2)),
     **per_rank("LPPool", lambda layer, rank: layer(2, KERNELS[rank], 1), MAPS),
     **per_rank("AdaptiveAvgPool", lambda layer, rank: layer(KERNELS[rank]), MAPS),
     **per_rank("AdaptiveMaxPool", lambda layer, rank: layer(KERNELS[rank]), MAPS),
@@ -279,6 +311,10 @@ OTHERS = {
     "LayerNorm": Case(lambda: nn.LayerNorm(3), (3,)),
     "LayerNorm (extra axes)": Case(lambda: nn.LayerNorm(3), (2, 3)),
     "RMSNorm": Case(lambda: nn.RMSNorm(3), (3,)),
+    "LocalResponseNorm": Case(lambda: nn.LocalResponseNorm(2, 0.5), (3, 2)),
+    "AdaptiveLogSoftmaxWithLoss": Case(
+        lambda: LogProbabilities(nn.AdaptiveLogSoftmaxWithLoss(4, 5, [2], 2.0)), VECTOR
+    ),
     "GroupNorm": Case(lambda: nn.GroupNorm(2, 4), (4, 2)),
     "PadNd": Case(lambda: nn.PadNd((0, 1, 1, 0, 0, 0, 0, 1), "replicate"), (1, 1, 2, 1, 2)),
     "PixelShuffle": Case(lambda: nn.PixelShuffle(2), (4, 1, 2)),
@@ -308,15 +344,48 @@ OTHERS = {
 }
 
 
-def loss(name, target, *given, **options):
+def loss(name, target, *given, bend=None, weight=1.0, **options):
     return Case(lambda: getattr(nn, name)(reduction="sum", **options), VECTOR, None, None, target,
-                given)  # fmt: skip
+                given, bend, weight)  # fmt: skip
+
+
+def normal(rng):
+    return rng.standard_normal((SAMPLES, 4))
+
+
+def signs(rng):
+    return rng.choice([-1.0, 1.0], (SAMPLES, 4))
+
+
+def distribution(rng):
+    return rng.dirichlet(np.ones(4), SAMPLES)
+
+
+def of_sequences(x):
+    """`[N, T, C]` log-probabilities of features."""
+    return nn.functional.log_softmax(x.reshape(SAMPLES, 2, 2), -1)
+
+
+class Temporal(nn.Module):
+    """A loss of sequences, which it takes with the samples first."""
+
+    def __init__(self):
+        self.loss = nn.CTCLoss(reduction="sum")
+
+    def forward(self, log_probs, labels):
+        lengths = np.full(SAMPLES, 2), np.ones(SAMPLES, int)
+        return self.loss(np.swapaxes(log_probs, 0, 1), labels, *lengths)
 
 
 LOSSES = {
     "CrossEntropyLoss": loss("CrossEntropyLoss", lambda rng: rng.integers(0, 4, SAMPLES)),
     "CrossEntropyLoss (probabilities)": loss(
         "CrossEntropyLoss", lambda rng: rng.dirichlet(np.ones(4), SAMPLES)
+    ),
+    "LinearCrossEntropyLoss": Case(
+        lambda: nn.LinearCrossEntropyLoss(4, 3, bias=True, reduction="sum").double(),
+        VECTOR,
+        target=lambda rng: rng.integers(0, 3, SAMPLES),
     ),
     "NLLLoss": loss("NLLLoss", lambda rng: rng.integers(0, 4, SAMPLES)),
     "BCEWithLogitsLoss": loss("BCEWithLogitsLoss", lambda rng: rng.random((SAMPLES, 4))),
@@ -328,6 +397,34 @@ LOSSES = {
         "GaussianNLLLoss",
         lambda rng: rng.standard_normal((SAMPLES, 4)),
         np.random.default_rng(4).uniform(0.5, 2, (SAMPLES, 4)),
+    ),
+    "BCELoss": loss("BCELoss", lambda rng: rng.random((SAMPLES, 4)), bend=nn.functional.sigmoid),
+    "KLDivLoss": loss(
+        "KLDivLoss", distribution, bend=lambda x: nn.functional.log_softmax(x, -1)
+    ),
+    "SoftMarginLoss": loss("SoftMarginLoss", signs),
+    "HingeEmbeddingLoss": loss("HingeEmbeddingLoss", signs),
+    "MultiMarginLoss": loss("MultiMarginLoss", lambda rng: rng.integers(0, 4, SAMPLES)),
+    "MultiMarginLoss (squares)": loss(
+        "MultiMarginLoss", lambda rng: rng.integers(0, 4, SAMPLES), p=2
+    ),
+    "MultiLabelMarginLoss": loss(
+        "MultiLabelMarginLoss", lambda rng: np.array([[1, 2, -1, 0], [3, -1, 0, 0], [0, 1, 2, -1]])
+    ),
+    "MultiLabelSoftMarginLoss": loss(
+        "MultiLabelSoftMarginLoss", lambda rng: rng.random((SAMPLES, 4)), weight=1 / 4
+    ),
+    "MarginRankingLoss": loss("MarginRankingLoss", normal, signs(np.random.default_rng(4))),
+    "CosineEmbeddingLoss": loss("CosineEmbeddingLoss", normal, np.array([1, -1, 1])),
+    "TripletMarginLoss": loss("TripletMarginLoss", normal, normal(np.random.default_rng(4))),
+    "TripletMarginWithDistanceLoss": loss(
+        "TripletMarginWithDistanceLoss", normal, normal(np.random.default_rng(4))
+    ),
+    "CTCLoss": Case(
+        Temporal,
+        VECTOR,
+        target=lambda rng: np.ones((SAMPLES, 1), int),
+        bend=of_sequences,
     ),
     "PoissonNLLLoss": loss("PoissonNLLLoss", lambda rng: 1.0 * rng.poisson(2.0, (SAMPLES, 4))),
 }  # fmt: skip
@@ -348,6 +445,10 @@ def layer_of(case_name):
 
 
 def layers():
-    """The names of all layers of the package."""
+    """The names of all layers of the package, but of those that become others in a call."""
     classes = {name: getattr(nn, name) for name in nn.__all__}
-    return [name for name, c in classes.items() if isinstance(c, type) and issubclass(c, nn.Module)]
+    return [
+        name
+        for name, c in classes.items()
+        if isinstance(c, type) and issubclass(c, nn.Module) and not issubclass(c, Lazy)
+    ]

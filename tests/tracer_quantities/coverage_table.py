@@ -33,6 +33,10 @@ UNDEFINED = {
     "other samples; here uses meet on the way, so that the Hessian is no sum of signed squares.",
     "samples targets from the model's likelihood": "Targets are sampled from a likelihood whose "
     "Fisher information is the Hessian of the loss; this loss has none.",
+    "not convex": "The loss is not convex in what it judges: where it asks vectors to be apart, or "
+    "sums over all ways to lie along a sequence, the Gauss-Newton matrix is no sum of squares.",
+    "is not a registered loss": "The loss is code around a distance of yours: "
+    "`Tape.backward(loss, ..., outputs=f)` is told what the model gives.",
     "used in several different ways": "One weight is used by maps of different kinds, whose "
     "factors are of different spaces.",
 }
@@ -90,7 +94,7 @@ class Reference:
         self.output = self.forward().data
         self.target = (case.target or (lambda rng: rng.standard_normal(self.output.shape)))(rng)
         self.criterion = case.make() if case.target else nn.MSELoss()
-        self.weight = 1.0 if case.target else 1 / self.output.size
+        self.weight = case.weight if case.target else 1 / self.output.size
 
     def forward(self):
         """The output; what is random is the same every time."""

@@ -20,6 +20,7 @@ import numpy as np
 from tracer import registry
 from tracer.arrays import available
 from tracer.arrays.sampled import SampledArray
+from tracer.arrays.torch_tensors import is_torch, of_torch
 from tracer.arrays.types import Array, Convertible, Generator
 from tracer.blame import guard
 from tracer.errors import TracerError, TracingError
@@ -274,6 +275,8 @@ def as_array(value: Convertible) -> Array:
             array = np.asarray(value)
         except ValueError as error:
             raise TracingError(OF_OBJECTS) from error
+    elif is_torch(value):
+        array = of_torch(value)
     else:
         of(value)
         array = value

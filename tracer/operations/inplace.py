@@ -1,5 +1,7 @@
 """`t += u` and its kin: the tensor object moves on to the new value, so that all its names see it.
 
+So do functions that plugins have in place, as `relu_(t)`: they call `moved_on`.
+
 Nothing is written into. NumPy would also change what shares memory with `t`, such as a slice of it:
 where a tensor of that kind is still in use, the operator is refused. On a tape, nodes tell what is
 a view of what; beside one, the memory itself does.
@@ -7,6 +9,7 @@ a view of what; beside one, the memory itself does.
 
 import gc
 import sys
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,14 +21,78 @@ from tracer.record.recorder import open_tape, owner
 from tracer.record.tensor import Tensor
 
 
+class Said(NamedTuple):
+    """How errors call what moves a tensor on, and what is to be written in its place."""
+
+    change: str
+    instead: str
+
+
+def moved_on(tensor, out, change, instead):
+    """`out`, to which a tensor has moved on; the errors of `t += u` name the `change` so.
+
+    What is the same memory in another shape, as a tensor and what it was flattened to, moves on to
+    that shape of `out`. Parameters and raw arrays stay what they are.
+    """
+    node = getattr(tensor, "node", None)
+    if type(tensor) is not Tensor or out is tensor or (node is not None and node.op is PARAMETER):
+        return out
+    said = Said(change, instead)
+    if node is not None:
+        _refuse_paused(node, said)
+    moves = [(tensor, out)]
+    for other in _reshaped(tensor):
+        moves.append((other, np.reshape(out, other.shape)))
+    known = [other for other, _ in moves]
+    if node is None or node.op is CONSTANT:
+        _refuse_in_memory(tensor, said, known)
+    if node is not None:
+        _refuse_shared(tensor, said, known)
+    for other, value in moves:
+        other._value, other.node = value._value, value.node
+    return tensor
+
+
+def _reshaped(tensor):
+    """The other tensors that are in use, and are this one's whole memory in another shape."""
+    node, tape = tensor.node, open_tape()
+    if node is None or tape is None:
+        if type(tensor._value) is not np.ndarray or not _is_shared(tensor):
+            return []
+        found = [other for other in _tensors() if _overlap(other, tensor._value)]
+    else:
+        nodes = [other for other, used in _in_use(node, tape.nodes) if used > 0]
+        found = (
+            [other for other in gc.get_referrers(*nodes) if type(other) is Tensor] if nodes else []
+        )
+    place = _place(tensor._value)
+    return [
+        other
+        for other in found
+        if other is not tensor
+        and place is not None
+        and _place(other._value) == place
+        and (other.node is None or other.node.op is not PARAMETER)
+    ]
+
+
+def _place(array):
+    """Address and size of an array that is one piece of memory in order; else None."""
+    interface = getattr(array, "__array_interface__", None)
+    interface = interface or getattr(array, "__cuda_array_interface__", None)
+    whole = interface is not None and array.flags.c_contiguous and array.size
+    return (interface["data"][0], array.nbytes) if whole else None
+
+
 def in_place(function, sign):
     """The method `__iadd__` from the function of two operands that stands for `+`."""
+    said = Said(f"t {sign}= u", f"t = t {sign} u")
 
     def method(self, other):
         node = self.node
         if node is not None:
             _refuse_parameter(self, sign)
-            _refuse_paused(node, sign)
+            _refuse_paused(node, said)
         number = not self._value.ndim and (node is None or node.parents)
         if number and sys.getrefcount(self) > _ONE_NAME:
             what = "" if node is None else f", {node!r},"
@@ -34,9 +101,9 @@ def in_place(function, sign):
                 f"value in NumPy, and moves those of an array: write t = t {sign} u"
             )
         if node is None or node.op is CONSTANT:
-            _refuse_in_memory(self, sign)
+            _refuse_in_memory(self, said)
         if node is not None:
-            _refuse_shared(self, sign)
+            _refuse_shared(self, said)
         out = function(self, other)
         if out.shape != self.shape:
             raise ShapeError(
@@ -75,25 +142,43 @@ def _name_of(node):
     return name or f"of shape {list(node.shape)}"
 
 
-def _refuse_paused(node, sign):
+def _refuse_paused(node, said):
     """Raise `TracingError` where a tensor that wants a gradient would lose its history."""
     if node.wants and paused_tape() is not None:
         raise TracingError(
-            f"t {sign}= u inside of tracer.pause() would make {node!r} a constant for all its "
-            f"names: write t = t {sign} u, or leave the pause for it"
+            f"{said.change} inside of tracer.pause() would make {node!r} a constant for all its "
+            f"names: write {said.instead}, or leave the pause for it"
         )
 
 
-def _refuse_in_memory(tensor, sign):
-    """Raise `TracingError` if another tensor lies in this one's memory, whatever made it."""
-    if type(tensor._value) is np.ndarray and _holders(tensor) > _ALONE[tensor._value.base is None]:
+def _refuse_in_memory(tensor, said, known=()):
+    """Raise `TracingError` if another tensor lies in this one's memory, whatever made it.
+
+    Those that are `known` may.
+    """
+    if type(tensor._value) is np.ndarray and _is_shared(tensor):
         value = tensor._value
-        for other in gc.get_objects():  # views are held by tensors alone, which it knows
-            if type(other) is Tensor and other is not tensor and _overlap(other, value):
+        for other in _tensors():
+            if other is not tensor and _among(other, known) is None and _overlap(other, value):
                 raise TracingError(
-                    f"t {sign}= u would in NumPy also change a tensor that shares memory with t, "
-                    f"of shape {list(other.shape)}, that is in use: write t = t {sign} u"
+                    f"{said.change} would in NumPy also change a tensor that shares memory with t, "
+                    f"of shape {list(other.shape)}, that is in use: write {said.instead}"
                 )
+
+
+def _is_shared(tensor):
+    """Whether the memory of a tensor's array has holders besides that array."""
+    return _holders(tensor) > _ALONE[tensor._value.base is None]
+
+
+def _tensors():
+    """All tensors: views are held by tensors alone, which the collector knows."""
+    return [each for each in gc.get_objects() if type(each) is Tensor]
+
+
+def _among(tensor, known):
+    """The tensor itself, if it is one of those known; tensors do not compare as objects do."""
+    return next((each for each in known if each is tensor), None)
 
 
 def _overlap(tensor, value):
@@ -117,27 +202,43 @@ def _holders(tensor):
 _ALONE = {True: _holders(Tensor(np.zeros(1))), False: _holders(Tensor(np.zeros(2)[:1]))}
 
 
-def _refuse_shared(tensor, sign):
-    """Raise `TracingError` if a tensor is in use that has a part of this one's memory."""
+def _refuse_shared(tensor, said, known=()):
+    """Raise `TracingError` if a tensor is in use that has a part of this one's memory.
+
+    Those that are `known` may.
+    """
     tape = open_tape()
     if tape is None:
-        _refuse_in_memory(tensor, sign)
+        _refuse_in_memory(tensor, said, known)
         return
-    others, known = _sharing(tensor.node, tape.nodes)
-    sharing = {id(tensor.node), *map(id, others)}
+    found = _in_use(tensor.node, tape.nodes)
+    sharing = {id(tensor.node), *(id(other) for other, _ in found)}
     views = (id(node) in sharing and view() for node, view in owner(tape).unrecorded_views)
     if any(isinstance(view, Tensor) and view is not tensor for view in views):
         raise TracingError(
-            f"t {sign}= u would in NumPy also change a tensor that shares memory with t, which was "
-            f"made by detach() or under tracer.pause() and is in use: write t = t {sign} u"
+            f"{said.change} would in NumPy also change a tensor that shares memory with t, which "
+            f"was made by detach() or under tracer.pause() and is in use: write {said.instead}"
         )
-    for other, references, by_record in zip(others, _references(others), known, strict=True):
-        if references > by_record + _UNUSED:
+    for other, used in found:
+        if used > sum(each.node is other for each in known):
             raise TracingError(
-                f"t {sign}= u would in NumPy also change a tensor that shares memory with t, "
+                f"{said.change} would in NumPy also change a tensor that shares memory with t, "
                 f"{other!r} ({other.source or 'an input'}), and that is in use: write "
-                f"t = t {sign} u"
+                f"{said.instead}"
             )
+
+
+def _in_use(node, nodes):
+    """The nodes whose values share memory with this one's, and how many use each beside the record.
+
+    Those that use it are tensors.
+    """
+    others, by_record = _sharing(node, nodes)
+    counts = _references(others)
+    return [
+        (other, count - known - _UNUSED)
+        for other, count, known in zip(others, counts, by_record, strict=True)
+    ]
 
 
 def _sharing(node, nodes):

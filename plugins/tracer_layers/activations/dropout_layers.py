@@ -9,7 +9,7 @@ import numpy as np
 from tracer.errors import ShapeError
 from tracer.extend import Array, Generator, Shape, TensorLike, drawn, generator
 from tracer_layers.activations.functions import SELU_ALPHA, SELU_SCALE
-from tracer_layers.module.arguments import axes_of, not_in_place, probability
+from tracer_layers.module.arguments import axes_of, overwriting, probability
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
@@ -33,6 +33,7 @@ __all__ = [
 LEAST = -SELU_ALPHA * SELU_SCALE
 
 
+@overwriting
 def dropout(
     input: TensorLike,
     p: float = 0.5,
@@ -42,7 +43,6 @@ def dropout(
     rng: Generator | None = None,
 ) -> TensorLike:
     """In training, zeroes elements with probability `p` and divides the others by `1 - p`."""
-    not_in_place("dropout", inplace)
     probability("dropout", p)
     if not training or p == 0:
         return input
@@ -69,6 +69,7 @@ def channel_dropout(
     return _zeroed(input, p, _channels(input, rank), rng)
 
 
+@overwriting
 def dropout1d(
     input: TensorLike,
     p: float = 0.5,
@@ -78,10 +79,10 @@ def dropout1d(
     rng: Generator | None = None,
 ) -> TensorLike:
     """`dropout` of whole channels of `[N, C, L]`, or `[C, L]` (Tompson et al. 2015)."""
-    not_in_place("dropout1d", inplace)
     return channel_dropout(input, 1, p, training, rng=rng)
 
 
+@overwriting
 def dropout2d(
     input: TensorLike,
     p: float = 0.5,
@@ -91,7 +92,6 @@ def dropout2d(
     rng: Generator | None = None,
 ) -> TensorLike:
     """`dropout` of whole channels of `[N, C, H, W]` (Tompson et al. 2015)."""
-    not_in_place("dropout2d", inplace)
     if input.ndim == 3:
         raise ShapeError(
             f"Dropout2d expects inputs [N, C, H, W], got {list(input.shape)}, which PyTorch "
@@ -100,6 +100,7 @@ def dropout2d(
     return channel_dropout(input, 2, p, training, rng=rng)
 
 
+@overwriting
 def dropout3d(
     input: TensorLike,
     p: float = 0.5,
@@ -109,10 +110,10 @@ def dropout3d(
     rng: Generator | None = None,
 ) -> TensorLike:
     """`dropout` of whole channels of `[N, C, D, H, W]`, or `[C, D, H, W]` (Tompson et al. 2015)."""
-    not_in_place("dropout3d", inplace)
     return channel_dropout(input, 3, p, training, rng=rng)
 
 
+@overwriting
 def alpha_dropout(
     input: TensorLike,
     p: float = 0.5,
@@ -125,11 +126,11 @@ def alpha_dropout(
 
     As in PyTorch, it does nothing unless told that this is training, other than `dropout`.
     """
-    not_in_place("alpha_dropout", inplace)
     probability("alpha_dropout", p)
     return _to_least(input, p, input.shape, rng) if training and p else input
 
 
+@overwriting
 def feature_alpha_dropout(
     input: TensorLike,
     p: float = 0.5,
@@ -139,7 +140,6 @@ def feature_alpha_dropout(
     rng: Generator | None = None,
 ) -> TensorLike:
     """`alpha_dropout` of whole channels of `[N, C, ...]`."""
-    not_in_place("feature_alpha_dropout", inplace)
     probability("feature_alpha_dropout", p)
     if input.ndim < 2:
         raise ShapeError(f"feature_alpha_dropout expects inputs [N, C, ...], got {input.shape}")
@@ -177,52 +177,52 @@ class _Dropout(Module):
     """What the layers of this file share: the probability `p`."""
 
     def __init__(self, p: float = 0.5, inplace: bool = False, *, rng: Generator | None = None):
-        not_in_place(type(self).__name__, inplace)
         probability(type(self).__name__, p)
         self.p = p
+        self.inplace = inplace
         self.rng = rng
 
     def extra_repr(self) -> str:
-        return f"p={self.p}, inplace=False"
+        return f"p={self.p}, inplace={self.inplace}"
 
 
 class Dropout(_Dropout):
     """Zeroes elements with probability `p` in training (Srivastava et al. 2014)."""
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return dropout(input, self.p, self.training, rng=self.rng)
+        return dropout(input, self.p, self.training, self.inplace, rng=self.rng)
 
 
 class Dropout1d(_Dropout):
     """Zeroes channels of `[N, C, L]` (Tompson et al. 2015)."""
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return dropout1d(input, self.p, self.training, rng=self.rng)
+        return dropout1d(input, self.p, self.training, self.inplace, rng=self.rng)
 
 
 class Dropout2d(_Dropout):
     """Zeroes channels of `[N, C, H, W]` (Tompson et al. 2015)."""
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return dropout2d(input, self.p, self.training, rng=self.rng)
+        return dropout2d(input, self.p, self.training, self.inplace, rng=self.rng)
 
 
 class Dropout3d(_Dropout):
     """Zeroes channels of `[N, C, D, H, W]` (Tompson et al. 2015)."""
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return dropout3d(input, self.p, self.training, rng=self.rng)
+        return dropout3d(input, self.p, self.training, self.inplace, rng=self.rng)
 
 
 class AlphaDropout(_Dropout):
     """Dropout that goes with `SELU`; see `alpha_dropout`."""
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return alpha_dropout(input, self.p, self.training, rng=self.rng)
+        return alpha_dropout(input, self.p, self.training, self.inplace, rng=self.rng)
 
 
 class FeatureAlphaDropout(_Dropout):
     """The same for whole channels; see `feature_alpha_dropout`."""
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return feature_alpha_dropout(input, self.p, self.training, rng=self.rng)
+        return feature_alpha_dropout(input, self.p, self.training, self.inplace, rng=self.rng)

@@ -1,4 +1,8 @@
-"""Activations as functions, named as in `torch.nn.functional`."""
+"""Activations as functions, named as in `torch.nn.functional`.
+
+With `inplace=True`, a tensor moves on to the result, which all its names then see, as with
+`t += u`. Its memory is not written into, and a raw array stays as it is; see `overwriting`.
+"""
 
 from __future__ import annotations
 
@@ -26,28 +30,35 @@ from tracer_layers.activations.operations import (
     SoftShrink,
     TanhGated,
 )
-from tracer_layers.module.arguments import not_in_place
+from tracer_layers.module.arguments import overwriting
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.rules import raw
 
 __all__ = [
     "celu",
+    "celu_",
     "elu",
+    "elu_",
     "gelu",
     "glu",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hardtanh_",
     "leaky_relu",
+    "leaky_relu_",
     "log_softmax",
     "logsigmoid",
     "mish",
     "prelu",
     "relu",
     "relu6",
+    "relu_",
     "rrelu",
+    "rrelu_",
     "selu",
+    "selu_",
     "sigmoid",
     "silu",
     "softmax",
@@ -58,29 +69,30 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "threshold_",
 ]
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
+@overwriting
 def relu(input: TensorLike, inplace: bool = False) -> TensorLike:
     """`max(input, 0)`."""
-    not_in_place("relu", inplace)
     return Rectify(floats(input))
 
 
+@overwriting
 def relu6(input: TensorLike, inplace: bool = False) -> TensorLike:
     """`min(max(input, 0), 6)`."""
-    not_in_place("relu6", inplace)
     return Clamp(floats(input), min_val=0.0, max_val=6.0)
 
 
+@overwriting
 def leaky_relu(
     input: TensorLike, negative_slope: float = 0.01, inplace: bool = False
 ) -> TensorLike:
     """`input` where positive, `negative_slope * input` elsewhere."""
-    not_in_place("leaky_relu", inplace)
     return LeakyRectify(floats(input), negative_slope=negative_slope)
 
 
@@ -96,21 +108,21 @@ def prelu(input: TensorLike, weight: TensorLike) -> TensorLike:
     return ParametricRectify(floats(input, weight), weight)
 
 
+@overwriting
 def elu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> TensorLike:
     """`input` where positive, `alpha (exp(input) - 1)` elsewhere (Clevert et al. 2016)."""
-    not_in_place("elu", inplace)
     return ExponentialLinear(floats(input), alpha=alpha, scale=1.0, rate=1.0)
 
 
+@overwriting
 def celu(input: TensorLike, alpha: float = 1.0, inplace: bool = False) -> TensorLike:
     """`input` where positive, `alpha (exp(input / alpha) - 1)` elsewhere (Barron 2017)."""
-    not_in_place("celu", inplace)
     return ExponentialLinear(floats(input), alpha=alpha, scale=1.0, rate=1.0 / alpha)
 
 
+@overwriting
 def selu(input: TensorLike, inplace: bool = False) -> TensorLike:
     """The ELU that keeps mean and variance (Klambauer et al. 2017)."""
-    not_in_place("selu", inplace)
     return ExponentialLinear(floats(input), alpha=SELU_ALPHA, scale=SELU_SCALE, rate=1.0)
 
 
@@ -122,15 +134,15 @@ def gelu(input: TensorLike, approximate: str = "none") -> TensorLike:
     return TanhGated(input) if approximate == "tanh" else GaussianGated(input)
 
 
+@overwriting
 def silu(input: TensorLike, inplace: bool = False) -> TensorLike:
     """`input sigmoid(input)`."""
-    not_in_place("silu", inplace)
     return SigmoidWeighted(floats(input))
 
 
+@overwriting
 def mish(input: TensorLike, inplace: bool = False) -> TensorLike:
     """`input tanh(softplus(input))`."""
-    not_in_place("mish", inplace)
     return SoftplusGated(floats(input))
 
 
@@ -154,23 +166,23 @@ def logsigmoid(input: TensorLike) -> TensorLike:
     return LogLogistic(floats(input))
 
 
+@overwriting
 def hardtanh(
     input: TensorLike, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> TensorLike:
     """`input` clipped to `[min_val, max_val]`."""
-    not_in_place("hardtanh", inplace)
     return Clamp(floats(input), min_val=min_val, max_val=max_val)
 
 
+@overwriting
 def hardsigmoid(input: TensorLike, inplace: bool = False) -> TensorLike:
     """`relu6(input + 3) / 6`."""
-    not_in_place("hardsigmoid", inplace)
     return relu6(floats(input) + 3) / 6
 
 
+@overwriting
 def hardswish(input: TensorLike, inplace: bool = False) -> TensorLike:
     """`input relu6(input + 3) / 6` (Howard et al. 2019)."""
-    not_in_place("hardswish", inplace)
     input = floats(input)
     return input * relu6(input + 3) / 6
 
@@ -197,11 +209,11 @@ def tanhshrink(input: TensorLike) -> TensorLike:
     return input - np.tanh(input)
 
 
+@overwriting
 def threshold(
     input: TensorLike, threshold: float, value: float, inplace: bool = False
 ) -> TensorLike:
     """`input` where it is above `threshold`, `value` elsewhere."""
-    not_in_place("threshold", inplace)
     return Cut(floats(input), threshold=threshold, value=value)
 
 
@@ -240,6 +252,7 @@ def _negative_axis(function: str, input: TensorLike, dim: int | None) -> int:
     return dim if dim < 0 else dim - input.ndim
 
 
+@overwriting
 def rrelu(
     input: TensorLike,
     lower: float = 1 / 8,
@@ -253,7 +266,6 @@ def rrelu(
 
     In training each element draws its own from `[lower, upper]`; otherwise it is their mean.
     """
-    not_in_place("rrelu", inplace)
     if not lower <= upper:
         raise TracerError(f"rrelu expects lower up to upper, got {lower} and {upper}")
     if not training:
@@ -272,3 +284,56 @@ def glu(input: TensorLike, dim: int = -1) -> TensorLike:
         )
     values, gates = np.split(floats(input), 2, axis=dim)
     return values * sigmoid(gates)
+
+
+# -- the same in place, over their input -----------------------------------------------------------
+
+
+def relu_(input: TensorLike) -> TensorLike:
+    """`relu(input, inplace=True)`."""
+    return relu(input, True)
+
+
+def elu_(input: TensorLike, alpha: float = 1.0) -> TensorLike:
+    """`elu(input, alpha, inplace=True)`."""
+    return elu(input, alpha, True)
+
+
+def celu_(input: TensorLike, alpha: float = 1.0) -> TensorLike:
+    """`celu(input, alpha, inplace=True)`."""
+    return celu(input, alpha, True)
+
+
+def selu_(input: TensorLike) -> TensorLike:
+    """`selu(input, inplace=True)`."""
+    return selu(input, True)
+
+
+def leaky_relu_(input: TensorLike, negative_slope: float = 0.01) -> TensorLike:
+    """`leaky_relu(input, negative_slope, inplace=True)`."""
+    return leaky_relu(input, negative_slope, True)
+
+
+def hardtanh_(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> TensorLike:
+    """`hardtanh(input, min_val, max_val, inplace=True)`."""
+    return hardtanh(input, min_val, max_val, True)
+
+
+_threshold = threshold  # whose name is that of an argument
+
+
+def threshold_(input: TensorLike, threshold: float, value: float) -> TensorLike:
+    """`threshold(input, threshold, value, inplace=True)`."""
+    return _threshold(input, threshold, value, True)
+
+
+def rrelu_(
+    input: TensorLike,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    *,
+    rng: Generator | None = None,
+) -> TensorLike:
+    """`rrelu(input, lower, upper, training, inplace=True)`."""
+    return rrelu(input, lower, upper, training, True, rng=rng)

@@ -1,4 +1,7 @@
-"""Activations as layers, with the arguments of `torch.nn`; see `functions` for the formulas."""
+"""Activations as layers, with the arguments of `torch.nn`; see `functions` for the formulas.
+
+With `inplace=True` the result is the same, and the input's other names see it, too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import tracer
 from tracer.errors import ShapeError, TracerError
 from tracer.extend import Generator, TensorLike
 from tracer_layers.activations import functions
-from tracer_layers.module.arguments import not_in_place
 from tracer_layers.module.dtypes import float_dtype
 from tracer_layers.module.module import Module
 
@@ -45,74 +47,94 @@ __all__ = [
 ]
 
 
+def _with_inplace(layer: Module, text: str = "") -> str:
+    """The text of a layer's arguments, with that it is in place, if it is."""
+    return ", ".join(filter(None, [text, "inplace=True" if layer.inplace else ""]))
+
+
 class ReLU(Module):
     """`max(x, 0)`."""
 
     def __init__(self, inplace: bool = False):
-        not_in_place("ReLU", inplace)
+        self.inplace = inplace
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.relu(input)
+        return functions.relu(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return _with_inplace(self)
 
 
 class ReLU6(Module):
     """`min(max(x, 0), 6)`."""
 
     def __init__(self, inplace: bool = False):
-        not_in_place("ReLU6", inplace)
+        self.inplace = inplace
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.relu6(input)
+        return functions.relu6(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return _with_inplace(self)
 
 
 class SELU(Module):
     """Scaled ELU (Klambauer et al. 2017)."""
 
     def __init__(self, inplace: bool = False):
-        not_in_place("SELU", inplace)
+        self.inplace = inplace
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.selu(input)
+        return functions.selu(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return _with_inplace(self)
 
 
 class SiLU(Module):
     """`x sigmoid(x)`, also called swish."""
 
     def __init__(self, inplace: bool = False):
-        not_in_place("SiLU", inplace)
+        self.inplace = inplace
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.silu(input)
+        return functions.silu(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return _with_inplace(self)
 
 
 class Mish(Module):
     """`x tanh(softplus(x))`."""
 
     def __init__(self, inplace: bool = False):
-        not_in_place("Mish", inplace)
+        self.inplace = inplace
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.mish(input)
+        return functions.mish(input, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        return _with_inplace(self)
 
 
 class Hardsigmoid(Module):
     """`relu6(x + 3) / 6`."""
 
     def __init__(self, inplace: bool = False):
-        not_in_place("Hardsigmoid", inplace)
+        self.inplace = inplace
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.hardsigmoid(input)
+        return functions.hardsigmoid(input, inplace=self.inplace)
 
 
 class Hardswish(Module):
     """`x relu6(x + 3) / 6`."""
 
     def __init__(self, inplace: bool = False):
-        not_in_place("Hardswish", inplace)
+        self.inplace = inplace
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.hardswish(input)
+        return functions.hardswish(input, inplace=self.inplace)
 
 
 class Sigmoid(Module):
@@ -154,42 +176,42 @@ class LeakyReLU(Module):
     """`x` where positive, `negative_slope * x` elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False):
-        not_in_place("LeakyReLU", inplace)
+        self.inplace = inplace
         self.negative_slope = negative_slope
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.leaky_relu(input, self.negative_slope)
+        return functions.leaky_relu(input, self.negative_slope, inplace=self.inplace)
 
     def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
+        return _with_inplace(self, f"negative_slope={self.negative_slope}")
 
 
 class ELU(Module):
     """`x` where positive, `alpha (exp(x) - 1)` elsewhere."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
-        not_in_place("ELU", inplace)
+        self.inplace = inplace
         self.alpha = alpha
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.elu(input, self.alpha)
+        return functions.elu(input, self.alpha, inplace=self.inplace)
 
     def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
+        return _with_inplace(self, f"alpha={self.alpha}")
 
 
 class CELU(Module):
     """`x` where positive, `alpha (exp(x / alpha) - 1)` elsewhere."""
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False):
-        not_in_place("CELU", inplace)
+        self.inplace = inplace
         self.alpha = alpha
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.celu(input, self.alpha)
+        return functions.celu(input, self.alpha, inplace=self.inplace)
 
     def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
+        return _with_inplace(self, f"alpha={self.alpha}")
 
 
 class GELU(Module):
@@ -230,7 +252,7 @@ class Hardtanh(Module):
         min_value: float | None = None,
         max_value: float | None = None,
     ):
-        not_in_place("Hardtanh", inplace)
+        self.inplace = inplace
         if min_value is not None or max_value is not None:
             raise TracerError(
                 "Hardtanh expects min_val and max_val in place of min_value and max_value, which "
@@ -240,10 +262,10 @@ class Hardtanh(Module):
         self.max_val = max_val
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.hardtanh(input, self.min_val, self.max_val)
+        return functions.hardtanh(input, self.min_val, self.max_val, inplace=self.inplace)
 
     def extra_repr(self) -> str:
-        return f"min_val={self.min_val}, max_val={self.max_val}"
+        return _with_inplace(self, f"min_val={self.min_val}, max_val={self.max_val}")
 
 
 class Softshrink(Module):
@@ -276,15 +298,15 @@ class Threshold(Module):
     """`x` where it is above `threshold`, `value` elsewhere."""
 
     def __init__(self, threshold: float, value: float, inplace: bool = False):
-        not_in_place("Threshold", inplace)
+        self.inplace = inplace
         self.threshold = threshold
         self.value = value
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.threshold(input, self.threshold, self.value)
+        return functions.threshold(input, self.threshold, self.value, inplace=self.inplace)
 
     def extra_repr(self) -> str:
-        return f"threshold={self.threshold}, value={self.value}"
+        return _with_inplace(self, f"threshold={self.threshold}, value={self.value}")
 
 
 class Softmax(Module):
@@ -358,16 +380,18 @@ class RReLU(Module):
         *,
         rng: Generator | None = None,
     ):
-        not_in_place("RReLU", inplace)
+        self.inplace = inplace
         self.lower = lower
         self.upper = upper
         self.rng = rng
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return functions.rrelu(input, self.lower, self.upper, self.training, rng=self.rng)
+        return functions.rrelu(
+            input, self.lower, self.upper, self.training, self.inplace, rng=self.rng
+        )
 
     def extra_repr(self) -> str:
-        return f"lower={self.lower}, upper={self.upper}"
+        return _with_inplace(self, f"lower={self.lower}, upper={self.upper}")
 
 
 class GLU(Module):

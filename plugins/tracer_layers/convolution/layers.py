@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from tracer.errors import ShapeError, TracerError
@@ -17,7 +18,7 @@ from tracer_layers.module.initial import fan_in_bound, uniform
 from tracer_layers.module.module import Module
 from tracer_layers.shape.padding import pad
 
-__all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvNd", "conv1d", "conv2d", "conv3d"]
+__all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvNd", "conv1d", "conv2d", "conv3d", "conv_tbc"]
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -39,6 +40,17 @@ def convolution(
 
 
 conv1d = conv2d = conv3d = convolution
+
+
+def conv_tbc(input: TensorLike, weight: TensorLike, bias: TensorLike, pad: int = 0) -> TensorLike:
+    """`conv1d` of sequences `[T, N, I]` with a weight `[kernel, I, O]`, which gives `[T, N, O]`."""
+    if input.ndim != 3 or weight.ndim != 3:
+        raise ShapeError(
+            f"conv_tbc expects an input [T, N, I] and a weight [kernel, I, O], got "
+            f"{list(input.shape)} and {list(weight.shape)}"
+        )
+    by_channel = np.transpose(input, (1, 2, 0)), np.transpose(weight, (2, 1, 0))
+    return np.transpose(convolution(*by_channel, bias, padding=pad), (2, 0, 1))
 
 
 def _convolve(

@@ -8,7 +8,13 @@ from numpy.typing import DTypeLike
 import tracer
 from tracer.errors import ShapeError, TracerError
 from tracer.extend import Array, Generator, TensorLike, backend, operand
-from tracer_layers.embeddings.layers import check_table_options, table, table_row
+from tracer_layers.embeddings.layers import (
+    bounded,
+    check_table_options,
+    norm_text,
+    table,
+    table_row,
+)
 from tracer_layers.embeddings.operations import Lookup
 from tracer_layers.module.dtypes import float_dtype, floats
 from tracer_layers.module.module import Module
@@ -33,7 +39,7 @@ def embedding_bag(
     padding_idx: int | None = None,
 ) -> TensorLike:
     """The rows of a table `weight [K, D]`, joined for each bag of ints; see `EmbeddingBag`."""
-    check_table_options("embedding_bag", max_norm, scale_grad_by_freq, sparse)
+    check_table_options("embedding_bag", max_norm, scale_grad_by_freq)
     if mode not in MODES:
         raise TracerError(f"embedding_bag expects mode as one of {MODES}, got {mode!r}")
     input, offsets = operand(input), None if offsets is None else operand(offsets)
@@ -54,6 +60,8 @@ def embedding_bag(
         )
     if padding_idx is not None:
         kept = kept & (raw(index) != padding_idx)
+    if max_norm is not None:
+        weight = bounded("embedding_bag", weight, input, max_norm, norm_type)
     vectors = Lookup(index, weight, padding_idx=padding_idx)
     if mode == "max":
         return _maxima(vectors, kept)
@@ -107,7 +115,11 @@ class EmbeddingBag(Module):
         *,
         rng: Generator | None = None,
     ):
-        check_table_options("EmbeddingBag", max_norm, scale_grad_by_freq, sparse)
+        check_table_options("EmbeddingBag", max_norm, scale_grad_by_freq)
+        self.max_norm = max_norm
+        self.norm_type = norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
+        self.sparse = sparse
         if mode not in MODES:
             raise TracerError(f"EmbeddingBag expects mode as one of {MODES}, got {mode!r}")
         self.num_embeddings = num_embeddings
@@ -129,6 +141,8 @@ class EmbeddingBag(Module):
             input,
             self.weight,
             offsets,
+            self.max_norm,
+            self.norm_type,
             mode=self.mode,
             per_sample_weights=per_sample_weights,
             include_last_offset=self.include_last_offset,
@@ -137,7 +151,8 @@ class EmbeddingBag(Module):
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}, mode={self.mode!r}{padding}"
+        text = f"{self.num_embeddings}, {self.embedding_dim}{norm_text(self)}"
+        return f"{text}, mode={self.mode!r}{padding}"
 
 
 def _maxima(vectors: TensorLike, kept: Array) -> TensorLike:

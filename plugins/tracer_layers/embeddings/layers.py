@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import tracer
+from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import Array, Generator, TensorLike, operand
+from tracer.extend import Array, Generator, TensorLike, backend, operand, rebind
 from tracer_layers.embeddings.operations import Lookup
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import float_dtype
 from tracer_layers.module.initial import normal
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import arange, raw
+from tracer_layers.module.state import is_parameter
 
 __all__ = ["Embedding", "embedding", "one_hot"]
 
@@ -27,10 +29,18 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> TensorLike:
-    """`weight[input]`: ints `[...]` and a table `[K, D]` give `[..., D]`."""
-    check_table_options("embedding", max_norm, scale_grad_by_freq, sparse)
+    """`weight[input]`: ints `[...]` and a table `[K, D]` give `[..., D]`.
+
+    With `max_norm`, rows that are looked up are first made no longer than that, in the norm of the
+    order `norm_type`, and stay so if the table is a parameter. `sparse` makes no difference:
+    gradients are arrays, and rows that are not looked up take no part in a sweep.
+    """
+    check_table_options("embedding", max_norm, scale_grad_by_freq)
     padding_idx = table_row("embedding", padding_idx, weight.shape[0])
-    return Lookup(operand(input), weight, padding_idx=padding_idx)
+    input = operand(input)
+    if max_norm is not None:
+        weight = bounded("embedding", weight, input, max_norm, norm_type)
+    return Lookup(input, weight, padding_idx=padding_idx)
 
 
 def one_hot(tensor: TensorLike, num_classes: int = -1) -> Array:
@@ -51,15 +61,44 @@ def one_hot(tensor: TensorLike, num_classes: int = -1) -> Array:
     return (tensor[..., None] == arange(index, classes)).astype(np.int64)
 
 
-def check_table_options(
-    layer: str, max_norm: float | None, scale_grad_by_freq: bool, sparse: bool
-) -> None:
-    """Refuse what changes the table in a forward pass, or its gradient."""
-    if max_norm is not None or scale_grad_by_freq or sparse:
+def check_table_options(layer: str, max_norm: float | None, scale_grad_by_freq: bool) -> None:
+    """Refuse a bound that is none, and a gradient that is no derivative."""
+    if max_norm is not None and not max_norm > 0:
+        raise TracerError(f"{layer} expects a positive max_norm or None, got {max_norm}")
+    if scale_grad_by_freq:
         raise TracerError(
-            f"{layer} expects max_norm, scale_grad_by_freq and sparse at their defaults: the "
-            f"first writes into its weight, the others change the gradient that is computed"
+            f"{layer} expects scale_grad_by_freq=False, since what it gives is no derivative: "
+            f"divide the rows of results['grad'][name] by np.bincount(indices)"
         )
+
+
+def bounded(
+    layer: str, weight: TensorLike, index: TensorLike, max_norm: float, norm_type: float
+) -> TensorLike:
+    """The table, in which the rows of `index` that are longer than `max_norm` are so long.
+
+    A parameter is given new values and keeps them, as in PyTorch, outside of the record; a raw
+    array stays as it is.
+    """
+    if isinstance(weight, Tensor) and not is_parameter(weight):
+        raise TracerError(
+            f"{layer} expects a parameter as its table for max_norm, which changes it, got a "
+            f"tensor that is computed: divide its rows by their norms where they are made"
+        )
+    values = raw(weight)
+    used = np.zeros(len(values), dtype=bool)
+    found = backend.to_host(raw(index))
+    if found.size and (found.min() < 0 or found.max() >= len(values)):
+        return weight  # the lookup says so
+    used[found] = True
+    lengths = np.linalg.norm(values, norm_type, axis=1)
+    longer = backend.of(values).from_host(used) & (lengths > max_norm)
+    scale = np.where(longer, max_norm / (lengths + 1e-7), 1).astype(values.dtype)
+    if not is_parameter(weight):
+        return values * scale[:, None]
+    if backend.of(values).asynchronous or bool(longer.any()):
+        rebind(weight, values * scale[:, None])
+    return weight
 
 
 def table_row(layer: str, padding_idx: int | None, rows: int) -> int | None:
@@ -94,7 +133,10 @@ def table(
 
 
 class Embedding(Module):
-    """A table of `num_embeddings` vectors, looked up by ints; that of `padding_idx` stays zero."""
+    """A table of `num_embeddings` vectors, looked up by ints; that of `padding_idx` stays zero.
+
+    For `max_norm`, `norm_type` and `sparse` see `embedding`.
+    """
 
     def __init__(
         self,
@@ -112,7 +154,11 @@ class Embedding(Module):
         *,
         rng: Generator | None = None,
     ):
-        check_table_options("Embedding", max_norm, scale_grad_by_freq, sparse)
+        check_table_options("Embedding", max_norm, scale_grad_by_freq)
+        self.max_norm = max_norm
+        self.norm_type = norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
+        self.sparse = sparse
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.padding_idx = table_row("Embedding", padding_idx, num_embeddings)
@@ -137,8 +183,18 @@ class Embedding(Module):
         return cls(*embeddings.shape, padding_idx, *options, _weight=embeddings, _freeze=freeze)
 
     def forward(self, input: TensorLike) -> TensorLike:
-        return Lookup(input, self.weight, padding_idx=self.padding_idx)
+        if self.max_norm is None:
+            return Lookup(input, self.weight, padding_idx=self.padding_idx)
+        options = (self.padding_idx, self.max_norm, self.norm_type)
+        return embedding(input, self.weight, *options)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        text = f"{self.num_embeddings}, {self.embedding_dim}{padding}{norm_text(self)}"
+        return text + (", sparse=True" if self.sparse else "")
+
+
+def norm_text(layer: Module) -> str:
+    """The options of a table that bound its rows, for `repr`."""
+    text = "" if layer.max_norm is None else f", max_norm={layer.max_norm}"
+    return text + ("" if layer.norm_type == 2 else f", norm_type={layer.norm_type}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracer.errors import TracerError
-from tracer.extend import DType, TensorLike, narrowed, widened
+from tracer.errors import ShapeError, TracerError
+from tracer.extend import DType, TensorLike, backend, narrowed, widened
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
@@ -16,6 +16,7 @@ __all__ = [
     "cosine_similarity",
     "normalize",
     "pairwise_distance",
+    "pdist",
 ]
 
 
@@ -34,6 +35,21 @@ def pairwise_distance(
     """The p-norm of `x1 - x2 + eps` along the last axis, with the subgradient zero at zero."""
     x1, x2, dtype = _widened(x1, x2)
     return narrowed(np.linalg.norm(x1 - x2 + eps, p, axis=-1, keepdims=keepdim), dtype)
+
+
+def pdist(input: TensorLike, p: float = 2.0) -> TensorLike:
+    """The p-norms of the differences of all rows of `[N, M]`, `[N (N - 1) / 2]`.
+
+    They are of rows 0 and 1, 0 and 2, ..., 1 and 2, ... A norm has the subgradient zero at zero.
+    """
+    x = floats(input)
+    if x.ndim != 2 or not p >= 0:
+        raise ShapeError(
+            f"pdist expects rows [N, M] and a p from 0, got {list(x.shape)} and p={p}: reshape it"
+        )
+    first, second = backend.of(raw(x)).constant(np.triu_indices, len(x), 1)
+    difference = widened(x)[first] - widened(x)[second]
+    return narrowed(np.linalg.norm(difference, p, axis=-1), x.dtype)
 
 
 def _widened(x1: TensorLike, x2: TensorLike) -> tuple[TensorLike, TensorLike, DType]:

@@ -22,6 +22,7 @@ from tracer.extend import (
     backend,
     narrowed,
     widened,
+    without_torch,
 )
 from tracer_layers.module.dtypes import WIDE, floats
 from tracer_layers.module.module import Module
@@ -127,11 +128,12 @@ def same_shape(prediction: TensorLike, target: TensorLike) -> None:
 def arrays(loss: str, *, input: Convertible, **others: Convertible) -> list[Any]:
     """What a loss is given, lists and numbers as arrays; of floats, in the input's dtype.
 
-    None stays, but of the target. Raises `TracingError` for anything else.
+    None stays of weights alone. Raises `TracingError` for anything else.
     """
+    input = without_torch(input)
     given = [input if hasattr(input, "dtype") else _as_array(loss, "input", input)]
-    for name, value in others.items():
-        if not hasattr(value, "dtype") and (value is not None or name == "target"):
+    for name, value in without_torch(others).items():
+        if not hasattr(value, "dtype") and (value is not None or "weight" not in name):
             value = _as_array(loss, name, value)
             if value.dtype.kind == given[0].dtype.kind == "f":
                 value = value.astype(given[0].dtype)
@@ -190,12 +192,7 @@ def weighted(
     """`reduced` losses times constant weights of their shape; the mean may be `by_weight`."""
     if weight is None:
         return reduced(losses, reduction, dtype)
-    node = getattr(weight, "node", None)
-    if node is not None and node.wants:
-        raise TracerError(
-            f"{loss} expects weights that are constants, got a tensor that depends on parameters: "
-            f"detach it with tensor.detach()"
-        )
+    constant_weight(loss, weight)
     if weight.shape != losses.shape:
         raise ShapeError(
             f"{loss} expects weights of the shape {list(losses.shape)}, got {list(weight.shape)}"
@@ -203,6 +200,16 @@ def weighted(
     weight = floats(weight, losses)
     count = widened(raw(weight)).sum() if by_weight else None
     return reduced(losses * weight, reduction, dtype, count)
+
+
+def constant_weight(loss: str, weight: TensorLike | None) -> None:
+    """Refuse weights that depend on parameters."""
+    node = getattr(weight, "node", None)
+    if node is not None and node.wants:
+        raise TracerError(
+            f"{loss} expects weights that are constants, got a tensor that depends on parameters: "
+            f"detach it with tensor.detach()"
+        )
 
 
 def refuse_deprecated(loss: str, size_average: object, reduce: object) -> None:

@@ -1,13 +1,19 @@
-"""What layers and functions refuse of their arguments, and how they say so."""
+"""What layers and functions make of their arguments: what they refuse, and how they say so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
+from typing import Any, TypeVar, cast
 
 from tracer.errors import TracerError, TracingError
-from tracer.extend import backend, is_users
+from tracer.extend import backend, is_users, moved_on
 from tracer.extend import raw as raw
+
+#: a function of layers, of any arguments
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def blame_arguments(name: str, error: AttributeError, given: Iterable[object]) -> None:
@@ -61,9 +67,22 @@ def axes_of(rank: int) -> str:
     return ", ".join("DHW"[3 - rank :]) if rank <= 3 else "*size"
 
 
-def not_in_place(layer: str, inplace: bool) -> None:
-    """Refuse `inplace=True`."""
-    if inplace:
-        raise TracerError(
-            f"{layer}(inplace=True): tensors are never written into: leave inplace out"
-        )
+def overwriting(function: Function) -> Function:
+    """A function of `input` with PyTorch's option `inplace`, which is seen to here.
+
+    Nothing is written into: the tensor `input` moves on to the result, so that all its names see
+    it, and so do others that are its memory in another shape. Parameters and raw arrays stay what
+    they are. Raises `TracingError` where a part of its memory, as a slice, is in use, which PyTorch
+    would change, too.
+    """
+    name, place = function.__name__, [*inspect.signature(function).parameters].index("inplace")
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        out = function(*args, **options)
+        if options.get("inplace") or (len(args) > place and args[place]):
+            input = args[0] if args else options["input"]
+            return moved_on(input, out, f"{name}(t, inplace=True)", f"t = {name}(t)")
+        return out
+
+    return cast("Function", call)

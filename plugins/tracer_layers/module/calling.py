@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from tracer.extend import (
     end_work,
     raw,
     using,
+    without_torch,
 )
 from tracer_layers.module import batch_marks, naming
 from tracer_layers.module.arguments import blame_arguments
@@ -44,6 +46,8 @@ class Callee(naming.Named, batch_marks.Model, Protocol):
 def call_as_root(
     module: Callee, cursor: Cursor | None, inputs: tuple[Any, ...], options: Params
 ) -> Any:
+    if "torch" in sys.modules:
+        inputs, options = without_torch(inputs), without_torch(options)
     work_before = current_work()
     if cursor is None:
         registry.load_plugins()  # a tape has loaded them

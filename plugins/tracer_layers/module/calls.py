@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tracer.errors import HintError
 from tracer.extend import DType, Place
 from tracer_layers.module.naming import Named, Naming
 
@@ -30,5 +31,10 @@ active: ContextVar[Call | None] = ContextVar("tracer_layers_active", default=Non
 def model_dtype() -> DType | None:
     """The dtype of the parameters of the model that is being called; None if there are none."""
     call = active.get()
-    dtypes = {parameter.dtype for parameter in call.model.parameters()} if call else set()
+    if call is None:
+        return None
+    try:
+        dtypes = {parameter.dtype for parameter in call.model.parameters()}
+    except HintError:  # some are made in this call
+        dtypes = {parameter.dtype for parameter in call.model._made_parameters()}
     return np.result_type(*dtypes) if dtypes else None

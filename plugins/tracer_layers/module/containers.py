@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from tracer.errors import ShapeError, TracerError
+from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
+from tracer_layers.module.state import described
 
 __all__ = ["ModuleDict", "ModuleList", "Parallel", "Sequential"]
 
@@ -56,6 +58,25 @@ class _Listed:
         del modules[index]
         self._renumber(modules)
 
+    def pop(self, key):
+        """Take out the module at a position, or those of a slice, and give what was there."""
+        found = self[key]
+        del self[key]
+        return found
+
+    def __iadd__(self, modules):
+        return self._with(modules)
+
+    def _with(self, *others):
+        """Itself, with the modules of others behind its own."""
+        for modules in others:
+            if not isinstance(modules, Iterable):
+                raise TracerError(
+                    f"{type(self).__name__} + x expects x to hold modules, got {described(modules)}"
+                )
+            self.extend([*modules])
+        return self
+
 
 class Sequential(_Listed, Module):
     """Calls its modules one after the other; takes modules, or one mapping of names to modules."""
@@ -77,6 +98,22 @@ class Sequential(_Listed, Module):
             return type(self)(dict(list(self._held("module"))[index]))
         return self._children()[index]
 
+    def __add__(self, modules: Iterable[Module]) -> Sequential:
+        return Sequential()._with(self, modules)
+
+    def __mul__(self, times: int) -> Sequential:
+        """Its modules several times over; they are the same ones, with the same parameters."""
+        return Sequential()._with(*[self] * self._times(times))
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: int) -> Sequential:
+        return self._with(*[[*self]] * (self._times(times) - 1))
+
+    def _times(self, times: int) -> int:
+        at_least(f"{type(self).__name__} * times", 1, times=times)
+        return times
+
 
 class ModuleList(_Listed, Module):
     """A list of modules, registered under their positions."""
@@ -86,6 +123,9 @@ class ModuleList(_Listed, Module):
 
     def forward(self, *inputs: Any) -> Any:
         raise TracerError("a ModuleList is not called: call its modules, or use a Sequential")
+
+    def __add__(self, modules: Iterable[Module]) -> ModuleList:
+        return ModuleList()._with(self, modules)
 
     def __getitem__(self, index: int | slice) -> Any:
         found = self._children()[index]

@@ -1,4 +1,4 @@
-"""Names of `torch.nn` that there are not here, and what to write in their place."""
+"""Names of `torch.nn` that are not here, and what to write in their place."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from tracer.extend import missing
 _COTANGENTS = (
     "record with tracer.Tape(cotangents=True), and read tape.cotangents[output] after the sweep"
 )
-_IN_PLACE = "tensors are never written into: write {}(x), which returns the result"
-_SIZES = "give the sizes, which are not found out in the first call: write {}"
-_WRITE_IT = "there is no such loss: write it in NumPy, which is differentiated as it stands"
 
 #: attribute of a module -> what to write
 MODULE = {
@@ -21,12 +18,13 @@ MODULE = {
     "bfloat16": "NumPy has no bfloat16: use half() or float()",
     "type": "use to(dtype)",
     "to_empty": "use to(device)",
-    "xpu": "devices are 'cpu' and 'cuda': use to(device)",
+    **dict.fromkeys(("xpu", "ipu", "mtia"), "devices are 'cpu' and 'cuda': use to(device)"),
+    "call_super_init": "constructors need not call that of Module: leave it out",
+    "dump_patches": "a state is names and arrays alone: leave it out",
     "device": "each array has its own: next(model.parameters()).data",
     "dtype": "each parameter has its own: next(model.parameters()).dtype",
     "compile": "there is nothing to compile: leave the call out",
     "share_memory": "pickle the module, or send its state_dict()",
-    "set_submodule": "use setattr(model.get_submodule(path), name, module)",
     "parameters_to_vector": "tracer_layers.utils.parameters_to_vector(model.parameters())",
     "register_backward_hook": _COTANGENTS,
     "register_full_backward_hook": _COTANGENTS,
@@ -39,28 +37,30 @@ MODULE = {
 
 #: name of torch.nn.functional -> what to write
 FUNCTIONAL = {
-    "binary_cross_entropy": "give binary_cross_entropy_with_logits the values before the sigmoid",
-    "kl_div": "cross_entropy takes probabilities as its target, and differs by the target's "
-    "entropy, which is a constant",
-    "upsample": "write interpolate(x, size=..., mode=...)",
-    "upsample_nearest": "write interpolate(x, size=..., mode='nearest')",
-    "upsample_bilinear": "write interpolate(x, size=..., mode='bilinear', align_corners=True)",
-    "fractional_max_pool2d": "write max_pool2d or adaptive_max_pool2d",
-    "fractional_max_pool3d": "write max_pool3d or adaptive_max_pool3d",
-    "multi_head_attention_forward": "write scaled_dot_product_attention, or MultiheadAttention",
-    "gumbel_softmax": "write softmax((x - np.log(-np.log(u))) / tau, dim), u from a generator",
-    "local_response_norm": "write group_norm or layer_norm, or the formula in NumPy",
-    "pdist": "write pairwise_distance of the pairs",
     "flatten": "write Flatten()(x), or x.reshape(len(x), -1)",
-    **{
-        name: _IN_PLACE.format(name.removesuffix("_"))
-        for name in "relu_ elu_ celu_ selu_ leaky_relu_ rrelu_ hardtanh_ threshold_".split()
-    },
+    "grouped_mm": "write np.matmul of stacked matrices, or of each group",
     **dict.fromkeys(
-        "ctc_loss cosine_embedding_loss hinge_embedding_loss margin_ranking_loss "
-        "multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss soft_margin_loss "
-        "triplet_margin_loss triplet_margin_with_distance_loss".split(),
-        _WRITE_IT,
+        ("scaled_mm", "scaled_grouped_mm"), "there are no floats of 8 bits: write np.matmul"
+    ),
+}
+
+#: name of torch.nn.init -> what to write
+INIT = {
+    name: f"write {name}_(tensor, ...), which it is called now"
+    for name in (
+        "constant dirac eye kaiming_normal kaiming_uniform normal orthogonal sparse uniform "
+        "xavier_normal xavier_uniform"
+    ).split()
+}
+
+#: name of torch.nn.utils -> what to write
+UTILS = {
+    "prune": "multiply by a mask: parametrize.register_parametrization(layer, 'weight', module)",
+    "stateless": "write tracer.grad, or tracer.vjp, of a function of the parameters",
+    "skip_init": "initial values take little time: write the class itself",
+    **dict.fromkeys(
+        ("convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format"),
+        "arrays keep the order of their axes in memory: leave the call out",
     ),
 }
 
@@ -73,28 +73,16 @@ LAYERS = {
     "parallel": "there is no such wrapper: call the model",
     "DataParallel": "there is no such wrapper: call the model",
     "SyncBatchNorm": "write BatchNorm2d",
-    "BCELoss": "give the values before the sigmoid to BCEWithLogitsLoss",
-    "KLDivLoss": "CrossEntropyLoss takes probabilities as its target, and differs by the target's "
-    "entropy, which is a constant",
-    "FractionalMaxPool2d": "write MaxPool2d or AdaptiveMaxPool2d",
-    "FractionalMaxPool3d": "write MaxPool3d or AdaptiveMaxPool3d",
-    "LocalResponseNorm": "write GroupNorm or LayerNorm",
-    "CrossMapLRN2d": "write GroupNorm or LayerNorm",
     "NLLLoss2d": "write NLLLoss",
+    "Container": "write Module",
+    "LinearCrossEntropyOptions": "give Tape.backward a memory_budget",
+    **dict.fromkeys(
+        ("UninitializedParameter", "UninitializedBuffer"),
+        "write a layer such as LazyLinear, which has its arrays from the first call on",
+    ),
+    "CrossMapLRN2d": "write LocalResponseNorm",
     "RNNBase": "write RNN, LSTM or GRU",
     "RNNCellBase": "write RNNCell, LSTMCell or GRUCell, or any module in Recurrent",
-    "LazyLinear": _SIZES.format("Linear"),
-    **{
-        f"Lazy{kind}{rank}d": _SIZES.format(f"{kind}{rank}d")
-        for kind in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm")
-        for rank in (1, 2, 3)
-    },
-    **dict.fromkeys(
-        "CTCLoss CosineEmbeddingLoss HingeEmbeddingLoss MarginRankingLoss MultiLabelMarginLoss "
-        "MultiLabelSoftMarginLoss MultiMarginLoss SoftMarginLoss TripletMarginLoss "
-        "TripletMarginWithDistanceLoss".split(),
-        _WRITE_IT,
-    ),
     **FUNCTIONAL,
 }
 
@@ -107,3 +95,13 @@ def no_layer(name: str, known: Iterable[str]) -> AttributeError:
 def no_function(name: str, known: Iterable[str]) -> AttributeError:
     """The error for a name that `tracer_layers.functional` does not have."""
     return missing("module 'tracer_layers.functional'", name, FUNCTIONAL.get(name), known)
+
+
+def no_init(name: str, known: Iterable[str]) -> AttributeError:
+    """The error for a name that `tracer_layers.init` does not have."""
+    return missing("module 'tracer_layers.init'", name, INIT.get(name), known)
+
+
+def no_util(name: str, known: Iterable[str]) -> AttributeError:
+    """The error for a name that `tracer_layers.utils` does not have."""
+    return missing("module 'tracer_layers.utils'", name, UTILS.get(name), known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,25 @@ class Holder(Named, Protocol):
     """What holds arrays here: a module, by all that are below it."""
 
     def named_modules(self, *, remove_duplicate: bool) -> Iterator[tuple[str, Named]]: ...
+
+
+#: a dtype and a library that arrays are moved to, where given
+Move: TypeAlias = tuple[np.dtype | None, Backend | None]
+
+
+@runtime_checkable
+class Unmade(Protocol):
+    """A layer whose arrays are still to be made, in its first call; see `lazy`."""
+
+    moves: list[Move]
+
+    def size_of_state(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+        """The size that it waits for, from the shapes of a state; None if they do not tell."""
+        ...
+
+    def make(self, size: int) -> None:
+        """Make the arrays."""
+        ...
 
 
 #: a module, the name of an attribute of it, and the array that takes the place of what is there
@@ -41,6 +60,7 @@ def saved(module: Holder) -> Iterator[tuple[str, Named, str]]:
 
 def load(module: Holder, state: Mapping[str, Convertible], strict: bool) -> IncompatibleKeys:
     """Take over the arrays of a state; see `Module.load_state_dict`."""
+    _make(module, state)
     places = {full: (holder, name) for full, holder, name in saved(module)}
     missing = [key for key in places if key not in state]
     unexpected = [key for key in state if key not in places]
@@ -76,10 +96,25 @@ def load(module: Holder, state: Mapping[str, Convertible], strict: bool) -> Inco
     return IncompatibleKeys(missing, unexpected)
 
 
+def _make(module: Holder, state: Mapping[str, Convertible]) -> None:
+    """Make the layers that wait for their first call of the sizes that the state has."""
+    for path, waiting in module.named_modules(remove_duplicate=False):
+        if isinstance(waiting, Unmade):
+            names = {key.rpartition(".")[2]: key for key in state if key.rpartition(".")[0] == path}
+            size = waiting.size_of_state(
+                {name: shape_of(state[key]) for name, key in names.items()}
+            )
+            if size is not None:
+                waiting.make(size)
+
+
 def convert(module: Named, dtype: np.dtype | None, library: Backend | None) -> None:
     """Move all arrays to a library, and those of floats to a dtype, where these are given."""
     changes = []
     for holder in module.modules():
+        if isinstance(holder, Unmade):
+            holder.moves.append((dtype, library))
+            continue
         for name, value in holder._held(*HELD):
             array = raw(value)
             if library is not None:

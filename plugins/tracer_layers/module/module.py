@@ -34,7 +34,7 @@ from tracer_layers.module.devices import moved_when_made, takes_device
 from tracer_layers.module.dtypes import float_dtype
 from tracer_layers.module.files import read_state, write_state
 from tracer_layers.module.hooks import Hook, RemovableHandle
-from tracer_layers.module.loading import IncompatibleKeys, convert, load, saved
+from tracer_layers.module.loading import IncompatibleKeys, Unmade, convert, load, saved
 from tracer_layers.module.state import Buffer, copied, described, is_parameter
 from tracer_layers.module.table import Row, html_table
 
@@ -436,18 +436,50 @@ class Module:
         return (child for _, child in self.named_children())
 
     def get_submodule(self, target: str) -> Module:
-        """The module at a dotted path; the empty path is this one."""
-        module: Any = self
+        """The module at a dotted path; the empty path is this one.
+
+        Raises `AttributeError` for a path that leads to none.
+        """
+        module = self
         for name in filter(None, target.split(".")):
-            module = getattr(module, name)
+            module = module._at(name, "module")
         return module
 
     def get_parameter(self, target: str) -> Tensor:
-        """The parameter at a dotted path."""
+        """The parameter at a dotted path; `AttributeError` if there is none."""
         path, _, name = target.rpartition(".")
-        return getattr(self.get_submodule(path), name)
+        return self.get_submodule(path)._at(name, "parameter")
 
-    get_buffer = get_parameter
+    def get_buffer(self, target: str) -> Array:
+        """The buffer at a dotted path; `AttributeError` if there is none."""
+        path, _, name = target.rpartition(".")
+        return self.get_submodule(path)._at(name, *BUFFERS)
+
+    def _at(self, name: str, *kinds: str) -> Any:
+        """What is held under a name, which is to be of one of these kinds."""
+        value = getattr(self, name)
+        if self._registered.get(name) not in kinds and name not in self._computed:
+            raise HintError(
+                f"{type(self).__name__}.{name} is no {kinds[0]}, but {described(value)}: write "
+                f"getattr(module, name) for what is there"
+            )
+        return value
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put a module in the place of that at a dotted path, whose last part may be new.
+
+        With `strict` there has to be one. Raises `AttributeError` for a path that leads to none or
+        to what is no module.
+        """
+        if not target or not isinstance(module, Module):
+            raise TracerError(
+                f"set_submodule expects a path and a Module, got {target!r} and {described(module)}"
+            )
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        if strict or hasattr(owner, name):
+            owner._at(name, "module")
+        setattr(owner, name, module)
 
     # -- state ------------------------------------------------------------------------------
 
@@ -603,10 +635,16 @@ class Module:
     def _repr_html_(self) -> str:
         """A table for notebooks: a row for each module, with its arguments and parameters."""
         rows = [
-            Row(path, type(each).__name__, each.extra_repr(), list(each.parameters()))
+            Row(path, type(each).__name__, each.extra_repr(), each._made_parameters())
             for path, each in self.named_modules()
         ]
         return html_table(rows)
+
+    def _made_parameters(self) -> list[Tensor]:
+        """The parameters that there are: without those that a first call is to make."""
+        made = [module for module in self.modules() if not isinstance(module, Unmade)]
+        held = (value for module in made for _, value in module._held("parameter"))
+        return list({id(value): value for value in held}.values())
 
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}" for name, child in self._held("module")]

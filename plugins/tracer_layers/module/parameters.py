@@ -98,13 +98,15 @@ class ParameterDict(Module):
         self.update({} if parameters is None else parameters)
 
     def update(
-        self, parameters: Mapping[str, Convertible] | Iterable[tuple[str, Convertible]]
+        self,
+        parameters: Mapping[str, Convertible] | Iterable[tuple[str, Convertible]] | ParameterDict,
     ) -> None:
         """Add parameters, in place of those of the same names.
 
         As in PyTorch, those of a plain dict are added in the order of their names.
         """
-        pairs = dict(parameters)
+        given = parameters.items() if isinstance(parameters, ParameterDict) else parameters
+        pairs = dict(given)
         sort = isinstance(parameters, Mapping) and not isinstance(parameters, OrderedDict)
         for name in sorted(pairs) if sort else pairs:
             self[name] = pairs[name]
@@ -137,6 +139,38 @@ class ParameterDict(Module):
         found = self[key]
         del self[key]
         return found
+
+    def popitem(self) -> tuple[str, Tensor]:
+        """Name and parameter of the last one, which is there no more."""
+        if not self._registered:
+            raise KeyError("the dictionary is empty")
+        key = list(self._registered)[-1]
+        return key, self.pop(key)
+
+    def copy(self) -> ParameterDict:
+        """Another dictionary of the same parameters, in the same order."""
+        return type(self)(OrderedDict(self.items()))
+
+    def fromkeys(self, keys: Iterable[str], default: Convertible) -> ParameterDict:
+        """A dictionary of these names; arrays become a parameter for each."""
+        return type(self)([(key, default) for key in keys])
+
+    def __or__(self, other: Mapping[str, Convertible] | ParameterDict) -> ParameterDict:
+        joined = self.copy()
+        joined.update(other)
+        return joined
+
+    def __ror__(self, other: Mapping[str, Convertible]) -> ParameterDict:
+        joined = type(self)(other)
+        joined.update(self)
+        return joined
+
+    def __ior__(self, other: Mapping[str, Convertible] | ParameterDict) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(list(self._registered))
 
     def clear(self) -> None:
         """Take all out."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
 from tracer_layers.pooling.operations import MeanOfWindows
-from tracer_layers.shape.resampling import Resample, Taps
+from tracer_layers.shape.resampling import Resample, bounds, mean_taps
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -30,19 +29,6 @@ __all__ = [
 ]
 
 
-def _bounds(before: int, after: int) -> list[tuple[int, int]]:
-    """Where each of `after` windows over an axis of `before` begins and ends; they may overlap."""
-    return [(i * before // after, -(-(i + 1) * before // after)) for i in range(after)]
-
-
-@lru_cache(maxsize=256)
-def _mean_taps(before: int, after: int) -> Taps:
-    matrix = np.zeros((after, before))
-    for row, (start, stop) in zip(matrix, _bounds(before, after), strict=True):
-        row[start:stop] = 1 / (stop - start)
-    return Taps(matrix)
-
-
 def adaptive_avg_pool(input: TensorLike, output_size: Sequence[int | None]) -> TensorLike:
     """The mean over each of `output_size` windows of the last axes; None keeps a size."""
     sizes, input = _sizes(input, output_size), floats(input)
@@ -52,7 +38,7 @@ def adaptive_avg_pool(input: TensorLike, output_size: Sequence[int | None]) -> T
         options = {"padding": (0,) * len(sizes), "ceil_mode": False}
         return MeanOfWindows(input, kernel=kernel, stride=kernel, **options)
     for i, (before, after) in enumerate(zip(old, sizes, strict=True)):
-        input = Resample(input, taps=_mean_taps(before, after), axis=i - len(sizes))
+        input = Resample(input, taps=mean_taps(before, after), axis=i - len(sizes))
     return input
 
 
@@ -72,8 +58,8 @@ def _winners(x: Array, old: tuple[int, ...], sizes: tuple[int, ...]) -> Array:
     """`[..., windows]`: the position in the flattened axes of each window's first maximum."""
     lead, found = x.shape[: x.ndim - len(old)], []
     numbers = backend.of(x).constant(np.arange, math.prod(old)).reshape(old)
-    bounds = [_bounds(n, size) for n, size in zip(old, sizes, strict=True)]
-    for window in itertools.product(*bounds):
+    along = [bounds(n, size) for n, size in zip(old, sizes, strict=True)]
+    for window in itertools.product(*along):
         seen = tuple(slice(*bound) for bound in window)
         inside = numbers[seen].reshape(-1)
         first = np.argmax(x[(..., *seen)].reshape(*lead, inside.size), axis=-1)

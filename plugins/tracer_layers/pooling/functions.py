@@ -5,6 +5,8 @@ A function of a rank calls the layer of that rank, which checks the arguments.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,8 +18,11 @@ __all__ = [
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
     "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
     "adaptive_max_pool2d",
+    "adaptive_max_pool2d_with_indices",
     "adaptive_max_pool3d",
+    "adaptive_max_pool3d_with_indices",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -25,8 +30,11 @@ __all__ = [
     "lp_pool2d",
     "lp_pool3d",
     "max_pool1d",
+    "max_pool1d_with_indices",
     "max_pool2d",
+    "max_pool2d_with_indices",
     "max_pool3d",
+    "max_pool3d_with_indices",
 ]
 
 
@@ -54,6 +62,20 @@ def _max_pool(layer: type, name: str) -> Callable[..., Any]:
         return made.forward(input)
 
     return _named(function, layer, name)
+
+
+def _with_indices(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which gives the places of maxima besides, whatever `return_indices` says."""
+
+    @functools.wraps(function)
+    def both(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options).arguments
+        return function(**(given | {"return_indices": True}))
+
+    signature = inspect.signature(function)
+    both.__name__ = both.__qualname__ = f"{function.__name__}_with_indices"
+    both.__doc__ = f"`{function.__name__}(..., return_indices=True)`."
+    return both
 
 
 def _avg_pool(layer: type, name: str) -> Callable[..., Any]:
@@ -118,3 +140,9 @@ adaptive_avg_pool3d = _adaptive_avg_pool(adaptive_layers.AdaptiveAvgPool3d, "ada
 adaptive_max_pool1d = _adaptive_max_pool(adaptive_layers.AdaptiveMaxPool1d, "adaptive_max_pool1d")
 adaptive_max_pool2d = _adaptive_max_pool(adaptive_layers.AdaptiveMaxPool2d, "adaptive_max_pool2d")
 adaptive_max_pool3d = _adaptive_max_pool(adaptive_layers.AdaptiveMaxPool3d, "adaptive_max_pool3d")
+max_pool1d_with_indices = _with_indices(max_pool1d)
+max_pool2d_with_indices = _with_indices(max_pool2d)
+max_pool3d_with_indices = _with_indices(max_pool3d)
+adaptive_max_pool1d_with_indices = _with_indices(adaptive_max_pool1d)
+adaptive_max_pool2d_with_indices = _with_indices(adaptive_max_pool2d)
+adaptive_max_pool3d_with_indices = _with_indices(adaptive_max_pool3d)

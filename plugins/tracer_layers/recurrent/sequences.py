@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tracer.errors import ShapeError, TracingError
+from tracer.errors import ShapeError, TracerError, TracingError
 from tracer.extend import Convertible, TensorLike, backend
 from tracer_layers.module.rules import raw
 
@@ -16,6 +16,8 @@ __all__ = [
     "pack_sequence",
     "pad_packed_sequence",
     "pad_sequence",
+    "unpack_sequence",
+    "unpad_sequence",
 ]
 
 
@@ -73,20 +75,26 @@ def pack_sequence(sequences: Sequence[TensorLike], enforce_sorted: bool = True) 
 
 
 def pad_sequence(
-    sequences: Sequence[TensorLike], batch_first: bool = False, padding_value: float = 0.0
+    sequences: Sequence[TensorLike],
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    padding_side: str = "right",
 ) -> TensorLike:
-    """A list of sequences `[T_n, ...]` as one array `[T, N, ...]` (or `[N, T, ...]`), padded."""
+    """A list of sequences `[T_n, ...]` as one array `[T, N, ...]` (or `[N, T, ...]`), padded.
+
+    They are padded behind their ends or, with `padding_side="left"`, before they begin.
+    """
+    if padding_side not in ("left", "right"):
+        raise TracerError(f'padding_side is "left" or "right", got {padding_side!r}')
     if sequences is None or not len(sequences):
         raise ShapeError("expects at least one sequence, got none")
     longest = max(len(sequence) for sequence in sequences)
-    padded = [
-        np.pad(
-            sequence,
-            [(0, longest - len(sequence)), *((0, 0),) * (sequence.ndim - 1)],
-            constant_values=padding_value,
-        )
-        for sequence in sequences
-    ]
+    padded = []
+    for sequence in sequences:
+        missing = longest - len(sequence)
+        pairs = [(missing, 0) if padding_side == "left" else (0, missing)]
+        pairs += [(0, 0)] * (sequence.ndim - 1)
+        padded.append(np.pad(sequence, pairs, constant_values=padding_value))
     return np.stack(padded, axis=0 if batch_first else 1)
 
 
@@ -114,6 +122,20 @@ def pad_packed_sequence(
     if padding_value:
         padded = filled(padded, lengths, padding_value)
     return (np.swapaxes(padded, 0, 1) if batch_first else padded), lengths
+
+
+def unpad_sequence(
+    padded_sequences: TensorLike, lengths: Convertible, batch_first: bool = False
+) -> list[TensorLike]:
+    """Padded sequences `[T, N, ...]` (or `[N, T, ...]`) as a list of `[T_n, ...]`."""
+    by_sample = padded_sequences if batch_first else np.swapaxes(padded_sequences, 0, 1)
+    ends = checked_lengths(lengths, by_sample.shape[1], by_sample.shape[0])
+    return [by_sample[n, : int(end)] for n, end in enumerate(ends)]
+
+
+def unpack_sequence(packed_sequences: PackedSequence) -> list[TensorLike]:
+    """The sequences `[T_n, ...]` of a `PackedSequence`, as a list."""
+    return unpad_sequence(*pad_packed_sequence(packed_sequences))
 
 
 def within_lengths(lengths: np.ndarray, steps: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -38,6 +38,20 @@ class Taps:
 
     def __repr__(self) -> str:
         return f"Taps({self.shape[1]} to {self.shape[0]})"
+
+
+def bounds(before: int, after: int) -> list[tuple[int, int]]:
+    """Where each of `after` windows over an axis of `before` begins and ends; they may overlap."""
+    return [(i * before // after, -(-(i + 1) * before // after)) for i in range(after)]
+
+
+@lru_cache(maxsize=256)
+def mean_taps(before: int, after: int) -> Taps:
+    """Taps that take the mean of each of these windows."""
+    matrix = np.zeros((after, before))
+    for row, (start, stop) in zip(matrix, bounds(before, after), strict=True):
+        row[start:stop] = 1 / (stop - start)
+    return Taps(matrix)
 
 
 @operation("resample")

@@ -14,6 +14,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "channel_shuffle",
+    "native_channel_shuffle",
     "pixel_shuffle",
     "pixel_unshuffle",
 ]
@@ -60,6 +61,11 @@ def channel_shuffle(input: TensorLike, groups: int) -> TensorLike:
     samples, channels, *size = input.shape
     apart = input.reshape(samples, groups, channels // groups, *size)
     return np.swapaxes(apart, 1, 2).reshape(samples, channels, *size)
+
+
+def native_channel_shuffle(input: TensorLike, groups: int) -> TensorLike:
+    """`channel_shuffle`; PyTorch has a kernel of its own for it."""
+    return channel_shuffle(input, groups)
 
 
 class PixelShuffle(Module):

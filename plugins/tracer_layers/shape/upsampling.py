@@ -14,9 +14,17 @@ from tracer.errors import ShapeError, TracerError
 from tracer.extend import DType, TensorLike, working
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
-from tracer_layers.shape.resampling import Resample, Taps
+from tracer_layers.shape.resampling import Resample, Taps, mean_taps
 
-__all__ = ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "interpolate"]
+__all__ = [
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+    "interpolate",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
+]
 
 #: mode -> the number of spatial axes it is for, None: any
 MODES = {
@@ -26,9 +34,14 @@ MODES = {
     "bilinear": 2,
     "trilinear": 3,
     "bicubic": 2,
+    "area": None,
 }
+#: mode that is smoothed where it shrinks -> how far its filter reaches
+SMOOTHED = {"bilinear": 1.0, "bicubic": 2.0}
 #: a cubic convolution's free parameter (Keys 1981), as PyTorch has it
 CUBIC = -0.75
+#: the same where it is smoothed
+CUBIC_SMOOTHED = -0.5
 
 
 def interpolate(
@@ -43,10 +56,14 @@ def interpolate(
     """`[N, C, *size]` with other sizes: of `size`, or `scale_factor` times the old ones.
 
     `mode` is "nearest", "nearest-exact", "linear" (over any number of axes), "bilinear",
-    "trilinear" or "bicubic". With `align_corners` the outermost elements keep their places.
+    "trilinear", "bicubic" or "area", which takes means. With `align_corners` the outermost
+    elements keep their places. With `antialias`, for "bilinear" and "bicubic", the input is
+    smoothed where it shrinks.
     """
-    if antialias:
-        raise TracerError("interpolate(antialias=True) is not there: average the input first")
+    if antialias and mode not in SMOOTHED:
+        raise TracerError(
+            f"interpolate(antialias=True) expects mode as {' or '.join(SMOOTHED)}, got {mode!r}"
+        )
     rank, input = input.ndim - 2, floats(input)
     _check(input, size, scale_factor, mode, align_corners, rank)
     old = input.shape[2:]
@@ -60,7 +77,13 @@ def interpolate(
     if min((*old, *new), default=1) < 1:
         raise ShapeError(f"expects sizes of at least 1, got {list(old)} to become {list(new)}")
     for i, (before, after, factor) in enumerate(zip(old, new, factors, strict=True)):
-        taps = _taps(before, after, factor, mode, bool(align_corners), working(input.dtype))
+        aligned = bool(align_corners)
+        if mode == "area":
+            taps = mean_taps(before, after)
+        elif antialias:
+            taps = _smoothed_taps(before, after, factor, mode, aligned)
+        else:
+            taps = _taps(before, after, factor, mode, aligned, working(input.dtype))
         input = Resample(input, taps=taps, axis=i - rank)
     return input
 
@@ -83,7 +106,7 @@ def _check(
         )
     if (size is None) == (scale_factor is None):
         raise TracerError("upsampling expects one of size and scale_factor")
-    if align_corners is not None and mode.startswith("nearest"):
+    if align_corners is not None and (mode.startswith("nearest") or mode == "area"):
         raise TracerError(f"align_corners is for modes that interpolate: leave it out of {mode}")
 
 
@@ -133,11 +156,48 @@ def _picked(index: np.ndarray, before: int) -> Taps:
 
 def _cubic(source: np.ndarray, before: int) -> Taps:
     low = np.floor(source)
-    t = source - low
-    near = [((CUBIC + 2) * d - (CUBIC + 3)) * d * d + 1 for d in (t, 1 - t)]
-    far = [((CUBIC * d - 5 * CUBIC) * d + 8 * CUBIC) * d - 4 * CUBIC for d in (t + 1, 2 - t)]
     places = [np.clip(low + k, 0, before - 1).astype(int) for k in (-1, 0, 1, 2)]
-    return _sum_of(list(zip(places, [far[0], *near, far[1]], strict=True)), before)
+    return _sum_of(list(zip(places, cubic_weights(source - low), strict=True)), before)
+
+
+def cubic_weights(t: TensorLike) -> list[TensorLike]:
+    """The weights of the elements at -1, 0, 1 and 2, for a place `t` from 0 to 1."""
+    near, far = (lambda d: _cubic_near(d, CUBIC)), (lambda d: _cubic_far(d, CUBIC))
+    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+
+
+def _cubic_near(d: TensorLike, a: float) -> TensorLike:
+    """The convolution's weight at a distance up to 1."""
+    return ((a + 2) * d - (a + 3)) * d * d + 1
+
+
+def _cubic_far(d: TensorLike, a: float) -> TensorLike:
+    """The same at one from 1 to 2."""
+    return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+
+@lru_cache(maxsize=256)
+def _smoothed_taps(
+    before: int, after: int, factor: float | None, mode: str, align_corners: bool
+) -> Taps:
+    """Taps whose filter is as wide as the elements of the result are in the input."""
+    step = 1 / factor if factor is not None else before / after
+    if align_corners:
+        step = (before - 1) / (after - 1) if after > 1 else 0.0
+    width = max(step, 1.0)
+    reach = SMOOTHED[mode] * width
+    matrix = np.zeros((after, before))
+    for i, row in enumerate(matrix):
+        centre = step * (i + 0.5)
+        inside = slice(max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), before))
+        d = np.abs(np.arange(before)[inside] - centre + 0.5) / width
+        if mode == "bilinear":
+            weights = np.maximum(1 - d, 0)
+        else:
+            a = CUBIC_SMOOTHED
+            weights = np.where(d < 1, _cubic_near(d, a), np.where(d < 2, _cubic_far(d, a), 0))
+        row[inside] = weights / weights.sum()
+    return Taps(matrix)
 
 
 def _sum_of(terms: list[tuple[np.ndarray, np.ndarray]], before: int) -> Taps:
@@ -146,6 +206,35 @@ def _sum_of(terms: list[tuple[np.ndarray, np.ndarray]], before: int) -> Taps:
     for index, weight in terms:
         np.add.at(matrix, (np.arange(len(index)), index), weight)
     return Taps(matrix)
+
+
+def upsample(
+    input: TensorLike,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> TensorLike:
+    """`interpolate` by its old name."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def upsample_nearest(
+    input: TensorLike,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+) -> TensorLike:
+    """`interpolate` by the nearest elements."""
+    return interpolate(input, size, scale_factor)
+
+
+def upsample_bilinear(
+    input: TensorLike,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+) -> TensorLike:
+    """`interpolate` of two axes, bilinear with aligned corners."""
+    return interpolate(input, size, scale_factor, "bilinear", True)
 
 
 class Upsample(Module):

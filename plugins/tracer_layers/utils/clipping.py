@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from tracer.errors import TracerError
-from tracer.extend import Array, backend
+from tracer.extend import Array, backend, raw
 
-__all__ = ["clip_grad_norm", "clip_grad_value"]
+__all__ = ["clip_grad_norm", "clip_grad_value", "clip_grads_with_norm", "get_total_norm"]
 
 
 def clip_grad_norm(
@@ -32,15 +32,37 @@ def clip_grad_norm(
     if not norm_type > 0:
         raise TracerError(f"norm_type is a positive number or math.inf, got {norm_type}")
     _check_bound("max_norm", max_norm)
-    gradients = _gradients(results)
-    norm = total_norm(list(gradients.values()), norm_type)
+    norm = get_total_norm(_gradients(results).values(), norm_type, error_if_nonfinite)
+    clip_grads_with_norm(results, max_norm, norm)
+    return norm
+
+
+def get_total_norm(
+    tensors: Mapping[str, Any] | Iterable[Array],
+    norm_type: float = 2.0,
+    error_if_nonfinite: bool = False,
+    foreach: object = None,
+) -> Array:
+    """The norm of arrays as one vector, or of the gradients in the results of a sweep."""
+    if not norm_type > 0:
+        raise TracerError(f"norm_type is a positive number or math.inf, got {norm_type}")
+    arrays = _gradients(tensors).values() if isinstance(tensors, Mapping) else tensors
+    norm = total_norm([raw(array) for array in arrays], norm_type)
     if error_if_nonfinite and not math.isfinite(float(norm)):
         raise TracerError(f"the norm of the gradient is {float(norm)}, and cannot be bounded")
-    factor = np.minimum(max_norm / (norm + 1e-6), 1.0)
+    return norm
+
+
+def clip_grads_with_norm(
+    results: Mapping[str, Any], max_norm: float, total_norm: Array, foreach: object = None
+) -> None:
+    """Scale the gradients of a sweep, of the norm `total_norm`, to be at most `max_norm` long."""
+    _check_bound("max_norm", max_norm)
+    gradients = _gradients(results)
+    factor = np.minimum(max_norm / (total_norm + 1e-6), 1.0)
     alone = not _share_memory(list(gradients.values()))
     for name, gradient in gradients.items():
         gradients[name] = scaled(gradient, factor, alone)
-    return norm
 
 
 def clip_grad_value(results: Mapping[str, Any], clip_value: float) -> None:
