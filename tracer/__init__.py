@@ -54,12 +54,14 @@ from tracer.errors import (
     TracingError,
 )
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.operations.concatenators import c_, r_
 from tracer.operations.joining import array
 from tracer.operations.placing import index_add, index_set
 from tracer.operations.reductions import logsumexp
 from tracer.operations.unary import Erf as erf
 from tracer.operations.unary import Expit as expit
 from tracer.operations.unary import LogExpit as log_expit
+from tracer.operations.updating import at
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.registering import register, unregister
 from tracer.plugins.targets import Target
@@ -135,8 +137,10 @@ __all__ = [
     "Unrolled",
     "array",
     "asnumpy",
+    "at",
     "backend",
     "batch",
+    "c_",
     "cuda_available",
     "current_tape",
     "erf",
@@ -162,6 +166,7 @@ __all__ = [
     "parameter",
     "pause",
     "present",
+    "r_",
     "register",
     "registry",
     "samples_first",

@@ -204,9 +204,9 @@ WAYS = {
     "float": (lambda t: float(t), ["float(t)", "leave the tensor as it is"]),
     "int": (lambda t: int(t), ["int(t)", "leave the tensor as it is"]),
     "percent": (lambda t: "%.2f" % t, ["an f-string", "t.item()"]),  # noqa: UP031
-    "an item": (lambda t: write_item(np.zeros(2), t), ["a[0] = t", "tracer.index_set(a, i, t)"]),
+    "an item": (lambda t: write_item(np.zeros(2), t), ["a[0] = t", "a = tracer.at(a)[i].set(t)"]),
     "fill": (lambda t: np.zeros(2).fill(t), ["np.full_like(a, t)"]),
-    "a list": (lambda t: np.array([t, t]), ["np.array([t, t])", "np.stack([t, u])"]),
+    "a list": (lambda t: np.array([t, t]), ["np.array([t, t])", "tracer.array("]),
     "mean of a list": (lambda t: np.mean([t, t]), ["np.mean(np.stack([t, u]))"]),
     "full": (lambda t: np.full(3, t), ["t * np.ones(shape)"]),
     "float32": (lambda t: np.float32(t), ["t.astype(np.float32)"]),
@@ -714,7 +714,8 @@ WORDS = {
     "an axis of a method": (lambda t: t.argsort(4), r"np\.argsort got.*axis 4 is out of bounds"),
     "a place": (lambda t: np.partition(t, 9), r"np\.partition got.*kth"),
     "statistics": (lambda t: statistics.mean([np.sum(t)]), r"np\.mean\(t\) and its kin"),
-    "np.r_": (lambda t: np.r_[t[0], 1.0], r"np\.r_ would.*np\.concatenate"),
+    "np.r_": (lambda t: np.r_[t[0], 1.0], r"np\.r_ would.*tracer\.r_\[t, u\].*tracer\.array"),
+    "np.c_": (lambda t: np.c_[t[0], t[1]], r"np\.c_ would.*tracer\.c_\[t, u\].*tracer\.array"),
     "np.vectorize": (lambda t: np.vectorize(abs)(t), r"np\.vectorize would make"),
     "np.ndenumerate": (lambda t: [*np.ndenumerate(t)], r"np\.ndenumerate would.*np\.ndindex"),
 }

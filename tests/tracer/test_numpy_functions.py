@@ -145,6 +145,9 @@ CASES = {
     "add.accumulate: axis": (lambda x: np.add.accumulate(x, axis=1), A),
     "multiply.accumulate: default": (np.multiply.accumulate, A),
     "add.reduceat: axis": (lambda x: np.add.reduceat(x, [0, 2, 1], axis=1), A),
+    # points between others
+    "linspace: numbers": (lambda x, y: np.linspace(x, y, 5), NUMBER, NUMBER * 2),
+    "linspace: arrays": (lambda x, y: np.linspace(x, y, 4, False, axis=-1), A, ROW),
     # products
     "matmul: matrices": (np.matmul, A, A.T),
     "matmul: vectors": (np.matmul, ROW, ROW),
@@ -528,7 +531,7 @@ def add_into_an_item():
 
 
 REFUSALS = {
-    "item assignment": (set_item, "tracer.index_set"),
+    "item assignment": (set_item, r"tracer.at\(x\)\[index\].set"),
     "an item of an array": (add_into_an_item, "tensor.data"),
     "+= into an array": (add_into_an_array, r"a = np.add\("),
     "out=": (lambda: np.exp(w(), out=np.empty_like(A)), "existing array"),
@@ -537,7 +540,7 @@ REFUSALS = {
     "out= of concatenate": (lambda: np.concatenate([w()], out=np.empty_like(A)), "existing array"),
     "out= of a function": (lambda: np.sum(w(), out=np.empty(())), "existing array"),
     "np.asarray": (lambda: np.asarray(w()), "tensor.data"),
-    "np.array of a list": (lambda: np.array([w(), w()]), "np.stack"),
+    "np.array of a list": (lambda: np.array([w(), w()]), r"tracer.array\("),
     "a ragged list": (lambda: np.add(w(), [[1.0], [1.0, 2.0]]), "objects"),
     "an object array": (lambda: w() + np.array([None, 1.0, 2.0, 3.0]), "objects"),
     "an object array of floats": (lambda: w() * ROW.astype(object), "objects"),
@@ -551,7 +554,7 @@ REFUSALS = {
     "a ufunc of SciPy": (lambda: scipy.special.j0(w()), "np.j0 has no rule"),
     "a ufunc without a rule": (lambda: np.gcd(w(), 2), "np.gcd has no rule"),
     "a method without a rule": (lambda: np.subtract.outer(w(), B), "subtract.outer has no rule"),
-    "ufunc.at": (lambda: np.add.at(B.copy(), [0], w()), "tracer.index_add"),
+    "ufunc.at": (lambda: np.add.at(B.copy(), [0], w()), r"x = tracer.at\(x\)\[index\].add"),
     "where= of a ufunc": (lambda: np.add(w(), B, where=A > 0.5), "np.where"),
     "where= of a reduction": (lambda: np.sum(w(), where=A > 0.5), "np.where"),
     "an index of floats": (lambda: w()[np.array([0.0, 1.0])], "astype"),

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, is_half, narrowed, widened
 from tracer.errors import ShapeError
 from tracer.operations.arguments import (
@@ -183,6 +184,32 @@ def _products(x, exclusive):
     step = 1
     while step < count:
         x = np.concatenate([x[..., :step], x[..., step:] * x[..., : count - step]], axis=-1)
+        step *= 2
+    return x
+
+
+def product_of_others_in_groups(values, groups):
+    """For each of `values` the product of the other ones of its group; `groups` are integers.
+
+    In log2(size of the largest group) multiplications of whole arrays.
+    """
+    labels = backend.to_host(groups).reshape(-1)
+    order = np.argsort(labels, kind="stable")
+    labels, flat = labels[order], np.reshape(values, (-1,))[backend.of(values).from_host(order)]
+    before = _products_before(flat, labels)
+    after = np.flip(_products_before(np.flip(flat), labels[::-1]))
+    back = backend.of(values).from_host(np.argsort(order))
+    return np.reshape((before * after)[back], values.shape)
+
+
+def _products_before(x, labels):
+    """For each element of a vector the product of those before it that have its label, in a row."""
+    where = backend.of(x).from_host
+    follows = np.concatenate([[False], labels[1:] == labels[:-1]])[: len(labels)]
+    x = np.where(where(follows), np.concatenate([x[:1], x[:-1]]), 1)
+    step = 1
+    while (same := labels[step:] == labels[:-step]).any():
+        x = np.concatenate([x[:step], x[step:] * np.where(where(same), x[:-step], 1)])
         step *= 2
     return x
 

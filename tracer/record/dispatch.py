@@ -26,6 +26,8 @@ UFUNCS: dict[Function, Function] = {}
 FUNCTIONS: dict[Function, Function] = {}
 #: name of a ufunc of `scipy.special` -> what is called in its place
 SPECIAL: dict[str, Function] = {}
+#: ufunc whose `at` writes into an array -> the method of `tracer.at(x)[index]` that does it
+AT = {"add": "add", "multiply": "multiply", "minimum": "min", "maximum": "max"}
 #: (ufunc, method) -> what is called in its place
 METHODS: dict[tuple[np.ufunc, str], Function] = {}
 
@@ -33,6 +35,17 @@ REGISTER = (
     "write a rule with @tracer.operation(name, numpy=function) and tracer.register(operation), or "
     "compose it of known functions with @tracer.implements(function)"
 )
+
+_SET = "it writes into an array: write x = tracer.at(x)[index].set(values)"
+#: function without a rule -> what to write in its place
+INSTEAD: dict[Function, str] = {
+    np.put: _SET,
+    np.put_along_axis: _SET,
+    np.place: "it writes into an array: write x = tracer.at(x)[mask].set(values)",
+    np.putmask: "it writes into an array: write x = np.where(mask, values, x)",
+    np.fill_diagonal: "it writes into an array: write i = np.arange(n), and then "
+    "x = tracer.at(x)[i, i].set(values)",
+}
 
 
 def in_numpy(name: str) -> Function | None:
@@ -190,7 +203,8 @@ def ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str,
         refuse_out(name, out)
     if method == "at":
         raise TracingError(
-            f"np.{name}.at writes into an array: use tracer.index_add(x, index, values)"
+            f"np.{name}.at writes into an array: write x = tracer.at(x)[index]."
+            f"{AT.get(name, 'set')}(values)"
         )
     if method != "__call__":
         handler = METHODS.get((ufunc, method))
@@ -255,6 +269,9 @@ def no_rule(function: Function, name: str | None = None) -> TracingError:
     module = getattr(function, "__module__", None)
     name = name or getattr(function, "__name__", repr(function))
     full = f"{module}.{name}" if module and not isinstance(function, np.ufunc) else f"np.{name}"
+    if function in INSTEAD and name == getattr(function, "__name__", None):
+        way = INSTEAD[function]
+        return TracingError(f"{shown(function, 'np')} is not recorded on tensors: {way}")
     return TracingError(
         f"{full} has no rule, so it cannot be recorded on tensors: {REGISTER}; tensor.data gives "
         f"the plain array where no derivative is wanted"

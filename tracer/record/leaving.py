@@ -26,8 +26,8 @@ from tracer.record.frames import is_users
 SHOWN = 40
 
 _STACK = "write np.stack([t, u]) for an array of tensors"
-_ARRAY = "write np.stack([t, u]), or tracer.array([[t, u], [v, 1]]), for an array of tensors"
-_WRITE = f"{_STACK}, or tracer.index_set(a, i, t) in place of writing into an array"
+_ARRAY = "write tracer.array([[t, u], [v, 1]]) for an array of tensors"
+_WRITE = f"{_STACK}, or a = tracer.at(a)[i].set(t) in place of writing into an array"
 _CHOOSE = "write np.where(mask, t, a)"
 _LEAVE = "leave the tensor as it is"
 _IN_NUMPY = "write it in NumPy's functions, which take tensors"
@@ -58,8 +58,8 @@ FUNCTIONS = {
     "numpy.put": _WRITE,
     "numpy.place": _CHOOSE,
     "numpy.vectorize": _IN_NUMPY,
-    "numpy.r_": "write np.concatenate([t, [u]])",
-    "numpy.c_": "write np.column_stack([t, u])",
+    "numpy.r_": "write tracer.r_[t, u], or tracer.array([t, u]) for an array of tensors",
+    "numpy.c_": "write tracer.c_[t, u], or tracer.array([t, u]) for an array of tensors",
     "numpy.ndenumerate": "write for i in np.ndindex(t.shape), and t[i]",
     "numpy.frompyfunc": _IN_NUMPY,
     "fill": "write np.full_like(a, t)",
