@@ -22,6 +22,7 @@ from tracer.api.functional import (
     jvp,
     trace,
     value_and_grad,
+    value_and_jacobian,
     vjp,
 )
 from tracer.api.tape import Tape
@@ -178,5 +179,6 @@ __all__ = [
     "unregister",
     "unroll",
     "value_and_grad",
+    "value_and_jacobian",
     "vjp",
 ]
