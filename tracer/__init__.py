@@ -11,7 +11,7 @@ See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the reg
 
 from typing import TYPE_CHECKING, Any
 
-from tracer import errors, registry
+from tracer import errors, registry, scipy
 from tracer.api.devices import asnumpy, cuda_available, to_device
 from tracer.api.functional import (
     ggn_vp,
@@ -171,6 +171,7 @@ __all__ = [
     "register",
     "registry",
     "samples_first",
+    "scipy",
     "scope",
     "seed",
     "steps",

@@ -16,6 +16,7 @@ import pytest
 import scipy.integrate
 import scipy.optimize
 import scipy.special
+import scipy.stats
 
 import tracer
 import tracer_layers
@@ -216,11 +217,35 @@ WAYS = {
     ),
     "logsumexp": (
         lambda t: scipy.special.logsumexp(np.stack([t, t])),
-        ["scipy.special.logsumexp", "tracer.logsumexp(t, axis)"],
+        ["scipy.special.logsumexp", "write tracer.scipy.special.logsumexp"],
     ),
     "softmax": (
         lambda t: scipy.special.softmax(np.stack([t, t])),
-        ["tracer_layers.functional.softmax(t, axis)"],
+        ["write tracer.scipy.special.softmax"],
+    ),
+    "polygamma": (
+        lambda t: scipy.special.polygamma(1, t),
+        ["scipy.special.polygamma", "write tracer.scipy.special.polygamma"],
+    ),
+    "a density": (
+        lambda t: scipy.stats.norm.logpdf(t, 0.5),
+        ["scipy.stats.norm.logpdf would", "write tracer.scipy.stats.norm.logpdf"],
+    ),
+    "a frozen density": (
+        lambda t: scipy.stats.t(3.0, loc=t).cdf(1.0),
+        ["scipy.stats.t", "write tracer.scipy.stats.t"],
+    ),
+    "a density of vectors": (
+        lambda t: scipy.stats.multivariate_normal.logpdf([0.0], mean=np.stack([t])),
+        ["scipy.stats.multivariate_normal", "write tracer.scipy.stats.multivariate_normal.logpdf"],
+    ),
+    "a probability": (
+        lambda t: scipy.stats.poisson.pmf(2, t),
+        ["write tracer.scipy.stats.poisson.pmf"],
+    ),
+    "another density": (
+        lambda t: scipy.stats.weibull_min.pdf(t, 1.5),
+        ["scipy.stats.weibull_min.pdf", "tracer.scipy.stats has bernoulli, beta"],
     ),
     "minimize": (
         lambda t: scipy.optimize.minimize_scalar(lambda x: (x - t) ** 2),

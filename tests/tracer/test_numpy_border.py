@@ -120,6 +120,7 @@ CALLS = {
                   "A, 3, range=(0.4, 0.7), density=True, weights=B",
                   "A, 'sturges'", "A, np.array([0.1, 0.5, 0.95])",
                   "A, np.array([0.1, 0.5, 0.95]), density=True, weights=B"],
+    "i0": ["A"],
     # points between others
     "linspace": ["A, B, 5", "NUMBER, 2.0", "A, ROW, i64(3), endpoint=False", "A, 2, num=1",
                  "A, B, 4, retstep=True, axis=-1", "ROW, 7, 0", "NUMBER, 5, 4, dtype=int",

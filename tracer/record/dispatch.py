@@ -57,14 +57,12 @@ def in_numpy(name: str) -> Function | None:
     return vars(np).get(name)
 
 
-def implements(
-    *functions: Function | None, replaces: Replaced = ()
-) -> Callable[[Function], Function]:
+def implements(*functions: Key | None, replaces: Replaced = ()) -> Callable[[Function], Function]:
     """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
 
-    For functions that are written in terms of others, and so need no rule of their own. None
-    stands for a function that the installed NumPy lacks (`in_numpy`). A function that somebody else
-    has is a `PluginError` unless `replaces` names it.
+    For functions that are written in terms of others, and so need no rule of their own. A ufunc of
+    `scipy.special` is given by its name. None stands for a function that the installed NumPy lacks
+    (`in_numpy`). A function that somebody else has is a `PluginError` unless `replaces` names it.
     """
 
     def bind(handler: Function) -> Function:
@@ -268,7 +266,8 @@ def no_rule(function: Function, name: str | None = None) -> TracingError:
     """The error for a function that cannot be differentiated."""
     module = getattr(function, "__module__", None)
     name = name or getattr(function, "__name__", repr(function))
-    full = f"{module}.{name}" if module and not isinstance(function, np.ufunc) else f"np.{name}"
+    package = "np" if vars(np).get(function.__name__) is function else "scipy.special"
+    full = f"{package}.{name}" if isinstance(function, np.ufunc) else f"{module}.{name}"
     if function in INSTEAD and name == getattr(function, "__name__", None):
         way = INSTEAD[function]
         return TracingError(f"{shown(function, 'np')} is not recorded on tensors: {way}")
