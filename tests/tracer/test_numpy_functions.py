@@ -166,7 +166,54 @@ CASES = {
     # points between others
     "linspace: numbers": (lambda x, y: np.linspace(x, y, 5), NUMBER, NUMBER * 2),
     "linspace: arrays": (lambda x, y: np.linspace(x, y, 4, False, axis=-1), A, ROW),
+    "meshgrid: two": (np.meshgrid, ROW, NUMBER * ROW[:3]),
+    "interp: all": (np.interp, A, np.array([0.2, 0.5, 0.7]), ROW[:3]),
+    "trapezoid: points": (lambda y, x: np.trapezoid(y, x), A, np.sort(ROW)),
+    "gradient: points": (lambda f, x: np.gradient(f, 0.5, x), A, np.sort(ROW)),
+    "gradient: second order": (
+        lambda f, x: np.gradient(f, x, axis=1, edge_order=2), A, np.sort(ROW)),
+    "ediff1d: ends": (lambda x, y: np.ediff1d(x, y, 0.5), A, ROW),
+    "unwrap: jumps": (np.unwrap, 9 * ROW),
+    "vander: columns": (lambda x: np.vander(x, 3), ROW),
+    "polyval: both": (np.polyval, ROW[:3], A),
+    "polyfit: both": (lambda x, y: np.polyfit(x, y, 2), ROW, A.T),
+    "polyfit: weights": (lambda x, y, w: np.polyfit(x, y, 1, w=w), ROW, A[0], B[0]),
+    **{f"{name}: {mode}": (lambda a, v, f=name, m=mode: of(f)(a, v, m), ROW, A[0, :3])
+       for name in ("convolve", "correlate") for mode in ("full", "same", "valid")},
+    # editing
+    "append: axis": (lambda x, y: np.append(x, y, axis=1), A, COLUMN),
+    "delete: several": (lambda x: np.delete(x, [0, 2], axis=1), A),
+    "insert: one": (lambda x, y: np.insert(x, 1, y, axis=0), A, ROW),
+    "insert: several": (lambda x, y: np.insert(x, [0, 2, 2], y, axis=1), A, A[:, :3]),
+    "block: nested": (lambda x, y: np.block([[x, y], [B, y]]), A, COLUMN),
+    "diagflat: offset": (lambda x: np.diagflat(x, 1), ROW),
+    "dsplit: at": (lambda x: np.dsplit(x, [1]), T),
+    "apply_along_axis: matrices": (
+        lambda x: np.apply_along_axis(lambda v: np.outer(v, v), 1, x), A),
+    # estimates
+    **{f"{name}: axis": (lambda x, name=name: of(name)(np.where(A > 0.5, x, np.nan), axis=1), A)
+       for name in (
+           "nansum nanprod nanmax nanmin nanmean nanvar nanstd nancumsum nancumprod").split()},
+    "cumulative_sum: start": (lambda x: np.cumulative_sum(x, axis=1, include_initial=True), A),
+    "cumulative_prod: start": (lambda x: np.cumulative_prod(x, axis=0, include_initial=True), A),
+    "quantile: several": (lambda x: np.quantile(x, [0.2, 0.9], axis=1), A),
+    "percentile: axes": (lambda x: np.percentile(x, 35.0, axis=(0, 2), keepdims=True), T),
+    "cov: two": (np.cov, A, B),
+    "corrcoef: columns": (lambda x: np.corrcoef(x, rowvar=False)[0, 1:], A),
+    **{f"{name}: where": (lambda x, name=name: of(name)(x, axis=1, where=A > 0.5, initial=0.6), A)
+       for name in "sum prod max min".split()},
+    **{f"{name}: where": (lambda x, name=name: of(name)(x, axis=1, where=A > 0.4), A)
+       for name in "mean var std".split()},
+    "divmod: both": (np.divmod, B, A),
+    "modf: of one": (lambda x: np.modf(5 * x), A),
+    "ldexp: ints": (lambda x: np.ldexp(x, INTS), A),
+    "subtract.outer: two": (np.subtract.outer, A, ROW),
+    **{f"{name}.accumulate: axis": (lambda x, name=name: of(name).accumulate(x, axis=1), A)
+       for name in ("maximum", "minimum", "logaddexp")},
+    **{f"{name}.reduceat: axis": (lambda x, name=name: of(name).reduceat(x, [0, 2, 1], axis=1), A)
+       for name in ("maximum", "minimum", "multiply", "logaddexp")},
     # products
+    "einsum: of lists": (lambda x, y: np.einsum(x, [0, 1], y, [1], [0]), A, ROW),
     "matmul: matrices": (np.matmul, A, A.T),
     "matmul: vectors": (np.matmul, ROW, ROW),
     "matmul: vector and matrix": (lambda x, y: x @ y + y.T @ x, ROW, A.T),
@@ -305,6 +352,7 @@ CASES = {
 #: what came after NumPy 2.0, or is about to go -> whether it is here
 HERE = {f"{name}: {title}": dispatch.in_numpy(name) is not None for name, title in {
     "fix": "of one", "matvec": "stacks", "vecmat": "stacks", "unstack": "axis",
+    "trapezoid": "points", "cumulative_sum": "start", "cumulative_prod": "start",
 }.items()} | {"clip: by name": "min" in inspect.signature(np.clip).parameters}  # fmt: skip
 CASES = {case: value for case, value in CASES.items() if HERE.get(case, True)}
 
@@ -574,17 +622,17 @@ REFUSALS = {
     "booleans": (lambda: tracer.parameter(A > 0), "astype"),
     "a batch of objects": (lambda: tracer.batch(np.array([None])), "objects"),
     "geomspace": (lambda: np.geomspace(w(), 2), "numpy.geomspace has no rule.*tracer.operation"),
-    "interp": (lambda: np.interp(w(), ROW, ROW), "numpy.interp has no rule"),
+    "put": (lambda: np.put(w(), [0], 1.0), r"np.put is not recorded.*tracer.at"),
     "linalg.eig": (lambda: np.linalg.eig(w() @ w().T), "numpy.linalg.eig has no rule"),
     "a ufunc of SciPy": (lambda: scipy.special.ellipk(w()), r"scipy\.special\.ellipk has no rule"),
     "an order": (lambda: scipy.special.jv(w(), 2.0), "jv has no derivative by its argument `v`"),
     "a shape": (lambda: scipy.special.gammainc(w(), 2.0), "gammainc has no derivative by .* `a`"),
     "another shape": (lambda: scipy.special.betainc(2.0, w(), 0.5), "betainc .* `b`.*detach"),
     "a ufunc without a rule": (lambda: np.gcd(w(), 2), "np.gcd has no rule"),
-    "a method without a rule": (lambda: np.subtract.outer(w(), B), "subtract.outer has no rule"),
+    "a method without a rule": (lambda: np.hypot.reduce(w()), "hypot.reduce has no rule"),
     "ufunc.at": (lambda: np.add.at(B.copy(), [0], w()), r"x = tracer.at\(x\)\[index\].add"),
     "where= of a ufunc": (lambda: np.add(w(), B, where=A > 0.5), "np.where"),
-    "where= of a reduction": (lambda: np.sum(w(), where=A > 0.5), "np.where"),
+    "a method of a quantile": (lambda: np.quantile(w(), 0.5, method="lower"), "linear"),
     "an index of floats": (lambda: w()[np.array([0.0, 1.0])], "astype"),
 }  # fmt: skip
 

@@ -10,7 +10,6 @@ from tracer.errors import ShapeError, TracingError
 from tracer.operations.arguments import operand, raw
 from tracer.operations.indices import kept_index, positions_of
 from tracer.operations.placing import ScatterAdd, index_add, index_set
-from tracer.operations.reductions import product_of_others_in_groups
 from tracer.record.axes import UNKNOWN
 from tracer.record.operation import Operation, operation
 
@@ -77,6 +76,32 @@ class IndexUpdate(Operation):
             ((x, rng.uniform(0.5, 1.5, 4)), {"index": (1,), "how": "multiply"}),
             *(((x, few), {"index": twice, "how": how}) for how in UPDATES),
         ]
+
+
+def product_of_others_in_groups(values, groups):
+    """For each of `values` the product of the other ones of its group; `groups` are integers.
+
+    In log2(size of the largest group) multiplications of whole arrays.
+    """
+    labels = backend.to_host(groups).reshape(-1)
+    order = np.argsort(labels, kind="stable")
+    labels, flat = labels[order], np.reshape(values, (-1,))[backend.of(values).from_host(order)]
+    before = _products_before(flat, labels)
+    after = np.flip(_products_before(np.flip(flat), labels[::-1]))
+    back = backend.of(values).from_host(np.argsort(order))
+    return np.reshape((before * after)[back], values.shape)
+
+
+def _products_before(x, labels):
+    """For each element of a vector the product of those before it that have its label, in a row."""
+    where = backend.of(x).from_host
+    follows = np.concatenate([[False], labels[1:] == labels[:-1]])[: len(labels)]
+    x = np.where(where(follows), np.concatenate([x[:1], x[:-1]]), 1)
+    step = 1
+    while (same := labels[step:] == labels[:-step]).any():
+        x = np.concatenate([x[:step], x[step:] * np.where(where(same), x[:-step], 1)])
+        step *= 2
+    return x
 
 
 class At:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -30,6 +31,8 @@ SPECIAL: dict[str, Function] = {}
 AT = {"add": "add", "multiply": "multiply", "minimum": "min", "maximum": "max"}
 #: (ufunc, method) -> what is called in its place
 METHODS: dict[tuple[np.ufunc, str], Function] = {}
+#: method of every ufunc -> what is called in its place, with the ufunc first
+GENERAL: dict[str, Function] = {}
 
 REGISTER = (
     "write a rule with @tracer.operation(name, numpy=function) and tracer.register(operation), or "
@@ -206,6 +209,8 @@ def ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str,
         )
     if method != "__call__":
         handler = METHODS.get((ufunc, method))
+        if handler is None and method in GENERAL and (ufunc in UFUNCS or name in SPECIAL):
+            handler = functools.partial(GENERAL[method], ufunc)
         if handler is None:
             raise no_rule(ufunc, f"{name}.{method}")
         return handler(*inputs, **{k: v for k, v in kwargs.items() if k != "out"})
@@ -233,7 +238,7 @@ def _check_dtype(ufunc: np.ufunc, dtype: Any) -> None:
     """Raise `TracingError` unless the ufunc computes in this float dtype."""
     try:
         found = ufunc(*(np.ones(1, dtype),) * ufunc.nin, dtype=dtype).dtype
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):  # the first of those with several results
         found = None
     if found is None or found != np.dtype(dtype) or found.kind != "f":
         raise TracingError(
