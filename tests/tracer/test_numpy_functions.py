@@ -4,6 +4,7 @@ import functools
 import inspect
 import operator
 import string
+import warnings
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tracer.errors import ShapeError, TracingError
 from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.record import dispatch
 from tracer.record.axes import SAMPLED, position_of, samples_of
-from tracer.testing import agree, numerical_jacobian
+from tracer.testing import agree, check_gradients, numerical_jacobian
 
 RNG = np.random.default_rng(0)
 A, B = RNG.uniform(0.3, 0.9, (3, 4)), RNG.uniform(1.2, 1.9, (3, 4))  # in order: below one, above
@@ -395,6 +396,65 @@ def check(function, arrays):
 def test_function(case):
     function, *arrays = CASES[case]
     check(function, arrays)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_second_derivatives(case):
+    """Of both modes and of each over the other, by all arguments together."""
+    function, *arrays = CASES[case]
+    floats = [np.asarray(x, float) for x in arrays]
+    check_gradients(as_one(function), tuple(range(len(floats))), order=2)(*floats)
+
+
+def of_nothing(case):
+    """The function, its arguments without rows, and NumPy's values of these; None if refused."""
+    function, *arrays = CASES[case]
+    empty = [np.asarray(x, float)[:0] if np.ndim(x) else np.asarray(x, float) for x in arrays]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            return function, empty, parts(function(*empty))
+        except Exception:
+            return None
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if of_nothing(case) is not None])
+def test_empty_arrays(case):
+    """Where NumPy has a value of no rows, it is that, and there are derivatives of its shape."""
+    function, empty, expected = of_nothing(case)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        with tracer.Tape():
+            found = parts(function(*map(tracer.parameter, empty)))
+        for got, value in zip(found, expected, strict=True):
+            got = got.data if isinstance(got, tracer.Tensor) else got
+            assert got.dtype == np.asarray(value).dtype
+            np.testing.assert_array_equal(got, value)
+        output, pullback = tracer.vjp(as_one(function), *empty)
+        gradients = pullback(np.ones_like(output))
+        assert [g.shape for g in gradients] == [x.shape for x in empty]
+
+
+@pytest.mark.parametrize(
+    "case", [c for c, (_, x, *_) in CASES.items() if len(np.atleast_1d(x)) > 1]
+)
+def test_gradients_of_single_samples(case):
+    """The rows of the first argument as samples: each has its part of the gradient, or none has."""
+    function, x, *rest = CASES[case]
+    flat, x = as_one(function), np.asarray(x, float)
+    weights = np.random.default_rng(0).standard_normal(flat(x, *rest).size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that samples are followed by a row for each
+        with tracer.Tape() as tape:
+            w = tracer.parameter(np.array(1.0), name="w")
+            loss = np.sum(flat(tracer.batch(x) * w, *rest) * weights)
+        try:
+            found = tape.backward(loss, quantities=("grad_batch",))["grad_batch"]["w"]
+        except tracer.BatchError:
+            return
+    factors = np.ones((len(x), *[1] * (x.ndim - 1)))
+    each = tracer.grad(lambda v: np.sum(flat(x * v, *rest) * weights))(factors)
+    np.testing.assert_allclose(found, each.reshape(-1), rtol=1e-9, atol=1e-11)
 
 
 def test_every_function_has_a_case():

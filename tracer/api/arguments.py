@@ -29,7 +29,7 @@ class Arguments(NamedTuple):
     """
 
     args: tuple[Tree, ...]
-    keywords: dict[str, Tree]
+    keywords: Mapping[str, Tree]
     keys: list[Argument]
     several: bool
 
@@ -39,8 +39,9 @@ class Arguments(NamedTuple):
     @property
     def structure(self) -> Structure:
         """That of the argument, or of the tuple of them."""
-        values = tuple(map(self.value, self.keys))
-        return flatten(values if self.several else values[0])[1]
+        if not self.several:
+            return flatten(self.value(self.keys[0]))[1]
+        return flatten(tuple(map(self.value, self.keys)))[1]
 
 
 def arguments(
@@ -55,6 +56,8 @@ def arguments(
     given by keyword. A name is that of an argument however it is given; where it is not, its
     default is differentiated by.
     """
+    if type(argnums) is int and 0 <= argnums < len(args):  # which takes no time
+        return Arguments(tuple(args), keywords, [argnums], False)
     several, given = _several(argnums), dict(keywords)
     asked: Sequence[Argument] = argnums if several else (argnums,)  # type: ignore[assignment]
     keys = [_key(function, each, args, given) for each in asked]

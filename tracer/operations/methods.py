@@ -20,7 +20,8 @@ REDUCTIONS = {
 
 def _reduce(ufunc, function):
     def handler(x, axis=0, dtype=None, keepdims=False, **options):
-        options = {k: v for k, v in options.items() if not (k == "where" and v is True)}
+        if options:
+            options = {k: v for k, v in options.items() if not (k == "where" and v is True)}
         if function is logsumexp:
             _check_float(dtype)
             x, initial = _of_logarithms(x, **options)

@@ -287,6 +287,9 @@ def _extreme(op, name, functions, worst, join):
 
     @implements(*functions)
     def handler(a, axis=None, out=None, keepdims=False, initial=ABSENT, where=ABSENT):
+        axes = negative_axes(axis, a.ndim)
+        if out is None and initial is ABSENT and where is ABSENT:
+            return op(a, axis=axes, keepdims=flag(keepdims))
         refuse_out(name, out)
         if where is not ABSENT and where is not True:
             if initial is ABSENT:
@@ -294,7 +297,6 @@ def _extreme(op, name, functions, worst, join):
                     f"np.{name} with `where` takes `initial`, which it is where nothing is chosen"
                 )
             a = _selected(a, where, worst if a.dtype.kind == "f" else initial)
-        axes = negative_axes(axis, a.ndim)
         if initial is not ABSENT and not reduced(a.shape, axes):  # of nothing it is the initial one
             shape = Sum(a, axis=axes, keepdims=flag(keepdims)).shape
             return np.broadcast_to(operand(initial).astype(a.dtype), shape)
