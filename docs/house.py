@@ -33,6 +33,7 @@ ROOMS = {
     "cotangents": "the algebra of what reaches a parameter",
     "sweep": "the backward sweep, and the rules that it calls",
     "operations": "NumPy's functions with their rules",
+    "scipy": "SciPy's functions that hand no tensors over",
     "curvature": "rows, terms, quantities: what `backward` computes",
     "graph": "the record as a graph, folded and unrolled in time",
     "api": "tapes, functions of functions, devices",

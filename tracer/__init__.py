@@ -11,7 +11,7 @@ See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the reg
 
 from typing import TYPE_CHECKING, Any
 
-from tracer import errors, registry
+from tracer import errors, registry, scipy
 from tracer.api.devices import asnumpy, cuda_available, to_device
 from tracer.api.functional import (
     ggn_vp,
@@ -22,6 +22,7 @@ from tracer.api.functional import (
     jvp,
     trace,
     value_and_grad,
+    value_and_jacobian,
     vjp,
 )
 from tracer.api.tape import Tape
@@ -54,12 +55,14 @@ from tracer.errors import (
     TracingError,
 )
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.operations.concatenators import c_, r_
 from tracer.operations.joining import array
 from tracer.operations.placing import index_add, index_set
 from tracer.operations.reductions import logsumexp
 from tracer.operations.unary import Erf as erf
 from tracer.operations.unary import Expit as expit
 from tracer.operations.unary import LogExpit as log_expit
+from tracer.operations.updating import at
 from tracer.plugins.hookspecs import hookimpl
 from tracer.plugins.registering import register, unregister
 from tracer.plugins.targets import Target
@@ -135,8 +138,10 @@ __all__ = [
     "Unrolled",
     "array",
     "asnumpy",
+    "at",
     "backend",
     "batch",
+    "c_",
     "cuda_available",
     "current_tape",
     "erf",
@@ -162,9 +167,11 @@ __all__ = [
     "parameter",
     "pause",
     "present",
+    "r_",
     "register",
     "registry",
     "samples_first",
+    "scipy",
     "scope",
     "seed",
     "steps",
@@ -173,5 +180,6 @@ __all__ = [
     "unregister",
     "unroll",
     "value_and_grad",
+    "value_and_jacobian",
     "vjp",
 ]

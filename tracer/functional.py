@@ -9,6 +9,7 @@ from tracer.api.functional import (
     jvp,
     trace,
     value_and_grad,
+    value_and_jacobian,
     vjp,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "jvp",
     "trace",
     "value_and_grad",
+    "value_and_jacobian",
     "vjp",
 ]

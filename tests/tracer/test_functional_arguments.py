@@ -1,5 +1,6 @@
 """Functions of functions: every transform by every kind of argument, against differences."""
 
+import inspect
 from collections import OrderedDict, defaultdict
 from types import MappingProxyType
 from typing import NamedTuple
@@ -331,8 +332,106 @@ def test_keywords_are_passed_on():
     close(jacobian(power)(x, k=2, scale=2), 4 * x)
     close(hessian(power)(x, k=2, scale=2), 4 * np.eye(3))
     close(hvp(power)(x, x, k=3), 6 * x * x)
-    with pytest.raises(tracer.TracingError, match=r"of 0 given.*position"):
-        grad(power)(x=x)
+    close(grad(power)(x=x, k=3), 3 * x**2)
+
+
+def scaled(p, x, *, decay=0.5, name=None, **others):
+    penalty = decay * np.sum(p["w"] ** 2)
+    return np.sum((x @ p["w"]) ** 2) * others.get("scale", 1.0) + penalty
+
+
+WEIGHTS, INPUTS = {"w": np.linspace(-1, 1, 3)}, np.linspace(-1, 2, 12).reshape(4, 3) ** 2
+#: argnums -> the gradient by each argument that is asked for
+BY_W, BY_X = (
+    2 * INPUTS.T @ INPUTS @ WEIGHTS["w"] + WEIGHTS["w"],
+    2 * np.outer(INPUTS @ WEIGHTS["w"], WEIGHTS["w"]),
+)
+BY_DECAY, BY_SCALE = np.sum(WEIGHTS["w"] ** 2), np.sum((INPUTS @ WEIGHTS["w"]) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("argnums", "call", "expected"),
+    [
+        ("decay", lambda f: f(WEIGHTS, INPUTS, decay=0.5), BY_DECAY),
+        ("decay", lambda f: f(WEIGHTS, INPUTS), BY_DECAY),
+        ("x", lambda f: f(WEIGHTS, INPUTS), BY_X),
+        ("x", lambda f: f(WEIGHTS, x=INPUTS), BY_X),
+        (1, lambda f: f(WEIGHTS, x=INPUTS), BY_X),
+        ("scale", lambda f: f(WEIGHTS, INPUTS, scale=1.0), BY_SCALE),
+        (("x", "decay"), lambda f: f(WEIGHTS, INPUTS), (BY_X, BY_DECAY)),
+        (["decay", 1], lambda f: f(p=WEIGHTS, x=INPUTS, decay=0.5), (BY_DECAY, BY_X)),
+        (["p"], lambda f: f(WEIGHTS, INPUTS), ({"w": BY_W},)),
+    ],
+)
+def test_arguments_by_name(argnums, call, expected):
+    found = call(grad(scaled, argnums))
+    close(like(found, expected), values(expected))
+    value, again = call(value_and_grad(scaled, argnums))
+    close(like(again, expected), values(expected))
+    close(value, scaled(WEIGHTS, INPUTS))
+    rows = call(jacobian(scaled, argnums))
+    close(like(rows, expected), values(expected))
+    assert isinstance(call(hessian(scaled, argnums)), tuple) is isinstance(expected, tuple)
+
+
+def test_a_hessian_by_a_keyword():
+    function = lambda x, k=2.0: np.sum(x) * k**3  # noqa: E731
+    x = array(3)
+    close(hessian(function, "k")(x, k=1.5), 6 * 1.5 * np.sum(x))
+    blocks = hessian(function, ("x", "k"))(x)
+    close(blocks[0][1], np.full(3, 12.0))
+    close(blocks[1][0], np.full(3, 12.0))
+
+
+@pytest.mark.parametrize(
+    ("argnums", "message"),
+    [
+        ("name", "names of arguments, got 'name', which is not given"),
+        ("lr", "got 'lr', and the arguments are p, x, decay, name, others"),
+        (("x", 1), "twice"),
+        (2, "argument 2, of 2 given"),
+    ],
+)
+def test_names_that_are_no_arguments(argnums, message):
+    with pytest.raises(tracer.TracingError, match=message):
+        grad(scaled, argnums)(WEIGHTS, INPUTS)
+
+
+def test_transforms_have_the_signature_of_their_function():
+    assert list(inspect.signature(grad(scaled)).parameters)[:3] == ["p", "x", "decay"]
+    assert grad(scaled).__name__ == "grad_of_scaled"
+
+
+def test_values_and_jacobians_of_one_call():
+    calls = []
+
+    def function(x, k=2.0):
+        calls.append(1)
+        return {"y": np.sin(k * x)}, "aux"
+
+    x = array(3)
+    (value, aux), matrix = tracer.value_and_jacobian(function, has_aux=True)(x)
+    close(value["y"], np.sin(2 * x))
+    close(matrix["y"], np.diag(2 * np.cos(2 * x)))
+    assert aux == "aux"
+    assert len(calls) == 1
+    value, matrix = tracer.value_and_jacobian(lambda x, k: k * x, ("k", 0))(x, k=3.0)
+    close(value, 3 * x)
+    close(matrix[0], x)
+    close(matrix[1], 3 * np.eye(3))
+
+
+@pytest.mark.parametrize("three", [3, np.int32(3), np.array(3)])
+def test_integers_that_stand_alone_are_floats_and_say_so(three):
+    with pytest.warns(UserWarning, match="argument 0 is the integer 3, .* write 3.0") as caught:
+        slope = grad(lambda x: x**2)(three)
+    assert caught[0].filename == __file__
+    assert slope == 6.0
+    assert slope.dtype == np.float64
+    with pytest.warns(UserWarning, match="argument k is the integer 3"):
+        assert grad(lambda x, k: x * k, "k")(2.0, k=three) == 2.0
+    with pytest.warns(UserWarning, match="argument 0"):
+        assert jvp(lambda x: x**2, (three,), (1,))[1] == 6.0
 
 
 # -- auxiliary values --------------------------------------------------------------------------

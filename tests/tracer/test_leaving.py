@@ -16,6 +16,7 @@ import pytest
 import scipy.integrate
 import scipy.optimize
 import scipy.special
+import scipy.stats
 
 import tracer
 import tracer_layers
@@ -204,9 +205,9 @@ WAYS = {
     "float": (lambda t: float(t), ["float(t)", "leave the tensor as it is"]),
     "int": (lambda t: int(t), ["int(t)", "leave the tensor as it is"]),
     "percent": (lambda t: "%.2f" % t, ["an f-string", "t.item()"]),  # noqa: UP031
-    "an item": (lambda t: write_item(np.zeros(2), t), ["a[0] = t", "tracer.index_set(a, i, t)"]),
+    "an item": (lambda t: write_item(np.zeros(2), t), ["a[0] = t", "a = tracer.at(a)[i].set(t)"]),
     "fill": (lambda t: np.zeros(2).fill(t), ["np.full_like(a, t)"]),
-    "a list": (lambda t: np.array([t, t]), ["np.array([t, t])", "np.stack([t, u])"]),
+    "a list": (lambda t: np.array([t, t]), ["np.array([t, t])", "tracer.array("]),
     "mean of a list": (lambda t: np.mean([t, t]), ["np.mean(np.stack([t, u]))"]),
     "full": (lambda t: np.full(3, t), ["t * np.ones(shape)"]),
     "float32": (lambda t: np.float32(t), ["t.astype(np.float32)"]),
@@ -216,11 +217,35 @@ WAYS = {
     ),
     "logsumexp": (
         lambda t: scipy.special.logsumexp(np.stack([t, t])),
-        ["scipy.special.logsumexp", "tracer.logsumexp(t, axis)"],
+        ["scipy.special.logsumexp", "write tracer.scipy.special.logsumexp"],
     ),
     "softmax": (
         lambda t: scipy.special.softmax(np.stack([t, t])),
-        ["tracer_layers.functional.softmax(t, axis)"],
+        ["write tracer.scipy.special.softmax"],
+    ),
+    "polygamma": (
+        lambda t: scipy.special.polygamma(1, t),
+        ["scipy.special.polygamma", "write tracer.scipy.special.polygamma"],
+    ),
+    "a density": (
+        lambda t: scipy.stats.norm.logpdf(t, 0.5),
+        ["scipy.stats.norm.logpdf would", "write tracer.scipy.stats.norm.logpdf"],
+    ),
+    "a frozen density": (
+        lambda t: scipy.stats.t(3.0, loc=t).cdf(1.0),
+        ["scipy.stats.t", "write tracer.scipy.stats.t"],
+    ),
+    "a density of vectors": (
+        lambda t: scipy.stats.multivariate_normal.logpdf([0.0], mean=np.stack([t])),
+        ["scipy.stats.multivariate_normal", "write tracer.scipy.stats.multivariate_normal.logpdf"],
+    ),
+    "a probability": (
+        lambda t: scipy.stats.poisson.pmf(2, t),
+        ["write tracer.scipy.stats.poisson.pmf"],
+    ),
+    "another density": (
+        lambda t: scipy.stats.weibull_min.pdf(t, 1.5),
+        ["scipy.stats.weibull_min.pdf", "tracer.scipy.stats has bernoulli, beta"],
     ),
     "minimize": (
         lambda t: scipy.optimize.minimize_scalar(lambda x: (x - t) ** 2),
@@ -714,7 +739,8 @@ WORDS = {
     "an axis of a method": (lambda t: t.argsort(4), r"np\.argsort got.*axis 4 is out of bounds"),
     "a place": (lambda t: np.partition(t, 9), r"np\.partition got.*kth"),
     "statistics": (lambda t: statistics.mean([np.sum(t)]), r"np\.mean\(t\) and its kin"),
-    "np.r_": (lambda t: np.r_[t[0], 1.0], r"np\.r_ would.*np\.concatenate"),
+    "np.r_": (lambda t: np.r_[t[0], 1.0], r"np\.r_ would.*tracer\.r_\[t, u\].*tracer\.array"),
+    "np.c_": (lambda t: np.c_[t[0], t[1]], r"np\.c_ would.*tracer\.c_\[t, u\].*tracer\.array"),
     "np.vectorize": (lambda t: np.vectorize(abs)(t), r"np\.vectorize would make"),
     "np.ndenumerate": (lambda t: [*np.ndenumerate(t)], r"np\.ndenumerate would.*np\.ndindex"),
 }

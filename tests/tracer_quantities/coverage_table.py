@@ -50,7 +50,8 @@ hide:
 
 Every layer of `tracer_layers` under every quantity of `tracer_quantities`. The tests make this
 page: they compute each cell on a small network and compare it with its definition, which comes
-from central differences.
+from central differences. Functions of NumPy and SciPy, which have every quantity, too, are on
+[a page of their own](functions.md).
 
 ```console
 $ python tests/tracer_quantities/coverage_table.py > docs/reference/coverage.md

@@ -10,12 +10,12 @@ nothing else and may be written into.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from tracer.api.arguments import Argnums, arguments
 from tracer.api.linearisation import Linearisation, stack_of
 from tracer.api.tape import Tape
 from tracer.arrays import backend
@@ -30,7 +30,7 @@ from tracer.record.tensor import Tensor
 
 INTERNAL_FILES.add(__file__)
 
-Argnums = int | Sequence[int]
+Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def value_and_grad(
@@ -38,24 +38,28 @@ def value_and_grad(
 ) -> Callable[..., tuple[Tree, Tree]]:
     """`value_and_grad(f)(*args, **keywords) -> (value, gradient)`.
 
-    The gradient is shaped like the argument at `argnums`; several of these give a tuple. The
-    function's value has one element. Keywords are passed on and are not differentiated by. With
-    `has_aux` the function returns a pair (value, aux), and the result is ((value, aux), gradient).
+    The gradient is shaped like the argument at `argnums`, which is a number or a name, of a
+    positional argument or a keyword; several of these give a tuple. All others are passed on. The
+    function's value has one element. With `has_aux` the function returns a pair (value, aux), and
+    the result is ((value, aux), gradient).
+
+    An argument is of floats. An integer that stands alone is taken as a float, which a warning
+    says; arrays of integers raise `TracingError`.
     """
 
     _callable("value_and_grad", function)
     check_flags("value_and_grad", has_aux=has_aux)
 
     def call(*args: Tree, **keywords: Any) -> tuple[Tree, Tree]:
-        chosen = positions(argnums, args)
-        record = Linearisation(function, args, chosen, keywords, has_aux)
+        given = arguments(function, argnums, args, keywords)
+        record = Linearisation(function, given.args, given.keys, given.keywords, has_aux)
         value = _one_number(record)
         (output,) = record.outputs
         seed = np.ones_like(record.like, shape=(1, *output.shape), dtype=output.dtype)
-        gradient = _chosen(args, argnums, chosen).build(record.pull([seed], what="grad"))
+        gradient = given.structure.build(record.pull([seed], what="grad"))
         return (value, record.aux()) if has_aux else value, gradient
 
-    return call
+    return _called("value_and_grad", function, call)
 
 
 def grad(
@@ -73,7 +77,7 @@ def grad(
         value, gradient = both(*args, **keywords)
         return (gradient, value[1]) if has_aux else gradient
 
-    return call
+    return _called("grad", function, call)
 
 
 def vjp(function: Callable[..., Tree], *primals: Tree, has_aux: bool = False) -> tuple[Any, ...]:
@@ -158,6 +162,29 @@ def ggn_vp(model: Callable[..., Tree], loss: Callable[..., Tree]) -> Callable[[T
     return call
 
 
+def value_and_jacobian(
+    function: Callable[..., Tree], argnums: Argnums = 0, *, has_aux: bool = False
+) -> Callable[..., tuple[Tree, Tree]]:
+    """`value_and_jacobian(f)(*args, **keywords) -> (value, jacobian)`, of one call of `f`.
+
+    With `has_aux` the result is ((value, aux), jacobian); see `jacobian`.
+    """
+
+    _callable("value_and_jacobian", function)
+    check_flags("value_and_jacobian", has_aux=has_aux)
+
+    def call(*args: Tree, **keywords: Any) -> Tree:
+        given = arguments(function, argnums, args, keywords)
+        record = Linearisation(function, given.args, given.keys, given.keywords, has_aux)
+        structure = given.structure
+        blocks = [structure.build(_rows(record, i)) for i in range(len(record.outputs))]
+        matrix = record.structure.build(blocks)
+        value = record.value()
+        return (value, record.aux()) if has_aux else value, matrix
+
+    return _called("value_and_jacobian", function, call)
+
+
 def jacobian(
     function: Callable[..., Tree], argnums: Argnums = 0, *, has_aux: bool = False
 ) -> Callable[..., Tree]:
@@ -167,19 +194,15 @@ def jacobian(
     the argument's (a tuple for several `argnums`). Each output takes one sweep of stacked rows.
     With `has_aux` it gives (jacobian, aux); see `value_and_grad`.
     """
-
     _callable("jacobian", function)
     check_flags("jacobian", has_aux=has_aux)
+    both = value_and_jacobian(function, argnums, has_aux=has_aux)
 
     def call(*args: Tree, **keywords: Any) -> Tree:
-        chosen = positions(argnums, args)
-        record = Linearisation(function, args, chosen, keywords, has_aux)
-        structure = _chosen(args, argnums, chosen)
-        blocks = [structure.build(_rows(record, i)) for i in range(len(record.outputs))]
-        result = record.structure.build(blocks)
-        return (result, record.aux()) if has_aux else result
+        value, matrix = both(*args, **keywords)
+        return (matrix, value[1]) if has_aux else matrix
 
-    return call
+    return _called("jacobian", function, call)
 
 
 def hessian(
@@ -192,7 +215,8 @@ def hessian(
     """
     _callable("hessian", function)
     check_flags("hessian", has_aux=has_aux)
-    return jacobian(grad(function, argnums, has_aux=has_aux), argnums, has_aux=has_aux)
+    slopes = grad(function, argnums, has_aux=has_aux)
+    return _called("hessian", function, jacobian(slopes, argnums, has_aux=has_aux))
 
 
 def trace(function: Callable[..., Tree], *inputs: Any) -> tuple[Tape, Any]:
@@ -218,38 +242,15 @@ def _callable(transform: str, function: object) -> None:
     raise TracingError(f"{transform} takes a function, got {describe(function)}{way}")
 
 
-def positions(argnums: Any, args: Sequence[Tree]) -> list[int]:
-    """The positions of the arguments that `argnums` names, an integer or several."""
-    numbers = [_position(i, args) for i in (argnums if _several(argnums) else (argnums,))]
-    if len(set(numbers)) < len(numbers):
-        raise TracingError(f"argnums names an argument twice: {argnums!r}")
-    return numbers
-
-
-def _several(argnums: Any) -> bool:
-    if isinstance(argnums, np.ndarray):
-        return argnums.ndim > 0
-    return isinstance(argnums, list | tuple | range)
-
-
-def _position(number: Any, args: Sequence[Tree]) -> int:
-    try:
-        if isinstance(number, bool | np.bool_):
-            raise TypeError
-        i = operator.index(number)
-    except TypeError:
-        raise TracingError(f"argnums is an integer or a sequence of them, got {number!r}") from None
-    if not -len(args) <= i < len(args):
-        raise TracingError(
-            f"argnums names argument {i}, of {len(args)} given: give it by position, not by keyword"
-        )
-    return i % len(args)
-
-
-def _chosen(args: Sequence[Tree], argnums: Argnums, chosen: Sequence[int]) -> Structure:
-    """The structure of the arguments at `argnums`: of one, or of a tuple of them."""
-    one = args[chosen[0]] if not _several(argnums) else tuple(args[i] for i in chosen)
-    return flatten(one)[1]
+def _called(transform: str, function: Callable[..., Tree], call: Call) -> Call:
+    """The transformed function, which has the arguments of the function that it is of."""
+    call.__name__ = f"{transform}_of_{getattr(function, '__name__', 'function')}"
+    call.__qualname__, call.__doc__ = (
+        call.__name__,
+        f"{transform} of: {function.__doc__ or function}",
+    )
+    call.__wrapped__ = function  # type: ignore[attr-defined]  # whose signature counts
+    return call
 
 
 def _one_number(record: Linearisation) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tracer import hooks
+from tracer.api.arguments import Argument
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
@@ -18,7 +20,7 @@ from tracer.arrays.trees import flatten
 from tracer.arrays.types import Array, Convertible, DType, Shape, Stack, Tree
 from tracer.errors import ShapeError, TracingError
 from tracer.record.describe import describe
-from tracer.record.frames import INTERNAL_FILES, users_warnings
+from tracer.record.frames import INTERNAL_FILES, users_frame, users_warnings
 from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
 from tracer.record.recorder import (
@@ -50,7 +52,7 @@ class Output(NamedTuple):
 
 
 class Linearisation:
-    """A function recorded at `args`, those at `argnums` being variables.
+    """A function recorded at `args` and `keywords`, those at `argnums` being variables.
 
     Every leaf of these arguments is a variable of its own, also a tensor that wants no gradient
     elsewhere (a batch, a frozen parameter). `function(*args, **keywords)` gives the output or, with
@@ -61,18 +63,19 @@ class Linearisation:
         self,
         function: Callable[..., Tree],
         args: Sequence[Tree],
-        argnums: Sequence[int],
+        argnums: Sequence[Argument],
         keywords: Mapping[str, Any] | None = None,
         has_aux: bool = False,
     ):
         self.variables: list[Tensor] = []
         #: what the variables are called, as `"argument 0"`
         self.names: list[str] = []
-        given = list(args)
+        positional, named = list(args), dict(keywords or {})
         with Tape() as tape:
-            for i in argnums:
-                given[i] = self._variables_in(args[i], f"argument {i}")
-            result = function(*given, **(keywords or {}))
+            for key in argnums:
+                holder: Any = named if isinstance(key, str) else positional
+                holder[key] = self._variables_in(holder[key], f"argument {key}")
+            result = function(*positional, **named)
         self.tape = tape
         self._first = {v.node for v in self.variables if not v.node.op.leaf}
         self.nodes = self._after(tape.condensed())
@@ -102,7 +105,7 @@ class Linearisation:
         """
         leaves, structure = flatten(argument)
         variables = [
-            _variable(leaf, name + path)
+            _variable(_promoted(leaf, name) if structure.is_leaf else leaf, name + path)
             for leaf, path in zip(leaves, structure.paths, strict=True)
         ]  # fmt: skip
         self.variables += variables
@@ -300,6 +303,15 @@ def stack_of(
     return value[None].astype(dtype)
 
 
+def _promoted(argument: Convertible, name: str) -> Convertible:
+    """An integer that stands alone as a float, with a warning; anything else as it is."""
+    number = np.asarray(argument) if isinstance(argument, int | np.integer | np.ndarray) else None
+    if number is None or number.ndim or number.dtype.kind not in "iu":
+        return argument
+    _warn(f"{name} is the integer {number}, and is taken as a float: write {float(number)}")
+    return float(number)
+
+
 def _variable(leaf: Convertible, name: str) -> Tensor:
     """A leaf of an argument as a new variable.
 
@@ -325,6 +337,15 @@ def _variable(leaf: Convertible, name: str) -> Tensor:
         variable.node.wants = True
         return variable
     return Tensor(data, new_leaf(VARIABLE, data, {"name": name}, wants=True))
+
+
+def _warn(message: str) -> None:
+    """A warning at the line of the user's that runs."""
+    frame = users_frame()
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(
+        message, UserWarning, frame.f_code.co_filename, frame.f_lineno, registry=registry
+    )
 
 
 def _is_numeric(value: object) -> bool:

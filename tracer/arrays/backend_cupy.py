@@ -18,6 +18,7 @@ from tracer.arrays import kernel_source as backend_source
 from tracer.arrays.backend import Backend
 from tracer.arrays.kernels import Kernels
 from tracer.arrays.types import Array, Generator
+from tracer.errors import TracerError
 
 INSTALL = (
     "pip install 'trace-net[cuda12]' for a driver of CUDA 12, or 'trace-net[cuda13]' for CUDA 13"
@@ -95,7 +96,14 @@ class CuPyBackend(Backend):
         return Kernels(self.namespace, self.constant, _launch)
 
     def special(self, function: str) -> Callable[..., Array]:
-        return getattr(importlib.import_module("cupyx.scipy.special"), function)
+        """A function of `cupyx.scipy.special`; `TracerError` for one that it lacks."""
+        found = getattr(importlib.import_module("cupyx.scipy.special"), function, None)
+        if found is None:
+            raise TracerError(
+                f"CuPy has no scipy.special.{function}: compute it on the host, of "
+                f"tracer.to_device(x, 'cpu')"
+            )
+        return found
 
     @property
     def linear_operator(self) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tracer.errors import TracingError
-from tracer.operations.arguments import ABSENT, constant, integer, operand, refuse
+from tracer.operations.arguments import ABSENT, constant, integer, operand, raw, refuse
 from tracer.operations.operators import fast_choice
 from tracer.operations.unary import pairs
 from tracer.record.dispatch import implements, refuse_out
@@ -140,6 +140,27 @@ class FloorDivide(Elementwise):
 
     def examples(rng):
         return [((rng.uniform(2.2, 2.8, 3), 2.0), {})]
+
+
+@implements(np.divmod)
+def divmod_(x, y):
+    return np.floor_divide(x, y), np.remainder(x, y)
+
+
+@implements(np.modf)
+def modf(x):
+    """The part behind the point, and the one before it, both with the sign of x."""
+    whole = np.trunc(x)
+    return np.copysign(np.where(np.isinf(x), 0, x - whole), x), whole
+
+
+@implements(np.ldexp)
+def ldexp(x, exponent):
+    power = raw(exponent)
+    if getattr(power, "dtype", np.dtype(int)).kind not in "iub":
+        raise TracingError(f"np.ldexp takes integers as exponents, got {power.dtype}")
+    x = operand(x)
+    return x * np.ldexp(np.ones((), x.dtype), power)
 
 
 @operation("copysign", numpy=np.copysign)

@@ -129,6 +129,9 @@ def index_add(x, index, value):
     """A copy of `x` with `value` added at `index`, where indices may repeat."""
     x = operand(x)
     index = kept_index(index, x)
+    if not hasattr(value, "dtype"):  # a number, which decides no dtype, or a list
+        value = np.asarray(value, np.result_type(raw(x), value) if np.ndim(value) == 0 else None)
+        value = backend.of(x).from_host(value)
     picked = np.broadcast_to(value, raw(x)[index].shape)
     return x + ScatterAdd(picked[None], positions=positions_of(index, x.shape), shape=x.shape)[0]
 

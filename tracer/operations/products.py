@@ -320,13 +320,29 @@ def _arranged(array, letters, groups):
 @implements(np.einsum)
 def einsum(*operands, out=None, optimize=False, **kwargs):
     refuse_out("einsum", out)
-    if kwargs or not isinstance(operands[0], str):
+    if operands and not isinstance(operands[0], str):
+        operands = _as_text(operands)
+    if kwargs:
         raise ShapeError(
             "np.einsum on tensors takes subscripts as a string and arrays, without further options"
         )
     arrays = [operand(a) for a in operands[1:]]
     inputs, output = _explicit(operands[0], tuple(a.ndim for a in arrays))
     return Einsum(*arrays, inputs=inputs, output=output)
+
+
+def _as_text(operands):
+    """`einsum(A, [0, 1], B, [1, 2], [0])` with the lists as a text in front."""
+    count = len(operands) // 2
+    arrays, axes = operands[: 2 * count : 2], [*operands[1 : 2 * count : 2], *operands[2 * count :]]
+    named = [i for each in axes for i in each if i is not ...]
+    known = sorted({integer(i, "an axis of np.einsum") for i in named})
+    if len(known) > len(string.ascii_letters) or any(i < 0 for i in known):
+        raise ShapeError(f"np.einsum names axes by up to 52 integers from 0 on, got {known}")
+    letters = dict(zip(known, string.ascii_letters, strict=False)) | {...: "..."}
+    texts = ["".join(letters[i if i is ... else int(i)] for i in each) for each in axes]
+    arrow = f"->{texts[-1]}" if len(operands) % 2 else ""
+    return (",".join(texts[:count]) + arrow, *arrays)
 
 
 @functools.cache

@@ -9,9 +9,7 @@ from tracer.arrays.dtypes import in_single, is_half, narrowed, widened
 from tracer.errors import ShapeError
 from tracer.operations.arguments import (
     ABSENT,
-    converted,
     flag,
-    integer,
     negative_axes,
     one_axis,
     operand,
@@ -21,7 +19,7 @@ from tracer.operations.arguments import (
 )
 from tracer.operations.arithmetic import finite_below, root
 from tracer.record.axes import POOLED
-from tracer.record.dispatch import METHODS, implements, refuse_out
+from tracer.record.dispatch import implements, in_numpy, refuse_out
 from tracer.record.operation import Operation, operation
 
 
@@ -229,10 +227,16 @@ class Cumsum(Operation):
         return [((x,), {"axis": -1}), ((x,), {"axis": -2})]
 
 
-_SELECT = "select what counts with np.where beforehand"
+def _selected(a, where, otherwise):
+    """`a`, with `otherwise` where it is left out."""
+    if where is ABSENT or where is True:
+        return a
+    return np.where(raw(where), a, otherwise)
 
 
-def _reduce(op, name, function):
+def _total(op, name, function, neutral, join):
+    """`np.sum` or `np.prod`: what is left out counts as `neutral`, and `initial` is joined on."""
+
     @implements(function)
     def handler(
         a,
@@ -243,44 +247,67 @@ def _reduce(op, name, function):
         initial=ABSENT,
         where=ABSENT,
     ):
-        if out is not None or initial is not ABSENT or where is not ABSENT:
+        if out is not None or where is not ABSENT:
             refuse_out(name, out)
-            refuse(name, _SELECT, initial=initial, where=where)
+            a = _selected(a, where, neutral)
         if dtype is not None:
             a = a.astype(dtype)
         axes = negative_axes(axis, a.ndim)
-        return op(a, axis=axes, keepdims=False if keepdims is ABSENT else keepdims)
+        made = op(a, axis=axes, keepdims=False if keepdims is ABSENT else keepdims)
+        return made if initial is ABSENT else join(made, initial)
 
     return handler
 
 
-sum_ = _reduce(Sum, "sum", np.sum)
-prod_ = _reduce(Prod, "prod", np.prod)
+sum_ = _total(Sum, "sum", np.sum, 0, np.add)
+prod_ = _total(Prod, "prod", np.prod, 1, np.multiply)
 
 
 @implements(np.mean)
 def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=ABSENT):
-    if out is not None or where is not ABSENT:
-        refuse_out("mean", out)
-        refuse("mean", _SELECT, where=where)
+    refuse_out("mean", out)
     a = a if dtype is None else a.astype(dtype)
-    return Mean(a, axis=negative_axes(axis, a.ndim), keepdims=flag(keepdims))
+    axes = negative_axes(axis, a.ndim)
+    if where is ABSENT or where is True:
+        return Mean(a, axis=axes, keepdims=flag(keepdims))
+    wide = widened(a)
+    total = Sum(_selected(wide, where, 0), axis=axes, keepdims=flag(keepdims))
+    return narrowed(total / _count(where, wide, axes, keepdims), a.dtype)
 
 
-@implements(np.max, np.amax)
-def max_(a, axis=None, out=None, keepdims=False, initial=ABSENT, where=ABSENT):
-    if out is not None or initial is not ABSENT or where is not ABSENT:
-        refuse_out("max", out)
-        refuse("max", _SELECT, initial=initial, where=where)
-    return Max(a, axis=negative_axes(axis, a.ndim), keepdims=flag(keepdims))
+def _count(where, a, axes, keepdims, ddof=0):
+    """How many elements count, less `ddof`, or 0, in the dtype of `a`."""
+    held = np.broadcast_to(raw(where), a.shape)
+    count = np.sum(held, axis=axes, keepdims=flag(keepdims)) - ddof
+    return np.maximum(count, 0).astype(a.dtype)
 
 
-@implements(np.min, np.amin)
-def min_(a, axis=None, out=None, keepdims=False, initial=ABSENT, where=ABSENT):
-    if out is not None or initial is not ABSENT or where is not ABSENT:
-        refuse_out("min", out)
-        refuse("min", _SELECT, initial=initial, where=where)
-    return Min(a, axis=negative_axes(axis, a.ndim), keepdims=flag(keepdims))
+def _extreme(op, name, functions, worst, join):
+    """`np.max` or `np.min`: what is left out counts as `worst`, and `initial` is joined on."""
+
+    @implements(*functions)
+    def handler(a, axis=None, out=None, keepdims=False, initial=ABSENT, where=ABSENT):
+        axes = negative_axes(axis, a.ndim)
+        if out is None and initial is ABSENT and where is ABSENT:
+            return op(a, axis=axes, keepdims=flag(keepdims))
+        refuse_out(name, out)
+        if where is not ABSENT and where is not True:
+            if initial is ABSENT:
+                raise ShapeError(
+                    f"np.{name} with `where` takes `initial`, which it is where nothing is chosen"
+                )
+            a = _selected(a, where, worst if a.dtype.kind == "f" else initial)
+        if initial is not ABSENT and not reduced(a.shape, axes):  # of nothing it is the initial one
+            shape = Sum(a, axis=axes, keepdims=flag(keepdims)).shape
+            return np.broadcast_to(operand(initial).astype(a.dtype), shape)
+        made = op(a, axis=axes, keepdims=flag(keepdims))
+        return made if initial is ABSENT else join(made, initial)
+
+    return handler
+
+
+max_ = _extreme(Max, "max", (np.max, np.amax), -math.inf, np.maximum)
+min_ = _extreme(Min, "min", (np.min, np.amin), math.inf, np.minimum)
 
 
 @implements(np.var)
@@ -289,7 +316,6 @@ def var(
     *, where=ABSENT, mean=ABSENT, correction=ABSENT,
 ):  # fmt: skip
     refuse_out("var", out)
-    refuse("var", "write out the mean of squares that is meant", where=where, mean=mean)
     if correction is not ABSENT:
         if ddof != 0:
             raise ShapeError("np.var takes `ddof` or `correction`, which are the same, got both")
@@ -298,12 +324,19 @@ def var(
         raise ShapeError(f"np.var on tensors takes a float `dtype`, got {np.dtype(dtype)}")
     a = a if dtype is None else a.astype(dtype)
     axes = negative_axes(axis, a.ndim)
-    count = math.prod(a.shape[i] for i in axes)
     wide = widened(a)
-    centred = wide - Mean(wide, axis=axes, keepdims=True)
-    squares = Sum(np.square(centred), axis=axes, keepdims=flag(keepdims))
-    squares = squares / (count - ddof) if count > ddof else squares * math.nan
-    return narrowed(squares, a.dtype)
+    if where is ABSENT or where is True:
+        centre = Mean(wide, axis=axes, keepdims=True) if mean is ABSENT else mean
+        squares = Sum(np.square(wide - centre), axis=axes, keepdims=flag(keepdims))
+        count = math.prod(a.shape[i] for i in axes)
+        squares = squares / (count - ddof) if count > ddof else squares * math.nan
+        return narrowed(squares, a.dtype)
+    if mean is ABSENT:
+        total = Sum(_selected(wide, where, 0), axis=axes, keepdims=True)
+        mean = total / _count(where, wide, axes, True)
+    away = _selected(wide - mean, where, 0)
+    squares = Sum(np.square(away), axis=axes, keepdims=flag(keepdims))
+    return narrowed(squares / _count(where, wide, axes, keepdims, ddof), a.dtype)
 
 
 @implements(np.std)
@@ -359,6 +392,30 @@ def cumsum(a, axis=None, dtype=None, out=None):
     return Cumsum(a if dtype is None else a.astype(dtype), axis=one_axis(axis, a.ndim))
 
 
+def _with_start(made, a, axis, start):
+    """A running total with its start in front, as for `include_initial`."""
+    shape = [1 if i - a.ndim == axis else n for i, n in enumerate(a.shape)]
+    first = np.full_like(raw(made), start, shape=shape)
+    return np.concatenate([first, made], axis=axis)
+
+
+def _cumulative(name, function, start):
+    @implements(in_numpy(name))
+    def handler(x, /, *, axis=None, dtype=None, out=None, include_initial=False):
+        refuse_out(name, out)
+        if axis is None and x.ndim != 1:
+            raise ShapeError(f"np.{name} takes an axis for an array of {x.ndim} axes")
+        axis = one_axis(-1 if axis is None else axis, x.ndim)
+        made = function(x, axis, dtype)
+        return _with_start(made, x, axis, start) if include_initial else made
+
+    return handler
+
+
+cumulative_sum = _cumulative("cumulative_sum", np.cumsum, 0)
+cumulative_prod = _cumulative("cumulative_prod", np.cumprod, 1)
+
+
 @implements(np.cumprod)
 def cumprod(a, axis=None, dtype=None, out=None):
     refuse_out("cumprod", out)
@@ -372,53 +429,6 @@ def cumprod(a, axis=None, dtype=None, out=None):
 def logsumexp(x, axis=None, keepdims=False):
     """`log(sum(exp(x)))` over `axis` (an int, a tuple or None: all) without overflow."""
     return LogSumExp(x, axis=negative_axes(axis, x.ndim), keepdims=keepdims)
-
-
-def _ufunc_reduce(function):
-    def handler(x, axis=0, dtype=None, keepdims=False, initial=ABSENT, where=True):
-        refuse("ufunc.reduce", _SELECT, initial=initial, where=None if where is True else where)
-        if function is logsumexp and dtype is not None and np.dtype(dtype).kind != "f":
-            raise ShapeError(f"np.logaddexp.reduce takes a float `dtype`, got {np.dtype(dtype)}")
-        return function(converted(x, dtype), axis=axis, keepdims=keepdims)
-
-    return handler
-
-
-def _ufunc_accumulate(function):
-    def handler(x, axis=0, dtype=None):
-        return function(x, axis=one_axis(axis, x.ndim), dtype=dtype)
-
-    return handler
-
-
-for _ufunc, _function in {
-    np.add: np.sum,
-    np.multiply: np.prod,
-    np.maximum: np.max,
-    np.minimum: np.min,
-    np.logaddexp: logsumexp,
-}.items():
-    METHODS[_ufunc, "reduce"] = _ufunc_reduce(_function)
-METHODS[np.add, "accumulate"] = _ufunc_accumulate(np.cumsum)
-METHODS[np.multiply, "accumulate"] = _ufunc_accumulate(np.cumprod)
-
-
-def _reduceat(x, indices, axis=0, dtype=None):
-    axis = one_axis(axis, x.ndim)
-    size = x.shape[axis]
-    starts = [integer(i, "an index of ufunc.reduceat") for i in raw(indices)]
-    for i in starts:
-        if not 0 <= i < size:
-            raise ShapeError(f"index {i} of ufunc.reduceat is out of range for {size} elements")
-    moved = np.moveaxis(converted(x, dtype), axis, 0)
-    parts = [
-        np.sum(moved[i:j], axis=0) if i < j else moved[i]
-        for i, j in zip(starts, [*starts[1:], size], strict=True)
-    ]
-    return np.moveaxis(np.stack(parts), 0, axis)
-
-
-METHODS[np.add, "reduceat"] = _reduceat
 
 
 OPERATIONS = [Sum, Mean, Max, Min, Prod, LogSumExp, Cumsum]

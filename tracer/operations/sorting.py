@@ -42,6 +42,9 @@ def median(a, axis=None, out=None, overwrite_input=False, keepdims=False):
         axis=-1,
     )
     size = ordered.shape[-1]
+    if not size:
+        middle = np.sum(ordered, axis=-1) * math.nan
+        return np.expand_dims(middle, axes) if flag(keepdims) else middle
     middle = 0.5 * (ordered[..., (size - 1) // 2] + ordered[..., size // 2])
     largest = ordered[..., -1]  # where NaN is sorted to
     middle = np.where(np.isnan(largest), largest, middle)

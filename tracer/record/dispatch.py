@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -26,13 +27,28 @@ UFUNCS: dict[Function, Function] = {}
 FUNCTIONS: dict[Function, Function] = {}
 #: name of a ufunc of `scipy.special` -> what is called in its place
 SPECIAL: dict[str, Function] = {}
+#: ufunc whose `at` writes into an array -> the method of `tracer.at(x)[index]` that does it
+AT = {"add": "add", "multiply": "multiply", "minimum": "min", "maximum": "max"}
 #: (ufunc, method) -> what is called in its place
 METHODS: dict[tuple[np.ufunc, str], Function] = {}
+#: method of every ufunc -> what is called in its place, with the ufunc first
+GENERAL: dict[str, Function] = {}
 
 REGISTER = (
     "write a rule with @tracer.operation(name, numpy=function) and tracer.register(operation), or "
     "compose it of known functions with @tracer.implements(function)"
 )
+
+_SET = "it writes into an array: write x = tracer.at(x)[index].set(values)"
+#: function without a rule -> what to write in its place
+INSTEAD: dict[Function, str] = {
+    np.put: _SET,
+    np.put_along_axis: _SET,
+    np.place: "it writes into an array: write x = tracer.at(x)[mask].set(values)",
+    np.putmask: "it writes into an array: write x = np.where(mask, values, x)",
+    np.fill_diagonal: "it writes into an array: write i = np.arange(n), and then "
+    "x = tracer.at(x)[i, i].set(values)",
+}
 
 
 def in_numpy(name: str) -> Function | None:
@@ -44,14 +60,12 @@ def in_numpy(name: str) -> Function | None:
     return vars(np).get(name)
 
 
-def implements(
-    *functions: Function | None, replaces: Replaced = ()
-) -> Callable[[Function], Function]:
+def implements(*functions: Key | None, replaces: Replaced = ()) -> Callable[[Function], Function]:
     """Decorator: calls of these NumPy functions on tensors call the decorated function instead.
 
-    For functions that are written in terms of others, and so need no rule of their own. None
-    stands for a function that the installed NumPy lacks (`in_numpy`). A function that somebody else
-    has is a `PluginError` unless `replaces` names it.
+    For functions that are written in terms of others, and so need no rule of their own. A ufunc of
+    `scipy.special` is given by its name. None stands for a function that the installed NumPy lacks
+    (`in_numpy`). A function that somebody else has is a `PluginError` unless `replaces` names it.
     """
 
     def bind(handler: Function) -> Function:
@@ -190,10 +204,13 @@ def ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str,
         refuse_out(name, out)
     if method == "at":
         raise TracingError(
-            f"np.{name}.at writes into an array: use tracer.index_add(x, index, values)"
+            f"np.{name}.at writes into an array: write x = tracer.at(x)[index]."
+            f"{AT.get(name, 'set')}(values)"
         )
     if method != "__call__":
         handler = METHODS.get((ufunc, method))
+        if handler is None and method in GENERAL and (ufunc in UFUNCS or name in SPECIAL):
+            handler = functools.partial(GENERAL[method], ufunc)
         if handler is None:
             raise no_rule(ufunc, f"{name}.{method}")
         return handler(*inputs, **{k: v for k, v in kwargs.items() if k != "out"})
@@ -221,7 +238,7 @@ def _check_dtype(ufunc: np.ufunc, dtype: Any) -> None:
     """Raise `TracingError` unless the ufunc computes in this float dtype."""
     try:
         found = ufunc(*(np.ones(1, dtype),) * ufunc.nin, dtype=dtype).dtype
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):  # the first of those with several results
         found = None
     if found is None or found != np.dtype(dtype) or found.kind != "f":
         raise TracingError(
@@ -254,7 +271,11 @@ def no_rule(function: Function, name: str | None = None) -> TracingError:
     """The error for a function that cannot be differentiated."""
     module = getattr(function, "__module__", None)
     name = name or getattr(function, "__name__", repr(function))
-    full = f"{module}.{name}" if module and not isinstance(function, np.ufunc) else f"np.{name}"
+    package = "np" if vars(np).get(function.__name__) is function else "scipy.special"
+    full = f"{package}.{name}" if isinstance(function, np.ufunc) else f"{module}.{name}"
+    if function in INSTEAD and name == getattr(function, "__name__", None):
+        way = INSTEAD[function]
+        return TracingError(f"{shown(function, 'np')} is not recorded on tensors: {way}")
     return TracingError(
         f"{full} has no rule, so it cannot be recorded on tensors: {REGISTER}; tensor.data gives "
         f"the plain array where no derivative is wanted"

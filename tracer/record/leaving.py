@@ -26,8 +26,8 @@ from tracer.record.frames import is_users
 SHOWN = 40
 
 _STACK = "write np.stack([t, u]) for an array of tensors"
-_ARRAY = "write np.stack([t, u]), or tracer.array([[t, u], [v, 1]]), for an array of tensors"
-_WRITE = f"{_STACK}, or tracer.index_set(a, i, t) in place of writing into an array"
+_ARRAY = "write tracer.array([[t, u], [v, 1]]) for an array of tensors"
+_WRITE = f"{_STACK}, or a = tracer.at(a)[i].set(t) in place of writing into an array"
 _CHOOSE = "write np.where(mask, t, a)"
 _LEAVE = "leave the tensor as it is"
 _IN_NUMPY = "write it in NumPy's functions, which take tensors"
@@ -58,16 +58,20 @@ FUNCTIONS = {
     "numpy.put": _WRITE,
     "numpy.place": _CHOOSE,
     "numpy.vectorize": _IN_NUMPY,
-    "numpy.r_": "write np.concatenate([t, [u]])",
-    "numpy.c_": "write np.column_stack([t, u])",
+    "numpy.r_": "write tracer.r_[t, u], or tracer.array([t, u]) for an array of tensors",
+    "numpy.c_": "write tracer.c_[t, u], or tracer.array([t, u]) for an array of tensors",
     "numpy.ndenumerate": "write for i in np.ndindex(t.shape), and t[i]",
     "numpy.frompyfunc": _IN_NUMPY,
     "fill": "write np.full_like(a, t)",
     "put": _WRITE,
     "%": 'write an f-string, f"{t:.3f}"',
-    "scipy.special.logsumexp": "write tracer.logsumexp(t, axis)",
-    "scipy.special.softmax": "write tracer_layers.functional.softmax(t, axis)",
-    "scipy.special.log_softmax": "write tracer_layers.functional.log_softmax(t, axis)",
+}
+
+#: package of SciPy's -> what `tracer.scipy` has of it, with the same arguments
+MIRRORED = {
+    "scipy.special": "log_softmax logsumexp multigammaln polygamma softmax",
+    "scipy.stats": "bernoulli beta binom cauchy chi2 dirichlet expon gamma laplace lognorm "
+    "multivariate_normal norm poisson t uniform",
 }
 
 #: package of a function that is not in the table -> what to do
@@ -76,6 +80,8 @@ PACKAGES = {
     "0, result) leave out what its mask hides",
     "scipy.integrate": "write the integral as a sum, np.sum(w * f(x)) at the nodes and weights "
     "x, w = np.polynomial.legendre.leggauss(n)",
+    "scipy.stats": f"write the density in NumPy's functions; tracer.scipy.stats has "
+    f"{MIRRORED['scipy.stats'].replace(' ', ', ')}",
     "scipy.optimize": "call the solver outside of the record, with plain numbers",
     "scipy": f"{_IN_NUMPY}, or in the ufuncs of scipy.special",
 }
@@ -103,6 +109,9 @@ def instead(name: str) -> str:
     """What to do in place of a function of this dotted name."""
     if name in FUNCTIONS:
         return FUNCTIONS[name]
+    for mirrored, names in MIRRORED.items():
+        if name.startswith(f"{mirrored}.") and name.split(".")[2] in names.split():
+            return f"write tracer.{name}"
     package, _, function = name.rpartition(".")
     there = getattr(np, function, None)
     if package in ("math", "cmath"):
@@ -142,10 +151,19 @@ def _package(frame: FrameType) -> str:
 def _own_name(frame: FrameType) -> str:
     """The name of a function; for a method like `__call__` that of the object, as users know it."""
     name = frame.f_code.co_name
+    if (family := _distribution(frame.f_locals.get("self"))) is not None:
+        return f"{family}.{name}".removesuffix(".__call__").removesuffix(".__init__")
     if not name.startswith("__"):
         return name
     kind = type(frame.f_locals.get("self")).__name__
     return {"RClass": "r_", "CClass": "c_"}.get(kind, kind)
+
+
+def _distribution(held: object) -> str | None:
+    """The name of a distribution of `scipy.stats`, frozen or not; None for anything else."""
+    kind = type(getattr(held, "dist", None) or getattr(held, "_dist", None) or held)
+    of_stats = kind.__module__.startswith("scipy.stats.") and kind.__name__.endswith("_gen")
+    return kind.__name__.removesuffix("_gen") if of_stats else None
 
 
 def _of_library(module: str, function: str) -> str:

@@ -473,7 +473,7 @@ class Tensor:
     def __setitem__(self, index: object, value: object) -> None:
         raise TracingError(
             "item assignment: "
-            + _WRITE.format(instead="np.where(mask, new, x) or tracer.index_set(x, index, value)")
+            + _WRITE.format(instead="np.where(mask, new, x) or x = tracer.at(x)[index].set(value)")
         )
 
     # -- methods of ndarray that make sense --------------------------------------------------

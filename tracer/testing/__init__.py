@@ -24,6 +24,7 @@ from tracer.testing.backends import check_backend
 from tracer.testing.contractions import check_cotangent
 from tracer.testing.definitions import DEFINITIONS, BruteForce, brute_force
 from tracer.testing.derivatives import numerical_jacobian
+from tracer.testing.gradients import check_gradients
 from tracer.testing.layers import check_layer
 from tracer.testing.networks import SquaredError
 from tracer.testing.operations import check_operation
@@ -41,6 +42,7 @@ __all__ = [
     "brute_force",
     "check_backend",
     "check_cotangent",
+    "check_gradients",
     "check_layer",
     "check_operation",
     "check_overlay",

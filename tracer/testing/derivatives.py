@@ -30,7 +30,7 @@ def _columns(function: Callable[[Array], Array], x: Array, by: complex) -> Array
         columns.append(function(direction))
     if not columns:
         return np.zeros((*np.shape(function(np.zeros(x.shape))), *x.shape))
-    return np.stack(columns, -1).reshape(*np.shape(columns[0]), *x.shape)
+    return np.stack(columns, -1).reshape((*np.shape(columns[0]), *x.shape))
 
 
 def _differences(function: Callable[[Array], Array], x: Array, step: float) -> Array:

@@ -1,0 +1,176 @@
+"""`tracer.at(a)[index].set(values)` and its kin: what item assignment would do, as a new array."""
+
+import math
+
+import numpy as np
+
+from tracer.arrays import backend
+from tracer.arrays.dtypes import meeting
+from tracer.errors import ShapeError, TracingError
+from tracer.operations.arguments import operand, raw
+from tracer.operations.indices import kept_index, positions_of
+from tracer.operations.placing import ScatterAdd, index_add, index_set
+from tracer.record.axes import UNKNOWN
+from tracer.record.operation import Operation, operation
+
+#: what an update does with what is there and what is given -> NumPy's function of both
+UPDATES = {"multiply": "multiply", "min": "minimum", "max": "maximum"}
+
+
+@operation("index_update")
+class IndexUpdate(Operation):
+    """`x` with products (smallest, largest) of what is at `index` and of each `value` given for it.
+
+    An index may repeat: then all of its values count. Ties share a gradient evenly.
+    """
+
+    def forward(x, value, *, index, how):
+        out = x.astype(np.result_type(x, value))
+        update = getattr(backend.namespace(x), UPDATES[how])
+        try:
+            update.at(out, index, value)
+        except (AttributeError, TypeError, NotImplementedError) as error:
+            if type(x) is np.ndarray:
+                raise
+            raise TracingError(
+                f"{backend.of(x).name} has no {UPDATES[how]}.at: use tracer.at(a)[index].set with "
+                f"np.{UPDATES[how]}(a[index], values), where no index repeats"
+            ) from error
+        return out
+
+    def vjp(node, g):
+        """Of products: g_x = g prod_j v_j, g_v[j] = g[i_j] x[i_j] prod_k v_k for k != j, i_k = i_j.
+
+        Of extremes: g / n to each of the n that attain it, of x at a place and the values for it.
+        """
+        (x, value), how = node.inputs, node.params["how"]
+        index, shape = node.params["index"], node.shape
+        places = backend.of(g).from_host(positions_of(index, shape))
+        given = meeting(np.broadcast_to(value, places.shape), g.dtype)
+        flat = np.reshape(g, (len(g), math.prod(shape)))
+        if how == "multiply":
+            ones = np.ones_like(raw(g), shape=shape)
+            others = product_of_others_in_groups(given, places)
+            return (
+                lambda: g * IndexUpdate(ones, given, index=index, how=how),
+                lambda: flat[:, places] * (meeting(np.reshape(x, (-1,)), g.dtype)[places] * others),
+            )
+        best = raw(node.output)
+        stays = (raw(x) == best) | (best != best)
+        wins = (raw(given) == best.reshape(-1)[places]) | (best != best).reshape(-1)[places]
+        counts = ScatterAdd(wins.astype(g.dtype)[None], positions=places, shape=shape)[0]
+        share = 1 / np.maximum(counts + stays, 1)
+        shared = np.reshape(g * share, flat.shape)
+        return (
+            lambda: np.where(stays, g * share, 0),
+            lambda: np.where(wins, shared[:, places], 0),
+        )
+
+    def batch_axis(node, axes):
+        return axes[0] if axes[1] is None and isinstance(axes[0], int) else UNKNOWN
+
+    def examples(rng):
+        twice = (np.array([1, 0, 1]), np.array([2, 3, 2]))
+        x, few = rng.uniform(0.5, 1.5, (3, 4)), rng.uniform(0.5, 1.5, 3)
+        return [
+            ((x, rng.uniform(0.5, 1.5, 4)), {"index": (1,), "how": "multiply"}),
+            *(((x, few), {"index": twice, "how": how}) for how in UPDATES),
+        ]
+
+
+def product_of_others_in_groups(values, groups):
+    """For each of `values` the product of the other ones of its group; `groups` are integers.
+
+    In log2(size of the largest group) multiplications of whole arrays.
+    """
+    labels = backend.to_host(groups).reshape(-1)
+    order = np.argsort(labels, kind="stable")
+    labels, flat = labels[order], np.reshape(values, (-1,))[backend.of(values).from_host(order)]
+    before = _products_before(flat, labels)
+    after = np.flip(_products_before(np.flip(flat), labels[::-1]))
+    back = backend.of(values).from_host(np.argsort(order))
+    return np.reshape((before * after)[back], values.shape)
+
+
+def _products_before(x, labels):
+    """For each element of a vector the product of those before it that have its label, in a row."""
+    where = backend.of(x).from_host
+    follows = np.concatenate([[False], labels[1:] == labels[:-1]])[: len(labels)]
+    x = np.where(where(follows), np.concatenate([x[:1], x[:-1]]), 1)
+    step = 1
+    while (same := labels[step:] == labels[:-step]).any():
+        x = np.concatenate([x[:step], x[step:] * np.where(where(same), x[:-step], 1)])
+        step *= 2
+    return x
+
+
+class At:
+    """An array, of which an index says where the next one differs; see `at`."""
+
+    def __init__(self, array):
+        self._array = operand(array)
+
+    def __getitem__(self, index):
+        return Place(self._array, index)
+
+
+class Place:
+    """Some elements of an array: each method gives a new array in which they are others.
+
+    Values are broadcast to the shape of `array[index]`. Where the index names an element several
+    times, the last value is set, and all of them are added, multiplied by or compared with.
+    """
+
+    __slots__ = ("_array", "_index")
+
+    def __init__(self, array, index):
+        self._array, self._index = array, index
+
+    def set(self, values):
+        """`array[index] = values`."""
+        return index_set(self._array, self._index, values)
+
+    def add(self, values):
+        """`array[index] += values`, and so for each time that an element is named."""
+        return index_add(self._array, self._index, values)
+
+    def multiply(self, values):
+        """`array[index] *= values`, and so for each time that an element is named."""
+        return self._updated(values, "multiply")
+
+    def min(self, values):
+        """The smaller of each element and the values for it."""
+        return self._updated(values, "min")
+
+    def max(self, values):
+        """The larger of each element and the values for it."""
+        return self._updated(values, "max")
+
+    def _updated(self, values, how):
+        array = self._array
+        values = values if isinstance(values, int | float) else operand(values)
+        wide = np.result_type(array.dtype, raw(values))
+        if not np.can_cast(wide, array.dtype, "same_kind"):
+            raise ShapeError(
+                f"tracer.at(a)[i].{how} of {array.dtype} gives {wide}, where values are cut off: "
+                f"write tracer.at(a.astype({wide}))"
+            )
+        return IndexUpdate(array, values, index=kept_index(self._index, array), how=how)
+
+
+def at(array):
+    """`tracer.at(a)[index].set(values)`: a new array in place of `a[index] = values`.
+
+    And so `.add`, `.multiply`, `.min` and `.max`, as in JAX. `a` and the values may be tensors,
+    arrays or numbers, and `index` is any of NumPy's. An array that is built in a loop:
+
+    ```python
+    a = np.zeros(3)
+    for i in range(3):
+        a = tracer.at(a)[i].set(t**i)
+    ```
+    """
+    return At(array)
+
+
+OPERATIONS = [IndexUpdate]
