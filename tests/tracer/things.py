@@ -58,5 +58,10 @@ class Dice(extend.Sampler):
         return None
 
 
+def gate(x):
+    """A function of an imported operator."""
+    return x
+
+
 def act():
     """A command."""
