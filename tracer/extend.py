@@ -48,7 +48,8 @@ Graphs, pictures and commands:
 
 Plugins:
     `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`,
-    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `ImportedOperator`
+    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `ImportedOperator`,
+    `Importer`
 """
 
 from tracer import hooks
@@ -130,7 +131,7 @@ from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
 from tracer.graph.totals import totals
 from tracer.guarded import overlay_values, render, require_quantities
-from tracer.imports import ImportedOperator
+from tracer.imports import ImportedOperator, Importer
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.placing import Embed, ScatterAdd
 from tracer.plugins.hookspecs import hookimpl
@@ -198,6 +199,7 @@ __all__ = [
     "Gather",
     "Generator",
     "ImportedOperator",
+    "Importer",
     "Index",
     "Instrument",
     "Kronecker",

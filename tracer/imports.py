@@ -1,9 +1,10 @@
-"""What plugins provide to read models of other libraries: operators, by the names that these have."""
+"""What plugins provide to read models of other libraries: importers, and operators by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tracer.blame import place
@@ -31,6 +32,50 @@ class ImportedOperator:
     mode: str = ""
     examples: Callable[[Any], Sequence[tuple[tuple[Any, ...], dict[str, Any]]]] | None = None
     replaces: str | tuple[str, ...] = ()
+
+
+class Importer:
+    """Opens models of another library, for the command line.
+
+    `suffixes` are those of files that it reads, as ".pt2"; `package` is the library's name, whose
+    objects it converts, as "torch". `replaces` is the name, if another plugin has it and this one
+    is to stand in its place.
+    """
+
+    name: str
+    suffixes: tuple[str, ...] = ()
+    package: str = ""
+    replaces: str | tuple[str, ...] = ()
+
+    def load(self, path: Path) -> Callable[..., Any]:
+        """The model in a file."""
+        raise NotImplementedError("an importer of files defines load")
+
+    def inputs(self, model: Callable[..., Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments and keywords that a loaded model may be called with, made of its shapes."""
+        raise NotImplementedError("an importer of files defines inputs")
+
+    def convert(
+        self, model: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]
+    ) -> Callable[..., Any]:
+        """The model that an object of the library is, when it is called with these."""
+        raise NotImplementedError("an importer of a package defines convert")
+
+    def arrays(self, value: Any) -> Any:
+        """Arrays in place of the library's own, however they are nested."""
+        return value
+
+
+def check_importer(importer: Importer) -> None:
+    """Raise `PluginError` for an importer that opens nothing."""
+    reads = type(importer).load is not Importer.load
+    converts = type(importer).convert is not Importer.convert
+    if bool(importer.suffixes) != reads or bool(importer.package) != converts:
+        raise PluginError(
+            f"the importer {importer.name!r} has suffixes {importer.suffixes!r} and the package "
+            f"{importer.package!r}: it defines load(path) where it has suffixes, and convert("
+            f"model, inputs, keywords) where it has a package ({place(type(importer))})"
+        )
 
 
 def check_imported(operator: ImportedOperator) -> None:

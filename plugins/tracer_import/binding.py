@@ -49,9 +49,7 @@ def _described(given: Input) -> str:
     return f"{given.name} {given.meta.dtype}[{sizes}]"
 
 
-def _leaves(
-    program: Program, inputs: tuple[Any, ...], options: Mapping[str, Any]
-) -> list[Any]:
+def _leaves(program: Program, inputs: tuple[Any, ...], options: Mapping[str, Any]) -> list[Any]:
     """The leaves of all arguments, in the order of the program's inputs."""
     names = [*program.argument_names, *(f"argument {i}" for i in range(len(program.arguments)))]
     arguments = dict(zip(names, program.arguments, strict=False))
@@ -94,7 +92,9 @@ def _array(
     if isinstance(value, int | float | list):
         value = context.library.from_host(np.asarray(value))
     if not isinstance(value, Tensor) and not backend.is_array(value):
-        raise ShapeError(f"the model takes {signature(program)}, got {value!r:.60} for {given.name}")
+        raise ShapeError(
+            f"the model takes {signature(program)}, got {value!r:.60} for {given.name}"
+        )
     if given.meta is None:
         return value
     shape = tuple(raw(value).shape)

@@ -25,7 +25,8 @@ SAME = (
     "to.dtype_layout _to_copy.default dropout.default"
 ).split()
 PARTS = (
-    "split.Tensor split_with_sizes.default split.sizes chunk.default unbind.int tensor_split.sections"
+    "split.Tensor split_with_sizes.default split.sizes chunk.default unbind.int "
+    "tensor_split.sections tensor_split.indices"
 ).split()
 SCATTERED = {
     "slice.Tensor": "aten.slice_scatter.default",
@@ -34,9 +35,7 @@ SCATTERED = {
     "diagonal.default": "aten.diagonal_scatter.default",
 }
 EXPANDED = ("expand.default", "expand_as.default", "unfold.default", "as_strided.default")
-VIEWS = {
-    f"aten.{name}" for name in (*RESHAPED, *MOVED, *SAME, *PARTS, *SCATTERED, *EXPANDED)
-}
+VIEWS = {f"aten.{name}" for name in (*RESHAPED, *MOVED, *SAME, *PARTS, *SCATTERED, *EXPANDED)}
 #: operators that write and are named otherwise without it
 FUNCTIONAL = {
     "aten.bernoulli_.float": "aten.bernoulli.p",
@@ -303,7 +302,5 @@ def _cannot(node: Node) -> str:
     where = f" ({node.source})" if node.source else ""
     return (
         f"{node.target}{where} writes into an array in a way that has no other form here: write "
-        f"x = x.relu() in place of x.relu_(), and np.where or torch.where in place of a masked write"
+        f"x = x.relu() in place of x.relu_(), and torch.where in place of a masked write"
     )
-
-

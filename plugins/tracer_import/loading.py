@@ -69,6 +69,20 @@ def from_torch(
         return load(path)
 
 
+def torch_module(model: Any) -> Any:
+    """A module of PyTorch's as it is, and a function as one."""
+    import torch
+
+    if isinstance(model, torch.nn.Module):
+        return model
+
+    class Function(torch.nn.Module):
+        def forward(self, *args: Any) -> Any:
+            return model(*args)
+
+    return Function()
+
+
 def _torch(module: Any) -> Any:
     try:
         import torch

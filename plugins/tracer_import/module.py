@@ -19,7 +19,6 @@ from tracer.extend import (
     ModuleCall,
     Place,
     Tensor,
-    TensorLike,
     backend,
     current_cursor,
     raw,
@@ -75,6 +74,13 @@ class Imported(Part):
                 sizes = enumerate(given.meta.shape)
                 return next((axis for axis, size in sizes if not isinstance(size, int)), 0)
         return 0
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of what it is called with."""
+        program = self.program
+        names = [*program.argument_names, *(f"argument {i}" for i in range(len(program.arguments)))]
+        return [*names[: len(program.arguments)], *program.keywords]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_plan": None}
@@ -317,5 +323,3 @@ def _float_dtype(program: Program) -> np.dtype:
         metas = [given.meta for given in program.inputs if given.meta is not None]
         dtypes = Counter(meta.dtype for meta in metas if meta.dtype.kind == "f")
     return max(dtypes, key=lambda dtype: dtypes[dtype], default=np.dtype(np.float32))
-
-

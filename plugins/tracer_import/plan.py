@@ -62,7 +62,9 @@ def planned(program: Program) -> Plan:
 
 def _step(program: Program, node: Node, freed: tuple[str, ...]) -> Step:
     metas = program.metas
-    dtypes = tuple(metas[name].dtype if name in metas else None for name in node.outputs)
+    dtypes = tuple(
+        metas[name].dtype if name is not None and name in metas else None for name in node.outputs
+    )
     function = registry.imports[node.target].function
     return Step(
         caller(node.source), function, node.arguments, node.keywords, node.outputs, node.several,

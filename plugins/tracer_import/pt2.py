@@ -15,8 +15,8 @@ from tracer_import.archive import Archive, opened
 from tracer_import.errors import ProgramError
 from tracer_import.graphs import GraphReader
 from tracer_import.inplace import functional
-from tracer_import.trees import Specification, specification
 from tracer_import.program import Held, Input, Program, Value
+from tracer_import.trees import Specification, specification
 from tracer_import.weights import Weights
 
 #: versions of the schema that are read
@@ -99,7 +99,7 @@ def _program(archive: Archive, document: Mapping[str, Any]) -> Program:
         results=called.results,
         metas=reader.metas,
         ranges=_ranges(document.get("range_constraints") or {}),
-        modules={path: kind for path, kind in reader.modules.items()},
+        modules=reader.modules,
         origin=archive.path.name,
         notes=weights.notes(),
     )

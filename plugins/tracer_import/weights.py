@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tracer.extend import DType
 from tracer_import.archive import Archive
 from tracer_import.errors import ProgramError
 from tracer_import.program import Held
 
 #: PyTorch's numbers of dtypes; bfloat16 is read by its bits, and becomes float32
-DTYPES = {
+DTYPES: dict[int, DType] = {
     1: np.dtype(np.uint8),
     2: np.dtype(np.int8),
     3: np.dtype(np.int16),
@@ -42,8 +43,8 @@ def dtype_of(number: int) -> np.dtype:
     """NumPy's dtype for PyTorch's number of one."""
     if number not in DTYPES:
         raise ProgramError(
-            f"the program has arrays of PyTorch's dtype number {number} (8-bit floats, quantised or "
-            f"complex halves), which are not read: export the model in float32"
+            f"the program has arrays of PyTorch's dtype number {number} (8-bit floats, quantised "
+            f"or complex halves), which are not read: export the model in float32"
         )
     return DTYPES[number]
 
@@ -117,7 +118,9 @@ class Weights:
             )
         self._elements += math.prod(shape)
         if self._elements > self._archive.size + REPEATED:
-            raise ValueError(f"{path!r} {list(shape)} repeats the elements of its storage too often")
+            raise ValueError(
+                f"{path!r} {list(shape)} repeats the elements of its storage too often"
+            )
         storage = self._storage(member, number)
         steps = [stride * storage.itemsize for stride in strides]
         view = np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)

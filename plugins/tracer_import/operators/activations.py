@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,16 @@ from tracer.extend import TensorLike, raw
 from tracer_import.operators.table import add_operator, operator
 from tracer_layers import functional
 
+
+def _plain(name: str) -> Callable[..., Any]:
+    """The function of one array that the library has under a name."""
+    function = getattr(functional, name)
+    return lambda self: function(self)
+
+
 for _name in ("relu", "relu6", "silu", "mish", "hardswish", "hardsigmoid", "selu", "softsign"):
-    add_operator(f"{_name}.default", lambda self, _call=getattr(functional, _name): _call(self))
-add_operator("log_sigmoid.default", lambda self: functional.logsigmoid(self))
+    add_operator(f"{_name}.default", _plain(_name))
+add_operator("log_sigmoid.default", _plain("logsigmoid"))
 
 
 @operator("gelu.default")
@@ -34,9 +42,7 @@ def leaky_relu(self: TensorLike, negative_slope: float = 0.01) -> TensorLike:
 
 
 @operator("elu.default")
-def elu(
-    self: TensorLike, alpha: float = 1, scale: float = 1, input_scale: float = 1
-) -> TensorLike:
+def elu(self: TensorLike, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> TensorLike:
     """`scale x` where positive, `scale alpha (exp(input_scale x) - 1)` elsewhere."""
     if input_scale == 1:
         out = functional.elu(self, alpha)

@@ -46,5 +46,9 @@ def default_dtype(dtype: Any = None) -> DType:
 
 def sizes(*arguments: Any) -> tuple[int, ...]:
     """Sizes as ints, given one by one or in a tuple."""
-    flat = arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
+    flat = (
+        arguments[0]
+        if len(arguments) == 1 and isinstance(arguments[0], tuple | list)
+        else arguments
+    )
     return tuple(int(raw(size)) for size in flat)

@@ -52,9 +52,7 @@ def convolution_transpose(
     stride, padding, output_padding, dilation = (
         _each(value, rank) for value in (stride, padding, output_padding, dilation)
     )
-    return TRANSPOSED[rank](
-        input, weight, bias, stride, padding, output_padding, groups, dilation
-    )
+    return TRANSPOSED[rank](input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 @operator("convolution.default")

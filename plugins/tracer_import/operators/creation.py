@@ -244,6 +244,6 @@ def bucketize(
     self: TensorLike, boundaries: TensorLike, out_int32: bool = False, right: bool = False
 ) -> Any:
     """Between which boundaries elements are."""
-    side = "right" if right else "left"
-    found = np.searchsorted(backend.to_host(boundaries), backend.to_host(self), side)
+    edges, values = backend.to_host(boundaries), backend.to_host(self)
+    found = np.searchsorted(edges, values, "right" if right else "left")
     return like(found, self)

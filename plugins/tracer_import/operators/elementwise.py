@@ -13,7 +13,7 @@ from tracer_import.operators.table import add_operator, operator
 from tracer_layers import functional
 
 #: ATen's name -> NumPy's function, of one argument
-UNARY = {
+UNARY: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "neg": np.negative,
     "exp": np.exp,
@@ -53,7 +53,7 @@ UNARY = {
     "imag": np.imag,
 }
 #: of two, with overloads for tensors and numbers
-BINARY = {
+BINARY: dict[str, Callable[..., Any]] = {
     "mul": np.multiply,
     "maximum": np.maximum,
     "minimum": np.minimum,
@@ -103,7 +103,7 @@ for _name, _function in BINARY.items():
 for _name in ("erf", "erfc", "digamma"):
     add_operator(f"{_name}.default", _special(_name))
 add_operator("lgamma.default", _special("gammaln"))
-add_operator("sigmoid.default", lambda self: functional.sigmoid(self))
+add_operator("sigmoid.default", _unary(functional.sigmoid))
 for _name, _function in (("and", np.bitwise_and), ("or", np.bitwise_or), ("xor", np.bitwise_xor)):
     for _overload in ("Tensor", "Scalar"):
         add_operator(f"__{_name}__.{_overload}", _binary(_function))

@@ -15,6 +15,8 @@ from tracer_layers import functional
 
 #: what PyTorch writes for "up to the end"
 END = 2**63 - 1
+#: adds rows of values at places
+ADD: Any = ScatterAdd
 
 
 def _slice(self: TensorLike, dim: int, start: Any, end: Any, step: int) -> tuple[slice, ...]:
@@ -44,7 +46,8 @@ def narrow(self: TensorLike, dim: int, start: int, length: int) -> TensorLike:
 @operator("select.int", "select_copy.int")
 def select(self: TensorLike, dim: int, index: int) -> TensorLike:
     """One entry of an axis."""
-    return self[(*(slice(None),) * (dim % self.ndim), index)]
+    lead: tuple[Any, ...] = (slice(None),) * (dim % self.ndim)
+    return self[(*lead, index)]
 
 
 def _set(self: TensorLike, index: Any, values: TensorLike) -> TensorLike:
@@ -125,7 +128,7 @@ def index_put(
 ) -> TensorLike:  # fmt: skip
     """`self` with other values at places, or with these added there."""
     where = _index(indices)
-    masks = [x for x in where if getattr(x, "dtype", None) == bool]
+    masks = [x for x in where if getattr(x, "dtype", None) is not None and x.dtype.kind == "b"]
     if masks and len(where) == 1 and np.ndim(raw(values)) == 0 and not accumulate:
         mask = masks[0].reshape(*masks[0].shape, *(1,) * (self.ndim - masks[0].ndim))
         return np.where(mask, values, self)
@@ -134,7 +137,7 @@ def index_put(
     places = np.arange(self.size).reshape(self.shape)[where]
     added = np.broadcast_to(values, places.shape).reshape(-1)
     positions = like(places.reshape(-1), self)
-    return self + ScatterAdd(added[None], positions=positions, shape=self.shape)[0]
+    return self + ADD(added[None], positions=positions, shape=self.shape)[0]
 
 
 @operator("index_select.default")
@@ -144,9 +147,7 @@ def index_select(self: TensorLike, dim: int, index: TensorLike) -> TensorLike:
 
 
 @operator("gather.default")
-def gather(
-    self: TensorLike, dim: int, index: TensorLike, sparse_grad: bool = False
-) -> TensorLike:
+def gather(self: TensorLike, dim: int, index: TensorLike, sparse_grad: bool = False) -> TensorLike:
     """Elements along an axis, at other places for each entry of the others."""
     places = raw(index)
     cut = tuple(
@@ -163,7 +164,9 @@ def take_along_dim(self: TensorLike, indices: TensorLike, dim: int | None = None
 
 
 @operator("scatter.src", "scatter.value")
-def scatter(self: TensorLike, dim: int, index: TensorLike, src: Any = None, value: Any = None) -> Any:
+def scatter(
+    self: TensorLike, dim: int, index: TensorLike, src: Any = None, value: Any = None
+) -> Any:
     """`self` with other values along an axis, at places of their own."""
     given = value if src is None else src
     places = raw(index)

@@ -40,9 +40,7 @@ def outer(self: TensorLike, vec2: TensorLike) -> TensorLike:
     return self[:, None] * vec2
 
 
-def _sum(
-    shift: TensorLike, product: TensorLike, beta: Any, alpha: Any
-) -> TensorLike:
+def _sum(shift: TensorLike, product: TensorLike, beta: Any, alpha: Any) -> TensorLike:
     product = product if alpha == 1 else product * alpha
     if beta == 0:
         return product

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tracer_import.operators.context import sizes
 from tracer_import.operators.table import operator
 from tracer_layers import functional
 
-Maybe = Optional[TensorLike]
+Maybe: TypeAlias = "TensorLike | None"
 
 
 @operator("batch_norm.default", mode="training")

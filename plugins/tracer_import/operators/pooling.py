@@ -62,9 +62,7 @@ for _rank in (1, 2, 3):
     add_operator(f"avg_pool{_rank}d.default", _avg_pool(_rank))
     add_operator(f"adaptive_avg_pool{_rank}d.default", _adaptive("avg", _rank))
     add_operator(f"_adaptive_avg_pool{_rank}d.default", _adaptive("avg", _rank))
-    add_operator(
-        f"adaptive_max_pool{_rank}d.default", _adaptive("max", _rank, return_indices=True)
-    )
+    add_operator(f"adaptive_max_pool{_rank}d.default", _adaptive("max", _rank, return_indices=True))
 
 
 @operator("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")

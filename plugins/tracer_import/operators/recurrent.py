@@ -12,9 +12,13 @@ from tracer.errors import TracingError
 from tracer.extend import TensorLike, composed, composes
 from tracer_import.operators.table import add_operator
 from tracer_layers import functional
-from tracer_layers.recurrent.recurrence import ARITHMETIC, Recurrence, by_steps
+from tracer_layers.recurrent import recurrence
+from tracer_layers.recurrent.recurrence import ARITHMETIC, by_steps
 from tracer_layers.recurrent.states import NAMES, first_state
 from tracer_layers.recurrent.steps import GRU, LSTM, RNN_RELU, RNN_TANH, Architecture
+
+#: the loop over time as one operation
+WHOLE: Any = recurrence.Recurrence
 
 
 def _direction(
@@ -31,10 +35,10 @@ def _direction(
     weight_hr = rest[-1] if len(rest) % 2 else None
     if architecture.additive and bias_ih is not None and bias_hh is not None:
         bias_ih, bias_hh = bias_ih + bias_hh, None
-    inputs = x, weight_ih, bias_ih, weight_hh, bias_hh, *states
+    inputs: Any = x, weight_ih, bias_ih, weight_hh, bias_hh, *states
     options: dict[str, Any] = {"architecture": architecture, "reverse": reverse}
     if weight_hr is None and architecture in ARITHMETIC and composes(*inputs):
-        output, *last = composed(Recurrence, *inputs, **options)
+        output, *last = composed(WHOLE, *inputs, **options)
     else:
         output, *last = by_steps(*inputs, **options, weight_hr=weight_hr)
     return output, last
@@ -71,8 +75,8 @@ def _layers(
             outputs.append(output)
             found.append(last)
         x = outputs[0] if directions == 1 else np.concatenate(outputs, axis=-1)
-    lasts = (np.stack(states) for states in zip(*found, strict=True))
-    return np.swapaxes(x, 0, 1) if batch_first else x, *lasts
+    stacked = (np.stack(states) for states in zip(*found, strict=True))
+    return np.swapaxes(x, 0, 1) if batch_first else x, *stacked
 
 
 def _refuse_packed(last: Any) -> None:

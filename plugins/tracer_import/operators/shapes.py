@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def matrix_transpose(self: TensorLike) -> TensorLike:
 
 
 @operator("movedim.int", "movedim.intlist", "moveaxis.int")
-def movedim(self: TensorLike, source: Any, destination: Any) -> TensorLike:
+def movedim(self: Any, source: Any, destination: Any) -> TensorLike:
     """Axes moved elsewhere."""
     return np.moveaxis(self, source, destination)
 
@@ -149,9 +150,7 @@ def split(self: TensorLike, split_size: int, dim: int = 0) -> tuple[TensorLike, 
 
 
 @operator("split_with_sizes.default", "split.sizes", "split_with_sizes_copy.default")
-def split_with_sizes(
-    self: TensorLike, split_sizes: Sizes, dim: int = 0
-) -> tuple[TensorLike, ...]:
+def split_with_sizes(self: TensorLike, split_sizes: Sizes, dim: int = 0) -> tuple[TensorLike, ...]:
     """Parts of the sizes given."""
     return _parts(self, sizes(split_sizes), dim)
 
@@ -174,14 +173,14 @@ def tensor_split_at(self: TensorLike, indices: Sizes, dim: int = 0) -> tuple[Ten
     """Parts that begin at these places."""
     size = self.shape[dim]
     edges = [0, *(min(max(i + size if i < 0 else i, 0), size) for i in sizes(indices)), size]
-    counts = [max(0, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    counts = [max(0, b - a) for a, b in itertools.pairwise(edges)]
     return _parts(self, counts, dim)
 
 
 @operator("unbind.int")
 def unbind(self: TensorLike, dim: int = 0) -> tuple[TensorLike, ...]:
     """All entries of an axis."""
-    lead = (slice(None),) * (dim % self.ndim)
+    lead: tuple[Any, ...] = (slice(None),) * (dim % self.ndim)
     return tuple(self[(*lead, i)] for i in range(self.shape[dim]))
 
 
@@ -214,7 +213,7 @@ def roll(self: TensorLike, shifts: Any, dims: Any = ()) -> TensorLike:
 
 
 @operator("rot90.default")
-def rot90(self: TensorLike, k: int = 1, dims: Sizes = (0, 1)) -> TensorLike:
+def rot90(self: Any, k: int = 1, dims: Any = (0, 1)) -> TensorLike:
     """Turned by right angles."""
     return np.rot90(self, k, tuple(dims))
 
