@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer.errors import TracerError
+from tracer.extend import Tensor
 from tracer_import import pt2
 from tracer_import.errors import ProgramError
 from tracer_import.module import Imported, imported
@@ -106,6 +107,8 @@ def _tensors(torch: Any, value: Any) -> Any:
         return type(value)(_tensors(torch, each) for each in value)
     if isinstance(value, dict):
         return {key: _tensors(torch, each) for key, each in value.items()}
+    if isinstance(value, Tensor):
+        value = value.data
     if hasattr(value, "__array__") and not isinstance(value, torch.Tensor):
         return torch.as_tensor(value)
     return value

@@ -124,7 +124,7 @@ class Imported(Part):
         for held in self.program.held:
             if held.kind == "constant":
                 yield held.value, self._constants.of(held.value, context)
-            else:
+            elif held.value:
                 yield held.value, self._at(held.path)
 
     def _mutate(self, values: Mapping[str, Any]) -> None:

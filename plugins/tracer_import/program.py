@@ -100,8 +100,9 @@ class Input:
 class Held:
     """An array of the model: the name of its value, and its path in the model.
 
-    `array` is one object for those that share one. `kind` is "parameter", "buffer", "transient"
-    (a buffer that is not saved), or "constant", which no state has.
+    One that is another's second name has no value, "". `array` is one object for those that share
+    one. `kind` is "parameter", "buffer", "transient" (a buffer that is not saved), or "constant",
+    which no state has.
     """
 
     value: str
@@ -132,7 +133,7 @@ class Program:
     results: Tree = None
     metas: Mapping[str, Meta] = field(default_factory=dict)
     ranges: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
-    #: path -> class of the modules that are called
+    #: path -> class of the modules, in the model's order; "" where nothing tells the class
     modules: Mapping[str, str] = field(default_factory=dict)
     #: what it was read from, for messages
     origin: str = "the program"

@@ -86,6 +86,7 @@ def _program(archive: Archive, document: Mapping[str, Any]) -> Program:
                 f"the program has an output of the kind {kind!r}: export the model alone, without "
                 f"its training step"
             )
+    held += weights.ties(held)
     called = _specification(module)
     return Program(
         inputs=called.named(given, reader.metas),
@@ -99,7 +100,7 @@ def _program(archive: Archive, document: Mapping[str, Any]) -> Program:
         results=called.results,
         metas=reader.metas,
         ranges=_ranges(document.get("range_constraints") or {}),
-        modules=reader.modules,
+        modules=_modules(module, reader.modules),
         origin=archive.path.name,
         notes=weights.notes(),
     )
@@ -144,6 +145,13 @@ def _specification(module: Mapping[str, Any]) -> Specification:
                 signature.get("forward_arg_names") or (),
             )
     raise ValueError("it does not say what the model is called with")
+
+
+def _modules(module: Mapping[str, Any], called: Mapping[str, str]) -> dict[str, str]:
+    """Path -> class of all modules in the model's order; "" for those that are not called."""
+    paths = [str(entry["fqn"]) for entry in module["module_call_graph"]]
+    known = {path: called.get(path, "") for path in paths if "@" not in path}
+    return {**known, **called}
 
 
 def _ranges(constraints: Mapping[str, Any]) -> dict[str, tuple[int, int | None]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,16 +87,32 @@ class Weights:
         if meta.get("layout", 7) != 7:
             raise ProgramError(f"{path!r} is sparse: convert it with to_dense() before the export")
         trained = bool(meta.get("requires_grad")) and kind == "parameter"
-        return Held(str(value), path, self._array(path, f"{folder}{entry['path_name']}", meta),
-                    kind, trained)  # fmt: skip
+        return Held(str(value), path, self._array(path, folder, entry), kind, trained)
 
-    def _array(self, path: str, member: str, meta: Mapping[str, Any]) -> np.ndarray:
-        shape, strides = _ints(meta["sizes"]), _ints(meta["strides"])
+    def ties(self, held: Sequence[Held]) -> list[Held]:
+        """Parameters that are other names of those that are held, and no values of the program."""
+        known = {each.path for each in held}
+        arrays = {id(each.array): each for each in held}
+        found = []
+        for path, (folder, entry) in self._entries.items():
+            if path in known or not entry.get("is_param") or entry.get("tensor_meta") is None:
+                continue
+            array = self._arrays.get(self._place(folder, entry))
+            if array is not None and id(array) in arrays:
+                found.append(replace(arrays[id(array)], value="", path=path))
+        return found
+
+    def _place(self, folder: str, entry: Mapping[str, Any]) -> Any:
+        """The member that an array lies in, its dtype, and where it lies there."""
+        meta = entry["tensor_meta"]
         (offset,) = _ints([meta["storage_offset"]])
-        number = int(meta["dtype"])
-        place = (member, number, offset, shape, strides)
+        shape, strides = _ints(meta["sizes"]), _ints(meta["strides"])
+        return f"{folder}{entry['path_name']}", int(meta["dtype"]), offset, shape, strides
+
+    def _array(self, path: str, folder: str, entry: Mapping[str, Any]) -> np.ndarray:
+        place = self._place(folder, entry)
         if place not in self._arrays:
-            dtype_of(number)
+            dtype_of(place[1])
             self._arrays[place] = self._view(path, *place)
         return self._arrays[place]
 
