@@ -143,13 +143,16 @@ def index_put(
 @operator("index_select.default")
 def index_select(self: TensorLike, dim: int, index: TensorLike) -> TensorLike:
     """Entries of an axis."""
-    return np.take(self, raw(index), axis=dim)
+    found = np.take(self if self.ndim else self[None], raw(index), axis=dim)
+    return found if self.ndim else np.reshape(found, ())
 
 
 @operator("gather.default")
 def gather(self: TensorLike, dim: int, index: TensorLike, sparse_grad: bool = False) -> TensorLike:
     """Elements along an axis, at other places for each entry of the others."""
     places = raw(index)
+    if self.ndim == 0 or places.ndim != self.ndim:  # of none, or of what has no axes
+        return np.reshape(np.take(np.reshape(self, (-1,)), places), places.shape)
     cut = tuple(
         slice(None) if axis == dim % self.ndim else slice(0, n)
         for axis, n in enumerate(places.shape)
@@ -160,6 +163,8 @@ def gather(self: TensorLike, dim: int, index: TensorLike, sparse_grad: bool = Fa
 @operator("take_along_dim.default")
 def take_along_dim(self: TensorLike, indices: TensorLike, dim: int | None = None) -> TensorLike:
     """The same, broadcast."""
+    if dim is None:
+        return np.take(np.reshape(self, (-1,)), raw(indices).reshape(-1))
     return np.take_along_axis(self, raw(indices), dim)
 
 

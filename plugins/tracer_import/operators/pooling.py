@@ -74,25 +74,36 @@ def nearest(
 
 
 @operator("upsample_nearest1d.default", "upsample_nearest2d.default", "upsample_nearest3d.default")
-def nearest_by_axis(input: TensorLike, output_size: Sizes, *scales: float | None) -> TensorLike:
+def nearest_by_axis(
+    input: TensorLike, output_size: Sizes, *scales: float | None, **named: float | None
+) -> TensorLike:
     """The same, with a factor for each axis."""
-    return _interpolated(input, output_size, None, "nearest")
+    return _interpolated(input, output_size, (*scales, *named.values()), "nearest")
 
 
 def _interpolated(
     input: TensorLike, size: Any, factors: Any, mode: str, corners: bool | None = None
 ) -> TensorLike:
+    """Other sizes; where factors give the same sizes, they decide what lies where."""
     given = None if size is None else sizes(size)
-    scale = None if given is not None else tuple(factors)
+    scale = tuple(factors) if factors and None not in factors else None
+    if given is not None and scale is not None:
+        reached = tuple(int(n * f) for n, f in zip(input.shape[2:], scale, strict=True))
+        given, scale = (None, scale) if reached == given else (given, None)
     return functional.interpolate(input, given, scale, mode, corners)
 
 
 def _smooth(mode: str) -> Callable[..., Any]:
     def function(
-        input: TensorLike, output_size: Sizes | None, align_corners: bool,
-        scale_factors: Any = None, *scales: float | None,
-    ) -> TensorLike:  # fmt: skip
-        factors = scale_factors if isinstance(scale_factors, tuple | list) else None
+        input: TensorLike,
+        output_size: Sizes | None,
+        align_corners: bool,
+        *scales: Any,
+        **named: Any,
+    ) -> TensorLike:
+        factors = (*scales, *named.values())
+        if len(factors) == 1 and isinstance(factors[0], tuple | list):  # one for all axes
+            factors = tuple(factors[0])
         return _interpolated(input, output_size, factors, mode, align_corners)
 
     return function

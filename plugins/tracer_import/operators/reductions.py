@@ -16,10 +16,11 @@ from tracer_layers import functional
 Dims = int | Sequence[int] | None
 
 
-def _axes(dim: Dims) -> int | tuple[int, ...] | None:
+def _axes(self: TensorLike, dim: Dims) -> int | tuple[int, ...] | None:
+    """Axes as NumPy takes them; PyTorch lets an array without axes have one."""
     if isinstance(dim, tuple | list):
-        return tuple(dim) or None
-    return dim  # type: ignore[return-value]  # an int, or None
+        return tuple(dim) or None if self.ndim else None
+    return dim if self.ndim else None  # type: ignore[return-value]  # an int, or None
 
 
 def _cast(x: TensorLike, dtype: DType | None) -> TensorLike:
@@ -31,7 +32,7 @@ def total(
     self: TensorLike, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None
 ) -> TensorLike:
     """The sum over axes."""
-    return np.sum(_cast(self, dtype), axis=_axes(dim), keepdims=keepdim)
+    return np.sum(_cast(self, dtype), axis=_axes(self, dim), keepdims=keepdim)
 
 
 @operator("mean.default", "mean.dim")
@@ -39,7 +40,7 @@ def mean(
     self: TensorLike, dim: Dims = None, keepdim: bool = False, dtype: DType | None = None
 ) -> TensorLike:
     """The mean over axes."""
-    return np.mean(_cast(self, dtype), axis=_axes(dim), keepdims=keepdim)
+    return np.mean(_cast(self, dtype), axis=_axes(self, dim), keepdims=keepdim)
 
 
 @operator("prod.default", "prod.dim_int")
@@ -54,14 +55,14 @@ def _moments(
     x: TensorLike, dim: Dims, correction: float | None, keepdim: bool
 ) -> tuple[TensorLike, TensorLike]:
     """Variance and mean; `correction` is taken from the number of elements."""
-    axes = _axes(dim)
+    axes = _axes(x, dim)
     if isinstance(axes, int):
         axes = (axes,)
     every = tuple(range(x.ndim)) if axes is None else axes
     count = math.prod(x.shape[axis] for axis in every)
     middle = np.mean(x, axis=every, keepdims=True)
     centred = x - middle
-    freedom = count - (1 if correction is None else correction)
+    freedom = max(0, count - (1 if correction is None else correction))
     variance = np.sum(centred * centred, axis=every, keepdims=True) / freedom
     if keepdim:
         return variance, middle
@@ -122,13 +123,13 @@ def old_deviation(
 @operator("amax.default")
 def amax(self: TensorLike, dim: Dims = (), keepdim: bool = False) -> TensorLike:
     """The largest over axes."""
-    return np.max(self, axis=_axes(dim), keepdims=keepdim)
+    return np.max(self, axis=_axes(self, dim), keepdims=keepdim)
 
 
 @operator("amin.default")
 def amin(self: TensorLike, dim: Dims = (), keepdim: bool = False) -> TensorLike:
     """The smallest over axes."""
-    return np.min(self, axis=_axes(dim), keepdims=keepdim)
+    return np.min(self, axis=_axes(self, dim), keepdims=keepdim)
 
 
 @operator("max.default")
@@ -144,6 +145,8 @@ def smallest(self: TensorLike) -> TensorLike:
 
 
 def _picked(self: TensorLike, index: Any, dim: int, keepdim: bool) -> tuple[TensorLike, Any]:
+    if self.ndim == 0:
+        return self, index
     places = np.expand_dims(index, dim)
     values = np.take_along_axis(self, places, dim)
     return (values, places) if keepdim else (np.squeeze(values, dim), index)
@@ -152,49 +155,50 @@ def _picked(self: TensorLike, index: Any, dim: int, keepdim: bool) -> tuple[Tens
 @operator("max.dim")
 def max_along(self: TensorLike, dim: int, keepdim: bool = False) -> tuple[TensorLike, Any]:
     """The largest along an axis, and where they are."""
-    return _picked(self, np.argmax(raw(self), axis=dim), dim, keepdim)
+    return _picked(self, np.argmax(raw(self), axis=dim if self.ndim else None), dim, keepdim)
 
 
 @operator("min.dim")
 def min_along(self: TensorLike, dim: int, keepdim: bool = False) -> tuple[TensorLike, Any]:
     """The smallest along an axis, and where they are."""
-    return _picked(self, np.argmin(raw(self), axis=dim), dim, keepdim)
+    return _picked(self, np.argmin(raw(self), axis=dim if self.ndim else None), dim, keepdim)
 
 
 @operator("argmax.default")
 def argmax(self: TensorLike, dim: int | None = None, keepdim: bool = False) -> TensorLike:
     """Where the largest is."""
-    return np.argmax(self, axis=dim, keepdims=keepdim)
+    return np.argmax(self, axis=dim if self.ndim else None, keepdims=keepdim)
 
 
 @operator("argmin.default")
 def argmin(self: TensorLike, dim: int | None = None, keepdim: bool = False) -> TensorLike:
     """Where the smallest is."""
-    return np.argmin(self, axis=dim, keepdims=keepdim)
+    return np.argmin(self, axis=dim if self.ndim else None, keepdims=keepdim)
 
 
 @operator("any.default", "any.dim", "any.dims")
 def some(self: TensorLike, dim: Dims = None, keepdim: bool = False) -> TensorLike:
     """Whether any element is true."""
-    return np.any(raw(self), axis=_axes(dim), keepdims=keepdim)
+    return np.any(raw(self), axis=_axes(self, dim), keepdims=keepdim)
 
 
 @operator("all.default", "all.dim", "all.dims")
 def every(self: TensorLike, dim: Dims = None, keepdim: bool = False) -> TensorLike:
     """Whether all elements are true."""
-    return np.all(raw(self), axis=_axes(dim), keepdims=keepdim)
+    return np.all(raw(self), axis=_axes(self, dim), keepdims=keepdim)
 
 
 @operator("cumsum.default")
 def cumsum(self: TensorLike, dim: int, dtype: DType | None = None) -> TensorLike:
     """Sums up to each place of an axis."""
-    return np.cumsum(_cast(self, dtype), axis=dim)
+    x = _cast(self, dtype)
+    return np.cumsum(x, axis=dim) if x.ndim else x
 
 
 @operator("logsumexp.default")
 def logsumexp(self: TensorLike, dim: Dims, keepdim: bool = False) -> TensorLike:
     """`log sum exp` over axes, without overflow."""
-    axes = _axes(dim)
+    axes = _axes(self, dim)
     top = np.max(raw(self), axis=axes, keepdims=True)
     out = np.log(np.sum(np.exp(self - top), axis=axes, keepdims=True)) + top
     return out if keepdim else np.squeeze(out, axis=axes)
@@ -206,7 +210,7 @@ def vector_norm(
     dtype: DType | None = None,
 ) -> TensorLike:  # fmt: skip
     """`(sum |x|^ord)^(1/ord)` over axes; 0 at zero, and so is its gradient."""
-    x, axes = _cast(self, dtype), _axes(dim)
+    x, axes = _cast(self, dtype), _axes(self, dim)
     if ord == 2 and (axes is None or isinstance(axes, int) or len(axes) == 1):
         axis = axes[0] if isinstance(axes, tuple) else axes
         return np.linalg.norm(x, axis=axis, keepdims=keepdim)
@@ -239,12 +243,16 @@ def frobenius_norm(self: TensorLike, dim: Dims, keepdim: bool = False) -> Tensor
 @operator("softmax.int", "_softmax.default", "special_softmax.int")
 def softmax(self: TensorLike, dim: int, dtype: Any = None) -> TensorLike:
     """Exponentials that sum to one along an axis."""
+    if self.ndim == 0:
+        return self * 0 + 1
     return functional.softmax(self, dim, dtype=None if isinstance(dtype, bool) else dtype)
 
 
 @operator("log_softmax.int", "_log_softmax.default")
 def log_softmax(self: TensorLike, dim: int, dtype: Any = None) -> TensorLike:
     """The logarithm of `softmax`."""
+    if self.ndim == 0:
+        return self * 0
     return functional.log_softmax(self, dim, dtype=None if isinstance(dtype, bool) else dtype)
 
 
@@ -253,6 +261,8 @@ def topk(
     self: TensorLike, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
 ) -> tuple[TensorLike, Any]:
     """The k largest or smallest along an axis, in order, and where they are."""
+    if self.ndim == 0:
+        return self, np.zeros((), np.int64)
     values = raw(self)
     order = np.argsort(-values if largest else values, axis=dim, kind="stable")
     index = np.take(order, np.arange(k), axis=dim)
@@ -264,6 +274,8 @@ def sort(
     self: TensorLike, dim: int = -1, descending: bool = False, stable: bool | None = None
 ) -> tuple[TensorLike, Any]:
     """In order along an axis, and where they were."""
+    if self.ndim == 0:
+        return self, np.zeros((), np.int64)
     values = raw(self)
     index = np.argsort(-values if descending else values, axis=dim, kind="stable")
     return np.take_along_axis(self, index, dim), index

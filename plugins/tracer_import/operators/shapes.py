@@ -47,6 +47,8 @@ def unflatten(self: TensorLike, dim: int, sizes: Sizes) -> TensorLike:
 @operator("squeeze.default", "squeeze.dim", "squeeze.dims", "squeeze_copy.dim")
 def squeeze(self: TensorLike, dim: int | Sizes | None = None) -> TensorLike:
     """Without axes of size 1."""
+    if self.ndim == 0:
+        return self
     axes = range(self.ndim) if dim is None else (dim,) if isinstance(dim, int) else dim
     gone = {axis % self.ndim for axis in axes if self.shape[axis] == 1}
     kept = tuple(n for axis, n in enumerate(self.shape) if axis not in gone)
@@ -296,6 +298,8 @@ def replication_pad(self: TensorLike, padding: Sizes) -> TensorLike:
 @operator("unfold.default")
 def windows(self: TensorLike, dimension: int, size: int, step: int) -> TensorLike:
     """Windows along an axis, each in a new last axis."""
+    if self.ndim == 0:
+        return np.reshape(self, (size,))
     axis = dimension % self.ndim
     count = (self.shape[axis] - size) // step + 1
     places = np.arange(count)[:, None] * step + np.arange(size)
@@ -330,7 +334,7 @@ def meshgrid(tensors: Sequence[TensorLike], indexing: str = "ij") -> tuple[Tenso
         np.broadcast_to(np.reshape(x, (*(1,) * i, -1, *(1,) * (rank - i - 1))), shape)
         for i, x in enumerate(tensors)
     ]
-    return tuple(np.swapaxes(x, 0, 1) if indexing == "xy" else x for x in grids)
+    return tuple(np.swapaxes(x, 0, 1) if indexing == "xy" and rank > 1 else x for x in grids)
 
 
 @operator("atleast_1d.default")
