@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import tracer
 from tracer.errors import ShapeError
 from tracer.extend import Tensor, backend, raw
 from tracer_import.operators.context import Context
@@ -24,6 +25,7 @@ def bound(
     """
     given = _leaves(program, inputs, options)
     values: dict[str, Any] = {}
+    _, batch = batch_size(program)
     symbols: dict[str, int] = {}
     for each, value in zip(program.inputs, given, strict=True):
         if each.constant:
@@ -31,8 +33,28 @@ def bound(
             if each.value:
                 values[each.value] = each.constant[0]
             continue
-        values[each.value] = _array(program, each, value, context, symbols)
+        value = _array(program, each, value, context, symbols)
+        values[each.value] = _marked(each, value, batch) if "." in each.name else value
     return values
+
+
+def batch_size(program: Program) -> tuple[int, str]:
+    """The axis of the first input whose size may vary, and the symbol of it; 0 and "" if none."""
+    for given in program.inputs:
+        if given.meta is not None:
+            for axis, size in enumerate(given.meta.shape):
+                if isinstance(size, Expression) and not size.arguments:
+                    return axis, size.name
+            return 0, ""
+    return 0, ""
+
+
+def _marked(given: Input, value: Any, batch: str) -> Any:
+    """An array within others as a batch; those that are arguments are marked by the call."""
+    if isinstance(value, Tensor) or given.meta is None or value.dtype.kind == "b" or not batch:
+        return value
+    axes = [axis for axis, size in enumerate(given.meta.shape) if size == Expression(batch)]
+    return tracer.batch(value, axes[0]) if axes else value
 
 
 def signature(program: Program) -> str:

@@ -139,7 +139,7 @@ class GraphReader:
     # -- scopes -------------------------------------------------------------------------------
 
     def _scope(self, stack: str) -> tuple[Scope, ...]:
-        """The calls in `key,path,class;...`, where a second call of `act` is `act@1`."""
+        """The calls in `key,path,class;...`, where the key of a second call ends in `@1`."""
         if not stack or stack.startswith(NO_MODULE):
             return ()
         scopes = []
@@ -147,7 +147,7 @@ class GraphReader:
             parts = entry.split(",")
             if len(parts) != 3:
                 continue
-            path, _, number = parts[1].partition("@")
+            path, number = parts[1].partition("@")[0], parts[0].partition("@")[2]
             kind = parts[2].rpartition(".")[2] or "Module"
             self.modules.setdefault(path, kind)
             if path:

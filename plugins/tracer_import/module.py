@@ -24,7 +24,7 @@ from tracer.extend import (
     raw,
     using,
 )
-from tracer_import.binding import bound
+from tracer_import.binding import batch_size, bound
 from tracer_import.hyperparameters import hyperparameters
 from tracer_import.operators.context import Context, current
 from tracer_import.plan import Plan, Step, planned, value_of
@@ -69,11 +69,7 @@ class Imported(Part):
     @property
     def batch_axis(self) -> int:
         """The first axis of the first input whose size may vary; axis 0 if none may."""
-        for given in self.program.inputs:
-            if given.meta is not None and not given.constant:
-                sizes = enumerate(given.meta.shape)
-                return next((axis for axis, size in sizes if not isinstance(size, int)), 0)
-        return 0
+        return batch_size(self.program)[0]
 
     @property
     def input_names(self) -> list[str]:

@@ -67,7 +67,8 @@ def softplus(self: TensorLike, beta: float = 1, threshold: float = 20) -> Tensor
 @operator("prelu.default", "_prelu_kernel.default")
 def prelu(self: TensorLike, weight: TensorLike) -> TensorLike:
     """With a learned slope where negative."""
-    return functional.prelu(self, np.reshape(weight, (-1,)))
+    out = functional.prelu(self, np.reshape(weight, (-1,)))
+    return out if out.shape == self.shape else np.reshape(out, self.shape)
 
 
 @operator("glu.default")

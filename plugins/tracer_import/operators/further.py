@@ -27,7 +27,6 @@ SIMPLE: dict[str, Callable[..., Any]] = {
     "isposinf.default": lambda x: raw(x) == np.inf,
     "isneginf.default": lambda x: raw(x) == -np.inf,
     "signbit.default": lambda x: np.signbit(raw(x)),
-    "logit.default": lambda x: registry.operations["logit"](x),
     "trace.default": lambda x: np.sum(np.diagonal(x)),
     "frac.default": lambda x: x - np.trunc(x),
     "hstack.default": lambda xs: np.concatenate(list(xs), axis=0 if xs[0].ndim < 2 else 1),
@@ -100,6 +99,13 @@ def diag_embed(self: TensorLike, offset: int = 0, dim1: int = -2, dim2: int = -1
     spread[np.arange(len(rows)), rows] = eye[rows]
     flat = np.tensordot(self, spread, ((-1,), (0,)))
     return np.moveaxis(flat, (-2, -1), (dim1, dim2))
+
+
+@operator("logit.default")
+def logit(self: TensorLike, eps: float | None = None) -> TensorLike:
+    """`log(x / (1 - x))`, of numbers that are `eps` away from 0 and 1."""
+    x = self if eps is None else np.clip(self, eps, 1 - eps)
+    return registry.operations["logit"](x)
 
 
 @operator("xlogy.Tensor", "xlogy.Scalar_Other", "xlogy.Scalar_Self")
