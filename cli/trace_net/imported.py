@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trace_net.usercode import user_code
 
 if TYPE_CHECKING:
     from tracer.extend import Importer
+
+#: what is called with arrays
+Model: TypeAlias = Callable[..., Any]
 
 
 def reader_of(path: Path | None) -> Importer | None:
@@ -43,8 +46,8 @@ def is_program(text: str) -> bool:
 
 
 def converted_loss(
-    importer: Importer, loss: Callable[..., Any], output: Any, targets: tuple[Any, ...]
-) -> Callable[..., Any]:
+    importer: Importer, loss: Model, output: object, targets: tuple[object, ...]
+) -> Model:
     """The loss as the library's own, if it is one; one of arrays is left as it is."""
     try:
         return importer.convert(loss, (output, *targets), {})
@@ -54,7 +57,7 @@ def converted_loss(
         return loss
 
 
-def read(importer: Importer, path: Path, where: str) -> Callable[..., Any]:
+def read(importer: Importer, path: Path, where: str) -> Model:
     """The model in a file."""
     with user_code(f"reading {where}"):
         return importer.load(path)

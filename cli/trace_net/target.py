@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 SAMPLES = 8
 FORMS = "write path.py, path.py:attr, path.py:factory(k=1), pkg.module:attr or model.pt2"
 OF_TORCH = (
-    "write it with tracer_layers, whose layers and losses have the names and arguments of "
-    "torch.nn: `import tracer_layers as nn`; load_state_dict takes the arrays of a checkpoint"
+    "install PyTorch, or give a program of it, model.pt2, that torch.export.save wrote where it is "
+    "installed; or write the model with tracer_layers, whose layers and losses have the names and "
+    "arguments of torch.nn: `import tracer_layers as nn`"
 )
 FILE = re.compile(r"(?P<where>.+?\.py)(?::(?P<what>.*))?", re.DOTALL)
 MODULE = re.compile(r"(?P<where>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<what>.*)", re.DOTALL)

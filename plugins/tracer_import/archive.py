@@ -9,13 +9,15 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 from tracer_import.errors import ProgramError
 
+#: what a document says in JSON: by name, anything
+Document: TypeAlias = Mapping[str, Any]
 #: members that an archive has at most
 MOST_MEMBERS = 200_000
 #: bytes of a JSON document that is read

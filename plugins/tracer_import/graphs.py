@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tracer_import.archive import Document
 from tracer_import.errors import ProgramError
 from tracer_import.program import Argument, DtypeOf, Meta, Node, Scope, Source, Value
 from tracer_import.sizes import Expression, Size, parsed
@@ -29,7 +30,7 @@ NO_MODULE = "_empty_nn_module_stack"
 class Graph:
     """A graph as an argument of an operator."""
 
-    def __init__(self, document: Mapping[str, Any]):
+    def __init__(self, document: Document):
         self.document = document
 
 
@@ -42,7 +43,7 @@ class GraphReader:
 
     def __init__(
         self,
-        document: Mapping[str, Any],
+        document: Document,
         names: Mapping[str, str] | None = None,
         prefix: str = "",
         depth: int = 0,
@@ -68,16 +69,16 @@ class GraphReader:
             raise ValueError(f"a value is called {name!r:.60}")
         return self.renamed.get(name, self.prefix + name)
 
-    def argument(self, data: Mapping[str, Any]) -> Argument:
+    def argument(self, data: Document) -> Argument:
         """An argument, with the values by their names here."""
         return _argument(data, self.named)
 
     @staticmethod
-    def plain_argument(data: Mapping[str, Any]) -> Argument:
+    def plain_argument(data: Document) -> Argument:
         """An argument of the outermost graph."""
         return _argument(data, str)
 
-    def _add(self, node: Mapping[str, Any]) -> None:
+    def _add(self, node: Document) -> None:
         target = str(node["target"]).removeprefix(PREFIX)
         metadata = node.get("metadata") or {}
         scope = self._scope(str(metadata.get("nn_module_stack") or ""))
@@ -99,7 +100,7 @@ class GraphReader:
             return tuple(self.named(each["name"]) for each in outputs[0]["as_tensors"]), True
         return tuple(self._output(each) for each in outputs), len(outputs) > 1
 
-    def _output(self, output: Mapping[str, Any]) -> str | None:
+    def _output(self, output: Document) -> str | None:
         value = self.argument(output)
         if value is None or isinstance(value, Value):
             return None if value is None else value.name
@@ -108,7 +109,7 @@ class GraphReader:
     # -- graphs in the graph ------------------------------------------------------------------
 
     def _inline(
-        self, target: str, values: list[Argument], node: Mapping[str, Any],
+        self, target: str, values: list[Argument], node: Document,
         scope: tuple[Scope, ...], source: Source | None,
     ) -> None:  # fmt: skip
         """Add the nodes of a graph that is run once, as it is."""
@@ -184,11 +185,11 @@ def source_of(trace: str) -> Source | None:
 # -- arguments ---------------------------------------------------------------------------------
 
 
-def _meta(meta: Mapping[str, Any]) -> Meta:
+def _meta(meta: Document) -> Meta:
     return Meta(dtype_of(int(meta["dtype"])), tuple(map(_size, meta["sizes"])))
 
 
-def _size(entry: Mapping[str, Any]) -> Size:
+def _size(entry: Document) -> Size:
     if "as_int" in entry:
         return int(entry["as_int"])
     try:
@@ -197,7 +198,7 @@ def _size(entry: Mapping[str, Any]) -> Size:
         return Expression("?")
 
 
-def _argument(data: Mapping[str, Any], named: Callable[[Any], str]) -> Argument:
+def _argument(data: Document, named: Callable[[Any], str]) -> Argument:
     """What an argument of the schema says."""
     if not isinstance(data, Mapping) or len(data) != 1:
         raise ValueError(f"an argument is {data!r:.80}")
@@ -224,7 +225,7 @@ def _argument(data: Mapping[str, Any], named: Callable[[Any], str]) -> Argument:
     )
 
 
-def _of_union(data: Mapping[str, Any], named: Callable[[Any], str]) -> Argument:
+def _of_union(data: Document, named: Callable[[Any], str]) -> Argument:
     """One of a list whose entries are values or numbers."""
     ((kind, value),) = data.items()
     if kind == "as_name":

@@ -72,19 +72,19 @@ def from_torch(
 
 def torch_module(model: Any) -> Any:
     """A module of PyTorch's as it is, and a function as one."""
-    import torch
-
+    torch = _pytorch()
     if isinstance(model, torch.nn.Module):
         return model
 
-    class Function(torch.nn.Module):
+    class Function(torch.nn.Module):  # type: ignore[misc,name-defined]  # known at the call
         def forward(self, *args: Any) -> Any:
             return model(*args)
 
     return Function()
 
 
-def _torch(module: Any) -> Any:
+def _pytorch() -> Any:
+    """PyTorch, which is imported here alone."""
     try:
         import torch
     except ImportError as error:
@@ -92,6 +92,11 @@ def _torch(module: Any) -> Any:
             "from_torch expects PyTorch to be installed: export the model where it is, with "
             "torch.export.save, and load the file"
         ) from error
+    return torch
+
+
+def _torch(module: Any) -> Any:
+    torch = _pytorch()
     if not isinstance(module, torch.nn.Module):
         raise TracerError(f"from_torch expects a torch.nn.Module, got a {type(module).__name__}")
     return torch

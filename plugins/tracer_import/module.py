@@ -25,6 +25,7 @@ from tracer.extend import (
     using,
 )
 from tracer_import.binding import batch_size, bound
+from tracer_import.errors import ProgramError
 from tracer_import.hyperparameters import hyperparameters
 from tracer_import.operators.context import Context, current
 from tracer_import.plan import Plan, Step, planned, value_of
@@ -198,13 +199,37 @@ def _take(
     keywords = {key: _filled(value, values, context) for key, value in step.keywords.items()}
     if flips and step.moves and step.slot is not None:
         _flip(arguments, keywords, step.slot, training)
-    result = step.call(step.function, arguments, keywords)
+    try:
+        result = step.call(step.function, arguments, keywords)
+    except OF_OPERATORS as error:
+        raise ProgramError(_failed(step, error)) from error
     results = result if step.several else (result,)
     for name, value, dtype in zip(step.outputs, results, step.dtypes, strict=False):
         if name is not None:
             values[name] = _as_declared(value, dtype, context)
     for name in step.freed:
         values.pop(name, None)
+
+
+#: what operators raise of arguments that they cannot take
+OF_OPERATORS = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    AssertionError,
+)
+
+
+def _failed(step: Step, error: Exception) -> str:
+    where = f" ({step.node.source})" if step.node.source else ""
+    why = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
+    return (
+        f"{step.node.target}{where} of the program failed: {why}: the inputs may be of other sizes "
+        f"than it was exported for"
+    )
 
 
 def _filled(argument: Argument, values: Mapping[str, Any], context: Context) -> Any:

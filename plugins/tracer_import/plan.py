@@ -23,6 +23,7 @@ class Step:
     its argument is, a position or a keyword, and `moves` whether it follows the model's.
     """
 
+    node: Node
     call: Caller
     function: Callable[..., Any]
     arguments: tuple[Argument, ...]
@@ -67,6 +68,7 @@ def _step(program: Program, node: Node, freed: tuple[str, ...]) -> Step:
     )
     function = registry.imports[node.target].function
     return Step(
+        node,
         caller(node.source), function, node.arguments, node.keywords, node.outputs, node.several,
         dtypes, node.scope, freed,
     )  # fmt: skip

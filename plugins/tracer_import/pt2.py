@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from tracer_import.archive import Archive, opened
+from tracer_import.archive import Archive, Document, opened
+from tracer_import.consistency import check_consistent
 from tracer_import.errors import ProgramError
 from tracer_import.graphs import GraphReader
 from tracer_import.inplace import functional
@@ -33,7 +33,9 @@ def read(path: Path) -> Program:
         _check_versions(archive)
         document = archive.document(_only_model(archive))
         _check_schema(document)
-        return functional(_program(archive, document))
+        program = functional(_program(archive, document))
+        check_consistent(program)
+        return program
 
 
 def _check_versions(archive: Archive) -> None:
@@ -53,7 +55,7 @@ def _only_model(archive: Archive) -> str:
     return models[0]
 
 
-def _check_schema(document: Mapping[str, Any]) -> None:
+def _check_schema(document: Document) -> None:
     version = document["schema_version"]
     if version["major"] != MAJOR:
         raise ProgramError(
@@ -62,7 +64,7 @@ def _check_schema(document: Mapping[str, Any]) -> None:
         )
 
 
-def _program(archive: Archive, document: Mapping[str, Any]) -> Program:
+def _program(archive: Archive, document: Document) -> Program:
     module = document["graph_module"]
     reader = GraphReader(module["graph"])
     reader.add_all()
@@ -106,7 +108,7 @@ def _program(archive: Archive, document: Mapping[str, Any]) -> Program:
     )
 
 
-def _given(kind: str, entry: Mapping[str, Any]) -> Input:
+def _given(kind: str, entry: Document) -> Input:
     if kind == "constant_input":
         ((_, constant), *_) = entry["value"].items()
         if "as_none" in entry["value"]:
@@ -118,7 +120,7 @@ def _given(kind: str, entry: Mapping[str, Any]) -> Input:
     return Input(argument.name, argument.name)
 
 
-def _held(kind: str, entry: Mapping[str, Any], weights: Weights) -> Held:
+def _held(kind: str, entry: Document, weights: Weights) -> Held:
     if kind == "parameter":
         path = str(entry["parameter_name"])
         return weights.held(entry["arg"]["name"], path, "parameter")
@@ -135,7 +137,7 @@ def _held(kind: str, entry: Mapping[str, Any], weights: Weights) -> Held:
     )
 
 
-def _specification(module: Mapping[str, Any]) -> Specification:
+def _specification(module: Document) -> Specification:
     for entry in module["module_call_graph"]:
         signature = entry.get("signature")
         if entry["fqn"] == "" and signature:
@@ -147,14 +149,14 @@ def _specification(module: Mapping[str, Any]) -> Specification:
     raise ValueError("it does not say what the model is called with")
 
 
-def _modules(module: Mapping[str, Any], called: Mapping[str, str]) -> dict[str, str]:
+def _modules(module: Document, called: Mapping[str, str]) -> dict[str, str]:
     """Path -> class of all modules in the model's order; "" for those that are not called."""
     paths = [str(entry["fqn"]) for entry in module["module_call_graph"]]
     known = {path: called.get(path, "") for path in paths if "@" not in path}
     return {**known, **called}
 
 
-def _ranges(constraints: Mapping[str, Any]) -> dict[str, tuple[int, int | None]]:
+def _ranges(constraints: Document) -> dict[str, tuple[int, int | None]]:
     found = {}
     for name, limits in constraints.items():
         least, most = limits.get("min_val"), limits.get("max_val")

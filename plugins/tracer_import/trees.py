@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from tracer_import.archive import Document
 from tracer_import.program import Input, Meta, Tree
 
 #: how deeply arguments are nested at most
@@ -45,7 +46,7 @@ def specification(inputs: Any, outputs: Any, names: Sequence[Any]) -> Specificat
     return Specification(arguments, keywords, results, tuple(map(str, names)))
 
 
-def _tree(node: Mapping[str, Any], depth: int) -> Tree:
+def _tree(node: Document, depth: int) -> Tree:
     if depth > DEEPEST:
         raise ValueError("its inputs are nested too deeply")
     kind = node["type"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tracer.extend import DType
-from tracer_import.archive import Archive
+from tracer_import.archive import Archive, Document
 from tracer_import.errors import ProgramError
 from tracer_import.program import Held
 
@@ -56,7 +56,7 @@ class Weights:
     def __init__(self, archive: Archive):
         self._archive = archive
         self._order = archive.read("byteorder").decode() if "byteorder" in archive else "little"
-        self._entries: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._entries: dict[str, tuple[str, Document]] = {}
         for folder in ("data/constants/", "data/weights/"):
             for name in archive.names(folder):
                 if name.endswith("_config.json"):
@@ -102,14 +102,15 @@ class Weights:
                 found.append(replace(arrays[id(array)], value="", path=path))
         return found
 
-    def _place(self, folder: str, entry: Mapping[str, Any]) -> Any:
+    def _place(self, folder: str, entry: Document) -> Any:
         """The member that an array lies in, its dtype, and where it lies there."""
         meta = entry["tensor_meta"]
         (offset,) = _ints([meta["storage_offset"]])
         shape, strides = _ints(meta["sizes"]), _ints(meta["strides"])
-        return f"{folder}{entry['path_name']}", int(meta["dtype"]), offset, shape, strides
+        (number,) = _ints([{"as_int": meta["dtype"]}])
+        return f"{folder}{entry['path_name']}", number, offset, shape, strides
 
-    def _array(self, path: str, folder: str, entry: Mapping[str, Any]) -> np.ndarray:
+    def _array(self, path: str, folder: str, entry: Document) -> np.ndarray:
         place = self._place(folder, entry)
         if place not in self._arrays:
             dtype_of(place[1])
@@ -159,7 +160,7 @@ class Weights:
         return self._storages[key]
 
 
-def _ints(entries: list[Any]) -> tuple[int, ...]:
+def _ints(entries: list[Document]) -> tuple[int, ...]:
     """Sizes or strides that are numbers, `{"as_int": 3}`."""
     numbers = tuple(entry["as_int"] for entry in entries)
     if not all(type(n) is int and abs(n) < 2**62 for n in numbers):

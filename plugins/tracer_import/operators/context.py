@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tracer.extend import Array, Backend, DType, TensorLike, backend, raw
+
+#: an array, a tensor or a number, which NumPy's functions take alike
+Operand: TypeAlias = Any
 
 
 class Context(NamedTuple):
@@ -39,7 +42,7 @@ def like(values: np.ndarray, other: TensorLike) -> Array:
     return backend.of(raw(other)).from_host(values)
 
 
-def default_dtype(dtype: Any = None) -> DType:
+def default_dtype(dtype: DType | None = None) -> DType:
     """A dtype as given, or that of floats in this model."""
     return current.get().dtype if dtype is None else np.dtype(dtype)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer import registry
 from tracer.extend import TensorLike, raw
+from tracer_import.operators.context import Operand
 from tracer_import.operators.table import add_operator, operator
 from tracer_layers import functional
 
@@ -112,25 +113,25 @@ add_operator("min.other", _binary(np.minimum))
 
 
 @operator("add.Tensor", "add.Scalar")
-def add(self: TensorLike, other: Any, alpha: Any = 1) -> TensorLike:
+def add(self: TensorLike, other: Operand, alpha: Operand = 1) -> TensorLike:
     """`self + alpha other`."""
     return np.add(self, other if alpha == 1 else other * alpha)
 
 
 @operator("sub.Tensor", "sub.Scalar")
-def sub(self: TensorLike, other: Any, alpha: Any = 1) -> TensorLike:
+def sub(self: TensorLike, other: Operand, alpha: Operand = 1) -> TensorLike:
     """`self - alpha other`."""
     return np.subtract(self, other if alpha == 1 else other * alpha)
 
 
 @operator("rsub.Tensor", "rsub.Scalar")
-def rsub(self: TensorLike, other: Any, alpha: Any = 1) -> TensorLike:
+def rsub(self: TensorLike, other: Operand, alpha: Operand = 1) -> TensorLike:
     """`other - alpha self`."""
     return np.subtract(other, self if alpha == 1 else self * alpha)
 
 
 @operator("div.Tensor", "div.Scalar", "true_divide.Tensor", "div.Tensor_mode", "div.Scalar_mode")
-def div(self: TensorLike, other: Any, rounding_mode: str | None = None) -> TensorLike:
+def div(self: TensorLike, other: Operand, rounding_mode: str | None = None) -> TensorLike:
     """`self / other`, rounded down ("floor") or towards zero ("trunc") if asked."""
     if rounding_mode == "floor":
         return np.floor_divide(self, other)
@@ -139,7 +140,7 @@ def div(self: TensorLike, other: Any, rounding_mode: str | None = None) -> Tenso
 
 
 @operator("pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar")
-def power(self: TensorLike, exponent: Any) -> TensorLike:
+def power(self: TensorLike, exponent: Operand) -> TensorLike:
     """`self ** exponent`."""
     if isinstance(exponent, int | float) and not isinstance(exponent, bool):
         if exponent == 2:
@@ -158,62 +159,62 @@ def rsqrt(self: TensorLike) -> TensorLike:
 
 
 @operator("clamp.default", "clamp.Tensor", "clip.default", "clip.Tensor")
-def clamp(self: TensorLike, min: Any = None, max: Any = None) -> TensorLike:
+def clamp(self: TensorLike, min: Operand = None, max: Operand = None) -> TensorLike:
     """`self` between two bounds, either of which may be missing."""
     return np.clip(self, min, max)
 
 
 @operator("clamp_min.default", "clamp_min.Tensor")
-def clamp_min(self: TensorLike, min: Any) -> TensorLike:
+def clamp_min(self: TensorLike, min: Operand) -> TensorLike:
     """`self`, at least the bound."""
     return np.clip(self, min, None)
 
 
 @operator("clamp_max.default", "clamp_max.Tensor")
-def clamp_max(self: TensorLike, max: Any) -> TensorLike:
+def clamp_max(self: TensorLike, max: Operand) -> TensorLike:
     """`self`, at most the bound."""
     return np.clip(self, None, max)
 
 
 @operator("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
-def where(condition: TensorLike, self: Any, other: Any) -> TensorLike:
+def where(condition: TensorLike, self: Operand, other: Operand) -> Operand:
     """`self` where the condition holds, `other` elsewhere."""
     return np.where(raw(condition).astype(bool, copy=False), self, other)
 
 
 @operator("masked_fill.Scalar", "masked_fill.Tensor")
-def masked_fill(self: TensorLike, mask: TensorLike, value: Any) -> TensorLike:
+def masked_fill(self: TensorLike, mask: TensorLike, value: Operand) -> TensorLike:
     """`value` where the mask is true, `self` elsewhere."""
     return np.where(mask, value, self)
 
 
 @operator("lerp.Scalar", "lerp.Tensor")
-def lerp(self: TensorLike, end: TensorLike, weight: Any) -> TensorLike:
+def lerp(self: TensorLike, end: TensorLike, weight: Operand) -> TensorLike:
     """From `self` to `end` by `weight`."""
     return self + weight * (end - self)
 
 
 @operator("addcmul.default")
-def addcmul(self: TensorLike, tensor1: TensorLike, tensor2: TensorLike, value: Any = 1) -> Any:
+def addcmul(self: TensorLike, tensor1: TensorLike, tensor2: TensorLike, value: Operand = 1) -> Any:
     """`self + value tensor1 tensor2`."""
     return self + value * (tensor1 * tensor2)
 
 
 @operator("addcdiv.default")
-def addcdiv(self: TensorLike, tensor1: TensorLike, tensor2: TensorLike, value: Any = 1) -> Any:
+def addcdiv(self: TensorLike, tensor1: TensorLike, tensor2: TensorLike, value: Operand = 1) -> Any:
     """`self + value tensor1 / tensor2`."""
     return self + value * (tensor1 / tensor2)
 
 
 @operator("nan_to_num.default")
 def nan_to_num(
-    self: TensorLike, nan: Any = None, posinf: Any = None, neginf: Any = None
+    self: TensorLike, nan: Operand = None, posinf: Operand = None, neginf: Operand = None
 ) -> TensorLike:
     """`self` with numbers for what is none."""
     return np.nan_to_num(self, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
 
 
 @operator("bitwise_left_shift.Tensor_Scalar", "__lshift__.Scalar")
-def left_shift(self: TensorLike, other: Any) -> TensorLike:
+def left_shift(self: TensorLike, other: Operand) -> TensorLike:
     """`self << other`."""
     return np.left_shift(self, other)

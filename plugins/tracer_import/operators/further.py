@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer import registry
 from tracer.extend import TensorLike, raw
+from tracer_import.operators.context import Operand
 from tracer_import.operators.indexing import index_put
 from tracer_import.operators.reductions import variance_and_mean
 from tracer_import.operators.shapes import chunk, split, split_with_sizes
@@ -69,7 +70,7 @@ def cumprod(self: TensorLike, dim: int, dtype: Any = None) -> TensorLike:
 
 @operator("addmv.default")
 def addmv(
-    self: TensorLike, mat: TensorLike, vec: TensorLike, beta: Any = 1, alpha: Any = 1
+    self: TensorLike, mat: TensorLike, vec: TensorLike, beta: Operand = 1, alpha: Operand = 1
 ) -> TensorLike:
     """`beta self + alpha mat @ vec`."""
     return self * beta + np.matmul(mat, vec) * alpha
@@ -109,14 +110,14 @@ def logit(self: TensorLike, eps: float | None = None) -> TensorLike:
 
 
 @operator("xlogy.Tensor", "xlogy.Scalar_Other", "xlogy.Scalar_Self")
-def xlogy(self: Any, other: Any) -> TensorLike:
+def xlogy(self: Operand, other: Operand) -> TensorLike:
     """`self log(other)`, 0 where `self` is."""
     return registry.operations["xlogy"](self, other)
 
 
 @operator("index_add.default")
 def index_add(
-    self: TensorLike, dim: int, index: TensorLike, source: TensorLike, alpha: Any = 1
+    self: TensorLike, dim: int, index: TensorLike, source: TensorLike, alpha: Operand = 1
 ) -> TensorLike:
     """`self` with entries added at places of an axis."""
     where = (*(None,) * (dim % self.ndim), raw(index))
@@ -130,7 +131,7 @@ def index_copy(self: TensorLike, dim: int, index: TensorLike, source: TensorLike
 
 
 @operator("index_fill.int_Scalar", "index_fill.int_Tensor")
-def index_fill(self: TensorLike, dim: int, index: TensorLike, value: Any) -> TensorLike:
+def index_fill(self: TensorLike, dim: int, index: TensorLike, value: Operand) -> TensorLike:
     """`self` with one value at places of an axis."""
     return index_put(self, (*(None,) * (dim % self.ndim), raw(index)), value)
 
@@ -204,7 +205,7 @@ def kl_div(
 
 @operator("binary_cross_entropy.default")
 def binary_cross_entropy(
-    self: TensorLike, target: TensorLike, weight: Any = None, reduction: int = 1
+    self: TensorLike, target: TensorLike, weight: Operand = None, reduction: int = 1
 ) -> TensorLike:
     """The negative log-probability of yes or no; logarithms are at least -100."""
     logs = [np.clip(np.log(x), -100, None) for x in (self, 1 - self)]
@@ -214,7 +215,7 @@ def binary_cross_entropy(
 
 
 @operator("float_power.Tensor_Scalar", "float_power.Tensor_Tensor")
-def float_power(self: TensorLike, exponent: Any) -> TensorLike:
+def float_power(self: TensorLike, exponent: Operand) -> TensorLike:
     """`self ** exponent` in double precision."""
     return np.power(self.astype(np.float64), exponent)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer.errors import TracingError
 from tracer.extend import ScatterAdd, Tensor, TensorLike, raw
-from tracer_import.operators.context import like
+from tracer_import.operators.context import Operand, like
 from tracer_import.operators.table import operator
 from tracer_layers import functional
 
@@ -170,7 +170,7 @@ def take_along_dim(self: TensorLike, indices: TensorLike, dim: int | None = None
 
 @operator("scatter.src", "scatter.value")
 def scatter(
-    self: TensorLike, dim: int, index: TensorLike, src: Any = None, value: Any = None
+    self: TensorLike, dim: int, index: TensorLike, src: Operand = None, value: Operand = None
 ) -> Any:
     """`self` with other values along an axis, at places of their own."""
     given = value if src is None else src

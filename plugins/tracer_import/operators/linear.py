@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer.extend import TensorLike
+from tracer_import.operators.context import Operand
 from tracer_import.operators.table import operator
 from tracer_layers import functional
 
@@ -27,7 +28,7 @@ def bilinear(
 
 
 @operator("mm.default", "bmm.default", "matmul.default", "mv.default", "dot.default")
-def matmul(self: TensorLike, other: Any = None, **named: TensorLike) -> TensorLike:
+def matmul(self: TensorLike, other: Operand = None, **named: TensorLike) -> TensorLike:
     """The product of matrices."""
     if other is None:
         (other,) = named.values()
@@ -40,7 +41,7 @@ def outer(self: TensorLike, vec2: TensorLike) -> TensorLike:
     return self[:, None] * vec2
 
 
-def _sum(shift: TensorLike, product: TensorLike, beta: Any, alpha: Any) -> TensorLike:
+def _sum(shift: TensorLike, product: TensorLike, beta: Operand, alpha: Operand) -> TensorLike:
     product = product if alpha == 1 else product * alpha
     if beta == 0:
         return product
@@ -49,7 +50,7 @@ def _sum(shift: TensorLike, product: TensorLike, beta: Any, alpha: Any) -> Tenso
 
 @operator("addmm.default")
 def addmm(
-    self: TensorLike, mat1: TensorLike, mat2: TensorLike, beta: Any = 1, alpha: Any = 1
+    self: TensorLike, mat1: TensorLike, mat2: TensorLike, beta: Operand = 1, alpha: Operand = 1
 ) -> TensorLike:
     """`beta self + alpha mat1 @ mat2`."""
     return _sum(self, np.matmul(mat1, mat2), beta, alpha)
@@ -57,7 +58,7 @@ def addmm(
 
 @operator("baddbmm.default")
 def baddbmm(
-    self: TensorLike, batch1: TensorLike, batch2: TensorLike, beta: Any = 1, alpha: Any = 1
+    self: TensorLike, batch1: TensorLike, batch2: TensorLike, beta: Operand = 1, alpha: Operand = 1
 ) -> TensorLike:
     """The same of stacks of matrices."""
     return _sum(self, np.matmul(batch1, batch2), beta, alpha)
