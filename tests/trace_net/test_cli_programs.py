@@ -31,7 +31,7 @@ def test_visualize_draws_the_boxes_of_the_model(command, folder, archive):
 def test_summary_has_a_row_for_each_module(command, archive):
     outcome = command("summary", archive("transformer"), "--json")
     assert outcome.code == 0, outcome.err
-    classes = {row["module"]: row["class"] for row in json.loads(outcome.out)["modules"]}
+    classes = {row["path"]: row["class"] for row in json.loads(outcome.out)["modules"]}
     assert classes["attention"] == "Attention"
     assert classes["attention.qkv"] == "Linear"
 
