@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 from tracer import registry
-from tracer_import.program import Argument, DtypeOf, Node, Program, names_in
+from tracer_import.program import Argument, DtypeOf, Node, Program, Value, names_in
 
 #: arguments that say how something is computed, and nothing of the model
-LEFT_OUT = frozenset(("cudnn_enabled", "cudnn_enable", "train", "training", "size", "dtype"))
+LEFT_OUT = frozenset(
+    "cudnn_enabled cudnn_enable train training size dtype pin_memory hx has_biases".split()
+)
+#: operators that are layers by themselves
+LAYERS = re.compile(
+    r"aten\.(linear|bilinear|conv|embedding|lstm|gru|rnn|\w*norm|\w*pool|\w*dropout|\w*softmax|"
+    r"\w*softplus|gelu|glu|elu|celu|leaky_relu|hardtanh|threshold|\w*shrink|upsample|flatten|"
+    r"unflatten|pad|constant_pad|reflection_pad|replication_pad|pixel_|channel_shuffle)"
+)
 #: how long a text is at most
 LONGEST = 100
 
@@ -36,15 +45,41 @@ def hyperparameters(program: Program) -> dict[str, str]:
 
 def _text(node: Node, shapes: dict[str, tuple[int, ...]]) -> str:
     operator = registry.imports.get(node.target)
-    if operator is None or node.target.startswith(("tracer.", "_operator.")):
+    if operator is None or LAYERS.match(node.target) is None:
         return ""
     defaults = _defaults(operator.function)
     named = dict(zip(defaults, node.arguments, strict=False)) | dict(node.keywords)
-    parts = []
+    parts = _sizes(node.target, named, shapes)
     for name, value in named.items():
-        if _is_option(value) and name not in LEFT_OUT and value != defaults.get(name):
+        default = defaults.get(name)
+        same = (
+            value == default
+            or (default is None and not value)
+            or (isinstance(value, tuple) and set(value) == {default})
+        )
+        if _is_option(value) and name not in LEFT_OUT and not same:
             parts.append(f"{name}={_written(value)}")
     return ", ".join(parts)
+
+
+def _sizes(
+    target: str, named: dict[str, Argument], shapes: dict[str, tuple[int, ...]]
+) -> list[str]:
+    """What a layer's constructor is told of its sizes, by the shape of its weight."""
+    weight = named.get("weight")
+    shape = shapes.get(weight.name, ()) if isinstance(weight, Value) else ()
+    if target == "aten.linear.default" and len(shape) == 2:
+        return [f"in_features={shape[1]}", f"out_features={shape[0]}"]
+    if target.startswith("aten.conv") and len(shape) > 2:
+        channels = [shape[1] * int(named.get("groups") or 1), shape[0]]
+        if "transpose" in target:
+            channels = [shape[0], shape[1] * int(named.get("groups") or 1)]
+        return [*map(str, channels), f"kernel_size={_written(shape[2:])}"]
+    if target == "aten.embedding.default" and len(shape) == 2:
+        return [str(shape[0]), str(shape[1])]
+    if "batch_norm" in target and shape:
+        return [str(shape[0])]
+    return []
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:

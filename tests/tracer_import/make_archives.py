@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path(__file__).parent / "archives"
+#: the archive that the docs open
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "convnet.pt2"
 #: members that stay
 KEPT = ("data/weights/", "data/constants/", "models/", "byteorder", "archive_format")
 
@@ -97,7 +99,7 @@ def results(model, args, kwargs):
 
 def main():
     import torch
-    from networks import NETWORKS, exported
+    from networks import NETWORKS, Convolutional, exported
 
     FOLDER.mkdir(exist_ok=True)
     for name in NETWORKS:
@@ -107,6 +109,11 @@ def main():
     half = torch.nn.Linear(2, 2).to(torch.bfloat16)
     program = torch.export.export(half, (torch.ones(2, 2, dtype=torch.bfloat16),))
     write(FOLDER / "bfloat16.pt2", written(program))
+    torch.manual_seed(0)
+    network = Convolutional().eval()
+    shapes = ({0: torch.export.Dim.AUTO},)
+    program = torch.export.export(network, (torch.randn(4, 1, 9, 9),), dynamic_shapes=shapes)
+    write(EXAMPLE, written(program))
     print(
         f"{len(os.listdir(FOLDER))} files, {sum(f.stat().st_size for f in FOLDER.iterdir())} bytes"
     )

@@ -240,7 +240,7 @@ def test_boxes_have_the_classes_paths_and_options_of_the_model():
     graph = tape.graph()
     calls = {call["scope"]: call for call in graph.graph["calls"]}
     assert calls["stem"]["kind"] == "Conv2d"
-    assert calls["stem"]["hyperparameters"] == "stride=2"
+    assert calls["stem"]["hyperparameters"] == "1, 3, kernel_size=3, stride=2"
     assert calls["blocks.1.act"]["kind"] == "ReLU"
     assert calls["blocks.1"]["kind"] == "Block"
     (node,) = (data for _, data in graph.nodes(data=True) if data["scope"] == "blocks.0.conv"
