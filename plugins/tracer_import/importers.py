@@ -14,14 +14,14 @@ from tracer_import.loading import from_torch, load, torch_module
 
 
 class Programs(Importer):
-    """Archives of `torch.export.save`, and modules and functions of PyTorch's."""
+    """Archives of `torch.export.save`, files of ONNX, and modules and functions of PyTorch's."""
 
     name = "torch"
-    suffixes = (".pt2",)
+    suffixes = (".pt2", ".onnx")
     package = "torch"
 
     def load(self, path: Path) -> Callable[..., Any]:
-        """The model in an archive."""
+        """The model in a file."""
         return load(path)
 
     def inputs(self, model: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -13,12 +13,12 @@ from typing import Any
 
 from tracer.errors import TracerError
 from tracer.extend import Tensor
-from tracer_import import pt2
+from tracer_import import onnx_files, pt2
 from tracer_import.errors import ProgramError
 from tracer_import.module import Imported, imported
 
 #: the suffix of a file -> what reads a program from it
-READERS = {".pt2": pt2.read}
+READERS = {".onnx": onnx_files.read, ".pt2": pt2.read}
 
 
 def load(path: str | PathLike[str]) -> Imported:

@@ -115,9 +115,28 @@ def _index(indices: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(slice(None) if index is None else raw(index) for index in indices)
 
 
+def rows_of(table: TensorLike, rows: TensorLike) -> TensorLike:
+    """Rows of a table, by a lookup: a parameter has Kronecker factors then."""
+    if bool((raw(rows) < 0).any()):
+        rows = np.where(rows < 0, rows + table.shape[0], rows)
+    return functional.embedding(rows, table)
+
+
 @operator("index.Tensor", "_unsafe_index.Tensor")
 def index(self: TensorLike, indices: Sequence[TensorLike | None]) -> TensorLike:
-    """Elements at places, or where a mask that depends on no sample is true."""
+    """Elements at places, or where a mask that depends on no sample is true.
+
+    Places that are of samples, as tokens are, keep them.
+    """
+    if isinstance(self, Tensor) and self.ndim == 2 and len(indices) == 1:
+        (rows,) = indices
+        if rows is not None and rows.dtype.kind in "iu":
+            return rows_of(self, rows)
+    if isinstance(self, Tensor):
+        return self[tuple(slice(None) if each is None else each for each in indices)]
+    given = [each for each in indices if isinstance(each, Tensor) and each.node is not None]
+    if len(indices) == len(given) == 1 and given[0].dtype.kind in "iu":
+        return np.take(self, given[0], axis=0)
     return self[_index(indices)]
 
 
@@ -143,6 +162,8 @@ def index_put(
 @operator("index_select.default")
 def index_select(self: TensorLike, dim: int, index: TensorLike) -> TensorLike:
     """Entries of an axis."""
+    if isinstance(self, Tensor) and self.ndim == 2 and dim % 2 == 0:
+        return rows_of(self, index)
     found = np.take(self if self.ndim else self[None], raw(index), axis=dim)
     return found if self.ndim else np.reshape(found, ())
 
