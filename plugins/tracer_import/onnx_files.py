@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from tracer_import.inplace import functional
 from tracer_import.program import Argument, Held, Input, Meta, Node, Program, Scope, Value
 from tracer_import.sizes import Expression, Size
 
+#: the package onnx, and what it reads
+Library: TypeAlias = Any
+Message: TypeAlias = Any
 #: the first version of the operators that is read
 FIRST_OPSET = 13
 #: the names of ONNX's own operators
@@ -64,7 +67,7 @@ def read(path: Path) -> Program:
         model = onnx.load(str(path), load_external_data=False)
         _check_opset(path, model)
         _check_external(path, onnx, model)
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(str(path))
         model = onnx.inliner.inline_local_functions(model)
         program = _program(onnx, path, model)
         check_consistent(program)
@@ -78,7 +81,7 @@ def read(path: Path) -> Program:
         ) from error
 
 
-def _library() -> Any:
+def _library() -> Library:
     try:
         import onnx
         import onnx.inliner
@@ -89,7 +92,7 @@ def _library() -> Any:
     return onnx
 
 
-def _check_opset(path: Path, model: Any) -> None:
+def _check_opset(path: Path, model: Message) -> None:
     versions = {each.domain: each.version for each in model.opset_import}
     own = max((versions[domain] for domain in OWN_DOMAINS if domain in versions), default=0)
     if own < FIRST_OPSET:
@@ -99,7 +102,7 @@ def _check_opset(path: Path, model: Any) -> None:
         )
 
 
-def _check_external(path: Path, onnx: Any, model: Any) -> None:
+def _check_external(path: Path, onnx: Library, model: Message) -> None:
     """Refuse arrays outside of the file's folder, or of more bytes than their file has."""
     folder = path.parent.resolve()
     for tensor in _tensors(onnx, model.graph):
@@ -122,7 +125,7 @@ def _check_external(path: Path, onnx: Any, model: Any) -> None:
             raise ProgramError(f"{str(path)!r}: {tensor.name!r} ends behind the end of {name!r}")
 
 
-def _tensors(onnx: Any, graph: Any) -> Iterator[Any]:
+def _tensors(onnx: Library, graph: Message) -> Iterator[Message]:
     """All arrays of a graph, those in attributes and in graphs in it, too."""
     yield from graph.initializer
     for node in graph.node:
@@ -135,7 +138,7 @@ def _tensors(onnx: Any, graph: Any) -> Iterator[Any]:
                     yield from _tensors(onnx, inner)
 
 
-def _program(onnx: Any, path: Path, model: Any) -> Program:
+def _program(onnx: Library, path: Path, model: Message) -> Program:
     graph = model.graph
     if graph.sparse_initializer:
         raise ProgramError(f"{str(path)!r} has sparse arrays: convert them before the export")
@@ -174,7 +177,7 @@ def _class_name(name: str) -> str:
     return name if name.isidentifier() else "Program"
 
 
-def _kinds(graph: Any) -> dict[str, str]:
+def _kinds(graph: Message) -> dict[str, str]:
     """By initializer, what it is, by the operators that take it."""
     kinds: dict[str, str] = {}
     for node in graph.node:
@@ -191,14 +194,14 @@ def _path(name: str) -> str:
     return ".".join(parts) or "constant"
 
 
-def _array(onnx: Any, path: Path, tensor: Any) -> np.ndarray:
+def _array(onnx: Library, path: Path, tensor: Message) -> np.ndarray:
     array = onnx.numpy_helper.to_array(tensor, base_dir=str(path.parent))
     if array.dtype.kind not in "fiubc" or (array.dtype.itemsize == 1 and array.dtype.kind == "f"):
         array = array.astype(np.float32)  # bfloat16 and 8-bit floats of ml_dtypes
     return np.array(array, order="C")
 
 
-def _meta(onnx: Any, given: Any) -> Meta | None:
+def _meta(onnx: Library, given: Message) -> Meta | None:
     if not given.type.HasField("tensor_type"):
         raise ProgramError(f"the model takes {given.name!r}, which is no array: export it without")
     kind = given.type.tensor_type
@@ -211,7 +214,7 @@ def _meta(onnx: Any, given: Any) -> Meta | None:
     return Meta(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), tuple(sizes))
 
 
-def _node(onnx: Any, path: Path, node: Any, scope: tuple[Scope, ...]) -> Node:
+def _node(onnx: Library, path: Path, node: Message, scope: tuple[Scope, ...]) -> Node:
     properties = {each.key: each.value for each in node.metadata_props}
     source = source_of(properties.get(TRACE, ""))
     if node.op_type in CONTROL_FLOW:
@@ -233,7 +236,7 @@ def _node(onnx: Any, path: Path, node: Any, scope: tuple[Scope, ...]) -> Node:
     )
 
 
-def _attribute(onnx: Any, path: Path, attribute: Any) -> Argument:
+def _attribute(onnx: Library, path: Path, attribute: Message) -> Argument:
     kinds = onnx.AttributeProto
     if attribute.type == kinds.TENSOR:
         return Constant(_array(onnx, path, attribute.t))
@@ -257,7 +260,7 @@ class Constant:
         self.array = array
 
 
-def _scope(node: Any) -> tuple[Scope, ...]:
+def _scope(node: Message) -> tuple[Scope, ...]:
     """The calls that a node is in, as PyTorch's exporters write them."""
     properties = {each.key: each.value for each in node.metadata_props}
     if SCOPES in properties:

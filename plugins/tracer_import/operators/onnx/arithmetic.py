@@ -126,7 +126,7 @@ def gemm(
 
 def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     def reduced(
-        x: TensorLike, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+        x: TensorLike, axes: Operand = None, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> TensorLike:
         over = ints(axes)
         if not over and noop_with_empty_axes:
@@ -151,7 +151,7 @@ for _name, _reduce in REDUCTIONS.items():
 
 @operator("onnx.ReduceL2")
 def reduce_l2(
-    x: TensorLike, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+    x: TensorLike, axes: Operand = None, keepdims: int = 1, noop_with_empty_axes: int = 0
 ) -> TensorLike:
     """The root of the sum of squares."""
     return reductions.vector_norm(x, 2, ints(axes), bool(keepdims))

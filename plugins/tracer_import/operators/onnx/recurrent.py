@@ -11,7 +11,7 @@ from tracer.extend import TensorLike
 from tracer_import.operators import (
     attention,
 )
-from tracer_import.operators.context import like
+from tracer_import.operators.context import Operand, like
 from tracer_import.operators.table import OPERATORS, add_operator, operator
 
 #: by architecture: for each gate in PyTorch's order, its place in ONNX's
@@ -21,7 +21,7 @@ GATES = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 def _recurrent(kind: str) -> Callable[..., Any]:
     def function(
         x: TensorLike, w: TensorLike, r: TensorLike, b: TensorLike | None = None,
-        sequence_lens: Any = None, initial_h: Any = None, initial_c: Any = None,
+        sequence_lens: Operand = None, initial_h: Operand = None, initial_c: Operand = None,
         hidden_size: int = 0, direction: str = "forward", layout: int = 0,
         linear_before_reset: int = 0, **options: Any,
     ) -> tuple[Any, ...]:  # fmt: skip

@@ -42,13 +42,13 @@ def transpose(x: TensorLike, perm: Sequence[int] | None = None) -> TensorLike:
 
 
 @operator("onnx.Squeeze")
-def squeeze(x: TensorLike, axes: Any = None) -> TensorLike:
+def squeeze(x: TensorLike, axes: Operand = None) -> TensorLike:
     """Without axes of size 1."""
     return shapes.squeeze(x, ints(axes))
 
 
 @operator("onnx.Unsqueeze")
-def unsqueeze(x: TensorLike, axes: Any) -> TensorLike:
+def unsqueeze(x: TensorLike, axes: Operand) -> TensorLike:
     """With other axes, of size 1."""
     return np.expand_dims(x, ints(axes) or ())
 
@@ -61,7 +61,7 @@ def concat(*arrays: TensorLike, axis: int) -> TensorLike:
 
 @operator("onnx.Split")
 def split(
-    x: TensorLike, split: Any = None, axis: int = 0, num_outputs: int | None = None
+    x: TensorLike, split: Operand = None, axis: int = 0, num_outputs: int | None = None
 ) -> tuple[TensorLike, ...]:
     """Parts of the sizes given, or so many of one size."""
     parts = ints(split)
@@ -74,7 +74,7 @@ def split(
 
 @operator("onnx.Slice")
 def slice_(
-    x: TensorLike, starts: Any, ends: Any, axes: Any = None, steps: Any = None
+    x: TensorLike, starts: Operand, ends: Operand, axes: Operand = None, steps: Operand = None
 ) -> TensorLike:
     """A part of each of some axes."""
     first, last = ints(starts) or (), ints(ends) or ()
@@ -153,7 +153,7 @@ def tile(x: TensorLike, repeats: TensorLike) -> TensorLike:
 
 @operator("onnx.Pad")
 def pad(
-    x: TensorLike, pads: Any, constant_value: Operand = None, axes: Any = None,
+    x: TensorLike, pads: Operand, constant_value: Operand = None, axes: Operand = None,
     mode: str = "constant",
 ) -> TensorLike:  # fmt: skip
     """With a border."""
@@ -206,7 +206,7 @@ def constant(**given: Any) -> Any:
 
 
 @operator("onnx.ConstantOfShape")
-def constant_of_shape(shape: TensorLike, value: Any = None) -> Any:
+def constant_of_shape(shape: TensorLike, value: Operand = None) -> Any:
     """One value in a shape."""
     filled = np.zeros(1, np.float32) if value is None else value.array
     return creation.full(ints(shape) or (), filled.reshape(-1)[0], filled.dtype)

@@ -176,7 +176,8 @@ def dropout(
 
 @operator("onnx.Resize")
 def resize(
-    x: TensorLike, roi: Any = None, scales: Any = None, sizes: Any = None, mode: str = "nearest",
+    x: TensorLike, roi: Operand = None, scales: Operand = None, sizes: Operand = None,
+    mode: str = "nearest",
     coordinate_transformation_mode: str = "half_pixel", nearest_mode: str = "round_prefer_floor",
     cubic_coeff_a: float = -0.75, **options: Any,
 ) -> TensorLike:  # fmt: skip
