@@ -155,13 +155,13 @@ def _picked(self: TensorLike, index: Any, dim: int, keepdim: bool) -> tuple[Tens
 @operator("max.dim")
 def max_along(self: TensorLike, dim: int, keepdim: bool = False) -> tuple[TensorLike, Any]:
     """The largest along an axis, and where they are."""
-    return _picked(self, np.argmax(raw(self), axis=dim if self.ndim else None), dim, keepdim)
+    return _picked(self, np.argmax(self, axis=dim if self.ndim else None), dim, keepdim)
 
 
 @operator("min.dim")
 def min_along(self: TensorLike, dim: int, keepdim: bool = False) -> tuple[TensorLike, Any]:
     """The smallest along an axis, and where they are."""
-    return _picked(self, np.argmin(raw(self), axis=dim if self.ndim else None), dim, keepdim)
+    return _picked(self, np.argmin(self, axis=dim if self.ndim else None), dim, keepdim)
 
 
 @operator("argmax.default")
@@ -263,8 +263,7 @@ def topk(
     """The k largest or smallest along an axis, in order, and where they are."""
     if self.ndim == 0:
         return self, np.zeros((), np.int64)
-    values = raw(self)
-    order = np.argsort(-values if largest else values, axis=dim, kind="stable")
+    order = np.argsort(-self if largest else self, axis=dim, kind="stable")
     index = np.take(order, np.arange(k), axis=dim)
     return np.take_along_axis(self, index, dim), index
 
@@ -276,8 +275,7 @@ def sort(
     """In order along an axis, and where they were."""
     if self.ndim == 0:
         return self, np.zeros((), np.int64)
-    values = raw(self)
-    index = np.argsort(-values if descending else values, axis=dim, kind="stable")
+    index = np.argsort(-self if descending else self, axis=dim, kind="stable")
     return np.take_along_axis(self, index, dim), index
 
 
