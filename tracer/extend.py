@@ -49,7 +49,8 @@ Graphs, pictures and commands:
 
 Plugins:
     `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`,
-    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`
+    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `ImportedOperator`,
+    `Importer`
 """
 
 from tracer import hooks
@@ -132,6 +133,7 @@ from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
 from tracer.graph.totals import totals
 from tracer.guarded import overlay_values, render, require_quantities
+from tracer.imports import ImportedOperator, Importer
 from tracer.operations.arguments import integer, integers, operand, raw
 from tracer.operations.inplace import moved_on
 from tracer.operations.placing import Embed, ScatterAdd
@@ -199,6 +201,8 @@ __all__ = [
     "GGNMonteCarlo",
     "Gather",
     "Generator",
+    "ImportedOperator",
+    "Importer",
     "Index",
     "Instrument",
     "Kronecker",

@@ -11,6 +11,7 @@ from tracer.blame import USER, place
 from tracer.entries import Entries, Entry, Owner, owner_of, transaction
 from tracer.errors import PluginError, RegistryError, suggestion
 from tracer.extensions import Command, Overlay, Renderer, check_command, check_overlay
+from tracer.imports import ImportedOperator, Importer, check_imported, check_importer
 from tracer.trainings import Sampler, Tracker, check_sampler, check_tracker
 from tracer.watching import Instrument, Sink, check_instrument, check_sink
 
@@ -241,6 +242,8 @@ instruments = Registry("instrument")
 sinks = Registry("sink")
 trackers = Registry("tracker")
 samplers = Registry("sampler")
+imports = Registry("imported operator")
+importers = Registry("importer")
 
 renderers.holds(Renderer)
 overlays.holds(Overlay)
@@ -249,12 +252,16 @@ instruments.holds(Instrument, as_class=True)
 sinks.holds(Sink, as_class=True)
 trackers.holds(Tracker)
 samplers.holds(Sampler, as_class=True)
+imports.holds(ImportedOperator)
+importers.holds(Importer)
 overlays.checks.append(check_overlay)
 commands.checks.append(check_command)
 instruments.checks.append(check_instrument)
 sinks.checks.append(check_sink)
 trackers.checks.append(check_tracker)
 samplers.checks.append(check_sampler)
+imports.checks.append(check_imported)
+importers.checks.append(check_importer)
 
 #: hook name -> the registry that its results go to
 BY_HOOK: dict[str, Registry] = {
@@ -269,6 +276,8 @@ BY_HOOK: dict[str, Registry] = {
     "register_sinks": sinks,
     "register_trackers": trackers,
     "register_samplers": samplers,
+    "register_imports": imports,
+    "register_importers": importers,
 }
 
 

@@ -7,6 +7,9 @@ The conventions, for a module with or without an attribute after the colon:
   arrays, or a dict of keyword arguments.
 - `loss(output, *targets)`, optional, with `targets` given in the same forms as `example_inputs`.
 
+A file of another library that an importer reads, as a `.pt2` of PyTorch's, holds a model and shapes
+of inputs. A model of another library, as a `torch.nn.Module`, is converted, and so is its loss.
+
 An attribute may be an object that has a `model` and is none: it defines the rest, in place of the
 module.
 """
@@ -14,17 +17,19 @@ module.
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import inspect
 import operator
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from trace_net import imported
 from trace_net.errors import ModelError, UsageError
 from trace_net.usercode import shown, user_code
 from tracer.errors import suggestion
@@ -32,12 +37,15 @@ from tracer.errors import suggestion
 if TYPE_CHECKING:
     import numpy as np
 
+    from tracer.extend import Importer
+
 #: samples of `datasets()` that are recorded where a file has no example inputs
 SAMPLES = 8
-FORMS = "write path.py, path.py:attr, path.py:factory(k=1) or pkg.module:attr"
+FORMS = "write path.py, path.py:attr, path.py:factory(k=1), pkg.module:attr or model.pt2"
 OF_TORCH = (
-    "write it with tracer_layers, whose layers and losses have the names and arguments of "
-    "torch.nn: `import tracer_layers as nn`; load_state_dict takes the arrays of a checkpoint"
+    "install PyTorch, or give a program of it, model.pt2, that torch.export.save wrote where it is "
+    "installed; or write the model with tracer_layers, whose layers and losses have the names and "
+    "arguments of torch.nn: `import tracer_layers as nn`"
 )
 FILE = re.compile(r"(?P<where>.+?\.py)(?::(?P<what>.*))?", re.DOTALL)
 MODULE = re.compile(r"(?P<where>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<what>.*)", re.DOTALL)
@@ -97,6 +105,10 @@ def parse_target(text: str) -> Target:
     Raises `UsageError` where the text has none of the forms, or there is no such file.
     """
     match = FILE.fullmatch(text) or MODULE.fullmatch(text)
+    if match is None and imported.is_program(text):
+        if not Path(text).is_file():
+            raise UsageError(f"no file {text!r}", hint=_nearby(Path(text)))
+        return Target(Path(text))
     if match is None:
         kind = "is a folder" if Path(text).is_dir() else "has none of the forms of TARGET"
         raise UsageError(f"{text!r} {kind}", hint=FORMS)
@@ -121,6 +133,9 @@ def load(target: Target, given: dict[str, np.ndarray], seed: int = 0) -> Subject
 
     tracer.plugins.load()
     tracer.seed(seed)
+    reader = imported.reader_of(target.path)
+    if reader is not None:
+        return _load_program(target, reader, given)
     module = _import(target)
     choices: dict[str, str] = {}
     model, definitions = _find_model(target, module, bool(given), choices)
@@ -133,7 +148,41 @@ def load(target: Target, given: dict[str, np.ndarray], seed: int = 0) -> Subject
         choices["loss"] = "loss"
         own = hasattr(definitions, "targets") or sample is None
         targets = _value(target, definitions, "targets", choices) if own else sample[1]
-    return Subject(target, model, inputs, loss, targets, choices, module, definitions)
+    found = Subject(target, model, inputs, loss, targets, choices, module, definitions)
+    importer = imported.converter_of(model)
+    return found if importer is None else _converted(found, importer)
+
+
+def _load_program(target: Target, reader: Importer, given: dict[str, np.ndarray]) -> Subject:
+    """The model in a file that holds nothing else, with inputs of its own shapes."""
+    assert target.path is not None
+    model = imported.read(reader, target.path, target.where)
+    choices = {"model": f"the program of {target.where}"}
+    if given:
+        choices["inputs"] = "--input " + ", ".join(given)
+        inputs = _by_signature(model, given)
+    else:
+        choices["inputs"] = "made of the program's shapes"
+        inputs = Arguments(*reader.inputs(model))
+    module = ModuleType(target.stem)
+    return Subject(target, model, inputs, None, Arguments(), choices, module, module)
+
+
+def _converted(subject: Subject, importer: Importer) -> Subject:
+    """A model of another library as one of this, called with arrays; so is its loss."""
+    where, name = subject.target.where, subject.choices["model"]
+    with user_code(f"{name} of {where}, a model of {importer.package}"):
+        inputs, targets = (
+            Arguments(importer.arrays(each.positional), importer.arrays(each.keywords))
+            for each in (subject.inputs, subject.targets)
+        )
+        model = importer.convert(subject.model, inputs.positional, inputs.keywords)
+        loss = subject.loss
+        if loss is not None:
+            output = copy.deepcopy(model)(*inputs.positional, **inputs.keywords)
+            loss = imported.converted_loss(importer, loss, output, targets.positional)
+    choices = {**subject.choices, "model": f"{name}, a model of {importer.package}"}
+    return replace(subject, model=model, inputs=inputs, targets=targets, loss=loss, choices=choices)
 
 
 def with_arguments(subject: Subject, arguments: Mapping[str, object]) -> str:
@@ -295,7 +344,7 @@ def _find_model(
     else:
         name, model = _only_model(target, module)
         choices["model"] = name
-    if _is_of_torch(model):
+    if _is_of_torch(model) and imported.converter_of(model) is None:
         raise UsageError(
             f"{choices['model']} of {target.where} is a module of PyTorch, which is not traced",
             hint=OF_TORCH,
@@ -418,6 +467,8 @@ def _by_signature(model: Any, given: dict[str, np.ndarray]) -> Arguments:
 
 def parameter_names(model: Any) -> list[str]:
     """The names of the arguments that a model's call takes; empty where they are not known."""
+    if (names := getattr(model, "input_names", None)) is not None:
+        return list(names)
     try:
         parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
     except (TypeError, ValueError):

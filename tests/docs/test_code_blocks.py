@@ -52,6 +52,8 @@ def with_language(language):
 @pytest.mark.parametrize("page", with_language("python"), ids=name)
 def test_python_blocks_run_and_print_what_follows(page, tmp_path, monkeypatch, registries, request):
     monkeypatch.chdir(tmp_path)
+    for archive in DOCS.glob("examples/*.pt2"):
+        shutil.copy(archive, tmp_path)
     text = markdown(page)
     if "plt.show()" in text:
         request.getfixturevalue("figures")

@@ -184,3 +184,21 @@ def test_rules_are_given_positions_whosever_the_entries_are(order):
     squares = 2 * (x**2 if order is None else x[:, :1] ** 2)
     uses = np.ones(4) if order is None else np.bincount(order, minlength=4)
     np.testing.assert_allclose(value, squares.sum(1) * uses[:, None], rtol=1e-12)
+
+
+def test_matrices_chosen_for_each_sample_by_plain_indices_are_of_that_sample():
+    """Their first axis is that of the samples, though nothing marks it: no axis of groups."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((3, 2, 5)), rng.standard_normal((4, 6, 5))
+    chosen = rng.integers(0, 4, (3, 2))
+
+    def gradients(x, chosen):
+        w = tracer.parameter(weight, "w")
+        with tracer.Tape() as tape:
+            batch = tracer.batch(x)
+            loss = np.sum(np.square(np.matmul(w[chosen], batch[..., None])))
+        return tape.backward(loss, ("grad_batch",))["grad_batch"]["w"]
+
+    together = gradients(x, chosen)
+    for i in range(3):
+        np.testing.assert_allclose(together[i], gradients(x[i : i + 1], chosen[i : i + 1])[0])

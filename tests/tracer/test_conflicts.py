@@ -1,5 +1,6 @@
 """Two that want the same: of one module, of two modules, and of each kind of thing."""
 
+from dataclasses import is_dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.tracer.things import (
     Amount,
     Diary,
     Dice,
+    Door,
     Drain,
     Gauge,
     Kind,
@@ -18,8 +20,9 @@ from tests.tracer.things import (
     Paint,
     Shade,
     act,
+    gate,
 )
-from tracer import PluginError, registry
+from tracer import PluginError, extend, registry
 from tracer.record import dispatch
 
 __all__ = ["nothing_left"]  # a fixture
@@ -97,6 +100,8 @@ MADE = {
     "sink": lambda: type("Drain", (Drain,), {"__module__": Drain.__module__}),
     "sampler": lambda: type("Dice", (Dice,), {"__module__": Dice.__module__}),
     "tracker": Diary,
+    "importer": Door,
+    "imported operator": lambda: extend.ImportedOperator("test::gate", gate),
     "row kind": Kind,
     "array backend": Library,
     "renderer": Paint,
@@ -198,8 +203,8 @@ def test_a_conflict_names_both_and_what_replaces(kind):
 def test_what_replaces_gives_the_name_back(kind):
     (target,) = (target for target in KINDS if target.kind == kind)
     first = MADE[kind]()
-    if kind == "command":
-        second = tracer.Command("test-act", act, replaces="test-act")
+    if is_dataclass(first):
+        second = replace(first, replaces=first.name)
     else:
         second = MADE[kind]()
         second.replaces = first.name

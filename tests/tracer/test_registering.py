@@ -14,6 +14,7 @@ from tests.tracer.things import (
     Amount,
     Diary,
     Dice,
+    Door,
     Drain,
     Gauge,
     Kind,
@@ -21,8 +22,9 @@ from tests.tracer.things import (
     Paint,
     Shade,
     act,
+    gate,
 )
-from tracer import PluginError, registry
+from tracer import PluginError, extend, registry
 from tracer.entries import Entries, Entry, Owner, transaction
 from tracer.record import dispatch
 
@@ -150,8 +152,9 @@ def test_a_cell_that_fails_when_it_runs_again_changes_nothing():
 
 
 THINGS = [
-    *(Amount, Gauge, Drain, Dice, Kind(), Shade(), Paint(), Library(), Diary()),
+    *(Amount, Gauge, Drain, Dice, Kind(), Shade(), Paint(), Library(), Diary(), Door()),
     tracer.Command("test-act", act),
+    extend.ImportedOperator("test::gate", gate),
 ]
 
 

@@ -58,5 +58,14 @@ class Dice(extend.Sampler):
         return None
 
 
+class Door(extend.Importer):
+    name = "test_door"
+
+
+def gate(x):
+    """A function of an imported operator."""
+    return x
+
+
 def act():
     """A command."""

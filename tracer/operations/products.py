@@ -281,7 +281,7 @@ def contraction_cotangent(subscripts, node, slot, g):
         ins = [c for c in own if c in data and c not in output]
         groups = [c for c in own if c in data and c in output]
         uses = [c for c in output if c in data and c not in own and c != sample]
-        plain = len({*data}) == len(data) and len({*own}) == len(own)
+        plain = len({*data}) == len(data) and len({*own}) == len(own) and sample not in own
         complete = {*outs, *ins, *groups} == {*own} and {*data} == {sample, *uses, *ins, *groups}
         sizes = dict(zip(own, node.input_shape(slot), strict=True))
         full = all(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracer.curvature.quantity import Quantity
     from tracer.curvature.rows import Rows
     from tracer.extensions import Command, Overlay, Renderer
+    from tracer.imports import ImportedOperator, Importer
     from tracer.record.operation import Operation
     from tracer.record.tensor import Tensor
     from tracer.trainings import Sampler, Tracker
@@ -83,6 +84,16 @@ def register_trackers() -> Iterable[Tracker]:
 @hookspec
 def register_samplers() -> Iterable[type[Sampler]]:
     """What chooses the settings of a sweep: subclasses of `tracer.extend.Sampler`."""
+
+
+@hookspec
+def register_imports() -> Iterable[ImportedOperator]:
+    """Operators of imported programs: instances of `tracer.extend.ImportedOperator`."""
+
+
+@hookspec
+def register_importers() -> Iterable[Importer]:
+    """What opens models of other libraries: instances of `tracer.extend.Importer`."""
 
 
 @hookspec

@@ -14,6 +14,7 @@ from tracer.curvature.rows import Rows
 from tracer.entries import Owner, changing, owner_of, transaction
 from tracer.errors import PluginError
 from tracer.extensions import Command, Overlay, Renderer
+from tracer.imports import ImportedOperator, Importer
 from tracer.plugins import collecting
 from tracer.plugins.loading import Loader, load
 from tracer.record.operation import Operation
@@ -35,7 +36,8 @@ class Hook(Protocol):
 #: instance of a class, which a type checker takes for the class still.)
 Registrable: TypeAlias = (
     "Operation | type[Operation] | type[Quantity] | Rows | Backend | Renderer | Overlay | Command"
-    " | type[Instrument] | type[Sink] | Tracker | type[Sampler] | Hook | ModuleType"
+    " | type[Instrument] | type[Sink] | Tracker | type[Sampler] | ImportedOperator | Importer"
+    " | Hook | ModuleType"
 )
 Thing = TypeVar("Thing", bound=Registrable)
 
@@ -44,9 +46,10 @@ def register(thing: Thing) -> Thing:
     """Register what a plugin's hooks take, from a script or notebook, and return it.
 
     `thing` is an operation, a subclass of `Quantity`, `Instrument`, `Sink` or `Sampler`, an
-    instance of `Rows`, `Backend`, `Renderer`, `Overlay`, `Command` or `Tracker`, a function marked
-    with `@tracer.hookimpl`, or a module: of one with hooks what these return, of another what it
-    defines, in each case all of it or nothing. It is a decorator, too.
+    instance of `Rows`, `Backend`, `Renderer`, `Overlay`, `Command`, `Tracker`,
+    `ImportedOperator` or `Importer`, a function marked with `@tracer.hookimpl`, or a module: of one
+    with hooks what these return, of another what it defines, in each case all of it or nothing. It
+    is a decorator, too.
 
     A name that the same module registered before, as where a cell of a notebook runs again, is
     registered anew. One that another module or a plugin has, and a NumPy function that another has,
@@ -105,7 +108,7 @@ def _registry_of(thing: object) -> registry.Registry:
     raise PluginError(
         f"tracer.register takes an operation (@tracer.operation), a subclass of tracer.Quantity, "
         f"extend.Instrument, Sink or Sampler, an instance of tracer.Rows, Backend, Renderer, "
-        f"Overlay, Command or extend.Tracker, a function marked "
+        f"Overlay, Command, extend.Tracker, ImportedOperator or Importer, a function marked "
         f"with @tracer.hookimpl, or a module of these, got {thing!r}{hint}"
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trace_net import options, report, streams
+from trace_net import imported, options, report, streams
 from trace_net.errors import ModelError, PluginFailure, UsageError
 
 MODEL_COLUMNS = ("parameter", ">gradient", ">difference", ">relative error", "")
@@ -30,7 +30,7 @@ def check(
     parameter, in float64. What a plugin registers goes through tracer.testing: it is "ok" only if
     it was compared with a definition. The exit code is 1 where something disagrees.
     """
-    if target.endswith(".py") or ":" in target or "/" in target:
+    if target.endswith(".py") or ":" in target or "/" in target or imported.is_program(target):
         check_model(target, input or [], json)
     else:
         check_plugin(target, json)

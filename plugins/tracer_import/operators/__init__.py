@@ -1,0 +1,42 @@
+"""Operators of imported programs, each family in a file; `table` has them all."""
+
+from tracer_import.operators import (
+    activations,
+    attention,
+    convolution,
+    creation,
+    elementwise,
+    further,
+    indexing,
+    linear,
+    losses,
+    normalisation,
+    numbers,
+    onnx,
+    pooling,
+    recurrent,
+    reductions,
+    shapes,
+)
+from tracer_import.operators.table import OPERATORS, operator
+
+__all__ = ["FAMILIES", "OPERATORS", "operator"]
+
+FAMILIES = (
+    activations,
+    attention,
+    convolution,
+    creation,
+    elementwise,
+    further,
+    indexing,
+    linear,
+    losses,
+    normalisation,
+    numbers,
+    onnx,
+    pooling,
+    recurrent,
+    reductions,
+    shapes,
+)
