@@ -92,6 +92,65 @@ CASES = {
 }  # fmt: skip
 
 
+#: functions that are called in place, of a tensor that is no leaf, as PyTorch asks for
+OVER_THEIR_INPUT = {
+    "relu_": (),
+    "elu_": (0.7,),
+    "celu_": (1.0,),
+    "selu_": (),
+    "leaky_relu_": (0.2,),
+    "hardtanh_": (-0.5, 0.7),
+    "threshold_": (0.1, 0.4),
+    "rrelu_": (0.1, 0.3),
+}
+CASES |= {
+    name: ((lambda F, x, n=name, given=given: getattr(F, n)(1 * x, *given)), [normal(3, 4)])
+    for name, given in OVER_THEIR_INPUT.items()
+}
+CASES |= {
+    **{
+        f"{kind}{rank}d_with_indices": (
+            lambda F, x, n=f"{kind}{rank}d_with_indices": getattr(F, n)(x, 2)[0],
+            [normal(2, 3, *(5,) * rank)],
+        )
+        for kind in ("max_pool", "adaptive_max_pool")
+        for rank in (1, 2, 3)
+    },
+    **{
+        f"conv_transpose{rank}d": (
+            lambda F, x, w, b, n=f"conv_transpose{rank}d": getattr(F, n)(x, w, b, 2, 1, 1),
+            [normal(2, 3, *(3,) * rank), normal(3, 2, *(3,) * rank), normal(2)],
+        )
+        for rank in (1, 2, 3)
+    },
+    "group_norm": (
+        lambda F, x, w, b: F.group_norm(x, 2, w, b),
+        [normal(2, 4, 3), normal(4), normal(4)],
+    ),
+    "layer_norm": (
+        lambda F, x, w, b: F.layer_norm(x, [2, 3], w, b),
+        [normal(4, 2, 3), normal(2, 3), normal(2, 3)],
+    ),
+    "rms_norm": (lambda F, x, w: F.rms_norm(x, [3], w, 0.1), [normal(4, 3), normal(3)]),
+    "batch_norm": (
+        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, True),
+        [normal(4, 3, 2), normal(3), normal(3)],
+    ),
+    "pixel_shuffle": (lambda F, x: F.pixel_shuffle(x, 2), [normal(2, 8, 2, 3)]),
+    "pixel_unshuffle": (lambda F, x: F.pixel_unshuffle(x, 2), [normal(2, 2, 4, 6)]),
+    "cosine_similarity": (
+        lambda F, x, y: F.cosine_similarity(x, y, -1),
+        [normal(4, 3), normal(4, 3)],
+    ),
+    "attention": (
+        lambda F, q, k, v: F.scaled_dot_product_attention(
+            q, k, v, None, 0.0, True, scale=0.3, enable_gqa=True
+        ),
+        [normal(2, 4, 3, 5), normal(2, 2, 3, 5), normal(2, 2, 3, 6)],
+    ),
+}
+
+
 def drawn(makers):
     rng = np.random.default_rng(0)
     return [make(rng) for make in makers]
@@ -228,3 +287,28 @@ def test_channels_are_shuffled():
     x = np.random.default_rng(0).standard_normal((2, 4, 2, 3))
     expected = TF.native_channel_shuffle(torch.tensor(x), 2)  # which has no gradient there
     np.testing.assert_array_equal(F.native_channel_shuffle(x, 2), expected.numpy())
+
+
+# -- layers that find out their sizes --------------------------------------------------------------
+
+LAZY = {
+    "LazyLinear": ((3,), (5, 4)),
+    **{f"LazyConv{rank}d": ((2, 3), (3, 4, *(5,) * rank)) for rank in (1, 2, 3)},
+    **{f"LazyConvTranspose{rank}d": ((2, 3), (3, 4, *(5,) * rank)) for rank in (1, 2, 3)},
+    **{f"LazyBatchNorm{rank}d": ((), (3, 4, *(5,) * rank)) for rank in (1, 2, 3)},
+    **{f"LazyInstanceNorm{rank}d": ((), (3, 4, *(5,) * rank)) for rank in (1, 2, 3)},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize("name", LAZY)
+def test_lazy_layers(name):
+    given, shape = LAZY[name]
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    theirs, ours = getattr(torch.nn, name)(*given), getattr(tracer_layers, name)(*given)
+    theirs(torch.tensor(x))
+    ours.load_state_dict(theirs.state_dict())
+    assert repr(ours) == repr(theirs)
+    assert [*ours.state_dict()] == [*theirs.state_dict()]
+    expected = theirs.eval()(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(ours.eval()(x).data, expected, rtol=1e-4, atol=1e-5)
