@@ -6,14 +6,14 @@ and its cotangent, the end of a self-line or the gutter between columns come aft
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tracer_render import style
 from tracer_render.picture import Line, Picture
 from tracer_render.placement import Placement, Point, Rectangle
-from tracer_render.quality import passes, trace
+from tracer_render.quality import trace
 
 #: Half the height of a label's letters.
 HALF = 3.0
@@ -25,6 +25,10 @@ NEAR = 0.05
 DISTANCES = (0.5, 4.0, 9.0, 16.0, 25.0)
 #: So near to the ends of its line no label stands, where the arrow is.
 TIP = 9.0
+#: Along a line it is tried at so many places, and on both sides.
+MOST = 24
+#: So many places are looked at together, the nearest first.
+AT_ONCE = 16
 #: Pictures with more labels times lines are left as the layout has them.
 LARGEST = 200_000
 #: What a label must not touch, and how much each costs in points of distance.
@@ -44,7 +48,7 @@ def struck(picture: Picture, placement: Placement) -> list[int]:
         if label is None:
             continue
         half = half_size(picture.lines[index])
-        if around.cost(np.array(label), half) >= ON_RUNG:
+        if around.cost(np.array([label]), half)[0] >= ON_RUNG:
             found.append(index)
         around.labels.append((np.array(label), half))
     return found
@@ -69,64 +73,91 @@ class _Surroundings:
 
     def __init__(self, placement: Placement):
         self.labels: list[tuple[np.ndarray, np.ndarray]] = []
-        self._lines = [trace(curve) for curve in placement.curves]
-        self._rungs = [np.array(rung) for rung in placement.pairs]
         frames = [*placement.frames.values(), *(r for *_, r in placement.others)]
-        self._frames = [_outline(r) for r in frames]
-        self._boxes = [(np.array([r.x, r.y]), np.array([r.width, r.height]) / 2)
-                       for r in placement.boxes.values()]  # fmt: skip
-        self._low, self._high = _bounds(self._lines)
+        drawn = [
+            *((ON_LINE, trace(curve)) for curve in placement.curves),
+            *((ON_RUNG, np.array(rung)) for rung in placement.pairs),
+            *((ON_FRAME, _outline(r)) for r in frames),
+        ]
+        self._starts = np.concatenate([np.empty((0, 2)), *(points[:-1] for _, points in drawn)])
+        self._ends = np.concatenate([np.empty((0, 2)), *(points[1:] for _, points in drawn)])
+        costs = [np.full(len(points) - 1, cost) for cost, points in drawn]
+        self._costs = np.concatenate([np.empty(0), *costs])
+        boxes = list(placement.boxes.values())
+        self._centres = np.array([(r.x, r.y) for r in boxes]).reshape(-1, 2)
+        self._halves = np.array([(r.width, r.height) for r in boxes]).reshape(-1, 2) / 2
 
     def best(self, given: np.ndarray, curve: Sequence[Point], half: np.ndarray) -> np.ndarray:
         """The place that touches least, of those the one nearest to the given one."""
-        places = [given, *_beside(trace(list(curve)), half)]
+        if not self.cost(given[None], half + CLEAR)[0]:
+            return given
+        places = np.concatenate([given[None], _beside(trace(list(curve)), half)])
+        distances = np.hypot(*(places - given).T)
+        order = np.argsort(distances, kind="stable")
         best, least = given, np.inf
-        for place in sorted(places, key=lambda place: float(np.hypot(*(place - given)))):
-            distance = float(np.hypot(*(place - given)))
-            if distance >= least:
+        for start in range(0, len(order), AT_ONCE):
+            few = order[start : start + AT_ONCE]
+            if distances[few[0]] >= least:
                 break
-            cost = distance + self.cost(place, half) + NEAR * self.cost(place, half + CLEAR)
-            if cost < least:
-                best, least = place, cost
+            tried = places[few]
+            found = self.cost(tried, half) + NEAR * self.cost(tried, half + CLEAR) + distances[few]
+            if found.min() < least:
+                best, least = tried[np.argmin(found)], found.min()
         return best
 
-    def cost(self, centre: np.ndarray, half: np.ndarray) -> float:
-        """What a label costs there."""
-        near = (self._low < centre + half) & (self._high > centre - half)
-        lines = (self._lines[index] for index in np.flatnonzero(near.all(axis=1)))
-        return (
-            ON_LINE * _passing(lines, centre, half)
-            + ON_RUNG * _passing(self._rungs, centre, half)
-            + ON_FRAME * _passing(self._frames, centre, half)
-            + ON_BOX * _meeting(self._boxes, centre, half)
-            + ON_LABEL * _meeting(self.labels, centre, half)
-        )
+    def cost(self, places: np.ndarray, half: np.ndarray) -> np.ndarray:
+        """What a label costs at each of these places `[n, 2]`."""
+        low, high = places.min(axis=0) - half, places.max(axis=0) + half
+        lines = _between(np.minimum(self._starts, self._ends), np.maximum(self._starts, self._ends),
+                         low, high)  # fmt: skip
+        entered = _entered(places, half, self._starts[lines], self._ends[lines])
+        boxes = _between(self._centres - self._halves, self._centres + self._halves, low, high)
+        found = entered @ self._costs[lines]
+        found += ON_BOX * _meeting(places, half, self._centres[boxes], self._halves[boxes])
+        if self.labels:
+            centres, halves = map(np.array, zip(*self.labels, strict=True))
+            found += ON_LABEL * _meeting(places, half, centres, halves)
+        return found
 
 
-def _beside(points: np.ndarray, half: np.ndarray) -> Iterable[np.ndarray]:
-    """Places on both sides of a line `[k, 2]`, so far from it that the label is clear of it."""
+def _beside(points: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """Places `[n, 2]` on both sides of a line `[k, 2]`, so far from it that the label is clear."""
     steps = np.diff(points, axis=0)
+    lengths = np.hypot(*steps.T)
     middles = points[:-1] + steps / 2
-    for middle, (dx, dy) in zip(middles, steps, strict=True):
-        length = float(np.hypot(dx, dy))
-        ends = min(np.hypot(*(middle - points[0])), np.hypot(*(middle - points[-1])))
-        if length < 1e-6 or ends < TIP:
-            continue
-        normal = np.array([dy, -dx]) / length
-        for distance in DISTANCES:
-            far = float(np.abs(normal) @ (half + CLEAR)) + distance
-            yield middle + far * normal
-            yield middle - far * normal
+    ends = np.minimum(np.hypot(*(middles - points[0]).T), np.hypot(*(middles - points[-1]).T))
+    kept = np.flatnonzero((lengths > 1e-6) & (ends >= TIP))
+    kept = kept[:: 1 + len(kept) // MOST]
+    normals = np.stack([steps[kept, 1], -steps[kept, 0]], axis=1) / lengths[kept, None]
+    far = (np.abs(normals) @ (half + CLEAR))[:, None] + np.array(DISTANCES)
+    shifts = far[..., None] * normals[:, None]
+    sides = np.stack([shifts, -shifts]) + middles[kept][:, None]
+    return sides.reshape(-1, 2)
 
 
-def _passing(lines: Iterable[np.ndarray], centre: np.ndarray, half: np.ndarray) -> int:
-    return sum(passes(points, centre, half) for points in lines)
+def _between(low: np.ndarray, high: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Which rectangles, by their corners `[n, 2]`, reach into one."""
+    return np.flatnonzero(((low < most) & (high > least)).all(axis=1))
+
+
+def _entered(
+    places: np.ndarray, half: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
+    """Which straight pieces `[m]` go through a label at which places: truths `[n, m]`."""
+    first, step = starts - places[:, None], ends - starts
+    step = np.where(np.abs(step) < 1e-12, 1e-12, step)
+    near, far = (-half - first) / step, (half - first) / step
+    enter = np.minimum(near, far).max(axis=-1)
+    leave = np.maximum(near, far).min(axis=-1)
+    return (enter < leave) & (enter < 1) & (leave > 0)
 
 
 def _meeting(
-    boxes: Iterable[tuple[np.ndarray, np.ndarray]], centre: np.ndarray, half: np.ndarray
-) -> int:
-    return sum(bool((np.abs(middle - centre) < size + half).all()) for middle, size in boxes)
+    places: np.ndarray, half: np.ndarray, centres: np.ndarray, halves: np.ndarray
+) -> np.ndarray:
+    """How many rectangles a label overlaps at each place."""
+    apart = np.abs(places[:, None] - centres)
+    return (apart < half + halves).all(axis=-1).sum(axis=1)
 
 
 def _outline(r: Rectangle) -> np.ndarray:
@@ -134,11 +165,3 @@ def _outline(r: Rectangle) -> np.ndarray:
     x, y = r.width / 2, r.height / 2
     corners = np.array([(-x, -y), (x, -y), (x, y), (-x, y), (-x, -y)])
     return corners + np.array([r.x, r.y])
-
-
-def _bounds(lines: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The least and largest coordinates of each line, `[lines, 2]` both."""
-    if not lines:
-        return np.empty((0, 2)), np.empty((0, 2))
-    low, high = zip(*((points.min(axis=0), points.max(axis=0)) for points in lines), strict=True)
-    return np.array(low), np.array(high)
