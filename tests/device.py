@@ -90,6 +90,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         known = (DeviceArray, np.ndarray, np.generic, int, float, complex)
+        known += (tuple,) if method == "at" else ()  # an index
         if not all(isinstance(x, known) for x in inputs):
             return NotImplemented
         name = f"np.{ufunc.__name__}"

@@ -38,7 +38,7 @@ KEYWORDS = {"__call__": {"out", "dtype"}, "reduce": {"axis", "dtype", "out", "ke
 LACKS = {
     f"special.{name}"
     for name in ("betaincc dawsn exp1 expi exprel hyp1f1 iv ive jv k0 k1 kv kve stdtr yv").split()
-} | {"multiply.at"}
+}
 registry.load_plugins()
 
 

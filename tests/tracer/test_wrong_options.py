@@ -36,6 +36,7 @@ CALLS = {
     "Tape": taped,
     "grad": lambda **o: tracer.grad(square, **o),
     "value_and_grad": lambda **o: tracer.value_and_grad(square, **o),
+    "value_and_jacobian": lambda **o: tracer.value_and_jacobian(square, **o),
     "jacobian": lambda **o: tracer.jacobian(square, **o),
     "hessian": lambda **o: tracer.hessian(square, **o),
     "vjp": lambda **o: tracer.vjp(square, X, **o),

@@ -85,7 +85,7 @@ def of_last(name, before, derivative, slope, constants, domain):
         def examples(rng):
             x = rng.uniform(*domain, (2, 3))
             ranks = [np.arange(1, 4, dtype=np.int16) + np.int16(i) for i in range(len(before))]
-            return [((*constants, x), {}), ((*ranks, x), {}), ((*constants, x[0, 0]), {})]
+            return [((*constants, x), {}), ((*ranks, x), {})]
 
     @implements(name)
     def call(*inputs):
@@ -105,7 +105,7 @@ def _met(value, dtype):
 
 def _narrow(value, dtype):
     """A factor in the dtype of what it is multiplied with; numbers among inputs widen it."""
-    return value if value.dtype == dtype else value.astype(dtype)
+    return value.astype(dtype) if getattr(value, "dtype", dtype) != dtype else value
 
 
 def _refuse_gradient(function, argument, value):
@@ -119,19 +119,19 @@ def _refuse_gradient(function, argument, value):
 
 
 def op(name):
-    """An operation of one argument by its name: of the tables here and in `unary`."""
-    return lambda x: (BY_NAME.get(name) or _BY_NAME[name])(x)
+    """An operation by its name, of the tables here and in `unary`; of numbers it gives a number."""
 
+    def call(*inputs):
+        made = (BY_NAME.get(name) or _BY_NAME[name])(*inputs)
+        return float(made) if isinstance(made, np.generic) else made
 
-def of(name):
-    """An operation of this table by its name, for derivatives that are in terms of others."""
-    return lambda *inputs: _BY_NAME[name](*inputs)
+    return call
 
 
 gammaln, digamma, sign = op("gammaln"), op("digamma"), op("sign")
 j0, j1, y0, y1, i0, i1, i0e, i1e, k0, k1 = map(op, "j0 j1 y0 y1 i0 i1 i0e i1e k0 k1".split())
-jv, yv, iv, ive, kv, kve, yn = map(of, "jv yv iv ive kv kve yn".split())
-betaln, xlog1py, hyp1f1 = map(of, "betaln xlog1py hyp1f1".split())
+jv, yv, iv, ive, kv, kve, yn = map(op, "jv yv iv ive kv kve yn".split())
+betaln, xlog1py, hyp1f1 = map(op, "betaln xlog1py hyp1f1".split())
 
 
 def _beta_density(a, b, x):
@@ -143,7 +143,7 @@ def _gamma_density(a, x):
 
 
 def _t_density(df, t):
-    scale = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * (np.log(df) + LOG_PI)
+    scale = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * (op("log")(df) + LOG_PI)
     return np.exp(scale - (df + 1) / 2 * np.log1p(t * t / df))
 
 

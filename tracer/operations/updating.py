@@ -6,7 +6,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.dtypes import meeting
-from tracer.errors import ShapeError, TracingError
+from tracer.errors import ShapeError
 from tracer.operations.arguments import operand, raw
 from tracer.operations.indices import kept_index, positions_of
 from tracer.operations.placing import ScatterAdd, index_add, index_set
@@ -26,16 +26,10 @@ class IndexUpdate(Operation):
 
     def forward(x, value, *, index, how):
         out = x.astype(np.result_type(x, value))
-        update = getattr(backend.namespace(x), UPDATES[how])
-        try:
-            update.at(out, index, value)
-        except (AttributeError, TypeError, NotImplementedError) as error:
-            if type(x) is np.ndarray:
-                raise
-            raise TracingError(
-                f"{backend.of(x).name} has no {UPDATES[how]}.at: use tracer.at(a)[index].set with "
-                f"np.{UPDATES[how]}(a[index], values), where no index repeats"
-            ) from error
+        if how == "multiply" and type(x) is not np.ndarray:  # CuPy has no multiply.at
+            _multiply_at(out, positions_of(index, x.shape), value)
+        else:
+            getattr(backend.namespace(x), UPDATES[how]).at(out, index, value)
         return out
 
     def vjp(node, g):
@@ -102,6 +96,20 @@ def _products_before(x, labels):
         x = np.concatenate([x[:step], x[step:] * np.where(where(same), x[:-step], 1)])
         step *= 2
     return x
+
+
+def _multiply_at(out, places, value):
+    """`np.multiply.at(out, index, value)` for the flat places that the index stands for."""
+    there = backend.of(out).from_host
+    value = there(np.asarray(value)) if isinstance(value, int | float) else value
+    flat = np.reshape(np.broadcast_to(value, places.shape), (-1,)).astype(out.dtype)
+    order = np.argsort(places.reshape(-1), kind="stable")
+    labels = places.reshape(-1)[order]
+    flat = flat[there(order)]
+    products = _products_before(flat, labels) * flat
+    last = np.concatenate([labels[1:] != labels[:-1], [True]])[: len(labels)]
+    whole, chosen = out.reshape(-1), there(labels[last])
+    whole[chosen] = whole[chosen] * products[there(np.flatnonzero(last))]
 
 
 class At:

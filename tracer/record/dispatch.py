@@ -227,7 +227,9 @@ def ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str,
         instead = "move axes with np.moveaxis before, or write np.einsum"
         if not kwargs.keys() & {"axis", "axes", "keepdims"}:
             instead = "select with np.where afterwards"
-        raise TracingError(f"np.{name} on tensors takes no {', '.join(kwargs)}: {instead}")
+        raise TracingError(
+            f"{_home(ufunc)}.{name} on tensors takes no {', '.join(kwargs)}: {instead}"
+        )
     if dtype is not None:
         _check_dtype(ufunc, dtype)
         inputs = [np.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs]
@@ -267,12 +269,16 @@ def named(error: Exception, function: Function, args: Sequence[Any]) -> Exceptio
     return ShapeError(f"np.{function.__name__} got {given}: {error}")
 
 
+def _home(ufunc: np.ufunc) -> str:
+    """The package that a ufunc is of."""
+    return "np" if vars(np).get(ufunc.__name__) is ufunc else "scipy.special"
+
+
 def no_rule(function: Function, name: str | None = None) -> TracingError:
     """The error for a function that cannot be differentiated."""
     module = getattr(function, "__module__", None)
     name = name or getattr(function, "__name__", repr(function))
-    package = "np" if vars(np).get(function.__name__) is function else "scipy.special"
-    full = f"{package}.{name}" if isinstance(function, np.ufunc) else f"{module}.{name}"
+    full = f"{_home(function)}.{name}" if isinstance(function, np.ufunc) else f"{module}.{name}"
     if function in INSTEAD and name == getattr(function, "__name__", None):
         way = INSTEAD[function]
         return TracingError(f"{shown(function, 'np')} is not recorded on tensors: {way}")

@@ -39,9 +39,9 @@ MATH = {
     "sumprod": "np.vdot(t, u)",
     "dist": "np.linalg.norm(t - u)",
     "erf": "tracer.erf(t)",
-    "erfc": "1 - tracer.erf(t)",
+    "erfc": "scipy.special.erfc(t)",
     "lgamma": "scipy.special.gammaln(t)",
-    "gamma": "np.exp(scipy.special.gammaln(t))",
+    "gamma": "scipy.special.gamma(t)",
 }
 
 #: dotted name of a function, without private modules, or a method's own -> what to do
