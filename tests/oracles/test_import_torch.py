@@ -79,7 +79,7 @@ def view_written_after_its_base(y, x):
 
 
 def same_value_twice(y, x):
-    y = y.relu_()
+    y = y.mul_(2)
     z = y.add_(1)
     z.mul_(x[:, :1])
     return y + z
