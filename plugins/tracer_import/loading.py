@@ -16,6 +16,7 @@ from tracer.extend import Tensor
 from tracer_import import onnx_files, pt2
 from tracer_import.errors import ProgramError
 from tracer_import.module import Imported, imported
+from tracer_import.sizes import Expression
 
 #: the suffix of a file -> what reads a program from it
 READERS = {".onnx": onnx_files.read, ".pt2": pt2.read}
@@ -67,7 +68,20 @@ def from_torch(
         path = Path(folder) / f"{type(module).__name__}.pt2"
         torch.export.save(exported, path)
         del exported
-        return load(path)
+        model = load(path)
+    if dynamic is True and not _varies(model):
+        print(
+            f"{type(module).__name__}: the program is of the sizes of its examples alone, since it "
+            f"depends on them",
+            file=sys.stderr,
+        )
+    return model
+
+
+def _varies(model: Imported) -> bool:
+    """Whether a size of an input may vary, or there is none that could."""
+    shapes = [given.meta.shape for given in model.program.inputs if given.meta is not None]
+    return not any(shapes) or any(isinstance(n, Expression) for shape in shapes for n in shape)
 
 
 def torch_module(model: Any) -> Any:
@@ -133,12 +147,6 @@ def _exported(torch: Any, module: Any, args: Any, kwargs: Any, dynamic: Any) -> 
         except Exception as error:  # whatever PyTorch raises
             failed = error
             continue
-        if shapes is None and dynamic is True:
-            print(
-                f"{type(module).__name__}: the program is of the sizes of its examples alone, "
-                f"since it depends on them",
-                file=sys.stderr,
-            )
         return found
     text = str(failed).strip().partition("\n")[0]
     raise ProgramError(

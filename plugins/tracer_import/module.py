@@ -134,7 +134,7 @@ class Imported(Part):
         ]
         for part, name, value in changes:
             old = getattr(part, name)
-            vars(part)[name] = np.array(raw(value), dtype=old.dtype)
+            vars(part)[name] = raw(value).astype(old.dtype)
 
     # -- running ------------------------------------------------------------------------------
 

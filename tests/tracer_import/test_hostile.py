@@ -331,5 +331,5 @@ def test_lines_of_files_that_are_no_code_are_not_read(path):
 def test_a_file_that_is_not_there_and_a_suffix_that_nobody_reads(tmp_path):
     with pytest.raises(FileNotFoundError):
         tracer_import.load(tmp_path / "missing.pt2")
-    with pytest.raises(ProgramError, match=r"has none of the suffixes \.pt2"):
+    with pytest.raises(ProgramError, match=r"has none of the suffixes \.onnx, \.pt2"):
         tracer_import.load(tmp_path / "model.pth")
