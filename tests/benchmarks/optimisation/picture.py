@@ -110,7 +110,7 @@ def decades(axis: Axis) -> None:
 
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
-    axis.set_major_formatter("{x:g}")
+    axis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e-"))
     axis.set_minor_formatter(NullFormatter())
 
 
