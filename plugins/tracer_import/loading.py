@@ -23,7 +23,7 @@ READERS = {".onnx": onnx_files.read, ".pt2": pt2.read}
 
 
 def load(path: str | PathLike[str]) -> Imported:
-    """The model in a file that `torch.export.save` wrote, `.pt2`, without PyTorch.
+    """The model in a file that `torch.export.save` wrote, `.pt2`, without PyTorch; or in `.onnx`.
 
     Nothing in the file is executed. Parameters have PyTorch's names, and those that were shared are
     shared. bfloat16 is read as float32, which is said.
