@@ -1,4 +1,4 @@
-"""Models of other libraries as modules: programs of PyTorch.
+"""Models of other libraries as modules: programs of PyTorch, and of ONNX.
 
 ```python
 import tracer_import
@@ -8,6 +8,7 @@ model = tracer_import.load("model.pt2")
 
 `load` opens what `torch.export.save` wrote, without PyTorch; `from_torch` takes a module of
 PyTorch's where that is installed. Both give a `tracer_layers.Module` with PyTorch's names.
+`load` reads `.onnx` too, with the package `onnx`.
 """
 
 import sys

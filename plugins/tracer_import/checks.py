@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import tracer
-from tracer.extend import ImportedOperator
+from tracer.extend import ImportedOperator, Importer
 from tracer.testing import Report
 
 #: steps of central differences
@@ -35,6 +35,13 @@ def check_operator(operator: ImportedOperator) -> Report:
             raise AssertionError(f"{title}: {type(error).__name__}: {error}") from error
     missing = {"values": "those of the library that it is of, nobody can compute here"}
     return Report({"derivatives": "central differences"}, missing, is_defined=True)
+
+
+def check_importer(importer: Importer) -> Report:
+    """Say what an importer opens; whether it does, only a file of it or an object tells."""
+    files = ", ".join(importer.suffixes) or "no files"
+    missing = {"models": f"it opens {files}, and there is none here to be opened"}
+    return Report({}, missing, is_defined=False)
 
 
 def _compare(

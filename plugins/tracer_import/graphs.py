@@ -15,6 +15,8 @@ from tracer_import.weights import DTYPES, dtype_of
 
 #: how deeply graphs are nested at most
 DEEPEST = 20
+#: how deeply calls of modules are nested at most
+DEEPEST_CALLS = 100
 #: the operators that hold a graph which is run as it is
 NO_GRADIENT = "wrap_with_set_grad_enabled"
 PRECISION = "wrap_with_autocast"
@@ -143,8 +145,8 @@ class GraphReader:
         """The calls in `key,path,class;...`, where the key of a second call ends in `@1`."""
         if not stack or stack.startswith(NO_MODULE):
             return ()
-        scopes = []
-        for entry in stack.split(";"):
+        scopes: list[Scope] = []
+        for entry in stack.split(";")[:DEEPEST_CALLS]:
             parts = entry.split(",")
             if len(parts) != 3:
                 continue

@@ -152,15 +152,15 @@ class _Rewriting:
             self.known[result] = self.of(name)
 
     def _normalise(self, node: Node, current: Node) -> None:
-        """Batch normalisation in training, with the running statistics that it moves to."""
-        input, weight, bias, mean, variance, _, momentum, eps, *_ = _batch_norm(current)
+        """Batch normalisation with the running statistics that it moves to, in training."""
+        input, weight, bias, mean, variance, training, momentum, eps, *_ = _batch_norm(current)
         places = _batch_norm(node)[3:5]
         names = [self.fresh(place.name) for place in places]
         self.nodes.append(
             replace(
                 current,
                 target="aten._native_batch_norm_legit_functional.default",
-                arguments=(input, weight, bias, mean, variance, True, momentum, eps),
+                arguments=(input, weight, bias, mean, variance, training, momentum, eps),
                 keywords={},
                 outputs=(node.outputs[0], None, None, *names),
                 several=True,
@@ -291,11 +291,11 @@ def _batch_norm(node: Node) -> list[Argument]:
 
 
 def _moves_statistics(node: Node) -> bool:
-    """Whether a node is a batch normalisation that moves its running statistics."""
+    """Whether a node is a batch normalisation that has running statistics, to be moved or not."""
     if node.target not in ("aten.batch_norm.default", "aten.cudnn_batch_norm.default"):
         return False
     arguments = _batch_norm(node)
-    return arguments[5] is True and all(isinstance(each, Value) for each in arguments[3:5])
+    return all(isinstance(each, Value) for each in arguments[3:5])
 
 
 def _cannot(node: Node) -> str:

@@ -23,7 +23,7 @@ READERS = {".onnx": onnx_files.read, ".pt2": pt2.read}
 
 
 def load(path: str | PathLike[str]) -> Imported:
-    """The model in a file that `torch.export.save` wrote, `.pt2`, without PyTorch.
+    """The model in a file that `torch.export.save` wrote, `.pt2`, without PyTorch; or in `.onnx`.
 
     Nothing in the file is executed. Parameters have PyTorch's names, and those that were shared are
     shared. bfloat16 is read as float32, which is said.
@@ -52,17 +52,19 @@ def from_torch(
 ) -> Imported:
     """The model that a `torch.nn.Module` is, exported by PyTorch with these example inputs.
 
-    `args` and `kwargs` are tensors or arrays, as the module is called with. With `dynamic`, the
-    first axis of all of them may have any size, where the module allows it; a mapping or sequence
-    says which axes may, as `dynamic_shapes` of `torch.export.export` does. The program is that of
-    the module's mode, training or evaluation, and its parameters are copies.
+    `args` and `kwargs` are tensors, as the module is called with, or arrays, which become of the
+    module's dtype where they are of floats. With `dynamic`, the first axis of all of them may have
+    any size, where the module allows it; a mapping or sequence says which axes may, as
+    `dynamic_shapes` of `torch.export.export` does. The program is that of the module's mode,
+    training or evaluation, and its parameters are copies.
 
     Raises `ProgramError` where PyTorch cannot export the module, or where it has operators that are
     not there.
     """
     torch = _torch(module)
-    args = tuple(_tensors(torch, value) for value in _as_tuple(args))
-    kwargs = {name: _tensors(torch, value) for name, value in (kwargs or {}).items()}
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
+    args = tuple(_tensors(torch, value, dtype) for value in _as_tuple(args))
+    kwargs = {name: _tensors(torch, value, dtype) for name, value in (kwargs or {}).items()}
     exported = _exported(torch, module, args, kwargs, dynamic)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{type(module).__name__}.pt2"
@@ -120,16 +122,17 @@ def _as_tuple(args: Any) -> tuple[Any, ...]:
     return tuple(args) if isinstance(args, tuple | list) else (args,)
 
 
-def _tensors(torch: Any, value: Any) -> Any:
+def _tensors(torch: Any, value: Any, dtype: Any) -> Any:
     """Arrays as tensors, however they are nested."""
     if isinstance(value, tuple | list):
-        return type(value)(_tensors(torch, each) for each in value)
+        return type(value)(_tensors(torch, each, dtype) for each in value)
     if isinstance(value, dict):
-        return {key: _tensors(torch, each) for key, each in value.items()}
+        return {key: _tensors(torch, each, dtype) for key, each in value.items()}
     if isinstance(value, Tensor):
         value = value.data
     if hasattr(value, "__array__") and not isinstance(value, torch.Tensor):
-        return torch.as_tensor(value)
+        made = torch.as_tensor(value)
+        return made.to(dtype) if dtype is not None and made.is_floating_point() else made
     return value
 
 

@@ -40,7 +40,7 @@ NOTHING = np.empty(0)
 class Part(Module):
     """A module of an imported model: its place in pictures, and its parameters."""
 
-    hyperparameters = ""
+    _options = ""
 
     def forward(self, *inputs: Any) -> Any:
         raise TracerError(
@@ -49,7 +49,7 @@ class Part(Module):
         )
 
     def extra_repr(self) -> str:
-        return self.hyperparameters
+        return self._options
 
     def __reduce__(self) -> Any:
         return _new, (type(self).__name__, isinstance(self, Imported)), self.__getstate__()
@@ -82,7 +82,7 @@ class Imported(Part):
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_plan": None}
 
-    def plan(self) -> Plan:
+    def _planned(self) -> Plan:
         """The steps that a call takes."""
         if self._plan is None:
             check_supported(self.program)
@@ -126,20 +126,22 @@ class Imported(Part):
 
     def _mutate(self, values: Mapping[str, Any]) -> None:
         """Set the buffers that a call changes, all at once."""
-        if self.plan().training and not self.training:
+        if self._planned().training and not self.training:
             return
-        changes = [
-            (self.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2], values[name])
-            for path, name in self.program.mutations.items()
-        ]
-        for part, name, value in changes:
-            old = getattr(part, name)
-            vars(part)[name] = raw(value).astype(old.dtype)
+        changes = []
+        for path, name in self.program.mutations.items():
+            where, _, attribute = path.rpartition(".")
+            part, value = self.get_submodule(where), raw(values[name])
+            old = getattr(part, attribute)
+            if value is not old:
+                changes.append((part, attribute, value.astype(old.dtype)))
+        for part, attribute, value in changes:
+            vars(part)[attribute] = value
 
     # -- running ------------------------------------------------------------------------------
 
     def _run(self, values: dict[str, Any], context: Context) -> None:
-        plan, cursor = self.plan(), current_cursor()
+        plan, cursor = self._planned(), current_cursor()
         flips = plan.training != self.training
         if cursor is None:
             for step in plan.steps:
@@ -279,8 +281,8 @@ def imported(program: Program) -> Imported:
         if held.kind != "constant":
             _hold(root, held, leaves)
     for path, text in hyperparameters(program).items():
-        object.__setattr__(root.get_submodule(path), "hyperparameters", text)
-    root.train(root.plan().training)
+        object.__setattr__(root.get_submodule(path), "_options", text)
+    root.train(root._planned().training)
     return root
 
 
@@ -328,6 +330,7 @@ def _hold(root: Module, held: Held, leaves: dict[int, Tensor]) -> None:
 @cache
 def _class(kind: str, base: type[Part]) -> type[Part]:
     """The class that a module is shown as."""
+    kind = kind if kind.isidentifier() else "Module"
     return type(kind, (base,), {"__module__": __name__, "__doc__": base.__doc__})
 
 

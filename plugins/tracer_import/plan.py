@@ -39,11 +39,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a program, and the mode that it was exported in; `has_modes` if it has two."""
+    """The steps of a program, and whether it was exported in training."""
 
     steps: tuple[Step, ...]
     training: bool
-    has_modes: bool
 
 
 def planned(program: Program) -> Plan:
@@ -58,7 +57,7 @@ def planned(program: Program) -> Plan:
         if flag is not None:
             step = replace(step, slot=flag[0], moves=bool(flag[1]) == training)
         steps.append(step)
-    return Plan(tuple(steps), training, bool(given))
+    return Plan(tuple(steps), training)
 
 
 def _step(program: Program, node: Node, freed: tuple[str, ...]) -> Step:

@@ -8,6 +8,7 @@ from tracer_import.importers import Programs
 from tracer_import.operators import OPERATORS
 
 registry.imports.examined_by = "tracer_import.checks:check_operator"
+registry.importers.examined_by = "tracer_import.checks:check_importer"
 
 
 @hookimpl

@@ -157,6 +157,37 @@ def test_the_first_axis_may_vary_unless_it_is_not_asked():
         bounded(np.ones((7, 4)))
 
 
+def test_samples_lie_on_the_axis_that_may_vary():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head = nn.GRU(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.rnn(x)[0][-1])
+
+    axes = {"x": {1: torch.export.Dim.AUTO}}
+    module, x = First().double(), torch.randn(5, 3, 3, dtype=torch.float64)
+    program = tracer_import.from_torch(module, (x,), dynamic=axes)
+    assert program.batch_axis == 1
+
+    def norms(x):
+        with tracer.Tape() as tape:
+            zeros = np.zeros(x.shape[1], int)
+            loss = tracer_layers.cross_entropy(program(x), zeros, reduction="sum")
+        return tape.backward(loss, ("batch_l2",))["batch_l2"]
+
+    together, x = norms(x.numpy()), x.numpy()
+    for i in range(3):
+        for name, value in norms(x[:, i : i + 1]).items():
+            np.testing.assert_allclose(together[name][i], value[0], rtol=1e-9)
+
+
+def test_arrays_of_floats_become_of_the_modules_dtype():
+    program = tracer_import.from_torch(nn.Linear(4, 2), (np.ones((3, 4)),))
+    assert program(np.ones((2, 4))).dtype == np.float32
+
+
 def test_a_module_of_one_size_is_exported_with_it(capsys):
     class Fixed(nn.Module):
         def forward(self, x):

@@ -187,6 +187,10 @@ def test_the_mode_is_the_programs_and_may_be_changed():
     assert all(np.array_equal(statistics[path], b) for path, b in training.named_buffers())
     evaluation.train()
     np.testing.assert_allclose(evaluation(x).data, moved, rtol=1e-12)
+    assert not np.array_equal(dict(evaluation.named_buffers())[MEAN], statistics[MEAN])
+
+
+MEAN = "blocks.0.norm.running_mean"
 
 
 def test_dropout_is_drawn_by_the_librarys_generator():

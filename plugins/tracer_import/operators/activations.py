@@ -104,6 +104,15 @@ def rrelu(
     return functional.rrelu(self, lower, upper, training)
 
 
+@operator("rrelu_with_noise_functional.default", mode="training")
+def rrelu_with_noise(
+    self: TensorLike, noise: Any, lower: float = 0.125, upper: float = 1 / 3,
+    training: bool = False, generator: Any = None,
+) -> tuple[TensorLike, Any]:  # fmt: skip
+    """The same as core ATen has it, with a place for the slopes, which are not given here."""
+    return functional.rrelu(self, lower, upper, training), None
+
+
 @operator("dropout.default", mode="train")
 def dropout(input: TensorLike, p: float, train: bool) -> TensorLike:
     """Zeroes elements with probability `p` in training."""

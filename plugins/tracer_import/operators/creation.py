@@ -74,6 +74,17 @@ for _name, _value in (("zeros", 0), ("ones", 1), ("empty", 0)):
     add_operator(f"new_{_name}.default", _new_value(_value))
 
 
+@operator("empty_permuted.default")
+def empty_permuted(
+    size: Sequence[int],
+    physical_layout: Sequence[int],
+    dtype: DType | None = None,
+    **place: Ignored,
+) -> TensorLike:
+    """Zeros, in whatever order they lie in memory."""
+    return _filled(size, 0, default_dtype(dtype))
+
+
 @operator("full_like.default")
 def full_like(
     self: TensorLike, fill_value: Operand, dtype: DType | None = None, **place: Ignored

@@ -76,6 +76,12 @@ def addmv(
     return self * beta + np.matmul(mat, vec) * alpha
 
 
+@operator("vdot.default")
+def vdot(self: TensorLike, other: TensorLike) -> TensorLike:
+    """The product of vectors."""
+    return np.matmul(self, other)
+
+
 @operator("inner.default")
 def inner(self: TensorLike, other: TensorLike) -> TensorLike:
     """Products summed over both last axes."""
@@ -164,6 +170,14 @@ def cosine_similarity(
 ) -> TensorLike:
     """The cosine of the angle between vectors along an axis."""
     return functional.cosine_similarity(x1, x2, dim, eps)
+
+
+@operator("pairwise_distance.default")
+def pairwise_distance(
+    x1: TensorLike, x2: TensorLike, p: float = 2, eps: float = 1e-6, keepdim: bool = False
+) -> TensorLike:
+    """The norms of differences along the last axis."""
+    return functional.pairwise_distance(x1, x2, p, eps, keepdim)
 
 
 @operator("isclose.default")

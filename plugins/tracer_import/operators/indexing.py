@@ -227,6 +227,28 @@ def embedding(
     return functional.embedding(indices, weight, padding_idx=padding)
 
 
+#: PyTorch's numbers of how the rows of a bag are put together
+BAG_MODES = ("sum", "mean", "max")
+
+
+@operator(
+    *("embedding_bag.padding_idx", "embedding_bag.default"),
+    *("_embedding_bag.default", "_embedding_bag_forward_only.default"),
+)
+def embedding_bag(
+    weight: TensorLike, indices: TensorLike, offsets: TensorLike, scale_grad_by_freq: bool = False,
+    mode: int = 0, sparse: bool = False, per_sample_weights: TensorLike | None = None,
+    include_last_offset: bool = False, padding_idx: int | None = None,
+) -> tuple[TensorLike, Any, Any, Any]:  # fmt: skip
+    """Rows of a table put together in bags, with places for what is not given here."""
+    padding = None if padding_idx is None or padding_idx < 0 else padding_idx
+    bags = functional.embedding_bag(
+        indices, weight, raw(offsets), mode=BAG_MODES[mode], per_sample_weights=per_sample_weights,
+        include_last_offset=include_last_offset, padding_idx=padding,
+    )  # fmt: skip
+    return bags, None, None, None
+
+
 @operator("one_hot.default")
 def one_hot(self: TensorLike, num_classes: int = -1) -> TensorLike:
     """A last axis with one 1."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracer.extend import TensorLike
+import numpy as np
+
+from tracer.extend import TensorLike, raw
+from tracer_import.operators.context import Operand
 from tracer_import.operators.table import operator
 from tracer_layers import functional
 
@@ -72,3 +75,70 @@ def binary_cross_entropy_with_logits(
     return functional.binary_cross_entropy_with_logits(
         self, target, weight, reduction=REDUCTIONS[reduction], pos_weight=pos_weight
     )
+
+
+def _reduced(each: TensorLike, reduction: int) -> Operand:
+    return each if reduction == 0 else np.mean(each) if reduction == 1 else np.sum(each)
+
+
+@operator("poisson_nll_loss.default")
+def poisson_nll_loss(
+    input: TensorLike, target: TensorLike, log_input: bool, full: bool, eps: float, reduction: int
+) -> TensorLike:
+    """The negative log-probability of counts."""
+    return functional.poisson_nll_loss(
+        input, target, log_input, full, eps=eps, reduction=REDUCTIONS[reduction]
+    )
+
+
+@operator("soft_margin_loss.default")
+def soft_margin_loss(self: TensorLike, target: TensorLike, reduction: int = 1) -> Operand:
+    """`log(1 + exp(-target self))`."""
+    return _reduced(np.logaddexp(0, -target * self), reduction)
+
+
+@operator("margin_ranking_loss.default")
+def margin_ranking_loss(
+    input1: TensorLike, input2: TensorLike, target: TensorLike, margin: float = 0.0,
+    reduction: int = 1,
+) -> Operand:  # fmt: skip
+    """By how much the first is not above the second where the target is 1."""
+    return _reduced(functional.relu(-target * (input1 - input2) + margin), reduction)
+
+
+@operator("hinge_embedding_loss.default")
+def hinge_embedding_loss(
+    self: TensorLike, target: TensorLike, margin: float = 1.0, reduction: int = 1
+) -> Operand:
+    """The distance itself where the target is 1, and how far it is below the margin elsewhere."""
+    each = np.where(raw(target) == 1, self, functional.relu(margin - self))
+    return _reduced(each, reduction)
+
+
+@operator("cosine_embedding_loss.default")
+def cosine_embedding_loss(
+    input1: TensorLike, input2: TensorLike, target: TensorLike, margin: float = 0.0,
+    reduction: int = 1,
+) -> Operand:  # fmt: skip
+    """One less the cosine where the target is 1, and by how much it is above the margin elsewhere.
+
+    As in PyTorch, the squared norms have 1e-12 added.
+    """
+    products = np.sum(input1 * input2, axis=-1)
+    squares = [np.sum(np.square(x), axis=-1) + 1e-12 for x in (input1, input2)]
+    cosine = products / np.sqrt(squares[0] * squares[1])
+    each = np.where(raw(target) == 1, 1 - cosine, functional.relu(cosine - margin))
+    return _reduced(each, reduction)
+
+
+@operator("triplet_margin_loss.default")
+def triplet_margin_loss(
+    anchor: TensorLike, positive: TensorLike, negative: TensorLike, margin: float = 1.0,
+    p: float = 2.0, eps: float = 1e-6, swap: bool = False, reduction: int = 1,
+) -> Operand:  # fmt: skip
+    """By how much the positive is not nearer than the negative, and the margin."""
+    near = functional.pairwise_distance(anchor, positive, p, eps)
+    far = functional.pairwise_distance(anchor, negative, p, eps)
+    if swap:
+        far = np.minimum(far, functional.pairwise_distance(positive, negative, p, eps))
+    return _reduced(functional.relu(near - far + margin), reduction)

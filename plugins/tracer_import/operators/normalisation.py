@@ -33,7 +33,7 @@ def batch_norm(
 @operator("_native_batch_norm_legit_functional.default", mode="training")
 def functional_batch_norm(
     input: TensorLike, weight: Maybe, bias: Maybe, running_mean: TensorLike,
-    running_var: TensorLike, training: bool, momentum: float, eps: float,
+    running_var: TensorLike, training: bool, momentum: float = 0.1, eps: float = 1e-5,
 ) -> tuple[Any, ...]:  # fmt: skip
     """The same, with the statistics of the batch (not given here) and the new running ones."""
     out = batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
@@ -54,7 +54,7 @@ def functional_batch_norm(
 @operator("_native_batch_norm_legit_no_training.default")
 def evaluated_batch_norm(
     input: TensorLike, weight: Maybe, bias: Maybe, running_mean: TensorLike,
-    running_var: TensorLike, momentum: float, eps: float,
+    running_var: TensorLike, momentum: float = 0.1, eps: float = 1e-5,
 ) -> tuple[Any, ...]:  # fmt: skip
     """The same in evaluation."""
     out = batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)
@@ -63,7 +63,12 @@ def evaluated_batch_norm(
 
 @operator("_native_batch_norm_legit.no_stats")
 def batch_norm_without_statistics(
-    input: TensorLike, weight: Maybe, bias: Maybe, training: bool, momentum: float, eps: float
+    input: TensorLike,
+    weight: Maybe,
+    bias: Maybe,
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
 ) -> tuple[Any, ...]:
     """The same without running statistics."""
     return functional.batch_norm(input, None, None, weight, bias, True, momentum, eps), None, None
@@ -72,7 +77,7 @@ def batch_norm_without_statistics(
 @operator("native_batch_norm.default", mode="training")
 def native_batch_norm(
     input: TensorLike, weight: Maybe, bias: Maybe, running_mean: Maybe, running_var: Maybe,
-    training: bool, momentum: float, eps: float,
+    training: bool, momentum: float = 0.1, eps: float = 1e-5,
 ) -> tuple[Any, ...]:  # fmt: skip
     """The same, with places for the statistics of the batch, which are not given here."""
     return (

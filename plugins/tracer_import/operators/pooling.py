@@ -73,6 +73,14 @@ def nearest(
     return _interpolated(input, output_size, scale_factors, "nearest")
 
 
+@operator(*(f"_upsample_nearest_exact{n}d.vec" for n in (1, 2, 3)))
+def nearest_exact(
+    input: TensorLike, output_size: Sizes | None, scale_factors: Sequence[float] | None = None
+) -> TensorLike:
+    """The same, by the nearest centres."""
+    return _interpolated(input, output_size, scale_factors, "nearest-exact")
+
+
 @operator("upsample_nearest1d.default", "upsample_nearest2d.default", "upsample_nearest3d.default")
 def nearest_by_axis(
     input: TensorLike, output_size: Sizes, *scales: float | None, **named: float | None

@@ -1,0 +1,150 @@
+"""All layers and losses of `torch.nn`, imported as they are traced, and as core ATen."""
+
+import numpy as np
+import pytest
+
+import tracer
+import tracer_import
+from tracer_import import ProgramError
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402  # where PyTorch is there
+
+pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
+
+
+def real(*shape):
+    return torch.randn(shape, dtype=torch.float64)
+
+
+ROWS, IMAGES = real(3, 4), real(2, 3, 4, 4)
+ACTIVATIONS = (
+    "ReLU ReLU6 ELU SELU CELU GELU SiLU Mish Hardswish Hardsigmoid Hardtanh LeakyReLU LogSigmoid "
+    "Sigmoid Tanh Tanhshrink Softplus Softshrink Hardshrink Softsign RReLU PReLU GLU Identity"
+).split()
+#: name -> (what makes it, its arguments)
+LAYERS = {name: (getattr(nn, name), ROWS) for name in ACTIVATIONS}
+LAYERS |= {
+    "Softmax": (lambda: nn.Softmax(-1), ROWS),
+    "LogSoftmax": (lambda: nn.LogSoftmax(-1), ROWS),
+    "Threshold": (lambda: nn.Threshold(0.1, 2.0), ROWS),
+    "Softmax2d": (nn.Softmax2d, IMAGES),
+}
+for _rank, _size in ((1, (7,)), (2, (7, 6)), (3, (5, 6, 5))):
+    _x = real(2, 4, *_size)
+
+    def _named(name, *args, _rank=_rank, _x=_x, **options):
+        kind = getattr(nn, f"{name}{_rank}d")
+        made = ", ".join([*map(str, args), *(f"{k}={v}" for k, v in options.items())])
+        LAYERS[f"{name}{_rank}d({made})"] = (lambda: kind(*args, **options), _x)
+
+    _named("Conv", 4, 6, 2, stride=2, padding=1, groups=2)
+    _named("Conv", 4, 6, 3, padding="same")
+    _named("Conv", 4, 6, 3, padding=1, padding_mode="circular")
+    _named("ConvTranspose", 4, 6, 3, stride=2, padding=1, output_padding=1)
+    _named("MaxPool", 2, padding=1, ceil_mode=True)
+    _named("AvgPool", 2, padding=1, ceil_mode=True)
+    _named("AdaptiveMaxPool", 2)
+    _named("AdaptiveAvgPool", 2)
+    _named("BatchNorm", 4)
+    _named("InstanceNorm", 4, affine=True)
+    _named("Dropout")
+    for _pad in ("Reflection", "Replication", "Zero", "Circular"):
+        _named(f"{_pad}Pad", 1)
+SEQUENCES, TOKENS = real(2, 3, 4), torch.randint(0, 5, (2, 3))
+LAYERS |= {
+    "LPPool2d": (lambda: nn.LPPool2d(2, 2), IMAGES),
+    "GroupNorm": (lambda: nn.GroupNorm(3, 3), IMAGES),
+    "LayerNorm": (lambda: nn.LayerNorm((4, 4)), IMAGES),
+    "RMSNorm": (lambda: nn.RMSNorm(4), IMAGES),
+    "LocalResponseNorm": (lambda: nn.LocalResponseNorm(2), IMAGES),
+    "Embedding": (lambda: nn.Embedding(5, 3, padding_idx=1), TOKENS),
+    "EmbeddingBag": (lambda: nn.EmbeddingBag(5, 3), TOKENS),
+    "MultiheadAttention": (
+        lambda: nn.MultiheadAttention(4, 2, batch_first=True),
+        *(SEQUENCES, real(2, 5, 4), real(2, 5, 4)),
+    ),
+    "TransformerEncoderLayer": (
+        lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True),
+        SEQUENCES,
+    ),
+    "Transformer": (
+        lambda: nn.Transformer(4, 2, 1, 1, 8, batch_first=True),
+        *(SEQUENCES, real(2, 5, 4)),
+    ),
+    "LSTM": (lambda: nn.LSTM(4, 3, 2, bidirectional=True), real(5, 2, 4)),
+    "LSTM(proj_size)": (lambda: nn.LSTM(4, 3, proj_size=2), real(5, 2, 4)),
+    "GRU": (lambda: nn.GRU(4, 3, 2, bidirectional=True), real(5, 2, 4)),
+    "RNN(relu)": (lambda: nn.RNN(4, 3, nonlinearity="relu"), real(5, 2, 4)),
+    "LSTMCell": (lambda: nn.LSTMCell(4, 3), ROWS),
+    "GRUCell": (lambda: nn.GRUCell(4, 3), ROWS),
+    "RNNCell": (lambda: nn.RNNCell(4, 3), ROWS),
+    "PixelShuffle": (lambda: nn.PixelShuffle(2), real(2, 8, 3, 3)),
+    "PixelUnshuffle": (lambda: nn.PixelUnshuffle(2), IMAGES),
+    "ChannelShuffle": (lambda: nn.ChannelShuffle(3), IMAGES),
+    "Fold": (lambda: nn.Fold((4, 5), 2), real(2, 12, 12)),
+    "Unfold": (lambda: nn.Unfold(2), IMAGES),
+    "Unflatten": (lambda: nn.Unflatten(1, (2, 2)), ROWS),
+    "CosineSimilarity": (nn.CosineSimilarity, ROWS, real(3, 4)),
+    "PairwiseDistance": (nn.PairwiseDistance, ROWS, real(3, 4)),
+    "weight_norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), ROWS),
+    "spectral_norm": (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)), ROWS),
+}
+for _mode in ("nearest", "nearest-exact", "bilinear", "bicubic"):
+    LAYERS[f"Upsample({_mode})"] = (
+        lambda mode=_mode: nn.Upsample(scale_factor=2, mode=mode),
+        IMAGES,
+    )
+SHARES, SIGNS, CLASSES = torch.rand(3, 4).double(), torch.tensor([1, -1, 1]), torch.arange(3)
+for _loss in "MSE L1 SmoothL1 Huber BCEWithLogits KLDiv PoissonNLL SoftMargin".split():
+    LAYERS[f"{_loss}Loss"] = (getattr(nn, f"{_loss}Loss"), ROWS, SHARES)
+LAYERS |= {
+    "BCELoss": (nn.BCELoss, SHARES, SHARES),
+    "CrossEntropyLoss": (nn.CrossEntropyLoss, ROWS, CLASSES),
+    "NLLLoss": (nn.NLLLoss, ROWS, CLASSES),
+    "TripletMarginLoss": (nn.TripletMarginLoss, ROWS, real(3, 4), real(3, 4)),
+    "CosineEmbeddingLoss": (nn.CosineEmbeddingLoss, ROWS, real(3, 4), SIGNS),
+    "MarginRankingLoss": (nn.MarginRankingLoss, real(3), real(3), SIGNS),
+    "HingeEmbeddingLoss": (nn.HingeEmbeddingLoss, real(3), SIGNS),
+}
+
+
+def leaves(value):
+    if isinstance(value, tuple | list):
+        return [leaf for each in value for leaf in leaves(each)]
+    return [] if value is None else [value]
+
+
+@pytest.mark.parametrize("core", [False, True], ids=["training", "core"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_values_and_gradients_are_pytorchs(name, core, tmp_path):
+    make, *args = LAYERS[name]
+    torch.manual_seed(0)
+    model = make().double().eval()
+    if core:
+        exported = torch.export.export(model, tuple(args)).run_decompositions()
+        torch.export.save(exported, tmp_path / "core.pt2")
+        program = tracer_import.load(tmp_path / "core.pt2")
+    else:
+        program = tracer_import.from_torch(model, tuple(args))
+    outputs = [x for x in leaves(model(*args)) if torch.is_floating_point(x)]
+    with tracer.Tape() as tape:
+        found = [x for x in leaves(program(*(x.numpy() for x in args))) if x.dtype.kind == "f"]
+        sums = [np.sum(np.sin(each)) for each in found]
+        loss = sum(sums[1:], sums[0])
+    for ours, theirs in zip(found, outputs, strict=True):
+        ours = ours.data if isinstance(ours, tracer.Tensor) else ours
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-9, atol=1e-11)
+    named = dict(model.named_parameters())
+    if not named:
+        return
+    sum(torch.sin(each).sum() for each in outputs).backward()
+    gradients = tape.backward(loss)["grad"]
+    for path, p in named.items():
+        if p.grad is not None:
+            np.testing.assert_allclose(gradients[path], p.grad.numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_what_is_left_out_is_told():
+    with pytest.raises(ProgramError, match="fractional_max_pool2d"):
+        tracer_import.from_torch(nn.FractionalMaxPool2d(2, output_size=2), (real(2, 3, 5, 5),))
