@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from tracer_import.errors import ProgramError
 from tracer_import.program import Input, Program, Value
 from tracer_import.sizes import known, symbols_in
 from tracer_import.trees import nested
@@ -14,6 +16,8 @@ from tracer_import.trees import nested
 SIZE = 2
 #: integers are below this where nothing says what they count
 BELOW = 2
+#: elements of an example at most
+MOST = 1 << 28
 #: operators whose indices are rows of a table, and where both are among the arguments
 TABLES = {"aten.embedding.default": (1, 0)}
 
@@ -39,6 +43,8 @@ def _example(
             least, most = program.ranges.get(name, (SIZE, None))
             symbols.setdefault(name, min(max(SIZE, least), SIZE if most is None else most))
     shape = tuple(known(size, symbols) or SIZE for size in given.meta.shape)
+    if min(shape, default=0) < 0 or math.prod(shape) > MOST:
+        raise ProgramError(f"no example of {given.name} {list(shape)} is made: give an input")
     dtype = given.meta.dtype
     if dtype.kind in "fc":
         return rng.standard_normal(shape).astype(dtype)
@@ -53,9 +59,10 @@ def _rows(program: Program, value: str) -> int:
               if held.value in program.metas}  # fmt: skip
     found = []
     for node in program.nodes:
-        if node.target in TABLES:
+        if node.target in TABLES and len(node.arguments) > max(TABLES[node.target]):
             index, table = (node.arguments[place] for place in TABLES[node.target])
-            rows = shapes.get(table.name, (None,))[0] if isinstance(table, Value) else None
+            shape = shapes.get(table.name, ()) if isinstance(table, Value) else ()
+            rows = shape[0] if shape else None
             if index == Value(value) and isinstance(rows, int):
                 found.append(rows)
     return min(found, default=BELOW)
