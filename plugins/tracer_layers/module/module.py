@@ -442,28 +442,18 @@ class Module:
         """
         module = self
         for name in filter(None, target.split(".")):
-            module = module._at(name, "module")
+            module = _registered_at(module, name, "module")
         return module
 
     def get_parameter(self, target: str) -> Tensor:
         """The parameter at a dotted path; `AttributeError` if there is none."""
         path, _, name = target.rpartition(".")
-        return self.get_submodule(path)._at(name, "parameter")
+        return _registered_at(self.get_submodule(path), name, "parameter")
 
     def get_buffer(self, target: str) -> Array:
         """The buffer at a dotted path; `AttributeError` if there is none."""
         path, _, name = target.rpartition(".")
-        return self.get_submodule(path)._at(name, *BUFFERS)
-
-    def _at(self, name: str, *kinds: str) -> Any:
-        """What is held under a name, which is to be of one of these kinds."""
-        value = getattr(self, name)
-        if self._registered.get(name) not in kinds and name not in self._computed:
-            raise HintError(
-                f"{type(self).__name__}.{name} is no {kinds[0]}, but {described(value)}: write "
-                f"getattr(module, name) for what is there"
-            )
-        return value
+        return _registered_at(self.get_submodule(path), name, *BUFFERS)
 
     def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
         """Put a module in the place of that at a dotted path, whose last part may be new.
@@ -478,7 +468,7 @@ class Module:
         path, _, name = target.rpartition(".")
         owner = self.get_submodule(path)
         if strict or hasattr(owner, name):
-            owner._at(name, "module")
+            _registered_at(owner, name, "module")
         setattr(owner, name, module)
 
     # -- state ------------------------------------------------------------------------------
@@ -653,3 +643,14 @@ class Module:
             return f"{type(self).__name__}({extra})"
         body = "\n".join(filter(None, [extra, *lines])).replace("\n", "\n  ")
         return f"{type(self).__name__}(\n  {body}\n)"
+
+
+def _registered_at(module: Module, name: str, *kinds: str) -> Any:
+    """What a module holds under a name, which is to be of one of these kinds."""
+    value = getattr(module, name)
+    if module._registered.get(name) not in kinds and name not in module._computed:
+        raise HintError(
+            f"{type(module).__name__}.{name} is no {kinds[0]}, but {described(value)}: write "
+            f"getattr(module, name) for what is there"
+        )
+    return value
