@@ -23,7 +23,7 @@ ANY = {
     "tracer/record": 232,
     "tracer/sweep": 24,
     "tracer/testing": 69,
-    "plugins/tracer_import": 262,
+    "plugins/tracer_import": 263,
     "plugins/tracer_layers": 161,
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,
