@@ -40,7 +40,7 @@ NOTHING = np.empty(0)
 class Part(Module):
     """A module of an imported model: its place in pictures, and its parameters."""
 
-    _options = ""
+    _options_text = ""
 
     def forward(self, *inputs: Any) -> Any:
         raise TracerError(
@@ -49,7 +49,7 @@ class Part(Module):
         )
 
     def extra_repr(self) -> str:
-        return self._options
+        return self._options_text
 
     def __reduce__(self) -> Any:
         return _new, (type(self).__name__, isinstance(self, Imported)), self.__getstate__()
@@ -64,7 +64,7 @@ class Imported(Part):
     """
 
     program: Program
-    _plan: Plan | None
+    _plan_made: Plan | None
     _constants: _Constants
 
     @property
@@ -80,40 +80,40 @@ class Imported(Part):
         return [*names[: len(program.arguments)], *program.keywords]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_plan": None}
+        return {**super().__getstate__(), "_plan_made": None}
 
     def _planned(self) -> Plan:
         """The steps that a call takes."""
-        if self._plan is None:
+        if self._plan_made is None:
             check_supported(self.program)
-            object.__setattr__(self, "_plan", planned(self.program))
-        assert self._plan is not None
-        return self._plan
+            object.__setattr__(self, "_plan_made", planned(self.program))
+        assert self._plan_made is not None
+        return self._plan_made
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        context = self._context()
+        context = self._context_now()
         token = current.set(context)
         try:
             values = bound(self.program, inputs, options, context)
             values.update(self._held_values(context))
-            self._run(values, context)
+            self._run_steps(values, context)
         finally:
             current.reset(token)
-        self._mutate(values)
+        self._move_buffers(values)
         outputs = (value_of(output, values) for output in self.program.outputs)
         return nested(self.program.results, outputs)
 
     # -- what it holds ------------------------------------------------------------------------
 
-    def _context(self) -> Context:
+    def _context_now(self) -> Context:
         written = _float_dtype(self.program)
         for held in self.program.held:
             if held.kind == "parameter" and held.array.dtype == written:
-                array = raw(self._at(held.path))
+                array = raw(self._array_at(held.path))
                 return Context(backend.of(array), array.dtype, written)
         return Context(backend.NUMPY, written, written)
 
-    def _at(self, path: str) -> Any:
+    def _array_at(self, path: str) -> Any:
         where, _, name = path.rpartition(".")
         return getattr(self.get_submodule(where), name)
 
@@ -122,9 +122,9 @@ class Imported(Part):
             if held.kind == "constant":
                 yield held.value, self._constants.of(held.value, context)
             elif held.value:
-                yield held.value, self._at(held.path)
+                yield held.value, self._array_at(held.path)
 
-    def _mutate(self, values: Mapping[str, Any]) -> None:
+    def _move_buffers(self, values: Mapping[str, Any]) -> None:
         """Set the buffers that a call changes, all at once."""
         if self._planned().training and not self.training:
             return
@@ -140,7 +140,7 @@ class Imported(Part):
 
     # -- running ------------------------------------------------------------------------------
 
-    def _run(self, values: dict[str, Any], context: Context) -> None:
+    def _run_steps(self, values: dict[str, Any], context: Context) -> None:
         plan, cursor = self._planned(), current_cursor()
         flips = plan.training != self.training
         if cursor is None:
@@ -153,16 +153,18 @@ class Imported(Part):
             scope, stop = steps[start].scope, start + 1
             while stop < len(steps) and steps[stop].scope == scope:
                 stop += 1
-            with using(cursor.tape, self._place_in(scope, places)):
+            with using(cursor.tape, self._place_of_scope(scope, places)):
                 for step in steps[start:stop]:
                     _take(step, values, context, flips, self.training)
             start = stop
 
-    def _place_in(self, scope: tuple[Scope, ...], places: dict[tuple[Scope, ...], Place]) -> Place:
+    def _place_of_scope(
+        self, scope: tuple[Scope, ...], places: dict[tuple[Scope, ...], Place]
+    ) -> Place:
         """The place in a call of a module, of which there is one in each call of the model."""
         found = places.get(scope)
         if found is None:
-            outer, root = self._place_in(scope[:-1], places), places[()]
+            outer, root = self._place_of_scope(scope[:-1], places), places[()]
             path, kind, _ = scope[-1]
             part = self.get_submodule(path)
             full = f"{root.scope}.{path}" if root.scope else path
@@ -273,7 +275,7 @@ def imported(program: Program) -> Imported:
     constants = {held.value: held.array for held in program.held if held.kind == "constant"}
     stripped = tuple(replace(held, array=NOTHING.astype(held.array.dtype)) for held in program.held)
     object.__setattr__(root, "program", replace(program, held=stripped))
-    object.__setattr__(root, "_plan", None)
+    object.__setattr__(root, "_plan_made", None)
     object.__setattr__(root, "_constants", _Constants(constants))
     _add_parts(root, program)
     leaves: dict[int, Tensor] = {}
@@ -281,7 +283,7 @@ def imported(program: Program) -> Imported:
         if held.kind != "constant":
             _hold(root, held, leaves)
     for path, text in hyperparameters(program).items():
-        object.__setattr__(root.get_submodule(path), "_options", text)
+        object.__setattr__(root.get_submodule(path), "_options_text", text)
     root.train(root._planned().training)
     return root
 
