@@ -13,6 +13,8 @@ SAMPLED = np.random.default_rng
 #: quantities of every way to make one: rows, signed rows, products, samples
 SOME = ("grad", "batch_l2", "diag_ggn_exact", "diag_h", "ggn", "hessian")
 WITHOUT_SAMPLES = ("grad", "diag_ggn_exact", "ggn", "hessian")
+#: of losses that are not convex, or are no registered ones
+OF_ANY_LOSS = ("grad", "hessian")
 #: layers on which all quantities are tried
 THOROUGHLY = ("Linear", "Conv2d", "LSTM", "CrossEntropyLoss", "Embedding")
 
@@ -55,11 +57,13 @@ def restored():
 
 def defined(case):
     """Which of `SOME` are, for this layer."""
-    try:
-        Program(case).backward(SOME)
-    except TracerError:
-        return WITHOUT_SAMPLES
-    return SOME
+    for some in (SOME, WITHOUT_SAMPLES, OF_ANY_LOSS):
+        try:
+            Program(case).backward(some)
+        except TracerError:
+            continue
+        return some
+    return ("grad",)
 
 
 def values(results):
