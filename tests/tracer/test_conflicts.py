@@ -67,12 +67,12 @@ def test_composed_functions_of_two_names_are_named_both():
 def test_of_two_operations_of_a_plugin_on_one_function_both_are_named(monkeypatch):
     module = ModuleType("guest")
     module.__file__ = "guest.py"
-    both = [cell(operation(1, f"test_{n}", "np.geomspace")).Mine for n in ("first", "second")]
+    both = [cell(operation(1, f"test_{n}", "np.logspace")).Mine for n in ("first", "second")]
     module.register_operations = tracer.hookimpl(lambda: both)
     with pytest.raises(PluginError, match=r"'test_second'.*which it has for 'test_first' already"):
         tracer.register(module)
     assert "test_first" not in registry.operations
-    assert np.geomspace not in dispatch.FUNCTIONS
+    assert np.logspace not in dispatch.FUNCTIONS
 
 
 # -- one object of two modules --------------------------------------------------------------------
@@ -138,13 +138,13 @@ def test_what_two_modules_register_goes_with_the_second_of_them(kind):
 
 
 def test_a_function_of_an_operation_of_two_modules_goes_with_the_second_of_them():
-    mine = double(np.geomspace)
+    mine = double(np.logspace)
     for name in ("cell", "cell2"):
         registers(mine, name)
     unregisters(mine, "cell")
-    assert dispatch.FUNCTIONS[np.geomspace] is mine
+    assert dispatch.FUNCTIONS[np.logspace] is mine
     unregisters(mine, "cell2")
-    assert np.geomspace not in dispatch.FUNCTIONS
+    assert np.logspace not in dispatch.FUNCTIONS
 
 
 def test_modules_with_hooks_share_an_object():
@@ -183,7 +183,7 @@ def test_a_module_writes_anew_what_another_has_too():
 @pytest.mark.parametrize("kind", [*MADE, "NumPy function"])
 def test_a_conflict_names_both_and_what_replaces(kind):
     functions = kind == "NumPy function"
-    made = (lambda: double(np.geomspace)) if functions else MADE[kind]
+    made = (lambda: double(np.logspace)) if functions else MADE[kind]
     first, second = made(), made()
     if functions:
         second.name = "test_other_double"
@@ -193,7 +193,7 @@ def test_a_conflict_names_both_and_what_replaces(kind):
     told = str(caught.value)
     assert "the module 'cell2'" in told
     assert "the module 'cell' has" in told
-    assert f"replaces={'np.geomspace' if functions else ''}" in told.replace(" = ", "=")
+    assert f"replaces={'np.logspace' if functions else ''}" in told.replace(" = ", "=")
     assert repr(first.name) in told
     assert told.count(".py:") == (1 if functions else 2)
     unregisters(first, "cell")
