@@ -1,7 +1,7 @@
 """45 models of torchvision, timm and transformers, imported: values and gradients are PyTorch's.
 
-Five of them are compared with the other oracles; all are with `-m programs`, which takes a quarter
-of an hour. What is not installed is skipped.
+Five of them are compared with the other oracles; all are with `-m programs`, which takes some
+minutes. What is not installed is skipped.
 """
 
 import numpy as np
@@ -98,7 +98,8 @@ def test_training_is_pytorchs(name):
     compare(model, program, args, kwargs)
     for path, buffer in model.named_buffers():
         ours = dict(program.named_buffers())[path]
-        np.testing.assert_allclose(ours, buffer.numpy(), rtol=1e-6, atol=1e-9)
+        wanted = buffer.numpy()
+        np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
 
 
 @pytest.mark.programs
