@@ -382,7 +382,9 @@ def finished(folder):
 @pytest.mark.slow
 def test_a_training_that_is_killed_at_any_moment_has_the_curves_of_one_that_is_not(tmp_path):
     setting = replace(GOOD, epochs=150)
+    begun_at = time.perf_counter()
     whole = trainings.trained(setting, Records(tmp_path / "whole"))
+    took = time.perf_counter() - begun_at
     program = [
         "from pathlib import Path; from tests.benchmarks.optimisation import trainings",
         "from tests.benchmarks.optimisation.records import Records",
@@ -397,7 +399,7 @@ def test_a_training_that_is_killed_at_any_moment_has_the_curves_of_one_that_is_n
         begun = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
         begun.stdout.readline()
         try:
-            begun.wait(draw.uniform(0.2, 0.8) * (1 + killed))
+            begun.wait(draw.uniform(0.1, 0.4) * took * (1 + killed))
         except subprocess.TimeoutExpired:
             killed += 1
             begun.send_signal(signal.SIGKILL)
@@ -405,7 +407,10 @@ def test_a_training_that_is_killed_at_any_moment_has_the_curves_of_one_that_is_n
         begun.stdout.close()
         assert killed < 20
     assert killed
-    assert Records(tmp_path / "parts").get(setting).values == whole.values
+    found = Records(tmp_path / "parts").get(setting).values
+    assert found.keys() == whole.values.keys()
+    for name, curve in found.items():  # sums of float32 depend on where arrays lie in memory
+        np.testing.assert_allclose(curve, whole.values[name], rtol=1e-6, err_msg=name)
     (run,) = experiments.Reader(tmp_path / "parts").runs()
     assert run.status == "finished"
 

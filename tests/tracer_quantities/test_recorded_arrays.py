@@ -110,7 +110,7 @@ def test_results_are_of_what_was_recorded(case, restored):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_operators_are_of_what_was_recorded_also_after_later_sweeps(case, restored):
-    asked = ("grad", "ggn", "hessian")
+    asked = tuple(q for q in ("grad", "ggn", "hessian") if q in defined(case))
     expected = values(Program(case).backward(asked))
     program = Program(case)
     results = program.backward(asked)

@@ -95,8 +95,7 @@ class LogCosh(Operation):
         return [((rng.random((3, 2)), rng.random((3, 2))), {})]
 
 
-@implements(np.vander)
-def vander(x, N=None, increasing=False):
-    """Powers of `x [K]` side by side, `[K, N]`, in functions that have rules."""
-    powers = np.arange(len(x) if N is None else N)
-    return np.reshape(x, (-1, 1)) ** (powers if increasing else powers[::-1])
+@implements(np.logspace)
+def logspace(start, stop, num=50, base=10.0):
+    """Numbers `[num]` from `base**start` to `base**stop`, in functions that have rules."""
+    return base ** (start + (stop - start) * np.arange(num) / (num - 1))
