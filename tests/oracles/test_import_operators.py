@@ -32,6 +32,7 @@ RANDOM = "rand bernoulli dropout normal rrelu multinomial empty exponential unif
 #: what differs, or is refused, and why
 DEPARTURES = {
     "aten.embedding.default": "scale_grad_by_freq is refused",
+    "aten.embedding_bag.padding_idx": "weights of samples beside offsets are refused",
     "aten.instance_norm.default": "running statistics are not moved, which is refused",
     "aten.scaled_dot_product_attention.default": "samples with dropout are random",
     "aten.softmax.int": "of nothing",
@@ -55,6 +56,8 @@ def arrays(value):
     if isinstance(value, list | tuple):
         return tuple(map(arrays, value))
     if isinstance(value, torch.dtype):
+        if value is torch.bfloat16:
+            raise TypeError("NumPy has no bfloat16")  # unless another package adds it
         return np.dtype(str(value).removeprefix("torch."))
     if isinstance(value, torch.device | torch.layout | torch.memory_format):
         return None
