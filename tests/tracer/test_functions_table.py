@@ -62,6 +62,7 @@ REFUSED = [
 #: what is constant at these arguments: of one number, of no elements, of an empty interval
 CONSTANT = {
     ("scipy.stats", "tiecorrect"),
+    ("scipy.linalg", "fiedler"),
     ("scipy.linalg", "fiedler_companion"),
     ("scipy.integrate", "quad"),
     ("scipy.integrate", "dblquad"),

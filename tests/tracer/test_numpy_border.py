@@ -486,6 +486,11 @@ def test_a_call(name, text):
 
 #: arguments that change no value of a plain array
 WITHOUT_MEANING = {"subok", "device", "out"}
+#: those that NumPy has deprecated, and its oldest version here still has
+DEPRECATED = {
+    *("corrcoef: bias", "corrcoef: ddof"),
+    *("percentile: interpolation", "quantile: interpolation"),
+}
 
 
 def test_every_argument_of_a_rule_is_tried():
@@ -501,7 +506,7 @@ def test_every_argument_of_a_rule_is_tried():
             named = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
             if named and parameter.name not in tried | WITHOUT_MEANING:
                 missing.append(f"{name}: {parameter.name}")
-    assert not missing
+    assert not set(missing) - DEPRECATED
 
 
 WRITING = [n for n, f in FUNCTIONS.items() if "out" in parameters(f)]
