@@ -402,3 +402,11 @@ def test_a_triplet_of_distances_that_count_or_are_the_largest(p, swap):
     slope = tracer.grad(loss)
     curved = tracer.jvp(lambda a: slope(a, *vectors[1:]), (vectors[0],), (vectors[1],))[1]
     np.testing.assert_array_equal(curved, 0)
+
+
+def test_labels_that_do_not_fit_say_nothing_of_what_is_behind_the_end():
+    x = nn.functional.log_softmax(np.random.default_rng(0).standard_normal((4, 2, 3)), -1)
+    slope = tracer.grad(lambda x: nn.ctc_loss(x, np.ones((2, 2), int), [2, 4], [2, 2]))(x)
+    assert np.isnan(slope[:2, 0]).all()
+    np.testing.assert_array_equal(slope[2:, 0], 0)
+    assert np.isfinite(slope[:, 1]).all()
