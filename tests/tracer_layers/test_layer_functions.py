@@ -261,3 +261,10 @@ def test_circular_padding_repeats_what_is_left():
     np.testing.assert_array_equal(F.pad(x, (1, -2), "circular")[0, 0], [1, 0, 1])
     with pytest.raises(ShapeError, match="at most 2"):
         F.pad(x, (-2, 3), "circular")
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin"])
+def test_exponentials_of_nothing(name):
+    for shape in ((0, 2), (2, 0)):
+        value, pull = tracer.vjp(lambda x: getattr(F, name)(x, 0), np.zeros(shape))
+        assert value.shape == pull(value)[0].shape == shape
