@@ -301,3 +301,11 @@ def test_vectors_that_do_not_fit():
     ):
         with pytest.raises((ValueError, tracer.TracingError), match=words):
             act()
+
+
+
+def test_infinitely_many_degrees_of_freedom():
+    x, df = np.array([-1.0, 0.3, 2.0]), np.array([np.inf, 3.5, 1e12])
+    slope = tracer.grad(lambda x: np.sum(special.stdtr(df, x)))(x)
+    np.testing.assert_allclose(slope, scipy.stats.t.pdf(x, df), rtol=1e-7)
+    check_gradients(lambda x: special.stdtr(np.inf, x))(x)
