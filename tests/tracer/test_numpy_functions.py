@@ -832,3 +832,12 @@ def test_axes_of_one_element_in_einsum_meet_repeated_and_summed_letters(subscrip
             step[place] = 1e-5
             numeric[place] = (f(array + step) - f(array - step)) / 2e-5
         np.testing.assert_allclose(tracer.grad(f)(array), numeric, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.2.0", reason="was one variable")
+def test_covariances_of_the_columns_of_one_row():
+    row, column = np.array([[1.0, 2.0, 4.0]]), np.array([[3.0], [1.0], [5.0], [2.0]])
+    with tracer.Tape():
+        for m, y in ((row, None), (column, np.ones((1, 4)))):
+            got = np.cov(tracer.parameter(m), y, rowvar=False, ddof=0)
+            np.testing.assert_array_equal(got.data, np.cov(m, y, rowvar=False, ddof=0))

@@ -301,3 +301,33 @@ def test_vectors_that_do_not_fit():
     ):
         with pytest.raises((ValueError, tracer.TracingError), match=words):
             act()
+
+
+def test_a_sum_that_has_a_weight_of_zero_has_a_slope_by_it():
+    a, b = np.array([[0.3, 2.0, -1.0], [1.0, 0.5, 30.0]]), np.array([[1.0, 0, 2], [0.5, 1, 0]])
+    slope = tracer.grad(lambda b: np.sum(special.logsumexp(a, 1, b)))(b)
+    np.testing.assert_allclose(slope, np.exp(a - special.logsumexp(a, 1, b, True)), rtol=1e-12)
+    check_gradients(lambda a: special.logsumexp(a, 1, b))(a)
+    far = np.array([1000.0, 0.0, np.inf, np.nan])
+    value, slope = tracer.value_and_grad(lambda b: special.logsumexp(far, b=b))(
+        np.array([0, 1.0, 0, 0])
+    )
+    assert value == 0
+    assert np.isfinite(slope[:2]).all()
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_the_logarithm_of_no_sum_at_all(shape):
+    a = np.zeros(shape)
+    for weights in ({}, {"b": a}):
+        want = scipy.special.logsumexp(a, axis=-1, **weights)
+        np.testing.assert_array_equal(special.logsumexp(a, axis=-1, **weights), want)
+        slope = tracer.grad(lambda a, w=weights: np.sum(special.logsumexp(a, -1, **w)))(a)
+        assert slope.shape == shape
+
+
+def test_infinitely_many_degrees_of_freedom():
+    x, df = np.array([-1.0, 0.3, 2.0]), np.array([np.inf, 3.5, 1e12])
+    slope = tracer.grad(lambda x: np.sum(special.stdtr(df, x)))(x)
+    np.testing.assert_allclose(slope, scipy.stats.t.pdf(x, df), rtol=1e-7)
+    check_gradients(lambda x: special.stdtr(np.inf, x))(x)

@@ -226,6 +226,8 @@ def test_brackets_keep_single_precision():
         (lambda t: ("r", t), "one to three integers"),
         (lambda t: (slice(t[0], 3),), "plain numbers"),
         (lambda t: (t, ROW[None]), "got"),
+        (lambda t: ("0,2,5", t), "from place -2 to 1 on, got 5"),
+        (lambda t: ("1,3,-4", t), "from place -3 to 2 on, got -4"),
     ],
 )
 def test_brackets_that_are_not_taken(key, words):

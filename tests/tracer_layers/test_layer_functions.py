@@ -253,3 +253,18 @@ def test_a_raw_table_is_bounded_for_the_lookup_alone():
     np.testing.assert_array_equal(table, [[3, 4], [0.3, 0.4]])
     with tracer.Tape(), pytest.raises(TracerError, match="a parameter as its table for max_norm"):
         F.embedding(np.array([0]), 2 * tracer.parameter(table), max_norm=1.0)
+
+
+def test_circular_padding_repeats_what_is_left():
+    x = np.arange(4.0)[None, None]
+    np.testing.assert_array_equal(F.pad(x, (-1, 2), "circular")[0, 0], [1, 2, 3, 1, 2])
+    np.testing.assert_array_equal(F.pad(x, (1, -2), "circular")[0, 0], [1, 0, 1])
+    with pytest.raises(ShapeError, match="at most 2"):
+        F.pad(x, (-2, 3), "circular")
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin"])
+def test_exponentials_of_nothing(name):
+    for shape in ((0, 2), (2, 0)):
+        value, pull = tracer.vjp(lambda x: getattr(F, name)(x, 0), np.zeros(shape))
+        assert value.shape == pull(value)[0].shape == shape

@@ -380,3 +380,33 @@ def test_the_mean_where_all_targets_are_ignored_is_that_of_none(loss, weight):
     x, target = np.zeros((4, 3)), np.full(4, -100)
     assert np.isnan(loss(x, target, weight=weight))
     assert loss(x, target, weight=weight, reduction="sum") == 0
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("p", [0, np.inf])
+def test_a_triplet_of_distances_that_count_or_are_the_largest(p, swap):
+    vectors = np.random.default_rng(0).standard_normal((3, 4, 5))
+
+    def of_distances(a, b, c):
+        near, far, other = (
+            nn.functional.pairwise_distance(*v, p) for v in ((a, b), (a, c), (b, c))
+        )
+        return np.sum(np.maximum(4 + near - (np.minimum(far, other) if swap else far), 0))
+
+    def loss(a, b, c):
+        return nn.triplet_margin_loss(a, b, c, 4, p, swap=swap, reduction="sum")
+
+    slopes = (tracer.grad(f, argnums=(0, 1, 2))(*vectors) for f in (loss, of_distances))
+    for one, other in zip(*slopes, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    slope = tracer.grad(loss)
+    curved = tracer.jvp(lambda a: slope(a, *vectors[1:]), (vectors[0],), (vectors[1],))[1]
+    np.testing.assert_array_equal(curved, 0)
+
+
+def test_labels_that_do_not_fit_say_nothing_of_what_is_behind_the_end():
+    x = nn.functional.log_softmax(np.random.default_rng(0).standard_normal((4, 2, 3)), -1)
+    slope = tracer.grad(lambda x: nn.ctc_loss(x, np.ones((2, 2), int), [2, 4], [2, 2]))(x)
+    assert np.isnan(slope[:2, 0]).all()
+    np.testing.assert_array_equal(slope[2:, 0], 0)
+    assert np.isfinite(slope[:, 1]).all()

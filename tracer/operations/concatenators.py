@@ -78,6 +78,13 @@ def _part(part, ndmin, first, name):
         made = np.reshape(made, (1,) * missing + made.shape)
         return made if first == -1 else np.swapaxes(made, -1, first)
     start = first + missing + 1 if first < 0 else first
+    if not 0 <= start <= missing:
+        if made.ndim:
+            raise ShapeError(
+                f"{name!r}[...] adds {missing} axes to a part of shape {list(made.shape)}, whose "
+                f"own may stand from place {-missing - 1} to {missing} on, got {first}"
+            )
+        start = missing
     return np.reshape(made, (1,) * start + made.shape + (1,) * (missing - start))
 
 

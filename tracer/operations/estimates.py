@@ -167,7 +167,8 @@ def cov(
     """Covariances of variables, which are the rows, `[D, D]`, or a number for one variable."""
     m = _variables(m, rowvar)
     if y is not None:
-        m = np.concatenate([m, _variables(y, rowvar)])
+        y = operand(y)  # of which NumPy takes one row for a variable, however `rowvar` is
+        m = np.concatenate([m, _variables(y, rowvar or (y.ndim == 2 and len(y) == 1))])
     if m.dtype.kind != "f" or dtype is not None:
         m = m.astype(float if dtype is None else dtype)
     else:
@@ -192,7 +193,7 @@ def _variables(m, rowvar):
         raise ShapeError(f"np.cov takes arrays of one or two axes, got {list(m.shape)}")
     if m.ndim < 2:
         return np.reshape(m, (1, -1))
-    return m if rowvar or len(m) == 1 else m.T
+    return m if rowvar else m.T
 
 
 @implements(np.corrcoef)

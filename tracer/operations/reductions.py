@@ -193,9 +193,12 @@ class LogSumExp(Reduction):
 
     @in_single
     def forward(x, *, axis, keepdims):
-        top = np.max(x, axis=axis, keepdims=True)
+        options = {} if x.size else {"initial": -np.inf}
+        top = np.max(x, axis=axis, keepdims=True, **options)
         top = np.where(np.isfinite(top), top, 0)
-        out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+        total = np.sum(np.exp(x - top), axis=axis, keepdims=True)
+        with np.errstate(divide="ignore"):  # of nothing, or of zeros, it is -inf
+            out = np.log(total) + top
         return out if keepdims else np.squeeze(out, axis)
 
     def vjp(node, g):

@@ -10,6 +10,7 @@ import numpy as np
 from tracer.arrays import backend
 from tracer.arrays.dtypes import meeting
 from tracer.errors import TracingError
+from tracer.operations.arguments import raw
 from tracer.operations.arithmetic import Xlogy
 from tracer.operations.unary import BY_NAME, between, of_input, of_output, pairs, special, times
 from tracer.record.dispatch import implements
@@ -143,8 +144,15 @@ def _gamma_density(a, x):
 
 
 def _t_density(df, t):
+    """Above a billion degrees of freedom, or infinitely many, that of the normal distribution."""
+    normal = raw(df) > 1e9
+    if np.any(normal):
+        df = np.where(normal, 1e9, df)
     scale = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * (op("log")(df) + LOG_PI)
-    return np.exp(scale - (df + 1) / 2 * np.log1p(t * t / df))
+    density = np.exp(scale - (df + 1) / 2 * np.log1p(t * t / df))
+    if not np.any(normal):
+        return density
+    return np.where(normal, np.exp(-0.5 * t * t) / SQRT_TWO_PI, density)
 
 
 def one(table, name, derivative, slope, domain=(0.2, 0.9)):

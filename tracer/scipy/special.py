@@ -35,10 +35,14 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False):
         out = LogSumExp(a, axis=negative_axes(axis, a.ndim), keepdims=bool(keepdims))
         return (out, np.ones_like(raw(out))) if return_sign else out
     b = operand(b)
-    a = np.where(raw(b) == 0, -np.inf, a)
-    top = np.max(_constant(a), axis=axis, keepdims=True)
+    none = raw(b) == 0
+    a = np.where(none & ~np.isfinite(raw(a)), -np.inf, a)
+    options = {} if a.size else {"initial": -np.inf}
+    top = np.max(np.where(none, -np.inf, _constant(a)), axis=axis, keepdims=True, **options)
     top = np.where(np.isfinite(top), top, 0)
-    total = np.sum(b * np.exp(a - top), axis=axis, keepdims=True)
+    above = a - top  # above 0 where b is, of which there is a derivative by b
+    most = above.dtype.type(0.9 * np.log(np.finfo(above.dtype).max))
+    total = np.sum(b * np.exp(np.where(none, np.minimum(above, most), above)), axis, keepdims=True)
     sign = np.sign(_constant(total))
     if not return_sign:
         total = np.where(sign < 0, np.nan, total)

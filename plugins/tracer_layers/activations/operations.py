@@ -403,6 +403,8 @@ class NormalisedExponential(Operation):
 
     @in_single
     def forward(x, *, axis):
+        if not x.size:
+            return x.copy()
         out = np.exp(x - x.max(axis=axis, keepdims=True))
         out /= out.sum(axis=axis, keepdims=True)
         return out
@@ -426,6 +428,8 @@ class LogNormalisedExponential(Operation):
 
     @in_single
     def forward(x, *, axis):
+        if not x.size:
+            return x.copy()
         shifted = x - x.max(axis=axis, keepdims=True)
         shifted -= np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
         return shifted

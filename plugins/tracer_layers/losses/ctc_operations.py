@@ -45,8 +45,9 @@ class ConnectionistTemporal(Loss):
         occupied = np.einsum("tns,nsc->tnc", likely, classes)
         fits = raw(_likelihood(found[0][-1], ends)) >= NEVER / 2
         none = np.where(raw(g) == 0, 0, np.nan).astype(x.dtype)
-        slope = np.where(fits, -g, none)
-        return slope[:, None, :, None] * occupied, None, None, None
+        slope = np.where(fits, -g, none)[:, None]
+        going = arange(raw(x), len(x))[:, None] < raw(frames)
+        return np.where(going, slope, 0)[..., None] * occupied, None, None, None
 
     def batch_axis(node, axes):
         """The samples are on axis 1 of the log-probabilities."""

@@ -114,7 +114,16 @@ def _distances(x: Array, p: float, eps: float, swap: bool) -> tuple[Array, Array
 
 
 def _direction(u: Array, p: float) -> Array:
-    """The gradient of the p-norm: `sign(u) (|u| / |u|_p)^(p - 1)`, zero at zero."""
+    """The gradient of the p-norm: `sign(u) (|u| / |u|_p)^(p - 1)`, zero at zero.
+
+    Of p = 0, which counts, it is zero; of infinity it is a sign, shared by the largest.
+    """
+    if p == 0:
+        return np.zeros_like(raw(u))
+    if np.isinf(p):
+        sizes = abs(raw(u))
+        largest = sizes == np.max(sizes, axis=-1, keepdims=True)
+        return np.sign(raw(u)) * largest / np.sum(largest, axis=-1, keepdims=True, dtype=u.dtype)
     length = _norm(u, p)[..., None]
     there = raw(length) > 0
     if p == 2:

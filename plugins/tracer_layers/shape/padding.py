@@ -57,6 +57,8 @@ def pad(
     pairs = [(0, 0)] * (input.ndim - len(pairs)) + pairs
     for size, (before, after) in zip(input.shape, pairs, strict=True):
         _check(size, before, after, mode, input.shape)
+    if mode == "circular":  # what is cut off does not come back on the other side
+        input, pairs = _cut(input, pairs), [(max(b, 0), max(a, 0)) for b, a in pairs]
     longer = [(max(before, 0), max(after, 0)) for before, after in pairs]
     if any(map(any, longer)):
         if value and not _holds(input.dtype, value):
@@ -65,6 +67,11 @@ def pad(
         input = np.pad(input, longer, mode=MODES[mode], **options)
     elif not any(map(any, pairs)):
         return np.copy(input)
+    return _cut(input, pairs)
+
+
+def _cut(input: TensorLike, pairs: Sequence[tuple[int, int]]) -> TensorLike:
+    """Without the elements at the ends that negative numbers count."""
     if all(min(pair) >= 0 for pair in pairs):
         return input
     return input[tuple(slice(max(-before, 0), min(after, 0) or None) for before, after in pairs)]
@@ -81,10 +88,11 @@ def _holds(dtype: DType, value: float) -> bool:
 def _check(size: int, before: int, after: int, mode: str, shape: Sequence[int]) -> None:
     if not (before or after):
         return
-    longest = {"reflect": size - 1, "circular": size}.get(mode)
+    count = size if mode != "circular" else size + min(before, 0) + min(after, 0)
+    longest = {"reflect": count - 1, "circular": count}.get(mode)
     if longest is not None and max(before, after) > longest:
         raise ShapeError(
-            f"{mode} padding of an axis of {size} elements is at most {longest}, got "
+            f"{mode} padding of an axis of {count} elements is at most {longest}, got "
             f"{(before, after)} for an input {list(shape)}: pad less, or use replicate"
         )
     if size + before + after < 0 or (size == 0 and mode == "replicate"):
