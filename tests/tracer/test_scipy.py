@@ -320,7 +320,7 @@ def test_a_sum_that_has_a_weight_of_zero_has_a_slope_by_it():
 def test_the_logarithm_of_no_sum_at_all(shape):
     a = np.zeros(shape)
     for weights in ({}, {"b": a}):
-        want = scipy.special.logsumexp(a, axis=-1, **weights)
+        want = np.full(shape[:-1], -np.inf)  # older SciPy raises for no elements
         np.testing.assert_array_equal(special.logsumexp(a, axis=-1, **weights), want)
         slope = tracer.grad(lambda a, w=weights: np.sum(special.logsumexp(a, -1, **w)))(a)
         assert slope.shape == shape
