@@ -418,7 +418,13 @@ def of_nothing(case):
             return None
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if of_nothing(case) is not None])
+#: NumPy 2.5 interpolates between no points, at no places
+REFUSED_OF_NOTHING = ("interp: all",)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c not in REFUSED_OF_NOTHING and of_nothing(c) is not None]
+)
 def test_empty_arrays(case):
     """Where NumPy has a value of no rows, it is that, and there are derivatives of its shape."""
     function, empty, expected = of_nothing(case)

@@ -124,10 +124,15 @@ def test_padding_looks_up_elements_by_rule(kind):
     x = RNG.standard_normal((2, 5))
     for before, after in itertools.product((-1, 0, 2, 4), (-2, 0, 1, 4)):
         places = np.arange(-before, 5 + after)
+        first, left = max(-before, 0), 5 + min(before, 0) + min(after, 0)
+        if kind == "circular" and max(before, after) > left:
+            with pytest.raises(tracer.ShapeError, match="at most 3"):
+                nn.PadNd((before, after), kind)(x)
+            continue
         source = {
             "reflect": 4 - abs(4 - abs(places)),
             "replicate": np.clip(places, 0, 4),
-            "circular": places % 5,
+            "circular": first + (places - first) % left,  # of what is left after cutting
             "constant": np.clip(places, 0, 4),
         }[kind]
         expected = x[:, source]
