@@ -29,11 +29,11 @@ class Lazy(Module):
 
     def size_of_input(self, input: TensorLike) -> int:
         """The size, from the first input."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs size_of_input(self, input)")
 
     def size_of_state(self, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
         """The size, from the shapes of the arrays of a state; None if they do not tell."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs size_of_state(self, shapes)")
 
     def make(self, size: int) -> None:
         """Become a layer of this size."""
