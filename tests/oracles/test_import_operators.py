@@ -58,9 +58,7 @@ def arrays(value):
     if isinstance(value, list | tuple):
         return tuple(map(arrays, value))
     if isinstance(value, torch.dtype):
-        if value is torch.bfloat16:
-            raise TypeError("NumPy has no bfloat16")  # unless another package adds it
-        return np.dtype(str(value).removeprefix("torch."))
+        return torch.empty(0, dtype=value).numpy().dtype  # an error where NumPy has none
     if isinstance(value, torch.device | torch.layout | torch.memory_format):
         return None
     return value
