@@ -89,8 +89,11 @@ def parameter_names(tape: Recorder, uses: Uses, last: Node | None = None) -> Nam
     `uses` are those of the tape's record, or of it up to the node `last`. What the record uses as a
     constant alone, or what is frozen and not used, has no results.
     """
-    if len(tape.roots) == 1:
-        names = _of_one(tape.roots[0], uses)
+    holders = tape.roots
+    if len(holders) > 1:  # the loss may be a module, too
+        holders = [root for root in holders if next(iter(root.named_parameters()), None)]
+    if len(holders) == 1:
+        names = _of_one(holders[0], uses)
         if names is not None:
             return names
     names = Names()
