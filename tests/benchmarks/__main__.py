@@ -1,24 +1,20 @@
-"""Measures everything and prints tables; `--markdown` prints docs/reference/benchmarks.md."""
+"""Measures everything and prints tables; `--write` makes docs/reference/benchmarks.md of them."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import math
-import os
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import reduce
-from importlib import metadata
 from pathlib import Path
 
 from tracer.api import devices
 
 from . import (
     curvature,
+    environment,
     floors,
     gpu,
     graphs,
@@ -33,10 +29,9 @@ from . import (
     training,
     transformer,
 )
-from .measure import PEERS, installed
 from .networks import NETWORKS
 from .optimisation import command as study
-from .page import page
+from .page import write
 from .plots import PLOTS, NothingToDrawError, draw
 from .results import Results, read
 
@@ -67,13 +62,13 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     if arguments.plot and (problem := not_drawn(arguments.group)):
         command.error(problem)
-    before = arguments.before
-    results = reduce(Results.joined, before) if before else measured(arguments)
-    results = chosen(results, arguments)
-    if arguments.json:
+    if arguments.write and (arguments.group or arguments.network or arguments.quantity):
+        command.error("--write is of one run of everything: leave out what chooses parts of it")
+    results = chosen(arguments.before or measured(arguments), arguments)
+    if arguments.write:
+        write(results)
+    elif arguments.json:
         print(results.text())
-    elif arguments.markdown:
-        print(page(results))
     else:
         print(tables.everything(results))
     if arguments.plot:
@@ -107,10 +102,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from",
         dest="before",
-        action="append",
         type=saved,
         metavar="FILE",
-        help="measure nothing: take the numbers that --json printed; again for more files",
+        help="measure nothing: take the numbers that --json printed",
     )
     parser.add_argument(
         "--plot",
@@ -119,7 +113,11 @@ def parser() -> argparse.ArgumentParser:
         help=f"draw one group of {', '.join(PLOTS)}, as SVG, PNG or PDF by the file's name",
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--markdown", action="store_true", help="print the page of the docs")
+    form.add_argument(
+        "--write",
+        action="store_true",
+        help="write the page of the docs, its pictures, and the run beside earlier ones",
+    )
     form.add_argument("--json", action="store_true", help="print the numbers, in seconds and bytes")
     return parser
 
@@ -152,12 +150,10 @@ def not_drawn(groups: Sequence[str]) -> str | None:
 
 def measured(arguments: argparse.Namespace) -> Results:
     """All that was asked for, measured here and now."""
-    results = Results(
-        date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        machine=machine(),
-        versions=versions(),
-        limit=arguments.limit,
-    )
+    where = environment.here()
+    if warned := environment.warning(where):
+        print(f"warning: {warned}", file=sys.stderr)
+    results = Results(where, arguments.limit)
     groups = arguments.group or CHOICES
     for name in (name for name in GROUPS if name in groups):
         print(f"measuring {name} ...", file=sys.stderr)
@@ -206,23 +202,8 @@ def on_gpu() -> str:
     return (
         f"{gpu.alone(gpu.chip)}, {rate / 1e12:.1f} TFLOP/s in products of float32 matrices. "
         f"Medians of {gpu.RUNS} steps after {gpu.WARM_UP}, by events on the device, with "
-        f"{versions()}.\n\n{table}"
+        f"{environment.here().versions}.\n\n{table}"
     )
-
-
-def machine() -> str:
-    """Cores, architecture and system; nothing that names the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores, {platform.machine()} {platform.system()}"
-
-
-def versions() -> str:
-    """Python, NumPy and the peers that are installed."""
-    packages = ["numpy", *(package for name, package in PEERS.items() if installed(name))]
-    if curvature.has_backpack():
-        packages.append("backpack-for-pytorch")
-    found = [f"{package} {metadata.version(package)}" for package in packages]
-    return ", ".join([f"Python {platform.python_version()}", *found])
 
 
 if __name__ == "__main__":

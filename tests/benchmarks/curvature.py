@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -30,11 +31,25 @@ QUANTITIES = {
     "diag_h": "DiagHessian",
 }
 
+#: network -> what the gradient's time may be of the peer's at most, by NumPy alone and compiled
+GOALS = {
+    "logreg": (1.0, 1.0),
+    "mlp": (0.6, 0.55),
+    "2c2d": (1.05, 0.7),
+    "3c3d": (0.95, 0.65),
+    "vgg": (1.4, 0.7),
+    "rnn": (0.5, 0.4),
+    "lstm": (1.6, 0.65),
+    "resnet-18": (1.6, 0.9),
+    "gpt": (0.7, 0.7),
+}
+
 
 @dataclass(frozen=True)
 class Cell:
     """A quantity of a network: seconds of trace-net and of its peer, or why there are none.
 
+    `ours` is by NumPy alone, `compiled` with compiled kernels, None where they were not tried.
     `floor` is what it cannot take less than, in seconds, where that is counted.
     """
 
@@ -42,6 +57,7 @@ class Cell:
     quantity: str
     ours: float | str
     peer: float | str
+    compiled: float | str | None = field(default=None, kw_only=True)
     floor: float | None = field(default=None, kw_only=True)
     our_memory: Memory | None = field(default=None, kw_only=True)
     peer_memory: Memory | None = field(default=None, kw_only=True)
@@ -49,16 +65,17 @@ class Cell:
     @property
     def ratio(self) -> float | None:
         """Our time over the peer's: below one, we are faster."""
-        if isinstance(self.ours, str) or isinstance(self.peer, str):
-            return None
-        return self.ours / self.peer
+        return _over(self.ours, self.peer)
+
+    @property
+    def compiled_ratio(self) -> float | None:
+        """The same with compiled kernels."""
+        return _over(self.compiled, self.peer)
 
     @property
     def above_floor(self) -> float | None:
         """Our time over the floor's."""
-        if self.floor is None or isinstance(self.ours, str):
-            return None
-        return self.ours / self.floor
+        return _over(self.ours, self.floor)
 
     @property
     def memory_ratio(self) -> float | None:
@@ -75,6 +92,13 @@ class Cell:
         return self.our_memory.growth / self.peer_memory.growth
 
 
+def _over(time: float | str | None, other: float | str | None) -> float | None:
+    """A ratio of two times; None where one is missing."""
+    if time is None or other is None or isinstance(time, str) or isinstance(other, str):
+        return None
+    return time / other
+
+
 def cells(
     networks: Iterable[str], quantities: Iterable[str], limit: float, rates: Rates
 ) -> Iterator[Cell]:
@@ -84,12 +108,17 @@ def cells(
             continue
         chosen = NETWORKS[network], quantity
         steps = {"ours": partial(our_step, *chosen)}
+        if has_kernels():
+            steps["compiled"] = partial(our_step, *chosen, kernels=True)
         needs_backpack = QUANTITIES[quantity] is not None
-        if has_backpack() if needs_backpack else installed("PyTorch"):
+        lacks = quantity not in (NETWORKS[network].of_peer or QUANTITIES)
+        if not lacks and (has_backpack() if needs_backpack else installed("PyTorch")):
             steps["peer"] = partial(peer_step, *chosen)
-        took = {"peer": Taken("not installed"), **in_turn(steps, limit)}
+        missing = Taken("has none" if lacks else "not installed")
+        took = {"peer": missing, **in_turn(steps, limit)}
         yield Cell(
             *(network, quantity, took["ours"].seconds, took["peer"].seconds),
+            compiled=took["compiled"].seconds if "compiled" in took else None,
             floor=work(network, quantity).seconds(rates) if network in HEAVY else None,
             our_memory=took["ours"].memory,
             peer_memory=took["peer"].memory,
@@ -107,8 +136,17 @@ def mean(ratios: Iterable[float | None]) -> float | None:
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
 
 
-def our_step(network: Network, quantity: str) -> Callable[[], Any]:
-    """Forward and backward with trace-net."""
+def has_kernels() -> bool:
+    """Whether there are compiled kernels to be measured."""
+    return importlib.util.find_spec("tracer_native") is not None
+
+
+def our_step(network: Network, quantity: str, kernels: bool = False) -> Callable[[], Any]:
+    """Forward and backward with trace-net, with compiled kernels or by NumPy alone.
+
+    Kernels are a process's own choice, so that it has to be one in which nothing was traced.
+    """
+    os.environ["TRACER_NATIVE"] = str(int(kernels))
     import tracer
     import tracer_layers as nn
 

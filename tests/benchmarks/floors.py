@@ -19,7 +19,7 @@ from .measure import once
 from .networks import NETWORKS, Network
 
 #: networks whose time is that of their products
-HEAVY = ("mlp", "2c2d", "3c3d", "all-cnn-c", "lstm")
+HEAVY = ("mlp", "2c2d", "3c3d", "vgg", "all-cnn-c", "lstm")
 REPEATS, MATRIX, COPIED = 7, 2048, 1 << 26
 
 

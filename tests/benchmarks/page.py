@@ -1,10 +1,20 @@
-"""The page of the docs, docs/reference/benchmarks.md."""
+"""The page of the docs, docs/reference/benchmarks.md: of one run, beside earlier ones."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from . import tables
+from .plots import PLOTS, draw
 from .processes import REST, THREADS, TURN, TURNS
-from .results import Results
+from .results import Results, read
+
+HERE = Path(__file__).parent
+#: the runs whose numbers are kept, a file for each day
+RUNS = HERE / "runs"
+DOCS = HERE.parent.parent / "docs"
+#: group -> the file of its picture
+PICTURES = {"curvature": "overhead.svg", "scaling": "scaling.svg"}
 
 PAGE = """---
 hide:
@@ -13,7 +23,7 @@ hide:
 
 # Benchmarks
 
-Measured on {date}, {machine}, with {versions}.
+Measured on {date}, in one run: {environment}.
 
 ## Quantities of networks
 
@@ -30,9 +40,11 @@ fit into {turn:g} seconds, after a rest of {rest:g} seconds, in which the thread
 library's linear algebra leaves spinning come to a halt. The shortest run counts. A library that
 does not end its first two turns within {limit:g} s is said to be over it; `grad_batch` of 2c2d,
 whose first run waits for the system to hand over 1.8 GB, may be given longer. The networks are
-those of DeepOBS: batches of 128, and of 16 with 100 classes for All-CNN-C. The recurrent ones have
-64 units, take 64 sequences of 50 steps of 32 numbers, and read out all steps at once; they have the
-quantities that the peer has.
+those of DeepOBS, with batches of 128 for the first two, 64 for 2c2d and 3c3d, and 16 with 100
+classes for All-CNN-C; a small VGG of four convolutions with tanh, 32 images; recurrent ones of 64
+units, which take 64 sequences of 50 steps of 32 numbers and read out all steps at once, with the
+quantities that the peer has; ResNet-18 with 64 images of 32 x 32; and a GPT of four blocks of width
+256 with 8 texts of 128 symbols. Of the last two the peer has the gradient.
 
 A floor is the time of what a quantity cannot avoid: the matrix products of the forward pass, of
 the rows that go back (C - 1 of them where the quantity is exact in C classes) and of the
@@ -85,6 +97,13 @@ has 2 layers of width 128, 512 inside, with 4 heads, and takes 16 sequences of 6
 of training is the forward pass, cross-entropy, the gradient and SGD's update in place; its networks
 are those above.
 
+## From run to run
+
+{runs}
+
+The geometric mean of the ratios to the peer, over the quantities of a network: by NumPy, and after
+a comma with compiled kernels. Numbers of every run are in `tests/benchmarks/runs`.
+
 ## What made it faster
 
 {history}
@@ -106,34 +125,39 @@ $ python -m tests.benchmarks --device cuda
 
 ## Measuring again
 
-The page is made by
+The page, its pictures and the file of the run are made by
 
 ```console
-$ python -m tests.benchmarks --json > benchmarks.json
-$ python -m tests.benchmarks --from benchmarks.json --markdown > docs/reference/benchmarks.md
-$ python -m tests.benchmarks --from benchmarks.json curvature --plot docs/images/overhead.svg
-$ python -m tests.benchmarks --from benchmarks.json scaling --plot docs/images/scaling.svg
+$ python -m tests.benchmarks --write
 ```
 
-with the peers installed by `pip install '.[benchmarks]' torch` and `pip install --no-deps
-backpack-for-pytorch unfoldNd`, and `pip install '.[plot]'` for the pictures. Without `--markdown`
-and `--json` the tables are printed. A peer that is not installed is marked so. A part is measured
-by its name; `--from` may be given several times, and later files replace what earlier ones have:
+with the peers installed by `pip install '.[benchmarks,plot]' torch` and `pip install --no-deps
+backpack-for-pytorch unfoldNd`. Without `--write` the tables are printed, with `--json` the numbers,
+which `--from` reads again. A peer that is not installed is marked so. Where variables decide which
+kernels NumPy's linear algebra runs, a warning says how to measure without them. A part is measured
+by its name:
 
 ```console
 $ python -m tests.benchmarks recording sweep
-$ python -m tests.benchmarks curvature --network 2c2d --quantity kfac --json > kfac.json
-$ python -m tests.benchmarks --from benchmarks.json --from kfac.json curvature --network 2c2d
+$ python -m tests.benchmarks curvature --network 2c2d --quantity kfac
 ```
 """
+
+
+def write(results: Results) -> None:
+    """Keep a run, and make the page and its pictures of it."""
+    RUNS.mkdir(exist_ok=True)
+    (RUNS / f"{results.environment.date}.json").write_text(results.text() + "\n")
+    (DOCS / "reference" / "benchmarks.md").write_text(page(results) + "\n")
+    for group in PLOTS:
+        draw(results, group, DOCS / "images" / PICTURES[group])
 
 
 def page(results: Results) -> str:
     """The page with these results."""
     return PAGE.format(
-        date=results.date,
-        machine=results.machine,
-        versions=results.versions,
+        date=results.environment.date,
+        environment=results.environment.text,
         times=tables.times_table(results.cells),
         summary=tables.summary(results.cells),
         rates=tables.rates_text(results),
@@ -142,6 +166,7 @@ def page(results: Results) -> str:
         growth=tables.growth_tables(results.growth),
         rows=tables.rows_table(row for rows in results.rows.values() for row in rows),
         history=tables.history_table(),
+        runs=tables.runs_table(map(read, sorted(RUNS.glob("*.json")))),
         threads=THREADS,
         turns=TURNS,
         turn=TURN,

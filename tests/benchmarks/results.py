@@ -1,14 +1,15 @@
-"""What was measured, on what: kept as JSON, read again, and put together from several files."""
+"""What one run measured, and where: kept as JSON, and read again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from .curvature import Cell
+from .environment import Environment
 from .floors import Rates
 from .growth import Growth
 from .measure import Goal, Row
@@ -17,14 +18,12 @@ from .processes import Memory
 
 @dataclass
 class Results:
-    """All measurements, by what they are of, and where they were taken.
+    """All measurements of a run, by what they are of, and where it was.
 
     `rows` are by group. `limit` is the most seconds that a library had in a cell.
     """
 
-    date: str
-    machine: str
-    versions: str
+    environment: Environment
     limit: float
     rates: Rates | None = None
     rows: dict[str, list[Row]] = field(default_factory=dict)
@@ -47,28 +46,11 @@ class Results:
                 saved["exponent"] = line.exponent
         return json.dumps(everything, indent=1)
 
-    def joined(self, later: Results) -> Results:
-        """These and later ones, which replace what both have and say where they were taken.
-
-        The rates are the earlier ones, since most floors will be at these.
-        """
-        rows = {
-            group: _replaced(self.rows.get(group, []), later.rows.get(group, []), "what")
-            for group in {**self.rows, **later.rows}
-        }
-        return Results(
-            *(later.date, later.machine, later.versions, later.limit),
-            rates=self.rates or later.rates,
-            rows=rows,
-            cells=_replaced(self.cells, later.cells, "network", "quantity"),
-            growth=_replaced(self.growth, later.growth, "axis", "quantity"),
-            scaling=_replaced(self.scaling, later.scaling, "axis", "quantity"),
-        )
-
 
 def read(path: Path) -> Results:
     """Results from a file that `Results.text` was written to."""
     saved = json.loads(path.read_text())
+    saved["environment"] = _made(Environment, saved["environment"])
     saved["rates"] = _made(Rates, saved["rates"])
     saved["rows"] = {group: list(map(_row, rows)) for group, rows in saved["rows"].items()}
     saved["cells"] = list(map(_cell, saved["cells"]))
@@ -96,9 +78,3 @@ def _cell(saved: dict[str, Any]) -> Cell:
 def _growth(saved: dict[str, Any]) -> Growth:
     seconds = {int(size): seconds for size, seconds in saved["seconds"].items()}
     return _made(Growth, saved | {"seconds": seconds})
-
-
-def _replaced(earlier: Iterable[Any], later: Iterable[Any], *names: str) -> list[Any]:
-    """Both, in order; of those that agree in these attributes the later one."""
-    found = {tuple(getattr(each, name) for name in names): each for each in earlier}
-    return list({**found, **{tuple(getattr(e, n) for n in names): e for e in later}}.values())

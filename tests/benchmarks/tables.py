@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .curvature import Cell, mean
+from .curvature import GOALS, Cell, mean
 from .growth import Growth
 from .history import CHANGES
 from .measure import PEERS, Row
+from .networks import NETWORKS
 from .processes import Memory
 from .results import Results
 
 COLUMNS = ("NumPy", "trace-net", *PEERS)
 HEADER = ("measurement", *COLUMNS, "goal", "reached")
 TIMES_HEADER = (
-    *("network", "quantity", "trace-net, ms", "peer, ms", "ratio"),
-    *("floor, ms", "trace-net / floor"),
+    *("network", "quantity", "trace-net, ms", "compiled, ms", "peer, ms"),
+    *("ratio", "compiled", "goals", "floor, ms", "trace-net / floor"),
 )
 MEMORY_HEADER = (
     *("network", "quantity", "trace-net, MB", "peer, MB", "ratio"),
@@ -23,10 +24,14 @@ MEMORY_HEADER = (
 )
 UNITS = {1e-6: "µs", 1e-3: "ms", 1.0: "s"}
 
-#: what a column of ratios is of, from the left
-Ratios = tuple[Callable[[Cell], float | None], ...]
-TIMES: Ratios = (lambda cell: cell.ratio, lambda cell: cell.above_floor)
-MEMORIES: Ratios = (lambda cell: cell.memory_ratio, lambda cell: cell.growth_ratio)
+#: the columns of ratios, counted from the left, and what they are of
+Ratios = dict[int, Callable[[Cell], float | None]]
+TIMES: Ratios = {
+    5: lambda cell: cell.ratio,
+    6: lambda cell: cell.compiled_ratio,
+    9: lambda cell: cell.above_floor,
+}
+MEMORIES: Ratios = {4: lambda cell: cell.memory_ratio, 7: lambda cell: cell.growth_ratio}
 
 
 def everything(results: Results) -> str:
@@ -111,10 +116,19 @@ def cells_table(
 
 def times_line(cell: Cell) -> tuple[str, ...]:
     """The cells of a line of times."""
-    times = (t if isinstance(t, str) else f"{t * 1e3:.1f}" for t in (cell.ours, cell.peer))
-    floor = "" if cell.floor is None else f"{cell.floor * 1e3:.1f}"
-    ratio, above = (ratio_text(of(cell)) for of in TIMES)
-    return cell.network, f"`{cell.quantity}`", *times, ratio, floor, above
+    times = map(milliseconds, (cell.ours, cell.compiled, cell.peer))
+    ratio, compiled, above = (ratio_text(of(cell)) for of in TIMES.values())
+    goals = GOALS.get(cell.network) if cell.quantity == "grad" else None
+    goal = "" if goals is None else f"{goals[0]:g}, {goals[1]:g}"
+    ratios = ratio, compiled, goal, milliseconds(cell.floor), above
+    return cell.network, f"`{cell.quantity}`", *times, *ratios
+
+
+def milliseconds(seconds: float | str | None) -> str:
+    """A time, or why there is none; empty where it was not tried."""
+    if seconds is None:
+        return ""
+    return seconds if isinstance(seconds, str) else f"{seconds * 1e3:.1f}"
 
 
 def memory_line(cell: Cell) -> tuple[str, ...]:
@@ -122,23 +136,42 @@ def memory_line(cell: Cell) -> tuple[str, ...]:
     both = (cell.our_memory, cell.peer_memory)
     peaks = (megabytes(memory, lambda memory: memory.peak) for memory in both)
     growths = (megabytes(memory, lambda memory: memory.growth) for memory in both)
-    ratio, grown = (ratio_text(of(cell)) for of in MEMORIES)
+    ratio, grown = (ratio_text(of(cell)) for of in MEMORIES.values())
     return cell.network, f"`{cell.quantity}`", *peaks, ratio, *growths, grown
 
 
 def mean_line(network: str, cells: Sequence[Cell], ratios: Ratios, width: int) -> tuple[str, ...]:
-    """The line of geometric means: the first ratio is in the fifth column, the second the last."""
-    first, last = (f"**{ratio_text(mean(map(of, cells))) or 'none'}**" for of in ratios)
-    return network, "**mean**", "", "", first, *[""] * (width - 6), last
+    """The line of geometric means."""
+    means = {at: f"**{ratio_text(mean(map(of, cells))) or 'none'}**" for at, of in ratios.items()}
+    return network, "**mean**", *(means.get(at, "") for at in range(2, width))
 
 
 def summary(cells: Sequence[Cell]) -> str:
-    """In how many cells trace-net takes more than the peer."""
+    """In how many cells trace-net takes more than the peer, and the means of quantities."""
+    of_each = {"time": TIMES[5], "time with compiled kernels": TIMES[6], "memory": MEMORIES[4]}
     texts = []
-    for what, of in (("time", TIMES[0]), ("peak memory", MEMORIES[0])):
+    for what, of in of_each.items():
         ratios = [ratio for ratio in map(of, cells) if ratio is not None]
         texts.append(f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)} cells in {what}")
-    return f"Above the peer: {' and '.join(texts)}."
+    others = [cell for cell in cells if cell.quantity != "grad"]
+    means = [ratio_text(mean(map(of, others))) or "none" for of in (TIMES[5], TIMES[6])]
+    return (
+        f"Above the peer: {', '.join(texts)}. Quantities but the gradient take {means[0]} of the "
+        f"peer's time on average, {means[1]} with compiled kernels; the goals are 0.45 and 0.30."
+    )
+
+
+def runs_table(runs: Iterable[Results]) -> str:
+    """A line for each run: the mean ratio to the peer of each network, by NumPy and compiled."""
+    lines = [("date", "processor", *NETWORKS)]
+    for run in runs:
+        means = []
+        for network in NETWORKS:
+            cells = [cell for cell in run.cells if cell.network == network]
+            both = (ratio_text(mean(map(of, cells))) for of in (TIMES[5], TIMES[6]))
+            means.append(", ".join(filter(None, both)))
+        lines.append((run.environment.date, run.environment.processor, *means))
+    return aligned(lines, range(2, 2 + len(NETWORKS)))
 
 
 def rates_text(results: Results) -> str:

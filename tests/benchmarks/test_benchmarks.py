@@ -3,6 +3,7 @@
 import json
 import math
 import operator
+import platform
 import re
 import time
 from dataclasses import replace
@@ -31,7 +32,10 @@ from . import (
     training,
     transformer,
 )
+from . import environment as environments
+from . import page as pages
 from .curvature import Cell
+from .environment import Environment
 from .floors import Map, Rates, Work
 from .growth import Growth
 from .history import CHANGES
@@ -42,7 +46,7 @@ from .results import Results, read
 
 RATES = Rates(multiply_adds=1e9, copied=1e9)
 MEASURED = Results(
-    *("2026-01-01", "2 cores", "Python 3", 60.0, RATES),
+    *(Environment("2026-01-01", "2 cores", "OpenBLAS", "Python 3", {}), 60.0, RATES),
     rows={
         "sweep": [Row("sweep", 1e-6, {"NumPy": 1e-6, "trace-net": 2e-6, "PyTorch": "failed"})],
         "recording": [Row("record", 1e-3, {"trace-net": 2e-3}, (Goal(3e-3, "A"), Goal(1e-3, "B")))],
@@ -84,7 +88,7 @@ def tiny(monkeypatch):
         },
         growth: {"STEPS": (2, 3), "TURNS": 1, "TURN": 1e-3},
         scaling: {"SIZES": {"N": (2, 3), "V": (1, 2), "T": (2, 3), "depth": (2, 3)}, "TURNS": 1},
-        curvature: {"in_turn": taken_here},
+        curvature: {"in_turn": taken_here, "has_kernels": lambda: False},
         instruments: {
             "MEASURED": {"logreg": replace(NETWORKS["logreg"], samples=4)},
             "in_turn": taken_here,
@@ -119,10 +123,44 @@ def test_every_group_is_measured_and_saved_and_read(tiny, tmp_path, capsys):
     ]
     assert {line.axis for line in results.scaling} == {"N", "V", "T", "depth"}
     assert {line.quantity for line in results.growth} >= {"grad", "kflr", "diag_h", "batch_dot"}
-    command.main(["--from", str(tmp_path / "all.json"), "--markdown"])
-    page = capsys.readouterr().out
+    page = pages.page(results)
     for row in results.rows["training"]:
         assert row.what in page
+
+
+def test_a_run_is_kept_and_its_page_and_pictures_written(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    for folder in ("reference", "images"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(pages, "DOCS", tmp_path)
+    monkeypatch.setattr(pages, "RUNS", tmp_path / "runs")
+    command.main(["--from", str(saved(tmp_path, MEASURED)), "--write"])
+    later = replace(MEASURED.environment, date="2026-01-02")
+    command.main(["--from", str(saved(tmp_path, replace(MEASURED, environment=later))), "--write"])
+    page = (tmp_path / "reference" / "benchmarks.md").read_text()
+    assert "Measured on 2026-01-02, in one run: 2 cores, OpenBLAS, 2 threads, Python 3" in page
+    assert re.findall(r"^\| (2026-01-0\d) \|", page, re.MULTILINE) == ["2026-01-01", "2026-01-02"]
+    assert read(tmp_path / "runs" / "2026-01-01.json") == MEASURED
+    assert sorted(each.name for each in (tmp_path / "images").iterdir()) == [
+        "overhead.svg",
+        "scaling.svg",
+    ]
+    assert capsys.readouterr().out == ""
+
+
+def test_kernels_that_are_forced_are_warned_of():
+    environment = MEASURED.environment
+    assert environments.warning(environment) is None
+    forced = replace(environment, settings={"OPENBLAS_CORETYPE": "Haswell"})
+    assert "`env -u OPENBLAS_CORETYPE python -m tests.benchmarks`" in environments.warning(forced)
+    assert "`OPENBLAS_CORETYPE=Haswell`" in forced.text
+
+
+def test_where_it_was_measured_is_told_without_a_name():
+    here = environments.here()
+    assert re.search(r"\d+ cores", here.processor)
+    assert "NumPy" in here.linear_algebra or "kernels for" in here.linear_algebra
+    assert platform.node() not in here.text
 
 
 def test_saved_numbers_are_chosen_by_group_network_and_quantity(tmp_path, capsys):
@@ -142,6 +180,7 @@ def test_saved_numbers_are_chosen_by_group_network_and_quantity(tmp_path, capsys
         (["--plot", "a.svg"], "name either of curvature, scaling"),
         (["--plot", "a.svg", "curvature", "scaling"], "name either of curvature, scaling"),
         (["bicycle"], "expected one of recording"),
+        (["sweep", "--write"], "leave out what chooses parts"),
     ],
 )
 def test_a_wrong_command_is_an_error_that_says_what_to_do(words, problem, capsys):
@@ -157,17 +196,6 @@ def test_results_are_the_same_after_reading(tmp_path):
     assert read(saved(tmp_path, MEASURED)) == MEASURED
 
 
-def test_later_results_replace_what_both_have():
-    cell = Cell("mlp", "kfac", 1.0, 2.0)
-    later = replace(
-        MEASURED, date="2026-01-02", cells=[cell], rows={}, growth=[], rates=Rates(1.0, 1.0)
-    )
-    joined = MEASURED.joined(later)
-    assert joined == replace(
-        MEASURED, date="2026-01-02", cells=[MEASURED.cells[0], cell, *MEASURED.cells[2:]]
-    )
-
-
 def test_what_was_derived_is_in_the_json_too():
     first, second, *_ = json.loads(MEASURED.text())["cells"]
     assert (first["ratio"], first["above_floor"], first["memory_ratio"]) == (0.5, 2.0, None)
@@ -181,12 +209,13 @@ def test_means_are_geometric_over_the_cells_that_both_have():
     text = tables.times_table(MEASURED.cells)
     means = re.findall(r"^\| (\w+) +\| \*\*mean\*\* .*?\*\*(\S+)\*\*", text, re.MULTILINE)
     assert means == [("mlp", "1.00"), ("lstm", "none"), ("all", "1.00")]
-    assert re.search(r"\| +over 60 s \| +not installed \|", text)
+    assert re.search(r"\| +over 60 s \| +\| +not installed \|", text)
 
 
 def test_cells_above_the_peer_are_counted():
-    counted = "Above the peer: 1 of 2 cells in time and 0 of 1 cells in peak memory."
-    assert tables.summary(MEASURED.cells) == counted
+    text = tables.summary(MEASURED.cells)
+    assert text.startswith("Above the peer: 1 of 2 cells in time, 0 of 0 cells in time with comp")
+    assert "0 of 1 cells in memory. Quantities but the gradient take 2.00 of the peer's" in text
 
 
 def test_each_goal_says_whether_it_is_reached():
