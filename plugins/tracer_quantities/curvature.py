@@ -170,6 +170,7 @@ class KFLR(Quantity):
     rows: Rows = ggn_exact
     factored = True
     of_uses = True
+    separates = True
     cheaper = "kfac or diag_ggn_mc"
 
     def __init__(self, sharing="expand"):

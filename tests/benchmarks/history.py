@@ -83,5 +83,7 @@ CHANGES = (
     Change("The same", "`batch_l2`, All-CNN-C", 272, 227),
     Change("Sums along rows as products; layer normalisation keeps its rates",
            "`grad`, Transformer", 27.6, 24.9),
+    Change("Averages of rows pass elementwise operations as matrices; of what maps all samples "
+           "alike, each row lies in one", "`kfra`, mlp, one thread", 7500, 61),
     Change("The rule of attention's weights with two arrays less", "16 x 4 x 64 x 64", 0.36, 0.23),
 )  # fmt: skip

@@ -135,7 +135,7 @@ def test_the_peak_stays_within_the_budget(make, name):
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (perceptron, "kfra"),
+        (convolutional, "kfra"),
         *(
             (make, name)
             for make in (perceptron, convolutional)

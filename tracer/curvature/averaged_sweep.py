@@ -1,7 +1,8 @@
 """Sweeps of rows that are averaged over samples at each bottleneck of a chain.
 
 Bottlenecks are the tensors that all rows pass through, segments what lies between two of them (see
-`tracer.sweep.chain`). Between bottlenecks, rows are exact.
+`tracer.sweep.chain`). Between bottlenecks, rows are exact. Through a segment that is one
+elementwise operation, the average goes by itself, without rows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from tracer.arrays.dtypes import working
 from tracer.arrays.types import Array, Stack
@@ -29,9 +32,13 @@ from tracer.curvature.seeding import Started, averaged_bundle
 from tracer.curvature.strategy import Strategy
 from tracer.curvature.sweeping import counted, sweep_bundle
 from tracer.errors import QuantityError
+from tracer.record.axes import SAMPLED
+from tracer.record.batching import Batch
 from tracer.record.names import first_uses
 from tracer.record.node import Node
 from tracer.sweep import chain
+from tracer.sweep.bending import wanted
+from tracer.sweep.rules import cotangents_of, entry_value
 from tracer.sweep.sweep import Sweep
 
 
@@ -42,12 +49,12 @@ def sweep_averages(started: Started, extraction: Extraction) -> None:
     bundle = _start(strategy, name)
     bottlenecks = chain.bottlenecks(nodes, bundle.seeds, batch)
     budget = averaging_limit(strategy, bottlenecks, extraction.counts)
+    segments = chain.segments(nodes, bottlenecks, batch)
+    several = chain.shared_parameters(segments)
+    if not several and not objective.recorded:
+        _sweep_segments(started, extraction, bundle, bottlenecks, segments, budget)
+        return
     if budget is not None:
-        segments = chain.segments(nodes, bottlenecks, batch)
-        several = chain.shared_parameters(segments)
-        if not several:
-            _sweep_segments(started, extraction, bundle, bottlenecks, segments, budget)
-            return
         _refuse_above(budget, several, bottlenecks, started.request)
     averaged = set(bottlenecks)
 
@@ -100,25 +107,70 @@ def _sweep_segments(
     bundle: Bundle,
     bottlenecks: list[Node],
     segments: list[list[Node]],
-    budget: int,
+    budget: int | None,
 ) -> None:
-    """Averaged rows in chunks within the budget, from one bottleneck to the next.
+    """Averaged rows from one bottleneck to the next, in chunks within the budget.
 
     Of a bottleneck only the mean outer product and its root are whole, `[D, D]`.
     """
     objective, name = started.objective, _name(started.request)
     batch, only = objective.batch, objective.only
+    separate = all(quantity.separates for quantity in started.request.of(ggn_averaged))
+    separate = separate and started.request.sample_count > 0
     extraction.counts |= bundle.counts
+    above: Node | None = None
+    square: Any = 0
     for segment, below in zip(segments, [*bottlenecks, None], strict=True):
         if below is not None and only is not None and below not in only:
             below = None  # nothing below it leads to a parameter that is asked for
         where = plan.at(below) if below is not None else "at the parameters"
         rows = len(next(iter(bundle.seeds.values()))) if bundle.seeds else 0
         objective.progress.stage(f"{name}: rows averaged {where}", len(segment) * rows)
-        square = _sweep_segment(started, extraction, bundle, segment, below, budget)
-        if below is not None:
-            root = ggn_averaged.root(square, below.shape, batch.axes[below])
-            bundle = Bundle(bundle.counts, bundle.sampleless_from, {below: root})
+        passed = None
+        if above is not None and below is not None:
+            passed = _over_elements(segment, above, below, square, batch)
+        if passed is None:
+            if above is not None:
+                alike = separate and _are_alike(segment, batch)
+                root = ggn_averaged.packed if alike else ggn_averaged.root
+                seeds = {above: root(square, above.shape, batch.axes[above])}
+                bundle = Bundle(bundle.counts, bundle.sampleless_from, seeds)
+            passed = _sweep_segment(started, extraction, bundle, segment, below, budget)
+        above, square = below, passed
+
+
+def _over_elements(
+    segment: list[Node], above: Node, below: Node, square: Array, batch: Batch
+) -> Array | None:
+    """`sum_n D_n B D_n` with the slopes D_n of the elementwise operation that a segment is.
+
+    B is the mean at its output, `square` over the number of samples. None for other segments.
+    """
+    slots = wanted(above)
+    if segment != [above] or not above.op.elementwise or len(slots) != 1:
+        return None
+    if above.parents[slots[0]] is not below or above.shape != below.shape:
+        return None
+    ones = np.ones_like(square, shape=(1, *above.shape))
+    slopes = entry_value(cotangents_of(above, above, ones)[slots[0]])
+    if slopes is None or slopes.shape[1:] != below.shape:
+        return None
+    by_sample = np.moveaxis(slopes[0], batch.axes[below], 0)
+    by_sample = by_sample.reshape(len(by_sample), len(square))
+    return square * (by_sample.T @ by_sample) / max(1, len(by_sample))
+
+
+def _are_alike(segment: list[Node], batch: Batch) -> bool:
+    """Whether what becomes of a row is the same in every sample."""
+    return all(
+        node.op.maps_alike and not any(_is_sampled(p, batch) for p in node.parents[1:])
+        for node in segment
+        if node.wants and _is_sampled(node, batch)
+    )
+
+
+def _is_sampled(node: Node | None, batch: Batch) -> bool:
+    return node is not None and isinstance(batch.axes.get(node), SAMPLED)
 
 
 def _sweep_segment(
@@ -127,7 +179,7 @@ def _sweep_segment(
     bundle: Bundle,
     segment: list[Node],
     below: Node | None,
-    budget: int,
+    budget: int | None,
 ) -> Array:
     """The sum `[D, D]` of the outer products of rows at the bottleneck `below` a segment."""
     objective = started.objective

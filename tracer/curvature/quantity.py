@@ -114,6 +114,9 @@ class Quantity:
     #: whether `extract` reads all rows at once, as where it multiplies rows by each other: those
     #: that come in chunks are then kept until all are there. `gram()` says so by itself
     all_rows = False
+    #: whether it reads inputs and rows apart, as Kronecker factors do, so that it does not matter
+    #: which row meets which sample's input
+    separates = False
     #: the names of what to use in its place where memory is short, for messages
     cheaper = ""
     #: a method `reference(self, brute)` gives the value at a parameter by its definition, from a

@@ -97,6 +97,8 @@ class Rules:
     grouped_axes = False
     #: takes an unbatched input to each sample alike, so that its `vjp` has the samples apart
     broadcasts = False
+    #: maps each sample of its first input by the same linear map, which its other inputs make
+    maps_alike = False
 
     forward: Callable[..., Array]
     forward_keeping: Callable[..., tuple[Array, Any]]

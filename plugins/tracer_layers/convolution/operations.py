@@ -73,6 +73,7 @@ class Convolution(Operation):
     saves = ("inputs",)
     linear_in = (0, 1, 2)
     broadcasts = True
+    maps_alike = True
 
     def forward(x, weight, bias=None, *, stride, padding, dilation, groups):
         rank = len(stride)
@@ -184,6 +185,7 @@ class ConvolutionTranspose(Operation):
     saves = ("inputs",)
     linear_in = (0, 1, 2)
     broadcasts = True
+    maps_alike = True
 
     def forward(y, weight, bias=None, *, windows, groups):
         w = windows

@@ -18,6 +18,7 @@ class LinearMap(Operation):
 
     saves = ("inputs",)
     linear_in = (0, 1, 2)
+    maps_alike = True
 
     def forward(x, weight, bias=None):
         matrix = weight if weight.ndim == 2 else weight.reshape(len(weight), -1)

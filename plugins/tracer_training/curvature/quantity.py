@@ -67,6 +67,7 @@ class OrDiagonal(Quantity):
         self.factored_quantity = factored
         self.name, self.rows, self.cheaper = factored.name, factored.rows, factored.cheaper
         self.factored, self.of_uses = factored.factored, factored.of_uses
+        self.separates = factored.separates
         #: the quantity that has the diagonal where values are `Undefined`; None if none are
         self.diagonal = "diag_ggn_exact" if self.rows == ggn_averaged else None
 

@@ -85,13 +85,13 @@ PLANS = {
         # where there is one linear map, KFRA's factors are KFLR's
         Plan("quadratic_deep", 100, 100, left_out=("kfra",)),
         Plan("mnist_logreg", 50, 50),
-        # the averaged rows of KFRA are as many as a layer has units: seconds a step
         Plan(
             *("mnist_mlp", 100, 100),
-            left_out=("kfac", "kflr", "kfra"),
-            less={"diag_ggn_exact": Part(100, 2), "diag_ggn_mc": Part(100, 2)},
+            less=dict.fromkeys(
+                ("diag_ggn_exact", "diag_ggn_mc", "kfac", "kflr", "kfra"), Part(100, 2)
+            ),
         ),
-        Plan("mnist_mlp", 5, 100, every=2, left_out=("kfra",), name="mnist_mlp_short"),
+        Plan("mnist_mlp", 5, 100, every=2, name="mnist_mlp_short"),
         Plan(
             *("fmnist_2c2d", 5, 100),
             every=2,
