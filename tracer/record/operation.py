@@ -96,12 +96,13 @@ class Operation(Rules):
                 if value.__class__ not in PLAIN:
                     params[key] = cursor.tape.snapshots.of_constant(value)
         kept = None
+        keeps = self.keeps and wants and cursor is not None
         try:
-            out = (self.forward_keeping if self.keeps else self.forward)(*arrays, **params)
+            out = (self.forward_keeping if keeps else self.forward)(*arrays, **params)
         except Exception as error:
             raise explain(error, self, arrays, parents, params) from error
         if type(out) is not ndarray:
-            if self.keeps:
+            if keeps:
                 out, kept = out
             if type(out) is Tensor:
                 raise TracingError(
@@ -153,7 +154,8 @@ def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callabl
             if callable(value) and not key.startswith("__") and not isinstance(value, type):
                 setattr(cls, key, staticmethod(value))
         _check_saves(name, cls)
-        if (keeping := vars(cls).get("forward_keeping")) is not None:
+        keeping = vars(cls).get("forward_keeping")
+        if keeping is not None and "forward" not in vars(cls):
             cls.forward = staticmethod(_first_of(keeping))
         if "forward" not in vars(cls):
             raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")

@@ -16,9 +16,10 @@ class Rules:
     Functions of a subclass are plain functions, without `self`:
 
     - `forward(*inputs, **params) -> array`.
-    - `forward_keeping(*inputs, **params) -> (array, kept)`, in its place, where rules go on from
-      what it works out on the way. They find that as `node.kept`, or None, and then work it out
-      again: it is gone after a sweep, and is not there in sweeps that are themselves recorded.
+    - `forward_keeping(*inputs, **params) -> (array, kept)`, in its place (or beside it, for what
+      is recorded and wants a gradient), where rules go on from what it works out on the way. They
+      find that as `node.kept`, or None, and then work it out again: it is gone after a sweep, and
+      is not there in sweeps that are themselves recorded.
     - `vjp(node, g) -> tuple`, one entry per input. `g` is a stack of cotangents
       `[V, *output.shape]`, an entry a stack `[V, *input.shape]`, or None (no gradient), or a
       function without arguments that gives it, which is called only if that input wants a

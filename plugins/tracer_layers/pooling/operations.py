@@ -16,18 +16,22 @@ from tracer.extend import (
     DType,
     Node,
     Params,
+    Shape,
     TensorLike,
     backend,
     blocks,
     in_parallel,
     in_single,
+    scratch,
 )
-from tracer_layers.convolution.windows import Windows, empty_as, windows
+from tracer_layers.convolution.windows import Windows, channels_last, empty_as, windows
 from tracer_layers.module.arguments import axes_of
 from tracer_layers.module.rules import data_axis, mapped_axis, raw, where_open
 
 #: bytes of the input of a block of samples
 BLOCK_BYTES = 4 << 20
+#: elements of a kernel up to which masked values are added for each
+FEW = 4
 
 
 def pooled_windows(
@@ -55,30 +59,43 @@ class MaximumOfWindows(Operation):
     batch_axis = _batch_axis
 
     def forward(x, *, kernel, stride, padding, dilation, ceil_mode):
-        w = pooled_windows(x, kernel, stride, padding, dilation, ceil_mode)
-        kernels = backend.kernels_for(x)
-        if kernels is not None:
-            return kernels.maximum(x, w)
-        out = np.empty_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
+        return _maxima(x, pooled_windows(x, kernel, stride, padding, dilation, ceil_mode))
 
-        def take(block):
-            seen = x[block]
-            for axis in range(w.rank - 1):
-                seen = _maximum_along(seen, w, axis)
-            _maximum_along(seen, w, w.rank - 1, out[block])
-
-        in_parallel(take, _blocks(x, w, 0), like=x)
-        return out
+    def forward_keeping(x, *, kernel, stride, padding, dilation, ceil_mode):
+        w, winner = pooled_windows(x, kernel, stride, padding, dilation, ceil_mode), None
+        if type(x) is np.ndarray:  # what a block holds is in cache
+            winner = _empty_winners(x, w)
+        return _maxima(x, w, winner), winner
 
     def vjp(node, g):
         """g_x[v,...,i] = sum_p g[v,...,p] over the windows p whose first maximum is at i."""
         x, y = raw(node.inputs[0]), raw(node.output)
         w = pooled_windows(x, **node.params)
-        return (SpreadToWinners(g, _winners(x, y, w), windows=w),)
+        winner = _winners(x, y, w) if node.kept is None else node.kept
+        return (SpreadToWinners(g, winner, windows=w),)
 
     def examples(rng):
         x = rng.permutation(40).reshape(2, 5, 4) / 10.0
         return [((x,), params) for params in _cases()]
+
+
+def _maxima(x: Array, w: Windows, winner: Array | None = None) -> Array:
+    """The maximum of each window; its number in the window is written into `winner` if given."""
+    kernels = backend.kernels_for(x)
+    if kernels is not None:
+        return kernels.maximum(x, w)
+    out = np.empty_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
+
+    def take(block: tuple[slice, ...]) -> None:
+        seen = x[block]
+        for axis in range(w.rank - 1):
+            seen = _maximum_along(seen, w, axis)
+        _maximum_along(seen, w, w.rank - 1, out[block])
+        if winner is not None:
+            _find(x[block], out[block], winner[block], w)
+
+    in_parallel(take, _blocks(x, w, 0), like=x)
+    return out
 
 
 def _maximum_along(x: Array, w: Windows, axis: int, out: Array | None = None) -> Array:
@@ -117,28 +134,46 @@ def _blocks(x: Array, w: Windows, axis: int) -> list[tuple[slice, ...]]:
 
 
 def _winners(x: Array, y: Array, w: Windows) -> Array:
-    """Which element of each window is its maximum, the first of equals.
-
-    It is the number of those before it, which are all less than the maximum.
-    """
+    """`[..., *output]`: which element of each window is its maximum, the first of equals."""
     kernels = backend.kernels_for(x, y)
     if kernels is not None:
         return kernels.winners(x, y, w)
-    count = math.prod(w.kernel)
-    winner = np.empty_like(y, dtype=np.int8 if count < 128 else np.int32)
-
-    def find(block: tuple[slice, ...]) -> None:
-        seen, most, mine = x[block], y[block], winner[block]
-        mine[...] = 0
-        all_less = np.ones_like(mine, dtype=np.int8)
-        for among, at in w.inside[: count - 1]:
-            some = (..., *among)
-            less = np.less(seen[(..., *at)], most[some]).view(np.int8)  # a sum of bools is slow
-            np.bitwise_and(all_less[some], less, out=all_less[some])
-            np.add(mine, all_less, out=mine)
-
-    in_parallel(find, _blocks(x, w, 0), like=x)
+    winner = _empty_winners(y, w)
+    each = _blocks(x, w, 0)
+    in_parallel(lambda block: _find(x[block], y[block], winner[block], w), each, like=x)
     return winner
+
+
+def _empty_winners(like: Array, w: Windows) -> Array:
+    shape = (*like.shape[: like.ndim - w.rank], *w.output)
+    dtype = np.int8 if math.prod(w.kernel) < 128 else np.int32
+    return np.empty_like(like, shape=shape, dtype=dtype)
+
+
+def _find(x: Array, y: Array, winner: Array, w: Windows) -> None:
+    """Write the winners of windows with the maxima `y` into `winner`.
+
+    Each is the number of those before it, which are all less than the maximum, or which are numbers
+    where that is NaN.
+    """
+    winner[...] = 0
+    undefined = None
+    if type(y) is np.ndarray and y.dtype.kind == "f" and np.isnan(y).any():
+        undefined = np.isnan(y)
+    all_less = np.ones_like(winner, dtype=np.int8)
+    for among, at in w.inside[: math.prod(w.kernel) - 1]:
+        some, seen = (..., *among), x[(..., *at)]
+        less = np.less(seen, y[some])
+        if undefined is not None:
+            less |= undefined[some] & ~np.isnan(seen)
+        less = less.view(np.int8)  # a sum of bools is slow
+        np.bitwise_and(all_less[some], less, out=all_less[some])
+        np.add(winner, all_less, out=winner)
+
+
+def _disjoint(w: Windows) -> bool:
+    """Whether no element is in two windows."""
+    return all(s > r for s, r in zip(w.stride, w.reach, strict=True))
 
 
 def places_of_winners(x: Array, y: Array, w: Windows) -> Array:
@@ -166,9 +201,12 @@ class SpreadToWinners(Operation):
         if kernels is not None and stacked >= 0:
             return kernels.spread_to_winners(y, winner, w)
         out = empty_as(winner, (*y.shape[: y.ndim - w.rank], *w.size), w.rank, y)
-        disjoint = all(s > r for s, r in zip(w.stride, w.reach, strict=True))
+        disjoint = _disjoint(w)
         windowed = math.prod(w.output) * math.prod(w.kernel)
         covered = disjoint and w.is_whole and windowed == math.prod(w.size)
+
+        def put(block):
+            _put(y[block], winner[block[stacked:]], out[block], w)
 
         def spread(block):
             mine, won = out[block], winner[block[stacked:]]
@@ -183,7 +221,10 @@ class SpreadToWinners(Operation):
                 else:
                     mine[(..., *at)] += part
 
-        in_parallel(spread, _blocks(out, w, stacked) if stacked >= 0 else [()], like=y)
+        some = _blocks(out, w, stacked) if stacked >= 0 else [()]
+        plain = type(y) is np.ndarray and y.dtype.char in "fd" and stacked >= 0
+        pays = plain and not disjoint and math.prod(w.kernel) > FEW
+        in_parallel(put if pays else spread, some, like=y)
         return out
 
     def vjp(node, g):
@@ -193,6 +234,54 @@ class SpreadToWinners(Operation):
     def examples(rng):
         w = windows((5, 4), (2, 2), (1, 2), ((0, 0), (1, 1)), (1, 1))
         return [((rng.random((2, *w.output)), rng.integers(0, 4, w.output)), {"windows": w})]
+
+
+def _put(y: Array, winner: Array, out: Array, w: Windows) -> None:
+    """Write `y [..., *output]` to the winners' places in `out [..., *size]`; where they meet, sums.
+
+    The matrix of as many columns as there are windows, with a one at each winner, times `y`. From
+    `[64, 64, 29, 29]`, with a kernel of 3 and a stride of 2, it takes 2.5 ms where adding masked
+    values for each element of the kernel takes 5.1; a further row of a stack takes half of that.
+    """
+    from scipy.sparse import csc_array  # which takes 0.1 s to import
+
+    rank, last = w.rank, channels_last(winner, w.rank)
+    winner, y, out = (_channels_behind(array, rank, last) for array in (winner, y, out))
+    lead, channels = winner.shape[: -rank - 1], winner.shape[-1]
+    padded = (*w.padded, channels)
+    size = math.prod(padded)
+    rows, columns = math.prod(lead) * size, winner.size
+    dtype = np.dtype(np.int32 if max(rows, columns) < 2**31 else np.int64)
+    steps = _steps(padded, 1)[:rank]
+    element = [d * n for d, n in zip(w.dilation, steps, strict=True)]
+    window = [s * n for s, n in zip(w.stride, steps, strict=True)]
+    places = scratch("places", winner.shape, y, dtype)
+    _sums(w.kernel, element, dtype).reshape(-1).take(winner, out=places, mode="clip")
+    places += _sums((*w.output, channels), (*window, 1), dtype)
+    places += _sums(lead, _steps(lead, size), dtype)[(..., *(None,) * (rank + 1))]
+    ones, starts = np.ones(columns, y.dtype), np.arange(columns + 1, dtype=dtype)
+    put = csc_array((ones, places.reshape(-1), starts), shape=(rows, columns))
+    for row in np.ndindex(y.shape[: y.ndim - winner.ndim]):
+        held = (put @ y[row].reshape(-1)).reshape(*lead, *padded)
+        out[row] = held[(..., *w.interior, slice(None))]
+
+
+def _channels_behind(array: Array, rank: int, last: bool) -> Array:
+    """`[..., C, *size]` as `[..., *size, C]`, where they lie so, or with a last axis of 1."""
+    return np.moveaxis(array, -rank - 1, -1) if last else array[..., None]
+
+
+def _steps(shape: Shape, step: int) -> list[int]:
+    """How far it is from element to element along each axis, if it is `step` along the last."""
+    return [step * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def _sums(counts: Sequence[int], steps: Sequence[int], dtype: DType) -> Array:
+    """`[*counts]`: the sum of each index's steps along all axes."""
+    total = np.zeros((), dtype)
+    for count, step in zip(counts, steps, strict=True):
+        total = total[..., None] + np.arange(count, dtype=dtype) * dtype.type(step)
+    return total
 
 
 @operation("pick_winners")
