@@ -12,7 +12,7 @@ from tracer.registry import operations
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(data=st.data())
 def test_values_are_those_of_numpy(data):
-    shape = data.draw(st.lists(st.integers(0, 4), max_size=4))
+    shape = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
     width = [(data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))) for _ in shape]
     order = data.draw(st.permutations(range(len(shape))))
     dtype = data.draw(st.sampled_from(["f4", "f8", "f2", "i8", "?"]))

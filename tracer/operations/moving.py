@@ -64,7 +64,7 @@ class Pad(Linear):
     """`np.pad` with a mode that is linear in the array: constant zero, edge, reflect, wrap, ..."""
 
     def forward(x, *, width, mode):
-        if mode == "constant" and type(x) is np.ndarray and min(map(min, width), default=0) >= 0:
+        if mode == "constant" and type(x) is np.ndarray and x.ndim and min(map(min, width)) >= 0:
             return _in_zeros(x, width)
         return np.pad(x, width, mode=mode)
 
@@ -76,6 +76,10 @@ class Pad(Linear):
             if low or high:
                 g = _unpad(g, i - rank, low, high, size, mode)
         return (g,)
+
+    def through(node, entry):
+        """What is to be put into the padding is left out."""
+        return entry.within(node.params["width"]) if node.params["mode"] == "constant" else None
 
     def batch_axis(node, axes):
         return axes[0] if node.params["width"][axes[0]] == (0, 0) else UNKNOWN

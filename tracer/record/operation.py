@@ -245,8 +245,8 @@ def _whole(entry: Any, node: Node, slot: int) -> Any:
     if isinstance(entry, FunctionType):
         return lambda: _whole(entry(), node, slot)
     parent, shape = node.parents[slot], getattr(entry, "shape", None)
-    if parent is None or shape is None:
-        return entry
+    if parent is None or not shape:
+        return entry  # to be put in place, if it is none that the sweep refuses
     wanted = parent.shape
     sizes = shape[max(1, len(shape) - len(wanted)) :]
     if len(sizes) < len(wanted) or any(
@@ -278,7 +278,8 @@ def _of_the_output(jvp: Callable[..., Stack]) -> Callable[..., Stack]:
 
 #: rules besides `forward`, whose errors tell of its arguments, and `vjp`, which sweeps explain
 OTHER_RULES = {
-    *("jvp", "batch_axis", "parameter_cotangent", "carry", "blocks", "flops", "row_counts"),
+    *("jvp", "batch_axis", "parameter_cotangent", "carry", "through", "blocks", "flops"),
+    "row_counts",
     *("sqrt_hessian", "short_sqrt_hessian", "sqrt_hessian_sampled", "diagonal_hessian"),
 }
 

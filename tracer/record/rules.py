@@ -33,6 +33,9 @@ class Rules:
       `node.batch_axes` tell where the samples are.
     - `carry(node, slot, cotangent) -> Cotangent | None`, optional, for operations on unbatched
       tensors: the same with a structured cotangent of the output.
+    - `through(node, entry) -> Scattered | None`, optional, for operations of one input: what `vjp`
+      makes of a cotangent that is yet to be put in place (`tracer.sweep.scattered`); None if that
+      is made first.
     - `jvp(node, tangents) -> array`, optional: a stack `[V, *output.shape]` from stacks of inputs
       (None: a constant). Without it the engine transposes `vjp`.
     - `blocks(node) -> counts`, optional, for what is elementwise between equal blocks of the last
@@ -105,6 +108,7 @@ class Rules:
     batch_axis: Any = None
     parameter_cotangent: Callable[..., Any] | None = None
     carry: Callable[..., Any] | None = None
+    through: Callable[..., object] | None = None
     jvp: Callable[..., Stack] | None = None
     blocks: Callable[..., tuple[int, ...]] | None = None
     flops: Callable[..., int] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from tracer.extend import (
     DType,
     Node,
     Params,
+    Scattered,
     Shape,
+    Stack,
     TensorLike,
     backend,
     blocks,
@@ -72,6 +75,8 @@ class MaximumOfWindows(Operation):
         x, y = raw(node.inputs[0]), raw(node.output)
         w = pooled_windows(x, **node.params)
         winner = _winners(x, y, w) if node.kept is None else node.kept
+        if type(g) is type(node.output) is np.ndarray:  # and nothing of it is recorded
+            return (Scattered(g, y, Winners(winner, w)),)
         return (SpreadToWinners(g, winner, windows=w),)
 
     def examples(rng):
@@ -169,6 +174,33 @@ def _find(x: Array, y: Array, winner: Array, w: Windows) -> None:
         less = less.view(np.int8)  # a sum of bools is slow
         np.bitwise_and(all_less[some], less, out=all_less[some])
         np.add(winner, all_less, out=winner)
+
+
+@dataclass(frozen=True)
+class Winners:
+    """Where the maxima of windows were taken from: `winner [..., *output]` of each."""
+
+    winner: Array
+    windows: Windows
+
+    @property
+    def adds(self) -> bool:
+        return not _disjoint(self.windows)
+
+    def put(self, values: Stack) -> Stack:
+        return SpreadToWinners(values, self.winner, windows=self.windows)
+
+    def within(self, width: Sequence[tuple[int, int]]) -> Winners | None:
+        """The same windows, of what is inside of the padding that they saw."""
+        w = self.windows
+        if any(map(any, width[: len(width) - w.rank])):
+            return None
+        axes = list(zip(width[len(width) - w.rank :], w.size, w.padding, strict=True))
+        size = tuple(n - low - high for (low, high), n, _ in axes)
+        before = [low + b for (low, _), _, (b, _) in axes]
+        span = [(o - 1) * s + r + 1 for o, s, r in zip(w.output, w.stride, w.reach, strict=True)]
+        padding = tuple((b, p - n - b) for n, b, p in zip(size, before, span, strict=True))
+        return Winners(self.winner, windows(size, w.kernel, w.stride, padding, w.dilation))
 
 
 def _disjoint(w: Windows) -> bool:
