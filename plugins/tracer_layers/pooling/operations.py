@@ -255,7 +255,8 @@ class SpreadToWinners(Operation):
 
         some = _blocks(out, w, stacked) if stacked >= 0 else [()]
         plain = type(y) is np.ndarray and y.dtype.char in "fd" and stacked >= 0
-        pays = plain and not disjoint and math.prod(w.kernel) > FEW
+        rows = math.prod(y.shape[: max(0, stacked)])
+        pays = plain and max(math.prod(w.kernel), disjoint * rows) > FEW
         in_parallel(put if pays else spread, some, like=y)
         return out
 
@@ -283,7 +284,8 @@ def _put(y: Array, winner: Array, out: Array, w: Windows) -> None:
     padded = (*w.padded, channels)
     size = math.prod(padded)
     rows, columns = math.prod(lead) * size, winner.size
-    dtype = np.dtype(np.int32 if max(rows, columns) < 2**31 else np.int64)
+    short = max(rows, columns) < 2**31 and not _disjoint(w)
+    dtype = np.dtype(np.int32 if short else np.int64)
     steps = _steps(padded, 1)[:rank]
     element = [d * n for d, n in zip(w.dilation, steps, strict=True)]
     window = [s * n for s, n in zip(w.stride, steps, strict=True)]
@@ -291,11 +293,22 @@ def _put(y: Array, winner: Array, out: Array, w: Windows) -> None:
     _sums(w.kernel, element, dtype).reshape(-1).take(winner, out=places, mode="clip")
     places += _sums((*w.output, channels), (*window, 1), dtype)
     places += _sums(lead, _steps(lead, size), dtype)[(..., *(None,) * (rank + 1))]
+    places, interior = places.reshape(-1), (..., *w.interior, slice(None))
+    stack = y.shape[: y.ndim - winner.ndim]
+    if _disjoint(w):
+        inside = w.is_whole and out[(0,) * len(stack)].flags.c_contiguous
+        for row in np.ndindex(stack):
+            held = out[row] if inside else scratch("padded", (*lead, *padded), y)
+            held[...] = 0
+            held.reshape(-1)[places] = y[row].reshape(-1)
+            if not inside:
+                out[row] = held[interior]
+        return
     ones, starts = np.ones(columns, y.dtype), np.arange(columns + 1, dtype=dtype)
-    put = csc_array((ones, places.reshape(-1), starts), shape=(rows, columns))
-    for row in np.ndindex(y.shape[: y.ndim - winner.ndim]):
+    put = csc_array((ones, places, starts), shape=(rows, columns))
+    for row in np.ndindex(stack):
         held = (put @ y[row].reshape(-1)).reshape(*lead, *padded)
-        out[row] = held[(..., *w.interior, slice(None))]
+        out[row] = held[interior]
 
 
 def _channels_behind(array: Array, rank: int, last: bool) -> Array:
