@@ -90,8 +90,8 @@ are those above.
 {history}
 
 Milliseconds, the shortest of several runs before and after the change, which took turns on the same
-machine; where it says "processor", of both threads together, as other programs were running. Each is
-beside the code that it is about, or in its history.
+machine; where it says "processor", of both threads together, as other programs were running. Each
+is beside the code that it is about, or in its history.
 
 ## On a GPU
 

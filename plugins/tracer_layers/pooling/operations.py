@@ -33,6 +33,8 @@ from tracer_layers.module.rules import data_axis, mapped_axis, raw, where_open
 
 #: bytes of the input of a block of samples
 BLOCK_BYTES = 4 << 20
+#: bytes of the result of a block that is put in place, beside which there are the places
+PUT_BYTES = 2 << 20
 #: elements of a kernel up to which masked values are added for each
 FEW = 4
 
@@ -130,12 +132,13 @@ def _along(w: Windows, axis: int) -> Windows:
     return windows(*((option[axis],) for option in options), w.ceil_mode)
 
 
-def _blocks(x: Array, w: Windows, axis: int) -> list[tuple[slice, ...]]:
+def _blocks(x: Array, w: Windows, axis: int, most: int | None = None) -> list[tuple[slice, ...]]:
     """Indices of blocks along an axis before the last ones, if there is one."""
     if x.ndim - axis <= w.rank:
         return [()]
     before = (slice(None),) * axis
-    return [(*before, each) for each in blocks(x.shape[axis], x.nbytes, BLOCK_BYTES, like=x)]
+    most = BLOCK_BYTES if most is None else most
+    return [(*before, each) for each in blocks(x.shape[axis], x.nbytes, most, like=x)]
 
 
 def _winners(x: Array, y: Array, w: Windows) -> Array:
@@ -253,10 +256,11 @@ class SpreadToWinners(Operation):
                 else:
                     mine[(..., *at)] += part
 
-        some = _blocks(out, w, stacked) if stacked >= 0 else [()]
         plain = type(y) is np.ndarray and y.dtype.char in "fd" and stacked >= 0
         rows = math.prod(y.shape[: max(0, stacked)])
         pays = plain and max(math.prod(w.kernel), disjoint * rows) > FEW
+        most = PUT_BYTES if pays else BLOCK_BYTES
+        some = _blocks(out, w, stacked, most) if stacked >= 0 else [()]
         in_parallel(put if pays else spread, some, like=y)
         return out
 
