@@ -5,9 +5,9 @@ Errors are in `tracer.errors`, the registries in `tracer.registry`, checks in `t
 
 Operations: how one is declared, and what rules call:
     `Elementwise`, `Operation`, `operation`, `Rules`, `Composite`, `composed`, `composes`,
-    `implements`, `POOLED`, `UNKNOWN`, `describe`, `Placed`, `integer`, `integers`, `operand`,
-    `raw`, `Embed`, `ScatterAdd`, `SINGLE`, `in_single`, `meeting`, `narrowed`, `widened`,
-    `working`, `flatten`, `moved_on`
+    `implements`, `POOLED`, `UNKNOWN`, `describe`, `Placed`, `Scattered`, `integer`, `integers`,
+    `operand`, `raw`, `Embed`, `ScatterAdd`, `SINGLE`, `in_single`, `meeting`, `narrowed`,
+    `widened`, `working`, `flatten`, `moved_on`
 
 The algebra of what reaches a parameter:
     `Cotangent`, `Dense`, `Gather`, `Mixed`, `Outer`, `Reindexed`, `Summed`, `broadcast_uses`,
@@ -162,6 +162,7 @@ from tracer.registry import defined
 from tracer.settings import settings
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
+from tracer.sweep.scattered import Scattered
 from tracer.sweep.timing import time_operations
 from tracer.trainings import Choices, Range, Sampler, Space, Sweep, Tracker, Training
 from tracer.watching import Instrument, Sink
@@ -230,6 +231,7 @@ __all__ = [
     "SampledArray",
     "Sampler",
     "ScatterAdd",
+    "Scattered",
     "SeedRows",
     "Shape",
     "Shard",

@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Change(NamedTuple):
     """A change and the shortest times before and after it, in milliseconds, same machine and day.
 
-    Both took turns, in one process or in two.
+    Both took turns, in one process or in two. Where it says "processor", they are of both threads
+    together, as other programs were running.
     """
 
     what: str
@@ -38,6 +39,19 @@ CHANGES = (
     Change("Maximum over windows, axis after axis", "3c3d, first pooling", 5.8, 4.3),
     Change("Its winners in bytes", "3c3d, first pooling", 7.2, 5.7),
     Change("Its gradient, nothing zeroed beforehand", "2c2d, second pooling", 3.4, 1.3),
+    Change("Constant padding lies in memory as what it pads", "`grad`, 3c3d padded, processor",
+           90.4, 65.8),
+    Change("The same", "`kflr`, 3c3d padded, processor", 440, 290),
+    Change("It copies in blocks on threads", "64 x 64 x 28 x 28", 2.6, 0.5),
+    Change("Cotangents of maxima over overlapping windows put in place by a sparse product",
+           "64 x 64 x 29 x 29, kernel 3, stride 2", 5.1, 2.5),
+    Change("Ten rows of them by the places of their winners", "64 x 32 x 28 x 28, kernel 2",
+           16.5, 7.3),
+    Change("They wait: padding has none of its own, ReLU masks as many elements as windows",
+           "masks of `grad`, 3c3d padded, processor", 2.75, 0.67),
+    Change("These and winners found while blocks are in cache", "`grad`, 3c3d padded, processor",
+           65.8, 59.5),
+    Change("The same", "`kflr`, 3c3d padded, processor", 290, 241),
     Change("Biases of convolutions: long rows are summed first", "2c2d, first bias", 1.68, 0.44),
     Change("Softmax of few classes, class by class", "3,200 x 10", 0.250, 0.053),
     # -- recurrence

@@ -109,7 +109,8 @@ a comma with compiled kernels. Numbers of every run are in `tests/benchmarks/run
 {history}
 
 Milliseconds, the shortest of several runs before and after the change, which took turns on the same
-machine. Each is beside the code that it is about, or in its history.
+machine; where it says "processor", of both threads together, as other programs were running. Each
+is beside the code that it is about, or in its history.
 
 ## On a GPU
 

@@ -38,7 +38,7 @@ def pulled(x, options, g):
         pooling.MaximumOfWindows(tracer.parameter(x), **options)
     node = tape.nodes[-1]
     (entry,) = node.op.vjp(node, g)
-    return entry
+    return entry.dense()
 
 
 def with_channels_last(x, rank):
@@ -127,3 +127,10 @@ def test_integers_have_maxima():
     x = np.random.default_rng(0).integers(-9, 9, (2, 3, 4, 4))
     expected = x.reshape(2, 3, 2, 2, 2, 2).max((3, 5))
     np.testing.assert_array_equal(nn.MaxPool2d(2)(x).data, expected)
+
+
+def test_the_winner_of_a_window_with_nan_is_the_first_nan():
+    x = np.array([[[1.0, np.nan, 3.0, np.nan, 0.0, -0.0]]])
+    with tracer.Tape() as tape:
+        loss = np.sum(nn.MaxPool1d(3)(tracer.parameter(x, name="x")))
+    np.testing.assert_array_equal(tape.backward(loss)["grad"]["x"], [[[0, 1, 0, 1, 0, 0]]])

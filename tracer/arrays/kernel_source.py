@@ -106,7 +106,7 @@ __global__ void maximum(const T* x, T* y, const int* geometry, double padding, C
     }
 }
 
-// The first element of each window in the input that is not below its maximum y.
+// The first element of each window in the input that is its maximum y, or NaN if that is.
 template <typename T, int R>
 __global__ void winners(const T* x, const T* y, int* winner, const int* geometry, Count n) {
     Windows<R> w(geometry);
@@ -115,7 +115,8 @@ __global__ void winners(const T* x, const T* y, int* winner, const int* geometry
         unsigned k = 0;
         for (; k + 1 < w.kernels; k++) {
             Count at = w.seen(k, (unsigned)(i - lead * w.outputs));
-            if (at >= 0 && !(x[lead * w.sizes + at] < y[i])) break;
+            T value = at < 0 ? y[i] : x[lead * w.sizes + at];
+            if (at >= 0 && (value == y[i] || value != value)) break;
         }
         winner[i] = (int)k;
     }

@@ -30,6 +30,11 @@ class Add(Elementwise):
         """g_x = g; g_y = g."""
         return g, g
 
+    def through(node, entry):
+        """The same, to what a constant of the output's shape or less was added to."""
+        (parent,) = (parent for parent in node.parents if parent is not None)
+        return entry.shifted() if parent.shape == node.shape else None
+
     def carry(node, slot, cotangent):
         """U_x[v,n] = U[v,n], the same structure; None where the input is broadcast."""
         return cotangent.select() if node.input_shape(slot) == node.shape else None

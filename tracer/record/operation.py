@@ -96,12 +96,13 @@ class Operation(Rules):
                 if value.__class__ not in PLAIN:
                     params[key] = cursor.tape.snapshots.of_constant(value)
         kept = None
+        keeps = self.keeps and wants and cursor is not None
         try:
-            out = (self.forward_keeping if self.keeps else self.forward)(*arrays, **params)
+            out = (self.forward_keeping if keeps else self.forward)(*arrays, **params)
         except Exception as error:
             raise explain(error, self, arrays, parents, params) from error
         if type(out) is not ndarray:
-            if self.keeps:
+            if keeps:
                 out, kept = out
             if type(out) is Tensor:
                 raise TracingError(
@@ -153,7 +154,8 @@ def operation(name: str, *, numpy: Any = (), replaces: Replaced = ()) -> Callabl
             if callable(value) and not key.startswith("__") and not isinstance(value, type):
                 setattr(cls, key, staticmethod(value))
         _check_saves(name, cls)
-        if (keeping := vars(cls).get("forward_keeping")) is not None:
+        keeping = vars(cls).get("forward_keeping")
+        if keeping is not None and "forward" not in vars(cls):
             cls.forward = staticmethod(_first_of(keeping))
         if "forward" not in vars(cls):
             raise TracingError(f"operation {name!r} has no `forward`: define forward(*inputs)")
@@ -243,8 +245,8 @@ def _whole(entry: Any, node: Node, slot: int) -> Any:
     if isinstance(entry, FunctionType):
         return lambda: _whole(entry(), node, slot)
     parent, shape = node.parents[slot], getattr(entry, "shape", None)
-    if parent is None or shape is None:
-        return entry
+    if parent is None or not shape:
+        return entry  # to be put in place, if it is none that the sweep refuses
     wanted = parent.shape
     sizes = shape[max(1, len(shape) - len(wanted)) :]
     if len(sizes) < len(wanted) or any(
@@ -276,7 +278,8 @@ def _of_the_output(jvp: Callable[..., Stack]) -> Callable[..., Stack]:
 
 #: rules besides `forward`, whose errors tell of its arguments, and `vjp`, which sweeps explain
 OTHER_RULES = {
-    *("jvp", "batch_axis", "parameter_cotangent", "carry", "blocks", "flops", "row_counts"),
+    *("jvp", "batch_axis", "parameter_cotangent", "carry", "through", "blocks", "flops"),
+    "row_counts",
     *("sqrt_hessian", "short_sqrt_hessian", "sqrt_hessian_sampled", "diagonal_hessian"),
 }
 

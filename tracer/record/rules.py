@@ -16,9 +16,10 @@ class Rules:
     Functions of a subclass are plain functions, without `self`:
 
     - `forward(*inputs, **params) -> array`.
-    - `forward_keeping(*inputs, **params) -> (array, kept)`, in its place, where rules go on from
-      what it works out on the way. They find that as `node.kept`, or None, and then work it out
-      again: it is gone after a sweep, and is not there in sweeps that are themselves recorded.
+    - `forward_keeping(*inputs, **params) -> (array, kept)`, in its place (or beside it, for what
+      is recorded and wants a gradient), where rules go on from what it works out on the way. They
+      find that as `node.kept`, or None, and then work it out again: it is gone after a sweep, and
+      is not there in sweeps that are themselves recorded.
     - `vjp(node, g) -> tuple`, one entry per input. `g` is a stack of cotangents
       `[V, *output.shape]`, an entry a stack `[V, *input.shape]`, or None (no gradient), or a
       function without arguments that gives it, which is called only if that input wants a
@@ -32,6 +33,9 @@ class Rules:
       `node.batch_axes` tell where the samples are.
     - `carry(node, slot, cotangent) -> Cotangent | None`, optional, for operations on unbatched
       tensors: the same with a structured cotangent of the output.
+    - `through(node, entry) -> Scattered | None`, optional, for operations of one input: what `vjp`
+      makes of a cotangent that is yet to be put in place (`tracer.sweep.scattered`); None if that
+      is made first.
     - `jvp(node, tangents) -> array`, optional: a stack `[V, *output.shape]` from stacks of inputs
       (None: a constant). Without it the engine transposes `vjp`.
     - `blocks(node) -> counts`, optional, for what is elementwise between equal blocks of the last
@@ -106,6 +110,7 @@ class Rules:
     batch_axis: Any = None
     parameter_cotangent: Callable[..., Any] | None = None
     carry: Callable[..., Any] | None = None
+    through: Callable[..., object] | None = None
     jvp: Callable[..., Stack] | None = None
     blocks: Callable[..., tuple[int, ...]] | None = None
     flops: Callable[..., int] | None = None

@@ -18,14 +18,16 @@ from tracer.record.node import Node
 from tracer.record.tensor import Tensor
 from tracer.record.unsaved import unsaved
 from tracer.sweep.placed import Placed
+from tracer.sweep.scattered import Picked, Scattered
 
-#: an entry of a vjp: no gradient, a stack, one that is zero but at an index, or what gives these
-Entry: TypeAlias = Stack | Placed | Callable[[], Any] | None
+#: an entry of a vjp: no gradient, a stack, one that is zero but at an index or where something was
+#: taken from, or what gives these
+Entry: TypeAlias = Stack | Placed | Scattered | Callable[[], Any] | None
 #: is called with each node that a sweep comes to, what has arrived there and the nodes that are
 #: still to come; gives what goes on from there
 Visitor: TypeAlias = Callable[[Node, Any, Iterable[Node]], Any]
 #: a node as a rule sees it
-View: TypeAlias = "Node | Recorded | Sampled | Captured"
+View: TypeAlias = "Node | Recorded | Sampled | Captured | Picked"
 
 
 class Recorded:
@@ -67,9 +69,10 @@ class Sampled:
         return getattr(self.node, name)
 
 
-def fitted(entry: Stack, node: Node, parent: Node, rows: int) -> Stack:
+def fitted(entry: Stack | Scattered, node: Node, parent: Node, rows: int) -> Stack:
     """An entry of a vjp of `node` as a stack `[V, *parent.shape]`. Raises `ShapeError`."""
     try:
+        entry = entry.dense() if isinstance(entry, Scattered) else entry
         if len(entry) != rows:
             raise ValueError(f"{len(entry)} rows for {rows} of the cotangent")
         return fit(entry, parent.shape)
@@ -143,7 +146,19 @@ def entry_value(entry: Entry) -> Any:
     """An entry of a vjp as a stack: evaluated if it is a function, whole if it is placed."""
     if entry.__class__ is FunctionType:
         entry = entry()
-    return entry.dense() if entry.__class__ is Placed else entry
+    return entry.dense() if entry.__class__ in (Placed, Scattered) else entry  # type: ignore
+
+
+def passed_through(node: Node, entry: Scattered) -> Scattered | None:
+    """The cotangent of the input of a node that `takes_scattered`; None if it is made first."""
+    if node.op.through is not None:
+        passed = node.op.through(node, entry)
+        assert passed is None or isinstance(passed, Scattered)
+        return passed
+    assert entry.picked is not None
+    pulled = cotangents_of(Picked(node, entry.picked), node, entry.values)[0]
+    values = entry_value(pulled)
+    return None if values is None else Scattered(values, None, entry.placement)
 
 
 class Captured:

@@ -37,7 +37,9 @@ from tracer.sweep.rules import (
     evaluated,
     fit,
     fitted,
+    passed_through,
 )
+from tracer.sweep.scattered import Scattered, only_parent, takes_scattered
 
 #: in place of the shape of what is no array
 _UNFIT = ()
@@ -109,7 +111,7 @@ class Sweep:
                 self._put_together(node)
             g = stacks.pop(node, None)
             if g.__class__ is list:
-                g = _pulled(node, g)
+                g = _pulled(node, g) if node.op.composite else self._arrived(node, g)
             if summed:
                 summed.discard(node)
             if uses and node in uses:
@@ -140,6 +142,8 @@ class Sweep:
                             continue
                         shape = getattr(entry, "shape", _UNFIT)
                         if shape[1:] != parent.shape or not shape:
+                            if entry.__class__ is Scattered and self._waits(parent, entry):
+                                continue
                             entry = fitted(entry, node, parent, len(g))
                         if parent in stacks:
                             self._add(parent, entry)
@@ -152,7 +156,9 @@ class Sweep:
                     self._finish(leaf)
         for node in list(placed):
             self._put_together(node)
-        for stack in stacks.values():
+        for node, stack in stacks.items():
+            if stack.__class__ is list and not node.op.composite:
+                stacks[node] = _whole(stack)
             if stack.__class__ is np.ndarray and stack.dtype.kind == "c":
                 raise self._of_complex_numbers()
         if recorded:
@@ -231,11 +237,34 @@ class Sweep:
         elif parent in summed and before.dtype == entry.dtype and type(entry) is not Tensor:
             before += entry
         else:
-            total = stacks[parent] = before + entry
+            total = stacks[parent] = _whole(before) + entry
             if type(total) is Tensor:
                 summed.discard(parent)
             else:
                 summed.add(parent)
+
+    def _waits(self, parent: Node, entry: Scattered) -> bool:
+        """Let an entry wait as it is, where nobody looks and all that came to it may take it so."""
+        if self.visit is not None or self.watched is not None or parent in self.stacks:
+            return False
+        if not takes_scattered(parent, entry):
+            return False
+        self.stacks[parent] = [entry]
+        return True
+
+    def _arrived(self, node: Node, waiting: list[Scattered]) -> Stack | None:
+        """The stack of what waited for a node; None where its input takes it as it is."""
+        parent = only_parent(node)
+        if parent is None or not (parent.wants if self.only is None else parent in self.only):
+            return _whole(waiting)
+        passed = passed_through(node, waiting[0])
+        if passed is None:
+            return _whole(waiting)
+        if not self._waits(parent, passed):
+            self._add(parent, fitted(passed, node, parent, len(passed.values)))
+        if self.release:
+            forget(node)
+        return None
 
     def _put_together(self, node: Node) -> None:
         """Add the entries that wait for this node to what has arrived there."""
@@ -251,7 +280,7 @@ class Sweep:
             plain = type(values) is np.ndarray  # whose own function takes a third of the time
             stack = np.zeros(shape, values.dtype) if plain else np.zeros_like(values, shape=shape)
         elif parent not in self.summed or stack.dtype != values.dtype:
-            stack = stack + np.zeros_like(values, shape=())
+            stack = _whole(stack) + np.zeros_like(values, shape=())
         self.stacks[parent] = stack
         self.summed.add(parent)
         stack[(slice(None), *entry.index)] += values
@@ -294,6 +323,8 @@ class Sweep:
             if entry.__class__ is FunctionType:
                 entry = evaluated(entry, node, g)
             if entry is not None:
+                if entry.__class__ is Scattered and self._waits(parent, entry):
+                    continue
                 if entry.__class__ is not Placed and entry.shape[1:] != parent.shape:
                     entry = fitted(entry, node, parent, len(g))
                 self._add(parent, entry)
@@ -337,6 +368,11 @@ class Sweep:
         if carried is None and is_reindexing(node):
             carried = reindexed(node, cotangent)
         return carried
+
+
+def _whole(stack: Stack | list[Scattered]) -> Stack:
+    """A stack, made if it is one that waits to be put where something was taken from."""
+    return stack[0].dense() if isinstance(stack, list) else stack
 
 
 def _pulled(node: Node, entries: list[Placed]) -> Any:
