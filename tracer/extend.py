@@ -31,8 +31,8 @@ The record: nodes, leaves, where it is recorded:
     `is_users`, `users_frame`, `missing`, `Tape`
 
 Arrays: libraries, threads, random numbers, devices:
-    `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
-    `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
+    `backend`, `Backend`, `Compiled`, `compiled`, `Geometry`, `SampledArray`, `add_product`,
+    `SMALL`, `blocks`, `expect_blocks`, `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
     `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
     `without_torch`, `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`,
     `is_safetensors`
@@ -60,7 +60,9 @@ from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.backend import Backend
 from tracer.arrays.collection import no_collection
+from tracer.arrays.compiled import Compiled, compiled
 from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, working
+from tracer.arrays.kernels import Geometry
 from tracer.arrays.openblas import add_product
 from tracer.arrays.ownership import is_private
 from tracer.arrays.parallel import (
@@ -186,6 +188,7 @@ __all__ = [
     "Choices",
     "Command",
     "Comparison",
+    "Compiled",
     "Composite",
     "Context",
     "Convertible",
@@ -201,6 +204,7 @@ __all__ = [
     "GGNMonteCarlo",
     "Gather",
     "Generator",
+    "Geometry",
     "ImportedOperator",
     "Importer",
     "Index",
@@ -263,6 +267,7 @@ __all__ = [
     "blocks",
     "broadcast_uses",
     "compare_graphs",
+    "compiled",
     "composed",
     "composes",
     "copies",

@@ -28,6 +28,7 @@ from tracer.extend import (
     Shape,
     Stack,
     TensorLike,
+    compiled,
     meeting,
 )
 from tracer_layers.convolution.arrays import convolve, correlate, transpose, turned
@@ -305,6 +306,9 @@ class ConvolutionWeight(Operation):
 
 def _channel_sums(g: Stack, rank: int) -> Stack:
     """`[V, ..., N, O, *output]` summed to `[V, O]`."""
+    sums = compiled().sum_channels(g, rank)
+    if sums is not None:
+        return sums
     channels = g.ndim - rank - 1
     summed = tuple(i for i in range(1, g.ndim) if i != channels)
     if channels_last(g, rank):  # long rows are added first: 0.24 ms in place of 1.6, more exactly

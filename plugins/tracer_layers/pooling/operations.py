@@ -19,6 +19,7 @@ from tracer.extend import (
     TensorLike,
     backend,
     blocks,
+    compiled,
     in_parallel,
     in_single,
 )
@@ -59,6 +60,9 @@ class MaximumOfWindows(Operation):
         kernels = backend.kernels_for(x)
         if kernels is not None:
             return kernels.maximum(x, w)
+        fast = compiled().maximum(x, w)
+        if fast is not None:
+            return fast
         out = np.empty_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
 
         def take(block):
@@ -124,6 +128,9 @@ def _winners(x: Array, y: Array, w: Windows) -> Array:
     kernels = backend.kernels_for(x, y)
     if kernels is not None:
         return kernels.winners(x, y, w)
+    fast = compiled().winners(x, w)
+    if fast is not None:
+        return fast
     count = math.prod(w.kernel)
     winner = np.empty_like(y, dtype=np.int8 if count < 128 else np.int32)
 
@@ -165,6 +172,9 @@ class SpreadToWinners(Operation):
         w, stacked, kernels = windows, y.ndim - winner.ndim, backend.kernels_for(y)
         if kernels is not None and stacked >= 0:
             return kernels.spread_to_winners(y, winner, w)
+        fast = compiled().spread_to_winners(y, winner, w)
+        if fast is not None:
+            return fast
         out = empty_as(winner, (*y.shape[: y.ndim - w.rank], *w.size), w.rank, y)
         disjoint = all(s > r for s, r in zip(w.stride, w.reach, strict=True))
         windowed = math.prod(w.output) * math.prod(w.kernel)
