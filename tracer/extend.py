@@ -32,8 +32,8 @@ The record: nodes, leaves, where it is recorded:
 
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `Compiled`, `compiled`, `Geometry`, `SampledArray`, `add_product`,
-    `SMALL`, `blocks`, `expect_blocks`, `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
-    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
+    `SMALL`, `blocks`, `expect_blocks`, `Work`, `begin_work`, `current_work`, `end_work`,
+    `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
     `without_torch`, `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`,
     `is_safetensors`
 

@@ -44,7 +44,7 @@ DTYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
 
 class Library:
-    """A loaded library. `OSError` where it cannot be loaded, `AttributeError` where it is another's."""
+    """A loaded library. `OSError` where it cannot be, `AttributeError` where it is another's."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,7 +1,6 @@
-"""Kernels for these tests: built once, in the user's cache; skipped where no compiler is."""
+"""Kernels for these tests, which are skipped where no compiler is."""
 
 import contextlib
-from functools import cache
 
 import pytest
 
@@ -13,22 +12,17 @@ from tracer_native.kernels import Kernels
 from tracer_native.library import Library
 
 
-@cache
-def library():
-    try:
-        built = [path for path in libraries.built() if libraries.is_whole(path)]
-        return Library(built[0] if built else loading.build())
-    except (CompilerError, OSError) as error:
-        return str(error)
-
-
 @pytest.fixture(scope="session")
-def kernels():
-    """The kernels, which take arrays of all sizes here."""
-    found = library()
-    if isinstance(found, str):
-        pytest.skip(found)
-    return Kernels(found)
+def kernels(pytestconfig):
+    """The kernels, from a cache of the tests' own."""
+    home = pytestconfig.cache.mkdir("tracer_native")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        try:
+            built = [path for path in libraries.built() if libraries.is_whole(path)]
+            return Kernels(Library(built[0] if built else loading.build()))
+        except CompilerError as error:
+            pytest.skip(str(error))
 
 
 @contextlib.contextmanager
@@ -39,9 +33,3 @@ def running(chosen):
         yield
     finally:
         seam._current = before
-
-
-@pytest.fixture
-def numpy_alone():
-    with running(seam.NONE):
-        yield

@@ -1,4 +1,4 @@
-"""Compiled kernels for NumPy's arrays: what they offer, and how those that a plugin has are reached.
+"""Compiled kernels for NumPy's arrays: what they offer, and how a plugin's are reached.
 
 An operation asks `compiled()` first, and goes on with NumPy where the answer is None: for dtypes,
 layouts and sizes that a kernel is not for, and wherever there are no kernels. What NumPy computes
