@@ -33,9 +33,9 @@ The record: nodes, leaves, where it is recorded:
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `Compiled`, `compiled`, `Geometry`, `SampledArray`, `add_product`,
     `SMALL`, `blocks`, `expect_blocks`, `Work`, `begin_work`, `current_work`, `end_work`,
-    `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
-    `without_torch`, `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`,
-    `is_safetensors`
+    `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`, `poisson`,
+    `seed`, `last_seed`, `without_torch`, `backend_for`, `is_device`, `read_safetensors`,
+    `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,

@@ -19,7 +19,7 @@ from tracer_native.library import DTYPES, Library
 #: multiplications from which on a call pays
 LARGE = 1 << 14
 #: elements from which on a call pays that does little with each
-MANY = 1 << 12
+MANY = 1 << 14
 #: channels from which on windows of them are for kernels that take several at once
 WIDE = 4
 #: elements of a window up to which their numbers fit a byte
@@ -137,7 +137,9 @@ class Kernels(Compiled):
     # -- elements and rows --------------------------------------------------------------------
 
     def activate(self, function: str, x: Array) -> Array | None:
-        if type(x) is not np.ndarray or x.size < MANY or x.dtype not in DTYPES:
+        if not (type(x) is np.ndarray and x.size >= MANY and x.dtype in DTYPES):
+            return None
+        if function == "tanh":
             return None
         out = np.empty_like(x)
         if out.strides != x.strides:
@@ -166,6 +168,41 @@ class Kernels(Compiled):
         self._call("sum_rows", x.dtype, x, out, len(x), rows, channels)
         return out
 
+    # -- recurrent layers ---------------------------------------------------------------------
+
+    def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
+        _, stop, samples, width = history.shape
+        arrays = (history, weight) if bias is None else (history, weight, bias)
+        if not _all_rows(history[0].size * weight[0].size, *arrays):
+            return False
+        number = self.RECURRENT.index(kind)
+        sizes = stop - 1, samples, width
+        self._call("recur", history.dtype, number, history, weight, bias, *sizes)
+        return True
+
+    def recur_back(
+        self,
+        kind: str,
+        history: Array,
+        weight: Array,
+        shown: Array | None,
+        states: list[Array],
+        d: Array,
+        du: Array,
+    ) -> bool:
+        shown = None if shown is None else np.ascontiguousarray(shown)
+        arrays = (history, weight, *states, d, du, *(() if shown is None else (shown,)))
+        if not _all_rows(du.size * du.shape[-1], *arrays):
+            return False
+        number, other = self.RECURRENT.index(kind), None if d is du else d
+        h, c = (*states, None)[:2]
+        sizes = *du.shape[:3], history.shape[-1]
+        made = (history, weight, shown, h, c, other, du)
+        self._call("recur_back", history.dtype, number, *made, *sizes)
+        return True
+
+    # -- layouts ------------------------------------------------------------------------------
+
     def _last(self, x: Array, w: Geometry) -> Array:
         """`[..., C, *size]` in memory as `[..., *size, C]`."""
         rows = x.transpose(_axes(x.ndim, w.rank))
@@ -191,6 +228,10 @@ def _alike(*arrays: Array) -> bool:
 
 def _takes(w: Geometry, work: int, *arrays: Array) -> bool:
     return work >= LARGE and len(w.size) <= RANK and _alike(*arrays)
+
+
+def _all_rows(work: int, *arrays: Array) -> bool:
+    return work >= LARGE and _alike(*arrays) and all(a.flags.c_contiguous for a in arrays)
 
 
 def _is_last(x: Array, rank: int) -> bool:

@@ -37,6 +37,9 @@ FUNCTIONS = {
     "activate_vjp": "i aaa nn",  # function, g, y, result, rows, count
     "sum_rows": "aa nnn",  # x, sums, stack, rows, columns
     "swap_axes": "aa nnn",  # x, y, count, first, second
+    "recur": "i aaa nnn",  # architecture, history, weight, bias, steps, samples, width
+    # architecture, history, weight, shown, h, c, d, u, rows, steps, samples, width
+    "recur_back": "i aaaaaaa nnnn",
 }
 
 #: what names of functions end in, by the dtype of the arrays

@@ -26,6 +26,8 @@ class Compiled:
     #: the name, if these are to stand in place of another plugin's
     replaces: str | tuple[str, ...] = ()
 
+    #: the recurrent layers that `recur` and `recur_back` know
+    RECURRENT: ClassVar[tuple[str, ...]] = ("rnn_tanh", "rnn_relu", "lstm", "gru")
     #: the functions that `activate` and `activate_vjp` know
     ACTIVATIONS: ClassVar[tuple[str, ...]] = ("relu", "tanh", "sigmoid")
 
@@ -86,7 +88,7 @@ class Compiled:
         return None
 
     def activate(self, function: str, x: Array) -> Array | None:
-        """One of `ACTIVATIONS` of each element."""
+        """One of `ACTIVATIONS` of each element, but for tanh, at which NumPy is as fast."""
         return None
 
     def activate_vjp(self, function: str, g: Array, y: Array) -> Array | None:
@@ -96,6 +98,33 @@ class Compiled:
     def sum_channels(self, x: Array, rank: int) -> Array | None:
         """`x [V, ..., C, *size]` summed to `[V, C]`, with `rank` axes after the channels."""
         return None
+
+    def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
+        """Complete a history of one of `RECURRENT`; whether that was done.
+
+        `history [blocks, 1 + T, N, H]` is that of `tracer_layers.recurrent`, with what the inputs
+        contribute in its gates; `weight [gates, H, H]` and `bias [gates * H]` are those of the
+        hidden state.
+        """
+        return False
+
+    def recur_back(
+        self,
+        kind: str,
+        history: Array,
+        weight: Array,
+        shown: Array | None,
+        states: list[Array],
+        d: Array,
+        du: Array,
+    ) -> bool:
+        """Go back through a history; whether that was done.
+
+        `states` are the cotangents `[V, N, H]` of the last states and become those of the first;
+        `shown [V, T, N, H]` are those of the hidden states. `d` and `du`, which may be one array,
+        take those of what inputs and hidden states contribute, `[V, T, N, gates * H]`.
+        """
+        return False
 
 
 NONE = Compiled()

@@ -49,6 +49,19 @@ int NAME(swap_axes)(const T* x, T* y, int64_t count, int64_t first, int64_t seco
     return done([=] { swap_axes(x, y, count, first, second, threads); });
 }
 
+int NAME(recur)(int kind, T* history, const T* weight, const T* bias, int64_t steps,
+                int64_t samples, int64_t width, int threads) {
+    return done([=] { recur(kind, history, weight, bias, steps, samples, width, threads); });
+}
+
+int NAME(recur_back)(int kind, const T* history, const T* weight, const T* shown, T* h, T* c, T* d,
+                     T* u, int64_t rows, int64_t steps, int64_t samples, int64_t width,
+                     int threads) {
+    return done([=] {
+        recur_back(kind, history, weight, shown, h, c, d, u, rows, steps, samples, width, threads);
+    });
+}
+
 }  // extern "C"
 
 #undef T

@@ -2,6 +2,7 @@
 #include "convolution.hpp"
 #include "elementwise.hpp"
 #include "pooling.hpp"
+#include "recurrent.hpp"
 
 using namespace kernels;
 

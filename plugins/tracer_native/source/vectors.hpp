@@ -93,26 +93,35 @@ template <typename T> inline Vector<T> logistic(Vector<T> x) {
     return T(1) / (T(1) + exponential<T>(-x));
 }
 
-// tanh(x): near 0 by Cephes's approximations, x + x^3 P(x^2) / Q(x^2), else 1 - 2 / (exp(2|x|) + 1).
-template <typename T> inline Vector<T> hyperbolic(Vector<T> x) {
-    typedef Vector<T> V;
-    V size = x < 0 ? -x : x, square = x * x, near;
-    if (sizeof(T) == 4) {
-        near = square * T(-5.70498872745e-3) + T(2.06390887954e-2);
-        near = near * square - T(5.37397155531e-2);
-        near = near * square + T(1.33314422036e-1);
-        near = near * square - T(3.33332819422e-1);
-    } else {
-        V p = square * T(-9.64399179425052238628e-1) - T(9.92877231001918586564e1);
-        V q = square + T(1.12811678491632931402e2);
-        p = p * square - T(1.61468768441708447952e3);
-        q = q * square + T(2.23548839060100448583e3);
-        near = p / (q * square + T(4.84406305325125486048e3));
-    }
-    near = near * square * x + x;
-    V far = T(1) - T(2) / (exponential<T>(size + size) + T(1));
-    far = x < 0 ? -far : far;
-    V y = size < T(0.625) ? near : far;
+// tanh(x) of floats, to 4 units in the last place: x P(x^2) / Q(x^2), as Eigen's, and 1 from where
+// it rounds to that.
+inline Vector<float> hyperbolic(Vector<float> x) {
+    Vector<float> bounded = x > 7.90531f ? all(7.90531f) : x;
+    bounded = bounded < -7.90531f ? all(-7.90531f) : bounded;
+    Vector<float> square = bounded * bounded;
+    Vector<float> p = square * -2.76076847742355e-16f + 2.00018790482477e-13f;
+    p = p * square + -8.60467152213735e-11f;
+    p = p * square + 5.12229709037114e-08f;
+    p = p * square + 1.48572235717979e-05f;
+    p = p * square + 6.37261928875436e-04f;
+    p = p * square + 4.89352455891786e-03f;
+    Vector<float> q = square * 1.19825839466702e-06f + 1.18534705686654e-04f;
+    q = q * square + 2.26843463243900e-03f;
+    q = q * square + 4.89352518554385e-03f;
+    return bounded * p / q;
+}
+
+// tanh(x) of doubles: Cephes's x + x^3 P(x^2) / Q(x^2) near 0, else 1 - 2 / (exp(2|x|) + 1).
+inline Vector<double> hyperbolic(Vector<double> x) {
+    typedef Vector<double> V;
+    V size = x < 0 ? -x : x, square = x * x;
+    V p = square * -9.64399179425052238628e-1 - 9.92877231001918586564e1;
+    V q = square + 1.12811678491632931402e2;
+    p = p * square - 1.61468768441708447952e3;
+    q = q * square + 2.23548839060100448583e3;
+    V near = p / (q * square + 4.84406305325125486048e3) * square * x + x;
+    V far = 1 - 2 / (exponential<double>(size + size) + 1);
+    V y = size < 0.625 ? near : x < 0 ? -far : far;
     return x == x ? y : x;
 }
 
