@@ -16,7 +16,17 @@ import numpy as np
 
 import tracer
 from tracer import Outer, Summed, operation, samples_first
-from tracer.extend import UNKNOWN, Array, Composite, Node, Stack, TensorLike, compiled
+from tracer.extend import (
+    UNKNOWN,
+    Array,
+    Composite,
+    Node,
+    Stack,
+    TensorLike,
+    compiled,
+    expect_blocks,
+    product,
+)
 from tracer_layers.linear_maps.layers import linear
 from tracer_layers.recurrent.steps import GRU, LSTM, RNN_RELU, RNN_TANH, Architecture
 
@@ -242,6 +252,7 @@ class Recurrence(Composite):
         bias = None if bias_hh is None else _by_gate(bias_hh, arithmetic).reshape(-1, 1, size)
         flat = None if bias is None else bias.reshape(-1)
         if compiled().recur(arithmetic.name, history, weight, flat):
+            expect_blocks()
             return history
         u = np.empty((architecture.gates, count, size), x.dtype)
         for t in range(steps):
@@ -352,6 +363,8 @@ def _weight(d: Array, inputs: Array) -> Stack:
     """`[V, gates * H, I]`: what all steps `[V, T, N, gates * H]` give a weight."""
     rows = d.reshape(len(d), d.shape[1] * d.shape[2], d.shape[-1])
     columns = inputs.reshape(rows.shape[1], inputs.shape[-1])
+    if len(rows) == 1:
+        return product(rows[0].T, columns)[None]
     return rows.swapaxes(1, 2) @ columns
 
 
