@@ -16,12 +16,12 @@ from tracer_native import loading
 from tracer_native.geometry import RANK, numbers
 from tracer_native.library import DTYPES, Library
 
-#: multiplications from which on a call pays
-LARGE = 1 << 14
-#: elements from which on a call pays that does little with each
+#: elements from which on a call pays that does little with each: it takes 5 microseconds
 MANY = 1 << 14
-#: channels from which on windows of them are for kernels that take several at once
-WIDE = 4
+#: elements from which on pooling does
+POOLED = 1 << 8
+#: channels from which on pooling has vectors of them
+WIDE = 16
 #: elements of a window up to which their numbers fit a byte
 BYTE = 128
 
@@ -55,7 +55,7 @@ class Kernels(Compiled):
     ) -> Array | None:
         outputs = len(weight)
         arrays = (x, weight) if bias is None else (x, weight, bias)
-        if not _takes(w, len(x) * math.prod(w.output) * weight.size, *arrays):
+        if not _takes(w, *arrays):
             return None
         out = np.empty((len(x), *w.output, outputs), x.dtype)
         geometry = numbers(w, len(x), groups, x.shape[1], outputs)
@@ -65,7 +65,7 @@ class Kernels(Compiled):
 
     def transpose(self, y: Array, weight: Array, w: Geometry, groups: int) -> Array | None:
         outputs, channels = weight.shape[0], weight.shape[1] * groups
-        if not _takes(w, len(y) * math.prod(w.output) * weight.size, y, weight):
+        if not _takes(w, y, weight):
             return None
         out = np.empty((len(y), *w.size, channels), y.dtype)
         geometry = numbers(w, len(y), groups, channels, outputs)
@@ -83,7 +83,7 @@ class Kernels(Compiled):
         self, name: str, x: Array, y: Array, w: Geometry, groups: int, *before: None
     ) -> Array | None:
         shape = (y.shape[1], x.shape[1] // groups, *w.kernel)
-        if not _takes(w, y.size * math.prod(shape[1:]), x, y):
+        if not _takes(w, x, y):
             return None
         out, geometry = np.empty(shape, x.dtype), numbers(w, len(x), groups, x.shape[1], shape[0])
         rows = self._last(x, w), self._last(y, w)
@@ -91,8 +91,7 @@ class Kernels(Compiled):
         return out
 
     def correlation_norms(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
-        work = y.size * math.prod(w.kernel) * (x.shape[1] // groups)
-        if not _takes(w, work, x, y):
+        if not _takes(w, x, y):
             return None
         out = np.empty(len(x), x.dtype)
         geometry = numbers(w, len(x), groups, x.shape[1], y.shape[1])
@@ -110,7 +109,7 @@ class Kernels(Compiled):
 
     def _pooled(self, x: Array, w: Geometry, dtype: DType) -> Array | None:
         """The maxima of windows, or in int8 which elements they are."""
-        if not (_takes(w, x.size, x) and _is_last(x, w.rank)):
+        if not (x.size >= POOLED and _takes(w, x) and _is_last(x, w.rank)):
             return None
         lead, channels = x.shape[: x.ndim - w.rank - 1], x.shape[x.ndim - w.rank - 1]
         out = np.empty((*lead, *w.output, channels), dtype)
@@ -122,7 +121,7 @@ class Kernels(Compiled):
     def spread_to_winners(self, y: Array, winner: Array, w: Geometry) -> Array | None:
         if type(winner) is not np.ndarray or winner.dtype != np.int8 or winner.ndim > y.ndim:
             return None
-        if not (_takes(w, y.size, y) and _is_last(winner, w.rank)):
+        if not (y.size >= POOLED and _takes(w, y) and _is_last(winner, w.rank)):
             return None
         lead, channels = y.shape[: y.ndim - w.rank - 1], y.shape[y.ndim - w.rank - 1]
         held = math.prod(winner.shape[: winner.ndim - w.rank - 1])
@@ -173,7 +172,7 @@ class Kernels(Compiled):
     def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
         _, stop, samples, width = history.shape
         arrays = (history, weight) if bias is None else (history, weight, bias)
-        if not _all_rows(history[0].size * weight[0].size, *arrays):
+        if not _all_rows(*arrays):
             return False
         number = self.RECURRENT.index(kind)
         sizes = stop - 1, samples, width
@@ -192,7 +191,7 @@ class Kernels(Compiled):
     ) -> bool:
         shown = None if shown is None else np.ascontiguousarray(shown)
         arrays = (history, weight, *states, d, du, *(() if shown is None else (shown,)))
-        if not _all_rows(du.size * du.shape[-1], *arrays):
+        if not _all_rows(*arrays):
             return False
         number, other = self.RECURRENT.index(kind), None if d is du else d
         h, c = (*states, None)[:2]
@@ -226,12 +225,13 @@ def _alike(*arrays: Array) -> bool:
     return all(type(a) is np.ndarray and a.dtype == dtype for a in arrays) and dtype in DTYPES
 
 
-def _takes(w: Geometry, work: int, *arrays: Array) -> bool:
-    return work >= LARGE and len(w.size) <= RANK and _alike(*arrays)
+def _takes(w: Geometry, *arrays: Array) -> bool:
+    """Whether these are for a kernel of windows: NumPy takes longer however small they are."""
+    return len(w.size) <= RANK and _alike(*arrays)
 
 
-def _all_rows(work: int, *arrays: Array) -> bool:
-    return work >= LARGE and _alike(*arrays) and all(a.flags.c_contiguous for a in arrays)
+def _all_rows(*arrays: Array) -> bool:
+    return _alike(*arrays) and all(a.flags.c_contiguous for a in arrays)
 
 
 def _is_last(x: Array, rank: int) -> bool:

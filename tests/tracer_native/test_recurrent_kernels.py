@@ -10,12 +10,6 @@ import tracer_layers as nn
 from tests.tracer_native.conftest import running
 from tracer.arrays.compiled import NONE, Compiled
 from tracer_layers.recurrent.recurrence import ARITHMETIC, Recurrence
-from tracer_native import kernels as limits
-
-
-@pytest.fixture(autouse=True)
-def all_sizes(monkeypatch):
-    monkeypatch.setattr(limits, "LARGE", 0)
 
 
 def test_every_architecture_is_one_that_kernels_know():

@@ -17,6 +17,11 @@ struct Inside {
 
 constexpr int MOST = 127;  // elements of a window whose numbers fit an int8
 
+// Where the vector with channel c begins: the last one lies over the one before, if there is one.
+template <typename T> long vector_at(long c, long channels) {
+    return std::max(0L, std::min<long>(c, channels - LANES<T>));
+}
+
 // An element that is seen: where it lies, and its number in the window.
 struct Seen {
     long at;
@@ -47,7 +52,8 @@ void maximum(const Geometry& g, const T* x, T* y, int8_t* winner, int threads) {
                     }
                 Whole<T> first = whole<T>(end > seen ? seen->number : g.taps() - 1);
                 long to = ((n * lines + line) * g.output[2] + p) * channels;
-                for (long c = 0; c < channels; c += LANES<T>) {
+                for (long next = 0; next < channels; next += LANES<T>) {
+                    long c = vector_at<T>(next, channels);
                     V most = all<T>(-INFINITY);
                     Whole<T> who = first;
                     for (const Seen* one = seen; one < end; one++) {
@@ -105,7 +111,8 @@ void spread(const Geometry& g, const T* y, const int8_t* winner, T* x, long held
                             *end++ = {at, int((a * g.kernel[1] + b) * g.kernel[2] + k)};
                         }
                 T* to = x + ((n * lines + line) * g.size[2] + i) * channels;
-                for (long c = 0; c < channels; c += LANES<T>) {
+                for (long next = 0; next < channels; next += LANES<T>) {
+                    long c = vector_at<T>(next, channels);
                     V sum = {};
                     for (const Seen* one = seen; one < end; one++) {
                         auto narrow = load_as<Small<T>>(won + one->at + c, channels - c);
