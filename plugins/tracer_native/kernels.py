@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -74,30 +75,33 @@ class Kernels(Compiled):
         return _first(out, w.rank)
 
     def correlate(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
-        return self._correlated("correlate", x, y, w, groups)
+        if not _takes(w, x, y):
+            return None
+        out = _weight(x, y, w, groups)
+        self._call("correlate", x.dtype, *self._correlated(x, y, w, groups), out)
+        return out
+
+    def correlation_norms(
+        self, x: Array, y: Array, w: Geometry, groups: int
+    ) -> tuple[Array, Array] | None:
+        if not _takes(w, x, y):
+            return None
+        norms, out = np.empty(len(x), x.dtype), _weight(x, y, w, groups)
+        given = self._correlated(x, y, w, groups)
+        self._call("correlate_samples", x.dtype, *given, norms, None, out)
+        return norms, out
 
     def correlation_squares(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
-        return self._correlated("correlate_squares", x, y, w, groups, None)
-
-    def _correlated(
-        self, name: str, x: Array, y: Array, w: Geometry, groups: int, *before: None
-    ) -> Array | None:
-        shape = (y.shape[1], x.shape[1] // groups, *w.kernel)
         if not _takes(w, x, y):
             return None
-        out, geometry = np.empty(shape, x.dtype), numbers(w, len(x), groups, x.shape[1], shape[0])
-        rows = self._last(x, w), self._last(y, w)
-        self._call(name, x.dtype, geometry, *rows, *before, out)
+        out = _weight(x, y, w, groups)
+        given = self._correlated(x, y, w, groups)
+        self._call("correlate_samples", x.dtype, *given, None, out, None)
         return out
 
-    def correlation_norms(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
-        if not _takes(w, x, y):
-            return None
-        out = np.empty(len(x), x.dtype)
+    def _correlated(self, x: Array, y: Array, w: Geometry, groups: int) -> tuple[Any, Array, Array]:
         geometry = numbers(w, len(x), groups, x.shape[1], y.shape[1])
-        rows = self._last(x, w), self._last(y, w)
-        self._call("correlate_squares", x.dtype, geometry, *rows, out, None)
-        return out
+        return geometry, self._last(x, w), self._last(y, w)
 
     # -- pooling ------------------------------------------------------------------------------
 
@@ -232,6 +236,11 @@ def _takes(w: Geometry, *arrays: Array) -> bool:
 
 def _all_rows(*arrays: Array) -> bool:
     return _alike(*arrays) and all(a.flags.c_contiguous for a in arrays)
+
+
+def _weight(x: Array, y: Array, w: Geometry, groups: int) -> Array:
+    """An array `[O, C/G, *kernel]`."""
+    return np.empty((y.shape[1], x.shape[1] // groups, *w.kernel), x.dtype)
 
 
 def _is_last(x: Array, rank: int) -> bool:

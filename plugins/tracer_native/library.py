@@ -30,7 +30,7 @@ FUNCTIONS = {
     "convolve": "g aaaa i",  # x, weight, bias, y, whether it is rectified
     "transpose": "g aaa",  # y, weight, x
     "correlate": "g aaa",  # x, y, weight
-    "correlate_squares": "g aaaa",  # x, y, norms, squares
+    "correlate_samples": "g aaaaa",  # x, y, norms, squares, total
     "maximum": "g aaa",  # x, y, winners
     "spread": "g aaa n",  # y, winners, x, samples of the winners
     "activate": "i aa n",  # function, x, y, count

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from tracer import registry
 from tracer.arrays import compiled as seam
 from tracer_native import cache as libraries
 from tracer_native import loading
@@ -28,6 +29,7 @@ def kernels(pytestconfig):
 @contextlib.contextmanager
 def running(chosen):
     """In it, these kernels run, whatever plugins registered."""
+    registry.load_plugins()  # which may bring kernels of their own
     before, seam._current = seam._current, chosen
     try:
         yield

@@ -63,8 +63,10 @@ class Compiled:
         """
         return None
 
-    def correlation_norms(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
-        """`[N]`: the squared norm of what each sample adds to `correlate`."""
+    def correlation_norms(
+        self, x: Array, y: Array, w: Geometry, groups: int
+    ) -> tuple[Array, Array] | None:
+        """`[N]`, the squared norm of what each sample adds to `correlate`, and its result."""
         return None
 
     def correlation_squares(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:

@@ -47,7 +47,7 @@ class WindowsOuter(Outer):
         moment = self._moment if every else None
         return WindowsOuter(left, self.shape, moment, x, g, self.w, self.groups)
 
-    def _by_kernel(self, contraction: Callable[..., Array | None]) -> list[Array] | None:
+    def _by_kernel(self, contraction: Callable[..., Any]) -> list[Any] | None:
         """One of `Compiled`'s contractions for each row of `g`; None where no kernel takes it."""
         if self.x.dtype != self.dtype or not self.rows:
             return None
@@ -63,8 +63,12 @@ class WindowsOuter(Outer):
         return super()._total() if made is None else np.stack([_kernel_first(m) for m in made])
 
     def _squared_norms(self) -> Array:
+        """The sum over samples comes with them, for the gradient."""
         made = self._by_kernel(compiled().correlation_norms)
-        return super()._squared_norms() if made is None else np.stack(made)
+        if made is None:
+            return super()._squared_norms()
+        self.known_total = np.stack([_kernel_first(total) for _, total in made])
+        return np.stack([norms for norms, _ in made])
 
     def _sum_of_squares(self, signs: Signs) -> Array:
         made = self._by_kernel(compiled().correlation_squares) if signs is None else None

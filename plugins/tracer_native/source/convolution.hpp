@@ -489,33 +489,38 @@ void correlate(const Geometry& g, const T* x, const T* y, T* w, int threads) {
 }
 
 // With w[n] what sample n adds to `correlate`: norms[n] = sum w[n]^2, squares[o,c,k] = sum_n w[n]^2,
-// each where it is given.
+// total = sum_n w[n], each where it is given.
 template <typename T>
-void correlate_squares(const Geometry& g, const T* x, const T* y, T* norms, T* squares, int threads) {
+void correlate_samples(const Geometry& g, const T* x, const T* y, T* norms, T* squares, T* total,
+                       int threads) {
     Correlation<T> correlation(g);
     long size = correlation.panels.size(), parts = parts_of<T>(g, size);
-    T* sums = squares ? scratch<T>(0, size * parts) : nullptr;
-    parallel(squares ? parts : g.samples, threads, [&](long part) {
-        long start = squares ? g.samples * part / parts : part;
-        long stop = squares ? g.samples * (part + 1) / parts : part + 1;
-        T *own = scratch<T>(4, size), *sum = squares ? sums + part * size : nullptr;
-        if (squares) std::fill(sum, sum + size, T(0));
-        for (long n = start; n < stop; n++) {
+    T* sums[] = {squares ? scratch<T>(0, size * parts) : nullptr,
+                 total ? scratch<T>(1, size * parts) : nullptr};
+    if (!squares && !total) parts = g.samples;
+    parallel(parts, threads, [&](long part) {
+        T* own = scratch<T>(4, size);
+        for (T* sum : sums)
+            if (sum) std::fill(sum + part * size, sum + (part + 1) * size, T(0));
+        for (long n = g.samples * part / parts; n < g.samples * (part + 1) / parts; n++) {
             std::fill(own, own + size, T(0));
             correlation.add(x + n * g.positions() * g.channels, y + n * g.windows() * g.outputs, own,
                             0, correlation.units());
             // the rest of a panel that is half as wide is 0
             Vector<T> norm = {};
             for (long i = 0; i < size; i += LANES<T>) {
-                Vector<T> value = load(own + i);
-                value *= value, norm += value;
-                if (squares) store(sum + i, load(sum + i) + value);
+                Vector<T> value = load(own + i), square = value * value;
+                long at = part * size + i;
+                norm += square;
+                if (squares) store(sums[0] + at, load(sums[0] + at) + square);
+                if (total) store(sums[1] + at, load(sums[1] + at) + value);
             }
             if (norms) norms[n] = 0;
             for (int i = 0; norms && i < LANES<T>; i++) norms[n] += norm[i];
         }
     });
-    if (squares) correlation.unpack(squares, sums, parts, threads);
+    if (squares) correlation.unpack(squares, sums[0], parts, threads);
+    if (total) correlation.unpack(total, sums[1], parts, threads);
 }
 
 }  // namespace kernels

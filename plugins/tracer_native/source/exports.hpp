@@ -17,9 +17,9 @@ int NAME(correlate)(const Geometry* g, const T* x, const T* y, T* w, int threads
     return done([=] { correlate(*g, x, y, w, threads); });
 }
 
-int NAME(correlate_squares)(const Geometry* g, const T* x, const T* y, T* norms, T* squares,
-                            int threads) {
-    return done([=] { correlate_squares(*g, x, y, norms, squares, threads); });
+int NAME(correlate_samples)(const Geometry* g, const T* x, const T* y, T* norms, T* squares,
+                            T* total, int threads) {
+    return done([=] { correlate_samples(*g, x, y, norms, squares, total, threads); });
 }
 
 int NAME(maximum)(const Geometry* g, const T* x, T* y, int8_t* winner, int threads) {
