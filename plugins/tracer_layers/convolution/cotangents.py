@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from tracer import Outer
 from tracer.extend import Array, Shape, Signs, Some, Stack, compiled
 from tracer_layers.convolution.windows import Windows
+
+Made = TypeVar("Made")
 
 
 class WindowsOuter(Outer):
@@ -47,15 +49,16 @@ class WindowsOuter(Outer):
         moment = self._moment if every else None
         return WindowsOuter(left, self.shape, moment, x, g, self.w, self.groups)
 
-    def _by_kernel(self, contraction: Callable[..., Any]) -> list[Any] | None:
+    def _by_kernel(self, contraction: Callable[..., Made | None]) -> list[Made] | None:
         """One of `Compiled`'s contractions for each row of `g`; None where no kernel takes it."""
         if self.x.dtype != self.dtype or not self.rows:
             return None
-        made: list[Any] = []
+        made = []
         for g in self.g:
-            made.append(contraction(self.x, g, self.w, self.groups))
-            if made[-1] is None:
+            row = contraction(self.x, g, self.w, self.groups)
+            if row is None:
                 return None
+            made.append(row)
         return made
 
     def _total(self) -> Stack:
