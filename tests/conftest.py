@@ -1,9 +1,13 @@
 """What all tests share."""
 
+import os
 import shutil
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Compiled kernels round otherwise, and may lie in a user's cache: there are none unless asked for.
+os.environ.setdefault("TRACER_NATIVE", "0")
 
 # How long an example takes says how busy the machine is, and nothing about the example.
 settings.register_profile(

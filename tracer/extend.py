@@ -31,11 +31,11 @@ The record: nodes, leaves, where it is recorded:
     `is_users`, `users_frame`, `missing`, `Tape`
 
 Arrays: libraries, threads, random numbers, devices:
-    `backend`, `Backend`, `SampledArray`, `add_product`, `SMALL`, `blocks`, `expect_blocks`,
-    `Work`, `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `product`,
-    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
-    `without_torch`, `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`,
-    `is_safetensors`
+    `backend`, `Backend`, `Compiled`, `compiled`, `Geometry`, `SampledArray`, `add_product`,
+    `SMALL`, `blocks`, `expect_blocks`, `Work`, `begin_work`, `current_work`, `end_work`,
+    `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`, `poisson`,
+    `seed`, `last_seed`, `without_torch`, `backend_for`, `is_device`, `read_safetensors`,
+    `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -60,7 +60,9 @@ from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.backend import Backend
 from tracer.arrays.collection import no_collection
+from tracer.arrays.compiled import Compiled, compiled
 from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, working
+from tracer.arrays.kernels import Geometry
 from tracer.arrays.openblas import add_product
 from tracer.arrays.ownership import is_private
 from tracer.arrays.parallel import (
@@ -187,6 +189,7 @@ __all__ = [
     "Choices",
     "Command",
     "Comparison",
+    "Compiled",
     "Composite",
     "Context",
     "Convertible",
@@ -202,6 +205,7 @@ __all__ = [
     "GGNMonteCarlo",
     "Gather",
     "Generator",
+    "Geometry",
     "ImportedOperator",
     "Importer",
     "Index",
@@ -265,6 +269,7 @@ __all__ = [
     "blocks",
     "broadcast_uses",
     "compare_graphs",
+    "compiled",
     "composed",
     "composes",
     "copies",

@@ -167,6 +167,10 @@ class Registry(Mapping[str, Any]):
         """The entries of a name, what was replaced among them, without loading plugins."""
         return self._taken.stack(name)
 
+    def registered(self) -> list[Any]:
+        """The objects that count, in the order in which they came, without loading plugins."""
+        return [entry.value for entry in self._entries.values()]
+
     def replaced(self, name: str) -> tuple[Entry, ...]:
         """The entries that the one of this name stands in place of."""
         hooks.load()
@@ -235,6 +239,7 @@ operations = Registry("operation")
 quantities = Registry("quantity")
 rows = Registry("row kind")
 backends = Registry("array backend")
+kernels = Registry("compiled kernels")
 renderers = Registry("renderer")
 overlays = Registry("overlay")
 commands = Registry("command")
@@ -269,6 +274,7 @@ BY_HOOK: dict[str, Registry] = {
     "register_quantities": quantities,
     "register_rows": rows,
     "register_backends": backends,
+    "register_kernels": kernels,
     "register_renderers": renderers,
     "register_overlays": overlays,
     "register_commands": commands,

@@ -22,8 +22,8 @@ OWN_PACKAGES = (
     "tracer_quantities",
     "tracer_render",
     "tracer_training",
-    "tracer_experiments",
     "tracer_import",
+    "tracer_native",
     "trace_net",
 )
 

@@ -57,6 +57,7 @@ class BatchL2(Quantity):
 
     name = "batch_l2"
     per_sample = True
+    first = True  # of a convolution, a kernel gives the gradient with the norms
 
     def elements(self, context):
         return context.samples or 1

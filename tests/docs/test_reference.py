@@ -85,7 +85,7 @@ def commands():
     """The built-in commands, and those of the bundled plugins."""
     group = typer.main.get_command(app)
     own = {name: group.commands[name] for name in group.commands}
-    return own | {name: plugin_command(name) for name in ("train", "runs", "board")}
+    return own | {name: plugin_command(name) for name in ("train", "runs", "board", "kernels")}
 
 
 def test_the_command_page_lists_exactly_the_commands():

@@ -25,6 +25,7 @@ ANY = {
     "tracer/testing": 69,
     "plugins/tracer_import": 263,
     "plugins/tracer_layers": 161,
+    "plugins/tracer_native": 2,
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,
     "plugins/tracer_training": 76,

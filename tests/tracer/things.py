@@ -22,6 +22,10 @@ class Paint(tracer.Renderer):
         return b""
 
 
+class Lathe(extend.Compiled):
+    name = "test_lathe"
+
+
 class Library(tracer.Backend):
     name = "test_library"
 

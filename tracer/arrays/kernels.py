@@ -22,8 +22,12 @@ Launch = Callable[[str, int, tuple[Any, ...]], None]
 
 
 class Geometry(Protocol):
-    """How windows lie in an array, a number for each of its last axes."""
+    """How windows lie in an array, a number for each of its last axes; it can be hashed."""
 
+    def __hash__(self) -> int: ...
+
+    @property
+    def rank(self) -> int: ...
     @property
     def size(self) -> Shape: ...
     @property

@@ -17,6 +17,7 @@ from tracer.curvature.quantity import Value
 if TYPE_CHECKING:
     from tracer.api.tape import Tape
     from tracer.arrays.backend import Backend
+    from tracer.arrays.compiled import Compiled
     from tracer.curvature.quantity import Quantity
     from tracer.curvature.rows import Rows
     from tracer.extensions import Command, Overlay, Renderer
@@ -49,6 +50,11 @@ def register_rows() -> Iterable[Rows]:
 @hookspec
 def register_backends() -> Iterable[Backend]:
     """Array libraries besides NumPy: instances of `tracer.Backend`."""
+
+
+@hookspec
+def register_kernels() -> Iterable[Compiled]:
+    """Compiled kernels for NumPy's arrays: instances of `tracer.extend.Compiled`."""
 
 
 @hookspec

@@ -144,6 +144,8 @@ class Recorder:
         self._open = False
         if current_work() is self.work:
             end_work(self._work_before)
+        if self.work is not self._work_before:
+            self.work.release()  # also where tapes are closed in another order
         _opened.pop(id(self), None)
         self.stop = len(self.nodes)
         warnings, self._warnings = self._warnings, None

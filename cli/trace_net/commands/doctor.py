@@ -12,6 +12,7 @@ from trace_net import options, report, streams
 
 if TYPE_CHECKING:
     from tracer.errors import PluginError
+    from tracer.registry import Registry
 
 DISTRIBUTIONS = ("trace-net", "numpy", "networkx", "pluggy", "graphviz", "pygraphviz", "typer")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -55,6 +56,7 @@ def examine(failures: list[PluginError]) -> dict[str, Any]:
         "renderers": {name: registry.renderers.entry(name).plugin for name in registry.renderers},
         "backends": {name: registry.backends.entry(name).plugin for name in registry.backends},
         "devices": devices(failures),
+        "compiled kernels": kernels(failures),
         "plugins": {p.name: p.error or p.status for p in plugins.loaded()},
     }
 
@@ -62,17 +64,32 @@ def examine(failures: list[PluginError]) -> dict[str, Any]:
 def devices(failures: list[PluginError]) -> dict[str, str]:
     """What each array library says of its device, or how that failed."""
     from tracer import registry
+
+    told = described(registry.backends, "the array library", failures)
+    return {str(registry.backends[name].device): text for name, text in told.items()}
+
+
+def kernels(failures: list[PluginError]) -> dict[str, str]:
+    """Which compiled kernels run for NumPy's arrays, as each plugin says, or how that failed."""
+    from tracer import registry
+
+    told = described(registry.kernels, "the compiled kernels", failures)
+    return told or {"none": "NumPy does all"}
+
+
+def described(registered: Registry, what: str, failures: list[PluginError]) -> dict[str, str]:
+    """What each thing of a registry says of itself for people, or how that failed, by its name."""
     from tracer.errors import PluginError
     from tracer.plugins import guard
 
     found = {}
-    for name in registry.backends:
-        entry = registry.backends.entry(name)
+    for name in registered:
+        entry = registered.entry(name)
         try:
-            with guard(entry.plugin, f"the array library {name!r}"):
-                found[str(entry.value.device)] = str(entry.value.describe())
+            with guard(entry.plugin, f"{what} {name!r}"):
+                found[name] = str(entry.value.describe())
         except PluginError as error:
-            found[str(entry.value.device)] = error.message
+            found[name] = error.message
             failures.append(error)
     return found
 

@@ -22,6 +22,7 @@ from tracer.extend import (
     Node,
     Params,
     blocks,
+    compiled,
     in_parallel,
     in_single,
     widened,
@@ -54,6 +55,9 @@ class Rectify(Elementwise):
     examples = _cases()
 
     def forward(x):
+        fast = compiled().activate("relu", x)
+        if fast is not None:
+            return fast
         if type(x) is not np.ndarray or x.nbytes <= SMALL:
             return np.maximum(x, 0)
         zero, out = np.zeros_like(x[:1]), np.empty_like(x)
@@ -67,6 +71,9 @@ class Rectify(Elementwise):
     def vjp(node, g):
         """g where y > 0 (or is NaN), 0 elsewhere."""
         y = node.output
+        fast = compiled().activate_vjp("relu", g, y)
+        if fast is not None:
+            return (fast,)
         if not type(g) is type(y) is np.ndarray or y.nbytes <= SMALL:
             return (where_open(np.logical_not(y <= 0), g),)
         out = np.empty_like(g)
@@ -232,13 +239,17 @@ class Logistic(Elementwise):
     examples = _cases()
 
     def forward(x):
+        fast = compiled().activate("sigmoid", x)
+        if fast is not None:
+            return fast
         small = np.exp(-abs(x))
         return np.where(x >= 0, 1, small) / (1 + small)
 
     def vjp(node, g):
         """g * y * (1 - y), elementwise."""
         y = node.output
-        return (g * (y * (1 - y)),)
+        fast = compiled().activate_vjp("sigmoid", g, y)
+        return (g * (y * (1 - y)) if fast is None else fast,)
 
 
 @operation("softplus")

@@ -24,6 +24,7 @@ from tracer.extend import (
     DType,
     add_product,
     blocks,
+    compiled,
     expect_blocks,
     in_parallel,
     one_thread,
@@ -51,9 +52,12 @@ def convolve(
     """`x [..., N, C, *size]` with `weight [..., O, C/G, *kernel]` as `[..., N, O, *output]`."""
     expect_blocks()
     dtype = np.result_type(x.dtype, weight.dtype) if dtype is None else dtype
-    matrices = _matrices(_grouped(weight, w.rank, groups), w.rank)
-    data = _merged(x, weight, w.rank + 2)
-    out = _multiplied(data, matrices, w, dtype, bias)
+    data, out = _merged(x, weight, w.rank + 2), None
+    if data.ndim == weight.ndim == w.rank + 2:
+        out = compiled().convolve(data, weight, w, groups, bias)
+    if out is None:
+        matrices = _matrices(_grouped(weight, w.rank, groups), w.rank)
+        out = _multiplied(data, matrices, w, dtype, bias)
     lead = _lead(x, weight, w.rank + 2)
     return out.reshape(*lead, x.shape[-w.rank - 2], weight.shape[-w.rank - 2], *w.output)
 
@@ -61,21 +65,20 @@ def convolve(
 def transpose(y: Array, weight: Array, w: Windows, groups: int) -> Array:
     """`y [..., N, O, *output]` with `weight [..., O, C/G, *kernel]` as `[..., N, C, *size]`."""
     expect_blocks()
-    data, grouped = _merged(y, weight, w.rank + 2), _grouped(weight, w.rank, groups)
-    plain = groups == 1 and weight.ndim == w.rank + 2 and type(y) is np.ndarray
-    if plain and len(data) >= threads():
-        rule = _by_rows
-    elif _gathering_pays(w, *grouped.shape[-w.rank - 2 : -w.rank]):
-        rule = _gathered
-    else:
-        rule = _scattered
-    out = rule(data, grouped, w)
+    data, out = _merged(y, weight, w.rank + 2), None
+    if data.ndim == weight.ndim == w.rank + 2:
+        out = compiled().transpose(data, weight, w, groups)
+    if out is None:
+        out = _transposed(data, _grouped(weight, w.rank, groups), w)
     lead = _lead(y, weight, w.rank + 2)
     return out.reshape(*lead, y.shape[-w.rank - 2], out.shape[-w.rank - 1], *w.size)
 
 
 def correlate(x: Array, y: Array, w: Windows, groups: int) -> Array:
     """`x [..., N, C, *size]` with `y [..., N, O, *output]` as `[..., O, C/G, *kernel]`."""
+    fast = _correlated_by_kernels(x, y, w, groups)
+    if fast is not None:
+        return fast
     every = _blocks(x, w)
 
     def part(some: list[slice]) -> Array:
@@ -99,6 +102,20 @@ def correlate(x: Array, y: Array, w: Windows, groups: int) -> Array:
     split = first.reshape(*lead, groups, *w.kernel, x.shape[-w.rank - 1] // groups, outputs)
     split = np.moveaxis(split, (-1, -2), (-w.rank - 2, -w.rank - 1))
     return split.reshape(*lead, groups * outputs, *split.shape[-w.rank - 1 :])
+
+
+def _correlated_by_kernels(x: Array, y: Array, w: Windows, groups: int) -> Array | None:
+    """`correlate` by compiled kernels, a call for each row of `y`; None if they do not take it."""
+    own = w.rank + 2
+    if x.ndim != own or y.size == 0:
+        return None
+    rows = y.reshape(math.prod(y.shape[:-own]), *y.shape[-own:])
+    made = [compiled().correlate(x, row, w, groups) for row in rows[:1]]
+    if made[0] is None:
+        return None
+    made += [compiled().correlate(x, row, w, groups) for row in rows[1:]]
+    out = made[0] if len(made) == 1 else np.stack(made)
+    return out.reshape(*y.shape[:-own], *made[0].shape)
 
 
 def turned(array: Array, count: int) -> Array:
@@ -228,6 +245,16 @@ def _multiplied(
 
 
 # -- the transpose by the input --------------------------------------------------------------------
+
+
+def _transposed(y: Array, grouped: Array, w: Windows) -> Array:
+    """`y [..., N, O, *output]` with `grouped [..., G, O/G, C/G, *kernel]`, by what costs least."""
+    plain = len(grouped) == 1 and grouped.ndim == w.rank + 3 and type(y) is np.ndarray
+    if plain and len(y) >= threads():
+        return _by_rows(y, grouped, w)
+    if _gathering_pays(w, *grouped.shape[-w.rank - 2 : -w.rank]):
+        return _gathered(y, grouped, w)
+    return _scattered(y, grouped, w)
 
 
 def _scattered(y: Array, grouped: Array, w: Windows) -> Array:

@@ -23,6 +23,7 @@ from tracer.extend import (
     TensorLike,
     backend,
     blocks,
+    compiled,
     in_parallel,
     in_single,
     scratch,
@@ -68,6 +69,9 @@ class MaximumOfWindows(Operation):
 
     def forward_keeping(x, *, kernel, stride, padding, dilation, ceil_mode):
         w, winner = pooled_windows(x, kernel, stride, padding, dilation, ceil_mode), None
+        fast = compiled().maximum_keeping(x, w)
+        if fast is not None:
+            return fast
         if type(x) is np.ndarray:  # what a block holds is in cache
             winner = _empty_winners(x, w)
         return _maxima(x, w, winner), winner
@@ -91,6 +95,9 @@ def _maxima(x: Array, w: Windows, winner: Array | None = None) -> Array:
     kernels = backend.kernels_for(x)
     if kernels is not None:
         return kernels.maximum(x, w)
+    fast = None if winner is not None else compiled().maximum(x, w)
+    if fast is not None:
+        return fast
     out = np.empty_like(x, shape=(*x.shape[: x.ndim - w.rank], *w.output))
 
     def take(block: tuple[slice, ...]) -> None:
@@ -146,6 +153,9 @@ def _winners(x: Array, y: Array, w: Windows) -> Array:
     kernels = backend.kernels_for(x, y)
     if kernels is not None:
         return kernels.winners(x, y, w)
+    fast = compiled().maximum_keeping(x, w)
+    if fast is not None:
+        return fast[1]
     winner = _empty_winners(y, w)
     each = _blocks(x, w, 0)
     in_parallel(lambda block: _find(x[block], y[block], winner[block], w), each, like=x)
@@ -235,6 +245,9 @@ class SpreadToWinners(Operation):
         w, stacked, kernels = windows, y.ndim - winner.ndim, backend.kernels_for(y)
         if kernels is not None and stacked >= 0:
             return kernels.spread_to_winners(y, winner, w)
+        fast = compiled().spread_to_winners(y, winner, w)
+        if fast is not None:
+            return fast
         out = empty_as(winner, (*y.shape[: y.ndim - w.rank], *w.size), w.rank, y)
         disjoint = _disjoint(w)
         windowed = math.prod(w.output) * math.prod(w.kernel)

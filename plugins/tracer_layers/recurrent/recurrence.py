@@ -16,7 +16,17 @@ import numpy as np
 
 import tracer
 from tracer import Outer, Summed, operation, samples_first
-from tracer.extend import UNKNOWN, Array, Composite, Node, Stack, TensorLike
+from tracer.extend import (
+    UNKNOWN,
+    Array,
+    Composite,
+    Node,
+    Stack,
+    TensorLike,
+    compiled,
+    expect_blocks,
+    product,
+)
 from tracer_layers.linear_maps.layers import linear
 from tracer_layers.recurrent.steps import GRU, LSTM, RNN_RELU, RNN_TANH, Architecture
 
@@ -65,8 +75,9 @@ Slopes: TypeAlias = Any
 class Arithmetic(NamedTuple):
     """What an architecture does between products, on plain arrays, in blocks `[N, H]`.
 
-    A step has so many `blocks`: first its gates in this `order` (of the architecture's), of which
-    the first ones are `logistic`; among the others its `states`, the hidden one first.
+    Compiled kernels know it by `name`. A step has so many `blocks`: first its gates in this `order`
+    (of the architecture's), of which the first ones are `logistic`; among the others its `states`,
+    the hidden one first.
 
     - `forward(u, before, now)` completes the blocks `now`. Its gates hold what the inputs
       contribute; `u [gates, N, H]` is what the hidden state does, and `before` are the blocks of
@@ -79,6 +90,7 @@ class Arithmetic(NamedTuple):
       what passes by the products, and it returns whether some of the hidden state does.
     """
 
+    name: str
     blocks: int
     order: tuple[int, ...]
     logistic: int
@@ -190,10 +202,10 @@ def _gru_back(slopes: Slopes, states: Array, d: Array, du: Array) -> bool:
 
 
 ARITHMETIC = {
-    RNN_TANH: Arithmetic(1, (0,), 0, (0,), _rnn_tanh, _rnn_tanh_slopes, _rnn_back),
-    RNN_RELU: Arithmetic(1, (0,), 0, (0,), _rnn_relu, _rnn_relu_slopes, _rnn_back),
-    LSTM: Arithmetic(7, (3, 0, 1, 2), 3, (6, 4), _lstm, _lstm_slopes, _lstm_back),
-    GRU: Arithmetic(5, (0, 1, 2), 2, (4,), _gru, _gru_slopes, _gru_back),
+    RNN_TANH: Arithmetic("rnn_tanh", 1, (0,), 0, (0,), _rnn_tanh, _rnn_tanh_slopes, _rnn_back),
+    RNN_RELU: Arithmetic("rnn_relu", 1, (0,), 0, (0,), _rnn_relu, _rnn_relu_slopes, _rnn_back),
+    LSTM: Arithmetic("lstm", 7, (3, 0, 1, 2), 3, (6, 4), _lstm, _lstm_slopes, _lstm_back),
+    GRU: Arithmetic("gru", 5, (0, 1, 2), 2, (4,), _gru, _gru_slopes, _gru_back),
 }
 
 
@@ -238,6 +250,10 @@ class Recurrence(Composite):
         hidden = history[arithmetic.states[0]]
         weight = np.ascontiguousarray(_by_gate(weight_hh, arithmetic).swapaxes(1, 2))
         bias = None if bias_hh is None else _by_gate(bias_hh, arithmetic).reshape(-1, 1, size)
+        flat = None if bias is None else bias.reshape(-1)
+        if compiled().recur(arithmetic.name, history, weight, flat):
+            expect_blocks()
+            return history
         u = np.empty((architecture.gates, count, size), x.dtype)
         for t in range(steps):
             np.matmul(hidden[t], weight, out=u)
@@ -269,6 +285,8 @@ class Recurrence(Composite):
         states = [zeros.copy() if g is None else g.copy() for g in last]
         d = np.empty((len(given), stop - 1, count, len(weight)), given.dtype)
         du = d if architecture.additive else np.empty_like(d)
+        if compiled().recur_back(arithmetic.name, history, weight, shown, states, d, du):
+            return Pulled(d, du, states)
         gates = d.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
         gates_u = du.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
         together = max(4, SLOPES // max(1, count * size))
@@ -345,6 +363,8 @@ def _weight(d: Array, inputs: Array) -> Stack:
     """`[V, gates * H, I]`: what all steps `[V, T, N, gates * H]` give a weight."""
     rows = d.reshape(len(d), d.shape[1] * d.shape[2], d.shape[-1])
     columns = inputs.reshape(rows.shape[1], inputs.shape[-1])
+    if len(rows) == 1:
+        return product(rows[0].T, columns)[None]
     return rows.swapaxes(1, 2) @ columns
 
 

@@ -1,0 +1,264 @@
+"""The compiled kernels as functions of NumPy's arrays, and what each of them is for.
+
+Kernels of windows take and give arrays with their channels beside each other in memory, as the
+library's convolutions do. What is not in this layout yet is copied.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from tracer.extend import Array, Compiled, DType, Geometry
+from tracer_native import loading
+from tracer_native.geometry import RANK, numbers
+from tracer_native.library import DTYPES, Library
+
+#: elements from which on a call pays that does little with each: it takes 5 microseconds
+MANY = 1 << 14
+#: elements from which on pooling does
+POOLED = 1 << 8
+#: channels from which on pooling has vectors of them
+WIDE = 16
+#: elements of a window up to which their numbers fit a byte
+BYTE = 128
+
+
+class Kernels(Compiled):
+    """Those of a library: of the one given, or of the one in the cache."""
+
+    name = "native"
+
+    def __init__(self, library: Library | None = None):
+        if library is not None:
+            self._call = library
+
+    def ready(self) -> bool:
+        if not hasattr(self, "_call") and (library := loading.load()) is not None:
+            self._call = library
+        return hasattr(self, "_call")
+
+    def describe(self) -> str:
+        if hasattr(self, "_call"):
+            return str(self._call.path)
+        built = loading.cache.built()
+        if built:
+            return str(built[0])
+        return "none are built: `trace-net kernels build` does it"
+
+    # -- convolutions -------------------------------------------------------------------------
+
+    def convolve(
+        self, x: Array, weight: Array, w: Geometry, groups: int, bias: Array | None = None
+    ) -> Array | None:
+        outputs = len(weight)
+        arrays = (x, weight) if bias is None else (x, weight, bias)
+        if not _takes(w, *arrays):
+            return None
+        out = np.empty((len(x), *w.output, outputs), x.dtype)
+        geometry = numbers(w, len(x), groups, x.shape[1], outputs)
+        whole = [None if a is None else np.ascontiguousarray(a) for a in (weight, bias)]
+        self._call("convolve", x.dtype, geometry, self._last(x, w), *whole, out, 0)
+        return _first(out, w.rank)
+
+    def transpose(self, y: Array, weight: Array, w: Geometry, groups: int) -> Array | None:
+        outputs, channels = weight.shape[0], weight.shape[1] * groups
+        if not _takes(w, y, weight):
+            return None
+        out = np.empty((len(y), *w.size, channels), y.dtype)
+        geometry = numbers(w, len(y), groups, channels, outputs)
+        whole = np.ascontiguousarray(weight)
+        self._call("transpose", y.dtype, geometry, self._last(y, w), whole, out)
+        return _first(out, w.rank)
+
+    def correlate(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
+        if not _takes(w, x, y):
+            return None
+        out = _weight(x, y, w, groups)
+        self._call("correlate", x.dtype, *self._correlated(x, y, w, groups), out)
+        return out
+
+    def correlation_norms(
+        self, x: Array, y: Array, w: Geometry, groups: int
+    ) -> tuple[Array, Array] | None:
+        if not _takes(w, x, y):
+            return None
+        norms, out = np.empty(len(x), x.dtype), _weight(x, y, w, groups)
+        given = self._correlated(x, y, w, groups)
+        self._call("correlate_samples", x.dtype, *given, norms, None, out)
+        return norms, out
+
+    def correlation_squares(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
+        if not _takes(w, x, y):
+            return None
+        out = _weight(x, y, w, groups)
+        given = self._correlated(x, y, w, groups)
+        self._call("correlate_samples", x.dtype, *given, None, out, None)
+        return out
+
+    def _correlated(self, x: Array, y: Array, w: Geometry, groups: int) -> tuple[Any, Array, Array]:
+        geometry = numbers(w, len(x), groups, x.shape[1], y.shape[1])
+        return geometry, self._last(x, w), self._last(y, w)
+
+    # -- pooling ------------------------------------------------------------------------------
+
+    def maximum(self, x: Array, w: Geometry) -> Array | None:
+        found = self._pooled(x, w, False)
+        return None if found is None else found[0]
+
+    def maximum_keeping(self, x: Array, w: Geometry) -> tuple[Array, Array] | None:
+        return self._pooled(x, w, True) if math.prod(w.kernel) < BYTE else None
+
+    def _pooled(self, x: Array, w: Geometry, keeping: bool) -> tuple[Array, Any] | None:
+        """The maxima of windows, and in int8 which elements they are, or None."""
+        if not (x.size >= POOLED and _takes(w, x) and _is_last(x, w.rank)):
+            return None
+        lead, channels = x.shape[: x.ndim - w.rank - 1], x.shape[x.ndim - w.rank - 1]
+        out = np.empty((*lead, *w.output, channels), x.dtype)
+        winner = np.empty(out.shape, np.int8) if keeping else None
+        geometry = numbers(w, math.prod(lead), 1, channels, channels)
+        self._call("maximum", x.dtype, geometry, self._last(x, w), out, winner)
+        return _first(out, w.rank), None if winner is None else _first(winner, w.rank)
+
+    def spread_to_winners(self, y: Array, winner: Array, w: Geometry) -> Array | None:
+        if type(winner) is not np.ndarray or winner.dtype != np.int8 or winner.ndim > y.ndim:
+            return None
+        if not (y.size >= POOLED and _takes(w, y) and _is_last(winner, w.rank)):
+            return None
+        lead, channels = y.shape[: y.ndim - w.rank - 1], y.shape[y.ndim - w.rank - 1]
+        held = math.prod(winner.shape[: winner.ndim - w.rank - 1])
+        if winner.shape != y.shape[y.ndim - winner.ndim :]:
+            return None
+        out = np.empty((*lead, *w.size, channels), y.dtype)
+        geometry = numbers(w, math.prod(lead), 1, channels, channels)
+        rows = self._last(y, w), self._last(winner, w)
+        self._call("spread", y.dtype, geometry, *rows, out, held)
+        return _first(out, w.rank)
+
+    # -- elements and rows --------------------------------------------------------------------
+
+    def activate(self, function: str, x: Array) -> Array | None:
+        if not (type(x) is np.ndarray and x.size >= MANY and x.dtype in DTYPES):
+            return None
+        if function == "tanh":
+            return None
+        out = np.empty_like(x)
+        if out.strides != x.strides:
+            return None
+        self._call("activate", x.dtype, self.ACTIVATIONS.index(function), x, out, x.size)
+        return out
+
+    def activate_vjp(self, function: str, g: Array, y: Array) -> Array | None:
+        if not (_alike(g, y) and y.size >= MANY):
+            return None
+        out = np.empty_like(g)
+        each = y.size * y.itemsize
+        dense = np.empty_like(y).strides == y.strides == g.strides[1:] == out.strides[1:]
+        if not dense or (len(g) > 1 and not g.strides[0] == out.strides[0] == each):
+            return None
+        number = self.ACTIVATIONS.index(function)
+        self._call("activate_vjp", g.dtype, number, g, y, out, len(g), y.size)
+        return out
+
+    def sum_channels(self, x: Array, rank: int) -> Array | None:
+        if not (_alike(x) and x.size >= MANY and _is_last(x, rank)):
+            return None
+        channels = x.shape[x.ndim - rank - 1]
+        out = np.empty((len(x), channels), x.dtype)
+        rows = x.size // max(1, len(x) * channels)
+        self._call("sum_rows", x.dtype, x, out, len(x), rows, channels)
+        return out
+
+    # -- recurrent layers ---------------------------------------------------------------------
+
+    def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
+        _, stop, samples, width = history.shape
+        arrays = (history, weight) if bias is None else (history, weight, bias)
+        if not _all_rows(*arrays):
+            return False
+        number = self.RECURRENT.index(kind)
+        sizes = stop - 1, samples, width
+        self._call("recur", history.dtype, number, history, weight, bias, *sizes)
+        return True
+
+    def recur_back(
+        self,
+        kind: str,
+        history: Array,
+        weight: Array,
+        shown: Array | None,
+        states: list[Array],
+        d: Array,
+        du: Array,
+    ) -> bool:
+        shown = None if shown is None else np.ascontiguousarray(shown)
+        arrays = (history, weight, *states, d, du, *(() if shown is None else (shown,)))
+        if not _all_rows(*arrays):
+            return False
+        number, other = self.RECURRENT.index(kind), None if d is du else d
+        h, c = (*states, None)[:2]
+        sizes = *du.shape[:3], history.shape[-1]
+        made = (history, weight, shown, h, c, other, du)
+        self._call("recur_back", history.dtype, number, *made, *sizes)
+        return True
+
+    # -- layouts ------------------------------------------------------------------------------
+
+    def _last(self, x: Array, w: Geometry) -> Array:
+        """`[..., C, *size]` in memory as `[..., *size, C]`."""
+        rows = x.transpose(_axes(x.ndim, w.rank))
+        if rows.flags.c_contiguous:
+            return rows
+        if x.dtype not in DTYPES or x.size < MANY or not x.flags.c_contiguous:
+            return np.ascontiguousarray(rows)
+        out, positions = np.empty(rows.shape, x.dtype), math.prod(x.shape[x.ndim - w.rank :])
+        channels = x.shape[x.ndim - w.rank - 1]
+        count = x.size // (positions * channels)
+        self._call("swap_axes", x.dtype, x, out, count, channels, positions)
+        return out
+
+
+# -- what kernels take -------------------------------------------------------------------------
+
+
+def _alike(*arrays: Array) -> bool:
+    """Whether these are NumPy's own arrays, of one dtype that there are kernels for."""
+    dtype = arrays[0].dtype
+    return all(type(a) is np.ndarray and a.dtype == dtype for a in arrays) and dtype in DTYPES
+
+
+def _takes(w: Geometry, *arrays: Array) -> bool:
+    """Whether these are for a kernel of windows: NumPy takes longer however small they are."""
+    return len(w.size) <= RANK and _alike(*arrays)
+
+
+def _all_rows(*arrays: Array) -> bool:
+    return _alike(*arrays) and all(a.flags.c_contiguous for a in arrays)
+
+
+def _weight(x: Array, y: Array, w: Geometry, groups: int) -> Array:
+    """An array `[O, C/G, *kernel]`."""
+    return np.empty((y.shape[1], x.shape[1] // groups, *w.kernel), x.dtype)
+
+
+def _is_last(x: Array, rank: int) -> bool:
+    """Whether `[..., C, *size]` has many channels, which lie beside each other in memory."""
+    if x.ndim <= rank or x.shape[x.ndim - rank - 1] < WIDE:
+        return False
+    return x.transpose(_axes(x.ndim, rank)).flags.c_contiguous
+
+
+@lru_cache(maxsize=64)
+def _axes(ndim: int, rank: int) -> tuple[int, ...]:
+    """The axes of `[..., C, *size]` in the order `[..., *size, C]`."""
+    channels = ndim - rank - 1
+    return (*range(channels), *range(channels + 1, ndim), channels)
+
+
+def _first(out: Array, rank: int) -> Array:
+    """`[..., *size, C]` as `[..., C, *size]`, as it lies."""
+    channels = out.ndim - rank - 1
+    return out.transpose((*range(channels), out.ndim - 1, *range(channels, out.ndim - 1)))

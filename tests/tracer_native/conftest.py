@@ -1,0 +1,37 @@
+"""Kernels for these tests, which are skipped where no compiler is."""
+
+import contextlib
+
+import pytest
+
+from tracer import registry
+from tracer.arrays import compiled as seam
+from tracer_native import cache as libraries
+from tracer_native import loading
+from tracer_native.compilers import CompilerError
+from tracer_native.kernels import Kernels
+from tracer_native.library import Library
+
+
+@pytest.fixture(scope="session")
+def kernels(pytestconfig):
+    """The kernels, from a cache of the tests' own."""
+    home = pytestconfig.cache.mkdir("tracer_native")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        try:
+            built = [path for path in libraries.built() if libraries.is_whole(path)]
+            return Kernels(Library(built[0] if built else loading.build()))
+        except CompilerError as error:
+            pytest.skip(str(error))
+
+
+@contextlib.contextmanager
+def running(chosen):
+    """In it, these kernels run, whatever plugins registered."""
+    registry.load_plugins()  # which may bring kernels of their own
+    before, seam._current = seam._current, chosen
+    try:
+        yield
+    finally:
+        seam._current = before
