@@ -12,6 +12,7 @@ See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the reg
 from typing import TYPE_CHECKING, Any
 
 from tracer import errors, registry, scipy
+from tracer.api.checkpoint import checkpoint
 from tracer.api.devices import asnumpy, cuda_available, to_device
 from tracer.api.functional import (
     ggn_vp,
@@ -142,6 +143,7 @@ __all__ = [
     "backend",
     "batch",
     "c_",
+    "checkpoint",
     "cuda_available",
     "current_tape",
     "erf",

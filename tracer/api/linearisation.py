@@ -211,12 +211,18 @@ class Linearisation:
             self._expand()
         record = owner(self.tape)
         dropped = record.swept
-        record.snapshots.check(self.nodes, replayed=dropped)
-        with _alone if dropped or self.tape.composites else nullcontext():
+        partly = record.recomputed is not None
+        record.snapshots.check(self.nodes, replayed=dropped or partly)
+        with _alone if dropped or partly or self.tape.composites else nullcontext():
             if dropped:
                 replay(self.nodes, only=self.depending)
-            sweep = Sweep(self.nodes, seeds, recorded=recorded and around, only=self.depending)
-            return sweep.run()
+            return Sweep(
+                self.nodes,
+                seeds,
+                recorded=recorded and around,
+                only=self.depending,
+                recomputed=record.recomputed,
+            ).run()
 
     def push(self, tangents: Sequence[Any]) -> list[Array]:
         """`[*output.shape]` for each output, from a stack `[1, *variable.shape]` for each variable.
@@ -226,6 +232,9 @@ class Linearisation:
         hooks.call("begin_sweep", tape=self.tape, loss=self._loss)
         tape, _ = recorder(self.tape)
         self._expand()
+        if owner(self.tape).recomputed is not None:
+            with _alone:
+                replay(self.nodes, only=self.depending)
         stacks: dict[Node | None, Stack] = {}
         for variable, tangent in zip(self.variables, tangents, strict=True):
             raw = tape is None and isinstance(tangent, Tensor)
