@@ -11,7 +11,8 @@ See `tracer.Tape`, `tracer.parameter`, `tracer.batch`, `tracer.grad` and the reg
 
 from typing import TYPE_CHECKING, Any
 
-from tracer import errors, registry, scipy
+from tracer import errors, implicit, registry, scipy
+from tracer.api.checkpoint import checkpoint
 from tracer.api.devices import asnumpy, cuda_available, to_device
 from tracer.api.functional import (
     ggn_vp,
@@ -25,6 +26,7 @@ from tracer.api.functional import (
     value_and_jacobian,
     vjp,
 )
+from tracer.api.primitive import primitive
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.backend import Backend
@@ -142,6 +144,7 @@ __all__ = [
     "backend",
     "batch",
     "c_",
+    "checkpoint",
     "cuda_available",
     "current_tape",
     "erf",
@@ -157,6 +160,7 @@ __all__ = [
     "hookimpl",
     "hvp",
     "implements",
+    "implicit",
     "index_add",
     "index_set",
     "jacobian",
@@ -167,6 +171,7 @@ __all__ = [
     "parameter",
     "pause",
     "present",
+    "primitive",
     "r_",
     "register",
     "registry",

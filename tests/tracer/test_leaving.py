@@ -213,7 +213,7 @@ WAYS = {
     "float32": (lambda t: np.float32(t), ["t.astype(np.float32)"]),
     "quad": (
         lambda t: scipy.integrate.quad(lambda x: t * x, 0, 1),
-        ["scipy.integrate.quad", "np.polynomial.legendre.leggauss"],
+        ["scipy.integrate.quad", "write tracer.scipy.integrate.quad"],
     ),
     "logsumexp": (
         lambda t: scipy.special.logsumexp(np.stack([t, t])),

@@ -12,7 +12,7 @@ import scipy.stats
 import tracer
 from tracer.arrays.backend_cupy import CUPY
 from tracer.record import dispatch, leaving
-from tracer.scipy import special, stats
+from tracer.scipy import integrate, special, stats
 from tracer.testing import check_gradients
 
 RNG = np.random.default_rng(0)
@@ -38,6 +38,7 @@ def test_what_is_there():
     assert set(special.__all__) <= set(dir(scipy.special))
     assert {*SHAPES, *DISCRETE, "dirichlet", "multivariate_normal"} == set(stats.__all__)
     assert leaving.MIRRORED["scipy.stats"].split() == sorted(stats.__all__)
+    assert leaving.MIRRORED["scipy.integrate"].split() == sorted(integrate.__all__)
     others = {name for name in special.__all__ if name not in {*dispatch.SPECIAL, "jn"}}
     assert set(leaving.MIRRORED["scipy.special"].split()) == others | {"polygamma"}
     assert tracer.scipy.stats.norm is stats.norm

@@ -13,6 +13,7 @@ import numpy as np
 
 from tracer import hooks
 from tracer.api.arguments import Argument
+from tracer.api.closures import held, outside
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.ownership import unaliased
@@ -33,7 +34,7 @@ from tracer.record.recorder import (
     using,
 )
 from tracer.record.replay import replay
-from tracer.record.tensor import Tensor, new_leaf
+from tracer.record.tensor import Tensor, TensorLike, new_leaf
 from tracer.sweep.sweep import Sweep
 from tracer.sweep.tangents import descendants, push, settle
 
@@ -57,6 +58,9 @@ class Linearisation:
     Every leaf of these arguments is a variable of its own, also a tensor that wants no gradient
     elsewhere (a batch, a frozen parameter). `function(*args, **keywords)` gives the output or, with
     `has_aux`, a pair of it and anything.
+
+    Nodes `around` the function, which it takes without their being arguments, are variables behind
+    these, and have the values given. Then others that want a gradient raise `TracingError`.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Linearisation:
         argnums: Sequence[Argument],
         keywords: Mapping[str, Any] | None = None,
         has_aux: bool = False,
+        around: Mapping[Node, TensorLike] | None = None,
     ):
         self.variables: list[Tensor] = []
         #: what the variables are called, as `"argument 0"`
@@ -75,10 +80,14 @@ class Linearisation:
             for key in argnums:
                 holder: Any = named if isinstance(key, str) else positional
                 holder[key] = self._variables_in(holder[key], f"argument {key}")
-            result = function(*positional, **named)
+            with held(tape, around or {}):
+                result = function(*positional, **named)
         self.tape = tape
-        self._first = {v.node for v in self.variables if not v.node.op.leaf}
+        own = [variable.node for variable in self.variables]
+        self._first = {node for node in own if not node.op.leaf}
         self.nodes = self._after(tape.condensed())
+        if around is not None:
+            self._take_around(around)
         self._depending: set[Node] | None = None
         self._aux: Any = None
         if has_aux:
@@ -96,7 +105,7 @@ class Linearisation:
         #: the output where it is one number, for hooks
         self._loss = self._leaves[0] if _is_number(self._leaves) else None
         if tape.parent is not None:
-            settle(tape.nodes[tape.start : tape.stop], [v.node for v in self.variables])
+            settle(tape.nodes[tape.start : tape.stop], own)
 
     def _variables_in(self, argument: Tree, name: str) -> Tree:
         """The argument with tensors for its leaves. The function has these for itself.
@@ -111,6 +120,20 @@ class Linearisation:
         self.variables += variables
         self.names += [name + path for path in structure.paths]
         return structure.build([Tensor(v._value, v.node) for v in variables])
+
+    def _take_around(self, around: Mapping[Node, TensorLike]) -> None:
+        """Make what is around the function variables of it. Refuses what is not among these."""
+        own = {variable.node for variable in self.variables}
+        for node in outside(self._after(self.tape.nodes[self.tape.start : self.tape.stop])):
+            if node not in around and node not in own:
+                raise TracingError(
+                    f"the function takes {node!r}, which it did not take where it was recorded: "
+                    f"give it as an argument"
+                )
+        for node, value in around.items():
+            array = value._value if isinstance(value, Tensor) else value
+            self.variables.append(Tensor(array, node))
+            self.names.append(node.label)
 
     def _output(self, leaf: Any, path: str) -> Output:
         """What is known of a leaf of the output. Refuses what is no array of real numbers."""
@@ -211,12 +234,18 @@ class Linearisation:
             self._expand()
         record = owner(self.tape)
         dropped = record.swept
-        record.snapshots.check(self.nodes, replayed=dropped)
-        with _alone if dropped or self.tape.composites else nullcontext():
+        partly = record.recomputed is not None
+        record.snapshots.check(self.nodes, replayed=dropped or partly)
+        with _alone if dropped or partly or self.tape.composites else nullcontext():
             if dropped:
                 replay(self.nodes, only=self.depending)
-            sweep = Sweep(self.nodes, seeds, recorded=recorded and around, only=self.depending)
-            return sweep.run()
+            return Sweep(
+                self.nodes,
+                seeds,
+                recorded=recorded and around,
+                only=self.depending,
+                recomputed=record.recomputed,
+            ).run()
 
     def push(self, tangents: Sequence[Any]) -> list[Array]:
         """`[*output.shape]` for each output, from a stack `[1, *variable.shape]` for each variable.
@@ -226,6 +255,9 @@ class Linearisation:
         hooks.call("begin_sweep", tape=self.tape, loss=self._loss)
         tape, _ = recorder(self.tape)
         self._expand()
+        if owner(self.tape).recomputed is not None:
+            with _alone:
+                replay(self.nodes, only=self.depending)
         stacks: dict[Node | None, Stack] = {}
         for variable, tangent in zip(self.variables, tangents, strict=True):
             raw = tape is None and isinstance(tangent, Tensor)

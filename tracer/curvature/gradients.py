@@ -27,7 +27,7 @@ def gradients(request: Request) -> Results:
     objective, names, undefined = request.objective, request.objective.names, request.undefined
     record, nodes, loss = objective.record, objective.nodes, objective.loss
     swept = record.swept
-    record.snapshots.check(nodes, swept, names)
+    record.snapshots.check(nodes, swept or record.recomputed is not None, names)
     if swept:
         replay(nodes, {}, ())
     for quantity in request.asked.values():
@@ -58,6 +58,7 @@ def gradients(request: Request) -> Results:
         complete=complete,
         first_uses=objective.first_uses,
         watched=objective.watched,
+        recomputed=record.recomputed,
     ).run()
     for leaf in names.keys() - reached:
         zeros = np.zeros_like(objective.value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))

@@ -35,7 +35,7 @@ from tracer.record.following import follow
 from tracer.record.names import Names
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder
-from tracer.record.replay import saved_values
+from tracer.record.replay import replay, saved_values
 from tracer.sweep.observed import Observed
 from tracer.sweep.sizes import node_bytes
 from tracer.sweep.sweep import Sweep
@@ -151,6 +151,8 @@ class Objective:
 
     def saved_values(self) -> dict[Node, Array]:
         """The values that the record has now, of operations whose values some rule reads."""
+        if self.record.recomputed is not None:
+            replay(self.nodes, saved_values(self.nodes))
         return saved_values(self.nodes)
 
     def sample_losses(self) -> SampleLosses | None:
@@ -166,7 +168,13 @@ class Objective:
     def _arrived(self, above: list[Node]) -> dict[Node, Stack]:
         """The gradient `[1, *shape]` at the tensors that these uppermost operations are of."""
         seeds = {self.loss: self.unit_cotangent()}
-        return Sweep(above, seeds, recorded=self.recorded, watched=self.watched).run()
+        return Sweep(
+            above,
+            seeds,
+            recorded=self.recorded,
+            watched=self.watched,
+            recomputed=self.record.recomputed,
+        ).run()
 
     # -- matrices -----------------------------------------------------------------------------
 

@@ -281,7 +281,8 @@ def _with_samples(
             composite.recorded(tape)  # from here on with the operations that composites stand for
             nodes = record_of(tape, loss, asked)
             batch = follow(nodes) if follows_samples else batch
-    if batch.lost and owner(tape).swept:
+    record = owner(tape)
+    if batch.lost and (record.swept or record.recomputed is not None):
         with using(None):  # indices that say which samples are chosen may have been dropped
             replay(nodes, {}, nodes)
         batch = follow(nodes)

@@ -130,13 +130,23 @@ def prepare_record(strategy: Strategy) -> None:
     """See that the record's values are those that were recorded, and are there for the sweeps."""
     objective, record = strategy.objective, strategy.objective.record
     keeps = strategy.keeps_values
-    again = record.swept or keeps
-    record.snapshots.check(objective.nodes, again, objective.names)
+    again = record.swept or keeps or _starts_in_a_block(objective)
+    replayed = again or record.recomputed is not None
+    record.snapshots.check(objective.nodes, replayed, objective.names)
     if again:
         known = {} if record.swept else saved_values(objective.nodes)
         replay(objective.nodes, known, _inputs_read_again(strategy) if keeps else ())
     if not (objective.recorded or keeps):
         record.releases += 1  # from now on, since a sweep may raise before its end
+
+
+def _starts_in_a_block(objective: Objective) -> bool:
+    """Whether values that rows start from are computed again: a loss is in such a block."""
+    recomputed = objective.record.recomputed
+    if recomputed is None:
+        return False
+    starts = {node for node in objective.nodes if node.op.loss or node is objective.outputs}
+    return not recomputed.by_node().keys().isdisjoint(descendants(objective.nodes, starts))
 
 
 def _inputs_read_again(strategy: Strategy) -> set[Node]:

@@ -104,10 +104,10 @@ def condensed(tape: Recorder) -> list[Node]:
     if not tape.composites:
         return nodes
     finish(tape.composites)
-    return _in_place(nodes)
+    return in_place(nodes)
 
 
-def _in_place(nodes: list[Node]) -> list[Node]:
+def in_place(nodes: list[Node]) -> list[Node]:
     """`nodes` with what composites stood for in the place of those that were expanded."""
     found: list[Node] = []
     moved: set[Node] = set()
@@ -126,7 +126,7 @@ def expanded(nodes: list[Node], composites: Composites) -> list[Node]:
         if node.op.composite:
             composites[UNFINISHED] = _expansion(node, composites[node])
             finish(composites)
-    return _in_place(nodes)
+    return in_place(nodes)
 
 
 #: the key in a tape's composites of an expansion that is being put in place

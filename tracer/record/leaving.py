@@ -72,6 +72,7 @@ MIRRORED = {
     "scipy.special": "log_softmax logsumexp multigammaln polygamma softmax",
     "scipy.stats": "bernoulli beta binom cauchy chi2 dirichlet expon gamma laplace lognorm "
     "multivariate_normal norm poisson t uniform",
+    "scipy.integrate": "cumulative_trapezoid odeint quad simpson solve_ivp trapezoid",
 }
 
 #: package of a function that is not in the table -> what to do
@@ -82,7 +83,8 @@ PACKAGES = {
     "x, w = np.polynomial.legendre.leggauss(n)",
     "scipy.stats": f"write the density in NumPy's functions; tracer.scipy.stats has "
     f"{MIRRORED['scipy.stats'].replace(' ', ', ')}",
-    "scipy.optimize": "call the solver outside of the record, with plain numbers",
+    "scipy.optimize": "call the solver outside of the record, with plain numbers, for which "
+    "tracer.scipy.optimize gives it gradients; what it finds has derivatives by tracer.implicit",
     "scipy": f"{_IN_NUMPY}, or in the ufuncs of scipy.special",
 }
 

@@ -76,6 +76,8 @@ class Recorder:
     users_code: CodeType | None = None
     #: whether values were read out of the record, as plain arrays that may come back
     values_read = False
+    #: of the outermost tape: the blocks whose values are computed again in sweeps, if there are any
+    recomputed: Any = None
     #: sweeps that dropped values of the record, from their beginning on
     releases = 0
     loss: Node | None = None
@@ -101,7 +103,7 @@ class Recorder:
         #: whether a sweep for the gradient keeps what arrives at each tensor
         self.keeps_cotangents = cotangents
         #: the composites that were recorded, with the nodes of their parts
-        self.composites: dict[Any, Any] = {}
+        self.composites: dict[Node | None, Any] = {}
         #: what was computed beside the record: tensors and arrays that know where they come from
         self.unrecorded: list[weakref.ref[Any]] = []
         #: views of recorded tensors that were made beside the record: the node viewed, and the view

@@ -290,3 +290,17 @@ class Trusted(Snapshots):
 
     def of_constant(self, array: Any, leaf: Node | None = None) -> Any:
         return array
+
+
+class Held(Snapshots):
+    """Those of a record, but that leaves have the values that they had once."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, record: Snapshots, values: Mapping[Node, Array]):
+        super().__init__()
+        self._private, self._watched, self.values = record._private, record._watched, values
+
+    def of_leaf(self, leaf: Node, array: Array) -> Array:
+        held = self.values.get(leaf)
+        return super().of_leaf(leaf, array) if held is None else held

@@ -1,10 +1,28 @@
 """SciPy's functions that do not hand tensors over, by SciPy's names.
 
 `scipy.special.gammaln(t)` and other ufuncs take tensors themselves. What makes plain arrays of its
-arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm.logpdf(t)`. The
-signatures and the values are SciPy's; arrays give arrays, and tensors are recorded.
+arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm.logpdf(t)`,
+`tracer.scipy.integrate.odeint(f, t, times)`. The signatures and the values are SciPy's; arrays give
+arrays, and tensors are recorded. `tracer.scipy.optimize` gives SciPy's solvers the derivatives of
+functions that are written in NumPy's.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from tracer.scipy import special, stats
 
-__all__ = ["special", "stats"]
+if TYPE_CHECKING:
+    from tracer.scipy import integrate, optimize
+
+__all__ = ["integrate", "optimize", "special", "stats"]
+
+#: what imports SciPy, and is loaded when it is first asked for
+_LATE = ("integrate", "optimize")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'tracer.scipy' has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module(f"tracer.scipy.{name}")

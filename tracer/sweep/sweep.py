@@ -20,6 +20,7 @@ from tracer.record.axes import SAMPLED, position_of
 from tracer.record.batching import Batch
 from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
+from tracer.record.recomputed import Block, Recomputed
 from tracer.record.recorder import Recorder, current_tape
 from tracer.record.replay import forget
 from tracer.record.tensor import Tensor
@@ -58,7 +59,7 @@ class Sweep:
     the gradient at each node. `slots` is the number of rows that stand for one, more than 1 where
     rows are masked, and `coupled` says that a sweep of all parameters would mask them: what is made
     of uses, Kronecker factors, is then the same here. `budget` bounds what is made of one stack, in
-    bytes.
+    bytes. `recomputed` are the record's blocks whose values are computed again where they are met.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Sweep:
         coupled: bool = False,
         visit: Visitor | None = None,
         budget: int | None = None,
+        recomputed: Recomputed | None = None,
     ):
         self.nodes = nodes
         self.stacks = stacks
@@ -91,6 +93,7 @@ class Sweep:
         self.coupled = coupled
         self.visit = visit
         self.budget = budget
+        self.recomputed = recomputed
         self.uses: dict[Node, list[Cotangent]] = {}
         #: nodes whose stacks are sums made here, to which more is added in place
         self.summed: set[Node] = set()
@@ -106,10 +109,15 @@ class Sweep:
             finished.setdefault(node, []).append(leaf)
         recorded, release, watched = self.recorded, self.release, self.watched
         visit, summed, placed = self.visit, self.summed, self.placed
+        recomputed = self.recomputed
+        blocks = {} if recomputed is None else recomputed.by_node()
+        met: set[Block] = set()
         for node in reversed(self.nodes):
             if placed and node in placed:
                 self._put_together(node)
             g = stacks.pop(node, None)
+            if recomputed and node in blocks and (g is not None or node in uses):
+                recomputed.restore(blocks[node], met)
             if g.__class__ is list:
                 g = _pulled(node, g) if node.op.composite else self._arrived(node, g)
             if summed:
