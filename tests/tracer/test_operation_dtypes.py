@@ -11,7 +11,9 @@ from tracer.record.operation import Elementwise
 
 tracer.registry.load_plugins()
 #: those of matrices that are to be regular
-REGULAR = {"solve", "lstsq"}
+REGULAR = {
+    *("solve", "lstsq", "solve_triangular", "solve_banded", "solve_toeplitz", "solve_sylvester"),
+}
 DATA = ("uint8", "int8", "int16", "int32", "int64", "bool", "float16")
 
 #: of several floats, of which each may be data; layers' operations meet none but floats
@@ -33,7 +35,7 @@ def data(op, dtype, like):
     values = np.linspace(2, most, max(1, like.size)).reshape(like.shape)
     if op.name in ("power", "logaddexp", "logaddexp2", "exp2"):
         values = np.linspace(1, 3, max(1, like.size)).reshape(like.shape)
-    if op.name in REGULAR:
+    if op.name in REGULAR and like.ndim > 1:
         values = values + 40 * np.eye(*like.shape[-2:])
     return np.rint(values).astype(dtype)
 

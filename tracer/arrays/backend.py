@@ -115,9 +115,13 @@ class Backend:
         wrong = (index < 0) | (index >= len(table))
         return np.where(wrong[..., None], np.nan, table[np.where(wrong, 0, index)])
 
+    def scipy(self, package: str, function: str) -> Callable[..., Array]:
+        """A function of a package of SciPy's, as of "special" or "linalg"."""
+        return getattr(importlib.import_module(f"scipy.{package}"), function)
+
     def special(self, function: str) -> Callable[..., Array]:
         """A function of `scipy.special`."""
-        return getattr(importlib.import_module("scipy.special"), function)
+        return self.scipy("special", function)
 
     @property
     def linear_operator(self) -> Any:

@@ -8,7 +8,7 @@ import sys
 import warnings
 from contextvars import ContextVar
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -118,7 +118,14 @@ def _warn(kind: str, flag: int) -> None:
     warnings.warn_explicit(message, RuntimeWarning, *where, registry=registry)
 
 
-def warn_at(node: Any, message: str) -> None:
+class OfLine(Protocol):
+    """What knows the instruction that it was recorded by."""
+
+    code: CodeType | None
+    lasti: int
+
+
+def warn_at(node: OfLine, message: str) -> None:
     """Warn at the line of the user's that recorded a node, as its rules do."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not is_users(frame):

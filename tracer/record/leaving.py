@@ -13,7 +13,7 @@ import linecache
 import math
 import sys
 import textwrap
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,9 @@ FUNCTIONS = {
 
 #: package of SciPy's -> what `tracer.scipy` has of it, with the same arguments
 MIRRORED = {
+    "scipy.linalg": "block_diag cho_factor cho_solve cholesky det eigh eigvalsh expm inv logm "
+    "lu_factor lu_solve norm pinv qr solve solve_banded solve_continuous_lyapunov solve_lyapunov "
+    "solve_sylvester solve_toeplitz solve_triangular solveh_banded sqrtm svd svdvals toeplitz",
     "scipy.special": "log_softmax logsumexp multigammaln polygamma softmax",
     "scipy.stats": "bernoulli beta binom cauchy chi2 dirichlet expon gamma laplace lognorm "
     "multivariate_normal norm poisson t uniform",
@@ -137,7 +140,9 @@ def caller() -> Called | None:
             library = frame
         frame = frame.f_back
     if library is not None:
-        name = _of_library(library.f_globals["__name__"], _own_name(library))
+        name = _of_library(
+            *(_wrapped(library) or (library.f_globals["__name__"], _own_name(library)))
+        )
         if name.startswith("numpy.ma."):
             return Called("an operation of a masked array", name)
         return Called(_short(name), name)
@@ -146,6 +151,16 @@ def caller() -> Called | None:
 
 def _package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def _wrapped(frame: FrameType) -> tuple[str, str] | None:
+    """The module and name of the function that SciPy's decorators call in this frame, if any."""
+    if frame.f_code.co_name != "wrapper":
+        return None
+    function = frame.f_locals.get("f")
+    if not isinstance(function, FunctionType):
+        return None
+    return function.__module__, function.__name__
 
 
 def _own_name(frame: FrameType) -> str:

@@ -1,10 +1,11 @@
 """SciPy's functions that do not hand tensors over, by SciPy's names.
 
 `scipy.special.gammaln(t)` and other ufuncs take tensors themselves. What makes plain arrays of its
-arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm.logpdf(t)`. The
-signatures and the values are SciPy's; arrays give arrays, and tensors are recorded.
+arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm.logpdf(t)`,
+`tracer.scipy.linalg.solve_triangular(a, t)`. The signatures and the values are SciPy's; arrays give
+arrays, and tensors are recorded.
 """
 
-from tracer.scipy import special, stats
+from tracer.scipy import linalg, special, stats
 
-__all__ = ["special", "stats"]
+__all__ = ["linalg", "special", "stats"]
