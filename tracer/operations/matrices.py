@@ -12,6 +12,7 @@ from tracer.operations.decompositions import matrices, singular_values, square
 from tracer.operations.linalg import Matrix, regular, symmetric, transposed
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements, refuse_out
+from tracer.record.frames import warn_at
 from tracer.record.operation import operation
 
 
@@ -47,19 +48,22 @@ def multi_dot(arrays, *, out=None):
 # -- pseudoinverses and least squares -------------------------------------------------------------
 
 
-def _check_rank(a, name, cutoff):
-    """Raise `ShapeError` for matrices of less than full rank: there the value jumps."""
+def _is_deficient(a, cutoff, node):
+    """Whether a matrix has less than full rank, where a pseudoinverse jumps as the rank changes."""
     a = raw(a)
     if not a.size:
-        return
-    s = np.linalg.svd(widened(a), compute_uv=False)
+        return False
+    s = np.linalg.svd(a, compute_uv=False)
     bound = max(cutoff or 0, max(a.shape[-2:]) * float(np.finfo(s.dtype).eps))
-    if (s[..., -1] <= bound * s[..., 0]).any():
-        raise ShapeError(
-            f"{name} has derivatives at matrices of full rank, and this is not: its value jumps "
-            f"where the rank changes; leave out dependent rows or columns, or solve "
-            f"a.T @ a + c * I in its place"
-        )
+    if not (s[..., -1] <= bound * s[..., 0]).any():
+        return False
+    warn_at(
+        node,
+        f"the derivative of {node.op.name} is that along matrices of the same rank, as of x.T @ x "
+        f"for a wide x: this one has less than full rank, and its value jumps where that changes; "
+        f"leave out dependent rows or columns, or solve a.T @ a + c * I",
+    )
+    return True
 
 
 @operation("pinv")
@@ -73,13 +77,13 @@ class PseudoInverse(Matrix):
     def vjp(node, g):
         """-P^T g P^T + (1 - A P) g^T P P^T + P^T P g^T (1 - P A) (Golub and Pereyra 1973)."""
         a, p, g = (widened(x) for x in (node.inputs[0], node.output, g))
-        _check_rank(a, "np.linalg.pinv", node.params["cutoff"])
+        deficient = _is_deficient(a, node.params["cutoff"], node)
         m, n = a.shape[-2:]
         pt, gt = transposed(p), transposed(g)
         out = -(pt @ g @ pt)
-        if m > n:
+        if m > n or deficient:
             out = out + (gt - a @ (p @ gt)) @ p @ pt
-        if n > m:
+        if n > m or deficient:
             out = out + pt @ p @ (gt - (gt @ p) @ a)
         return (out,)
 
@@ -126,16 +130,16 @@ class LeastSquares(Matrix):
         """
         g = widened(g)
         a, b, x = (meeting(each, g.dtype) for each in (*node.inputs, node.output))
-        _check_rank(a, "np.linalg.lstsq", node.params["cutoff"])
+        deficient = _is_deficient(a, node.params["cutoff"], node)
         m, n = a.shape[-2:]
         p = PseudoInverse(a, cutoff=node.params["cutoff"])
         pt, gt = transposed(p), transposed(g)
 
         def by_matrix():
             out = -(pt @ g @ transposed(x))
-            if m > n:
+            if m > n or deficient:
                 out = out + (b - a @ x) @ (gt @ p) @ pt
-            if n > m:
+            if n > m or deficient:
                 out = out + (pt @ x) @ (gt - (gt @ p) @ a)
             return out
 
