@@ -81,6 +81,8 @@ MIRRORED = {
 PACKAGES = {
     "numpy.ma": "give array.filled(0) in place of the masked array, and let np.where(array.mask, "
     "0, result) leave out what its mask hides",
+    "scipy.sparse": "tracer.scipy.sparse.csr_matrix makes a matrix of entries that are a tensor, "
+    "and tracer.scipy.sparse.linalg.spsolve solves with it",
     "scipy.integrate": "write the integral as a sum, np.sum(w * f(x)) at the nodes and weights "
     "x, w = np.polynomial.legendre.leggauss(n)",
     "scipy.stats": f"write the density in NumPy's functions; tracer.scipy.stats has "
@@ -106,6 +108,19 @@ def ways(fallback: str) -> tuple[str, str]:
     if called is None:
         return fallback, f"write np.exp(t) in place of math.exp(t), and {_WRITE[6:]}"
     return called.shown, instead(called.name)
+
+
+#: methods of SciPy's sparse matrices, which leave a product to an operand that is no array
+_PRODUCTS = ("_matmul_dispatch", "_rmatmul_dispatch")
+
+
+def takes_turns() -> bool:
+    """Whether a sparse matrix of SciPy's asks for an array of what it is multiplied with.
+
+    If it gets one of an object, it leaves the product to that.
+    """
+    frame = sys._getframe(2)
+    return frame.f_code.co_name in _PRODUCTS and _package(frame) == "scipy"
 
 
 def instead(name: str) -> str:

@@ -6,6 +6,6 @@ arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm
 arrays, and tensors are recorded.
 """
 
-from tracer.scipy import linalg, special, stats
+from tracer.scipy import linalg, sparse, special, stats
 
-__all__ = ["linalg", "special", "stats"]
+__all__ = ["linalg", "sparse", "special", "stats"]
