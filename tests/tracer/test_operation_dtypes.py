@@ -13,6 +13,7 @@ tracer.registry.load_plugins()
 #: those of matrices that are to be regular
 REGULAR = {
     *("solve", "lstsq", "solve_triangular", "solve_banded", "solve_toeplitz", "solve_sylvester"),
+    "spsolve",
 }
 DATA = ("uint8", "int8", "int16", "int32", "int64", "bool", "float16")
 

@@ -28,28 +28,37 @@ COMPRESSED = ("csr", "csc")
 class Pattern:
     """Where entries are: columns `[nnz]` of one row after another, `starts [m + 1]` of each row."""
 
-    __slots__ = ("columns", "rows", "shape", "starts")
+    __slots__ = ("_there", "columns", "shape", "starts")
 
     def __init__(self, columns, starts, shape):
-        library = backend.of(columns)
         self.columns, self.starts, self.shape = columns.copy(), starts.copy(), tuple(shape)
-        counts = np.diff(library.to_host(starts))
-        self.rows = library.from_host(np.repeat(np.arange(shape[0]), counts))
+        #: library -> columns, starts and rows as its arrays
+        self._there = {}
+
+    def of(self, library):
+        """Columns, starts and the row of each entry, where the library's arrays are."""
+        if library not in self._there:
+            counts = np.diff(backend.of(self.starts).to_host(self.starts))
+            rows = np.repeat(np.arange(len(counts)), counts)
+            self._there[library] = tuple(map(library.from_host, (self.columns, self.starts, rows)))
+        return self._there[library]
 
     def matrix(self, entries, swapped):
         """The matrix of SciPy's with these entries, or the transposed one."""
-        make = backend.of(entries).scipy("sparse", "csr_matrix")
-        made = make((entries, self.columns, self.starts), shape=self.shape)
+        library = backend.of(entries)
+        columns, starts, _ = self.of(library)
+        made = library.scipy("sparse", "csr_matrix")((entries, columns, starts), shape=self.shape)
         return made.T if swapped else made
 
-    def places(self, swapped):
+    def places(self, library, swapped):
         """The rows and the columns of the entries."""
-        return (self.columns, self.rows) if swapped else (self.rows, self.columns)
+        columns, _, rows = self.of(library)
+        return (columns, rows) if swapped else (rows, columns)
 
 
 def at_entries(left, right, pattern, swapped):
     """Sums over k of `left[..., i, k] * right[..., j, k]` at the entries, `[..., nnz]`."""
-    rows, columns = pattern.places(swapped)
+    rows, columns = pattern.places(backend.of(raw(left)), swapped)
     return np.sum(left[..., rows, :] * right[..., columns, :], axis=-1)
 
 
@@ -118,7 +127,7 @@ class SparseSolve(Sparse):
             matrix = pattern.matrix(entries.astype(dtype, copy=False), swapped).tocsc()
             factor = backend.of(entries).scipy("sparse.linalg", "splu")
             try:
-                return factor(matrix).solve(np.ascontiguousarray(b.astype(dtype, copy=False)))
+                return factor(matrix).solve(b.astype(dtype, copy=False))
             except RuntimeError as error:
                 raise ShapeError(f"spsolve takes regular matrices: {error}") from error
 
@@ -186,7 +195,7 @@ class SparseTensor:
 
     def toarray(self):
         """The dense matrix; entries for the same place are added."""
-        rows, columns = self.pattern.places(self.swapped)
+        rows, columns = self.pattern.places(backend.of(raw(self.data)), self.swapped)
         positions = rows * self.shape[1] + columns
         return ScatterAdd(self.data[None], positions=positions, shape=self.shape)[0]
 

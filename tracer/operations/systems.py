@@ -103,6 +103,8 @@ def pivots_of(a):
     """The pivots of matrices: row i was exchanged with row pivots[i]."""
 
     def of_one(x):
+        if not x.size:
+            return np.zeros(0, np.int32)
         return scipy_linalg("lu_factor", x)(x, check_finite=False)[1]
 
     return over_stack(of_one, (2,), widened(a))
