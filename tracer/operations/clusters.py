@@ -15,6 +15,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.operations.arguments import raw
+from tracer.operations.linalg import largest
 from tracer.record.frames import warn_at
 
 #: differences of computed values that are rounding, in units of eps * sqrt(n) * the largest
@@ -29,9 +30,7 @@ ADVICE = (
 
 def smallest(values, size):
     """Up to which difference values `[..., k]` of matrices of `size` rows are equal, `[..., 1]`."""
-    values = raw(values)
-    scale = np.max(abs(values), axis=-1, keepdims=True, initial=0)
-    return scale * float(ROUNDING * np.sqrt(size) * np.finfo(values.dtype).eps)
+    return largest(values) * float(ROUNDING * np.sqrt(size) * np.finfo(raw(values).dtype).eps)
 
 
 def coinciding(values, tolerance):
@@ -59,9 +58,8 @@ def off_diagonal(same):
 
 def nonzero(values, scale):
     """Which values are not zero up to rounding, where others are as large as `scale`."""
-    values, scale = raw(values), raw(scale)
-    largest = np.max(abs(scale), axis=(-2, -1), keepdims=True, initial=0)
-    return ~(abs(values) <= float(np.sqrt(np.finfo(values.dtype).eps)) * largest)
+    values, most = raw(values), largest(scale, (-2, -1))
+    return ~(abs(values) <= float(np.sqrt(np.finfo(values.dtype).eps)) * most)
 
 
 def any_of(same, which):

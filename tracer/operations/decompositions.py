@@ -13,7 +13,7 @@ from tracer.errors import ShapeError, TracingError
 from tracer.operations import clusters
 from tracer.operations.arguments import operand, raw
 from tracer.operations.clusters import coinciding, inverse_gaps, nonzero, off_diagonal, reached
-from tracer.operations.linalg import Matrix, regular, transposed
+from tracer.operations.linalg import Matrix, largest, regular, transposed
 from tracer.operations.shapes import Linear
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements
@@ -395,10 +395,9 @@ class QR(Matrix):
 
 def _times_inverse(x, r):
     """`x @ inv(r).T` for a triangular matrix; `ShapeError` where that is singular."""
-    lowest = np.min(abs(np.diagonal(raw(r), axis1=-2, axis2=-1)), axis=-1, initial=np.inf)
-    largest = np.max(abs(raw(r)), axis=(-2, -1), initial=0)
-    eps = float(np.finfo(raw(r).dtype).eps)
-    if (lowest <= clusters.ROUNDING * eps * np.sqrt(r.shape[-1]) * largest).any():
+    diagonal = abs(np.diagonal(raw(r), axis1=-2, axis2=-1))[..., None, :]
+    rounding = clusters.ROUNDING * np.sqrt(r.shape[-1]) * np.finfo(raw(r).dtype).eps
+    if (diagonal <= float(rounding) * largest(r, (-2, -1))).any():
         raise ShapeError(
             "QR decompositions have derivatives where the first min(m, n) columns are independent, "
             "and these are not: leave columns out, or add a multiple of the identity"

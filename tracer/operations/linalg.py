@@ -40,6 +40,12 @@ def transposed(a):
     return np.swapaxes(a, -1, -2)
 
 
+def largest(a, axis=-1):
+    """The largest magnitude along axes, which are kept; 0 of nothing."""
+    a = abs(raw(a))
+    return (np.max if a.size else np.sum)(a, axis=axis, keepdims=True)
+
+
 def regular(rng, *shape):
     """Well-conditioned matrices."""
     return rng.random(shape) + 2 * np.eye(shape[-1])

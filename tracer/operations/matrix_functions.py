@@ -11,7 +11,7 @@ from tracer.arrays.dtypes import in_single, meeting, widened
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.arguments import raw
 from tracer.operations.lapack import over_stack, scipy_linalg
-from tracer.operations.linalg import Matrix, regular, transposed
+from tracer.operations.linalg import Matrix, largest, regular, transposed
 from tracer.record.operation import operation
 
 
@@ -58,8 +58,7 @@ class MatrixExponential(Matrix):
         """L(A^T, g), above the diagonal of exp([[A^T, g], [0, A^T]]) (Mathias 1996)."""
         a, g = transposed(widened(node.inputs[0])), widened(g)
         a = np.broadcast_to(a, g.shape)
-        size = np.max(abs(raw(g)), axis=(-2, -1), keepdims=True, initial=0)
-        scale = np.max(abs(raw(a)), axis=(-2, -1), keepdims=True, initial=0)
+        size, scale = largest(g, (-2, -1)), largest(a, (-2, -1))
         some = (size > 0) & (scale > 0)
         size = np.where(some, size / np.where(some, scale, 1), 1).astype(raw(g).dtype)
         lower = np.concatenate([np.zeros_like(raw(a)), a], -1)
@@ -83,7 +82,7 @@ class MatrixRoot(Matrix):
         y, g = transposed(widened(node.output)), widened(g)
         size = abs(np.linalg.eigvals(raw(y)))
         eps = float(np.sqrt(y.shape[-1] * np.finfo(raw(y).dtype).eps))
-        if (np.min(size, -1, initial=np.inf) <= eps * np.max(size, -1, initial=0)).any():
+        if (size <= eps * largest(size)).any():
             raise ShapeError(
                 "scipy.linalg.sqrtm has derivatives at regular matrices, and this one is singular: "
                 "add a multiple of the identity"

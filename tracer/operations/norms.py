@@ -11,6 +11,7 @@ from tracer.operations.arguments import negative_axes, operand, raw, several_axe
 from tracer.operations.arithmetic import FAST, root
 from tracer.operations.decompositions import matrices, singular_values, square
 from tracer.operations.flat import NOT_DIFFERENTIABLE
+from tracer.operations.linalg import largest
 from tracer.operations.reductions import Sum
 from tracer.record.dispatch import implements
 from tracer.record.tensor import Tensor
@@ -78,8 +79,7 @@ def _of_singular_values(x, ord):
     tolerance = clusters.smallest(s, max(x.shape[-2:]))
     counted = raw(s) > tolerance
     if ord != "nuc":
-        options = {"initial": 0} if ord == 2 else {}
-        extreme = (np.max if ord == 2 else np.min)(raw(s), axis=-1, keepdims=True, **options)
+        extreme = largest(s) if ord == 2 else np.min(raw(s), axis=-1, keepdims=True)
         tied = abs(raw(s) - extreme) <= tolerance
         count = np.sum(tied, axis=-1, keepdims=True).astype(s.dtype)
         s, counted = s / count, counted & tied

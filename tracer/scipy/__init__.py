@@ -6,6 +6,11 @@ arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm
 arrays, and tensors are recorded.
 """
 
+from pathlib import Path
+
+from tracer.record.frames import INTERNAL_FILES
 from tracer.scipy import linalg, sparse, special, stats
 
 __all__ = ["linalg", "sparse", "special", "stats"]
+
+INTERNAL_FILES.update(map(str, Path(__file__).parent.rglob("*.py")))
