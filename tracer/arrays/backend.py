@@ -166,6 +166,10 @@ def of(array: Any) -> Backend:
     return found
 
 
+#: packages of sparse matrices
+SPARSE = ("scipy.sparse", "cupyx.scipy.sparse")
+
+
 def _find(kind: type) -> Backend:
     if issubclass(kind, np.ndarray | np.generic | int | float | bool | complex | list | tuple):
         return NUMPY
@@ -174,6 +178,11 @@ def _find(kind: type) -> Backend:
         with guard(entry.plugin, f"matches of the array library {name!r}"):
             if entry.value.matches(kind):
                 return entry.value
+    if kind.__module__.startswith(SPARSE):
+        raise TracingError(
+            f"a {kind.__name__} meets tensors in products alone: write A @ t or t @ A, and "
+            f"A.toarray() for other operations"
+        )
     raise TracingError(
         f"arrays of type {kind.__module__}.{kind.__name__} are not known: give NumPy or CuPy "
         f"arrays, or register a tracer.Backend through the hook register_backends"

@@ -19,8 +19,6 @@ from tracer.record import hints
 from tracer.record.axes import UNKNOWN
 from tracer.record.operation import Operation, operation
 
-#: packages of sparse matrices
-PACKAGES = ("scipy.sparse", "cupyx.scipy.sparse")
 #: numbers of the formats whose pattern is taken as it is; others are converted
 COMPRESSED = ("csr", "csc")
 
@@ -155,7 +153,7 @@ class SparseSolve(Sparse):
 def is_sparse(value):
     """Whether a value is a sparse matrix of SciPy's or CuPy's."""
     return hasattr(value, "tocsr") and any(
-        kind.__module__.startswith(PACKAGES) for kind in type(value).__mro__
+        kind.__module__.startswith(backend.SPARSE) for kind in type(value).__mro__
     )
 
 

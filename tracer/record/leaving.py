@@ -110,17 +110,14 @@ def ways(fallback: str) -> tuple[str, str]:
     return called.shown, instead(called.name)
 
 
-#: methods of SciPy's sparse matrices, which leave a product to an operand that is no array
-_PRODUCTS = ("_matmul_dispatch", "_rmatmul_dispatch")
+def multiplies(value: object) -> bool:
+    """Whether a sparse matrix of SciPy's that is multiplied with a value asks for its array now.
 
-
-def takes_turns() -> bool:
-    """Whether a sparse matrix of SciPy's asks for an array of what it is multiplied with.
-
-    If it gets one of an object, it leaves the product to that.
+    If it gets one of an object, it leaves the product to the value.
     """
     frame = sys._getframe(2)
-    return frame.f_code.co_name in _PRODUCTS and _package(frame) == "scipy"
+    asks = frame.f_code.co_name == "_matmul_dispatch" and _package(frame) == "scipy"
+    return asks and frame.f_locals.get("other") is value
 
 
 def instead(name: str) -> str:
