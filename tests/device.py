@@ -55,7 +55,7 @@ def _waiting(kind, value):
 
 def _unwrap(value, where):
     """The values behind arguments; `TypeError` for a NumPy array among them."""
-    if isinstance(value, DeviceArray):
+    if isinstance(value, DeviceArray | Held):
         return value._values
     if isinstance(value, np.ndarray):
         raise TypeError(f"{where} got a DeviceArray and a numpy.ndarray: use device.asarray")
@@ -187,6 +187,30 @@ class LinearOperator:
         return self._matvec(column)
 
 
+class Held:
+    """A sparse matrix or a factor of SciPy's on the device."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def __getattr__(self, name):
+        return _of_scipy(getattr(self._values, name), name)
+
+    def __matmul__(self, other):
+        return _of_scipy(self._values @ _unwrap(other, "a sparse matrix"), "@")
+
+
+def _of_scipy(value, name):
+    """What SciPy gives, on the device: arrays, numbers, and objects that hold some."""
+    if isinstance(value, type) or (callable(value) and not hasattr(value, "shape")):
+        return lambda *args, **kwargs: _of_scipy(
+            value(*_unwrap(args, name), **_unwrap(kwargs, name)), name
+        )
+    if isinstance(value, np.ndarray | np.generic | list | tuple | int | str):
+        return _wrap(value)
+    return Held(value)
+
+
 class DeviceBackend(tracer.Backend):
     """How tracer meets this library."""
 
@@ -213,6 +237,5 @@ class DeviceBackend(tracer.Backend):
 
     linear_operator = LinearOperator
 
-    def special(self, function):
-        host = super().special(function)
-        return lambda *args: _wrap(host(*_unwrap(args, function)))
+    def scipy(self, package, function):
+        return _of_scipy(super().scipy(package, function), function)

@@ -16,7 +16,7 @@ import tracer
 from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.operations.special import OF_LAST
 from tracer.record import dispatch, leaving
-from tracer.scipy import integrate, special, stats
+from tracer.scipy import integrate, linalg, special, stats
 
 tracer.registry.load_plugins()
 MODULES = (
@@ -85,7 +85,8 @@ def kind(module, name, function):
     if module == "scipy.special" and isinstance(function, np.ufunc):
         return _of_ufunc(function)
     short = module.removeprefix("scipy.")
-    mirror = {"integrate": integrate, "special": special, "stats": stats}.get(short)
+    mirrors = {"integrate": integrate, "linalg": linalg, "special": special, "stats": stats}
+    mirror = mirrors.get(short)
     if mirror is not None and name in mirror.__all__:
         return MIRRORED.format(module=module)
     return PLAIN

@@ -26,6 +26,8 @@ ROW, COLUMN, NUMBER = RNG.uniform(1.2, 1.9, 4), RNG.uniform(0.3, 0.9, (3, 1)), n
 T = RNG.uniform(0.3, 0.9, (2, 3, 4))
 M = RNG.random((3, 3)) + 2 * np.eye(3)
 STACK = RNG.random((2, 3, 3)) + 2 * np.eye(3)
+REAL = STACK + STACK.swapaxes(1, 2) + 0.2 * RNG.random((2, 3, 3))  # with real eigenvalues
+SYSTEM = (RNG.random((6, 6)) + 3 * np.eye(6)).reshape(2, 3, 2, 3)
 INTS = np.array([[0, 3, 3, 1], [2, 2, 0, 1], [1, 0, 2, 3]])
 
 UNARY = (
@@ -55,6 +57,12 @@ OF_LAST = {
 
 def of(name):
     return getattr(np, name)
+
+
+def of_floats(result):
+    """The floats of a least-squares result."""
+    x, left, _, singular_values = result
+    return x, left, singular_values
 
 
 #: "function: which arguments" -> (a function of arrays or of tensors, the arrays)
@@ -348,6 +356,50 @@ CASES = {
     "linalg.matrix_power: negative": (lambda x: np.linalg.matrix_power(x, -2), STACK),
     "linalg.matrix_power: zero": (lambda x: np.linalg.matrix_power(x, 0) + x, M),
     "linalg.multi_dot: three": (lambda x, y: np.linalg.multi_dot([x, y, x]), A, A.T),
+    "linalg.eigh: lower": (np.linalg.eigh, M),
+    "linalg.eigh: upper": (lambda x: np.linalg.eigh(x, UPLO="U"), STACK),
+    "linalg.eigvalsh: upper": (lambda x: np.linalg.eigvalsh(x, "u"), STACK),
+    "linalg.eig: stack": (np.linalg.eig, REAL),
+    "linalg.eigvals: stack": (np.linalg.eigvals, REAL),
+    **{f"linalg.svd: {title}": (lambda x: np.linalg.svd(x, full_matrices=False), x)
+       for title, x in {"tall": A.T, "wide": A, "stack": T}.items()},
+    "linalg.svd: square": (np.linalg.svd, STACK),
+    "linalg.svd: values": (lambda x: np.linalg.svd(x, compute_uv=False), T),
+    "linalg.svd: hermitian": (
+        lambda x: np.linalg.svd((x + x.T) / 2 - 2 * np.eye(3), hermitian=True), M),
+    "linalg.svdvals: stack": (np.linalg.svdvals, T),
+    **{f"linalg.qr: {title}": (np.linalg.qr, x)
+       for title, x in {"tall": A.T, "wide": A, "stack": T, "square": M}.items()},
+    "linalg.qr: triangle": (lambda x: np.linalg.qr(x, mode="r"), A.T),
+    "linalg.qr: complete": (lambda x: np.linalg.qr(x, mode="complete"), A),
+    **{f"linalg.pinv: {title}": (np.linalg.pinv, x)
+       for title, x in {"tall": A.T, "wide": A, "stack": T, "square": M}.items()},
+    "linalg.pinv: hermitian": (lambda x: np.linalg.pinv(x, hermitian=True), M),
+    "linalg.lstsq: tall": (lambda a, b: of_floats(np.linalg.lstsq(a, b, rcond=None)), A.T, B.T),
+    "linalg.lstsq: wide": (lambda a, b: of_floats(np.linalg.lstsq(a, b, 1e-8)), A, COLUMN[:, 0]),
+    **{f"linalg.cond: {p}": (lambda x, p=p: np.linalg.cond(x, p), STACK)
+       for p in (None, 2, -2, 1, np.inf, "fro", "nuc")},
+    "linalg.cond: wide": (np.linalg.cond, T),
+    **{f"linalg.norm: matrix {p}, axes": (lambda x, p=p: np.linalg.norm(x, p, (2, 0), True), T)
+       for p in (2, -2, "nuc")},
+    **{f"linalg.matrix_norm: {p}": (lambda x, p=p: np.linalg.matrix_norm(x, ord=p), T)
+       for p in ("fro", "nuc", 2, -2, 1, np.inf)},
+    "linalg.matrix_norm: keepdims": (lambda x: np.linalg.matrix_norm(x, keepdims=True), T),
+    "linalg.vector_norm: all": (lambda x: np.linalg.vector_norm(x, keepdims=True, ord=3), T),
+    "linalg.vector_norm: axes": (lambda x: np.linalg.vector_norm(x, axis=(0, -1), ord=1), T),
+    "linalg.vector_norm: axis": (lambda x: np.linalg.vector_norm(x, axis=1), T),
+    "linalg.tensorsolve: axes": (
+        lambda a, b: np.linalg.tensorsolve(a, b, axes=(0, 2)),
+        SYSTEM.transpose(2, 0, 3, 1), A[:2, :3]),
+    "linalg.tensorinv: two": (lambda a: np.linalg.tensorinv(a, 2), SYSTEM),
+    "linalg.trace: offset": (lambda x: np.linalg.trace(x, offset=1), T),
+    "linalg.diagonal: offset": (lambda x: np.linalg.diagonal(x, offset=-1), T),
+    "linalg.outer: vectors": (np.linalg.outer, ROW, A[0]),
+    "linalg.cross: axis": (lambda x, y: np.linalg.cross(x, y, axis=0), M, STACK[0]),
+    "linalg.vecdot: axis": (lambda x, y: np.linalg.vecdot(x, y, axis=0), A, B),
+    "linalg.matmul: stacks": (np.linalg.matmul, STACK, T),
+    "linalg.tensordot: two": (lambda x, y: np.linalg.tensordot(x, y, axes=2), T, A),
+    "linalg.matrix_transpose: stack": (np.linalg.matrix_transpose, T),
 }  # fmt: skip
 
 #: what came after NumPy 2.0, or is about to go -> whether it is here
@@ -651,6 +703,9 @@ def test_the_samples_axis_is_followed_through_reshaping(shape, data):
 # -- refusals -----------------------------------------------------------------------------------
 
 
+TURN = np.array([[0.0, 1.0], [-1.0, 0.0]])
+
+
 def w():
     return tracer.parameter(A)
 
@@ -689,7 +744,9 @@ REFUSALS = {
     "a batch of objects": (lambda: tracer.batch(np.array([None])), "objects"),
     "geomspace": (lambda: np.geomspace(w(), 2), "numpy.geomspace has no rule.*tracer.operation"),
     "put": (lambda: np.put(w(), [0], 1.0), r"np.put is not recorded.*tracer.at"),
-    "linalg.eig": (lambda: np.linalg.eig(w() @ w().T), "numpy.linalg.eig has no rule"),
+    "complex eigenvalues": (lambda: np.linalg.eig(w()[:2, :2] * TURN), "eigh takes symmetric"),
+    "full matrices": (lambda: np.linalg.svd(w()), "full_matrices=False"),
+    "a complete basis": (lambda: np.linalg.qr(w().T, mode="complete"), "mode='reduced'"),
     "a ufunc of SciPy": (lambda: scipy.special.ellipk(w()), r"scipy\.special\.ellipk has no rule"),
     "an order": (lambda: scipy.special.jv(w(), 2.0), "jv has no derivative by its argument `v`"),
     "a shape": (lambda: scipy.special.gammainc(w(), 2.0), "gammainc has no derivative by .* `a`"),

@@ -10,6 +10,11 @@ from tracer.plugins.core import FAMILIES
 from tracer.record.operation import Elementwise
 
 tracer.registry.load_plugins()
+#: those of matrices that are to be regular
+REGULAR = {
+    *("solve", "lstsq", "solve_triangular", "solve_banded", "solve_toeplitz", "solve_sylvester"),
+    "spsolve",
+}
 DATA = ("uint8", "int8", "int16", "int32", "int64", "bool", "float16")
 
 #: of several floats, of which each may be data; layers' operations meet none but floats
@@ -31,7 +36,7 @@ def data(op, dtype, like):
     values = np.linspace(2, most, max(1, like.size)).reshape(like.shape)
     if op.name in ("power", "logaddexp", "logaddexp2", "exp2"):
         values = np.linspace(1, 3, max(1, like.size)).reshape(like.shape)
-    if op.name == "solve":
+    if op.name in REGULAR and like.ndim > 1:
         values = values + 40 * np.eye(*like.shape[-2:])
     return np.rint(values).astype(dtype)
 
@@ -53,7 +58,7 @@ def test_rules_compute_in_the_dtype_of_what_they_differentiate(name):
     for inputs, params in op.examples(np.random.default_rng(0)):
         inputs = [np.asarray(x, float) for x in inputs]
         for wanted, dtype in itertools.product(range(len(inputs)), DATA):
-            if name == "solve" and dtype == "bool":
+            if name in REGULAR and dtype == "bool":
                 continue  # of ones alone, which is singular
             given = [x if i == wanted else data(op, dtype, x) for i, x in enumerate(inputs)]
             wide = [x.astype(float) for x in given]
@@ -153,6 +158,13 @@ def test_linear_algebra_of_half_precision_goes_through_single():
         "cholesky": lambda a: np.linalg.cholesky(a @ a.T),
         "solve": lambda a: np.linalg.solve(a, a[:, 0] + 1),
         "matrix_power": lambda a: np.linalg.matrix_power(a, -2),
+        "eigh": lambda a: np.linalg.eigh(a)[1] * np.linalg.eigh(a)[0],
+        "eig": lambda a: np.linalg.eig(a @ a.T)[0],
+        "svd": lambda a: np.linalg.svd(a)[0][:, 0] * np.linalg.svd(a[:, :2], False)[1][0],
+        "qr": lambda a: np.linalg.qr(a)[1],
+        "pinv": lambda a: np.linalg.pinv(a[:, :2]),
+        "lstsq": lambda a: np.linalg.lstsq(a[:, :2], a[:, 2], rcond=None)[0],
+        "norm": lambda a: np.linalg.norm(a, "nuc") + np.linalg.norm(a, 2),
     }
     for name, function in functions.items():
         found, right = [], []

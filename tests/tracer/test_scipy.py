@@ -12,7 +12,7 @@ import scipy.stats
 import tracer
 from tracer.arrays.backend_cupy import CUPY
 from tracer.record import dispatch, leaving
-from tracer.scipy import integrate, special, stats
+from tracer.scipy import integrate, linalg, sparse, special, stats
 from tracer.testing import check_gradients
 
 RNG = np.random.default_rng(0)
@@ -42,6 +42,18 @@ def test_what_is_there():
     others = {name for name in special.__all__ if name not in {*dispatch.SPECIAL, "jn"}}
     assert set(leaving.MIRRORED["scipy.special"].split()) == others | {"polygamma"}
     assert tracer.scipy.stats.norm is stats.norm
+
+
+def test_what_is_recorded_names_the_users_line():
+    with tracer.Tape() as tape:
+        x = tracer.parameter(X)
+        special.softmax(x, axis=1)
+        stats.norm.logpdf(x, 0.5, 2.0)
+        linalg.solve_triangular(x[:, :2], x[:, 1])
+        sparse.csr_matrix((x[0, :2], [0, 1], [0, 1, 2]), shape=(2, 2)) @ x
+    assert {node.source.split(":")[0] for node in tape.nodes if not node.op.leaf} == {
+        "test_scipy.py"
+    }
 
 
 @pytest.mark.parametrize("name", sorted(special.UFUNCS))

@@ -115,9 +115,13 @@ class Backend:
         wrong = (index < 0) | (index >= len(table))
         return np.where(wrong[..., None], np.nan, table[np.where(wrong, 0, index)])
 
+    def scipy(self, package: str, function: str) -> Callable[..., Array]:
+        """A function of a package of SciPy's, as of "special" or "linalg"."""
+        return getattr(importlib.import_module(f"scipy.{package}"), function)
+
     def special(self, function: str) -> Callable[..., Array]:
         """A function of `scipy.special`."""
-        return getattr(importlib.import_module("scipy.special"), function)
+        return self.scipy("special", function)
 
     @property
     def linear_operator(self) -> Any:
@@ -162,6 +166,10 @@ def of(array: Any) -> Backend:
     return found
 
 
+#: packages of sparse matrices
+SPARSE = ("scipy.sparse", "cupyx.scipy.sparse")
+
+
 def _find(kind: type) -> Backend:
     if issubclass(kind, np.ndarray | np.generic | int | float | bool | complex | list | tuple):
         return NUMPY
@@ -170,6 +178,11 @@ def _find(kind: type) -> Backend:
         with guard(entry.plugin, f"matches of the array library {name!r}"):
             if entry.value.matches(kind):
                 return entry.value
+    if kind.__module__.startswith(SPARSE):
+        raise TracingError(
+            f"a {kind.__name__} meets tensors in products alone: write A @ t or t @ A, and "
+            f"A.toarray() for other operations"
+        )
     raise TracingError(
         f"arrays of type {kind.__module__}.{kind.__name__} are not known: give NumPy or CuPy "
         f"arrays, or register a tracer.Backend through the hook register_backends"

@@ -95,12 +95,12 @@ class CuPyBackend(Backend):
     def _kernels(self) -> Kernels:
         return Kernels(self.namespace, self.constant, _launch)
 
-    def special(self, function: str) -> Callable[..., Array]:
-        """A function of `cupyx.scipy.special`; `TracerError` for one that it lacks."""
-        found = getattr(importlib.import_module("cupyx.scipy.special"), function, None)
+    def scipy(self, package: str, function: str) -> Callable[..., Array]:
+        """A function of a package of `cupyx.scipy`; `TracerError` for one that it lacks."""
+        found = getattr(importlib.import_module(f"cupyx.scipy.{package}"), function, None)
         if found is None:
             raise TracerError(
-                f"CuPy has no scipy.special.{function}: compute it on the host, of "
+                f"CuPy has no scipy.{package}.{function}: compute it on the host, of "
                 f"tracer.to_device(x, 'cpu')"
             )
         return found

@@ -5,14 +5,11 @@ NumPy has none of half precision: it is taken through float32.
 
 import numpy as np
 
-from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, narrowed, widened
 from tracer.errors import ShapeError
-from tracer.operations.arguments import integer, operand, raw, several_axes
-from tracer.operations.arithmetic import FAST, root
-from tracer.operations.reductions import Sum
+from tracer.operations.arguments import operand, raw
 from tracer.record.axes import UNKNOWN
-from tracer.record.dispatch import implements, refuse_out
+from tracer.record.dispatch import implements
 from tracer.record.operation import Operation, operation
 from tracer.record.tensor import Tensor
 
@@ -38,17 +35,24 @@ class ToScalar(Operation):
         return axes[0] if axes[0] < len(node.shape) else UNKNOWN
 
 
-def _transposed(a):
+def transposed(a):
+    """Matrices `[..., m, n]` as `[..., n, m]`."""
     return np.swapaxes(a, -1, -2)
 
 
-def _regular(rng, *shape):
+def largest(a, axis=-1):
+    """The largest magnitude along axes, which are kept; 0 of nothing."""
+    a = abs(raw(a))
+    return (np.max if a.size else np.sum)(a, axis=axis, keepdims=True)
+
+
+def regular(rng, *shape):
     """Well-conditioned matrices."""
     return rng.random(shape) + 2 * np.eye(shape[-1])
 
 
 def _one_matrix(rng):
-    return [((_regular(rng, 3, 3),), {}), ((_regular(rng, 2, 2, 2),), {})]
+    return [((regular(rng, 3, 3),), {}), ((regular(rng, 2, 2, 2),), {})]
 
 
 @operation("inv")
@@ -59,7 +63,7 @@ class Inverse(Matrix):
 
     def vjp(node, g):
         """-y^T g y^T for the inverse y, since dy = -y da y (Giles 2008)."""
-        y = _transposed(node.output)
+        y = transposed(node.output)
         return (-(y @ g @ y),)
 
 
@@ -77,13 +81,13 @@ class Solve(Matrix):
 
     def vjp(node, g):
         """g_b = a^-T g; g_a = -g_b x^T for the solution x, since da x + a dx = db (Giles 2008)."""
-        a, g = widened(_transposed(node.inputs[0])), widened(g)
+        a, g = widened(transposed(node.inputs[0])), widened(g)
         back = np.linalg.solve(np.broadcast_to(a, (*g.shape[:-2], *a.shape[-2:])), g)
-        return lambda: -(back @ _transposed(node.output)), back
+        return lambda: -(back @ transposed(node.output)), back
 
     def examples(rng):
-        return [((_regular(rng, 3, 3), rng.random((3, 2))), {}),
-                ((_regular(rng, 2, 3, 3), rng.random((2, 3, 1))), {})]  # fmt: skip
+        return [((regular(rng, 3, 3), rng.random((3, 2))), {}),
+                ((regular(rng, 2, 3, 3), rng.random((2, 3, 1))), {})]  # fmt: skip
 
 
 @implements(np.linalg.solve)
@@ -108,20 +112,20 @@ class Cholesky(Matrix):
         Phi takes the lower triangle, and half of its diagonal.
         """
         factor = node.output
-        inner = np.tril(_transposed(factor) @ np.tril(g))
+        inner = np.tril(transposed(factor) @ np.tril(g))
         half = 0.5 * (inner + np.tril(inner, -1))
         right = np.linalg.inv(widened(factor))
-        full = _transposed(right) @ half @ right
-        return (np.tril(full) + np.tril(_transposed(full), -1),)
+        full = transposed(right) @ half @ right
+        return (np.tril(full) + np.tril(transposed(full), -1),)
 
     def examples(rng):
-        a = _regular(rng, 3, 3)
+        a = regular(rng, 3, 3)
         return [((a @ a.T,), {})]
 
 
 @implements(np.linalg.cholesky)
 def cholesky(a, /, *, upper=False):
-    return _transposed(Cholesky(_transposed(operand(a)))) if upper else Cholesky(a)
+    return transposed(Cholesky(transposed(operand(a)))) if upper else Cholesky(a)
 
 
 def _inverse(a, what):
@@ -141,7 +145,7 @@ def _cofactors(a):
     """
     n = a.shape[-1]
     try:
-        return np.linalg.det(a)[..., None, None] * _transposed(np.linalg.inv(a))
+        return np.linalg.det(a)[..., None, None] * transposed(np.linalg.inv(a))
     except np.linalg.LinAlgError:
         u, s, v = np.linalg.svd(a)
         others = np.where(np.eye(n, dtype=bool), 1, s[..., None, :]).prod(-1)
@@ -161,7 +165,7 @@ class Determinant(ToScalar):
         a = widened(node.inputs[0])
         if isinstance(a, Tensor) or isinstance(g, Tensor):
             scale = (g * node.output)[..., None, None]
-            return (scale * _transposed(_inverse(a, "second derivatives of the determinant")),)
+            return (scale * transposed(_inverse(a, "second derivatives of the determinant")),)
         return (g[..., None, None] * _cofactors(a),)
 
 
@@ -185,7 +189,7 @@ class LogAbsDet(ToScalar):
         """g * a^-T, since d log|det a| = tr(a^-1 da)."""
         a = widened(node.inputs[0])
         inverse = _inverse(a, "derivatives of the logarithm of the determinant")
-        return (g[..., None, None] * _transposed(inverse),)
+        return (g[..., None, None] * transposed(inverse),)
 
 
 @implements(np.linalg.slogdet)
@@ -194,85 +198,11 @@ def slogdet(a):
     return type(np.linalg.slogdet(np.eye(1)))(sign, LogAbsDet(a))
 
 
-@implements(np.linalg.norm)
-def norm(x, ord=None, axis=None, keepdims=False):
-    """NumPy's norms but those of singular values, with the subgradient zero at zero."""
-    x = x if isinstance(x, Tensor) else operand(x)
-    if x.dtype.kind not in "fc":
-        x = x.astype(np.float64)
-    if axis is not None:
-        axes = tuple(several_axes(axis, x.ndim))
-    elif ord is None or x.ndim in (1, 2):
-        axes = tuple(range(-x.ndim, 0))
-    else:
-        raise ShapeError(
-            f"np.linalg.norm takes an `ord` for vectors and matrices, got {x.ndim} axes: say which "
-            f"are meant with axis="
-        )
-    ord = ord.item() if isinstance(ord, np.generic) else ord
-    euclidean = ord is None and (axis is None or len(axes) in (1, 2))
-    vector = len(axes) == 1 and isinstance(ord, int | float)
-    if euclidean or (vector and ord == 2) or (len(axes) == 2 and ord in ("fro", "f")):
-        squares = FAST[np.square](x)
-        return root(Sum(squares, axis=tuple(sorted(axes)), keepdims=bool(keepdims)), order=2)
-    if vector:
-        return _vector_norm(x, ord, axes, keepdims)
-    if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf):
-        summed, chosen = axes if abs(ord) == 1 else axes[::-1]
-        sums = np.sum(abs(x), axis=summed, keepdims=True)
-        top = (np.max if ord > 0 else np.min)(sums, axis=chosen, keepdims=True)
-        return top if keepdims else np.squeeze(top, axis=axes)
-    raise ShapeError(
-        f"np.linalg.norm on tensors takes ord None or a number for vectors and 'fro', 1, -1, inf, "
-        f"-inf for matrices; got {ord!r} over axes {axes}"
-    )
-
-
-def _vector_norm(x, ord, axes, keepdims):
-    if ord == np.inf:
-        return np.max(abs(x), axis=axes, keepdims=keepdims)
-    if ord == -np.inf:
-        return np.min(abs(x), axis=axes, keepdims=keepdims)
-    if ord == 0:
-        return np.sum((raw(x) != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
-    if ord == 1:
-        return np.sum(abs(x), axis=axes, keepdims=keepdims)
-    sizes = abs(x)
-    if 0 < ord < 1:  # powers whose slope at zero is infinite
-        reached = raw(sizes) > 0
-        powers = np.where(reached, np.where(reached, sizes, 1) ** ord, 0)
-    else:
-        powers = sizes**ord
-    return root(np.sum(powers, axis=axes, keepdims=keepdims), order=ord)
-
-
-@implements(np.linalg.matrix_power)
-def matrix_power(a, n):
-    n = integer(n, "the exponent of np.linalg.matrix_power")
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ShapeError(f"np.linalg.matrix_power takes square matrices, got {list(a.shape)}")
-    if n < 0:
-        a, n = np.linalg.inv(a), -n
-    if n == 0:
-        one = backend.of(a).from_host(np.eye(a.shape[-1], dtype=a.dtype))
-        return np.zeros_like(raw(a)) + one
-    out = None
-    while n:
-        if n % 2:
-            out = a if out is None else out @ a
-        n //= 2
-        if n:
-            a = a @ a
-    return out
-
-
-@implements(np.linalg.multi_dot)
-def multi_dot(arrays, *, out=None):
-    refuse_out("linalg.multi_dot", out)
-    left, *rest = arrays
-    for right in rest:
-        left = np.dot(left, right)
-    return left
+def symmetric(a, lower=True):
+    """Symmetric matrices of one triangle of `a`."""
+    if lower:
+        return np.tril(a) + transposed(np.tril(a, -1))
+    return np.triu(a) + transposed(np.triu(a, 1))
 
 
 OPERATIONS = [Inverse, Solve, Cholesky, Determinant, LogAbsDet]

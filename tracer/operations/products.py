@@ -8,12 +8,13 @@ data and output share besides the samples' are the uses (T).
 import functools
 import math
 import string
+from collections.abc import Callable
 
 import numpy as np
 
 from tracer.arrays import backend
 from tracer.cotangents import Dense, Outer
-from tracer.errors import ShapeError
+from tracer.errors import ShapeError, TracingError
 from tracer.operations.arguments import integer, operand, several_axes
 from tracer.operations.arithmetic import NORMS
 from tracer.record.axes import POOLED, UNKNOWN
@@ -137,9 +138,19 @@ def _matvec_subscripts(node):
     return [batch + "z", "z"], batch
 
 
+#: what else multiplies: each gives the product of two, or None if it does not know them
+others: list[Callable[[object, object], object]] = []
+
+
 @implements(np.matmul)
 def matmul(x, y):
-    x, y = operand(x), operand(y)
+    try:
+        x, y = operand(x), operand(y)
+    except TracingError:
+        for product in others:
+            if (made := product(x, y)) is not None:
+                return made
+        raise
     x_rank, y_rank = x.ndim, y.ndim
     if y_rank == 1 and x_rank:
         if x is y and isinstance(x, Tensor) and x.node is not None and x.node.op in NORMS:

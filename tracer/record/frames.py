@@ -8,7 +8,7 @@ import sys
 import warnings
 from contextvars import ContextVar
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -114,5 +114,24 @@ def _warn(kind: str, flag: int) -> None:
             frame = sys._getframe(1)
         where = frame.f_code.co_filename, frame.f_lineno
     message = f"{kind} encountered" + (f" in {name}" if isinstance(name, str) else "")
+    registry = {} if frame is None else frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, RuntimeWarning, *where, registry=registry)
+
+
+class OfLine(Protocol):
+    """What knows the instruction that it was recorded by."""
+
+    code: CodeType | None
+    lasti: int
+
+
+def warn_at(node: OfLine, message: str) -> None:
+    """Warn at the line of the user's that recorded a node, as its rules do."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_users(frame):
+        frame = frame.f_locals.get("called_from") or frame.f_back
+    where = ("<unknown>", 1) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+    if node.code is not None:
+        where = node.code.co_filename, line_of(node.code, node.lasti)
     registry = {} if frame is None else frame.f_globals.setdefault("__warningregistry__", {})
     warnings.warn_explicit(message, RuntimeWarning, *where, registry=registry)

@@ -13,7 +13,7 @@ import linecache
 import math
 import sys
 import textwrap
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,9 @@ FUNCTIONS = {
 
 #: package of SciPy's -> what `tracer.scipy` has of it, with the same arguments
 MIRRORED = {
+    "scipy.linalg": "block_diag cho_factor cho_solve cholesky det eigh eigvalsh expm inv logm "
+    "lu_factor lu_solve norm pinv qr solve solve_banded solve_continuous_lyapunov solve_lyapunov "
+    "solve_sylvester solve_toeplitz solve_triangular solveh_banded sqrtm svd svdvals toeplitz",
     "scipy.special": "log_softmax logsumexp multigammaln polygamma softmax",
     "scipy.stats": "bernoulli beta binom cauchy chi2 dirichlet expon gamma laplace lognorm "
     "multivariate_normal norm poisson t uniform",
@@ -79,6 +82,8 @@ MIRRORED = {
 PACKAGES = {
     "numpy.ma": "give array.filled(0) in place of the masked array, and let np.where(array.mask, "
     "0, result) leave out what its mask hides",
+    "scipy.sparse": "tracer.scipy.sparse.csr_matrix makes a matrix of entries that are a tensor, "
+    "and tracer.scipy.sparse.linalg.spsolve solves with it",
     "scipy.integrate": "write the integral as a sum, np.sum(w * f(x)) at the nodes and weights "
     "x, w = np.polynomial.legendre.leggauss(n)",
     "scipy.stats": f"write the density in NumPy's functions; tracer.scipy.stats has "
@@ -105,6 +110,16 @@ def ways(fallback: str) -> tuple[str, str]:
     if called is None:
         return fallback, f"write np.exp(t) in place of math.exp(t), and {_WRITE[6:]}"
     return called.shown, instead(called.name)
+
+
+def multiplies(value: object) -> bool:
+    """Whether a sparse matrix of SciPy's that is multiplied with a value asks for its array now.
+
+    If it gets one of an object, it leaves the product to the value.
+    """
+    frame = sys._getframe(2)
+    asks = frame.f_code.co_name == "_matmul_dispatch" and _package(frame) == "scipy"
+    return asks and frame.f_locals.get("other") is value
 
 
 def instead(name: str) -> str:
@@ -139,7 +154,9 @@ def caller() -> Called | None:
             library = frame
         frame = frame.f_back
     if library is not None:
-        name = _of_library(library.f_globals["__name__"], _own_name(library))
+        name = _of_library(
+            *(_wrapped(library) or (library.f_globals["__name__"], _own_name(library)))
+        )
         if name.startswith("numpy.ma."):
             return Called("an operation of a masked array", name)
         return Called(_short(name), name)
@@ -148,6 +165,16 @@ def caller() -> Called | None:
 
 def _package(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def _wrapped(frame: FrameType) -> tuple[str, str] | None:
+    """The module and name of the function that SciPy's decorators call in this frame, if any."""
+    if frame.f_code.co_name != "wrapper":
+        return None
+    function = frame.f_locals.get("f")
+    if not isinstance(function, FunctionType):
+        return None
+    return function.__module__, function.__name__
 
 
 def _own_name(frame: FrameType) -> str:

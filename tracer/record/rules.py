@@ -96,6 +96,8 @@ class Rules:
     spreads = False
     #: puts each element of an input in exactly one place of its output, beside other inputs
     places = False
+    #: its `vjp` tells where nothing arrived: entries are -0.0 there, which changes no sum
+    marks_unreached = False
     #: `batch_axis` takes and gives `GroupedAxis`, too: it puts the entries of an axis together
     #: with others, or takes them apart
     grouped_axes = False

@@ -458,6 +458,8 @@ class Tensor:
             if cursor is not None and may_have_samples(node):
                 owner(cursor.tape).values_read = True
             return np.array(value, dtype=dtype)
+        if leaving.multiplies(self):
+            return np.array(None)
         if self._is_on_record():
             shown, way = leaving.ways("np.asarray()")
             raise TracingError(

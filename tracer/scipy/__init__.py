@@ -2,20 +2,24 @@
 
 `scipy.special.gammaln(t)` and other ufuncs take tensors themselves. What makes plain arrays of its
 arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm.logpdf(t)`,
-`tracer.scipy.integrate.odeint(f, t, times)`. The signatures and the values are SciPy's; arrays give
-arrays, and tensors are recorded. `tracer.scipy.optimize` gives SciPy's solvers the derivatives of
-functions that are written in NumPy's.
+`tracer.scipy.linalg.solve_triangular(a, t)`, `tracer.scipy.integrate.odeint(f, t, times)`. The
+signatures and the values are SciPy's; arrays give arrays, and tensors are recorded.
+`tracer.scipy.optimize` gives SciPy's solvers the derivatives of functions that are written in
+NumPy's.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracer.scipy import special, stats
+from tracer.record.frames import INTERNAL_FILES
+from tracer.scipy import linalg, sparse, special, stats
 
 if TYPE_CHECKING:
     from tracer.scipy import integrate, optimize
 
-__all__ = ["integrate", "optimize", "special", "stats"]
+__all__ = ["integrate", "linalg", "optimize", "sparse", "special", "stats"]
 
+INTERNAL_FILES.update(map(str, Path(__file__).parent.rglob("*.py")))
 #: what imports SciPy, and is loaded when it is first asked for
 _LATE = ("integrate", "optimize")
 

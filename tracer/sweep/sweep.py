@@ -287,6 +287,8 @@ class Sweep:
             shape = (len(values), *parent.shape)
             plain = type(values) is np.ndarray  # whose own function takes a third of the time
             stack = np.zeros(shape, values.dtype) if plain else np.zeros_like(values, shape=shape)
+            if parent.op.marks_unreached:
+                stack = -stack
         elif parent not in self.summed or stack.dtype != values.dtype:
             stack = _whole(stack) + np.zeros_like(values, shape=())
         self.stacks[parent] = stack
