@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def load(module: Holder, state: Mapping[str, Convertible], strict: bool) -> Inco
     unexpected = [key for key in state if key not in places]
     problems = []
     if strict and missing:
-        shapes = (f"{k} {list(shape_of(getattr(*places[k])))}" for k in missing)
+        shapes = (f"{k} {list(shape_of(_at(*places[k])))}" for k in missing)
         problems.append(f"missing: {', '.join(shapes)}")
     if strict and unexpected:
         shapes = (f"{k} {size_of(state[k])}".rstrip() for k in unexpected)
@@ -74,7 +74,7 @@ def load(module: Holder, state: Mapping[str, Convertible], strict: bool) -> Inco
     changes = []
     loaded: dict[int, tuple[str, Array]] = {}
     for key in (key for key in places if key in state):
-        held, value = getattr(*places[key]), state[key]
+        held, value = _at(*places[key]), state[key]
         if isinstance(value, Tensor):
             value._kept_by("load_state_dict")
         try:
@@ -130,7 +130,7 @@ def replace(changes: list[Change]) -> None:
 
     The old arrays are left alone, since tapes may hold them.
     """
-    before = [(module, name, raw(getattr(module, name))) for module, name, _ in changes]
+    before = [(module, name, raw(_at(module, name))) for module, name, _ in changes]
     try:
         for change in changes:
             _replace(*change)
@@ -141,9 +141,13 @@ def replace(changes: list[Change]) -> None:
 
 
 def _replace(module: Named, name: str, array: Array) -> None:
-    held = getattr(module, name)
+    held = _at(module, name)
     if isinstance(held, Tensor):
         held._value = array
         held.node.dtype = array.dtype
     else:
-        vars(module)[name] = array
+        (vars(module)["_behind"] if name in module._behind else vars(module))[name] = array
+
+
+def _at(module: Named, name: str) -> Any:
+    return module._value(name)
