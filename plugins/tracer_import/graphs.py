@@ -10,7 +10,7 @@ from typing import Any
 from tracer_import.archive import Document
 from tracer_import.errors import ProgramError
 from tracer_import.program import Argument, DtypeOf, Meta, Node, Scope, Source, Value
-from tracer_import.sizes import Expression, Size, parsed
+from tracer_import.sizes import UNKNOWN, Expression, Size, parsed
 from tracer_import.weights import DTYPES, dtype_of
 
 #: how deeply graphs are nested at most
@@ -188,7 +188,8 @@ def source_of(trace: str) -> Source | None:
 
 
 def _meta(meta: Document) -> Meta:
-    return Meta(dtype_of(int(meta["dtype"])), tuple(map(_size, meta["sizes"])))
+    sizes, strides = (tuple(map(_size, meta.get(key) or ())) for key in ("sizes", "strides"))
+    return Meta(dtype_of(int(meta["dtype"])), sizes, strides)
 
 
 def _size(entry: Document) -> Size:
@@ -197,7 +198,7 @@ def _size(entry: Document) -> Size:
     try:
         return parsed(str(entry["as_expr"]["expr_str"]))
     except ValueError:  # it is only to be shown and checked
-        return Expression("?")
+        return Expression(UNKNOWN)
 
 
 def _argument(data: Document, named: Callable[[Any], str]) -> Argument:
