@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trace_net.errors import UsageError
 from trace_net.run import tensors_in
@@ -53,7 +53,7 @@ def with_loss(subject: Subject, name: str | None) -> Subject:
     if name is None:
         return subject
 
-    def loss(output: Any) -> Tensor:
+    def loss(output: object) -> Tensor:
         import numpy as np
 
         from tracer.extend import backend, raw

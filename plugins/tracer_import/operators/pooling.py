@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from tracer.extend import TensorLike
+from tracer.extend import Array, TensorLike
 from tracer_import.operators.context import sizes
 from tracer_import.operators.table import add_operator, operator
 from tracer_layers import functional
 
 Sizes = Sequence[int] | int
+#: what becomes an operator
+Function: TypeAlias = Callable[..., Any]
 
 
 def _each(value: Any, rank: int) -> Any:
@@ -19,7 +21,7 @@ def _each(value: Any, rank: int) -> Any:
     return None if not given else given * rank if len(given) == 1 else given
 
 
-def _max_pool(rank: int, indices: bool) -> Callable[..., Any]:
+def _max_pool(rank: int, indices: bool) -> Function:
     pool = getattr(functional, f"max_pool{rank}d")
 
     def function(
@@ -32,7 +34,7 @@ def _max_pool(rank: int, indices: bool) -> Callable[..., Any]:
     return function
 
 
-def _avg_pool(rank: int) -> Callable[..., Any]:
+def _avg_pool(rank: int) -> Function:
     pool = getattr(functional, f"avg_pool{rank}d")
 
     def function(
@@ -47,7 +49,7 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
     return function
 
 
-def _adaptive(kind: str, rank: int, **options: Any) -> Callable[..., Any]:
+def _adaptive(kind: str, rank: int, **options: Any) -> Function:
     pool = getattr(functional, f"adaptive_{kind}_pool{rank}d")
 
     def function(self: TensorLike, output_size: Sizes) -> Any:
@@ -65,14 +67,15 @@ for _rank in (1, 2, 3):
     add_operator(f"adaptive_max_pool{_rank}d.default", _adaptive("max", _rank, return_indices=True))
 
 
-def _fractional(rank: int) -> Callable[..., Any]:
+def _fractional(rank: int) -> Function:
     pool = getattr(functional, f"fractional_max_pool{rank}d_with_indices")
 
     def function(
         self: TensorLike, kernel_size: Sizes, output_size: Sizes, random_samples: TensorLike
-    ) -> Any:
+    ) -> tuple[TensorLike, Array]:
         options = (_each(value, rank) for value in (kernel_size, output_size))
-        return pool(self, *options, _random_samples=random_samples)
+        found, places = pool(self, *options, _random_samples=random_samples)
+        return found, places
 
     return function
 

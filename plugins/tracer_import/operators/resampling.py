@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from tracer.extend import TensorLike
 from tracer_import.operators.context import sizes
@@ -11,6 +11,8 @@ from tracer_import.operators.table import add_operator, operator
 from tracer_layers import functional
 
 Sizes = Sequence[int] | int
+#: what becomes an operator
+Function: TypeAlias = Callable[..., Any]
 
 
 @operator("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
@@ -29,7 +31,7 @@ def nearest_exact(
     return _interpolated(input, output_size, scale_factors, "nearest-exact")
 
 
-def _by_axis(mode: str) -> Callable[..., Any]:
+def _by_axis(mode: str) -> Function:
     def function(
         self: TensorLike, output_size: Sizes, *scales: float | None, **named: float | None
     ) -> TensorLike:
@@ -56,7 +58,7 @@ def _interpolated(
     return functional.interpolate(input, given, scale, mode, corners, antialias=antialias)
 
 
-def _smooth(mode: str, antialias: bool = False) -> Callable[..., Any]:
+def _smooth(mode: str, antialias: bool = False) -> Function:
     def function(
         input: TensorLike,
         output_size: Sizes | None,

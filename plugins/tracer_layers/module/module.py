@@ -102,7 +102,7 @@ class Module:
     #: attribute name -> how it is computed of others
     _computed: Mapping[str, hooks.Computed] = MappingProxyType({})
     #: what is registered under names that the class has for something else, which attributes give
-    _behind: Mapping[str, Any] = MappingProxyType({})
+    _behind: Mapping[str, naming.Content] = MappingProxyType({})
     #: whether it registers what has such a name, which a model of another library may have
     _takes_any_name = False
     #: what was looked for -> the version of the structure of modules, and what was found in it
@@ -329,11 +329,11 @@ class Module:
             setattr(self, name, value)
         _structure.version = object()  # also where a buffer takes the name of a parameter
 
-    def _value(self, name: str) -> Any:
+    def _value(self, name: str) -> naming.Content:
         """What is registered under a name, also where the class has it for something else."""
         return self._behind[name] if name in self._behind else getattr(self, name)
 
-    def _put_behind(self, name: str, value: Any) -> None:
+    def _put_behind(self, name: str, value: naming.Content) -> None:
         """Register a value under a name that the class has for something else."""
         if self._registered[name] in BUFFERS:
             value = copied(f"{type(self).__name__}.{name}", value)
@@ -672,7 +672,7 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
-def _kinds_of(value: Any) -> tuple[str, ...]:
+def _kinds_of(value: object) -> tuple[str, ...]:
     """As what a value may be registered."""
     if isinstance(value, Module):
         return ("module",)

@@ -12,23 +12,26 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from tracer import Tensor
 from tracer.extend import Array, Params, is_users, users_frame
 from tracer_layers.module.state import is_parameter
+
+#: what is held under a name: a parameter, an array, a module, or None
+Content: TypeAlias = Any
 
 
 class Named(Protocol):
     """What is named here: a module, by what it holds and who holds it."""
 
     _registered: dict[str, str]
-    _behind: Mapping[str, Any]
+    _behind: Mapping[str, Content]
     _owners: list[tuple[weakref.ref[Any], str]]
     _serial_number: int
     _found: dict[str, tuple[object, list[Any]]]
 
-    def _value(self, name: str) -> Any: ...
+    def _value(self, name: str) -> Content: ...
 
     def _held(self, *kinds: str) -> Iterator[tuple[str, Any]]: ...
 
