@@ -47,8 +47,6 @@ WEIGHTS = {
 }
 #: by operator, the places of running statistics
 STATISTICS = {"BatchNormalization": (3, 4)}
-#: operators that hold graphs
-CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 #: what PyTorch's exporter notes of a node
 SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 TRACE = "pkg.torch.onnx.stack_trace"
@@ -217,23 +215,37 @@ def _meta(onnx: Library, given: Message) -> Meta | None:
 def _node(onnx: Library, path: Path, node: Message, scope: tuple[Scope, ...]) -> Node:
     properties = {each.key: each.value for each in node.metadata_props}
     source = source_of(properties.get(TRACE, ""))
-    if node.op_type in CONTROL_FLOW:
-        where = f" ({source or node.name})" if source or node.name else ""
-        raise ProgramError(
-            f"the program has control flow, {node.op_type}{where}, and a program here is a list of "
-            f"operators: export the model with that branch or loop taken in Python"
-        )
-    keywords = {each.name: _attribute(onnx, path, each) for each in node.attribute}
+    plain = [each for each in node.attribute if each.type not in _graphs(onnx)]
+    keywords = {each.name: _attribute(onnx, path, each) for each in plain}
     prefix = "onnx" if node.domain in OWN_DOMAINS else node.domain
     return Node(
         f"{prefix}.{node.op_type}",
-        tuple(Value(name) if name else None for name in node.input),
+        tuple(Value(name) if name else None for name in _taken(onnx, node)),
         keywords,
         tuple(name or None for name in node.output),
         scope,
         source,
         several=len(node.output) > 1 or node.op_type in ("Split", "Dropout", "LSTM", "GRU", "RNN"),
     )
+
+
+def _graphs(onnx: Library) -> tuple[int, ...]:
+    """The kinds of attributes that are graphs: control flow, listed with what is missing."""
+    return onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS
+
+
+def _taken(onnx: Library, node: Message) -> list[str]:
+    """What a node takes, and what graphs in it take from outside of them."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        if attribute.type in _graphs(onnx):
+            for graph in (attribute.g, *attribute.graphs):
+                given = (*graph.input, *graph.initializer)
+                own = {each.name for each in given} | {x for n in graph.node for x in n.output}
+                inner = [name for each in graph.node for name in _taken(onnx, each)]
+                inner += [each.name for each in graph.output]
+                names += [name for name in inner if name and name not in own]
+    return names
 
 
 def _attribute(onnx: Library, path: Path, attribute: Message) -> Argument:

@@ -103,7 +103,9 @@ def test_training_is_pytorchs(name):
 
 
 @pytest.mark.programs
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3", "vit", "bert", "bart", "t5", "deit"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3", "vit", "bert", "bart", "t5", "deit", "swin"]
+)
 def test_core_aten_is_read_too(name, tmp_path):
     model, args, kwargs = made(name)
     exported = torch.export.export(model, args, kwargs).run_decompositions()

@@ -1,6 +1,7 @@
 """Archives that are damaged or made to harm: one sentence, nothing executed, nothing unbounded."""
 
 import json
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -291,14 +292,35 @@ def test_operators_that_a_program_cannot_have(path, target, message):
     refused(changed(path, MODEL, change), message)
 
 
-def test_control_flow_is_refused_with_its_line(path):
+def test_control_flow_is_listed_with_what_else_is_missing(path):
     def change(document):
+        for node in nodes(document):
+            if "linear" in node["target"]:
+                node["target"] = "torch.ops.mylib.gate.default"
         graph = {**document["graph_module"]["graph"], "nodes": []}
         argument = {"name": "", "arg": {"as_graph": {"name": "true_graph_0", "graph": graph}}}
         node = nodes(document)[1]
         node.update(target="torch.ops.higher_order.cond", inputs=[argument])
 
-    refused(changed(path, MODEL, change), r"has control flow, cond \(networks\.py:\d+\)")
+    text = refused(changed(path, MODEL, change), "has 2 operators that are not there")
+    assert re.search(r"higher_order\.cond \(networks\.py:\d+\)", text)
+    assert "mylib.gate.default x " in text
+    assert "higher_order.cond is control flow" in text
+    assert "A plugin adds others by the hook register_imports" in text
+
+
+def test_a_lower_precision_is_refused_with_what_to_do(path):
+    def change(document):
+        graph = {**document["graph_module"]["graph"], "nodes": []}
+        given = [{"as_string": "cpu"}, {"as_scalar_type": 13}, {"as_bool": True}]
+        given.append({"as_graph": {"name": "g", "graph": graph}})
+        node = nodes(document)[1]
+        inputs = [{"name": "", "arg": each} for each in given]
+        node.update(target="torch.ops.higher_order.wrap_with_autocast", inputs=inputs)
+
+    refused(
+        changed(path, MODEL, change), r"wrap_with_autocast \(.*export it without torch\.autocast"
+    )
 
 
 def test_graphs_in_graphs_without_end(path):
