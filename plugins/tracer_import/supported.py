@@ -76,7 +76,7 @@ def _ways(nodes: dict[str, list[Node]]) -> str:
     for is_of, way in KINDS:
         found = [target for target in left if is_of(target)]
         if found:
-            ways.append(way.format(found[0]))
+            ways.append(way.format(" and ".join(found)))
             for target in found:
                 del left[target]
     if left:

@@ -23,6 +23,7 @@ from . import (
     gpu,
     graphs,
     growth,
+    imported,
     instruments,
     jacobian,
     optimizers,
@@ -50,6 +51,7 @@ GROUPS = {
     "training": training,
     "optimizers": optimizers,
     "instruments": instruments,
+    "imported": imported,
 }
 CHOICES = (*GROUPS, "growth", "scaling", "curvature")
 

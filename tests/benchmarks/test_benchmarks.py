@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from . import (
     floors,
     graphs,
     growth,
+    imported,
     instruments,
     jacobian,
     processes,
@@ -89,6 +91,15 @@ def tiny(monkeypatch):
             "MEASURED": {"logreg": replace(NETWORKS["logreg"], samples=4)},
             "in_turn": taken_here,
         },
+        imported: {
+            "MODELS": {
+                "GPT": imported.Model(
+                    partial(imported.gpt, blocks=1, width=8, heads=2, length=4),
+                    partial(imported.texts, 2, 4),
+                )
+            },
+            "in_turn": taken_here,
+        },
         floors: {"MATRIX": 8, "COPIED": 64, "REPEATS": 1},
     }.items():
         for name, value in settings.items():
@@ -123,6 +134,46 @@ def test_every_group_is_measured_and_saved_and_read(tiny, tmp_path, capsys):
     page = capsys.readouterr().out
     for row in results.rows["training"]:
         assert row.what in page
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("quantity", imported.QUANTITIES)
+@pytest.mark.filterwarnings("ignore")
+def test_an_imported_network_and_the_written_one_have_the_same_quantities(tiny, quantity, tmp_path):
+    pytest.importorskip("torch")
+    (model,) = imported.MODELS.values()
+    imported.export(model, tmp_path / "net.pt2")
+    steps = imported.steps(model, tmp_path / "net.pt2", quantity)
+    found = []
+    for column in ("trace-net", "written"):
+        step = steps[column]()
+        tracer.seed(0)
+        found.append({name: factors_of(value) for name, value in step()[quantity].items()})
+    first, second = found
+    assert set(first) == set(second)
+    for name, values in first.items():
+        for ours, written in zip(values, second[name], strict=True):
+            np.testing.assert_allclose(ours, written, rtol=1e-4, atol=1e-7)
+    theirs = steps["torch.func"]()() if quantity == "batch_l2" else {}
+    for name, value in theirs.items():
+        np.testing.assert_allclose(first[name][0], value.numpy(), rtol=1e-3, atol=1e-7)
+
+
+def factors_of(value):
+    """The arrays of a quantity of a parameter."""
+    return getattr(value, "factors", (value,))
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+def test_rows_of_imported_networks_have_a_bound(tiny, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(imported, "EXTENSIONS", {})  # BackPACK cannot convert this network
+    rows = list(imported.rows())
+    assert [row.what for row in rows] == [f"GPT, `{name}`" for name in imported.QUANTITIES]
+    assert all(row.goals for row in rows)
+    table = tables.everything(replace(MEASURED, rows={"imported": rows}))
+    assert all(title in table for title in imported.COLUMNS.values())
 
 
 def test_saved_numbers_are_chosen_by_group_network_and_quantity(tmp_path, capsys):

@@ -32,9 +32,6 @@ RANDOM = "rand bernoulli dropout normal rrelu multinomial empty exponential unif
 #: what differs, or is refused, and why
 DEPARTURES = {
     "aten.embedding.default": "scale_grad_by_freq is refused",
-    "aten.embedding_bag.padding_idx": "weights of samples beside offsets are refused",
-    "aten._embedding_bag.default": "weights of samples beside offsets are refused",
-    "aten._embedding_bag_forward_only.default": "weights of samples beside offsets are refused",
     "aten.instance_norm.default": "running statistics are not moved, which is refused",
     "aten.scaled_dot_product_attention.default": "samples with dropout are random",
     "aten.softmax.int": "of nothing",
