@@ -16,6 +16,7 @@ from tracer_import.consistency import check_consistent
 from tracer_import.errors import ProgramError
 from tracer_import.graphs import source_of
 from tracer_import.inplace import functional
+from tracer_import.onnx_modes import Constant, with_modes
 from tracer_import.program import Argument, Held, Input, Meta, Node, Program, Scope, Value
 from tracer_import.sizes import Expression, Size
 
@@ -154,6 +155,7 @@ def _program(onnx: Library, path: Path, model: Message) -> Program:
         scope = _scope(node)
         modules.update({each.path: each.kind for each in scope if each.path})
         nodes.append(_node(onnx, path, node, scope))
+    nodes, mutations = with_modes(nodes, held)
     metas = {each.name: _meta(onnx, each) for each in given}
     names = tuple(each.name for each in given)
     return Program(
@@ -164,6 +166,7 @@ def _program(onnx: Library, path: Path, model: Message) -> Program:
         arguments=(None,) * len(names),
         argument_names=names,
         results=None if len(graph.output) == 1 else (None,) * len(graph.output),
+        mutations=mutations,
         metas={name: meta for name, meta in metas.items() if meta is not None},
         ranges={},
         modules={"": _class_name(graph.name), **modules},
@@ -263,13 +266,6 @@ def _attribute(onnx: Library, path: Path, attribute: Message) -> Argument:
     raise ProgramError(
         f"the program has an attribute {attribute.name!r} that is no number or array"
     )
-
-
-class Constant:
-    """An array that is an attribute."""
-
-    def __init__(self, array: np.ndarray):
-        self.array = array
 
 
 def _scope(node: Message) -> tuple[Scope, ...]:
