@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,13 +15,11 @@ from tracer_import.consistency import check_consistent
 from tracer_import.errors import ProgramError
 from tracer_import.graphs import source_of
 from tracer_import.inplace import functional
+from tracer_import.onnx_limits import Library, Message, check_external, check_functions
 from tracer_import.onnx_modes import Constant, with_modes
 from tracer_import.program import Argument, Held, Input, Meta, Node, Program, Scope, Value
 from tracer_import.sizes import Expression, Size
 
-#: the package onnx, and what it reads
-Library: TypeAlias = Any
-Message: TypeAlias = Any
 #: the first version of the operators that is read
 FIRST_OPSET = 13
 #: the names of ONNX's own operators
@@ -65,8 +62,9 @@ def read(path: Path) -> Program:
     try:
         model = onnx.load(str(path), load_external_data=False)
         _check_opset(path, model)
-        _check_external(path, onnx, model)
+        check_external(path, onnx, model)
         onnx.checker.check_model(str(path))
+        check_functions(path, model)
         model = onnx.inliner.inline_local_functions(model)
         program = _program(onnx, path, model)
         check_consistent(program)
@@ -94,47 +92,13 @@ def _library() -> Library:
 def _check_opset(path: Path, model: Message) -> None:
     versions = {each.domain: each.version for each in model.opset_import}
     own = max((versions[domain] for domain in OWN_DOMAINS if domain in versions), default=0)
+    if not own:
+        raise ValueError("it does not say of which opset it is")
     if own < FIRST_OPSET:
         raise ProgramError(
             f"{str(path)!r} is of opset {own}, and {FIRST_OPSET} or later is read: export it with "
             f"opset_version={FIRST_OPSET} or more"
         )
-
-
-def _check_external(path: Path, onnx: Library, model: Message) -> None:
-    """Refuse arrays outside of the file's folder, or of more bytes than their file has."""
-    folder = path.parent.resolve()
-    for tensor in _tensors(onnx, model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        name = entries.get("location", "")
-        place = (folder / name).resolve()
-        if not name or Path(name).is_absolute() or not place.is_relative_to(folder):
-            raise ProgramError(
-                f"{str(path)!r} keeps {tensor.name!r} in {name[:80]!r}, outside of its folder, "
-                f"which is not read: move the file beside the model"
-            )
-        if not place.is_file():
-            raise ProgramError(
-                f"{str(path)!r} keeps {tensor.name!r} in {name!r}, which is not there"
-            )
-        end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
-        if end > place.stat().st_size:
-            raise ProgramError(f"{str(path)!r}: {tensor.name!r} ends behind the end of {name!r}")
-
-
-def _tensors(onnx: Library, graph: Message) -> Iterator[Message]:
-    """All arrays of a graph, those in attributes and in graphs in it, too."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
-                    yield from _tensors(onnx, inner)
 
 
 def _program(onnx: Library, path: Path, model: Message) -> Program:

@@ -17,11 +17,17 @@ BY_VALUES = frozenset(
     f"aten.{name}"
     for name in (
         "nonzero.default nonzero_numpy.default masked_select.default item.default "
-        "_local_scalar_dense.default unique_consecutive.default _unique2.default "
+        "_local_scalar_dense.default unique_consecutive.default _unique2.default _unique.default "
+        "unique_dim.default unique_dim_consecutive.default argwhere.default bincount.default "
         "repeat_interleave.Tensor"
     ).split()
-)
-QUANTISED = ("quantized_decomposed.", "quantized.", "torchao.")
+) | {f"onnx.{name}" for name in ("NonZero", "Unique", "Compress", "NonMaxSuppression")}
+#: what begins the names of operators of quantised weights, PyTorch's and ONNX's
+QUANTISED = (
+    "quantized_decomposed. quantized. torchao. aten.quantize_per_ aten.dequantize. "
+    "aten._weight_int8pack_mm aten._weight_int4pack_mm onnx.QLinear onnx.QuantizeLinear "
+    "onnx.DequantizeLinear onnx.DynamicQuantizeLinear onnx.ConvInteger onnx.MatMulInteger"
+).split()
 #: of PyTorch's and ONNX's operators that hold graphs, the one that only changes the precision
 PRECISION = "higher_order.wrap_with_autocast"
 CONTROL_FLOW = ("onnx.If", "onnx.Loop", "onnx.Scan", "onnx.SequenceMap")
@@ -42,7 +48,7 @@ KINDS: tuple[tuple[Callable[[str], bool], str], ...] = (
         "with torch.where or with a mask that is multiplied",
     ),
     (
-        lambda target: target.startswith(QUANTISED),
+        lambda target: target.startswith(tuple(QUANTISED)),
         "Quantised weights have no derivatives: export the model before it is quantised",
     ),
 )
