@@ -51,6 +51,13 @@ def quantity_names(incomplete: str) -> list[str]:
     return [name for name in registry.quantities if name.startswith(incomplete)]
 
 
+def loss_names(incomplete: str) -> list[str]:
+    """Losses that `--loss` takes that begin with what was typed."""
+    from trace_net.made_loss import LOSSES
+
+    return [name for name in LOSSES if name.startswith(incomplete)]
+
+
 def device_names(incomplete: str) -> list[str]:
     """Registered devices that begin with what was typed."""
     from tracer import registry
@@ -121,6 +128,16 @@ QuantityOption = Annotated[
         metavar="NAME",
         help="A quantity to compute in the sweep, as in kfac. Repeatable.",
         autocompletion=quantity_names,
+    ),
+]
+LossOption = Annotated[
+    str | None,
+    typer.Option(
+        "--loss",
+        metavar="NAME",
+        help="A loss of the output against targets that are made, in place of TARGET's: "
+        "cross_entropy, mse_loss or binary_cross_entropy_with_logits.",
+        autocompletion=loss_names,
     ),
 ]
 DeviceOption = Annotated[

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from trace_net import streams, usercode
+from trace_net import imported, streams, usercode
 from trace_net.errors import ModelError
 from trace_net.streams import Step
 from trace_net.target import Arguments, Subject, parameter_names
@@ -175,7 +175,25 @@ def _sweep(done: Run, quantities: tuple[str, ...], step: Step) -> None:
                 progress=step.within,
             )
     except ModelError as failure:
-        done.failure = failure
+        done.failure = _without_loss(done.subject, quantities, failure)
+
+
+def _without_loss(subject: Subject, quantities: tuple[str, ...], failure: ModelError) -> ModelError:
+    """What to do where a quantity is of a loss, and the TARGET a file that can hold none."""
+    from tracer import registry
+    from tracer.errors import QuantityError
+
+    alone = subject.loss is None and imported.reader_of(subject.target.path) is not None
+    if not alone or not isinstance(failure.__cause__, QuantityError):
+        return failure
+    named = [name for name in quantities if registry.quantities[name]().rows]
+    told = ModelError(
+        f"{named[0] if named else quantities[0]} is of a loss, and {subject.target.where} holds a "
+        f"model alone",
+        hint="give a loss of its output against targets that are made, as in --loss cross_entropy",
+    )
+    told.__cause__ = failure
+    return told
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tracer.errors import ShapeError
 from tracer.extend import Tensor, backend, raw
 from tracer_import.operators.context import Context
 from tracer_import.program import Input, Program
-from tracer_import.sizes import Expression, known
+from tracer_import.sizes import UNKNOWN, Expression, known
 from tracer_import.trees import flattened
 
 
@@ -123,7 +123,7 @@ def _array(
     if len(shape) != len(given.meta.shape):
         raise ShapeError(_misfit(given, shape))
     for size, number in zip(given.meta.shape, shape, strict=True):
-        if isinstance(size, Expression) and not size.arguments and size.name != "?":
+        if isinstance(size, Expression) and not size.arguments and size.name != UNKNOWN:
             least, most = program.ranges.get(size.name, (0, None))
             number_is = symbols.setdefault(size.name, number)
             # PyTorch tells sizes of 1 from others, and starts its ranges at 2 for that alone

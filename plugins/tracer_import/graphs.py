@@ -10,14 +10,16 @@ from typing import Any
 from tracer_import.archive import Document
 from tracer_import.errors import ProgramError
 from tracer_import.program import Argument, DtypeOf, Meta, Node, Scope, Source, Value
-from tracer_import.sizes import Expression, Size, parsed
+from tracer_import.sizes import UNKNOWN, Expression, Size, parsed
 from tracer_import.weights import DTYPES, dtype_of
 
 #: how deeply graphs are nested at most
 DEEPEST = 20
 #: how deeply calls of modules are nested at most
 DEEPEST_CALLS = 100
-#: the operators that hold a graph which is run as it is
+#: what begins the names of operators that hold graphs
+HIGHER = "higher_order."
+#: those that hold a graph which is run as it is
 NO_GRADIENT = "wrap_with_set_grad_enabled"
 PRECISION = "wrap_with_autocast"
 #: what begins the names of all operators
@@ -115,12 +117,16 @@ class GraphReader:
         scope: tuple[Scope, ...], source: Source | None,
     ) -> None:  # fmt: skip
         """Add the nodes of a graph that is run once, as it is."""
-        kind = target.removeprefix("higher_order.")
+        kind = target.removeprefix(HIGHER)
         place = next(i for i, value in enumerate(values) if isinstance(value, Graph))
         options, graph, taken = values[:place], values[place], values[place + 1 :]
         narrows = kind == PRECISION and len(options) > 2 and bool(options[2])
         if kind not in (NO_GRADIENT, PRECISION) or narrows:
-            raise ProgramError(_refused(kind, source))
+            # it cannot be run, and is listed with the operators that are missing
+            plain = tuple(value for value in values if not isinstance(value, Graph))
+            names, several = self._outputs(node["outputs"])
+            self.nodes.append(Node(f"{HIGHER}{kind}", plain, {}, names, scope, source, several))
+            return
         parameters = [each["as_tensor"]["name"] for each in graph.document["inputs"]
                       if "as_tensor" in each]  # fmt: skip
         given = [value.name for value in taken if isinstance(value, Value)]
@@ -158,19 +164,6 @@ class GraphReader:
         return tuple(scopes)
 
 
-def _refused(kind: str, source: Source | None) -> str:
-    where = f" ({source})" if source else ""
-    if kind == PRECISION:
-        return (
-            f"the program computes in a lower precision (autocast){where}: export it without "
-            f"torch.autocast"
-        )
-    return (
-        f"the program has control flow, {kind}{where}, and a program here is a list of operators: "
-        f"export the model with that branch or loop taken in Python"
-    )
-
-
 def source_of(trace: str) -> Source | None:
     """The innermost line of a stack that is not PyTorch's own.
 
@@ -188,7 +181,8 @@ def source_of(trace: str) -> Source | None:
 
 
 def _meta(meta: Document) -> Meta:
-    return Meta(dtype_of(int(meta["dtype"])), tuple(map(_size, meta["sizes"])))
+    sizes, strides = (tuple(map(_size, meta.get(key) or ())) for key in ("sizes", "strides"))
+    return Meta(dtype_of(int(meta["dtype"])), sizes, strides)
 
 
 def _size(entry: Document) -> Size:
@@ -197,7 +191,7 @@ def _size(entry: Document) -> Size:
     try:
         return parsed(str(entry["as_expr"]["expr_str"]))
     except ValueError:  # it is only to be shown and checked
-        return Expression("?")
+        return Expression(UNKNOWN)
 
 
 def _argument(data: Document, named: Callable[[Any], str]) -> Argument:

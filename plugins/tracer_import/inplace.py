@@ -33,8 +33,9 @@ SCATTERED = {
     "narrow.default": "tracer.narrow_scatter",
     "select.int": "aten.select_scatter.default",
     "diagonal.default": "aten.diagonal_scatter.default",
+    "as_strided.default": "aten.as_strided_scatter.default",
 }
-EXPANDED = ("expand.default", "expand_as.default", "unfold.default", "as_strided.default")
+EXPANDED = ("expand.default", "expand_as.default", "unfold.default")
 VIEWS = {f"aten.{name}" for name in (*RESHAPED, *MOVED, *SAME, *PARTS, *SCATTERED, *EXPANDED)}
 #: operators that write and are named otherwise without it
 FUNCTIONAL = {

@@ -38,6 +38,8 @@ def load(path: str | PathLike[str]) -> Imported:
             f"{str(path)!r} has none of the suffixes {', '.join(READERS)}: write a program with "
             f"torch.export.save(torch.export.export(model, inputs), 'model.pt2')"
         )
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise ProgramError(f"{str(path)!r} is no file, but a folder or a pipe: name a file")
     program = reader(path)
     for note in program.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
@@ -152,9 +154,11 @@ def _exported(torch: Any, module: Any, args: Any, kwargs: Any, dynamic: Any) -> 
             continue
         return found
     text = str(failed).strip().partition("\n")[0]
+    way = "what branches on values has to be written with torch.where"
+    if "quantized" in text:
+        way = "quantised weights have no derivatives: import the model before it is quantised"
     raise ProgramError(
-        f"PyTorch cannot export this {type(module).__name__}: {text}: what branches on values has "
-        f"to be written with torch.where"
+        f"PyTorch cannot export this {type(module).__name__}: {text}: {way}"
     ) from failed
 
 

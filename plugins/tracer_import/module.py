@@ -41,6 +41,8 @@ class Part(Module):
     """A module of an imported model: its place in pictures, and its parameters."""
 
     _options_text = ""
+    #: as "save" or "draw", which is in the state, and no attribute
+    _takes_any_name = True
 
     def forward(self, *inputs: Any) -> Any:
         raise TracerError(
@@ -115,7 +117,7 @@ class Imported(Part):
 
     def _array_at(self, path: str) -> Any:
         where, _, name = path.rpartition(".")
-        return getattr(self.get_submodule(where), name)
+        return self.get_submodule(where)._value(name)
 
     def _held_values(self, context: Context) -> Iterator[tuple[str, Any]]:
         for held in self.program.held:
@@ -132,11 +134,11 @@ class Imported(Part):
         for path, name in self.program.mutations.items():
             where, _, attribute = path.rpartition(".")
             part, value = self.get_submodule(where), raw(values[name])
-            old = getattr(part, attribute)
+            old = part.get_buffer(attribute)
             if value is not old:
                 changes.append((part, attribute, value.astype(old.dtype)))
         for part, attribute, value in changes:
-            vars(part)[attribute] = value
+            setattr(part, attribute, value)
 
     # -- running ------------------------------------------------------------------------------
 
@@ -299,7 +301,7 @@ def _add_parts(root: Module, program: Program) -> None:
                 here = ".".join(names[: i + 1])
                 kind = program.modules.get(here) or _container(here, paths)
                 part.add_module(name, _class(kind, Part)())
-            part = getattr(part, name)
+            part = part.get_submodule(name)
 
 
 def _container(path: str, paths: list[str]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,12 +15,11 @@ from tracer_import.consistency import check_consistent
 from tracer_import.errors import ProgramError
 from tracer_import.graphs import source_of
 from tracer_import.inplace import functional
+from tracer_import.onnx_limits import Library, Message, check_external, check_functions
+from tracer_import.onnx_modes import Constant, with_modes
 from tracer_import.program import Argument, Held, Input, Meta, Node, Program, Scope, Value
 from tracer_import.sizes import Expression, Size
 
-#: the package onnx, and what it reads
-Library: TypeAlias = Any
-Message: TypeAlias = Any
 #: the first version of the operators that is read
 FIRST_OPSET = 13
 #: the names of ONNX's own operators
@@ -47,8 +45,6 @@ WEIGHTS = {
 }
 #: by operator, the places of running statistics
 STATISTICS = {"BatchNormalization": (3, 4)}
-#: operators that hold graphs
-CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 #: what PyTorch's exporter notes of a node
 SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
 TRACE = "pkg.torch.onnx.stack_trace"
@@ -66,8 +62,9 @@ def read(path: Path) -> Program:
     try:
         model = onnx.load(str(path), load_external_data=False)
         _check_opset(path, model)
-        _check_external(path, onnx, model)
+        check_external(path, onnx, model)
         onnx.checker.check_model(str(path))
+        check_functions(path, model)
         model = onnx.inliner.inline_local_functions(model)
         program = _program(onnx, path, model)
         check_consistent(program)
@@ -95,47 +92,13 @@ def _library() -> Library:
 def _check_opset(path: Path, model: Message) -> None:
     versions = {each.domain: each.version for each in model.opset_import}
     own = max((versions[domain] for domain in OWN_DOMAINS if domain in versions), default=0)
+    if not own:
+        raise ValueError("it does not say of which opset it is")
     if own < FIRST_OPSET:
         raise ProgramError(
             f"{str(path)!r} is of opset {own}, and {FIRST_OPSET} or later is read: export it with "
             f"opset_version={FIRST_OPSET} or more"
         )
-
-
-def _check_external(path: Path, onnx: Library, model: Message) -> None:
-    """Refuse arrays outside of the file's folder, or of more bytes than their file has."""
-    folder = path.parent.resolve()
-    for tensor in _tensors(onnx, model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        name = entries.get("location", "")
-        place = (folder / name).resolve()
-        if not name or Path(name).is_absolute() or not place.is_relative_to(folder):
-            raise ProgramError(
-                f"{str(path)!r} keeps {tensor.name!r} in {name[:80]!r}, outside of its folder, "
-                f"which is not read: move the file beside the model"
-            )
-        if not place.is_file():
-            raise ProgramError(
-                f"{str(path)!r} keeps {tensor.name!r} in {name!r}, which is not there"
-            )
-        end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
-        if end > place.stat().st_size:
-            raise ProgramError(f"{str(path)!r}: {tensor.name!r} ends behind the end of {name!r}")
-
-
-def _tensors(onnx: Library, graph: Message) -> Iterator[Message]:
-    """All arrays of a graph, those in attributes and in graphs in it, too."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
-                    yield from _tensors(onnx, inner)
 
 
 def _program(onnx: Library, path: Path, model: Message) -> Program:
@@ -156,6 +119,7 @@ def _program(onnx: Library, path: Path, model: Message) -> Program:
         scope = _scope(node)
         modules.update({each.path: each.kind for each in scope if each.path})
         nodes.append(_node(onnx, path, node, scope))
+    nodes, mutations = with_modes(nodes, held)
     metas = {each.name: _meta(onnx, each) for each in given}
     names = tuple(each.name for each in given)
     return Program(
@@ -166,6 +130,7 @@ def _program(onnx: Library, path: Path, model: Message) -> Program:
         arguments=(None,) * len(names),
         argument_names=names,
         results=None if len(graph.output) == 1 else (None,) * len(graph.output),
+        mutations=mutations,
         metas={name: meta for name, meta in metas.items() if meta is not None},
         ranges={},
         modules={"": _class_name(graph.name), **modules},
@@ -217,23 +182,37 @@ def _meta(onnx: Library, given: Message) -> Meta | None:
 def _node(onnx: Library, path: Path, node: Message, scope: tuple[Scope, ...]) -> Node:
     properties = {each.key: each.value for each in node.metadata_props}
     source = source_of(properties.get(TRACE, ""))
-    if node.op_type in CONTROL_FLOW:
-        where = f" ({source or node.name})" if source or node.name else ""
-        raise ProgramError(
-            f"the program has control flow, {node.op_type}{where}, and a program here is a list of "
-            f"operators: export the model with that branch or loop taken in Python"
-        )
-    keywords = {each.name: _attribute(onnx, path, each) for each in node.attribute}
+    plain = [each for each in node.attribute if each.type not in _graphs(onnx)]
+    keywords = {each.name: _attribute(onnx, path, each) for each in plain}
     prefix = "onnx" if node.domain in OWN_DOMAINS else node.domain
     return Node(
         f"{prefix}.{node.op_type}",
-        tuple(Value(name) if name else None for name in node.input),
+        tuple(Value(name) if name else None for name in _taken(onnx, node)),
         keywords,
         tuple(name or None for name in node.output),
         scope,
         source,
         several=len(node.output) > 1 or node.op_type in ("Split", "Dropout", "LSTM", "GRU", "RNN"),
     )
+
+
+def _graphs(onnx: Library) -> tuple[int, ...]:
+    """The kinds of attributes that are graphs: control flow, listed with what is missing."""
+    return onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS
+
+
+def _taken(onnx: Library, node: Message) -> list[str]:
+    """What a node takes, and what graphs in it take from outside of them."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        if attribute.type in _graphs(onnx):
+            for graph in (attribute.g, *attribute.graphs):
+                given = (*graph.input, *graph.initializer)
+                own = {each.name for each in given} | {x for n in graph.node for x in n.output}
+                inner = [name for each in graph.node for name in _taken(onnx, each)]
+                inner += [each.name for each in graph.output]
+                names += [name for name in inner if name and name not in own]
+    return names
 
 
 def _attribute(onnx: Library, path: Path, attribute: Message) -> Argument:
@@ -251,13 +230,6 @@ def _attribute(onnx: Library, path: Path, attribute: Message) -> Argument:
     raise ProgramError(
         f"the program has an attribute {attribute.name!r} that is no number or array"
     )
-
-
-class Constant:
-    """An array that is an attribute."""
-
-    def __init__(self, array: np.ndarray):
-        self.array = array
 
 
 def _scope(node: Message) -> tuple[Scope, ...]:

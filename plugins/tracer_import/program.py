@@ -56,10 +56,14 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known of a value beforehand: its dtype, and its sizes, some of them symbols."""
+    """What is known of a value beforehand: its dtype, and its sizes, some of them symbols.
+
+    `strides`, in elements, say how it lay in memory there, where that is known.
+    """
 
     dtype: np.dtype
     shape: tuple[Size, ...]
+    strides: tuple[Size, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

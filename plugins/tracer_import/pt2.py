@@ -15,6 +15,7 @@ from tracer_import.consistency import check_consistent
 from tracer_import.errors import ProgramError
 from tracer_import.graphs import GraphReader
 from tracer_import.inplace import functional
+from tracer_import.memory import with_orders
 from tracer_import.program import Held, Input, Program, Value
 from tracer_import.trees import Specification, specification
 from tracer_import.weights import Weights
@@ -93,7 +94,7 @@ def _program(archive: Archive, document: Document) -> Program:
     return Program(
         inputs=called.named(given, reader.metas),
         held=tuple(held),
-        nodes=tuple(reader.nodes),
+        nodes=with_orders(reader.nodes, reader.metas),
         outputs=tuple(outputs),
         mutations=mutations,
         arguments=called.arguments,

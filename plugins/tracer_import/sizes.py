@@ -11,6 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 #: how long an expression may be, of how many parts
 LONGEST, MOST = 2_000, 100
+#: the name of a size that could not be read, and is only shown
+UNKNOWN = "?"
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+)|(?P<name>[A-Za-z_]\w*)|'(?P<text>\w*)'|(?P<sign>\*\*|//|[-+*%(),=]))"
 )

@@ -111,13 +111,13 @@ class AveragedModel:
         modules = zip(self.module.modules(), model.modules(), strict=True)
         for number, (own, other) in enumerate(modules):
             for name, value in other.named_buffers(recurse=False):
-                average = getattr(own, name)
+                average = own.get_buffer(name)
                 if not (self.use_buffers and self.n_averaged and value.dtype.kind == "f"):
                     setattr(own, name, value)
                     continue
                 found = self._averaged(f"{number}.{name}", average, value)
                 setattr(own, name, found.astype(average.dtype, copy=False))
-                self._keep(f"{number}.{name}", getattr(own, name), found)
+                self._keep(f"{number}.{name}", own.get_buffer(name), found)
 
     def end_step(self, run: Value) -> None:
         """What `fit` tells a callback."""
@@ -130,7 +130,7 @@ class AveragedModel:
         """
         kept = [(p, p.data) for p in model.parameters()]
         buffers = [
-            (module, name, value, getattr(own, name))
+            (module, name, value, own.get_buffer(name))
             for module, own in zip(model.modules(), self.module.modules(), strict=True)
             for name, value in module.named_buffers(recurse=False)
         ]

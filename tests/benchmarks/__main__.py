@@ -19,6 +19,7 @@ from . import (
     gpu,
     graphs,
     growth,
+    imported,
     instruments,
     jacobian,
     optimizers,
@@ -45,6 +46,7 @@ GROUPS = {
     "training": training,
     "optimizers": optimizers,
     "instruments": instruments,
+    "imported": imported,
 }
 CHOICES = (*GROUPS, "growth", "scaling", "curvature")
 

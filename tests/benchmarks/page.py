@@ -95,7 +95,8 @@ call, or the library's own. Each number is the shortest of several runs. The lib
 one process. The Jacobians are of a network of 20, 50 and 100 units at one sample. The Transformer
 has 2 layers of width 128, 512 inside, with 4 heads, and takes 16 sequences of 64 positions. A step
 of training is the forward pass, cross-entropy, the gradient and SGD's update in place; its networks
-are those above.
+are those above. Those of [models from PyTorch](../how-to/models-from-pytorch.md#what-it-costs) have
+a table there.
 
 ## From run to run
 
@@ -165,7 +166,7 @@ def page(results: Results) -> str:
         memory=tables.memory_table(results.cells),
         scaling=tables.growth_tables(results.scaling),
         growth=tables.growth_tables(results.growth),
-        rows=tables.rows_table(row for rows in results.rows.values() for row in rows),
+        rows=tables.rows_table(tables.of_libraries(results)),
         history=tables.history_table(),
         runs=tables.runs_table(map(read, sorted(RUNS.glob("*.json")))),
         threads=THREADS,

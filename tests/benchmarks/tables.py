@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from . import imported
 from .curvature import GOALS, Cell, mean
 from .growth import Growth
 from .history import CHANGES
@@ -12,8 +13,7 @@ from .networks import NETWORKS
 from .processes import Memory
 from .results import Results
 
-COLUMNS = ("NumPy", "trace-net", *PEERS)
-HEADER = ("measurement", *COLUMNS, "goal", "reached")
+COLUMNS = {name: name for name in ("NumPy", "trace-net", *PEERS)}
 TIMES_HEADER = (
     *("network", "quantity", "trace-net, ms", "compiled, ms", "peer, ms"),
     *("ratio", "compiled", "goals", "floor, ms", "trace-net / floor"),
@@ -37,8 +37,10 @@ MEMORIES: Ratios = {4: lambda cell: cell.memory_ratio, 7: lambda cell: cell.grow
 def everything(results: Results) -> str:
     """All tables of what was measured, one below the other."""
     parts: list[str] = []
-    if rows := [row for rows in results.rows.values() for row in rows]:
+    if rows := of_libraries(results):
         parts.append(rows_table(rows))
+    if rows := results.rows.get("imported"):
+        parts.append(rows_table(rows, imported.COLUMNS))
     if results.cells:
         parts += [times_table(results.cells), memory_table(results.cells), summary(results.cells)]
         parts.append(rates_text(results))
@@ -61,12 +63,19 @@ def history_table() -> str:
 # -- rows ---------------------------------------------------------------------------------------
 
 
-def rows_table(rows: Iterable[Row]) -> str:
-    """Measurements of one thing beside the peers' and beside goals."""
-    return aligned([HEADER, *map(row_line, rows)], range(1, 1 + len(COLUMNS)))
+def of_libraries(results: Results) -> list[Row]:
+    """The rows beside other libraries; those of imported models have columns of their own."""
+    return [row for group, rows in results.rows.items() if group != "imported" for row in rows]
 
 
-def row_line(row: Row) -> tuple[str, ...]:
+def rows_table(rows: Iterable[Row], columns: Mapping[str, str] = COLUMNS) -> str:
+    """Measurements of one thing beside the peers' and beside goals; columns have titles."""
+    header = ("measurement", *columns.values(), "goal", "reached")
+    lines = [row_line(row, columns) for row in rows]
+    return aligned([header, *lines], range(1, 1 + len(columns)))
+
+
+def row_line(row: Row, columns: Iterable[str] = COLUMNS) -> tuple[str, ...]:
     """The cells of one row; goals and whether they are reached are in the same order."""
     ours = row.seconds["trace-net"]
     reached = (
@@ -74,7 +83,7 @@ def row_line(row: Row) -> tuple[str, ...]:
     )
     return (
         f"{row.what}, {UNITS[row.unit]}",
-        *(time_in(row, column) for column in COLUMNS),
+        *(time_in(row, column) for column in columns),
         "; ".join(goal.text for goal in row.goals),
         "; ".join(reached),
     )

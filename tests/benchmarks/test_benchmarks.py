@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from . import (
     floors,
     graphs,
     growth,
+    imported,
     instruments,
     jacobian,
     optimizers,
@@ -41,7 +43,7 @@ from .floors import Map, Rates, Work
 from .growth import Growth
 from .history import CHANGES
 from .measure import Goal, Row, once
-from .networks import NETWORKS
+from .networks import NETWORKS, gpt
 from .processes import Memory, Taken
 from .results import Results, read
 
@@ -93,6 +95,17 @@ def tiny(monkeypatch):
         curvature: {"in_turn": taken_here, "has_kernels": lambda: False},
         instruments: {
             "MEASURED": {"logreg": replace(NETWORKS["logreg"], samples=4)},
+            "in_turn": taken_here,
+        },
+        imported: {
+            "MODELS": {
+                "GPT": replace(
+                    NETWORKS["gpt"],
+                    build=partial(gpt, blocks=1, width=8, heads=2, length=4),
+                    samples=2,
+                    shape=(4,),
+                )
+            },
             "in_turn": taken_here,
         },
         floors: {"MATRIX": 8, "COPIED": 64, "REPEATS": 1},
@@ -163,6 +176,46 @@ def test_where_it_was_measured_is_told_without_a_name():
     assert re.search(r"\d+ cores", here.processor)
     assert "NumPy" in here.linear_algebra or "kernels for" in here.linear_algebra
     assert platform.node() not in here.text
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("quantity", imported.QUANTITIES)
+@pytest.mark.filterwarnings("ignore")
+def test_an_imported_network_and_the_written_one_have_the_same_quantities(tiny, quantity, tmp_path):
+    pytest.importorskip("torch")
+    (model,) = imported.MODELS.values()
+    imported.export(model, tmp_path / "net.pt2")
+    steps = imported.steps(model, tmp_path / "net.pt2", quantity)
+    found = []
+    for column in ("trace-net", "written"):
+        step = steps[column]()
+        tracer.seed(0)
+        found.append({name: factors_of(value) for name, value in step()[quantity].items()})
+    first, second = found
+    assert set(first) == set(second)
+    for name, values in first.items():
+        for ours, written in zip(values, second[name], strict=True):
+            np.testing.assert_allclose(ours, written, rtol=1e-4, atol=1e-7)
+    theirs = steps["torch.func"]()() if quantity == "batch_l2" else {}
+    for name, value in theirs.items():
+        np.testing.assert_allclose(first[name][0], value.numpy(), rtol=1e-3, atol=1e-7)
+
+
+def factors_of(value):
+    """The arrays of a quantity of a parameter."""
+    return getattr(value, "factors", (value,))
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+def test_rows_of_imported_networks_have_a_bound(tiny, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(imported, "EXTENSIONS", {})  # BackPACK cannot convert this network
+    rows = list(imported.rows())
+    assert [row.what for row in rows] == [f"GPT, `{name}`" for name in imported.QUANTITIES]
+    assert all(row.goals for row in rows)
+    table = tables.everything(replace(MEASURED, rows={"imported": rows}))
+    assert all(title in table for title in imported.COLUMNS.values())
 
 
 def test_saved_numbers_are_chosen_by_group_network_and_quantity(tmp_path, capsys):

@@ -21,6 +21,10 @@ pytestmark = [
 ]
 
 
+#: below this share of the largest gradient one is nothing but rounding, as of the biases of keys
+SMALLEST = 1e-7
+
+
 def marked(name):
     return pytest.param(name, marks=pytest.mark.oracle if name in FIVE else pytest.mark.programs)
 
@@ -40,8 +44,32 @@ def made(name, mode="eval"):
     torch.manual_seed(0)
     model, args, kwargs = MODELS[name]()
     model = model.double()
+    spread(model, args, kwargs)
     getattr(model, mode)()
     return model, args, kwargs
+
+
+@torch.no_grad()
+def spread(model, args, kwargs):
+    """Give a model values with which all of its parameters matter.
+
+    Heads and branches often begin with zeros, and matrices with small numbers: gradients would be
+    nothing, and equal to nothing. Running statistics become those of eight examples.
+    """
+    for p in model.parameters():
+        if p.ndim > 1 and p[0].numel() > 1:
+            p.normal_(0, p[0].numel() ** -0.5)
+        else:
+            p.add_(0.3 * torch.randn_like(p))
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    if norms:
+        model(*(torch.randn(8, *x.shape[1:], dtype=x.dtype) for x in args), **kwargs)
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
 
 
 def of_arrays(args, kwargs):
@@ -65,8 +93,10 @@ def compare(model, program, args, kwargs):
     theirs = {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}
     largest = max(np.abs(g).max() for g in theirs.values())
     for path, wanted in theirs.items():
-        scale = max(np.abs(wanted).max(), 1e-3 * largest)
+        scale = max(np.abs(wanted).max(), SMALLEST * largest)
         np.testing.assert_allclose(gradients[path], wanted, rtol=0, atol=1e-5 * scale)
+    smaller = [path for path, g in theirs.items() if np.abs(g).max() < SMALLEST * largest]
+    assert len(smaller) <= len(theirs) // 5, smaller
 
 
 @pytest.mark.parametrize("name", [marked(name) for name in MODELS])
@@ -102,10 +132,11 @@ def test_training_is_pytorchs(name):
         np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
 
 
-@pytest.mark.programs
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3", "vit", "bert", "bart", "t5", "deit"])
+@pytest.mark.parametrize("name", [marked(name) for name in MODELS])
 def test_core_aten_is_read_too(name, tmp_path):
     model, args, kwargs = made(name)
+    if name == "gpt2":  # whose other attention PyTorch cannot decompose
+        model.config._attn_implementation = "eager"
     exported = torch.export.export(model, args, kwargs).run_decompositions()
     torch.export.save(exported, tmp_path / "core.pt2")
     compare(model, tracer_import.load(tmp_path / "core.pt2"), args, kwargs)

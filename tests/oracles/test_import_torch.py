@@ -9,6 +9,7 @@ import tracer
 import tracer_import
 import tracer_layers
 from tracer.errors import ShapeError, TracerError
+from tracer.extend import ImportedOperator
 from tracer_import import ProgramError
 from tracer_quantities import KFLR
 
@@ -214,13 +215,101 @@ def cond(y, x):
     ("function", "message"),
     [
         (branches, "PyTorch cannot export"),
-        (chooses, "depends on values|operators that are not there"),
-        (cond, "has control flow, cond"),
+        (chooses, "depends on values|operators? that (is|are) not there"),
+        (cond, "higher_order.cond is control flow"),
     ],
 )
 def test_what_depends_on_values_is_refused(function, message):
     with pytest.raises(ProgramError, match=message):
         tracer_import.from_torch(Function(function), (torch.randn(3, 4),))
+
+
+def loops(y, x):
+    from torch._higher_order_ops.while_loop import while_loop
+
+    def more(i, a):
+        return i < 3
+
+    def step(i, a):
+        return i + 1, a * 2
+
+    return while_loop(more, step, (torch.zeros((), dtype=torch.int64), y))[1]
+
+
+def unique_rows(y, x):
+    return torch.unique((y > 0).int(), dim=0).sum() + y
+
+
+def of_masks(y, x):
+    return torch.masked_select(y, y > 0).sum() + y
+
+
+@torch.library.custom_op("tracer_tests::gate", mutates_args=())
+def gate(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(x)
+
+
+@gate.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (loops, r"higher_order\.while_loop .*is control flow"),
+        (unique_rows, "depends on values"),
+        (of_masks, "depends on values"),
+        (lambda y, x: gate(gate(y)), r"1 operator .*tracer_tests\.gate\.default x 2 .*A plugin"),
+        (lambda y, x: torch.fft.fft(y).real, "fft"),
+        (lambda y, x: y.to(torch.float8_e4m3fn).float(), "8-bit floats"),
+    ],
+    ids=["loop", "unique", "masks", "custom", "fft", "float8"],
+)
+def test_what_a_program_cannot_have_is_told_in_a_sentence(function, message):
+    with pytest.raises(ProgramError, match=message) as caught:
+        tracer_import.from_torch(Function(function), (torch.randn(3, 4),))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def test_a_custom_operator_that_is_registered_runs(capsys):
+    operator = ImportedOperator("tracer_tests.gate.default", lambda x: x / (1 + np.exp(-x)))
+    tracer.register(operator)
+    try:
+        module = Function(lambda y, x: gate(y)).double()
+        x = torch.randn(3, 4, dtype=torch.float64)
+        program = tracer_import.from_torch(module, (x,))
+        np.testing.assert_allclose(program(x.numpy()).data, module(x).detach().numpy(), rtol=1e-10)
+    finally:
+        tracer.unregister(operator)
+
+
+def quantised_by_rows():
+    """Linear maps whose weights are of 8 bits."""
+    return torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 3)), {nn.Linear})
+
+
+class Int8(nn.Module):
+    """A weight of 8 bits with a scale, as PyTorch's exporters of quantised models write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("weight", torch.randint(-9, 9, (3, 4), dtype=torch.int8))
+
+    def forward(self, x):
+        import torch.ao.quantization.fx._decomposed  # which defines the operators
+
+        ops = torch.ops.quantized_decomposed
+        whole = ops.dequantize_per_tensor(self.weight, 0.1, 0, -128, 127, torch.int8)
+        return nn.functional.linear(x, whole)
+
+
+@pytest.mark.parametrize("make", [quantised_by_rows, Int8])
+def test_quantised_weights_are_refused(make):
+    with pytest.raises(ProgramError, match=r"[Qq]uantised") as caught:
+        tracer_import.from_torch(make(), (torch.randn(2, 4),))
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_module_is_refused():

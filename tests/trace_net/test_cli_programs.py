@@ -46,6 +46,44 @@ def test_quantities_and_check_take_an_archive(command, archive, name):
     assert "grad" in computed.out
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse_loss", "binary_cross_entropy_with_logits"])
+def test_a_loss_is_given_by_name_and_its_targets_are_made(command, archive, loss):
+    """In two runs alike; of dictionaries the first tensor counts."""
+    for name in ("convolutional", "nested"):
+        given = ("quantities", archive(name), "--quantity", "kfac", "--loss", loss, "--json")
+        first, again = command(*given), command(*given)
+        assert first.code == 0, first.err
+        assert f"loss: {loss} of the output and targets that are made" in first.err
+        assert first.out == again.out
+        assert any(row["kind"] == "factor" for row in json.loads(first.out)["values"])
+
+
+def test_a_quantity_of_a_loss_says_how_an_archive_gets_one(command, archive):
+    outcome = command("quantities", archive("convolutional"), "--quantity", "kfac")
+    assert outcome.code == 1
+    assert "kfac is of a loss, and convolutional.pt2 holds a model alone" in outcome.error
+    assert "--loss cross_entropy" in outcome.err
+    drawn = ("visualize", "convolutional.pt2", "-o", "net.svg", "--quantity", "kfac")
+    assert command(*drawn, "--loss", "cross_entropy").code == 0
+
+
+def test_a_loss_that_is_not_known_or_does_not_fit(command, folder, archive):
+    outcome = command("quantities", archive("convolutional"), "--loss", "cross_entrop")
+    assert outcome.code == 2
+    assert "Did you mean 'cross_entropy'?" in outcome.error
+    (folder / "vector.py").write_text(
+        "import numpy as np, tracer\n"
+        "w = tracer.parameter(np.ones(3), name='w')\n"
+        "def model(x):\n    return np.sum(x * w, 1)\n"
+        "example_inputs = np.ones((2, 3))\n"
+        "def loss(output):\n    return np.sum(output)\n"
+    )
+    outcome = command("quantities", "vector.py:model", "--loss", "cross_entropy")
+    assert outcome.code == 1
+    assert "of logits [N, C, ...], and the output is [2]" in outcome.error
+    assert command("quantities", "vector.py:model", "--loss", "mse_loss").code == 0
+
+
 def test_diff_compares_an_archive_with_another(command, archive):
     outcome = command("diff", archive("convolutional"), archive("core"))
     assert outcome.code in (0, 1), outcome.err

@@ -1,7 +1,10 @@
 """Archives that are damaged or made to harm: one sentence, nothing executed, nothing unbounded."""
 
 import json
+import os
+import re
 import struct
+import time
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -291,14 +294,35 @@ def test_operators_that_a_program_cannot_have(path, target, message):
     refused(changed(path, MODEL, change), message)
 
 
-def test_control_flow_is_refused_with_its_line(path):
+def test_control_flow_is_listed_with_what_else_is_missing(path):
     def change(document):
+        for node in nodes(document):
+            if "linear" in node["target"]:
+                node["target"] = "torch.ops.mylib.gate.default"
         graph = {**document["graph_module"]["graph"], "nodes": []}
         argument = {"name": "", "arg": {"as_graph": {"name": "true_graph_0", "graph": graph}}}
         node = nodes(document)[1]
         node.update(target="torch.ops.higher_order.cond", inputs=[argument])
 
-    refused(changed(path, MODEL, change), r"has control flow, cond \(networks\.py:\d+\)")
+    text = refused(changed(path, MODEL, change), "has 2 operators that are not there")
+    assert re.search(r"higher_order\.cond \(networks\.py:\d+\)", text)
+    assert "mylib.gate.default x " in text
+    assert "higher_order.cond is control flow" in text
+    assert "A plugin adds others by the hook register_imports" in text
+
+
+def test_a_lower_precision_is_refused_with_what_to_do(path):
+    def change(document):
+        graph = {**document["graph_module"]["graph"], "nodes": []}
+        given = [{"as_string": "cpu"}, {"as_scalar_type": 13}, {"as_bool": True}]
+        given.append({"as_graph": {"name": "g", "graph": graph}})
+        node = nodes(document)[1]
+        inputs = [{"name": "", "arg": each} for each in given]
+        node.update(target="torch.ops.higher_order.wrap_with_autocast", inputs=inputs)
+
+    refused(
+        changed(path, MODEL, change), r"wrap_with_autocast \(.*export it without torch\.autocast"
+    )
 
 
 def test_graphs_in_graphs_without_end(path):
@@ -326,6 +350,43 @@ def test_lines_of_files_that_are_no_code_are_not_read(path):
 
     model = tracer_import.load(changed(path, MODEL, change))
     assert {node.source.file for node in model.program.nodes if node.source} == {"zero"}
+
+
+def test_a_pipe_and_a_folder_are_refused_at_once(tmp_path):
+    """A pipe would be waited on for ever."""
+    os.mkfifo(tmp_path / "pipe.pt2")
+    (tmp_path / "folder.pt2").mkdir()
+    for name in ("pipe.pt2", "folder.pt2"):
+        refused(tmp_path / name, "is no file, but a folder or a pipe")
+
+
+@pytest.mark.parametrize("name", ["__class__", "__dict__", "forward", "_registered", "a" * 5000])
+def test_a_parameter_may_have_any_name_and_harms_nothing(path, name):
+    parts = {key: data.replace(b"middle", name.encode()) for key, data in members().items()}
+    model = tracer_import.load(written(path, parts))
+    assert type(model).__name__ == "Perceptron"
+    assert f"{name}.weight" in dict(model.named_parameters())
+    assert model(np.ones((2, 4))).shape == (2, 3)
+
+
+def test_a_source_line_that_is_long_takes_no_time(path):
+    def change(document):
+        for node in nodes(document):
+            node["metadata"]["stack_trace"] = 'File "' * 20_000 + " " * 20_000
+
+    began = time.process_time()
+    tracer_import.load(changed(path, MODEL, change))
+    assert time.process_time() - began < 5
+
+
+def test_expressions_of_sizes_are_never_evaluated(path):
+    def change(document):
+        text = json.dumps(document["graph_module"]["graph"]["tensor_values"])
+        text = re.sub(r'"expr_str": "[^"]*"', '"expr_str": "__import__(os).system(1)"', text)
+        document["graph_module"]["graph"]["tensor_values"] = json.loads(text)
+
+    model = tracer_import.load(changed(path, MODEL, change))
+    assert model(np.ones((2, 4))).shape == (2, 3)
 
 
 def test_a_file_that_is_not_there_and_a_suffix_that_nobody_reads(tmp_path):

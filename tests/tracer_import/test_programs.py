@@ -230,7 +230,7 @@ def test_values_are_let_go_after_their_last_use():
 def test_a_registered_operator_runs_and_is_differentiated():
     operator = ImportedOperator("test.gate.default", lambda x, slope: x / (1 + np.exp(-slope * x)))
     gate = Node("test.gate.default", (Value("x"), 2.0), {}, ("y",))
-    with pytest.raises(ProgramError, match=r"1 operators that are not there: test\.gate\.default"):
+    with pytest.raises(ProgramError, match=r"1 operator that is not there: test\.gate\.default"):
         imported(program(gate))
     tracer.register(operator)
     try:

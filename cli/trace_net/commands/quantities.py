@@ -52,6 +52,7 @@ def quantities(
         ),
     ] = None,
     input: options.InputOption = None,
+    loss: options.LossOption = None,
     device: options.DeviceOption = None,
     json: options.JsonOption = False,
 ) -> None:
@@ -68,11 +69,13 @@ def quantities(
     from trace_net import flow
     from trace_net.describe import rows
     from trace_net.inputs import parse_inputs
+    from trace_net.made_loss import check_loss, with_loss
     from trace_net.run import describe_choices, on_device, run
     from trace_net.target import load, parse_target
     from tracer import registry
 
     options.check_device(device)
+    check_loss(loss)
     parsed = parse_target(target)
     names = tuple(dict.fromkeys(quantity or ("grad",)))
     if output == write.STDOUT and json:
@@ -83,7 +86,7 @@ def quantities(
 
     with streams.progress(steps=6) as step:
         step(f"loading {target}")
-        subject = on_device(load(parsed, given), device)
+        subject = on_device(with_loss(load(parsed, given), loss), device)
         for name in names:  # the file may have registered some
             options.look_up(registry.quantities, name)
         done = run(subject, names, step)

@@ -106,6 +106,7 @@ def visualize(
     ] = False,
     quantity: options.QuantityOption = None,
     input: options.InputOption = None,
+    loss: options.LossOption = None,
     device: options.DeviceOption = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for the layout.")] = 30.0,
     theme: options.ThemeOption = options.Theme.auto,
@@ -117,6 +118,7 @@ def visualize(
     marked, and the exit code is 1.
     """
     from trace_net.inputs import parse_inputs
+    from trace_net.made_loss import check_loss, with_loss
     from trace_net.overlays import QuantityOverlay, find_overlay
     from trace_net.run import describe_choices, note_precision, on_device, run
     from trace_net.target import load, parse_target
@@ -124,6 +126,7 @@ def visualize(
     from tracer.extend import DrawOptions, time_operations
 
     options.check_device(device)
+    check_loss(loss)
     parsed = parse_target(target)
     form = options.choose_format(output, format)
     renderer = options.look_up(registry.renderers, form)
@@ -137,7 +140,7 @@ def visualize(
 
     with streams.progress(steps=7) as step:
         step(f"loading {target}")
-        subject = on_device(load(parsed, given), device)
+        subject = on_device(with_loss(load(parsed, given), loss), device)
         for name in quantities:  # the file may have registered some
             options.look_up(registry.quantities, name)
         colouring = find_overlay(overlay) if overlay else None

@@ -16,7 +16,9 @@ from tracer_import.operators import (
     pooling,
     recurrent,
     reductions,
+    resampling,
     shapes,
+    strided,
 )
 from tracer_import.operators.table import OPERATORS, operator
 
@@ -38,5 +40,7 @@ FAMILIES = (
     pooling,
     recurrent,
     reductions,
+    resampling,
     shapes,
+    strided,
 )

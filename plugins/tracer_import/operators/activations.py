@@ -23,6 +23,12 @@ for _name in ("relu", "relu6", "silu", "mish", "hardswish", "hardsigmoid", "selu
 add_operator("log_sigmoid.default", _plain("logsigmoid"))
 
 
+@operator("log_sigmoid_forward.default")
+def log_sigmoid_forward(self: TensorLike) -> tuple[TensorLike, None]:
+    """The logarithm of the sigmoid, with a place for what its gradient takes, not given here."""
+    return functional.logsigmoid(self), None
+
+
 @operator("gelu.default")
 def gelu(self: TensorLike, approximate: str = "none") -> TensorLike:
     """`x Phi(x)`."""

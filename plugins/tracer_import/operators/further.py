@@ -172,6 +172,12 @@ def cosine_similarity(
     return functional.cosine_similarity(x1, x2, dim, eps)
 
 
+@operator("pdist.default", "_pdist_forward.default")
+def pdist(self: TensorLike, p: float = 2) -> TensorLike:
+    """The norms of the differences of all rows."""
+    return functional.pdist(self, p)
+
+
 @operator("pairwise_distance.default")
 def pairwise_distance(
     x1: TensorLike, x2: TensorLike, p: float = 2, eps: float = 1e-6, keepdim: bool = False
@@ -203,29 +209,6 @@ def histc(self: TensorLike, bins: int = 100, min: float = 0, max: float = 0) -> 
     if low == high:
         low, high = low - 1, high + 1
     return np.histogram(values, bins, (float(low), float(high)))[0].astype(values.dtype)
-
-
-@operator("kl_div.default")
-def kl_div(
-    self: TensorLike, target: TensorLike, reduction: int = 1, log_target: bool = False
-) -> TensorLike:
-    """The divergence of `exp(self)` from the target."""
-    if log_target:
-        each = np.exp(target) * (target - self)
-    else:
-        each = registry.operations["xlogy"](target, target) - target * self
-    return (lambda x: x, np.mean, np.sum)[reduction](each)
-
-
-@operator("binary_cross_entropy.default")
-def binary_cross_entropy(
-    self: TensorLike, target: TensorLike, weight: Operand = None, reduction: int = 1
-) -> TensorLike:
-    """The negative log-probability of yes or no; logarithms are at least -100."""
-    logs = [np.clip(np.log(x), -100, None) for x in (self, 1 - self)]
-    each = -(target * logs[0] + (1 - target) * logs[1])
-    each = each if weight is None else each * weight
-    return (lambda x: x, np.mean, np.sum)[reduction](each)
 
 
 @operator("float_power.Tensor_Scalar", "float_power.Tensor_Tensor")

@@ -50,7 +50,7 @@ def select(self: TensorLike, dim: int, index: int) -> TensorLike:
     return self[(*lead, index)]
 
 
-def _set(self: TensorLike, index: Any, values: TensorLike) -> TensorLike:
+def put(self: TensorLike, index: Any, values: TensorLike) -> TensorLike:
     """A copy with other values at an index."""
     if not isinstance(self, Tensor) and not isinstance(values, Tensor):
         out = np.array(self)
@@ -79,7 +79,7 @@ def slice_scatter(
     if (part.start, part.step) == (0, 1) and part.stop == self.shape[dim]:
         return np.broadcast_to(src, self.shape)
     if part.step != 1:
-        return _set(self, index, src)
+        return put(self, index, src)
     lead = index[:-1]
     before, after = self[(*lead, slice(0, part.start))], self[(*lead, slice(part.stop, None))]
     parts = [x for x in (before, src, after) if x.shape[dim]]
@@ -108,7 +108,7 @@ def diagonal_scatter(
     """`self` in which a diagonal is `src`."""
     places = np.arange(self.size).reshape(self.shape)
     index = np.unravel_index(np.diagonal(places, offset, dim1, dim2), self.shape)
-    return _set(self, index, src)
+    return put(self, index, src)
 
 
 def _index(indices: Sequence[Any]) -> tuple[Any, ...]:
@@ -152,7 +152,7 @@ def index_put(
         mask = masks[0].reshape(*masks[0].shape, *(1,) * (self.ndim - masks[0].ndim))
         return np.where(mask, values, self)
     if not accumulate:
-        return _set(self, where, values)
+        return put(self, where, values)
     places = np.arange(self.size).reshape(self.shape)[where]
     added = np.broadcast_to(values, places.shape).reshape(-1)
     positions = like(places.reshape(-1), self)
@@ -200,7 +200,7 @@ def scatter(
     where = tuple(places if axis == dim % self.ndim else x for axis, x in enumerate(axes))
     if np.ndim(raw(given)):
         given = given[tuple(slice(0, n) for n in places.shape)]
-    return _set(self, where, given)
+    return put(self, where, given)
 
 
 @operator("scatter_add.default")

@@ -12,6 +12,9 @@ from tracer_import.operators.context import Operand
 from tracer_import.operators.table import operator
 from tracer_layers import functional
 
+#: names of axes
+LETTERS = "abcdefghijkl"
+
 
 @operator("linear.default")
 def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> TensorLike:
@@ -25,6 +28,22 @@ def bilinear(
 ) -> TensorLike:
     """`input1 @ weight[o] @ input2 + bias`."""
     return functional.bilinear(input1, input2, weight, bias)
+
+
+@operator("_trilinear.default")
+def trilinear(
+    i1: TensorLike, i2: TensorLike, i3: TensorLike, expand1: Sequence[int], expand2: Sequence[int],
+    expand3: Sequence[int], sumdim: Sequence[int], unroll_dim: int = 1,
+) -> TensorLike:  # fmt: skip
+    """The product of three arrays, each with more axes, summed over some: a bilinear map.
+
+    `expand1` and the like are where axes of size 1 are added; `sumdim`, what is summed over.
+    """
+    pairs = zip((i1, i2, i3), (expand1, expand2, expand3), strict=True)
+    rank = i1.ndim + len(expand1)
+    of = ["".join(LETTERS[axis] for axis in range(rank) if axis not in axes) for _, axes in pairs]
+    left = "".join(LETTERS[axis] for axis in range(rank) if axis not in sumdim)
+    return np.einsum(f"{','.join(of)}->{left}", i1, i2, i3)
 
 
 @operator("mm.default", "bmm.default", "matmul.default", "mv.default", "dot.default")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from tracer.extend import TensorLike
+from tracer.extend import Array, TensorLike
 from tracer_import.operators.context import sizes
 from tracer_import.operators.table import add_operator, operator
 from tracer_layers import functional
 
 Sizes = Sequence[int] | int
+#: what becomes an operator
+Function: TypeAlias = Callable[..., Any]
 
 
 def _each(value: Any, rank: int) -> Any:
@@ -19,7 +21,7 @@ def _each(value: Any, rank: int) -> Any:
     return None if not given else given * rank if len(given) == 1 else given
 
 
-def _max_pool(rank: int, indices: bool) -> Callable[..., Any]:
+def _max_pool(rank: int, indices: bool) -> Function:
     pool = getattr(functional, f"max_pool{rank}d")
 
     def function(
@@ -32,7 +34,7 @@ def _max_pool(rank: int, indices: bool) -> Callable[..., Any]:
     return function
 
 
-def _avg_pool(rank: int) -> Callable[..., Any]:
+def _avg_pool(rank: int) -> Function:
     pool = getattr(functional, f"avg_pool{rank}d")
 
     def function(
@@ -47,7 +49,7 @@ def _avg_pool(rank: int) -> Callable[..., Any]:
     return function
 
 
-def _adaptive(kind: str, rank: int, **options: Any) -> Callable[..., Any]:
+def _adaptive(kind: str, rank: int, **options: Any) -> Function:
     pool = getattr(functional, f"adaptive_{kind}_pool{rank}d")
 
     def function(self: TensorLike, output_size: Sizes) -> Any:
@@ -65,63 +67,33 @@ for _rank in (1, 2, 3):
     add_operator(f"adaptive_max_pool{_rank}d.default", _adaptive("max", _rank, return_indices=True))
 
 
-@operator("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
-def nearest(
-    input: TensorLike, output_size: Sizes | None, scale_factors: Sequence[float] | None = None
-) -> TensorLike:
-    """Other sizes, by the nearest elements."""
-    return _interpolated(input, output_size, scale_factors, "nearest")
+def _fractional(rank: int) -> Function:
+    pool = getattr(functional, f"fractional_max_pool{rank}d_with_indices")
 
-
-@operator(*(f"_upsample_nearest_exact{n}d.vec" for n in (1, 2, 3)))
-def nearest_exact(
-    input: TensorLike, output_size: Sizes | None, scale_factors: Sequence[float] | None = None
-) -> TensorLike:
-    """The same, by the nearest centres."""
-    return _interpolated(input, output_size, scale_factors, "nearest-exact")
-
-
-@operator("upsample_nearest1d.default", "upsample_nearest2d.default", "upsample_nearest3d.default")
-def nearest_by_axis(
-    input: TensorLike, output_size: Sizes, *scales: float | None, **named: float | None
-) -> TensorLike:
-    """The same, with a factor for each axis."""
-    return _interpolated(input, output_size, (*scales, *named.values()), "nearest")
-
-
-def _interpolated(
-    input: TensorLike, size: Any, factors: Any, mode: str, corners: bool | None = None
-) -> TensorLike:
-    """Other sizes; where factors give the same sizes, they decide what lies where."""
-    given = None if size is None else sizes(size)
-    scale = tuple(factors) if factors and None not in factors else None
-    if given is not None and scale is not None:
-        reached = tuple(int(n * f) for n, f in zip(input.shape[2:], scale, strict=True))
-        given, scale = (None, scale) if reached == given else (given, None)
-    return functional.interpolate(input, given, scale, mode, corners)
-
-
-def _smooth(mode: str) -> Callable[..., Any]:
     def function(
-        input: TensorLike,
-        output_size: Sizes | None,
-        align_corners: bool,
-        *scales: Any,
-        **named: Any,
-    ) -> TensorLike:
-        factors = (*scales, *named.values())
-        if len(factors) == 1 and isinstance(factors[0], tuple | list):  # one for all axes
-            factors = tuple(factors[0])
-        return _interpolated(input, output_size, factors, mode, align_corners)
+        self: TensorLike, kernel_size: Sizes, output_size: Sizes, random_samples: TensorLike
+    ) -> tuple[TensorLike, Array]:
+        options = (_each(value, rank) for value in (kernel_size, output_size))
+        found, places = pool(self, *options, _random_samples=random_samples)
+        return found, places
 
     return function
 
 
-for _mode, _name in (
-    ("linear", "linear1d"),
-    ("bilinear", "bilinear2d"),
-    ("trilinear", "trilinear3d"),
-    ("bicubic", "bicubic2d"),
-):
-    add_operator(f"upsample_{_name}.vec", _smooth(_mode))
-    add_operator(f"upsample_{_name}.default", _smooth(_mode))
+for _rank in (2, 3):
+    add_operator(f"fractional_max_pool{_rank}d.default", _fractional(_rank))
+
+
+@operator("max_unpool2d.default", "max_unpool3d.default")
+def max_unpool(
+    self: TensorLike, indices: TensorLike, output_size: Sizes, stride: Sizes = (),
+    padding: Sizes = (),
+) -> TensorLike:  # fmt: skip
+    """Maxima where they were taken from, zero elsewhere."""
+    size = sizes(output_size)
+    rank = len(size)
+    unpool = functional.max_unpool2d if rank == 2 else functional.max_unpool3d
+    # where they go, the indices say: of the windows only the size that they would give is looked at
+    steps = [2 * n for n in size]
+    around = [(n - 1) * out for n, out in zip(self.shape[-rank:], size, strict=True)]
+    return unpool(self, indices, size, steps, around, size)

@@ -10,7 +10,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
 from tracer.extend import Array, Backend, Convertible, backend, raw
-from tracer_layers.module.naming import Named, joined
+from tracer_layers.module.naming import Content, Named, joined
 from tracer_layers.module.state import HELD, fitted, shape_of, size_of
 
 
@@ -62,11 +62,16 @@ def load(module: Holder, state: Mapping[str, Convertible], strict: bool) -> Inco
     """Take over the arrays of a state; see `Module.load_state_dict`."""
     _make(module, state)
     places = {full: (holder, name) for full, holder, name in saved(module)}
+
+    def held(key: str) -> Content:
+        holder, name = places[key]
+        return holder._value(name)
+
     missing = [key for key in places if key not in state]
     unexpected = [key for key in state if key not in places]
     problems = []
     if strict and missing:
-        shapes = (f"{k} {list(shape_of(getattr(*places[k])))}" for k in missing)
+        shapes = (f"{k} {list(shape_of(held(k)))}" for k in missing)
         problems.append(f"missing: {', '.join(shapes)}")
     if strict and unexpected:
         shapes = (f"{k} {size_of(state[k])}".rstrip() for k in unexpected)
@@ -74,15 +79,15 @@ def load(module: Holder, state: Mapping[str, Convertible], strict: bool) -> Inco
     changes = []
     loaded: dict[int, tuple[str, Array]] = {}
     for key in (key for key in places if key in state):
-        held, value = getattr(*places[key]), state[key]
+        old, value = held(key), state[key]
         if isinstance(value, Tensor):
             value._kept_by("load_state_dict")
         try:
-            array = fitted(key, value, raw(held))
+            array = fitted(key, value, raw(old))
         except TracerError as error:
             problems.append(str(error))
             continue
-        first, same = loaded.setdefault(id(held), (key, array))
+        first, same = loaded.setdefault(id(old), (key, array))
         if bool(((same != array) & (same == same)).any()):
             problems.append(f"{first} and {key} are one parameter here, and differ there")
         changes.append((*places[key], same))
@@ -130,7 +135,7 @@ def replace(changes: list[Change]) -> None:
 
     The old arrays are left alone, since tapes may hold them.
     """
-    before = [(module, name, raw(getattr(module, name))) for module, name, _ in changes]
+    before = [(module, name, raw(module._value(name))) for module, name, _ in changes]
     try:
         for change in changes:
             _replace(*change)
@@ -141,9 +146,9 @@ def replace(changes: list[Change]) -> None:
 
 
 def _replace(module: Named, name: str, array: Array) -> None:
-    held = getattr(module, name)
+    held = module._value(name)
     if isinstance(held, Tensor):
         held._value = array
         held.node.dtype = array.dtype
     else:
-        vars(module)[name] = array
+        (vars(module)["_behind"] if name in module._behind else vars(module))[name] = array

@@ -19,6 +19,7 @@ from tracer.extend import (
     Drawing,
     Tape,
     TensorLike,
+    backend,
     backend_for,
     current_cursor,
     is_device,
@@ -100,6 +101,10 @@ class Module:
     _hooks: hooks.Hooks | None = None
     #: attribute name -> how it is computed of others
     _computed: Mapping[str, hooks.Computed] = MappingProxyType({})
+    #: what is registered under names that the class has for something else, which attributes give
+    _behind: Mapping[str, naming.Content] = MappingProxyType({})
+    #: whether it registers what has such a name, which a model of another library may have
+    _takes_any_name = False
     #: what was looked for -> the version of the structure of modules, and what was found in it
     _found: dict[str, tuple[object, list[Any]]]
 
@@ -119,6 +124,8 @@ class Module:
         """What copies and pickles take over: what the module is, and nothing that calls found."""
         state = {key: value for key, value in vars(self).items() if key not in _OF_CALLS}
         state["_registered"] = dict(self._registered)
+        if self._behind:
+            state["_behind"] = dict(self._behind)
         if isinstance(own := state.get("forward"), hooks.Forward):
             del state["forward"]
             if own.inner is not None:
@@ -130,7 +137,7 @@ class Module:
         vars(self).setdefault("_owners", [])
         vars(self).setdefault("_serial_number", next(numbers))
         for name in self._registered:
-            self._own(name, vars(self).get(name))
+            self._own(name, (self._behind if name in self._behind else vars(self)).get(name))
         hooks.stand_before(self)
         if any(isinstance(value, list | dict) for value in state.values()):
             naming.note_container(self)
@@ -245,6 +252,10 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         kind = self._registered.get(name)
+        if name in self._behind:
+            if kind in _kinds_of(value):
+                return self._put_behind(name, value)
+            kind = None
         if kind is None and name in self._computed:
             return self._computed[name].assign(self, value)
         if isinstance(value, Module):
@@ -303,8 +314,12 @@ class Module:
         if not isinstance(name, str) or not name or "." in name:
             raise TracerError(f"a {kind}'s name is a string without dots, got {name!r}")
         taken = name in vars(self) or hasattr(type(self), name) or name in self._computed
-        if taken and name not in self._registered:
-            raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
+        if name in self._behind or (taken and name not in self._registered):
+            if not self._takes_any_name:
+                raise TracerError(f"{type(self).__name__} has an attribute {name!r} already")
+            vars(self).setdefault("_behind", {})[name] = None
+            self._registered[name] = kind
+            return self._put_behind(name, value)
         if kind in BUFFERS:
             value = copied(f"{type(self).__name__}.{name}", value)
             self._registered[name] = kind
@@ -313,6 +328,18 @@ class Module:
             self._registered[name] = kind
             setattr(self, name, value)
         _structure.version = object()  # also where a buffer takes the name of a parameter
+
+    def _value(self, name: str) -> naming.Content:
+        """What is registered under a name, also where the class has it for something else."""
+        return self._behind[name] if name in self._behind else getattr(self, name)
+
+    def _put_behind(self, name: str, value: naming.Content) -> None:
+        """Register a value under a name that the class has for something else."""
+        if self._registered[name] in BUFFERS:
+            value = copied(f"{type(self).__name__}.{name}", value)
+        vars(self)["_behind"][name] = value
+        self._own(name, value)
+        _structure.version = object()
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
         """Register a parameter, or None to keep the name for one."""
@@ -342,7 +369,7 @@ class Module:
 
     def _held(self, *kinds: str) -> Iterator[tuple[str, Any]]:
         for name, kind in self._registered.items():
-            if kind in kinds and (value := getattr(self, name)) is not None:
+            if kind in kinds and (value := self._value(name)) is not None:
                 yield name, value
 
     def _named(
@@ -351,7 +378,7 @@ class Module:
         seen: set[int] = set()
         for path, module in self._walk(prefix, remove_duplicate) if recurse else [(prefix, self)]:
             for name, kind in module._registered.items():
-                if kind not in kinds or (value := getattr(module, name)) is None:
+                if kind not in kinds or (value := module._value(name)) is None:
                     continue
                 if remove_duplicate and id(value) in seen:
                     continue
@@ -415,7 +442,7 @@ class Module:
             waiting += [
                 (naming.joined(path, name), child)
                 for name, kind in reversed(module._registered.items())
-                if kind == "module" and (child := getattr(module, name)) is not None
+                if kind == "module" and (child := module._value(name)) is not None
             ]
         return found
 
@@ -467,7 +494,7 @@ class Module:
             )
         path, _, name = target.rpartition(".")
         owner = self.get_submodule(path)
-        if strict or hasattr(owner, name):
+        if strict or name in owner._behind or hasattr(owner, name):
             _registered_at(owner, name, "module")
         setattr(owner, name, module)
 
@@ -479,7 +506,7 @@ class Module:
         Its axes lie in memory as they did.
         """
         state = {
-            prefix + full: raw(getattr(module, name)).copy(order="K")
+            prefix + full: raw(module._value(name)).copy(order="K")
             for full, module, name in saved(self)
         }
         for path, module, hook in hooks.of_tree(self, "saved"):
@@ -645,9 +672,16 @@ class Module:
         return f"{type(self).__name__}(\n  {body}\n)"
 
 
+def _kinds_of(value: object) -> tuple[str, ...]:
+    """As what a value may be registered."""
+    if isinstance(value, Module):
+        return ("module",)
+    return ("parameter",) if is_parameter(value) else BUFFERS if backend.is_array(value) else ()
+
+
 def _registered_at(module: Module, name: str, *kinds: str) -> Any:
     """What a module holds under a name, which is to be of one of these kinds."""
-    value = getattr(module, name)
+    value = module._value(name)
     if module._registered.get(name) not in kinds and name not in module._computed:
         raise HintError(
             f"{type(module).__name__}.{name} is no {kinds[0]}, but {described(value)}: write "

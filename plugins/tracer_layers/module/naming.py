@@ -12,20 +12,26 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from tracer import Tensor
 from tracer.extend import Array, Params, is_users, users_frame
 from tracer_layers.module.state import is_parameter
+
+#: what is held under a name: a parameter, an array, a module, or None
+Content: TypeAlias = Any
 
 
 class Named(Protocol):
     """What is named here: a module, by what it holds and who holds it."""
 
     _registered: dict[str, str]
+    _behind: Mapping[str, Content]
     _owners: list[tuple[weakref.ref[Any], str]]
     _serial_number: int
     _found: dict[str, tuple[object, list[Any]]]
+
+    def _value(self, name: str) -> Content: ...
 
     def _held(self, *kinds: str) -> Iterator[tuple[str, Any]]: ...
 
@@ -45,7 +51,7 @@ class Named(Protocol):
 #: of a plain list or dictionary, how many entries are looked at for modules
 ENTRIES = 1000
 #: attributes of modules that hold what was looked for
-SKIPPED = frozenset(("_found", "_owners", "_place", "_registered"))
+SKIPPED = frozenset(("_behind", "_found", "_owners", "_place", "_registered"))
 
 #: by number, the modules that were given lists or dictionaries which may hold modules
 _holders: dict[int, weakref.ref[Named]] = {}
@@ -83,7 +89,10 @@ def registered_owner(module: Named) -> Named | None:
     """The module that holds this one as its own, first of all that do."""
     for reference, name in module._owners:
         owner = reference()
-        if owner is not None and vars(owner).get(name) is module and name in owner._registered:
+        if owner is None or name not in owner._registered:
+            continue
+        held = owner._behind if name in owner._behind else vars(owner)
+        if held.get(name) is module:
             return owner
     return None
 

@@ -119,15 +119,25 @@ def global_max_pool(x: TensorLike) -> TensorLike:
     return np.max(x, axis=tuple(range(2, x.ndim)), keepdims=True)
 
 
-@operator("onnx.BatchNormalization")
+@operator("onnx.BatchNormalization", mode="training_mode")
 def batch_normalization(
     x: TensorLike, scale: TensorLike, bias: TensorLike, mean: TensorLike, variance: TensorLike,
-    epsilon: float = 1e-5, momentum: float = 0.9, training_mode: int = 0, spatial: int = 1,
-) -> TensorLike:  # fmt: skip
-    """Each channel standardised by the running statistics."""
-    if training_mode:
-        raise ValueError("batch normalisation in training is not there: export it in evaluation")
-    return normalisation.batch_norm(x, scale, bias, mean, variance, False, eps=epsilon)
+    epsilon: float = 1e-5, momentum: float = 0.9, training_mode: bool = False, spatial: int = 1,
+) -> tuple[TensorLike, Any, Any]:  # fmt: skip
+    """Each channel standardised, and the running statistics afterwards.
+
+    `momentum` is what stays of the old ones, and the variance is that of the batch itself, where
+    PyTorch takes the unbiased one.
+    """
+    out = normalisation.batch_norm(x, scale, bias, mean, variance, training_mode, eps=epsilon)
+    if not training_mode:
+        return out, mean, variance
+    batch, axes = raw(x), (0, *range(2, x.ndim))
+    moved = (
+        (raw(old) * momentum + new * (1 - momentum)).astype(old.dtype)
+        for old, new in ((mean, np.mean(batch, axis=axes)), (variance, np.var(batch, axis=axes)))
+    )
+    return out, *moved
 
 
 @operator("onnx.LayerNormalization")
@@ -170,7 +180,7 @@ def group_normalization(
 def dropout(
     x: TensorLike, ratio: Operand = 0.5, training_mode: Operand = False, seed: int = 0
 ) -> tuple[TensorLike, Any]:
-    """Zeroes elements in training, with a place for the mask."""
+    """Zeroes elements in training, by this library's generator, with a place for the mask."""
     return functional.dropout(x, float(raw(ratio)), bool(raw(training_mode))), None
 
 
