@@ -9,7 +9,7 @@ from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, narrowed, widened
 from tracer.errors import ShapeError
 from tracer.operations.arguments import integer, operand, raw, several_axes
-from tracer.operations.arithmetic import FAST, root
+from tracer.operations.arithmetic import root, square_of_size
 from tracer.operations.reductions import Sum
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements, refuse_out
@@ -213,7 +213,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
     euclidean = ord is None and (axis is None or len(axes) in (1, 2))
     vector = len(axes) == 1 and isinstance(ord, int | float)
     if euclidean or (vector and ord == 2) or (len(axes) == 2 and ord in ("fro", "f")):
-        squares = FAST[np.square](x)
+        squares = square_of_size(x)
         return root(Sum(squares, axis=tuple(sorted(axes)), keepdims=bool(keepdims)), order=2)
     if vector:
         return _vector_norm(x, ord, axes, keepdims)
@@ -234,7 +234,7 @@ def _vector_norm(x, ord, axes, keepdims):
     if ord == -np.inf:
         return np.min(abs(x), axis=axes, keepdims=keepdims)
     if ord == 0:
-        return np.sum((raw(x) != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
+        return np.sum((raw(x) != 0).astype(abs(raw(x)).dtype), axis=axes, keepdims=keepdims)
     if ord == 1:
         return np.sum(abs(x), axis=axes, keepdims=keepdims)
     sizes = abs(x)
