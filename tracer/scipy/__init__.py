@@ -5,6 +5,6 @@ arguments is here: `tracer.scipy.special.logsumexp(t)`, `tracer.scipy.stats.norm
 signatures and the values are SciPy's; arrays give arrays, and tensors are recorded.
 """
 
-from tracer.scipy import special, stats
+from tracer.scipy import fft, special, stats
 
-__all__ = ["special", "stats"]
+__all__ = ["fft", "special", "stats"]
