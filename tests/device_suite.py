@@ -35,14 +35,15 @@ COVERAGE = listed((Path(__file__).parents[1] / "docs" / "reference" / "coverage.
 
 
 def there(value, place, dtype):
-    """Arrays on the device, floats in this dtype."""
+    """Arrays on the device, floats in this dtype, and complex numbers of two such."""
     if isinstance(value, tuple):
         return tuple(there(item, place, dtype) for item in value)
     if isinstance(value, dict):
         return {key: there(item, place, dtype) for key, item in value.items()}
     if not isinstance(value, np.ndarray):
         return value
-    return tracer.to_device(value.astype(dtype) if value.dtype.kind == "f" else value, place)
+    kind = {"f": dtype, "c": np.result_type(dtype, np.complex64)}.get(value.dtype.kind)
+    return tracer.to_device(value if kind is None else value.astype(kind), place)
 
 
 def same(what, found, expected, dtype, place, scale=1.0):
@@ -51,8 +52,8 @@ def same(what, found, expected, dtype, place, scale=1.0):
     kind = type(tracer.to_device(np.zeros(1), place))
     for got, value in zip(parts(found), parts(expected), strict=True):
         assert type(got) is kind, what
-        if value.dtype.kind == "f":
-            assert got.dtype == dtype, what
+        if value.dtype.kind in "fc":
+            assert got.real.dtype == dtype, what
         agree(f"{what} on {place}", got, value, scale * rtol, scale * atol)
 
 
@@ -83,7 +84,7 @@ def test_operation_in_single_precision(name, place):
 
 def pulled_back(op, inputs, params):
     """The output, and the cotangents of all arrays of floats for a fixed one of the output."""
-    floats = [i for i, x in enumerate(inputs) if hasattr(x, "dtype") and x.dtype.kind == "f"]
+    floats = [i for i, x in enumerate(inputs) if hasattr(x, "shape") and x.dtype.kind in "fc"]
 
     def function(*values):
         given = dict(zip(floats, values, strict=True))

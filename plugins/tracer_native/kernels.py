@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer.extend import Array, Compiled, DType, Geometry
+from tracer.extend import Array, Compiled, Geometry
 from tracer_native import loading
 from tracer_native.geometry import RANK, numbers
 from tracer_native.library import DTYPES, Library

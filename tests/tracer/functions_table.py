@@ -16,12 +16,12 @@ import tracer
 from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.operations.special import OF_LAST
 from tracer.record import dispatch, leaving
-from tracer.scipy import integrate, linalg, special, stats
+from tracer.scipy import fft, integrate, linalg, special, stats
 
 tracer.registry.load_plugins()
 MODULES = (
     *("numpy", "numpy.linalg", "numpy.fft"),
-    *("scipy.special", "scipy.stats", "scipy.linalg", "scipy.integrate"),
+    *("scipy.special", "scipy.stats", "scipy.fft", "scipy.linalg", "scipy.integrate"),
 )
 
 DIFFERENTIABLE, FLAT = "differentiable", "flat"
@@ -85,8 +85,8 @@ def kind(module, name, function):
     if module == "scipy.special" and isinstance(function, np.ufunc):
         return _of_ufunc(function)
     short = module.removeprefix("scipy.")
-    mirrors = {"integrate": integrate, "linalg": linalg, "special": special, "stats": stats}
-    mirror = mirrors.get(short)
+    mirrors = {"fft": fft, "integrate": integrate, "linalg": linalg, "special": special}
+    mirror = (mirrors | {"stats": stats}).get(short)
     if mirror is not None and name in mirror.__all__:
         return MIRRORED.format(module=module)
     return PLAIN

@@ -28,6 +28,9 @@ RIGHT = {
     "a constant value": (lambda x: np.ones(2), X),
     "an integer beside it": (lambda x, n: x**n, X, 3),
     "a flat function": (np.floor, X),
+    "complex numbers": (lambda z: np.exp(z) * np.conj(z) + abs(z), X[0] + 1j * X[1]),
+    "a complex value of real numbers": (lambda x: np.fft.fft(x) ** 2, X),
+    "a complex number": (lambda z: z * z, 0.3 + 0.2j),
 }
 
 

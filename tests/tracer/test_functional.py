@@ -372,10 +372,9 @@ def test_single_precision_stays():
         assert value.dtype == np.float32
 
 
-@pytest.mark.parametrize("argument", [np.arange(3), np.array([True]), 1 + 2j])
+@pytest.mark.parametrize("argument", [np.arange(3), np.array([True])])
 def test_arguments_that_are_not_floats_are_refused(argument):
-    way = "real and imaginary" if np.iscomplexobj(argument) else "astype"
-    with pytest.raises(tracer.TracingError, match=f"argument 0.*float.*{way}"):
+    with pytest.raises(tracer.TracingError, match=r"argument 0.*float.*astype"):
         grad(np.sum)(argument)
 
 

@@ -511,8 +511,6 @@ def test_constants_have_zero_derivatives(constant):
         (lambda x: "loss", "output is a str"),
         (lambda x: (v for v in [x]), "output is a generator"),
         (lambda x: {"a": {1.0}}, r"output\['a'\] is a set"),
-        (lambda x: 1j, "output is complex, 1j.*np.real"),
-        (lambda x: np.ones(2) * 1j, r"output is complex, complex128\[2\]"),
     ],
 )
 @pytest.mark.parametrize(
@@ -565,7 +563,6 @@ def test_outputs_of_other_dtypes_beside():
     [
         ({"a": [1.0, 3]}, r"argument 0\['a'\]\[1\] is of a float dtype.*int.*astype"),
         (tracer.batch(np.ones((2, 2), int)), r"argument 0 is of a float dtype.*int64\[2, 2\]"),
-        (1j, "argument 0 is of a float dtype.*complex"),
         ({"a": "text"}, r"argument 0\['a'\] is a str: give an array"),
         ([{1.0}], r"argument 0\[0\] is a set"),
         (nn.Linear(1, 1), r"argument 0 is a Linear.*dict\(model.named_parameters\(\)\)"),
@@ -600,8 +597,8 @@ WRONG = [
     ({"layer": [np.ones((2, 3)), np.ones(2)]}, r"\['layer'\] is a dict of 2.*a list of 2"),
     ({"layer": {**P["layer"], "b": None}}, r"\['layer'\]\['b'\] is an array, got None"),
     ({"layer": {**P["layer"], "b": [1.0, 1.0]}}, r"\['layer'\]\['b'\] is an array, got a list"),
-    ({"layer": {**P["layer"], "b": np.ones(2) * 1j}}, r"real numbers.*complex.*\['b'\]"),
-    ({"layer": {**P["layer"], "b": "b"}}, r"real numbers.*a str.*\['b'\]"),
+    ({"layer": {**P["layer"], "b": np.ones(2) * 1j}}, r"real numbers.*complex.*\['b'\].*np.real"),
+    ({"layer": {**P["layer"], "b": "b"}}, r"array of numbers.*a str.*\['b'\]"),
     (1.0, "a dict of 1"),
 ]
 

@@ -131,9 +131,6 @@ CONVERSIONS = {
     "on a masked array": lambda t: t * np.ma.masked_array([1.0, 2.0]),
     "matrix": lambda t: MATRIX * t,
     "on a matrix": lambda t: t * MATRIX,
-    "complex numbers": lambda t: t * 1j,
-    "complex arrays": lambda t: t * np.array([1j, 2.0]),
-    "an exponent": lambda t: np.exp(1j * t),
 }
 
 

@@ -65,6 +65,11 @@ def of_floats(result):
     return x, left, singular_values
 
 
+def in_parts(z):
+    """Complex numbers as their real and imaginary parts, real ones as they are."""
+    return (np.real(z), np.imag(z)) if np.iscomplexobj(z) else z
+
+
 #: "function: which arguments" -> (a function of arrays or of tensors, the arrays)
 CASES = {
     **{f"{name}: of one": (getattr(np, name), A) for name in UNARY},
@@ -176,6 +181,17 @@ CASES = {
     "linspace: numbers": (lambda x, y: np.linspace(x, y, 5), NUMBER, NUMBER * 2),
     "linspace: arrays": (lambda x, y: np.linspace(x, y, 4, False, axis=-1), A, ROW),
     "meshgrid: two": (np.meshgrid, ROW, NUMBER * ROW[:3]),
+    **{f"{name}: of one": (getattr(np, name), A) for name in ("real", "real_if_close", "angle")},
+    "conjugate: of one": (np.conjugate, A),
+    "imag: of complex": (lambda x: np.imag(x * x * (1 + 0.5j)), A),
+    "angle: of complex": (lambda x: np.angle(x + 1j * x * x, deg=True), A),
+    **{
+        f"{name}: in parts": (lambda x, name=name: in_parts(getattr(np.fft, name)(x)), A)
+        for name in (
+            "fft fft2 fftn fftshift hfft ifft ifft2 ifftn ifftshift ihfft irfft irfft2 irfftn "
+            "rfft rfft2 rfftn"
+        ).split()
+    },
     "interp: all": (np.interp, A, np.array([0.2, 0.5, 0.7]), ROW[:3]),
     "trapezoid: points": (lambda y, x: np.trapezoid(y, x), A, np.sort(ROW)),
     "gradient: points": (lambda f, x: np.gradient(f, 0.5, x), A, np.sort(ROW)),

@@ -137,7 +137,7 @@ def test_elementwise_operations_of_half_precision():
         if not isinstance(op, Elementwise) or not hasattr(op, "examples"):
             continue
         for inputs, params in op.examples(np.random.default_rng(0)):
-            if len(inputs) != 1 or "astype" in name:
+            if len(inputs) != 1 or "astype" in name or inputs[0].dtype.kind == "c":
                 continue
             x = inputs[0].astype(np.float16)
             out, found = gradients(op, [x], params, 0)

@@ -76,10 +76,11 @@ MISTAKES = {
         lambda: tracer.grad(tracer.parameter(X)),
         r"tape\.backward\(loss\)\['grad'\]",
     ),
-    "the gradient by a complex number": (
-        lambda: tracer.grad(abs)(1 + 2j),
-        "real and imaginary parts as two arguments",
+    "the gradient of a complex number": (
+        lambda: tracer.grad(lambda z: z * z)(1 + 2j),
+        r"return np\.real, np\.imag or abs of it, or use holomorphic_grad",
     ),
+    "a complex parameter": (lambda: tracer.parameter(X * 1j), r"compute with a \+ 1j \* b"),
     "a pickle of a tape": (lambda: pickle.dumps(tracer.Tape()), "cannot be pickled"),
     "a copy of an operator": (lambda: copy.deepcopy(swept("hessian")), "operator @ vectors"),
     "a pickle of products": (lambda: pickle.dumps(swept("hmp")["hmp"]), "product @ vectors"),

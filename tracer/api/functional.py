@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tracer.api.arguments import Argnums, arguments
-from tracer.api.linearisation import Linearisation, stack_of
+from tracer.api.linearisation import Linearisation, Output, stack_of
 from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.trees import Structure, flatten
-from tracer.arrays.types import Array, Stack, Tree
+from tracer.arrays.types import Array, DType, Stack, Tree
 from tracer.curvature.plan import Allowance
 from tracer.errors import ShapeError, TracingError
 from tracer.record.describe import check_flags, describe
@@ -40,11 +40,12 @@ def value_and_grad(
 
     The gradient is shaped like the argument at `argnums`, which is a number or a name, of a
     positional argument or a keyword; several of these give a tuple. All others are passed on. The
-    function's value has one element. With `has_aux` the function returns a pair (value, aux), and
-    the result is ((value, aux), gradient).
+    function's value is one real number. By a complex argument z = x + iy the gradient is
+    `df/dx - i df/dy`, as in JAX and autograd, and by a real one it is real. With `has_aux` the
+    function returns a pair (value, aux), and the result is ((value, aux), gradient).
 
-    An argument is of floats. An integer that stands alone is taken as a float, which a warning
-    says; arrays of integers raise `TracingError`.
+    An argument is of floats, or of complex numbers. An integer that stands alone is taken as a
+    float, which a warning says; arrays of integers raise `TracingError`.
     """
 
     _callable("value_and_grad", function)
@@ -80,12 +81,43 @@ def grad(
     return _called("grad", function, call)
 
 
+def holomorphic_grad(function: Callable[..., Tree], argnums: Argnums = 0) -> Callable[..., Tree]:
+    """`holomorphic_grad(f)(*args, **keywords)`: the complex derivative by complex arguments.
+
+    `f` gives one complex number, and is shaped like `grad` otherwise. Raises `TracingError` where
+    the function has no complex derivative (the Cauchy-Riemann equations do not hold), as for
+    `np.conj(z)`.
+    """
+    _callable("holomorphic_grad", function)
+
+    def call(*args: Tree, **keywords: Any) -> Tree:
+        given = arguments(function, argnums, args, keywords)
+        record = Linearisation(function, given.args, given.keys, given.keywords)
+        output = _one_element(record, record.value())
+        names, dtypes = ["value", *record.names], [v.dtype for v in record.variables]
+        for name, dtype in zip(names, [output.dtype, *dtypes], strict=True):
+            if dtype.kind != "c":
+                raise TracingError(
+                    f"holomorphic_grad is of a complex function of complex arguments, and its "
+                    f"{name} is of {dtype}: write grad, or give z.astype(complex)"
+                )
+        rows = _rows(record, 0)
+        shapes = [variable.shape for variable in record.variables]
+        return given.structure.build([
+            np.reshape(row, shape) for row, shape in zip(rows, shapes, strict=True)
+        ])  # fmt: skip
+
+    return _called("holomorphic_grad", function, call)
+
+
 def vjp(function: Callable[..., Tree], *primals: Tree, has_aux: bool = False) -> tuple[Any, ...]:
     """`output, pullback = vjp(f, *primals)`; with `has_aux`, `output, pullback, aux`.
 
     `pullback(cotangent)`, of the output's structure and shapes, gives a tuple of cotangents, one
-    per primal. It is of what was computed, as often and wherever it is called: inside another
-    function that is being differentiated, its result depends on the cotangent.
+    per primal, complex of complex ones. Cotangents pair without conjugates: that of z stands for
+    the slope `Re(sum(cotangent * dz))`. It is of what was computed, as often and wherever it is
+    called: inside another function that is being differentiated, its result depends on the
+    cotangent.
     """
     _callable("vjp", function)
     check_flags("vjp", has_aux=has_aux)
@@ -192,7 +224,9 @@ def jacobian(
 
     Of nested outputs by nested arguments it is the output's structure and, at each leaf of that,
     the argument's (a tuple for several `argnums`). Each output takes one sweep of stacked rows.
-    With `has_aux` it gives (jacobian, aux); see `value_and_grad`.
+    Of a real output by a complex argument it is `df/dx - i df/dy`; of a complex output by a real
+    argument `df/dx`, and by a complex one the complex derivative, or a `TracingError` where there
+    is none. With `has_aux` it gives (jacobian, aux); see `value_and_grad`.
     """
     _callable("jacobian", function)
     check_flags("jacobian", has_aux=has_aux)
@@ -256,6 +290,17 @@ def _called(transform: str, function: Callable[..., Tree], call: Call) -> Call:
 def _one_number(record: Linearisation) -> Array:
     """The output, which is one real number."""
     value = record.value()
+    output = _one_element(record, value)
+    if output.dtype.kind == "c":
+        raise TracingError(
+            f"grad needs a function with a real value, got the complex {describe(value)}: return "
+            f"np.real, np.imag or abs of it, or use holomorphic_grad or jacobian"
+        )
+    return value if backend.is_array(value) or isinstance(value, Tensor) else np.asarray(value)
+
+
+def _one_element(record: Linearisation, value: Tree) -> Output:
+    """What is known of the output, whose value is one number."""
     if not record.structure.is_leaf:
         raise ShapeError(
             f"grad needs a function with one number as its value, got {describe(value)}: return "
@@ -272,7 +317,7 @@ def _one_number(record: Linearisation) -> Array:
             f"grad needs a function with one number as its value, got {describe(value)}: use "
             f"jacobian or vjp for others"
         )
-    return value if backend.is_array(value) or isinstance(value, Tensor) else np.asarray(value)
+    return output
 
 
 def _rows(record: Linearisation, i: int) -> list[Array]:
@@ -283,19 +328,46 @@ def _rows(record: Linearisation, i: int) -> list[Array]:
             f"the function's output{record.structure.paths[i]} is boolean, which has no "
             f"derivative: return the value that was compared"
         )
-    size = math.prod(output.shape)
+    size, is_complex = math.prod(output.shape), output.dtype.kind == "c"
+    lead = (2, *output.shape) if is_complex else output.shape
     cotangents: list[Stack | None] = [None] * len(record.outputs)
     if size and output.node is not None:
         columns = sum(math.prod(variable.shape) for variable in record.variables)
         Allowance(None, record.like).require(
-            size * (size + columns) * output.dtype.itemsize,
+            math.prod(lead) * (size + columns) * output.dtype.itemsize,
             "a derivative of all outputs by all inputs",
             f"for {size:,} outputs and {columns:,} inputs",
             "use products with it, by tracer.hvp, tracer.vjp or tracer.jvp",
         )
         eye = backend.namespace(record.like).eye(size, dtype=output.dtype)
-        cotangents[i] = eye.reshape(size, *output.shape)
-    return record.pull(cotangents, output.shape, "jacobian")
+        rows = eye.reshape(size, *output.shape)
+        cotangents[i] = np.concatenate([rows, -1j * rows]) if is_complex else rows
+    pulled = record.pull(cotangents, lead, "jacobian")
+    if not is_complex:
+        return pulled
+    pairs = zip(record.names, record.variables, pulled, strict=True)
+    return [_complex_slope(name, variable.dtype, both) for name, variable, both in pairs]
+
+
+def _complex_slope(name: str, dtype: DType, both: Stack) -> Stack:
+    """The derivative of a complex y from `Re(dy)` and `Im(dy)`, the rows of `both`.
+
+    By a real x it is `dy/dx`. By a complex z the rows are `y'` and `-i y'` if y has a complex
+    derivative y'. Raises `TracingError` if it has none, which is not found where the rest is less
+    than the root of the dtype's precision.
+    """
+    if dtype.kind != "c":
+        return both[0] + 1j * both[1]
+    first, second = (raw if not isinstance(raw, Tensor) else raw._value for raw in both)
+    size = max(np.abs(part).max(initial=0) for part in (first, second))
+    rest = np.abs(second + 1j * first).max(initial=0)
+    if bool(rest > size * float(np.finfo(dtype).eps) ** 0.5):
+        raise TracingError(
+            f"the function has no complex derivative by {name}, as np.conj(z), abs(z) and "
+            f"np.real(z) have none: take its real and imaginary parts for outputs, or those of z "
+            f"for arguments"
+        )
+    return both[0]
 
 
 def _directions(structure: Structure, given: Tree, what: str, of: str) -> list[Array]:

@@ -20,6 +20,7 @@ from tracer.arrays.ownership import unaliased
 from tracer.arrays.trees import flatten
 from tracer.arrays.types import Array, Convertible, DType, Shape, Stack, Tree
 from tracer.errors import ShapeError, TracingError
+from tracer.record import complex_numbers
 from tracer.record.describe import describe
 from tracer.record.frames import INTERNAL_FILES, users_frame, users_warnings
 from tracer.record.leaf_kinds import VARIABLE
@@ -136,7 +137,7 @@ class Linearisation:
             self.names.append(node.label)
 
     def _output(self, leaf: Any, path: str) -> Output:
-        """What is known of a leaf of the output. Refuses what is no array of real numbers."""
+        """What is known of a leaf of the output. Refuses what is no array of numbers."""
         value = leaf._value if isinstance(leaf, Tensor) else leaf
         if not _is_numeric(value):
             raise TracingError(
@@ -144,14 +145,9 @@ class Linearisation:
                 f"lists and tuples of them, and other things beside them with has_aux=True"
             )
         dtype = _dtype(value)
-        if dtype.kind == "c":
-            raise TracingError(
-                f"the function's output{path} is complex, {describe(value)}, where derivatives are "
-                f"of real values: return np.real, np.imag or np.abs of it"
-            )
         if isinstance(leaf, Tensor) and leaf.node is not None and leaf.node.op.foreign:
             self.tape.snapshots.refuse_foreign(leaf.node)
-        node = leaf.node if isinstance(leaf, Tensor) and dtype.kind == "f" else None
+        node = leaf.node if isinstance(leaf, Tensor) and dtype.kind in "fc" else None
         return Output(node if node in self.depending else None, np.shape(value), dtype)
 
     def _after(self, nodes: Sequence[Node]) -> list[Node]:
@@ -322,8 +318,13 @@ def stack_of(
     at = f" at {path}" if path else ""
     raw = value._value if isinstance(value, Tensor) else value
     backend.refuse_subclass(raw)
-    if not _is_numeric(raw) or _dtype(raw).kind not in "fiub":
-        raise TracingError(f"a {what} is an array of real numbers, got {_described(raw)}{at}")
+    if not _is_numeric(raw) or _dtype(raw).kind not in "fciub":
+        raise TracingError(f"a {what} is an array of numbers, got {_described(raw)}{at}")
+    if _dtype(raw).kind == "c" and dtype.kind != "c":
+        raise TracingError(
+            f"a {what} is an array of real numbers where its {of} is one, got {_described(raw)}"
+            f"{at}: give its real part, np.real(v)"
+        )
     if np.shape(raw) != shape:
         raise ShapeError(
             f"a {what} has the shape of its {of}, {list(shape)}, got {list(np.shape(raw))}{at}"
@@ -353,22 +354,20 @@ def _variable(leaf: Convertible, name: str) -> Tensor:
     if not _is_numeric(raw) and not (hasattr(raw, "dtype") and hasattr(raw, "shape")):
         raise TracingError(f"{name} is {_described(raw)}: {_remedy(raw)}")
     data = backend.as_array(raw)
-    if data.dtype.kind == "c":
+    if data.dtype.kind not in "fc":
         raise TracingError(
-            f"{name} is of a float dtype, got {describe(data)}: derivatives by complex numbers are "
-            f"not defined here, so give real and imaginary parts as two arguments"
-        )
-    if data.dtype.kind != "f":
-        raise TracingError(
-            f"{name} is of a float dtype, got {describe(data)}, which has no derivative: convert "
-            f"it with array.astype(np.float64), or write numbers as 1.0"
+            f"{name} is of a float dtype (or a complex one), got {describe(data)}, which has no "
+            f"derivative: convert it with array.astype(np.float64), or write numbers as 1.0"
         )
     if isinstance(leaf, Tensor) and leaf.node is not None:
         refuse_elsewhere([leaf.node])
         variable = +leaf
         variable.node.wants = True
-        return variable
-    return Tensor(data, new_leaf(VARIABLE, data, {"name": name}, wants=True))
+    else:
+        variable = Tensor(data, new_leaf(VARIABLE, data, {"name": name}, wants=True))
+    if data.dtype.kind == "c":
+        complex_numbers.note(VARIABLE, data.dtype)
+    return variable
 
 
 def _warn(message: str) -> None:
@@ -389,6 +388,11 @@ def _dtype(value: Any) -> Any:
 
 
 def _of_dtype(value: Any, dtype: DType) -> Any:
+    if value.dtype.kind == "c" and dtype.kind != "c":
+        raise TracingError(
+            "the rules of an operation gave complex numbers as the derivative of real ones: let "
+            "them return the real part"
+        )
     return value if value.dtype == dtype else value.astype(dtype)
 
 

@@ -50,9 +50,9 @@ def narrowed(array: Held, dtype: DType) -> Held:
 
 
 def meeting(array: Held, dtype: DType) -> Held:
-    """Data in the float dtype of what they meet, unless they are of a wider one."""
+    """Data in the float or complex dtype of what they meet, unless they are of a wider one."""
     if array.dtype == dtype or (
-        array.dtype.kind == "f" and np.promote_types(array.dtype, dtype) != dtype
+        array.dtype.kind in "fc" and np.promote_types(array.dtype, dtype) != dtype
     ):
         return array
     return array.astype(dtype)

@@ -19,6 +19,7 @@ from tracer.record.leaf_kinds import PARAMETER
 from tracer.record.node import Node
 from tracer.record.recorder import Recorder, rerecording, using
 from tracer.record.tensor import Tensor, new_leaf
+from tracer.sweep.real_parts import is_complex
 from tracer.sweep.sweep import Sweep
 from tracer.sweep.tangents import descendants
 
@@ -34,6 +35,11 @@ def sqrt_hessian_of_record(cut: Cut) -> Stack:
     where asking would wait for a device, gives NaN.
     """
     record, prediction = cut.record, cut.prediction
+    if is_complex(prediction):
+        raise QuantityError(
+            f"{cut.wanted_by} is of real outputs of a model, got complex ones ({prediction!r}): "
+            f"give np.stack([np.real(z), np.imag(z)], -1) for them"
+        )
     if not cut.at_loss and cut.has_axis:
         refuse_loss_bent_across_samples(_above(cut), record.batch)
     value = _value_of(record.nodes, prediction)

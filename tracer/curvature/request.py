@@ -342,6 +342,11 @@ def record_of(tape: Recorder, loss: Any, asked: Mapping[str, Quantity]) -> list[
             f"backward expects a loss with one element, got {describe(loss)}: sum or average it"
             f"{alone}"
         )
+    if loss.dtype.kind == "c":
+        raise TracingError(
+            f"backward expects a loss of real numbers, got {describe(loss)}: take np.real, np.imag "
+            f"or abs of it"
+        )
     if loss.node is None or not loss.node.wants:
         uses = first_uses(composite.recorded(tape))
         if uses:

@@ -13,6 +13,7 @@ from tracer.record.axes import SAMPLED, GroupedAxis
 from tracer.record.batching import Batch
 from tracer.record.node import Node
 from tracer.sweep.bending import bends_across, bends_in, is_straight, leading_to, wanted
+from tracer.sweep.real_parts import of_complex
 
 # -- which parameters rows are exact for --------------------------------------------------------
 
@@ -40,6 +41,8 @@ def _is_exact(nodes: list[Node], leaf: Node, batch: Batch) -> bool:
         dependent.add(node)
         if bends_across(node, batch):
             return False  # its rows would be of several samples each
+        if of_complex(node) and not is_straight(node, wanted(node)):
+            return False  # it is curved in real and imaginary parts together
         unbatched = [i for i in slots if not isinstance(batch.axis(node.parents[i]), SAMPLED)]
         if not unbatched:
             continue

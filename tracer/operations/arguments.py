@@ -45,6 +45,26 @@ def constant(value, function, argument, instead):
     return value._value
 
 
+def of_real(a, function):
+    """`a`, if it is of real numbers; `TracingError` for complex ones, as NumPy refuses them."""
+    if a.dtype.kind == "c":
+        raise TracingError(
+            f"{function} takes real numbers, got complex ones: write np.real(z), np.imag(z) or "
+            f"abs(z)"
+        )
+    return a
+
+
+def cast(a, dtype):
+    """`a.astype(dtype)`, which drops no imaginary parts: `TracingError` where it would."""
+    if a.dtype.kind == "c" and np.dtype(dtype).kind not in "cb":
+        raise TracingError(
+            f"{a.dtype} is not taken as {np.dtype(dtype)}, which would drop the imaginary part: "
+            f"write np.real(z), np.imag(z) or abs(z)"
+        )
+    return a.astype(dtype, copy=False)
+
+
 def refuse(function, instead, **options):
     """Raise `TracingError` if any of these options of NumPy's function is given."""
     for name, value in options.items():

@@ -11,6 +11,7 @@ from tracer.arrays import backend
 from tracer.arrays.dtypes import meeting
 from tracer.errors import TracingError
 from tracer.operations import choices, unary
+from tracer.operations.arguments import of_real
 from tracer.operations.operators import binary_method, fast_binary, fast_unary
 from tracer.operations.unary import Absolute, Square, pairs, times
 from tracer.record.dispatch import UFUNCS, implements
@@ -23,6 +24,7 @@ from tracer.record.tensor import Tensor
 class Add(Elementwise):
     saves = ()
     linear = True
+    takes_complex = True
     forward = np.add
     examples = pairs
 
@@ -44,6 +46,7 @@ class Add(Elementwise):
 class Subtract(Elementwise):
     saves = ()
     linear = True
+    takes_complex = True
     forward = np.subtract
     examples = pairs
 
@@ -56,6 +59,7 @@ class Subtract(Elementwise):
 class Multiply(Elementwise):
     saves = ("inputs",)
     linear_in = (0, 1)
+    takes_complex = True
     forward = np.multiply
     examples = pairs
 
@@ -69,6 +73,7 @@ class Multiply(Elementwise):
 class Divide(Elementwise):
     saves = ("inputs",)
     linear_in = (0,)
+    takes_complex = True
     forward = np.divide
     examples = pairs
 
@@ -83,8 +88,11 @@ class Power(Elementwise):
     """`x ** y`.
 
     The derivative by y, `x ** y * log(x)`, is zero where x is zero and y is not negative, and NaN
-    where x is negative: between integers y there are no real powers.
+    where x is negative: between integers y there are no real powers. Of complex numbers it has the
+    logarithm's principal value, which NumPy's powers are of.
     """
+
+    takes_complex = True
 
     forward = np.power
     examples = pairs
@@ -94,13 +102,15 @@ class Power(Elementwise):
         x, y = node.inputs
 
         def base():
-            if isinstance(y, int | float):
+            if isinstance(y, int | float | complex):
                 return g * (y * x ** (y - 1)) if y else None
             power = meeting(y, g.dtype)  # less one, bytes would overflow and halves be rounded
             one = (x == 0) & (power == 0)  # 0 ** y is no slope there, nor is it infinite
             return g * np.where(one, 0, power * x ** np.where(one, 1, power - 1))
 
         def exponent():
+            if g.dtype.kind == "c":
+                return g * _complex_exponent_slope(x, y, node.output, g.dtype)
             if isinstance(x, int | float):
                 if x > 0:
                     return g * (node.output * math.log(x))
@@ -111,6 +121,16 @@ class Power(Elementwise):
             return g * np.where(positive, node.output * log, other)
 
         return base, exponent
+
+
+def _complex_exponent_slope(x, y, power, dtype):
+    """`x ** y * log(x)`, in a complex dtype; zero where x is zero and y's real part positive."""
+    if isinstance(x, int | float | complex):
+        x = np.asarray(x, dtype)
+    none = x == 0
+    log = np.log(meeting(np.where(none, 1, x), dtype))
+    vanishing = np.where(np.real(y) > 0, 0, math.nan).astype(dtype)
+    return np.where(none, vanishing, power * log)
 
 
 @operation("arctan2", numpy=np.arctan2)
@@ -218,13 +238,20 @@ def _squared(node, depth=3):
     if node.op is Root:
         return inputs[0]
     if node.op in NORMS:
-        squares = [_square(x) for x in inputs]
+        squares = [square_of_size(x) for x in inputs]
         return squares[0] if len(squares) == 1 else squares[0] + squares[1]
     squares = [
         _squared(p, depth - 1) if _comes_from_norm(p, depth - 1) else _square(x)
         for p, x in zip(node.parents, inputs, strict=True)
     ]
     return node.op(*squares, **node.params)
+
+
+def square_of_size(x):
+    """`|x| ** 2`, which is real, and smooth at zero."""
+    if getattr(x, "dtype", None) is not None and x.dtype.kind == "c":
+        return np.square(np.real(x)) + np.square(np.imag(x))
+    return _square(x)
 
 
 def _square(x):
@@ -285,7 +312,8 @@ class Xlogy(Elementwise):
 def float_power(x, y):
     """Powers in float64 at least, as NumPy takes them."""
     base, exponent = (
-        v.astype(np.float64, copy=False) if isinstance(v, Tensor) else v for v in (x, y)
+        v.astype(np.result_type(v.dtype, np.float64), copy=False) if isinstance(v, Tensor) else v
+        for v in (x, y)
     )
     return np.power(base, exponent)
 
@@ -313,6 +341,21 @@ def _power(x, y, modulo=None):
     return _any_power(x, y)
 
 
+def _sign(of_real):
+    """`np.sign`, which is flat for real numbers, and `z / |z|` for complex ones."""
+
+    def sign(x):
+        if x.dtype.kind != "c":
+            return of_real(x)
+        return x * inverse_or_zero(abs(x))
+
+    return sign
+
+
+def _of_real(function, name):
+    return lambda x: function(of_real(x, name))
+
+
 def _fast(op, ufunc):
     squares = (NEAR_NORMS, square_of_norm) if op in (Square, Multiply) else ()
     call = (fast_binary if ufunc.nin == 2 else fast_unary)(op, *squares)
@@ -327,6 +370,8 @@ FAST = {
     if isinstance(function, np.ufunc)
 }
 _any_power = FAST[np.power]
+FAST[np.sign] = _sign(FAST[np.sign])
+FAST[np.fabs] = _of_real(FAST[np.fabs], "np.fabs")
 FAST[np.power] = lambda x, y: _power(x, y) if isinstance(x, Tensor) else _any_power(x, y)
 for _op in ELEMENTWISE:
     _op.fast = {f: FAST[f] for f in _op.numpy if f in FAST}

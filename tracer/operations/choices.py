@@ -182,6 +182,7 @@ class Where(Elementwise):
 
     saves = ("inputs",)
     linear = True
+    takes_complex = True
 
     forward = np.where
 

@@ -15,30 +15,37 @@ class Astype(Elementwise):
 
     saves = ()
     linear = True
+    takes_complex = True
 
     def forward(x, dtype):
+        if x.dtype.kind == "c" and dtype.kind not in "cb":
+            raise TracingError(
+                f"astype({dtype}) would drop the imaginary part of complex numbers, and with it "
+                f"the derivative: write np.real(z), np.imag(z) or abs(z)"
+            )
         return x.astype(dtype)
 
     def vjp(node, g):
-        """g in the dtype of x, in its own for x of half precision; 0 of ints and booleans."""
-        if node.dtype.kind != "f":
+        """g in the dtype of x, in its own for x of half precision; 0 of ints and booleans.
+
+        Of complex numbers made of real ones it is the real part.
+        """
+        if node.dtype.kind not in "fc":
             return None, None
         dtype = node.parents[0].dtype
+        if g.dtype.kind == "c" and dtype.kind != "c":
+            g = np.real(g)
         return g if is_half(dtype) else g.astype(dtype), None  # what is kept in half precision
 
     def examples(rng):
-        return [((rng.random(3), np.dtype(np.float64)), {})]
+        z = rng.random(3) + 1j * rng.random(3)
+        return [((rng.random(3), np.dtype(np.float64)), {}), ((z, np.dtype(complex)), {})]
 
 
 @implements(np.astype)
 def astype(x, dtype, /, *, copy=True, device=None):
     dtype = np.dtype(dtype)
-    if dtype.kind == "c" and x.dtype.kind != "c":
-        raise TracingError(
-            f"astype({dtype}) makes complex numbers of a tensor, which have no derivatives here: "
-            f"write its real and imaginary parts as two real tensors"
-        )
-    if dtype.kind not in "fiub":
+    if dtype.kind not in "fciub":
         raise TracingError(
             f"astype({dtype}) makes no numbers of a tensor: convert its array, "
             f"tensor.data.astype({dtype.str!r}), where no derivative is wanted"
@@ -46,7 +53,7 @@ def astype(x, dtype, /, *, copy=True, device=None):
     if not copy and x.dtype == dtype:
         return x  # as NumPy gives the array itself
     out = Astype(x, dtype)
-    if dtype.kind != "f" and isinstance(out, Tensor) and out.node is not None:
+    if dtype.kind not in "fc" and isinstance(out, Tensor) and out.node is not None:
         out.node.wants = False  # it may be an index, or a number that a loop counts to
     return out
 

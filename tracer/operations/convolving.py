@@ -4,6 +4,7 @@ import numpy as np
 
 from tracer.errors import ShapeError
 from tracer.operations.arguments import operand
+from tracer.operations.products import conjugate
 from tracer.operations.shapes import slice_of
 from tracer.record.dispatch import implements
 from tracer.record.operation import Operation, operation
@@ -15,6 +16,7 @@ class Convolve(Operation):
 
     saves = ("inputs",)
     linear_in = (0, 1)
+    takes_complex = True
 
     def forward(x, y):
         return np.convolve(x, y)
@@ -55,7 +57,7 @@ def correlate(a, v, mode="valid"):
             f"np.correlate takes two vectors with one element or more, got {list(a.shape)} and "
             f"{list(v.shape)}"
         )
-    whole, short = Convolve(a, np.flip(v)), min(a.shape[0], v.shape[0])
+    whole, short = Convolve(a, np.flip(conjugate(v))), min(a.shape[0], v.shape[0])
     start = short // 2 if v.shape[0] > a.shape[0] else (short - 1) // 2
     return _part(whole, max(a.shape[0], v.shape[0]), short, mode, start)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.errors import ShapeError
-from tracer.operations.arguments import one_axis, operand, raw
+from tracer.operations.arguments import cast, one_axis, operand, raw
 from tracer.record.dispatch import implements
 
 
@@ -27,7 +27,7 @@ def delete(arr, obj, axis=None):
 def insert(arr, obj, values, axis=None):
     """`values` before the indices `obj`: a copy of the array in which both lie."""
     arr, axis = _along(arr, axis)
-    values, obj = operand(values).astype(arr.dtype, copy=False), raw(obj)
+    values, obj = cast(operand(values), arr.dtype), raw(obj)
     count, rank = arr.shape[axis], arr.ndim
     values = np.reshape(values, (1,) * (rank - values.ndim) + values.shape)
     if not isinstance(obj, slice) and np.ndim(obj) == 0:

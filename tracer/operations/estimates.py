@@ -11,11 +11,13 @@ from tracer.operations.arguments import (
     constant,
     flag,
     negative_axes,
+    of_real,
     operand,
     raw,
     refuse,
 )
-from tracer.operations.arithmetic import root
+from tracer.operations.arithmetic import root, square_of_size
+from tracer.operations.products import conjugate
 from tracer.record.dispatch import implements, refuse_out
 
 
@@ -77,7 +79,7 @@ def nanvar(
     a, known = _numbers(a if dtype is None else a.astype(dtype), where, 0)
     centre = _over(np.sum(a, axis, keepdims=True), known, axis, True, 0)
     away = np.where(known, a - centre, 0)
-    total = np.sum(np.square(away), axis, keepdims=flag(keepdims))
+    total = np.sum(square_of_size(away), axis, keepdims=flag(keepdims))
     return _over(total, known, axis, keepdims, ddof)
 
 
@@ -124,7 +126,7 @@ def _quantile(name, scale):
         refuse(name, "write method=", interpolation=interpolation)
         if method != "linear":
             raise TracingError(f'np.{name} on tensors takes method="linear", got {method!r}')
-        a, q = operand(a), constant(q, name, "q", "give numbers")
+        a, q = of_real(operand(a), f"np.{name}"), constant(q, name, "q", "give numbers")
         alone = isinstance(q, int | float) and a.dtype.kind == "f"  # and then decides no dtype
         q = np.asarray(q, a.dtype if alone else float) / scale
         if ((q < 0) | (q > 1)).any():
@@ -169,7 +171,7 @@ def cov(
     if y is not None:
         y = operand(y)  # of which NumPy takes one row for a variable, however `rowvar` is
         m = np.concatenate([m, _variables(y, rowvar or (y.ndim == 2 and len(y) == 1))])
-    if m.dtype.kind != "f" or dtype is not None:
+    if m.dtype.kind not in "fc" or dtype is not None:
         m = m.astype(float if dtype is None else dtype)
     else:
         m = m.astype(np.result_type(m.dtype, np.float64), copy=False)
@@ -179,12 +181,12 @@ def cov(
     )]  # fmt: skip
     if all(w is None for w in weights):
         away, total = m - np.mean(m, axis=1, keepdims=True), m.shape[1] - ddof
-        return np.squeeze(away @ away.T / (total if total > 0 else math.nan))
+        return np.squeeze(away @ conjugate(away.T) / (total if total > 0 else math.nan))
     f, a = (np.ones(m.shape[1]) if w is None else np.asarray(w, float) for w in weights)
     w = f * a
     away = m - np.sum(m * (w / w.sum()), axis=1, keepdims=True)
     total = w.sum() - ddof * (w * a).sum() / w.sum()
-    return np.squeeze((away * w) @ away.T / (total if total > 0 else math.nan))
+    return np.squeeze((away * w) @ conjugate(away.T) / (total if total > 0 else math.nan))
 
 
 def _variables(m, rowvar):
@@ -201,8 +203,11 @@ def corrcoef(x, y=None, rowvar=True, *, dtype=None, **ignored):
     c = cov(x, y, rowvar, dtype=dtype)
     if not c.ndim:
         return c / c
-    deviations = np.sqrt(np.diagonal(c))
-    return np.clip(c / deviations[:, None] / deviations, -1, 1)
+    deviations = np.sqrt(np.real(np.diagonal(c)))
+    c = c / deviations[:, None] / deviations
+    if c.dtype.kind == "c":
+        return np.clip(np.real(c), -1, 1) + 1j * np.clip(np.imag(c), -1, 1)
+    return np.clip(c, -1, 1)
 
 
 OPERATIONS: list = []

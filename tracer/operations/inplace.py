@@ -111,7 +111,7 @@ def in_place(function, sign):
                 f"{list(out.shape)}: write t = t {sign} u"
             )
         if out.dtype != self.dtype:
-            if self.dtype.kind != "f" and out.dtype.kind == "f":
+            if out.dtype.kind in "fc" and not np.can_cast(out.dtype, self.dtype, "same_kind"):
                 raise TracingError(
                     f"t {sign}= u keeps the dtype {self.dtype} of t, and t {sign} u has "
                     f"{out.dtype}: write t = t {sign} u"

@@ -131,9 +131,9 @@ def _nested(nested, library):
     """A tensor of what holds one, an array of anything else."""
     if _first_tensor(nested) is None:
         made = nested if backend.is_array(nested) else library.from_host(np.array(nested))
-        if made.dtype.kind not in "fiub":
+        if made.dtype.kind not in "fciub":
             raise TracingError(
-                f"tracer.array takes real numbers, arrays of them and tensors, got {nested!r:.80}"
+                f"tracer.array takes numbers, arrays of them and tensors, got {nested!r:.80}"
             )
         return made
     if not isinstance(nested, list | tuple):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tracer.errors import ShapeError, TracingError
-from tracer.operations.arguments import converted, integer, one_axis, operand, raw
+from tracer.operations.arguments import converted, integer, of_real, one_axis, operand, raw
 from tracer.operations.reductions import logsumexp
 from tracer.record import dispatch
 from tracer.record.dispatch import METHODS
@@ -39,6 +39,7 @@ def _check_float(dtype):
 
 
 def _of_logarithms(x, where=True, initial=None):
+    x = of_real(x, "np.logaddexp.reduce")
     return x if where is True else np.where(raw(where), x, -np.inf), initial
 
 
@@ -69,6 +70,7 @@ def _reduceat(function):
     def handler(x, indices, axis=0, dtype=None):
         if function is logsumexp:
             _check_float(dtype)
+            x = of_real(x, "np.logaddexp.reduceat")
         axis = one_axis(axis, x.ndim)
         size = x.shape[axis]
         starts = [integer(i, "an index of ufunc.reduceat") for i in raw(indices)]

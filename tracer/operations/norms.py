@@ -8,7 +8,7 @@ import numpy as np
 from tracer.errors import ShapeError
 from tracer.operations import clusters
 from tracer.operations.arguments import negative_axes, operand, raw, several_axes
-from tracer.operations.arithmetic import FAST, root
+from tracer.operations.arithmetic import root, square_of_size
 from tracer.operations.decompositions import matrices, singular_values, square
 from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.operations.linalg import largest
@@ -33,7 +33,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
     euclidean = ord is None and (axis is None or len(axes) in (1, 2))
     vector = len(axes) == 1 and isinstance(ord, int | float)
     if euclidean or (vector and ord == 2) or (len(axes) == 2 and ord in ("fro", "f")):
-        squares = FAST[np.square](x)
+        squares = square_of_size(x)
         return root(Sum(squares, axis=tuple(sorted(axes)), keepdims=bool(keepdims)), order=2)
     if vector:
         return _vector_norm(x, ord, axes, keepdims)
@@ -61,7 +61,7 @@ def _vector_norm(x, ord, axes, keepdims):
     if ord == -np.inf:
         return np.min(abs(x), axis=axes, keepdims=keepdims)
     if ord == 0:
-        return np.sum((raw(x) != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
+        return np.sum((raw(x) != 0).astype(abs(raw(x)).dtype), axis=axes, keepdims=keepdims)
     if ord == 1:
         return np.sum(abs(x), axis=axes, keepdims=keepdims)
     sizes = abs(x)

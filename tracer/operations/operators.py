@@ -15,7 +15,7 @@ from tracer.arrays.sampled import SampledArray
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node
 from tracer.record.recorder import current_cursor
-from tracer.record.recording import FLOAT32, FLOAT64, beside_the_record, explain, is_real, record
+from tracer.record.recording import FLOAT32, FLOAT64, beside_the_record, explain, has_slopes, record
 from tracer.record.replay import DROPPED
 from tracer.record.statistics import watch
 from tracer.record.tensor import Tensor
@@ -23,7 +23,7 @@ from tracer.record.tensor import Tensor
 INTERNAL_FILES.add(__file__)
 _frame, _new = sys._getframe, object.__new__
 _NO_PARAMS: dict = {}
-_OPERANDS = frozenset((int, float, bool, ndarray, Tensor, SampledArray))
+_OPERANDS = frozenset((int, float, complex, bool, ndarray, Tensor, SampledArray))
 _CONDITIONS = frozenset((ndarray, SampledArray))
 
 
@@ -111,10 +111,10 @@ def fast_binary(op, norms=(), square_of=None):
         if type(out) is not ndarray:
             out = backend.as_array(out)
         dtype = out.dtype
-        real = dtype is FLOAT64 or dtype is FLOAT32 or is_real(op, dtype)
         if p is None and q is None:
             return Tensor(out)
         wants = (p is not None and p.wants) or (q is not None and q.wants)
+        sloped = dtype is FLOAT64 or dtype is FLOAT32 or (has_slopes(op, dtype) if wants else False)
         if not (wants and saves_inputs):  # but constants and leaves
             if p is not None and p.parents:
                 a = None
@@ -129,7 +129,7 @@ def fast_binary(op, norms=(), square_of=None):
         node.shape = out.shape
         node.dtype = dtype
         node.place = cursor.place
-        node.wants = real and wants
+        node.wants = sloped and wants
         tape = cursor.tape
         frame = _frame(1)
         code = frame.f_code

@@ -18,6 +18,7 @@ class Indexing(Operation):
 
     saves: tuple[str, ...] = ()
     linear = True
+    takes_complex = True
     #: indices are made the record's own by `kept_index` and `_getitem`, positions are new ones
     plain_options = True
 
@@ -27,7 +28,8 @@ class Embed(Indexing):
     """A stack of zeros `[V, *shape]` with stacks `[V, ...]` added at basic `indices` of `shape`."""
 
     def forward(*values, indices, shape):
-        whole = np.zeros_like(values[0], shape=(len(values[0]), *shape))
+        dtype = np.result_type(*values)
+        whole = np.zeros_like(values[0], shape=(len(values[0]), *shape), dtype=dtype)
         for index, part in zip(indices, values, strict=True):
             whole[(slice(None), *index)] += part
         return whole
@@ -73,9 +75,11 @@ class IndexSet(Operation):
 
     saves = ()
     linear = True
+    takes_complex = True
 
     def forward(x, value, *, index):
         lossy = x.dtype.kind in "iub" or is_half(x.dtype)  # data, in which a value would be rounded
+        lossy = lossy or (x.dtype.kind == "f" and np.iscomplexobj(value))
         out = x.astype(np.result_type(x, value)) if lossy else x.copy()
         out[index] = value
         return out

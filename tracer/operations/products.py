@@ -28,6 +28,7 @@ class MatMul(Operation):
     """`x @ y` for arrays of two and more axes."""
 
     saves = ("inputs",)
+    takes_complex = True
     linear_in = (0, 1)
     broadcasts = True
 
@@ -99,6 +100,7 @@ class MatVec(Operation):
     """`x @ y` for a vector `y`."""
 
     saves = ("inputs",)
+    takes_complex = True
     linear_in = (0, 1)
 
     def forward(x, y):
@@ -168,6 +170,7 @@ class Einsum(Operation):
     """`np.einsum` with explicit subscripts: `inputs` and `output`, strings of letters."""
 
     saves = ("inputs",)
+    takes_complex = True
     linear_in = tuple(range(26))
 
     def views(node):
@@ -421,7 +424,7 @@ def dot(a, b, out=None):
 
 @implements(np.vdot)
 def vdot(a, b, /):
-    return np.matmul(np.ravel(a), np.ravel(b))
+    return np.matmul(np.ravel(conjugate(operand(a))), np.ravel(b))
 
 
 @implements(np.inner)
@@ -459,7 +462,13 @@ def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
     return np.moveaxis(np.stack(parts), 0, axisc)
 
 
-def _of_vectors(name, subscripts):
+def conjugate(a):
+    """The conjugate of complex numbers, and real ones as they are."""
+    return np.conj(a) if a.dtype.kind == "c" else a
+
+
+def _of_vectors(name, subscripts, conjugates):
+    """A product of vectors; `conjugates` says whether NumPy's takes the conjugate of the first."""
     left, right = subscripts.partition("->")[0].replace("...", "").split(",")
     i = next(c for c in left if c in right)
 
@@ -470,7 +479,7 @@ def _of_vectors(name, subscripts):
         m, n = a.shape[left.index(i) - len(left)], b.shape[right.index(i) - len(right)]
         if m != n:
             raise ShapeError(f"np.{name} sums over axes of {m} and {n} elements")
-        return np.einsum(subscripts, a, b)
+        return np.einsum(subscripts, conjugate(a) if conjugates else a, b)
 
     return handler
 
@@ -480,7 +489,8 @@ for _function, _subscripts in {
     "matvec": "...ij,...j->...i",
     "vecmat": "...i,...ij->...j",
 }.items():
-    implements(in_numpy(_function))(_of_vectors(_function, _subscripts))
+    _handler = _of_vectors(_function, _subscripts, conjugates=_function.startswith("vec"))
+    implements(in_numpy(_function))(_handler)
 
 Tensor.__matmul__ = matmul
 Tensor.__rmatmul__ = lambda self, other: matmul(other, self)

@@ -17,7 +17,7 @@ from tracer.operations.arguments import (
     refuse,
     several_axes,
 )
-from tracer.operations.arithmetic import finite_below, root
+from tracer.operations.arithmetic import finite_below, root, square_of_size
 from tracer.record.axes import POOLED
 from tracer.record.dispatch import implements, in_numpy, refuse_out
 from tracer.record.operation import Operation, operation
@@ -86,6 +86,7 @@ def _cases(rng):
 class Sum(Reduction):
     saves = ()
     linear = True
+    takes_complex = True
     examples = _cases
 
     def forward(x, *, axis, keepdims):
@@ -100,6 +101,7 @@ class Sum(Reduction):
 class Mean(Reduction):
     saves = ()
     linear = True
+    takes_complex = True
     examples = _cases
 
     def forward(x, *, axis, keepdims):
@@ -152,6 +154,7 @@ class Prod(Reduction):
     """The product of elements; exact also where some are zero."""
 
     saves = ("inputs",)
+    takes_complex = True
     examples = _cases
 
     def forward(x, *, axis, keepdims):
@@ -211,6 +214,7 @@ class LogSumExp(Reduction):
 class Cumsum(Operation):
     saves = ()
     linear = True
+    takes_complex = True
     plain_options = True
 
     def forward(x, *, axis):
@@ -330,16 +334,16 @@ def var(
     wide = widened(a)
     if where is ABSENT or where is True:
         centre = Mean(wide, axis=axes, keepdims=True) if mean is ABSENT else mean
-        squares = Sum(np.square(wide - centre), axis=axes, keepdims=flag(keepdims))
+        squares = Sum(square_of_size(wide - centre), axis=axes, keepdims=flag(keepdims))
         count = math.prod(a.shape[i] for i in axes)
         squares = squares / (count - ddof) if count > ddof else squares * math.nan
-        return narrowed(squares, a.dtype)
+        return narrowed(squares, a.dtype) if a.dtype.kind != "c" else squares
     if mean is ABSENT:
         total = Sum(_selected(wide, where, 0), axis=axes, keepdims=True)
         mean = total / _count(where, wide, axes, True)
-    away = _selected(wide - mean, where, 0)
-    squares = Sum(np.square(away), axis=axes, keepdims=flag(keepdims))
-    return narrowed(squares / _count(where, wide, axes, keepdims, ddof), a.dtype)
+    squares = square_of_size(_selected(wide - mean, where, 0))
+    total = Sum(squares, axis=axes, keepdims=flag(keepdims))
+    return narrowed(total / _count(where, squares, axes, keepdims, ddof), a.dtype)
 
 
 @implements(np.std)

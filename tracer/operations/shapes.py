@@ -28,6 +28,7 @@ class Linear(Operation):
 
     saves = ()
     linear = True
+    takes_complex = True
     plain_options = True
 
     @staticmethod

@@ -5,7 +5,17 @@ import math
 import numpy as np
 
 from tracer.arrays import backend
-from tracer.operations.arguments import flag, integer, negative_axes, one_axis, operand, raw, refuse
+from tracer.operations.arguments import (
+    cast,
+    flag,
+    integer,
+    negative_axes,
+    of_real,
+    one_axis,
+    operand,
+    raw,
+    refuse,
+)
 from tracer.operations.placing import ScatterAdd
 from tracer.record.dispatch import implements, refuse_out
 from tracer.record.tensor import Tensor
@@ -76,14 +86,14 @@ def bincount(x, /, weights=None, minlength=0):
 
 def _added(weights, positions, size):
     """The sums in float64 of the weights at each position."""
-    weights = weights.astype(np.float64)
+    weights = cast(weights, np.float64)
     return ScatterAdd(weights[None], positions=positions.astype(np.intp), shape=(size,))[0]
 
 
 @implements(np.histogram)
 def histogram(a, bins=10, range=None, density=None, weights=None):
     """NumPy's histogram: flat in `a` but for the edges that it spans, and linear in the weights."""
-    data, span = operand(raw(a)), range
+    data, span = of_real(operand(raw(a)), "np.histogram"), range
     hist, edges = np.histogram(data, raw(bins), range, weights=raw(weights))
     if isinstance(weights, Tensor):
         place = np.searchsorted(edges, data.reshape(-1), side="right") - 1

@@ -5,6 +5,7 @@ import numpy as np
 from tracer.arrays import backend
 from tracer.errors import ShapeError
 from tracer.operations.arguments import (
+    cast,
     converted,
     integer,
     one_axis,
@@ -13,6 +14,7 @@ from tracer.operations.arguments import (
     refuse,
     several_axes,
 )
+from tracer.operations.products import conjugate
 from tracer.operations.shapes import slice_of
 from tracer.record.dispatch import implements, in_numpy
 from tracer.record.tensor import Tensor
@@ -65,7 +67,9 @@ def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
 @implements(np.interp)
 def interp(x, xp, fp, left=None, right=None, period=None):
     """Values between points, linear in each piece: by `x`, by the points and by their values."""
-    x, xp, fp = (operand(v).astype(np.float64, copy=False) for v in (x, xp, fp))
+    x, xp, fp = map(operand, (x, xp, fp))
+    x, xp = (cast(v, np.float64) for v in (x, xp))
+    fp = cast(fp, np.result_type(fp.dtype, np.float64))
     if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
         raise ShapeError(
             f"np.interp takes points and values as vectors of one length, of one or more, got "
@@ -109,7 +113,7 @@ def trapezoid(y, x=None, dx=1.0, axis=-1):
 def gradient(f, *varargs, axis=None, edge_order=1):
     """Central differences inside, of `edge_order` 1 or 2 at the ends; by `f` and its spacing."""
     f = operand(f)
-    f = f if f.dtype.kind == "f" else f.astype(float)
+    f = f if f.dtype.kind in "fc" else f.astype(float)
     axes = list(range(-f.ndim, 0)) if axis is None else several_axes(axis, f.ndim)
     if edge_order not in (1, 2):
         raise ShapeError(f"np.gradient takes edge_order 1 or 2, got {edge_order}")
@@ -175,7 +179,7 @@ def _end_slope(end, second, third, near, far):
 def ediff1d(ary, to_end=None, to_begin=None):
     ary = np.ravel(operand(ary))
     ends = [None if e is None else np.ravel(operand(e)) for e in (to_begin, to_end)]
-    ends = [e if e is None else e.astype(ary.dtype) for e in ends]
+    ends = [e if e is None else cast(e, ary.dtype) for e in ends]
     ends = [e if e is None or isinstance(e, Tensor) else _like(e, ary) for e in ends]
     return np.concatenate([e for e in (ends[0], np.diff(ary), ends[1]) if e is not None])
 
@@ -223,11 +227,11 @@ def polyfit(x, y, deg, rcond=None, full=False, w=None, cov=False):
     come from: for fixed coefficients c it is c + (A^T A)^-1 A^T (y - A c), whatever c is.
     """
     refuse("polyfit", "leave it out", rcond=rcond, full=full or None, cov=cov or None)
-    x, y = (v if v.dtype.kind == "f" else v.astype(float) for v in map(operand, (x, y)))
+    x, y = (v if v.dtype.kind in "fc" else v.astype(float) for v in map(operand, (x, y)))
     start = np.polyfit(raw(x), raw(y), deg, w=None if w is None else raw(operand(w)))
     matrix = np.vander(x, deg + 1) if isinstance(x, Tensor) else vander(x, deg + 1)
     if w is not None:
         w = operand(w)
         matrix, y = matrix * w[:, None], y * (w[:, None] if y.ndim == 2 else w)
-    rest = matrix.T @ (y - matrix @ start)
-    return start + np.linalg.solve(matrix.T @ matrix, rest)
+    back = conjugate(matrix.T)
+    return start + np.linalg.solve(back @ matrix, back @ (y - matrix @ start))

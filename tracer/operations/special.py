@@ -264,3 +264,5 @@ class GammaSign(Elementwise):
 
 OPERATIONS = [*TABLE, InverseMills, GammaSign]
 _BY_NAME = {each.name: each for each in OPERATIONS}
+for _name in ("erfcx", "dawsn", "exp1", "expi"):  # whose slopes hold for complex numbers, too
+    _BY_NAME[_name].takes_complex = True

@@ -8,6 +8,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.compiled import compiled
+from tracer.operations.arguments import of_real
 from tracer.record.dispatch import implements, in_numpy
 from tracer.record.operation import Elementwise, operation
 
@@ -140,10 +141,10 @@ UNARY = [
     of_input("cosh",        np.cosh,       lambda x: np.sinh(x),       "sinh(x)"),
     Tanh,
     of_input("arcsinh",     np.arcsinh,    lambda x: 1 / np.sqrt(x * x + 1), "1 / sqrt(x**2 + 1)"),
-    of_input("arccosh",     np.arccosh,    lambda x: 1 / np.sqrt(x * x - 1),
+    of_input("arccosh",     np.arccosh,    lambda x: _arccosh_slope(x),
                                            "1 / sqrt(x**2 - 1)", domain=(1.2, 2.0)),
     of_input("arctanh",     np.arctanh,    lambda x: 1 / (1 - x * x),  "1 / (1 - x**2)"),
-    of_input("absolute",    np.absolute,   lambda x: np.sign(x),
+    of_input("absolute",    np.absolute,   lambda x: _absolute_slope(x),
                                            "sign(x)", numpy=(np.absolute, np.fabs)),
     of_input("sinc",        np.sinc,       lambda x: _sinc_slope(x),
                                            "(cos(pi * x) - sinc(x)) / x", numpy=()),
@@ -175,11 +176,32 @@ Square, Sqrt, Exp, Log = (BY_NAME[n] for n in ("square", "sqrt", "exp", "log"))
 Erf, Expit, LogExpit = (BY_NAME[n] for n in ("erf", "expit", "log_expit"))
 Absolute = BY_NAME["absolute"]
 Absolute.piecewise_linear = True
+#: functions whose slopes hold for complex numbers as they stand
+ANALYTIC = (
+    "exp exp2 expm1 log log2 log10 log1p sqrt square reciprocal sin cos tan arcsin arccos arctan "
+    "sinh cosh tanh arcsinh arccosh arctanh sinc erf erfc "
+    "ndtr"
+).split()
+for _op in (*(BY_NAME[name] for name in ANALYTIC), Absolute):
+    _op.takes_complex = True
 
 
 @implements(np.sinc)
 def sinc(x):
     return BY_NAME["sinc"](x)
+
+
+def _arccosh_slope(x):
+    """By two roots where one would take another branch, as left of the imaginary axis."""
+    if x.dtype.kind == "c":
+        return 1 / (np.sqrt(x - 1) * np.sqrt(x + 1))
+    return 1 / np.sqrt(x * x - 1)
+
+
+def _absolute_slope(x):
+    """The sign; of a complex z its conjugate, since d|z| = Re(conj(z) dz) / |z|."""
+    sign = np.sign(x)
+    return np.conj(sign) if sign.dtype.kind == "c" else sign
 
 
 def _sinc_slope(x):
@@ -220,6 +242,7 @@ def _trigamma(x):
 class Negative(Elementwise):
     saves = ()
     linear = True
+    takes_complex = True
     forward = np.negative
     examples = between(-1, 1)
 
@@ -232,6 +255,7 @@ class Negative(Elementwise):
 class Positive(Elementwise):
     saves = ()
     linear = True
+    takes_complex = True
     forward = np.positive
     examples = between(-1, 1)
 
@@ -242,12 +266,12 @@ class Positive(Elementwise):
 
 @implements(np.deg2rad, np.radians)
 def deg2rad(x):
-    return x * DEGREE
+    return of_real(x, "np.deg2rad") * DEGREE
 
 
 @implements(np.rad2deg, np.degrees)
 def rad2deg(x):
-    return x / DEGREE
+    return of_real(x, "np.rad2deg") / DEGREE
 
 
 @implements(np.copy)

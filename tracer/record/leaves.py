@@ -20,9 +20,9 @@ from tracer.record.tensor import Tensor, new_leaf, new_parameter
 def parameter(array: Convertible, name: str | None = None) -> Tensor:
     """A leaf that wants a gradient.
 
-    `array` is of a float dtype (a list of floats becomes an array); integers and booleans are
-    refused. It is copied: what happens to the caller's array later does not reach the parameter.
-    Results of `Tape.backward` are keyed by `name`.
+    `array` is of a float dtype (a list of floats becomes an array); integers, booleans and complex
+    numbers are refused. It is copied: what happens to the caller's array later does not reach the
+    parameter. Results of `Tape.backward` are keyed by `name`.
     """
     check_name("parameter", name)
     data = _float_array(array, "a parameter").copy(order="K")  # keeps the layout
@@ -98,6 +98,12 @@ def _float_array(array: Convertible, what: str) -> Array:
         if isinstance(array, Tensor)
         else backend.as_array(array)
     )
+    if data.dtype.kind == "c":
+        raise TracingError(
+            f"{what} is of real numbers, got {data.dtype}{list(data.shape)}: make two of its real "
+            f"and imaginary parts, and compute with a + 1j * b; tracer.grad and its kin "
+            f"differentiate by complex arguments"
+        )
     if data.dtype.kind != "f":
         raise TracingError(
             f"{what} is of a float dtype, got {data.dtype}{list(data.shape)}, which has no "

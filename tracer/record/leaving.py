@@ -72,6 +72,8 @@ MIRRORED = {
     "scipy.linalg": "block_diag cho_factor cho_solve cholesky det eigh eigvalsh expm inv logm "
     "lu_factor lu_solve norm pinv qr solve solve_banded solve_continuous_lyapunov solve_lyapunov "
     "solve_sylvester solve_toeplitz solve_triangular solveh_banded sqrtm svd svdvals toeplitz",
+    "scipy.fft": "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn "
+    "fftshift ifftshift",
     "scipy.special": "log_softmax logsumexp multigammaln polygamma softmax",
     "scipy.stats": "bernoulli beta binom cauchy chi2 dirichlet expon gamma laplace lognorm "
     "multivariate_normal norm poisson t uniform",
@@ -182,6 +184,8 @@ def _own_name(frame: FrameType) -> str:
     name = frame.f_code.co_name
     if (family := _distribution(frame.f_locals.get("self"))) is not None:
         return f"{family}.{name}".removesuffix(".__call__").removesuffix(".__init__")
+    if name == "__ua_function__":  # by which SciPy hands on its transforms
+        return getattr(frame.f_locals.get("method"), "__name__", name)
     if not name.startswith("__"):
         return name
     kind = type(frame.f_locals.get("self")).__name__

@@ -14,6 +14,7 @@ from tracer.arrays import backend
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.types import Array, DType
 from tracer.errors import ShapeError, TracingError
+from tracer.record import complex_numbers
 from tracer.record.describe import describe
 from tracer.record.frames import INTERNAL_FILES, users_frame
 from tracer.record.leaf_kinds import ELSEWHERE
@@ -83,7 +84,9 @@ def record(
     node.output = out if wants and op.saves_output else None
     node.shape = out.shape
     node.dtype = dtype = out.dtype
-    node.wants = wants and (dtype is FLOAT64 or dtype is FLOAT32 or is_real(op, dtype))
+    node.wants = wants and (dtype is FLOAT64 or dtype is FLOAT32 or has_slopes(op, dtype))
+    if complex_numbers.seen and wants:
+        complex_numbers.check(op, parents)
     node.place = cursor.place
     node.code = code
     node.lasti = frame.f_lasti
@@ -142,17 +145,15 @@ def tensor_of(value: Any) -> Any:
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
-def is_real(op: Rules, dtype: DType) -> bool:
+def has_slopes(op: Rules, dtype: DType) -> bool:
     """Whether a value of this dtype may have a derivative: integers and booleans have none.
 
-    Raises `TracingError` for complex numbers and durations, whose rules are not there, and objects.
+    Raises `TracingError` for complex numbers that the operation has no rules for, for durations and
+    objects.
     """
     if dtype.kind == "c":
-        raise TracingError(
-            f"{op.name} gives complex numbers ({dtype}), and derivatives through them are not "
-            f"defined here: compute with real and imaginary parts as two real arrays, or on "
-            f"tensor.data where no derivative is wanted"
-        )
+        complex_numbers.note(op, dtype)
+        return True
     if dtype.kind == "O":
         raise TracingError(backend.OF_OBJECTS)
     if dtype.kind == "m":
@@ -164,7 +165,7 @@ def is_real(op: Rules, dtype: DType) -> bool:
 
 
 #: types of options that are no arrays, and of constants
-PLAIN = frozenset((int, float, bool, str, tuple, type(None), np.dtype))
+PLAIN = frozenset((int, float, complex, bool, str, tuple, type(None), np.dtype))
 
 
 def unshare(arrays: list[Any], parents: list[Any], own: Snapshots) -> None:

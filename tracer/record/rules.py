@@ -56,6 +56,13 @@ class Rules:
     - `sqrt_hessian_sampled(node, weight, samples, rng) -> [M, *prediction.shape]`: the same in
       expectation, from targets sampled from the model's likelihood; None if it has none.
 
+    An operation is of real numbers, and refuses complex ones that want a gradient, unless
+    `takes_complex` says that its rules hold for them. Cotangents pair without conjugates: `g` at a
+    complex value z stands for the slope `Re(sum(g * dz))`, which makes that of a real function
+    `df/dx - i df/dy`. So the rules of what is analytic, products and `exp` and `np.fft.fft`, are
+    those for real numbers as they stand, with transposes and no conjugates. An entry for a complex
+    input is complex; of one for a real input the engine takes the real part.
+
     `saves` names what the rules read of a node: `"inputs"`, `"output"`, both or nothing.
     `numpy` lists the NumPy functions that record this operation when called on tensors. Where
     another has these, or the name, `replaces` says that it stands in place of that.
@@ -105,6 +112,8 @@ class Rules:
     broadcasts = False
     #: maps each sample of its first input by the same linear map, which its other inputs make
     maps_alike = False
+    #: its rules hold for complex numbers, too: see the class
+    takes_complex = False
 
     forward: Callable[..., Array]
     forward_keeping: Callable[..., tuple[Array, Any]]

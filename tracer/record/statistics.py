@@ -24,9 +24,11 @@ def watch(tape: Any, node: Node, value: Array) -> None:
 def statistics(value: Array, *, values: bool = False) -> dict[str, object]:
     """Norm, extremes and counts of non-finite elements of an array, as Python numbers.
 
-    With `values` also those of `small_values`.
+    Of complex numbers, those of their sizes. With `values` also those of `small_values`.
     """
     data = value if isinstance(value, ndarray) else backend.to_host(value)
+    if data.dtype.kind == "c":
+        data = abs(data)
     if data.dtype.kind not in "fiub" or data.size == 0:
         return {}
     found = small_values(data) if values else {}

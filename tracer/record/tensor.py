@@ -481,6 +481,24 @@ class Tensor:
     # -- methods of ndarray that make sense --------------------------------------------------
 
     @property
+    def real(self) -> Tensor:
+        """The real part; the tensor itself if it is of real numbers."""
+        return dispatch.FUNCTIONS[np.real](self)
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part; zeros if it is of real numbers."""
+        return dispatch.FUNCTIONS[np.imag](self)
+
+    def conj(self) -> Tensor:
+        """The conjugate, elementwise."""
+        return dispatch.UFUNCS[np.conjugate](self)
+
+    def conjugate(self) -> Tensor:
+        """The conjugate, elementwise."""
+        return dispatch.UFUNCS[np.conjugate](self)
+
+    @property
     def T(self) -> Tensor:
         return dispatch.FUNCTIONS[np.transpose](self)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracer.record.frames import INTERNAL_FILES
-from tracer.scipy import linalg, sparse, special, stats
+from tracer.scipy import fft, linalg, sparse, special, stats
 
 if TYPE_CHECKING:
     from tracer.scipy import integrate, optimize
 
-__all__ = ["integrate", "linalg", "optimize", "sparse", "special", "stats"]
+__all__ = ["fft", "integrate", "linalg", "optimize", "sparse", "special", "stats"]
 
 INTERNAL_FILES.update(map(str, Path(__file__).parent.rglob("*.py")))
 #: what imports SciPy, and is loaded when it is first asked for

@@ -11,7 +11,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.errors import TracingError
-from tracer.operations.arguments import operand, raw
+from tracer.operations.arguments import cast, operand, raw
 from tracer.record import hints
 from tracer.record.recorder import current_tape
 from tracer.record.tensor import Tensor
@@ -77,7 +77,7 @@ def floats(values):
     made = [
         library.from_host(np.asarray(v, dtype)) if isinstance(v, int | float) else v for v in given
     ]
-    return [v if v.dtype.kind == "f" else v.astype(float) for v in made]
+    return [v if v.dtype.kind == "f" else cast(v, float) for v in made]
 
 
 def masked(value, keep, other):

@@ -8,7 +8,7 @@ import numpy as np
 from tracer import hooks
 from tracer.errors import TracingError
 from tracer.operations import special
-from tracer.operations.arguments import integer, negative_axes, operand, raw
+from tracer.operations.arguments import cast, integer, negative_axes, operand, raw
 from tracer.operations.arithmetic import ELEMENTWISE
 from tracer.operations.reductions import LogSumExp
 from tracer.operations.unary import BY_NAME, Polygamma
@@ -21,7 +21,7 @@ __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax"]
 def _floats(a):
     """An array or tensor of floats."""
     a = operand(a)
-    return a if a.dtype.kind == "f" else a.astype(float)
+    return a if a.dtype.kind == "f" else cast(a, float)
 
 
 def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from tracer.record.axes import POOLED, SAMPLED
 from tracer.record.batching import Batch
 from tracer.record.node import Node
+from tracer.sweep.real_parts import is_complex
 
 
 def wanted(node: Node) -> list[int]:
@@ -22,7 +23,9 @@ def is_linear(node: Node, slots: Iterable[int]) -> bool:
 
 def is_straight(node: Node, slots: Iterable[int]) -> bool:
     """Whether the second derivatives by these inputs vanish wherever they exist."""
-    return node.op.piecewise_linear or is_linear(node, slots)
+    slots = list(slots)
+    pieces = node.op.piecewise_linear and not any(is_complex(node.parents[i]) for i in slots)
+    return pieces or is_linear(node, slots)
 
 
 def bends_across(node: Node, batch: Batch) -> bool:

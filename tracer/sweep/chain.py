@@ -10,6 +10,7 @@ from tracer.arrays.types import Stack
 from tracer.record.axes import SAMPLED
 from tracer.record.batching import Batch
 from tracer.record.node import Node
+from tracer.sweep.real_parts import is_complex
 from tracer.sweep.sweep import Sweep
 
 
@@ -33,7 +34,7 @@ def bottlenecks(nodes: Sequence[Node], seeds: Mapping[Node, Any], batch: Batch) 
         if not alone and not of_samples(node.parents):
             ended.append(node)
         plain = isinstance(batch.axis(node), int)  # where each entry is one sample
-        if plain and alone and not ended:
+        if plain and not is_complex(node) and alone and not ended:
             found.append(node)
         return g
 

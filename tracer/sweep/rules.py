@@ -15,9 +15,11 @@ from tracer.guarded import of_others
 from tracer.record.axes import Axis, ungrouped
 from tracer.record.describe import describe
 from tracer.record.node import Node
+from tracer.record.recording import FLOAT32, FLOAT64
 from tracer.record.tensor import Tensor
 from tracer.record.unsaved import unsaved
 from tracer.sweep.placed import Placed
+from tracer.sweep.real_parts import real_where_inputs_are
 from tracer.sweep.scattered import Picked, Scattered
 
 #: an entry of a vjp: no gradient, a stack, one that is zero but at an index or where something was
@@ -115,6 +117,9 @@ def cotangents_of(view: View, node: Node, g: Stack | Tensor) -> Sequence[Any]:
             f"the vjp of {node.op.name} returned {len(entries)} entries for "
             f"{len(node.parents)} inputs: return one per input, None for no gradient"
         )
+    dtype = node.dtype
+    if dtype is not FLOAT64 and dtype is not FLOAT32 and dtype.kind == "c":
+        return real_where_inputs_are(entries, node)
     return entries
 
 

@@ -27,6 +27,7 @@ from tracer.record.tensor import Tensor
 from tracer.sweep.carry import carried_by_use, derived, is_reindexing, of_samples, reindexed, spread
 from tracer.sweep.observed import Observed
 from tracer.sweep.placed import Placed
+from tracer.sweep.real_parts import is_complex, real_use
 from tracer.sweep.rules import (
     Recorded,
     Sampled,
@@ -166,9 +167,8 @@ class Sweep:
             self._put_together(node)
         for node, stack in stacks.items():
             if stack.__class__ is list and not node.op.composite:
-                stacks[node] = _whole(stack)
-            if stack.__class__ is np.ndarray and stack.dtype.kind == "c":
-                raise self._of_complex_numbers()
+                stack = stacks[node] = _whole(stack)
+            self._check_real(node, stack)
         if recorded:
             self._attribute()
         if self.complete is not None:
@@ -176,16 +176,18 @@ class Sweep:
                 self._finish(leaf)
         return stacks
 
-    def _of_complex_numbers(self) -> TracingError:
-        """The error for a gradient that is complex, which rules of the user's may have made."""
+    def _check_real(self, node: Node, stack: object) -> None:
+        """Raise for a complex gradient of real numbers, which rules of the user's may have made."""
+        if not isinstance(stack, np.ndarray) or stack.dtype.kind != "c" or is_complex(node):
+            return
         own = {
             node.op.name: node.op
             for node in self.nodes
             if not type(node.op).__module__.startswith("tracer")
         }
-        return TracingError(
+        raise TracingError(
             f"the vjp of an operation ({', '.join(own) or 'unknown'}) returned complex numbers, "
-            f"and gradients are real: return their real part, entry.real"
+            f"and gradients by real numbers are real: return their real part, entry.real"
         )
 
     def _recording(self, node: Node) -> Recorded:
@@ -207,8 +209,7 @@ class Sweep:
         if leaf in self.placed:
             self._put_together(leaf)
         uses, stack = self.uses.pop(leaf, []), self.stacks.pop(leaf, None)
-        if stack.__class__ is np.ndarray and stack.dtype.kind == "c":
-            raise self._of_complex_numbers()
+        self._check_real(leaf, stack)
         if uses or stack is not None:
             if self.watched is not None:
                 self.watch(leaf, uses, stack)
@@ -311,6 +312,8 @@ class Sweep:
                 use = None
                 if node.op.parameter_cotangent is not None:
                     use = node.op.parameter_cotangent(Sampled(view, axis, axes), slot, g)
+                    if use is not None and is_complex(node) and not is_complex(parent):
+                        use = real_use(use)
                 structured = use is not None
                 if use is None and (self.slots == 1 or len(parent.shape) > 1):
                     entries = cotangents_of(view, node, g) if entries is None else entries
@@ -352,7 +355,9 @@ class Sweep:
             if self.only is not None and parent not in self.only:
                 continue
             carried: Cotangent | None
-            if isinstance(cotangent, Coupled) and cotangent.inner.use_terms() is not None:
+            if is_complex(node) != is_complex(parent):
+                carried = None  # of real parts, which no structure of the complex one has
+            elif isinstance(cotangent, Coupled) and cotangent.inner.use_terms() is not None:
                 inner = self._carried(view, node, slot, cotangent.inner)
                 carried = None if inner is None else Coupled(inner, cotangent.samples)
             else:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays.types import Stack
+from tracer.record import complex_numbers
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
@@ -26,6 +27,8 @@ def push(nodes: Sequence[Node], stacks: dict[Node | None, Stack], recorded: bool
         tangents = [stacks.get(p) for p in node.parents]
         if node.op.jvp is not None:
             stacks[node] = node.op.jvp(view, tangents)
+            if node.dtype.kind == "c" and stacks[node].dtype.kind != "c":
+                stacks[node] = stacks[node].astype(node.dtype)  # of a real input's alone
         else:
             stacks[node] = transposed(view, node, tangents)
 
@@ -40,6 +43,8 @@ def transposed(view: View, node: Node, tangents: Sequence[Stack | None]) -> Stac
     with using(outer), rerecording() if outer is None else Recorder() as tape:
         like = next(t for t in tangents if t is not None)
         like = like._value if isinstance(like, Tensor) else like
+        if node.dtype.kind == "c":
+            complex_numbers.note(VARIABLE, node.dtype)
         zero = np.zeros_like(like, shape=(1, *node.shape), dtype=node.dtype)
         variable = Tensor(zero, new_leaf(VARIABLE, zero, {"name": None}, wants=True))
         entries = cotangents_of(view, node, variable)
@@ -52,6 +57,8 @@ def transposed(view: View, node: Node, tangents: Sequence[Stack | None]) -> Stac
                 continue
             entry = fit(entry, parent.shape)
             stack = tangent[:, None]
+            if entry.dtype.kind == "c" and tangent.dtype.kind != "c":
+                stack = stack.astype(entry.dtype)
             node_ = entry.node
             if node_ is not None:
                 seeds[node_] = seeds[node_] + stack if node_ in seeds else stack
@@ -75,7 +82,7 @@ def descendants(nodes: Sequence[Node], starts: Set[Node | None]) -> set[Any]:
     """The starts and all nodes that depend on them, but not through integers or booleans."""
     found = set(starts)
     for node in nodes:
-        if any(p in found for p in node.parents) and node.dtype.kind == "f":
+        if any(p in found for p in node.parents) and node.dtype.kind in "fc":
             found.add(node)
     return found
 

@@ -53,9 +53,10 @@ def check_gradients(
 ) -> Callable[..., Report]:
     """`check_gradients(f, order=2)(x)`: derivatives of `f` at `x` with central differences.
 
-    Of all positional arguments of floats, or of those at `argnums`, up to `order`, by `modes`:
-    "forward" (`jvp`), "reverse" (`vjp`), or both and, from the second order on, each of the other.
-    Arguments and values may be nested. All is compared along random directions, of `seed`.
+    Of all positional arguments of floats or complex numbers, or of those at `argnums`, up to
+    `order`, by `modes`: "forward" (`jvp`), "reverse" (`vjp`), or both and, from the second order
+    on, each of the other. Arguments and values may be nested. All is compared along random
+    directions, of `seed`.
 
     What is allowed: a derivative may be off by a millionth of its largest element (a thousandth in
     single precision; `rtol` says otherwise), and by what rounding of the function's values leaves
@@ -74,7 +75,7 @@ def check_gradients(
         values = {key: given.value(key) for key in given.keys}
         leaves, structure = flatten(values)
         names = [f"argument {path[1:].replace(']', '', 1)}" for path in structure.paths]
-        arrays = [np.asarray(x, float) if isinstance(x, int | float) else x for x in leaves]
+        arrays = list(map(_as_array, leaves))
         if not arrays:
             raise TracingError("check_gradients needs an argument of floats to differentiate by")
 
@@ -95,8 +96,8 @@ def _of_floats(args: Sequence[Tree]) -> list[int]:
     """The arguments of which every leaf is of floats, and that have one."""
 
     def is_float(leaf: Tree) -> bool:
-        kind = leaf.dtype.kind if hasattr(leaf, "dtype") else "f" if type(leaf) is float else ""
-        return kind == "f"
+        kind = leaf.dtype.kind if hasattr(leaf, "dtype") else ""
+        return kind in ("f", "c") or type(leaf) in (float, complex)
 
     held = (flatten(each)[0] for each in args)
     return [i for i, leaves in enumerate(held) if leaves and all(map(is_float, leaves))]
@@ -105,8 +106,15 @@ def _of_floats(args: Sequence[Tree]) -> list[int]:
 def _floats_of(value: Tree) -> Leaves:
     """The leaves of a value that have derivatives."""
     leaves, _ = flatten(value)
-    made = [np.asarray(x, float) if isinstance(x, int | float) else x for x in leaves]
-    return [x for x in made if getattr(x, "dtype", np.dtype(object)).kind == "f"]
+    made = list(map(_as_array, leaves))
+    return [x for x in made if getattr(x, "dtype", np.dtype(object)).kind in "fc"]
+
+
+def _as_array(leaf: Tree) -> Tree:
+    """A number of Python's as an array of floats, or of complex numbers; anything else as it is."""
+    if isinstance(leaf, int | float | complex):
+        return np.asarray(leaf, complex if isinstance(leaf, complex) else float)
+    return leaf
 
 
 def _report(modes: Sequence[str], order: int) -> Report:
@@ -132,21 +140,27 @@ class _Check:
         if not value:
             raise AssertionError("the function has no floats in its value to differentiate")
         self._same_again(f, x, value)
-        t, g = self._directions(x), [self.rng.standard_normal(y.shape) for y in value]
+        t, g = self._directions(x), [self._normal(y) for y in value]
         for mode in self.modes:
             self._compare(f, x, t, g, (*before, mode))
         if order > 1:
             for mode in self.modes:
-                d, w = self._directions(x), [self.rng.standard_normal(y.shape) for y in value]
+                d, w = self._directions(x), [self._normal(y) for y in value]
                 derivative = _along(f, d) if mode == FORWARD else _weighted(f, w)
                 self.run(derivative, x, order - 1, (*before, mode))
+
+    def _normal(self, like: np.ndarray) -> np.ndarray:
+        """Standard normal numbers, complex ones of real and imaginary parts."""
+        made = self.rng.standard_normal(like.shape)
+        return made + 1j * self.rng.standard_normal(like.shape) if like.dtype.kind == "c" else made
 
     def _directions(self, x: Sequence[Array]) -> list[Array]:
         """One for each argument, of the size of its elements, so that steps suit them."""
         out = []
         for leaf in x:
-            size = np.abs(backend.to_host(leaf))
-            t = self.rng.standard_normal(size.shape) * np.where(size, size, 1)
+            host = backend.to_host(leaf)
+            size = np.abs(host)
+            t = self._normal(host) * np.where(size, size, 1)
             out.append(backend.of(leaf).from_host(t.astype(leaf.dtype)))
         return out
 
@@ -213,6 +227,8 @@ class _Check:
         for y, *others in zip(here, *moved, strict=True):
             pairs = zip(others, steps, strict=True)
             slopes = np.array([(_plain(z) - _plain(y)) / step for z, step in pairs])
+            if slopes.dtype.kind == "c":
+                slopes = np.concatenate([slopes.real, slopes.imag], axis=-1)
             bend = slopes.max(0, initial=-np.inf) - slopes.min(0, initial=np.inf)
             if bend.size and bend.max() > 1e-2 * _largest(slopes):
                 at = np.unravel_index(np.argmax(bend), bend.shape)
@@ -229,6 +245,9 @@ def _plain(y: TensorLike) -> np.ndarray:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    """`Re(sum(a * b))`, as cotangents and directions pair."""
+    if a.dtype.kind == "c" or b.dtype.kind == "c":
+        return float(np.sum(np.multiply(a, b)).real)
     return float(np.sum(np.multiply(a, b, dtype=float)))
 
 

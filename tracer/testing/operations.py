@@ -9,6 +9,7 @@ import numpy as np
 
 from tracer.record.operation import Operation
 from tracer.testing.cases import Case
+from tracer.testing.complex_numbers import check_complex, check_complex_case, is_of_complex
 from tracer.testing.derivatives import (
     check_higher_orders,
     check_jvp,
@@ -51,9 +52,10 @@ def check_operation(
 
     Against numerical derivatives: `vjp`, and derivatives of order two and three. Against each
     other: stacks and single rows, linearity, `vjp` with and without what was kept, `jvp` and `vjp`,
-    dtypes. Where samples lie (`batch_axis`) against the forward function, `parameter_cotangent` and
-    `carry` against one row per sample, and every registered quantity with a known definition
-    against brute force.
+    dtypes. With complex numbers in the place of real ones: the same where the operation takes them,
+    and else that it refuses them. Where samples lie (`batch_axis`) against the forward function,
+    `parameter_cotangent` and `carry` against one row per sample, and every registered quantity with
+    a known definition against brute force.
     `backend` makes another library's array of a NumPy array: the rules run on these too, and
     must agree.
 
@@ -67,13 +69,18 @@ def check_operation(
             )
         cases = op.examples(np.random.default_rng(0))
     _check_form(op, cases)
-    marked, seen, single = False, set(), set()
+    marked, seen, single, of_complex = False, set(), set(), not op.takes_complex
     for number, (inputs, params) in enumerate(cases):
         title = f"operation {op.name!r}, example {number}"
         try:
+            if is_of_complex(op, inputs, params):
+                check_complex_case(op, inputs, params, title)
+                of_complex = True
+                continue
             case = Case(op, inputs, params, title)
             for check in CHECKS:
                 check(case, rtol, atol)
+            of_complex = check_complex(case) or of_complex
             marked = marked or next(markings(case), None) is not None
             for where, size in axes_of(case):
                 if size > 1:
@@ -86,6 +93,11 @@ def check_operation(
             raise
         except Exception as error:
             raise AssertionError(f"{title}: {type(error).__name__}: {error}") from error
+    if not of_complex:
+        raise AssertionError(
+            f"operation {op.name!r} refuses complex numbers at all examples: leave takes_complex "
+            f"out, or give an example of such numbers"
+        )
     return _report(op, marked, sorted(single - seen), backend is not None)
 
 
@@ -112,6 +124,7 @@ def _report(
         "jvp": f"{'with' if op.jvp else 'derived from vjp, with'} <g, J t> = <J^T g, t>",
         "higher orders": "derivatives of order two and three with numerical ones",
         "dtypes": "single precision stays that",
+        "complex numbers": "numerical derivatives" if op.takes_complex else "refused",
     }
     missing: dict[str, str] = {}
     if marked:
