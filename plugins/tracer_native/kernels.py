@@ -227,12 +227,20 @@ class Kernels(Compiled):
 def _alike(*arrays: Array) -> bool:
     """Whether these are NumPy's own arrays, of one dtype that there are kernels for."""
     dtype = arrays[0].dtype
-    return all(type(a) is np.ndarray and a.dtype == dtype for a in arrays) and dtype in DTYPES
+    return dtype in DTYPES and all(
+        type(a) is np.ndarray and a.dtype == dtype and a.flags.aligned for a in arrays
+    )
 
 
 def _takes(w: Geometry, *arrays: Array) -> bool:
     """Whether these are for a kernel of windows: NumPy takes longer however small they are."""
-    return len(w.size) <= RANK and _alike(*arrays)
+    return _suits(w) and _alike(*arrays)
+
+
+@lru_cache(maxsize=1024)
+def _suits(w: Geometry) -> bool:
+    """Whether windows are over one to three axes, and begin before the input or with it."""
+    return 1 <= w.rank <= RANK and min(before for before, _ in w.padding) >= 0
 
 
 def _all_rows(*arrays: Array) -> bool:

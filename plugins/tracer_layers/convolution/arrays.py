@@ -107,13 +107,14 @@ def correlate(x: Array, y: Array, w: Windows, groups: int) -> Array:
 def _correlated_by_kernels(x: Array, y: Array, w: Windows, groups: int) -> Array | None:
     """`correlate` by compiled kernels, a call for each row of `y`; None if they do not take it."""
     own = w.rank + 2
-    if x.ndim != own or y.size == 0:
+    if not type(x) is type(y) is np.ndarray or x.ndim != own or y.size == 0:
         return None
-    rows = y.reshape(math.prod(y.shape[:-own]), *y.shape[-own:])
-    made = [compiled().correlate(x, row, w, groups) for row in rows[:1]]
-    if made[0] is None:
-        return None
-    made += [compiled().correlate(x, row, w, groups) for row in rows[1:]]
+    made = []
+    for row in y.reshape(math.prod(y.shape[:-own]), *y.shape[-own:]):
+        one = compiled().correlate(x, row, w, groups)
+        if one is None:
+            return None
+        made.append(one)
     out = made[0] if len(made) == 1 else np.stack(made)
     return out.reshape(*y.shape[:-own], *made[0].shape)
 

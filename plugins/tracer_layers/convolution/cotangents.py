@@ -41,7 +41,8 @@ class WindowsOuter(Outer):
 
     def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Outer:
         chosen = super().select(rows, samples)
-        if not (isinstance(rows, slice) and isinstance(samples, slice)):
+        parts = isinstance(rows, slice) and isinstance(samples, slice)
+        if not parts or type(self.g) is not np.ndarray:
             return chosen
         every = samples == slice(None)
         left = self._left if every else (lambda some: self._made(samples)[some])
@@ -51,7 +52,7 @@ class WindowsOuter(Outer):
 
     def _by_kernel(self, contraction: Callable[..., Made | None]) -> list[Made] | None:
         """One of `Compiled`'s contractions for each row of `g`; None where no kernel takes it."""
-        if self.x.dtype != self.dtype or not self.rows:
+        if type(self.g) is not np.ndarray or self.x.dtype != self.dtype or not self.rows:
             return None
         made = []
         for g in self.g:
