@@ -58,6 +58,7 @@ def _one_matrix(rng):
 @operation("inv")
 class Inverse(Matrix):
     saves = ("output",)
+    takes_complex = True
     forward = in_single(np.linalg.inv)
     examples = _one_matrix
 
@@ -78,6 +79,7 @@ class Solve(Matrix):
 
     forward = in_single(np.linalg.solve)
     linear_in = (1,)
+    takes_complex = True
 
     def vjp(node, g):
         """g_b = a^-T g; g_a = -g_b x^T for the solution x, since da x + a dx = db (Giles 2008)."""
