@@ -26,14 +26,14 @@ def fingerprint(value: object) -> str:
     return digest.hexdigest()
 
 
-def _feed(value: Any, digest: Any, seen: dict[int, int]) -> None:
+def _feed(value: Any, digest: Any, seen: dict[int, tuple[int, object]]) -> None:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         digest.update(f"{type(value).__name__}:{value!r};".encode())
         return
     if id(value) in seen:  # shared, or around itself
-        digest.update(f"again:{seen[id(value)]};".encode())
+        digest.update(f"again:{seen[id(value)][0]};".encode())
         return
-    seen[id(value)] = len(seen)
+    seen[id(value)] = len(seen), value  # which is kept, so that no other has its id
     if isinstance(value, Tensor):
         digest.update(f"tensor:{value.name}:{value.requires_grad};".encode())
         value = value.data
@@ -72,7 +72,7 @@ def _feed(value: Any, digest: Any, seen: dict[int, int]) -> None:
         _feed(_state(value), digest, seen)
 
 
-def _feed_all(values: Any, digest: Any, seen: dict[int, int]) -> None:
+def _feed_all(values: Any, digest: Any, seen: dict[int, tuple[int, object]]) -> None:
     digest.update(b"[")
     for each in values:
         _feed(each, digest, seen)

@@ -54,6 +54,11 @@ class Folded:
         union, quantities = self.merged.union(), self.merged.quantities
         if not union.samples:
             raise TracerError("there are no samples: every shard is empty")
+        if not union.reduction and sum(samples > 0 for samples, _ in self.masses) > 1:
+            raise TracerError(
+                "the losses are zero or no numbers, and do not tell whether the loss is their mean "
+                "or their sum: say mean=True or mean=False"
+            )
         states = {
             name: {p: plain(kept, quantities[name]) for p, kept in values.items()}
             for name, values in union.states.items()

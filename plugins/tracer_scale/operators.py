@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
 
 from tracer.errors import QuantityError, ShapeError
 from tracer.extend import Array
@@ -14,8 +14,6 @@ from tracer_scale.engines import Engine
 from tracer_scale.states import Plain
 from tracer_scale.together import together
 from tracer_scale.work import Job, Product, Work
-
-__all__ = ["ShardedOperator"]
 
 
 class Multiplier:
@@ -26,6 +24,7 @@ class Multiplier:
 
     def __init__(self, engine: Engine, work: Work, shares: Sequence[float]):
         self.engine, self.work, self.shares = engine, work, list(shares)
+        weakref.finalize(self, engine.close)
 
     def product(self, job: Job) -> Plain:
         """The sum over shards, in their order."""
@@ -57,49 +56,51 @@ def _added(total: Plain, value: Plain, share: float) -> Plain:
     return scaled if total is None else total + scaled
 
 
-class ShardedOperator(LinearOperator):
-    """A matrix over all parameters of all shards, `[P, P]`, symmetric, on NumPy's arrays.
+def operator(name: str, about: Plain, multiplier: Multiplier) -> Any:
+    """A matrix over all parameters of all shards, `[P, P]`, a `LinearOperator` of SciPy's.
 
-    As the operator of a sweep, whose `parameters` map names to slices; `matmat` takes many columns
-    through one pass over the data. Its workers stay for the next product: `close()`, or the end of
-    a `with` block, ends them.
+    As the operator of a sweep it is symmetric, and its `parameters` map names to slices; `matmat`
+    takes many columns through one pass over the data. Its workers stay for the next product:
+    `close()`, or the end of a `with` block, ends them.
     """
+    from scipy.sparse.linalg import LinearOperator  # as long to import as all of this
 
-    def __init__(self, name: str, about: Plain, multiplier: Multiplier):
-        self.parameters = {p: slice(*span) for p, span in about["spans"].items()}
-        size = max((span.stop for span in self.parameters.values()), default=0)
-        super().__init__(dtype=np.dtype(about["dtype"]), shape=(size, size))
-        self.name, self._multiplier = name, multiplier
+    spans = {p: slice(*span) for p, span in about["spans"].items()}
+    size = max((span.stop for span in spans.values()), default=0)
 
-    def _matmat(self, columns: Array) -> Array:
-        if np.iscomplexobj(columns):
-            return self._matmat(columns.real) + 1j * self._matmat(columns.imag)
-        rows = np.ascontiguousarray(columns, self.dtype)
-        return self._multiplier.product(Job(self.name, rows))
+    class ShardedOperator(LinearOperator):
+        parameters = spans
 
-    def _matvec(self, vector: Array) -> Array:
-        return self._matmat(vector.reshape(-1, 1)).reshape(vector.shape)
+        def _matmat(self, columns: Array) -> Array:
+            if np.iscomplexobj(columns):
+                return self._matmat(columns.real) + 1j * self._matmat(columns.imag)
+            return multiplier.product(Job(name, np.ascontiguousarray(columns, self.dtype)))
 
-    def _adjoint(self) -> ShardedOperator:
-        return self
+        def _matvec(self, vector: Array) -> Array:
+            return self._matmat(vector.reshape(-1, 1)).reshape(vector.shape)
 
-    _transpose = _adjoint
+        def _adjoint(self) -> Any:
+            return self
 
-    def close(self) -> None:
-        """End the workers; a later product begins them anew."""
-        self._multiplier.close()
+        _transpose = _adjoint
 
-    def __enter__(self) -> ShardedOperator:
-        return self
+        def close(self) -> None:
+            """End the workers; a later product begins them anew."""
+            multiplier.close()
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+        def __enter__(self) -> Any:
+            return self
 
-    def __reduce__(self) -> Any:
-        raise QuantityError(
-            f"the operator of {self.name!r} works with its engine, and cannot be pickled: pickle "
-            f"what it gives, as in operator @ vectors"
-        )
+        def __exit__(self, *error: object) -> None:
+            self.close()
+
+        def __reduce__(self) -> Any:
+            raise QuantityError(
+                f"the operator of {name!r} works with its engine, and cannot be pickled: pickle "
+                f"what it gives, as in operator @ vectors"
+            )
+
+    return ShardedOperator(dtype=np.dtype(about["dtype"]), shape=(size, size))
 
 
 class ShardedBlock:
@@ -127,14 +128,10 @@ class ShardedBlock:
         return f"<product with a block of shape {list(self.shape)}>"
 
 
-#: of a quantity's name and what its matrix is over
-Made = Callable[[str, Plain], Any]
-
-
 def matrix(name: str, about: Plain, multiplier: Multiplier) -> Any:
     """The operator, or a function for each parameter."""
     if "spans" in about:
-        return ShardedOperator(name, about, multiplier)
+        return operator(name, about, multiplier)
     return {
         parameter: ShardedBlock(name, parameter, shape, multiplier)
         for parameter, shape in about["shapes"].items()

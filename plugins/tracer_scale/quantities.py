@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tracer import registry
 from tracer.errors import TracerError
-from tracer.extend import Quantity, merges
+from tracer.extend import Quantity, ggn_averaged, merges
 
 
 def resolved(asked: str | Quantity | type[Quantity] | Iterable[object]) -> dict[str, Quantity]:
@@ -27,6 +27,11 @@ def resolved(asked: str | Quantity | type[Quantity] | Iterable[object]) -> dict[
             raise TracerError(
                 f"values of {quantity.name!r} of several shards do not merge (its merge is None): "
                 f"leave it out, or take it of one batch"
+            )
+        if quantity.rows == ggn_averaged:
+            raise TracerError(
+                f"{quantity.name!r} averages over a batch at every tensor of the model, so that "
+                f"its values of shards are not those of all samples: use kflr, or kfac"
             )
         found[quantity.name] = quantity
     if not found:

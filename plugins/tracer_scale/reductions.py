@@ -54,7 +54,7 @@ def reduction_of(
         return expected
     found = SUM if is_sum else MEAN if is_mean else ""
     if not found or found != (expected or found):
-        said = f"the {expected}" if expected and found else "neither the mean nor the sum"
+        said = f"not the {expected}" if expected and found else "neither the mean nor the sum"
         raise TracerError(
             f"the loss of two samples is {both:.6g}, {said} of {one:.6g} and {other:.6g}, which "
             f"they have alone: {WAYS}"

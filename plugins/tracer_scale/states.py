@@ -31,7 +31,7 @@ from tracer.extend import (
 Plain: TypeAlias = Any
 
 #: the keys of what stands for an object
-KRONECKER, COTANGENT, OBJECT, COMPLEX = "$kronecker", "$cotangent", "$object", "$complex"
+KRONECKER, COTANGENT, OBJECT = "$kronecker", "$cotangent", "$object"
 
 
 class _Unsendable(Exception):
@@ -97,9 +97,6 @@ def _number(value: Any) -> Plain:
 
 
 def _array(array: np.ndarray) -> Plain:
-    if array.dtype.kind == "c":
-        parts = np.ascontiguousarray(array).view(array.real.dtype)
-        return {COMPLEX: parts.reshape(-1), "shape": list(array.shape), "dtype": str(array.dtype)}
     if array.dtype.kind not in "biuf":
         raise _Unsendable(f"an array of dtype {array.dtype}")
     # as it arrives from a process or a file: products of other layouts round otherwise
@@ -136,9 +133,6 @@ def _restored(value: Plain, quantity: Quantity) -> Any:
         return {_restored(key, quantity): _restored(each, quantity) for key, each in value["$dict"]}
     if "$dtype" in value:
         return np.dtype(value["$dtype"])
-    if COMPLEX in value:
-        flat: Array = np.asarray(value[COMPLEX]).view(value["dtype"])
-        return flat.reshape(value["shape"])
     place = value[COTANGENT if COTANGENT in value else OBJECT]
     kind = _class_of(place, COTANGENT in value, quantity)
     made = kind.__new__(kind)

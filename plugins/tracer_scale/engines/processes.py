@@ -16,8 +16,8 @@ from tracer_scale.sending import packed
 from tracer_scale.versions import difference, versions
 from tracer_scale.work import Failure, Job, Part, Product, Work
 
-#: how many workers may die one after the other before any is ready
-MOST_STILLBORN = 5
+#: how many workers may end one after the other before any is ready: by themselves, or killed
+MOST_STILLBORN, MOST_KILLED = 2, 100
 GUARD = "if __name__ == '__main__':"
 
 
@@ -116,11 +116,12 @@ class Processes:
             ordered.lost(each.shard, f"its worker {why}")
         elif not each.is_ready:
             self._stillborn += 1
-            if self._stillborn >= MOST_STILLBORN:
+            most = MOST_KILLED if "SIG" in why else MOST_STILLBORN
+            if self._stillborn >= most:
                 raise WorkerError(
-                    f"workers cannot be started: {self._stillborn} {why} before they were ready, "
-                    f"the last one included. A script that folds in processes does so under "
-                    f"`{GUARD}`, since each worker imports it"
+                    f"workers cannot be started: {self._stillborn} of them ended before they were "
+                    f"ready, and the last one {why}. A script that folds in processes does so "
+                    f"under `{GUARD}`, since each worker imports it"
                 )
 
 
