@@ -50,8 +50,8 @@ Graphs, pictures and commands:
 
 Plugins:
     `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`,
-    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `ImportedOperator`,
-    `Importer`
+    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `Fold`,
+    `ImportedOperator`, `Importer`
 """
 
 from tracer import hooks
@@ -131,6 +131,7 @@ from tracer.curvature.seed_rows import SeedRows, at_places
 from tracer.curvature.shards import Unfinished, finished, has_states, merged, merges, unfinished
 from tracer.curvature.values import LayerValues, Values
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.folds import Fold
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
@@ -201,6 +202,7 @@ __all__ = [
     "Elementwise",
     "Embed",
     "Entry",
+    "Fold",
     "GGNMonteCarlo",
     "Gather",
     "Generator",

@@ -24,7 +24,7 @@ class Multiplier:
 
     def __init__(self, engine: Engine, work: Work, shares: Sequence[float]):
         self.engine, self.work, self.shares = engine, work, list(shares)
-        weakref.finalize(self, engine.close)
+        weakref.finalize(self, engine.abandon)
 
     def product(self, job: Job) -> Plain:
         """The sum over shards, in their order."""

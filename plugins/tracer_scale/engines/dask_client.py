@@ -8,7 +8,6 @@ one (`distributed.scheduler.allowed-failures`) is a failure of the shard here.
 from __future__ import annotations
 
 import contextlib
-import pickle
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from tracer.errors import TracerError
 from tracer_scale.engines.engine import AHEAD, Ordered, Outcome, Outcomes, Told
 from tracer_scale.errors import WorkerError
-from tracer_scale.sending import packed
+from tracer_scale.sending import packed, unpacked
 from tracer_scale.versions import difference, versions
 from tracer_scale.work import Failure, Job, Part, Product, Work
 
@@ -59,7 +58,7 @@ class Dask:
         if work is not self._work:
             self._register("work", packed(work, "what is folded", elsewhere=True))
             self._work = work
-        self._register("job", pickle.dumps(job))
+        self._register("job", packed(job, "a vector", elsewhere=True))
         threads = sum(self.client.nthreads().values())
         ordered = Ordered(shards, AHEAD * max(1, threads), self.retries)
         begun: dict[Any, int] = {}
@@ -89,6 +88,9 @@ class Dask:
                     self.client.unregister_worker_plugin(self._name(what))
         if self.owns:
             self.client.close()
+
+    def abandon(self) -> None:
+        """What was folded stays on the workers: Dask's own thread may be the one that asks."""
 
     def _name(self, what: str) -> str:
         return f"tracer_scale-{self._token}-{what}"
@@ -140,5 +142,5 @@ def _do(work_name: str, job_name: str, ours: dict[str, str], shard: int) -> Outc
 def _made(plugin: Any) -> Any:
     """What a plugin's pickle is of, made at the first use."""
     if not hasattr(plugin, "value"):
-        plugin.value = pickle.loads(plugin.pickled)
+        plugin.value = unpacked(plugin.pickled)
     return plugin.value

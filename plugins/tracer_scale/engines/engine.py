@@ -36,6 +36,9 @@ class Engine(Protocol):
     def close(self) -> None:
         """End the workers."""
 
+    def abandon(self) -> None:
+        """The same where nobody may wait, as in a collection of garbage, in whichever thread."""
+
 
 class Ordered:
     """Gives out shards in their order, takes outcomes in any, and hands them on in that order.

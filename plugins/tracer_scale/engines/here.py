@@ -32,3 +32,5 @@ class Here:
 
     def close(self) -> None:
         """There is nothing to end."""
+
+    abandon = close

@@ -73,6 +73,8 @@ class Ranks:
     def close(self) -> None:
         """The ranks end with their job."""
 
+    abandon = close
+
 
 def _do(shard: int) -> Outcome | Failure:
     work, job = _current[0]

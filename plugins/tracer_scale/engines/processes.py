@@ -64,6 +64,8 @@ class Processes:
         for each in workers:
             each.end()
 
+    abandon = close
+
     def _begin(self, job: Job, ordered: Ordered) -> None:
         """Give a shard to each worker that has none, as long as there are shards to begin."""
         for each in self._workers:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import signal
 import warnings
 from multiprocessing.connection import Connection
 
+from tracer_scale.sending import unpacked
 from tracer_scale.versions import versions
 from tracer_scale.work import Failure, Job, Work
 
@@ -40,7 +40,7 @@ def serve(connection: Connection) -> None:
 def _unpacked(pickled: bytes) -> Work | Failure:
     """The work, or why it cannot be made here."""
     try:
-        return pickle.loads(pickled)
+        return unpacked(pickled)
     except Exception as error:
         failure = Failure.of(error)
         failure.message = f"what was sent cannot be made in a worker ({error})"
