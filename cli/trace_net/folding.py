@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from trace_net import streams
 from trace_net.errors import UsageError
@@ -12,6 +12,15 @@ from trace_net.usercode import user_code
 
 if TYPE_CHECKING:
     from trace_net.target import Subject
+    from tracer.extend import Array
+
+
+class Data(Protocol):
+    """Samples: how many, and batches of some, `(*inputs, target)`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, some: slice, /) -> tuple[Array, ...]: ...
 
 
 def folded(
@@ -23,7 +32,7 @@ def folded(
     engine: str,
     workers: int | None,
     checkpoint: str | None,
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """The quantities of all samples of `datasets()`, or else of the example inputs and targets.
 
     Raises `UsageError` where no plugin folds, or the file has no loss.
@@ -58,7 +67,7 @@ def folded(
         )
 
 
-def data_of(subject: Subject) -> tuple[Any, str]:
+def data_of(subject: Subject) -> tuple[Data, str]:
     """What has a length and batches `data[i:j]`, and what it is."""
     datasets = getattr(subject.definitions, "datasets", None)
     if callable(datasets):
@@ -79,17 +88,17 @@ def data_of(subject: Subject) -> tuple[Any, str]:
 class Arrays:
     """Arrays with samples along axis 0, as a data set."""
 
-    def __init__(self, arrays: tuple[Any, ...]):
+    def __init__(self, arrays: tuple[Array, ...]):
         self.arrays = arrays
 
     def __len__(self) -> int:
         return len(self.arrays[-1])
 
-    def __getitem__(self, some: slice) -> tuple[Any, ...]:
+    def __getitem__(self, some: slice) -> tuple[Array, ...]:
         return tuple(array[some] for array in self.arrays)
 
 
-def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
+def shapes_of(model: object) -> dict[str, tuple[int, ...]]:
     """The shapes of a module's parameters by name."""
     named = getattr(model, "named_parameters", None)
     return {} if named is None else {name: tuple(each.shape) for name, each in named()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tracer.curvature.combining import layer_of
 from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
@@ -43,7 +43,7 @@ def has_states(quantity: Quantity) -> bool:
     return type(quantity).finish is not Quantity.finish or quantity.per != "parameter"
 
 
-def merged(quantity: Quantity, before: Any, values: Any, shards: tuple[Shard, Shard]) -> Any:
+def merged(quantity: Quantity, before: Value, values: Value, shards: tuple[Shard, Shard]) -> Value:
     """Values, or unfinished ones, of the union of two shards, by parameter.
 
     Those of the first shard stay as they are. A parameter that one of the shards does not use has
@@ -51,7 +51,7 @@ def merged(quantity: Quantity, before: Any, values: Any, shards: tuple[Shard, Sh
     """
     if not isinstance(values, Mapping):
         return quantity.merge(before, values, shards)
-    found: Any = before.united(values) if hasattr(before, "united") else copy.copy(before)
+    found: Value = before.united(values) if hasattr(before, "united") else copy.copy(before)
     for name in [*before, *(name for name in values if name not in before)]:
         if name in before and name in values:
             found[name] = _merged(quantity, before[name], values[name], shards)
@@ -78,7 +78,7 @@ def _scaled(value: Value, weight: float) -> Value:
     return value._replace(state=weight * value.state)
 
 
-def finished(quantity: Quantity, values: Any, samples: int) -> Any:
+def finished(quantity: Quantity, values: Value, samples: int) -> Value:
     """Values of parameters, layers or the model, of unfinished ones in a mapping, which it takes.
 
     Those of a quantity without states are values already.
@@ -87,7 +87,7 @@ def finished(quantity: Quantity, values: Any, samples: int) -> Any:
         isinstance(value, Unfinished) for value in values.values()
     ):
         return values
-    of_all: Any = values
+    of_all: Value = values
     for name, kept in values.items():
         of_all[name] = quantity.finish(kept.state, kept.context._replace(samples=samples))
     if quantity.per == "parameter":
