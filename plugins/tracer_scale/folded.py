@@ -14,7 +14,7 @@ from tracer.errors import QuantityError, TracerError, UndefinedWarning
 from tracer.extend import Quantity, Results, Values, finished, merges
 from tracer_scale.merging import Merged
 from tracer_scale.states import Plain, plain, restored
-from tracer_scale.work import Part
+from tracer_scale.work import WHOLE, Part
 
 
 @dataclass
@@ -102,7 +102,9 @@ class Folding:
                 p: restored(value, quantity) for p, value in self.states.get(name, {}).items()
             }
             found = finished(quantity, found, self.samples)
-            if quantity.per == "parameter":
+            if quantity.rows is None and found.keys() == {WHOLE}:
+                found = _as_array(found[WHOLE])
+            elif quantity.per == "parameter":
                 arrays = {p: _as_array(value) for p, value in found.items()}
                 found = Values.of_parameters(parameters, arrays, absent)
             results[name] = found

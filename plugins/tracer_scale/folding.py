@@ -86,7 +86,7 @@ def fold(
     asked = resolved(quantities)
     if undefined not in ("warn", "raise"):
         raise TracerError(f'undefined is "warn" or "raise", got {undefined!r}')
-    work = Work(model, loss, shards, asked, int(rng), memory_budget, weight, mean)
+    work = Work(model, loss, shards, asked, (int(rng),), memory_budget, weight, mean)
     runs_on = engine_of(engine, workers, retries)
     is_kept = False
     try:
@@ -161,7 +161,7 @@ def identity_of(work: Work) -> dict[str, str]:
         "weight": [work.weight, work.mean],
     }
     found = {name: fingerprint(value) for name, value in named.items()}
-    return versions() | found | {"rng": str(work.seed)}
+    return versions() | found | {"rng": str(work.seed[0])}
 
 
 def _operators(folding: Folding, work: Work, engine: Engine) -> dict[str, Any]:

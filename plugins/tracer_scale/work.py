@@ -16,6 +16,7 @@ from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import (
     Array,
+    Context,
     Quantity,
     Tape,
     Unfinished,
@@ -33,6 +34,8 @@ from tracer_scale.states import Plain, plain, restored
 Model: TypeAlias = Callable[..., Any]
 #: the loss of outputs and targets
 Loss: TypeAlias = Callable[[Any, Any], Tensor]
+#: stands for a parameter's name where a value is of the objective as a whole
+WHOLE = ""
 #: what a matrix is multiplied by: columns `[P, K]`, or a stack `[V, *p]` for one parameter
 Vectors: TypeAlias = "Mapping[str, Array] | Array"
 
@@ -99,7 +102,8 @@ class Work:
     loss: Loss
     shards: Shards
     quantities: dict[str, Quantity]
-    seed: int = 0
+    #: of the stream that sampled quantities of a shard draw from, besides its number
+    seed: tuple[int, ...] = (0,)
     memory_budget: int | None = None
     weight: Denominator | None = None
     mean: bool | None = None
@@ -146,7 +150,10 @@ class Work:
         if not merges(quantity):
             part.matrices[name] = _matrix(quantity, value)
             return
-        part.states[name] = {p: plain(_kept(p, v, part), quantity) for p, v in value.items()}
+        if not isinstance(value, Mapping):  # of the objective as a whole, as the loss
+            part.states[name] = {WHOLE: plain(_of_objective(value), quantity)}
+            return
+        part.states[name] = {p: plain(_kept(p, v), quantity) for p, v in value.items()}
         part.absent[name] = dict(value.absent)
 
     def _swept(self, batch: Batch, index: int, quantities: Sequence[Quantity]) -> Mapping[str, Any]:
@@ -159,7 +166,7 @@ class Work:
         return tape.backward(
             loss,
             tuple(unfinished(q) if merges(q) else q for q in quantities),
-            rng=np.random.default_rng([self.seed, index]),
+            rng=np.random.default_rng([*self.seed, index]),
             memory_budget=self.memory_budget,
             outputs=_split(tape, output),
         )
@@ -178,7 +185,14 @@ class Work:
         return float(backend.to_host(loss.data))
 
 
-def _kept(name: str, value: Any, part: Part) -> Unfinished:
+def _of_objective(value: Any) -> Unfinished:
+    if isinstance(value, Unfinished):
+        return value
+    array = _host(value)
+    return Unfinished(array, Context(WHOLE, array.shape, array.dtype, None))
+
+
+def _kept(name: str, value: Any) -> Unfinished:
     if isinstance(value, Unfinished):
         return value
     raise TracerError(f"the value at {name} is a {type(value).__name__}, which does not merge")
