@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tracer.errors import TracerError
-from tracer.extend import Array, Results, on_this_thread
+from tracer.extend import Array, Results, merges, on_this_thread
 from tracer_scale.errors import ShardError
 from tracer_scale.folded import Folding
 from tracer_scale.merging import Merged, Union
@@ -84,8 +84,11 @@ class DataParallel:
             raise TracerError(f"DataParallel expects a number of parts from 1, got {parts!r}")
         self.rng, self.weight = rng, weight
         self.steps = 0
-        if hasattr(model, "state_dict"):
-            model.load_state_dict(comm.bcast(model.state_dict(), root=0))
+        #: what the reduction of the loss was found out of: the loss, and the model's mode
+        self._known: tuple[Loss | None, object, str] = (None, None, "")
+        module: Any = model
+        if hasattr(module, "state_dict"):
+            module.load_state_dict(comm.bcast(module.state_dict(), root=0))
 
     def step(self, loss: Loss, *batch: Array) -> float:
         """Step with a batch `(*inputs, targets)`, and give its loss.
@@ -103,10 +106,20 @@ class DataParallel:
         """What one sweep of the whole batch gives of what the optimiser needs, and the loss."""
         asked = [q for q in self.optimizer.quantities if not _is_loss(q)]
         quantities = resolved([*asked, LossValue()])
+        whole = next((name for name, q in quantities.items() if not merges(q)), None)
+        if whole is not None:
+            raise TracerError(
+                f"{type(self.optimizer).__name__} needs {whole!r}, whose products are not divided "
+                f"among ranks: use KFAC, or another optimiser whose quantities merge"
+            )
         shards = Shards(_Cut(batch, self.parts), self.parts)
         seed = (self.rng, self.steps)
         work = Work(self.model, loss, shards, quantities, seed, weight=self.weight)
+        known, mode, reduction = self._known
+        if known is loss and mode == getattr(self.model, "training", None):
+            work.reduction = reduction
         folding = self._merged(work, self._computed(work))
+        self._known = loss, getattr(self.model, "training", None), folding.reduction
         parameters = getattr(self.model, "named_parameters", list)
         return folding.values(quantities, list(parameters()), "warn")
 

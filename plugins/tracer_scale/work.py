@@ -107,6 +107,8 @@ class Work:
     memory_budget: int | None = None
     weight: Denominator | None = None
     mean: bool | None = None
+    #: the reduction that was found out before, of the same model and loss
+    reduction: str = ""
 
     def do(self, job: Job, index: int) -> Part | Product | Failure:
         """The outcome of a shard, computed by one thread."""
@@ -122,7 +124,7 @@ class Work:
         samples = len(batch[-1])
         if not samples:
             return Part()
-        reduction = reduction_of(self._value, batch, self.weight, self.mean)
+        reduction = self.reduction or reduction_of(self._value, batch, self.weight, self.mean)
         mass = float(samples) if self.weight is None else float(self.weight(*batch))
         if not mass > 0:
             raise TracerError(
@@ -154,7 +156,7 @@ class Work:
             part.states[name] = {WHOLE: plain(_of_objective(value), quantity)}
             return
         part.states[name] = {p: plain(_kept(p, v), quantity) for p, v in value.items()}
-        part.absent[name] = dict(value.absent)
+        part.absent[name] = dict(getattr(value, "absent", {}))
 
     def _swept(self, batch: Batch, index: int, quantities: Sequence[Quantity]) -> Mapping[str, Any]:
         with Tape() as tape:

@@ -1,28 +1,14 @@
 """Folds on the ranks of MPI: the same bits on any number of them."""
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import folds
 import numpy as np
 import pytest
+from launch import needs_mpi, run
 
 import tracer_layers as nn
 import tracer_scale as scale
 
-pytest.importorskip("mpi4py")
-MPIRUN = shutil.which("mpirun", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-pytestmark = pytest.mark.skipif(MPIRUN is None, reason="needs mpirun")
-PROGRAM = Path(__file__).with_name("ranks.py")
-
-
-def run(ranks, *arguments, program=PROGRAM):
-    root = ["--allow-run-as-root"] if os.getuid() == 0 else []
-    command = [MPIRUN, *root, "--oversubscribe", "-n", str(ranks), sys.executable, str(program)]
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+pytestmark = needs_mpi
 
 
 def expected(count=7):
@@ -39,13 +25,13 @@ def assert_same_bits(path, found):
 
 @pytest.mark.parametrize("ranks", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_every_rank_has_the_same_bits(tmp_path, ranks):
-    done = run(ranks, "folds", tmp_path / "out.npz")
+    done = run(ranks, "ranks.py", "folds", tmp_path / "out.npz")
     assert done.returncode == 0, done.stderr
     assert_same_bits(tmp_path / "out.npz", expected())
 
 
 def test_a_shard_that_raises_ends_the_fold_on_every_rank(tmp_path):
-    done = run(3, "raises", tmp_path)
+    done = run(3, "ranks.py", "raises", tmp_path)
     assert done.returncode == 0, done.stderr
     assert sorted(line[:50] for line in done.stdout.splitlines() if line.startswith("rank")) == [
         f"rank {rank}: shard 2 failed, 2 times: OSError: the disk"[:50] for rank in range(3)
@@ -56,16 +42,16 @@ def test_a_shard_that_raises_ends_the_fold_on_every_rank(tmp_path):
 def test_a_rank_that_dies_ends_the_job_and_the_next_one_goes_on(tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
-    done = run(3, "dies", marks)
+    done = run(3, "ranks.py", "dies", marks)
     assert done.returncode != 0
     assert "signal 9" in done.stderr + done.stdout
-    done = run(2, "resumes", f"{marks}.npz")
+    done = run(2, "ranks.py", "resumes", f"{marks}.npz")
     assert done.returncode == 0, done.stderr
     assert_same_bits(f"{marks}.npz", expected(6))
 
 
 def test_ranks_with_different_models_are_refused(tmp_path):
-    done = run(2, "differs", tmp_path / "out.npz")
+    done = run(2, "ranks.py", "differs", tmp_path / "out.npz")
     assert done.returncode == 0, done.stderr
     assert "rank 1 has another model" in done.stdout
     assert not (tmp_path / "out.npz").exists()
