@@ -20,8 +20,10 @@ from typing import Any
 from tracer.errors import TracerError
 from tracer.extend import Quantity, read_safetensors, write_safetensors
 from tracer_scale.errors import CheckpointError
+from tracer_scale.fingerprints import fingerprint
 from tracer_scale.folded import Folded
 from tracer_scale.merging import Group, Merged, Union
+from tracer_scale.shards import Shards
 from tracer_scale.states import plain, restored
 from tracer_training.checkpoints.packing import pack, unpack
 
@@ -32,11 +34,11 @@ RARELY, BETWEEN = 40, 1.0
 
 
 class Checkpoint:
-    """Where a fold is kept. `identity` says of what it is: name -> text, as in the manifest."""
+    """Where a fold of shards is kept. `identity` says of what else it is: name -> text."""
 
-    def __init__(self, folder: str | PathLike[str], identity: Mapping[str, str]):
+    def __init__(self, folder: str | PathLike[str], identity: Mapping[str, str], shards: Shards):
         self.folder = Path(folder)
-        self.identity = dict(identity)
+        self.identity, self.shards = dict(identity), shards
         self._took, self._written = 0.0, time.monotonic()
 
     @property
@@ -52,7 +54,12 @@ class Checkpoint:
             self._refuse_strangers()
             return None
         document = self._document()
-        for name, text in self.identity.items():
+        if not isinstance(document["shards"], int) or document["shards"] > len(self.shards):
+            raise CheckpointError(
+                f"the checkpoint {str(self.folder)!r} is of {document['shards']} shards, and there "
+                f"are {len(self.shards)}: give all of them, or another folder"
+            )
+        for name, text in self._identity_of(document["shards"]).items():
             if document["identity"].get(name) != text:
                 raise CheckpointError(
                     f"the checkpoint {str(self.folder)!r} is of another {name} "
@@ -60,6 +67,10 @@ class Checkpoint:
                     f"or remove it to begin anew"
                 )
         return self._folded(document, quantities)
+
+    def _identity_of(self, count: int) -> dict[str, str]:
+        """Of what the first shards are, as it stands in the manifest."""
+        return self.identity | {"source of shards": fingerprint(self.shards.source(count))}
 
     def is_due(self) -> bool:
         """Whether so much time has passed that writing is no matter."""
@@ -78,7 +89,7 @@ class Checkpoint:
             "format": FORMAT,
             "shards": folded.shards,
             "samples": folded.samples,
-            "identity": self.identity,
+            "identity": self._identity_of(folded.shards),
             "states": states,
             "sha256": "",
             "groups": pack(groups, "groups", arrays),

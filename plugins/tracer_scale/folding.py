@@ -107,18 +107,13 @@ def _folded(
     work: Work, engine: Engine, folder: str | PathLike[str] | None, tell: Tell | None
 ) -> Folding:
     """The union of all shards, in every process that folds."""
-    checkpoint = None if folder is None else Checkpoint(folder, identity_of(work))
+    checkpoint = None if folder is None else Checkpoint(folder, identity_of(work), work.shards)
     begun = [Folded(Merged(work.quantities))]
 
     def begin() -> int:
         kept = None if checkpoint is None else checkpoint.read(work.quantities)
         if kept is not None:
             begun[0] = kept
-        if begun[0].shards > len(work.shards):
-            raise TracerError(
-                f"the checkpoint is of {begun[0].shards} shards, and there are {len(work.shards)}: "
-                f"give all of them, or another folder"
-            )
         return begun[0].shards
 
     def merge(outcomes: Outcomes) -> Folding:
@@ -157,7 +152,6 @@ def identity_of(work: Work) -> dict[str, str]:
         "model": work.model,
         "loss": work.loss,
         "quantities": list(work.quantities.items()),
-        "source of shards": work.shards.load,
         "weight": [work.weight, work.mean],
     }
     found = {name: fingerprint(value) for name, value in named.items()}

@@ -111,6 +111,10 @@ class Shards:
             )
         return tuple(found)
 
+    def source(self, count: int) -> object:
+        """What the first shards are of, for a checkpoint of them: others may be added later."""
+        return self.load.first(count) if isinstance(self.load, _OfFiles) else self.load
+
     def __repr__(self) -> str:
         return f"<{self.n} shards>"
 
@@ -119,6 +123,11 @@ class Shards:
 class _OfFiles:
     files: tuple[str, ...]
     names: tuple[str, ...]
+
+    def first(self, count: int) -> list[object]:
+        """Names and sizes of the first files."""
+        paths = [Path(file) for file in self.files[:count]]
+        return [self.names, *((path.name, path.stat().st_size) for path in paths)]
 
     def __call__(self, index: int) -> Batch:
         with np.load(self.files[index]) as arrays:

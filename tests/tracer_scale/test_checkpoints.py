@@ -83,6 +83,21 @@ def test_shards_may_be_added_later(tmp_path):
         fold(scale.Shards(load, 2), checkpoint=tmp_path)
 
 
+def test_files_may_be_added_to_a_folder(tmp_path):
+    data, kept = tmp_path / "data", tmp_path / "fold"
+    data.mkdir()
+    load = Parts(folds.IMAGES, folds.LABELS, (5, 9, 23))
+    for i in range(3):
+        if i == 2:
+            fold(scale.Shards.npz(data), "kflr", checkpoint=kept)
+        np.savez(data / f"{i}.npz", **dict(zip("xy", load(i), strict=True)))
+    found = fold(scale.Shards.npz(data), "kflr", checkpoint=kept)
+    folds.assert_same_bits(found, fold(scale.Shards(load, 3), "kflr"))
+    np.savez(data / "0.npz", x=folds.IMAGES[:4], y=folds.LABELS[:4])
+    with pytest.raises(scale.CheckpointError, match="of another source of shards"):
+        fold(scale.Shards.npz(data), "kflr", checkpoint=kept)
+
+
 def test_a_fold_that_is_done_computes_nothing_again(tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
