@@ -187,7 +187,10 @@ def other_model():
         ({"names": "diag_ggn_exact"}, "of another quantities"),
         ({"loss": partial(nn.cross_entropy, label_smoothing=0.1)}, "of another loss"),
         ({"rng": 1}, "of another rng"),
-        ({"shards": Parts(-folds.IMAGES, folds.LABELS, (9, 23)).shards}, "of another source"),
+        (
+            {"shards": Parts(-folds.IMAGES, folds.LABELS, (5, 9, 11, 23)).shards},
+            "of another source",
+        ),
     ],
 )
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, options, message):

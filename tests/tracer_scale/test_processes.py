@@ -152,7 +152,7 @@ def test_a_worker_of_another_version_is_refused(monkeypatch):
 @pytest.mark.slow
 def test_workers_that_never_start_are_an_error(monkeypatch):
     monkeypatch.setattr(worker, "serve", sys.exit)
-    with pytest.raises(scale.WorkerError, match="2 of them ended .* exit code 1"):
+    with pytest.raises(scale.WorkerError, match=r"2 of them ended .* exit code 1"):
         apart(folds.even(3))
 
 
