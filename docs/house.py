@@ -26,6 +26,7 @@ ROOMS = {
     "extensions": "what renderers, overlays and commands are",
     "watching": "what instruments and sinks are",
     "trainings": "what trackers, and samplers of sweeps, are",
+    "folds": "what folds over parts of a data set are",
     "imports": "what importers and their operators are",
     "registry": "what plugins provide, by name",
     "guarded": "what plugins provide, called so that failures name them",

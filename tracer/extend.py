@@ -17,7 +17,8 @@ Losses: the rows that they start:
     `SeedRows`, `at_places`
 
 Quantities and kinds of rows:
-    `Context`, `Quantity`, `Shard`, `Unfinished`, `unfinished`, `LayerValues`, `layer_of`,
+    `Context`, `Quantity`, `Shard`, `Unfinished`, `unfinished`, `finished`, `has_states`, `merged`,
+    `merges`, `Results`, `Values`, `LayerValues`, `layer_of`,
     `GGNMonteCarlo`, `Rows`, `Term`, `ggn_averaged`, `ggn_exact`, `ggn_outputs`, `gradient`,
     `hessian`, `hessian_eigenvectors`, `jacobian`
 
@@ -33,9 +34,9 @@ The record: nodes, leaves, where it is recorded:
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `Compiled`, `compiled`, `Geometry`, `SampledArray`, `add_product`,
     `SMALL`, `blocks`, `expect_blocks`, `Work`, `begin_work`, `current_work`, `end_work`,
-    `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`, `poisson`,
-    `seed`, `last_seed`, `without_torch`, `backend_for`, `is_device`, `read_safetensors`,
-    `write_safetensors`, `is_safetensors`
+    `in_parallel`, `one_thread`, `on_this_thread`, `product`, `scratch`, `threads`, `drawn`,
+    `generator`, `poisson`, `seed`, `last_seed`, `without_torch`, `backend_for`, `is_device`,
+    `read_safetensors`, `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -49,8 +50,8 @@ Graphs, pictures and commands:
 
 Plugins:
     `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`,
-    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `ImportedOperator`,
-    `Importer`
+    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `Fold`,
+    `ImportedOperator`, `Importer`
 """
 
 from tracer import hooks
@@ -74,6 +75,7 @@ from tracer.arrays.parallel import (
     end_work,
     expect_blocks,
     in_parallel,
+    on_this_thread,
     one_thread,
     product,
     scratch,
@@ -114,6 +116,7 @@ from tracer.cotangents.kronecker import Kronecker
 from tracer.curvature.combining import layer_of
 from tracer.curvature.progress import Line
 from tracer.curvature.quantity import Context, Quantity, Shard, State, Value
+from tracer.curvature.results import Results
 from tracer.curvature.rows import (
     GGNMonteCarlo,
     Rows,
@@ -127,9 +130,10 @@ from tracer.curvature.rows import (
     jacobian,
 )
 from tracer.curvature.seed_rows import SeedRows, at_places
-from tracer.curvature.shards import Unfinished, unfinished
-from tracer.curvature.values import LayerValues
+from tracer.curvature.shards import Unfinished, finished, has_states, merged, merges, unfinished
+from tracer.curvature.values import LayerValues, Values
 from tracer.extensions import Command, DrawOptions, Overlay, Renderer, RendererUnavailable
+from tracer.folds import Fold
 from tracer.graph.comparison import Change, Comparison, compare_graphs, united_graph
 from tracer.graph.flow import REVERSE, copies, gradient_flow
 from tracer.graph.precision import precision_changes
@@ -202,6 +206,7 @@ __all__ = [
     "Elementwise",
     "Embed",
     "Entry",
+    "Fold",
     "GGNMonteCarlo",
     "Gather",
     "Generator",
@@ -230,6 +235,7 @@ __all__ = [
     "Reindexed",
     "Renderer",
     "RendererUnavailable",
+    "Results",
     "Rows",
     "Rules",
     "SampledArray",
@@ -257,6 +263,7 @@ __all__ = [
     "Tree",
     "Unfinished",
     "Value",
+    "Values",
     "View",
     "Work",
     "add_product",
@@ -281,6 +288,7 @@ __all__ = [
     "drawn",
     "end_work",
     "expect_blocks",
+    "finished",
     "flatten",
     "generator",
     "ggn_averaged",
@@ -288,6 +296,7 @@ __all__ = [
     "ggn_outputs",
     "gradient",
     "gradient_flow",
+    "has_states",
     "hessian",
     "hessian_eigenvectors",
     "hookimpl",
@@ -307,11 +316,14 @@ __all__ = [
     "layer_of",
     "looked_up",
     "meeting",
+    "merged",
+    "merges",
     "missing",
     "moved_on",
     "narrowed",
     "no_collection",
     "numbers",
+    "on_this_thread",
     "one_thread",
     "operand",
     "operation",

@@ -11,6 +11,7 @@ from tracer.blame import USER, place
 from tracer.entries import Entries, Entry, Owner, owner_of, transaction
 from tracer.errors import PluginError, RegistryError, suggestion
 from tracer.extensions import Command, Overlay, Renderer, check_command, check_overlay
+from tracer.folds import Fold, check_fold
 from tracer.imports import ImportedOperator, Importer, check_imported, check_importer
 from tracer.trainings import Sampler, Tracker, check_sampler, check_tracker
 from tracer.watching import Instrument, Sink, check_instrument, check_sink
@@ -247,6 +248,7 @@ instruments = Registry("instrument")
 sinks = Registry("sink")
 trackers = Registry("tracker")
 samplers = Registry("sampler")
+folds = Registry("fold")
 imports = Registry("imported operator")
 importers = Registry("importer")
 
@@ -257,6 +259,7 @@ instruments.holds(Instrument, as_class=True)
 sinks.holds(Sink, as_class=True)
 trackers.holds(Tracker)
 samplers.holds(Sampler, as_class=True)
+folds.holds(Fold)
 imports.holds(ImportedOperator)
 importers.holds(Importer)
 overlays.checks.append(check_overlay)
@@ -265,6 +268,7 @@ instruments.checks.append(check_instrument)
 sinks.checks.append(check_sink)
 trackers.checks.append(check_tracker)
 samplers.checks.append(check_sampler)
+folds.checks.append(check_fold)
 imports.checks.append(check_imported)
 importers.checks.append(check_importer)
 
@@ -282,6 +286,7 @@ BY_HOOK: dict[str, Registry] = {
     "register_sinks": sinks,
     "register_trackers": trackers,
     "register_samplers": samplers,
+    "register_folds": folds,
     "register_imports": imports,
     "register_importers": importers,
 }

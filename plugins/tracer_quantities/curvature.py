@@ -58,6 +58,9 @@ class Stacked:
         self.rows = self._whole[:stop]
         return self
 
+    def __getstate__(self):
+        return {"rows": self.rows, "total": None, "_whole": None}
+
 
 class SqrtGGNExact(Quantity):
     """Rows `u_cn = J_n^T s_cn` with `GGN = sum_cn u_cn u_cn^T`, `[C, N, *p.shape]`.

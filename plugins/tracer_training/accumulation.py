@@ -7,7 +7,17 @@ from collections.abc import Iterable, Mapping
 
 from tracer import registry
 from tracer.errors import TracerError
-from tracer.extend import LayerValues, Quantity, Shard, Unfinished, layer_of, unfinished
+from tracer.extend import (
+    LayerValues,
+    Quantity,
+    Shard,
+    Unfinished,
+    finished,
+    has_states,
+    merged,
+    merges,
+    unfinished,
+)
 from tracer_training.kinds import Results, StateDict, Value
 
 __all__ = ["Accumulated"]
@@ -52,7 +62,7 @@ class Accumulated:
     def quantities(self) -> tuple[Quantity, ...]:
         """What to ask the sweep of each batch for."""
         return tuple(
-            unfinished(quantity) if _has_states(quantity) else quantity
+            unfinished(quantity) if has_states(quantity) else quantity
             for name, quantity in self._asked.items()
             if name not in self._absent
         )
@@ -72,18 +82,18 @@ class Accumulated:
         total = self.samples + samples
         weights = (self.samples / total, samples / total) if self.mean else (1.0, 1.0)
         shards = Shard(self.samples, weights[0]), Shard(samples, weights[1])
-        merged: StateDict = {}
+        both: StateDict = {}
         for name, quantity in self._asked.items():
             if name in self._absent:
                 continue
             if not self.samples:
-                merged[name] = _kept(quantity, results[name])
+                both[name] = _kept(quantity, results[name])
                 continue
             try:
-                merged[name] = _merge(quantity, self._merged[name], results[name], shards)
+                both[name] = merged(quantity, self._merged[name], results[name], shards)
             except TracerError as error:
                 self._leave_out(quantity, error)
-        self._merged, self.samples = merged, total
+        self._merged, self.samples = both, total
         self._kind = type(results) if isinstance(results, dict) else dict
 
     def results(self) -> StateDict:
@@ -96,7 +106,7 @@ class Accumulated:
                 found[name] = LayerValues(absent={"": self._absent[name]})
                 continue
             values = _copied(self._merged[name])
-            found[name] = _finished(quantity, values, self.samples)
+            found[name] = finished(quantity, values, self.samples)
         return found
 
     def _check(self) -> None:
@@ -125,19 +135,14 @@ def _by_name(asked: Value) -> dict[str, Quantity]:
 
 def _refused(quantity: Quantity) -> str:
     """Why the values of batches are not those of their union; empty where they merge."""
-    whole = quantity.rows is None and type(quantity).merge is Quantity.merge
-    merges = not whole and quantity.merge is not None
-    return "" if merges else f"values of {quantity.name!r} of several batches do not merge"
-
-
-def _has_states(quantity: Quantity) -> bool:
-    """Whether what merges is not its values."""
-    return type(quantity).finish is not Quantity.finish or quantity.per != "parameter"
+    return (
+        "" if merges(quantity) else f"values of {quantity.name!r} of several batches do not merge"
+    )
 
 
 def _kept(quantity: Quantity, values: Value) -> Value:
     """The values of the first batch, apart from the results and the record."""
-    return copy.deepcopy(values) if _has_states(quantity) else _copied(values)
+    return copy.deepcopy(values) if has_states(quantity) else _copied(values)
 
 
 def _copied(values: Value) -> Value:
@@ -148,44 +153,3 @@ def _copied(values: Value) -> Value:
     for name, value in values.items():
         found[name] = value if isinstance(value, Unfinished) else copy.copy(value)
     return found
-
-
-def _merge(quantity: Quantity, before: Value, values: Value, shards: tuple[Shard, Shard]) -> Value:
-    """Values of the union of two shards, by parameter."""
-    if not isinstance(values, Mapping):
-        return quantity.merge(before, values, shards)
-    found: Value = before.united(values) if hasattr(before, "united") else copy.copy(before)
-    for name in [*before, *(name for name in values if name not in before)]:
-        if name in before and name in values:
-            found[name] = _merged(quantity, before[name], values[name], shards)
-        elif type(quantity).merge is not Quantity.merge:
-            raise TracerError(
-                f"{quantity.name!r} of the parameter {name!r} is of some of the batches, which do "
-                f"not all use it, and does not merge then: give one large batch"
-            )
-        else:  # it is linear, and zero for a batch that does not use the parameter
-            shard, value = (shards[0], before) if name in before else (shards[1], values)
-            found[name] = shard.weight * value[name]
-    return found
-
-
-def _merged(quantity: Quantity, first: Value, second: Value, shards: tuple[Shard, Shard]) -> Value:
-    if not isinstance(first, Unfinished):
-        return quantity.merge(first, second, shards)
-    return first._replace(state=quantity.merge(first.state, second.state, shards))
-
-
-def _finished(quantity: Quantity, values: Value, samples: int) -> Value:
-    """Values of states, of parameters, layers or the model."""
-    if not _has_states(quantity):
-        return values
-    for name, kept in values.items():
-        values[name] = quantity.finish(kept.state, kept.context._replace(samples=samples))
-    if quantity.per == "parameter":
-        return values
-    if quantity.per == "model":
-        return quantity.combine(dict(values))
-    layers: dict[str, StateDict] = {}
-    for name, value in values.items():
-        layers.setdefault(layer_of(name), {})[name] = value
-    return LayerValues({layer: quantity.combine(some) for layer, some in layers.items()})

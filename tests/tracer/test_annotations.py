@@ -28,6 +28,7 @@ ANY = {
     "plugins/tracer_native": 2,
     "plugins/tracer_quantities": 0,
     "plugins/tracer_render": 62,
+    "plugins/tracer_scale": 69,
     "plugins/tracer_training": 76,
     "cli/trace_net": 104,
 }

@@ -16,7 +16,7 @@ ARROWS = sorted(house.arrows(house.CORE))
 ORDER = list(house.ROOMS)
 PLUGINS = [
     *("tracer_layers", "tracer_quantities", "tracer_render", "tracer_training"),
-    *("tracer_import", "tracer_native"),
+    *("tracer_import", "tracer_native", "tracer_scale"),
 ]
 #: what plugins and the command import from; `plugins`, to list them, is for the command
 FACES = {"__init__", "errors", "extend", "functional", "registry", "testing"}

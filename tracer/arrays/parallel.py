@@ -198,6 +198,21 @@ def one_thread() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if _openblas() is None else _limit.one_thread()
 
 
+@contextlib.contextmanager
+def on_this_thread() -> Iterator[None]:
+    """In it, this thread computes by itself: linear algebra and `in_parallel` have one thread.
+
+    Sums of products then have the same last bits wherever as many as these run side by side.
+    """
+    before = getattr(_local, "working", False)
+    _local.working = True
+    try:
+        with one_thread():
+            yield
+    finally:
+        _local.working = before
+
+
 def in_parallel(
     function: Callable[[Part], Made], parts: Iterable[Part], like: Array | None
 ) -> list[Made]:

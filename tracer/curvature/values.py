@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,18 @@ class Values(dict[str, Any]):
         self._names = names
         #: parameters of which there is no value, and why
         self.absent = absent or {}
+
+    @classmethod
+    def of_parameters(
+        cls,
+        parameters: Iterable[tuple[str, Tensor]],
+        values: Mapping[str, Value],
+        absent: Mapping[str, str] | None = None,
+    ) -> Values:
+        """Values by the names of a model's parameters, as `named_parameters` gives them."""
+        names = Names({origin_of(p.node): name for name, p in parameters if p.node is not None})
+        names.frozen = {}
+        return cls(names, values, absent)
 
     @property
     def knows_tensors(self) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tracer.curvature.quantity import Quantity
     from tracer.curvature.rows import Rows
     from tracer.extensions import Command, Overlay, Renderer
+    from tracer.folds import Fold
     from tracer.imports import ImportedOperator, Importer
     from tracer.record.operation import Operation
     from tracer.record.tensor import Tensor
@@ -90,6 +91,11 @@ def register_trackers() -> Iterable[Tracker]:
 @hookspec
 def register_samplers() -> Iterable[type[Sampler]]:
     """What chooses the settings of a sweep: subclasses of `tracer.extend.Sampler`."""
+
+
+@hookspec
+def register_folds() -> Iterable[Fold]:
+    """What computes quantities of a data set in parts: instances of `tracer.extend.Fold`."""
 
 
 @hookspec

@@ -54,6 +54,21 @@ def quantities(
     input: options.InputOption = None,
     loss: options.LossOption = None,
     device: options.DeviceOption = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take all data that the file defines, in so many parts."),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where: processes, here or dask://HOST:PORT."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many processes; else one for each core.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Go on from there where a fold was ended."),
+    ] = None,
     json: options.JsonOption = False,
 ) -> None:
     """Compute quantities of TARGET's parameters in one sweep.
@@ -65,9 +80,13 @@ def quantities(
     The file has an array `quantity/parameter` for each, and `quantity/parameter/factor0` ... for
     Kronecker products. Operators (ggn, hessian, ...) and functions (hmp, ...) hold no arrays and
     are not in it.
+
+    With --shards they are those of all samples of datasets(), or of the example inputs; each part
+    is computed by a process or by a worker of Dask.
     """
     from trace_net import flow
     from trace_net.describe import rows
+    from trace_net.folding import folded, shapes_of
     from trace_net.inputs import parse_inputs
     from trace_net.made_loss import check_loss, with_loss
     from trace_net.run import describe_choices, on_device, run
@@ -76,6 +95,10 @@ def quantities(
 
     options.check_device(device)
     check_loss(loss)
+    if shards is None and (engine or workers or checkpoint):
+        raise UsageError(
+            "--engine, --workers and --checkpoint are of data in parts", hint="give --shards"
+        )
     parsed = parse_target(target)
     names = tuple(dict.fromkeys(quantity or ("grad",)))
     if output == write.STDOUT and json:
@@ -89,22 +112,35 @@ def quantities(
         subject = on_device(with_loss(load(parsed, given), loss), device)
         for name in names:  # the file may have registered some
             options.look_up(registry.quantities, name)
-        done = run(subject, names, step)
-        streams.note(describe_choices(subject))
-        if done.failure is not None:
-            raise done.failure
+        if shards is not None:
+            results = folded(
+                subject,
+                names,
+                step,
+                shards=shards,
+                engine=engine or "processes",
+                workers=workers,
+                checkpoint=checkpoint,
+            )
+            streams.note(describe_choices(subject))
+            shapes, gradient_flow = shapes_of(subject.model), {}
+        else:
+            done = run(subject, names, step)
+            streams.note(describe_choices(subject))
+            if done.failure is not None:
+                raise done.failure
+            results, shapes = done.results, done.parameter_shapes()
+            gradient_flow = done.gradient_flow()
         step("looking at the values")
-        shapes = done.parameter_shapes()
-        described = list(rows(done.results, shapes))
-        gradient_flow = done.gradient_flow()
+        described = list(rows(results, shapes))
         note_what_is_missing(names, described, place is not None)
         if place is not None:
-            write.write(place, to_npz({**done.results, "gradient_flow": gradient_flow}))
+            write.write(place, to_npz({**results, "gradient_flow": gradient_flow}))
         if picture is not None:
             from trace_net import plot as drawing
 
             step("drawing")
-            drawn = drawing.draw(done.results, shapes, gradient_flow, parsed.stem, suffix(plot))
+            drawn = drawing.draw(results, shapes, gradient_flow, parsed.stem, suffix(plot))
             write.write(picture, drawn)
     if json:
         payload = {

@@ -1,0 +1,39 @@
+"""The quantities that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tracer import registry
+from tracer.errors import TracerError
+from tracer.extend import Quantity, ggn_averaged, merges
+
+
+def resolved(asked: str | Quantity | type[Quantity] | Iterable[object]) -> dict[str, Quantity]:
+    """Quantities by name. Raises `TracerError` for what is none, or says that it does not merge."""
+    several = [asked] if isinstance(asked, str | Quantity | type) else list(asked)
+    found: dict[str, Quantity] = {}
+    for each in several:
+        kind = registry.quantities[each] if isinstance(each, str) else each
+        quantity = kind() if isinstance(kind, type) else kind
+        if not isinstance(quantity, Quantity):
+            raise TracerError(
+                f"fold expects registered names of quantities or tracer.Quantity objects, got "
+                f"{each!r}"
+            )
+        if quantity.name in found:
+            raise TracerError(f"the quantity {quantity.name!r} is asked for twice")
+        if quantity.rows is not None and not merges(quantity):
+            raise TracerError(
+                f"values of {quantity.name!r} of several shards do not merge (its merge is None): "
+                f"leave it out, or take it of one batch"
+            )
+        if quantity.rows == ggn_averaged:
+            raise TracerError(
+                f"{quantity.name!r} averages over a batch at every tensor of the model, so that "
+                f"its values of shards are not those of all samples: use kflr, or kfac"
+            )
+        found[quantity.name] = quantity
+    if not found:
+        raise TracerError("fold expects at least one quantity, as in quantities=('grad', 'kfac')")
+    return found

@@ -1,0 +1,89 @@
+"""Folds on Dask's workers: the same bits as here, and what becomes of workers that die."""
+
+import folds
+import pytest
+from folds import MATRICES, VALUES, Deadly, Slow, mlp
+
+import tracer_layers as nn
+import tracer_scale as scale
+
+distributed = pytest.importorskip("distributed")
+# of Dask's own, at the end of a cluster
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with distributed.Client(cluster) as client:
+        client.wait_for_workers(2)
+        yield client
+
+
+def test_every_quantity_has_the_same_bits(client):
+    names, model = (*VALUES, *MATRICES), folds.convnet()
+    shards = folds.even(7, "convnet", Slow)
+    found = scale.fold(model, nn.cross_entropy, shards, names, engine=client)
+    expected = scale.fold(model, nn.cross_entropy, shards, names, engine="here")
+    with found["ggn"]:
+        for name in names:
+            folds.assert_same_bits(found[name], expected[name])
+
+
+def test_a_cluster_is_found_at_its_address_and_left_running(cluster, client):
+    address = cluster.scheduler_address.replace("tcp://", "dask://")
+    found = scale.fold(mlp(), nn.cross_entropy, folds.even(4), engine=address)
+    expected = scale.fold(mlp(), nn.cross_entropy, folds.even(4), engine="here")
+    folds.assert_same_bits(found, expected)
+    assert len(client.scheduler_info()["workers"]) == 2
+
+
+def test_no_work_is_left_on_the_workers(client):
+    scale.fold(mlp(), nn.cross_entropy, folds.even(4), engine=client)
+    kept = client.run(lambda dask_worker: [name for name in dask_worker.plugins if "scale" in name])
+    assert set(map(len, kept.values())) == {0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_worker_that_dies_costs_its_shard(client, tmp_path, times):
+    shards = folds.even(6, kind=Deadly, folder=str(tmp_path), times=times)
+    found = scale.fold(mlp(), nn.cross_entropy, shards, ("kfac", "variance"), engine=client)
+    assert len(list(tmp_path.glob("*"))) == times
+    expected = scale.fold(mlp(), nn.cross_entropy, shards, ("kfac", "variance"), engine="here")
+    folds.assert_same_bits(found, expected)
+
+
+@pytest.mark.slow
+def test_a_shard_that_kills_four_workers_names_itself(client, tmp_path):
+    shards = folds.even(6, kind=Deadly, folder=str(tmp_path), times=99)
+    with pytest.raises(scale.ShardError, match="shard 1 failed: KilledWorker"):
+        scale.fold(mlp(), nn.cross_entropy, shards, engine=client, retries=0)
+
+
+def test_a_shard_that_raises_names_itself_and_its_error(client, tmp_path):
+    shards = folds.even(6, kind=Deadly, folder=str(tmp_path), times=99, raises=True)
+    with pytest.raises(scale.ShardError, match="shard 1 failed, 2 times: OSError: the disk"):
+        scale.fold(mlp(), nn.cross_entropy, shards, engine=client, retries=1)
+
+
+def test_a_worker_of_another_version_is_refused(client, monkeypatch):
+    from tracer_scale.engines import dask_client
+
+    monkeypatch.setattr(dask_client, "versions", lambda: {"trace-net": "0.0", "numpy": "1.0"})
+    with pytest.raises(scale.ShardError, match=r"a worker has trace-net .* in place of 0\.0"):
+        scale.fold(mlp(), nn.cross_entropy, folds.even(3), engine=client)
+
+
+@pytest.mark.slow
+def test_nobody_at_an_address_is_an_error():
+    with pytest.raises(
+        scale.WorkerError, match=r"no scheduler of Dask answers at '127\.0\.0\.1:9'"
+    ):
+        scale.fold(mlp(), nn.cross_entropy, folds.even(3), engine="dask://127.0.0.1:9")
