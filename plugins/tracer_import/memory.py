@@ -21,7 +21,8 @@ COUNTING = {f"aten.as_strided{kind}.default" for kind in ("", "_copy", "_scatter
 CUTTING = (
     "slice.Tensor narrow.default select.int diagonal.default split.Tensor split.sizes "
     "split_with_sizes.default chunk.default unbind.int unfold.default tensor_split.sections "
-    "tensor_split.indices"
+    "tensor_split.indices unsafe_split.Tensor unsafe_chunk.default unsafe_split_with_sizes.default "
+    "hsplit.int hsplit.array vsplit.int vsplit.array dsplit.int dsplit.array"
 ).split()
 #: those whose results may lie where their first argument does
 KEEPING = (
@@ -29,7 +30,9 @@ KEEPING = (
     "squeeze.default squeeze.dim squeeze.dims unsqueeze.default view_as.default transpose.int "
     "t.default permute.default swapaxes.default numpy_T.default alias.default detach.default "
     "contiguous.default to.dtype to.device to.dtype_layout dropout.default expand.default "
-    "expand_as.default as_strided.default movedim.int"
+    "expand_as.default as_strided.default movedim.int movedim.intlist moveaxis.int "
+    "moveaxis.intlist swapdims.default mT.default adjoint.default _reshape_alias.default "
+    "lift_fresh.default"
 ).split()
 CUT, KEPT = ({f"aten.{name}" for name in names} for names in (CUTTING, KEEPING))
 #: what a symbol of a size is taken for, to see how axes lie: no program has such sizes
@@ -52,10 +55,15 @@ def with_orders(nodes: Iterable[Node], metas: Mapping[str, Meta]) -> tuple[Node,
                 raise ProgramError(_refused(node))
             if order != tuple(range(len(order))):
                 node = replace(node, keywords={**node.keywords, "order": order})
-        if node.target in CUT or (node.target in KEPT and of in parts):
+        if node.target in CUT or (of in parts and _shows_its_argument(node)):
             parts.update(name for name in node.outputs if name is not None)
         made.append(node)
     return tuple(made)
+
+
+def _shows_its_argument(node: Node) -> bool:
+    """Whether a result may lie where the argument does; what writes in place gives that itself."""
+    return node.target in KEPT or node.target.partition(".")[2].partition(".")[0].endswith("_")
 
 
 def _order(meta: Meta | None) -> tuple[int, ...] | None:

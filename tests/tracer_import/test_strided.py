@@ -135,10 +135,14 @@ def test_a_part_or_an_array_with_gaps_is_refused_with_its_line(before, meta):
         program(before, use, a=meta)
 
 
-def test_a_view_of_a_part_is_one():
+@pytest.mark.parametrize(
+    "view", [("view.default", (3, 1)), ("unsqueeze_.default", 1), ("relu_.default",)]
+)
+def test_a_view_of_a_part_is_one(view):
+    name, *options = view
     nodes = (
         node("select.int", "x", 0, 1, out="a"),
-        node("view.default", "a", (3, 1), out="b"),
+        node(name, "a", *options, out="b"),
         node("as_strided.default", "b", (2,), (1,), 0, out="y"),
     )
     with pytest.raises(ProgramError, match="part of another one"):
