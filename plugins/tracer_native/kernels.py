@@ -21,6 +21,8 @@ from tracer_native.library import DTYPES, Library
 MANY = 1 << 14
 #: elements from which on pooling does
 POOLED = 1 << 8
+#: of recurrent layers
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 #: channels from which on pooling has vectors of them
 WIDE = 16
 #: elements of a window up to which their numbers fit a byte
@@ -56,7 +58,9 @@ class Kernels(Compiled):
     ) -> Array | None:
         outputs = len(weight)
         arrays = (x, weight) if bias is None else (x, weight, bias)
-        if not _takes(w, *arrays):
+        fits = x.shape[1:] == (weight.shape[1] * groups, *w.size) and weight.shape[2:] == w.kernel
+        fits = fits and (bias is None or bias.shape == (outputs,))
+        if not (fits and _takes(w, *arrays)):
             return None
         out = np.empty((len(x), *w.output, outputs), x.dtype)
         geometry = numbers(w, len(x), groups, x.shape[1], outputs)
@@ -66,7 +70,8 @@ class Kernels(Compiled):
 
     def transpose(self, y: Array, weight: Array, w: Geometry, groups: int) -> Array | None:
         outputs, channels = weight.shape[0], weight.shape[1] * groups
-        if not _takes(w, y, weight):
+        fits = y.shape[1:] == (outputs, *w.output) and weight.shape[2:] == w.kernel
+        if not (fits and _takes(w, y, weight)):
             return None
         out = np.empty((len(y), *w.size, channels), y.dtype)
         geometry = numbers(w, len(y), groups, channels, outputs)
@@ -75,7 +80,7 @@ class Kernels(Compiled):
         return _first(out, w.rank)
 
     def correlate(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
-        if not _takes(w, x, y):
+        if not (_fit(x, y, w) and _takes(w, x, y)):
             return None
         out = _weight(x, y, w, groups)
         self._call("correlate", x.dtype, *self._correlated(x, y, w, groups), out)
@@ -84,7 +89,7 @@ class Kernels(Compiled):
     def correlation_norms(
         self, x: Array, y: Array, w: Geometry, groups: int
     ) -> tuple[Array, Array] | None:
-        if not _takes(w, x, y):
+        if not (_fit(x, y, w) and _takes(w, x, y)):
             return None
         norms, out = np.empty(len(x), x.dtype), _weight(x, y, w, groups)
         given = self._correlated(x, y, w, groups)
@@ -92,7 +97,7 @@ class Kernels(Compiled):
         return norms, out
 
     def correlation_squares(self, x: Array, y: Array, w: Geometry, groups: int) -> Array | None:
-        if not _takes(w, x, y):
+        if not (_fit(x, y, w) and _takes(w, x, y)):
             return None
         out = _weight(x, y, w, groups)
         given = self._correlated(x, y, w, groups)
@@ -114,7 +119,8 @@ class Kernels(Compiled):
 
     def _pooled(self, x: Array, w: Geometry, keeping: bool) -> tuple[Array, Any] | None:
         """The maxima of windows, and in int8 which elements they are, or None."""
-        if not (x.size >= POOLED and _takes(w, x) and _is_last(x, w.rank)):
+        fits = x.ndim > w.rank and x.shape[x.ndim - w.rank :] == w.size
+        if not (fits and x.size >= POOLED and _takes(w, x) and _is_last(x, w.rank)):
             return None
         lead, channels = x.shape[: x.ndim - w.rank - 1], x.shape[x.ndim - w.rank - 1]
         out = np.empty((*lead, *w.output, channels), x.dtype)
@@ -130,7 +136,8 @@ class Kernels(Compiled):
             return None
         lead, channels = y.shape[: y.ndim - w.rank - 1], y.shape[y.ndim - w.rank - 1]
         held = math.prod(winner.shape[: winner.ndim - w.rank - 1])
-        if winner.shape != y.shape[y.ndim - winner.ndim :]:
+        fits = winner.shape == y.shape[y.ndim - winner.ndim :]
+        if not fits or y.shape[y.ndim - w.rank :] != w.output:
             return None
         out = np.empty((*lead, *w.size, channels), y.dtype)
         geometry = numbers(w, math.prod(lead), 1, channels, channels)
@@ -177,7 +184,9 @@ class Kernels(Compiled):
     def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
         _, stop, samples, width = history.shape
         arrays = (history, weight) if bias is None else (history, weight, bias)
-        if not _all_rows(*arrays):
+        fits = weight.shape[1:] == (width, width) and len(weight) == GATES[kind]
+        fits = fits and (bias is None or bias.shape == (len(weight) * width,))
+        if not (fits and _all_rows(*arrays)):
             return False
         number = self.RECURRENT.index(kind)
         sizes = stop - 1, samples, width
@@ -245,6 +254,11 @@ def _suits(w: Geometry) -> bool:
 
 def _all_rows(*arrays: Array) -> bool:
     return _alike(*arrays) and all(a.flags.c_contiguous for a in arrays)
+
+
+def _fit(x: Array, y: Array, w: Geometry) -> bool:
+    """Whether these are `x [N, C, *size]` and `y [N, O, *output]`; else NumPy tells what is not."""
+    return len(x) == len(y) and x.shape[2:] == w.size and y.shape[2:] == w.output
 
 
 def _weight(x: Array, y: Array, w: Geometry, groups: int) -> Array:

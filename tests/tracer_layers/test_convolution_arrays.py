@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tracer import registry
 from tracer.arrays import parallel
+from tracer.extend import Compiled
 from tracer_layers.convolution import arrays as convolution_arrays
 from tracer_layers.convolution.arrays import convolve, correlate, transpose
 from tracer_layers.convolution.operations import _channel_sums
@@ -114,6 +115,7 @@ def test_one_weight_of_one_group_is_added_row_by_row(monkeypatch):
         convolution_arrays, "_by_rows", lambda *given: used.append(1) or by_rows(*given)
     )
     monkeypatch.setattr(convolution_arrays, "threads", lambda: 3)
+    monkeypatch.setattr(convolution_arrays, "compiled", Compiled)  # which has no kernels
     for samples, groups, stacked in ((3, 1, 0), (2, 1, 0), (3, 2, 0), (3, 1, 1)):
         _, weight, y = arrays(w, groups, 0, samples)
         transpose(y, np.stack([weight] * 2) if stacked else weight, w, groups)

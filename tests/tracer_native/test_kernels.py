@@ -226,6 +226,20 @@ def test_sums_over_all_but_stack_and_channels(kernels, shape, dtype):
     agree(kernels.sum_channels(x, 1), x.sum((1, 3)), x.size)
 
 
+def test_shapes_that_do_not_fit_are_left_to_numpy_which_says_so(kernels):
+    w = windows((5, 5), (2, 2), (1, 1), ((0, 0),) * 2, (1, 1))
+    x, y, weight = np.ones((2, 3, 5, 5)), np.ones((2, 4, 4, 4)), np.ones((4, 3, 2, 2))
+    assert kernels.convolve(x[:, :2], weight, w, 1) is None
+    assert kernels.convolve(x[..., 1:], weight, w, 1) is None
+    assert kernels.convolve(x, weight, w, 1, np.ones(3)) is None
+    assert kernels.transpose(y[:, :3], weight, w, 1) is None
+    assert kernels.transpose(x, weight, w, 1) is None
+    assert kernels.correlate(x, y[:1], w, 1) is None
+    assert kernels.correlate(x, x, w, 1) is None
+    assert kernels.maximum(laid_out(y, "last", 2), w) is None
+    assert kernels.correlate(x, y, w, 1) is not None
+
+
 def test_other_dtypes_and_classes_are_left_to_numpy(kernels):
     class Mine(np.ndarray):
         pass

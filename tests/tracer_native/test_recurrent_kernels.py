@@ -47,6 +47,14 @@ def test_a_history(kernels, architecture, reverse, bias, sizes, dtype, seed):
     np.testing.assert_allclose(after, before, rtol=100 * eps, atol=500 * eps * width * scale)
 
 
+def test_weights_that_do_not_fit_are_left_to_numpy_which_says_so(kernels):
+    history = np.zeros((7, 3, 12, 20))
+    assert not kernels.recur("lstm", history, np.zeros((4, 20, 19)), None)
+    assert not kernels.recur("lstm", history, np.zeros((3, 20, 20)), None)
+    assert not kernels.recur("lstm", history, np.zeros((4, 20, 20)), np.zeros(79))
+    assert kernels.recur("lstm", history, np.zeros((4, 20, 20)), np.zeros(80))
+
+
 LAYERS = [
     *(("RNN", {"nonlinearity": each}) for each in ("tanh", "relu")),
     *((kind, {"num_layers": 2, "bidirectional": True}) for kind in ("LSTM", "GRU")),

@@ -171,6 +171,12 @@ def expect_blocks() -> None:
         work.limit()
 
 
+def expect_kernels() -> None:
+    """Say that this work runs on compiled kernels, if there are any: then it is one of blocks."""
+    if compiled() is not NONE:
+        expect_blocks()
+
+
 def _blocks_expected() -> bool:
     work = _work.get()
     return work is not None and work.blocks

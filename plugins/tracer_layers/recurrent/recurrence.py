@@ -24,7 +24,7 @@ from tracer.extend import (
     Stack,
     TensorLike,
     compiled,
-    expect_blocks,
+    expect_kernels,
     product,
 )
 from tracer_layers.linear_maps.layers import linear
@@ -232,6 +232,7 @@ class Recurrence(Composite):
     """
 
     def forward(x, weight_ih, bias_ih, weight_hh, bias_hh, *states, architecture, reverse):
+        expect_kernels()
         arithmetic = ARITHMETIC[architecture]
         (steps, count, _), size = x.shape, weight_hh.shape[1]
         history = np.empty((arithmetic.blocks, 1 + steps, count, size), x.dtype)
@@ -252,7 +253,6 @@ class Recurrence(Composite):
         bias = None if bias_hh is None else _by_gate(bias_hh, arithmetic).reshape(-1, 1, size)
         flat = None if bias is None else bias.reshape(-1)
         if compiled().recur(arithmetic.name, history, weight, flat):
-            expect_blocks()
             return history
         u = np.empty((architecture.gates, count, size), x.dtype)
         for t in range(steps):

@@ -1,4 +1,4 @@
-// The loops of recurrent layers over time, forth and back, some samples on each thread: a sample
+// The loops of recurrent layers over time, forth and back, by some samples at once: a sample
 // needs no other, so that values do not depend on how they are divided.
 //
 // A history [blocks, 1 + T, N, H] has before its first step the first states. Gates come with what
@@ -58,9 +58,9 @@ template <typename T> struct Step {
     T* at(int b, long j) const { return first + b * block + j; }
 };
 
-// `function(start, stop)` for the samples that a thread takes.
+// `function(start, stop)` for as many samples as one tile has rows, the whole loop at once.
 template <typename F> void for_parts(long samples, int threads, F function) {
-    long parts = std::max<long>(1, std::min<long>(threads, samples / 8));
+    long parts = std::max(1L, (samples + ROWS - 1) / ROWS);
     parallel(parts, threads,
              [=](long i) { function(samples * i / parts, samples * (i + 1) / parts); });
 }

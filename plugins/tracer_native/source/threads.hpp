@@ -48,7 +48,7 @@ class Pool {
         }
         while (work(offer.load(), -1)) {}
         for (int turns = 0; done.load(std::memory_order_acquire) < count; turns++)
-            turns < 2000 ? relax() : std::this_thread::yield();
+            turns < 4000 ? relax() : std::this_thread::sleep_for(std::chrono::microseconds(10));
         if (failed) throw std::bad_alloc();
     }
 
