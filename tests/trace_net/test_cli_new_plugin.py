@@ -71,7 +71,7 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
         (["tracer-scale"], "NAME is without 'tracer', since the package is called tracer_NAME"),
         (["tracer_training"], "NAME is without 'tracer'"),
         (["trace-net"], "NAME is without 'trace'"),
-        (["scale"], "'scale' is a plugin of trace-net's own, tracer_scale"),
+        (["scale"], "the plugin 'scale' is there already"),
         (["native"], "'native' is a plugin of trace-net's own"),
         (["json"], "'json' is a module of Python's standard library"),
         (["numpy"], "'numpy' is a package that trace-net needs"),

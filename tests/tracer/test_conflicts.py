@@ -10,6 +10,7 @@ import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
 from tests.tracer.things import (
     Amount,
+    Crease,
     Diary,
     Dice,
     Door,
@@ -101,6 +102,7 @@ MADE = {
     "sink": lambda: type("Drain", (Drain,), {"__module__": Drain.__module__}),
     "sampler": lambda: type("Dice", (Dice,), {"__module__": Dice.__module__}),
     "tracker": Diary,
+    "fold": Crease,
     "importer": Door,
     "imported operator": lambda: extend.ImportedOperator("test::gate", gate),
     "row kind": Kind,

@@ -12,6 +12,7 @@ import tracer
 from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, slope_of
 from tests.tracer.things import (
     Amount,
+    Crease,
     Diary,
     Dice,
     Door,
@@ -152,7 +153,7 @@ def test_a_cell_that_fails_when_it_runs_again_changes_nothing():
 
 
 THINGS = [
-    *(Amount, Gauge, Drain, Dice, Kind(), Shade(), Paint(), Library(), Diary(), Door()),
+    *(Amount, Gauge, Drain, Dice, Kind(), Shade(), Paint(), Library(), Diary(), Door(), Crease()),
     tracer.Command("test-act", act),
     extend.ImportedOperator("test::gate", gate),
 ]
