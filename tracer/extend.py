@@ -33,16 +33,10 @@ The record: nodes, leaves, where it is recorded:
 
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `Compiled`, `compiled`, `Geometry`, `SampledArray`, `add_product`,
-<<<<<<< HEAD
-    `SMALL`, `blocks`, `expect_blocks`, `Work`, `begin_work`, `current_work`, `end_work`,
-    `in_parallel`, `one_thread`, `on_this_thread`, `product`, `scratch`, `threads`, `drawn`,
-    `generator`, `poisson`, `seed`, `last_seed`, `without_torch`, `backend_for`, `is_device`,
-=======
     `SMALL`, `blocks`, `expect_blocks`, `expect_kernels`, `Work`, `begin_work`, `current_work`,
-    `end_work`, `in_parallel`, `one_thread`, `product`, `scratch`, `threads`, `drawn`, `generator`,
-    `poisson`, `seed`, `last_seed`, `without_torch`, `backend_for`, `is_device`,
->>>>>>> k22
-    `read_safetensors`, `write_safetensors`, `is_safetensors`
+    `end_work`, `in_parallel`, `one_thread`, `on_this_thread`, `product`, `scratch`, `threads`,
+    `drawn`, `generator`, `poisson`, `seed`, `last_seed`, `without_torch`, `backend_for`,
+    `is_device`, `read_safetensors`, `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -295,11 +289,8 @@ __all__ = [
     "drawn",
     "end_work",
     "expect_blocks",
-<<<<<<< HEAD
-    "finished",
-=======
     "expect_kernels",
->>>>>>> k22
+    "finished",
     "flatten",
     "generator",
     "ggn_averaged",
