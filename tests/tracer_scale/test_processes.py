@@ -41,6 +41,7 @@ def test_every_quantity_has_the_same_bits_in_processes(workers):
             folds.assert_same_bits(found[name], expected[name])
 
 
+@pytest.mark.slow
 def test_workers_stay_for_products_and_end_when_an_operator_is_closed():
     with apart(folds.even(5), ("ggn",))["ggn"] as ggn:
         v = np.arange(ggn.shape[1]) / 10
