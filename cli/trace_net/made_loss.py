@@ -6,9 +6,9 @@ the targets are random, always the same, and of the kind that the loss takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from trace_net.errors import UsageError
 from trace_net.run import tensors_in
@@ -31,11 +31,22 @@ def _classes(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, shape[1], (shape[0], *shape[2:]))
 
 
-#: the name of a loss of `tracer_layers.functional` -> targets for an output of a shape
-LOSSES: dict[str, Callable[[tuple[int, ...], np.random.Generator], np.ndarray]] = {
-    "cross_entropy": _classes,
-    "mse_loss": lambda shape, rng: rng.standard_normal(shape),
-    "binary_cross_entropy_with_logits": lambda shape, rng: rng.integers(0, 2, shape),
+class Made(NamedTuple):
+    """A loss: the registered operation that it is the mean of, its options, and how targets for an
+    output of a shape are made."""
+
+    operation: str
+    options: Mapping[str, object]
+    targets: Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+
+
+#: by the names of `torch.nn.functional`
+LOSSES = {
+    "cross_entropy": Made("cross_entropy", {"ignored": None, "label_smoothing": 0.0}, _classes),
+    "mse_loss": Made("squared_error", {}, lambda shape, rng: rng.standard_normal(shape)),
+    "binary_cross_entropy_with_logits": Made(
+        "binary_cross_entropy", {}, lambda shape, rng: rng.integers(0, 2, shape)
+    ),
 }
 
 
@@ -56,8 +67,8 @@ def with_loss(subject: Subject, name: str | None) -> Subject:
     def loss(output: object) -> Tensor:
         import numpy as np
 
+        from tracer import registry
         from tracer.extend import backend, raw
-        from tracer_layers import functional
 
         first = next((each for each in tensors_in(output) if each.dtype.kind == "f"), None)
         if first is None:
@@ -65,10 +76,11 @@ def with_loss(subject: Subject, name: str | None) -> Subject:
                 f"--loss {name} is of a tensor of floats, and the model returned "
                 f"{type(output).__name__}, which holds none: leave it out"
             )
-        made = LOSSES[name](first.shape, np.random.default_rng(0))
+        of = LOSSES[name]
+        made = of.targets(first.shape, np.random.default_rng(0))
         made = made if name == "cross_entropy" else made.astype(first.dtype)
         target = backend.of(raw(first)).from_host(made)
-        computed: Tensor = getattr(functional, name)(first, target)
+        computed: Tensor = np.mean(registry.operations[of.operation](first, target, **of.options))
         return computed
 
     choices = {**subject.choices, "loss": f"{name} of the output and targets that are made"}

@@ -115,9 +115,10 @@ class Kernels(Compiled):
         return None if found is None else found[0]
 
     def maximum_keeping(self, x: Array, w: Geometry) -> tuple[Array, Array] | None:
-        return self._pooled(x, w, True) if math.prod(w.kernel) < BYTE else None
+        found = self._pooled(x, w, True) if math.prod(w.kernel) < BYTE else None
+        return None if found is None or found[1] is None else (found[0], found[1])
 
-    def _pooled(self, x: Array, w: Geometry, keeping: bool) -> tuple[Array, Any] | None:
+    def _pooled(self, x: Array, w: Geometry, keeping: bool) -> tuple[Array, Array | None] | None:
         """The maxima of windows, and in int8 which elements they are, or None."""
         fits = x.ndim > w.rank and x.shape[x.ndim - w.rank :] == w.size
         if not (fits and x.size >= POOLED and _takes(w, x) and _is_last(x, w.rank)):

@@ -72,7 +72,7 @@ def test_each_kind_alone_is_a_plugin_that_registers(command, monkeypatch, folder
         (["tracer_training"], "NAME is without 'tracer'"),
         (["trace-net"], "NAME is without 'trace'"),
         (["scale"], "the plugin 'scale' is there already"),
-        (["native"], "'native' is a plugin of trace-net's own"),
+        (["native"], "the plugin 'native' is there already"),
         (["json"], "'json' is a module of Python's standard library"),
         (["numpy"], "'numpy' is a package that trace-net needs"),
         (["networkx"], "'networkx' is a package that trace-net needs"),

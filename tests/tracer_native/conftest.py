@@ -14,9 +14,10 @@ from tracer_native.library import Library
 
 
 @pytest.fixture(scope="session")
-def kernels(pytestconfig):
+def kernels(pytestconfig, tmp_path_factory):
     """The kernels, from a cache of the tests' own."""
-    home = pytestconfig.cache.mkdir("tracer_native")
+    kept = getattr(pytestconfig, "cache", None)  # which may be turned off
+    home = tmp_path_factory.mktemp("kernels") if kept is None else kept.mkdir("tracer_native")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home))
         try:

@@ -137,18 +137,23 @@ def _result(function, *parts):
 
 def square(a, name):
     """A tensor or array of square matrices; `ShapeError` for anything else."""
-    a = operand(a)
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+    a = matrices(a, name)
+    if a.shape[-1] != a.shape[-2]:
         raise ShapeError(f"{name} takes square matrices, got {list(a.shape)}")
-    return a if a.dtype.kind in "fc" else a.astype(np.float64)
+    return a
 
 
 def matrices(a, name):
-    """A tensor or array of matrices; `ShapeError` for anything else."""
+    """A tensor or array of real matrices; `ShapeError` or `TracingError` for anything else."""
     a = operand(a)
     if a.ndim < 2:
         raise ShapeError(f"{name} takes matrices, got {list(a.shape)}")
-    return a if a.dtype.kind in "fc" else a.astype(np.float64)
+    if a.dtype.kind == "c":
+        raise TracingError(
+            f"{name} on tensors takes real matrices, got complex ones: where no derivative is "
+            f"wanted, compute it of tensor.data"
+        )
+    return a if a.dtype.kind == "f" else a.astype(np.float64)
 
 
 @implements(np.linalg.eigh)

@@ -75,7 +75,7 @@ def _vector_norm(x, ord, axes, keepdims):
 
 def _of_singular_values(x, ord):
     """The sum of singular values, the largest or the smallest: the mean of all that are that."""
-    s = singular_values(x)
+    s = singular_values(matrices(x, f"np.linalg.norm with ord={ord!r}"))
     tolerance = clusters.smallest(s, max(x.shape[-2:]))
     counted = raw(s) > tolerance
     if ord != "nuc":
