@@ -84,6 +84,16 @@ def test_derivatives_of_every_order_and_mode_are_the_same_bits():
         assert (of(with_) == of(without)).all()
 
 
+def test_a_block_may_be_all_that_is_in_another():
+    whole = tracer.checkpoint(tracer.checkpoint(waves))
+    x = np.arange(3.0)
+    for f in (whole, tracer.checkpoint(lambda x: whole(whole(x)))):
+        found = tracer.grad(lambda x, f=f: np.sum(f(x) ** 2))(x)
+        same = waves if f is whole else lambda x: waves(waves(x))
+        expected = tracer.grad(lambda x, same=same: np.sum(same(x) ** 2))(x)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_results_and_arguments_may_be_nested_and_numbers():
     @tracer.checkpoint
     def f(p, *, scale):
