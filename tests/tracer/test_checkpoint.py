@@ -174,6 +174,39 @@ def test_every_quantity_is_the_same(name):
             assert_same(results[name], want[name])
 
 
+def nested(block):
+    """A block in which each of its layers is one, and a value that nothing is made of."""
+    layers = list(block) if isinstance(block, nn.Sequential) else [block]
+
+    def run(*args):
+        for layer in layers:
+            args = (tracer.checkpoint(layer)(*args),)
+        np.tanh(np.sin(args[0]))
+        return args[0]
+
+    return tracer.checkpoint(run)
+
+
+def test_all_quantities_at_once_of_nested_blocks():
+    """Values that one sweep had computed again are not dropped before all of them are done."""
+    want, *_ = quantities(plain, QUANTITIES)
+    for loss in (nn.cross_entropy, nested(nn.cross_entropy)):
+        found, tape, value = quantities(nested, QUANTITIES, loss)
+        again = tape.backward(value, QUANTITIES, rng=np.random.default_rng(3))
+        for name in QUANTITIES:
+            assert_same(found[name], want[name])
+            assert_same(again[name], want[name])
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_a_quantity_of_nested_blocks_is_the_same(name):
+    want, *_ = quantities(plain, (name,))
+    found, tape, value = quantities(nested, (name,))
+    again = tape.backward(value, (name,), rng=np.random.default_rng(3))
+    for results in (found, again):
+        assert_same(results[name], want[name])
+
+
 def assert_same(found, want):
     if hasattr(want, "keys"):
         assert list(found) == list(want)
