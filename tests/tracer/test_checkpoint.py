@@ -84,6 +84,16 @@ def test_derivatives_of_every_order_and_mode_are_the_same_bits():
         assert (of(with_) == of(without)).all()
 
 
+def test_a_block_may_be_all_that_is_in_another():
+    whole = tracer.checkpoint(tracer.checkpoint(waves))
+    x = np.arange(3.0)
+    for f in (whole, tracer.checkpoint(lambda x: whole(whole(x)))):
+        found = tracer.grad(lambda x, f=f: np.sum(f(x) ** 2))(x)
+        same = waves if f is whole else lambda x: waves(waves(x))
+        expected = tracer.grad(lambda x, same=same: np.sum(same(x) ** 2))(x)
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_results_and_arguments_may_be_nested_and_numbers():
     @tracer.checkpoint
     def f(p, *, scale):
@@ -162,6 +172,39 @@ def test_every_quantity_is_the_same(name):
         again = tape.backward(value, (name,), rng=np.random.default_rng(3))
         for results in (found, again):
             assert_same(results[name], want[name])
+
+
+def nested(block):
+    """A block in which each of its layers is one, and a value that nothing is made of."""
+    layers = list(block) if isinstance(block, nn.Sequential) else [block]
+
+    def run(*args):
+        for layer in layers:
+            args = (tracer.checkpoint(layer)(*args),)
+        np.tanh(np.sin(args[0]))
+        return args[0]
+
+    return tracer.checkpoint(run)
+
+
+def test_all_quantities_at_once_of_nested_blocks():
+    """Values that one sweep had computed again are not dropped before all of them are done."""
+    want, *_ = quantities(plain, QUANTITIES)
+    for loss in (nn.cross_entropy, nested(nn.cross_entropy)):
+        found, tape, value = quantities(nested, QUANTITIES, loss)
+        again = tape.backward(value, QUANTITIES, rng=np.random.default_rng(3))
+        for name in QUANTITIES:
+            assert_same(found[name], want[name])
+            assert_same(again[name], want[name])
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_a_quantity_of_nested_blocks_is_the_same(name):
+    want, *_ = quantities(plain, (name,))
+    found, tape, value = quantities(nested, (name,))
+    again = tape.backward(value, (name,), rng=np.random.default_rng(3))
+    for results in (found, again):
+        assert_same(results[name], want[name])
 
 
 def assert_same(found, want):

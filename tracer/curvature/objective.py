@@ -34,6 +34,7 @@ from tracer.record.batching import Batch
 from tracer.record.following import follow
 from tracer.record.names import Names
 from tracer.record.node import Node
+from tracer.record.recomputed import Recomputed
 from tracer.record.recorder import Recorder
 from tracer.record.replay import replay, saved_values
 from tracer.sweep.observed import Observed
@@ -52,6 +53,7 @@ class Objective:
     `remarks` is what the user is to be warned of, `only` what depends on `names` where these are
     some of the parameters; None where all.
     `of_outputs` says that rows start at the outputs alone, of which a penalty is no part.
+    `replayed` says that all values of the record were computed again, for all sweeps at once.
     """
 
     record: Recorder
@@ -71,12 +73,21 @@ class Objective:
     remarks: list[str] = field(default_factory=list)
     only: set[Node] | None = None
     of_outputs: bool = False
+    replayed: bool = False
     _split: Split | None = None
 
     @cached_property
     def allowed(self) -> Allowance:
         """The bytes that there are for it: of `budget`, or half of what is free."""
         return Allowance(self.budget, self.value)
+
+    @property
+    def recomputed(self) -> Recomputed | None:
+        """The blocks that sweeps compute again as they come to them, and drop behind them.
+
+        None where all values are there: what one sweep drops, another might read.
+        """
+        return None if self.replayed else self.record.recomputed
 
     def like(self, node: Node) -> Array:
         """Some array of the library in use, of the node's dtype."""
@@ -173,7 +184,7 @@ class Objective:
             seeds,
             recorded=self.recorded,
             watched=self.watched,
-            recomputed=self.record.recomputed,
+            recomputed=self.recomputed,
         ).run()
 
     # -- matrices -----------------------------------------------------------------------------

@@ -136,6 +136,7 @@ def prepare_record(strategy: Strategy) -> None:
     if again:
         known = {} if record.swept else saved_values(objective.nodes)
         replay(objective.nodes, known, _inputs_read_again(strategy) if keeps else ())
+        objective.replayed = True
     if not (objective.recorded or keeps):
         record.releases += 1  # from now on, since a sweep may raise before its end
 

@@ -82,7 +82,7 @@ def sweep_bundle(
             visit=counted(visit or _verifying(request, bundle), rows, objective.progress),
             only=only,
             budget=budget,
-            recomputed=objective.record.recomputed,
+            recomputed=objective.recomputed,
         ).run()
 
 

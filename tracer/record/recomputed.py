@@ -57,7 +57,12 @@ class Recomputed:
         self._restored: list[Block] = []
 
     def add(self, block: Block) -> None:
-        """Take a block in, which was just recorded, and drop its values."""
+        """Take a block in, which was just recorded, and drop its values.
+
+        One of the operations of a block before it alone is that block, and not around it.
+        """
+        if any(block.start == other.start and block.stop == other.stop for other in self.blocks):
+            return
         self.blocks.append(block)
         self._forget(block)
 
