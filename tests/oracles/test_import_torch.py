@@ -130,10 +130,20 @@ def scattered(y, x):
     return y.scatter_add(1, index, x[:, 2:]).index_add(1, torch.tensor([0, 0]), x[:, :2])
 
 
+def into_out(y, x):
+    with torch.no_grad():
+        out = torch.zeros(3, 5, dtype=x.dtype)
+        torch.mul(x[:, :3], 2, out=out[:, 1:4])
+        torch.sum(x, 0, out=(sums := torch.empty(4, dtype=x.dtype)))
+        torch.div(x, 3, out=(part := x.clone()))
+        torch.cat([x, part], out=(both := torch.empty(6, 4, dtype=x.dtype)))
+    return y[:, :4] * (sums * both[2:5]) + out[:, :4]
+
+
 WRITING = [
     *(view_of_a_view, base_read_after_its_view, other_view_read_after),
     *(view_written_after_its_base, same_value_twice, rows_set, masks, filled_and_copied),
-    *(other_dtype, unsqueezed, scattered),
+    *(other_dtype, unsqueezed, scattered, into_out),
 ]
 
 
@@ -141,6 +151,22 @@ WRITING = [
 def test_what_writes_in_place_gives_the_same(function):
     torch.manual_seed(0)
     same(Function(function).double(), torch.randn(3, 4, dtype=torch.float64))
+
+
+def test_spectral_norm_in_training_moves_its_vectors():
+    """Its power iteration writes into `out=`; values, gradients and buffers are PyTorch's."""
+    torch.manual_seed(0)
+    module = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    program = tracer_import.from_torch(module, (x,))
+    with tracer.Tape() as tape:
+        loss = (program(x.numpy()) ** 2).sum()
+    gradients = tape.backward(loss)["grad"]
+    (module(x) ** 2).sum().backward()
+    for path, p in module.named_parameters():
+        np.testing.assert_allclose(gradients[path], p.grad.numpy(), rtol=1e-10, atol=1e-12)
+    for path, buffer in module.named_buffers():
+        np.testing.assert_allclose(program.get_buffer(path), buffer.numpy(), rtol=1e-12)
 
 
 # -- what may vary, and what is refused -----------------------------------------------------------
