@@ -15,6 +15,9 @@ from tracer_import.program import Input, Program
 from tracer_import.sizes import UNKNOWN, Expression, known
 from tracer_import.trees import flattened
 
+#: the kind of a dtype that a program takes -> the kinds that become it without being asked
+BECOME = {"f": "biuf", "c": "biufc", "i": "biu", "u": "biu", "b": "biu"}
+
 
 def bound(
     program: Program, inputs: tuple[Any, ...], options: Mapping[str, Any], context: Context
@@ -126,8 +129,7 @@ def _array(
         if isinstance(size, Expression) and not size.arguments and size.name != UNKNOWN:
             least, most = program.ranges.get(size.name, (0, None))
             number_is = symbols.setdefault(size.name, number)
-            # PyTorch tells sizes of 1 from others, and starts its ranges at 2 for that alone
-            fits = number >= (1 if least == 2 else least) and (most is None or number <= most)
+            fits = number >= _least(least) and (most is None or number <= most)
             if number_is != number or not fits:
                 raise ShapeError(_misfit(given, shape, program))
         else:
@@ -137,10 +139,15 @@ def _array(
     return _in_dtype(given, value, context)
 
 
+def _least(least: int) -> int:
+    """The least size: PyTorch tells 1 from others, and starts its ranges at 2 for that alone."""
+    return 1 if least == 2 else least
+
+
 def _misfit(given: Input, shape: tuple[int, ...], program: Program | None = None) -> str:
     limits = []
     for name, (least, most) in (program.ranges if program else {}).items():
-        limits.append(f"{name} from {least}{'' if most is None else f' to {most}'}")
+        limits.append(f"{name} from {_least(least)}{'' if most is None else f' to {most}'}")
     return (
         f"the program takes {_described(given)}{f' ({chr(44).join(limits)})' if limits else ''}, "
         f"got {list(shape)}: give that shape, or export it with dynamic sizes"
@@ -152,9 +159,16 @@ def _in_dtype(given: Input, value: Any, context: Context) -> Any:
     wanted = context.dtype_of(given.meta.dtype)
     if value.dtype == wanted:
         return value
-    if wanted.kind in "iub" and value.dtype.kind not in "iub":
+    if value.dtype.kind not in BECOME[wanted.kind]:
         raise ShapeError(
             f"the program takes {_described(given)}, got {value.dtype}: convert it with "
             f"astype({wanted})"
         )
-    return value.astype(wanted)
+    made = value.astype(wanted)
+    narrower = wanted.kind in "iu" and not np.can_cast(value.dtype, wanted)
+    if narrower and (raw(made) != raw(value)).any():
+        raise ShapeError(
+            f"the program takes {_described(given)}, got {value.dtype} with numbers that {wanted} "
+            f"does not hold: give those between {np.iinfo(wanted).min} and {np.iinfo(wanted).max}"
+        )
+    return made

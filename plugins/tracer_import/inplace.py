@@ -55,6 +55,19 @@ OF_SHAPE = {
     "aten.detach_.default": "aten.detach.default",
     "aten.requires_grad_.default": "aten.alias.default",
 }
+#: those that write into `out=`, where the operator without it has another overload than the rule's
+OF_OUT = {
+    "max.out": "max.other",
+    "min.out": "min.other",
+    "norm.out": "norm.ScalarOpt_dim",
+    "sum.IntList_out": "sum.dim_IntList",
+    "prod.int_out": "prod.dim_int",
+    "div.out_mode": "div.Tensor_mode",
+    **{f"{name}.out": f"{name}.Tensor" for name in "add sub mul div true_divide copysign".split()},
+    **{f"{name}.out": f"{name}.dim" for name in "mean std var all any frobenius_norm".split()},
+    **{f"{name}.all_out": f"{name}.default" for name in ("all", "any")},
+    **{f"{name}.unary_out": f"{name}.default" for name in ("max", "min")},
+}
 WRITES = re.compile(r"(?P<namespace>\w+)\.(?P<name>\w*[^_\W])_\.(?P<overload>\w+)")
 
 
@@ -110,7 +123,10 @@ class _Rewriting:
         if node.target in OF_SHAPE:
             self._reshape(node, current)
         elif (target := written(node.target)) is not None:
-            self._write(node, replace(current, target=target))
+            place = node.arguments[0] if node.arguments else None
+            self._write(node, replace(current, target=target), place)
+        elif isinstance(place := node.keywords.get("out"), Value):
+            self._write(node, without_out(current), place)
         elif _moves_statistics(current):
             self._normalise(node, current)
         else:
@@ -141,13 +157,17 @@ class _Rewriting:
         if name is not None:
             self.known[name] = known
 
-    def _write(self, node: Node, current: Node) -> None:
-        if not _is_value(node):
+    def _write(self, node: Node, current: Node, place: Argument) -> None:
+        """What `current` gives is written into `place`."""
+        if not isinstance(place, Value):
             raise ProgramError(_cannot(node))
-        name, result = node.arguments[0].name, node.outputs[0] if node.outputs else None
+        name, result = place.name, node.outputs[0] if node.outputs else None
         new = result or self.fresh(name)
+        before, typed = Value(self.use(name)), self.fresh(name)
         self.nodes.append(replace(current, outputs=(new,)))
-        self.nodes.append(_as_before(current, new, typed := self.fresh(name)))
+        # what is written has the dtype and shape of what it is written into
+        arguments = (before, Value(new))
+        self.nodes.append(Node("tracer.written", arguments, {}, (typed,), node.scope, node.source))
         self._written(name, typed, node)
         if result is not None:
             self.known[result] = self.of(name)
@@ -251,6 +271,15 @@ def written(target: str) -> str | None:
     return f"aten.{match['name']}.{match['overload']}"
 
 
+def without_out(node: Node) -> Node:
+    """The operator that gives what this one writes into `out`; of any other overload, itself."""
+    namespace, _, name = node.target.partition(".")
+    packet, _, overload = name.partition(".")
+    plain = OF_OUT.get(name) or f"{packet}.{overload.removesuffix('out').rstrip('_') or 'default'}"
+    keywords = {key: value for key, value in node.keywords.items() if key != "out"}
+    return replace(node, target=f"{namespace}.{plain}", keywords=keywords)
+
+
 def _results(program: Program) -> Iterator[str]:
     for output in program.outputs:
         if isinstance(output, Value):
@@ -274,12 +303,6 @@ def _is_value(node: Node) -> bool:
 
 def _with_first(node: Node, first: Value) -> Node:
     return replace(node, arguments=(first, *node.arguments[1:]))
-
-
-def _as_before(node: Node, name: str, result: str) -> Node:
-    """What is written has the dtype and shape of what it is written into."""
-    arguments = (node.arguments[0], Value(name))
-    return Node("tracer.written", arguments, {}, (result,), node.scope, node.source)
 
 
 #: of a batch normalisation, names of what may be given by keyword

@@ -21,6 +21,18 @@ from tracer_import.sizes import Expression
 #: the suffix of a file -> what reads a program from it
 READERS = {".onnx": onnx_files.read, ".pt2": pt2.read}
 
+#: what PyTorch's errors say where it cannot export a module, and what to do about it
+WAYS = {
+    "quantized": "quantised weights have no derivatives: import the model before it is quantised",
+    "is not a known type": "let forward take and return tensors in tuples, lists and dicts alone, "
+    "as use_cache=False makes models of transformers do",
+    "data-dependent": "what branches on values has to be written with torch.where",
+    "functorch": "write without torch.func inside of the model what it computes",
+    "TensorWrapper": "write without torch.func inside of the model what it computes",
+    "fake tensor": "let forward neither write into parameters nor differentiate by itself",
+}
+OTHERWISE = "change the module until torch.export.export(module, inputs) takes it"
+
 
 def load(path: str | PathLike[str]) -> Imported:
     """The model in a file that `torch.export.save` wrote, `.pt2`, without PyTorch; or in `.onnx`.
@@ -67,11 +79,9 @@ def from_torch(
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
     args = tuple(_tensors(torch, value, dtype) for value in _as_tuple(args))
     kwargs = {name: _tensors(torch, value, dtype) for name, value in (kwargs or {}).items()}
-    exported = _exported(torch, module, args, kwargs, dynamic)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{type(module).__name__}.pt2"
-        torch.export.save(exported, path)
-        del exported
+        _export(torch, path, module, args, kwargs, dynamic)
         model = load(path)
     if dynamic is True and not _varies(model):
         print(
@@ -138,8 +148,8 @@ def _tensors(torch: Any, value: Any, dtype: Any) -> Any:
     return value
 
 
-def _exported(torch: Any, module: Any, args: Any, kwargs: Any, dynamic: Any) -> Any:
-    """The exported program; with the sizes of the examples where others cannot be."""
+def _export(torch: Any, path: Path, module: Any, args: Any, kwargs: Any, dynamic: Any) -> None:
+    """Write the exported program; with the sizes of the examples where others cannot be."""
     attempts: list[Any] = [dynamic]
     if isinstance(dynamic, bool):
         attempts = [_first_axes(torch, module, args, kwargs)] if dynamic else []
@@ -148,17 +158,17 @@ def _exported(torch: Any, module: Any, args: Any, kwargs: Any, dynamic: Any) -> 
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+                exported = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+                torch.export.save(exported, path)
         except Exception as error:  # whatever PyTorch raises
             failed = error
             continue
-        return found
+        return
     text = str(failed).strip().partition("\n")[0]
-    way = "what branches on values has to be written with torch.where"
-    if "quantized" in text:
-        way = "quantised weights have no derivatives: import the model before it is quantised"
+    way = next((way for sign, way in WAYS.items() if sign in text), OTHERWISE)
+    sentence = text.partition(". ")[0].rstrip(".:")
     raise ProgramError(
-        f"PyTorch cannot export this {type(module).__name__}: {text}: {way}"
+        f"PyTorch cannot export this {type(module).__name__}: {sentence}: {way}"
     ) from failed
 
 

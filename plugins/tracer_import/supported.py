@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from tracer import registry
-from tracer.errors import suggestion
 from tracer_import.errors import ProgramError
 from tracer_import.program import Node, Program
 
@@ -86,10 +85,8 @@ def _ways(nodes: dict[str, list[Node]]) -> str:
             for target in found:
                 del left[target]
     if left:
-        near = suggestion(next(iter(left)), list(registry.imports)).strip()
         ways.append(
             f"A plugin adds {'others' if ways else 'them'} by the hook register_imports, as "
             f"tracer.register(ImportedOperator(name, function)) does in a script"
         )
-        ways += [near.rstrip(".")] if near else []
     return ". ".join(ways)

@@ -14,8 +14,10 @@ import pytest
 
 import tracer
 from tracer.extend import backend
+from tracer_import.inplace import without_out
 from tracer_import.operators import OPERATORS
 from tracer_import.operators.context import Context, current
+from tracer_import.program import Node
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("expecttest")  # which PyTorch's samples need
@@ -134,6 +136,47 @@ def traced(function, sample, comparison):
             return result
 
     Interpreter(make_fx(call, pre_dispatch=True)(*tensors)).run(*tensors)
+
+
+#: operators with `out=` of which another overload is taken, or none that is here
+SELDOM = (
+    "xlogy.OutTensor xlogy.OutScalar_Self xlogy.OutScalar_Other norm.dtype_out mean.dtype_out "
+    "bernoulli.float_out empty.out arange.start_out"
+).split()
+#: what operators without `out` take besides
+OF_NEW = {"dtype", "layout", "device", "pin_memory"}
+
+
+def test_what_writes_into_out_is_the_operator_that_takes_the_same():
+    schemas = defaultdict(dict)
+    for schema in torch._C._jit_get_all_schemas():
+        packet, _, name = schema.name.partition("::")
+        if packet == "aten":
+            schemas[name][schema.overload_name or "default"] = schema
+    compared, wrong = 0, {}
+    for name, overloads in schemas.items():
+        for overload, schema in overloads.items():
+            if [a.name for a in schema.arguments if a.is_out] != ["out"]:
+                continue
+            same = {f"aten.{name}.{o}" for o, other in overloads.items() if _takes(other, schema)}
+            target = f"aten.{name}.{overload}"
+            if known := same & OPERATORS.keys():
+                compared += 1
+                if (taken := without_out(Node(target, (), {}, ())).target) not in known:
+                    wrong[target.removeprefix("aten.")] = taken
+    assert compared > 250
+    assert sorted(wrong) == sorted(SELDOM)
+
+
+def _takes(schema, writes):
+    """Whether an operator takes what one with `out` does, and has none."""
+    if any(a.is_out for a in schema.arguments):
+        return False
+    wanted, given = (
+        [(a.name, str(a.type)) for a in each.arguments if a.name not in OF_NEW and not a.is_out]
+        for each in (writes, schema)
+    )
+    return wanted == given
 
 
 @pytest.mark.parametrize("part", range(4))

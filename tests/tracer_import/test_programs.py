@@ -1,5 +1,7 @@
 """The neutral form: sizes that are parsed, writes that become values, what is freed and when."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,20 @@ def test_names_of_writes():
     assert written("aten.add.Tensor") is None
     assert written("aten.__and__.Tensor") is None
     assert written("mylib.add_.default") is None
+
+
+def test_what_is_written_into_out_is_a_write():
+    """As `torch.mul(x, 2, out=v)`, where `v` is a part of an array."""
+    x = np.arange(6.0).reshape(2, 3)
+    y, b = run(
+        node("zeros.default", (2, 4), out="b"),
+        node("slice.Tensor", "b", 1, 1, 4, out="v"),
+        replace(node("mul.out", "x", 2.0, out="m"), keywords={"out": Value("v")}),
+        node("add.Tensor", "m", "v", out="y"),
+        outputs=("y", "b"),
+    )
+    np.testing.assert_array_equal(y, 4 * x)
+    np.testing.assert_array_equal(b, np.pad(2 * x, ((0, 0), (1, 0))))
 
 
 def test_a_value_is_what_was_written_last():

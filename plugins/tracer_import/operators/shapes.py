@@ -73,9 +73,12 @@ def transpose(self: TensorLike, dim0: int, dim1: int) -> TensorLike:
     return np.swapaxes(self, dim0, dim1) if self.ndim else self
 
 
-@operator("t.default", "numpy_T.default", "mT.default", "adjoint.default")
+@operator(
+    *("t.default", "numpy_T.default", "mT.default", "mH.default"),
+    *("matrix_H.default", "adjoint.default"),
+)
 def matrix_transpose(self: TensorLike) -> TensorLike:
-    """The last two axes exchanged."""
+    """The last two axes exchanged; programs are of real numbers, which are their conjugates."""
     return np.swapaxes(self, -1, -2) if self.ndim > 1 else self
 
 
