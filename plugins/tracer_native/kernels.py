@@ -14,7 +14,7 @@ import numpy as np
 
 from tracer.extend import Array, Compiled, Geometry
 from tracer_native import loading
-from tracer_native.geometry import RANK, numbers
+from tracer_native.geometry import RANK, Numbers, numbers
 from tracer_native.library import DTYPES, Library
 
 #: elements from which on a call pays that does little with each: it takes 5 microseconds
@@ -104,7 +104,9 @@ class Kernels(Compiled):
         self._call("correlate_samples", x.dtype, *given, None, out, None)
         return out
 
-    def _correlated(self, x: Array, y: Array, w: Geometry, groups: int) -> tuple[Any, Array, Array]:
+    def _correlated(
+        self, x: Array, y: Array, w: Geometry, groups: int
+    ) -> tuple[Numbers, Array, Array]:
         geometry = numbers(w, len(x), groups, x.shape[1], y.shape[1])
         return geometry, self._last(x, w), self._last(y, w)
 
