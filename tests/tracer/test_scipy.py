@@ -344,3 +344,10 @@ def test_infinitely_many_degrees_of_freedom():
     slope = tracer.grad(lambda x: np.sum(special.stdtr(df, x)))(x)
     np.testing.assert_allclose(slope, scipy.stats.t.pdf(x, df), rtol=1e-7)
     check_gradients(lambda x: special.stdtr(np.inf, x))(x)
+
+
+@pytest.mark.parametrize("module", ["fft", "integrate", "linalg", "optimize", "special"])
+def test_what_a_mirror_lacks_says_who_has_it(module):
+    mirror = getattr(tracer.scipy, module)
+    with pytest.raises(AttributeError, match=rf"no attribute 'dcts'.*scipy\.{module} has it"):
+        mirror.dcts  # noqa: B018

@@ -4,6 +4,7 @@
 """
 
 from tracer.operations import fourier
+from tracer.record import hints
 
 __all__ = (
     "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn fftshift "
@@ -45,3 +46,8 @@ for _name in __all__:
     _function = globals()[_name] = _named(_name)
     _function.__name__ = _function.__qualname__ = _name
     _function.__doc__ = f"`scipy.fft.{_name}`, with its derivatives."
+
+
+def __getattr__(name):
+    way = None if name.startswith("_") else "scipy.fft has it for arrays, as of tensor.data"
+    raise hints.missing("module 'tracer.scipy.fft'", name, way, __all__)

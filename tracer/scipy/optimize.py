@@ -12,6 +12,7 @@ from tracer.api.functional import hessian, hvp, jacobian, value_and_grad
 from tracer.api.opaque import plain
 from tracer.arrays.trees import flatten
 from tracer.errors import TracingError
+from tracer.record import hints
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.recorder import open_tape
 from tracer.record.tensor import Tensor
@@ -260,3 +261,8 @@ def _of(given, function):
 def _joined(leaves):
     flat = [np.reshape(leaf, -1) for leaf in leaves]
     return flat[0] if len(flat) == 1 else np.concatenate(flat)
+
+
+def __getattr__(name):
+    way = None if name.startswith("_") else "scipy.optimize has it for arrays"
+    raise hints.missing("module 'tracer.scipy.optimize'", name, way, __all__)
