@@ -201,6 +201,12 @@ def spd(x):
     return x @ x.T + 3 * torch.eye(3, dtype=x.dtype)
 
 
+def logarithm(x, UPLO="L"):
+    """That of a matrix, which is the same for either sign of an eigenvector."""
+    values, vectors = torch.linalg.eigh(spd(x), UPLO)
+    return (vectors * values.log()) @ vectors.T
+
+
 #: PyTorch's core of them looks whether there is an inverse, by code and not by operators
 CHECKED = ("inv", "cholesky", "solve")
 MATRIX = real(3, 3)
@@ -216,7 +222,8 @@ functions(
         lambda x: (lambda u, s, vh: (u * s.exp()) @ vh)(*torch.linalg.svd(x, full_matrices=False)),
         *((real(3, 4),), {}),
     ),
-    eigh=(lambda x: (lambda w, v: (v * w.log()) @ v.T)(*torch.linalg.eigh(spd(x))), (MATRIX,), {}),
+    eigh=(logarithm, (MATRIX,), {}),
+    eigh_upper=(logarithm, (MATRIX,), {"UPLO": "U"}),
     qr=(lambda x: tuple(torch.linalg.qr(x)), (real(4, 3),), {}),
     solve_vector=(torch.linalg.solve, (MATRIX, real(3)), {}),
     solve_matrices=(torch.linalg.solve, (real(2, 3, 3), real(2, 3, 4)), {}),

@@ -53,6 +53,7 @@ DEPARTURES = {
     "aten.tensordot.default": "axes of size 1 that are broadcast",
     "aten.linalg_svd.default": "singular vectors have either sign",
     "aten._linalg_svd.default": "singular vectors have either sign",
+    "aten.linalg_eigh.default": "eigenvectors have either sign",
     "aten._linalg_eigh.default": "eigenvectors have either sign",
     "aten.index_add.default": "of an array without axes",
     "aten.index_copy.default": "of an array without axes",
