@@ -55,6 +55,8 @@ OF_SHAPE = {
     "aten.detach_.default": "aten.detach.default",
     "aten.requires_grad_.default": "aten.alias.default",
 }
+#: operators of two tensors, which have overloads for numbers
+OF_TENSORS = "add sub mul div true_divide copysign subtract multiply divide".split()
 #: those that write into `out=`, where the operator without it has another overload than the rule's
 OF_OUT = {
     "max.out": "max.other",
@@ -63,7 +65,8 @@ OF_OUT = {
     "sum.IntList_out": "sum.dim_IntList",
     "prod.int_out": "prod.dim_int",
     "div.out_mode": "div.Tensor_mode",
-    **{f"{name}.out": f"{name}.Tensor" for name in "add sub mul div true_divide copysign".split()},
+    "divide.out_mode": "divide.Tensor_mode",
+    **{f"{name}.out": f"{name}.Tensor" for name in OF_TENSORS},
     **{f"{name}.out": f"{name}.dim" for name in "mean std var all any frobenius_norm".split()},
     **{f"{name}.all_out": f"{name}.default" for name in ("all", "any")},
     **{f"{name}.unary_out": f"{name}.default" for name in ("max", "min")},

@@ -16,6 +16,7 @@ import tracer
 from tracer.extend import backend
 from tracer_import.inplace import without_out
 from tracer_import.operators import OPERATORS
+from tracer_import.operators.aliases import ALIASES
 from tracer_import.operators.context import Context, current
 from tracer_import.program import Node
 
@@ -50,6 +51,10 @@ DEPARTURES = {
     "aten.einsum.default": "an ellipsis that is summed over",
     "aten.cosine_similarity.default": "of two vectors that are broadcast along the axis",
     "aten.tensordot.default": "axes of size 1 that are broadcast",
+    "aten.linalg_svd.default": "singular vectors have either sign",
+    "aten._linalg_svd.default": "singular vectors have either sign",
+    "aten.linalg_eigh.default": "eigenvectors have either sign",
+    "aten._linalg_eigh.default": "eigenvectors have either sign",
     "aten.index_add.default": "of an array without axes",
     "aten.index_copy.default": "of an array without axes",
     "aten.index_fill.int_Scalar": "of an array without axes",
@@ -136,6 +141,26 @@ def traced(function, sample, comparison):
             return result
 
     Interpreter(make_fx(call, pre_dispatch=True)(*tensors)).run(*tensors)
+
+
+def test_other_names_take_and_give_what_the_operators_do():
+    """Each takes arguments of the same types; where one array is all, it gives the same."""
+    x = torch.tensor([0.3, 0.5, 0.7], dtype=torch.float64)
+    compared = 0
+    for alias, name in ALIASES.items():
+        ours, theirs = (getattr(torch.ops.aten, each) for each in (alias, name))
+        shared = set(ours.overloads()) & set(theirs.overloads())
+        shared = {each for each in shared if f"aten.{name}.{each}" in OPERATORS}
+        assert shared, alias
+        for overload in shared:
+            schemas = (getattr(each, overload)._schema for each in (ours, theirs))
+            one, other = ([str(a.type) for a in s.arguments] for s in schemas)
+            assert one == other, alias
+            if one == ["Tensor"]:
+                found = (getattr(each, overload)(x + (name == "acosh")) for each in (ours, theirs))
+                assert torch.equal(*found), alias
+                compared += 1
+    assert compared > 15
 
 
 #: operators with `out=` of which another overload is taken, or none that is here

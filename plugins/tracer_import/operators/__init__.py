@@ -10,6 +10,7 @@ from tracer_import.operators import (
     indexing,
     linear,
     losses,
+    matrices,
     normalisation,
     numbers,
     onnx,
@@ -20,6 +21,7 @@ from tracer_import.operators import (
     shapes,
     strided,
 )
+from tracer_import.operators.aliases import add_aliases
 from tracer_import.operators.table import OPERATORS, operator
 
 __all__ = ["FAMILIES", "OPERATORS", "operator"]
@@ -34,6 +36,7 @@ FAMILIES = (
     indexing,
     linear,
     losses,
+    matrices,
     normalisation,
     numbers,
     onnx,
@@ -44,3 +47,5 @@ FAMILIES = (
     shapes,
     strided,
 )
+
+add_aliases()

@@ -214,7 +214,25 @@ def nan_to_num(
     return np.nan_to_num(self, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)
 
 
-@operator("bitwise_left_shift.Tensor_Scalar", "__lshift__.Scalar")
+@operator(
+    *("bitwise_left_shift.Tensor", "bitwise_left_shift.Tensor_Scalar"),
+    *("__lshift__.Tensor", "__lshift__.Scalar"),
+)
 def left_shift(self: TensorLike, other: Operand) -> TensorLike:
     """`self << other`."""
     return np.left_shift(self, other)
+
+
+@operator(
+    *("bitwise_right_shift.Tensor", "bitwise_right_shift.Tensor_Scalar"),
+    *("__rshift__.Tensor", "__rshift__.Scalar"),
+)
+def right_shift(self: TensorLike, other: Operand) -> TensorLike:
+    """`self >> other`."""
+    return np.right_shift(self, other)
+
+
+@operator("round.decimals")
+def round_to(self: TensorLike, decimals: int) -> TensorLike:
+    """The nearest number of so many decimals."""
+    return np.round(self, decimals)

@@ -285,3 +285,35 @@ def argsort(
 ) -> Any:
     """Where the elements in order were."""
     return sort(self, dim, descending)[1]
+
+
+@operator("kthvalue.default")
+def kthvalue(
+    self: TensorLike, k: int, dim: int = -1, keepdim: bool = False
+) -> tuple[TensorLike, TensorLike]:
+    """The k-th smallest along an axis, and where it is."""
+    if self.ndim == 0:
+        return self, np.zeros((), np.int64)
+    index = np.take(np.argsort(raw(self), axis=dim, kind="stable"), [k - 1], axis=dim)
+    value = np.take_along_axis(self, index, dim)
+    return (value, index) if keepdim else (np.squeeze(value, dim), np.squeeze(index, dim))
+
+
+@operator("median.dim")
+def median(self: TensorLike, dim: int = -1, keepdim: bool = False) -> tuple[TensorLike, TensorLike]:
+    """The median along an axis, the lower of two, or the first nan; and where it is."""
+    if self.ndim == 0:
+        return self, np.zeros((), np.int64)
+    values = raw(self)
+    index = np.take(np.argsort(values, axis=dim, kind="stable"), [(self.shape[dim] - 1) // 2], dim)
+    missing = np.isnan(values)
+    first = np.argmax(missing, axis=dim, keepdims=True)
+    index = np.where(np.any(missing, axis=dim, keepdims=True), first, index)
+    value = np.take_along_axis(self, index, dim)
+    return (value, index) if keepdim else (np.squeeze(value, dim), np.squeeze(index, dim))
+
+
+@operator("median.default")
+def median_of_all(self: TensorLike) -> TensorLike:
+    """The median of all elements, the lower of two."""
+    return median(np.reshape(self, (-1,)))[0]
