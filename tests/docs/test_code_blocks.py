@@ -49,7 +49,17 @@ def with_language(language):
     return [page for page in PAGES if any(b.language == language for b in blocks(markdown(page)))]
 
 
-@pytest.mark.parametrize("page", with_language("python"), ids=name)
+#: what trains for long, and is run as a notebook, too
+LONG = ("docs/course/6-projects.md",)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name(page), marks=[pytest.mark.slow] * (name(page) in LONG))
+        for page in with_language("python")
+    ],
+)
 def test_python_blocks_run_and_print_what_follows(page, tmp_path, monkeypatch, registries, request):
     monkeypatch.chdir(tmp_path)
     for archive in DOCS.glob("examples/*.pt2"):

@@ -101,6 +101,7 @@ def test_each_combination_and_seed_is_a_run_of_one_group(train):
     assert shapes == {(3, 3)}
 
 
+@pytest.mark.slow
 def test_a_training_of_a_sweep_is_the_training_alone(train):
     train("--grid", "lr=0.05", "--grid", "optimizer=sgd", "--seeds", "2", "--seed", "3",
           "--grid", "momentum=0.5", "--run", "sweep")  # fmt: skip
@@ -115,6 +116,7 @@ def test_a_training_of_a_sweep_is_the_training_alone(train):
     assert np.abs(first - second).max() > 0.1  # initial values are of the seed
 
 
+@pytest.mark.slow
 def test_the_table_has_the_best_first_and_what_failed_last(train):
     outcome = train("--grid", "lr=0.001,1e38,0.3", "--run", "sweep", code=1)
     head, _, *lines = [line.split() for line in outcome.out.splitlines() if line.strip()]
@@ -217,6 +219,7 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_numbers(train, uninterrupt
     assert {run.status for run in experiments.Reader("sweep").runs()} == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_over_is_not_made_again(train):
     train("--grid", "lr=0.1,0.2", "--run", "sweep")
     before = {path: path.stat().st_mtime_ns for path in Path("sweep").glob("*/*")}
@@ -347,6 +350,7 @@ def test_an_objective_is_one_that_records_will_have(train, more, has, has_not):
     train("--epochs", "1", "--seeds", "2", "--run", "sweep", "--objective", has)
 
 
+@pytest.mark.slow
 def test_a_sweep_says_what_begins_and_what_is_over(train):
     said = train("--grid", "lr=0.1,0.2", "--run", "sweep").err.splitlines()
     lines = [line.partition(": ")[2].partition(": test_loss")[0] for line in said]
@@ -370,6 +374,7 @@ def test_a_sweep_has_a_folder(train):
     assert "--run DIR" in train("--grid", "lr=0.1", code=2).line("hint:")
 
 
+@pytest.mark.slow
 def test_sinks_of_a_sweep_are_looked_for_once(train):
     outcome = train("--grid", "lr=0.1,0.2", "--run", "sweep", "--sink", "cvs", code=2)
     assert "Did you mean 'csv'" in outcome.line("error:")

@@ -242,7 +242,9 @@ def test_a_dense_hessian_is_refused_where_products_would_do(free):
 # -- members of the kind ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["diag_ggn_exact", "diag_h", "kflr", "ggnmp"])
+@pytest.mark.parametrize(
+    "name", ["diag_ggn_exact", "diag_h", pytest.param("kflr", marks=pytest.mark.slow), "ggnmp"]
+)
 def test_the_rows_of_many_outputs_are_made_with_their_chunk(name):
     """All of them take 79 MB, of 784 outputs and 32 samples in float32."""
 

@@ -119,7 +119,8 @@ def test_an_interruption_keeps_what_is_done(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "manifest.json").read_text())["shards"] == 2
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [12])
 def test_a_driver_killed_at_any_moment_goes_on(tmp_path, kills):
     script = tmp_path / "driver.py"
     script.write_text(

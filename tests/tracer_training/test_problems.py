@@ -353,6 +353,7 @@ def raw(value):
     return tracer.extend.raw(value)
 
 
+@pytest.mark.slow
 def test_a_carried_state_is_saved_and_the_training_goes_on_to_the_same_bits(tmp_path):
     def train(stop_after=None):
         tracer.seed(0)
