@@ -37,11 +37,11 @@ def arrays_of(values):
 
 SAMPLES = {"logreg": 64, "mlp": 16, "2c2d": 4, "3c3d": 4, "all-cnn-c": 2, "rnn": 8, "lstm": 8}
 #: D x D averages, and as many signed rows as steps have elements: hours and minutes
-LONG = {"kfra": set(NETWORKS) - {"logreg", "mlp"}, "pchmp": {"rnn", "lstm"}}
+LONG = {"kfra": set(SAMPLES) - {"logreg", "mlp"}, "pchmp": {"rnn", "lstm"}}
 LONG |= {name: {"rnn", "lstm"} for name in ("diag_h", "diag_h_batch")}
 CASES = [
     (network, name)
-    for network in NETWORKS
+    for network in SAMPLES
     for name in sorted(registry.quantities)
     if network not in LONG.get(name, ())
 ]
