@@ -197,7 +197,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("stopping", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_was_stopped_goes_on_to_the_same_numbers(train, uninterrupted, stopping):
-    sweep = started(pause=0.1)
+    sweep = started(pause=0.3)
     wait_for(lambda: begun() >= 2)
     sweep.send_signal(stopping)
     out, err = sweep.communicate(timeout=60)

@@ -193,14 +193,16 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
         "    scale.fold(folds.mlp(), nn.cross_entropy, shards, workers=2)\n"
     )
     driver = subprocess.Popen([sys.executable, script])
-    until(lambda: list(tmp_path.glob("0-*")))
-    workers = {int(path.name.split("-")[1]) for path in tmp_path.glob("*-*")}
-    driver.kill()
-    driver.wait()
+    try:
+        until(lambda: list(tmp_path.glob("0-*")))
+        workers = {int(path.name.split("-")[1]) for path in tmp_path.glob("*-*")}
+    finally:
+        driver.kill()
+        driver.wait()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-def until(what, seconds=30):
+def until(what, seconds=120):
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end
