@@ -581,3 +581,24 @@ def test_what_the_file_registers_is_known(command, write_file):
         assert outcome.code == 0, outcome.err
     finally:
         registry.quantities.remove("magnitudes_of_file")
+
+
+def test_summary_has_the_shape_of_the_first_of_several_outputs(command, tmp_path):
+    file = tmp_path / "two.py"
+    file.write_text(
+        "import numpy as np\n"
+        "import tracer_layers as nn\n"
+        "class Two(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.a, self.b = nn.Linear(3, 4), nn.Linear(3, 2)\n"
+        "    def forward(self, x):\n"
+        "        return {'a': self.a(x), 'b': (self.b(x), x)}\n"
+        "model = Two()\n"
+        "def example_inputs():\n"
+        "    return np.ones((5, 3))\n"
+        "def loss(output):\n"
+        "    return np.sum(output['a']) + np.sum(output['b'][0])\n"
+    )
+    (whole,) = [line for line in command("summary", file).out.splitlines() if "the model" in line]
+    assert "5, 4" in whole

@@ -44,7 +44,7 @@ def summary(
     """
     from trace_net.inputs import parse_inputs
     from trace_net.module_tree import module_rows
-    from trace_net.run import describe_choices, note_precision, run
+    from trace_net.run import describe_choices, note_precision, run, tensors_in
     from trace_net.target import load, parse_target
 
     parsed = parse_target(target)
@@ -59,7 +59,8 @@ def summary(
     rows = list_operations(done.tape)
     model = subject.model
     modules = module_rows(done.tape, "" if inspect.isroutine(model) else type(model).__name__)
-    modules[0].shape = getattr(done.output, "shape", modules[0].shape)
+    first = next(iter(tensors_in(done.output)), None)  # of a model with several outputs
+    modules[0].shape = modules[0].shape if first is None else first.shape
     totals = {key: sum(row[key] for row in rows) for key in ("parameters", "flops", "bytes")}
     if counted := done.counted():
         totals["parameters"] = counted["parameters"]
