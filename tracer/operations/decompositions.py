@@ -179,6 +179,8 @@ class Eigen(Matrix):
     @in_single
     def forward(a):
         w, v = np.linalg.eig(a)
+        if w.dtype.kind == "c" and not (np.any(w.imag) or np.any(v.imag)):
+            w, v = w.real, v.real
         if w.dtype.kind == "c":
             raise TracingError(
                 "np.linalg.eig on tensors takes matrices with real eigenvalues, and these are "
@@ -228,15 +230,25 @@ def _without_basis(v):
     return s[..., -1] <= float(8 * np.sqrt(np.finfo(s.dtype).eps)) * s[..., 0]
 
 
+#: from NumPy 2.5 on, eigenvalues that may be complex are always of a complex dtype
+ALWAYS_COMPLEX = np.linalg.eigvals(np.eye(1)).dtype.kind == "c"
+
+
+def _as_numpys(part):
+    """What NumPy gives for a real eigenvalue or vector."""
+    return part + 0j if ALWAYS_COMPLEX else part
+
+
 @implements(np.linalg.eig)
 def eig(a):
     rows = Eigen(square(a, "np.linalg.eig"))
-    return _result(np.linalg.eig, values_of(rows), columns_of(rows, 1, rows.shape[-1]))
+    parts = values_of(rows), columns_of(rows, 1, rows.shape[-1])
+    return _result(np.linalg.eig, *map(_as_numpys, parts))
 
 
 @implements(np.linalg.eigvals)
 def eigvals(a):
-    return values_of(Eigen(square(a, "np.linalg.eigvals")))
+    return _as_numpys(values_of(Eigen(square(a, "np.linalg.eigvals"))))
 
 
 # -- singular values ------------------------------------------------------------------------------
