@@ -20,10 +20,6 @@ Width = Sequence[tuple[int, int]]
 class Placement(Protocol):
     """Where values were taken from, which `picked` has the shape of."""
 
-    @property
-    def adds(self) -> bool:
-        """Whether several may have been taken from one place, whose values are added up."""
-
     def put(self, values: Stack) -> Stack:
         """`[V, *picked.shape]` where they were taken from, in a stack that is zero elsewhere."""
 
@@ -36,8 +32,8 @@ class Scattered:
 
     They are `values [V, *picked.shape]`, and `picked` these elements, None where they are not
     known. Operations of one input that was not constant may take that as it is: elementwise ones
-    whose rule reads nothing but the output, which at those places is `picked`, and those with a
-    rule `through`.
+    that are linear in pieces and whose rule reads nothing but the output, which at those places is
+    `picked`, and those with a rule `through`.
     """
 
     __slots__ = ("picked", "placement", "values")
@@ -91,10 +87,9 @@ def has_slopes_of_output(node: Node) -> bool:
 def takes_scattered(node: Node, entry: Scattered) -> bool:
     """Whether an operation may take a cotangent of its output that is yet to be put in place.
 
-    Where values are added up, multiplying each by a slope or their sum differs in the last bits,
-    but for the slopes 0 and 1 of what is piecewise linear.
+    Slopes other than those of what is linear in pieces may be NaN where nothing was taken from, and
+    zero times that is what is there otherwise.
     """
     if node.op.through is not None:
         return only_parent(node) is not None
-    slopes_of_zero_or_one = node.op.piecewise_linear or not entry.placement.adds
-    return entry.picked is not None and slopes_of_zero_or_one and has_slopes_of_output(node)
+    return entry.picked is not None and node.op.piecewise_linear and has_slopes_of_output(node)

@@ -196,10 +196,6 @@ class Winners:
     winner: Array
     windows: Windows
 
-    @property
-    def adds(self) -> bool:
-        return not _disjoint(self.windows)
-
     def put(self, values: Stack) -> Stack:
         return SpreadToWinners(values, self.winner, windows=self.windows)
 
