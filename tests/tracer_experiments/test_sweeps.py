@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,8 @@ def started(pause):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # what a shell runs in the background ignores it, and so would this
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -197,7 +200,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("stopping", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_was_stopped_goes_on_to_the_same_numbers(train, uninterrupted, stopping):
-    sweep = started(pause=0.3)
+    sweep = started(pause=0.1)
     wait_for(lambda: begun() >= 2)
     sweep.send_signal(stopping)
     out, err = sweep.communicate(timeout=60)
