@@ -13,9 +13,18 @@ nbclient = pytest.importorskip("nbclient", reason="needs pip install 'trace-net[
 pytest.importorskip("ipykernel", reason="needs pip install 'trace-net[notebook]'")
 
 STREAMS = ("stdout", "stderr")
+#: chapters that train for long: their notebooks run with the slow tests
+LONG = {"5-experiments", "6-projects"}
 
 
-@pytest.fixture(scope="module", params=chapters(), ids=lambda chapter: chapter.name)
+def trained():
+    """The chapters, long ones marked as slow."""
+    for chapter in chapters():
+        marks = [pytest.mark.slow] if chapter.name in LONG else []
+        yield pytest.param(chapter, marks=marks, id=chapter.name)
+
+
+@pytest.fixture(scope="module", params=trained())
 def executed(request, tmp_path_factory):
     """A chapter, and its notebook after all cells have run, without a screen."""
     import nbformat
