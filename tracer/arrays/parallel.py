@@ -150,7 +150,7 @@ def begin_work(work: Work) -> Work | None:
     """Turn to a work, until `end_work` is given what this returns: the work before."""
     before = _work.get()
     _work.set(work)
-    if work is not before:
+    if work.blocks and work is not before:
         work.limit()
     return before
 
@@ -158,7 +158,7 @@ def begin_work(work: Work) -> Work | None:
 def end_work(before: Work | None) -> None:
     """Return to the work before."""
     work = _work.get()
-    if work is not None and work is not before:
+    if work is not None and work._limited is not None and work is not before:
         work.release()
     _work.set(before)
 

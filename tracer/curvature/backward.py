@@ -22,7 +22,7 @@ from tracer.curvature.strategy import decided, prepare_record
 from tracer.curvature.sweeping import sweep_bundles
 from tracer.errors import BatchError, QuantityError
 from tracer.record.frames import users_warnings
-from tracer.record.recorder import Recorder, using
+from tracer.record.recorder import Recorder, nobody_records, using
 from tracer.record.tensor import Tensor
 
 
@@ -46,8 +46,7 @@ def backward(
     hooks.call("begin_sweep", tape=tape, loss=loss)
     work_before = begin_work(tape.work)
     try:
-        with using(request.surrounding), users_warnings():
-            results = gradients(request) if request.gradients_alone else curvature(request)
+        results = _results(request)
     finally:
         end_work(work_before)
     if request.objective.watched is not None:
@@ -55,8 +54,17 @@ def backward(
     hooks.call("end_sweep", tape=tape, results=results)
     for remark in request.objective.remarks:
         warnings.warn(remark, stacklevel=3)
-    request.undefined.warn()
+    if request.undefined.errors:
+        request.undefined.warn()
     return results
+
+
+def _results(request: Request) -> Results:
+    with users_warnings():
+        if request.gradients_alone and nobody_records():
+            return gradients(request)
+        with using(request.surrounding):
+            return gradients(request) if request.gradients_alone else curvature(request)
 
 
 def curvature(request: Request) -> Results:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays.types import Stack
-from tracer.cotangents import Cotangent, Dense
+from tracer.cotangents import Dense
 from tracer.curvature.quantity import Context
 from tracer.curvature.request import Request
 from tracer.curvature.results import Results, collected_results
@@ -26,30 +26,31 @@ def gradients(request: Request) -> Results:
     """The results of one sweep from the loss, of a request for `gradients_alone`."""
     objective, names, undefined = request.objective, request.objective.names, request.undefined
     record, nodes, loss = objective.record, objective.nodes, objective.loss
-    swept = record.swept
+    swept, quantities = record.swept, tuple(request.asked.values())
     record.snapshots.check(nodes, swept or record.recomputed is not None, names)
     if swept:
         replay(nodes, {}, ())
-    for quantity in request.asked.values():
+    for quantity in quantities:
         quantity.begin(objective)
     record.releases += 1  # from now on, since a sweep may raise before its end
     found: dict[str, dict[str, Any]] = {name: {} for name in request.asked}
     reached = set()
 
-    def take(leaf: Node, cotangent: Cotangent) -> None:
-        name, dtype = names[leaf], leaf.dtype
-        context = Context(name, leaf.shape, dtype, None)
-        for quantity in request.asked.values():
+    def complete(leaf: Node, _: Any, stack: Stack) -> None:
+        name = names.get(leaf)
+        if name is None:
+            return
+        reached.add(leaf)
+        cotangent, context = Dense(stack[:, None]), Context(name, leaf.shape, leaf.dtype, None)
+        for quantity in quantities:
             try:
                 value = quantity.finish(quantity.extract(cotangent, context), context)
-                found[quantity.name][name] = raw_value(value, dtype)
             except QuantityError as error:
                 undefined.add(quantity, leaf, error)
-
-    def complete(leaf: Node, _: Any, stack: Stack) -> None:
-        if leaf in names:
-            reached.add(leaf)
-            take(leaf, Dense(stack[:, None]))
+                continue
+            if type(value) is not np.ndarray or value.dtype != leaf.dtype:
+                value = raw_value(value, leaf.dtype)
+            found[quantity.name][name] = value
 
     Sweep(
         nodes,
@@ -61,6 +62,5 @@ def gradients(request: Request) -> Results:
         recomputed=record.recomputed,
     ).run()
     for leaf in names.keys() - reached:
-        zeros = np.zeros_like(objective.value, dtype=leaf.dtype, shape=(1, 1, *leaf.shape))
-        take(leaf, Dense(zeros))
+        complete(leaf, (), np.zeros_like(objective.value, dtype=leaf.dtype, shape=(1, *leaf.shape)))
     return collected_results(request, found, {})

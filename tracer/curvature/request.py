@@ -13,7 +13,7 @@ import numpy as np
 from tracer.arrays.types import Generator
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.objective import Objective
-from tracer.curvature.progress import SILENT, Progress, ProgressLike, telling
+from tracer.curvature.progress import Progress, ProgressLike, telling
 from tracer.curvature.quantity import Context, Quantities, Quantity, Reduce, resolve
 from tracer.curvature.rows import (
     Rows,
@@ -90,9 +90,9 @@ class Request:
     follows_samples: bool
     gradients_alone: bool
     surrounding: Recorder | None
-    kinds: dict[str, Rows | None]
-    swept_together: list[Rows]
-    asked_separately: list[Quantity]
+    kinds: dict[str, Rows | None] = field(default_factory=dict)
+    swept_together: list[Rows] = field(default_factory=list)
+    asked_separately: list[Quantity] = field(default_factory=list)
     withdrawn: dict[str, str] = field(default_factory=dict)
 
     def withdraw(self, quantity: Quantity, why: str) -> None:
@@ -145,12 +145,11 @@ def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Opt
     tape.loss = loss.node
     outer = None if tape.parent is None else enclosing(tape)
     surrounding = outer if outer is not None and outer.nodes is tape.nodes else None
-    alone = surrounding is None and _gradients_alone(asked, options)
-    follows_samples, batch = False, UNFOLLOWED
-    if not alone:
-        _check_options(options, asked)
-        follows_samples = any(q.needs_samples for q in asked.values())
-        nodes, batch = _with_samples(tape, loss, nodes, asked, follows_samples, options.outputs)
+    if surrounding is None and _gradients_alone(asked, options):
+        return _of_gradients(tape, loss, nodes, asked, options)
+    _check_options(options, asked)
+    follows_samples = any(q.needs_samples for q in asked.values())
+    nodes, batch = _with_samples(tape, loss, nodes, asked, follows_samples, options.outputs)
     uses = first_uses(nodes)
     every = names = parameter_names(tape, uses, loss.node)
     only = None
@@ -169,27 +168,35 @@ def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Opt
         outputs=_split_at(loss, options.outputs, asked, batch),
         recorded=surrounding is not None,
         rng=options.rng,
-        budget=None if alone else _budget(options),
-        progress=SILENT if alone else Progress(telling(options.progress)),
+        budget=_budget(options),
+        progress=Progress(telling(options.progress)),
         watched=_observed(tape, loss, only) if "grad" in asked else None,
         only=only,
         of_outputs=_of_outputs(asked),
     )
     if options.samples is not None:
         objective.samples = chosen_samples(options.samples, batch.size)
-    kinds, together, separately = ({}, [], []) if alone else _kinds(asked)
+    kinds = _kinds(asked)
     return Request(
-        objective,
-        asked,
-        options.reduce,
-        undefined,
-        follows_samples,
-        alone,
-        surrounding,
-        kinds,
-        together,
-        separately,
+        objective, asked, options.reduce, undefined, follows_samples, False, surrounding, *kinds
     )
+
+
+def _of_gradients(
+    tape: Recorder, loss: Tensor, nodes: list[Node], asked: dict[str, Quantity], options: Options
+) -> Request:
+    """The request for gradients alone, which need little of what the others do."""
+    uses = first_uses(nodes)
+    names = parameter_names(tape, uses, loss.node)
+    undefined = Undefined(options.undefined, names, names, nodes)
+    watched = None
+    if (tape.watched is not None or tape.keeps_cotangents) and "grad" in asked:
+        watched = _observed(tape, loss, None)
+    record = owner(tape)
+    objective = Objective(
+        record, nodes, loss.node, loss._value, names, UNFOLLOWED, uses, watched=watched
+    )
+    return Request(objective, asked, options.reduce, undefined, False, True, None)
 
 
 def _of_losses(asked: Mapping[str, Quantity]) -> list[str]:

@@ -29,8 +29,8 @@ from tracer.sweep.rules import (
     Recorded,
     Visitor,
     cotangents_of,
-    evaluated,
     fitted,
+    in_rule,
     passed_through,
 )
 from tracer.sweep.scattered import Scattered, only_parent
@@ -100,7 +100,7 @@ class Sweep:
 
     def _go_back(self, last_of: Mapping[Node, list[Node]]) -> None:
         """The loop where stacks are passed on and nothing else is done."""
-        stacks, release = self.stacks, self.release
+        stacks, release, pass_on = self.stacks, self.release, self._pass_on
         placed, summed = self.arrived.placed, self.arrived.summed
         for node in reversed(self.nodes):
             if placed and node in placed:
@@ -111,7 +111,7 @@ class Sweep:
             if g is not None:
                 if summed:
                     summed.discard(node)
-                self._pass_on(node, cotangents_of(node, node, g), g)
+                pass_on(node, cotangents_of(node, node, g), g)
                 if release:
                     forget(node)
             if node in last_of:
@@ -164,7 +164,10 @@ class Sweep:
             ):
                 continue
             if entry.__class__ is FunctionType:
-                entry = evaluated(entry, node, g)
+                try:  # as `evaluated` does, without a call
+                    entry = entry()
+                except Exception as error:
+                    raise in_rule(error, node, g) from error
                 if entry is None:
                     continue
             if entry.__class__ is Placed:
@@ -213,7 +216,8 @@ class Sweep:
                 self.arrived.put_together(leaf)
             uses = [] if self.uses is None else self.uses.of.pop(leaf, [])
             stack = self.stacks.pop(leaf, None)
-            self._check_real(leaf, stack)
+            if isinstance(stack, np.ndarray) and stack.dtype.kind == "c":
+                self._check_real(leaf)
             if uses or stack is not None:
                 if self.watched is not None:
                     self.watch(leaf, uses, stack)
@@ -227,15 +231,16 @@ class Sweep:
         for node, stack in stacks.items():
             if stack.__class__ is list and not node.op.composite:
                 stack = stacks[node] = whole(stack)
-            self._check_real(node, stack)
+            if isinstance(stack, np.ndarray) and stack.dtype.kind == "c":
+                self._check_real(node)
         if self.attribution is not None:
             self.attribution.end()
         if self.complete is not None:
             self._finish([n for n in (*uses, *stacks) if n.op.leaf and n.op is not VARIABLE])
 
-    def _check_real(self, node: Node, stack: object) -> None:
+    def _check_real(self, node: Node) -> None:
         """Raise for a complex gradient of real numbers, which rules of the user's may have made."""
-        if not isinstance(stack, np.ndarray) or stack.dtype.kind != "c" or is_complex(node):
+        if is_complex(node):
             return
         own = {
             node.op.name: node.op
