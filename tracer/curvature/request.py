@@ -342,14 +342,15 @@ def record_of(tape: Recorder, loss: Any, asked: Mapping[str, Quantity]) -> list[
             f"backward expects the loss as a tensor, got {describe(loss)}: compute it from "
             f"parameters inside the `with tracer.Tape()` block"
         )
-    if loss.size != 1 and (of_losses := _of_losses(asked)):
+    value = loss._value
+    if value.size != 1 and (of_losses := _of_losses(asked)):
         others = ", ".join(name for name in asked if name not in of_losses)
         alone = f", or ask for {others} without {', '.join(of_losses)}" if others else ""
         raise TracingError(
             f"backward expects a loss with one element, got {describe(loss)}: sum or average it"
             f"{alone}"
         )
-    if loss.dtype.kind == "c":
+    if value.dtype.kind == "c":
         raise TracingError(
             f"backward expects a loss of real numbers, got {describe(loss)}: take np.real, np.imag "
             f"or abs of it"
