@@ -7,7 +7,6 @@ quantities, with three times the bookkeeping.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from tracer.arrays.ownership import unaliased
 from tracer.arrays.types import Stack
 from tracer.cotangents import Cotangent, Dense
 from tracer.curvature.objective import Objective, unit_row
-from tracer.curvature.quantity import Context, Quantity
+from tracer.curvature.quantity import Context, Quantity, Value
 from tracer.curvature.request import UNFOLLOWED, Options, observed
 from tracer.curvature.results import Results
 from tracer.curvature.rows import gradient
@@ -68,7 +67,7 @@ class Gradients:
             self.watched = observed(tape, loss)
         self.remarks: list[str] = []
         self._reached: set[Node] = set()
-        self._found: dict[str, dict[Node, Any]] = {name: {} for name in asked}
+        self._found: dict[str, dict[Node, Value]] = {name: {} for name in asked}
 
     def swept(self) -> Results:
         """The results of one sweep from the loss."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from tracer.record.tensor import Tensor
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import fit
 from tracer.sweep.scattered import Scattered, takes_scattered
+
+#: what has arrived, by node: arrays, or tensors where a sweep is recorded; see `Arrived` for lists
+Stacks: TypeAlias = dict[Node, Any]
 
 
 class Arrived:
@@ -24,7 +27,7 @@ class Arrived:
 
     __slots__ = ("lets_wait", "placed", "stacks", "summed")
 
-    def __init__(self, stacks: dict[Node, Any], lets_wait: bool):
+    def __init__(self, stacks: Stacks, lets_wait: bool):
         self.stacks = stacks
         self.lets_wait = lets_wait
         #: nodes whose stacks are sums made here, to which more is added in place

@@ -20,7 +20,7 @@ from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
 from tracer.record.recomputed import Block, Recomputed
 from tracer.record.replay import forget
-from tracer.sweep.arrived import Arrived, whole
+from tracer.sweep.arrived import Arrived, Stacks, whole
 from tracer.sweep.observed import Observed
 from tracer.sweep.placed import Placed
 from tracer.sweep.real_parts import is_complex
@@ -61,7 +61,7 @@ class Sweep:
     def __init__(
         self,
         nodes: list[Node],
-        stacks: dict[Node, Any],
+        stacks: Stacks,
         *,
         recorded: bool = False,
         release: bool = False,
@@ -87,7 +87,7 @@ class Sweep:
             self.uses = Uses(batch, self.arrived, only, slots, coupled, budget)
         self.attribution = Attribution() if recorded else None
 
-    def run(self) -> dict[Node, Any]:
+    def run(self) -> Stacks:
         """Sweep, and give what has arrived at leaves and elsewhere outside of the nodes."""
         last_of: dict[Node, list[Node]] = {}
         for leaf, node in (self.first_uses or {}).items():
@@ -183,7 +183,7 @@ class Sweep:
             else:
                 stacks[parent] = entry
 
-    def _made(self, node: Node, waiting: list[Any]) -> Any:
+    def _made(self, node: Node, waiting: list[Any]) -> Stack | None:
         """What has arrived at a node, of entries that waited there; None if they went on."""
         if node.op.composite:
             return _pulled(node, waiting)
@@ -264,7 +264,7 @@ class Sweep:
         self.watched.see(node, sum(parts[1:], parts[0]))
 
 
-def _pulled(node: Node, entries: list[Placed]) -> Any:
+def _pulled(node: Node, entries: list[Placed]) -> Stack:
     """What a composite makes of the cotangents of its parts."""
     arrived = [
         next((entry.values for entry in entries if entry.index == index), None)
