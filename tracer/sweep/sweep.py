@@ -79,7 +79,7 @@ class Sweep:
         self.nodes, self.stacks = nodes, stacks
         self.release, self.only = release, only
         self.complete, self.first_uses = complete, first_uses
-        self.batch, self.slots = batch, slots
+        self.slots = slots
         self.watched, self.visit, self.recomputed = watched, visit, recomputed
         self.arrived = Arrived(stacks, lets_wait=visit is None and watched is None)
         self.uses = None
