@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import tracer
 import tracer_layers as nn
 from tracer.extend import Scattered
-from tracer.sweep.sweep import Sweep
+from tracer.sweep.arrived import Arrived
 from tracer_layers.convolution.windows import windows
 from tracer_layers.pooling import operations as pooling
 
@@ -61,7 +61,7 @@ def pooled(x, activation, padding, value, options):
 
 def at_once():
     """In it, every cotangent is put in place as soon as it is there: the definition."""
-    return patch.object(Sweep, "_waits", lambda *_: False)
+    return patch.object(Arrived, "wait", lambda *_: False)
 
 
 def pulled(case, g):

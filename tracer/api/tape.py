@@ -37,7 +37,8 @@ class Tape(Recorder):
     """
 
     def __init__(self, *, watch: bool = False, values: bool = False, cotangents: bool = False):
-        check_flags("Tape", watch=watch, values=values, cotangents=cotangents)
+        if not (watch is values is cotangents is False):
+            check_flags("Tape", watch=watch, values=values, cotangents=cotangents)
         super().__init__(watch=watch, values=values, cotangents=cotangents)
 
     def __enter__(self) -> Tape:

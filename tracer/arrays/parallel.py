@@ -149,18 +149,20 @@ current_work = _work.get
 def begin_work(work: Work) -> Work | None:
     """Turn to a work, until `end_work` is given what this returns: the work before."""
     before = _work.get()
-    _work.set(work)
     if work is not before:
-        work.limit()
+        _work.set(work)
+        if work.blocks:
+            work.limit()
     return before
 
 
 def end_work(before: Work | None) -> None:
     """Return to the work before."""
     work = _work.get()
-    if work is not None and work is not before:
-        work.release()
-    _work.set(before)
+    if work is not before:
+        if work is not None and work._limited is not None:
+            work.release()
+        _work.set(before)
 
 
 def expect_blocks() -> None:

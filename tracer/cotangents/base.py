@@ -120,7 +120,7 @@ class Cotangent:
 
     def total(self) -> Stack:
         """`[V, *p]`: the sum over samples, and what came through no sample."""
-        total = self.batch_total()
+        total = self._total() if self.known_total is None else self.known_total
         return total if self.unbatched is None else total + self.unbatched
 
     def batch_total(self) -> Stack:

@@ -10,10 +10,17 @@ from tracer.arrays.parallel import begin_work, end_work
 from tracer.arrays.types import Generator
 from tracer.curvature.averaged_sweep import sweep_averages
 from tracer.curvature.extraction import Extraction
-from tracer.curvature.gradients import gradients
+from tracer.curvature.gradients import Gradients, are_gradients
 from tracer.curvature.progress import ProgressLike
-from tracer.curvature.quantity import Quantities, Reduce
-from tracer.curvature.request import SIGNED, Options, Request, requested
+from tracer.curvature.quantity import Quantities, Reduce, resolve
+from tracer.curvature.request import (
+    SIGNED,
+    Options,
+    Request,
+    record_of,
+    requested,
+    surrounding_of,
+)
 from tracer.curvature.results import Results, collected_results
 from tracer.curvature.rows import ggn_averaged
 from tracer.curvature.seeding import Started, start_rows
@@ -22,7 +29,7 @@ from tracer.curvature.strategy import decided, prepare_record
 from tracer.curvature.sweeping import sweep_bundles
 from tracer.errors import BatchError, QuantityError
 from tracer.record.frames import users_warnings
-from tracer.record.recorder import Recorder, using
+from tracer.record.recorder import Recorder, nobody_records, using
 from tracer.record.tensor import Tensor
 
 
@@ -42,25 +49,46 @@ def backward(
 ) -> Results:
     """See `Tape.backward`."""
     options = Options(memory_budget, rng, samples, reduce, outputs, undefined, parameters, progress)
-    request = requested(tape, loss, quantities, options)
+    asked = resolve(quantities)
+    nodes = record_of(tape, loss, asked)
+    tape.loss = loss.node
+    request: Gradients | Request
+    if are_gradients(asked, options) and surrounding_of(tape) is None:
+        request = Gradients(tape, loss, nodes, asked, options)
+    else:
+        request = requested(tape, loss, asked, nodes, options)
     hooks.call("begin_sweep", tape=tape, loss=loss)
     work_before = begin_work(tape.work)
     try:
-        with using(request.surrounding), users_warnings():
-            results = gradients(request) if request.gradients_alone else curvature(request)
+        with users_warnings():
+            results = gradients(request) if isinstance(request, Gradients) else curvature(request)
     finally:
         end_work(work_before)
-    if request.objective.watched is not None:
-        tape.arrived = request.objective.watched.cotangents
+    if request.watched is not None:
+        tape.arrived = request.watched.cotangents
     hooks.call("end_sweep", tape=tape, results=results)
-    for remark in request.objective.remarks:
+    for remark in request.remarks:
         warnings.warn(remark, stacklevel=3)
-    request.undefined.warn()
+    if request.undefined.errors:
+        request.undefined.warn()
     return results
+
+
+def gradients(request: Gradients) -> Results:
+    """The results of a request for gradients alone."""
+    if nobody_records():  # nor does anybody have to be kept from it
+        return request.swept()
+    with using(None):
+        return request.swept()
 
 
 def curvature(request: Request) -> Results:
     """The results of a request: its rows start, are swept, and quantities extract from them."""
+    with using(request.surrounding):
+        return _extracted(request)
+
+
+def _extracted(request: Request) -> Results:
     started = _started(request)
     for quantity in request.asked.values():
         quantity.begin(request.objective)

@@ -42,6 +42,21 @@ from tracer.sweep.sizes import node_bytes
 from tracer.sweep.sweep import Sweep
 
 
+def unit_row(loss: Node, value: Array, recorded: bool = False) -> Stack:
+    """The cotangent of a loss, in the library of its `value`: a stack of one row.
+
+    All that comes of it is in its dtype, so that of half precision is in float32, unless the sweep
+    is recorded.
+    """
+    dtype = loss.dtype
+    if dtype.char == "e" and not recorded:
+        dtype = working(dtype)
+    plain = type(value) is np.ndarray
+    row = (np if plain else backend.namespace(value)).empty((1, *loss.shape), dtype)
+    row.fill(1)  # with `ones` it takes three times as long
+    return row
+
+
 @dataclass(eq=False)
 class Objective:
     """What a sweep starts from.
@@ -95,18 +110,8 @@ class Objective:
         return value.astype(node.dtype) if value.dtype != node.dtype else value
 
     def unit_cotangent(self) -> Stack:
-        """The cotangent of the objective, a stack of one row.
-
-        All that comes of it is in its dtype, so that of half precision is in float32, unless the
-        sweep is recorded.
-        """
-        dtype = self.loss.dtype
-        if dtype.char == "e" and not self.recorded:
-            dtype = working(dtype)
-        plain = type(self.value) is np.ndarray
-        row = (np if plain else backend.namespace(self.value)).empty((1, *self.loss.shape), dtype)
-        row.fill(1)  # with `ones` it takes three times as long
-        return row
+        """The cotangent of the objective, a stack of one row."""
+        return unit_row(self.loss, self.value, self.recorded)
 
     @cached_property
     def facts(self) -> ObjectiveRecord:

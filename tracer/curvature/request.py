@@ -13,8 +13,8 @@ import numpy as np
 from tracer.arrays.types import Generator
 from tracer.curvature.bundle import Bundle
 from tracer.curvature.objective import Objective
-from tracer.curvature.progress import SILENT, Progress, ProgressLike, telling
-from tracer.curvature.quantity import Context, Quantities, Quantity, Reduce, resolve
+from tracer.curvature.progress import Progress, ProgressLike, telling
+from tracer.curvature.quantity import Context, Quantity, Reduce
 from tracer.curvature.rows import (
     Rows,
     ggn_averaged,
@@ -75,12 +75,10 @@ class Request:
 
     `asked` are the quantities by name, `reduce` what becomes of values as soon as they exist,
     `undefined` takes what has to be left out. `follows_samples` says that some quantity needs to
-    know which samples are where, `gradients_alone` that `tracer.curvature.gradients` serves it.
-    `surrounding` is the tape that records the sweeps, or None.
-
-    Unless these are gradients alone, `kinds` maps each quantity to its kind of rows,
-    `swept_together` are the kinds of the one sweep, and `asked_separately` the quantities that are
-    made by other means. `withdrawn` are optional ones that are undefined here, and why.
+    know which samples are where. `surrounding` is the tape that records the sweeps, or None.
+    `kinds` maps each quantity to its kind of rows, `swept_together` are the kinds of the one sweep,
+    and `asked_separately` the quantities that are made by other means. `withdrawn` are optional
+    ones that are undefined here, and why.
     """
 
     objective: Objective
@@ -88,12 +86,21 @@ class Request:
     reduce: Reduce
     undefined: Undefined
     follows_samples: bool
-    gradients_alone: bool
     surrounding: Recorder | None
     kinds: dict[str, Rows | None]
     swept_together: list[Rows]
     asked_separately: list[Quantity]
     withdrawn: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> Observed | None:
+        """What sees the gradient at each node."""
+        return self.objective.watched
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user is to be warned of."""
+        return self.objective.remarks
 
     def withdraw(self, quantity: Quantity, why: str) -> None:
         """Leave a quantity out of the sweep."""
@@ -138,19 +145,14 @@ class Request:
         ]
 
 
-def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Options) -> Request:
-    """The request that a call makes. Raises for what is no loss, quantity or option."""
-    asked = resolve(quantities)
-    nodes = record_of(tape, loss, asked)
-    tape.loss = loss.node
-    outer = None if tape.parent is None else enclosing(tape)
-    surrounding = outer if outer is not None and outer.nodes is tape.nodes else None
-    alone = surrounding is None and _gradients_alone(asked, options)
-    follows_samples, batch = False, UNFOLLOWED
-    if not alone:
-        _check_options(options, asked)
-        follows_samples = any(q.needs_samples for q in asked.values())
-        nodes, batch = _with_samples(tape, loss, nodes, asked, follows_samples, options.outputs)
+def requested(
+    tape: Recorder, loss: Tensor, asked: dict[str, Quantity], nodes: list[Node], options: Options
+) -> Request:
+    """The request that a call makes of these quantities. Raises for what is no option."""
+    surrounding = surrounding_of(tape)
+    _check_options(options, asked)
+    follows_samples = any(q.needs_samples for q in asked.values())
+    nodes, batch = _with_samples(tape, loss, nodes, asked, follows_samples, options.outputs)
     uses = first_uses(nodes)
     every = names = parameter_names(tape, uses, loss.node)
     only = None
@@ -169,27 +171,24 @@ def requested(tape: Recorder, loss: Tensor, quantities: Quantities, options: Opt
         outputs=_split_at(loss, options.outputs, asked, batch),
         recorded=surrounding is not None,
         rng=options.rng,
-        budget=None if alone else _budget(options),
-        progress=SILENT if alone else Progress(telling(options.progress)),
-        watched=_observed(tape, loss, only) if "grad" in asked else None,
+        budget=_budget(options),
+        progress=Progress(telling(options.progress)),
+        watched=observed(tape, loss, only) if "grad" in asked else None,
         only=only,
         of_outputs=_of_outputs(asked),
     )
     if options.samples is not None:
         objective.samples = chosen_samples(options.samples, batch.size)
-    kinds, together, separately = ({}, [], []) if alone else _kinds(asked)
+    kinds = _kinds(asked)
     return Request(
-        objective,
-        asked,
-        options.reduce,
-        undefined,
-        follows_samples,
-        alone,
-        surrounding,
-        kinds,
-        together,
-        separately,
+        objective, asked, options.reduce, undefined, follows_samples, surrounding, *kinds
     )
+
+
+def surrounding_of(tape: Recorder) -> Recorder | None:
+    """The open tape that a tape shares its record with, which records its sweeps, too."""
+    outer = None if tape.parent is None else enclosing(tape)
+    return outer if outer is not None and outer.nodes is tape.nodes else None
 
 
 def _of_losses(asked: Mapping[str, Quantity]) -> list[str]:
@@ -216,7 +215,7 @@ def _split_at(
     return loss.node if is_outputs else None
 
 
-def _observed(tape: Recorder, loss: Tensor, only: set[Node] | None) -> Observed | None:
+def observed(tape: Recorder, loss: Tensor, only: set[Node] | None = None) -> Observed | None:
     """What sees the gradient at each node; None where the tape is to keep nothing of it."""
     if tape.watched is None and not tape.keeps_cotangents:
         return None
@@ -244,20 +243,6 @@ def _kinds(
         elif kind not in together:
             together.append(kind)
     return kinds, together, separately
-
-
-def _gradients_alone(asked: Mapping[str, Quantity], options: Options) -> bool:
-    """Whether gradients are all that is asked for, without options that a sweep would follow."""
-    if options.reduce or options.progress or options.rng is not None:
-        return False
-    if options.samples is not None or options.outputs is not None:
-        return False
-    if options.memory_budget is not None or options.parameters is not None:
-        return False
-    for quantity in asked.values():
-        if quantity.rows is not gradient or quantity.needs_samples or quantity.per != "parameter":
-            return False
-    return True
 
 
 def _budget(options: Options) -> int | None:
@@ -335,14 +320,15 @@ def record_of(tape: Recorder, loss: Any, asked: Mapping[str, Quantity]) -> list[
             f"backward expects the loss as a tensor, got {describe(loss)}: compute it from "
             f"parameters inside the `with tracer.Tape()` block"
         )
-    if loss.size != 1 and (of_losses := _of_losses(asked)):
+    value = loss._value
+    if value.size != 1 and (of_losses := _of_losses(asked)):
         others = ", ".join(name for name in asked if name not in of_losses)
         alone = f", or ask for {others} without {', '.join(of_losses)}" if others else ""
         raise TracingError(
             f"backward expects a loss with one element, got {describe(loss)}: sum or average it"
             f"{alone}"
         )
-    if loss.dtype.kind == "c":
+    if value.dtype.kind == "c":
         raise TracingError(
             f"backward expects a loss of real numbers, got {describe(loss)}: take np.real, np.imag "
             f"or abs of it"

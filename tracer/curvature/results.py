@@ -92,7 +92,8 @@ def collected_results(
         for name, quantity in request.asked.items()
         if quantity.per != "parameter" and name not in of_objective
     }
-    undefined.check()
+    if undefined.errors:
+        undefined.check()
     results, names = Results(), undefined.names.values()
     for quantity, by_name in values.items():
         if quantity in joined:

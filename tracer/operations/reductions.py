@@ -272,11 +272,12 @@ prod_ = _total(Prod, "prod", np.prod, 1, np.multiply)
 
 @implements(np.mean)
 def mean(a, axis=None, dtype=None, out=None, keepdims=False, *, where=ABSENT):
-    refuse_out("mean", out)
+    if out is not None:
+        refuse_out("mean", out)
     a = a if dtype is None else a.astype(dtype)
     axes = negative_axes(axis, a.ndim)
     if where is ABSENT or where is True:
-        return Mean(a, axis=axes, keepdims=flag(keepdims))
+        return Mean(a, axis=axes, keepdims=keepdims is not False and flag(keepdims))
     wide = widened(a)
     total = Sum(_selected(wide, where, 0), axis=axes, keepdims=flag(keepdims))
     return narrowed(total / _count(where, wide, axes, keepdims), a.dtype)

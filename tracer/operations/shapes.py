@@ -210,7 +210,8 @@ def reshape(a, /, shape=None, order="C", *, newshape=None, copy=None):
         if isinstance(a, Tensor) and not np.may_share_memory(raw(flipped), raw(turned)):
             _says_copy(flipped)
         return np.transpose(flipped)
-    return Reshape(a, shape=_resolve(a, shape), **_own(copy))
+    shape = _resolve(a, shape) if -1 in shape else shape
+    return Reshape(a, shape=shape, copy=True) if copy else Reshape(a, shape=shape)
 
 
 def _own(copy):

@@ -32,6 +32,30 @@ CORE = "tracer"
 DISABLE = "TRACER_DISABLE_PLUGINS"
 
 
+class _Manager(pluggy.PluginManager):
+    """A manager that knows which hooks any plugin has: most are heard by nobody, at each step."""
+
+    heard: frozenset[str] = frozenset()
+
+    def register(self, plugin: object, name: str | None = None) -> str | None:
+        """See `pluggy.PluginManager`."""
+        try:
+            return super().register(plugin, name)
+        finally:
+            self._listen()
+
+    def unregister(self, plugin: object = None, name: str | None = None) -> object:
+        """See `pluggy.PluginManager`."""
+        try:
+            return super().unregister(plugin, name)
+        finally:
+            self._listen()
+
+    def _listen(self) -> None:
+        callers = vars(self.hook).items()
+        self.heard = frozenset(name for name, caller in callers if caller.get_hookimpls())
+
+
 class Loader:
     """The plugin manager and the record of what it loaded.
 
@@ -40,7 +64,7 @@ class Loader:
     """
 
     def __init__(self) -> None:
-        self.manager = pluggy.PluginManager("tracer")
+        self.manager = _Manager("tracer")
         self.manager.add_hookspecs(hookspecs)
         self.plugins = blame.PLUGINS
         self.plugins.clear()
@@ -173,11 +197,9 @@ def _entry_points() -> list[metadata.EntryPoint]:
 def call_hook(name: str, **arguments: Any) -> None:
     """See `tracer.hooks.call`."""
     loader = _loader or load()
-    if loader is None:  # while loading, in this thread
+    if loader is None or name not in loader.manager.heard:  # or while loading, in this thread
         return
     caller = getattr(loader.manager.hook, name)
-    if not caller.get_hookimpls():
-        return
     try:
         caller(**arguments)
     except (Exception, SystemExit) as error:
@@ -195,7 +217,7 @@ def call_hook(name: str, **arguments: Any) -> None:
 
 def hears(name: str) -> bool:
     """See `tracer.hooks.heard`."""
-    return _loader is not None and bool(getattr(_loader.manager.hook, name).get_hookimpls())
+    return _loader is not None and name in _loader.manager.heard
 
 
 _loader: Loader | None = None

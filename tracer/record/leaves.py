@@ -13,7 +13,8 @@ from tracer.errors import ShapeError, TracingError
 from tracer.record.describe import check_name
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.leaf_kinds import INPUT
-from tracer.record.recorder import current_cursor, current_tape
+from tracer.record.node import Params
+from tracer.record.recorder import current_cursor
 from tracer.record.tensor import Tensor, new_leaf, new_parameter
 
 
@@ -48,18 +49,19 @@ def batch(array: Convertible, axis: int = 0, name: str | None = None) -> Tensor:
     Per-sample quantities need to know this axis; it is followed through all operations. Given a
     tensor, or an array that knows its samples, marks it where it stands.
     """
-    check_name("batch", name)
+    if name is not None:
+        check_name("batch", name)
     if type(array) is SampledArray and array.leaf is not None:
         array = Tensor(array.plain, array.leaf)
-    if isinstance(array, Tensor) and array.node is not None and current_cursor() is not None:
+    cursor = current_cursor()
+    if isinstance(array, Tensor) and array.node is not None and cursor is not None:
         return registry.operations["batch"](array, axis=_normalised(axis, array.ndim))
     data = array._value if isinstance(array, Tensor) else backend.as_array(array)
     if data.dtype == object:
         raise TracingError("batch expects an array of numbers, got an array of objects")
-    tape = current_tape()
-    if name is None and tape is not None and tape.input_names is not None:
-        name = tape.input_names.get(id(array))
-    return input_leaf(data, _normalised(axis, data.ndim), name)
+    if name is None and cursor is not None and cursor.tape.input_names is not None:
+        name = cursor.tape.input_names.get(id(array))
+    return _input(data, {"name": name, "axis": _normalised(axis, data.ndim)}, wants=False)
 
 
 def input_leaf(
@@ -75,7 +77,12 @@ def input_leaf(
         _float_array(array, "an input that wants a gradient") if wants else backend.as_array(array)
     )
     at = None if axis is None else _normalised(axis, data.ndim)
-    leaf = new_leaf(INPUT, data, {"name": name, "axis": at}, wants=wants)
+    return _input(data, {"name": name, "axis": at}, wants)
+
+
+def _input(data: Array, params: Params, wants: bool) -> Tensor:
+    """A leaf at the place in the model where it is made."""
+    leaf = new_leaf(INPUT, data, params, wants=wants)
     cursor = current_cursor()
     if cursor is not None:
         leaf.place = cursor.place

@@ -42,7 +42,7 @@ from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node, Parents
 from tracer.record.recorder import current_cursor
 from tracer.record.recording import PLAIN, beside_the_record, explain, record, tensor_of, unshare
-from tracer.record.replay import leaves_only
+from tracer.record.replay import DROPPED, leaves_only
 from tracer.record.rules import Rules
 from tracer.record.tensor import Tensor
 from tracer.record.unsaved import unsaved
@@ -113,7 +113,12 @@ class Operation(Rules):
             out = backend.as_array(out)
         if cursor is None or not traced:
             return beside_the_record(self, parents, arrays, params, out)
-        saved = arrays if wants and self.saves_inputs else leaves_only(arrays, parents)
+        if wants and self.saves_inputs:
+            saved = arrays
+        elif len(arrays) == 1:
+            saved = DROPPED if node.parents else arrays
+        else:
+            saved = leaves_only(arrays, parents)
         return record(cursor, self, parents, saved, params, out, wants, kept)
 
 

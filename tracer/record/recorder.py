@@ -146,7 +146,7 @@ class Recorder:
         self._open = False
         if current_work() is self.work:
             end_work(self._work_before)
-        if self.work is not self._work_before:
+        if self.work.blocks and self.work is not self._work_before:
             self.work.release()  # also where tapes are closed in another order
         _opened.pop(id(self), None)
         self.stop = len(self.nodes)
@@ -226,6 +226,11 @@ def opened_elsewhere() -> list[Recorder]:
             here.add(owner(cursor.tape))
     tapes = [reference() for reference in tuple(_opened.values())]
     return [tape for tape in tapes if tape is not None and owner(tape) not in here]
+
+
+def nobody_records() -> bool:
+    """Whether no tape is open, in any thread or task, nor recorded on here."""
+    return not _opened and cursors.get() is None
 
 
 def is_set() -> bool:
@@ -316,7 +321,12 @@ class Block:
     ) -> None:
         if error is not None and (cursor := cursors.get()) is not None:
             note_place(error, cursor.place)
-        leave_block(self)
+        blocks = blocks_around.get()
+        if blocks is not None and blocks[0] is self:  # as `leave_block` does, without a call
+            blocks_around.set(outer := blocks[2])
+            cursors.set(None if outer is None else outer[1])
+        else:
+            leave_block(self)
 
 
 def rerecording() -> Recorder:
@@ -342,10 +352,13 @@ class using(Block):
         if self.tape is None:
             enter_block(self, None)
             return
-        now, place = cursors.get(), self.place
+        place = self.place
         if place is None:
+            now = cursors.get()
             place = now.place if now is not None and now.tape is self.tape else NOWHERE
-        enter_block(self, Cursor(self.tape, place))
+        cursor = Cursor(self.tape, place)  # and then as `enter_block` does, without a call
+        blocks_around.set((self, cursor, blocks_around.get()))
+        cursors.set(cursor)
 
 
 INTERNAL_FILES.add(__file__)

@@ -37,7 +37,8 @@ def forget(node: Node) -> None:
     node.output = None
     if node.kept is not None:
         node.kept = None
-    node.inputs = leaves_only(node.inputs, node.parents)
+    if node.inputs is not DROPPED:
+        node.inputs = leaves_only(node.inputs, node.parents)
 
 
 def replay(

@@ -555,9 +555,10 @@ def new_parameter(data: Array, name: str | None) -> Tensor:
 
 
 def new_leaf(op: Rules, data: Array, params: Params, wants: bool) -> Node:
-    hooks.load()  # so that NumPy's functions find their operations, on a tape or not
-    node = new_node(op, data, params, wants=wants)
     cursor = current_cursor()
+    if cursor is None:
+        hooks.load()  # as a tape did, so that NumPy's functions find their operations
+    node = new_node(op, data, params, wants=wants)
     if cursor is not None and cursor.tape.watched is not None:
         watch(cursor.tape, node, data)
     return node

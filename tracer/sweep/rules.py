@@ -15,6 +15,7 @@ from tracer.guarded import of_others
 from tracer.record.axes import Axis, ungrouped
 from tracer.record.describe import describe
 from tracer.record.node import Node
+from tracer.record.recorder import Recorder, current_tape
 from tracer.record.recording import FLOAT32, FLOAT64
 from tracer.record.tensor import Tensor
 from tracer.record.unsaved import unsaved
@@ -56,6 +57,30 @@ def attribute(recorded: Iterable[Node], node: Node) -> None:
     for made in recorded:
         if made.code is not None:
             made.code, made.lasti = node.code, node.lasti
+
+
+class Attribution:
+    """Lets what rules record, one node after the other, name the line that the node is of."""
+
+    __slots__ = ("_node", "_start", "_tape")
+
+    def __init__(self) -> None:
+        self._node: Node | None = None
+        self._tape: Recorder | None = None
+        self._start = 0
+
+    def view(self, node: Node) -> Recorded:
+        """The node as its rules see it; what they record, from now on, is on its line."""
+        self.end()
+        self._node, self._tape = node, current_tape()
+        self._start = 0 if self._tape is None else len(self._tape.nodes)
+        return Recorded(node)
+
+    def end(self) -> None:
+        """What is recorded from now on is of no rule."""
+        if self._node is not None and self._tape is not None:
+            attribute(self._tape.nodes[self._start :], self._node)
+        self._node = None
 
 
 class Sampled:

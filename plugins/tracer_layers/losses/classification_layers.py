@@ -22,7 +22,7 @@ from tracer_layers.losses.loss import (
     reduced,
     refuse_deprecated,
 )
-from tracer_layers.module.dtypes import floats
+from tracer_layers.module.dtypes import WIDE, floats
 from tracer_layers.module.rules import raw
 
 __all__ = ["CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"]
@@ -51,7 +51,9 @@ def cross_entropy(
     input, target, weight = arrays("cross_entropy", input=input, target=target, weight=weight)
     if weight is not None:
         _refuse_variable(weight)
-    x, weight = compared(input, weight)
+    x = input
+    if weight is not None or input.dtype.char not in WIDE:
+        x, weight = compared(input, weight)
     if target.dtype.kind == "f":
         target = floats(target, x)  # probabilities, whose sums would be rounded
     inputs = (x, target) if weight is None else (x, target, weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,9 +131,10 @@ def arrays(loss: str, *, input: Convertible, **others: Convertible) -> list[Any]
 
     None stays of weights alone. Raises `TracingError` for anything else.
     """
-    input = without_torch(input)
+    if "torch" in sys.modules:
+        input, others = without_torch(input), without_torch(others)
     given = [input if hasattr(input, "dtype") else _as_array(loss, "input", input)]
-    for name, value in without_torch(others).items():
+    for name, value in others.items():
         if not hasattr(value, "dtype") and (value is not None or "weight" not in name):
             value = _as_array(loss, name, value)
             if value.dtype.kind == given[0].dtype.kind == "f":

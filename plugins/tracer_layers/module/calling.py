@@ -125,14 +125,9 @@ def enter(module: Callee, outer: Place, call: Call) -> Place | None:
         if found is None:
             return None
         inside, called = found
-    return Place(
-        called.scope,
-        inside,
-        outer.times,
-        outer.loops,
-        outer.present,
-        ModuleCall(called, outer),
-    )
+    call_inside = ModuleCall(called, outer)
+    here = called.scope, inside, outer.times, outer.loops, outer.present, call_inside
+    return tuple.__new__(Place, here)  # as Place(*here) does, in half the time
 
 
 def _found_in(

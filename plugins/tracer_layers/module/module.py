@@ -159,7 +159,7 @@ class Module:
         if self.sequence_first or type(self).batch_axis is not Module.batch_axis:
             return False
         below = self._once("below", lambda: self._walk()[1:])  # itself would be a cycle
-        return any(module.sequence_first for _, module in below)
+        return True in [module.sequence_first for _, module in below]
 
     def holds_samples(self, value: TensorLike) -> bool:
         """Whether an array that the outermost module is called with is a batch: masks are not."""

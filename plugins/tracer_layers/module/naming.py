@@ -120,7 +120,7 @@ def _search(module: Named) -> list[weakref.ref[Named]]:
 
 def top_of(module: Named) -> Named:
     """The model that a module is part of."""
-    owner = owner_of(module)
+    owner = owner_of(module) if module._owners or _holders else None
     if owner is None:
         return module
     top, seen = module, {module._serial_number}

@@ -20,7 +20,8 @@ class Flatten(Module):
         self.end_dim = end_dim
 
     def forward(self, input: TensorLike) -> TensorLike:
-        shape, rank = input.shape, input.ndim
+        shape = input.shape
+        rank = len(shape)
         start, end = _axis("Flatten", self.start_dim, rank), _axis("Flatten", self.end_dim, rank)
         if start > end:
             raise ShapeError(
@@ -69,7 +70,8 @@ def _is_int(value: object) -> bool:
 
 
 def _axis(layer: str, dim: int, rank: int) -> int:
-    dim = integer(dim, f"dim of {layer}")
+    if type(dim) is not int:
+        dim = integer(dim, f"dim of {layer}")
     if not -rank <= dim < rank:
         raise ShapeError(
             f"{layer} got an input with {rank} axes, which has no axis {dim}: give it more axes, "
