@@ -305,10 +305,11 @@ class Module:
         if name in vars(self).get("_computed", ()):
             return hooks.value_of(self, name)
         message = f"{type(self).__name__} has no attribute {name!r}"
-        if name in hints.MODULE:
-            raise HintError(f"{message}: {hints.MODULE[name]}")
         known = () if name.startswith("__") else vars(self).get("_registered", ())
-        raise AttributeError(f"{message}.{suggestion(name, known)}")
+        meant = suggestion(name, known)  # self.layers where there is self.layer is a slip
+        if name in hints.MODULE and not meant:
+            raise HintError(f"{message}: {hints.MODULE[name]}")
+        raise AttributeError(f"{message}.{meant}")
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
@@ -360,7 +361,10 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Register a module under any name, a number among them."""
         if module is not None and not isinstance(module, Module):
-            raise TracerError(f"{name!r} is a Module or None, got {described(module)}")
+            raise TracerError(
+                f"{type(self).__name__} expects {name!r} as a Module or None, got "
+                f"{hints.no_module(module) or described(module)}"
+            )
         self._register(name, "module", module)
 
     register_module = add_module
