@@ -105,6 +105,16 @@ MISTAKES = {
         r"got the function tanh: write a layer, as Tanh\(\)",
     ),
     "an array among modules": (lambda: nn.ModuleList([X]), r"got a ndarray of shape \[5, 3\]"),
+    "data to the class of a layer": (
+        lambda: nn.Tanh(X),
+        r"Tanh takes no arguments, got a ndarray of shape \[5, 3\]: .* call it, as Tanh\(\)\(x\)",
+    ),
+    "an argument of a layer that has none": (lambda: nn.Tanh(inplace=True), "got inplace="),
+    "an argument of a module without __init__": (lambda: Forgetful(3), "or define __init__"),
+    "a layer in place of its output": (
+        lambda: nn.Linear(3, 2)(nn.ReLU(X)),
+        r"expects an array or a tensor, got a ReLU: .* called then, as ReLU\(\)\(x\)",
+    ),
     "the target before the prediction": (
         lambda: nn.cross_entropy(Y, tracer.parameter(X)),
         "the prediction comes first, then the target",

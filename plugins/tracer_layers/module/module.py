@@ -115,6 +115,12 @@ class Module:
             cls.__init__ = moved_when_made(made)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **options: Any) -> Module:
+        if (args or options) and cls.__init__ is object.__init__:  # which would not mind them
+            given = described(args[0]) if args else f"{next(iter(options))}="
+            raise TracerError(
+                f"{cls.__name__} takes no arguments, got {given}: make it without and call it, as "
+                f"{cls.__name__}()(x), or define __init__"
+            )
         self = super().__new__(cls)
         vars(self).update(training=True, _registered={}, _owners=[], _serial_number=next(numbers))
         vars(self).update(_place=_NEVER_CALLED, _found={})
