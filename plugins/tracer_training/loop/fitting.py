@@ -149,8 +149,8 @@ def _check_is_no_target(train: Data, test: Data) -> None:
         return
     if train.ndim != test.ndim or (len(train) == len(test) and train.shape != test.shape):
         raise TracerError(
-            f"train and test have the same samples, got {describe(train)}, {describe(test)}: write "
-            f"tracer_training.ArrayDataset(x, y) for inputs and targets"
+            f"train and test have samples of one shape, got {describe(train)}, {describe(test)}: "
+            f"write tracer_training.ArrayDataset(x, y) for inputs and targets"
         )
 
 
