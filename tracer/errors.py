@@ -1,7 +1,11 @@
 """The errors that users meet. Each message says what was expected, what came and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+#: the words of a name in any style: of snake_case, of CamelCase and of abbreviations, and numbers
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 
 class TracerError(Exception):
@@ -93,6 +97,17 @@ class GraphError(TracerError, ValueError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """`" Did you mean 'kfac'?"` for the nearest of the known names, or the empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1)
+    """`" Did you mean 'kfac'?"` for the nearest of the known names, or the empty string.
+
+    Nearest is a name of the same words, however they are joined: of `BatchGrad` it is `grad_batch`.
+    """
+    known = list(known)
+    words = _words(name)
+    close = [other for other in known if words and _words(other) == words]
+    close = close or difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in order of the alphabet: batch, grad of `grad_batch` and `BatchGrad`."""
+    return sorted(word.lower() for word in WORD.findall(name))

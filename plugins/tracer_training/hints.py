@@ -19,6 +19,7 @@ NAMES = {
     "EMA": "write ExponentialMovingAverage(model, decay)",
     "save": "write save_checkpoint(path, model=model, optimizer=optimizer), or model.save(path)",
     "load": "write load_checkpoint(path, model=model, optimizer=optimizer), or model.load(path)",
+    "train_test_split": "write stratified_split(ArrayDataset(x, y), 0.8), or random_split",
     "SparseAdam": "gradients are dense here: write Adam",
 }
 

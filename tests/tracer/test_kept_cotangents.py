@@ -230,7 +230,7 @@ def test_keys_that_have_none_say_why():
     for key, words in [
         (x, "wants no gradient"),
         ("w", "found by their tensor"),
-        (X, "found by their tensor"),
+        (X, rf"found by their tensor, .* and not by {X.dtype}\[[0-9, ]+\]: keep the tensor"),
         (constant, "wants no gradient|is a constant"),
         (V, "was not recorded on this tape"),
         (left_out, "left out of the sweep by parameters="),

@@ -302,6 +302,24 @@ def test_functions_that_messages_name_take_tensors():
         assert isinstance(np.linalg.norm(t - t * 2), tracer.Tensor)
 
 
+def test_polynomials_of_numpys_package_are_not_those_of_numpy():
+    """The package has functions that NumPy has, too, with coefficients in another order."""
+    from numpy.polynomial import Polynomial, chebyshev, polynomial
+
+    c, x = np.array([1.0, 2.0, 3.0]), np.array([0.5, 2.0])
+    said = str(refused(lambda t: polynomial.polyval(x, t), c))
+    assert said.startswith("np.polynomial.polynomial.polyval would make a plain NumPy array")
+    assert "write np.polyval(c[::-1], x)" in said
+    assert "np.vander(x, len(c), increasing=True) @ c" in said
+    found = polynomial.polyval(x, c)
+    for written in (np.polyval(c[::-1], x), np.vander(x, len(c), increasing=True) @ c):
+        np.testing.assert_allclose(written, found)
+    assert "write np.polyval(c[::-1], x)" in str(refused(Polynomial, c))
+    assert "chebvander" in str(refused(lambda t: chebyshev.chebval(x, t), c))
+    np.testing.assert_allclose(chebyshev.chebvander(x, 2) @ c, chebyshev.chebval(x, c))
+    assert str(refused(lambda t: np.median([t, t]))).startswith("np.")  # NumPy's own stay NumPy's
+
+
 def test_a_tensor_of_a_closed_tape_tells_its_array_and_its_number():
     with tracer.Tape():
         t = 1.0 * tracer.parameter(np.array([0.5, 1.0]))

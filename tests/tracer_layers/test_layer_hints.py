@@ -1,4 +1,4 @@
-"""Names of PyTorch that are not here: an error that says what to write, and that exists."""
+"""Names of other libraries that are not here: an error that says what to write, and that exists."""
 
 import builtins
 import pickle
@@ -17,7 +17,7 @@ OWNERS = {
     "package": (tracer, package_hints.PACKAGE),
     "layers": (nn, hints.LAYERS),
     "functional": (nn.functional, hints.FUNCTIONAL),
-    "module": (nn.Linear(2, 2), hints.MODULE),
+    "module": (nn.Sequential(), hints.MODULE),
     "init": (nn.init, hints.INIT),
     "utils": (nn.utils, hints.UTILS),
 }
@@ -60,6 +60,7 @@ def test_a_hint_names_only_what_exists(owner, name):
             tracer.Tape,
         )
         known_names = {"state_dict", "grad_batch", "tracer_layers", "align_corners"}
+        known_names |= {"DataLoader"}
         known_names |= {"NumPy", "default_rng", "tracer_training", "AdamW", "memory_budget"}
         assert (
             word in known_names
@@ -75,6 +76,9 @@ def test_other_names_are_plain_errors_with_a_suggestion():
         nn.functional.maxpool2d  # noqa: B018
     with pytest.raises(AttributeError, match="Did you mean 'parameter'"):
         tracer.parameters  # noqa: B018
+    with pytest.raises(AttributeError, match="Did you mean 'weight'") as error:
+        nn.Linear(2, 2).get_weights  # noqa: B018
+    assert not isinstance(error.value, HintError)
     for thing in (nn, nn.functional, tracer, nn.Linear(2, 2)):
         with pytest.raises(AttributeError) as error:
             thing.__of_python__  # noqa: B018

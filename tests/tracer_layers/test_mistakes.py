@@ -92,6 +92,33 @@ MISTAKES = {
         lambda: swept("ggn")["ggn"] @ np.ma.ones(26),
         "is a subclass of np.ndarray",
     ),
+    "a class among modules": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU, nn.Linear(4, 2)),
+        r"Sequential expects '1' as a Module or None, got the class ReLU: write ReLU\(\)",
+    ),
+    "a list of modules": (
+        lambda: nn.Sequential([nn.Linear(3, 4), nn.ReLU()]),
+        r"got a list: give the modules one by one, as Sequential\(\*modules\)",
+    ),
+    "a function among modules": (
+        lambda: nn.Sequential(nn.Linear(3, 4), np.tanh),
+        r"got the function tanh: write a layer, as Tanh\(\)",
+    ),
+    "an array among modules": (lambda: nn.ModuleList([X]), r"got a ndarray of shape \[5, 3\]"),
+    "data to the class of a layer": (
+        lambda: nn.Tanh(X),
+        r"Tanh takes no arguments, got a ndarray of shape \[5, 3\]: .* call it, as Tanh\(\)\(x\)",
+    ),
+    "an argument of a layer that has none": (lambda: nn.Tanh(inplace=True), "got inplace="),
+    "an argument of a module without __init__": (lambda: Forgetful(3), "or define __init__"),
+    "a layer in place of its output": (
+        lambda: nn.Linear(3, 2)(nn.ReLU(X)),
+        r"expects an array or a tensor, got a ReLU: .* called then, as ReLU\(\)\(x\)",
+    ),
+    "the target before the prediction": (
+        lambda: nn.cross_entropy(Y, tracer.parameter(X)),
+        "the prediction comes first, then the target",
+    ),
     "a trace of a number": (lambda: tracer.trace(3, X), "takes a function, got 3"),
 }
 
@@ -101,6 +128,25 @@ def test_a_mistake_is_told_in_a_sentence(name):
     act, words = MISTAKES[name]
     with pytest.raises(TracerError, match=words):
         act()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    {
+        "BatchGrad": "grad_batch",
+        "batch_grad": "grad_batch",
+        "DiagGGNExact": "diag_ggn_exact",
+        "SumGradSquared": "sum_grad_squared",
+        "SqrtGGNExact": "sqrt_ggn_exact",
+        "KFAC": "kfac",
+        "GGNMP": "ggnmp",
+        "Variance": "variance",
+    }.items(),
+)
+def test_names_of_the_same_words_are_meant(name, meant):
+    """As BackPACK's extensions are called, and in another order."""
+    with pytest.raises(TracerError, match=f"is called '{name}'. Did you mean '{meant}'"):
+        swept(name)
 
 
 @pytest.mark.parametrize("transform", "grad value_and_grad jacobian hessian hvp".split())

@@ -389,3 +389,8 @@ def test_a_polynomial_of_a_degree_has_coefficients_of_its_own():
     np.testing.assert_allclose(fit, wanted, rtol=1e-8)
     with pytest.raises(TracerError, match="degree from 0"):
         training.datasets.polynomial(-1)
+    with pytest.raises(TracerError, match="one coefficient or more"):
+        training.datasets.polynomial([])
+    for n in (0, -3, 15.0):
+        with pytest.raises(TracerError, match=f"whole number from 1, got n={n}"):
+            training.datasets.polynomial(n=n)

@@ -201,6 +201,10 @@ def test_the_first_tensor_that_is_not_finite_is_named(spoil, said):
         ({"train": []}, "no batches"),
         ({"test": []}, "the test data have no samples"),
         ({"optimizer": "adam"}, "fit expects an optimizer"),
+        ({"train": data()[:]}, r"a tuple of arrays .*: write tracer_training.ArrayDataset"),
+        ({"test": data()[:]}, r"a tuple of arrays .*: write tracer_training.ArrayDataset"),
+        ({"train": data()[:][0], "test": data()[:][1]}, r"ArrayDataset\(x, y\) for inputs and"),
+        ({"train": nn.cross_entropy}, "a data set, a loader or a list of batches, got <function"),
     ],
 )
 def test_arguments_that_make_no_sense(options, said):
@@ -209,6 +213,31 @@ def test_arguments_that_make_no_sense(options, said):
     train = given.pop("train", data())
     with pytest.raises(TracerError, match=said):
         training.fit(model, nn.cross_entropy, train, progress=False, **given)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", data()], ids=["a name", "data"])
+def test_a_loss_is_a_function(loss):
+    model = mlp()
+    said = "a loss is a function of outputs and targets, as tracer_layers.cross_entropy, got"
+    with pytest.raises(TracerError, match=said):
+        fitted(model, loss=loss)
+    with pytest.raises(TracerError, match=said):
+        training.evaluate(model, loss, data())
+
+
+def test_an_array_alone_is_input_and_target():
+    x, _ = data()[:]
+    model = nn.Linear(x.shape[1], x.shape[1])
+    history = training.fit(
+        model,
+        nn.mse_loss,
+        x,
+        x[:5],
+        optimizer=training.SGD(model.parameters()),
+        epochs=1,
+        progress=False,
+    )
+    assert history["test_loss"][0] == training.evaluate(model, nn.mse_loss, x[:5])["loss"]
 
 
 def test_an_optimizer_of_another_model_is_refused():
@@ -436,7 +465,9 @@ def test_the_shared_generator_orders_samples():
     assert run(1) == run(1) != run(2)
 
 
-def test_names_of_pytorch_say_what_to_write():
+def test_names_of_others_say_what_to_write():
+    with pytest.raises(AttributeError, match="write stratified_split"):
+        training.train_test_split  # noqa: B018
     with pytest.raises(AttributeError, match="write ArrayDataset"):
         training.TensorDataset  # noqa: B018
     with pytest.raises(AttributeError, match="Did you mean 'AdamW'"):

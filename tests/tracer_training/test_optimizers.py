@@ -315,7 +315,7 @@ ONE = tracer.parameter(np.ones((3, 2)))
     [
         (ONE, r"got one tensor: give \[parameter\]"),
         (nn.Linear(2, 2), "give model.parameters"),
-        ([], "no parameters"),
+        ([], r"no parameters: .* by nn.ModuleList"),
         ([ONE, ONE], "a parameter twice"),
         ([{"params": [ONE]}, {"params": [ONE]}], "a parameter twice"),
         ([np.ones(3)], "got a ndarray"),

@@ -60,6 +60,10 @@ FUNCTIONS = {
     "numpy.vectorize": _IN_NUMPY,
     "numpy.r_": "write tracer.r_[t, u], or tracer.array([t, u]) for an array of tensors",
     "numpy.c_": "write tracer.c_[t, u], or tracer.array([t, u]) for an array of tensors",
+    "numpy.polynomial.polynomial.polyval": "write np.polyval(c[::-1], x), which has the highest "
+    "power first, or np.vander(x, len(c), increasing=True) @ c",
+    "numpy.polynomial.Polynomial": "write np.polyval(c[::-1], x), which has the highest "
+    "power first",
     "numpy.ndenumerate": "write for i in np.ndindex(t.shape), and t[i]",
     "numpy.frompyfunc": _IN_NUMPY,
     "fill": "write np.full_like(a, t)",
@@ -84,6 +88,8 @@ MIRRORED = {
 PACKAGES = {
     "numpy.ma": "give array.filled(0) in place of the masked array, and let np.where(array.mask, "
     "0, result) leave out what its mask hides",
+    "numpy.polynomial": "write the basis as a matrix of plain numbers, as "
+    "np.polynomial.chebyshev.chebvander(x, degree), and multiply it with the coefficients",
     "scipy.sparse": "tracer.scipy.sparse.csr_matrix makes a matrix of entries that are a tensor, "
     "and tracer.scipy.sparse.linalg.spsolve solves with it",
     "scipy.integrate": "write the integral as a sum, np.sum(w * f(x)) at the nodes and weights "
@@ -201,9 +207,11 @@ def _distribution(held: object) -> str | None:
 
 def _of_library(module: str, function: str) -> str:
     """`scipy.special.logsumexp` of `scipy.special._logsumexp`, and `numpy.mean`."""
-    parts = [part for part in module.split(".") if not part.startswith("_")][:2]
-    if parts[:1] == ["numpy"] and hasattr(np, function):
-        del parts[1:]
+    parts = [part for part in module.split(".") if not part.startswith("_")]
+    if parts[:2] != ["numpy", "polynomial"]:  # whose names NumPy itself has for other functions
+        del parts[2:]
+        if parts[:1] == ["numpy"] and hasattr(np, function):
+            del parts[1:]
     return ".".join((*parts, function))
 
 

@@ -90,9 +90,10 @@ class Cotangents:
 
     def _node_of(self, tensor: object) -> Node:
         if not isinstance(tensor, Tensor):
+            given = describe(tensor) if hasattr(tensor, "dtype") else f"{tensor!r:.60}"
             raise TracingError(
                 f"cotangents are found by their tensor, as in tape.cotangents[t], and not by "
-                f"{tensor!r:.60}: keep the tensor when it is computed"
+                f"{given}: keep the tensor when it is computed"
             )
         if tensor.node is None or tensor.node.op is CONSTANT:
             raise TracingError(

@@ -113,10 +113,11 @@ def _check(x: Array, target: Array, weight: Array | None) -> None:
     expected = x.shape[:axis] + x.shape[axis + 1 :]
     indices = target.dtype.kind in "iu" and target.shape == expected
     if x.ndim == 0 or not (indices or (target.shape == x.shape and target.dtype.kind == "f")):
+        first = "; the prediction comes first, then the target" if target.ndim > x.ndim else ""
         raise ShapeError(
             f"expects class indices (ints) {list(expected)} or, in cross_entropy, probabilities "
             f"(floats) {list(x.shape)} as the target of a prediction {list(x.shape)}, got "
-            f"{target.dtype}{list(target.shape)}: classes are on axis 1 of the prediction"
+            f"{target.dtype}{list(target.shape)}: classes are on axis 1 of the prediction{first}"
         )
     if weight is not None and weight.shape != (x.shape[axis],):
         raise ShapeError(

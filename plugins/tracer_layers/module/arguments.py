@@ -25,6 +25,8 @@ def blame_arguments(name: str, error: AttributeError, given: Iterable[object]) -
             way = ""
             if isinstance(value, list | tuple):
                 way = ": write np.asarray(x), or np.stack(x) for tensors"
+            elif hasattr(value, "forward"):
+                way = f": a layer is made first, and called then, as {type(value).__name__}()(x)"
             kind = "None" if value is None else f"a {type(value).__name__}"
             raise TracingError(f"{name} expects an array or a tensor, got {kind}{way}") from error
     if error.obj is None or isinstance(error.obj, tuple):

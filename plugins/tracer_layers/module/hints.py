@@ -1,4 +1,4 @@
-"""Names of `torch.nn` that are not here, and what to write in their place."""
+"""Names of `torch.nn`, Keras and scikit-learn that are not here, and what to write for them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,37 @@ MODULE = {
     "register_full_backward_pre_hook": _COTANGENTS,
     "register_load_state_dict_pre_hook": "change the mapping before load_state_dict",
     "register_state_dict_pre_hook": "call what comes before state_dict yourself",
+    "fit": "tracer_training.fit(model, loss, train, test, optimizer=optimizer, epochs=10) does it",
+    "partial_fit": "tracer_training.fit(model, loss, train, optimizer=optimizer, epochs=1) does it",
+    "train_on_batch": "record the loss, and write optimizer.step(tape.backward(loss))",
+    **dict.fromkeys(
+        ("evaluate", "score", "test_on_batch"),
+        "tracer_training.evaluate(model, loss, data) gives the loss and the accuracy",
+    ),
+    "predict": "call the model: model(x) has a score for each class, model(x).argmax(axis=1) the "
+    "classes",
+    "predict_on_batch": "call the model: model(x)",
+    "predict_proba": "write softmax(model(x), 1) of tracer_layers",
+    "predict_log_proba": "write log_softmax(model(x), 1) of tracer_layers",
+    "summary": "print(model) lists the layers, model.draw(x) draws them, and the command "
+    "`trace-net summary` counts",
+    "count_params": "write sum(p.size for p in model.parameters())",
+    "layers": "model.children() are the layers, and model[0] is the first of a Sequential",
+    "get_layer": "write model.get_submodule(name)",
+    **dict.fromkeys(
+        ("trainable_weights", "trainable_variables", "get_weights"),
+        "model.parameters() are the parameters, and model.state_dict() the arrays by name",
+    ),
+    **dict.fromkeys(
+        ("coefs_", "intercepts_", "coef_", "intercept_"),
+        "model.state_dict() has the arrays by name",
+    ),
+    "set_weights": "write model.load_state_dict(arrays)",
+    "load_weights": "write model.load(path)",
+    "save_weights": "write model.save(path)",
+    "add": "write append(layer), of a Sequential",
+    "optimizer": "an optimizer is made of model.parameters(), and is not the model's",
+    "loss": "a loss is a function beside the model, as cross_entropy(model(x), y)",
     "get_extra_state": "register_buffer(name, array) adds to the state",
     "set_extra_state": "register_buffer(name, array) adds to the state",
 }
@@ -64,7 +95,7 @@ UTILS = {
     ),
 }
 
-#: name of torch.nn (or of what stands beside it) -> what to write
+#: name of torch.nn (or of what stands beside it), or a layer of Keras -> what to write
 LAYERS = {
     "parameter": "write tracer.parameter(array)",
     "Tensor": "write tracer.Tensor",
@@ -83,8 +114,32 @@ LAYERS = {
     "CrossMapLRN2d": "write LocalResponseNorm",
     "RNNBase": "write RNN, LSTM or GRU",
     "RNNCellBase": "write RNNCell, LSTMCell or GRUCell, or any module in Recurrent",
+    "Dense": "write Linear(inputs, outputs), and a layer such as ReLU() for its activation",
+    "Activation": "write the layer, as ReLU() or Tanh()",
+    **dict.fromkeys(
+        ("Input", "InputLayer"), "leave it out: the first layer is told the number of its inputs"
+    ),
+    **{f"Conv{n}D": f"write Conv{n}d(inputs, outputs, size)" for n in (1, 2, 3)},
+    **{f"MaxPooling{n}D": f"write MaxPool{n}d(size)" for n in (1, 2, 3)},
+    **{f"AveragePooling{n}D": f"write AvgPool{n}d(size)" for n in (1, 2, 3)},
+    **{f"GlobalMaxPooling{n}D": f"write AdaptiveMaxPool{n}d(1)" for n in (1, 2, 3)},
+    **{f"GlobalAveragePooling{n}D": f"write AdaptiveAvgPool{n}d(1)" for n in (1, 2, 3)},
+    "BatchNormalization": "write BatchNorm1d(features), or BatchNorm2d(channels) of images",
+    "LayerNormalization": "write LayerNorm(features)",
     **FUNCTIONAL,
 }
+
+
+def no_module(value: object) -> str | None:
+    """What a value is, and what to write, where a module is expected and another thing is given."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: write {value.__name__}(), with its arguments"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__}: give the modules one by one, as Sequential(*modules)"
+    if callable(value):
+        name = getattr(value, "__name__", type(value).__name__)
+        return f"the function {name}: write a layer, as Tanh(), or a Module whose forward calls it"
+    return None
 
 
 def no_layer(name: str, known: Iterable[str]) -> AttributeError:

@@ -115,6 +115,12 @@ class Module:
             cls.__init__ = moved_when_made(made)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **options: Any) -> Module:
+        if (args or options) and cls.__init__ is object.__init__:  # which would not mind them
+            given = described(args[0]) if args else f"{next(iter(options))}="
+            raise TracerError(
+                f"{cls.__name__} takes no arguments, got {given}: make it without and call it, as "
+                f"{cls.__name__}()(x), or define __init__"
+            )
         self = super().__new__(cls)
         vars(self).update(training=True, _registered={}, _owners=[], _serial_number=next(numbers))
         vars(self).update(_place=_NEVER_CALLED, _found={})
@@ -305,10 +311,11 @@ class Module:
         if name in vars(self).get("_computed", ()):
             return hooks.value_of(self, name)
         message = f"{type(self).__name__} has no attribute {name!r}"
-        if name in hints.MODULE:
-            raise HintError(f"{message}: {hints.MODULE[name]}")
         known = () if name.startswith("__") else vars(self).get("_registered", ())
-        raise AttributeError(f"{message}.{suggestion(name, known)}")
+        meant = suggestion(name, known)  # self.layers where there is self.layer is a slip
+        if name in hints.MODULE and not meant:
+            raise HintError(f"{message}: {hints.MODULE[name]}")
+        raise AttributeError(f"{message}.{meant}")
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
@@ -360,7 +367,10 @@ class Module:
     def add_module(self, name: str, module: Module | None) -> None:
         """Register a module under any name, a number among them."""
         if module is not None and not isinstance(module, Module):
-            raise TracerError(f"{name!r} is a Module or None, got {described(module)}")
+            raise TracerError(
+                f"{type(self).__name__} expects {name!r} as a Module or None, got "
+                f"{hints.no_module(module) or described(module)}"
+            )
         self._register(name, "module", module)
 
     register_module = add_module

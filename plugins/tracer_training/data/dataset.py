@@ -199,6 +199,7 @@ def stacked(values: Sequence[Any]) -> Array:
     if len({array.shape for array in arrays}) > 1:
         shapes = ", ".join(sorted({str(list(array.shape)) for array in arrays}))
         raise ShapeError(
-            f"the samples of a batch have one shape, got {shapes}: give a collate_fn that pads"
+            f"the samples of a batch have one shape, got {shapes}: give a collate_fn that pads, or "
+            f"ArrayDataset(x, y) if these are the arrays of all samples"
         )
     return np.stack(arrays)

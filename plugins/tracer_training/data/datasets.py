@@ -134,13 +134,18 @@ def polynomial(
     """Points `(x, y)`, float64 `[1]` each: `y = sum_k c_k x^k` plus `noise` times normal numbers.
 
     x is uniform from `low` to `high`. Instead of coefficients, a degree may be given: the
-    coefficients up to it are then drawn first, from the normal distribution.
+    coefficients up to it are then drawn first, from the normal distribution. Raises `TracerError`
+    if there are no points, or no coefficients.
     """
     rng = generator_of(rng)
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise TracerError(f"the number of points is a whole number from 1, got n={n!r}")
     if isinstance(coefficients, int | np.integer):
         if coefficients < 0:
             raise TracerError(f"a polynomial has a degree from 0, got {coefficients}")
         coefficients = rng.standard_normal(coefficients + 1).tolist()
+    if not np.size(coefficients):
+        raise TracerError("a polynomial has one coefficient or more, got none: 0 is [0.0]")
     x = rng.uniform(low, high, (n, 1))
     y = np.polynomial.polynomial.polyval(x, np.asarray(coefficients, float))
     return ArrayDataset(x, y + noise * rng.standard_normal(x.shape))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tracer.errors import TracerError
-from tracer.extend import raw
+from tracer.extend import backend, describe, raw
 from tracer_training.data import DataLoader
 from tracer_training.kinds import Data, Inputs, LossFunction, Model, Targets, Value
 from tracer_training.loop.metrics import Means, Metric, check_metrics, usual_metrics
@@ -29,6 +29,9 @@ def evaluate(
     batch; by default it is the accuracy, where targets are classes. The model's mode is as before
     afterwards. Raises `TracerError` if there are no batches.
     """
+    if loss is not None:
+        check_loss(loss)
+    check_data(data)
     means = Means()
     if metrics is not None:
         check_metrics(metrics, () if loss is None else ("loss",))
@@ -43,6 +46,29 @@ def evaluate(
     if not means.samples:
         raise TracerError("there is nothing to evaluate: the data have no batches")
     return means.values()
+
+
+def check_loss(loss: object) -> None:
+    """Raise `TracerError` for what is no function of outputs and targets, as a name or data."""
+    if not callable(loss):
+        raise TracerError(
+            f"a loss is a function of outputs and targets, as tracer_layers.cross_entropy, got "
+            f"{loss!r:.60}"
+        )
+
+
+def check_data(data: object) -> None:
+    """Raise `TracerError` for what has no batches, and for a tuple of arrays.
+
+    Those are inputs and targets of a data set, and would pass for two batches.
+    """
+    if isinstance(data, tuple) and data and all(map(backend.is_array, data)):
+        raise TracerError(
+            f"data are a data set, a loader or a list of batches, got a tuple of arrays "
+            f"{', '.join(map(describe, data))}: write tracer_training.ArrayDataset(*arrays)"
+        )
+    if not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        raise TracerError(f"data are a data set, a loader or a list of batches, got {data!r:.60}")
 
 
 def batches(data: Data, batch_size: int, **options: Any) -> Value:

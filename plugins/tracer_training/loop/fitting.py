@@ -7,9 +7,10 @@ from os import PathLike
 from typing import Any
 
 from tracer.errors import TracerError
+from tracer.extend import backend, describe
 from tracer_training.kinds import Data, LossFunction, Model, StateDict
 from tracer_training.loop.callbacks import Audience
-from tracer_training.loop.evaluation import batches
+from tracer_training.loop.evaluation import batches, check_data, check_loss
 from tracer_training.loop.history import History
 from tracer_training.loop.metrics import RECORDED, Metric, check_metrics
 from tracer_training.loop.precision import LossScale
@@ -81,12 +82,17 @@ def fit(
         _at_least_one("accumulate", accumulate),
         scale,
     )
+    check_loss(loss)
     stepper.check()
     _at_least_one("epochs", epochs)
     if scale is not None and instruments is not None:
         raise TracerError("instruments measure in float32: leave precision out")
     if hasattr(test, "__len__") and not len(test):
         raise TracerError("the test data have no samples: leave test out, or give some")
+    check_data(train)
+    if test is not None:
+        check_data(test)
+    _check_is_no_target(train, test)
     _check_can_be_read_again(train, test, epochs)
     if metrics is not None:
         check_metrics(metrics, RECORDED)
@@ -135,6 +141,17 @@ def _begin(run: Run, resume: bool) -> None:
                     f"the checkpoint was written without instruments: distances are from step "
                     f"{run.step} on"
                 )
+
+
+def _check_is_no_target(train: Data, test: Data) -> None:
+    """Raise `TracerError` for an array of targets where the test data go, as Keras has it."""
+    if not (backend.is_array(train) and backend.is_array(test)):
+        return
+    if train.ndim != test.ndim or (len(train) == len(test) and train.shape != test.shape):
+        raise TracerError(
+            f"train and test have samples of one shape, got {describe(train)}, {describe(test)}: "
+            f"write tracer_training.ArrayDataset(x, y) for inputs and targets"
+        )
 
 
 def _check_can_be_read_again(train: Data, test: Data, epochs: int) -> None:

@@ -32,7 +32,10 @@ def groups_of(kind: str, params: Given) -> list[Group]:
         raise TracerError(f"{kind} expects parameters in a list, got a {type(params).__name__}")
     given = list(params)
     if not given:
-        raise TracerError(f"{kind} got no parameters: model.parameters() can be read once if kept")
+        raise TracerError(
+            f"{kind} got no parameters: give model.parameters(), which can be read once if it is "
+            f"kept; layers in a list of a model are its own by nn.ModuleList(layers)"
+        )
     groups = [dict(entry) for entry in given if isinstance(entry, Mapping)]
     if len(groups) == len(given):
         return groups
