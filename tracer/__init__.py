@@ -27,6 +27,7 @@ from tracer.api.functional import (
     value_and_jacobian,
     vjp,
 )
+from tracer.api.linear_map import linearize
 from tracer.api.primitive import primitive
 from tracer.api.tape import Tape
 from tracer.arrays import backend
@@ -167,6 +168,7 @@ __all__ = [
     "index_set",
     "jacobian",
     "jvp",
+    "linearize",
     "log_expit",
     "logsumexp",
     "operation",

@@ -9,6 +9,10 @@ Operations: how one is declared, and what rules call:
     `operand`, `raw`, `Embed`, `ScatterAdd`, `SINGLE`, `in_single`, `meeting`, `narrowed`,
     `widened`, `working`, `flatten`, `moved_on`
 
+Rules for tangents that follow from others, and what such rules call:
+    `by_slopes`, `by_symmetry`, `by_contraction`, `by_stacks`, `by_slots`, `lifted`,
+    `broadcast_tangent`, `summed`
+
 The algebra of what reaches a parameter:
     `Cotangent`, `Dense`, `Gather`, `Mixed`, `Outer`, `Reindexed`, `Summed`, `broadcast_uses`,
     `looked_up`, `samples_first`, `Kronecker`
@@ -170,6 +174,16 @@ from tracer.settings import settings
 from tracer.sweep.placed import Placed
 from tracer.sweep.rules import Entry, View
 from tracer.sweep.scattered import Scattered
+from tracer.sweep.slopes import (
+    broadcast_tangent,
+    by_contraction,
+    by_slopes,
+    by_slots,
+    by_stacks,
+    by_symmetry,
+    lifted,
+    summed,
+)
 from tracer.sweep.timing import time_operations
 from tracer.trainings import Choices, Range, Sampler, Space, Sweep, Tracker, Training
 from tracer.watching import Instrument, Sink
@@ -275,7 +289,13 @@ __all__ = [
     "batch",
     "begin_work",
     "blocks",
+    "broadcast_tangent",
     "broadcast_uses",
+    "by_contraction",
+    "by_slopes",
+    "by_slots",
+    "by_stacks",
+    "by_symmetry",
     "compare_graphs",
     "compiled",
     "composed",
@@ -316,6 +336,7 @@ __all__ = [
     "jacobian",
     "last_seed",
     "layer_of",
+    "lifted",
     "looked_up",
     "meeting",
     "merged",
@@ -350,6 +371,7 @@ __all__ = [
     "seed",
     "settings",
     "steps",
+    "summed",
     "threads",
     "time_operations",
     "totals",

@@ -13,6 +13,7 @@ from tracer.api.functional import (
     value_and_jacobian,
     vjp,
 )
+from tracer.api.linear_map import linearize
 
 __all__ = [
     "ggn_vp",
@@ -22,6 +23,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "linearize",
     "trace",
     "value_and_grad",
     "value_and_jacobian",

@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tracer.api.arguments import Argnums, arguments
-from tracer.api.linearisation import Linearisation, Output, stack_of
+from tracer.api.linear_map import directions, pushed
+from tracer.api.linearisation import Linearisation, Output
 from tracer.api.tape import Tape
 from tracer.arrays import backend
-from tracer.arrays.trees import Structure, flatten
+from tracer.arrays.trees import flatten
 from tracer.arrays.types import Array, DType, Stack, Tree
 from tracer.curvature.plan import Allowance
 from tracer.errors import ShapeError, TracingError
@@ -153,9 +154,9 @@ def jvp(
     if len(primals) != len(tangents):
         raise ShapeError(f"jvp got {len(primals)} primals and {len(tangents)} tangents")
     _, structure = flatten(tuple(primals))
-    directions = _directions(structure, tuple(tangents), "tangent", "primal")
+    moves = directions(structure, tuple(tangents), "tangent", "primal")
     record = Linearisation(function, tuple(primals), range(len(primals)), has_aux=has_aux)
-    moved = _pushed(record, structure, directions, "tangent", "primal")
+    moved = pushed(record, structure, moves, "tangent", "primal")
     return (record.value(), moved, record.aux()) if has_aux else (record.value(), moved)
 
 
@@ -166,9 +167,9 @@ def hvp(function: Callable[..., Tree]) -> Callable[..., Tree]:
 
     def call(x: Tree, v: Tree, **keywords: Any) -> Tree:
         _, structure = flatten(x)
-        directions = _directions(structure, v, "vector", "argument")
+        moves = directions(structure, v, "vector", "argument")
         record = Linearisation(grad(function), (x,), (0,), keywords)
-        return _pushed(record, structure, directions, "vector", "argument")
+        return pushed(record, structure, moves, "vector", "argument")
 
     return call
 
@@ -185,9 +186,9 @@ def ggn_vp(model: Callable[..., Tree], loss: Callable[..., Tree]) -> Callable[[T
 
     def call(parameters: Tree, v: Tree) -> Tree:
         _, structure = flatten(parameters)
-        directions = _directions(structure, v, "vector", "parameter")
+        moves = directions(structure, v, "vector", "parameter")
         record = Linearisation(model, (parameters,), (0,))
-        moved = _pushed(record, structure, directions, "vector", "parameter")
+        moved = pushed(record, structure, moves, "vector", "parameter")
         curved = hvp(loss)(record.value(), moved)
         return structure.build(record.pull(record.cotangents(curved)))
 
@@ -368,22 +369,3 @@ def _complex_slope(name: str, dtype: DType, both: Stack) -> Stack:
             f"for arguments"
         )
     return both[0]
-
-
-def _directions(structure: Structure, given: Tree, what: str, of: str) -> list[Array]:
-    """The leaves of a direction, copied: the function, which is yet to run, may write into them."""
-    leaves = structure.match(given, what, of)
-    return [leaf.copy() if backend.is_array(leaf) else leaf for leaf in leaves]
-
-
-def _pushed(
-    record: Linearisation, structure: Structure, directions: Sequence[Array], what: str, of: str
-) -> Tree:
-    """Tangents of the outputs, in the output's structure, from those of the variables."""
-    stacks = [
-        stack_of(direction, variable.shape, variable.dtype, variable._value, what, of, path)
-        for direction, variable, path in zip(
-            directions, record.variables, structure.paths, strict=True
-        )
-    ]
-    return record.structure.build(record.push(stacks))

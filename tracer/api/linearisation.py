@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -243,23 +243,22 @@ class Linearisation:
                 recomputed=record.recomputed,
             ).run()
 
-    def push(self, tangents: Sequence[Any]) -> list[Array]:
+    def push(self, tangents: Sequence[Stack | Tensor]) -> list[Array]:
         """`[*output.shape]` for each output, from a stack `[1, *variable.shape]` for each variable.
 
-        Right after the function was recorded.
+        As often and wherever it is called, and recorded there as `pull` is.
         """
         hooks.call("begin_sweep", tape=self.tape, loss=self._loss)
-        tape, _ = recorder(self.tape)
-        self._expand()
-        if owner(self.tape).recomputed is not None:
-            with _alone:
-                replay(self.nodes, only=self.depending)
+        tape, around = recorder(self.tape)
+        if not around and not any(isinstance(t, Tensor) and t.node is not None for t in tangents):
+            tape = None
         stacks: dict[Node | None, Stack] = {}
         for variable, tangent in zip(self.variables, tangents, strict=True):
-            raw = tape is None and isinstance(tangent, Tensor)
-            stacks[variable.node] = tangent._value if raw else tangent
+            if tape is None and isinstance(tangent, Tensor):
+                tangent = tangent._value
+            stacks[variable.node] = cast("Stack", tangent)
         with using(tape), users_warnings():
-            push(self.nodes, stacks, recorded=tape is not None)
+            self._moved(stacks, around)
             held: list[Any] = [stacks.get(output.node) for output in self.outputs]
             stacks.clear()
             for i, output in enumerate(self.outputs):
@@ -273,6 +272,18 @@ class Linearisation:
             results = {"jvp": dict(zip(names, out, strict=True))}
             hooks.call("end_sweep", tape=self.tape, results=results)
         return out
+
+    def _moved(self, stacks: dict[Node | None, Stack], recorded: bool) -> None:
+        """Add the outputs' tangents to those of the variables. The record is read again here."""
+        self._expand()
+        record = owner(self.tape)
+        changed = record.swept or record.recomputed is not None
+        record.snapshots.check(self.nodes, replayed=changed)
+        with _alone if changed else nullcontext():
+            if changed:
+                replay(self.nodes, only=self.depending)
+            wanted = {output.node for output in self.outputs if output.node is not None}
+            push(self.nodes, stacks, recorded, wanted)
 
     def _expand(self) -> None:
         """Take the operations that composites stand for, whose rules take tensors, from here on."""

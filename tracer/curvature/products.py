@@ -31,7 +31,7 @@ from tracer.record.recorder import Recorder, rerecording, using
 from tracer.record.replay import replay
 from tracer.record.tensor import Tensor
 from tracer.sweep.sweep import Sweep
-from tracer.sweep.tangents import descendants, push
+from tracer.sweep.tangents import push
 
 
 class Products:
@@ -147,25 +147,24 @@ class Products:
     def _hessian(
         self, nodes: list[Node], gradient: Mapping[Node, Tensor], vectors: Mapping[Node, Stack]
     ) -> dict[Node, Stack]:
-        seeds: dict[Node, Stack] = {}
-        for leaf, stack in vectors.items():
-            if leaf in gradient:
-                node = gradient[leaf].node
-                seed = stack[:, None]
-                seeds[node] = seeds[node] + seed if node in seeds else seed
-        direct = {node: seeds.pop(node) for node in list(seeds) if node.op.leaf}
+        """Tangents of the gradient: forward over reverse.
+
+        It takes 0.6 to 1 of the time of reverse over reverse, for one vector and for eight, of an
+        MLP, an LSTM and a transformer, and a sixth for eight vectors and convolutions.
+        """
+        moved: dict[Node | None, Stack] = {**vectors}  # type: ignore[dict-item]  # a key is no None
+        reached = {leaf: gradient[leaf].node for leaf in vectors if leaf in gradient}
         with using(None):
-            arrived = Sweep(nodes, seeds, only=self._leading_to(nodes)).run() if seeds else {}
-        for node, seed in direct.items():
-            arrived[node] = seed[:, 0] + arrived[node] if node in arrived else seed[:, 0]
-        return arrived
+            push(nodes, moved, recorded=False, wanted=set(reached.values()))
+        found = {leaf: moved.get(node) for leaf, node in reached.items()}
+        return {leaf: stack[:, 0] for leaf, stack in found.items() if stack is not None}
 
     def _gauss_newton(
         self, roots: Sequence[tuple[Term, SeedRows | None]], vectors: Mapping[Node, Stack]
     ) -> dict[Node, Stack]:
         moved: dict[Any, Any] = dict(vectors)
         with using(None):
-            push(self.nodes, moved, recorded=False)
+            push(self.nodes, moved, False, {term.prediction for term, _ in roots})
             seeds: dict[Node, Stack] = {}
             for term, root in roots:
                 prediction = term.prediction
@@ -180,10 +179,6 @@ class Products:
                 seeds[prediction] = seeds[prediction] + stack if prediction in seeds else stack
             moved.clear()
             return Sweep(self.nodes, seeds, only=self.only).run() if seeds else {}
-
-    def _leading_to(self, nodes: list[Node]) -> set[Node] | None:
-        """Of the record with the gradient, what depends on the parameters, where not all of it."""
-        return None if self.only is None else descendants(nodes, set(self.parameters))
 
     def _curved(self, root: SeedRows, moved: Stack, axis: SampleAxis | None) -> Stack:
         """`H m`, from all rows of the root or, where they are made anew, from chunks of them."""

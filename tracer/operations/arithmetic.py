@@ -18,6 +18,7 @@ from tracer.record.dispatch import UFUNCS, implements
 from tracer.record.operation import Elementwise, operation
 from tracer.record.recorder import current_cursor
 from tracer.record.tensor import Tensor
+from tracer.sweep.slopes import broadcast_tangent, lifted, summed
 
 
 @operation("add", numpy=np.add)
@@ -31,6 +32,13 @@ class Add(Elementwise):
     def vjp(node, g):
         """g_x = g; g_y = g."""
         return g, g
+
+    def jvp(node, tangents):
+        """t_x + t_y."""
+        (t_x, t_y), rank = tangents, len(node.shape)
+        if t_x is not None and t_y is not None:
+            return lifted(t_x, rank) + lifted(t_y, rank)
+        return broadcast_tangent(t_y if t_x is None else t_x, node.shape)
 
     def through(node, entry):
         """The same, to what a constant of the output's shape or less was added to."""
@@ -54,6 +62,13 @@ class Subtract(Elementwise):
         """g_x = g; g_y = -g."""
         return g, lambda: -g
 
+    def jvp(node, tangents):
+        """t_x - t_y."""
+        (t_x, t_y), rank = tangents, len(node.shape)
+        if t_x is not None and t_y is not None:
+            return lifted(t_x, rank) - lifted(t_y, rank)
+        return broadcast_tangent(-t_y if t_x is None else t_x, node.shape)
+
 
 @operation("multiply", numpy=np.multiply)
 class Multiply(Elementwise):
@@ -68,6 +83,15 @@ class Multiply(Elementwise):
         x, y = node.inputs
         return lambda: times(g, y), lambda: times(g, x)
 
+    def jvp(node, tangents):
+        """t_x * y + x * t_y, elementwise."""
+        (x, y), (t_x, t_y), rank = node.inputs, tangents, len(node.shape)
+        first = None if t_x is None else times(lifted(t_x, rank), y)
+        if t_y is None:
+            return first
+        second = times(lifted(t_y, rank), x)
+        return second if first is None else summed(first, second)
+
 
 @operation("divide", numpy=np.divide)
 class Divide(Elementwise):
@@ -81,6 +105,15 @@ class Divide(Elementwise):
         """g_x = g / y; g_y = -g * (x / y) / y, elementwise: y**2 may overflow."""
         x, y = node.inputs
         return lambda: g / y, lambda: -g * (x / y) / y
+
+    def jvp(node, tangents):
+        """(t_x - (x / y) * t_y) / y, elementwise."""
+        (x, y), (t_x, t_y), rank = node.inputs, tangents, len(node.shape)
+        top = None if t_x is None else lifted(t_x, rank)
+        if t_y is not None:
+            moved = times(lifted(t_y, rank), x / y)
+            top = -moved if top is None else top - moved
+        return top / y
 
 
 @operation("power", numpy=np.power)

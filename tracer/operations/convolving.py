@@ -8,6 +8,7 @@ from tracer.operations.products import conjugate
 from tracer.operations.shapes import slice_of
 from tracer.record.dispatch import implements
 from tracer.record.operation import Operation, operation
+from tracer.sweep.slopes import by_slots
 
 
 @operation("convolve")
@@ -17,6 +18,7 @@ class Convolve(Operation):
     saves = ("inputs",)
     linear_in = (0, 1)
     takes_complex = True
+    jvp = by_slots
 
     def forward(x, y):
         return np.convolve(x, y)

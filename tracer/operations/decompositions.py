@@ -18,6 +18,7 @@ from tracer.operations.shapes import Linear
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements
 from tracer.record.operation import operation
+from tracer.sweep.slopes import by_stacks
 
 VALUES, COLUMNS, ROWS = "values", "columns", "rows"
 
@@ -27,6 +28,7 @@ class Part(Linear):
     """Entries `start` to `stop` of each row: as they are, as columns, or one of each as values."""
 
     marks_unreached = True
+    jvp = by_stacks
 
     def forward(packed, *, start, stop, form):
         part = packed[..., start:stop]

@@ -15,6 +15,7 @@ from tracer.operations.shapes import slice_of
 from tracer.record.axes import POOLED
 from tracer.record.dispatch import implements, refuse_out
 from tracer.record.operation import Operation, operation
+from tracer.sweep.slopes import by_stacks
 
 #: a norm -> that of the transposed transform, whose factor is n times the inverse one's
 DUAL = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
@@ -27,6 +28,7 @@ class Transform(Operation):
     linear = True
     takes_complex = True
     plain_options = True
+    jvp = staticmethod(by_stacks)
 
     @staticmethod
     def batch_axis(node, axes):

@@ -52,6 +52,13 @@ class GetItem(Indexing):
         positions = positions_of(index, shape, backend.of(g))
         return (ScatterAdd(g, positions=positions, shape=shape),)
 
+    def jvp(node, tangents):
+        """t[v] at index."""
+        (t,), index = tangents, node.params["index"]
+        if is_basic(index):
+            return t[(slice(None), *index)]
+        return _at_positions(t, index, node.input_shape(0))
+
     def carry(node, slot, cotangent):
         """U_x[v,n,k] = sum_t U[v,n,t] over the t with rows[t] = k, a `Gather`.
 
@@ -120,6 +127,10 @@ class Lookup(Indexing):
         positions = positions_of((raw(node.inputs[1]),), shape, backend.of(g))
         return ScatterAdd(g, positions=positions, shape=shape), None
 
+    def jvp(node, tangents):
+        """t[v] at the index."""
+        return tangents[0][:, raw(node.inputs[1])]
+
     def batch_axis(node, axes):
         return UNKNOWN if axes[0] is not None else axes[1]
 
@@ -175,6 +186,11 @@ class LookupAt(Indexing):
         positions = positions_of(index, shape, backend.of(g))
         return (ScatterAdd(g, positions=positions, shape=shape), *(None,) * (len(node.parents) - 1))
 
+    def jvp(node, tangents):
+        """t[v] at index."""
+        index = _filled(node.params["index"], map(raw, node.inputs[1:]))
+        return _at_positions(tangents[0], index, node.input_shape(0))
+
     def batch_axis(node, axes):
         """That of the arrays among the axes that they are broadcast to."""
         first, *others = axes
@@ -202,6 +218,12 @@ class LookupAt(Indexing):
             ((x, j), {"index": (slice(None), AT, slice(1))}),
             ((x, i), {"index": (AT, slice(None), 1)}),
         ]
+
+
+def _at_positions(t, index, shape):
+    """`t[v][index]` for each row: with a further axis before others, an index may mean another."""
+    flat = np.reshape(t, (len(t), math.prod(shape)))
+    return flat[:, positions_of(index, shape, backend.of(raw(t)))]
 
 
 def _filled(index, arrays):

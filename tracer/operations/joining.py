@@ -21,6 +21,7 @@ from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements, in_numpy, refuse_out
 from tracer.record.operation import operation
 from tracer.record.tensor import Tensor
+from tracer.sweep.slopes import by_stacks
 
 
 @operation("concatenate")
@@ -28,6 +29,7 @@ class Concatenate(Linear):
     """Joins along `axis`, which is negative."""
 
     places = True
+    jvp = by_stacks
 
     def forward(*parts, axis):
         return np.concatenate(parts, axis=axis)
@@ -64,6 +66,7 @@ class Stack(Linear):
     """Joins along a new `axis`, negative in the output."""
 
     places = True
+    jvp = by_stacks
 
     def forward(*parts, axis):
         return np.stack(parts, axis=axis)

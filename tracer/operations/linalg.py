@@ -12,6 +12,7 @@ from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements
 from tracer.record.operation import Operation, operation
 from tracer.record.tensor import Tensor
+from tracer.sweep.slopes import by_contraction, lifted
 
 
 class Matrix(Operation):
@@ -51,6 +52,10 @@ def regular(rng, *shape):
     return rng.random(shape) + 2 * np.eye(shape[-1])
 
 
+def _matrix_axes(node):
+    return -2, -1
+
+
 def _one_matrix(rng):
     return [((regular(rng, 3, 3),), {}), ((regular(rng, 2, 2, 2),), {})]
 
@@ -67,10 +72,30 @@ class Inverse(Matrix):
         y = transposed(node.output)
         return (-(y @ g @ y),)
 
+    def jvp(node, tangents):
+        """-y t y."""
+        y = node.output
+        return -(y @ tangents[0] @ y)
+
 
 @implements(np.linalg.inv)
 def inv(a):
     return Inverse(a)
+
+
+def right_side(node, t_a, t_b):
+    """`t_b - t_a x`, of which the solution is the tangent of the solution x of `a x = b`."""
+    rank = len(node.shape)
+    right = None if t_b is None else lifted(t_b, rank)
+    if t_a is None:
+        return right
+    moved = lifted(t_a, rank) @ node.output
+    return -moved if right is None else right - moved
+
+
+def widened_stack(tangent):
+    """A tangent, of half precision in float32."""
+    return None if tangent is None else widened(tangent)
 
 
 @operation("solve")
@@ -86,6 +111,11 @@ class Solve(Matrix):
         a, g = widened(transposed(node.inputs[0])), widened(g)
         back = np.linalg.solve(np.broadcast_to(a, (*g.shape[:-2], *a.shape[-2:])), g)
         return lambda: -(back @ transposed(node.output)), back
+
+    def jvp(node, tangents):
+        """a^-1 (t_b - t_a x)."""
+        a, right = widened(node.inputs[0]), right_side(node, *map(widened_stack, tangents))
+        return np.linalg.solve(a, right)
 
     def examples(rng):
         return [((regular(rng, 3, 3), rng.random((3, 2))), {}),
@@ -119,6 +149,13 @@ class Cholesky(Matrix):
         right = np.linalg.inv(widened(factor))
         full = transposed(right) @ half @ right
         return (np.tril(full) + np.tril(transposed(full), -1),)
+
+    def jvp(node, tangents):
+        """L Phi(L^-1 t L^-T) for the symmetric t of its lower triangle (Murray 2016)."""
+        factor = widened(node.output)
+        right = np.linalg.inv(factor)
+        inner = np.tril(right @ symmetric(widened(tangents[0])) @ transposed(right))
+        return factor @ (0.5 * (inner + np.tril(inner, -1)))
 
     def examples(rng):
         a = regular(rng, 3, 3)
@@ -161,6 +198,7 @@ class Determinant(ToScalar):
 
     forward = in_single(np.linalg.det)
     examples = _one_matrix
+    jvp = by_contraction(_matrix_axes)
 
     def vjp(node, g):
         """g * det(a) a^-T, the matrix of cofactors (Jacobi's formula)."""
@@ -182,6 +220,7 @@ class LogAbsDet(ToScalar):
 
     saves = ("inputs",)
     examples = _one_matrix
+    jvp = by_contraction(_matrix_axes)
 
     @in_single
     def forward(a):

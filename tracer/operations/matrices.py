@@ -9,11 +9,19 @@ from tracer.arrays.dtypes import in_single, meeting, widened
 from tracer.errors import ShapeError
 from tracer.operations.arguments import ABSENT, integer, operand, raw
 from tracer.operations.decompositions import matrices, singular_values, square
-from tracer.operations.linalg import Matrix, regular, symmetric, transposed
+from tracer.operations.linalg import (
+    Matrix,
+    regular,
+    right_side,
+    symmetric,
+    transposed,
+    widened_stack,
+)
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements, refuse_out
 from tracer.record.frames import warn_at
 from tracer.record.operation import operation
+from tracer.sweep.slopes import first
 
 
 @implements(np.linalg.matrix_power)
@@ -87,6 +95,19 @@ class PseudoInverse(Matrix):
             out = out + pt @ p @ (gt - (gt @ p) @ a)
         return (out,)
 
+    def jvp(node, tangents):
+        """-P t P + P P^T t^T (1 - A P) + (1 - P A) t^T P^T P."""
+        a, p, t = (widened(x) for x in (node.inputs[0], node.output, tangents[0]))
+        deficient = _is_deficient(a, node.params["cutoff"], node)
+        m, n = a.shape[-2:]
+        pt, tt = transposed(p), transposed(t)
+        out = -(p @ t @ p)
+        if m > n or deficient:
+            out = out + p @ pt @ (tt - (tt @ a) @ p)
+        if n > m or deficient:
+            out = out + (tt - p @ (a @ tt)) @ pt @ p
+        return out
+
     def batch_axis(node, axes):
         return axes[0] if axes[0] < len(node.shape) - 2 else UNKNOWN
 
@@ -144,6 +165,25 @@ class LeastSquares(Matrix):
             return out
 
         return by_matrix, lambda: pt @ g
+
+    def jvp(node, tangents):
+        """P (t_b - t_a x) + P P^T t_a^T r + (1 - P a) t_a^T P^T x with P = pinv(a), r = b - a x."""
+        t_a, t_b = map(widened_stack, tangents)
+        dtype = first([t_a, t_b]).dtype
+        a, b, x = (meeting(each, dtype) for each in (*node.inputs, node.output))
+        deficient = _is_deficient(a, node.params["cutoff"], node)
+        m, n = a.shape[-2:]
+        p = PseudoInverse(a, cutoff=node.params["cutoff"])
+        out, pt = p @ right_side(node, t_a, t_b), transposed(p)
+        if t_a is None:
+            return out
+        tt = transposed(t_a)
+        if m > n or deficient:
+            out = out + p @ (pt @ (tt @ (b - a @ x)))
+        if n > m or deficient:
+            left = tt @ (pt @ x)
+            out = out + left - p @ (a @ left)
+        return out
 
     def batch_axis(node, axes):
         return UNKNOWN

@@ -11,8 +11,16 @@ from tracer.arrays.dtypes import in_single, meeting, widened
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.arguments import raw
 from tracer.operations.lapack import over_stack, scipy_linalg
-from tracer.operations.linalg import Matrix, largest, regular, transposed
+from tracer.operations.linalg import (
+    Matrix,
+    largest,
+    regular,
+    right_side,
+    transposed,
+    widened_stack,
+)
 from tracer.record.operation import operation
+from tracer.sweep.slopes import lifted
 
 
 def _real(out, function):
@@ -56,18 +64,26 @@ class MatrixExponential(Matrix):
 
     def vjp(node, g):
         """L(A^T, g), above the diagonal of exp([[A^T, g], [0, A^T]]) (Mathias 1996)."""
-        a, g = transposed(widened(node.inputs[0])), widened(g)
-        a = np.broadcast_to(a, g.shape)
-        size, scale = largest(g, (-2, -1)), largest(a, (-2, -1))
-        some = (size > 0) & (scale > 0)
-        size = np.where(some, size / np.where(some, scale, 1), 1).astype(raw(g).dtype)
-        lower = np.concatenate([np.zeros_like(raw(a)), a], -1)
-        whole = np.concatenate([np.concatenate([a, g / size], -1), lower], -2)
-        n = a.shape[-1]
-        return (MatrixExponential(whole)[..., :n, n:] * size,)  # digits are kept by E as large as A
+        return (_exponential_slope(transposed(widened(node.inputs[0])), widened(g)),)
+
+    def jvp(node, tangents):
+        """L(A, t)."""
+        return _exponential_slope(widened(node.inputs[0]), widened(tangents[0]))
 
     def examples(rng):
         return [((rng.random((3, 3)),), {}), ((rng.random((2, 2, 2)),), {})]
+
+
+def _exponential_slope(a, g):
+    """The derivative L(A, g) of the exponential."""
+    a = np.broadcast_to(a, g.shape)
+    size, scale = largest(g, (-2, -1)), largest(a, (-2, -1))
+    some = (size > 0) & (scale > 0)
+    size = np.where(some, size / np.where(some, scale, 1), 1).astype(raw(g).dtype)
+    lower = np.concatenate([np.zeros_like(raw(a)), a], -1)
+    whole = np.concatenate([np.concatenate([a, g / size], -1), lower], -2)
+    n = a.shape[-1]
+    return MatrixExponential(whole)[..., :n, n:] * size  # digits are kept by E as large as A
 
 
 @operation("sqrtm")
@@ -79,18 +95,26 @@ class MatrixRoot(Matrix):
 
     def vjp(node, g):
         """The X with Y^T X + X Y^T = g for the root Y, since dY Y + Y dY = dA."""
-        y, g = transposed(widened(node.output)), widened(g)
-        size = abs(np.linalg.eigvals(raw(y)))
-        eps = float(np.sqrt(y.shape[-1] * np.finfo(raw(y).dtype).eps))
-        if (size <= eps * largest(size)).any():
-            raise ShapeError(
-                "scipy.linalg.sqrtm has derivatives at regular matrices, and this one is singular: "
-                "add a multiple of the identity"
-            )
-        return (Sylvester(y, y, g),)
+        return (_root_slope(transposed(widened(node.output)), widened(g)),)
+
+    def jvp(node, tangents):
+        """The X with Y X + X Y = t."""
+        return _root_slope(widened(node.output), widened(tangents[0]))
 
     def examples(rng):
         return [((regular(rng, 3, 3),), {}), ((regular(rng, 2, 2, 2),), {})]
+
+
+def _root_slope(y, g):
+    """The X with Y X + X Y = g for a root Y."""
+    size = abs(np.linalg.eigvals(raw(y)))
+    eps = float(np.sqrt(y.shape[-1] * np.finfo(raw(y).dtype).eps))
+    if (size <= eps * largest(size)).any():
+        raise ShapeError(
+            "scipy.linalg.sqrtm has derivatives at regular matrices, and this one is singular: "
+            "add a multiple of the identity"
+        )
+    return Sylvester(y, y, g)
 
 
 @operation("solve_sylvester")
@@ -121,6 +145,16 @@ class Sylvester(Matrix):
         s, x = Sylvester(a, b, g), transposed(node.output)
         return lambda: -(s @ x), lambda: -(x @ s), lambda: s
 
+    def jvp(node, tangents):
+        """The X with a X + X b = t_q - t_a x - x t_b."""
+        t_a, t_b, t_q = map(widened_stack, tangents)
+        right = None if t_a is None and t_q is None else right_side(node, t_a, t_q)
+        if t_b is not None:
+            moved = node.output @ lifted(t_b, len(node.shape))
+            right = -moved if right is None else right - moved
+        a, b = (meeting(x, right.dtype) for x in node.inputs[:2])
+        return Sylvester(a, b, right)
+
     def examples(rng):
         a, b, q = regular(rng, 2, 2), regular(rng, 3, 3), rng.random((2, 3))
         return [((a, b, q), {}), ((np.stack([a, a.T]), b, np.stack([q, 2 * q])), {})]
@@ -147,25 +181,33 @@ class MatrixLogarithm(Matrix):
         Y is the root of order 2^s of A^T that is near the identity, and E the derivative of that in
         the direction g (Al-Mohy, Higham and Relton 2013, whose quadrature by Gauss this is).
         """
-        a, g = transposed(widened(node.inputs[0])), widened(g)
-        one = backend.of(raw(a)).constant(np.eye, a.shape[-1], None, 0, raw(a).dtype)
-        count = 0
-        while (np.sum(abs(raw(a) - one), axis=-2) > NEAR).any():
-            a, count = MatrixRoot(a), count + 1
-            g = Sylvester(a, a, g)
-            if count > MOST_ROOTS:
-                raise ShapeError(
-                    "scipy.linalg.logm has derivatives at regular matrices, and this one is "
-                    "singular: add a multiple of the identity"
-                )
-        total = 0
-        for t, weight in zip(*QUADRATURE, strict=True):
-            inverse = np.linalg.inv(one + t * (a - one))
-            total = total + weight * (inverse @ g @ inverse)
-        return (float(2**count) * total,)
+        return (_logarithm_slope(transposed(widened(node.inputs[0])), widened(g)),)
+
+    def jvp(node, tangents):
+        """L(A, t)."""
+        return _logarithm_slope(widened(node.inputs[0]), widened(tangents[0]))
 
     def examples(rng):
         return [((regular(rng, 3, 3),), {}), ((regular(rng, 2, 2, 2),), {})]
+
+
+def _logarithm_slope(a, g):
+    """The derivative L(A, g) of the logarithm."""
+    one = backend.of(raw(a)).constant(np.eye, a.shape[-1], None, 0, raw(a).dtype)
+    count = 0
+    while (np.sum(abs(raw(a) - one), axis=-2) > NEAR).any():
+        a, count = MatrixRoot(a), count + 1
+        g = Sylvester(a, a, g)
+        if count > MOST_ROOTS:
+            raise ShapeError(
+                "scipy.linalg.logm has derivatives at regular matrices, and this one is "
+                "singular: add a multiple of the identity"
+            )
+    total = 0
+    for t, weight in zip(*QUADRATURE, strict=True):
+        inverse = np.linalg.inv(one + t * (a - one))
+        total = total + weight * (inverse @ g @ inverse)
+    return float(2**count) * total
 
 
 OPERATIONS = [MatrixExponential, MatrixLogarithm, MatrixRoot, Sylvester]

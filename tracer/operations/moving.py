@@ -17,6 +17,7 @@ from tracer.operations.shapes import Linear, slice_of
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements
 from tracer.record.operation import operation
+from tracer.sweep.slopes import by_stacks
 
 #: bytes of a block of what is copied
 BLOCK_BYTES = 4 << 20
@@ -26,6 +27,7 @@ BLOCK_BYTES = 4 << 20
 class Flip(Linear):
     reindexes = True
     views = True
+    jvp = by_stacks
 
     def forward(x, *, axis):
         return np.flip(x, axis)
@@ -44,6 +46,7 @@ class Flip(Linear):
 @operation("roll")
 class Roll(Linear):
     reindexes = True
+    jvp = by_stacks
 
     def forward(x, *, shift, axis):
         return np.roll(x, shift, axis)
@@ -76,6 +79,10 @@ class Pad(Linear):
             if low or high:
                 g = _unpad(g, i - rank, low, high, size, mode)
         return (g,)
+
+    def jvp(node, tangents):
+        """t, padded alike."""
+        return Pad(tangents[0], width=((0, 0), *node.params["width"]), mode=node.params["mode"])
 
     def through(node, entry):
         """What is to be put into the padding is left out."""

@@ -41,6 +41,14 @@ class Embed(Indexing):
             for index in node.params["indices"]
         ]
 
+    def jvp(node, tangents):
+        """The stacks of all rows, embedded as one."""
+        pairs = zip(tangents, node.params["indices"], strict=True)
+        given = [(t, index) for t, index in pairs if t is not None]
+        stacks = [np.reshape(t, (math.prod(t.shape[:2]), *t.shape[2:])) for t, _ in given]
+        whole = Embed(*stacks, indices=tuple(i for _, i in given), shape=node.params["shape"])
+        return np.reshape(whole, (len(given[0][0]), *node.shape))
+
     def examples(rng):
         some = (slice(0, 4, 2),)
         return [
@@ -64,6 +72,12 @@ class ScatterAdd(Indexing):
         positions = backend.of(g).from_host(node.params["positions"])
         flat = np.reshape(g, (*g.shape[:2], math.prod(g.shape[2:])))
         return (flat[..., positions],)
+
+    def jvp(node, tangents):
+        """The stacks of all rows, added as one."""
+        (t,) = tangents
+        whole = ScatterAdd(np.reshape(t, (math.prod(t.shape[:2]), *t.shape[2:])), **node.params)
+        return np.reshape(whole, (len(t), *node.shape))
 
     def examples(rng):
         return [((rng.random((2, 3)),), {"positions": np.array([0, 5, 5]), "shape": (2, 3)})]

@@ -21,6 +21,7 @@ from tracer.record.axes import POOLED, UNKNOWN
 from tracer.record.dispatch import implements, in_numpy, refuse_out
 from tracer.record.operation import Operation, operation
 from tracer.record.tensor import Tensor
+from tracer.sweep.slopes import lifted, summed
 
 
 @operation("matmul")
@@ -55,6 +56,25 @@ class MatMul(Operation):
             return np.swapaxes(x, -1, -2) @ g
 
         return left, right
+
+    def jvp(node, tangents):
+        """t_x @ y + x @ t_y."""
+        (x, y), (t_x, t_y), rank = node.inputs, tangents, len(node.shape)
+        total = None
+        if t_x is not None:
+            if y.ndim == 2:  # one product for all rows
+                rows = np.reshape(t_x, (math.prod(t_x.shape[:-1]), t_x.shape[-1])) @ y
+                total = np.reshape(rows, (*t_x.shape[:-1], y.shape[-1]))
+            else:
+                total = lifted(t_x, rank) @ y
+        if t_y is not None:
+            if x.ndim > 2 and y.ndim == 2:
+                rows = np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1])) @ t_y
+                part = np.reshape(rows, (len(t_y), *x.shape[:-1], rows.shape[-1]))
+            else:
+                part = x @ lifted(t_y, rank)
+            total = part if total is None else summed(total, part)
+        return total
 
     def batch_axis(node, axes):
         return _einsum_axis(_matmul_subscripts(node), node, axes)
@@ -116,6 +136,17 @@ class MatVec(Operation):
             return np.reshape(g, (len(g), count)) @ rows
 
         return lambda: g[..., None] * y, right
+
+    def jvp(node, tangents):
+        """t_x @ y + x @ t_y."""
+        (x, y), (t_x, t_y) = node.inputs, tangents
+        total = None if t_x is None else t_x @ y
+        if t_y is not None:
+            count = math.prod(x.shape[:-1])
+            rows = t_y @ np.reshape(x, (count, x.shape[-1])).T
+            part = np.reshape(rows, (len(t_y), *x.shape[:-1]))
+            total = part if total is None else summed(total, part)
+        return total
 
     def batch_axis(node, axes):
         return _einsum_axis(_matvec_subscripts(node), node, axes)
@@ -198,6 +229,19 @@ class Einsum(Operation):
             lambda slot=slot: _einsum_vjp(node, slot, g, inputs, output)
             for slot in range(len(inputs))
         ]
+
+    def jvp(node, tangents):
+        """The sum of the einsums with the tangent of each operand in its place, a letter longer."""
+        inputs, output = node.params["inputs"], node.params["output"]
+        stack = next(c for c in string.ascii_letters if c not in "".join(inputs) + output)
+        total = None
+        for slot, tangent in enumerate(tangents):
+            if tangent is not None:
+                letters = tuple(stack + s if i == slot else s for i, s in enumerate(inputs))
+                operands = [tangent if i == slot else x for i, x in enumerate(node.inputs)]
+                part = Einsum(*operands, inputs=letters, output=stack + output)
+                total = part if total is None else summed(total, part)
+        return total
 
     def batch_axis(node, axes):
         return _einsum_axis((node.params["inputs"], node.params["output"]), node, axes)

@@ -21,6 +21,7 @@ from tracer.operations.arithmetic import finite_below, root, square_of_size
 from tracer.record.axes import POOLED
 from tracer.record.dispatch import implements, in_numpy, refuse_out
 from tracer.record.operation import Operation, operation
+from tracer.sweep.slopes import by_contraction, by_stacks
 
 
 @functools.lru_cache(maxsize=1024)
@@ -73,6 +74,10 @@ class Reduction(Operation):
     plain_options = True
 
 
+def _axes(node):
+    return node.params["axis"]
+
+
 def _cases(rng):
     x = rng.uniform(0.5, 1.5, (2, 3, 4))
     return [
@@ -88,6 +93,7 @@ class Sum(Reduction):
     linear = True
     takes_complex = True
     examples = _cases
+    jvp = by_stacks
 
     def forward(x, *, axis, keepdims):
         return np.add.reduce(x, axis=axis, keepdims=keepdims)
@@ -103,6 +109,7 @@ class Mean(Reduction):
     linear = True
     takes_complex = True
     examples = _cases
+    jvp = by_stacks
 
     def forward(x, *, axis, keepdims):
         if is_half(x.dtype):  # added up in float32, as np.mean does
@@ -122,6 +129,7 @@ class _Extreme(Reduction):
 
     piecewise_linear = True
     examples = staticmethod(_cases)
+    jvp = staticmethod(by_contraction(_axes))
 
 
 def _extreme_vjp(node, g):
@@ -156,6 +164,7 @@ class Prod(Reduction):
     saves = ("inputs",)
     takes_complex = True
     examples = _cases
+    jvp = by_contraction(_axes)
 
     def forward(x, *, axis, keepdims):
         return np.prod(x, axis=axis, keepdims=keepdims)
@@ -193,6 +202,7 @@ class LogSumExp(Reduction):
     """`log(sum(exp(x)))` without overflow."""
 
     examples = _cases
+    jvp = by_contraction(_axes)
 
     @in_single
     def forward(x, *, axis, keepdims):
@@ -216,6 +226,7 @@ class Cumsum(Operation):
     linear = True
     takes_complex = True
     plain_options = True
+    jvp = by_stacks
 
     def forward(x, *, axis):
         return np.cumsum(x, axis=axis)

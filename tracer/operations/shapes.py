@@ -21,6 +21,7 @@ from tracer.record.axes import POOLED, UNKNOWN, LabelledAxis, MergedAxis, at_pos
 from tracer.record.dispatch import implements
 from tracer.record.operation import Operation, operation
 from tracer.record.tensor import INTEGERS, Tensor
+from tracer.sweep.slopes import broadcast_tangent
 
 
 class Linear(Operation):
@@ -58,6 +59,10 @@ class Reshape(Linear):
         return (_leading(g, node.input_shape(0)),)
 
     grouped_axes = True
+
+    def jvp(node, tangents):
+        """t in the shape [V, *y.shape]."""
+        return _leading(tangents[0], node.shape)
 
     def batch_axis(node, axes):
         """The output axis that has the samples, alone if there is one, else with others merged."""
@@ -102,6 +107,11 @@ class Transpose(Linear):
             back[a + rank] = i + 1
         return (np.transpose(g, [0, *back]),)
 
+    def jvp(node, tangents):
+        """t with the axes after that of the stack permuted alike."""
+        axes = node.params["axes"]
+        return np.transpose(tangents[0], [0, *(a + len(axes) + 1 for a in axes)])
+
     def batch_axis(node, axes):
         return node.params["axes"].index(axes[0] - len(node.shape))
 
@@ -120,6 +130,10 @@ class BroadcastTo(Linear):
     def vjp(node, g):
         """g, which the engine sums over what was broadcast."""
         return (g,)
+
+    def jvp(node, tangents):
+        """t, broadcast."""
+        return broadcast_tangent(tangents[0], node.shape)
 
     def batch_axis(node, axes):
         return axes[0] + len(node.shape) - len(node.input_shape(0))

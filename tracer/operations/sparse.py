@@ -13,11 +13,12 @@ from tracer.errors import ShapeError, TracingError
 from tracer.operations import products
 from tracer.operations.arguments import operand, raw
 from tracer.operations.lapack import solved
-from tracer.operations.linalg import transposed
+from tracer.operations.linalg import transposed, widened_stack
 from tracer.operations.placing import ScatterAdd
 from tracer.record import hints
 from tracer.record.axes import UNKNOWN
 from tracer.record.operation import Operation, operation
+from tracer.sweep.slopes import by_slots, lifted
 
 #: numbers of the formats whose pattern is taken as it is; others are converted
 COMPRESSED = ("csr", "csc")
@@ -86,6 +87,7 @@ class SparseProduct(Sparse):
     """The product of a sparse matrix, or the transposed one where `swapped`, and a dense one."""
 
     linear_in = (0, 1)
+    jvp = by_slots
 
     @in_single
     def forward(entries, x, *, pattern, swapped):
@@ -138,6 +140,15 @@ class SparseSolve(Sparse):
         entries = meeting(node.inputs[0], g.dtype)
         back = SparseSolve(entries, g, pattern=pattern, swapped=not swapped)
         return lambda: -at_entries(back, node.output, pattern, swapped), lambda: back
+
+    def jvp(node, tangents):
+        """A^-1 (t_b - T x) for the matrix T of the entries' tangents."""
+        (t_entries, t_b), rank = map(widened_stack, tangents), len(node.shape)
+        right = None if t_b is None else lifted(t_b, rank)
+        if t_entries is not None:
+            moved = SparseProduct(lifted(t_entries, rank - 1), node.output, **node.params)
+            right = -moved if right is None else right - moved
+        return SparseSolve(meeting(node.inputs[0], right.dtype), right, **node.params)
 
     def examples(rng):
         columns, starts = np.array([0, 2, 1, 0, 2]), np.array([0, 2, 3, 5])

@@ -9,7 +9,7 @@ from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, meeting, widened
 from tracer.operations.arguments import raw
 from tracer.operations.lapack import over_stack, scipy_linalg, solved
-from tracer.operations.linalg import Matrix, regular, transposed
+from tracer.operations.linalg import Matrix, regular, right_side, transposed, widened_stack
 from tracer.record.axes import UNKNOWN
 from tracer.record.operation import operation
 
@@ -65,6 +65,15 @@ class SolveTriangular(Matrix):
 
         return by_matrix, lambda: back
 
+    def jvp(node, tangents):
+        """a^-1 (t_b - t_a x), of t_a the triangle."""
+        lower, unit = node.params["lower"], node.params["unit"]
+        t_a, t_b = map(widened_stack, tangents)
+        if t_a is not None:
+            t_a = np.tril(t_a, -int(unit)) if lower else np.triu(t_a, int(unit))
+        right = right_side(node, t_a, t_b)
+        return SolveTriangular(meeting(node.inputs[0], right.dtype), right, lower=lower, unit=unit)
+
     def examples(rng):
         a, b = regular(rng, 3, 3), rng.random((3, 2))
         return [((a, b), {"lower": True, "unit": False}), ((a, b), {"lower": False, "unit": True}),
@@ -94,6 +103,17 @@ class LU(Matrix):
         left = SolveTriangular(transposed(lower), inner, lower=False, unit=True)
         right = SolveTriangular(upper, transposed(left), lower=False, unit=False)
         return (transposed(right),)
+
+    def jvp(node, tangents):
+        """L tril(P, -1) + triu(P) U with P = L^-1 t U^-1."""
+        lu, t = widened(node.output), widened(tangents[0])
+        one = backend.of(raw(lu)).constant(np.eye, lu.shape[-1], None, 0, raw(lu).dtype)
+        lower, upper = np.tril(lu, -1) + one, np.triu(lu)
+        inner = SolveTriangular(lower, t, lower=True, unit=True)
+        inner = transposed(
+            SolveTriangular(transposed(upper), transposed(inner), lower=True, unit=False)
+        )
+        return np.tril(lower @ np.tril(inner, -1), -1) + np.triu(np.triu(inner) @ upper)
 
     def examples(rng):
         return [((regular(rng, 3, 3),), {}), ((regular(rng, 2, 2, 2),), {})]

@@ -40,6 +40,12 @@ class TakeAlongAxis(Indexing):
         positions = np.take_along_axis(every, indices, node.params["axis"])
         return ScatterAdd(g, positions=positions, shape=shape), None
 
+    def jvp(node, tangents):
+        """t[v], taken alike."""
+        (t, _), indices = tangents, raw(node.inputs[1])
+        indices = np.broadcast_to(indices, (len(t), *indices.shape))
+        return TakeAlongAxis(t, indices, axis=node.params["axis"])
+
     def batch_axis(node, axes):
         axis = next(a for a in axes if isinstance(a, int))
         return UNKNOWN if axis - len(node.shape) == node.params["axis"] else axis

@@ -270,6 +270,8 @@ def _of_the_output(jvp: Callable[..., Stack]) -> Callable[..., Stack]:
     @functools.wraps(jvp)
     def rule(node: Node, tangents: Sequence[Stack | None]) -> Stack:
         moved = jvp(node, tangents)
+        if moved is NotImplemented:
+            return moved
         rows = next(len(tangent) for tangent in tangents if tangent is not None)
         if getattr(moved, "shape", None) != (rows, *node.shape):
             raise ShapeError(

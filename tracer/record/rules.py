@@ -36,8 +36,10 @@ class Rules:
     - `through(node, entry) -> Scattered | None`, optional, for operations of one input: what `vjp`
       makes of a cotangent that is yet to be put in place (`tracer.sweep.scattered`); None if that
       is made first.
-    - `jvp(node, tangents) -> array`, optional: a stack `[V, *output.shape]` from stacks of inputs
-      (None: a constant). Without it the engine transposes `vjp`.
+    - `jvp(node, tangents) -> array`, optional: a stack `[V, *output.shape]` from stacks
+      `[V, *input.shape]` (None: a constant); `NotImplemented` where the engine is to transpose
+      `vjp`, as it does without the rule. What is elementwise, or linear in
+      all inputs together, has one by itself (`tracer.sweep.slopes`).
     - `blocks(node) -> counts`, optional, for what is elementwise between equal blocks of the last
       axis: how many each input holds. The Hessian's diagonal then takes few rows.
     - `flops(node) -> int`, optional: floating-point operations of the forward call.

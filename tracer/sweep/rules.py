@@ -148,19 +148,20 @@ def cotangents_of(view: View, node: Node, g: Stack | Tensor) -> Sequence[Any]:
     return entries
 
 
-def in_rule(error: Exception, node: Node, g: Stack | Tensor) -> Exception:
+def in_rule(error: Exception, node: Node, g: Stack | Tensor, rule: str = "vjp") -> Exception:
     """An error that a rule raised, with the operation that it is of; see `recording.explain`."""
-    if not hasattr(node.op, "vjp"):
+    if rule == "vjp" and not hasattr(node.op, "vjp"):
         return TracingError(f"operation {node.op.name} has no vjp: define vjp(node, g)")
-    where = f"the vjp of {node!r} ({node.source or 'unknown line'})"
+    where = f"the {rule} of {node!r} ({node.source or 'unknown line'})"
+    called, stack = getattr(node.op, rule), "cotangent" if rule == "vjp" else "tangent"
     if (plugin := of_others(node.op)) is not None and not isinstance(error, TracerError):
-        return raised(plugin, where, unsaved(error, "the rule", node.op.vjp, node) or error)
-    if (told := unsaved(error, where, node.op.vjp, node)) is not None:
+        return raised(plugin, where, unsaved(error, "the rule", called, node) or error)
+    if (told := unsaved(error, where, called, node)) is not None:
         return told
     given = f"of shape {list(g.shape)} ([V, *output])" if hasattr(g, "shape") else "of parts"
     if type(error) in (ValueError, IndexError, TypeError, AttributeError):
-        return ShapeError(f"{where}, given a cotangent {given}: {error}")
-    error.add_note(f"in {where}, given a cotangent {given}")
+        return ShapeError(f"{where}, given a {stack} {given}: {error}")
+    error.add_note(f"in {where}, given a {stack} {given}")
     raise error
 
 

@@ -7,30 +7,100 @@ from typing import Any
 
 import numpy as np
 
+from tracer import registry
 from tracer.arrays.types import Stack
 from tracer.record import complex_numbers
 from tracer.record.composite import recorded
 from tracer.record.leaf_kinds import VARIABLE
 from tracer.record.node import Node
-from tracer.record.recorder import Recorder, open_tape, rerecording, using
+from tracer.record.recorder import Recorder, current_tape, open_tape, rerecording, using
 from tracer.record.tensor import Tensor, new_leaf
-from tracer.sweep.rules import Recorded, View, attribute, cotangents_of, entry_value, fit
+from tracer.sweep.rules import (
+    Recorded,
+    View,
+    attribute,
+    cotangents_of,
+    entry_value,
+    fit,
+    in_rule,
+)
+from tracer.sweep.slopes import Tangents, by_rows, by_slopes, first
 from tracer.sweep.sweep import Sweep
 
 
-def push(nodes: Sequence[Node], stacks: dict[Node | None, Stack], recorded: bool) -> None:
-    """Stacks of tangents forward through a record: `stacks` gets one for every node reached."""
+def push(
+    nodes: Sequence[Node],
+    stacks: dict[Node | None, Stack],
+    recorded: bool,
+    wanted: Set[Node | None] | None = None,
+) -> None:
+    """Stacks of tangents forward through a record: `stacks` gets one for every node reached.
+
+    Where some nodes are `wanted`, only what leads to them is computed, and other stacks are dropped
+    as soon as nothing needs them.
+    """
+    last_use = None if wanted is None else last_uses(nodes, wanted)
+    tape = current_tape() if recorded else None
     for node in nodes:
-        if not any(p in stacks for p in node.parents):
+        if last_use is not None and node not in last_use:
             continue
-        view = Recorded(node) if recorded else node
         tangents = [stacks.get(p) for p in node.parents]
-        if node.op.jvp is not None:
-            stacks[node] = node.op.jvp(view, tangents)
-            if node.dtype.kind == "c" and stacks[node].dtype.kind != "c":
-                stacks[node] = stacks[node].astype(node.dtype)  # of a real input's alone
+        for tangent in tangents:
+            if tangent is not None:
+                break
         else:
-            stacks[node] = transposed(view, node, tangents)
+            continue
+        if node.dtype.kind not in "fc":
+            continue
+        if not recorded:
+            moved = tangent_of(node, node, tangents)
+        else:
+            start = 0 if tape is None else len(tape.nodes)
+            moved = tangent_of(Recorded(node), node, tangents)
+            if tape is not None:
+                attribute(tape.nodes[start:], node)
+        stacks[node] = moved
+        if last_use is not None:
+            for parent in node.parents:
+                if last_use.get(parent) is node:
+                    stacks.pop(parent, None)
+
+
+def last_uses(nodes: Sequence[Node], wanted: Set[Node | None]) -> dict[Node | None, Node | None]:
+    """Of each node that leads to the wanted ones, the last that needs it; None for the wanted."""
+    found: dict[Node | None, Node | None] = dict.fromkeys(wanted)
+    for node in reversed(nodes):
+        if node in found:
+            for parent in node.parents:
+                if parent not in found:
+                    found[parent] = node
+    return found
+
+
+def tangent_of(view: View, node: Node, tangents: Tangents) -> Stack:
+    """The tangent of an operation's output, from those of its inputs.
+
+    By the operation's own rule; else from the slopes of what is elementwise, from what is linear
+    itself, or from the rule for cotangents, transposed.
+    """
+    op = node.op
+    moved: Stack = NotImplemented
+    rule = op.jvp or (by_slopes if op.elementwise else by_rows if op.linear else None)
+    if rule is not None and not (rule is by_slopes and op.jvp is None and _may_conjugate(node)):
+        try:
+            moved = rule(view, tangents)
+        except Exception as error:
+            raise in_rule(error, node, first(tangents), "jvp") from error
+    if moved is NotImplemented:
+        moved = transposed(view, node, tangents)
+    if node.dtype.kind == "c" and moved.dtype.kind != "c":
+        return moved.astype(node.dtype)  # of a real input's alone
+    return moved
+
+
+def _may_conjugate(node: Node) -> bool:
+    """Whether the slopes of an operation of others may be those of no analytic function."""
+    return node.dtype.kind == "c" and not type(node.op).__module__.startswith(registry.BUNDLED)
 
 
 def transposed(view: View, node: Node, tangents: Sequence[Stack | None]) -> Stack:
@@ -38,7 +108,8 @@ def transposed(view: View, node: Node, tangents: Sequence[Stack | None]) -> Stac
 
     The rule is recorded at a zero cotangent of one row, and swept for the rows of tangents.
     """
-    outer = open_tape() if isinstance(view, Recorded) else None
+    on_tape = isinstance(view, Recorded) or any(isinstance(t, Tensor) for t in tangents)
+    outer = open_tape() if on_tape else None
     rows = len(next(t for t in tangents if t is not None))
     with using(outer), rerecording() if outer is None else Recorder() as tape:
         like = next(t for t in tangents if t is not None)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tracer.api.functional import grad
-from tracer.arrays.types import Array
+from tracer.api.functional import grad, jvp
+from tracer.arrays.types import Array, Stack
+from tracer.record.node import Node
 from tracer.record.tensor import Tensor, TensorLike
-from tracer.sweep.tangents import push
+from tracer.sweep.tangents import tangent_of, transposed
 from tracer.testing.cases import ROWS, Case
 
 #: step of central differences that balances truncation and rounding: the cube root of epsilon
@@ -104,23 +105,62 @@ def _replaced(case: Case, k: int, x: Array) -> Any:
 
 
 def check_jvp(case: Case, rtol: float, atol: float) -> None:
-    """`<g, J t> = <J^T g, t>`, for tangents of all inputs together and of each alone."""
+    """`<g, J t> = <J^T g, t>`, for tangents of all inputs together and of each alone.
+
+    Rows are those of single tangents, and the rule for cotangents, transposed, gives the same.
+    """
     g = case.random(ROWS)
     pulled = case.pull(case.node, g)
     tangents = [case.random(2, like=x) for x in case.floats]
+    given = [t.copy() for t in tangents]
     every = range(len(case.slots))
     for chosen in [every, *([k] for k in every if len(every) > 1)]:
-        stacks = {case.node.parents[case.slots[k]]: tangents[k] for k in chosen}
-        push([case.node], stacks, recorded=False)
-        moved = stacks[case.node]
+        some = [tangents[k] if k in chosen else None for k in every]
+        moved = _pushed(case, case.node, some)
         if moved.shape != (2, *case.output.shape):
             raise AssertionError(
                 f"{case.title}: the jvp has the shape {list(moved.shape)}, not "
                 f"[V, *output.shape] = {[2, *case.output.shape]}"
             )
+        for v in range(2):
+            alone = _pushed(case, case.node, [t if t is None else t[v : v + 1] for t in some])
+            case.agree(f"the jvp of row {v} alone", alone[0], moved[v], 1e-10, 1e-12)
         got = g.reshape(ROWS, -1) @ moved.reshape(2, -1).T
         expected = sum(pulled[k].reshape(ROWS, -1) @ tangents[k].reshape(2, -1).T for k in chosen)
         case.agree("<g, jvp(t)> against <vjp(g), t>", got, expected, 1e-9, 1e-11)
+        back = transposed(case.node, case.node, _by_input(case, case.node, some))
+        case.agree("the jvp against the transposed vjp", moved, back, 1e-9, 1e-11)
+    for before, after in zip(given, tangents, strict=True):
+        case.agree("a tangent given to the jvp, afterwards,", after, before, 0, 0)
+    _check_recorded_jvp(case, rtol, atol)
+
+
+def _by_input(case: Case, node: Node, tangents: Sequence[Stack | None]) -> list[Stack | None]:
+    """Tangents of all inputs of a node, from those of the arrays of floats."""
+    found: list[Stack | None] = [None] * len(node.parents)
+    for slot, tangent in zip(case.slots, tangents, strict=True):
+        found[slot] = tangent
+    return found
+
+
+def _pushed(case: Case, node: Node, tangents: Sequence[Stack | None]) -> Stack:
+    """A stack of tangents of the output."""
+    return tangent_of(node, node, _by_input(case, node, tangents))
+
+
+def _check_recorded_jvp(case: Case, rtol: float, atol: float) -> None:
+    """The gradient of a directional derivative: of one by the jvp, that of one by the vjp."""
+    weights, numbers = case.random(), tuple(range(len(case.slots)))
+    directions = tuple(case.random(like=x) for x in case.floats)
+
+    def slope(*floats: TensorLike) -> TensorLike:
+        return np.sum(jvp(case.call, floats, directions)[1] * weights)
+
+    got = grad(slope, numbers)(*case.floats)
+    expected = grad(along(case.weighted(weights), numbers, directions), numbers)(*case.floats)
+    for slot, mine, other in zip(case.slots, got, expected, strict=True):
+        scale = max(1.0, float(np.max(abs(other), initial=0)))
+        case.agree(f"the gradient of the jvp by input {slot}", mine, other, 1e-8, 1e-9 * scale)
 
 
 def check_higher_orders(case: Case, rtol: float, atol: float) -> None:
@@ -169,3 +209,7 @@ def check_single_precision(case: Case, rtol: float, atol: float) -> None:
             raise AssertionError(
                 f"{case.title}: the vjp of float32 inputs gives input {slot} {stack.dtype}"
             )
+    tangents = [case.random(2, like=x).astype(np.float32) for x in case.floats]
+    moved = _pushed(case, node, tangents)
+    if moved.dtype != node.dtype:
+        raise AssertionError(f"{case.title}: the jvp of float32 inputs gives {moved.dtype}")

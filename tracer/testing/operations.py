@@ -121,7 +121,7 @@ def _report(
     """
     made = {
         "vjp": "with numerical derivatives, row by row and in stacks, with what was kept and not",
-        "jvp": f"{'with' if op.jvp else 'derived from vjp, with'} <g, J t> = <J^T g, t>",
+        "jvp": f"{'with' if op.jvp else 'derived, with'} the vjp, transposed, rows alone, recorded",
         "higher orders": "derivatives of order two and three with numerical ones",
         "dtypes": "single precision stays that",
         "complex numbers": "numerical derivatives" if op.takes_complex else "refused",

@@ -22,9 +22,11 @@ from tracer.extend import (
     Node,
     Params,
     blocks,
+    by_symmetry,
     compiled,
     in_parallel,
     in_single,
+    lifted,
     widened,
 )
 from tracer_layers.module.rules import data_axis, where_open
@@ -122,6 +124,17 @@ class ParametricRectify(Operation):
             lambda: np.where(x > 0, g, g * _per_channel(slope, x)),
             lambda: _summed(_slope_terms(node, g)),
         )
+
+    def jvp(node, tangents):
+        """t_x where x > 0, t_x * slope + x * t_slope elsewhere."""
+        (x, slope), (t_x, t_slope) = node.inputs, tangents
+        above = below = 0
+        if t_x is not None:
+            above, below = t_x, t_x * _per_channel(slope, x)
+        if t_slope is not None:
+            each = np.reshape(t_slope, (len(t_slope), -1, *(1,) * max(0, x.ndim - 2)))
+            below = below + x * lifted(each, x.ndim)
+        return np.where(x > 0, above, below)
 
     def batch_axis(node, axes):
         return data_axis(axes)
@@ -411,6 +424,7 @@ class NormalisedExponential(Operation):
 
     saves = ("output",)
     examples = _along_axis
+    jvp = by_symmetry
 
     @in_single
     def forward(x, *, axis):
@@ -449,6 +463,11 @@ class LogNormalisedExponential(Operation):
         """g - softmax(x) * sum_c g_c, along the axis."""
         total = np.sum(g, axis=node.params["axis"], keepdims=True)
         return (g - np.exp(node.output) * total,)
+
+    def jvp(node, tangents):
+        """t - sum_c softmax(x)_c t_c, along the axis."""
+        (t,), axis = tangents, node.params["axis"]
+        return t - np.sum(np.exp(node.output) * t, axis=axis, keepdims=True)
 
     def batch_axis(node, axes):
         return _unless_normalised(node, axes[0])

@@ -18,7 +18,9 @@ from tracer.extend import (
     Placed,
     Shape,
     TensorLike,
+    broadcast_tangent,
     broadcast_uses,
+    lifted,
 )
 from tracer_layers.activations.dropout_layers import dropout
 from tracer_layers.attention.masks import additive, causal, combined, refuse_empty_rows
@@ -62,6 +64,19 @@ class AttentionWeights(Operation):
             return np.matmul(np.swapaxes(slope, -1, -2), query) * scale
 
         return (queries, keys, lambda: slope)[: len(node.inputs)]
+
+    def jvp(node, tangents):
+        """y * (s - sum_s s y) for the tangent s of the scores."""
+        (query, key, *_), scale, rank = node.inputs, node.params["scale"], len(node.shape)
+        t_query, t_key, *t_bias = tangents
+        parts = []
+        if t_query is not None:
+            parts.append(np.matmul(lifted(t_query, rank), np.swapaxes(key, -1, -2)) * scale)
+        if t_key is not None:
+            parts.append(np.matmul(query * scale, np.swapaxes(lifted(t_key, rank), -1, -2)))
+        if t_bias and t_bias[0] is not None:
+            parts.append(broadcast_tangent(t_bias[0], node.shape))
+        return _scores(node, sum(parts[1:], parts[0]))
 
     def parameter_cotangent(node, slot, g):
         """Of a bias, which is added to the scores of all samples: a `Summed` of their cotangents s.

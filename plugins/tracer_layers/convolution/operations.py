@@ -28,7 +28,9 @@ from tracer.extend import (
     Shape,
     Stack,
     TensorLike,
+    broadcast_tangent,
     compiled,
+    lifted,
     meeting,
 )
 from tracer_layers.convolution.arrays import convolve, correlate, transpose, turned
@@ -97,6 +99,17 @@ class Convolution(Operation):
             lambda: ConvolutionWeight(x, g, windows=w, groups=groups),
             lambda: _channel_sums(g, w.rank),
         )[: len(node.inputs)]
+
+    def jvp(node, tangents):
+        """The convolutions of t_x with W and of x with t_W, and t_b."""
+        (x, weight, *_), options, axes = node.inputs, node.params, len(node.shape)
+        t_x, t_weight, *t_bias = tangents
+        parts = []
+        if t_x is not None:
+            parts.append(Convolution(lifted(t_x, axes), weight, **options))
+        if t_weight is not None:
+            parts.append(Convolution(x, lifted(t_weight, axes), **options))
+        return _with_bias(parts, t_bias, node, len(options["stride"]))
 
     def batch_axis(node, axes):
         return _sample_axis(node, axes, len(node.params["stride"]))
@@ -209,6 +222,17 @@ class ConvolutionTranspose(Operation):
             lambda: _channel_sums(g, w.rank),
         )[: len(node.inputs)]
 
+    def jvp(node, tangents):
+        """The same of t_y with W and of y with t_W, and t_b."""
+        (y, weight, *_), options, axes = node.inputs, node.params, len(node.shape)
+        t_y, t_weight, *t_bias = tangents
+        parts = []
+        if t_y is not None:
+            parts.append(ConvolutionTranspose(lifted(t_y, axes), weight, **options))
+        if t_weight is not None:
+            parts.append(ConvolutionTranspose(y, lifted(t_weight, axes), **options))
+        return _with_bias(parts, t_bias, node, options["windows"].rank)
+
     def batch_axis(node, axes):
         return _sample_axis(node, axes, node.params["windows"].rank)
 
@@ -299,11 +323,31 @@ class ConvolutionWeight(Operation):
             ),
         )
 
+    def jvp(node, tangents):
+        """The same of t_x with y and of x with t_y."""
+        (x, y), (t_x, t_y), options = node.inputs, tangents, node.params
+        axes = len(node.shape)
+        parts = []
+        if t_x is not None:
+            parts.append(ConvolutionWeight(lifted(t_x, axes), y, **options))
+        if t_y is not None:
+            parts.append(ConvolutionWeight(x, lifted(t_y, axes), **options))
+        return _with_bias(parts, [], node, 0)
+
     def batch_axis(node, axes):
         return POOLED
 
     def examples(rng):
         return [((x, y), {"windows": w, "groups": groups}) for w, groups, x, _, y in _cases(rng)]
+
+
+def _with_bias(parts: list[Stack], t_bias: Sequence[Stack | None], node: Node, rank: int) -> Stack:
+    """The sum of tangents of an output, and of the bias `[V, O]` that is added to its channels."""
+    if t_bias and t_bias[0] is not None:
+        each = np.reshape(t_bias[0], (*t_bias[0].shape, *(1,) * rank))
+        each = lifted(each, len(node.shape))
+        parts.append(each if parts else broadcast_tangent(each, node.shape))
+    return sum(parts[1:], parts[0])
 
 
 def _channel_sums(g: Stack, rank: int) -> Stack:

@@ -14,7 +14,12 @@ from numpy.lib.stride_tricks import as_strided
 
 from tracer import Operation, operation
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import Array, Shape, backend
+from tracer.extend import (
+    Array,
+    Shape,
+    backend,
+    by_stacks,
+)
 from tracer_layers.module.rules import mapped_axis
 
 Pairs = tuple[tuple[int, int], ...]
@@ -230,6 +235,7 @@ class Unfold(Operation):
 
     saves = ()
     linear = True
+    jvp = by_stacks
 
     def forward(x, *, windows):
         w, missing = windows, max(0, windows.rank + 2 - x.ndim)
@@ -260,6 +266,7 @@ class Fold(Operation):
 
     saves = ()
     linear = True
+    jvp = by_stacks
 
     def forward(y, *, windows):
         w, kernels = windows, backend.kernels_for(y)

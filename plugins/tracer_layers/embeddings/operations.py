@@ -50,6 +50,11 @@ class Lookup(Operation):
 
         return None, table
 
+    def jvp(node, tangents):
+        """t[v] at the index, 0 at the padding."""
+        index = raw(node.inputs[0])
+        return _without_padding(node, tangents[1][:, index])
+
     def batch_axis(node, axes):
         return data_axis(axes)
 

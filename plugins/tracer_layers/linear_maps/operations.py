@@ -8,7 +8,12 @@ import numpy as np
 
 from tracer import Operation, Outer, Summed, operation, samples_first
 from tracer.errors import ShapeError
-from tracer.extend import product
+from tracer.extend import (
+    broadcast_tangent,
+    lifted,
+    product,
+    summed,
+)
 from tracer_layers.module.rules import data_axis, mapped_axis
 
 
@@ -60,6 +65,26 @@ class LinearMap(Operation):
             return g.sum(axis=tuple(range(1, g.ndim - 1)))
 
         return (data, matrix, bias)[: len(node.inputs)]
+
+    def jvp(node, tangents):
+        """t_x @ W.T + x @ t_W.T + t_b, by one product for all rows of a tangent."""
+        x, weight, *_ = node.inputs
+        t_x, t_weight, *t_bias = tangents
+        outputs, inputs = node.shape[-1], x.shape[-1]
+        total = None
+        if t_x is not None:
+            matrix = weight if weight.ndim == 2 else weight.reshape(outputs, inputs)
+            total = product(t_x.reshape(-1, inputs), matrix.T).reshape(len(t_x), *node.shape)
+        if t_weight is not None:
+            rows = x if x.ndim == 2 else x.reshape(-1, inputs)
+            turned = t_weight.reshape(len(t_weight), outputs, inputs).swapaxes(1, 2)
+            moved = product(rows, turned[0])[None] if len(turned) == 1 else rows @ turned
+            moved = moved.reshape(len(turned), *node.shape)
+            total = moved if total is None else summed(total, moved)
+        if t_bias and t_bias[0] is not None:
+            moved = lifted(t_bias[0], len(node.shape))
+            total = broadcast_tangent(moved, node.shape) if total is None else total + moved
+        return total
 
     def batch_axis(node, axes):
         return mapped_axis(data_axis(axes), len(node.shape), mixed=1)

@@ -8,7 +8,16 @@ import numpy as np
 
 from tracer import operation
 from tracer.errors import QuantityError, ShapeError
-from tracer.extend import Array, DType, Node, SeedRows, Stack, at_places, backend
+from tracer.extend import (
+    Array,
+    DType,
+    Node,
+    SeedRows,
+    Stack,
+    at_places,
+    backend,
+    by_contraction,
+)
 from tracer_layers.activations.operations import LogNormalisedExponential
 from tracer_layers.losses.loss import (
     EVERY,
@@ -197,6 +206,8 @@ class CrossEntropy(Loss):
     the class `ignored`, which is None where all are known to be classes that count.
     """
 
+    jvp = by_contraction(lambda node: (_class_axis(node.inputs[0]),))
+
     def forward_keeping(x, target, weight=None, *, ignored, label_smoothing):
         _check(x, target, weight)
         axis = _class_axis(x)
@@ -362,6 +373,8 @@ class NegativeLogLikelihood(Loss):
 
     For Gauss-Newton quantities use `cross_entropy` on logits, which is curved.
     """
+
+    jvp = by_contraction(lambda node: (_class_axis(node.inputs[0]),))
 
     def forward(x, target, weight=None, *, ignored):
         _check(x, target, weight)

@@ -6,7 +6,11 @@ import numpy as np
 
 import tracer
 from tracer import operation
-from tracer.extend import UNKNOWN, Array
+from tracer.extend import (
+    UNKNOWN,
+    Array,
+    by_contraction,
+)
 from tracer_layers.losses.loss import Loss
 from tracer_layers.module.rules import arange, raw
 
@@ -23,6 +27,8 @@ class ConnectionistTemporal(Loss):
     which it may leave out a blank between labels that differ. It is not convex, and has no rule for
     the root of its Hessian.
     """
+
+    jvp = by_contraction(lambda node: (-3, -1))
 
     def forward_keeping(x, labels, frames, lengths, *, blank):
         seen, skips, ends = _lattice(x, labels, lengths, blank)

@@ -11,7 +11,10 @@ import numpy as np
 
 from tracer import operation
 from tracer.errors import ShapeError
-from tracer.extend import Array
+from tracer.extend import (
+    Array,
+    by_contraction,
+)
 from tracer_layers.losses.loss import Loss
 from tracer_layers.module.rules import mapped_axis, raw
 
@@ -30,6 +33,8 @@ class OfVectors(Loss):
 @operation("cosine_embedding")
 class CosineEmbedding(OfVectors):
     """`1 - cos` of the angle between two vectors where t is 1, `max(0, cos - margin)` where -1."""
+
+    jvp = by_contraction(lambda node: (-2, -1))
 
     def forward(x, target, *, margin):
         if target.shape not in (x.shape[:-2], ()):
@@ -72,6 +77,8 @@ class TripletMargin(OfVectors):
 
     With `swap` of the lesser of `d(a, c)` and `d(b, c)` (Balntas et al. 2016).
     """
+
+    jvp = by_contraction(lambda node: (-2, -1))
 
     def forward(x, *, margin, p, eps, swap):
         if x.ndim < 2 or x.shape[-2] != 3:

@@ -6,7 +6,12 @@ import numpy as np
 
 from tracer import operation
 from tracer.errors import ShapeError
-from tracer.extend import Array, backend
+from tracer.extend import (
+    Array,
+    backend,
+    by_contraction,
+    by_slopes,
+)
 from tracer_layers.activations.operations import Logistic
 from tracer_layers.losses.loss import (
     EVERY,
@@ -39,6 +44,8 @@ def _signed(rng):
 class Hinge(PiecewiseLinear):
     """`max(0, margin - t x)` of scores x, for signs t."""
 
+    jvp = by_slopes
+
     def forward(x, target, *, margin):
         same_shape(x, target)
         return np.maximum(margin - target * x, 0)
@@ -61,6 +68,8 @@ class Hinge(PiecewiseLinear):
 class HingeEmbedding(PiecewiseLinear):
     """A distance x where t is 1, and `max(0, margin - x)` where it is -1."""
 
+    jvp = by_slopes
+
     def forward(x, target, *, margin):
         same_shape(x, target)
         return np.where(target != -1, x, 0) + np.where(target != 1, np.maximum(margin - x, 0), 0)
@@ -79,6 +88,8 @@ class HingeEmbedding(PiecewiseLinear):
 @operation("soft_margin")
 class SoftMargin(Loss):
     """`log(1 + exp(-t x))` of logits x and signs t; its likelihood is Bernoulli's of the signs."""
+
+    jvp = by_slopes
 
     def forward(x, target):
         same_shape(x, target)
@@ -118,6 +129,8 @@ class MultiMargin(Loss):
 
     Scores x are `[N, C]`, classes t `[N]`, class weights w `[C]`, an optional third input.
     """
+
+    jvp = by_contraction(lambda node: (-1,))
 
     def forward(x, target, weight=None, *, p, margin):
         _check_classes(x, target, weight)
@@ -209,6 +222,8 @@ class MultiLabelMargin(PiecewiseLinear):
 
     Scores x are `[N, C]`, and labels t `[N, C]` those before the first negative one.
     """
+
+    jvp = by_contraction(lambda node: (-1,))
 
     def forward(x, target):
         _check_labels(x, target)

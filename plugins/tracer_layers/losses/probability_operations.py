@@ -6,7 +6,10 @@ import numpy as np
 
 from tracer import operation
 from tracer.errors import QuantityError, ShapeError
-from tracer.extend import backend
+from tracer.extend import (
+    backend,
+    by_slopes,
+)
 from tracer_layers.losses.loss import EVERY, Loss, diagonal, same_shape
 from tracer_layers.module.rules import raw
 
@@ -20,6 +23,8 @@ class BinaryCrossEntropyOfProbabilities(Loss):
 
     Its Hessian depends on the target, so that it has no rows that are sampled.
     """
+
+    jvp = by_slopes
 
     def forward(x, target):
         same_shape(x, target)
@@ -58,6 +63,8 @@ class BinaryCrossEntropyOfProbabilities(Loss):
 @operation("kl_divergence")
 class KullbackLeibler(Loss):
     """`t (log t - x)` of log-probabilities x, and of log-targets `exp(t) (t - x)`: linear in x."""
+
+    jvp = by_slopes
 
     def forward(x, target, *, log_target):
         same_shape(x, target)

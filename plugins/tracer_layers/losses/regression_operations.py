@@ -10,7 +10,13 @@ import numpy as np
 
 from tracer import operation
 from tracer.errors import QuantityError
-from tracer.extend import Generator, Params, backend, poisson
+from tracer.extend import (
+    Generator,
+    Params,
+    backend,
+    by_slopes,
+    poisson,
+)
 from tracer_layers.activations.functions import softplus
 from tracer_layers.activations.operations import Logistic
 from tracer_layers.losses.loss import (
@@ -41,6 +47,7 @@ class SquaredError(Loss):
     """`(x - t)^2`; its likelihood is `N(x, I/2)`."""
 
     examples = _pairs()
+    jvp = by_slopes
 
     def forward(x, target):
         same_shape(x, target)
@@ -71,6 +78,7 @@ class AbsoluteError(Loss):
     """`|x - t|`, whose Hessian is zero almost everywhere."""
 
     examples = _pairs()
+    jvp = by_slopes
 
     def forward(x, target):
         same_shape(x, target)
@@ -99,6 +107,7 @@ class SmoothAbsoluteError(Loss):
     """
 
     examples = _pairs({"width": 0.25, "scale": 4.0}, {"width": 2.0, "scale": 1.0})
+    jvp = by_slopes
 
     def forward(x, target, *, width, scale):
         same_shape(x, target)
@@ -132,6 +141,8 @@ class GaussianNLL(Loss):
 
     As in PyTorch, the gradient of `var` does not see `eps`.
     """
+
+    jvp = by_slopes
 
     def forward(x, target, var, *, eps):
         same_shape(x, target)
@@ -169,6 +180,8 @@ class PoissonNLL(Loss):
 
     Stirling's approximation of `log(t!)` is added for targets above 1.
     """
+
+    jvp = by_slopes
 
     def forward(x, target, *, log_input, full, eps):
         same_shape(x, target)
@@ -241,6 +254,8 @@ class BinaryCrossEntropy(Loss):
 
     Its likelihood is the Bernoulli distribution; with `p`, its Hessian scaled per element.
     """
+
+    jvp = by_slopes
 
     def forward(x, target, pos_weight=None):
         same_shape(x, target)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tracer import Operation, operation
-from tracer.extend import Array
+from tracer.extend import (
+    Array,
+    by_symmetry,
+)
 from tracer_layers.module.rules import mapped_axis, row_sums
 
 
@@ -18,6 +21,7 @@ class Standardise(Operation):
     """
 
     saves = ("inputs", "output")
+    jvp = by_symmetry
 
     def forward_keeping(x, *, eps):
         centred, rate = _moments(x, eps)

@@ -23,6 +23,7 @@ from tracer.extend import (
     TensorLike,
     backend,
     blocks,
+    by_stacks,
     compiled,
     in_parallel,
     in_single,
@@ -84,6 +85,13 @@ class MaximumOfWindows(Operation):
         if type(g) is type(node.output) is np.ndarray:  # and nothing of it is recorded
             return (Scattered(g, y, Winners(winner, w)),)
         return (SpreadToWinners(g, winner, windows=w),)
+
+    def jvp(node, tangents):
+        """t[v] at the first maximum of each window."""
+        x, y = raw(node.inputs[0]), raw(node.output)
+        w = pooled_windows(x, **node.params)
+        winner = _winners(x, y, w) if node.kept is None else node.kept
+        return PickWinners(tangents[0], winner, windows=w)
 
     def examples(rng):
         x = rng.permutation(40).reshape(2, 5, 4) / 10.0
@@ -277,6 +285,10 @@ class SpreadToWinners(Operation):
         """g_y[v,...,p] = g[v,...,i] at the place i of the winner of window p."""
         return PickWinners(g, node.inputs[1], windows=node.params["windows"]), None
 
+    def jvp(node, tangents):
+        """The same of t."""
+        return SpreadToWinners(tangents[0], node.inputs[1], **node.params)
+
     def examples(rng):
         w = windows((5, 4), (2, 2), (1, 2), ((0, 0), (1, 1)), (1, 1))
         return [((rng.random((2, *w.output)), rng.integers(0, 4, w.output)), {"windows": w})]
@@ -369,6 +381,10 @@ class PickWinners(Operation):
         """g_x[v,...,i] = sum_p g[v,...,p] over the windows p whose winner is at i."""
         return SpreadToWinners(g, node.inputs[1], windows=node.params["windows"]), None
 
+    def jvp(node, tangents):
+        """The same of t."""
+        return PickWinners(tangents[0], node.inputs[1], **node.params)
+
     def examples(rng):
         w = windows((5, 4), (2, 2), (1, 2), ((0, 0), (1, 1)), (1, 1))
         return [((rng.random((2, *w.size)), rng.integers(0, 4, w.output)), {"windows": w})]
@@ -385,6 +401,7 @@ class MeanOfWindows(Operation):
     saves = ()
     linear = True
     batch_axis = _batch_axis
+    jvp = by_stacks
 
     @in_single
     def forward(
@@ -426,6 +443,7 @@ class SpreadOverWindows(Operation):
     saves = ()
     linear = True
     batch_axis = _batch_axis
+    jvp = by_stacks
 
     @in_single
     def forward(y, *, windows, count_include_pad=True, divisor_override=None):

@@ -92,18 +92,18 @@ class Gates(Blockwise):
         Zero in blocks that are no gates.
         """
         y, kinds, of = node.output, node.params["kinds"], node.params["of"]
-        kernels = backend.kernels_for(g, y)
-        if kernels is not None:
-            pulled = kernels.gates_vjp(g, y, kinds)
-        else:
-            *_, least = _rows(raw(y), kinds)
-            slope = y - least  # of a logistic function y (1 - y), of tanh (y + 1) (1 - y)
-            slope *= 1 - y
-            pulled = g * slope
+        pulled = _through_gates(g, y, kinds)
         if of == len(kinds):
             return pulled, pulled
         width = of * (y.shape[-1] // len(kinds))
         return _first_blocks(pulled, width), _first_blocks(pulled, width)
+
+    def jvp(node, tangents):
+        """The slopes of the gates times the sum of t_x and t_u there."""
+        y, kinds, of = node.output, node.params["kinds"], node.params["of"]
+        count = len(kinds)
+        given = [block(t, of, 0, count) if count < of else t for t in tangents if t is not None]
+        return _through_gates(sum(given[1:], given[0]), y, kinds)
 
     def blocks(node):
         return node.params["of"], node.params["of"]
@@ -111,6 +111,17 @@ class Gates(Blockwise):
     def examples(rng):
         x, u = rng.standard_normal((3, 6)), rng.standard_normal((3, 6))
         return [((x, u), {"kinds": "sts", "of": 3}), ((x, u), {"kinds": "ss", "of": 3})]
+
+
+def _through_gates(g: Stack, y: Array, kinds: str) -> Stack:
+    """A stack times the slopes of gates with the output y."""
+    kernels = backend.kernels_for(g, y)
+    if kernels is not None:
+        return kernels.gates_vjp(g, y, kinds)
+    *_, least = _rows(raw(y), kinds)
+    slope = y - least  # of a logistic function y (1 - y), of tanh (y + 1) (1 - y)
+    slope *= 1 - y
+    return g * slope
 
 
 def _first_blocks(pulled: Stack, width: int) -> Placed:
@@ -186,6 +197,16 @@ class Memory(Blockwise):
 
         return gates, lambda: cotangent * f
 
+    def jvp(node, tangents):
+        """t_f * c + f * t_c + t_i * g + i * t_g."""
+        (y, c), (t_y, t_c) = node.inputs, tangents
+        total = None if t_c is None else t_c * block(y, 4, 1)
+        if t_y is not None:
+            i, g = block(y, 4, 0), block(y, 4, 2)
+            gates = block(t_y, 4, 1) * c + block(t_y, 4, 0) * g + block(t_y, 4, 2) * i
+            total = gates if total is None else total + gates
+        return total
+
 
 @operation("lstm_output")
 class Exposed(Blockwise):
@@ -218,6 +239,16 @@ class Exposed(Blockwise):
             lambda: placed(g * shown, y, 4, 3),
             lambda: g * (block(y, 4, 3) * (1 - shown * shown)),
         )
+
+    def jvp(node, tangents):
+        """t_o * tanh(c) + o * (1 - tanh(c)**2) * t_c."""
+        (y, c), (t_y, t_c) = node.inputs, tangents
+        shown = np.tanh(c)
+        total = None if t_y is None else block(t_y, 4, 3) * shown
+        if t_c is not None:
+            memory = t_c * (block(y, 4, 3) * (1 - shown * shown))
+            total = memory if total is None else total + memory
+        return total
 
 
 @operation("gru_candidate")
@@ -253,6 +284,18 @@ class Candidate(Blockwise):
             lambda: placed(pulled * block(u, 3, 2), y, 2, 0),
         )
 
+    def jvp(node, tangents):
+        """(1 - n**2) * (t_x + r * t_u + u_n * t_r)."""
+        (_, u, y), (t_x, t_u, t_y), n = node.inputs, tangents, node.output
+        parts = []
+        if t_x is not None:
+            parts.append(block(t_x, 3, 2))
+        if t_u is not None:
+            parts.append(block(t_u, 3, 2) * block(y, 2, 0))
+        if t_y is not None:
+            parts.append(block(t_y, 2, 0) * block(u, 3, 2))
+        return sum(parts[1:], parts[0]) * (1 - n * n)
+
 
 @operation("gru_blend")
 class Blend(Blockwise):
@@ -283,6 +326,18 @@ class Blend(Blockwise):
             return of_n, placed(of_z, y, 2, 1), of_h
         z = block(y, 2, 1)
         return lambda: g * (1 - z), lambda: placed(g * (h - n), y, 2, 1), lambda: g * z
+
+    def jvp(node, tangents):
+        """t_n * (1 - z) + t_z * (h - n) + z * t_h."""
+        (n, y, h), (t_n, t_y, t_h) = node.inputs, tangents
+        z, parts = block(y, 2, 1), []
+        if t_n is not None:
+            parts.append(t_n * (1 - z))
+        if t_y is not None:
+            parts.append(block(t_y, 2, 1) * (h - n))
+        if t_h is not None:
+            parts.append(t_h * z)
+        return sum(parts[1:], parts[0])
 
 
 # -- steps --------------------------------------------------------------------------------------

@@ -7,7 +7,13 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from tracer import Operation, operation
-from tracer.extend import POOLED, DType, backend, in_single
+from tracer.extend import (
+    POOLED,
+    DType,
+    backend,
+    by_stacks,
+    in_single,
+)
 
 
 class Taps:
@@ -60,6 +66,7 @@ class Resample(Operation):
 
     saves = ()
     linear = True
+    jvp = by_stacks
 
     @in_single
     def forward(x, *, taps, axis):

@@ -10,7 +10,14 @@ from numpy.typing import DTypeLike
 import tracer
 from tracer import Gather, Operation, operation, samples_first
 from tracer.errors import ShapeError
-from tracer.extend import DType, Generator, TensorLike, backend
+from tracer.extend import (
+    DType,
+    Generator,
+    TensorLike,
+    backend,
+    broadcast_tangent,
+    lifted,
+)
 from tracer_layers.attention.layers import holds_sequences
 from tracer_layers.module.arguments import at_least
 from tracer_layers.module.dtypes import float_dtype, floats
@@ -45,6 +52,15 @@ class AddPositions(Operation):
             return np.concatenate([total, np.zeros_like(raw(g), shape=rest)], axis=1)
 
         return g, table
+
+    def jvp(node, tangents):
+        """t_x plus the first L rows of t_W."""
+        (t_x, t_weight), axis = tangents, node.params["axis"]
+        if t_weight is None:
+            return t_x
+        rows = t_weight[:, : node.shape[axis]]
+        rows = lifted(rows if axis == -2 else rows[:, :, None], len(node.shape))
+        return broadcast_tangent(rows, node.shape) if t_x is None else t_x + rows
 
     def batch_axis(node, axes):
         return data_axis(axes)
