@@ -160,7 +160,10 @@ def jvp(
 
 
 def hvp(function: Callable[..., Tree]) -> Callable[..., Tree]:
-    """`hvp(f)(x, v, **keywords)`: the Hessian of `f` at `x` times `v`, both of one structure."""
+    """`hvp(f)(x, v, **keywords)`: the Hessian of `f` at `x` times `v`, both of one structure.
+
+    The Hessian is symmetric: its product is the pullback of `v` through the gradient.
+    """
 
     _callable("hvp", function)
 
@@ -168,7 +171,13 @@ def hvp(function: Callable[..., Tree]) -> Callable[..., Tree]:
         _, structure = flatten(x)
         directions = _directions(structure, v, "vector", "argument")
         record = Linearisation(grad(function), (x,), (0,), keywords)
-        return _pushed(record, structure, directions, "vector", "argument")
+        stacks = [
+            stack_of(direction, *output[1:], record.like, "vector", "argument", path)
+            for direction, output, path in zip(
+                directions, record.outputs, structure.paths, strict=True
+            )
+        ]
+        return structure.build(record.pull(stacks, what="hvp"))
 
     return call
 
