@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tracer import registry
-from tracer.extend import TensorLike, raw
+from tracer.extend import DType, TensorLike, raw
+from tracer_import.operators.context import Operand
 from tracer_import.operators.table import add_operator, operator
+
+#: axes as a program has them
+Axes: TypeAlias = "int | Sequence[int] | None"
 
 
 def _extremes_so_far(
-    accumulate: Callable[..., Any], reaches: Callable[[Any, Any], Any]
-) -> Callable[..., Any]:
+    accumulate: Callable[..., np.ndarray], reaches: np.ufunc
+) -> Callable[..., tuple[TensorLike, TensorLike]]:
     def function(self: TensorLike, dim: int) -> tuple[TensorLike, TensorLike]:
         """The extreme up to each place of an axis, and where it was last; nan once there is one."""
         values = raw(self)
@@ -49,7 +53,7 @@ def log_sums_so_far(self: TensorLike, dim: int) -> TensorLike:
 @operator("quantile.default", "quantile.scalar")
 def quantile(
     self: TensorLike,
-    q: Any,
+    q: Operand,
     dim: int | None = None,
     keepdim: bool = False,
     interpolation: Literal["linear", "lower", "higher", "midpoint", "nearest"] = "linear",
@@ -58,7 +62,7 @@ def quantile(
     return np.quantile(self, raw(q), axis=dim, keepdims=keepdim, method=interpolation)
 
 
-def _axes(dim: Any) -> Any:
+def _axes(dim: Axes) -> int | tuple[int, ...] | None:
     """Axes as NumPy takes them: none named are all."""
     if isinstance(dim, Sequence):
         return tuple(dim) or None
@@ -67,7 +71,7 @@ def _axes(dim: Any) -> Any:
 
 @operator("nansum.default")
 def sum_of_numbers(
-    self: TensorLike, dim: Any = None, keepdim: bool = False, dtype: Any = None
+    self: TensorLike, dim: Axes = None, keepdim: bool = False, dtype: DType | None = None
 ) -> TensorLike:
     """The sum of what is a number."""
     x = self if dtype is None else self.astype(dtype)
@@ -76,7 +80,7 @@ def sum_of_numbers(
 
 @operator("nanmean.default")
 def mean_of_numbers(
-    self: TensorLike, dim: Any = None, keepdim: bool = False, dtype: Any = None
+    self: TensorLike, dim: Axes = None, keepdim: bool = False, dtype: DType | None = None
 ) -> TensorLike:
     """The mean of what is a number."""
     x = self if dtype is None else self.astype(dtype)
@@ -84,13 +88,13 @@ def mean_of_numbers(
 
 
 @operator("trapezoid.dx")
-def integral(y: TensorLike, dx: Any = 1, dim: int = -1) -> TensorLike:
+def integral(y: TensorLike, dx: Operand = 1, dim: int = -1) -> TensorLike:
     """The integral of samples by the trapezoidal rule."""
     return np.trapezoid(y, dx=dx, axis=dim)
 
 
 @operator("cumulative_trapezoid.dx")
-def integrals_so_far(y: TensorLike, dx: Any = 1, dim: int = -1) -> TensorLike:
+def integrals_so_far(y: TensorLike, dx: Operand = 1, dim: int = -1) -> TensorLike:
     """The integrals up to each sample but the first."""
     lead = (slice(None),) * (dim % y.ndim)
     sums = y[(*lead, slice(1, None))] + y[(*lead, slice(0, -1))]

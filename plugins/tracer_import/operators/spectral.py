@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from tracer.extend import DType, TensorLike, raw
 from tracer_import.operators.context import default_dtype, like, made
 from tracer_import.operators.creation import Ignored
+from tracer_import.operators.scans import Axes
 from tracer_import.operators.table import add_operator, operator
 
 # -- complex numbers --------------------------------------------------------------------------
@@ -34,8 +35,7 @@ def angle(self: TensorLike) -> TensorLike:
 @operator("view_as_real.default")
 def real_pairs(self: TensorLike) -> TensorLike:
     """Real and imaginary part along a new last axis."""
-    parts: Sequence[Any] = np.real(self), np.imag(self)
-    return np.stack(parts, axis=-1)
+    return np.stack((np.real(self), np.imag(self)), axis=-1)  # type: ignore[list-item,arg-type]
 
 
 @operator("view_as_complex.default")
@@ -140,13 +140,13 @@ for _name in ("fftn", "ifftn", "rfftn", "irfftn"):
 
 
 @operator("fft_fftshift.default")
-def shifted(self: TensorLike, dim: Any = None) -> TensorLike:
+def shifted(self: TensorLike, dim: Axes = None) -> TensorLike:
     """The frequency zero in the middle."""
     return np.fft.fftshift(self, dim)
 
 
 @operator("fft_ifftshift.default")
-def shifted_back(self: TensorLike, dim: Any = None) -> TensorLike:
+def shifted_back(self: TensorLike, dim: Axes = None) -> TensorLike:
     """The frequency zero first."""
     return np.fft.ifftshift(self, dim)
 
