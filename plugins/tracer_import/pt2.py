@@ -7,7 +7,7 @@ only what a program needs is looked at.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tracer_import.archive import Archive, Document, opened
@@ -18,7 +18,7 @@ from tracer_import.inplace import functional
 from tracer_import.memory import with_orders
 from tracer_import.program import Held, Input, Program, Value
 from tracer_import.trees import Specification, specification
-from tracer_import.weights import Weights
+from tracer_import.weights import BFLOAT16, Weights
 
 #: versions of the schema that are read
 MAJOR = 8
@@ -105,8 +105,18 @@ def _program(archive: Archive, document: Document) -> Program:
         ranges=_ranges(document.get("range_constraints") or {}),
         modules=_modules(module, reader.modules),
         origin=archive.path.name,
-        notes=weights.notes(),
+        notes=(*weights.notes(), *_precision_notes(module["graph"]["nodes"])),
     )
+
+
+def _precision_notes(nodes: Sequence[Document]) -> tuple[str, ...]:
+    """What a user should know of the precision that a program asks for within."""
+    computing = [node for node in nodes if "_assert" not in node["target"]]
+    given = [[entry["arg"] for entry in node["inputs"]] for node in computing]
+    count = sum({"as_scalar_type": BFLOAT16} in arguments for arguments in given)
+    if not count:
+        return ()
+    return (f"{count} operators make bfloat16, and compute in float32, of more digits",)
 
 
 def _given(kind: str, entry: Document) -> Input:

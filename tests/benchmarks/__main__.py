@@ -23,6 +23,7 @@ from . import (
     instruments,
     jacobian,
     optimizers,
+    programs,
     recording,
     scaling,
     sweep,
@@ -47,6 +48,7 @@ GROUPS = {
     "optimizers": optimizers,
     "instruments": instruments,
     "imported": imported,
+    "programs": programs,
 }
 CHOICES = (*GROUPS, "growth", "scaling", "curvature")
 

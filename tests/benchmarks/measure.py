@@ -47,7 +47,12 @@ def at_most(factor: float, reference: float | str, text: str) -> tuple[Goal, ...
     return () if isinstance(reference, str) else (Goal(factor * reference, text),)
 
 
-def race(runners: Mapping[str, Prepare], repeats: int, count: int = 1) -> dict[str, float | str]:
+def race(
+    runners: Mapping[str, Prepare],
+    repeats: int,
+    count: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float | str]:
     """The shortest time of each runner, in seconds, divided by `count`, or that it is missing.
 
     Runners take turns, so that what disturbs the machine disturbs all of them. Only the call of
@@ -58,17 +63,17 @@ def race(runners: Mapping[str, Prepare], repeats: int, count: int = 1) -> dict[s
     best: dict[str, float | str] = dict.fromkeys(runners, "not installed")
     for _ in range(repeats):
         for name, prepare in present.items():
-            seconds = once(prepare()) / count
+            seconds = once(prepare(), clock) / count
             before = best[name]
             best[name] = seconds if isinstance(before, str) else min(before, seconds)
     return best
 
 
-def once(run: Callable[[], Any]) -> float:
-    """The time of one call, in seconds."""
+def once(run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    """The time of one call by a clock, in seconds."""
     gc.collect(0)
-    start = time.perf_counter()
+    start = clock()
     kept = run()
-    stop = time.perf_counter()
+    stop = clock()
     del kept
     return stop - start

@@ -95,8 +95,9 @@ call, or the library's own. Each number is the shortest of several runs. The lib
 one process. The Jacobians are of a network of 20, 50 and 100 units at one sample. The Transformer
 has 2 layers of width 128, 512 inside, with 4 heads, and takes 16 sequences of 64 positions. A step
 of training is the forward pass, cross-entropy, the gradient and SGD's update in place; its networks
-are those above. Those of [models from PyTorch](../how-to/models-from-pytorch.md#what-it-costs) have
-a table there.
+are those above. [Programs](../tutorials/programs.md) run with the same text on autograd, and are
+timed in CPU seconds, on one thread. Those of
+[models from PyTorch](../how-to/models-from-pytorch.md#what-it-costs) have a table there.
 
 ## From run to run
 

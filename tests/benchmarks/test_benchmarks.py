@@ -28,6 +28,7 @@ from . import (
     jacobian,
     optimizers,
     processes,
+    programs,
     recording,
     scaling,
     sweep,
@@ -45,9 +46,12 @@ from .history import CHANGES
 from .measure import Goal, Row, once
 from .networks import NETWORKS, gpt
 from .processes import Memory, Taken
+from .programs import with_autograd
 from .results import Results, read
 
 RATES = Rates(multiply_adds=1e9, copied=1e9)
+#: programs whose solver goes on to a place that rounding, or a coarse tolerance, decides
+LOOSE = {"deep_gaussian_process", "neural_ode"}
 MEASURED = Results(
     *(Environment("2026-01-01", "2 cores", "OpenBLAS", "Python 3", {}), 60.0, RATES),
     rows={
@@ -78,6 +82,7 @@ def tiny(monkeypatch):
         recording: {"LENGTH": 3, "REPEATS": 1},
         sweep: {"LENGTH": 3, "REPEATS": 1},
         jacobian: {"REPEATS": 1},
+        programs: {"REPEATS": 1, "NAMES": ("own_rule",)},
         graphs: {
             "REPEATS": 1,
             "TIME": 20,
@@ -118,6 +123,25 @@ def saved(tmp_path, results, name="results.json"):
     path = tmp_path / name
     path.write_text(results.text())
     return path
+
+
+# -- programs -----------------------------------------------------------------------------------
+
+
+def test_every_program_is_timed_but_what_draws_and_what_is_shared():
+    there = {path.stem for path in programs.FOLDER.glob("*.py")}
+    assert {*programs.NAMES, *programs.NOT_TIMED} == there
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Output seems independent of input")
+@pytest.mark.parametrize("name", programs.NAMES)
+def test_a_program_gives_the_same_figures_with_autograd(name):
+    pytest.importorskip("autograd", reason="needs pip install 'trace-net[benchmarks]'")
+    ours, theirs = (each.figures(name)() for each in (programs.Programs(), with_autograd()))
+    assert ours.keys() == theirs.keys()
+    if name not in LOOSE:
+        assert programs.agree(ours, theirs)
 
 
 # -- the command --------------------------------------------------------------------------------

@@ -254,6 +254,25 @@ def test_norms_have_subgradients():
         np.testing.assert_allclose(found, u[:, :2] @ v[:2], atol=1e-12)
 
 
+def test_a_cotangent_that_turns_no_vectors_cannot_tell():
+    """The same cotangent from a function without a derivative and from one that is constant."""
+    d = np.array([1.0, 2.0, 3.0])
+
+    def jumping(v):
+        return np.sum(v * np.diag(d))
+
+    def constant(v):
+        return np.sum((v @ v.T) * np.diag(d)) / 2
+
+    v = np.linalg.eigh(np.eye(3))[1]
+    np.testing.assert_array_equal(tracer.grad(jumping)(v), tracer.grad(constant)(v))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for function in (jumping, constant):
+            found = tracer.grad(lambda a, f=function: f(np.linalg.eigh(a)[1]))(np.eye(3))
+            np.testing.assert_array_equal(found, np.zeros((3, 3)))
+
+
 # -- eigenvalues of any matrix, QR, and ranks -----------------------------------------------------
 
 

@@ -150,6 +150,8 @@ class _Opaque(Operation):
                 made.extend([call.rule(site, call.taken_apart(row)) for row in g])
             shape = np.shape(node.inputs[slot])
             rows = [_of(row[slot], shape, g) for row in made]
+            if len(rows) == 1 and not np.isscalar(rows[0]):
+                return rows[0][None]
             return np.stack(rows) if rows else np.zeros_like(g, shape=(0, *shape))
 
         return tuple([_later(entry, slot) for slot in range(len(node.inputs))])

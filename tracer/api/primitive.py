@@ -88,9 +88,18 @@ class Primitive:
         )
 
     def _ask(self, rule: Callable[..., Tree], first: Tree, site: Site) -> Tree:
-        """What a rule returns, whose arguments are checked where it fails."""
+        """What a rule returns. Raises `TracingError` where it takes other arguments."""
         args, (options,) = site.args  # type: ignore[misc]
         given = (first, site.value, *args)
+        try:
+            return rule(*given, **options)
+        except TypeError:
+            self._refuse_other_arguments(rule, given, options)
+            raise
+
+    def _refuse_other_arguments(
+        self, rule: Callable[..., Tree], given: Sequence[Tree], options: dict[str, Tree]
+    ) -> None:
         try:
             inspect.signature(rule).bind(*given, **options)
         except TypeError as error:
@@ -101,7 +110,6 @@ class Primitive:
             ) from None
         except ValueError:  # a function of C, which has no signature
             pass
-        return rule(*given, **options)
 
     def _pull(self, site: Site, cotangents: Leaves) -> Cotangents:
         args, _ = site.args  # type: ignore[misc]

@@ -7,12 +7,16 @@ else is a leaf.
 from __future__ import annotations
 
 import copy
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tracer.arrays.types import Tree
 from tracer.errors import ShapeError
+
+#: what is no leaf
+CONTAINERS = (dict, list, tuple, type(None))
 
 
 class Container(NamedTuple):
@@ -28,6 +32,8 @@ class Container(NamedTuple):
 
 def opened(tree: Tree) -> Container | None:
     """The outermost container of a tree; None for a leaf."""
+    if not isinstance(tree, CONTAINERS):
+        return None
     if isinstance(tree, dict):
         keys = tuple(tree)
         steps = tuple(f"[{key!r}]" for key in keys)
@@ -39,13 +45,15 @@ def opened(tree: Tree) -> Container | None:
         return Container(type(tree).__name__, fields, steps, tuple(tree), make)
     if isinstance(tree, list | tuple):
         kind = "list" if isinstance(tree, list) else "tuple"
-        keys = tuple(range(len(tree)))
-        steps = tuple(f"[{i}]" for i in keys)
         make = _list_maker(tree) if isinstance(tree, list) else _tuple_maker(type(tree))
-        return Container(kind, keys, steps, tuple(tree), make)
-    if tree is None:
-        return Container("None", (), (), (), lambda children: None)
-    return None
+        return Container(kind, *_numbered(len(tree)), tuple(tree), make)
+    return Container("None", (), (), (), lambda children: None)
+
+
+@functools.lru_cache(64)
+def _numbered(count: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Keys and steps of a list."""
+    return tuple(range(count)), tuple([f"[{i}]" for i in range(count)])
 
 
 def _dict_maker(tree: dict[Any, Tree]) -> Callable[[list[Tree]], Tree]:
@@ -140,7 +148,7 @@ LEAF = Structure(None, 1)
 
 def flatten(tree: Tree) -> tuple[list[Tree], Structure]:
     """The leaves of a tree, and its structure."""
-    if opened(tree) is None:
+    if not isinstance(tree, CONTAINERS):
         return [tree], LEAF
     leaves: list[Tree] = []
     form = _form(tree, leaves)
@@ -152,9 +160,8 @@ def _form(tree: Tree, leaves: list[Tree]) -> Container | None:
     if container is None:
         leaves.append(tree)
         return None
-    return container._replace(
-        children=tuple([_form(child, leaves) for child in container.children])
-    )
+    kind, keys, steps, children, make = container
+    return Container(kind, keys, steps, tuple([_form(child, leaves) for child in children]), make)
 
 
 def _filled(form: Container | None, leaves: Iterator[Tree]) -> Tree:

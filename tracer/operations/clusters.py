@@ -7,6 +7,10 @@ cluster into each other. Where such a term arrives, the derivative does not exis
 and vectors of a cluster are used, as in `V @ np.diag(h(w)) @ V.T`, that term is 0/0, and what
 arrives does not tell its limit. Both give NaN, and a warning.
 
+One cotangent does not tell all. At the identity `np.sum(V * np.diag(d))`, which has no derivative,
+and `np.sum((V @ V.T) * np.diag(d)) / 2`, which is constant, give V the same one: it turns no vector
+into another, at this basis. Such a term has the derivative 0, as the second function.
+
 That takes knowing what is used and what is not, not only whether its cotangent is zero. Where
 nothing arrives, entries are -0.0, which changes no sum that it is added to.
 """
@@ -48,7 +52,7 @@ def inverse_gaps(values, same):
 def reached(g):
     """Where anything arrived at entries of a cotangent, be it zero."""
     g = raw(g)
-    return (g != 0) | ~np.signbit(g)
+    return (g != 0) | ~np.signbit(g.real)
 
 
 def off_diagonal(same):

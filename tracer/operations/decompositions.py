@@ -13,7 +13,18 @@ from tracer.errors import ShapeError, TracingError
 from tracer.operations import clusters
 from tracer.operations.arguments import operand, raw
 from tracer.operations.clusters import coinciding, inverse_gaps, nonzero, off_diagonal, reached
-from tracer.operations.linalg import Matrix, largest, regular, transposed
+from tracer.operations.linalg import (
+    Matrix,
+    adjoint,
+    conjugated,
+    hermitian_of,
+    largest,
+    real_part,
+    regular,
+    transposed,
+    with_diagonal,
+)
+from tracer.operations.phases import first_row, in_phase, longest
 from tracer.operations.shapes import Linear
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements
@@ -28,6 +39,7 @@ class Part(Linear):
     """Entries `start` to `stop` of each row: as they are, as columns, or one of each as values."""
 
     marks_unreached = True
+    takes_complex = True
     jvp = by_stacks
 
     def forward(packed, *, start, stop, form):
@@ -63,6 +75,11 @@ def values_of(packed):
     return Part(packed, start=0, stop=1, form=VALUES)
 
 
+def real_values_of(packed):
+    """The same of values that are real, also where vectors beside them are complex."""
+    return real_part(values_of(packed))
+
+
 def columns_of(packed, start, stop):
     return Part(packed, start=start, stop=stop, form=COLUMNS)
 
@@ -75,20 +92,15 @@ def packed(*parts):
     return np.concatenate(parts, axis=-1)
 
 
-def diagonal(values):
-    """Matrices with these values `[..., k]` on the diagonal."""
-    one = backend.of(values).constant(np.eye, values.shape[-1], None, 0, raw(values).dtype)
-    return values[..., None] * one
-
-
 # -- symmetric eigenvalues ------------------------------------------------------------------------
 
 
 @operation("eigh")
 class SymmetricEigen(Matrix):
-    """Rows (w_i, v_i) of a symmetric matrix, of which one triangle is read."""
+    """Rows (w_i, v_i) of a symmetric or Hermitian matrix, of which one triangle is read."""
 
     saves = ("output",)
+    takes_complex = True
 
     @in_single
     def forward(a, *, upper):
@@ -96,25 +108,31 @@ class SymmetricEigen(Matrix):
         return packed(w[..., None], transposed(v))
 
     def vjp(node, g):
-        """V (diag(g_w) + F * (V^T g_V)) V^T with F_ij = 1 / (w_j - w_i) (Giles 2008).
+        """V (diag(g_w) + F * (V^H g_V)) V^H with F_ij = 1 / (w_j - w_i) (Giles 2008).
 
-        Only the antisymmetric part of V^T g_V counts, as a matrix stays symmetric. What is for both
-        triangles is given to the one that was read.
+        Only the antihermitian part of V^H g_V counts, as a matrix stays Hermitian. What is for both
+        triangles is given to the one that was read. Of complex numbers this holds for the
+        conjugates of cotangents, and vectors are those that are real in the first component (the
+        last one for the upper triangle), as LAPACK's are.
         """
-        rows, g = widened(node.output), widened(g)
-        w, v = values_of(rows), columns_of(rows, 1, rows.shape[-1])
+        rows, g = widened(node.output), conjugated(widened(g))
+        w, v = real_values_of(rows), columns_of(rows, 1, rows.shape[-1])
         by_vectors = reached(g[..., 1:]).any(-1)
-        inner, turns = diagonal(g[..., 0]), np.zeros_like(raw(g[..., 1:]))
+        slopes = real_part(g[..., 0])
+        inner, turns = with_diagonal(slopes), np.zeros_like(raw(g[..., 1:]))
         products = turns
         same = coinciding(w, clusters.smallest(w, w.shape[-1]))
         if by_vectors.any():
-            products = transposed(v) @ transposed(g[..., 1:])
-            turns = 0.5 * (products - transposed(products))
+            row = -1 if node.params["upper"] else 0
+            g_v = in_phase(v, transposed(g[..., 1:]), first_row(v, row), node)
+            products = adjoint(v) @ g_v
+            turns = 0.5 * (products - adjoint(products))
             inner = inner + turns * inverse_gaps(w, same)
         if off_diagonal(same).any():
             wrong = clusters.unresolved(same, g[..., 0], [by_vectors], turns, products)
             inner = clusters.undefined_at(wrong, inner, node, "eigenvalues coincide")
-        return (one_triangle(v @ inner @ transposed(v), node.params["upper"]),)
+        out = conjugated(v @ inner @ adjoint(v))
+        return (one_triangle(out, node.params["upper"]),)
 
     def examples(rng):
         return [((regular(rng, 3, 3),), {"upper": False}),
@@ -146,27 +164,22 @@ def square(a, name):
 
 
 def matrices(a, name):
-    """A tensor or array of real matrices; `ShapeError` or `TracingError` for anything else."""
+    """A tensor or array of matrices of floats or complex numbers; `ShapeError` for others."""
     a = operand(a)
     if a.ndim < 2:
         raise ShapeError(f"{name} takes matrices, got {list(a.shape)}")
-    if a.dtype.kind == "c":
-        raise TracingError(
-            f"{name} on tensors takes real matrices, got complex ones: where no derivative is "
-            f"wanted, compute it of tensor.data"
-        )
-    return a if a.dtype.kind == "f" else a.astype(np.float64)
+    return a if a.dtype.kind in "fc" else a.astype(np.float64)
 
 
 @implements(np.linalg.eigh)
 def eigh(a, UPLO="L"):
     rows = SymmetricEigen(square(a, "np.linalg.eigh"), upper=is_upper(UPLO))
-    return _result(np.linalg.eigh, values_of(rows), columns_of(rows, 1, rows.shape[-1]))
+    return _result(np.linalg.eigh, real_values_of(rows), columns_of(rows, 1, rows.shape[-1]))
 
 
 @implements(np.linalg.eigvalsh)
 def eigvalsh(a, UPLO="L"):
-    return values_of(SymmetricEigen(square(a, "np.linalg.eigvalsh"), upper=is_upper(UPLO)))
+    return real_values_of(SymmetricEigen(square(a, "np.linalg.eigvalsh"), upper=is_upper(UPLO)))
 
 
 # -- eigenvalues of any matrix --------------------------------------------------------------------
@@ -174,38 +187,36 @@ def eigvalsh(a, UPLO="L"):
 
 @operation("eig")
 class Eigen(Matrix):
-    """Rows (w_i, v_i) of a matrix whose eigenvalues are real."""
+    """Rows (w_i, v_i) of a matrix, real where those of a real matrix are."""
 
     saves = ("output",)
+    takes_complex = True
 
     @in_single
     def forward(a):
         w, v = np.linalg.eig(a)
-        if w.dtype.kind == "c" and not (np.any(w.imag) or np.any(v.imag)):
+        real = a.dtype.kind != "c" and not (np.any(w.imag) or np.any(v.imag))
+        if w.dtype.kind == "c" and real:
             w, v = w.real, v.real
-        if w.dtype.kind == "c":
-            raise TracingError(
-                "np.linalg.eig on tensors takes matrices with real eigenvalues, and these are "
-                "complex: np.linalg.eigh takes symmetric ones, whose eigenvalues are real"
-            )
         return packed(w[..., None], transposed(v))
 
     def vjp(node, g):
         """V^-T (diag(g_w) + F * X) V^T with F_ij = 1 / (w_j - w_i).
 
-        X = V^T g_V - V^T V diag(V^T g_V), as vectors stay of length one (Giles 2008; Boeddeker and
-        others 2017).
+        X = V^T g_V - V^T conj(V) diag(V^T g_V), as vectors stay of length one, with a component
+        that stays real, the longest, as LAPACK's (Giles 2008; Boeddeker and others 2017).
         """
         rows, g = widened(node.output), widened(g)
         w, v = values_of(rows), columns_of(rows, 1, rows.shape[-1])
         by_vectors = reached(g[..., 1:]).any(-1)
-        inner, turns = diagonal(g[..., 0]), np.zeros_like(raw(g[..., 1:]))
+        inner, turns = with_diagonal(g[..., 0]), np.zeros_like(raw(g[..., 1:]))
         products = turns
         same = coinciding(w, clusters.smallest(w, w.shape[-1]))
         if by_vectors.any():
-            g_v = transposed(g[..., 1:])
+            g_v = conjugated(in_phase(v, adjoint(g[..., 1:]), longest(v), node))
             products = transposed(v) @ g_v
-            turns = products - (transposed(v) @ v) * np.sum(v * g_v, axis=-2)[..., None, :]
+            along = np.sum(v * g_v, axis=-2)[..., None, :]
+            turns = products - (transposed(v) @ conjugated(v)) * along
             inner = inner + turns * inverse_gaps(w, same)
         if off_diagonal(same).any():
             wrong = clusters.unresolved(same, g[..., 0], [by_vectors], turns, products)
@@ -258,9 +269,10 @@ def eigvals(a):
 
 @operation("svd")
 class SingularValues(Matrix):
-    """Rows (s_i, u_i, v_i) of a matrix [m, n], min(m, n) of them."""
+    """Rows (s_i, u_i, conj(v_i)) of a matrix [m, n], min(m, n) of them."""
 
     saves = ("output",)
+    takes_complex = True
 
     @in_single
     def forward(a):
@@ -268,22 +280,25 @@ class SingularValues(Matrix):
         return packed(s[..., None], transposed(u), v)
 
     def vjp(node, g):
-        """U (diag(g_s) + ((P + Q) * E + (P - Q) * H) / 2) V^T, and what leaves the spaces spanned.
+        """U (diag(g_s) + ((P + Q) * E + (P - Q) * H) / 2) V^H, and what leaves the spaces spanned.
 
-        P = U^T g_U - g_U^T U, Q = V^T g_V - g_V^T V, E_ij = 1 / (s_j - s_i), and
-        H_ij = 1 / (s_j + s_i); besides (1 - U U^T) g_U S^-1 V^T + U S^-1 g_V^T (1 - V V^T)
-        (Townsend 2016).
+        P = U^H g_U - g_U^H U, Q = V^H g_V - g_V^H V, E_ij = 1 / (s_j - s_i), and
+        H_ij = 1 / (s_j + s_i); besides (1 - U U^H) g_U S^-1 V^H + U S^-1 g_V^H (1 - V V^H)
+        (Townsend 2016). Of complex numbers this holds for the conjugates of cotangents. The first
+        components of the vectors on one side stay real, as LAPACK's, where they are.
         """
         m, n = node.input_shape(0)[-2:]
         rows, g = widened(node.output), widened(g)
         s, u, v = _split(rows, m)
-        g_s, g_u, g_v = g[..., 0], transposed(g[..., 1 : m + 1]), transposed(g[..., m + 1 :])
+        g_s, g_u = real_part(g[..., 0]), adjoint(g[..., 1 : m + 1])
+        g_v = transposed(g[..., m + 1 :])
+        g_u, g_v = _in_phase(u, g_u, v, g_v, node)
         tolerance = clusters.smallest(s, max(m, n))
         same, zero = coinciding(s, tolerance), raw(s) <= tolerance
-        inner, turned = diagonal(g_s), None
+        inner, turned = with_diagonal(g_s), None
         if vectors := reached(g[..., 1:]).any():
-            of_u, of_v = transposed(u) @ g_u, transposed(v) @ g_v
-            p, q = of_u - transposed(of_u), of_v - transposed(of_v)
+            of_u, of_v = adjoint(u) @ g_u, adjoint(v) @ g_v
+            p, q = of_u - adjoint(of_u), of_v - adjoint(of_v)
             null = zero[..., None] & zero[..., None, :]
             sums = np.where(null, 0, 1 / np.where(null, 1, s[..., None] + s[..., None, :]))
             inner = inner + 0.5 * ((p + q) * inverse_gaps(s, same) + (p - q) * sums)
@@ -292,14 +307,14 @@ class SingularValues(Matrix):
             wrong = _unresolved(g, m, same, zero, turned)
             what = "singular values coincide or are zero"
             inner = clusters.undefined_at(wrong, inner, node, what)
-        out = u @ inner @ transposed(v)
+        out = u @ inner @ adjoint(v)
         if vectors:
             inverse = np.where(zero, 0, 1 / np.where(zero, 1, s))[..., None, :]
             if m > n:
-                out = out + (turned[3] * inverse) @ transposed(v)
+                out = out + (turned[3] * inverse) @ adjoint(v)
             if n > m:
-                out = out + u @ transposed(turned[4] * inverse)
-        return (out,)
+                out = out + u @ adjoint(turned[4] * inverse)
+        return (conjugated(out),)
 
     def examples(rng):
         return [((rng.random((3, 3)) + np.diag([1.0, 2.0, 4.0]),), {}),
@@ -307,8 +322,22 @@ class SingularValues(Matrix):
 
 
 def _split(rows, m):
-    """s, U and V of rows (s_i, u_i, v_i)."""
-    return values_of(rows), columns_of(rows, 1, m + 1), columns_of(rows, m + 1, rows.shape[-1])
+    """s, U and V of rows (s_i, u_i, conj(v_i))."""
+    v = conjugated(columns_of(rows, m + 1, rows.shape[-1]))
+    return real_values_of(rows), columns_of(rows, 1, m + 1), v
+
+
+def _in_phase(u, g_u, v, g_v, node):
+    """Cotangents of U and V, whose vectors turn together, so that a component stays real."""
+    if u.dtype.kind != "c":
+        return g_u, g_v
+    both = np.concatenate([u, v], -2), np.concatenate([g_u, g_v], -2)
+    m, of_v = u.shape[-2], first_row(v, 0)
+    anchor = np.concatenate([first_row(u, 0), of_v], -2)
+    if of_v.any():
+        anchor[..., :m, :] = False
+    g = in_phase(*both, anchor, node)
+    return g[..., :m, :], g[..., m:, :]
 
 
 def _unresolved(g, m, same, zero, turned):
@@ -342,11 +371,11 @@ def decomposed(a, hermitian=False):
         w = np.take_along_axis(w, order, axis=-1)
         v = np.take_along_axis(v, order[..., None, :], axis=-1)
         sign = np.sign(raw(w))
-        return v, abs(w), transposed(v * np.where(sign == 0, 1, sign)[..., None, :])
+        return v, abs(w), adjoint(v * np.where(sign == 0, 1, sign)[..., None, :])
     rows, m = SingularValues(a), a.shape[-2]
     return (
         columns_of(rows, 1, m + 1),
-        values_of(rows),
+        real_values_of(rows),
         rows_of(rows, m + 1, rows.shape[-1]),
     )
 
@@ -354,7 +383,7 @@ def decomposed(a, hermitian=False):
 def singular_values(a, hermitian=False):
     if hermitian:
         return np.flip(np.sort(abs(np.linalg.eigvalsh(a)), axis=-1), -1)
-    return values_of(SingularValues(a))
+    return real_values_of(SingularValues(a))
 
 
 @implements(np.linalg.svd)
@@ -383,6 +412,7 @@ class QR(Matrix):
     """Rows of a column of Q and a row of R, min(m, n) of them, of a matrix [m, n]."""
 
     saves = ("inputs", "output")
+    takes_complex = True
 
     @in_single
     def forward(a):
@@ -390,22 +420,22 @@ class QR(Matrix):
         return packed(transposed(q), r)
 
     def vjp(node, g):
-        """(g_Q + Q S(R g_R^T - g_Q^T Q)) R^-T, where S takes the lower triangle for both.
+        """(g_Q + Q S(R g_R^H - g_Q^H Q)) R^-H, where S takes the lower triangle for both.
 
-        Of a wide matrix [X, Y] with R = [R_X, Q^T Y], Y adds Y g_Y^T to g_Q, and has Q g_Y (Liao
-        and others 2019; Roberts and Roberts 2020).
+        Of a wide matrix [X, Y] with R = [R_X, Q^H Y], Y adds Y g_Y^H to g_Q, and has Q g_Y (Liao
+        and others 2019; Roberts and Roberts 2020). Of complex numbers this holds for the conjugates
+        of cotangents, and for an R whose diagonal is real, as LAPACK's is.
         """
         m, n = node.input_shape(0)[-2:]
         k = min(m, n)
-        rows, g = widened(node.output), widened(g)
+        rows, g = widened(node.output), conjugated(widened(g))
         q, r = transposed(rows[..., :m]), rows[..., m : m + k]
         g_q, g_r, g_y = transposed(g[..., :m]), g[..., m : m + k], g[..., m + k :]
         if n > m:
-            g_q = g_q + widened(node.inputs[0])[..., k:] @ transposed(g_y)
-        inner = r @ transposed(g_r) - transposed(g_q) @ q
-        inner = np.tril(inner) + transposed(np.tril(inner, -1))
-        out = _times_inverse(g_q + q @ inner, r)
-        return (np.concatenate([out, q @ g_y], -1) if n > m else out,)
+            g_q = g_q + widened(node.inputs[0])[..., k:] @ adjoint(g_y)
+        inner = r @ adjoint(g_r) - adjoint(g_q) @ q
+        out = _times_inverse(g_q + q @ hermitian_of(inner), r)
+        return (conjugated(np.concatenate([out, q @ g_y], -1) if n > m else out),)
 
     def examples(rng):
         return [((regular(rng, 3, 3),), {}), ((rng.random((2, 4, 2)),), {}),
@@ -413,7 +443,7 @@ class QR(Matrix):
 
 
 def _times_inverse(x, r):
-    """`x @ inv(r).T` for a triangular matrix; `ShapeError` where that is singular."""
+    """`x @ inv(r)^H` for a triangular matrix; `ShapeError` where that is singular."""
     diagonal = abs(np.diagonal(raw(r), axis1=-2, axis2=-1))[..., None, :]
     rounding = clusters.ROUNDING * np.sqrt(r.shape[-1]) * np.finfo(raw(r).dtype).eps
     if (diagonal <= float(rounding) * largest(r, (-2, -1))).any():
@@ -422,7 +452,7 @@ def _times_inverse(x, r):
             "and these are not: leave columns out, or add a multiple of the identity"
         )
     wide = np.broadcast_to(r, (*x.shape[:-2], *r.shape[-2:]))
-    return transposed(np.linalg.solve(wide, transposed(x)))
+    return adjoint(np.linalg.solve(wide, adjoint(x)))
 
 
 @implements(np.linalg.qr)

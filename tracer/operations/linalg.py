@@ -5,6 +5,7 @@ NumPy has none of half precision: it is taken through float32.
 
 import numpy as np
 
+from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, narrowed, widened
 from tracer.errors import ShapeError
 from tracer.operations.arguments import operand, raw
@@ -39,6 +40,21 @@ class ToScalar(Operation):
 def transposed(a):
     """Matrices `[..., m, n]` as `[..., n, m]`."""
     return np.swapaxes(a, -1, -2)
+
+
+def conjugated(a):
+    """The complex conjugate; real numbers as they are."""
+    return np.conj(a) if a.dtype.kind == "c" else a
+
+
+def adjoint(a):
+    """Matrices `[..., m, n]` transposed and conjugated, `[..., n, m]`."""
+    return transposed(conjugated(a))
+
+
+def real_part(a):
+    """The real part; real numbers as they are."""
+    return np.real(a) if a.dtype.kind == "c" else a
 
 
 def largest(a, axis=-1):
@@ -132,29 +148,32 @@ def solve(a, b):
 
 @operation("cholesky")
 class Cholesky(Matrix):
-    """The lower factor of the symmetric matrix whose lower triangle is the matrix's."""
+    """The lower factor of the Hermitian matrix whose lower triangle is the matrix's."""
 
     saves = ("output",)
+    takes_complex = True
 
     forward = in_single(np.linalg.cholesky)
 
     def vjp(node, g):
-        """Phi(P + P^T) with P = L^-T Phi(L^T g) L^-1 for the factor L (Murray 2016).
+        """2 Phi(P + P^H) with P = L^-H Phi(L^H g) L^-1 for the factor L (Murray 2016).
 
-        Phi takes the lower triangle, and half of its diagonal.
+        Phi takes the lower triangle, and half of its diagonal. Of complex numbers this holds for
+        the conjugates of cotangents.
         """
         factor = node.output
-        inner = np.tril(transposed(factor) @ np.tril(g))
+        inner = np.tril(adjoint(factor) @ conjugated(np.tril(g)))
         half = 0.5 * (inner + np.tril(inner, -1))
         right = np.linalg.inv(widened(factor))
-        full = transposed(right) @ half @ right
-        return (np.tril(full) + np.tril(transposed(full), -1),)
+        full = adjoint(right) @ half @ right
+        both = full + adjoint(full)
+        return (conjugated(0.5 * (np.tril(both) + np.tril(both, -1))),)
 
     def jvp(node, tangents):
-        """L Phi(L^-1 t L^-T) for the symmetric t of its lower triangle (Murray 2016)."""
+        """L Phi(L^-1 t L^-H) for the Hermitian t of its lower triangle (Murray 2016)."""
         factor = widened(node.output)
         right = np.linalg.inv(factor)
-        inner = np.tril(right @ symmetric(widened(tangents[0])) @ transposed(right))
+        inner = np.tril(right @ hermitian_of(widened(tangents[0])) @ adjoint(right))
         return factor @ (0.5 * (inner + np.tril(inner, -1)))
 
     def examples(rng):
@@ -164,7 +183,7 @@ class Cholesky(Matrix):
 
 @implements(np.linalg.cholesky)
 def cholesky(a, /, *, upper=False):
-    return transposed(Cholesky(transposed(operand(a)))) if upper else Cholesky(a)
+    return adjoint(Cholesky(adjoint(operand(a)))) if upper else Cholesky(a)
 
 
 def _inverse(a, what):
@@ -180,7 +199,7 @@ def _inverse(a, what):
 def _cofactors(a):
     """The cofactors `[..., n, n]` of matrices, of singular ones from their singular values.
 
-    With a = U diag(s) V^T they are det(U) det(V) U diag(prod of the other s) V^T.
+    With a = U diag(s) V^H they are det(U) det(V^H) conj(U diag(prod of the other s) V^H).
     """
     n = a.shape[-1]
     try:
@@ -189,7 +208,7 @@ def _cofactors(a):
         u, s, v = np.linalg.svd(a)
         others = np.where(np.eye(n, dtype=bool), 1, s[..., None, :]).prod(-1)
         sign = np.sign(np.linalg.det(u) * np.linalg.det(v))[..., None, None]
-        return sign * ((u * others[..., None, :]) @ v)
+        return sign * conjugated((u * others[..., None, :]) @ v)
 
 
 @operation("det")
@@ -197,6 +216,7 @@ class Determinant(ToScalar):
     """The determinant, whose derivative is the matrix of cofactors."""
 
     forward = in_single(np.linalg.det)
+    takes_complex = True
     examples = _one_matrix
     jvp = by_contraction(_matrix_axes)
 
@@ -219,6 +239,7 @@ class LogAbsDet(ToScalar):
     """The logarithm of the determinant's absolute value."""
 
     saves = ("inputs",)
+    takes_complex = True
     examples = _one_matrix
     jvp = by_contraction(_matrix_axes)
 
@@ -227,15 +248,37 @@ class LogAbsDet(ToScalar):
         return np.linalg.slogdet(a)[1]
 
     def vjp(node, g):
-        """g * a^-T, since d log|det a| = tr(a^-1 da)."""
+        """g * a^-T, since d log|det a| = Re tr(a^-1 da)."""
         a = widened(node.inputs[0])
         inverse = _inverse(a, "derivatives of the logarithm of the determinant")
         return (g[..., None, None] * transposed(inverse),)
 
 
+@operation("phasedet")
+class PhaseOfDet(ToScalar):
+    """The determinant of complex matrices divided by its absolute value."""
+
+    takes_complex = True
+
+    def forward(a):
+        return np.linalg.slogdet(a)[0]
+
+    def vjp(node, g):
+        """i Im(g y) a^-T, since dy = i y Im tr(a^-1 da)."""
+        inverse = _inverse(node.inputs[0], "derivatives of the phase of the determinant")
+        turn = 1j * np.imag(g * node.output)
+        return (turn[..., None, None] * transposed(inverse),)
+
+    def examples(rng):
+        return [((a + 1j * rng.random(a.shape),), {}) for ((a,), _) in _one_matrix(rng)]
+
+
 @implements(np.linalg.slogdet)
 def slogdet(a):
-    sign = narrowed(np.linalg.slogdet(widened(raw(a)))[0], a.dtype)
+    if a.dtype.kind == "c":
+        sign = PhaseOfDet(a)
+    else:
+        sign = narrowed(np.linalg.slogdet(widened(raw(a)))[0], a.dtype)
     return type(np.linalg.slogdet(np.eye(1)))(sign, LogAbsDet(a))
 
 
@@ -246,4 +289,16 @@ def symmetric(a, lower=True):
     return np.triu(a) + transposed(np.triu(a, 1))
 
 
-OPERATIONS = [Inverse, Solve, Cholesky, Determinant, LogAbsDet]
+def hermitian_of(a, lower=True):
+    """Hermitian matrices of one triangle of `a`: imaginary parts of the diagonal are not read."""
+    strict = np.tril(a, -1) if lower else np.triu(a, 1)
+    return strict + adjoint(strict) + with_diagonal(real_part(np.diagonal(a, 0, -2, -1)))
+
+
+def with_diagonal(values):
+    """Matrices with these values `[..., k]` on the diagonal, and zeros elsewhere."""
+    one = backend.of(values).constant(np.eye, values.shape[-1], None, 0, raw(values).dtype)
+    return values[..., None] * one
+
+
+OPERATIONS = [Inverse, Solve, Cholesky, Determinant, LogAbsDet, PhaseOfDet]

@@ -8,13 +8,16 @@ from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, meeting, widened
 from tracer.errors import ShapeError
 from tracer.operations.arguments import ABSENT, integer, operand, raw
+from tracer.operations.arithmetic import square_of_size
 from tracer.operations.decompositions import matrices, singular_values, square
 from tracer.operations.linalg import (
     Matrix,
+    adjoint,
+    conjugated,
+    hermitian_of,
+    real_part,
     regular,
     right_side,
-    symmetric,
-    transposed,
     widened_stack,
 )
 from tracer.record.axes import UNKNOWN
@@ -78,29 +81,34 @@ def _is_deficient(a, cutoff, node):
 class PseudoInverse(Matrix):
     """The pseudoinverse [n, m] of a matrix [m, n], singular values up to a cutoff being zero."""
 
+    takes_complex = True
+
     @in_single
     def forward(a, *, cutoff):
         return np.linalg.pinv(a) if cutoff is None else np.linalg.pinv(a, cutoff)
 
     def vjp(node, g):
-        """-P^T g P^T + (1 - A P) g^T P P^T + P^T P g^T (1 - P A) (Golub and Pereyra 1973)."""
+        """-P^H g P^H + (1 - A P) g^H P P^H + P^H P g^H (1 - P A) (Golub and Pereyra 1973).
+
+        Of complex numbers this holds for the conjugates of cotangents.
+        """
         a, p, g = (widened(x) for x in (node.inputs[0], node.output, g))
         deficient = _is_deficient(a, node.params["cutoff"], node)
         m, n = a.shape[-2:]
-        pt, gt = transposed(p), transposed(g)
+        pt, gt, g = adjoint(p), adjoint(conjugated(g)), conjugated(g)
         out = -(pt @ g @ pt)
         if m > n or deficient:
             out = out + (gt - a @ (p @ gt)) @ p @ pt
         if n > m or deficient:
             out = out + pt @ p @ (gt - (gt @ p) @ a)
-        return (out,)
+        return (conjugated(out),)
 
     def jvp(node, tangents):
-        """-P t P + P P^T t^T (1 - A P) + (1 - P A) t^T P^T P."""
+        """-P t P + P P^H t^H (1 - A P) + (1 - P A) t^H P^H P."""
         a, p, t = (widened(x) for x in (node.inputs[0], node.output, tangents[0]))
         deficient = _is_deficient(a, node.params["cutoff"], node)
         m, n = a.shape[-2:]
-        pt, tt = transposed(p), transposed(t)
+        pt, tt = adjoint(p), adjoint(t)
         out = -(p @ t @ p)
         if m > n or deficient:
             out = out + p @ pt @ (tt - (tt @ a) @ p)
@@ -121,7 +129,7 @@ class PseudoInverse(Matrix):
 def pinv(a, rcond=None, hermitian=False, *, rtol=ABSENT):
     a = matrices(a, "np.linalg.pinv")
     if hermitian and a.size:
-        a = symmetric(square(a, "np.linalg.pinv with hermitian=True"))
+        a = hermitian_of(square(a, "np.linalg.pinv with hermitian=True"))
     if rcond is not None and rtol is not ABSENT:
         raise ValueError("`rtol` and `rcond` can't be both set.")
     cutoff = rcond if rtol is ABSENT else rtol
@@ -139,45 +147,47 @@ class LeastSquares(Matrix):
     """The shortest x [n, k] of those that make `a @ x - b` shortest, a [m, n] and b [m, k]."""
 
     linear_in = (1,)
+    takes_complex = True
 
     @in_single
     def forward(a, b, *, cutoff):
         return np.linalg.lstsq(a, b, cutoff)[0]
 
     def vjp(node, g):
-        """g_b = P^T g; g_a = -g_b x^T + r g^T P P^T + P^T x g^T (1 - P a) with P = pinv(a).
+        """g_b = P^H g; g_a = -g_b x^H + r g^H P P^H + P^H x g^H (1 - P a) with P = pinv(a).
 
-        r = b - a x is what is left (Golub and Pereyra 1973).
+        r = b - a x is what is left (Golub and Pereyra 1973). Of complex numbers this holds for the
+        conjugates of cotangents.
         """
-        g = widened(g)
+        g = conjugated(widened(g))
         a, b, x = (meeting(each, g.dtype) for each in (*node.inputs, node.output))
         deficient = _is_deficient(a, node.params["cutoff"], node)
         m, n = a.shape[-2:]
         p = PseudoInverse(a, cutoff=node.params["cutoff"])
-        pt, gt = transposed(p), transposed(g)
+        pt, gt = adjoint(p), adjoint(g)
 
         def by_matrix():
-            out = -(pt @ g @ transposed(x))
+            out = -(pt @ g @ adjoint(x))
             if m > n or deficient:
                 out = out + (b - a @ x) @ (gt @ p) @ pt
             if n > m or deficient:
                 out = out + (pt @ x) @ (gt - (gt @ p) @ a)
-            return out
+            return conjugated(out)
 
-        return by_matrix, lambda: pt @ g
+        return by_matrix, lambda: conjugated(pt @ g)
 
     def jvp(node, tangents):
-        """P (t_b - t_a x) + P P^T t_a^T r + (1 - P a) t_a^T P^T x with P = pinv(a), r = b - a x."""
+        """P (t_b - t_a x) + P P^H t_a^H r + (1 - P a) t_a^H P^H x with P = pinv(a), r = b - a x."""
         t_a, t_b = map(widened_stack, tangents)
         dtype = first([t_a, t_b]).dtype
         a, b, x = (meeting(each, dtype) for each in (*node.inputs, node.output))
         deficient = _is_deficient(a, node.params["cutoff"], node)
         m, n = a.shape[-2:]
         p = PseudoInverse(a, cutoff=node.params["cutoff"])
-        out, pt = p @ right_side(node, t_a, t_b), transposed(p)
+        out, pt = p @ right_side(node, t_a, t_b), adjoint(p)
         if t_a is None:
             return out
-        tt = transposed(t_a)
+        tt = adjoint(t_a)
         if m > n or deficient:
             out = out + p @ (pt @ (tt @ (b - a @ x)))
         if n > m or deficient:
@@ -206,7 +216,7 @@ def lstsq(a, b, rcond=None):
     x = LeastSquares(a, b[:, None] if b.ndim == 1 else b, cutoff=rcond)
     x = x[..., 0] if b.ndim == 1 else x
     m, n = a.shape
-    left = np.sum(np.square(b - a @ x), axis=0) if rank == n < m else x[:0].reshape(-1)
+    left = np.sum(square_of_size(b - a @ x), axis=0) if rank == n < m else real_part(x[:0])
     return x, left.reshape(-1), rank, singular_values(a)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracer.arrays import backend
 from tracer.arrays.dtypes import in_single, meeting, widened
-from tracer.errors import ShapeError, TracingError
+from tracer.errors import ShapeError
 from tracer.operations.arguments import raw
 from tracer.operations.lapack import over_stack, scipy_linalg
 from tracer.operations.linalg import (
@@ -23,32 +23,32 @@ from tracer.record.operation import operation
 from tracer.sweep.slopes import lifted
 
 
-def _real(out, function):
-    """SciPy's result, which is complex for matrices with negative eigenvalues.
+def _real_if_real(out):
+    """SciPy's result of a real matrix, which is complex for negative eigenvalues.
 
     Older versions give complex numbers for pairs of complex eigenvalues, too, that are real.
     """
     if out.dtype.kind != "c":
         return out
     rounding = 1e3 * float(np.finfo(out.dtype).eps) * np.max(abs(out))
-    if not np.max(abs(out.imag)) <= rounding:
-        raise TracingError(
-            f"scipy.linalg.{function} on tensors takes matrices whose result is real, and this is "
-            f"complex, as for negative eigenvalues"
-        )
-    return out.real.copy()
+    return out if np.max(abs(out.imag)) > rounding else out.real.copy()
 
 
 def _of_matrix(function):
-    """A function of `scipy.linalg` on each matrix of a stack, of real values."""
+    """A function of `scipy.linalg` on each matrix of a stack."""
 
     @in_single
     def forward(a):
         def of_one(x):
             if not x.size:
                 return x.copy()
-            wide = x.astype(np.float64) if function == "logm" else x  # it warns of single precision
-            return _real(scipy_linalg(function, x)(wide), function).astype(x.dtype, copy=False)
+            double = np.result_type(x, np.float64)
+            wide = x.astype(double) if function == "logm" else x  # it warns of single precision
+            out = scipy_linalg(function, x)(wide)
+            if x.dtype.kind != "c":
+                out = _real_if_real(out)
+            kept = np.result_type(x, np.complex64) if out.dtype.kind == "c" else x.dtype
+            return out.astype(kept, copy=False)
 
         return over_stack(of_one, (2,), a)
 
@@ -60,6 +60,7 @@ class MatrixExponential(Matrix):
     """The exponential of a matrix."""
 
     saves = ("inputs",)
+    takes_complex = True
     forward = _of_matrix("expm")
 
     def vjp(node, g):
@@ -91,6 +92,7 @@ class MatrixRoot(Matrix):
     """The principal square root of a matrix."""
 
     saves = ("output",)
+    takes_complex = True
     forward = _of_matrix("sqrtm")
 
     def vjp(node, g):
@@ -122,6 +124,7 @@ class Sylvester(Matrix):
     """The X [m, n] with `a X + X b = q`."""
 
     linear_in = (2,)
+    takes_complex = True
 
     @in_single
     def forward(a, b, q):
@@ -173,6 +176,7 @@ class MatrixLogarithm(Matrix):
     """The logarithm of a matrix."""
 
     saves = ("inputs",)
+    takes_complex = True
     forward = _of_matrix("logm")
 
     def vjp(node, g):

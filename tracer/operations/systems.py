@@ -43,6 +43,7 @@ class SolveTriangular(Matrix):
     """`solve(a, b)` for the lower or upper triangle of `a`, with ones on its diagonal if `unit`."""
 
     linear_in = (1,)
+    takes_complex = True
     forward = _solver(
         "solve_triangular",
         lambda matrix, options: (
@@ -85,6 +86,7 @@ class LU(Matrix):
     """L and U of matrices whose rows are in the order of their pivots, in one array."""
 
     saves = ("output",)
+    takes_complex = True
 
     @in_single
     def forward(a):
@@ -183,6 +185,7 @@ class SolveBanded(Matrix):
     """`solve(a, b)` for a matrix of bands `ab[above + i - j, j] = a[i, j]`."""
 
     linear_in = (1,)
+    takes_complex = True
     forward = _solver(
         "solve_banded",
         lambda matrix, options: (((options["below"], options["above"]), *matrix), {}),
@@ -212,6 +215,7 @@ class SolveToeplitz(Matrix):
     """`solve(a, b)` for the matrix of a first column `c` and a first row `r`; r[0] is not read."""
 
     linear_in = (2,)
+    takes_complex = True
     forward = _solver("solve_toeplitz", lambda matrix, options: ((tuple(matrix),), {}))
 
     def vjp(node, g):

@@ -11,7 +11,7 @@ from tracer.arrays.dtypes import widened
 from tracer.errors import ShapeError, TracingError
 from tracer.operations import decompositions, matrix_functions, systems
 from tracer.operations.arguments import integers, operand, raw
-from tracer.operations.linalg import symmetric, transposed
+from tracer.operations.linalg import adjoint, conjugated, hermitian_of, symmetric, transposed
 from tracer.record import hints
 
 __all__ = [
@@ -60,7 +60,8 @@ def solve(
     if assume_a in ("sym", "symmetric", "her", "hermitian", "pos", "positive definite"):
         if assume_a.startswith("pos"):
             return cho_solve(cho_factor(a, lower), b)
-        return np.linalg.solve(symmetric(a, lower), b)
+        whole = symmetric if assume_a.startswith("sym") else hermitian_of
+        return np.linalg.solve(whole(a, lower), b)
     if assume_a in ("upper triangular", "lower triangular"):
         return solve_triangular(a, b, int(transposed), assume_a == "lower triangular")
     if assume_a not in (None, "gen", "general"):
@@ -74,13 +75,16 @@ def solve(
 def solve_triangular(
     a, b, trans=0, lower=False, unit_diagonal=False, overwrite_b=False, check_finite=True
 ):
-    """The x with `a @ x = b` for one triangle of `a`, or its transpose for `trans` 1 or "T"."""
+    """The x with `a @ x = b` for one triangle of `a`.
+
+    `trans` 1 or "T" takes its transpose, 2 or "C" that of the conjugate.
+    """
     a, b = _square(a, "solve_triangular", check_finite), _floats(b, check_finite)
     if trans not in (0, 1, 2, "N", "T", "C"):
         raise ValueError(f"`trans` of solve_triangular is 0, 1, 2, 'N', 'T' or 'C', got {trans!r}")
     lower = bool(lower)
     if trans not in (0, "N"):
-        a, lower = transposed(a), not lower
+        a, lower = adjoint(a) if trans in (2, "C") else transposed(a), not lower
     unit = bool(unit_diagonal)
     return _with_columns(lambda b: systems.SolveTriangular(a, b, lower=lower, unit=unit), b)
 
@@ -88,8 +92,7 @@ def solve_triangular(
 def cholesky(a, lower=False, overwrite_a=False, check_finite=True):
     """The triangular factor of positive definite matrices, the upper one unless `lower`."""
     a = _square(a, "cholesky", check_finite)
-    factor = np.linalg.cholesky(a if lower else transposed(a))
-    return factor if lower else transposed(factor)
+    return np.linalg.cholesky(a, upper=not lower)
 
 
 def cho_factor(a, lower=False, overwrite_a=False, check_finite=True):
@@ -100,8 +103,8 @@ def cho_factor(a, lower=False, overwrite_a=False, check_finite=True):
 def cho_solve(c_and_lower, b, overwrite_b=False, check_finite=True):
     """The x with `a @ x = b`, by the factor of `a`."""
     factor, lower = c_and_lower
-    first = solve_triangular(factor, b, 0 if lower else 1, lower, check_finite=check_finite)
-    return solve_triangular(factor, first, 1 if lower else 0, lower, check_finite=False)
+    first = solve_triangular(factor, b, 0 if lower else 2, lower, check_finite=check_finite)
+    return solve_triangular(factor, first, 2 if lower else 0, lower, check_finite=False)
 
 
 def lu_factor(a, overwrite_a=False, check_finite=True):
@@ -126,9 +129,9 @@ def lu_solve(lu_and_piv, b, trans=0, overwrite_b=False, check_finite=True):
         if trans == 0:
             first = solve_triangular(lu, systems.permuted(b, order), 0, True, True)
             return solve_triangular(lu, first)
-        first = solve_triangular(lu, b, 1)
+        first = solve_triangular(lu, b, trans)
         return systems.permuted(
-            solve_triangular(lu, first, 1, True, True), np.argsort(order, axis=-1)
+            solve_triangular(lu, first, trans, True, True), np.argsort(order, axis=-1)
         )
 
     return _with_columns(solve, b)
@@ -147,17 +150,17 @@ def solve_banded(l_and_u, ab, b, overwrite_ab=False, overwrite_b=False, check_fi
 
 
 def solveh_banded(ab, b, overwrite_ab=False, overwrite_b=False, lower=False, check_finite=True):
-    """The x with `a @ x = b` for a symmetric, positive definite matrix of bands."""
+    """The x with `a @ x = b` for a Hermitian, positive definite matrix of bands."""
     ab, b = _floats(ab, check_finite), _floats(b, check_finite)
     library, plain = backend.of(raw(ab)), widened(raw(ab))
     for bands in plain.reshape(-1, *plain.shape[-2:]):
         library.scipy("linalg", "cholesky_banded")(bands, lower=lower)  # or it is not positive
     width = ab.shape[-2] - 1
     if lower:
-        other = systems.transposed_bands(ab, width, 0)[..., :-1, :]
+        other = conjugated(systems.transposed_bands(ab, width, 0)[..., :-1, :])
         whole = np.concatenate([other, ab], -2)
     else:
-        other = systems.transposed_bands(ab, 0, width)[..., 1:, :]
+        other = conjugated(systems.transposed_bands(ab, 0, width)[..., 1:, :])
         whole = np.concatenate([ab, other], -2)
     return solve_banded((width, width), whole, b, check_finite=False)
 
@@ -169,18 +172,19 @@ def solve_sylvester(a, b, q):
 
 
 def solve_continuous_lyapunov(a, q):
-    """The X with `a @ X + X @ a.T = q`."""
+    """The X with `a @ X + X @ a^H = q`."""
     a = _square(a, "solve_continuous_lyapunov")
-    return matrix_functions.Sylvester(a, transposed(a), _floats(q))
+    return matrix_functions.Sylvester(a, adjoint(a), _floats(q))
 
 
 solve_lyapunov = solve_continuous_lyapunov
 
 
 def solve_toeplitz(c_or_cr, b, check_finite=True):
-    """The x with `toeplitz(c, r) @ x = b`, where r is c unless `c_or_cr` is a pair."""
-    c, r = c_or_cr if isinstance(c_or_cr, tuple) else (c_or_cr, c_or_cr)
-    c, r, b = (_floats(x, check_finite) for x in (c, r, b))
+    """The x with `toeplitz(c, r) @ x = b`, where r is conj(c) unless `c_or_cr` is a pair."""
+    c, r = c_or_cr if isinstance(c_or_cr, tuple) else (c_or_cr, None)
+    c, b = _floats(c, check_finite), _floats(b, check_finite)
+    r = conjugated(c) if r is None else _floats(r, check_finite)
     if c.shape[-1] != r.shape[-1]:
         raise ShapeError(f"solve_toeplitz takes c and r of one size, got {c.shape} and {r.shape}")
     return _with_columns(lambda b: systems.SolveToeplitz(c, r, b), b)
@@ -190,9 +194,9 @@ def solve_toeplitz(c_or_cr, b, check_finite=True):
 
 
 def toeplitz(c, r=None):
-    """The matrix of a first column `c` and a first row `r`, which is `c` unless given."""
+    """The matrix of a first column `c` and a first row `r`, which is conj(c) unless given."""
     c = np.ravel(operand(c))
-    r = c if r is None else np.ravel(operand(r))
+    r = conjugated(c) if r is None else np.ravel(operand(r))
     index = len(c) - 1 - np.arange(len(c))[:, None] + np.arange(len(r))
     return np.concatenate([np.flip(c), r[1:]])[backend.of(raw(c)).from_host(index)]
 
@@ -288,11 +292,11 @@ def eigh(
         raise TracingError("tracer.scipy.linalg.eigh solves a v = w b v, of type=1")
     if b is None:
         w, v = np.linalg.eigh(a, "L" if lower else "U")
-    else:  # of L^-1 a L^-T with b = L L^T
-        factor = np.linalg.cholesky(symmetric(_square(b, "eigh", check_finite), lower))
-        half = solve_triangular(factor, symmetric(a, lower), lower=True)
-        w, v = np.linalg.eigh(solve_triangular(factor, transposed(half), lower=True))
-        v = solve_triangular(factor, v, 1, lower=True)
+    else:  # of L^-1 a L^-H with b = L L^H
+        factor = np.linalg.cholesky(hermitian_of(_square(b, "eigh", check_finite), lower))
+        half = solve_triangular(factor, hermitian_of(a, lower), lower=True)
+        w, v = np.linalg.eigh(solve_triangular(factor, adjoint(half), lower=True))
+        v = solve_triangular(factor, v, 2, lower=True)
     kept = _subset(raw(w), subset_by_index, subset_by_value)
     w, v = (w, v) if kept is None else (w[..., kept], v[..., kept])
     return w if eigvals_only else (w, v)

@@ -74,6 +74,8 @@ def by_contraction(axes: Callable[[View], Sequence[int]]) -> Callable[[View, Tan
         if slopes is None:
             return zeros(node, tangent)
         moved = np.sum(tangent * slopes, axis=tuple(axes(node)))
+        if node.dtype.kind != "c" and moved.dtype.kind == "c":
+            moved = np.real(moved)
         return moved.reshape(len(tangent), *node.shape)
 
     jvp.__doc__ = "The sum of t * g_x along these axes, with g_x that of the vjp for ones."

@@ -18,7 +18,9 @@ from tracer_import.operators import (
     recurrent,
     reductions,
     resampling,
+    scans,
     shapes,
+    spectral,
     strided,
 )
 from tracer_import.operators.aliases import add_aliases
@@ -44,7 +46,9 @@ FAMILIES = (
     recurrent,
     reductions,
     resampling,
+    scans,
     shapes,
+    spectral,
     strided,
 )
 

@@ -25,7 +25,11 @@ class Context(NamedTuple):
 
     def dtype_of(self, dtype: DType) -> DType:
         """What a dtype of the program is in this model."""
-        return self.dtype if dtype == self.written else dtype
+        if dtype == self.written:
+            return self.dtype
+        if dtype.kind == "c" and dtype == np.result_type(self.written, np.complex64):
+            return np.result_type(self.dtype, np.complex64)
+        return dtype
 
 
 DEFAULT = Context(backend.NUMPY, np.dtype(np.float32), np.dtype(np.float32))

@@ -162,7 +162,7 @@ def index_put(
 @operator("index_select.default")
 def index_select(self: TensorLike, dim: int, index: TensorLike) -> TensorLike:
     """Entries of an axis."""
-    if isinstance(self, Tensor) and self.ndim == 2 and dim % 2 == 0:
+    if isinstance(self, Tensor) and self.ndim == 2 and dim % 2 == 0 and self.dtype.kind != "c":
         return rows_of(self, index)
     found = np.take(self if self.ndim else self[None], raw(index), axis=dim)
     return found if self.ndim else np.reshape(found, ())
