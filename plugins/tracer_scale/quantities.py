@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from tracer import registry
 from tracer.errors import TracerError
 from tracer.extend import Quantity, ggn_averaged, merges
 
+#: names of quantities, or quantities
+Asked: TypeAlias = "str | Quantity | type[Quantity] | Iterable[object]"
 
-def resolved(asked: str | Quantity | type[Quantity] | Iterable[object]) -> dict[str, Quantity]:
+
+def resolved(asked: Asked) -> dict[str, Quantity]:
+    """Quantities by name whose values of all samples are made of those of shards.
+
+    Raises `TracerError` for what is none, or does not merge to these.
+    """
+    found = merging(asked)
+    for name, quantity in found.items():
+        if quantity.rows == ggn_averaged:
+            raise TracerError(
+                f"{name!r} averages over a batch at every tensor of the model, so that its values "
+                f"of shards are not those of all samples: use kflr, or kfac"
+            )
+    return found
+
+
+def merging(asked: Asked) -> dict[str, Quantity]:
     """Quantities by name. Raises `TracerError` for what is none, or says that it does not merge."""
     several = [asked] if isinstance(asked, str | Quantity | type) else list(asked)
     found: dict[str, Quantity] = {}
@@ -27,11 +46,6 @@ def resolved(asked: str | Quantity | type[Quantity] | Iterable[object]) -> dict[
             raise TracerError(
                 f"values of {quantity.name!r} of several shards do not merge (its merge is None): "
                 f"leave it out, or take it of one batch"
-            )
-        if quantity.rows == ggn_averaged:
-            raise TracerError(
-                f"{quantity.name!r} averages over a batch at every tensor of the model, so that "
-                f"its values of shards are not those of all samples: use kflr, or kfac"
             )
         found[quantity.name] = quantity
     if not found:

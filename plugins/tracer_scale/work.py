@@ -133,7 +133,7 @@ class Work:
             )
         part = Part(samples, mass, reduction)
         for name, value in self._swept(batch, index, list(self.quantities.values())).items():
-            self._put(part, name, value)
+            put(part, self.quantities[name], value)
         return part
 
     def product(self, job: Job, index: int) -> Product:
@@ -142,21 +142,7 @@ class Work:
         if not len(batch[-1]):
             return Product(None)
         quantity = self.quantities[job.quantity]
-        value = self._swept(batch, index, [quantity])[job.quantity]
-        if isinstance(job.vectors, Mapping):
-            return Product({p: _host(value[p](stack)) for p, stack in job.vectors.items()})
-        return Product(_host(value.matmat(job.vectors)))
-
-    def _put(self, part: Part, name: str, value: Any) -> None:
-        quantity = self.quantities[name]
-        if not merges(quantity):
-            part.matrices[name] = _matrix(quantity, value)
-            return
-        if not isinstance(value, Mapping):  # of the objective as a whole, as the loss
-            part.states[name] = {WHOLE: plain(_of_objective(value), quantity)}
-            return
-        part.states[name] = {p: plain(_kept(p, v), quantity) for p, v in value.items()}
-        part.absent[name] = dict(getattr(value, "absent", {}))
+        return multiplied(self._swept(batch, index, [quantity])[job.quantity], job)
 
     def _swept(self, batch: Batch, index: int, quantities: Sequence[Quantity]) -> Mapping[str, Any]:
         with Tape() as tape:
@@ -185,6 +171,26 @@ class Work:
         with Tape():
             loss = self.loss(self._output(batch), batch[-1])
         return float(backend.to_host(loss.data))
+
+
+def put(part: Part, quantity: Quantity, value: Any) -> None:
+    """Put the value of a sweep into a part: states that merge, or what an operator is over."""
+    name = quantity.name
+    if not merges(quantity):
+        part.matrices[name] = _matrix(quantity, value)
+        return
+    if not isinstance(value, Mapping):  # of the objective as a whole, as the loss
+        part.states[name] = {WHOLE: plain(_of_objective(value), quantity)}
+        return
+    part.states[name] = {p: plain(_kept(p, v), quantity) for p, v in value.items()}
+    part.absent[name] = dict(getattr(value, "absent", {}))
+
+
+def multiplied(value: Any, job: Job) -> Product:
+    """An operator, or functions of the parameters, times vectors."""
+    if isinstance(job.vectors, Mapping):
+        return Product({p: _host(value[p](stack)) for p, stack in job.vectors.items()})
+    return Product(_host(value.matmat(job.vectors)))
 
 
 def _of_objective(value: Any) -> Unfinished:
