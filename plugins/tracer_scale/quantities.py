@@ -37,8 +37,7 @@ def merging(asked: Asked) -> dict[str, Quantity]:
         quantity = kind() if isinstance(kind, type) else kind
         if not isinstance(quantity, Quantity):
             raise TracerError(
-                f"fold expects registered names of quantities or tracer.Quantity objects, got "
-                f"{each!r}"
+                f"expected registered names of quantities or tracer.Quantity objects, got {each!r}"
             )
         if quantity.name in found:
             raise TracerError(f"the quantity {quantity.name!r} is asked for twice")
@@ -49,5 +48,5 @@ def merging(asked: Asked) -> dict[str, Quantity]:
             )
         found[quantity.name] = quantity
     if not found:
-        raise TracerError("fold expects at least one quantity, as in quantities=('grad', 'kfac')")
+        raise TracerError("expected at least one quantity, as in quantities=('grad', 'kfac')")
     return found

@@ -11,7 +11,7 @@ from tracer_scale.parallel.cutting import Cut
 from tracer_scale.parallel.exchange import computed, united
 from tracer_scale.parallel.inverses import divided_inverses
 from tracer_scale.parallel.products import Products
-from tracer_scale.quantities import resolved
+from tracer_scale.quantities import merging
 from tracer_scale.reductions import Denominator
 from tracer_scale.shards import Shards
 from tracer_scale.work import Failure, Job, Loss, Model, Part, Product, Work, quiet
@@ -84,7 +84,7 @@ class DataParallel:
     def results(self, loss: Loss, *batch: Array) -> Results:
         """What one sweep of the whole batch gives of what the optimiser needs, and the loss."""
         asked = [q for q in self.optimizer.quantities if not _is_loss(q)]
-        quantities = resolved([*asked, LossValue()])
+        quantities = merging([*asked, LossValue()])
         shards = Shards(Cut(batch, self.parts), self.parts)
         seed = (self.rng, self.steps)
         work = Work(self.model, loss, shards, quantities, seed, weight=self.weight)

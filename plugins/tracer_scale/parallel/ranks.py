@@ -191,7 +191,8 @@ class Ranks:
         with on_this_thread(), quiet(), streams(model) as begin:
             computed_parts = computed(self.comm, parts, part_of)
         buffers.unite(self.comm)
-        folding = united(self.comm, computed_parts, named, parts)
+        with np.errstate(over="ignore", invalid="ignore"):  # gradients of half precision
+            folding = united(self.comm, computed_parts, named, parts)
         parameters = list(getattr(model, "named_parameters", list)())
         results = folding.values(named, parameters, "warn")
         shares = folding.shares()

@@ -69,7 +69,7 @@ class Stepper:
     ) -> tuple[Results, Tensor, Array]:
         """Results of a sweep, the loss, and the outputs."""
         if self.scale is not None:
-            return self._record_in_half(self.scale, inputs, target)
+            return self._record_in_half(self.scale, inputs, target, quantities)
         with Tape() as tape:
             output = self.model(*inputs)
             loss = self.loss(output, target)
@@ -78,7 +78,7 @@ class Stepper:
         return results, loss, raw(output)
 
     def _record_in_half(
-        self, scale: LossScale, inputs: Inputs, target: Targets
+        self, scale: LossScale, inputs: Inputs, target: Targets, quantities: Asked
     ) -> tuple[Results, Tensor, Array]:
         # those that are not stepped, too: what is computed with float32 is of float32
         held = self.model.parameters() if hasattr(self.model, "parameters") else ()
@@ -90,7 +90,7 @@ class Stepper:
                 output = single(self.model(*map(half, inputs)))
                 loss = self.loss(output, target)
                 scaled = loss * scale.scale
-            results = tape.backward(scaled, ("grad",))
+            results = tape.backward(scaled, quantities)
             self._show(tape)
             return results, loss, raw(output)
 
