@@ -203,6 +203,41 @@ def test_weighed_means_are_refused_without_their_weight_and_right_with_it():
         folds.assert_close(found[name], whole[name], name)
 
 
+WEIGHTS = np.array([1.0, 1.0, 5.0])
+
+
+def by_hand(output, target):
+    """A mean that weighs classes, in plain code."""
+    losses = nn.cross_entropy(output, target, reduction="none")
+    return np.sum(WEIGHTS[target] * losses) / np.sum(WEIGHTS[target])
+
+
+def masked(output, target):
+    """A mean over targets that are not 0."""
+    losses = nn.cross_entropy(output, target, reduction="none")
+    return np.sum((target != 0) * losses) / np.maximum(np.sum(target != 0), 1)
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda o, y: nn.cross_entropy(o, y, weight=WEIGHTS), by_hand, masked]
+)
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_a_mean_that_weighs_classes_is_refused_also_of_shards_of_one_class(loss, kind):
+    y = np.full(folds.SAMPLES, kind)
+    shards = folds.Parts(folds.X, y, (10, folds.SAMPLES)).shards
+    with pytest.raises(TracerError, match="weight="):
+        here(folds.mlp(), loss, shards)
+
+
+def test_a_sum_may_weigh_classes():
+    def loss(output, target):
+        return nn.cross_entropy(output, target, weight=WEIGHTS, reduction="sum")
+
+    model, shards = folds.mlp(), folds.even(3)
+    whole = folds.swept(model, folds.X, folds.LABELS, loss, ("grad",))
+    folds.assert_close(here(model, loss, shards, ("grad",)), whole)
+
+
 def test_ignored_targets_are_refused_without_their_weight_and_right_with_it():
     labels = LABELS.copy()
     labels[7:15] = -100

@@ -22,7 +22,7 @@ from tracer_scale.parallel.inverses import divided_inverses
 from tracer_scale.parallel.products import Products
 from tracer_scale.parallel.streams import sources_of, streams
 from tracer_scale.quantities import merging
-from tracer_scale.reductions import reduction_of, refuse_weights
+from tracer_scale.reductions import MEAN, reduction_of, refuse_class_weights, refuse_weights
 from tracer_scale.versions import difference, versions
 from tracer_scale.work import Failure, Job, Part, Product, multiplied, put, quiet
 from tracer_training import Optimizer
@@ -231,6 +231,8 @@ class Ranks:
         try:
             refuse_weights(loss, False)
             self._reduction = reduction_of(value, (output, target), None, None)
+            if self._reduction == MEAN:
+                refuse_class_weights(value, (output, target))
         except TracerError as error:
             raise TracerError(
                 f"parts of a batch merge by their numbers of samples, and the loss is not the mean "
