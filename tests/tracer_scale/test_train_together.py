@@ -80,9 +80,8 @@ def assert_same_bits(one, other):
     ],
 )
 def test_any_number_of_ranks_has_the_same_bits(place, options):
-    if (
-        options[1] == "dampednewton" or "--instruments" in options
-    ):  # of samples that are not coupled
+    couples = options[1] != "dampednewton" and "--instruments" not in options
+    if not couples:
         Path("model.py").write_text(MODEL.replace("nn.BatchNorm1d(12), ", ""))
     for ranks in (1, 2, 3):
         done = train(ranks, "--parts", 5, "--epochs", 2, "--run", f"of{ranks}", *options)
