@@ -87,11 +87,13 @@ def test_a_worker_of_another_version_is_refused(client, monkeypatch):
 def test_a_cluster_without_workers_ends_a_fold_with_a_word(monkeypatch):
     monkeypatch.setattr(dask_client, "IDLE", 0.3)
     options = {"n_workers": 0, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as empty, distributed.Client(empty) as client:
-        with pytest.raises(
-            scale.WorkerError, match=r"no worker of Dask has begun a shard for 0\.6"
-        ):
-            scale.fold(mlp(), nn.cross_entropy, folds.even(3), engine=client)
+    said = r"no worker of Dask has begun a shard for 0\.6"
+    with (
+        distributed.LocalCluster(**options) as empty,
+        distributed.Client(empty) as client,
+        pytest.raises(scale.WorkerError, match=said),
+    ):
+        scale.fold(mlp(), nn.cross_entropy, folds.even(3), engine=client)
 
 
 @pytest.mark.slow
