@@ -34,6 +34,20 @@ def function(name: str) -> tuple[Any, type] | None:
     return None
 
 
+def of_scipy(name: str) -> Any | None:
+    """A function of SciPy's OpenBLAS, which is another than NumPy's; None where none is loaded."""
+    path = getattr(sys.modules.get("scipy.linalg._fblas"), "__file__", None)
+    return None if path is None else _of_scipy(path, name)
+
+
+@functools.cache
+def _of_scipy(path: str, name: str) -> Any | None:
+    try:
+        return getattr(ctypes.CDLL(path), f"scipy_{name}", None)
+    except OSError:
+        return None
+
+
 @functools.cache
 def _gemm(dtype: np.dtype) -> Any:
     """CBLAS's product of matrices of a dtype, ready to be called; None if there is none."""

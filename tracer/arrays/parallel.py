@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tracer.arrays.compiled import NONE, compiled
-from tracer.arrays.openblas import function
+from tracer.arrays.openblas import function, of_scipy
 from tracer.arrays.types import Array, DType, Shape
 
 #: what a thread is given, and what it makes of it
@@ -48,17 +48,29 @@ def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     return None if None in found else (found[0][0], found[1][0])  # type: ignore[index]
 
 
-class _Limit:
-    """Sets linear algebra to one thread while anything runs in it, from whichever threads."""
+def _openblas_of_scipy() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """The same of SciPy's; None where it is not loaded, or has another."""
+    get, set_ = (of_scipy(f"openblas_{each}_num_threads") for each in ("get", "set"))
+    return None if get is None or set_ is None else (get, set_)
 
-    def __init__(self) -> None:
+
+class _Limit:
+    """Sets a library to one thread while anything runs in it, from whichever threads.
+
+    `library` says how to read and set the number.
+    """
+
+    def __init__(
+        self, library: Callable[[], tuple[Callable[[], int], Callable[[int], None]] | None]
+    ) -> None:
+        self.library = library
         self.lock = threading.Lock()
         self.inside = 0
         self.before = 1
 
     @contextlib.contextmanager
     def one_thread(self) -> Iterator[None]:
-        found = _openblas()
+        found = self.library()
         assert found is not None
         get, set_ = found
         counted = False  # an interruption may come at any line
@@ -78,7 +90,7 @@ class _Limit:
                         set_(self.before)
 
 
-_limit = _Limit()
+_limit, _limit_of_scipy = _Limit(_openblas), _Limit(_openblas_of_scipy)
 _local = threading.local()
 
 
@@ -91,9 +103,9 @@ def _helpers() -> ThreadPoolExecutor:
 
 def _in_a_forked_process() -> None:
     """Threads do not survive a fork: the first block would wait for them forever."""
-    global _limit
+    global _limit, _limit_of_scipy
     _helpers.cache_clear()
-    _limit = _Limit()
+    _limit, _limit_of_scipy = _Limit(_openblas), _Limit(_openblas_of_scipy)
 
 
 if hasattr(os, "register_at_fork"):
@@ -204,16 +216,22 @@ def one_thread() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if _openblas() is None else _limit.one_thread()
 
 
+def _one_thread_of_scipy() -> contextlib.AbstractContextManager[None]:
+    nothing = _openblas_of_scipy() is None
+    return contextlib.nullcontext() if nothing else _limit_of_scipy.one_thread()
+
+
 @contextlib.contextmanager
 def on_this_thread() -> Iterator[None]:
     """In it, this thread computes by itself: linear algebra and `in_parallel` have one thread.
 
-    Sums of products then have the same last bits wherever as many as these run side by side.
+    So has SciPy's linear algebra, where it is loaded already. Sums of products then have the same
+    last bits wherever as many as these run side by side.
     """
     before = getattr(_local, "working", False)
     _local.working = True
     try:
-        with one_thread():
+        with one_thread(), _one_thread_of_scipy():
             yield
     finally:
         _local.working = before

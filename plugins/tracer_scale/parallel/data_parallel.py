@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tracer.errors import TracerError
-from tracer.extend import Array, Results, on_this_thread
+from tracer.extend import Array, Results
 from tracer_scale.operators import matrix
 from tracer_scale.parallel.cutting import Cut
 from tracer_scale.parallel.exchange import computed, united
-from tracer_scale.parallel.inverses import divided_inverses
+from tracer_scale.parallel.inverses import stepping
 from tracer_scale.parallel.products import Products
 from tracer_scale.quantities import merging
 from tracer_scale.reductions import Denominator
@@ -76,7 +76,7 @@ class DataParallel:
         """
         results = self.results(loss, *batch)
         value = float(results[LossValue.name])
-        with on_this_thread(), divided_inverses(self.optimizer, self.comm):
+        with stepping(self.optimizer, self.comm):
             self.optimizer.step(results, lambda: self.results(loss, *batch))
         self.steps += 1
         return value

@@ -11,21 +11,27 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from tracer.extend import on_this_thread
 from tracer_scale.parallel.exchange import balanced, of_all
 from tracer_training import Optimizer
 from tracer_training.curvature.damped import Asked, Solver, damped
 
 
 @contextmanager
-def divided_inverses(optimizer: Optimizer, comm: Any) -> Iterator[None]:
-    """In it, an optimiser that decomposes curvature has this done by all ranks, alike ones."""
-    if comm.Get_size() == 1 or not hasattr(optimizer, "decompose"):
-        yield
+def stepping(optimizer: Optimizer, comm: Any) -> Iterator[None]:
+    """In it, an optimiser steps by one thread, and curvature is decomposed by all ranks."""
+    if not hasattr(optimizer, "decompose"):
+        with on_this_thread():
+            yield
         return
+    import scipy.linalg  # noqa: F401  # whose threads are held back where it is loaded
+
     before = optimizer.decompose
-    optimizer.decompose = partial(decomposed, comm)
+    if comm.Get_size() > 1:
+        optimizer.decompose = partial(decomposed, comm)
     try:
-        yield
+        with on_this_thread():
+            yield
     finally:
         optimizer.decompose = before
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from tracer_scale.parallel.buffers import Buffers
 from tracer_scale.parallel.cutting import cut
 from tracer_scale.parallel.ending import ending
 from tracer_scale.parallel.exchange import computed, of_all, united
-from tracer_scale.parallel.inverses import divided_inverses
+from tracer_scale.parallel.inverses import stepping
 from tracer_scale.parallel.products import Products
 from tracer_scale.parallel.streams import sources_of, streams
 from tracer_scale.quantities import merging
@@ -266,11 +266,9 @@ class Ranks:
         every = of_all(self.comm.allgather(own))
         return [every[number] for number in sorted(every)]
 
-    @contextmanager
-    def stepping(self, optimizer: Optimizer) -> Iterator[None]:
+    def stepping(self, optimizer: Optimizer) -> AbstractContextManager[None]:
         """In it an optimiser steps: by one thread, its curvature decomposed by all ranks."""
-        with on_this_thread(), divided_inverses(optimizer, self.comm):
-            yield
+        return stepping(optimizer, self.comm)
 
     def state_dict(self) -> StateDict:
         """What a checkpoint keeps: into how many parts batches are cut."""
