@@ -21,7 +21,7 @@ X, Y = folds.X, folds.LABELS
         ("AdamW", {"lr": 0.1}),
         ("LBFGS", {"lr": 0.5}),
         ("DampedNewton", {"lr": 0.1, "damping": 1.0, "curvature": "kflr"}),
-        ("HessianFree", {"damping": 1.0}),
+        pytest.param("HessianFree", {"damping": 1.0}, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("parts", [1, 4, 30])

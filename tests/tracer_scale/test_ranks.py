@@ -1,5 +1,8 @@
 """`fit` with batches in parts: the same training as with whole batches, up to rounding."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from alone import Alone, Threads
@@ -9,6 +12,7 @@ import tracer
 import tracer_layers as nn
 import tracer_scale as scale
 import tracer_training as training
+from tracer import registry
 from tracer.errors import TracerError
 from tracer_scale.parallel import inverses
 from tracer_scale.parallel.streams import streams
@@ -206,6 +210,22 @@ def test_what_is_wrong_with_ranks_is_said():
         scale.Ranks(Alone(), 0)
 
 
+def test_a_model_on_a_device_is_refused():
+    sys.path.append(str(Path(__file__).parents[1]))
+    import device
+
+    registry.backends.add(device.DeviceBackend(), "tests")
+    try:
+        model = mlp().to("double")
+        made = training.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(TracerError, match="ranks train models on the host"):
+            scale.DataParallel(model, made, Alone())
+        with pytest.raises(TracerError, match="ranks train models on the host"):
+            fitted(model, "SGD", scale.Ranks(Alone()))
+    finally:
+        registry.backends.remove("device")
+
+
 class Odd(Alone):
     """Whose second rank has something else than the first."""
 
@@ -220,6 +240,18 @@ def test_ranks_with_different_batches_are_refused():
     ranks = scale.Ranks(Odd(), 2)
     with pytest.raises(TracerError, match="rank 1 has another batch than the first one"):
         ranks.record(None, None, (X,), LABELS, ("grad",))
+
+
+class Behind(Odd):
+    """Whose second rank stands at another step."""
+
+    def allgather(self, value):
+        return [value, {**value, "step": "epoch 0, batch 0, step 0"}]
+
+
+def test_ranks_at_different_steps_are_refused():
+    with pytest.raises(TracerError, match="rank 1 has step epoch 0, .* in place of epoch 1, batch"):
+        scale.Ranks(Behind()).begin(mlp(), nn.cross_entropy, [], (1, 0, 3))
 
 
 # -- inverses --------------------------------------------------------------------------------------

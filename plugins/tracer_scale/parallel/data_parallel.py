@@ -8,7 +8,7 @@ from tracer.errors import TracerError
 from tracer.extend import Array, Results
 from tracer_scale.operators import matrix
 from tracer_scale.parallel.cutting import Cut
-from tracer_scale.parallel.exchange import computed, united
+from tracer_scale.parallel.exchange import check_on_host, computed, united
 from tracer_scale.parallel.inverses import stepping
 from tracer_scale.parallel.products import Products
 from tracer_scale.quantities import merging
@@ -61,6 +61,7 @@ class DataParallel:
         self.parts = comm.Get_size() if parts is None else parts
         if isinstance(self.parts, bool) or not isinstance(self.parts, int) or self.parts < 1:
             raise TracerError(f"DataParallel expects a number of parts from 1, got {parts!r}")
+        check_on_host(model)
         self.rng, self.weight = rng, weight
         self.steps = 0
         #: what the reduction of the loss was found out of: the loss, and the model's mode

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from tracer.errors import TracerError
-from tracer.extend import Quantity
+from tracer.extend import Quantity, backend
 from tracer_scale.errors import ShardError
 from tracer_scale.folded import Folding
 from tracer_scale.merging import Merged, Union
@@ -25,6 +25,16 @@ Key: TypeAlias = "tuple[str, str]"
 #: quantity -> parameter -> state, to be sent
 States: TypeAlias = "dict[str, dict[str, Plain]]"
 Made = TypeVar("Made")
+
+
+def check_on_host(model: Any) -> None:
+    """Raise `TracerError` for a model on a device: what ranks exchange are NumPy's arrays."""
+    parameters = model.parameters() if hasattr(model, "parameters") else ()
+    if any(backend.of(p.data) is not backend.NUMPY for p in parameters):
+        raise TracerError(
+            "ranks train models on the host, whose arrays they exchange, and this one is on a "
+            "device: model.to('cpu'), or train it in one process"
+        )
 
 
 def computed(comm: Any, count: int, do: Callable[[int], Made | Failure]) -> dict[int, Made]:

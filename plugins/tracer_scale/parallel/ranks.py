@@ -17,7 +17,7 @@ from tracer_scale.operators import matrix
 from tracer_scale.parallel.buffers import Buffers
 from tracer_scale.parallel.cutting import cut
 from tracer_scale.parallel.ending import ending
-from tracer_scale.parallel.exchange import computed, of_all, united
+from tracer_scale.parallel.exchange import check_on_host, computed, of_all, united
 from tracer_scale.parallel.inverses import stepping
 from tracer_scale.parallel.products import Products
 from tracer_scale.parallel.streams import sources_of, streams
@@ -115,17 +115,16 @@ class Ranks:
         Raises `TracerError` where another rank has another version, or does not stand `at` the same
         step.
         """
+        check_on_host(model)
         self._loss, self._reduction = loss, ""
         ours = versions() | {"step": "epoch {}, batch {}, step {}".format(*at)}
-        for rank, theirs in enumerate(self.comm.allgather(ours)):
-            if theirs == ours:
-                continue
-            if rank:  # the first one tells of itself through the others
-                what = difference(ours, theirs)
-                raise TracerError(
-                    f"rank {rank} has {what}: all ranks run in one environment and read the same "
-                    f"checkpoint"
-                )
+        every = self.comm.allgather(ours)
+        odd = [rank for rank, theirs in enumerate(every) if theirs != every[0]]
+        if odd:
+            raise TracerError(
+                f"rank {odd[0]} has {difference(every[0], every[odd[0]])}: all ranks run in one "
+                f"environment and read the same checkpoint"
+            )
         self.parts = self.first(lambda: self.parts or self.size)
         for each in begun:
             each.load_state_dict(self.comm.bcast(each.state_dict(), root=0))
