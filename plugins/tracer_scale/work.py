@@ -21,6 +21,7 @@ from tracer.extend import (
     Quantity,
     Tape,
     Unfinished,
+    Value,
     backend,
     merges,
     on_this_thread,
@@ -193,7 +194,7 @@ class Work:
         return float(backend.to_host(loss.data))
 
 
-def put(part: Part, quantity: Quantity, value: Any) -> None:
+def put(part: Part, quantity: Quantity, value: Value) -> None:
     """Put the value of a sweep into a part: states that merge, or what an operator is over."""
     name = quantity.name
     if not merges(quantity):
@@ -206,7 +207,7 @@ def put(part: Part, quantity: Quantity, value: Any) -> None:
     part.absent[name] = dict(getattr(value, "absent", {}))
 
 
-def multiplied(value: Any, job: Job) -> Product:
+def multiplied(value: Value, job: Job) -> Product:
     """An operator, or functions of the parameters, times vectors."""
     if isinstance(job.vectors, Mapping):
         return Product({p: _host(value[p](stack)) for p, stack in job.vectors.items()})

@@ -250,7 +250,9 @@ class Behind(Odd):
 
 
 def test_ranks_at_different_steps_are_refused():
-    with pytest.raises(TracerError, match="rank 1 has step epoch 0, .* in place of epoch 1, batch"):
+    with pytest.raises(
+        TracerError, match=r"rank 1 has step epoch 0, .* in place of epoch 1, batch"
+    ):
         scale.Ranks(Behind()).begin(mlp(), nn.cross_entropy, [], (1, 0, 3))
 
 

@@ -13,6 +13,7 @@ import tracer
 import tracer_layers as nn
 import tracer_scale as scale
 from tracer.errors import TracerError
+from tracer_scale.reductions import reduction_of
 
 here = partial(scale.fold, engine="here")
 #: where shards end: several may end at one place, so that some are empty, or have one sample
@@ -225,8 +226,22 @@ def masked(output, target):
 def test_a_mean_that_weighs_classes_is_refused_also_of_shards_of_one_class(loss, kind):
     y = np.full(folds.SAMPLES, kind)
     shards = folds.Parts(folds.X, y, (10, folds.SAMPLES)).shards
-    with pytest.raises(TracerError, match="weight="):
+    # where all losses are zero they tell nothing, which is refused, too
+    with pytest.raises(TracerError, match="weight=|say mean=True"):
         here(folds.mlp(), loss, shards)
+
+
+def test_losses_that_are_rounding_do_not_tell_and_are_no_error():
+    """Of a trained network, near `-log(1)`; batches of other sizes round logits otherwise."""
+    of_samples = {(0, 1): 1.19e-6, (0,): 1.31e-6, (1,): 1.43e-6}
+    batch = np.zeros((2, 1), np.float32), np.array([0, 1])
+
+    def value(some):
+        return of_samples[tuple(some[-1].tolist())]
+
+    assert reduction_of(value, batch, None, None) == ""
+    with pytest.raises(TracerError, match="neither the mean nor the sum"):
+        reduction_of(lambda some: 1e3 * value(some), batch, None, None)
 
 
 def test_a_sum_may_weigh_classes():

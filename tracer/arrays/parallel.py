@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -41,14 +41,18 @@ LARGE = 10**7
 ALONE = 1 << 18
 
 
+#: reads the number of threads of a library, and sets it
+Count: TypeAlias = tuple[Callable[[], int], Callable[[int], object]]
+
+
 @functools.cache
-def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+def _openblas() -> Count | None:
     """How to read and set the number of threads of NumPy's OpenBLAS; None if it has another."""
     found = [function(f"openblas_{each}_num_threads") for each in ("get", "set")]
     return None if None in found else (found[0][0], found[1][0])  # type: ignore[index]
 
 
-def _openblas_of_scipy() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+def _openblas_of_scipy() -> Count | None:
     """The same of SciPy's; None where it is not loaded, or has another."""
     get, set_ = (of_scipy(f"openblas_{each}_num_threads") for each in ("get", "set"))
     return None if get is None or set_ is None else (get, set_)
@@ -60,9 +64,7 @@ class _Limit:
     `library` says how to read and set the number.
     """
 
-    def __init__(
-        self, library: Callable[[], tuple[Callable[[], int], Callable[[int], None]] | None]
-    ) -> None:
+    def __init__(self, library: Callable[[], Count | None]) -> None:
         self.library = library
         self.lock = threading.Lock()
         self.inside = 0

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tracer.errors import TracerError
 from tracer_scale.engines.engine import AHEAD, Ordered, Outcome, Outcomes, Told
@@ -48,6 +48,16 @@ def client_at(address: str) -> Any:
         ) from error
 
 
+class Future(Protocol):
+    """A task of Dask's, and what comes of it."""
+
+    key: str
+
+    def result(self) -> Outcome | Failure: ...
+
+    def add_done_callback(self, function: Callable[[Future], None]) -> None: ...
+
+
 class Dask:
     """Computes shards on the workers of a client's cluster."""
 
@@ -67,8 +77,8 @@ class Dask:
         self._register("job", packed(job, "a vector", elsewhere=True))
         threads = sum(self.client.nthreads().values())
         ordered = Ordered(shards, AHEAD * max(1, threads), self.retries)
-        begun: dict[Any, int] = {}
-        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        begun: dict[Future, int] = {}
+        done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         try:
             while not ordered.is_over:
                 while (shard := ordered.next()) is not None:
@@ -111,12 +121,12 @@ class Dask:
                 f"seconds: look in Dask's dashboard for one that does not answer, and end it"
             )
 
-    def _submit(self, shard: int) -> Any:
+    def _submit(self, shard: int) -> Future:
         key = f"shard-{shard}-{uuid.uuid4().hex[:8]}"
         names, ours = (self._name("work"), self._name("job")), versions()
         return self.client.submit(_do, *names, ours, shard, key=key, pure=False)
 
-    def _next(self, done: queue.SimpleQueue[Any], begun: Collection[Any]) -> Any:
+    def _next(self, done: queue.SimpleQueue[Future], begun: Collection[Future]) -> Future:
         """The next future that is done. Raises `WorkerError` where nobody is at any for long."""
         is_idle, looked = False, time.monotonic()
         while True:
@@ -147,7 +157,7 @@ class Dask:
         """Whether a worker has any of these tasks."""
         return any(key in keys for some in self.client.processing().values() for key in some)
 
-    def _take(self, future: Any, shard: int, ordered: Ordered) -> None:
+    def _take(self, future: Future, shard: int, ordered: Ordered) -> None:
         try:
             outcome = future.result()
         except Exception as error:

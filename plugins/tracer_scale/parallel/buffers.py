@@ -7,11 +7,12 @@ within the parts, which have normalised by their own, as on PyTorch's ranks.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from tracer.extend import Array, backend
+from tracer_scale.parallel.communicator import Communicator
 from tracer_scale.parallel.exchange import of_all
 from tracer_training.kinds import Model
 
@@ -45,7 +46,7 @@ class Buffers:
         }
         self._changed[part] = samples, changed
 
-    def unite(self, comm: Any) -> None:
+    def unite(self, comm: Communicator) -> None:
         """Set what the parts of all ranks have made of them."""
         if not self._places:
             return
@@ -71,7 +72,7 @@ class Buffers:
     def _arrays(self) -> list[Array]:
         return [module.get_buffer(name) for module, name in self._places]
 
-    def _set(self, arrays: dict[int, Any]) -> None:
+    def _set(self, arrays: Mapping[int, Array]) -> None:
         for place, array in arrays.items():
             module, name = self._places[place]
             library = backend.of(self._before[place])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tracer.errors import ShapeError
 from tracer.extend import raw
 from tracer_scale.shards import Batch
+from tracer_training.kinds import Value
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Cut:
         return tuple(array[start:stop] for array in self.batch)
 
 
-def cut(value: Any, start: int, stop: int, samples: int) -> Any:
+def cut(value: Value, start: int, stop: int, samples: int) -> Value:
     """Some samples of inputs or targets: arrays, or containers of arrays, with samples first.
 
     Lists that are as long as the batch are of samples. Raises `ShapeError` for what has others.

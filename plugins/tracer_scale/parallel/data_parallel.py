@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tracer.errors import TracerError
-from tracer.extend import Array, Results
+from tracer.extend import Array, Quantity, Results
 from tracer_scale.operators import matrix
+from tracer_scale.parallel.communicator import Communicator
 from tracer_scale.parallel.cutting import Cut
 from tracer_scale.parallel.exchange import check_on_host, computed, united
 from tracer_scale.parallel.inverses import stepping
@@ -16,6 +15,7 @@ from tracer_scale.reductions import Denominator
 from tracer_scale.shards import Shards
 from tracer_scale.work import Failure, Job, Loss, Model, Part, Product, Work, quiet
 from tracer_training import Optimizer
+from tracer_training.kinds import Value
 from tracer_training.optimizers.loss import Loss as LossValue
 
 __all__ = ["DataParallel"]
@@ -46,7 +46,7 @@ class DataParallel:
         self,
         model: Model,
         optimizer: Optimizer,
-        comm: Any,
+        comm: Communicator,
         *,
         parts: int | None = None,
         rng: int = 0,
@@ -66,7 +66,7 @@ class DataParallel:
         self.steps = 0
         #: what the reduction of the loss was found out of: the loss, and the model's mode
         self._known: tuple[Loss | None, object, str] = (None, None, "")
-        module: Any = model
+        module: Value = model
         if hasattr(module, "state_dict"):
             module.load_state_dict(comm.bcast(module.state_dict(), root=0))
 
@@ -119,7 +119,7 @@ class DataParallel:
         self.steps, self.rng = state["steps"], state["rng"]
 
 
-def _is_loss(quantity: Any) -> bool:
+def _is_loss(quantity: str | Quantity) -> bool:
     return getattr(quantity, "name", quantity) == LossValue.name
 
 

@@ -8,16 +8,16 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from tracer.errors import TracerError, UsageError
+from tracer_scale.parallel.communicator import World
 
 #: seconds that a rank which fails waits for the others to fail, too
 PATIENCE = 5.0
 
 
 @contextmanager
-def ending(comm: Any) -> Iterator[None]:
+def ending(comm: World) -> Iterator[None]:
     """In it, what one rank alone raises ends the job; what all of them raise, the first one raises.
 
     The others then end with the same exit code and say nothing, nor do they warn.
@@ -38,7 +38,7 @@ def ending(comm: Any) -> Iterator[None]:
         raise SystemExit(_code(error)) from None
 
 
-def _all_fail(aside: Any) -> bool:
+def _all_fail(aside: World) -> bool:
     """Whether all ranks have come here within a while."""
     waiting, until = aside.Ibarrier(), time.monotonic() + PATIENCE
     while not waiting.Test():
@@ -48,7 +48,7 @@ def _all_fail(aside: Any) -> bool:
     return True
 
 
-def _tell(comm: Any, error: BaseException) -> None:
+def _tell(comm: World, error: BaseException) -> None:
     """Say which rank failed, and of what."""
     if not isinstance(error, TracerError):
         traceback.print_exception(error)

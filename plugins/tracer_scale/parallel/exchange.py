@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from tracer.errors import TracerError
 from tracer.extend import Quantity, backend
 from tracer_scale.errors import ShardError
 from tracer_scale.folded import Folding
 from tracer_scale.merging import Merged, Union
+from tracer_scale.parallel.communicator import Communicator
 from tracer_scale.states import Plain, plain, restored
-from tracer_scale.work import Failure, Part
+from tracer_scale.work import Failure, Model, Part
 
 #: a quantity's name and a parameter's
 Key: TypeAlias = "tuple[str, str]"
@@ -27,7 +28,7 @@ States: TypeAlias = "dict[str, dict[str, Plain]]"
 Made = TypeVar("Made")
 
 
-def check_on_host(model: Any) -> None:
+def check_on_host(model: Model) -> None:
     """Raise `TracerError` for a model on a device: what ranks exchange are NumPy's arrays."""
     parameters = model.parameters() if hasattr(model, "parameters") else ()
     if any(backend.of(p.data) is not backend.NUMPY for p in parameters):
@@ -37,7 +38,9 @@ def check_on_host(model: Any) -> None:
         )
 
 
-def computed(comm: Any, count: int, do: Callable[[int], Made | Failure]) -> dict[int, Made]:
+def computed(
+    comm: Communicator, count: int, do: Callable[[int], Made | Failure]
+) -> dict[int, Made]:
     """What `do` makes of this rank's parts, by their numbers.
 
     Raises `ShardError` on every rank where a part failed on one.
@@ -55,7 +58,7 @@ def computed(comm: Any, count: int, do: Callable[[int], Made | Failure]) -> dict
 
 
 def united(
-    comm: Any, parts: Mapping[int, Part], quantities: Mapping[str, Quantity], count: int
+    comm: Communicator, parts: Mapping[int, Part], quantities: Mapping[str, Quantity], count: int
 ) -> Folding:
     """The union of all `count` parts, of which this rank has these."""
     about = of_all(comm.allgather({i: _About.of(part) for i, part in parts.items()}))

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from tracer.extend import on_this_thread
+from tracer_scale.parallel.communicator import Communicator
 from tracer_scale.parallel.exchange import balanced, of_all
 from tracer_training import Optimizer
 from tracer_training.curvature.damped import Asked, Solver, damped
 
 
 @contextmanager
-def stepping(optimizer: Optimizer, comm: Any) -> Iterator[None]:
+def stepping(optimizer: Optimizer, comm: Communicator) -> Iterator[None]:
     """In it, an optimiser steps by one thread, and curvature is decomposed by all ranks."""
     if not hasattr(optimizer, "decompose"):
         with on_this_thread():
@@ -36,7 +36,7 @@ def stepping(optimizer: Optimizer, comm: Any) -> Iterator[None]:
         optimizer.decompose = before
 
 
-def decomposed(comm: Any, asked: Sequence[Asked]) -> list[Solver]:
+def decomposed(comm: Communicator, asked: Sequence[Asked]) -> list[Solver]:
     """The solvers of all that is asked; diagonals, which cost nothing, are each rank's own.
 
     Raises on every rank what one of them raises, the first of them in the order of what is asked.

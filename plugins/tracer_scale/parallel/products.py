@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from tracer_scale.operators import added
+from tracer_scale.parallel.communicator import Communicator
 from tracer_scale.parallel.exchange import computed, of_all
 from tracer_scale.states import Plain
 from tracer_scale.work import Failure, Job, Product
@@ -19,7 +19,7 @@ class Products:
 
     def __init__(
         self,
-        comm: Any,
+        comm: Communicator,
         multiply: Callable[[Job, int], Product | Failure],
         shares: Sequence[float],
     ):

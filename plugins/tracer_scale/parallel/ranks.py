@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tracer.errors import TracerError
 from tracer.extend import Array, Quantity, Results, backend, merges, on_this_thread, raw, unfinished
 from tracer_scale.operators import matrix
 from tracer_scale.parallel.buffers import Buffers
+from tracer_scale.parallel.communicator import Communicator, World
 from tracer_scale.parallel.cutting import cut
 from tracer_scale.parallel.ending import ending
 from tracer_scale.parallel.exchange import check_on_host, computed, of_all, united
@@ -26,7 +27,17 @@ from tracer_scale.reductions import MEAN, reduction_of, refuse_class_weights, re
 from tracer_scale.versions import difference, versions
 from tracer_scale.work import Failure, Job, Part, Product, multiplied, put, quiet
 from tracer_training import Optimizer
-from tracer_training.kinds import Asked, Inputs, Model, StateDict, Targets
+from tracer_training.checkpoints.checkpoint import Stateful
+from tracer_training.kinds import (
+    Asked,
+    Inputs,
+    LossFunction,
+    Model,
+    Saved,
+    StateDict,
+    Targets,
+    Value,
+)
 from tracer_training.loop.evaluation import samples_of
 from tracer_training.loop.metrics import Metric, measured
 
@@ -43,7 +54,7 @@ class Piece:
     """What this rank keeps of a part: its share of the loss, operators, and what metrics are of."""
 
     loss: float
-    operators: dict[str, Any]
+    operators: dict[str, Value]
     output: Array
     target: Targets
     samples: int
@@ -56,7 +67,7 @@ class Batch:
     results: Results
     loss: Array
     pieces: dict[int, Piece]
-    comm: Any
+    comm: Communicator
 
     def measured(
         self, metrics: Mapping[str, Metric] | None
@@ -88,7 +99,7 @@ class Ranks:
     of `HessianFree`, have products of all parts, which all ranks ask for alike.
     """
 
-    def __init__(self, comm: Any, parts: int | None = None):
+    def __init__(self, comm: World, parts: int | None = None):
         if not hasattr(comm, "allgather") or not hasattr(comm, "alltoall"):
             raise TracerError(
                 f"Ranks expects a communicator of mpi4py, as MPI.COMM_WORLD, got a "
@@ -102,13 +113,13 @@ class Ranks:
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.is_first = self.rank == 0
         #: the loss whose reduction was found out, and that
-        self._loss: Callable[..., Any] | None = None
+        self._loss: LossFunction | None = None
         self._reduction = ""
 
     # -- begin and end -------------------------------------------------------------------------
 
     def begin(
-        self, model: Model, loss: Callable[..., Any], begun: Sequence[Any], at: Sequence[int]
+        self, model: Model, loss: LossFunction, begun: Sequence[Stateful], at: Sequence[int]
     ) -> None:
         """Take over the first rank's model, what else has `begun`, and random generators.
 
@@ -140,7 +151,7 @@ class Ranks:
     def first(self, decide: Callable[[], Made]) -> Made:
         """What the first rank makes, on all of them; so is what it raises."""
         error: Exception | None = None
-        value: Any = None
+        value: Value = None
         if self.is_first:
             try:
                 value = decide()
@@ -240,7 +251,7 @@ class Ranks:
             ) from error
         return self._reduction
 
-    def _check_same(self, batch: Any) -> None:
+    def _check_same(self, batch: Value) -> None:
         """Raise `TracerError` on every rank where one has another batch."""
         every = self.comm.allgather(_checksum(batch))
         odd = [rank for rank, other in enumerate(every) if other != every[0]]
@@ -273,7 +284,7 @@ class Ranks:
         """What a checkpoint keeps: into how many parts batches are cut."""
         return {"parts": self.parts or self.size}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         """Go on with as many parts. Raises `TracerError` for others, which round otherwise."""
         if self.parts not in (None, state["parts"]):
             raise TracerError(
@@ -302,11 +313,11 @@ def _name(quantity: str | Quantity) -> str:
     return quantity if isinstance(quantity, str) else quantity.name
 
 
-def _floats(values: Mapping[str, Any]) -> dict[str, float]:
+def _floats(values: Saved) -> dict[str, float]:
     return {name: float(backend.to_host(raw(value))) for name, value in values.items()}
 
 
-def _checksum(value: Any) -> int:
+def _checksum(value: Value) -> int:
     """Of the first and the last sample of each array."""
     if isinstance(value, Mapping):
         value = list(value.values())

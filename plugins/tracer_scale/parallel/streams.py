@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -17,17 +17,17 @@ from tracer_training.checkpoints.packing import (
     set_state,
     state_of,
 )
-from tracer_training.kinds import Model
+from tracer_training.kinds import Model, Value
 
 
 class Source(Protocol):
     """What draws random numbers: its state, which is taken and set, and that of a new stream."""
 
-    def state(self) -> Any: ...
+    def state(self) -> Value: ...
 
-    def set(self, state: Any) -> None: ...
+    def set(self, state: Value) -> None: ...
 
-    def of(self, seed: list[int]) -> Any: ...
+    def of(self, seed: list[int]) -> Value: ...
 
 
 @contextmanager
@@ -61,16 +61,16 @@ def sources_of(model: Model) -> list[Source]:
 class OfObject:
     """A generator of NumPy's or Python's."""
 
-    def __init__(self, source: Any):
+    def __init__(self, source: Value):
         self.source = source
 
-    def state(self) -> Any:
+    def state(self) -> Value:
         return state_of(self.source)
 
-    def set(self, state: Any) -> None:
+    def set(self, state: Value) -> None:
         set_state(self.source, state)
 
-    def of(self, seed: list[int]) -> Any:
+    def of(self, seed: list[int]) -> Value:
         if isinstance(self.source, random.Random):
             return OfPython().of(seed)
         if isinstance(self.source, np.random.RandomState):
@@ -81,13 +81,13 @@ class OfObject:
 class OfNumpy:
     """NumPy's old shared generator."""
 
-    def state(self) -> Any:
+    def state(self) -> Value:
         return np.random.get_state(legacy=False)  # noqa: NPY002
 
-    def set(self, state: Any) -> None:
+    def set(self, state: Value) -> None:
         np.random.set_state(state)  # noqa: NPY002
 
-    def of(self, seed: list[int]) -> Any:
+    def of(self, seed: list[int]) -> Value:
         bits = np.random.MT19937(np.random.SeedSequence(seed))
         return np.random.RandomState(bits).get_state(legacy=False)
 
@@ -95,11 +95,11 @@ class OfNumpy:
 class OfPython:
     """Python's shared generator."""
 
-    def state(self) -> Any:
+    def state(self) -> Value:
         return python_state()
 
-    def set(self, state: Any) -> None:
+    def set(self, state: Value) -> None:
         set_python_state(state)
 
-    def of(self, seed: list[int]) -> Any:
+    def of(self, seed: list[int]) -> Value:
         return random.Random(repr(seed)).getstate()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from tracer import Tensor
 from tracer.extend import Array
+from tracer_training.checkpoints.checkpoint import Stateful
 from tracer_training.kinds import (
     Asked,
     Inputs,
@@ -31,9 +32,7 @@ class Recorded(Protocol):
     results: Results
     loss: Array
 
-    def measured(
-        self, metrics: Mapping[str, Metric] | None
-    ) -> Sequence[tuple[Mapping[str, Any], int]]:
+    def measured(self, metrics: Mapping[str, Metric] | None) -> Sequence[tuple[Saved, int]]:
         """Metrics (None: the usual ones), each with the samples that they are means over."""
 
 
@@ -54,7 +53,7 @@ class Parallel(Protocol):
     parts: int | None
 
     def begin(
-        self, model: Model, loss: LossFunction, begun: Sequence[Any], at: Sequence[int]
+        self, model: Model, loss: LossFunction, begun: Sequence[Stateful], at: Sequence[int]
     ) -> None:
         """Take over the state of the first process: of what has `begun`, and random generators.
 
