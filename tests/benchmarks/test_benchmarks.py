@@ -415,7 +415,7 @@ def test_the_history_is_of_what_made_it_faster():
 
 @pytest.mark.slow
 def test_what_a_shard_sends_is_a_table(capsys):
-    main(["scale", "bytes"])
+    command.main(["scale", "bytes"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "## bytes"
     assert lines[2] == "| quantity | bytes of a shard |"
