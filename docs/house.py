@@ -25,7 +25,7 @@ ROOMS = {
     "settings": "settings of plugins, from pyproject.toml and variables",
     "extensions": "what renderers, overlays and commands are",
     "watching": "what instruments and sinks are",
-    "trainings": "what trackers, and samplers of sweeps, are",
+    "trainings": "what trackers, samplers of sweeps, and teams of processes are",
     "folds": "what folds over parts of a data set are",
     "imports": "what importers and their operators are",
     "registry": "what plugins provide, by name",

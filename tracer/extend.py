@@ -54,7 +54,7 @@ Graphs, pictures and commands:
 
 Plugins:
     `hookimpl`, `hooks`, `defined`, `Plugin`, `settings`, `Target`, `Instrument`, `Sink`,
-    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `Fold`,
+    `Tracker`, `Training`, `Sweep`, `Sampler`, `Choices`, `Range`, `Space`, `Team`, `Fold`,
     `ImportedOperator`, `Importer`
 """
 
@@ -185,7 +185,7 @@ from tracer.sweep.slopes import (
     summed,
 )
 from tracer.sweep.timing import time_operations
-from tracer.trainings import Choices, Range, Sampler, Space, Sweep, Tracker, Training
+from tracer.trainings import Choices, Range, Sampler, Space, Sweep, Team, Tracker, Training
 from tracer.watching import Instrument, Sink
 
 __all__ = [
@@ -270,6 +270,7 @@ __all__ = [
     "Sweep",
     "Tape",
     "Target",
+    "Team",
     "Tensor",
     "TensorLike",
     "Term",

@@ -13,7 +13,14 @@ from tracer.errors import PluginError, RegistryError, suggestion
 from tracer.extensions import Command, Overlay, Renderer, check_command, check_overlay
 from tracer.folds import Fold, check_fold
 from tracer.imports import ImportedOperator, Importer, check_imported, check_importer
-from tracer.trainings import Sampler, Tracker, check_sampler, check_tracker
+from tracer.trainings import (
+    Sampler,
+    Team,
+    Tracker,
+    check_sampler,
+    check_team,
+    check_tracker,
+)
 from tracer.watching import Instrument, Sink, check_instrument, check_sink
 
 __all__ = ["BY_HOOK", "Entry", "Registry", "defined", "load_plugins"]
@@ -248,6 +255,7 @@ instruments = Registry("instrument")
 sinks = Registry("sink")
 trackers = Registry("tracker")
 samplers = Registry("sampler")
+teams = Registry("team")
 folds = Registry("fold")
 imports = Registry("imported operator")
 importers = Registry("importer")
@@ -259,6 +267,7 @@ instruments.holds(Instrument, as_class=True)
 sinks.holds(Sink, as_class=True)
 trackers.holds(Tracker)
 samplers.holds(Sampler, as_class=True)
+teams.holds(Team)
 folds.holds(Fold)
 imports.holds(ImportedOperator)
 importers.holds(Importer)
@@ -268,6 +277,7 @@ instruments.checks.append(check_instrument)
 sinks.checks.append(check_sink)
 trackers.checks.append(check_tracker)
 samplers.checks.append(check_sampler)
+teams.checks.append(check_team)
 folds.checks.append(check_fold)
 imports.checks.append(check_imported)
 importers.checks.append(check_importer)
@@ -286,6 +296,7 @@ BY_HOOK: dict[str, Registry] = {
     "register_sinks": sinks,
     "register_trackers": trackers,
     "register_samplers": samplers,
+    "register_teams": teams,
     "register_folds": folds,
     "register_imports": imports,
     "register_importers": importers,

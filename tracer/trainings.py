@@ -1,4 +1,4 @@
-"""What plugins provide to keep and to repeat trainings: trackers, and samplers of sweeps."""
+"""What plugins provide for trainings: trackers, samplers of sweeps, and teams of processes."""
 
 from __future__ import annotations
 
@@ -131,6 +131,24 @@ class Sampler:
         """What came of a trial: the median over its seeds; None where none has ended well."""
 
 
+class Team:
+    """Processes that train together: `trace-net train --parallel` asks the first one by name that
+    is registered.
+
+    `replaces` is the name, if another plugin has it and this one is to stand in its place.
+    """
+
+    name: str
+    replaces: str | tuple[str, ...] = ()
+
+    def join(self) -> Any:
+        """What `fit` takes as `parallel`: this process's place among those that were started.
+
+        Raises `UsageError` where they were not started as a team.
+        """
+        raise NotImplementedError("a team defines join")
+
+
 def check_tracker(tracker: Tracker) -> None:
     """Raise `PluginError` for a tracker that keeps nothing."""
     if type(tracker).run is Tracker.run:
@@ -144,3 +162,9 @@ def check_sampler(kind: type[Sampler]) -> None:
     """Raise `PluginError` for a sampler that chooses nothing."""
     if kind.ask is Sampler.ask:
         raise PluginError(f"the sampler {kind.name!r} does not define ask(number) ({place(kind)})")
+
+
+def check_team(team: Team) -> None:
+    """Raise `PluginError` for a team that nobody joins."""
+    if type(team).join is Team.join:
+        raise PluginError(f"the team {team.name!r} does not define join() ({place(type(team))})")

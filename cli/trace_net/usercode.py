@@ -24,6 +24,7 @@ OWN_PACKAGES = (
     "tracer_training",
     "tracer_import",
     "tracer_native",
+    "tracer_scale",
     "trace_net",
 )
 

@@ -11,14 +11,14 @@ Shards are computed by processes, on Dask's workers or on MPI's ranks, and their
 order of the shards. It needs `tracer_training`, for how checkpoints hold states.
 """
 
-from tracer_scale import data_parallel, errors, folding, shards
-from tracer_scale.data_parallel import *
+from tracer_scale import errors, folding, parallel, shards
 from tracer_scale.errors import *
 from tracer_scale.folding import *
+from tracer_scale.parallel import *
 from tracer_scale.shards import *
 
 __all__: list[str] = []
-__all__ += data_parallel.__all__
 __all__ += errors.__all__
 __all__ += folding.__all__
+__all__ += parallel.__all__
 __all__ += shards.__all__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,14 @@ from tracer_scale.engines import Engine
 from tracer_scale.states import Plain
 from tracer_scale.together import together
 from tracer_scale.work import Job, Product, Work
+
+
+class Multiplies(Protocol):
+    """What gives products of matrices of all shards."""
+
+    def product(self, job: Job) -> Plain: ...
+
+    def close(self) -> None: ...
 
 
 class Multiplier:
@@ -39,24 +47,25 @@ class Multiplier:
         total: Plain = None
         for shard, part in zip(self._used, parts, strict=True):
             assert isinstance(part, Product)
-            total = _added(total, part.value, self.shares[shard])
+            total = added(total, part.value, self.shares[shard])
         return total
 
     def close(self) -> None:
         self.engine.close()
 
 
-def _added(total: Plain, value: Plain, share: float) -> Plain:
+def added(total: Plain, value: Plain, share: float) -> Plain:
+    """A sum of products so far, and one more with its share."""
     if value is None:
         return total
     if isinstance(value, dict):
         before = total or {}
-        return {name: _added(before.get(name), each, share) for name, each in value.items()}
+        return {name: added(before.get(name), each, share) for name, each in value.items()}
     scaled = share * value
     return scaled if total is None else total + scaled
 
 
-def operator(name: str, about: Plain, multiplier: Multiplier) -> Any:
+def operator(name: str, about: Plain, multiplier: Multiplies) -> Any:
     """A matrix over all parameters of all shards, `[P, P]`, a `LinearOperator` of SciPy's.
 
     As the operator of a sweep it is symmetric, and its `parameters` map names to slices; `matmat`
@@ -106,7 +115,7 @@ def operator(name: str, about: Plain, multiplier: Multiplier) -> Any:
 class ShardedBlock:
     """`product(v)` or `product @ v`: a parameter's block times `[V, *p]` or `[*p]`."""
 
-    def __init__(self, name: str, parameter: str, shape: Sequence[int], multiplier: Multiplier):
+    def __init__(self, name: str, parameter: str, shape: Sequence[int], multiplier: Multiplies):
         self.shape = tuple(shape)
         self._name, self._parameter, self._multiplier = name, parameter, multiplier
 
@@ -128,7 +137,7 @@ class ShardedBlock:
         return f"<product with a block of shape {list(self.shape)}>"
 
 
-def matrix(name: str, about: Plain, multiplier: Multiplier) -> Any:
+def matrix(name: str, about: Plain, multiplier: Multiplies) -> Any:
     """The operator, or a function for each parameter."""
     if "spans" in about:
         return operator(name, about, multiplier)

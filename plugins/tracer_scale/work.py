@@ -17,16 +17,25 @@ from tracer.errors import TracerError
 from tracer.extend import (
     Array,
     Context,
+    Node,
     Quantity,
     Tape,
     Unfinished,
+    Value,
     backend,
     merges,
     on_this_thread,
     unfinished,
 )
 from tracer_scale.merging import States, Union
-from tracer_scale.reductions import Denominator, reduction_of, refuse_weights
+from tracer_scale.reductions import (
+    MEAN,
+    SUM,
+    Denominator,
+    reduction_of,
+    refuse_class_weights,
+    refuse_weights,
+)
 from tracer_scale.shards import Batch, Shards
 from tracer_scale.states import Plain, plain, restored
 
@@ -109,6 +118,8 @@ class Work:
     mean: bool | None = None
     #: the reduction that was found out before, of the same model and loss
     reduction: str = ""
+    #: whether classes were found to weigh the same, which is looked for once
+    _is_plain: bool = field(default=False, init=False, repr=False)
 
     def do(self, job: Job, index: int) -> Part | Product | Failure:
         """The outcome of a shard, computed by one thread."""
@@ -124,7 +135,7 @@ class Work:
         samples = len(batch[-1])
         if not samples:
             return Part()
-        reduction = self.reduction or reduction_of(self._value, batch, self.weight, self.mean)
+        reduction = self.reduction or self._reduction(batch)
         mass = float(samples) if self.weight is None else float(self.weight(*batch))
         if not mass > 0:
             raise TracerError(
@@ -132,9 +143,17 @@ class Work:
                 f"0: join it with another shard"
             )
         part = Part(samples, mass, reduction)
-        for name, value in self._swept(batch, index, list(self.quantities.values())).items():
-            self._put(part, name, value)
+        swept = self._swept(batch, index, list(self.quantities.values()), reduction)
+        for name, value in swept.items():
+            put(part, self.quantities[name], value)
         return part
+
+    def _reduction(self, batch: Batch) -> str:
+        found = reduction_of(self._value, batch, self.weight, self.mean)
+        if found == MEAN and self.weight is None and self.mean is None and not self._is_plain:
+            refuse_class_weights(self._value, batch)
+            self._is_plain = True
+        return found
 
     def product(self, job: Job, index: int) -> Product:
         """The product of a shard's matrix, or of its blocks, with vectors."""
@@ -142,29 +161,17 @@ class Work:
         if not len(batch[-1]):
             return Product(None)
         quantity = self.quantities[job.quantity]
-        value = self._swept(batch, index, [quantity])[job.quantity]
-        if isinstance(job.vectors, Mapping):
-            return Product({p: _host(value[p](stack)) for p, stack in job.vectors.items()})
-        return Product(_host(value.matmat(job.vectors)))
+        return multiplied(self._swept(batch, index, [quantity], SUM)[job.quantity], job)
 
-    def _put(self, part: Part, name: str, value: Any) -> None:
-        quantity = self.quantities[name]
-        if not merges(quantity):
-            part.matrices[name] = _matrix(quantity, value)
-            return
-        if not isinstance(value, Mapping):  # of the objective as a whole, as the loss
-            part.states[name] = {WHOLE: plain(_of_objective(value), quantity)}
-            return
-        part.states[name] = {p: plain(_kept(p, v), quantity) for p, v in value.items()}
-        part.absent[name] = dict(getattr(value, "absent", {}))
-
-    def _swept(self, batch: Batch, index: int, quantities: Sequence[Quantity]) -> Mapping[str, Any]:
+    def _swept(
+        self, batch: Batch, index: int, quantities: Sequence[Quantity], reduction: str
+    ) -> Mapping[str, Any]:
+        """The results of a shard; of a mean, what the record says of weights is looked at."""
         with Tape() as tape:
             output = self._output(batch)
             loss = self.loss(output, batch[-1])
-        if self.weight is None and self.mean is None:
-            ignored = any(node.params.get("ignored") is not None for node in tape.recorded())
-            refuse_weights(self.loss, ignored)
+        if self.weight is None and self.mean is None and reduction != SUM:
+            refuse_weights(self.loss, any(map(_weighs, tape.recorded())))
         return tape.backward(
             loss,
             tuple(unfinished(q) if merges(q) else q for q in quantities),
@@ -185,6 +192,26 @@ class Work:
         with Tape():
             loss = self.loss(self._output(batch), batch[-1])
         return float(backend.to_host(loss.data))
+
+
+def put(part: Part, quantity: Quantity, value: Value) -> None:
+    """Put the value of a sweep into a part: states that merge, or what an operator is over."""
+    name = quantity.name
+    if not merges(quantity):
+        part.matrices[name] = _matrix(quantity, value)
+        return
+    if not isinstance(value, Mapping):  # of the objective as a whole, as the loss
+        part.states[name] = {WHOLE: plain(_of_objective(value), quantity)}
+        return
+    part.states[name] = {p: plain(_kept(p, v), quantity) for p, v in value.items()}
+    part.absent[name] = dict(getattr(value, "absent", {}))
+
+
+def multiplied(value: Value, job: Job) -> Product:
+    """An operator, or functions of the parameters, times vectors."""
+    if isinstance(job.vectors, Mapping):
+        return Product({p: _host(value[p](stack)) for p, stack in job.vectors.items()})
+    return Product(_host(value.matmat(job.vectors)))
 
 
 def _of_objective(value: Any) -> Unfinished:
@@ -211,6 +238,12 @@ def _matrix(quantity: Quantity, value: Any) -> Plain:
         f"values of {quantity.name!r} of several shards do not merge: give it a merge(first, "
         f"second, shards), or leave it out"
     )
+
+
+def _weighs(node: Node) -> bool:
+    """Whether this is a loss of classes that weighs or ignores some, after logits and targets."""
+    ignores = node.params.get("ignored") is not None
+    return ignores or ("ignored" in node.params and len(node.inputs) > 2)
 
 
 def _split(tape: Tape, output: Any) -> Tensor | None:

@@ -36,6 +36,7 @@ from .optimisation import command as study
 from .page import write
 from .plots import PLOTS, NothingToDrawError, draw
 from .results import Results, read
+from .scale import command as scale
 
 #: groups of rows, of one thing measured beside peers and goals
 GROUPS = {
@@ -58,6 +59,9 @@ def main(words: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     if words[:1] == ["optimisation"]:
         study.main(words[1:])
+        return
+    if words[:1] == ["scale"]:
+        scale.main(words[1:])
         return
     command = parser()
     arguments = command.parse_args(words)

@@ -435,3 +435,12 @@ def test_the_history_is_of_what_made_it_faster():
     lines = [" ".join(line.split()) for line in tables.history_table().splitlines()]
     assert len(lines) == len(CHANGES) + 2
     assert "| The same | `grad`, GRU | 13 | 7.7 | 0.59 |" in lines
+
+
+@pytest.mark.slow
+def test_what_a_shard_sends_is_a_table(capsys):
+    command.main(["scale", "bytes"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "## bytes"
+    assert lines[2] == "| quantity | bytes of a shard |"
+    assert sum(line.startswith("| kflr |") for line in lines) == 1

@@ -11,6 +11,7 @@ from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, s
 from tests.tracer.things import (
     Amount,
     Crease,
+    Crew,
     Diary,
     Dice,
     Door,
@@ -102,6 +103,7 @@ MADE = {
     "sink": lambda: type("Drain", (Drain,), {"__module__": Drain.__module__}),
     "sampler": lambda: type("Dice", (Dice,), {"__module__": Dice.__module__}),
     "tracker": Diary,
+    "team": Crew,
     "fold": Crease,
     "importer": Door,
     "imported operator": lambda: extend.ImportedOperator("test::gate", gate),

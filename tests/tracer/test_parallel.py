@@ -21,6 +21,7 @@ from tracer.arrays.parallel import (
     end_work,
     expect_blocks,
     in_parallel,
+    on_this_thread,
     one_thread,
     product,
     scratch,
@@ -252,3 +253,22 @@ def test_what_blocks_refer_to_is_freed_with_the_call():
         return weakref.ref(array)
 
     assert [reference()() for _ in range(200)] == [None] * 200
+
+
+def test_scipys_linear_algebra_has_one_thread_on_a_thread_of_its_own():
+    pytest.importorskip("scipy.linalg")
+    found = parallel._openblas_of_scipy()
+    if found is None:
+        pytest.skip("SciPy has another library")
+    get, set_ = found
+    before = get()
+    try:
+        set_(2)
+        with on_this_thread():
+            assert get() == 1
+            with on_this_thread():
+                assert get() == 1
+            assert get() == 1
+        assert get() == 2
+    finally:
+        set_(before)

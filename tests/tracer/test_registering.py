@@ -13,6 +13,7 @@ from tests.tracer.cells import KINDS, REGISTER, cell, nothing_left, operation, s
 from tests.tracer.things import (
     Amount,
     Crease,
+    Crew,
     Diary,
     Dice,
     Door,
@@ -153,7 +154,20 @@ def test_a_cell_that_fails_when_it_runs_again_changes_nothing():
 
 
 THINGS = [
-    *(Amount, Gauge, Drain, Dice, Kind(), Shade(), Paint(), Library(), Diary(), Door(), Crease()),
+    *(
+        Amount,
+        Gauge,
+        Drain,
+        Dice,
+        Kind(),
+        Shade(),
+        Paint(),
+        Library(),
+        Diary(),
+        Door(),
+        Crease(),
+        Crew(),
+    ),
     tracer.Command("test-act", act),
     extend.ImportedOperator("test::gate", gate),
 ]

@@ -62,6 +62,13 @@ class Crease(extend.Fold):
         return {}
 
 
+class Crew(extend.Team):
+    name = "test_crew"
+
+    def join(self):
+        return None
+
+
 class Dice(extend.Sampler):
     name = "test_dice"
 

@@ -3,6 +3,7 @@
 import sys
 
 import folds
+import imported
 import numpy as np
 from mpi4py import MPI
 
@@ -24,6 +25,9 @@ def main(what, out):
     if what == "resumes":
         shards = folds.even(6, "convnet", folds.Deadly, folder=out[:-4], shard=4)
         options["checkpoint"] = f"{out[:-4]}.fold"
+    if what.endswith((".pt2", ".onnx")):
+        model, names = imported.opened(what), imported.NAMES
+        shards = imported.shards()
     if what == "differs" and comm.Get_rank() == 1:
         model[0].bias.data = model[0].bias.data + 1
     try:

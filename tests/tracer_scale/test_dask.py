@@ -1,11 +1,15 @@
 """Folds on Dask's workers: the same bits as here, and what becomes of workers that die."""
 
+import threading
+import time
+
 import folds
 import pytest
 from folds import MATRICES, VALUES, Deadly, Slow, mlp
 
 import tracer_layers as nn
 import tracer_scale as scale
+from tracer_scale.engines import dask_client
 
 distributed = pytest.importorskip("distributed")
 # of Dask's own, at the end of a cluster
@@ -22,7 +26,7 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster) as client:
-        client.wait_for_workers(2)
+        client.wait_for_workers(2, timeout=60)
         yield client
 
 
@@ -74,11 +78,64 @@ def test_a_shard_that_raises_names_itself_and_its_error(client, tmp_path):
 
 
 def test_a_worker_of_another_version_is_refused(client, monkeypatch):
-    from tracer_scale.engines import dask_client
-
     monkeypatch.setattr(dask_client, "versions", lambda: {"trace-net": "0.0", "numpy": "1.0"})
     with pytest.raises(scale.ShardError, match=r"a worker has trace-net .* in place of 0\.0"):
         scale.fold(mlp(), nn.cross_entropy, folds.even(3), engine=client)
+
+
+@pytest.mark.slow
+def test_a_cluster_without_workers_ends_a_fold_with_a_word(monkeypatch):
+    monkeypatch.setattr(dask_client, "IDLE", 0.3)
+    options = {"n_workers": 0, "dashboard_address": None}
+    said = r"no worker of Dask has begun a shard for 0\.6"
+    with (
+        distributed.LocalCluster(**options) as empty,
+        distributed.Client(empty) as client,
+        pytest.raises(scale.WorkerError, match=said),
+    ):
+        scale.fold(mlp(), nn.cross_entropy, folds.even(3), engine=client)
+
+
+@pytest.mark.slow
+def test_a_fold_waits_for_shards_that_take_long(client, monkeypatch):
+    monkeypatch.setattr(dask_client, "IDLE", 0.05)
+    shards = folds.even(2, kind=Slow, seconds=1.5)
+    found = scale.fold(mlp(), nn.cross_entropy, shards, engine=client)
+    folds.assert_same_bits(found, scale.fold(mlp(), nn.cross_entropy, shards, engine="here"))
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_ends_a_fold():
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:
+        address = cluster.scheduler_address.replace("tcp://", "dask://")
+        closing = threading.Timer(2.0, cluster.close)
+        closing.start()
+        with pytest.raises(scale.WorkerError, match="scheduler has gone in the midst"):
+            scale.fold(mlp(), nn.cross_entropy, folds.even(9, kind=Slow, seconds=2), engine=address)
+        closing.join()
+
+
+def test_workers_that_do_not_take_what_is_folded_end_it_with_a_word(monkeypatch):
+    monkeypatch.setattr(dask_client, "SENDING", 0.1)
+
+    class Stuck:
+        asynchronous = False
+
+        def register_plugin(self, plugin, name):
+            time.sleep(1)
+
+        def nthreads(self):
+            return {"one": 1}
+
+        def scheduler_info(self):
+            return {}
+
+        def submit(self):
+            pass
+
+    with pytest.raises(scale.WorkerError, match=r"have not all taken what is folded within 0\.1"):
+        scale.fold(mlp(), nn.cross_entropy, folds.even(3), engine=Stuck())
 
 
 @pytest.mark.slow

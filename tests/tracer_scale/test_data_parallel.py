@@ -1,10 +1,9 @@
 """Trainings on MPI's ranks: steps of the whole batch, with the same bits on any number of ranks."""
 
-import copy
-
 import folds
 import numpy as np
 import pytest
+from alone import Alone
 from launch import needs_mpi, run
 
 import tracer_layers as nn
@@ -15,25 +14,6 @@ from tracer.errors import TracerError
 X, Y = folds.X, folds.LABELS
 
 
-class Alone:
-    """A communicator of one rank, as mpi4py's."""
-
-    def Get_rank(self):
-        return 0
-
-    def Get_size(self):
-        return 1
-
-    def bcast(self, value, root=0):
-        return copy.deepcopy(value)
-
-    def allgather(self, value):
-        return [copy.deepcopy(value)]
-
-    def alltoall(self, values):
-        return copy.deepcopy(values)
-
-
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -41,6 +21,7 @@ class Alone:
         ("AdamW", {"lr": 0.1}),
         ("LBFGS", {"lr": 0.5}),
         ("DampedNewton", {"lr": 0.1, "damping": 1.0, "curvature": "kflr"}),
+        pytest.param("HessianFree", {"damping": 1.0}, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("parts", [1, 4, 30])
@@ -73,13 +54,8 @@ def test_a_model_that_mixes_samples_is_refused_also_when_it_begins_to():
         trainer.step(nn.cross_entropy, X, Y)
 
 
-def test_what_does_not_merge_or_is_no_communicator_is_refused():
+def test_no_communicator_and_no_samples_are_refused():
     model = folds.mlp()
-    trainer = scale.DataParallel(model, training.HessianFree(model.parameters()), Alone())
-    with pytest.raises(
-        TracerError, match="HessianFree needs 'ggn', whose products are not divided"
-    ):
-        trainer.step(nn.cross_entropy, X, Y)
     optimizer = training.SGD(model.parameters(), lr=0.1)
     with pytest.raises(TracerError, match="a communicator of mpi4py"):
         scale.DataParallel(model, optimizer, 4)
@@ -96,12 +72,12 @@ def parameters(path):
 
 @needs_mpi
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["AdamW", "KFAC"])
+@pytest.mark.parametrize("name", ["AdamW", "KFAC", "HessianFree", "kflr", "kfra"])
 def test_any_number_of_ranks_has_the_same_bits(tmp_path, name):
     found = []
     for ranks in (1, 2, 3):
         out = tmp_path / f"{ranks}.npz"
-        done = run(ranks, "trained.py", name, 3, out)
+        done = run(ranks, "trained.py", name, 6, out)
         assert done.returncode == 0, done.stderr
         found.append(parameters(out))
     for other in found[1:]:

@@ -13,6 +13,7 @@ import tracer
 import tracer_layers as nn
 import tracer_scale as scale
 from tracer.errors import TracerError
+from tracer_scale.reductions import reduction_of
 
 here = partial(scale.fold, engine="here")
 #: where shards end: several may end at one place, so that some are empty, or have one sample
@@ -201,6 +202,55 @@ def test_weighed_means_are_refused_without_their_weight_and_right_with_it():
     whole = swept(model, X, LABELS, loss, names)
     for name in names:
         folds.assert_close(found[name], whole[name], name)
+
+
+WEIGHTS = np.array([1.0, 1.0, 5.0])
+
+
+def by_hand(output, target):
+    """A mean that weighs classes, in plain code."""
+    losses = nn.cross_entropy(output, target, reduction="none")
+    return np.sum(WEIGHTS[target] * losses) / np.sum(WEIGHTS[target])
+
+
+def masked(output, target):
+    """A mean over targets that are not 0."""
+    losses = nn.cross_entropy(output, target, reduction="none")
+    return np.sum((target != 0) * losses) / np.maximum(np.sum(target != 0), 1)
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda o, y: nn.cross_entropy(o, y, weight=WEIGHTS), by_hand, masked]
+)
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_a_mean_that_weighs_classes_is_refused_also_of_shards_of_one_class(loss, kind):
+    y = np.full(folds.SAMPLES, kind)
+    shards = folds.Parts(folds.X, y, (10, folds.SAMPLES)).shards
+    # where all losses are zero they tell nothing, which is refused, too
+    with pytest.raises(TracerError, match=r"weight=|say mean=True"):
+        here(folds.mlp(), loss, shards)
+
+
+def test_losses_that_are_rounding_do_not_tell_and_are_no_error():
+    """Of a trained network, near `-log(1)`; batches of other sizes round logits otherwise."""
+    of_samples = {(0, 1): 1.19e-6, (0,): 1.31e-6, (1,): 1.43e-6}
+    batch = np.zeros((2, 1), np.float32), np.array([0, 1])
+
+    def value(some):
+        return of_samples[tuple(some[-1].tolist())]
+
+    assert reduction_of(value, batch, None, None) == ""
+    with pytest.raises(TracerError, match="neither the mean nor the sum"):
+        reduction_of(lambda some: 1e3 * value(some), batch, None, None)
+
+
+def test_a_sum_may_weigh_classes():
+    def loss(output, target):
+        return nn.cross_entropy(output, target, weight=WEIGHTS, reduction="sum")
+
+    model, shards = folds.mlp(), folds.even(3)
+    whole = folds.swept(model, folds.X, folds.LABELS, loss, ("grad",))
+    folds.assert_close(here(model, loss, shards, ("grad",)), whole)
 
 
 def test_ignored_targets_are_refused_without_their_weight_and_right_with_it():

@@ -17,7 +17,11 @@ def main(name, steps, out, dies="-"):
     model = folds.mlp()
     if comm.Get_rank():
         model[0].bias.data = model[0].bias.data + 1  # the first rank's is taken
-    optimizer = getattr(training, name)(model.parameters(), lr=0.05)
+    kinds = {"kflr": training.DampedNewton, "kfra": training.DampedNewton}
+    options = {"curvature": name} if name in kinds else {}
+    options |= {} if name == "HessianFree" else {"lr": 0.05}
+    kind = kinds.get(name) or getattr(training, name)
+    optimizer = kind(model.parameters(), **options)
     trainer = scale.DataParallel(model, optimizer, comm, parts=4)
     kept, parts = f"{out}.safetensors", {"model": model, "optimizer": optimizer}
     if Path(kept).exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,20 @@ def function(name: str) -> tuple[Any, type] | None:
             found = getattr(library, prefix + name + suffix, None)
             return None if found is None else (found, size)
     return None
+
+
+def of_scipy(name: str) -> Callable[..., int] | None:
+    """A function of SciPy's OpenBLAS, which is another than NumPy's; None where none is loaded."""
+    path = getattr(sys.modules.get("scipy.linalg._fblas"), "__file__", None)
+    return None if path is None else _of_scipy(path, name)
+
+
+@functools.cache
+def _of_scipy(path: str, name: str) -> Callable[..., int] | None:
+    try:
+        return getattr(ctypes.CDLL(path), f"scipy_{name}", None)
+    except OSError:
+        return None
 
 
 @functools.cache

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from tracer.arrays.compiled import NONE, compiled
-from tracer.arrays.openblas import function
+from tracer.arrays.openblas import function, of_scipy
 from tracer.arrays.types import Array, DType, Shape
 
 #: what a thread is given, and what it makes of it
@@ -41,24 +41,38 @@ LARGE = 10**7
 ALONE = 1 << 18
 
 
+#: reads the number of threads of a library, and sets it
+Count: TypeAlias = tuple[Callable[[], int], Callable[[int], object]]
+
+
 @functools.cache
-def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+def _openblas() -> Count | None:
     """How to read and set the number of threads of NumPy's OpenBLAS; None if it has another."""
     found = [function(f"openblas_{each}_num_threads") for each in ("get", "set")]
     return None if None in found else (found[0][0], found[1][0])  # type: ignore[index]
 
 
-class _Limit:
-    """Sets linear algebra to one thread while anything runs in it, from whichever threads."""
+def _openblas_of_scipy() -> Count | None:
+    """The same of SciPy's; None where it is not loaded, or has another."""
+    get, set_ = (of_scipy(f"openblas_{each}_num_threads") for each in ("get", "set"))
+    return None if get is None or set_ is None else (get, set_)
 
-    def __init__(self) -> None:
+
+class _Limit:
+    """Sets a library to one thread while anything runs in it, from whichever threads.
+
+    `library` says how to read and set the number.
+    """
+
+    def __init__(self, library: Callable[[], Count | None]) -> None:
+        self.library = library
         self.lock = threading.Lock()
         self.inside = 0
         self.before = 1
 
     @contextlib.contextmanager
     def one_thread(self) -> Iterator[None]:
-        found = _openblas()
+        found = self.library()
         assert found is not None
         get, set_ = found
         counted = False  # an interruption may come at any line
@@ -78,7 +92,7 @@ class _Limit:
                         set_(self.before)
 
 
-_limit = _Limit()
+_limit, _limit_of_scipy = _Limit(_openblas), _Limit(_openblas_of_scipy)
 _local = threading.local()
 
 
@@ -91,9 +105,9 @@ def _helpers() -> ThreadPoolExecutor:
 
 def _in_a_forked_process() -> None:
     """Threads do not survive a fork: the first block would wait for them forever."""
-    global _limit
+    global _limit, _limit_of_scipy
     _helpers.cache_clear()
-    _limit = _Limit()
+    _limit, _limit_of_scipy = _Limit(_openblas), _Limit(_openblas_of_scipy)
 
 
 if hasattr(os, "register_at_fork"):
@@ -206,16 +220,22 @@ def one_thread() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if _openblas() is None else _limit.one_thread()
 
 
+def _one_thread_of_scipy() -> contextlib.AbstractContextManager[None]:
+    nothing = _openblas_of_scipy() is None
+    return contextlib.nullcontext() if nothing else _limit_of_scipy.one_thread()
+
+
 @contextlib.contextmanager
 def on_this_thread() -> Iterator[None]:
     """In it, this thread computes by itself: linear algebra and `in_parallel` have one thread.
 
-    Sums of products then have the same last bits wherever as many as these run side by side.
+    So has SciPy's linear algebra, where it is loaded already. Sums of products then have the same
+    last bits wherever as many as these run side by side.
     """
     before = getattr(_local, "working", False)
     _local.working = True
     try:
-        with one_thread():
+        with one_thread(), _one_thread_of_scipy():
             yield
     finally:
         _local.working = before

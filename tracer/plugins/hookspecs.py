@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tracer.imports import ImportedOperator, Importer
     from tracer.record.operation import Operation
     from tracer.record.tensor import Tensor
-    from tracer.trainings import Sampler, Tracker
+    from tracer.trainings import Sampler, Team, Tracker
     from tracer.watching import Instrument, Sink
 
 hookspec = pluggy.HookspecMarker("tracer")
@@ -91,6 +91,11 @@ def register_trackers() -> Iterable[Tracker]:
 @hookspec
 def register_samplers() -> Iterable[type[Sampler]]:
     """What chooses the settings of a sweep: subclasses of `tracer.extend.Sampler`."""
+
+
+@hookspec
+def register_teams() -> Iterable[Team]:
+    """Processes that train together: instances of `tracer.extend.Team`."""
 
 
 @hookspec

@@ -2,15 +2,19 @@
 
 What is folded is registered as a plugin of its workers: each has it before it takes tasks, those
 that join later too. Dask does a lost task again by itself; the death of a fourth worker at the same
-one (`distributed.scheduler.allowed-failures`) is a failure of the shard here.
+one (`distributed.scheduler.allowed-failures`) is a failure of the shard here. Where no worker takes
+a shard, or the scheduler has gone, the fold ends with a word instead of waiting for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
+import time
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 from tracer.errors import TracerError
 from tracer_scale.engines.engine import AHEAD, Ordered, Outcome, Outcomes, Told
@@ -21,6 +25,10 @@ from tracer_scale.work import Failure, Job, Part, Product, Work
 
 #: seconds to wait for a scheduler
 PATIENCE = 10
+#: seconds in which nothing arrives, after which it is looked whether any worker is at a shard;
+#: seconds between two looks at the connection; and those to wait for all workers to take what is
+#: folded
+IDLE, LOOK, SENDING = 30.0, 0.5, 300.0
 
 
 def client_at(address: str) -> Any:
@@ -40,6 +48,16 @@ def client_at(address: str) -> Any:
         ) from error
 
 
+class Future(Protocol):
+    """A task of Dask's, and what comes of it."""
+
+    key: str
+
+    def result(self) -> Outcome | Failure: ...
+
+    def add_done_callback(self, function: Callable[[Future], None]) -> None: ...
+
+
 class Dask:
     """Computes shards on the workers of a client's cluster."""
 
@@ -53,27 +71,26 @@ class Dask:
         self._work: Work | None = None
 
     def run(self, work: Work, job: Job, shards: Sequence[int]) -> Outcomes:
-        from distributed import as_completed
-
         if work is not self._work:
             self._register("work", packed(work, "what is folded", elsewhere=True))
             self._work = work
         self._register("job", packed(job, "a vector", elsewhere=True))
         threads = sum(self.client.nthreads().values())
         ordered = Ordered(shards, AHEAD * max(1, threads), self.retries)
-        begun: dict[Any, int] = {}
-        done = as_completed()
+        begun: dict[Future, int] = {}
+        done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         try:
             while not ordered.is_over:
                 while (shard := ordered.next()) is not None:
                     future = self._submit(shard)
                     begun[future] = shard
-                    done.add(future)
-                future = next(done)
+                    future.add_done_callback(done.put)
+                future = self._next(done, begun)
                 self._take(future, begun.pop(future), ordered)
                 yield from ordered.ready()
         finally:
-            self.client.cancel(list(begun))
+            with contextlib.suppress(Exception):  # the cluster may be gone
+                self.client.cancel(list(begun))
 
     def told(self, value: Told | None) -> Told:
         assert value is not None
@@ -85,7 +102,8 @@ class Dask:
             self._work = None
             for what in ("work", "job"):
                 with contextlib.suppress(Exception):  # the cluster may be gone
-                    self.client.unregister_worker_plugin(self._name(what))
+                    name = self._name(what)
+                    _within(PATIENCE, lambda: self.client.unregister_worker_plugin(name))  # noqa: B023
         if self.owns:
             self.client.close()
 
@@ -96,21 +114,76 @@ class Dask:
         return f"tracer_scale-{self._token}-{what}"
 
     def _register(self, what: str, pickled: bytes) -> None:
-        self.client.register_plugin(_kept(pickled), name=self._name(what))
+        plugin, name = _kept(pickled), self._name(what)
+        if not _within(SENDING, lambda: self.client.register_plugin(plugin, name=name)):
+            raise WorkerError(
+                f"the workers of Dask have not all taken what is folded within {SENDING:g} "
+                f"seconds: look in Dask's dashboard for one that does not answer, and end it"
+            )
 
-    def _submit(self, shard: int) -> Any:
+    def _submit(self, shard: int) -> Future:
         key = f"shard-{shard}-{uuid.uuid4().hex[:8]}"
         names, ours = (self._name("work"), self._name("job")), versions()
         return self.client.submit(_do, *names, ours, shard, key=key, pure=False)
 
-    def _take(self, future: Any, shard: int, ordered: Ordered) -> None:
+    def _next(self, done: queue.SimpleQueue[Future], begun: Collection[Future]) -> Future:
+        """The next future that is done. Raises `WorkerError` where nobody is at any for long."""
+        is_idle, looked = False, time.monotonic()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return done.get(timeout=min(IDLE, LOOK))
+            self._check_connected()
+            if time.monotonic() - looked < IDLE:
+                continue
+            looked = time.monotonic()
+            was_idle, is_idle = is_idle, not self._is_at_work({future.key for future in begun})
+            if was_idle and is_idle:
+                raise WorkerError(
+                    f"no worker of Dask has begun a shard for {2 * IDLE:g} seconds, of the "
+                    f"{len(self.client.nthreads())} that there are: start some with `dask worker "
+                    f"{self.client.scheduler.address}`, or look in Dask's dashboard why they are "
+                    f"paused"
+                )
+
+    def _check_connected(self) -> None:
+        """Raise `WorkerError` where the scheduler has gone: nothing will arrive any more."""
+        if self.client.status not in ("running", "connecting"):
+            raise WorkerError(
+                "Dask's scheduler has gone in the midst of the fold: start it and its workers "
+                "again; with checkpoint= a fold goes on from what was done"
+            )
+
+    def _is_at_work(self, keys: Collection[str]) -> bool:
+        """Whether a worker has any of these tasks."""
+        return any(key in keys for some in self.client.processing().values() for key in some)
+
+    def _take(self, future: Future, shard: int, ordered: Ordered) -> None:
         try:
             outcome = future.result()
         except Exception as error:
+            self._check_connected()
             ordered.lost(shard, f"{type(error).__name__}: {error}")
             return
         assert isinstance(outcome, Part | Product | Failure)
         ordered.put(shard, outcome)
+
+
+def _within(seconds: float, function: Callable[[], object]) -> bool:
+    """Whether a call has ended within so many seconds; what it raised is raised."""
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    for error in raised:
+        raise error
+    return not thread.is_alive()
 
 
 def _kept(pickled: bytes) -> Any:

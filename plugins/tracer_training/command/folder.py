@@ -30,7 +30,11 @@ def checkpoint_in(run: Path, resume: bool, settings: Settings) -> Checkpoint:
     if resume and file.exists():
         before = json.loads(file.read_text())
         free = {"epochs"} if settings.schedule == "constant" else set()
-        changed = [key for key in config.keys() - free if before.get(key) != config[key]]
+        changed = [
+            key
+            for key in (config.keys() | before.keys()) - free
+            if before.get(key) != config.get(key)
+        ]
         if "epochs" in changed:
             raise TracerError(
                 f"the run in {str(run)!r} is over {before.get('epochs')} epochs, along which its "
@@ -41,7 +45,7 @@ def checkpoint_in(run: Path, resume: bool, settings: Settings) -> Checkpoint:
             key = sorted(changed)[0]
             raise TracerError(
                 f"the run in {str(run)!r} has {key} = {before.get(key)!r}, and now it is "
-                f"{config[key]!r}: give what it was begun with, or another folder"
+                f"{config.get(key)!r}: give what it was begun with, or another folder"
             )
     elif (run / CHECKPOINT).exists() and not resume:
         raise TracerError(
@@ -50,6 +54,14 @@ def checkpoint_in(run: Path, resume: bool, settings: Settings) -> Checkpoint:
         )
     file.write_text(json.dumps(config, indent=1) + "\n")
     return Checkpoint(run / CHECKPOINT)
+
+
+def parts_in(run: Path | None) -> int | None:
+    """Into how many parts the batches of a run are cut; None where none was begun by several."""
+    try:
+        return None if run is None else json.loads((run / CONFIG).read_text()).get("parts")
+    except (OSError, ValueError):
+        return None
 
 
 def keep(run: Path, history: History, model: Model) -> None:

@@ -41,10 +41,13 @@ class Settings:
     clip_norm: float | None
     precision: str
     seed: int
+    #: of each batch, where several processes train together
+    parts: int | None = None
 
     def config(self) -> StateDict:
-        """The settings for JSON."""
-        return asdict(self) | {"option": list(self.option)}
+        """The settings for JSON; `parts` only where there are."""
+        found = asdict(self) | {"option": list(self.option)}
+        return {key: value for key, value in found.items() if key != "parts" or value is not None}
 
 
 def known_optimizer(name: str) -> type[Optimizer]:

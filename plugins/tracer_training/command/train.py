@@ -14,8 +14,14 @@ from tracer.errors import UsageError
 from tracer.extend import Sweep
 from tracer_training.command.repeated import Repeated
 from tracer_training.command.settings import SCHEDULES, Settings
+from tracer_training.command.team import team
 from tracer_training.command.tracking import Kept, instruments_of, tracker
-from tracer_training.command.training import check_device, check_target, trained
+from tracer_training.command.training import (
+    check_device,
+    check_target,
+    trained,
+    trained_together,
+)
 from tracer_training.loop.history import line_of
 
 
@@ -73,6 +79,13 @@ def train(
     objective: Annotated[
         str, typer.Option(help="What combinations are compared by; else test_loss, or loss.")
     ] = "",
+    parallel: Annotated[
+        bool, typer.Option("--parallel", help="Train together with the processes of mpirun.")
+    ] = False,
+    parts: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a batch, with --parallel; else one for each process."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the history, or the sweep, as JSON on stdout.")
     ] = False,
@@ -82,10 +95,22 @@ def train(
     The file defines datasets(), which gives train and test (or train alone), and loss(output,
     target) besides the model. With --run, a checkpoint is written after each epoch, and --resume
     goes on from it to the same numbers. With --grid or --seeds there are many trainings, below the
-    folder of --run.
+    folder of --run. With --parallel, `mpirun -n 4 trace-net train TARGET --parallel` trains one
+    model in four processes.
     """
+    if parts is not None and not parallel:
+        raise UsageError("--parts is of batches that are divided", "give --parallel")
     settings = Settings(
-        epochs, optimizer, lr, tuple(option or ()), batch_size, schedule, clip_norm, precision, seed
+        epochs,
+        optimizer,
+        lr,
+        tuple(option or ()),
+        batch_size,
+        schedule,
+        clip_norm,
+        precision,
+        seed,
+        parts,
     )
     if resume and run is None:
         raise typer.BadParameter("what is gone on with is the run in --run", param_hint="--resume")
@@ -93,6 +118,8 @@ def train(
         check_device(device)
     kept = Kept(run, resume, record, name, group, tuple(sink or ()), instruments, every)
     kept.check()
+    if parallel and (grid or seeds > 1):
+        raise UsageError("--parallel is of one training, and this is a sweep", "give --jobs")
     if grid or seeds > 1:
         instruments_of(kept)  # which are asked for in vain once, and not in each training
         asked = Sweep(
@@ -116,7 +143,13 @@ def train(
         raise UsageError(
             "--trials, --jobs, --sampler and --objective are of a sweep", "give --grid or --seeds"
         )
-    history = trained(target, settings, kept, workers, device)
+    if parallel:
+        joined = team()
+        history = trained_together(joined, target, settings, kept, workers, device)
+        if not joined.is_first:
+            return
+    else:
+        history = trained(target, settings, kept, workers, device)
     if as_json:
         json.dump({"schema_version": 1, "epochs": list(history)}, sys.stdout)
         print()

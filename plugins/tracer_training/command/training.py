@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -10,17 +12,43 @@ import typer
 import tracer
 from tracer import registry
 from tracer.errors import TracerError
-from tracer_training.command.folder import checkpoint_in, keep
+from tracer_training.command.folder import CHECKPOINT, checkpoint_in, keep, parts_in
 from tracer_training.command.settings import Settings, optimizer_of, recorded, schedule_of
 from tracer_training.command.tracking import Kept, instruments_of, recording
 from tracer_training.data import DataLoader
 from tracer_training.kinds import Data, LossFunction, Model, Value
-from tracer_training.loop import History, fit
+from tracer_training.loop import Checkpoint, History, fit
 from tracer_training.loop.metrics import Metric
+from tracer_training.loop.parallel import Parallel
+
+
+def trained_together(
+    team: Parallel,
+    target: tracer.Target,
+    settings: Settings,
+    kept: Kept,
+    workers: int,
+    device: str | None,
+) -> History:
+    """Train in all processes of a team, of which the first one alone keeps anything.
+
+    Batches are cut into the parts that are given, or those of a run that goes on, or one for each
+    process.
+    """
+    with team.together():
+        begun = team.first(lambda: parts_in(kept.run) if kept.resume else None)
+        settings = replace(settings, parts=settings.parts or begun or team.size)
+        team.parts = settings.parts
+        return trained(target, settings, kept, workers, device, team)
 
 
 def trained(
-    target: tracer.Target, settings: Settings, kept: Kept, workers: int, device: str | None
+    target: tracer.Target,
+    settings: Settings,
+    kept: Kept,
+    workers: int,
+    device: str | None,
+    team: Parallel | None = None,
 ) -> History:
     """Train, and write what is kept: the records of the epochs."""
     loss = check_target(target)
@@ -39,10 +67,11 @@ def trained(
     )
     made = optimizer_of(settings.optimizer, model.parameters(), settings.lr, settings.option)
     schedule = schedule_of(settings.schedule, made, settings.epochs * len(loader))
-    checkpoint = None if kept.run is None else checkpoint_in(kept.run, kept.resume, settings)
+    is_first = team is None or team.is_first
+    checkpoint = _checkpoint(settings, kept, team)
     instruments = instruments_of(kept)
     config = recorded(settings, made, target.text, target.arguments)
-    with recording(kept, config, settings.seed) as record:
+    with recording(kept, config, settings.seed) if is_first else nullcontext() as record:
         history = fit(
             model,
             loss,
@@ -58,10 +87,22 @@ def trained(
             instruments=instruments,
             checkpoint=checkpoint,
             resume=kept.resume,
+            parallel=team,
         )
-    if kept.run is not None:
+    if kept.run is not None and is_first:
         keep(kept.run, history, model)
     return history
+
+
+def _checkpoint(settings: Settings, kept: Kept, team: Parallel | None) -> Checkpoint | None:
+    """That of the run, if one is kept; of a team, the first process checks and begins it."""
+    run = kept.run
+    if run is None:
+        return None
+    if team is None:
+        return checkpoint_in(run, kept.resume, settings)
+    team.first(lambda: checkpoint_in(run, kept.resume, settings) and None)
+    return Checkpoint(run / CHECKPOINT)
 
 
 def check_target(target: tracer.Target, is_factory: bool = False) -> LossFunction:

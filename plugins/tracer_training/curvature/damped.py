@@ -7,8 +7,9 @@ are what devices do best.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -75,6 +76,30 @@ def solver_in(state: Mapping[str, object], shape: Shape) -> Solver | None:
     if state.get("solver") is None:
         return None
     return Solver(shape, *(state[key] for key in ("form", "solver", "order", "rest")))  # type: ignore[arg-type]
+
+
+class Asked(NamedTuple):
+    """A block to be damped and decomposed, and the parameter's name for messages."""
+
+    block: Block
+    damping: float
+    name: str
+
+    @property
+    def cost(self) -> int:
+        """Multiplications and additions, up to a constant: the factors' sizes cubed."""
+        if self.block.is_diagonal:
+            return 0
+        return sum(len(factor) ** 3 for factor in self.block.arrays)
+
+
+#: how all blocks of a step are decomposed
+Decompose: TypeAlias = Callable[[Sequence[Asked]], list[Solver]]
+
+
+def decomposed(asked: Sequence[Asked]) -> list[Solver]:
+    """One after the other."""
+    return [damped(*each) for each in asked]
 
 
 def damped(block: Block, damping: float, name: str) -> Solver:

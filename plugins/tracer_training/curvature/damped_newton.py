@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from tracer import Tensor
 from tracer.extend import Array, Quantity, narrowed, rebind, widened
-from tracer_training.curvature.damped import Solver, damped
+from tracer_training.curvature.damped import Asked, Solver
 from tracer_training.curvature.quantity import Curvature, check_count, check_share
 from tracer_training.curvature.second_order import Blocks, SecondOrder, averaged
 from tracer_training.optimizers.first_order import decayed, fitting
@@ -74,10 +74,10 @@ class DampedNewton(SecondOrder):
     def step(self, results: Results, closure: Closure | None = None) -> None:
         self.learn_names(results)
         blocks = self.blocks(results) if self.is_due(self.update_every) else None
+        given = [(options(group), p, gradient) for group, p, gradient in self.given(results)]
+        solvers = self._solvers([(o, parameter) for o, parameter, _ in given], blocks)
         stepped: list[tuple[Tensor, Array, State]] = []
-        for group, parameter, gradient in self.given(results):
-            o = options(group)
-            solver, kept = self._solver(parameter, blocks, o.damping + o.weight_decay)
+        for (o, parameter, gradient), (solver, kept) in zip(given, solvers, strict=True):
             p = widened(parameter.data)
             g = decayed(widened(fitting(gradient, parameter)), p, o.weight_decay)
             new = narrowed(p - o.lr * solver.solve(g), parameter.dtype)
@@ -88,15 +88,21 @@ class DampedNewton(SecondOrder):
                 self.state[parameter].update(kept)
         self.shared["step"] += 1
 
-    def _solver(
-        self, parameter: Tensor, blocks: Blocks | None, damping: float
-    ) -> tuple[Solver, State]:
-        """The damped block of a parameter, and what its state keeps."""
-        state = self.state[parameter]
+    def _solvers(
+        self, stepped: list[tuple[SimpleNamespace, Tensor]], blocks: Blocks | None
+    ) -> list[tuple[Solver, State]]:
+        """The damped blocks of parameters, with their options, and what their states keep."""
         if blocks is None:
-            return self.kept_solver(state, parameter), {}
-        block, kept = self.block(blocks, parameter), State()
-        if self.average is not None:
-            block, kept = averaged(state, block, self.average)
-        solver = damped(block, damping, self.name_of(parameter))
-        return solver, {**kept, **(solver.saved() if self.update_every > 1 else {})}
+            return [(self.kept_solver(self.state[p], p), State()) for _, p in stepped]
+        asked, kept = [], []
+        for o, parameter in stepped:
+            block, state = self.block(blocks, parameter), State()
+            if self.average is not None:
+                block, state = averaged(self.state[parameter], block, self.average)
+            asked.append(Asked(block, o.damping + o.weight_decay, self.name_of(parameter)))
+            kept.append(state)
+        solvers = self.decompose(asked)
+        if self.update_every > 1:
+            for state, solver in zip(kept, solvers, strict=True):
+                state.update(solver.saved())
+        return list(zip(solvers, kept, strict=True))

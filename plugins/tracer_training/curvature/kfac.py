@@ -9,7 +9,7 @@ import numpy as np
 from tracer import Tensor
 from tracer.errors import TracerError
 from tracer.extend import Array, Quantity, Value, narrowed, rebind, widened
-from tracer_training.curvature.damped import Solver, damped
+from tracer_training.curvature.damped import Asked
 from tracer_training.curvature.levenberg_marquardt import adapted, reduction_ratio
 from tracer_training.curvature.quantity import Curvature, check_count, check_share
 from tracer_training.curvature.second_order import Blocks, SecondOrder, averaged
@@ -160,6 +160,7 @@ class KFAC(SecondOrder):
             for group, parameter, gradient in self.given(results)
         ]
         if not self._burns_in:
+            self._precondition(steps)
             self._bound_and_add_momentum(steps)
         predicted = self._predicted(results, steps) if self._adapting_is_due else None
         for step in steps:
@@ -173,26 +174,31 @@ class KFAC(SecondOrder):
     def _made(
         self, parameter: Tensor, o: SimpleNamespace, gradient: object, blocks: Blocks | None
     ) -> Step:
-        """What a step needs of one parameter: its averages, and the preconditioned gradient."""
+        """What a step needs of one parameter: its averages, and the gradient."""
         state, kept = self.state[parameter], State()
         if blocks is not None:
             _, kept = averaged(state, self.block(blocks, parameter), self.factor_decay)
         p = widened(parameter.data)
         g = decayed(widened(fitting(gradient, parameter)), p, o.weight_decay)
-        made = Step(parameter, o, p, g, kept)
-        if not self._burns_in:
-            solver = self._solver(parameter, {**state, **kept}, o.damping + o.weight_decay, kept)
-            made.direction = solver.solve(g)
-        return made
+        return Step(parameter, o, p, g, kept)
 
-    def _solver(self, parameter: Tensor, state: State, damping: float, kept: State) -> Solver:
-        """That of this step, of averages as they are now or were at an earlier one."""
-        if not self._inverse_is_due and state.get("solver") is not None:
-            return self.kept_solver(state, parameter)
-        block = self.kept_block(state, parameter)
-        solver = damped(block, damping, self.name_of(parameter))
-        kept.update(solver.saved())
-        return solver
+    def _precondition(self, steps: list[Step]) -> None:
+        """Solve with the averages as they are now, or were at an earlier step."""
+        due = [s for s in steps if self._inverse_is_due or not self._has_solver(s.parameter)]
+        solvers = self.decompose([self._asked(step) for step in due])
+        for step, solver in zip(due, solvers, strict=True):
+            step.kept.update(solver.saved())
+        for step in steps:
+            state = {**self.state[step.parameter], **step.kept}
+            step.direction = self.kept_solver(state, step.parameter).solve(step.g)
+
+    def _has_solver(self, parameter: Tensor) -> bool:
+        return self.state[parameter].get("solver") is not None
+
+    def _asked(self, step: Step) -> Asked:
+        block = self.kept_block({**self.state[step.parameter], **step.kept}, step.parameter)
+        damping = step.options.damping + step.options.weight_decay
+        return Asked(block, damping, self.name_of(step.parameter))
 
     def _bound_and_add_momentum(self, steps: list[Step]) -> None:
         """Complete the changes: the norm constraint, and momentum."""

@@ -11,7 +11,14 @@ from tracer.errors import TracerError, UndefinedWarning
 from tracer.extend import Array, Quantity, Value, backend, working
 from tracer_training.curvature.blocks import Block, block_in, block_of, saved_block
 from tracer_training.curvature.cholesky import inverted
-from tracer_training.curvature.damped import CHOLESKY, INVERSE, Solver, solver_in
+from tracer_training.curvature.damped import (
+    CHOLESKY,
+    INVERSE,
+    Decompose,
+    Solver,
+    decomposed,
+    solver_in,
+)
 from tracer_training.curvature.quantity import (
     Curvature,
     Diagonal,
@@ -38,6 +45,8 @@ class SecondOrder(Optimizer):
         #: what is asked for besides, for parameters that it is undefined for
         given = self.curvature
         self._diagonal = given.diagonal if isinstance(given, OrDiagonal) else None
+        #: how the damped blocks of a step are decomposed, which may be divided among processes
+        self.decompose: Decompose = decomposed
         self._told = False
         self._may_lack_factors = True
         #: names of parameters without a curvature in the last results, and why

@@ -9,8 +9,9 @@ from typing import Any
 from tracer.errors import TracerError
 from tracer.extend import backend, describe, raw
 from tracer_training.data import DataLoader
-from tracer_training.kinds import Data, Inputs, LossFunction, Model, Targets, Value
-from tracer_training.loop.metrics import Means, Metric, check_metrics, usual_metrics
+from tracer_training.kinds import Batch, Data, Inputs, LossFunction, Model, Targets, Value
+from tracer_training.loop.metrics import Means, Metric, check_metrics, measured
+from tracer_training.loop.parallel import Parallel
 
 __all__ = ["evaluate"]
 
@@ -22,12 +23,14 @@ def evaluate(
     *,
     metrics: Mapping[str, Metric] | None = None,
     batch_size: int = 256,
+    parallel: Parallel | None = None,
 ) -> dict[str, float]:
     """The mean loss and metrics over `data`, a loader or a data set, in evaluation mode.
 
     `metrics` maps names to functions of a batch's outputs and targets, which return means over the
     batch; by default it is the accuracy, where targets are classes. The model's mode is as before
-    afterwards. Raises `TracerError` if there are no batches.
+    afterwards. With `parallel`, as in `fit`, each process evaluates some of the batches, and all
+    have the means. Raises `TracerError` if there are no batches.
     """
     if loss is not None:
         check_loss(loss)
@@ -35,14 +38,18 @@ def evaluate(
     means = Means()
     if metrics is not None:
         check_metrics(metrics, () if loss is None else ("loss",))
+
+    def values(batch: Batch) -> tuple[dict[str, Value], int]:
+        inputs, target = divided(batch)
+        output = model(*inputs)
+        found = {} if loss is None else {"loss": raw(loss(output, target))}
+        return found | measured(metrics, raw(output), target), samples_of(inputs, target)
+
     with evaluating(model):
-        for batch in batches(data, batch_size):
-            inputs, target = divided(batch)
-            output = model(*inputs)
-            found = metrics if metrics is not None else usual_metrics(raw(output), target)
-            values = {} if loss is None else {"loss": raw(loss(output, target))}
-            values |= {name: metric(raw(output), target) for name, metric in found.items()}
-            means.add(values, samples_of(inputs, target))
+        given = batches(data, batch_size)
+        several = map(values, given) if parallel is None else parallel.mapped(model, values, given)
+        for found, samples in several:
+            means.add(found, samples)
     if not means.samples:
         raise TracerError("there is nothing to evaluate: the data have no batches")
     return means.values()

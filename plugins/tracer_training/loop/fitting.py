@@ -13,6 +13,7 @@ from tracer_training.loop.callbacks import Audience
 from tracer_training.loop.evaluation import batches, check_data, check_loss
 from tracer_training.loop.history import History
 from tracer_training.loop.metrics import RECORDED, Metric, check_metrics
+from tracer_training.loop.parallel import Parallel
 from tracer_training.loop.precision import LossScale
 from tracer_training.loop.recording import Recording
 from tracer_training.loop.reporting import Reporter
@@ -47,6 +48,7 @@ def fit(
     resume: bool = False,
     callbacks: Sequence[Any] = (),
     progress: bool = True,
+    parallel: Parallel | None = None,
 ) -> History:
     """Train a model: for each batch record, sweep and step; for each epoch report and save.
 
@@ -65,7 +67,8 @@ def fit(
     was written, to the same bits, and what a run that is given as `recorder` has of later steps is
     removed; options of the optimiser are those of the checkpoint then, and a
     schedule with others is refused. `callbacks` are told of it (`Callback`). `progress` writes
-    lines to stderr.
+    lines to stderr. With `parallel`, a `tracer_scale.Ranks`, several processes that call `fit`
+    alike take each step together; the first one alone records, saves and tells.
 
     Returns a record for each epoch. Raises `NonFiniteError` where a loss is not finite, before it
     reaches the parameters (on a device within 50 steps), and `TracerError` for arguments that do
@@ -81,6 +84,7 @@ def fit(
         clip_value,
         _at_least_one("accumulate", accumulate),
         scale,
+        parallel,
     )
     check_loss(loss)
     stepper.check()
@@ -96,6 +100,7 @@ def fit(
     _check_can_be_read_again(train, test, epochs)
     if metrics is not None:
         check_metrics(metrics, RECORDED)
+    is_first = parallel is None or parallel.is_first
     run = Run(
         stepper,
         batches(train, batch_size, shuffle=True, rng=rng),
@@ -105,11 +110,21 @@ def fit(
         epochs=epochs,
         metrics=metrics,
         audience=Audience(callbacks),
-        recording=Recording(recorder, instruments, _configuration(optimizer, epochs, batch_size)),
+        recording=Recording(
+            recorder if is_first else None,
+            instruments,
+            _configuration(optimizer, epochs, batch_size),
+        ),
         checkpoint=_checkpoint(checkpoint),
-        reporter=Reporter(progress),
+        reporter=Reporter(progress and is_first),
     )
     _begin(run, resume)
+    if parallel is not None:
+        begun = [run.parts()[name] for name in ("model", "loader")]
+        stand = (run.epoch, run.batch, run.step)
+        parallel.begin(model, loss, [part for part in begun if part is not None], stand)
+        if not is_first:
+            run.checkpoint = None
     return run.go()
 
 

@@ -49,6 +49,14 @@ def usual_metrics(output: Value, target: Value) -> dict[str, Metric]:
     return {"accuracy": accuracy} if classes and sure else {}
 
 
+def measured(
+    metrics: Mapping[str, Metric] | None, output: Value, target: Value
+) -> dict[str, Value]:
+    """The values of metrics, by default of the usual ones."""
+    found = metrics if metrics is not None else usual_metrics(output, target)
+    return {name: metric(output, target) for name, metric in found.items()}
+
+
 def check_metrics(metrics: object, taken: Collection[str]) -> None:
     """Raise `TracerError` unless these are functions by names that are not taken."""
     if not isinstance(metrics, Mapping) or not all(map(callable, metrics.values())):
@@ -74,6 +82,10 @@ class Means:
     def add(self, values: Saved, samples: int) -> None:
         """Count values that are means over so many samples."""
         self.samples += samples
+        self.count(values, samples)
+
+    def count(self, values: Saved, samples: int) -> None:
+        """Count more values of samples that are counted already."""
         for name, value in values.items():
             if type(value) is np.ndarray or isinstance(value, np.generic):
                 value = float(value)

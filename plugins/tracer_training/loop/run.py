@@ -12,13 +12,12 @@ import numpy as np
 
 from tracer import Tensor
 from tracer.errors import TracerError
-from tracer.extend import raw
 from tracer_training.kinds import Batch, Data, Inputs, Record, Results, Saved, StateDict, Targets
 from tracer_training.loop.callbacks import Audience
 from tracer_training.loop.evaluation import divided, evaluate, samples_of
 from tracer_training.loop.failures import non_finite
 from tracer_training.loop.history import History
-from tracer_training.loop.metrics import Means, Metric, usual_metrics
+from tracer_training.loop.metrics import Means, Metric
 from tracer_training.loop.recording import Recording
 from tracer_training.loop.reporting import Reporter
 from tracer_training.loop.saving import Checkpoint, SameSchedule, Weights
@@ -150,7 +149,13 @@ class Run:
         record: Record = {"epoch": self.epoch + 1, "step": self.step}
         record |= self._means.values()
         if self.test is not None:
-            found = evaluate(self.model, self.stepper.loss, self.test, metrics=self.metrics)
+            found = evaluate(
+                self.model,
+                self.stepper.loss,
+                self.test,
+                metrics=self.metrics,
+                parallel=self.stepper.parallel,
+            )
             record |= {f"test_{name}": value for name, value in found.items()}
         record["lr"] = self._rate
         record["seconds"] = seconds
@@ -172,18 +177,17 @@ class Run:
         if self.stepper.waiting is None:
             self.stepper.watched = self.recording.quantities(self.step)
             self._losses = Means()
-        results, loss, output = self.stepper.record(inputs, target, self.stepper.asked())
-        self.loss = raw(loss)
+        recorded = self.stepper.record(inputs, target, self.stepper.asked())
+        self.loss = recorded.loss
         self._look(inputs, target)
-        values = {"loss": self.loss}
-        found = self.metrics if self.metrics is not None else usual_metrics(output, target)
-        values |= {name: metric(output, target) for name, metric in found.items()}
         samples = samples_of(inputs, target)
-        self._means.add(values, samples)
+        self._means.add({"loss": self.loss}, samples)
+        for values, some in recorded.measured(self.metrics):
+            self._means.count(values, some)
         if self.stepper.accumulate > 1:
             self._losses.add({"loss": self.loss}, samples)
         self.batch += 1
-        self._step(inputs, target, self.stepper.ready(results, samples))
+        self._step(inputs, target, self.stepper.ready(recorded.results, samples))
 
     def _step(self, inputs: Inputs, target: Targets, results: Results | None) -> None:
         """Take a step with these results, if there are any, and tell of it."""
@@ -242,6 +246,7 @@ class Run:
             "schedule": None if self.schedule is None else SameSchedule(self.schedule),
             "loader": self.train if hasattr(self.train, "state_dict") else None,
             "scale": self.stepper.scale,
+            "parallel": self.stepper.parallel,
             "run": self,
         }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +13,28 @@ from tracer.errors import TracerError
 from tracer.extend import Array, raw
 from tracer_layers.utils import clip_grad_norm, clip_grad_value
 from tracer_training.accumulation import Accumulated
-from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets
+from tracer_training.kinds import Asked, Inputs, LossFunction, Model, Results, Targets, Value
+from tracer_training.loop.evaluation import samples_of
+from tracer_training.loop.metrics import Metric, measured
+from tracer_training.loop.parallel import Parallel, Recorded
 from tracer_training.loop.precision import LossScale, half, half_weights, single
 from tracer_training.optimizers import Optimizer
+
+
+@dataclass
+class Batch:
+    """What this process recorded and swept: `Recorded`, with the outputs that metrics are of."""
+
+    results: Results
+    loss: Array
+    output: Array
+    target: Targets
+    samples: int
+
+    def measured(
+        self, metrics: Mapping[str, Metric] | None
+    ) -> Sequence[tuple[Mapping[str, Value], int]]:
+        return [(measured(metrics, self.output, self.target), self.samples)]
 
 
 @dataclass
@@ -28,6 +48,7 @@ class Stepper:
     clip_value: float | None = None
     accumulate: int = 1
     scale: LossScale | None = None
+    parallel: Parallel | None = None
     quantities: Asked = ()
     #: what instruments need of the sweeps of the next step
     watched: Asked = ()
@@ -35,12 +56,20 @@ class Stepper:
     viewer: Callable[[Tape], None] | None = field(default=None, init=False)
     batches: int = field(default=0, init=False)
 
-    def record(
+    def record(self, inputs: Inputs, target: Targets, quantities: Asked) -> Recorded:
+        """What comes of a batch."""
+        samples = samples_of(inputs, target)
+        if self.parallel is not None:
+            return self.parallel.record(self.model, self._record, inputs, target, quantities)
+        results, loss, output = self._record(inputs, target, quantities)
+        return Batch(results, raw(loss), output, target, samples)
+
+    def _record(
         self, inputs: Inputs, target: Targets, quantities: Asked
     ) -> tuple[Results, Tensor, Array]:
         """Results of a sweep, the loss, and the outputs."""
         if self.scale is not None:
-            return self._record_in_half(self.scale, inputs, target)
+            return self._record_in_half(self.scale, inputs, target, quantities)
         with Tape() as tape:
             output = self.model(*inputs)
             loss = self.loss(output, target)
@@ -49,7 +78,7 @@ class Stepper:
         return results, loss, raw(output)
 
     def _record_in_half(
-        self, scale: LossScale, inputs: Inputs, target: Targets
+        self, scale: LossScale, inputs: Inputs, target: Targets, quantities: Asked
     ) -> tuple[Results, Tensor, Array]:
         # those that are not stepped, too: what is computed with float32 is of float32
         held = self.model.parameters() if hasattr(self.model, "parameters") else ()
@@ -61,7 +90,7 @@ class Stepper:
                 output = single(self.model(*map(half, inputs)))
                 loss = self.loss(output, target)
                 scaled = loss * scale.scale
-            results = tape.backward(scaled, ("grad",))
+            results = tape.backward(scaled, quantities)
             self._show(tape)
             return results, loss, raw(output)
 
@@ -105,14 +134,18 @@ class Stepper:
     def take(self, inputs: Inputs, target: Targets, results: Results) -> None:
         """Bound the gradient and step."""
         self._bound(results)
-        self.optimizer.step(results, lambda: self.again(inputs, target))
+        with self._stepping():
+            self.optimizer.step(results, lambda: self.again(inputs, target))
+
+    def _stepping(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.parallel is None else self.parallel.stepping(self.optimizer)
 
     def again(self, inputs: Inputs, target: Targets) -> Results:
         """Results for the same batch where the parameters are now.
 
         Their gradient is bounded, too: optimisers take differences of it and the first one.
         """
-        results = self.record(inputs, target, self.optimizer.quantities)[0]
+        results = self.record(inputs, target, self.optimizer.quantities).results
         if "grad" in results:
             self._bound(results)
         return results
