@@ -13,7 +13,7 @@ Three = ctypes.c_int64 * RANK
 
 
 class Numbers(ctypes.Structure):
-    """`Geometry` in `source/convolution.hpp`."""
+    """`Geometry` in `source/tiles.hpp`."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("samples", "groups", "channels", "outputs")),

@@ -7,6 +7,7 @@ library's convolutions do. What is not in this layout yet is copied.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +21,9 @@ from tracer_native.library import DTYPES, Library
 MANY = 1 << 14
 #: elements from which on pooling does
 POOLED = 1 << 8
+#: bytes of weights up to which a recurrent layer's gradients are summed beside its way back: so
+#: many stay in a core's cache, and products of larger ones are faster by themselves
+CACHED = 1 << 19
 #: of recurrent layers
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 #: channels from which on pooling has vectors of them
@@ -183,16 +187,28 @@ class Kernels(Compiled):
 
     # -- recurrent layers ---------------------------------------------------------------------
 
-    def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
+    def recur(
+        self,
+        kind: str,
+        history: Array,
+        x: Array,
+        weight_ih: Array,
+        bias_ih: Array | None,
+        weight_hh: Array,
+        bias_hh: Array | None,
+    ) -> bool:
         _, stop, samples, width = history.shape
-        arrays = (history, weight) if bias is None else (history, weight, bias)
-        fits = weight.shape[1:] == (width, width) and len(weight) == GATES[kind]
-        fits = fits and (bias is None or bias.shape == (len(weight) * width,))
-        if not (fits and _all_rows(*arrays)):
+        given = [a for a in (weight_ih, bias_ih, weight_hh, bias_hh) if a is not None]
+        gates, inputs = GATES[kind] * width, x.shape[-1]
+        fits = x.shape == (stop - 1, samples, inputs) and weight_ih.shape == (gates, inputs)
+        fits = fits and weight_hh.shape == (gates, width)
+        fits = fits and all(a.shape == (gates,) for a in (bias_ih, bias_hh) if a is not None)
+        if not (fits and _alike(history, x, *given) and _all_rows(history)):
             return False
-        number = self.RECURRENT.index(kind)
-        sizes = stop - 1, samples, width
-        self._call("recur", history.dtype, number, history, weight, bias, *sizes)
+        number, sizes = self.RECURRENT.index(kind), (stop - 1, samples, inputs, width)
+        weights = [None if a is None else np.ascontiguousarray(a) for a in (weight_ih, bias_ih)]
+        weights += [None if a is None else np.ascontiguousarray(a) for a in (weight_hh, bias_hh)]
+        self._call("recur", history.dtype, number, history, *_sequence(x), *weights, *sizes)
         return True
 
     def recur_back(
@@ -214,6 +230,32 @@ class Kernels(Compiled):
         sizes = *du.shape[:3], history.shape[-1]
         made = (history, weight, shown, h, c, other, du)
         self._call("recur_back", history.dtype, number, *made, *sizes)
+        return True
+
+    def recur_gradients(
+        self,
+        kind: str,
+        history: Array,
+        x: Array,
+        weight_ih: Array,
+        weight_hh: Array,
+        shown: Array | None,
+        states: list[Array],
+        made: Sequence[Array | None],
+    ) -> bool:
+        of_x, *of_weights = made
+        weights = weight_ih, weight_hh, *(a for a in of_weights if a is not None)
+        views = [a for a in (x, shown, of_x) if a is not None]
+        kept = sum(a.nbytes for a in (weight_ih, weight_hh)) <= CACHED
+        if not (kept and _all_rows(history, *weights, *states) and _alike(history, *views)):
+            return False
+        if of_x is not None and not _has_rows(of_x):
+            return False
+        number, (h, c) = self.RECURRENT.index(kind), (*states, None)[:2]
+        given = *_sequence(x), weight_ih, weight_hh, *_sequence(shown), h, c
+        sizes = *x.shape, history.shape[-1]
+        found = *_sequence(of_x), *of_weights
+        self._call("recur_gradients", history.dtype, number, history, *given, *found, *sizes)
         return True
 
     # -- layouts ------------------------------------------------------------------------------
@@ -256,6 +298,19 @@ def _suits(w: Geometry) -> bool:
 
 def _all_rows(*arrays: Array) -> bool:
     return _alike(*arrays) and all(a.flags.c_contiguous for a in arrays)
+
+
+def _has_rows(x: Array) -> bool:
+    """Whether the elements of the last axis lie beside each other."""
+    return x.strides[-1] == x.itemsize or x.shape[-1] == 1
+
+
+def _sequence(x: Array | None) -> tuple[Array | None, int, int]:
+    """An array `[T, N, width]` in rows, and how far one step and one sample are from the next."""
+    if x is None:
+        return None, 0, 0
+    x = x if _has_rows(x) else np.ascontiguousarray(x)
+    return x, x.strides[0] // x.itemsize, x.strides[1] // x.itemsize
 
 
 def _fit(x: Array, y: Array, w: Geometry) -> bool:

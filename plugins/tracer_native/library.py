@@ -37,9 +37,12 @@ FUNCTIONS = {
     "activate_vjp": "i aaa nn",  # function, g, y, result, rows, count
     "sum_rows": "aa nnn",  # x, sums, stack, rows, columns
     "swap_axes": "aa nnn",  # x, y, count, first, second
-    "recur": "i aaa nnn",  # architecture, history, weight, bias, steps, samples, width
+    # architecture, history, x and its steps, weights and biases, steps, samples, inputs, width
+    "recur": "i aann aaaa nnnn",
     # architecture, history, weight, shown, h, c, d, u, rows, steps, samples, width
     "recur_back": "i aaaaaaa nnnn",
+    # architecture, history, x, weights, shown, h, c; gradients of x, weights and biases; sizes
+    "recur_gradients": "i aann aa ann aa ann aaaa nnnn",
 }
 
 #: what names of functions end in, by the dtype of the arrays

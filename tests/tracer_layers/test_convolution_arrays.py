@@ -238,3 +238,12 @@ def test_sums_over_channels_last_are_sums():
     expected = g.sum((1, 3, 4))
     for each in (g, with_channels_last(g, 2)):
         np.testing.assert_allclose(_channel_sums(each, 2), expected, rtol=1e-12)
+
+
+def test_elements_of_a_kernel_that_see_nothing_are_left_out():
+    ones, border = (1, 1), ((1, 1), (1, 1))
+    taps, seen = windows((1, 4), (3, 3), ones, border, ones).visible
+    assert taps == (slice(1, 2), slice(0, 3))
+    assert seen == windows((1, 4), (1, 3), ones, ((0, 0), (1, 1)), ones)
+    whole = windows((2, 2), (3, 3), ones, border, ones)
+    assert whole.visible[1] is whole

@@ -1,5 +1,6 @@
 """The loop of a recurrent layer as one operation: the same as its steps, which it gives back."""
 
+import contextlib
 import gc
 import weakref
 
@@ -355,3 +356,13 @@ def test_outputs_without_a_tape_do_not_hold_the_history():
         data = value.data if isinstance(value, tracer.Tensor) else value
         root = data if data.base is None else data.base
         assert root.size <= 5 * 2 * 4
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_outputs_lie_in_memory_as_inputs_do(traced):
+    layer, x = nn.LSTM(3, 4, batch_first=True), np.zeros((5, 6, 3), np.float32)
+    with tracer.Tape() if traced else contextlib.nullcontext():
+        output, _ = layer(x)
+    array = output.data if isinstance(output, tracer.Tensor) else output
+    assert array.shape == (5, 6, 4)
+    assert array.flags.c_contiguous

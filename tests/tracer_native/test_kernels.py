@@ -17,7 +17,7 @@ from tracer_native import kernels as limits
 
 DTYPES = [np.float32, np.float64]
 LAYOUTS = ["first", "last", "sliced"]
-MANY = settings(max_examples=60)
+MANY = settings(max_examples=80)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def agree(fast, slow, scale=1.0):
 
 
 @st.composite
-def geometries(draw, least_output=1, pooling=False):
+def geometries(draw, pooling=False, extent=14):
     """Windows over one to three axes; those of pooling see something of the input each."""
     axes = []
     for _ in range(draw(st.integers(1, 3))):
@@ -56,18 +56,22 @@ def geometries(draw, least_output=1, pooling=False):
         reach = dilation * (kernel - 1)
         before = draw(st.integers(0, kernel // 2 if pooling else reach + 2))
         after = before if pooling else draw(st.integers(0, 3))
-        size = draw(st.integers(max(1, reach + 1 - before - after), reach + 14))
+        size = draw(st.integers(max(1, reach + 1 - before - after), reach + extent))
         axes.append((size, kernel, stride, (before, after), dilation))
     return windows(*zip(*axes, strict=True))
 
 
 @st.composite
 def convolutions(draw):
-    """Windows, groups, x, weight, bias and y of a convolution, with seeds for their values."""
-    w, groups = draw(geometries()), draw(st.sampled_from([1, 1, 2, 3]))
+    """Windows, groups, x, weight, bias and y of a convolution, with seeds for their values.
+
+    There are many positions in few samples, or few positions in many.
+    """
+    extent, counts = draw(st.sampled_from([(14, [0, 1, 2, 7]), (3, [8, 13, 40])]))
+    w, groups = draw(geometries(extent=extent)), draw(st.sampled_from([1, 1, 2, 3]))
     inputs, outputs = (groups * draw(st.sampled_from([1, 2, 5])) for _ in range(2))
     outputs = draw(st.sampled_from([outputs, groups * 17, groups * 33]))
-    samples, dtype = draw(st.sampled_from([0, 1, 2, 7])), draw(st.sampled_from(DTYPES))
+    samples, dtype = draw(st.sampled_from(counts)), draw(st.sampled_from(DTYPES))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
 
     def array(*shape):

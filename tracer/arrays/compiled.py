@@ -8,6 +8,7 @@ is what a kernel computes, to rounding.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import ClassVar
 
 from tracer import registry
@@ -26,7 +27,7 @@ class Compiled:
     #: the name, if these are to stand in place of another plugin's
     replaces: str | tuple[str, ...] = ()
 
-    #: the recurrent layers that `recur` and `recur_back` know
+    #: the recurrent layers that `recur` and the ways back know
     RECURRENT: ClassVar[tuple[str, ...]] = ("rnn_tanh", "rnn_relu", "lstm", "gru")
     #: the functions that `activate` and `activate_vjp` know
     ACTIVATIONS: ClassVar[tuple[str, ...]] = ("relu", "tanh", "sigmoid")
@@ -101,12 +102,21 @@ class Compiled:
         """`x [V, ..., C, *size]` summed to `[V, C]`, with `rank` axes after the channels."""
         return None
 
-    def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
+    def recur(
+        self,
+        kind: str,
+        history: Array,
+        x: Array,
+        weight_ih: Array,
+        bias_ih: Array | None,
+        weight_hh: Array,
+        bias_hh: Array | None,
+    ) -> bool:
         """Complete a history of one of `RECURRENT`; whether that was done.
 
-        `history [blocks, 1 + T, N, H]` is that of `tracer_layers.recurrent`, with what the inputs
-        contribute in its gates; `weight [gates, H, H]` and `bias [gates * H]` are those of the
-        hidden state.
+        `history [blocks, 1 + T, N, H]` is that of `tracer_layers.recurrent`, with the first states;
+        `x [T, N, I]` are the inputs in the order of the loop; `weight_ih [gates * H, I]`,
+        `weight_hh [gates * H, H]` and biases `[gates * H]` are the layer's.
         """
         return False
 
@@ -125,6 +135,24 @@ class Compiled:
         `states` are the cotangents `[V, N, H]` of the last states and become those of the first;
         `shown [V, T, N, H]` are those of the hidden states. `d` and `du`, which may be one array,
         take those of what inputs and hidden states contribute, `[V, T, N, gates * H]`.
+        """
+        return False
+
+    def recur_gradients(
+        self,
+        kind: str,
+        history: Array,
+        x: Array,
+        weight_ih: Array,
+        weight_hh: Array,
+        shown: Array | None,
+        states: list[Array],
+        made: Sequence[Array | None],
+    ) -> bool:
+        """Go back through a history with one row, to gradients; whether that was done.
+
+        `shown [T, N, H]` and `states [N, H]` are as in `recur_back`. `made` takes the gradients of
+        x, weight_ih, bias_ih, weight_hh and bias_hh, in their shapes, None where one is not asked.
         """
         return False
 

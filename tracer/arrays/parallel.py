@@ -132,12 +132,13 @@ class Work:
     That is no matter of the process: results have the same last bits whatever ran before.
     """
 
-    __slots__ = ("_limited", "blocks")
+    __slots__ = ("blocks", "limited")
 
     def __init__(self) -> None:
         #: whether blocks alternate with products: see `product`
         self.blocks = False
-        self._limited: contextlib.AbstractContextManager[None] | None = None
+        #: what holds linear algebra to one thread, while it does
+        self.limited: contextlib.AbstractContextManager[None] | None = None
 
     def limit(self) -> None:
         """Hold linear algebra to one thread until `release`, where compiled kernels run.
@@ -145,12 +146,12 @@ class Work:
         Its threads go on spinning after a product, and a kernel that follows on ours takes 1.4 to
         1.75 times as long beside them.
         """
-        if self._limited is None and self.blocks and compiled() is not NONE:
-            self._limited = one_thread()
-            self._limited.__enter__()
+        if self.limited is None and self.blocks and compiled() is not NONE:
+            self.limited = one_thread()
+            self.limited.__enter__()
 
     def release(self) -> None:
-        limited, self._limited = self._limited, None
+        limited, self.limited = self.limited, None
         if limited is not None:
             limited.__exit__(None, None, None)
 
@@ -196,6 +197,11 @@ def expect_kernels() -> None:
 def _blocks_expected() -> bool:
     work = _work.get()
     return work is not None and work.blocks
+
+
+def _is_limited() -> bool:
+    work = _work.get()
+    return work is not None and work.limited is not None
 
 
 def blocks(count: int, nbytes: int, most: int, like: Array) -> list[slice]:
@@ -315,12 +321,13 @@ def product(a: Array, b: Array, out: Array | None = None) -> Array:
     if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim != 2 or b.ndim != 2:
         return np.matmul(a, b, out=out)
     (rows, inner), columns = a.shape, b.shape[1]
-    count = threads()
-    if count == 1 or rows * inner * columns < ALONE:
-        return np.matmul(a, b, out=out)
-    if rows * inner * columns < LARGE:
-        with _limit.one_thread():
+    if (size := rows * inner * columns) < LARGE:
+        if size < ALONE or _is_limited():
             return np.matmul(a, b, out=out)
+        with one_thread():
+            return np.matmul(a, b, out=out)
+    if (count := threads()) == 1:
+        return np.matmul(a, b, out=out)
     if out is None:
         out = np.empty((rows, columns), np.result_type(a, b))
     step = -(-max(rows, columns) // count)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tracer.arrays.types import Array
 from tracer.record.frames import INTERNAL_FILES
 from tracer.record.node import Node
 from tracer.record.operation import Operation
@@ -62,7 +63,8 @@ def composes(*inputs: Any) -> bool:
 def composed(op: Composite, *inputs: Any, **params: Any) -> list[Any]:
     """The outputs of a composite. Tensors on a tape record it and, behind it, its parts.
 
-    Outputs are copies: who keeps one does not keep the whole, and may write into it.
+    Outputs are copies: who keeps one does not keep the whole, and may write into it. In memory,
+    their axes are in the order of the first input's, so that samples that came first are there.
     """
     try:
         whole = op(*inputs, **params)
@@ -71,12 +73,19 @@ def composed(op: Composite, *inputs: Any, **params: Any) -> list[Any]:
         raise
     parts = [whole[index] for index in op.parts(**params)]
     if not isinstance(whole, Tensor):
-        return [part.copy() for part in parts]
+        return [_copied(part, inputs[0]) for part in parts]
     for part in parts:
-        part._value = part._value.copy()
+        part._value = _copied(part._value, inputs[0])
     if whole.node is not None and (tape := current_tape()) is not None:
         tape.composites[whole.node] = [part.node for part in parts]
     return parts
+
+
+def _copied(part: Array, first: Array | Tensor) -> Array:
+    like = first._value if isinstance(first, Tensor) else first
+    copied = np.empty_like(like, dtype=part.dtype, shape=part.shape)
+    copied[...] = part
+    return copied
 
 
 class _Expanded(Operation):

@@ -127,6 +127,23 @@ class Windows:
             for pairs in itertools.product(*axes)
         ]
 
+    @cached_property
+    def visible(self) -> tuple[tuple[slice, ...], Windows]:
+        """The part of a kernel that sees anything of the input, and the windows of it alone."""
+        kept, padding = [], []
+        for axis, (before, after) in enumerate(self.padding):
+            size, kernel, step = self.size[axis], self.kernel[axis], self.dilation[axis]
+            last = (self.output[axis] - 1) * self.stride[axis] - before
+            taps = [k for k in range(kernel) if k * step < size + before and k * step + last >= 0]
+            # windows may not begin within the input
+            start, stop = min(taps[0], before // step) if taps else 0, max(taps, default=kernel) + 1
+            kept.append(slice(start, min(stop, kernel)))
+            padding.append((before - start * step, after - (kernel - kept[axis].stop) * step))
+        sizes = tuple(part.stop - part.start for part in kept)
+        if sizes == self.kernel:
+            return tuple(kept), self
+        return tuple(kept), windows(self.size, sizes, self.stride, tuple(padding), self.dilation)
+
     def pad(self, x: Array, value: float = 0) -> Array:
         """The raw array `[..., *size]` as `[..., *padded]`."""
         if self.is_whole:

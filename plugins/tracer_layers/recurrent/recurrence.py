@@ -9,7 +9,7 @@ backward take 8.1 ms, with the gates of a sample side by side 9.6 ms (one thread
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -215,13 +215,48 @@ ARITHMETIC = {
 SLOPES = 2**15
 
 
-class Pulled(NamedTuple):
-    """Cotangents in a recurrence: of the contributions of inputs and hidden states,
+class Contributions(NamedTuple):
+    """Cotangents in a recurrence: of what inputs (`d`) and hidden states (`du`) contribute,
     `[V, T, N, gates * H]` in the order of the loop, and of the first states `[V, N, H]`."""
 
     d: Array
     du: Array
-    states: list[TensorLike]
+    states: list[Array]
+
+
+class Pulled:
+    """What comes back to a recurrence: gone back through when a rule asks, in one of two ways.
+
+    `shown [V, T, N, H]`, in the order of the loop, or None, are cotangents of the hidden states,
+    and `last` those of the last states, or None.
+    """
+
+    def __init__(self, node: Node, shown: Array | None, last: Sequence[Array | None]):
+        self.node, self.shown, self.last = node, shown, last
+        self._contributions: Contributions | None = None
+        self._gradients: list[Array | None] | None = None
+
+    def _states(self) -> list[Array]:
+        """The cotangents of the last states, zeros where nothing came back."""
+        _, _, count, size = self.node.output.shape
+        given = next(g for g in (self.shown, *self.last) if g is not None)
+        zeros = np.zeros((len(given), count, size), given.dtype)
+        return [zeros.copy() if g is None else g.copy() for g in self.last]
+
+    def contributions(self) -> Contributions:
+        """The cotangents of each step."""
+        if self._contributions is None:
+            self._contributions = _gone_back(self.node, self.shown, self._states())
+        return self._contributions
+
+    def gradients(self) -> list[Array | None] | None:
+        """Those of all inputs that want one, `[1, *input.shape]`, by a kernel that keeps no step's.
+
+        None where none does: for several rows, and where the steps' are there already.
+        """
+        if self._gradients is None and self._contributions is None:
+            self._gradients = _summed_back(self.node, self.shown, self._states())
+        return self._gradients or None
 
 
 @operation("recurrence")
@@ -239,21 +274,22 @@ class Recurrence(Composite):
         gates = history.reshape(arithmetic.blocks, (1 + steps) * count, size)[
             : architecture.gates, count:
         ]
-        inputs, weight = x[::-1] if reverse else x, _by_gate(weight_ih, arithmetic)
+        for block, state in zip(arithmetic.states, states, strict=True):
+            history[block, 0] = state
+        inputs = x[::-1] if reverse else x
+        weights = weight_ih, bias_ih, weight_hh, bias_hh
+        if compiled().recur(arithmetic.name, history, inputs, *weights):
+            return history
+        weight = _by_gate(weight_ih, arithmetic)
         if bias_ih is not None:  # by a column of ones: adding it takes two thirds of the product
             ones = np.ones((steps, count, 1), x.dtype)
             inputs = np.concatenate([inputs, ones], axis=-1)
             bias = _by_gate(bias_ih, arithmetic)[:, :, None]
             weight = np.concatenate([weight, bias], axis=-1)
         np.matmul(inputs.reshape(-1, inputs.shape[-1]), weight.swapaxes(1, 2), out=gates)
-        for block, state in zip(arithmetic.states, states, strict=True):
-            history[block, 0] = state
         hidden = history[arithmetic.states[0]]
         weight = np.ascontiguousarray(_by_gate(weight_hh, arithmetic).swapaxes(1, 2))
         bias = None if bias_hh is None else _by_gate(bias_hh, arithmetic).reshape(-1, 1, size)
-        flat = None if bias is None else bias.reshape(-1)
-        if compiled().recur(arithmetic.name, history, weight, flat):
-            return history
         u = np.empty((architecture.gates, count, size), x.dtype)
         for t in range(steps):
             np.matmul(hidden[t], weight, out=u)
@@ -271,36 +307,10 @@ class Recurrence(Composite):
         return by_steps(*inputs, architecture=architecture, reverse=reverse)
 
     def pull(node, cotangents):
-        """Backpropagation through time: h[t] gets g[t] + sum_o du[t+1,o] W_hh[o]; in a GRU + z dh.
-
-        d and du are the cotangents of what inputs and hidden states contribute to the gates.
-        """
-        architecture, history = node.params["architecture"], node.output
-        arithmetic, weight = ARITHMETIC[architecture], node.inputs[3]
-        (_, stop, count, size), (shown, *last) = history.shape, cotangents
-        given = next(g for g in cotangents if g is not None)
+        shown, *last = cotangents
         if shown is not None and node.params["reverse"]:
             shown = shown[:, ::-1]
-        zeros = np.zeros((len(given), count, size), given.dtype)
-        states = [zeros.copy() if g is None else g.copy() for g in last]
-        d = np.empty((len(given), stop - 1, count, len(weight)), given.dtype)
-        du = d if architecture.additive else np.empty_like(d)
-        if compiled().recur_back(arithmetic.name, history, weight, shown, states, d, du):
-            return Pulled(d, du, states)
-        gates = d.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
-        gates_u = du.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
-        together = max(4, SLOPES // max(1, count * size))
-        for end in range(stop - 1, 0, -together):
-            start = max(0, end - together)
-            slopes = arithmetic.slopes(history[:, start:end], history[:, start + 1 : end + 1])
-            for t in range(end - 1, start - 1, -1):
-                if shown is not None:
-                    states[0] += shown[:, t]
-                if arithmetic.backward(slopes[:, t - start], states, gates[t], gates_u[t]):
-                    states[0] += du[:, t] @ weight
-                else:
-                    np.matmul(du[:, t], weight, out=states[0])
-        return Pulled(d, du, states)
+        return Pulled(node, shown, last)
 
     def vjp(node, g):
         """g_x[v,t,n,i] = sum_o d[v,t,n,o] W_ih[o,i]; g_W_ih[v,o,i] = sum_tn d[v,t,n,o] x[t,n,i].
@@ -308,21 +318,32 @@ class Recurrence(Composite):
         g_b_ih[v,o] = sum_tn d[v,t,n,o]. Of W_hh and b_hh alike from du, with the hidden state
         before step t in place of x[t].
         """
-        (x, weight_ih, *_), (d, du, states) = node.inputs, g
-        x = x[::-1] if node.params["reverse"] else x
+        (x, weight_ih, *_), reverse = node.inputs, node.params["reverse"]
+        ordered = x[::-1] if reverse else x
 
-        def data():
+        def data(d, du, states):
             pulled = d @ weight_ih
-            return pulled[:, ::-1] if node.params["reverse"] else pulled
+            return pulled[:, ::-1] if reverse else pulled
 
-        return (
+        by_slot = [
             data,
-            lambda: _weight(d, x),
-            lambda: _bias(d),
-            lambda: _weight(du, _hidden(node)),
-            lambda: _bias(du),
-            *states,
-        )
+            lambda d, du, states: _weight(d, ordered),
+            lambda d, du, states: _bias(d),
+            lambda d, du, states: _weight(du, _hidden(node)),
+            lambda d, du, states: _bias(du),
+            *(lambda d, du, states, i=i: states[i] for i in range(len(node.inputs) - 5)),
+        ]
+
+        def entry(slot):
+            def evaluated():
+                found = g.gradients()
+                if found is None or found[slot] is None:
+                    return by_slot[slot](*g.contributions())
+                return found[slot]
+
+            return evaluated
+
+        return tuple(map(entry, range(len(by_slot))))
 
     grouped_axes = True  # of which it follows none: the steps do
 
@@ -339,12 +360,62 @@ class Recurrence(Composite):
 
         Of W_hh and b_hh alike from du, with the hidden state before step t in place of x[t].
         """
-        right = samples_first(g.d if slot < 3 else g.du, 1, lead=1)[:, :, :, None]
+        d, du, _ = g.contributions()
+        right = samples_first(d if slot < 3 else du, 1, lead=1)[:, :, :, None]
         if slot in (2, 4):
             return Summed(right[:, :, :, 0])
         x = node.inputs[0]
         left = (x[::-1] if node.params["reverse"] else x) if slot == 1 else _hidden(node)
         return Outer(samples_first(left, 1)[:, :, None], right, node.inputs[slot].shape)
+
+
+def _gone_back(node: Node, shown: Array | None, states: list[Array]) -> Contributions:
+    """Backpropagation through time: h[t] gets g[t] + sum_o du[t+1,o] W_hh[o]; in a GRU + z dh.
+
+    `states` are the cotangents of the last states and become those of the first.
+    """
+    architecture, history = node.params["architecture"], node.output
+    arithmetic, weight = ARITHMETIC[architecture], node.inputs[3]
+    (_, stop, count, size), given = history.shape, states[0]
+    d = np.empty((len(given), stop - 1, count, len(weight)), given.dtype)
+    du = d if architecture.additive else np.empty_like(d)
+    if compiled().recur_back(arithmetic.name, history, weight, shown, states, d, du):
+        return Contributions(d, du, states)
+    gates = d.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
+    gates_u = du.reshape(*d.shape[:3], len(weight) // size, size).transpose(1, 0, 3, 2, 4)
+    together = max(4, SLOPES // max(1, count * size))
+    for end in range(stop - 1, 0, -together):
+        start = max(0, end - together)
+        slopes = arithmetic.slopes(history[:, start:end], history[:, start + 1 : end + 1])
+        for t in range(end - 1, start - 1, -1):
+            if shown is not None:
+                states[0] += shown[:, t]
+            if arithmetic.backward(slopes[:, t - start], states, gates[t], gates_u[t]):
+                states[0] += du[:, t] @ weight
+            else:
+                np.matmul(du[:, t], weight, out=states[0])
+    return Contributions(d, du, states)
+
+
+def _summed_back(node: Node, shown: Array | None, states: list[Array]) -> list[Array | None]:
+    """The same of one row, and sums over its steps by a kernel; an empty list if none does that.
+
+    `[1, *input.shape]` of each input of `node` that wants a gradient, else None.
+    """
+    if len(states[0]) != 1:
+        return []
+    (x, weight_ih, _, weight_hh, _, *_), turn = node.inputs, -1 if node.params["reverse"] else 1
+    made = [
+        None if parent is None or not parent.wants else np.empty_like(value)
+        for value, parent in zip(node.inputs[:5], node.parents, strict=False)
+    ]
+    ordered = [None if made[0] is None else made[0][::turn], *made[1:]]
+    name = ARITHMETIC[node.params["architecture"]].name
+    given = x[::turn], weight_ih, weight_hh, None if shown is None else shown[0]
+    first = [state[0] for state in states]
+    if not compiled().recur_gradients(name, node.output, *given, first, ordered):
+        return []
+    return [*(None if each is None else each[None] for each in made), *states]
 
 
 def _by_gate(weight: Array, arithmetic: Arithmetic) -> Array:

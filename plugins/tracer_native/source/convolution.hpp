@@ -1,265 +1,25 @@
 // Convolutions of [N, *size, C] with [O, C/G, *kernel], direct: each tile of outputs is kept in
 // registers while it is summed over the kernel and the channels. Three spatial axes; a convolution
 // of fewer has first ones of size 1.
-//
-// Weights are packed in panels: for each group and each PANEL of its results, a matrix whose rows
-// are the kernel's elements and the channels that are summed over.
 #pragma once
-#include <vector>
-
-#include "threads.hpp"
-#include "vectors.hpp"
+#include "few.hpp"
 
 namespace kernels {
 
-struct Geometry {
-    int64_t samples, groups, channels, outputs;  // the latter two of all groups
-    int64_t size[3], kernel[3], stride[3], dilation[3], before[3], output[3];
-
-    long inputs_each() const { return channels / groups; }
-    long outputs_each() const { return outputs / groups; }
-    long taps() const { return kernel[0] * kernel[1] * kernel[2]; }
-    long positions() const { return size[0] * size[1] * size[2]; }
-    long windows() const { return output[0] * output[1] * output[2]; }
-    long weights() const { return outputs * inputs_each() * taps(); }
-};
-
-template <typename T> constexpr int PANEL = 2 * LANES<T>;
-
-// Panels of `each` results in `groups`, each of `depth` rows.
-template <typename T> struct Panels {
-    long groups, each, depth, number;  // of a group
-
-    Panels(long groups, long each, long depth)
-        : groups(groups), each(each), depth(depth), number((each + PANEL<T> - 1) / PANEL<T>) {}
-    long count() const { return groups * number; }
-    long group(long unit) const { return unit / number; }
-    long first(long unit) const { return unit % number * PANEL<T>; }  // in the group
-    long column(long unit) const { return group(unit) * each + first(unit); }
-    long columns(long unit) const { return std::min<long>(PANEL<T>, each - first(unit)); }
-    // the last one may be half as wide
-    long width(long unit) const { return columns(unit) <= LANES<T> ? LANES<T> : PANEL<T>; }
-    long start(long unit) const { return unit * depth * PANEL<T>; }
-    size_t size() const { return (size_t)count() * depth * PANEL<T>; }
-};
-
-// -- tiles ----------------------------------------------------------------------------------------
-
-// Where the elements begin that an element of the kernel multiplies, and its row of a panel.
-struct Tap {
-    long from, row;
-    int depth, height;  // the rows of the padded sample that it reads at the first position
-};
-
-template <typename T> struct Tile {
-    const T* from[ROWS];
-    T* to[ROWS];
-};
-
-// to[r][j] = bias[j] + sum_tc from[r][tap_t + c] panel[row_t + c][j], the maximum of it and 0 if
-// rectified.
-template <typename T, int R, int V>
-void multiply(const Tile<T>& tile, const Tap* taps, long count, long run, const T* panel,
-              const T* bias, long columns, bool rectified) {
-    Vector<T> sums[R][V];
-    for (int v = 0; v < V; v++) {
-        Vector<T> first = bias ? load(bias + v * LANES<T>) : Vector<T>{};
-        for (int r = 0; r < R; r++) sums[r][v] = first;
-    }
-    for (long t = 0; t < count; t++) {
-        const T *from[R], *row = panel + taps[t].row * V * LANES<T>;
-        for (int r = 0; r < R; r++) from[r] = tile.from[r] + taps[t].from;
-        for (long c = 0; c < run; c++, row += V * LANES<T>) {
-            Vector<T> factors[V];
-            for (int v = 0; v < V; v++) factors[v] = load(row + v * LANES<T>);
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++) {
-                Vector<T> x = all<T>(from[r][c]);
-#pragma GCC unroll 2
-                for (int v = 0; v < V; v++) sums[r][v] += x * factors[v];
-            }
-        }
-    }
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++) {
-            Vector<T> sum = sums[r][v];
-            if (rectified) sum = sum <= 0 ? Vector<T>{} : sum;
-            store(tile.to[r] + v * LANES<T>, sum, columns - v * LANES<T>);
-        }
-}
-
-// sums[r][j] += sum_p x[p][r] y[p][j], p over `rows` rows of `width` positions.
-template <typename T, int R, int V>
-void correlate(const T* x, long x_row, long x_step, const T* y, long y_row, long y_step, long rows,
-               long width, T* sums) {
-    Vector<T> own[R][V] = {};
-    for (long i = 0; i < rows; i++) {
-        const T *a = x + i * x_row, *b = y + i * y_row;
-        for (long j = 0; j < width; j++, a += x_step, b += y_step) {
-            Vector<T> factors[V];
-            for (int v = 0; v < V; v++) factors[v] = load(b + v * LANES<T>);
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++) {
-                Vector<T> value = all<T>(a[r]);
-#pragma GCC unroll 2
-                for (int v = 0; v < V; v++) own[r][v] += value * factors[v];
-            }
-        }
-    }
-    for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++, sums += LANES<T>) store(sums, load(sums) + own[r][v]);
-}
-
-// The functions above by the number of rows.
-template <typename T, int V> struct ByRows {
-    decltype(&multiply<T, 1, V>) multiplies[ROWS + 1] = {};
-    decltype(&correlate<T, 1, V>) correlates[ROWS + 1] = {};
-
-    ByRows() { add<ROWS>(); }
-    template <int R> void add() {
-        multiplies[R] = multiply<T, R, V>, correlates[R] = correlate<T, R, V>;
-        if constexpr (R > 1) add<R - 1>();
-    }
-};
-template <typename T, int V> const ByRows<T, V> by_rows;
-
-template <typename T>
-void multiply(long rows, const Tile<T>& tile, const Tap* taps, long count, long run, const T* panel,
-              const T* bias, long columns, bool rectified) {
-    if (columns > LANES<T>)
-        by_rows<T, 2>.multiplies[rows](tile, taps, count, run, panel, bias, columns, rectified);
-    else by_rows<T, 1>.multiplies[rows](tile, taps, count, run, panel, bias, columns, rectified);
-}
-
-// -- padding --------------------------------------------------------------------------------------
-
-// A sample [*size, C] within zeros [*whole, C]; itself where nothing is to be added.
-struct Padding {
-    long size[3], before[3], whole[3], channels;
-    bool none = true;
-
-    Padding(const int64_t* sizes, const long* first, const long* reach, long channels)
-        : channels(channels) {
-        for (int a = 0; a < 3; a++) none = none && first[a] == 0 && reach[a] <= sizes[a];
-        for (int a = 0; a < 3; a++) {
-            size[a] = sizes[a], before[a] = first[a];
-            whole[a] = none ? sizes[a] : std::max<long>(reach[a], 1);
-        }
-    }
-    long step(int axis) const {
-        return axis == 2 ? channels : whole[2] * (axis == 1 ? 1 : whole[1]) * channels;
-    }
-    template <typename T> const T* operator()(const T* x, int slot) const {
-        if (none) return x;
-        T* out = scratch<T>(slot, whole[0] * step(0));
-        long inside = std::max<long>(0, std::min(size[2], whole[2] - before[2]));
-        long left = std::min(before[2], whole[2]) * channels, kept = inside * channels;
-        long right = whole[2] * channels - left - kept;
-        for (long d = 0; d < whole[0]; d++)
-            for (long h = 0; h < whole[1]; h++) {
-                T* row = out + d * step(0) + h * step(1);
-                long from[2] = {d - before[0], h - before[1]};
-                if (from[0] < 0 || from[0] >= size[0] || from[1] < 0 || from[1] >= size[1]) {
-                    std::fill(row, row + step(1), T(0));
-                    continue;
-                }
-                const T* source = x + (from[0] * size[1] + from[1]) * size[2] * channels;
-                std::fill(row, row + left, T(0));
-                memcpy(row + left, source, kept * sizeof(T));
-                std::fill(row + left + kept, row + left + kept + right, T(0));
-            }
-        return out;
-    }
-};
-
-// What the windows see of an input.
-inline Padding seen(const Geometry& g) {
-    long before[3], reach[3];
-    for (int a = 0; a < 3; a++) {
-        before[a] = g.before[a];
-        reach[a] = (g.output[a] - 1) * g.stride[a] + (g.kernel[a] - 1) * g.dilation[a] + 1;
-    }
-    return Padding(g.size, before, reach, g.channels);
-}
-
-// -- positions ------------------------------------------------------------------------------------
-
-// Positions [count] that are summed over the same elements of the kernel.
-template <typename T> struct Grid {
-    long count[3], from[3], to[3];  // and the steps between them, in elements
-    long first_to = 0, rows[2] = {1, 1};  // and in rows of the padded sample
-    std::vector<Tap> taps;
-    long run;
-};
-
-// All positions of a grid in one panel. Where lines of positions are long, elements of the kernel
-// that see nothing but zeros are left out.
-template <typename T>
-void apply(const Grid<T>& grid, const Padding& padding, const T* from, T* to, const T* panel,
-           const T* bias, long columns, bool rectified) {
-    Tile<T> tile;
-    auto place = [&](int r, long d, long h, long w) {
-        tile.from[r] = from + d * grid.from[0] + h * grid.from[1] + w * grid.from[2];
-        tile.to[r] = to + grid.first_to + d * grid.to[0] + h * grid.to[1] + w * grid.to[2];
-    };
-    auto& taps = grid.taps;
-    long lines = grid.count[0] * grid.count[1], width = grid.count[2];
-    if (width < ROWS - 2) {
-        long number = lines * width, tiles = (number + ROWS - 1) / ROWS;
-        for (long t = 0; t < tiles; t++) {
-            long start = number * t / tiles, stop = number * (t + 1) / tiles;
-            for (long i = start; i < stop; i++)
-                place(i - start, i / width / grid.count[1], i / width % grid.count[1], i % width);
-            multiply(stop - start, tile, taps.data(), taps.size(), grid.run, panel, bias, columns,
-                     rectified);
-        }
-        return;
-    }
-    Tap* visible = scratch<Tap>(7, taps.size());
-    for (long line = 0; line < lines; line++) {
-        long d = line / grid.count[1], h = line % grid.count[1], number = 0;
-        long at[2] = {d * grid.rows[0] - padding.before[0], h * grid.rows[1] - padding.before[1]};
-        for (const Tap& tap : taps) {
-            long depth = at[0] + tap.depth, height = at[1] + tap.height;
-            bool inside = depth >= 0 && depth < padding.size[0];
-            if (inside && height >= 0 && height < padding.size[1]) visible[number++] = tap;
-        }
-        long tiles = (width + ROWS - 1) / ROWS;
-        for (long t = 0; t < tiles; t++) {
-            long start = width * t / tiles, stop = width * (t + 1) / tiles;
-            for (long w = start; w < stop; w++) place(w - start, d, h, w);
-            multiply(stop - start, tile, visible, number, grid.run, panel, bias, columns, rectified);
-        }
-    }
-}
-
-// `function(n, start, stop)` for all samples, each with all units of work or a share of them.
-template <typename F> void for_samples(long samples, long units, int threads, F function) {
-    long shares = samples >= 4 * threads ? 1 : (4 * threads + samples - 1) / std::max(1L, samples);
-    shares = std::max(1L, std::min(shares, units));
-    parallel(samples * shares, threads, [=](long i) {
-        long share = i % shares;
-        function(i / shares, units * share / shares, units * (share + 1) / shares);
-    });
-}
-
 // -- the convolution ------------------------------------------------------------------------------
 
-// Elements of the kernel, those of its last axis in one run where they lie beside each other.
-inline std::vector<Tap> taps_of(const Geometry& g, const Padding& p, long& run) {
-    bool joined = g.groups == 1 && g.dilation[2] == 1;
-    long last = joined ? 1 : g.kernel[2], each = g.inputs_each();
-    std::vector<Tap> taps;
-    for (long d = 0; d < g.kernel[0]; d++)
-        for (long h = 0; h < g.kernel[1]; h++)
-            for (long w = 0; w < last; w++) {
-                long depth = d * g.dilation[0], height = h * g.dilation[1];
-                long from = depth * p.step(0) + height * p.step(1) + w * g.dilation[2] * p.step(2);
-                long number = (d * g.kernel[1] + h) * g.kernel[2] + w;
-                taps.push_back({from, number * each, (int)depth, (int)height});
-            }
-    run = joined ? g.kernel[2] * each : each;
-    return taps;
+inline bool are_joined(const Geometry& g) { return g.groups == 1 && g.dilation[2] == 1; }
+
+// The positions of a convolution, and what they see of samples with this padding.
+template <typename T> Grid<T> grid_of(const Geometry& g, const Padding& padding, bool joined) {
+    Grid<T> grid;
+    for (int a = 0; a < 3; a++) {
+        grid.count[a] = g.output[a], grid.from[a] = g.stride[a] * padding.step(a);
+        grid.to[a] = g.outputs * (a == 2 ? 1 : g.output[2] * (a == 1 ? 1 : g.output[1]));
+        grid.reads[a] = g.stride[a];
+    }
+    grid.taps = taps_of(g, padding, joined, grid.run);
+    return grid;
 }
 
 // y[n,p,o] = bias[o] + sum_kc w[o,c,k] x[n, stride p + dilation k - before, c]
@@ -267,6 +27,11 @@ template <typename T>
 void convolve(const Geometry& g, const T* x, const T* w, const T* bias, T* y, bool rectified,
               int threads) {
     long each = g.inputs_each(), outputs = g.outputs_each(), taps = g.taps();
+    Padding padding = seen(g);
+    Spots spots;
+    if (has_few(g.samples, g.windows(), g.output[2])) spots.add(grid_of<T>(g, padding, false), padding);
+    bool few = !spots.spots.empty() && spots.pay();
+    auto packs = few ? seen_by(spots, taps, each) : std::vector<char>(taps, 1);
     Panels<T> panels(g.groups, outputs, taps * each);
     T* packed = scratch<T>(0, panels.size());
     T* biases = scratch<T>(1, panels.count() * PANEL<T>);
@@ -274,29 +39,35 @@ void convolve(const Geometry& g, const T* x, const T* w, const T* bias, T* y, bo
         long columns = panels.columns(unit), width = panels.width(unit);
         T *to = packed + panels.start(unit), *b = biases + unit * PANEL<T>;
         const T* from = w + panels.column(unit) * each * taps;
-        for (long c = 0; c < each; c++)
-            for (long k = 0; k < taps; k++)
-                for (long j = 0; j < width; j++)
-                    to[(k * each + c) * width + j] =
-                        j < columns ? from[(j * each + c) * taps + k] : T(0);
+        for (long first = 0; first < each; first += LINES)
+            for (long j = 0; j < width; j++)
+                for (long c = first; c < std::min(each, first + LINES); c++)
+                    for (long k = 0; k < taps; k++)
+                        if (packs[k])
+                            to[(k * each + c) * width + j] =
+                                j < columns ? from[(j * each + c) * taps + k] : T(0);
         for (long j = 0; j < PANEL<T>; j++)
             b[j] = bias && j < columns ? bias[panels.column(unit) + j] : T(0);
     });
-    Padding padding = seen(g);
-    Grid<T> grid;
-    for (int a = 0; a < 3; a++) {
-        grid.count[a] = g.output[a], grid.from[a] = g.stride[a] * padding.step(a);
-        grid.to[a] = g.outputs * (a == 2 ? 1 : g.output[2] * (a == 1 ? 1 : g.output[1]));
+    long size = g.positions() * g.channels, made = g.windows() * g.outputs;
+    if (few) {
+        for_batches(x, size, g.samples, panels.count(), threads,
+                    [&](const T* from, long stride, long n, long count, long start, long stop) {
+                        for (long unit = start; unit < stop; unit++)
+                            apply(spots, each, from + panels.group(unit) * each, stride,
+                                  y + n * made + panels.column(unit), made, count,
+                                  packed + panels.start(unit), biases + unit * PANEL<T>,
+                                  panels.columns(unit), rectified);
+                    });
+        return;
     }
-    grid.rows[0] = g.stride[0], grid.rows[1] = g.stride[1];
-    grid.taps = taps_of(g, padding, grid.run);
+    auto grid = grid_of<T>(g, padding, are_joined(g));
     for_samples(g.samples, panels.count(), threads, [&](long n, long start, long stop) {
-        const T* from = padding(x + n * g.positions() * g.channels, 2);
-        T* to = y + n * g.windows() * g.outputs;
+        const T* from = padding(x + n * size, 2);
         for (long unit = start; unit < stop; unit++)
-            apply(grid, padding, from + panels.group(unit) * each, to + panels.column(unit),
-                  packed + panels.start(unit), biases + unit * PANEL<T>, panels.columns(unit),
-                  rectified);
+            apply(grid, padding, from + panels.group(unit) * each,
+                  y + n * made + panels.column(unit), packed + panels.start(unit),
+                  biases + unit * PANEL<T>, panels.columns(unit), rectified);
     });
 }
 
@@ -333,18 +104,6 @@ inline std::vector<Phase> phases_of(const Geometry& g, int a, long& before, long
 template <typename T>
 void transpose(const Geometry& g, const T* y, const T* w, T* x, int threads) {
     long each = g.inputs_each(), outputs = g.outputs_each(), taps = g.taps();
-    Panels<T> panels(g.groups, each, taps * outputs);
-    T* packed = scratch<T>(0, panels.size());
-    parallel(panels.count(), threads, [&](long unit) {
-        long columns = panels.columns(unit), width = panels.width(unit);
-        T* to = packed + panels.start(unit);
-        const T* from = w + panels.group(unit) * outputs * each * taps + panels.first(unit) * taps;
-        for (long o = 0; o < outputs; o++)
-            for (long k = 0; k < taps; k++)
-                for (long j = 0; j < width; j++)
-                    to[(k * outputs + o) * width + j] =
-                        j < columns ? from[(o * each + j) * taps + k] : T(0);
-    });
     long before[3], reach[3];
     std::vector<Phase> phases[3];
     for (int a = 0; a < 3; a++) phases[a] = phases_of(g, a, before[a], reach[a]);
@@ -364,22 +123,53 @@ void transpose(const Geometry& g, const T* y, const T* w, T* x, int threads) {
                     for (size_t j = 0; j < h.at.size(); j++)
                         for (size_t k = 0; k < v.at.size(); k++) {
                             long depth = before[0] + d.at[i], height = before[1] + h.at[j];
+                            long width = before[2] + v.at[k];
                             long from = depth * padding.step(0) + height * padding.step(1) +
-                                        (before[2] + v.at[k]) * padding.step(2);
+                                        width * padding.step(2);
                             long row = (d.element[i] * g.kernel[1] + h.element[j]) * g.kernel[2];
                             row = (row + v.element[k]) * outputs;
-                            grid.taps.push_back({from, row, (int)depth, (int)height});
+                            int at[] = {(int)depth, (int)height, (int)width};
+                            grid.taps.push_back({from, row, {at[0], at[1], at[2]}});
                         }
                 grid.run = outputs;
                 grids.push_back(grid);
             }
+    Spots spots;
+    if (has_few(g.samples, g.positions(), g.size[2]))
+        for (const auto& grid : grids) spots.add(grid, padding);
+    bool few = !spots.spots.empty() && spots.pay();
+    auto packs = few ? seen_by(spots, taps, outputs) : std::vector<char>(taps, 1);
+    Panels<T> panels(g.groups, each, taps * outputs);
+    T* packed = scratch<T>(0, panels.size());
+    parallel(panels.count(), threads, [&](long unit) {
+        long columns = panels.columns(unit), width = panels.width(unit);
+        T* to = packed + panels.start(unit);
+        const T* from = w + panels.group(unit) * outputs * each * taps + panels.first(unit) * taps;
+        for (long o = 0; o < outputs; o++)
+            for (long k = 0; k < taps; k++)
+                for (long j = 0; packs[k] && j < width; j++)
+                    to[(k * outputs + o) * width + j] =
+                        j < columns ? from[(o * each + j) * taps + k] : T(0);
+    });
+    long size = g.windows() * g.outputs, made = g.positions() * g.channels;
+    const T* none = nullptr;
+    if (few) {
+        for_batches(y, size, g.samples, panels.count(), threads,
+                    [&](const T* from, long stride, long n, long count, long start, long stop) {
+                        for (long unit = start; unit < stop; unit++)
+                            apply(spots, outputs, from + panels.group(unit) * outputs, stride,
+                                  x + n * made + panels.column(unit), made, count,
+                                  packed + panels.start(unit), none, panels.columns(unit), false);
+                    });
+        return;
+    }
     for_samples(g.samples, panels.count(), threads, [&](long n, long start, long stop) {
-        const T* from = padding(y + n * g.windows() * g.outputs, 2);
-        T* to = x + n * g.positions() * g.channels;
+        const T* from = padding(y + n * size, 2);
         for (const auto& grid : grids)
             for (long unit = start; unit < stop; unit++)
-                apply(grid, padding, from + panels.group(unit) * outputs, to + panels.column(unit),
-                      packed + panels.start(unit), (const T*)nullptr, panels.columns(unit), false);
+                apply(grid, padding, from + panels.group(unit) * outputs,
+                      x + n * made + panels.column(unit), packed + panels.start(unit), none,
+                      panels.columns(unit), false);
     });
 }
 
@@ -398,7 +188,7 @@ template <typename T> struct Correlation {
 
     Correlation(const Geometry& g)
         : g(g), padding(seen(g)), panels(g.groups, g.outputs_each(), g.taps() * g.inputs_each()) {
-        taps = taps_of(g, padding, run);
+        taps = taps_of(g, padding, are_joined(g), run);
     }
     long units() const { return panels.count() * taps.size(); }
 
@@ -429,19 +219,8 @@ template <typename T> struct Correlation {
         }
     }
 
-    // The sums of `parts`, in their order, as a weight [O, C/G, *kernel].
     void unpack(T* weight, T* sums, long parts, int threads) const {
-        long each = g.inputs_each(), count = g.taps(), size = panels.size();
-        parallel(panels.count(), threads, [&](long unit) {
-            long width = panels.width(unit), columns = panels.columns(unit);
-            T *to = weight + panels.column(unit) * each * count, *from = sums + panels.start(unit);
-            for (long part = 1; part < parts; part++)
-                for (long i = 0; i < panels.depth * width; i++) from[i] += from[part * size + i];
-            for (long c = 0; c < each; c++)
-                for (long k = 0; k < count; k++)
-                    for (long j = 0; j < columns; j++)
-                        to[(j * each + c) * count + k] = from[(k * each + c) * width + j];
-        });
+        kernels::unpack(g, panels, std::vector<char>(g.taps(), 1), weight, sums, parts, threads);
     }
 
   private:
@@ -474,6 +253,10 @@ template <typename T> long parts_of(const Geometry& g, size_t size) {
 // w[o,c,k] = sum_np x[n, stride p + dilation k - before, c] y[n,p,o]
 template <typename T>
 void correlate(const Geometry& g, const T* x, const T* y, T* w, int threads) {
+    if (has_few(g.samples, g.windows(), g.output[2])) {
+        FewCorrelation<T> few(g);
+        if (few.pays()) return few(x, y, w, threads);
+    }
     Correlation<T> correlation(g);
     long size = correlation.panels.size(), parts = parts_of<T>(g, size);
     long units = correlation.units(), shares = std::min(units, (16 + parts - 1) / parts);

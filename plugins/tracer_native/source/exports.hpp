@@ -49,9 +49,13 @@ int NAME(swap_axes)(const T* x, T* y, int64_t count, int64_t first, int64_t seco
     return done([=] { swap_axes(x, y, count, first, second, threads); });
 }
 
-int NAME(recur)(int kind, T* history, const T* weight, const T* bias, int64_t steps,
-                int64_t samples, int64_t width, int threads) {
-    return done([=] { recur(kind, history, weight, bias, steps, samples, width, threads); });
+int NAME(recur)(int kind, T* history, const T* x, int64_t x_step, int64_t x_sample,
+                const T* weight_ih, const T* bias_ih, const T* weight_hh, const T* bias_hh,
+                int64_t steps, int64_t samples, int64_t inputs, int64_t width, int threads) {
+    return done([=] {
+        recur(kind, history, {x, x_step, x_sample}, weight_ih, bias_ih, weight_hh, bias_hh, steps,
+              samples, inputs, width, threads);
+    });
 }
 
 int NAME(recur_back)(int kind, const T* history, const T* weight, const T* shown, T* h, T* c, T* d,
@@ -59,6 +63,20 @@ int NAME(recur_back)(int kind, const T* history, const T* weight, const T* shown
                      int threads) {
     return done([=] {
         recur_back(kind, history, weight, shown, h, c, d, u, rows, steps, samples, width, threads);
+    });
+}
+
+int NAME(recur_gradients)(int kind, const T* history, const T* x, int64_t x_step, int64_t x_sample,
+                          const T* weight_ih, const T* weight_hh, const T* shown,
+                          int64_t shown_step, int64_t shown_sample, T* h, T* c, T* data,
+                          int64_t data_step, int64_t data_sample, T* of_weight_ih, T* of_bias_ih,
+                          T* of_weight_hh, T* of_bias_hh, int64_t steps, int64_t samples,
+                          int64_t inputs, int64_t width, int threads) {
+    return done([=] {
+        recur_gradients(kind, history, {x, x_step, x_sample}, weight_ih, weight_hh,
+                        {shown, shown_step, shown_sample}, h, c, {data, data_step, data_sample},
+                        of_weight_ih, of_bias_ih, of_weight_hh, of_bias_hh, steps, samples, inputs,
+                        width, threads);
     });
 }
 
