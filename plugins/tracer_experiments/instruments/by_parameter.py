@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from tracer.extend import Array, in_parallel
+from tracer.extend import Array, Compiled, compiled, in_parallel
 from tracer_experiments.instruments.reading import Reader, visited
 from tracer_experiments.instruments.sample_gradients import OfParameter
 
@@ -21,10 +21,15 @@ READ = 1 << 20
 
 
 class ByParameter(Mapping[str, Value], Generic[Value]):
-    """A value for each name, made when it is first asked for."""
+    """A value for each name, made when it is first asked for.
 
-    def __init__(self, names: Collection[str], make: Callable[[str], Value]):
-        self._names, self._make = names, make
+    `by_kernel` says that a compiled kernel makes it where kernels run, on several threads itself.
+    """
+
+    def __init__(
+        self, names: Collection[str], make: Callable[[str], Value], by_kernel: bool = False
+    ):
+        self._names, self._make, self.by_kernel = names, make, by_kernel
         self._made: dict[str, Value] = {}
 
     def __getitem__(self, name: str) -> Value:
@@ -60,7 +65,7 @@ class OfSamples(ByParameter[Value], Generic[Value, Part]):
         join: Callable[[Sequence[Part]], Value],
         names: Collection[str] | None = None,
     ):
-        super().__init__(names if names is not None else samples, make)
+        super().__init__(names if names is not None else samples, make, by_kernel=True)
         self._reader, self._join = reader, join
 
     def reader(self, name: str) -> Callable[[], Reader[Part]] | None:
@@ -106,13 +111,17 @@ def make_ahead(
         visit.finish()
     read = {name for name in names if name in samples and samples[name].is_read}
 
-    def make(name: str) -> None:
-        for table in tables:
+    def make(name: str, some: Collection[ByParameter[Any]]) -> None:
+        for table in some:
             if name in table and not (name in read and isinstance(table, OfSamples)):
                 with contextlib.suppress(Exception):
                     table[name]
 
-    in_parallel(make, names, parameters[names[0]])
+    runs = type(compiled()) is not Compiled  # which has no kernels
+    for name in names:
+        make(name, [table for table in tables if table.by_kernel and runs])
+    others = [table for table in tables if not (table.by_kernel and runs)]
+    in_parallel(lambda name: make(name, others), names, parameters[names[0]])
 
 
 def _visits(

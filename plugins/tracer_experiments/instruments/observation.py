@@ -306,7 +306,7 @@ class Observation:
                 self.arrays[name] = copy
             return travelled(array, before.get(name), self.initial.get(name), copy)
 
-        return ByParameter(self.parameters, travelled_by)
+        return ByParameter(self.parameters, travelled_by, by_kernel=True)
 
     def _room(self, name: str, array: Array) -> Array | None:
         """Where a parameter is copied to on the host."""

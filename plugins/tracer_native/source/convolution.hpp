@@ -527,8 +527,8 @@ void correlate_samples(const Geometry& g, const T* x, const T* y, T* norms, T* s
     if (total) correlation.unpack(total, sums[1], parts, threads);
 }
 
-// each[n,k,c,o], what sample n adds to `correlate`, and total[o,c,k], its result. A panel is made
-// after the other, so that a core's cache holds what is copied.
+// each[n,k,c,o], what sample n adds to `correlate`, and total[o,c,k], its result. Panel by panel, so
+// that a core's cache holds what samples are added up in.
 template <typename T>
 void correlate_each(const Geometry& g, const T* x, const T* y, T* each, T* total, int threads) {
     Correlation<T> correlation(g);
@@ -536,21 +536,21 @@ void correlate_each(const Geometry& g, const T* x, const T* y, T* each, T* total
     long size = panels.size(), parts = parts_of<T>(g, size), units = correlation.taps.size();
     T* sums = scratch<T>(0, size * parts);
     parallel(parts, threads, [&](long part) {
-        T *own = scratch<T>(4, panels.depth * PANEL<T>), *sum = sums + part * size;
-        std::fill(sum, sum + size, T(0));
-        for (long n = g.samples * part / parts; n < g.samples * (part + 1) / parts; n++) {
-            const T* from = correlation.padding(x + n * g.positions() * g.channels, 2);
-            const T* values = y + n * g.windows() * g.outputs;
-            for (long unit = 0; unit < panels.count(); unit++) {
-                long columns = panels.columns(unit), width = panels.width(unit);
+        T* own = scratch<T>(4, panels.depth * PANEL<T>);
+        for (long unit = 0; unit < panels.count(); unit++) {
+            long columns = panels.columns(unit), width = panels.width(unit);
+            T* sum = sums + part * size + panels.start(unit);
+            std::fill(sum, sum + panels.depth * PANEL<T>, T(0));
+            for (long n = g.samples * part / parts; n < g.samples * (part + 1) / parts; n++) {
+                const T* from = correlation.padding(x + n * g.positions() * g.channels, 2);
                 std::fill(own, own + panels.depth * width, T(0));
-                correlation.add_padded(from, values, own, unit * units, (unit + 1) * units,
-                                       panels.start(unit));
-                T *to = each + n * g.weights() + panels.column(unit), *add = sum + panels.start(unit);
-                for (long r = 0; r < panels.depth; r++, add += width, to += g.outputs)
-                    for (long j = 0; j < width; j += LANES<T>) {
-                        Vector<T> value = load(own + r * width + j);
-                        store(add + j, load(add + j) + value);
+                correlation.add_padded(from, y + n * g.windows() * g.outputs, own, unit * units,
+                                       (unit + 1) * units, panels.start(unit));
+                T* to = each + n * g.weights() + panels.column(unit);
+                for (long r = 0; r < panels.depth; r++, to += g.outputs)
+                    for (long j = 0, at = r * width; j < width; j += LANES<T>, at += LANES<T>) {
+                        Vector<T> value = load(own + at);
+                        store(sum + at, load(sum + at) + value);
                         store(to + j, value, columns - j);
                     }
             }

@@ -11,19 +11,24 @@ namespace kernels {
 
 constexpr long SEGMENT = 1 << 12;  // columns that are visited together: their rows stay in a cache
 
-// sum_i a[i] b[i], in four chains of vectors
-template <typename T> T dot(const T* a, const T* b, long count) {
-    constexpr long STEP = 4 * LANES<T>;
-    Vector<T> sums[4] = {};
+// products[0] = sum_i x[i]^2 and, for D directions, products[1 + k] = sum_i x[i] d[k][i], each in two
+// chains of vectors.
+template <typename T, int D> void multiply_row(const T* x, const T* const* d, long count, T* products) {
+    constexpr long STEP = 2 * LANES<T>;
+    Vector<T> sums[1 + D][2] = {};
+    auto add = [&](long i, int chain, long left) {
+        Vector<T> value = load(x + i, left);
+        sums[0][chain] += value * value;
+        for (int k = 0; k < D; k++) sums[1 + k][chain] += value * load(d[k] + i, left);
+    };
     long i = 0;
-    for (; i + STEP <= count; i += STEP)
-        for (int j = 0; j < 4; j++)
-            sums[j] += load(a + i + j * LANES<T>) * load(b + i + j * LANES<T>);
-    for (; i < count; i += LANES<T>) sums[0] += load(a + i, count - i) * load(b + i, count - i);
-    Vector<T> sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    T total = 0;
-    for (int j = 0; j < LANES<T>; j++) total += sum[j];
-    return total;
+    for (; i + STEP <= count; i += STEP) add(i, 0, STEP), add(i + LANES<T>, 1, STEP);
+    for (; i < count; i += LANES<T>) add(i, 0, count - i);
+    for (int k = 0; k < 1 + D; k++) {
+        Vector<T> sum = sums[k][0] + sums[k][1];
+        products[k] = 0;
+        for (int j = 0; j < LANES<T>; j++) products[k] += sum[j];
+    }
 }
 
 // -- histograms -----------------------------------------------------------------------------------
@@ -89,7 +94,8 @@ template <typename T> struct Tally {
         per_bin = T(h.bins / (h.edges[h.bins] - h.edges[0]));
     }
 
-    void add(const T* x) {
+    // Count a row; `next` is the one that follows, and comes to the cache meanwhile.
+    void add(const T* x, const T* next) {
         rows++;
         constexpr long STEP = TOGETHER * LANES<T>;
         Whole<T> sum = {};
@@ -97,6 +103,7 @@ template <typename T> struct Tally {
         for (; i + STEP <= width; i += STEP) {
             Whole<T> most = {};
             for (long at = i; at < i + STEP; at += LANES<T>) {
+                __builtin_prefetch(next + at);
                 Vector<T> value = load(x + at) * scale;
                 Whole<T> size = magnitude<T>(value), below = value < 0;
                 most = size > most ? size : most;
@@ -158,6 +165,25 @@ template <typename T> struct Tally {
 
 // -- rows -----------------------------------------------------------------------------------------
 
+// to[0] and to[step], to[2 step], ... become the products of a row, two directions at a time.
+template <typename T>
+void multiply_rows(const T* row, const T* const* directions, long number, long start, long count,
+                   double* to, long step) {
+    T products[3];
+    long k = 0;
+    do {
+        const T* two[2];
+        long left = std::min(2L, number - k);
+        for (long j = 0; j < left; j++) two[j] = directions[k + j] + start;
+        if (left == 2) multiply_row<T, 2>(row, two, count, products);
+        else if (left == 1) multiply_row<T, 1>(row, two, count, products);
+        else multiply_row<T, 0>(row, two, count, products);
+        to[0] = products[0];
+        for (long j = 0; j < left; j++) to[(1 + k + j) * step] = products[1 + j];
+        k += 2;
+    } while (k < number);
+}
+
 // Of x [N, P]: norms[n] = sum_p x^2, dots[k,n] = sum_p x[n,p] directions[k][p], squares[p] =
 // sum_n x^2 if that is given, and histograms of all elements. Parts are the same for any number of
 // threads.
@@ -186,12 +212,11 @@ void visit(const T* x, long samples, long width, double* norms, const T* const* 
         if (squares) std::fill(squares + start, squares + start + count, T(0));
         for (long n = samples * part / parts; n < samples * (part + 1) / parts; n++) {
             const T* row = x + n * width + start;
-            own[n] = dot(row, row, count);
-            for (long k = 0; k < number; k++)
-                own[(1 + k) * samples + n] = dot(row, directions[k] + start, count);
+            multiply_rows(row, directions, number, start, count, own + n, samples);
             if (squares)
                 for (long i = 0; i < count; i++) squares[start + i] += row[i] * row[i];
-            for (auto& tally : tallies) tally.add(row);
+            const T* next = n + 1 < samples ? row + width : row;
+            for (auto& tally : tallies) tally.add(row, next);
         }
         for (auto& tally : tallies) tally.finish();
     });
