@@ -23,13 +23,14 @@ READ = 1 << 20
 class ByParameter(Mapping[str, Value], Generic[Value]):
     """A value for each name, made when it is first asked for.
 
-    `by_kernel` says that a compiled kernel makes it where kernels run, on several threads itself.
+    `multiplies` says that it is made of matrix products, which several threads make sooner also
+    where kernels, with threads of their own, make the rest.
     """
 
     def __init__(
-        self, names: Collection[str], make: Callable[[str], Value], by_kernel: bool = False
+        self, names: Collection[str], make: Callable[[str], Value], multiplies: bool = False
     ):
-        self._names, self._make, self.by_kernel = names, make, by_kernel
+        self._names, self._make, self.multiplies = names, make, multiplies
         self._made: dict[str, Value] = {}
 
     def __getitem__(self, name: str) -> Value:
@@ -65,7 +66,7 @@ class OfSamples(ByParameter[Value], Generic[Value, Part]):
         join: Callable[[Sequence[Part]], Value],
         names: Collection[str] | None = None,
     ):
-        super().__init__(names if names is not None else samples, make, by_kernel=True)
+        super().__init__(names if names is not None else samples, make)
         self._reader, self._join = reader, join
 
     def reader(self, name: str) -> Callable[[], Reader[Part]] | None:
@@ -117,11 +118,13 @@ def make_ahead(
                 with contextlib.suppress(Exception):
                     table[name]
 
-    runs = type(compiled()) is not Compiled  # which has no kernels
-    for name in names:
-        make(name, [table for table in tables if table.by_kernel and runs])
-    others = [table for table in tables if not (table.by_kernel and runs)]
-    in_parallel(lambda name: make(name, others), names, parameters[names[0]])
+    shared = list(tables)
+    if type(compiled()) is not Compiled:  # which has no kernels
+        shared = [table for table in tables if table.multiplies]
+        for name in names:
+            make(name, [table for table in tables if not table.multiplies])
+    if shared:
+        in_parallel(lambda name: make(name, shared), names, parameters[names[0]])
 
 
 def _visits(

@@ -89,7 +89,7 @@ class TICDiag(_OfDiagonal):
 
         if self.name not in o.tables:
             names = [name for name in samples if name in diagonals]
-            o.tables[self.name] = ByParameter(names, quotients_of)
+            o.tables[self.name] = ByParameter(names, quotients_of, multiplies=True)
         return o.tables[self.name]
 
     def measure(self, observation: Observation) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tracer import Tensor
-from tracer.extend import Array, raw, widened
+from tracer.extend import Array, compiled, raw, widened
 from tracer_experiments.instruments.by_parameter import ByParameter, OfSamples
 from tracer_experiments.instruments.reading import Dots, SquaredNorms, SumsOfSquares
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
@@ -21,6 +21,9 @@ from tracer_experiments.instruments.travel import (
     factor_of_trace,
     travelled,
 )
+
+#: elements from which on a kernel's threads pay
+MANY = 1 << 16
 
 
 class NotMeasured(Exception):
@@ -306,7 +309,7 @@ class Observation:
                 self.arrays[name] = copy
             return travelled(array, before.get(name), self.initial.get(name), copy)
 
-        return ByParameter(self.parameters, travelled_by, by_kernel=True)
+        return ByParameter(self.parameters, travelled_by)
 
     def _room(self, name: str, array: Array) -> Array | None:
         """Where a parameter is copied to on the host."""
@@ -443,7 +446,8 @@ def parameters_of(model: Any, optimizer: Any, values: Any) -> dict[str, Tensor]:
 def squared_norm(array: Array) -> float:
     """The squared Euclidean norm of an array."""
     flat = widened(array).reshape(-1)
-    return float(on_host(flat @ flat))
+    found = compiled().visit(flat[None]) if flat.size >= MANY else None
+    return float(on_host(flat @ flat) if found is None else found.norms[0])
 
 
 def total(values: Mapping[str, Any]) -> Any:
