@@ -48,7 +48,7 @@ class Summed(Cotangent):
 
     def _added_up(self) -> Array:
         """The sum over uses, of a layer's channels by a compiled kernel if one runs."""
-        if len(self.shape) == 1:
+        if len(self.shape) == 1 and type(self.terms) is np.ndarray:
             lines = self.terms.reshape(-1, *self.terms.shape[2:])
             sums = compiled().sum_channels(lines.swapaxes(1, 2), 1)
             if sums is not None:
