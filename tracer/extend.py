@@ -36,11 +36,11 @@ The record: nodes, leaves, where it is recorded:
     `is_users`, `users_frame`, `missing`, `Tape`
 
 Arrays: libraries, threads, random numbers, devices:
-    `backend`, `Backend`, `Compiled`, `compiled`, `Geometry`, `SampledArray`, `add_product`,
-    `SMALL`, `blocks`, `expect_blocks`, `expect_kernels`, `Work`, `begin_work`, `current_work`,
-    `end_work`, `in_parallel`, `one_thread`, `on_this_thread`, `product`, `scratch`, `threads`,
-    `drawn`, `generator`, `poisson`, `seed`, `last_seed`, `without_torch`, `backend_for`,
-    `is_device`, `read_safetensors`, `write_safetensors`, `is_safetensors`
+    `backend`, `Backend`, `Compiled`, `compiled`, `Tally`, `Visited`, `Geometry`, `SampledArray`,
+    `add_product`, `SMALL`, `blocks`, `expect_blocks`, `expect_kernels`, `Work`, `begin_work`,
+    `current_work`, `end_work`, `in_parallel`, `one_thread`, `on_this_thread`, `product`,
+    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`, `without_torch`,
+    `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`, `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -65,7 +65,7 @@ from tracer.api.tape import Tape
 from tracer.arrays import backend
 from tracer.arrays.backend import Backend
 from tracer.arrays.collection import no_collection
-from tracer.arrays.compiled import Compiled, compiled
+from tracer.arrays.compiled import Compiled, Tally, Visited, compiled
 from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, working
 from tracer.arrays.kernels import Geometry
 from tracer.arrays.openblas import add_product
@@ -268,6 +268,7 @@ __all__ = [
     "State",
     "Summed",
     "Sweep",
+    "Tally",
     "Tape",
     "Target",
     "Team",
@@ -281,6 +282,7 @@ __all__ = [
     "Value",
     "Values",
     "View",
+    "Visited",
     "Work",
     "add_product",
     "at_places",

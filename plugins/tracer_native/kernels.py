@@ -12,10 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from tracer.extend import Array, Compiled, Geometry
+from tracer.extend import Array, Compiled, Geometry, Tally, Visited
 from tracer_native import loading
 from tracer_native.geometry import RANK, Numbers, numbers
-from tracer_native.library import DTYPES, Library
+from tracer_native.library import DTYPES, Library, addresses
+from tracer_native.tallies import histograms_of
 
 #: elements from which on a call pays that does little with each: it takes 5 microseconds
 MANY = 1 << 14
@@ -107,6 +108,16 @@ class Kernels(Compiled):
         self._call("correlate_samples", x.dtype, *given, None, out, None)
         return out
 
+    def correlation_each(
+        self, x: Array, y: Array, w: Geometry, groups: int
+    ) -> tuple[Array, Array] | None:
+        if not (_fit(x, y, w) and _takes(w, x, y)):
+            return None
+        total = _weight(x, y, w, groups)
+        each = np.empty((len(x), *w.kernel, x.shape[1] // groups, y.shape[1]), x.dtype)
+        self._call("correlate_each", x.dtype, *self._correlated(x, y, w, groups), each, total)
+        return each, total
+
     def _correlated(
         self, x: Array, y: Array, w: Geometry, groups: int
     ) -> tuple[Numbers, Array, Array]:
@@ -184,6 +195,69 @@ class Kernels(Compiled):
         rows = x.size // max(1, len(x) * channels)
         self._call("sum_rows", x.dtype, x, out, len(x), rows, channels)
         return out
+
+    # -- visits -------------------------------------------------------------------------------
+
+    def visit(
+        self,
+        x: Array,
+        directions: Sequence[Array] = (),
+        tallies: Sequence[Tally] = (),
+        squares: bool = False,
+    ) -> Visited | None:
+        if not (x.ndim == 2 and _all_rows(x, *directions)):
+            return None
+        samples, width = x.shape
+        if not all(d.shape == (width,) for d in directions):
+            return None
+        norms, dots = np.empty(samples), np.empty((len(directions), samples))
+        summed = np.empty(width, x.dtype) if squares else None
+        counts = [np.zeros((t.rows, len(t.edges) - 1), np.int64) for t in tallies]
+        missing = np.zeros(len(tallies), np.int64)
+        histograms = histograms_of(tallies, counts, missing)
+        numbers = samples, width, len(directions), len(tallies)
+        made = norms, addresses(directions), dots, summed, histograms
+        self._call("visit", x.dtype, x, *made, *numbers)
+        return Visited(norms, dots, summed, list(zip(counts, missing.tolist(), strict=True)))
+
+    def count_products(self, left: Array, right: Array, tally: Tally) -> Array | None:
+        fits = left.ndim == right.ndim == 2 and len(left) == len(right)
+        if not (fits and _all_rows(left, right)):
+            return None
+        counts = np.zeros((tally.rows, len(tally.edges) - 1), np.int64)
+        histogram = histograms_of([tally], [counts], np.zeros(1, np.int64))
+        sizes = len(left), left.shape[1], right.shape[1]
+        self._call("count_products", left.dtype, left, right, histogram, *sizes)
+        return counts
+
+    def pairs(
+        self, left: Array, right: Array, others: Sequence[tuple[Array, Array]]
+    ) -> Array | None:
+        lefts, rights = [pair[0] for pair in others], [pair[1] for pair in others]
+        if not _all_rows(left, right, *lefts, *rights):
+            return None
+        fits = all(a.ndim == 2 and a.shape[1:] == left.shape[1:] for a in (left, *lefts))
+        fits = fits and all(
+            a.ndim == 2 and a.shape[1:] == right.shape[1:] for a in (right, *rights)
+        )
+        if not fits or any(len(a) != len(b) for a, b in ((left, right), *others)):
+            return None
+        dots = np.empty((len(others), len(left)))
+        numbers = np.array([len(a) for a in lefts], np.int64)
+        given = left, right, addresses(lefts), addresses(rights), numbers, dots
+        sizes = len(others), len(left), left.shape[1], right.shape[1]
+        self._call("pairs", left.dtype, *given, *sizes)
+        return dots
+
+    def travel(
+        self, now: Array, before: Array | None, first: Array | None, copy: Array | None
+    ) -> tuple[float, float] | None:
+        given = [a for a in (before, first, copy) if a is not None]
+        if not _all_rows(now, *given) or any(a.shape != now.shape for a in given):
+            return None
+        squares = np.empty(2)
+        self._call("travel", now.dtype, now, before, first, copy, squares, now.size)
+        return float(squares[0]), float(squares[1])
 
     # -- recurrent layers ---------------------------------------------------------------------
 

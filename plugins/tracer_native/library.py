@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import numpy as np
 from tracer.extend import Array, DType, threads
 from tracer_native.geometry import Numbers
 
-#: how an argument is given: "g" the geometry, "a" the address of an array or None, "i" an int,
-#: "n" one of 64 bits. The number of threads, an int, is the last of all and not named here.
+#: how an argument is given: "g" the geometry, "a" the address of an array or None, "p" a ctypes
+#: array, "i" an int, "n" one of 64 bits. The number of threads, an int, is the last of all and not
+#: named here.
 KINDS = {
     "g": ctypes.POINTER(Numbers),
     "a": ctypes.c_void_p,
+    "p": ctypes.c_void_p,
     "i": ctypes.c_int,
     "n": ctypes.c_int64,
 }
@@ -31,6 +33,7 @@ FUNCTIONS = {
     "transpose": "g aaa",  # y, weight, x
     "correlate": "g aaa",  # x, y, weight
     "correlate_samples": "g aaaaa",  # x, y, norms, squares, total
+    "correlate_each": "g aaaa",  # x, y, each, total
     "maximum": "g aaa",  # x, y, winners
     "spread": "g aaa n",  # y, winners, x, samples of the winners
     "activate": "i aa n",  # function, x, y, count
@@ -43,6 +46,12 @@ FUNCTIONS = {
     "recur_back": "i aaaaaaa nnnn",
     # architecture, history, x, weights, shown, h, c; gradients of x, weights and biases; sizes
     "recur_gradients": "i aann aa ann aa ann aaaa nnnn",
+    # x, norms, directions, dots, squares, histograms, samples, width, directions, histograms
+    "visit": "aa p aa p nnnn",
+    "count_products": "aa p nnn",  # left, right, histogram, samples, inputs, outputs
+    # left, right, lefts, rights, numbers of rows, dots, sets, samples, inputs, outputs
+    "pairs": "aa pp aa nnnn",
+    "travel": "aaaaa n",  # now, before, first, copy, squares, count
 }
 
 #: what names of functions end in, by the dtype of the arrays
@@ -80,3 +89,8 @@ class Library:
 def address(array: Array) -> int:
     """Where the first element of a NumPy array lies."""
     return array.__array_interface__["data"][0]
+
+
+def addresses(arrays: Sequence[Array]) -> ctypes.Array[ctypes.c_void_p]:
+    """Where the first elements of several lie."""
+    return (ctypes.c_void_p * len(arrays))(*map(address, arrays))

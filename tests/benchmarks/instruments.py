@@ -43,12 +43,15 @@ def rows() -> Iterator[Row]:
 
 
 def steps(network: Network, preset: str | None, every: int) -> Callable[[], None]:
-    """As many steps of SGD as lie between two that are measured."""
+    """As many steps of SGD as lie between two that are measured, with one of those amid them.
+
+    The first ones follow a rest, in which other processes had the caches.
+    """
     tracer.seed(0)
     model, (x, y) = network.build(nn), network.data()
     optimizer = training.SGD(model.named_parameters(), lr=1e-3)
     instruments = None if preset is None else experiments.Instruments(preset, every)
-    step = 0
+    step = every // 2
 
     def run() -> None:
         nonlocal step

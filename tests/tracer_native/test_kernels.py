@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tracer_native.conftest import running
+from tracer import Summed
 from tracer.arrays.compiled import NONE
 from tracer_layers.activations.operations import Rectify
 from tracer_layers.convolution import arrays
+from tracer_layers.convolution.cotangents import WindowsOuter
 from tracer_layers.convolution.windows import windows
 from tracer_layers.pooling.operations import MaximumOfWindows, SpreadToWinners, _winners
 from tracer_native import kernels as limits
@@ -124,6 +126,44 @@ def test_its_transpose_by_the_weight_and_what_samples_add_to_it(kernels, case):
     agree(found, norms, size * slow.size)
     agree(total, slow, 3 * terms * max(1, len(x)))
     agree(kernels.correlation_squares(x, y, w, groups), squares.sum(0), size * max(1, len(x)))
+    made, total = kernels.correlation_each(x, y, w, groups)
+    agree(np.moveaxis(made, (-1, -2), (1, 2)), each, 3 * terms)
+    agree(total, slow, 3 * terms * max(1, len(x)))
+
+
+def test_gradients_of_samples_as_kernels_make_them(kernels):
+    """In the order of the kernel, and with the sum that comes with it."""
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal((3, 4, 7, 6)), rng.standard_normal((2, 3, 6, 5, 4))
+    w = windows((7, 6), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1))
+    plain = WindowsOuter(left_of(x, w, 2), (6, 3, 3, 2), None, x, g, w, 2)
+    with running(NONE):
+        expected = plain.per_sample()
+    with running(kernels):
+        whole = plain.whole()
+        agree(whole.per_sample(), expected, 100)
+        agree(whole.batch_total(), expected.sum(1), 100)
+        direction = rng.standard_normal(plain.shape)
+        agree(whole.project(direction), (expected * direction).sum((2, 3, 4, 5)), 1000)
+
+
+def left_of(x, w, groups):
+    """What windows `[3, 3]` see of `x [N, C, *size]`, for `Outer`."""
+
+    def left(chosen):
+        seen = np.lib.stride_tricks.sliding_window_view(x[chosen], w.kernel, (2, 3))
+        seen = seen.reshape(len(seen), groups, x.shape[1] // groups, math.prod(w.output), 3, 3)
+        return np.transpose(seen, (0, 3, 1, 4, 5, 2)).reshape(*seen.shape[:1], 20, groups, -1)
+
+    return left
+
+
+def test_sums_over_the_uses_of_a_bias(kernels):
+    terms = np.random.default_rng(0).standard_normal((2, 3, 40, 21)).astype(np.float32)
+    with running(NONE):
+        slow = Summed(terms).per_sample()
+    with running(kernels):
+        agree(Summed(terms).per_sample(), slow, 40)
 
 
 @given(seed=st.integers(0, 2**32), value=st.sampled_from([np.nan, np.inf, -np.inf]))

@@ -9,11 +9,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from tracer import registry
 from tracer.arrays.kernels import Geometry
 from tracer.arrays.types import Array
+
+
+class Tally(NamedTuple):
+    """How elements of `x [N, P]` are counted: `scale * x` between `edges [bins + 1]`, float64.
+
+    As in `np.histogram`, but what lies outside counts in the first bin and in the last. Elements of
+    column p count in row `column[p]`, int64, of `rows`; where there is no column, in the first.
+    """
+
+    edges: Array
+    scale: float = 1.0
+    column: Array | None = None
+    rows: int = 1
+
+
+class Visited(NamedTuple):
+    """What is found in one visit of `x [N, P]`.
+
+    `norms [N]`, squared, and `dots [K, N]`, inner products of rows with directions, are float64;
+    `squares [P]` are sums of squares over rows, in the dtype of x; `counts` has for each tally
+    `[rows, bins]`, int64, and how many elements are not a number, which are in no bin.
+    """
+
+    norms: Array
+    dots: Array
+    squares: Array | None
+    counts: list[tuple[Array, int]]
 
 
 class Compiled:
@@ -74,6 +101,12 @@ class Compiled:
         """`[O, C/G, *kernel]`: the squares of what samples add to `correlate`, added up."""
         return None
 
+    def correlation_each(
+        self, x: Array, y: Array, w: Geometry, groups: int
+    ) -> tuple[Array, Array] | None:
+        """`[N, *kernel, C/G, O]`, what each sample adds to `correlate`, and its result."""
+        return None
+
     def maximum(self, x: Array, w: Geometry) -> Array | None:
         """`[..., C, *size]` to `[..., C, *output]`: the maximum of each window, NaN if one is."""
         return None
@@ -100,6 +133,38 @@ class Compiled:
 
     def sum_channels(self, x: Array, rank: int) -> Array | None:
         """`x [V, ..., C, *size]` summed to `[V, C]`, with `rank` axes after the channels."""
+        return None
+
+    def visit(
+        self,
+        x: Array,
+        directions: Sequence[Array] = (),
+        tallies: Sequence[Tally] = (),
+        squares: bool = False,
+    ) -> Visited | None:
+        """What is asked of `x [N, P]` and directions `[P]`, in one visit: see `Visited`."""
+        return None
+
+    def count_products(self, left: Array, right: Array, tally: Tally) -> Array | None:
+        """`[rows, bins]`, int64, of all `right[n,o] left[n,i]`: `left [N, I]`, `right [N, O]`.
+
+        A column of the tally is of `[O, I]`. All norms of rows are finite.
+        """
+        return None
+
+    def pairs(
+        self, left: Array, right: Array, others: Sequence[tuple[Array, Array]]
+    ) -> Array | None:
+        """`[K, N]`, float64: `sum_m (a[m] . left[n]) (b[m] . right[n])` of each of the others a, b.
+
+        `left` and every a have rows of one length, `right` and every b of another.
+        """
+        return None
+
+    def travel(
+        self, now: Array, before: Array | None, first: Array | None, copy: Array | None
+    ) -> tuple[float, float] | None:
+        """`|now - before|^2` and `|now - first|^2`, 0 of what is None; `copy` becomes `now`."""
         return None
 
     def recur(

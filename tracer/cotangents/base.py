@@ -78,6 +78,10 @@ class Cotangent:
         """The same for some rows and samples, each a slice or an array of ints."""
         raise NotImplementedError  # every subclass defines it
 
+    def whole(self) -> Cotangent:
+        """The same from an array of all of it, with its elements in the order that costs least."""
+        return Dense(self.per_sample())
+
     def _total(self) -> Stack:
         return self._added(lambda block, _: block.per_sample().sum(1))
 

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.compiled import compiled
 from tracer.arrays.types import Array, Present, Shape, Signs, Some, Stack
 from tracer.cotangents.base import Cotangent, Dense
 from tracer.cotangents.contractions import indexed, picked, second_moment, squared_norms_of
@@ -42,8 +43,17 @@ class Summed(Cotangent):
 
     def per_sample(self) -> Array:
         if self._dense is None:
-            self._dense = self.terms[:, :, 0] if self.terms.shape[2] == 1 else self.terms.sum(2)
+            self._dense = self.terms[:, :, 0] if self.terms.shape[2] == 1 else self._added_up()
         return self._dense
+
+    def _added_up(self) -> Array:
+        """The sum over uses, of a layer's channels by a compiled kernel if one runs."""
+        if len(self.shape) == 1 and type(self.terms) is np.ndarray:
+            lines = self.terms.reshape(-1, *self.terms.shape[2:])
+            sums = compiled().sum_channels(lines.swapaxes(1, 2), 1)
+            if sums is not None:
+                return sums.reshape(self.rows, self.samples, *self.shape)
+        return self.terms.sum(2)
 
     def select(self, rows: Some = slice(None), samples: Some = slice(None)) -> Summed:
         present = None if self.present is None else indexed(self.present, (), samples)

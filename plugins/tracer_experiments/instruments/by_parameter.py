@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from tracer.extend import Array, in_parallel
-from tracer_experiments.instruments.reading import Reader
+from tracer.extend import Array, Compiled, compiled, in_parallel
+from tracer_experiments.instruments.reading import Reader, visited
 from tracer_experiments.instruments.sample_gradients import OfParameter
 
 Value = TypeVar("Value")
@@ -21,10 +21,16 @@ READ = 1 << 20
 
 
 class ByParameter(Mapping[str, Value], Generic[Value]):
-    """A value for each name, made when it is first asked for."""
+    """A value for each name, made when it is first asked for.
 
-    def __init__(self, names: Collection[str], make: Callable[[str], Value]):
-        self._names, self._make = names, make
+    `multiplies` says that it is made of matrix products, which several threads make sooner also
+    where kernels, with threads of their own, make the rest.
+    """
+
+    def __init__(
+        self, names: Collection[str], make: Callable[[str], Value], multiplies: bool = False
+    ):
+        self._names, self._make, self.multiplies = names, make, multiplies
         self._made: dict[str, Value] = {}
 
     def __getitem__(self, name: str) -> Value:
@@ -49,6 +55,7 @@ class OfSamples(ByParameter[Value], Generic[Value, Part]):
 
     `make` makes it at once. Where the samples' gradients are an array, `reader(name)` is what makes
     a reader of some samples, and `join` makes the value of what readers of all samples have made.
+    `names` are those that have one, if not all.
     """
 
     def __init__(
@@ -57,8 +64,9 @@ class OfSamples(ByParameter[Value], Generic[Value, Part]):
         make: Callable[[str], Value],
         reader: Callable[[str], Callable[[], Reader[Part]]],
         join: Callable[[Sequence[Part]], Value],
+        names: Collection[str] | None = None,
     ):
-        super().__init__(samples, make)
+        super().__init__(names if names is not None else samples, make)
         self._reader, self._join = reader, join
 
     def reader(self, name: str) -> Callable[[], Reader[Part]] | None:
@@ -74,6 +82,15 @@ class OfSamples(ByParameter[Value], Generic[Value, Part]):
         self._made[name] = self._join(parts)
 
 
+def visit_ahead(tables: Collection[ByParameter[Any]], samples: Mapping[str, OfParameter]) -> None:
+    """Visit samples' gradients that are arrays once for all tables that read them, by a kernel.
+
+    What no kernel takes, and what raises, is left to whoever asks for it.
+    """
+    for visit in _visits(tables, samples):
+        visit.by_kernel()
+
+
 def make_ahead(
     tables: Collection[ByParameter[Any]],
     parameters: Mapping[str, Array],
@@ -87,25 +104,36 @@ def make_ahead(
     if not parameters:
         return
     names = sorted(parameters, key=lambda name: parameters[name].size, reverse=True)
-    read = {name for name in names if name in samples and samples[name].is_read}
-
-    def make(name: str) -> None:
-        for table in tables:
-            if name in table and not (name in read and isinstance(table, OfSamples)):
-                with contextlib.suppress(Exception):
-                    table[name]
-
-    in_parallel(make, names, parameters[names[0]])
-    visits = [
-        _Visit(of_samples, name, samples[name])
-        for name in names
-        if name in read and (of_samples := [t for t in tables if isinstance(t, OfSamples)])
-    ]
+    visits = [visit for visit in _visits(tables, samples) if not visit.by_kernel()]
     parts = [(visit, some) for visit in visits for some in visit.parts]
     parts.sort(key=lambda part: part[0].width * (part[1].stop - part[1].start), reverse=True)
     in_parallel(lambda part: part[0].read(part[1]), parts, parameters[names[0]])
     for visit in visits:
         visit.finish()
+    read = {name for name in names if name in samples and samples[name].is_read}
+
+    def make(name: str, some: Collection[ByParameter[Any]]) -> None:
+        for table in some:
+            if name in table and not (name in read and isinstance(table, OfSamples)):
+                with contextlib.suppress(Exception):
+                    table[name]
+
+    shared = list(tables)
+    if type(compiled()) is not Compiled:  # which has no kernels
+        shared = [table for table in tables if table.multiplies]
+        for name in names:
+            make(name, [table for table in tables if not table.multiplies])
+    if shared:
+        in_parallel(lambda name: make(name, shared), names, parameters[names[0]])
+
+
+def _visits(
+    tables: Collection[ByParameter[Any]], samples: Mapping[str, OfParameter]
+) -> list[_Visit]:
+    """A visit of each array that tables read."""
+    readers = [table for table in tables if isinstance(table, OfSamples)]
+    read = [name for name, of in samples.items() if of.is_read] if readers else []
+    return [_Visit(readers, name, samples[name]) for name in read]
 
 
 class _Visit:
@@ -121,6 +149,18 @@ class _Visit:
         self.parts = [slice(*pair) for pair in itertools.pairwise(ends)]
         #: what was made of each part that was read, by where it begins
         self.made: dict[int, list[Any]] = {}
+
+    def by_kernel(self) -> bool:
+        """Whether a compiled kernel has visited all of them."""
+        found = None
+        if self.tables and self.of.array is not None:
+            with contextlib.suppress(Exception):
+                found = visited(self.of.array, [reader() for _, reader in self.tables])
+        if found is not None:
+            self.made = {0: found}
+            self.parts = [slice(None)]
+            self.finish()
+        return found is not None
 
     def read(self, some: slice) -> None:
         """Show some samples to readers of their own."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer.extend import Array, Instrument, backend, widened
 from tracer_experiments.charts import Chart
+from tracer_experiments.instruments.by_parameter import ByParameter
 from tracer_experiments.instruments.lanczos import NOISE, Extremes, extremes
 from tracer_experiments.instruments.observation import (
     NotMeasured,
@@ -74,16 +75,27 @@ class TICDiag(_OfDiagonal):
     def quantities(self, step: int) -> tuple[Any, ...]:
         return (self.curvature, SampleGradients)
 
+    def of_each(self, observation: Observation) -> tuple[Any, ...]:
+        return observation.array_squares, self._quotients(observation)
+
+    def _quotients(self, o: Observation) -> ByParameter[float]:
+        """`sum_j (sum_n g_nj^2) / (h_j + 1e-7)` by each parameter, of the samples' shares."""
+        samples, squares, share = o.samples, o.array_squares, o.share
+        diagonals = o.by_parameter(self._quantity)
+
+        def quotients_of(name: str) -> float:
+            known = squares.get(name)
+            return samples[name].sum_of_quotients(diagonals[name], share, EPSILON, known)
+
+        if self.name not in o.tables:
+            names = [name for name in samples if name in diagonals]
+            o.tables[self.name] = ByParameter(names, quotients_of, multiplies=True)
+        return o.tables[self.name]
+
     def measure(self, observation: Observation) -> float:
         o = observation
         o.require_samples()
-        diagonals = o.by_parameter(self._quantity)
-        quotients = [
-            of.sum_of_quotients(diagonals[name], o.share, EPSILON)
-            for name, of in o.samples.items()
-            if name in diagonals
-        ]
-        return sum(quotients) * o.scale**2 / o.count
+        return sum(self._quotients(o).values()) * o.scale**2 / o.count
 
 
 class TICTrace(_OfDiagonal):

@@ -28,7 +28,7 @@ from tracer.extend import (
 )
 from tracer_experiments.charts import Chart
 from tracer_experiments.instruments.activations import Activations
-from tracer_experiments.instruments.by_parameter import ByParameter, make_ahead
+from tracer_experiments.instruments.by_parameter import ByParameter, make_ahead, visit_ahead
 from tracer_experiments.instruments.following import Following, followed
 from tracer_experiments.instruments.observation import NotMeasured, Observation, parameters_of
 from tracer_experiments.instruments.presets import PRESETS
@@ -238,16 +238,19 @@ class Instruments:
         It is beside convolutions, which blocks on our threads go with. Elsewhere those of linear
         algebra go on spinning after products, and a second one of ours would wait for them.
         """
-        if observation.work is None or not observation.work.blocks:
+        if observation.work is None:
             return
         tables: dict[int, ByParameter[Any]] = {}
         for instrument in due:
             with contextlib.suppress(Exception):  # which measuring tells
                 tables |= {id(table): table for table in instrument.of_each(observation)}
-        arrays = {name: raw(p) for name, p in observation.parameters.items()}
         samples = observation.samples if observation.has_samples else {}
         with np.errstate(all="ignore"):
-            make_ahead(list(tables.values()), arrays, samples)
+            if observation.work.blocks:
+                arrays = {name: raw(p) for name, p in observation.parameters.items()}
+                make_ahead(list(tables.values()), arrays, samples)
+            else:
+                visit_ahead(list(tables.values()), samples)
 
     def _is_kept(self, step: int) -> bool:
         """Whether the next step looks back at this one."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tracer import Tensor
-from tracer.extend import Array, raw, widened
+from tracer.extend import Array, compiled, raw, widened
 from tracer_experiments.instruments.by_parameter import ByParameter, OfSamples
-from tracer_experiments.instruments.reading import Dots, SquaredNorms
+from tracer_experiments.instruments.reading import Dots, SquaredNorms, SumsOfSquares
 from tracer_experiments.instruments.sample_gradients import OfParameter, SampleGradients, on_host
 from tracer_experiments.instruments.travel import (
     Trace,
@@ -21,6 +21,9 @@ from tracer_experiments.instruments.travel import (
     factor_of_trace,
     travelled,
 )
+
+#: elements from which on a kernel's threads pay
+MANY = 1 << 16
 
 
 class NotMeasured(Exception):
@@ -271,10 +274,26 @@ class Observation:
         )
 
     @cached_property
+    def array_squares(self) -> OfSamples[Array, Array]:
+        """`[P]`, `sum_n` of the squared shares, of samples that have arrays, in their order."""
+        samples = self.samples
+        return OfSamples(
+            samples,
+            lambda name: samples[name].sum_of_squares(),
+            lambda _: SumsOfSquares,
+            lambda parts: sum(parts[1:], parts[0]),
+            [name for name, of in samples.items() if of.array is not None],
+        )
+
+    @cached_property
     def sums_of_squares(self) -> ByParameter[Array]:
         """`sum_n g_n^2`, element by element, in the order of `totals`."""
-        samples, scale = self.samples, self.scale**2
-        return ByParameter(samples, lambda name: samples[name].sum_of_squares() * scale)
+        samples, known, scale = self.samples, self.array_squares, self.scale**2
+
+        def squares_of(name: str) -> Array:
+            return (known[name] if name in known else samples[name].sum_of_squares()) * scale
+
+        return ByParameter(samples, squares_of)
 
     # -- the step before -----------------------------------------------------------------------
 
@@ -394,6 +413,8 @@ class Observation:
             self.__dict__.pop("samples", None)
         for table in ("travelled", "update_squares", "along_gradient", "slopes_before", "slopes"):
             self.__dict__.pop(table, None)  # they hold the step before
+        for table in ("array_squares", "sums_of_squares"):
+            self.__dict__.pop(table, None)  # they are as large as the parameters
         self.results, self.before, self.model, self.tape = {}, None, None, None
         self.work = None
         # what holds the model: a training that is over lets it go
@@ -425,7 +446,8 @@ def parameters_of(model: Any, optimizer: Any, values: Any) -> dict[str, Tensor]:
 def squared_norm(array: Array) -> float:
     """The squared Euclidean norm of an array."""
     flat = widened(array).reshape(-1)
-    return float(on_host(flat @ flat))
+    found = compiled().visit(flat[None]) if flat.size >= MANY else None
+    return float(on_host(flat @ flat) if found is None else found.norms[0])
 
 
 def total(values: Mapping[str, Any]) -> Any:

@@ -6,12 +6,12 @@ made of them would fetch them from memory as often.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from tracer.extend import Array, widened
+from tracer.extend import Array, Tally, compiled, widened
 from tracer_experiments.instruments.binning import Bins, Counts
 
 Made = TypeVar("Made")
@@ -61,6 +61,20 @@ class Dots(_Numbers):
         self._found.append(widened(block) @ self.direction)
 
 
+class SumsOfSquares(Reader[Array]):
+    """`[P]`, `sum_n g_n^2`, element by element."""
+
+    def __init__(self) -> None:
+        self._sum: Any = 0.0
+
+    def read(self, block: Array) -> None:
+        u = widened(block)
+        self._sum = self._sum + np.einsum("np,np->p", u, u)
+
+    def made(self) -> Array:
+        return self._sum
+
+
 class Counting(Reader[Counts]):
     """How many elements of `scale * g_n` lie in each bin; `column [P]` of ints tells columns."""
 
@@ -74,9 +88,41 @@ class Counting(Reader[Counts]):
     def made(self) -> Counts:
         return self._counts
 
+    def tally(self) -> Tally:
+        """What a kernel is told to count."""
+        counts = self._counts
+        return Tally(counts.bins.edges, self.scale, self.column, counts.columns)
+
+    def counted(self, counts: Array, missing: int) -> Counts:
+        """What a kernel has counted."""
+        self._counts.counts, self._counts.nan = counts.astype(np.float64), missing
+        return self._counts
+
 
 def shown(blocks: Iterable[Array], reader: Reader[Made]) -> Made:
     """What a reader makes of blocks."""
     for block in blocks:
         reader.read(block)
     return reader.made()
+
+
+def visited(array: Array, readers: Sequence[Reader[Any]]) -> list[Any] | None:
+    """What readers make of `[N, P]` by a compiled kernel, in one visit; None if none takes it."""
+    dots = [each for each in readers if isinstance(each, Dots)]
+    counting = [each for each in readers if isinstance(each, Counting)]
+    squares = any(isinstance(each, SumsOfSquares) for each in readers)
+    found = compiled().visit(
+        array, [each.direction for each in dots], [each.tally() for each in counting], squares
+    )
+    if found is None:
+        return None
+    made: list[Any] = []
+    products, counts = iter(found.dots), iter(found.counts)
+    for reader in readers:
+        if isinstance(reader, Dots):
+            made.append(next(products))
+        elif isinstance(reader, Counting):
+            made.append(reader.counted(*next(counts)))
+        else:
+            made.append(found.squares if isinstance(reader, SumsOfSquares) else found.norms)
+    return made

@@ -21,12 +21,19 @@ from tracer.extend import (
     Reindexed,
     Shape,
     Shard,
+    Tally,
     backend,
+    compiled,
     current_work,
     widened,
 )
 from tracer_experiments.instruments.binning import Counts, below
-from tracer_experiments.instruments.reading import BLOCK, Dots, SquaredNorms, shown
+from tracer_experiments.instruments.reading import (
+    BLOCK,
+    Dots,
+    SquaredNorms,
+    shown,
+)
 
 #: bytes that the gradients of all samples may take as arrays, of all parameters in a step
 WHOLE = 1 << 30
@@ -72,7 +79,7 @@ class SampleGradients(Quantity):
         nbytes = inner.samples * math.prod(inner.shape) * np.dtype(inner.dtype).itemsize
         if _is_made_whole(inner) and nbytes <= self.room and cotangent.budget is None:
             self.room -= nbytes
-            whole = around(cotangent, Dense(inner.per_sample()))
+            whole = around(cotangent, inner.whole())
             cotangent.known_total = whole.batch_total()  # which takes as long again otherwise
             return whole
         return cotangent
@@ -136,6 +143,8 @@ class OfParameter:
     cotangent: Cotangent
     #: whether they are read in `blocks`
     is_read = False
+    #: `[N, P]`, in the order of the cotangent's elements, where they are made whole
+    array: Array | None = None
     #: the cotangent in the parameter's order, and with a penalty
     given: Cotangent | None = None
 
@@ -172,9 +181,14 @@ class OfParameter:
         """`[P]`, `sum_n g_n^2`, in the order of the cotangent's elements."""
         return widened(self.cotangent.sum_of_squares())
 
-    def sum_of_quotients(self, divisor: Array, share: float, least: float) -> float:
-        """`sum_j (sum_n g_nj^2) / (share d_j + least)`, with a divisor d `[*shape]`."""
-        squares = self.sum_of_squares()
+    def sum_of_quotients(
+        self, divisor: Array, share: float, least: float, squares: Array | None = None
+    ) -> float:
+        """`sum_j (sum_n g_nj^2) / (share d_j + least)`, with a divisor d `[*shape]`.
+
+        `squares` are those sums, where they are known.
+        """
+        squares = self.sum_of_squares() if squares is None else squares
         d = widened(self.stored(divisor)).reshape(squares.shape) * share + least
         return float(on_host((squares / d).sum()))
 
@@ -213,8 +227,6 @@ class OfArray(OfParameter):
 
     def __init__(self, cotangent: Cotangent, shape: Shape, pushes: Sequence[Any]):
         super().__init__(cotangent, shape, pushes)
-        #: `[N, P]`; None where it would take too much
-        self.array: Array | None = None
         if isinstance(cotangent, Dense):
             self.array = cotangent.array[0].reshape(self.samples, math.prod(shape))
         self.is_read = type(self.array) is np.ndarray
@@ -285,7 +297,9 @@ class OfOuter(OfParameter):
     def sum_of_squares(self) -> Array:
         return ((self.right**2).T @ (self.left**2)).reshape(self.cotangent.shape)
 
-    def sum_of_quotients(self, divisor: Array, share: float, least: float) -> float:
+    def sum_of_quotients(
+        self, divisor: Array, share: float, least: float, squares: Array | None = None
+    ) -> float:
         """In tiles that stay in a core's cache: the sums themselves are not needed."""
         if type(self.left) is not np.ndarray:
             return super().sum_of_quotients(divisor, share, least)
@@ -319,6 +333,9 @@ class OfOuter(OfParameter):
         if not self._pairs_pay(self.samples):
             return self.dots(total)
         left, right = self.left, self.right
+        found = compiled().pairs(left, right, [(left, right)])
+        if found is not None:
+            return found[0]
         return np.einsum("nm,nm->n", left @ left.T, right @ right.T)
 
     def dots_with_total_of(self, other: OfParameter, with_own: bool = True) -> Array | None:
@@ -326,13 +343,18 @@ class OfOuter(OfParameter):
         if not isinstance(other, OfOuter) or not self._pairs_pay(other.samples):
             return None
         left, right = other.left, other.right
+        pairs = [(left, right), *([(self.left, self.right)] if with_own else [])]
+        found = compiled().pairs(self.left, self.right, pairs)
+        if found is not None:
+            self._own_dots = found[1] if with_own else None
+            return found[0]
         if with_own:
             left, right = (np.concatenate(p) for p in ((left, self.left), (right, self.right)))
-        pairs = left @ self.left.T
-        pairs *= right @ self.right.T
+        products = left @ self.left.T
+        products *= right @ self.right.T
         if with_own:
-            self._own_dots = pairs[other.samples :].sum(0)
-        return pairs[: other.samples].sum(0)
+            self._own_dots = products[other.samples :].sum(0)
+        return products[: other.samples].sum(0)
 
     def kept(self) -> OfParameter:
         self.left = self.left.copy()  # the first one is what the model was given
@@ -349,6 +371,8 @@ class OfOuter(OfParameter):
         norms = [np.sqrt(each) for each in self.factors_squared_norms]
         if not np.isfinite(norms[0].sum() + norms[1].sum()):
             self._count_all(counts, scale, column)
+            return
+        if self._count_by_kernel(counts, scale, column):
             return
         self._count_signs(counts, column)
         limit = below(zero[1], scale, left.dtype)
@@ -367,6 +391,15 @@ class OfOuter(OfParameter):
             row, i = np.divmod(np.flatnonzero(np.abs(left[n]) >= reach[:, None]), left.shape[1])
             few = None if column is None else column[o[row], i]
             counts.add_large(factor[row] * left[n[row], i], scale, few)
+
+    def _count_by_kernel(self, counts: Counts, scale: float, column: Array | None) -> bool:
+        """Count all elements by a compiled kernel; whether one does."""
+        flat = None if column is None else np.ascontiguousarray(column, np.int64)
+        tally = Tally(counts.bins.edges, scale, flat, counts.columns)
+        found = compiled().count_products(self.left, self.right, tally)
+        if found is not None:
+            counts.counts = counts.counts + found
+        return found is not None
 
     def _count_all(self, counts: Counts, scale: float, column: Array | None) -> None:
         for n in range(self.samples):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracer.extend import Array, backend, widened
+from tracer.extend import Array, backend, compiled, widened
 
 #: elements of a block, 128 kB of float32
 BLOCK = 1 << 15
@@ -32,6 +32,11 @@ def travelled(
 
     `now` is copied to `copy`, if given, while its blocks are at hand.
     """
+    found = None
+    if before is not None or initial is not None:
+        found = compiled().travel(now, before, initial, copy)
+    if found is not None:
+        return Travelled(*found)
     update = distance = 0.0
     scratch: Array | None = None
     for p, old, first, into in _blocks(now, before, initial, copy):

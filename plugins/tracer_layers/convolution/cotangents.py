@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from tracer import Outer
-from tracer.extend import Array, Shape, Signs, Some, Stack, compiled
+from tracer import Dense, Outer, Reindexed
+from tracer.extend import Array, Cotangent, Shape, Signs, Some, Stack, compiled
 from tracer_layers.convolution.windows import Windows
 
 Made = TypeVar("Made")
@@ -62,16 +62,31 @@ class WindowsOuter(Outer):
             made.append(row)
         return made
 
+    def whole(self) -> Cotangent:
+        """As a kernel makes it, `[*kernel, C/G, O]`; the sum over samples comes with it."""
+        made = self._by_kernel(compiled().correlation_each)
+        if made is None:
+            return super().whole()
+        whole = Reindexed(
+            Dense(_stacked([each for each, _ in made])),
+            self.shape,
+            pull=lambda stack: np.moveaxis(stack, -1, 1),
+            push=lambda direction: np.moveaxis(direction, 0, -1),
+            key=("outputs last",),
+        )
+        whole.known_total = _kernels_first([total for _, total in made])
+        return whole
+
     def _total(self) -> Stack:
         made = self._by_kernel(compiled().correlate)
-        return super()._total() if made is None else np.stack([_kernel_first(m) for m in made])
+        return super()._total() if made is None else _kernels_first(made)
 
     def _squared_norms(self) -> Array:
         """The sum over samples comes with them, for the gradient."""
         made = self._by_kernel(compiled().correlation_norms)
         if made is None:
             return super()._squared_norms()
-        self.known_total = np.stack([_kernel_first(total) for _, total in made])
+        self.known_total = _kernels_first([total for _, total in made])
         return np.stack([norms for norms, _ in made])
 
     def _sum_of_squares(self, signs: Signs) -> Array:
@@ -82,6 +97,16 @@ class WindowsOuter(Outer):
         for other in others:
             total += other
         return _kernel_first(total)
+
+
+def _stacked(rows: list[Array]) -> Stack:
+    """`np.stack(rows)`, of one without a copy."""
+    return rows[0][None] if len(rows) == 1 else np.stack(rows)
+
+
+def _kernels_first(weights: list[Array]) -> Stack:
+    """Weights `[O, C/G, *kernel]` as a stack `[V, O, *kernel, C/G]`."""
+    return _stacked([_kernel_first(weight) for weight in weights])
 
 
 def _kernel_first(weight: Array) -> Array:

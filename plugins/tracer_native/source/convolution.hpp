@@ -194,7 +194,11 @@ template <typename T> struct Correlation {
 
     // sums[k,c,o] += sum_p x[stride p + dilation k - before, c] y[p,o]
     void add(const T* x, const T* y, T* sums, long start, long stop) const {
-        const T* from = padding(x, 2);
+        add_padded(padding(x, 2), y, sums, start, stop, 0);
+    }
+
+    // The same of what is padded; sums begin with the panels' element `origin`.
+    void add_padded(const T* from, const T* y, T* sums, long start, long stop, long origin) const {
         long number = taps.size(), line = g.output[2];
         for (long unit = start / number; unit * number < stop; unit++) {
             long columns = panels.columns(unit), width = panels.width(unit), step = g.outputs;
@@ -214,7 +218,7 @@ template <typename T> struct Correlation {
                     const T* part = values + (d * g.output[1] + h) * line * step;
                     for (long t = first; t < last; t++)
                         tiles(at + taps[t].from, part, step, rows, width,
-                              sums + panels.start(unit) + taps[t].row * width);
+                              sums + panels.start(unit) - origin + taps[t].row * width);
                 }
         }
     }
@@ -304,6 +308,38 @@ void correlate_samples(const Geometry& g, const T* x, const T* y, T* norms, T* s
     });
     if (squares) correlation.unpack(squares, sums[0], parts, threads);
     if (total) correlation.unpack(total, sums[1], parts, threads);
+}
+
+// each[n,k,c,o], what sample n adds to `correlate`, and total[o,c,k], its result. Panel by panel, so
+// that a core's cache holds what samples are added up in.
+template <typename T>
+void correlate_each(const Geometry& g, const T* x, const T* y, T* each, T* total, int threads) {
+    Correlation<T> correlation(g);
+    const Panels<T>& panels = correlation.panels;
+    long size = panels.size(), parts = parts_of<T>(g, size), units = correlation.taps.size();
+    T* sums = scratch<T>(0, size * parts);
+    parallel(parts, threads, [&](long part) {
+        T* own = scratch<T>(4, panels.depth * PANEL<T>);
+        for (long unit = 0; unit < panels.count(); unit++) {
+            long columns = panels.columns(unit), width = panels.width(unit);
+            T* sum = sums + part * size + panels.start(unit);
+            std::fill(sum, sum + panels.depth * PANEL<T>, T(0));
+            for (long n = g.samples * part / parts; n < g.samples * (part + 1) / parts; n++) {
+                const T* from = correlation.padding(x + n * g.positions() * g.channels, 2);
+                std::fill(own, own + panels.depth * width, T(0));
+                correlation.add_padded(from, y + n * g.windows() * g.outputs, own, unit * units,
+                                       (unit + 1) * units, panels.start(unit));
+                T* to = each + n * g.weights() + panels.column(unit);
+                for (long r = 0; r < panels.depth; r++, to += g.outputs)
+                    for (long j = 0, at = r * width; j < width; j += LANES<T>, at += LANES<T>) {
+                        Vector<T> value = load(own + at);
+                        store(sum + at, load(sum + at) + value);
+                        store(to + j, value, columns - j);
+                    }
+            }
+        }
+    });
+    correlation.unpack(total, sums, parts, threads);
 }
 
 }  // namespace kernels

@@ -22,6 +22,11 @@ int NAME(correlate_samples)(const Geometry* g, const T* x, const T* y, T* norms,
     return done([=] { correlate_samples(*g, x, y, norms, squares, total, threads); });
 }
 
+int NAME(correlate_each)(const Geometry* g, const T* x, const T* y, T* each, T* total,
+                         int threads) {
+    return done([=] { correlate_each(*g, x, y, each, total, threads); });
+}
+
 int NAME(maximum)(const Geometry* g, const T* x, T* y, int8_t* winner, int threads) {
     if (winner) return done([=] { maximum<true>(*g, x, y, winner, threads); });
     return done([=] { maximum<false>(*g, x, y, winner, threads); });
@@ -78,6 +83,35 @@ int NAME(recur_gradients)(int kind, const T* history, const T* x, int64_t x_step
                         of_weight_ih, of_bias_ih, of_weight_hh, of_bias_hh, steps, samples, inputs,
                         width, threads);
     });
+}
+
+int NAME(visit)(const T* x, double* norms, const T* const* directions, double* dots, T* squares,
+                const Histogram* histograms, int64_t samples, int64_t width, int64_t number,
+                int64_t counted, int threads) {
+    return done([=] {
+        visit(x, samples, width, norms, directions, number, dots, squares, histograms, counted,
+              threads);
+    });
+}
+
+int NAME(count_products)(const T* left, const T* right, const Histogram* histogram, int64_t samples,
+                         int64_t inputs, int64_t outputs, int threads) {
+    return done([=] {
+        count_products(left, right, *histogram, samples, inputs, outputs, threads);
+    });
+}
+
+int NAME(pairs)(const T* left, const T* right, const T* const* lefts, const T* const* rights,
+                const int64_t* numbers, double* dots, int64_t sets, int64_t samples, int64_t inputs,
+                int64_t outputs, int threads) {
+    return done([=] {
+        pairs(left, right, lefts, rights, numbers, dots, sets, samples, inputs, outputs, threads);
+    });
+}
+
+int NAME(travel)(const T* now, const T* before, const T* first, T* copy, double* squares,
+                 int64_t count, int threads) {
+    return done([=] { travel(now, before, first, copy, squares, count, threads); });
 }
 
 }  // extern "C"

@@ -1,8 +1,10 @@
 // One library of all kernels, for float and for double.
 #include "convolution.hpp"
 #include "elementwise.hpp"
+#include "pairs.hpp"
 #include "pooling.hpp"
 #include "recurrent.hpp"
+#include "visits.hpp"
 
 using namespace kernels;
 
