@@ -22,6 +22,8 @@ MANY = 1 << 14
 POOLED = 1 << 8
 #: of recurrent layers
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+#: in the order of `Activation` in `source/elementwise.hpp`
+_FUNCTIONS = (*Compiled.OF_VALUES, *Compiled.OF_INPUTS)
 #: channels from which on pooling has vectors of them
 WIDE = 16
 #: elements of a window up to which their numbers fit a byte
@@ -157,7 +159,7 @@ class Kernels(Compiled):
         out = np.empty_like(x)
         if out.strides != x.strides:
             return None
-        self._call("activate", x.dtype, self.ACTIVATIONS.index(function), x, out, x.size)
+        self._call("activate", x.dtype, _FUNCTIONS.index(function), x, out, x.size)
         return out
 
     def activate_vjp(self, function: str, g: Array, y: Array) -> Array | None:
@@ -168,7 +170,7 @@ class Kernels(Compiled):
         dense = np.empty_like(y).strides == y.strides == g.strides[1:] == out.strides[1:]
         if not dense or (len(g) > 1 and not g.strides[0] == out.strides[0] == each):
             return None
-        number = self.ACTIVATIONS.index(function)
+        number = _FUNCTIONS.index(function)
         self._call("activate_vjp", g.dtype, number, g, y, out, len(g), y.size)
         return out
 

@@ -28,8 +28,10 @@ class Compiled:
 
     #: the recurrent layers that `recur` and `recur_back` know
     RECURRENT: ClassVar[tuple[str, ...]] = ("rnn_tanh", "rnn_relu", "lstm", "gru")
-    #: the functions that `activate` and `activate_vjp` know
-    ACTIVATIONS: ClassVar[tuple[str, ...]] = ("relu", "tanh", "sigmoid")
+    #: the functions that `activate` and `activate_vjp` know: whose gradient is of their values,
+    #: and whose is of what they were applied to
+    OF_VALUES: ClassVar[tuple[str, ...]] = ("relu", "tanh", "sigmoid")
+    OF_INPUTS: ClassVar[tuple[str, ...]] = ("erf", "gelu", "gelu_tanh", "silu")
 
     def ready(self) -> bool:
         """Whether these can run here. It is asked once, before the first call: they may be loaded,
@@ -90,11 +92,12 @@ class Compiled:
         return None
 
     def activate(self, function: str, x: Array) -> Array | None:
-        """One of `ACTIVATIONS` of each element, but for tanh, at which NumPy is as fast."""
+        """One of these functions of each element, but for tanh, at which NumPy is as fast."""
         return None
 
     def activate_vjp(self, function: str, g: Array, y: Array) -> Array | None:
-        """Its gradient, from `g [V, ...]` and the values `y [...]`: as of `tracer_layers`."""
+        """Its gradient, from `g [V, ...]` and the values `y [...]`, or of one of `OF_INPUTS` what
+        it was applied to: as of `tracer_layers`."""
         return None
 
     def sum_channels(self, x: Array, rank: int) -> Array | None:
