@@ -18,6 +18,8 @@ from tracer_native.library import DTYPES, Library
 
 #: elements from which on a call pays that does little with each: it takes 5 microseconds
 MANY = 1 << 14
+#: elements from which on rows pay, with each of which NumPy does several things; not none
+FEW = 1 << 10
 #: elements from which on pooling does
 POOLED = 1 << 8
 #: of recurrent layers
@@ -181,6 +183,38 @@ class Kernels(Compiled):
         out = np.empty((len(x), channels), x.dtype)
         rows = x.size // max(1, len(x) * channels)
         self._call("sum_rows", x.dtype, x, out, len(x), rows, channels)
+        return out
+
+    def softmax(self, x: Array, bias: Array | None = None) -> bool:
+        arrays = (x,) if bias is None else (x, bias)
+        if not (x.size >= FEW and _all_rows(*arrays)):
+            return False
+        biases = 1 if bias is None else math.prod(bias.shape[:-1])
+        if bias is not None and bias.shape != x.shape[x.ndim - bias.ndim :]:
+            return False
+        self._call("softmax", x.dtype, x, bias, x.size // x.shape[-1], biases, x.shape[-1])
+        return True
+
+    def softmax_vjp(self, g: Array, y: Array) -> Array | None:
+        if not (y.size >= FEW and _all_rows(g, y) and g.shape[g.ndim - y.ndim :] == y.shape):
+            return None
+        out, size = np.empty_like(g), y.shape[-1]
+        self._call("softmax_vjp", g.dtype, g, y, out, g.size // size, y.size // size, size)
+        return out
+
+    def standardise(self, x: Array, eps: float) -> tuple[Array, Array] | None:
+        if not (x.size >= FEW and _all_rows(x)):
+            return None
+        y, rate = np.empty_like(x), np.empty((*x.shape[:-1], 1), x.dtype)
+        self._call("standardise", x.dtype, x, y, rate, eps, rate.size, x.shape[-1])
+        return y, rate
+
+    def standardise_vjp(self, g: Array, y: Array, rate: Array) -> Array | None:
+        fits = g.shape[g.ndim - y.ndim :] == y.shape and rate.shape == (*y.shape[:-1], 1)
+        if not (fits and y.size >= FEW and _all_rows(g, y, rate)):
+            return None
+        out, size = np.empty_like(g), y.shape[-1]
+        self._call("standardise_vjp", g.dtype, g, y, rate, out, g.size // size, rate.size, size)
         return out
 
     # -- recurrent layers ---------------------------------------------------------------------

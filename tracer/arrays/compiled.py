@@ -104,6 +104,26 @@ class Compiled:
         """`x [V, ..., C, *size]` summed to `[V, C]`, with `rank` axes after the channels."""
         return None
 
+    def softmax(self, x: Array, bias: Array | None = None) -> bool:
+        """Put `softmax(x + bias)` over the last axis in the place of `x`; whether that was done.
+
+        `bias` has the last axes of `x`, or is None.
+        """
+        return False
+
+    def softmax_vjp(self, g: Array, y: Array) -> Array | None:
+        """Its gradient `y (g - sum(g y))` over the last axis, from `g [..., *y.shape]`."""
+        return None
+
+    def standardise(self, x: Array, eps: float) -> tuple[Array, Array] | None:
+        """`(x - mean) rate` over the last axis, and `rate = 1 / sqrt(variance + eps)` with the axis
+        kept, of the biased variance."""
+        return None
+
+    def standardise_vjp(self, g: Array, y: Array, rate: Array) -> Array | None:
+        """Its gradient `(g - mean(g) - y mean(g y)) rate`, from `g [..., *y.shape]`."""
+        return None
+
     def recur(self, kind: str, history: Array, weight: Array, bias: Array | None) -> bool:
         """Complete a history of one of `RECURRENT`; whether that was done.
 

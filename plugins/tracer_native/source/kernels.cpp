@@ -3,6 +3,7 @@
 #include "elementwise.hpp"
 #include "pooling.hpp"
 #include "recurrent.hpp"
+#include "rows.hpp"
 
 using namespace kernels;
 
