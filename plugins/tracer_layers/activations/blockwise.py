@@ -6,7 +6,6 @@ The blocks are the same for any number of threads, and so are the last bits of r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -17,24 +16,30 @@ from tracer.extend import Array, TensorLike, in_parallel
 BLOCK_BYTES = 1 << 18
 
 
-def blockwise(function: Callable[[Array], Any], x: Array, results: int = 1) -> Any:
-    """`function(x)` of a function of each element, which gives as many `results` of its dtype."""
+def blockwise(function: Callable[[Array], Array], x: Array) -> Array:
+    """`function(x)` of a function of each element, whose result is of its dtype."""
+    return several(lambda some: (function(some),), x, 1)[0]
+
+
+def several(
+    function: Callable[[Array], tuple[Array, ...]], x: Array, count: int
+) -> tuple[Array, ...]:
+    """The same of a function with as many results."""
     if not _is_large(x):
         return function(x)
     x = _dense(x)
-    out = [np.empty_like(x) for _ in range(results)]
+    out = tuple(np.empty_like(x) for _ in range(count))
     source, targets = _flat(x), [_flat(each) for each in out]
 
     def apply(some: slice) -> None:
-        made = function(source[some])
-        for target, values in zip(targets, (made,) if results == 1 else made, strict=True):
+        for target, values in zip(targets, function(source[some]), strict=True):
             target[some] = values
 
     in_parallel(apply, _blocks(source), like=x)
-    return out[0] if results == 1 else tuple(out)
+    return out
 
 
-def scaled(g: TensorLike, slope: Callable[[Any], Any], x: TensorLike) -> TensorLike:
+def scaled(g: TensorLike, slope: Callable[[TensorLike], TensorLike], x: TensorLike) -> TensorLike:
     """`g * slope(x)` for a stack `g [V, *x.shape]`, of a function of each element."""
     if not (_is_large(x) and _lies_as(g, x)):
         return g * slope(x)

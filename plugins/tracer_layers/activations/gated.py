@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 import tracer
-from tracer.extend import Array, in_single, widened
+from tracer.extend import Array, TensorLike, in_single, widened
 
 ROOT_HALF, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
 #: t = 1 / (1 + RATE a), and the coefficients of `Phi(-a) exp(a^2 / 2)` in it, from the highest on,
@@ -49,16 +48,16 @@ def gelu_and_slope(x: Array) -> tuple[Array, Array]:
     return x * cdf, cdf + x * normal_density(x)
 
 
-def gelu_slope(x: Any) -> Any:
+def gelu_slope(x: TensorLike) -> TensorLike:
     """`Phi(x) + x phi(x)`; of tensors, too."""
     return normal_cdf(x) + x * normal_density(x)
 
 
-def normal_cdf(x: Any) -> Any:
+def normal_cdf(x: TensorLike) -> TensorLike:
     return 0.5 * (1 + tracer.erf(x * ROOT_HALF))
 
 
-def normal_density(x: Any) -> Any:
+def normal_density(x: TensorLike) -> TensorLike:
     return np.exp(-0.5 * (x * x)) * DENSITY
 
 
@@ -110,12 +109,12 @@ def _slope(x: np.ndarray, size: np.ndarray, tail: np.ndarray, bell: np.ndarray) 
 # -- others -----------------------------------------------------------------------------------
 
 
-def gelu_tanh(x: Any) -> Any:
+def gelu_tanh(x: TensorLike) -> TensorLike:
     """GELU with Phi approximated by a tanh of a cubic."""
     return 0.5 * x * (1 + np.tanh(_cubic(x)))
 
 
-def gelu_tanh_slope(x: Any) -> Any:
+def gelu_tanh_slope(x: TensorLike) -> TensorLike:
     """`(1 + t + x (1 - t^2) u') / 2` with t = tanh(u).
 
     u = sqrt(2 / pi) (x + 0.044715 x^3), u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2).
@@ -126,5 +125,5 @@ def gelu_tanh_slope(x: Any) -> Any:
     return 0.5 * (1 + t) + (0.5 * x) * (1 - t * t) * slope
 
 
-def _cubic(x: Any) -> Any:
+def _cubic(x: TensorLike) -> TensorLike:
     return math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))

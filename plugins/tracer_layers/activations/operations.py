@@ -25,7 +25,7 @@ from tracer.extend import (
     in_parallel,
     in_single,
 )
-from tracer_layers.activations.blockwise import blockwise, scaled
+from tracer_layers.activations.blockwise import blockwise, scaled, several
 from tracer_layers.activations.gated import (
     gelu,
     gelu_and_slope,
@@ -368,7 +368,7 @@ class GaussianGated(Elementwise):
 
     def forward_keeping(x):
         fast = compiled().activate("gelu", x)
-        return blockwise(gelu_and_slope, x, results=2) if fast is None else (fast, None)
+        return several(gelu_and_slope, x, 2) if fast is None else (fast, None)
 
     def vjp(node, g):
         """g * (Phi(x) + x * phi(x)) with the normal density phi = Phi', elementwise."""
