@@ -37,10 +37,11 @@ The record: nodes, leaves, where it is recorded:
 
 Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `Compiled`, `compiled`, `Tally`, `Visited`, `Geometry`, `SampledArray`,
-    `add_product`, `SMALL`, `blocks`, `expect_blocks`, `expect_kernels`, `Work`, `begin_work`,
-    `current_work`, `end_work`, `in_parallel`, `one_thread`, `on_this_thread`, `product`,
-    `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`, `without_torch`,
-    `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`, `is_safetensors`
+    `add_product`, `SMALL`, `blocks`, `expect_attention`, `expect_blocks`, `expect_kernels`, `Work`,
+    `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `on_this_thread`,
+    `product`, `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
+    `without_torch`, `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`,
+    `is_safetensors`
 
 Types, to be named in signatures (`tracer.arrays.types` and the glossary say what they mean):
     `Array`, `Axis`, `Convertible`, `DType`, `Entry`, `Generator`, `Index`, `Params`, `Present`,
@@ -77,6 +78,7 @@ from tracer.arrays.parallel import (
     blocks,
     current_work,
     end_work,
+    expect_attention,
     expect_blocks,
     expect_kernels,
     in_parallel,
@@ -311,6 +313,7 @@ __all__ = [
     "describe",
     "drawn",
     "end_work",
+    "expect_attention",
     "expect_blocks",
     "expect_kernels",
     "finished",

@@ -20,6 +20,8 @@ from tracer_native.tallies import histograms_of
 
 #: elements from which on a call pays that does little with each: it takes 5 microseconds
 MANY = 1 << 14
+#: elements from which on rows pay, with each of which NumPy does several things; not none
+FEW = 1 << 10
 #: elements from which on pooling does
 POOLED = 1 << 8
 #: bytes of weights up to which a recurrent layer's gradients are summed beside its way back: so
@@ -27,6 +29,8 @@ POOLED = 1 << 8
 CACHED = 1 << 19
 #: of recurrent layers
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+#: in the order of `Activation` in `source/elementwise.hpp`
+_FUNCTIONS = (*Compiled.OF_VALUES, *Compiled.OF_INPUTS)
 #: channels from which on pooling has vectors of them
 WIDE = 16
 #: elements of a window up to which their numbers fit a byte
@@ -172,7 +176,7 @@ class Kernels(Compiled):
         out = np.empty_like(x)
         if out.strides != x.strides:
             return None
-        self._call("activate", x.dtype, self.ACTIVATIONS.index(function), x, out, x.size)
+        self._call("activate", x.dtype, _FUNCTIONS.index(function), x, out, x.size)
         return out
 
     def activate_vjp(self, function: str, g: Array, y: Array) -> Array | None:
@@ -183,7 +187,7 @@ class Kernels(Compiled):
         dense = np.empty_like(y).strides == y.strides == g.strides[1:] == out.strides[1:]
         if not dense or (len(g) > 1 and not g.strides[0] == out.strides[0] == each):
             return None
-        number = self.ACTIVATIONS.index(function)
+        number = _FUNCTIONS.index(function)
         self._call("activate_vjp", g.dtype, number, g, y, out, len(g), y.size)
         return out
 
@@ -258,6 +262,40 @@ class Kernels(Compiled):
         squares = np.empty(2)
         self._call("travel", now.dtype, now, before, first, copy, squares, now.size)
         return float(squares[0]), float(squares[1])
+
+    # -- rows ---------------------------------------------------------------------------------
+
+    def softmax(self, x: Array, bias: Array | None = None) -> bool:
+        arrays = (x,) if bias is None else (x, bias)
+        if not (x.size >= FEW and _all_rows(*arrays)):
+            return False
+        biases = 1 if bias is None else math.prod(bias.shape[:-1])
+        if bias is not None and bias.shape != x.shape[x.ndim - bias.ndim :]:
+            return False
+        self._call("softmax", x.dtype, x, bias, x.size // x.shape[-1], biases, x.shape[-1])
+        return True
+
+    def softmax_vjp(self, g: Array, y: Array) -> Array | None:
+        if not (y.size >= FEW and _all_rows(g, y) and g.shape[g.ndim - y.ndim :] == y.shape):
+            return None
+        out, size = np.empty_like(g), y.shape[-1]
+        self._call("softmax_vjp", g.dtype, g, y, out, g.size // size, y.size // size, size)
+        return out
+
+    def standardise(self, x: Array, eps: float) -> tuple[Array, Array] | None:
+        if not (x.size >= FEW and _all_rows(x)):
+            return None
+        y, rate = np.empty_like(x), np.empty((*x.shape[:-1], 1), x.dtype)
+        self._call("standardise", x.dtype, x, y, rate, eps, rate.size, x.shape[-1])
+        return y, rate
+
+    def standardise_vjp(self, g: Array, y: Array, rate: Array) -> Array | None:
+        fits = g.shape[g.ndim - y.ndim :] == y.shape and rate.shape == (*y.shape[:-1], 1)
+        if not (fits and y.size >= FEW and _all_rows(g, y, rate)):
+            return None
+        out, size = np.empty_like(g), y.shape[-1]
+        self._call("standardise_vjp", g.dtype, g, y, rate, out, g.size // size, rate.size, size)
+        return out
 
     # -- recurrent layers ---------------------------------------------------------------------
 

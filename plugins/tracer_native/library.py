@@ -18,14 +18,15 @@ from tracer.extend import Array, DType, threads
 from tracer_native.geometry import Numbers
 
 #: how an argument is given: "g" the geometry, "a" the address of an array or None, "p" a ctypes
-#: array, "i" an int, "n" one of 64 bits. The number of threads, an int, is the last of all and not
-#: named here.
+#: array, "i" an int, "n" one of 64 bits, "d" a double. The number of threads, an int, is the last of
+#: all and not named here.
 KINDS = {
     "g": ctypes.POINTER(Numbers),
     "a": ctypes.c_void_p,
     "p": ctypes.c_void_p,
     "i": ctypes.c_int,
     "n": ctypes.c_int64,
+    "d": ctypes.c_double,
 }
 
 FUNCTIONS = {
@@ -52,6 +53,10 @@ FUNCTIONS = {
     # left, right, lefts, rights, numbers of rows, dots, sets, samples, inputs, outputs
     "pairs": "aa pp aa nnnn",
     "travel": "aaaaa n",  # now, before, first, copy, squares, count
+    "softmax": "aa nnn",  # x, bias, rows, rows of the bias, size
+    "softmax_vjp": "aaa nnn",  # g, y, result, rows, rows of y, size
+    "standardise": "aaa d nn",  # x, y, rates, eps, rows, size
+    "standardise_vjp": "aaaa nnn",  # g, y, rates, result, rows, rows of y, size
 }
 
 #: what names of functions end in, by the dtype of the arrays

@@ -19,12 +19,14 @@ from tracer.arrays.parallel import (
     blocks,
     current_work,
     end_work,
+    expect_attention,
     expect_blocks,
     in_parallel,
     on_this_thread,
     one_thread,
     product,
     scratch,
+    stacked_product,
     threads,
 )
 
@@ -272,3 +274,45 @@ def test_scipys_linear_algebra_has_one_thread_on_a_thread_of_its_own():
         assert get() == 2
     finally:
         set_(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((5, 2, 3, 4), (5, 2, 4, 6)),
+        ((5, 1, 3, 4), (5, 2, 4, 6)),
+        ((5, 3, 4), (4, 6)),
+        ((1, 3, 4), (5, 4, 6)),
+        ((0, 3, 4), (0, 4, 6)),
+    ],
+)
+def test_a_product_of_stacks_is_the_product(shapes, dtype, monkeypatch):
+    monkeypatch.setattr(parallel, "LARGE", 1)
+    a, b = (RNG.standard_normal(shape).astype(dtype) for shape in shapes)
+    found = stacked_product(a, b)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, a @ b, rtol=100 * np.finfo(dtype).eps)
+    moved = np.ascontiguousarray(np.swapaxes(a, -1, -2)).swapaxes(-1, -2)
+    np.testing.assert_allclose(stacked_product(moved, b), a @ b, rtol=100 * np.finfo(dtype).eps)
+
+
+def test_a_product_of_stacks_that_do_not_fit_is_refused_as_numpy_does(monkeypatch):
+    monkeypatch.setattr(parallel, "LARGE", 1)
+    with pytest.raises(ValueError, match="mismatch in its core dimension"):
+        stacked_product(np.ones((5, 3, 4)), np.ones((5, 3, 4)))
+
+
+@SEVERAL
+def test_where_attention_is_expected_linear_algebra_has_one_thread_until_the_end():
+    get = parallel._openblas()[0]
+    several = get()
+    before = begin_work(Work())
+    try:
+        assert get() == several
+        expect_attention()
+        assert get() == 1
+        assert threads() == several
+    finally:
+        end_work(before)
+    assert get() == several

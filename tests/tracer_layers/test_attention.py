@@ -14,6 +14,7 @@ import tracer_layers as nn
 import tracer_quantities as tq
 from tracer.errors import BatchError, ShapeError, TracerError
 from tracer.testing import check_operation
+from tracer_layers.attention import arrays
 from tracer_layers.attention.operations import AttentionWeights, Heads
 from tracer_layers.functional import scaled_dot_product_attention
 
@@ -603,3 +604,35 @@ def test_the_layer_says_what_does_not_fit(case):
     layer = nn.MultiheadAttention(E, 2, batch_first=True).double()
     with pytest.raises(ShapeError, match=re.escape(message)):
         layer(*map(np.ones, shapes), **options)
+
+
+# -- blocks of samples ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bias", ["none", "of positions", "of samples"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_some_samples_after_the_others_give_what_all_at_once_give(monkeypatch, dtype, bias, rows):
+    """Weights and cotangents, from queries and keys by heads that lie as a projection does."""
+    draw = rng()
+    query, key = (draw.standard_normal((5, n, 2, 3)).astype(dtype).swapaxes(1, 2) for n in (6, 7))
+    added = {"none": None, "of positions": draw.standard_normal((6, 7)).astype(dtype)}
+    added["of samples"] = draw.standard_normal((5, 1, 6, 7)).astype(dtype)
+    g = draw.standard_normal((rows, 5, 2, 6, 7)).astype(dtype)
+
+    def results():
+        y = arrays.weights(query, key, added[bias], 0.7)
+        return y, *arrays.pulled(g, y, query, key, 0.7)
+
+    whole = results()
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 2 * whole[0][0].nbytes)
+    scores = 0.7 * query.astype(np.float64) @ key.swapaxes(-1, -2)
+    scores = scores if added[bias] is None else scores + added[bias]
+    np.testing.assert_allclose(whole[0], softmax(scores), rtol=1e-5)
+    for found, expected in zip(results(), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def softmax(x):
+    exponentials = np.exp(x - x.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)

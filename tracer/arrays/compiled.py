@@ -56,8 +56,10 @@ class Compiled:
 
     #: the recurrent layers that `recur` and the ways back know
     RECURRENT: ClassVar[tuple[str, ...]] = ("rnn_tanh", "rnn_relu", "lstm", "gru")
-    #: the functions that `activate` and `activate_vjp` know
-    ACTIVATIONS: ClassVar[tuple[str, ...]] = ("relu", "tanh", "sigmoid")
+    #: the functions that `activate` and `activate_vjp` know: whose gradient is of their values,
+    #: and whose is of what they were applied to
+    OF_VALUES: ClassVar[tuple[str, ...]] = ("relu", "tanh", "sigmoid")
+    OF_INPUTS: ClassVar[tuple[str, ...]] = ("erf", "gelu", "gelu_tanh", "silu")
 
     def ready(self) -> bool:
         """Whether these can run here. It is asked once, before the first call: they may be loaded,
@@ -124,11 +126,12 @@ class Compiled:
         return None
 
     def activate(self, function: str, x: Array) -> Array | None:
-        """One of `ACTIVATIONS` of each element, but for tanh, at which NumPy is as fast."""
+        """One of these functions of each element, but for tanh, at which NumPy is as fast."""
         return None
 
     def activate_vjp(self, function: str, g: Array, y: Array) -> Array | None:
-        """Its gradient, from `g [V, ...]` and the values `y [...]`: as of `tracer_layers`."""
+        """Its gradient, from `g [V, ...]` and the values `y [...]`, or of one of `OF_INPUTS` what
+        it was applied to: as of `tracer_layers`."""
         return None
 
     def sum_channels(self, x: Array, rank: int) -> Array | None:
@@ -165,6 +168,26 @@ class Compiled:
         self, now: Array, before: Array | None, first: Array | None, copy: Array | None
     ) -> tuple[float, float] | None:
         """`|now - before|^2` and `|now - first|^2`, 0 of what is None; `copy` becomes `now`."""
+        return None
+
+    def softmax(self, x: Array, bias: Array | None = None) -> bool:
+        """Put `softmax(x + bias)` over the last axis in the place of `x`; whether that was done.
+
+        `bias` has the last axes of `x`, or is None.
+        """
+        return False
+
+    def softmax_vjp(self, g: Array, y: Array) -> Array | None:
+        """Its gradient `y (g - sum(g y))` over the last axis, from `g [..., *y.shape]`."""
+        return None
+
+    def standardise(self, x: Array, eps: float) -> tuple[Array, Array] | None:
+        """`(x - mean) rate` over the last axis, and `rate = 1 / sqrt(variance + eps)` with the axis
+        kept, of the biased variance."""
+        return None
+
+    def standardise_vjp(self, g: Array, y: Array, rate: Array) -> Array | None:
+        """Its gradient `(g - mean(g) - y mean(g y)) rate`, from `g [..., *y.shape]`."""
         return None
 
     def recur(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.parallel import stacked_product
 from tracer.cotangents import Dense, Outer
 from tracer.errors import ShapeError, TracingError
 from tracer.operations.arguments import integer, operand, several_axes
@@ -34,7 +35,7 @@ class MatMul(Operation):
     broadcasts = True
 
     def forward(x, y):
-        return np.matmul(x, y)
+        return stacked_product(x, y)
 
     def vjp(node, g):
         """g_x[v,...,i,k] = sum_j g[v,...,i,j] y[...,k,j], and of y, sum_i x[...,i,k] g[v,...,i,j].
@@ -46,14 +47,14 @@ class MatMul(Operation):
         def left():
             if x.ndim == 2 and g.ndim > 3:
                 return _flat(g, -2) @ np.swapaxes(_flat(y[None], -2), -1, -2)
-            return g @ np.swapaxes(y, -1, -2)
+            return _of_rows(g, np.swapaxes(y, -1, -2), g)
 
         def right():
             if y.ndim == 2 and x.ndim > 2:
                 count = math.prod(x.shape[:-1])
                 rows = np.reshape(x, (count, x.shape[-1]))
                 return rows.T @ np.reshape(g, (len(g), count, g.shape[-1]))
-            return np.swapaxes(x, -1, -2) @ g
+            return _of_rows(np.swapaxes(x, -1, -2), g, g)
 
         return left, right
 
@@ -96,6 +97,13 @@ class MatMul(Operation):
             ((rng.random((3, 4)), rng.random((2, 4, 2))), {}),
             ((rng.random((2, 1, 3, 4)), rng.random((5, 4, 2))), {}),
         ]
+
+
+def _of_rows(a, b, g):
+    """`a @ b`, one of which is the stack g; of a single row, a product of two alike."""
+    if len(g) > 1 or type(g) is not np.ndarray:
+        return a @ b
+    return stacked_product(*(each[0] if each is g else each for each in (a, b)))[None]
 
 
 def _flat(a, axis):

@@ -108,6 +108,24 @@ def special(name):
     return lambda x: backend.of(x).special(name)(x)
 
 
+@operation("erf", numpy="erf")
+class Erf(Elementwise):
+    """SciPy's, or a kernel's, which takes a tenth of its time on one core."""
+
+    saves = ("inputs",)
+    examples = between(0.2, 0.9)
+
+    def forward(x):
+        fast = compiled().activate("erf", x)
+        return backend.of(x).special("erf")(x) if fast is None else fast
+
+    def vjp(node, g):
+        """g * dy/dx with dy/dx = 2 / sqrt(pi) * exp(-x**2), elementwise."""
+        x = node.inputs[0]
+        fast = compiled().activate_vjp("erf", g, x)
+        return (times(g, TWO_OVER_SQRT_PI * np.exp(-x * x)) if fast is None else fast,)
+
+
 LN2 = float(np.log(2.0))
 LN10 = float(np.log(10.0))
 DEGREE = float(np.pi / 180)
@@ -148,8 +166,7 @@ UNARY = [
                                            "sign(x)", numpy=(np.absolute, np.fabs)),
     of_input("sinc",        np.sinc,       lambda x: _sinc_slope(x),
                                            "(cos(pi * x) - sinc(x)) / x", numpy=()),
-    of_input("erf",         special("erf"),      lambda x: TWO_OVER_SQRT_PI * np.exp(-x * x),
-                                                 "2 / sqrt(pi) * exp(-x**2)", numpy="erf"),
+    Erf,
     of_input("erfc",        special("erfc"),     lambda x: -TWO_OVER_SQRT_PI * np.exp(-x * x),
                                                  "-2 / sqrt(pi) * exp(-x**2)", numpy="erfc"),
     of_input("ndtr",        special("ndtr"),     lambda x: np.exp(-0.5 * x * x) / SQRT_TWO_PI,
@@ -173,7 +190,7 @@ UNARY = [
 # fmt: on
 BY_NAME = {op.name: op for op in UNARY}
 Square, Sqrt, Exp, Log = (BY_NAME[n] for n in ("square", "sqrt", "exp", "log"))
-Erf, Expit, LogExpit = (BY_NAME[n] for n in ("erf", "expit", "log_expit"))
+Expit, LogExpit = (BY_NAME[n] for n in ("expit", "log_expit"))
 Absolute = BY_NAME["absolute"]
 Absolute.piecewise_linear = True
 #: functions whose slopes hold for complex numbers as they stand

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-import tracer
 from tracer import Elementwise, Operation, Summed, operation, samples_first
 from tracer.extend import (
     POOLED,
@@ -28,6 +27,14 @@ from tracer.extend import (
     in_single,
     lifted,
     widened,
+)
+from tracer_layers.activations.blockwise import blockwise, scaled, several
+from tracer_layers.activations.gated import (
+    gelu,
+    gelu_and_slope,
+    gelu_slope,
+    gelu_tanh,
+    gelu_tanh_slope,
 )
 from tracer_layers.module.rules import data_axis, where_open
 
@@ -328,13 +335,17 @@ class SigmoidWeighted(Elementwise):
     examples = _cases()
 
     def forward(x):
-        return x * Logistic(x)
+        fast = compiled().activate("silu", x)
+        return blockwise(lambda x: x * Logistic(x), x) if fast is None else fast
 
     def vjp(node, g):
         """g * s * (1 + x * (1 - s)) with s = sigmoid(x), elementwise."""
-        x = node.inputs[0]
-        s = Logistic(x)
-        return (g * (s * (1 + x * (1 - s))),)
+        return (_pulled("silu", node, g, _silu_slope),)
+
+
+def _silu_slope(x):
+    s = Logistic(x)
+    return s * (1 + x * (1 - s))
 
 
 @operation("mish")
@@ -356,27 +367,28 @@ class SoftplusGated(Elementwise):
 
 @operation("gelu")
 class GaussianGated(Elementwise):
-    """`x Phi(x)`, with the normal distribution's Phi (Hendrycks and Gimpel 2016)."""
+    """`x Phi(x)`, with the normal distribution's Phi (Hendrycks and Gimpel 2016).
+
+    NumPy keeps the slope, which it has for a fifth of the time together with the value. A kernel
+    makes it again, which takes no longer than to read and write it.
+    """
 
     saves = ("inputs",)
     examples = _cases()
 
-    @in_single
+    def forward(x):
+        fast = compiled().activate("gelu", x)
+        return blockwise(gelu, x) if fast is None else fast
+
     def forward_keeping(x):
-        cdf = _normal_cdf(x)
-        return x * cdf, cdf
+        fast = compiled().activate("gelu", x)
+        return several(gelu_and_slope, x, 2) if fast is None else (fast, None)
 
     def vjp(node, g):
         """g * (Phi(x) + x * phi(x)) with the normal density phi = Phi', elementwise."""
-        x, cdf = node.inputs[0], node.kept
-        if cdf is None:
-            cdf = _normal_cdf(x)
-        density = np.exp(-0.5 * (x * x)) * (1 / math.sqrt(2 * math.pi))
-        return (g * (cdf + x * density),)
-
-
-def _normal_cdf(x):
-    return 0.5 * (1 + tracer.erf(x * math.sqrt(0.5)))
+        if node.kept is not None:
+            return (scaled(g, lambda slope: slope, node.kept),)
+        return (_pulled("gelu", node, g, gelu_slope),)
 
 
 @operation("gelu_tanh")
@@ -387,21 +399,22 @@ class TanhGated(Elementwise):
     examples = _cases()
 
     def forward(x):
-        return 0.5 * x * (1 + np.tanh(_cubic(x)))
+        fast = compiled().activate("gelu_tanh", x)
+        return blockwise(gelu_tanh, x) if fast is None else fast
 
     def vjp(node, g):
         """g * (1 + t + x * (1 - t**2) * u') / 2 with t = tanh(u), elementwise.
 
         u = sqrt(2 / pi) * (x + 0.044715 * x**3), u' = sqrt(2 / pi) * (1 + 3 * 0.044715 * x**2).
         """
-        x = widened(node.inputs[0])  # whose squares half precision may not hold
-        t = np.tanh(_cubic(x))
-        slope = math.sqrt(2 / math.pi) * (1 + (3 * 0.044715) * (x * x))
-        return (g * (0.5 * (1 + t) + (0.5 * x) * (1 - t * t) * slope),)
+        return (_pulled("gelu_tanh", node, g, gelu_tanh_slope),)
 
 
-def _cubic(x):
-    return math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+def _pulled(name, node, g, slope):
+    """`g` times the slope of a function of the input, by a kernel that has its name or by NumPy."""
+    x = node.inputs[0]
+    fast = compiled().activate_vjp(name, g, x)
+    return scaled(g, slope, x) if fast is None else fast
 
 
 # -- along an axis ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 import tracer
 from tracer import Tensor
 from tracer.errors import ShapeError, TracerError
-from tracer.extend import INPUT, Generator, TensorLike
+from tracer.extend import INPUT, Generator, TensorLike, expect_attention
 from tracer_layers.attention.masks import additive, causal, combined, refuse_empty_rows
 from tracer_layers.attention.operations import Heads, attend
 from tracer_layers.linear_maps.layers import Linear, linear
@@ -21,6 +21,9 @@ from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
 
 __all__ = ["MultiheadAttention"]
+
+#: elements of queries from which on products are worth to be divided
+MANY = 1 << 16
 
 
 def holds_sequences(layer: Module, value: TensorLike) -> bool:
@@ -116,6 +119,8 @@ class MultiheadAttention(Module):
         all hidden.
         """
         self._check(query, key, value)
+        if math.prod(query.shape) >= MANY:
+            expect_attention()
         alone = query.ndim == 2
         q, k, v = self._projected(query, key, value)
         queries, samples = q.shape[2], q.shape[0]

@@ -4,6 +4,7 @@ compares (Vaswani et al. 2017).
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -23,9 +24,9 @@ from tracer.extend import (
     lifted,
 )
 from tracer_layers.activations.dropout_layers import dropout
+from tracer_layers.attention import arrays
 from tracer_layers.attention.masks import additive, causal, combined, refuse_empty_rows
 from tracer_layers.module.dtypes import floats
-from tracer_layers.module.rules import row_sums
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -41,21 +42,20 @@ class AttentionWeights(Operation):
     saves = ("inputs", "output")
 
     def forward(query, key, bias=None, *, scale):
-        out = np.matmul(query * scale, np.swapaxes(key, -1, -2))
-        if bias is not None:
-            out += bias
-        out -= np.max(out, axis=-1, keepdims=True)
-        out = np.exp(out, out=out)
-        out /= row_sums(out)
-        return out
+        return arrays.weights(query, key, bias, scale)
 
     def vjp(node, g):
         """g_query = scale * s @ key; g_key = scale * s^T @ query; g_bias = s.
 
         s = y * (g - sum_s g y) `[V, ..., L, S]` is the cotangent of the scores, for the output y.
         """
-        query, key, *_ = node.inputs
-        scale, slope = node.params["scale"], _scores(node, g)
+        (query, key, *_), y = node.inputs, node.output
+        scale = node.params["scale"]
+        if all(type(a) is np.ndarray for a in (g, y, query, key)):
+            both = functools.cache(lambda: arrays.pulled(g, y, query, key, scale))
+            entries = (lambda: both()[0], lambda: both()[1], lambda: arrays.scores(g, y))
+            return entries[: len(node.inputs)]
+        slope = arrays.scores(g, y)
 
         def queries():
             return np.matmul(slope, key) * scale
@@ -87,7 +87,7 @@ class AttentionWeights(Operation):
         aligned = node.batch_axis + rank - len(node.shape)
         if slot < 2 or (aligned >= 0 and node.input_shape(2)[aligned] != 1):
             return None
-        return broadcast_uses(_scores(node, g), node.batch_axis, node.input_shape(2))
+        return broadcast_uses(arrays.scores(g, node.output), node.batch_axis, node.input_shape(2))
 
     def batch_axis(node, axes):
         """Among the leading axes, or that of the queries; keys are mixed."""
@@ -110,12 +110,6 @@ class AttentionWeights(Operation):
             ((query, key, rng.standard_normal((3, 4))), {"scale": 1.0}),
             ((query[:, None], key), {"scale": 0.5}),
         ]
-
-
-def _scores(node, g):
-    """The cotangent of the scores `[V, ..., L, S]`, from that of the weights: y (g - sum_s g y)."""
-    mean = np.einsum("...s,...s->...", g, node.output)[..., None]
-    return (g - mean) * node.output
 
 
 @operation("heads")

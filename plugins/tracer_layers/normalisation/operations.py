@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tracer import Operation, operation
-from tracer.extend import (
-    Array,
-    by_symmetry,
-)
+from tracer.extend import Array, by_symmetry, compiled, expect_attention
 from tracer_layers.module.rules import mapped_axis, row_sums
+
+#: elements of sequences from which on products are worth to be divided
+MANY = 1 << 16
 
 
 @operation("standardise")
@@ -24,6 +24,11 @@ class Standardise(Operation):
     jvp = by_symmetry
 
     def forward_keeping(x, *, eps):
+        if x.ndim > 2 and x.size >= MANY:  # sequences, whose next product may be attention's
+            expect_attention()
+        fast = compiled().standardise(x, eps)
+        if fast is not None:
+            return fast
         centred, rate = _moments(x, eps)
         centred *= rate
         return centred, rate
@@ -33,6 +38,9 @@ class Standardise(Operation):
         y, rate = node.output, node.kept
         if rate is None:
             _, rate = _moments(node.inputs[0], node.params["eps"])
+        fast = compiled().standardise_vjp(g, y, rate)
+        if fast is not None:
+            return (fast,)
         size = y.shape[-1]
         pulled = y * (np.einsum("...d,...d->...", g, y)[..., None] / size)
         pulled += row_sums(g) / size

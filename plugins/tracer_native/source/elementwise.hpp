@@ -1,11 +1,11 @@
 // Activations and their gradients, of arrays that lie alike in memory, and sums over rows.
 #pragma once
+#include "gaussian.hpp"
 #include "threads.hpp"
-#include "vectors.hpp"
 
 namespace kernels {
 
-enum Activation { RECTIFIED, TANH, LOGISTIC };
+enum Activation { RECTIFIED, TANH, LOGISTIC, ERROR, GELU, GELU_TANH, SILU };
 
 constexpr long BLOCK = 1 << 14;  // numbers that a thread takes at once
 
@@ -15,7 +15,7 @@ template <typename F> void blocks(long count, int threads, F function) {
              [=](long i) { function(i * BLOCK, std::min(count, (i + 1) * BLOCK)); });
 }
 
-// y = max(x, 0), or 1 / (1 + exp(-x)); NumPy's tanh is as fast as one would be here
+// y = f(x); NumPy's tanh is as fast as one would be here
 template <typename T> void activate(int kind, const T* x, T* y, long count, int threads) {
     typedef Vector<T> V;
     auto apply = [=](auto function) {
@@ -26,9 +26,35 @@ template <typename T> void activate(int kind, const T* x, T* y, long count, int 
     };
     if (kind == RECTIFIED) apply([](V x) { return x <= 0 ? V{} : x; });
     if (kind == LOGISTIC) apply([](V x) { return logistic<T>(x); });
+    if (kind == ERROR) apply([](V x) { return error_function<T>(x); });
+    if (kind == GELU) apply([](V x) { return gelu<T>(x); });
+    if (kind == GELU_TANH) apply([](V x) { return gelu_tanh<T>(x); });
+    if (kind == SILU) apply([](V x) { return x * logistic<T>(x); });
 }
 
-// out[v,i] = g[v,i] where y > 0 or is NaN and else 0, g (1 - y^2), or g y (1 - y), of y = f(x)
+// out[v,i] = g[v,i] slope(x[i]), each slope once for all rows
+template <typename T, typename F>
+void scale(const T* g, const T* x, T* out, long rows, long count, int threads, F slope) {
+    constexpr long SOME = 1024;
+    blocks(count, threads, [=](long start, long stop) {
+        T slopes[SOME];
+        for (long first = start; first < stop; first += SOME) {
+            long some = std::min(SOME, stop - first);
+            for (long i = 0; i < some; i += LANES<T>)
+                store(slopes + i, slope(load(x + first + i, some - i)), some - i);
+            for (long v = 0; v < rows; v++) {
+                long at = v * count + first;
+                for (long i = 0; i < some; i += LANES<T>) {
+                    auto value = load(g + at + i, some - i) * load(slopes + i, some - i);
+                    store(out + at + i, value, some - i);
+                }
+            }
+        }
+    });
+}
+
+// out[v,i] = g[v,i] where y > 0 or is NaN and else 0, g (1 - y^2), or g y (1 - y), of y = f(x), or
+// of others g f'(y), where y holds what f was applied to
 template <typename T>
 void activate_vjp(int kind, const T* g, const T* y, T* out, long rows, long count, int threads) {
     typedef Vector<T> V;
@@ -44,6 +70,11 @@ void activate_vjp(int kind, const T* g, const T* y, T* out, long rows, long coun
     if (kind == RECTIFIED) apply([](V g, V y) { return y <= 0 ? V{} : g; });
     if (kind == TANH) apply([](V g, V y) { return g * (T(1) - y * y); });
     if (kind == LOGISTIC) apply([](V g, V y) { return g * (y * (T(1) - y)); });
+    auto sloped = [=](auto slope) { scale(g, y, out, rows, count, threads, slope); };
+    if (kind == ERROR) sloped([](V x) { return error_slope<T>(x); });
+    if (kind == GELU) sloped([](V x) { return gelu_slope<T>(x); });
+    if (kind == GELU_TANH) sloped([](V x) { return gelu_tanh_slope<T>(x); });
+    if (kind == SILU) sloped([](V x) { return silu_slope<T>(x); });
 }
 
 // sums[v,c] = sum_r x[v,r,c]; rows are added in parts that are the same for any number of threads

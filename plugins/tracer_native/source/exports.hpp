@@ -114,6 +114,25 @@ int NAME(travel)(const T* now, const T* before, const T* first, T* copy, double*
     return done([=] { travel(now, before, first, copy, squares, count, threads); });
 }
 
+int NAME(softmax)(T* x, const T* bias, int64_t rows, int64_t biases, int64_t size, int threads) {
+    return done([=] { softmax(x, bias, rows, biases, size, threads); });
+}
+
+int NAME(softmax_vjp)(const T* g, const T* y, T* out, int64_t rows, int64_t held, int64_t size,
+                      int threads) {
+    return done([=] { softmax_vjp(g, y, out, rows, held, size, threads); });
+}
+
+int NAME(standardise)(const T* x, T* y, T* rates, double eps, int64_t rows, int64_t size,
+                      int threads) {
+    return done([=] { standardise(x, y, rates, eps, rows, size, threads); });
+}
+
+int NAME(standardise_vjp)(const T* g, const T* y, const T* rates, T* out, int64_t rows,
+                          int64_t held, int64_t size, int threads) {
+    return done([=] { standardise_vjp(g, y, rates, out, rows, held, size, threads); });
+}
+
 }  // extern "C"
 
 #undef T

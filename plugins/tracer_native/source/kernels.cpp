@@ -4,6 +4,7 @@
 #include "pairs.hpp"
 #include "pooling.hpp"
 #include "recurrent.hpp"
+#include "rows.hpp"
 #include "visits.hpp"
 
 using namespace kernels;

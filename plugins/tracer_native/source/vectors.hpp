@@ -62,8 +62,9 @@ template <typename T> inline Whole<T> whole(long value) {
     return (decltype(Whole<T>{}[0] + 0))value - Whole<T>{};
 }
 
-// exp(x), to 2 units in the last place: 2^n exp(r) with x = n log(2) + r and |r| <= log(2) / 2.
-template <typename T> inline Vector<T> exponential(Vector<T> x) {
+// exp(x + more), to 2 units in the last place: 2^n exp(r + more) with x = n log(2) + r and
+// |r| <= log(2) / 2. What is more than x can hold is small, at most 0.05.
+template <typename T> inline Vector<T> exponential(Vector<T> x, Vector<T> more = all<T>(0)) {
     typedef Vector<T> V;
     constexpr bool single = sizeof(T) == 4;
     constexpr T most = single ? T(88.3762626647949) : T(709.0), least = -(single ? T(87.3) : T(708));
@@ -74,7 +75,7 @@ template <typename T> inline Vector<T> exponential(Vector<T> x) {
     bounded = bounded < least ? all<T>(least) : bounded;
     V rounded = bounded * T(1.44269504088896340736) + shift;
     Whole<T> n = (Whole<T>)rounded - (Whole<T>)all<T>(shift);
-    V turns = rounded - shift, r = (bounded - turns * high) - turns * low;
+    V turns = rounded - shift, r = (bounded - turns * high) - turns * low + more;
     V sum = {};
     constexpr int terms = single ? 7 : 13;  // r^k / k!
     constexpr T inverse[] = {1, 1, 1 / T(2), 1 / T(6), 1 / T(24), 1 / T(120), 1 / T(720),
