@@ -18,8 +18,8 @@ from tracer.extend import Array, DType, threads
 from tracer_native.geometry import Numbers
 
 #: how an argument is given: "g" the geometry, "a" the address of an array or None, "p" a ctypes
-#: array, "i" an int, "n" one of 64 bits, "d" a double. The number of threads, an int, is the last of
-#: all and not named here.
+#: array, "i" an int, "n" one of 64 bits, "d" a double. The number of threads, an int, is the last
+#: of all and not named here.
 KINDS = {
     "g": ctypes.POINTER(Numbers),
     "a": ctypes.c_void_p,

@@ -26,7 +26,6 @@ from tracer.extend import (
     in_parallel,
     in_single,
     lifted,
-    widened,
 )
 from tracer_layers.activations.blockwise import blockwise, scaled, several
 from tracer_layers.activations.gated import (

@@ -76,7 +76,7 @@ class AttentionWeights(Operation):
             parts.append(np.matmul(query * scale, np.swapaxes(lifted(t_key, rank), -1, -2)))
         if t_bias and t_bias[0] is not None:
             parts.append(broadcast_tangent(t_bias[0], node.shape))
-        return _scores(node, sum(parts[1:], parts[0]))
+        return arrays.scores(sum(parts[1:], parts[0]), node.output)
 
     def parameter_cotangent(node, slot, g):
         """Of a bias, which is added to the scores of all samples: a `Summed` of their cotangents s.
