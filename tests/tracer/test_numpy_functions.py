@@ -719,8 +719,6 @@ def test_the_samples_axis_is_followed_through_reshaping(shape, data):
 # -- refusals -----------------------------------------------------------------------------------
 
 
-
-
 def w():
     return tracer.parameter(A)
 
