@@ -101,7 +101,7 @@ class MatMul(Operation):
 
 def _of_rows(a, b, g):
     """`a @ b`, one of which is the stack g; of a single row, a product of two alike."""
-    if len(g) > 1 or type(g) is not np.ndarray:
+    if len(g) != 1 or type(g) is not np.ndarray:
         return a @ b
     return stacked_product(*(each[0] if each is g else each for each in (a, b)))[None]
 
