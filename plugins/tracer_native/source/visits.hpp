@@ -55,7 +55,7 @@ struct Histogram {
 };
 
 // The magnitudes of numbers as whole numbers of the same order; what is no number is the largest.
-template <typename T> inline Whole<T> magnitude(Vector<T> value) {
+template <typename T> inline Whole<T> rank_of(Vector<T> value) {
     return (Whole<T>)value & whole<T>((long)((uint64_t)-1 >> (65 - 8 * sizeof(T))));
 }
 
@@ -90,7 +90,7 @@ template <typename T> struct Tally {
         std::fill(counts, counts + h.rows * h.bins, 0);
         if (column) std::fill(negative, negative + width, Number(0));
         if (limit > h.limit) limit = std::nextafter(limit, -std::numeric_limits<T>::infinity());
-        least = limit > 0 ? magnitude<T>(all<T>(limit)) : Whole<T>{};
+        least = limit > 0 ? rank_of<T>(all<T>(limit)) : Whole<T>{};
         per_bin = T(h.bins / (h.edges[h.bins] - h.edges[0]));
     }
 
@@ -105,7 +105,7 @@ template <typename T> struct Tally {
             for (long at = i; at < i + STEP; at += LANES<T>) {
                 __builtin_prefetch(next + at);
                 Vector<T> value = load(x + at) * scale;
-                Whole<T> size = magnitude<T>(value), below = value < 0;
+                Whole<T> size = rank_of<T>(value), below = value < 0;
                 most = size > most ? size : most;
                 if (column) store_as(negative + at, load_as<Whole<T>>(negative + at, width) - below, width);
                 else sum -= below;
@@ -126,7 +126,7 @@ template <typename T> struct Tally {
     void move_large(const T* x, T factor, long start, long stop) {
         for (long at = start; at < stop; at += LANES<T>) {
             Vector<T> value = load(x + at, stop - at) * factor * scale;
-            if (uint64_t large = not_below<T>(magnitude<T>(value), least)) move(value, large, at, stop);
+            if (uint64_t large = not_below<T>(rank_of<T>(value), least)) move(value, large, at, stop);
         }
     }
 
