@@ -23,6 +23,7 @@ def command(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_build_list_and_remove(kernels, command):  # where `kernels` are, a compiler is, too
     code, built, _ = command("kernels", "build")
     assert code == 0
