@@ -59,7 +59,10 @@ class Uses:
         axis, axes = self._batch.axes[node], self._batch.axes_of(node)
         along = position_of(axis)
         entries: Any = None
-        for slot, parent in enumerate(node.parents):
+        order = list(enumerate(node.parents))
+        if node.op.composite:  # what it makes for uses by samples, its other cotangents share
+            order.sort(key=lambda each: axes[each[0]] is not None)
+        for slot, parent in order:
             if parent is None or not parent.wants:
                 continue
             if self._only is not None and parent not in self._only:
