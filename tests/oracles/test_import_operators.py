@@ -65,7 +65,7 @@ DEPARTURES = {
 def arrays(value):
     """Arguments as a program has them."""
     if isinstance(value, torch.Tensor):
-        return value.detach().numpy().copy()
+        return value.detach().resolve_conj().resolve_neg().numpy().copy()
     if isinstance(value, list | tuple):
         return tuple(map(arrays, value))
     if isinstance(value, torch.dtype):
@@ -106,7 +106,9 @@ def _same(found, wanted):
             continue
         ours = np.asarray(ours.data if isinstance(ours, tracer.Tensor) else ours)
         assert ours.shape == tuple(theirs.shape)
-        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(
+            ours, theirs.detach().resolve_conj().resolve_neg().numpy(), rtol=1e-6, atol=1e-8
+        )
 
 
 class Dispatched(TorchDispatchMode):

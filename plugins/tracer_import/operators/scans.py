@@ -59,11 +59,13 @@ def quantile(
     interpolation: Literal["linear", "lower", "higher", "midpoint", "nearest"] = "linear",
 ) -> TensorLike:
     """Quantiles along an axis or of all elements, those of several `q` along a new first axis."""
-    return np.quantile(self, raw(q), axis=dim, keepdims=keepdim, method=interpolation)
+    return np.quantile(self, raw(q), axis=_axes(self, dim), keepdims=keepdim, method=interpolation)
 
 
-def _axes(dim: Axes) -> int | tuple[int, ...] | None:
-    """Axes as NumPy takes them: none named are all."""
+def _axes(x: TensorLike, dim: Axes) -> int | tuple[int, ...] | None:
+    """Axes as NumPy takes them: none named are all, and 0 is that of a number."""
+    if x.ndim == 0:
+        return None
     if isinstance(dim, Sequence):
         return tuple(dim) or None
     return dim
@@ -75,7 +77,7 @@ def sum_of_numbers(
 ) -> TensorLike:
     """The sum of what is a number."""
     x = self if dtype is None else self.astype(dtype)
-    return np.nansum(x, axis=_axes(dim), keepdims=keepdim)
+    return np.nansum(x, axis=_axes(x, dim), keepdims=keepdim)
 
 
 @operator("nanmean.default")
@@ -84,7 +86,7 @@ def mean_of_numbers(
 ) -> TensorLike:
     """The mean of what is a number."""
     x = self if dtype is None else self.astype(dtype)
-    return np.nanmean(x, axis=_axes(dim), keepdims=keepdim)
+    return np.nanmean(x, axis=_axes(x, dim), keepdims=keepdim)
 
 
 @operator("trapezoid.dx")
