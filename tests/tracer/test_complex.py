@@ -29,20 +29,27 @@ def kinds(values):
 TAKEN = {"exp2: of one", "gradient: points", "gradient: second order"}
 
 
+#: what older versions of NumPy give complex, with an imaginary part of zero
+COMPLEX_THERE = set()
+if np.linalg.cond(1j * np.eye(2), 1).dtype.kind == "c":
+    COMPLEX_THERE = {f"linalg.cond: {p}" for p in ("1", "inf", "fro", "nuc")}
+COMPARED = {name: case for name, case in CASES.items() if name not in COMPLEX_THERE}
+
+
 def places(count):
     """All arguments, and each alone."""
     return [range(count), *([i] for i in range(count) if count > 1)]
 
 
 WITH_PLACES = [
-    (name, i) for name, (_, *arrays) in CASES.items() for i in range(len(places(len(arrays))))
+    (name, i) for name, (_, *arrays) in COMPARED.items() for i in range(len(places(len(arrays))))
 ]
 
 
 def complexified(name, which):
     """A case with complex numbers in some places."""
     rng = np.random.default_rng(1)
-    function, *arrays = CASES[name]
+    function, *arrays = COMPARED[name]
     chosen = places(len(arrays))[which]
     given = [
         x + 1j * rng.uniform(0.2, 0.6, np.shape(x)) if i in chosen else x
@@ -124,7 +131,7 @@ def test_complex_constants_beside_real_variables(name, which):
         check_gradients(of_the_rest, order=1)(*some)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", COMPARED)
 def test_values_of_complex_tensors_that_want_no_gradient(name):
     function, given, _ = complexified(name, 0)
     expected = numpys(function, given)
