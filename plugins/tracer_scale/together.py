@@ -13,21 +13,29 @@ from tracer_scale.work import Job, Work
 Made = TypeVar("Made")
 
 
-def decided(engine: Engine, decide: Callable[[], Made]) -> Made:
-    """What the driver decides, in every process; what it raises, every process raises."""
-    error: BaseException | None = None
+def agreed(is_first: bool, tell: Callable[[Any], Any], decide: Callable[[], Made]) -> Made:
+    """What the first process decides, in all of them; what it raises, all raise.
+
+    `tell` hands its argument in the first process to all.
+    """
+    error: Exception | None = None
     value: Any = None
-    if engine.is_driver:
+    if is_first:
         try:
             value = decide()
         except Exception as raised:
             error = raised
-    value, failure = engine.told((value, error) if engine.is_driver else None)
+    value, failure = tell((value, error) if is_first else None)
     if error is not None:
         raise error
     if failure is not None:
         raise failure
     return value
+
+
+def decided(engine: Engine, decide: Callable[[], Made]) -> Made:
+    """What the driver decides, in every process; what it raises, every process raises."""
+    return agreed(engine.is_driver, engine.told, decide)
 
 
 def together(

@@ -102,14 +102,7 @@ class Convolution(Operation):
 
     def jvp(node, tangents):
         """The convolutions of t_x with W and of x with t_W, and t_b."""
-        (x, weight, *_), options, axes = node.inputs, node.params, len(node.shape)
-        t_x, t_weight, *t_bias = tangents
-        parts = []
-        if t_x is not None:
-            parts.append(Convolution(lifted(t_x, axes), weight, **options))
-        if t_weight is not None:
-            parts.append(Convolution(x, lifted(t_weight, axes), **options))
-        return _with_bias(parts, t_bias, node, len(options["stride"]))
+        return _moved(node, tangents, len(node.params["stride"]))
 
     def batch_axis(node, axes):
         return _sample_axis(node, axes, len(node.params["stride"]))
@@ -224,14 +217,7 @@ class ConvolutionTranspose(Operation):
 
     def jvp(node, tangents):
         """The same of t_y with W and of y with t_W, and t_b."""
-        (y, weight, *_), options, axes = node.inputs, node.params, len(node.shape)
-        t_y, t_weight, *t_bias = tangents
-        parts = []
-        if t_y is not None:
-            parts.append(ConvolutionTranspose(lifted(t_y, axes), weight, **options))
-        if t_weight is not None:
-            parts.append(ConvolutionTranspose(y, lifted(t_weight, axes), **options))
-        return _with_bias(parts, t_bias, node, options["windows"].rank)
+        return _moved(node, tangents, node.params["windows"].rank)
 
     def batch_axis(node, axes):
         return _sample_axis(node, axes, node.params["windows"].rank)
@@ -325,14 +311,7 @@ class ConvolutionWeight(Operation):
 
     def jvp(node, tangents):
         """The same of t_x with y and of x with t_y."""
-        (x, y), (t_x, t_y), options = node.inputs, tangents, node.params
-        axes = len(node.shape)
-        parts = []
-        if t_x is not None:
-            parts.append(ConvolutionWeight(lifted(t_x, axes), y, **options))
-        if t_y is not None:
-            parts.append(ConvolutionWeight(x, lifted(t_y, axes), **options))
-        return _with_bias(parts, [], node, 0)
+        return _moved(node, tangents, node.params["windows"].rank)
 
     def batch_axis(node, axes):
         return POOLED
@@ -341,11 +320,19 @@ class ConvolutionWeight(Operation):
         return [((x, y), {"windows": w, "groups": groups}) for w, groups, x, _, y in _cases(rng)]
 
 
-def _with_bias(parts: list[Stack], t_bias: Sequence[Stack | None], node: Node, rank: int) -> Stack:
-    """The sum of tangents of an output, and of the bias `[V, O]` that is added to its channels."""
+def _moved(node: Node, tangents: Sequence[Stack | None], rank: int) -> Stack:
+    """Tangents of what is a product of two inputs, and those of a bias, of its channels.
+
+    The sum of what the operation makes of each tangent with the other input.
+    """
+    (a, b, *_), (t_a, t_b, *t_bias) = node.inputs, tangents
+    axes, parts = len(node.shape), []
+    if t_a is not None:
+        parts.append(node.op(lifted(t_a, axes), b, **node.params))
+    if t_b is not None:
+        parts.append(node.op(a, lifted(t_b, axes), **node.params))
     if t_bias and t_bias[0] is not None:
-        each = np.reshape(t_bias[0], (*t_bias[0].shape, *(1,) * rank))
-        each = lifted(each, len(node.shape))
+        each = lifted(np.reshape(t_bias[0], (*t_bias[0].shape, *(1,) * rank)), axes)
         parts.append(each if parts else broadcast_tangent(each, node.shape))
     return sum(parts[1:], parts[0])
 

@@ -24,6 +24,7 @@ from tracer_scale.parallel.products import Products
 from tracer_scale.parallel.streams import sources_of, streams
 from tracer_scale.quantities import merging
 from tracer_scale.reductions import MEAN, reduction_of, refuse_class_weights, refuse_weights
+from tracer_scale.together import agreed
 from tracer_scale.versions import difference, versions
 from tracer_scale.work import Failure, Job, Part, Product, multiplied, put, quiet
 from tracer_training import Optimizer
@@ -150,19 +151,7 @@ class Ranks:
 
     def first(self, decide: Callable[[], Made]) -> Made:
         """What the first rank makes, on all of them; so is what it raises."""
-        error: Exception | None = None
-        value: Value = None
-        if self.is_first:
-            try:
-                value = decide()
-            except Exception as raised:
-                error = raised
-        value, failure = self.comm.bcast((value, error), root=0)
-        if error is not None:
-            raise error
-        if failure is not None:
-            raise failure
-        return value
+        return agreed(self.is_first, lambda value: self.comm.bcast(value, root=0), decide)
 
     # -- a batch -------------------------------------------------------------------------------
 
