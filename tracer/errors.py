@@ -99,13 +99,26 @@ class GraphError(TracerError, ValueError):
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'kfac'?"` for the nearest of the known names, or the empty string.
 
-    Nearest is a name of the same words, however they are joined: of `BatchGrad` it is `grad_batch`.
+    Nearest is a name of the same words, however they are joined: of `BatchGrad` it is `grad_batch`;
+    then one that has them all, or begins alike, as `variance` does for `var`; then one whose
+    letters are close.
     """
-    known = list(known)
-    words = _words(name)
-    close = [other for other in known if words and _words(other) == words]
-    close = close or difflib.get_close_matches(name, known, n=1)
+    known, words = list(known), _words(name)
+    same = [other for other in known if words and _words(other) == words]
+    longer = [other for other in known if len(words) > 1 and set(words) < set(_words(other))]
+    begun = [other for other in known if len(name) > 2 and other.startswith(name)]
+    close = same or longer or begun or _close(name, known)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _close(name: str, known: list[str]) -> list[str]:
+    """Names that are spelled nearly like it; of equally near ones that which begins alike first."""
+
+    def nearness(other: str) -> tuple[float, int]:
+        alike = [a == b for a, b in zip(name, other, strict=False)]
+        return difflib.SequenceMatcher(None, other, name).ratio(), (*alike, False).index(False)
+
+    return sorted(difflib.get_close_matches(name, known), key=nearness, reverse=True)
 
 
 def _words(name: str) -> list[str]:

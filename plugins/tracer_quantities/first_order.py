@@ -133,6 +133,8 @@ class Variance(Quantity):
     def extract(self, cotangent, context):
         count = cotangent.samples
         mean = cotangent.batch_total()[0] / max(1, count)
+        if count == 1:
+            return count, mean, mean - mean  # no rounding, and NaN where the mean has one
         return count, mean, cotangent.sum_of_squares() - count * mean * mean
 
     def join(self, first, second):

@@ -339,3 +339,12 @@ def test_a_mask_that_chooses_nothing_is_of_all_samples():
     assert results["grad_batch"]["w"].shape == (4, 3, 2)
     assert not np.any(results["grad_batch"]["w"])
     assert not np.any(results["diag_h"]["w"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_sample_has_a_variance_of_nothing_but_zeros(dtype):
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+    with tracer.Tape() as tape:
+        loss = cross_entropy(model(rng.standard_normal((1, 5)).astype(dtype)), np.array([1]))
+    for name, variance in tape.backward(loss, quantities=("variance",))["variance"].items():
+        assert not variance.any(), name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tracer import guarded, registry
 from tracer.arrays.dtypes import widened
 from tracer.arrays.types import Array, Generator, Shape, Stack
 from tracer.curvature.seed_rows import SeedRows
-from tracer.errors import QuantityError
+from tracer.errors import QuantityError, TracingError
 from tracer.record.node import Node
 
 
@@ -105,6 +105,12 @@ class Gradient(Rows):
     """One row: the derivative of the objective. It starts at the objective itself."""
 
     name = "gradient"
+
+    def __call__(self, *_: object) -> NoReturn:
+        raise TracingError(
+            "tracer.gradient is rows that a quantity reads, no function; the gradient of a "
+            "function is `tracer.grad(function)`, that of a loss `tape.backward(loss)`"
+        )
 
 
 class GGNExact(Rows):
