@@ -12,7 +12,7 @@ from tracer import registry
 from tracer.arrays import backend, backend_cupy
 from tracer.arrays.kernel_source import SOURCE, TYPES
 from tracer_layers.convolution.windows import windows
-from tracer_layers.pooling.operations import _winners
+from tracer_layers.pooling.winners import winners_of
 
 sys.path.append(str(Path(__file__).parents[1]))
 import host_kernels
@@ -69,7 +69,7 @@ def test_windows(kernels, dtype, geometry):
         most = operation("max_pool")(x, dilation=w.dilation, **p)
         same(kernels.maximum(x, w), most)
         winner = kernels.winners(x, most, w)
-        same(winner, _winners(x, most, w).astype(np.int32))
+        same(winner, winners_of(x, most, w).astype(np.int32))
         picked = operation("pick_winners")(x, winner, windows=w)
         inside = np.isfinite(most)  # a window in the padding alone has no winner in the input
         np.testing.assert_array_equal(picked[inside], most[inside])

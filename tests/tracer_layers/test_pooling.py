@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 import tracer
 import tracer_layers as nn
 from tracer_layers.convolution.windows import channels_last, windows
-from tracer_layers.pooling import operations as pooling
+from tracer_layers.pooling import pooled
+from tracer_layers.pooling.maximum import MaximumOfWindows
 
 
 @st.composite
@@ -28,14 +29,14 @@ def pools(draw):
     options["ceil_mode"] = draw(st.booleans())
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     x = rng.integers(0, 4, (3, 2, *size)).astype(float)
-    shape = pooling.MaximumOfWindows(x, **options).shape
+    shape = MaximumOfWindows(x, **options).shape
     return options, x, rng.standard_normal((2, *shape))
 
 
 def pulled(x, options, g):
     """The stack `g` pulled back through the maximum."""
     with tracer.Tape() as tape:
-        pooling.MaximumOfWindows(tracer.parameter(x), **options)
+        MaximumOfWindows(tracer.parameter(x), **options)
     node = tape.nodes[-1]
     (entry,) = node.op.vjp(node, g)
     return entry.dense()
@@ -73,9 +74,7 @@ def test_the_first_of_equals_takes_the_cotangent(case):
 def test_the_layout_in_memory_changes_no_value(case):
     options, x, g = case
     last = with_channels_last(x, len(options["kernel"]))
-    np.testing.assert_array_equal(
-        pooling.MaximumOfWindows(last, **options), pooling.MaximumOfWindows(x, **options)
-    )
+    np.testing.assert_array_equal(MaximumOfWindows(last, **options), MaximumOfWindows(x, **options))
     np.testing.assert_array_equal(pulled(last, options, g), pulled(x, options, g))
 
 
@@ -84,7 +83,7 @@ def test_channels_beside_each_other_stay_so():
     x = with_channels_last(np.random.default_rng(0).standard_normal((3, 2, 6, 6)), 2)
     options = {"kernel": (3, 3), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1)}
     options["ceil_mode"] = True
-    out = pooling.MaximumOfWindows(x, **options)
+    out = MaximumOfWindows(x, **options)
     assert channels_last(out, 2)
     assert channels_last(pulled(x, options, np.ones((4, *out.shape))), 2)
 
@@ -111,7 +110,7 @@ def test_blocks_of_samples_change_no_value(monkeypatch):
         return out.data, tape.backward(loss)["grad"]["x"]
 
     whole = values()
-    monkeypatch.setattr(pooling, "BLOCK_BYTES", 2 * x[0].nbytes)
+    monkeypatch.setattr(pooled, "BLOCK_BYTES", 2 * x[0].nbytes)
     for found, expected in zip(values(), whole, strict=True):
         np.testing.assert_array_equal(found, expected)
 

@@ -12,7 +12,7 @@ import tracer_layers as nn
 from tracer.extend import Scattered
 from tracer.sweep.arrived import Arrived
 from tracer_layers.convolution.windows import windows
-from tracer_layers.pooling import operations as pooling
+from tracer_layers.pooling.winners import Winners
 
 ACTIVATIONS = {
     "relu": nn.relu,
@@ -87,14 +87,14 @@ def test_what_is_put_in_place_late_is_the_same(case, seed):
 def spied(monkeypatch):
     """What is put in place, by the shape of where."""
     seen = []
-    put = pooling.Winners.put
+    put = Winners.put
 
     def spy(self, values):
         stack = put(self, values)
         seen.append(stack.shape[1:])
         return stack
 
-    monkeypatch.setattr(pooling.Winners, "put", spy)
+    monkeypatch.setattr(Winners, "put", spy)
     return seen
 
 
@@ -209,7 +209,7 @@ def flat(value):
 def test_an_entry_says_what_is_left_of_padding():
     w = windows((4,), (2,), (2,), ((0, 0),), (1,))
     values, winner = np.array([[[3.0, 5.0]]]), np.array([[0, 1]], np.int8)
-    entry = Scattered(values, np.zeros((1, 2)), pooling.Winners(winner, w))
+    entry = Scattered(values, np.zeros((1, 2)), Winners(winner, w))
     np.testing.assert_array_equal(entry.dense(), [[[3, 0, 0, 5]]])
     np.testing.assert_array_equal(entry.within(((0, 0), (1, 0))).dense(), [[[0, 0, 5]]])
     assert entry.within(((1, 0), (0, 0))) is None

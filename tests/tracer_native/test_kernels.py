@@ -14,7 +14,9 @@ from tracer_layers.activations.operations import Rectify
 from tracer_layers.convolution import arrays
 from tracer_layers.convolution.cotangents import WindowsOuter
 from tracer_layers.convolution.windows import windows
-from tracer_layers.pooling.operations import MaximumOfWindows, SpreadToWinners, _winners
+from tracer_layers.pooling.maximum import MaximumOfWindows
+from tracer_layers.pooling.spreading import SpreadToWinners
+from tracer_layers.pooling.winners import winners_of
 from tracer_native import kernels as limits
 
 DTYPES = [np.float32, np.float64]
@@ -201,7 +203,7 @@ def test_maxima_of_windows_their_places_and_what_is_spread_to_them(kernels, case
     options |= {"padding": tuple(before for before, _ in w.padding), "ceil_mode": False}
     with running(NONE):
         most = MaximumOfWindows.forward(x, **options)
-        winner = _winners(x, most, w)
+        winner = winners_of(x, most, w)
         spread = SpreadToWinners.forward(y, winner, windows=w)
     np.testing.assert_array_equal(kernels.maximum(x, w), most)
     for kept, plain in zip(kernels.maximum_keeping(x, w), (most, winner), strict=True):

@@ -6,7 +6,9 @@ from tracer_layers.pooling import (
     functions,
     layers,
     lp_layers,
-    operations,
+    maximum,
+    mean,
+    spreading,
     unpooling_layers,
 )
 from tracer_layers.pooling.adaptive_layers import *
@@ -16,7 +18,7 @@ from tracer_layers.pooling.layers import *
 from tracer_layers.pooling.lp_layers import *
 from tracer_layers.pooling.unpooling_layers import *
 
-OPERATIONS = (operations,)
+OPERATIONS = (maximum, mean, spreading)
 
 __all__: list[str] = []
 __all__ += adaptive_layers.__all__

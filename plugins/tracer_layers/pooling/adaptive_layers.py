@@ -14,7 +14,7 @@ from tracer_layers.module.arguments import axes_of
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
-from tracer_layers.pooling.operations import MeanOfWindows
+from tracer_layers.pooling.mean import MeanOfWindows
 from tracer_layers.shape.resampling import Resample, bounds, mean_taps
 
 __all__ = [

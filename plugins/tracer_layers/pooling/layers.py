@@ -10,12 +10,10 @@ from tracer_layers.convolution.windows import per_axis, spatial_rank
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
 from tracer_layers.module.rules import raw
-from tracer_layers.pooling.operations import (
-    MaximumOfWindows,
-    MeanOfWindows,
-    places_of_winners,
-    pooled_windows,
-)
+from tracer_layers.pooling.maximum import MaximumOfWindows
+from tracer_layers.pooling.mean import MeanOfWindows
+from tracer_layers.pooling.pooled import pooled_windows
+from tracer_layers.pooling.winners import places_of_winners
 
 __all__ = [
     "AvgPool1d",

@@ -12,7 +12,8 @@ from tracer.extend import TensorLike, narrowed, widened
 from tracer_layers.convolution.windows import per_axis, spatial_rank
 from tracer_layers.module.dtypes import floats
 from tracer_layers.module.module import Module
-from tracer_layers.pooling.operations import MaximumOfWindows, MeanOfWindows
+from tracer_layers.pooling.maximum import MaximumOfWindows
+from tracer_layers.pooling.mean import MeanOfWindows
 
 __all__ = ["LPPool1d", "LPPool2d", "LPPool3d", "LPPoolNd"]
 
