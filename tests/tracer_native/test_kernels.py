@@ -15,18 +15,13 @@ from tracer_layers.convolution import arrays
 from tracer_layers.convolution.cotangents import WindowsOuter
 from tracer_layers.convolution.windows import windows
 from tracer_layers.pooling.operations import MaximumOfWindows, SpreadToWinners, _winners
-from tracer_native import kernels as limits
 
 DTYPES = [np.float32, np.float64]
 LAYOUTS = ["first", "last", "sliced"]
 MANY = settings(max_examples=80)
 
 
-@pytest.fixture(autouse=True)
-def all_sizes(monkeypatch):
-    """Sizes for which a call does not pay are tried, too."""
-    for name in ("MANY", "POOLED", "WIDE"):
-        monkeypatch.setattr(limits, name, 0)
+pytestmark = pytest.mark.usefixtures("all_sizes")
 
 
 def laid_out(array, layout, rank):
