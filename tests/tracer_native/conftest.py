@@ -25,6 +25,17 @@ def kernels(pytestconfig, tmp_path_factory):
         return Kernels(Library(built[0] if built else loading.build()))
 
 
+#: sizes from which a call pays
+LIMITS = {"base.MANY": 0, "pooling.POOLED": 0, "windows.WIDE": 0, "rows.FEW": 1}
+
+
+@pytest.fixture
+def all_sizes(monkeypatch):
+    """Sizes for which a call does not pay are tried, too."""
+    for name, least in LIMITS.items():
+        monkeypatch.setattr(f"tracer_native.kernels.{name}", least)
+
+
 @contextlib.contextmanager
 def running(chosen):
     """In it, these kernels run, whatever plugins registered."""

@@ -7,7 +7,6 @@ import scipy.special
 from tests.tracer_native.conftest import running
 from tracer_layers.activations import gated
 from tracer_layers.activations.operations import GaussianGated, SigmoidWeighted, TanhGated
-from tracer_native import kernels as limits
 
 POINTS = np.concatenate(
     [
@@ -18,9 +17,7 @@ POINTS = np.concatenate(
 LONG = np.finfo(np.longdouble).eps
 
 
-@pytest.fixture(autouse=True)
-def all_sizes(monkeypatch):
-    monkeypatch.setattr(limits, "MANY", 0)
+pytestmark = pytest.mark.usefixtures("all_sizes")
 
 
 def gelu(x):

@@ -7,7 +7,6 @@ from tests.tracer_experiments.test_instruments_together import measured, same
 from tests.tracer_native.conftest import running
 from tracer.arrays.compiled import NONE
 from tracer_experiments.instruments.presets import ALL
-from tracer_native import kernels as limits
 from tracer_native.kernels import Kernels
 
 #: all but what is timed or iterated; `GradHist2d` of outer products has columns
@@ -36,11 +35,10 @@ def called(monkeypatch):
     return names
 
 
+@pytest.mark.usefixtures("all_sizes")
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("layers", [False, True])
-def test_values_are_those_of_numpy(kernels, monkeypatch, called, layers, momentum):
-    for name in ("MANY", "POOLED", "WIDE"):
-        monkeypatch.setattr(limits, name, 0)
+def test_values_are_those_of_numpy(kernels, called, layers, momentum):
     which = WHICH if not momentum else [n for n in WHICH if n not in ("CABS", "EarlyStopping")]
     with running(NONE):
         expected = measured(which, layers=layers, momentum=momentum)

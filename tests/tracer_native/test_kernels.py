@@ -17,18 +17,13 @@ from tracer_layers.convolution.windows import windows
 from tracer_layers.pooling.maximum import MaximumOfWindows
 from tracer_layers.pooling.spreading import SpreadToWinners
 from tracer_layers.pooling.winners import winners_of
-from tracer_native import kernels as limits
 
 DTYPES = [np.float32, np.float64]
 LAYOUTS = ["first", "last", "sliced"]
 MANY = settings(max_examples=80)
 
 
-@pytest.fixture(autouse=True)
-def all_sizes(monkeypatch):
-    """Sizes for which a call does not pay are tried, too."""
-    for name in ("MANY", "POOLED", "WIDE"):
-        monkeypatch.setattr(limits, name, 0)
+pytestmark = pytest.mark.usefixtures("all_sizes")
 
 
 def laid_out(array, layout, rank):

@@ -9,14 +9,11 @@ from tests.tracer_native.conftest import running
 from tracer.arrays.compiled import NONE
 from tracer_layers.attention import arrays
 from tracer_layers.normalisation.operations import Standardise, _moments
-from tracer_native import kernels as limits
 
 DTYPES = [np.float32, np.float64]
 
 
-@pytest.fixture(autouse=True)
-def all_sizes(monkeypatch):
-    monkeypatch.setattr(limits, "FEW", 1)
+pytestmark = pytest.mark.usefixtures("all_sizes")
 
 
 @st.composite

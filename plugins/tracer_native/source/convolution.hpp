@@ -2,6 +2,7 @@
 // registers while it is summed over the kernel and the channels. Three spatial axes; a convolution
 // of fewer has first ones of size 1.
 #pragma once
+#include "exports.hpp"
 #include "few.hpp"
 
 namespace kernels {
@@ -341,5 +342,11 @@ void correlate_each(const Geometry& g, const T* x, const T* y, T* each, T* total
     });
     correlation.unpack(total, sums, parts, threads);
 }
+
+EXPORT(convolve)
+EXPORT(transpose)
+EXPORT(correlate)
+EXPORT(correlate_samples)
+EXPORT(correlate_each)
 
 }  // namespace kernels

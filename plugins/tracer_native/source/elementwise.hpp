@@ -1,5 +1,6 @@
 // Activations and their gradients, of arrays that lie alike in memory, and sums over rows.
 #pragma once
+#include "exports.hpp"
 #include "gaussian.hpp"
 #include "threads.hpp"
 
@@ -112,5 +113,10 @@ void swap_axes(const T* x, T* y, long count, long first, long second, int thread
                     to[b * first + a] = from[a * second + b];
     });
 }
+
+EXPORT(activate)
+EXPORT(activate_vjp)
+EXPORT(sum_rows)
+EXPORT(swap_axes)
 
 }  // namespace kernels

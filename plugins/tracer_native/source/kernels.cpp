@@ -7,24 +7,14 @@
 #include "rows.hpp"
 #include "visits.hpp"
 
-using namespace kernels;
+extern "C" {
 
-// Whether memory was short, as what C can return.
-template <typename F> static int done(F function) {
-    try {
-        function();
-        return 0;
-    } catch (const std::exception&) {
-        return 1;
-    }
+// What is offered, and how many there are.
+const kernels::Exported* exported(long* count) {
+    *count = (long)kernels::exported().size();
+    return kernels::exported().data();
 }
 
-extern "C" void after_fork() { pool() = new Pool; }  // whose threads are not in the child
+void after_fork() { kernels::pool() = new kernels::Pool; }  // whose threads are not in the child
 
-#define T float
-#define NAME(function) function##_float32
-#include "exports.hpp"
-
-#define T double
-#define NAME(function) function##_float64
-#include "exports.hpp"
+}  // extern "C"

@@ -2,6 +2,7 @@
 // factors, by the tiles of convolutions, and without matrices of all pairs.
 #pragma once
 #include "convolution.hpp"
+#include "exports.hpp"
 
 namespace kernels {
 
@@ -69,5 +70,7 @@ void pairs(const T* left, const T* right, const T* const* lefts, const T* const*
             dots[k * samples + n] = sum;
         }
 }
+
+EXPORT(pairs)
 
 }  // namespace kernels

@@ -1,6 +1,7 @@
 // Maxima over windows of [N, *size, C], their places, and what is spread to these.
 #pragma once
 #include "convolution.hpp"
+#include "exports.hpp"
 
 namespace kernels {
 
@@ -31,7 +32,7 @@ struct Seen {
 // y[n,p,c] = max_k x[n, stride p + dilation k - before, c], NaN if one is, and with `WINNER` the
 // first k that is it: the first that is seen where all are -inf, the last k where none is seen.
 template <bool WINNER, typename T>
-void maximum(const Geometry& g, const T* x, T* y, int8_t* winner, int threads) {
+void find_maximum(const Geometry& g, const T* x, T* y, int8_t* winner, int threads) {
     typedef Vector<T> V;
     long lines = g.output[0] * g.output[1], channels = g.channels;
     for_samples(g.samples, lines, threads, [&](long n, long start, long stop) {
@@ -70,6 +71,13 @@ void maximum(const Geometry& g, const T* x, T* y, int8_t* winner, int threads) {
             }
         }
     });
+}
+
+// `winner` may be null.
+template <typename T>
+void maximum(const Geometry& g, const T* x, T* y, int8_t* winner, int threads) {
+    if (winner) find_maximum<true>(g, x, y, winner, threads);
+    else find_maximum<false>(g, x, y, winner, threads);
 }
 
 // The windows that see a position along one axis, and by which element.
@@ -126,5 +134,8 @@ void spread(const Geometry& g, const T* y, const int8_t* winner, T* x, long held
         }
     });
 }
+
+EXPORT(maximum)
+EXPORT(spread)
 
 }  // namespace kernels

@@ -5,6 +5,7 @@
 // are those that are logistic, whose sums are halved, as their weights are packed: they are
 // tanh(s / 2) / 2 + 1 / 2.
 #pragma once
+#include "exports.hpp"
 #include "tiles.hpp"
 
 namespace kernels {
@@ -362,5 +363,9 @@ void recur_gradients(int kind, const T* history, Sequence<const T> x, const T* w
     of_x.give(of_weight_ih, of_bias_ih, sums, threads);
     of_h.give(of_weight_hh, of_bias_hh, sums, threads);
 }
+
+EXPORT(recur)
+EXPORT(recur_back)
+EXPORT(recur_gradients)
 
 }  // namespace kernels

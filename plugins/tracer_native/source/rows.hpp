@@ -1,6 +1,7 @@
 // Functions of rows [rows, size] that lie one after the other: softmax, standardisation, and their
 // gradients. Where there are fewer rows of one array than of another, they are taken again and again.
 #pragma once
+#include "exports.hpp"
 #include "threads.hpp"
 #include "vectors.hpp"
 
@@ -126,5 +127,10 @@ void standardise_vjp(const T* g, const T* y, const T* rates, T* out, long rows, 
         }
     });
 }
+
+EXPORT(softmax)
+EXPORT(softmax_vjp)
+EXPORT(standardise)
+EXPORT(standardise_vjp)
 
 }  // namespace kernels

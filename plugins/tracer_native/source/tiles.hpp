@@ -93,7 +93,7 @@ void multiply(const Tile<T>& tile, const Tap* taps, long count, long run, const 
 
 // sums[r][j] += sum_p x[p][r] y[p][j], p over `rows` rows of `width` positions.
 template <typename T, int R, int V>
-void correlate(const T* x, long x_row, long x_step, const T* y, long y_row, long y_step, long rows,
+void accumulate(const T* x, long x_row, long x_step, const T* y, long y_row, long y_step, long rows,
                long width, T* sums) {
     Vector<T> own[R][V] = {};
     for (long i = 0; i < rows; i++) {
@@ -116,11 +116,11 @@ void correlate(const T* x, long x_row, long x_step, const T* y, long y_row, long
 // The functions above by the number of rows.
 template <typename T, int V> struct ByRows {
     decltype(&multiply<T, 1, V>) multiplies[ROWS + 1] = {};
-    decltype(&correlate<T, 1, V>) correlates[ROWS + 1] = {};
+    decltype(&accumulate<T, 1, V>) correlates[ROWS + 1] = {};
 
     ByRows() { add<ROWS>(); }
     template <int R> void add() {
-        multiplies[R] = multiply<T, R, V>, correlates[R] = correlate<T, R, V>;
+        multiplies[R] = multiply<T, R, V>, correlates[R] = accumulate<T, R, V>;
         if constexpr (R > 1) add<R - 1>();
     }
 };

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "exports.hpp"
 #include "threads.hpp"
 #include "vectors.hpp"
 
@@ -363,5 +364,9 @@ void travel(const T* now, const T* before, const T* first, T* copy, double* squa
     for (long part = 0; part < parts; part++)
         for (int k = 0; k < 2; k++) squares[k] += sums[2 * part + k];
 }
+
+EXPORT(visit)
+EXPORT(count_products)
+EXPORT(travel)
 
 }  // namespace kernels
