@@ -102,9 +102,10 @@ class Divide(Elementwise):
     examples = pairs
 
     def vjp(node, g):
-        """g_x = g / y; g_y = -g * (x / y) / y, elementwise: y**2 may overflow."""
+        """g_x = g / y; g_y = -g_x * (x / y), elementwise: y**2 may overflow."""
         x, y = node.inputs
-        return lambda: g / y, lambda: -g * (x / y) / y
+        g_x = g / y  # which both take
+        return g_x, lambda: -g_x * (x / y)
 
     def jvp(node, tangents):
         """(t_x - (x / y) * t_y) / y, elementwise."""
