@@ -140,6 +140,8 @@ class Structure:
         class. `what` says what the tree holds (tangents), and `of` what it is held against
         (primals). Raises `ShapeError` that names the place where the two differ.
         """
+        if self._form is None and not isinstance(tree, CONTAINERS):
+            return [tree]
         return list(_matched(self._form, tree, what, of, ""))
 
 
@@ -156,11 +158,10 @@ def flatten(tree: Tree) -> tuple[list[Tree], Structure]:
 
 
 def _form(tree: Tree, leaves: list[Tree]) -> Container | None:
-    container = opened(tree)
-    if container is None:
+    if not isinstance(tree, CONTAINERS):
         leaves.append(tree)
         return None
-    kind, keys, steps, children, make = container
+    kind, keys, steps, children, make = opened(tree)  # type: ignore[misc]  # no leaf
     return Container(kind, keys, steps, tuple([_form(child, leaves) for child in children]), make)
 
 
