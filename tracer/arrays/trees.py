@@ -146,12 +146,16 @@ class Structure:
 
 
 LEAF = Structure(None, 1)
+#: of an empty dict, as most calls have for their options
+EMPTY = Structure(opened({}), 0)
 
 
 def flatten(tree: Tree) -> tuple[list[Tree], Structure]:
     """The leaves of a tree, and its structure."""
     if not isinstance(tree, CONTAINERS):
         return [tree], LEAF
+    if type(tree) is dict and not tree:
+        return [], EMPTY
     leaves: list[Tree] = []
     form = _form(tree, leaves)
     return leaves, Structure(form, len(leaves))

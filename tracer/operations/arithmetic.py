@@ -102,8 +102,10 @@ class Divide(Elementwise):
     examples = pairs
 
     def vjp(node, g):
-        """g_x = g / y; g_y = -g_x * (x / y), elementwise: y**2 may overflow."""
-        x, y = node.inputs
+        """g_x = g / y; g_y = -g * (x / y) / y, elementwise: y**2 may overflow."""
+        (x, y), (numerator, _) = node.inputs, node.parents
+        if numerator is None or not numerator.wants:  # g / y may overflow where g_y does not
+            return lambda: g / y, lambda: -g * (x / y) / y
         g_x = g / y  # which both take
         return g_x, lambda: -g_x * (x / y)
 
