@@ -330,6 +330,8 @@ def test_a_rule_of_a_wrong_form_is_named(rule, shape):
         (np.fmod, -7.0, 2.0, 1.0, 3.0),
         (np.divide, np.float32(1e30), np.float32(1e20), 1e-20, -1e-10),
         (np.divide, np.float32(1e-30), np.float32(1e-25), 1e25, -1e20),
+        (np.divide, np.float32(0.0), np.float32(1e-39), np.inf, 0.0),
+        (np.divide, np.float16(0.0), np.float16(1e-6), np.inf, 0.0),
     ],
 )
 def test_derivatives_where_quotients_are_rounded_or_logarithms_have_no_weight(

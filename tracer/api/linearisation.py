@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -43,6 +43,7 @@ INTERNAL_FILES.add(__file__)
 
 #: held by the thread that changes a record, to read it, and by those that read such a one
 _alone = threading.RLock()
+_AS_IT_IS: AbstractContextManager[None] = nullcontext()
 
 
 class Output(NamedTuple):
@@ -81,7 +82,7 @@ class Linearisation:
             for key in argnums:
                 holder: Any = named if isinstance(key, str) else positional
                 holder[key] = self._variables_in(holder[key], f"argument {key}")
-            with held(tape, around or {}):
+            with held(tape, around) if around else _AS_IT_IS:
                 result = function(*positional, **named)
         self.tape = tape
         own = [variable.node for variable in self.variables]
@@ -199,7 +200,7 @@ class Linearisation:
             (output.node, stack) for output, stack in zip(self.outputs, cotangents, strict=True)
             if output.node is not None and stack is not None
         ]  # fmt: skip
-        if not around and not any(isinstance(s, Tensor) and s.node is not None for _, s in pairs):
+        if not around and tape is not None and not any(_is_recorded(s) for _, s in pairs):
             tape = None
         with using(tape), users_warnings():
             seeds: dict[Node, Stack] = {}
@@ -214,7 +215,7 @@ class Linearisation:
                 if held[i] is None:
                     held[i] = np.zeros_like(variable._value, shape=shape)
                 else:
-                    held[i] = _of_dtype(np.reshape(held[i], shape), variable.dtype)
+                    held[i] = _of_dtype(held[i].reshape(shape), variable.dtype)
         out = _derivatives(held, tape is not None)
         if hooks.heard("end_sweep"):
             results = {what: dict(zip(self.names, out, strict=True))}
@@ -232,7 +233,7 @@ class Linearisation:
         dropped = record.swept
         partly = record.recomputed is not None
         record.snapshots.check(self.nodes, replayed=dropped or partly)
-        with _alone if dropped or partly or self.tape.composites else nullcontext():
+        with _alone if dropped or partly or self.tape.composites else _AS_IT_IS:
             if dropped:
                 replay(self.nodes, only=self.depending)
             return Sweep(
@@ -250,7 +251,7 @@ class Linearisation:
         """
         hooks.call("begin_sweep", tape=self.tape, loss=self._loss)
         tape, around = recorder(self.tape)
-        if not around and not any(isinstance(t, Tensor) and t.node is not None for t in tangents):
+        if not around and tape is not None and not any(map(_is_recorded, tangents)):
             tape = None
         stacks: dict[Node | None, Stack] = {}
         for variable, tangent in zip(self.variables, tangents, strict=True):
@@ -265,7 +266,7 @@ class Linearisation:
                 if held[i] is None:
                     held[i] = np.zeros_like(self.like, shape=output.shape, dtype=output.dtype)
                 else:
-                    held[i] = _of_dtype(np.reshape(held[i], output.shape), output.dtype)
+                    held[i] = _of_dtype(held[i].reshape(output.shape), output.dtype)
         out = _derivatives(held, tape is not None)
         if hooks.heard("end_sweep"):
             names = [f"output{path}" for path in self.structure.paths]
@@ -279,7 +280,7 @@ class Linearisation:
         record = owner(self.tape)
         changed = record.swept or record.recomputed is not None
         record.snapshots.check(self.nodes, replayed=changed)
-        with _alone if changed else nullcontext():
+        with _alone if changed else _AS_IT_IS:
             if changed:
                 replay(self.nodes, only=self.depending)
             wanted = {output.node for output in self.outputs if output.node is not None}
@@ -391,14 +392,25 @@ def _warn(message: str) -> None:
 
 
 def _is_numeric(value: object) -> bool:
-    return isinstance(value, np.ndarray | int | float | complex) or backend.is_array(value)
+    return isinstance(value, NUMBERS) or backend.is_array(value)
+
+
+#: NumPy's arrays, and Python's numbers
+NUMBERS = (np.ndarray, int, float, complex)
 
 
 def _dtype(value: Any) -> Any:
     return value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
 
 
+def _is_recorded(value: object) -> bool:
+    """Whether it is a tensor with a history."""
+    return isinstance(value, Tensor) and value.node is not None
+
+
 def _of_dtype(value: Any, dtype: DType) -> Any:
+    if value.dtype is dtype:
+        return value
     if value.dtype.kind == "c" and dtype.kind != "c":
         raise TracingError(
             "the rules of an operation gave complex numbers as the derivative of real ones: let "

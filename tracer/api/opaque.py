@@ -44,13 +44,19 @@ class Call:
         self,
         name: str,
         compute: Callable[..., Tree],
-        args: Tree,
+        args: Sequence[Tree],
         rule: Callable[[Site, Leaves], Cotangents],
         around: Sequence[Tensor] = (),
         push: Callable[[Site, Cotangents], Leaves] | None = None,
     ):
         self.name, self.compute, self.rule, self.push = name, compute, rule, push
-        self.leaves, self._args = flatten(args)
+        self.leaves: list[Tree] = []
+        #: those of the arguments
+        self._structures: list[Structure] = []
+        for arg in args:
+            leaves, structure = flatten(arg)
+            self.leaves += leaves
+            self._structures.append(structure)
         self.variable = [i for i, leaf in enumerate(self.leaves) if is_of_floats(leaf)]
         self.around = list(around)
         self._nodes: list[Node] = [tensor.node for tensor in around]
@@ -58,7 +64,9 @@ class Call:
         self.shapes: list[Shape] = []
         self.dtypes: list[np.dtype] = []
         self._last: tuple[Leaves, Array] | None = None
-        self._constants = [None if is_of_floats(leaf) else leaf for leaf in self.leaves]
+        self._constants = list(self.leaves)
+        for i in self.variable:
+            self._constants[i] = None
 
     def __repr__(self) -> str:
         return f"<call of {self.name}>"
@@ -71,12 +79,17 @@ class Call:
         self.around = []
         return self.structure.build(self.taken_apart(whole))
 
-    def args(self, leaves: Leaves) -> Tree:
+    def args(self, leaves: Leaves) -> list[Tree]:
         """The arguments, with these for the leaves that are of floats."""
         every = list(self._constants)
         for i, leaf in zip(self.variable, leaves, strict=True):
             every[i] = leaf
-        return self._args.build(every)
+        args, begin = list[Tree](), 0
+        for structure in self._structures:
+            end = begin + structure.count
+            args.append(structure.build(every[begin:end]))
+            begin = end
+        return args
 
     def whole(self, inputs: Sequence[Array]) -> Array:
         """The values in one array. A replay, whose inputs are those of before, computes nothing."""
@@ -120,7 +133,7 @@ class Site:
     def __init__(self, node: Node, call: Call):
         count = len(call.variable)
         self.call, self.inputs = call, list(node.inputs[:count])
-        self.args: Tree = call.args(self.inputs)
+        self.args = call.args(self.inputs)
         self.outputs = call.taken_apart(node.output)
         #: whether each of the inputs is no constant
         self.wanted = [parent is not None for parent in node.parents[:count]]
@@ -134,6 +147,8 @@ class Site:
 
 class _Opaque(Operation):
     """A function whose operations are not recorded."""
+
+    plain_options = True  # the call, which keeps its constants itself
 
     @staticmethod
     def forward(*inputs: Array, call: Call) -> Array:
@@ -150,7 +165,7 @@ class _Opaque(Operation):
                 made.extend([call.rule(site, call.taken_apart(row)) for row in g])
             shape = np.shape(node.inputs[slot])
             rows = [_of(row[slot], shape, g) for row in made]
-            if len(rows) == 1 and not np.isscalar(rows[0]):
+            if len(rows) == 1 and hasattr(rows[0], "shape"):
                 return rows[0][None]
             return np.stack(rows) if rows else np.zeros_like(g, shape=(0, *shape))
 
@@ -190,6 +205,8 @@ def _same(before: Leaves, now: Leaves) -> bool:
 
 def is_of_floats(leaf: object) -> bool:
     """Whether a leaf of the arguments has derivatives."""
+    if type(leaf) is np.ndarray or type(leaf) is Tensor:
+        return leaf.dtype.kind == "f"
     if isinstance(leaf, float | np.floating):
         return True
     dtype = getattr(leaf, "dtype", None) if backend.is_array(plain(leaf)) else None
@@ -204,6 +221,8 @@ def plain(leaf: Tree) -> Tree:
 def _array(name: str, leaf: object) -> Array:
     """A value as an array of floats. Raises `TracingError`."""
     value = plain(leaf)
+    if type(value) is np.ndarray and value.dtype.kind == "f":
+        return value
     if isinstance(value, int | float | np.generic) and not isinstance(value, bool):
         value = np.asarray(value, float if isinstance(value, int) else None)
     if not backend.is_array(value) or value.dtype.kind != "f":  # type: ignore[attr-defined]

@@ -46,7 +46,7 @@ class Primitive:
                     f"position: give it by position, or {name}=tensor.data for a constant"
                 )
         push = self._push if self._jvps else None
-        call = Call(self.__name__, self._compute, (args, [options]), self._pull, (), push)
+        call = Call(self.__name__, self._compute, (*args, options), self._pull, (), push)
         return call.run()
 
     def defvjp(self, *rules: Rule) -> Primitive:
@@ -70,9 +70,12 @@ class Primitive:
 
     # -- how it is recorded -----------------------------------------------------------------------
 
-    def _compute(self, args: Sequence[Tree], options: Sequence[dict[str, Tree]]) -> Tree:
-        value = self._function(*args, **options[0])
-        if any(isinstance(leaf, Tensor) for leaf in flatten(value)[0]):
+    def _compute(self, *given: Tree) -> Tree:
+        *args, options = given
+        value = self._function(*args, **options)  # type: ignore[arg-type]
+        if type(value) is not np.ndarray and any(
+            isinstance(leaf, Tensor) for leaf in flatten(value)[0]
+        ):
             raise TracingError(
                 f"{self.__name__} computes with a tensor that is not among its arguments, whose "
                 f"derivative its rules do not know of: give it as an argument, or its .data"
@@ -89,12 +92,12 @@ class Primitive:
 
     def _ask(self, rule: Callable[..., Tree], first: Tree, site: Site) -> Tree:
         """What a rule returns. Raises `TracingError` where it takes other arguments."""
-        args, (options,) = site.args  # type: ignore[misc]
+        *args, options = site.args
         given = (first, site.value, *args)
         try:
-            return rule(*given, **options)
+            return rule(*given, **options)  # type: ignore[arg-type]
         except TypeError:
-            self._refuse_other_arguments(rule, given, options)
+            self._refuse_other_arguments(rule, given, options)  # type: ignore[arg-type]
             raise
 
     def _refuse_other_arguments(
@@ -112,7 +115,7 @@ class Primitive:
             pass
 
     def _pull(self, site: Site, cotangents: Leaves) -> Cotangents:
-        args, _ = site.args  # type: ignore[misc]
+        *args, _ = site.args
         g = site.call.structure.build(cotangents)
         found: list[TensorLike | None] = []
         wanted = iter(site.wanted)
@@ -130,7 +133,7 @@ class Primitive:
         return found
 
     def _push(self, site: Site, tangents: Cotangents) -> Leaves:
-        args, _ = site.args  # type: ignore[misc]
+        *args, _ = site.args
         total: list[TensorLike] = [np.zeros_like(y) for y in site.outputs]
         given = iter(tangents)
         for i, arg in enumerate(args):

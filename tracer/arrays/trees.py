@@ -140,27 +140,32 @@ class Structure:
         class. `what` says what the tree holds (tangents), and `of` what it is held against
         (primals). Raises `ShapeError` that names the place where the two differ.
         """
+        if self._form is None and not isinstance(tree, CONTAINERS):
+            return [tree]
         return list(_matched(self._form, tree, what, of, ""))
 
 
 LEAF = Structure(None, 1)
+#: of an empty dict, as most calls have for their options
+EMPTY = Structure(opened({}), 0)
 
 
 def flatten(tree: Tree) -> tuple[list[Tree], Structure]:
     """The leaves of a tree, and its structure."""
     if not isinstance(tree, CONTAINERS):
         return [tree], LEAF
+    if type(tree) is dict and not tree:
+        return [], EMPTY
     leaves: list[Tree] = []
     form = _form(tree, leaves)
     return leaves, Structure(form, len(leaves))
 
 
 def _form(tree: Tree, leaves: list[Tree]) -> Container | None:
-    container = opened(tree)
-    if container is None:
+    if not isinstance(tree, CONTAINERS):
         leaves.append(tree)
         return None
-    kind, keys, steps, children, make = container
+    kind, keys, steps, children, make = opened(tree)  # type: ignore[misc]  # no leaf
     return Container(kind, keys, steps, tuple([_form(child, leaves) for child in children]), make)
 
 

@@ -103,8 +103,11 @@ class Divide(Elementwise):
 
     def vjp(node, g):
         """g_x = g / y; g_y = -g * (x / y) / y, elementwise: y**2 may overflow."""
-        x, y = node.inputs
-        return lambda: g / y, lambda: -g * (x / y) / y
+        (x, y), (numerator, _) = node.inputs, node.parents
+        if numerator is None or not numerator.wants:  # g / y may overflow where g_y does not
+            return lambda: g / y, lambda: -g * (x / y) / y
+        g_x = g / y  # which both take
+        return g_x, lambda: -g_x * (x / y)
 
     def jvp(node, tangents):
         """(t_x - (x / y) * t_y) / y, elementwise."""

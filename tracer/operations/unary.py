@@ -5,6 +5,7 @@ formula beside it.
 """
 
 import numpy as np
+from numpy import ndarray
 
 from tracer.arrays import backend
 from tracer.arrays.compiled import compiled
@@ -29,9 +30,10 @@ def times(g, factor):
     """A stack `g [V, *shape]` times a factor that broadcasts to `shape`.
 
     Given as many axes as the stack has, the factor of a small stack takes NumPy 0.28 microseconds
-    and not the 0.77 that its broadcasting takes.
+    and not the 0.77 that its broadcasting takes. A stack that is recorded meets the factor itself,
+    which the record knows and need not copy.
     """
-    return g * factor[None] if type(factor) is np.ndarray else g * factor
+    return g * factor[None] if type(g) is type(factor) is ndarray else g * factor
 
 
 def of_input(name, function, derivative, slope, domain=(0.2, 0.9), numpy=None):

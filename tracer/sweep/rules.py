@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -44,8 +45,10 @@ class Recorded:
         self.node = node
         self.output = None if node.output is None else Tensor(node.output, node)
         self.inputs = tuple(
-            x if p is None or x is None else Tensor(x, p)
-            for x, p in zip(node.inputs, node.parents, strict=True)
+            [
+                x if p is None or x is None else Tensor(x, p)
+                for x, p in zip(node.inputs, node.parents)  # noqa: B905
+            ]
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -112,10 +115,18 @@ def fitted(entry: Stack | Scattered, node: Node, parent: Node, rows: int) -> Sta
 
 
 def fit(g: Any, shape: Shape) -> Any:
-    """A stack of the broadcast shape as a stack of `shape`: summed where it was broadcast."""
+    """A stack of the broadcast shape as a stack of `shape`: summed where it was broadcast.
+
+    Leading axes of length 1, as stacks of one row have in a sweep that is itself swept, are
+    dropped: a sum over them would copy, and its derivative be broadcast.
+    """
     lead = g.ndim - 1 - len(shape)
     if lead > 0:
-        g = g.sum(axis=tuple(range(1, lead + 1)))
+        sizes = g.shape
+        if math.prod(sizes[1 : lead + 1]) == 1:
+            g = g.reshape(sizes[0], *sizes[lead + 1 :])
+        else:
+            g = g.sum(axis=tuple(range(1, lead + 1)))
     elif lead < 0:
         g = g.reshape(g.shape[0], *(1,) * -lead, *g.shape[1:])
     axes = tuple(i + 1 for i, n in enumerate(shape) if n == 1 and g.shape[i + 1] != 1)

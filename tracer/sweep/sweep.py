@@ -39,7 +39,7 @@ from tracer.sweep.uses import Uses
 #: in place of the shape of what is no array
 _UNFIT = ()
 #: what an ordinary sweep is asked for besides what arrives at leaves
-_NOTHING = (None,) * 5
+_NOTHING = (None,) * 4
 
 
 class Sweep:
@@ -92,7 +92,7 @@ class Sweep:
         last_of: dict[Node, list[Node]] = {}
         for leaf, node in (self.first_uses or {}).items():
             last_of.setdefault(node, []).append(leaf)
-        asked = (self.uses, self.visit, self.watched, self.attribution, self.recomputed)
+        asked = (self.uses, self.visit, self.watched, self.recomputed)
         go_back = self._go_back if asked == _NOTHING else self._go_back_observed
         go_back(last_of)
         self._end()
@@ -102,6 +102,7 @@ class Sweep:
         """The loop where stacks are passed on and nothing else is done."""
         stacks, release, pass_on = self.stacks, self.release, self._pass_on
         placed, summed = self.arrived.placed, self.arrived.summed
+        attribution = self.attribution
         for node in reversed(self.nodes):
             if placed and node in placed:
                 self.arrived.put_together(node)
@@ -111,7 +112,8 @@ class Sweep:
             if g is not None:
                 if summed:
                     summed.discard(node)
-                pass_on(node, cotangents_of(node, node, g), g)
+                view = node if attribution is None else attribution.view(node)
+                pass_on(node, cotangents_of(view, node, g), g)
                 if release:
                     forget(node)
             if node in last_of:

@@ -153,7 +153,7 @@ def descendants(nodes: Sequence[Node], starts: Set[Node | None]) -> set[Any]:
     """The starts and all nodes that depend on them, but not through integers or booleans."""
     found = set(starts)
     for node in nodes:
-        if any(p in found for p in node.parents) and node.dtype.kind in "fc":
+        if not found.isdisjoint(node.parents) and node.dtype.kind in "fc":
             found.add(node)
     return found
 

@@ -39,6 +39,8 @@ from tracer_layers.module.rules import data_axis, where_open
 
 #: bytes of a block of samples
 BLOCK_BYTES = 4 << 20
+#: bytes up to which comparing with a number takes no longer than with a row, with what blocks take
+FEW_BYTES = 96 << 10
 
 
 def _cases(*options: Params) -> Callable[[Generator], list[Any]]:
@@ -66,7 +68,7 @@ class Rectify(Elementwise):
         fast = compiled().activate("relu", x)
         if fast is not None:
             return fast
-        if type(x) is not np.ndarray or x.nbytes <= SMALL:
+        if type(x) is not np.ndarray or x.nbytes <= FEW_BYTES:
             return np.maximum(x, 0)
         zero, out = np.zeros_like(x[:1]), np.empty_like(x)
 
