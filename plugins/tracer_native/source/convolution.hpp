@@ -200,11 +200,9 @@ template <typename T> struct Correlation {
 
     // The same of what is padded; sums begin with the panels' element `origin`.
     void add_padded(const T* from, const T* y, T* sums, long start, long stop, long origin) const {
-        auto add = [=](auto& by, long r, const T* x, long x_row, long x_step, const T* y, long y_row,
-                       long y_step, long rows, long line, long at) {
-            by.correlates[r](x, x_row, x_step, y, y_row, y_step, rows, line, sums + at - origin);
-        };
-        visit(from, y, start, stop, TOGETHER, add);
+        visit(from, y, start, stop, TOGETHER, [=](auto& by, long r, long at, auto... seen) {
+            by.correlates[r](seen..., sums + at - origin);
+        });
     }
 
     // Whether `make` can sum what a sample adds in one piece.
@@ -214,11 +212,9 @@ template <typename T> struct Correlation {
 
     // made.add(i, s) the i-th vector s of what one sample adds.
     void make(const T* x, const T* y, Made<T>& made) const {
-        auto add = [&](auto& by, long r, const T* x, long x_row, long x_step, const T* y, long y_row,
-                       long y_step, long rows, long line, long at) {
-            by.makes[r](x, x_row, x_step, y, y_row, y_step, rows, line, at, made);
-        };
-        visit(padding(x, 2), y, 0, units(), 2 * TOGETHER, add);
+        visit(padding(x, 2), y, 0, units(), 2 * TOGETHER, [&](auto& by, long r, long at, auto... seen) {
+            by.makes[r](seen..., at, made);
+        });
     }
 
     void unpack(T* weight, T* sums, long parts, int threads) const {
@@ -226,7 +222,8 @@ template <typename T> struct Correlation {
     }
 
   private:
-    // `function` of all tiles in units from `start` on, of lines with `most` bytes of outputs.
+    // function(by, r, i, seen...) for all tiles of r rows in units from `start` on: their sums begin
+    // with element i, `seen` are the positions of lines with `most` bytes of outputs.
     template <typename F>
     void visit(const T* from, const T* y, long start, long stop, long most, F function) const {
         long number = taps.size(), line = g.output[2];
@@ -249,9 +246,9 @@ template <typename T> struct Correlation {
                     const T* part = values + (d * g.output[1] + h) * line * step;
                     for (long t = first; t < last; t++)
                         for_tiles<T>(run, width, [&](auto& by, long r, long a) {
-                            function(by, r, at + taps[t].from + a, x_row, x_step, part, line * step,
-                                     step, rows, line,
-                                     panels.start(unit) + (taps[t].row + a) * width);
+                            function(by, r, panels.start(unit) + (taps[t].row + a) * width,
+                                     at + taps[t].from + a, x_row, x_step, part, line * step, step,
+                                     rows, line);
                         });
                 }
         }
@@ -310,7 +307,8 @@ void correlate_samples(const Geometry& g, const T* x, const T* y, T* norms, T* s
         Made<T> made{total ? sums[1] + part * size : nullptr,
                      squares ? sums[0] + part * size : nullptr, {}};
         for (long n = g.samples * part / parts; n < g.samples * (part + 1) / parts; n++) {
-            const T *from = x + n * g.positions() * g.channels, *values = y + n * g.windows() * g.outputs;
+            const T* from = x + n * g.positions() * g.channels;
+            const T* values = y + n * g.windows() * g.outputs;
             for (auto& chain : made.norm) chain = Vector<T>{};
             if (correlation.is_small()) correlation.make(from, values, made);
             else {
