@@ -205,6 +205,9 @@ def test_a_product_in_parts_is_the_product(shapes, dtype, monkeypatch, beside_bl
     rounding = a.shape[1] * np.finfo(dtype).eps * (abs(a) @ abs(b))
     assert (abs(found - a @ b) <= rounding).all()
     assert (abs(product(a.T.copy().T, b) - a @ b) <= rounding).all()
+    turned = b.T.copy().T
+    assert (abs(product(a, turned) - a @ b) <= rounding).all()
+    np.testing.assert_array_equal(product(a, turned, into), product(a, turned))
 
 
 def test_blocks_are_expected_of_one_work_alone():

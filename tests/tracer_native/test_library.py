@@ -27,7 +27,7 @@ def test_what_headers_offer_is_there_for_every_dtype(kernels):
         *((given, False) for given in ("T x", "unsigned x", "std::vector<T> x")),
     ],
 )
-def test_arguments_of_unknown_types_are_told_by_the_compiler(kernels, argument, is_known):
+def test_arguments_of_unknown_types_are_told_by_the_compiler(kernels, tmp_path, argument, is_known):
     text = f"""
     #include <cstdint>
     #include "exports.hpp"
@@ -37,9 +37,10 @@ def test_arguments_of_unknown_types_are_told_by_the_compiler(kernels, argument, 
     }}
     """
     compiler = next(compilers.found())
-    run = [*compiler.command, "-std=c++17", "-fsyntax-only", "-I", str(compilers.SOURCE)]
+    run = [*compiler.command, "-std=c++17", "-I", str(compilers.SOURCE), "-x", "c++", "-c", "-"]
+    target = str(tmp_path / "added.o")
     done = subprocess.run(
-        [*run, "-x", "c++", "-"], input=text, capture_output=True, text=True, check=False
+        [*run, "-o", target], input=text, capture_output=True, text=True, check=False
     )
     assert (done.returncode == 0) == is_known, done.stderr
     assert is_known or "takes no argument of this type" in done.stderr

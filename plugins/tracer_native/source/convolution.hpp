@@ -200,14 +200,41 @@ template <typename T> struct Correlation {
 
     // The same of what is padded; sums begin with the panels' element `origin`.
     void add_padded(const T* from, const T* y, T* sums, long start, long stop, long origin) const {
+        visit(from, y, start, stop, TOGETHER, [=](auto& by, long r, long at, auto... seen) {
+            by.correlates[r](seen..., sums + at - origin);
+        });
+    }
+
+    // Whether `make` can sum what a sample adds in one piece.
+    bool is_small() const {
+        return g.output[0] == 1 && g.windows() * g.outputs * (long)sizeof(T) <= 2 * TOGETHER;
+    }
+
+    // made.add(i, s) the i-th vector s of what one sample adds.
+    void make(const T* x, const T* y, Made<T>& made) const {
+        visit(padding(x, 2), y, 0, units(), 2 * TOGETHER, [&](auto& by, long r, long at, auto... seen) {
+            by.makes[r](seen..., at, made);
+        });
+    }
+
+    void unpack(T* weight, T* sums, long parts, int threads) const {
+        kernels::unpack(g, panels, std::vector<char>(g.taps(), 1), weight, sums, parts, threads);
+    }
+
+  private:
+    // function(by, r, i, seen...) for all tiles of r rows in units from `start` on: their sums begin
+    // with element i, `seen` are the positions of lines with `most` bytes of outputs.
+    template <typename F>
+    void visit(const T* from, const T* y, long start, long stop, long most, F function) const {
         long number = taps.size(), line = g.output[2];
+        long x_row = g.stride[1] * padding.step(1), x_step = g.stride[2] * padding.step(2);
         for (long unit = start / number; unit * number < stop; unit++) {
             long columns = panels.columns(unit), width = panels.width(unit), step = g.outputs;
             const T* values = y + panels.column(unit);
             if (columns < width) values = gathered(values, columns, width), step = width;
             long first = std::max(start - unit * number, 0L);
             long last = std::min(stop - unit * number, number);
-            long together = std::max(1L, TOGETHER / (long)(line * g.outputs * sizeof(T)));
+            long together = std::max(1L, most / (long)(line * g.outputs * sizeof(T)));
             long chunks = (g.output[1] + together - 1) / together;
             for (long d = 0; d < g.output[0]; d++)
                 for (long chunk = 0; chunk < chunks; chunk++) {
@@ -218,33 +245,21 @@ template <typename T> struct Correlation {
                                   h * g.stride[1] * padding.step(1);
                     const T* part = values + (d * g.output[1] + h) * line * step;
                     for (long t = first; t < last; t++)
-                        tiles(at + taps[t].from, part, step, rows, width,
-                              sums + panels.start(unit) - origin + taps[t].row * width);
+                        for_tiles<T>(run, width, [&](auto& by, long r, long a) {
+                            function(by, r, panels.start(unit) + (taps[t].row + a) * width,
+                                     at + taps[t].from + a, x_row, x_step, part, line * step, step,
+                                     rows, line);
+                        });
                 }
         }
     }
 
-    void unpack(T* weight, T* sums, long parts, int threads) const {
-        kernels::unpack(g, panels, std::vector<char>(g.taps(), 1), weight, sums, parts, threads);
-    }
-
-  private:
     // Columns of y [P, O] in rows of `width`, zeros after them.
     const T* gathered(const T* y, long columns, long width) const {
         T* to = scratch<T>(3, g.windows() * width);
         for (long p = 0; p < g.windows(); p++)
             for (long j = 0; j < width; j++) to[p * width + j] = j < columns ? y[p * g.outputs + j] : 0;
         return to;
-    }
-
-    void tiles(const T* x, const T* y, long step, long rows, long width, T* sums) const {
-        long number = (run + ROWS - 1) / ROWS, line = g.output[2];
-        long x_row = g.stride[1] * padding.step(1), x_step = g.stride[2] * padding.step(2);
-        for (long q = 0; q < number; q++) {
-            long a = run * q / number, b = run * (q + 1) / number;
-            auto& by = width > LANES<T> ? by_rows<T, 2>.correlates : by_rows<T, 1>.correlates;
-            by[b - a](x + a, x_row, x_step, y, line * step, step, rows, line, sums + a * width);
-        }
     }
 };
 
@@ -287,24 +302,24 @@ void correlate_samples(const Geometry& g, const T* x, const T* y, T* norms, T* s
                  total ? scratch<T>(1, size * parts) : nullptr};
     if (!squares && !total) parts = g.samples;
     parallel(parts, threads, [&](long part) {
-        T* own = scratch<T>(4, size);
         for (T* sum : sums)
             if (sum) std::fill(sum + part * size, sum + (part + 1) * size, T(0));
+        Made<T> made{total ? sums[1] + part * size : nullptr,
+                     squares ? sums[0] + part * size : nullptr, {}};
         for (long n = g.samples * part / parts; n < g.samples * (part + 1) / parts; n++) {
-            std::fill(own, own + size, T(0));
-            correlation.add(x + n * g.positions() * g.channels, y + n * g.windows() * g.outputs, own,
-                            0, correlation.units());
-            // the rest of a panel that is half as wide is 0
-            Vector<T> norm = {};
-            for (long i = 0; i < size; i += LANES<T>) {
-                Vector<T> value = load(own + i), square = value * value;
-                long at = part * size + i;
-                norm += square;
-                if (squares) store(sums[0] + at, load(sums[0] + at) + square);
-                if (total) store(sums[1] + at, load(sums[1] + at) + value);
+            const T* from = x + n * g.positions() * g.channels;
+            const T* values = y + n * g.windows() * g.outputs;
+            for (auto& chain : made.norm) chain = Vector<T>{};
+            if (correlation.is_small()) correlation.make(from, values, made);
+            else {
+                T* own = scratch<T>(4, size);
+                std::fill(own, own + size, T(0));
+                correlation.add(from, values, own, 0, correlation.units());
+                // the rest of a panel that is half as wide is 0
+                for (long i = 0; i < size; i += PANEL<T>)
+                    made.template add<2>(i, {load(own + i), load(own + i + LANES<T>)});
             }
-            if (norms) norms[n] = 0;
-            for (int i = 0; norms && i < LANES<T>; i++) norms[n] += norm[i];
+            if (norms) norms[n] = made.norm_of_all();
         }
     });
     if (squares) correlation.unpack(squares, sums[0], parts, threads);

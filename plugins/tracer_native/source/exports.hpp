@@ -13,7 +13,8 @@ struct Exported {
     void* call;  // gives 0, or 1 where memory is short
 };
 
-inline std::vector<Exported>& exported() {
+// This library's own: what is `inline` would be shared by all that a process loads.
+static std::vector<Exported>& exported() {
     static std::vector<Exported> all;
     return all;
 }
@@ -24,7 +25,8 @@ template <typename A> constexpr char code() {
     else if constexpr (std::is_integral_v<A> && std::is_signed_v<A>) return sizeof(A) == 8 ? 'q' : 'i';
     else if constexpr (std::is_same_v<A, double>) return 'd';
     else {
-        static_assert(std::is_class_v<A> && std::is_trivially_copyable_v<A>, "a kernel takes no argument of this type");
+        constexpr bool is_plain = std::is_class_v<A> && std::is_trivially_copyable_v<A>;
+        static_assert(is_plain, "a kernel takes no argument of this type");
         return 'S';
     }
 }

@@ -246,13 +246,10 @@ template <typename T> struct FewCorrelation {
     }
     void tiles(const T* x, long stride, const T* y, const Line& line, long count, long width,
                T* sums) const {
-        long run = g.inputs_each(), number = (run + ROWS - 1) / ROWS;
-        auto& by = width > LANES<T> ? by_rows<T, 2>.correlates : by_rows<T, 1>.correlates;
-        for (long q = 0; q < number; q++) {
-            long a = run * q / number, b = run * (q + 1) / number;
-            by[b - a](x + a, stride, g.stride[2] * g.channels, y + line.spot * count * width, width,
-                      count * width, count, line.width, sums + a * width);
-        }
+        for_tiles<T>(g.inputs_each(), width, [&](auto& by, long r, long a) {
+            by.correlates[r](x + a, stride, g.stride[2] * g.channels, y + line.spot * count * width,
+                             width, count * width, count, line.width, sums + a * width);
+        });
     }
 };
 

@@ -60,9 +60,9 @@ void find_maximum(const Geometry& g, const T* x, T* y, int8_t* winner, int threa
                     for (const Seen* one = seen; one < end; one++) {
                         V value = load(from + one->at + c, channels - c);
                         // more, or the first NaN: what is a NaN already stays
-                        Whole<T> wins = (value > most) | ((value != value) & (most == most));
-                        if (WINNER) who = wins ? whole<T>(one->number) : who;
-                        most = wins ? value : most;
+                        Whole<T> stays = (value <= most) | (most != most);
+                        if (WINNER) who = stays ? who : whole<T>(one->number);
+                        most = stays ? most : value;
                     }
                     store(y + to + c, most, channels - c);
                     if (WINNER)
@@ -123,9 +123,8 @@ void spread(const Geometry& g, const T* y, const int8_t* winner, T* x, long held
                     long c = vector_at<T>(next, channels);
                     V sum = {};
                     for (const Seen* one = seen; one < end; one++) {
-                        auto narrow = load_as<Small<T>>(won + one->at + c, channels - c);
                         V value = load(from + one->at + c, channels - c);
-                        auto who = __builtin_convertvector(narrow, Whole<T>);
+                        auto who = widened<T>(load_as<Small<T>>(won + one->at + c, channels - c));
                         sum += who == whole<T>(one->number) ? value : V{};
                     }
                     store(to + c, sum, channels - c);

@@ -91,10 +91,11 @@ void multiply(const Tile<T>& tile, const Tap* taps, long count, long run, const 
         }
 }
 
-// sums[r][j] += sum_p x[p][r] y[p][j], p over `rows` rows of `width` positions.
-template <typename T, int R, int V>
-void accumulate(const T* x, long x_row, long x_step, const T* y, long y_row, long y_step, long rows,
-               long width, T* sums) {
+// give(i, s) the i-th vector of s[r][j] = sum_p x[p][r] y[p][j], p over `rows` rows of `width`
+// positions.
+template <typename T, int R, int V, typename F>
+inline void sum_positions(const T* x, long x_row, long x_step, const T* y, long y_row, long y_step,
+                          long rows, long width, F give) {
     Vector<T> own[R][V] = {};
     for (long i = 0; i < rows; i++) {
         const T *a = x + i * x_row, *b = y + i * y_row;
@@ -109,22 +110,85 @@ void accumulate(const T* x, long x_row, long x_step, const T* y, long y_row, lon
             }
         }
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++, sums += LANES<T>) store(sums, load(sums) + own[r][v]);
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) give(r * V + v, own[r][v]);
+}
+
+// sums[r][j] += s[r][j]
+template <typename T, int R, int V>
+void accumulate(const T* x, long x_row, long x_step, const T* y, long y_row, long y_step, long rows,
+                long width, T* sums) {
+    auto add = [=](int i, Vector<T> sum) {
+        T* to = sums + i * LANES<T>;
+        store(to, load(to) + sum);
+    };
+    sum_positions<T, R, V>(x, x_row, x_step, y, y_row, y_step, rows, width, add);
+}
+
+// What is made of the sums of one sample: totals and squares over samples, of which either may be
+// null, and a norm, in several sums, so that one addition does not wait for the other.
+template <typename T> struct Made {
+    static constexpr int CHAINS = 4;
+    T *totals, *squares;
+    Vector<T> norm[CHAINS];
+
+    // of N vectors from element `at` on
+    template <int N> void add(long at, const Vector<T> (&sums)[N]) {
+        for (int i = 0; i < N; i++) norm[i % CHAINS] += sums[i] * sums[i];
+        for (int i = 0; totals && i < N; i++) {
+            T* to = totals + at + i * LANES<T>;
+            store(to, load(to) + sums[i]);
+        }
+        for (int i = 0; squares && i < N; i++) {
+            T* to = squares + at + i * LANES<T>;
+            store(to, load(to) + sums[i] * sums[i]);
+        }
+    }
+    T norm_of_all() const {
+        T sum = 0;
+        for (int j = 0; j < LANES<T>; j++)
+            for (const Vector<T>& chain : norm) sum += chain[j];
+        return sum;
+    }
+};
+
+// made.add(at, s)
+template <typename T, int R, int V>
+void make(const T* x, long x_row, long x_step, const T* y, long y_row, long y_step, long rows,
+          long width, long at, Made<T>& made) {
+    Vector<T> sums[R * V];
+    auto keep = [&](int i, Vector<T> sum) { sums[i] = sum; };
+    sum_positions<T, R, V>(x, x_row, x_step, y, y_row, y_step, rows, width, keep);
+    made.add(at, sums);
 }
 
 // The functions above by the number of rows.
 template <typename T, int V> struct ByRows {
     decltype(&multiply<T, 1, V>) multiplies[ROWS + 1] = {};
     decltype(&accumulate<T, 1, V>) correlates[ROWS + 1] = {};
+    decltype(&make<T, 1, V>) makes[ROWS + 1] = {};
 
     ByRows() { add<ROWS>(); }
     template <int R> void add() {
         multiplies[R] = multiply<T, R, V>, correlates[R] = accumulate<T, R, V>;
+        makes[R] = make<T, R, V>;
         if constexpr (R > 1) add<R - 1>();
     }
 };
 template <typename T, int V> const ByRows<T, V> by_rows;
+
+// function(by, r, a): the functions of tiles of r rows, from row `a` on, that cover `rows` of panels
+// that are `width` wide.
+template <typename T, typename F> void for_tiles(long rows, long width, F function) {
+    long number = (rows + ROWS - 1) / ROWS;
+    for (long q = 0; q < number; q++) {
+        long a = rows * q / number, r = rows * (q + 1) / number - a;
+        if (width > LANES<T>) function(by_rows<T, 2>, r, a);
+        else function(by_rows<T, 1>, r, a);
+    }
+}
 
 template <typename T>
 void multiply(long rows, const Tile<T>& tile, const Tap* taps, long count, long run, const T* panel,

@@ -22,12 +22,14 @@ template <> struct Vectors<float> {
     typedef float Value __attribute__((vector_size(BYTES)));
     typedef int32_t Whole __attribute__((vector_size(BYTES)));
     typedef int8_t Small __attribute__((vector_size(BYTES / 4)));
+    typedef int16_t Between __attribute__((vector_size(BYTES / 2)));
 };
 template <> struct Vectors<double> {
     static constexpr int LANES = BYTES / 8;
     typedef double Value __attribute__((vector_size(BYTES)));
     typedef int64_t Whole __attribute__((vector_size(BYTES)));
     typedef int8_t Small __attribute__((vector_size(BYTES / 8)));
+    typedef int16_t Between __attribute__((vector_size(BYTES / 4)));
 };
 template <typename T> using Vector = typename Vectors<T>::Value;
 template <typename T> using Whole = typename Vectors<T>::Whole;
@@ -60,6 +62,11 @@ template <typename T> inline Vector<T> all(T value) { return value - Vector<T>{}
 // A whole number in all lanes.
 template <typename T> inline Whole<T> whole(long value) {
     return (decltype(Whole<T>{}[0] + 0))value - Whole<T>{};
+}
+
+// Bytes as whole numbers, in two steps: in one, gcc 12 takes them lane by lane.
+template <typename T> inline Whole<T> widened(Small<T> v) {
+    return __builtin_convertvector(__builtin_convertvector(v, typename Vectors<T>::Between), Whole<T>);
 }
 
 // exp(x + more), to 2 units in the last place: 2^n exp(r + more) with x = n log(2) + r and
