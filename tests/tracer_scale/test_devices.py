@@ -200,6 +200,13 @@ def test_each_rank_takes_the_device_of_its_place_on_its_machine(linked, monkeypa
     assert all(link.stopped for link in links.NCCLBackend.made)
 
 
+def test_one_rank_alone_stays_where_it_is(two):
+    model = model_at("double")
+    trainer = scale.DataParallel(model, training.AdamW(model.parameters(), lr=0.1), Alone())
+    assert isinstance(trainer.comm.transport, Kept)
+    assert two.taken is None
+
+
 def test_one_machine_meets_within(linked, monkeypatch):
     checked(begun(linked(2), ["m0", "m0"], 2, monkeypatch)[0])
     assert {link.address for link in links.NCCLBackend.made} == {("127.0.0.1", 5555)}
@@ -208,9 +215,9 @@ def test_one_machine_meets_within(linked, monkeypatch):
 @pytest.mark.parametrize(
     ("available", "count", "name", "said"),
     [
-        (True, 2, None, "there are 3 ranks on 2 devices"),
-        (True, 1, None, "there are 3 ranks on 1 devices"),
-        (True, 3, lambda number: "MIG", "there are 3 ranks on 1 devices"),
+        (True, 2, None, "3 ranks share 2 devices"),
+        (True, 1, None, "3 ranks share one device"),
+        (True, 3, lambda number: "MIG", "3 ranks share one device"),
         (False, 3, None, "CuPy finds no NCCL: pip install nvidia-nccl"),
     ],
 )
@@ -239,12 +246,22 @@ def test_models_on_several_kinds_of_devices_are_refused_by_all(library):
         assert "rank 1 has its model on 'cpu', and rank 0 on 'double'" in str(error)
 
 
-def test_a_model_and_its_optimizer_go_to_the_device_that_is_taken(two):
+class Twice(Alone):
+    """Two ranks that do the same."""
+
+    def Get_size(self):
+        return 2
+
+    def allgather(self, value):
+        return [value, value]
+
+
+def test_a_model_goes_to_the_device_that_is_taken(two):
     model = Wide().to("double")
     made = training.AdamW([model.weight], lr=0.1)
     before = model.weight.data, model.mean
-    trainer = scale.DataParallel(model, made, Alone())
-    assert isinstance(trainer.comm.transport, Kept)
+    with pytest.warns(UserWarning, match="2 ranks share one device"):
+        scale.DataParallel(model, made, Twice())
     assert two.taken == 0
     assert isinstance(model.weight.data, device.DeviceArray)
     assert model.weight.data is not before[0]
@@ -369,7 +386,7 @@ def test_more_ranks_than_devices_train_to_the_same_bits(tmp_path):
     for ranks, devices_there in ((1, 2), (3, 2)):
         done = run(ranks, "on_devices.py", "KFAC", tmp_path / "out.npz", devices_there)
         assert done.returncode == 0, done.stderr
-        said = done.stderr.count("there are 3 ranks on 2 devices")
+        said = done.stderr.count("3 ranks share 2 devices")
         assert said == (ranks == 3)
         with np.load(tmp_path / "out.npz") as kept:
             results.append(dict(kept))

@@ -67,9 +67,10 @@ def exchanging(model: Model, comm: Communicator) -> Communicator:
     """What ranks with this model exchange by: `comm`, or `Devices` where it is on one.
 
     Each rank takes the device of its place among those of its machine, modulo the number of
-    devices, for good, and its model goes there. Where there are more ranks than devices, or no
-    links between these, arrays go through the host, and the first rank warns of it. Raises
-    `TracerError` on every rank where models are not on the same kind of device.
+    devices, for good, and its model goes there; one rank alone stays where it is. Where there are
+    more ranks than devices, or no links between these, arrays go through the host, and the first
+    rank warns of it. Raises `TracerError` on every rank where models are not on the same kind of
+    device.
     """
     library, machine = library_of(model), socket.gethostname()
     every = comm.allgather({"device": library.device, "machine": machine})
@@ -81,6 +82,8 @@ def exchanging(model: Model, comm: Communicator) -> Communicator:
         )
     if library is backend.NUMPY:
         return comm
+    if len(every) == 1:
+        return Devices(comm, library, Kept())
     machines = [theirs["machine"] for theirs in every]
     place = machines[: comm.Get_rank()].count(machine)
     device = _taken(library, model, place)
@@ -110,13 +113,12 @@ def _move(library: Backend, model: Model) -> None:
 def _transport(
     library: Backend, comm: Communicator, machines: Sequence[str], device: str | None
 ) -> Transport:
-    if comm.Get_size() == 1:
-        return Kept()
     said = comm.allgather((device, library.links_problem()))
     taken = [(machine, name) for machine, (name, _) in zip(machines, said, strict=True)]
     why = next((problem for _, problem in said if problem is not None), None)
     if len(set(taken)) < len(taken) and device is not None:
-        why = f"there are {len(taken)} ranks on {len(set(taken))} devices"
+        several = "one device" if len(set(taken)) == 1 else f"{len(set(taken))} devices"
+        why = f"{len(taken)} ranks share {several}, between which there are no links"
     if why is not None:
         if comm.Get_rank() == 0:
             warnings.warn(f"ranks exchange arrays through the host's memory: {why}", stacklevel=4)
