@@ -18,29 +18,33 @@ import tracer
 
 #: where a value went to the host, or came from it -> how often; None while nobody looks
 _waits = None
+#: how many elements are overlooked
+_overlooked = 0
 
 #: functions whose results have shapes that depend on values
 _SIZED_BY_VALUES = {"nonzero", "argwhere", "flatnonzero", "unique", "extract", "compress"}
 
 
 @contextlib.contextmanager
-def watched():
+def watched(larger_than=-1):
     """Counts transfers in its block, by kind and line: each makes the host wait for the device.
+
+    Those of no more elements are left out, if that is wanted.
 
     Kinds are "to the host" (a Python number or a NumPy array of a value there, or a shape that
     depends on values) and "from the host".
     """
-    global _waits
-    before, _waits = _waits, Counter()
+    global _waits, _overlooked
+    before, _waits, _overlooked = (_waits, _overlooked), Counter(), larger_than
     try:
         yield _waits
     finally:
-        _waits = before
+        _waits, _overlooked = before
 
 
 def _waiting(kind, value):
     """`value`, counted."""
-    if _waits is not None:
+    if _waits is not None and np.size(value) > _overlooked:
         frames = (frame for frame, _ in traceback.walk_stack(sys._getframe(1)))
         inner = {
             __file__,
@@ -148,10 +152,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return f"DeviceArray({self._values!r})"
 
 
-def asarray(values, dtype=None):
+def asarray(values, dtype=None, order=None):
     """Values on the device, from the host or from there."""
     if isinstance(values, DeviceArray):
-        return DeviceArray(np.array(values._values, dtype))
+        return DeviceArray(np.array(values._values, dtype, order=order or "K"))
     return DeviceArray(np.array(_waiting("from the host", values), dtype))
 
 

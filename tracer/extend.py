@@ -39,7 +39,8 @@ Arrays: libraries, threads, random numbers, devices:
     `backend`, `Backend`, `Compiled`, `compiled`, `Tally`, `Visited`, `Geometry`, `SampledArray`,
     `add_product`, `SMALL`, `blocks`, `expect_attention`, `expect_blocks`, `expect_kernels`, `Work`,
     `begin_work`, `current_work`, `end_work`, `in_parallel`, `one_thread`, `on_this_thread`,
-    `product`, `scratch`, `threads`, `drawn`, `generator`, `poisson`, `seed`, `last_seed`,
+    `product`, `scratch`, `threads`, `drawn`, `generator`, `generator_of`,
+    `set_generator`, `poisson`, `seed`, `last_seed`, `Links`,
     `without_torch`, `backend_for`, `is_device`, `read_safetensors`, `write_safetensors`,
     `is_safetensors`
 
@@ -69,6 +70,7 @@ from tracer.arrays.collection import no_collection
 from tracer.arrays.compiled import Compiled, Tally, Visited, compiled
 from tracer.arrays.dtypes import SINGLE, in_single, meeting, narrowed, widened, working
 from tracer.arrays.kernels import Geometry
+from tracer.arrays.links import Links
 from tracer.arrays.openblas import add_product
 from tracer.arrays.ownership import is_private
 from tracer.arrays.parallel import (
@@ -88,7 +90,15 @@ from tracer.arrays.parallel import (
     scratch,
     threads,
 )
-from tracer.arrays.random import drawn, generator, last_seed, poisson, seed
+from tracer.arrays.random import (
+    drawn,
+    generator,
+    generator_of,
+    last_seed,
+    poisson,
+    seed,
+    set_generator,
+)
 from tracer.arrays.safetensors import is_safetensors, read_safetensors, write_safetensors
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.torch_tensors import without_torch
@@ -235,6 +245,7 @@ __all__ = [
     "Kronecker",
     "LayerValues",
     "Line",
+    "Links",
     "Mixed",
     "ModuleCall",
     "Node",
@@ -319,6 +330,7 @@ __all__ = [
     "finished",
     "flatten",
     "generator",
+    "generator_of",
     "ggn_averaged",
     "ggn_exact",
     "ggn_outputs",
@@ -375,6 +387,7 @@ __all__ = [
     "scope",
     "scratch",
     "seed",
+    "set_generator",
     "settings",
     "steps",
     "summed",

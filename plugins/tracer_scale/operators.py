@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tracer.errors import QuantityError, ShapeError
-from tracer.extend import Array
+from tracer.extend import Array, Backend, backend
 from tracer_scale.engines import Engine
 from tracer_scale.states import Plain
 from tracer_scale.together import together
@@ -65,25 +65,27 @@ def added(total: Plain, value: Plain, share: float) -> Plain:
     return scaled if total is None else total + scaled
 
 
-def operator(name: str, about: Plain, multiplier: Multiplies) -> Any:
-    """A matrix over all parameters of all shards, `[P, P]`, a `LinearOperator` of SciPy's.
+def operator(
+    name: str, about: Plain, multiplier: Multiplies, library: Backend = backend.NUMPY
+) -> Any:
+    """A matrix over all parameters of all shards, `[P, P]`, on vectors of a library.
 
-    As the operator of a sweep it is symmetric, and its `parameters` map names to slices; `matmat`
-    takes many columns through one pass over the data. Its workers stay for the next product:
-    `close()`, or the end of a `with` block, ends them.
+    It is a `LinearOperator` of SciPy's, or of CuPy's. As the operator of a sweep it is symmetric,
+    and its `parameters` map names to slices; `matmat` takes many columns through one pass over the
+    data. Its workers stay for the next product: `close()`, or the end of a `with` block, ends them.
     """
-    from scipy.sparse.linalg import LinearOperator  # as long to import as all of this
-
     spans = {p: slice(*span) for p, span in about["spans"].items()}
     size = max((span.stop for span in spans.values()), default=0)
 
-    class ShardedOperator(LinearOperator):
+    class ShardedOperator(library.linear_operator):  # type: ignore[name-defined]  # of the library
+        backend = library  # where its vectors are
         parameters = spans
 
         def _matmat(self, columns: Array) -> Array:
-            if np.iscomplexobj(columns):
+            if columns.dtype.kind == "c":
                 return self._matmat(columns.real) + 1j * self._matmat(columns.imag)
-            return multiplier.product(Job(name, np.ascontiguousarray(columns, self.dtype)))
+            given = library.namespace.asarray(columns, dtype=self.dtype, order="C")
+            return multiplier.product(Job(name, given))
 
         def _matvec(self, vector: Array) -> Array:
             return self._matmat(vector.reshape(-1, 1)).reshape(vector.shape)
@@ -120,7 +122,7 @@ class ShardedBlock:
         self._name, self._parameter, self._multiplier = name, parameter, multiplier
 
     def __call__(self, v: Array) -> Array:
-        v = np.asarray(v)
+        v = v if backend.is_array(v) else np.asarray(v)
         if v.shape == self.shape:
             return self(v[None])[0]
         if v.ndim == 0 or v.shape[1:] != self.shape:
@@ -137,10 +139,12 @@ class ShardedBlock:
         return f"<product with a block of shape {list(self.shape)}>"
 
 
-def matrix(name: str, about: Plain, multiplier: Multiplies) -> Any:
-    """The operator, or a function for each parameter."""
+def matrix(
+    name: str, about: Plain, multiplier: Multiplies, library: Backend = backend.NUMPY
+) -> Any:
+    """The operator, on vectors of a library, or a function for each parameter."""
     if "spans" in about:
-        return operator(name, about, multiplier)
+        return operator(name, about, multiplier, library)
     return {
         parameter: ShardedBlock(name, parameter, shape, multiplier)
         for parameter, shape in about["shapes"].items()

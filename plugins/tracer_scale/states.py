@@ -1,5 +1,7 @@
 """States of quantities as what can be sent and stored: arrays, numbers, texts, and containers.
 
+Arrays are NumPy's, or, for who exchanges those of a device, stay where they are (`in_place`).
+
 A Kronecker block is its factors and the places of its elements, a cotangent the arrays that it is
 made of or, where functions are among these, the samples' cotangents themselves. Objects of a
 plugin are their fields, and are made again of the class, found where the quantity is defined.
@@ -8,7 +10,7 @@ plugin are their fields, and are made again of the class, found where the quanti
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,8 +29,10 @@ from tracer.extend import (
     backend,
 )
 
-#: numbers, texts, arrays of NumPy, and lists, tuples and dicts of these
+#: numbers, texts, arrays, and lists, tuples and dicts of these
 Plain: TypeAlias = Any
+#: where an array is kept
+Keep: TypeAlias = "Callable[[Array], Array]"
 
 #: the keys of what stands for an object
 KRONECKER, COTANGENT, OBJECT = "$kronecker", "$cotangent", "$object"
@@ -38,14 +42,25 @@ class _Unsendable(Exception):
     """A field that is neither a number, an array nor a container."""
 
 
-def plain(kept: Unfinished, quantity: Quantity) -> Plain:
-    """The state of a quantity at a parameter, and its context.
+def on_host(array: Array) -> np.ndarray:
+    """An array as NumPy's."""
+    return np.asarray(backend.to_host(array))
+
+
+def in_place(array: Array) -> Array:
+    """An array as it is; numbers are NumPy's arrays."""
+    numbers = isinstance(array, np.generic) or not backend.is_array(array)
+    return np.asarray(array) if numbers else array
+
+
+def plain(kept: Unfinished, quantity: Quantity, keep: Keep = on_host) -> Plain:
+    """The state of a quantity at a parameter, and its context; arrays are what `keep` gives.
 
     Raises `QuantityError` for a state that holds something else, as a function.
     """
     context = kept.context
     try:
-        state = _plain(kept.state)
+        state = _plain(kept.state, keep)
     except _Unsendable as error:
         raise QuantityError(
             f"the state of {quantity.name!r} at {context.name} holds {error}, which cannot be sent "
@@ -62,30 +77,31 @@ def restored(value: Plain, quantity: Quantity) -> Unfinished:
     return Unfinished(_restored(value["state"], quantity), context)
 
 
-def _plain(value: Any) -> Plain:
+def _plain(value: Any, keep: Keep) -> Plain:
     if value is None or isinstance(value, bool | int | float | str):
         return value if type(value) in (type(None), bool, int, float, str) else _number(value)
     if isinstance(value, np.generic) or backend.is_array(value):
-        return _array(np.asarray(backend.to_host(value)))
+        return _array(keep(value))
     if isinstance(value, Kronecker):
-        order = None if value.is_natural else np.asarray(backend.to_host(value.order()))
-        return {KRONECKER: [_plain(f) for f in value.factors], "order": order,
+        order = None if value.is_natural else keep(value.order())
+        return {KRONECKER: [_plain(f, keep) for f in value.factors], "order": order,
                 "shape": list(value.shape)}  # fmt: skip
     if isinstance(value, Cotangent):
-        return _cotangent(value)
+        return _cotangent(value, keep)
     if isinstance(value, Mapping):
-        return {"$dict": [[_plain(key), _plain(each)] for key, each in value.items()]}
+        pairs = [[_plain(key, keep), _plain(each, keep)] for key, each in value.items()]
+        return {"$dict": pairs}
     if type(value) is tuple:
-        return tuple(_plain(each) for each in value)
+        return tuple(_plain(each, keep) for each in value)
     if type(value) is list:
-        return [_plain(each) for each in value]
+        return [_plain(each, keep) for each in value]
     if callable(value) or not hasattr(value, "__dict__"):
         raise _Unsendable(f"a {type(value).__name__}")
     kind = type(value)
     fields = value.__getstate__()
     if not isinstance(fields, dict):
         raise _Unsendable(f"a {kind.__name__}")
-    found = {name: _plain(field) for name, field in fields.items()}
+    found = {name: _plain(field, keep) for name, field in fields.items()}
     return {OBJECT: [kind.__module__, kind.__qualname__], "fields": found}
 
 
@@ -96,28 +112,28 @@ def _number(value: Any) -> Plain:
     raise _Unsendable(f"a {type(value).__name__}")
 
 
-def _array(array: np.ndarray) -> Plain:
+def _array(array: Array) -> Plain:
     if array.dtype.kind not in "biuf":
         raise _Unsendable(f"an array of dtype {array.dtype}")
     # as it arrives from a process or a file: products of other layouts round otherwise
-    return np.asarray(array, order="C")
+    return backend.namespace(array).asarray(array, order="C")
 
 
-def _cotangent(value: Cotangent) -> Plain:
+def _cotangent(value: Cotangent, keep: Keep) -> Plain:
     """Its arrays; those of samples where it has functions, as a transposed weight's has."""
     try:
         kind = type(value)
-        found = {name: _sent(field) for name, field in vars(value).items()}
+        found = {name: _sent(field, keep) for name, field in vars(value).items()}
         return {COTANGENT: [kind.__module__, kind.__qualname__], "fields": found}
     except _Unsendable:
         dense = Dense(value.per_sample())
         dense.signs, dense.unbatched = value.signs, value.unbatched
         dense.unbatched_squares = value.unbatched_squares
-        return _cotangent(dense)
+        return _cotangent(dense, keep)
 
 
-def _sent(field: Any) -> Plain:
-    return {"$dtype": str(field)} if isinstance(field, np.dtype) else _plain(field)
+def _sent(field: Any, keep: Keep) -> Plain:
+    return {"$dtype": str(field)} if isinstance(field, np.dtype) else _plain(field, keep)
 
 
 def _restored(value: Plain, quantity: Quantity) -> Any:
@@ -167,5 +183,8 @@ class _Placed:
     shape: tuple[int, ...]
 
     def __call__(self, stack: Stack) -> Stack:
-        out = np.where(self.order >= 0, stack[:, self.order], np.zeros((), stack.dtype))
+        library = backend.of(stack)
+        order = backend.moved(self.order, library)
+        zero = library.namespace.zeros((), dtype=stack.dtype)
+        out = np.where(order >= 0, stack[:, order], zero)
         return out.reshape(len(stack), *self.shape)

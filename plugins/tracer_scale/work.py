@@ -37,7 +37,7 @@ from tracer_scale.reductions import (
     refuse_weights,
 )
 from tracer_scale.shards import Batch, Shards
-from tracer_scale.states import Plain, plain, restored
+from tracer_scale.states import Keep, Plain, on_host, plain, restored
 
 #: a module, or a function of the inputs
 Model: TypeAlias = Callable[..., Any]
@@ -118,6 +118,8 @@ class Work:
     mean: bool | None = None
     #: the reduction that was found out before, of the same model and loss
     reduction: str = ""
+    #: where the arrays of states and products are kept
+    keep: Keep = on_host
     #: whether classes were found to weigh the same, which is looked for once
     _is_plain: bool = field(default=False, init=False, repr=False)
 
@@ -145,7 +147,7 @@ class Work:
         part = Part(samples, mass, reduction)
         swept = self._swept(batch, index, list(self.quantities.values()), reduction)
         for name, value in swept.items():
-            put(part, self.quantities[name], value)
+            put(part, self.quantities[name], value, self.keep)
         return part
 
     def _reduction(self, batch: Batch) -> str:
@@ -161,7 +163,8 @@ class Work:
         if not len(batch[-1]):
             return Product(None)
         quantity = self.quantities[job.quantity]
-        return multiplied(self._swept(batch, index, [quantity], SUM)[job.quantity], job)
+        matrix = self._swept(batch, index, [quantity], SUM)[job.quantity]
+        return multiplied(matrix, job, self.keep)
 
     def _swept(
         self, batch: Batch, index: int, quantities: Sequence[Quantity], reduction: str
@@ -194,30 +197,30 @@ class Work:
         return float(backend.to_host(loss.data))
 
 
-def put(part: Part, quantity: Quantity, value: Value) -> None:
+def put(part: Part, quantity: Quantity, value: Value, keep: Keep = on_host) -> None:
     """Put the value of a sweep into a part: states that merge, or what an operator is over."""
     name = quantity.name
     if not merges(quantity):
         part.matrices[name] = _matrix(quantity, value)
         return
     if not isinstance(value, Mapping):  # of the objective as a whole, as the loss
-        part.states[name] = {WHOLE: plain(_of_objective(value), quantity)}
+        part.states[name] = {WHOLE: plain(_of_objective(value, keep), quantity, keep)}
         return
-    part.states[name] = {p: plain(_kept(p, v), quantity) for p, v in value.items()}
+    part.states[name] = {p: plain(_kept(p, v), quantity, keep) for p, v in value.items()}
     part.absent[name] = dict(getattr(value, "absent", {}))
 
 
-def multiplied(value: Value, job: Job) -> Product:
+def multiplied(value: Value, job: Job, keep: Keep = on_host) -> Product:
     """An operator, or functions of the parameters, times vectors."""
     if isinstance(job.vectors, Mapping):
-        return Product({p: _host(value[p](stack)) for p, stack in job.vectors.items()})
-    return Product(_host(value.matmat(job.vectors)))
+        return Product({p: keep(value[p](stack)) for p, stack in job.vectors.items()})
+    return Product(keep(value.matmat(job.vectors)))
 
 
-def _of_objective(value: Any) -> Unfinished:
+def _of_objective(value: Any, keep: Keep) -> Unfinished:
     if isinstance(value, Unfinished):
         return value
-    array = _host(value)
+    array = keep(value)
     return Unfinished(array, Context(WHOLE, array.shape, array.dtype, None))
 
 
@@ -242,18 +245,26 @@ def _matrix(quantity: Quantity, value: Any) -> Plain:
 
 def _weighs(node: Node) -> bool:
     """Whether this is a loss of classes that weighs or ignores some, after logits and targets."""
-    ignores = node.params.get("ignored") is not None
-    return ignores or ("ignored" in node.params and len(node.inputs) > 2)
+    return ("ignored" in node.params and len(node.inputs) > 2) or ignores(node)
+
+
+def ignores(node: Node) -> bool:
+    """Whether this is a loss of classes that ignores some of its targets.
+
+    Where these are on a device, the loss cannot say by itself that all of them count.
+    """
+    if "ignored" not in node.params:
+        return False
+    ignored, target = node.params["ignored"], node.inputs[1]
+    if ignored is None or target.ndim == len(node.input_shape(0)):
+        return False
+    return bool((target == ignored).any())
 
 
 def _split(tape: Tape, output: Any) -> Tensor | None:
     """Where the Gauss-Newton matrix splits the model from a loss that is not registered."""
     registered = any(node.op.loss for node in tape.recorded())
     return None if registered or not isinstance(output, Tensor) else output
-
-
-def _host(value: Array) -> np.ndarray:
-    return np.asarray(backend.to_host(value))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ can be passed around, if not computed with, that have no memory on a device.
 """
 
 import functools
+import importlib
 import inspect
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import tracer
 import tracer_layers as nn
 from tracer import registry
+from tracer.arrays.backend_cupy import CUPY
 from tracer.record.leaf_kinds import PARAMETER
 from tracer.record.recorder import rerecording
 from tracer.record.tensor import new_leaf
@@ -22,6 +24,7 @@ from tracer.testing import check_operation
 
 sys.path.append(str(Path(__file__).parents[1]))
 import device
+import links
 from device_suite import CASES, COVERAGE, covered
 
 cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
@@ -43,6 +46,22 @@ registry.load_plugins()
 
 
 # -- names and signatures -----------------------------------------------------------------------
+
+
+def test_the_links_of_tests_have_the_signatures_of_nccls():
+    real = pytest.importorskip("cupyx.distributed").NCCLBackend
+    names = [name for name in vars(links.NCCLBackend) if inspect.isfunction(getattr(real, name, 0))]
+    assert {"__init__", "broadcast", "send", "recv", "send_recv", "stop"} <= set(names)
+    for name in names:
+        ours = inspect.signature(getattr(links.NCCLBackend, name))
+        assert ours == inspect.signature(getattr(real, name)), name
+
+
+def test_a_device_is_chosen_by_what_cupy_has():
+    assert hasattr(cupy.cuda.runtime, "getDeviceCount")
+    assert {"use", "pci_bus_id", "__enter__"} <= set(dir(cupy.cuda.Device))
+    if not importlib.import_module("cupy.cuda.nccl").available:
+        assert "CuPy finds no NCCL" in CUPY.links_problem()
 
 
 def is_ours():

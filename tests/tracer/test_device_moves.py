@@ -1,9 +1,11 @@
 """Moving arrays, parameters and models between devices, and who draws random numbers there."""
 
 import sys
+import threading
 from collections import namedtuple
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import tracer
 import tracer_layers as nn
 from tracer import registry
 from tracer.api import devices
-from tracer.arrays.backend_cupy import CUPY
+from tracer.arrays.backend_cupy import CUPY, CuPyBackend
 from tracer.errors import ShapeError, TracerError, TracingError
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -378,3 +380,64 @@ def test_the_polynomial_is_fitted_on_a_device(monkeypatch):
         found = method(*there)
         assert isinstance(found, DeviceArray)
         np.testing.assert_allclose(tracer.asnumpy(found), method(start, *data), rtol=1e-10)
+
+
+class Gpus:
+    """What `cupy.cuda` has of several GPUs: each thread has a current one."""
+
+    def __init__(self):
+        self.local = threading.local()
+        self.runtime = SimpleNamespace(getDeviceCount=lambda: 3)
+
+    @property
+    def current(self):
+        return getattr(self.local, "number", 0)
+
+    def Device(self, number):
+        return Gpu(self, number)
+
+
+class Gpu:
+    def __init__(self, gpus, number):
+        self.gpus, self.number, self.pci_bus_id = gpus, number, f"0000:0{number}"
+
+    def use(self):
+        self.gpus.local.number = self.number
+
+    def __enter__(self):
+        self.before, self.gpus.local.number = self.gpus.current, self.number
+
+    def __exit__(self, *error):
+        self.gpus.local.number = self.before
+
+
+def test_a_gpu_that_is_chosen_is_where_all_threads_send_arrays(monkeypatch):
+    gpus, library = Gpus(), CuPyBackend()
+    cupy = SimpleNamespace(cuda=gpus, asarray=lambda array: gpus.current)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    assert library.from_host(np.ones(2)) == 0
+    assert library.device_count() == 3
+    assert library.use_device(2) == "0000:02"
+    assert gpus.current == 2
+    found = []
+    thread = threading.Thread(target=lambda: found.append(library.from_host(np.ones(2))))
+    thread.start()
+    thread.join()
+    assert found == [2]
+
+
+def test_constants_are_moved_anew_to_another_device():
+    library = device.DeviceBackend()
+    first = library.constant(np.arange, 3)
+    assert library.constant(np.arange, 3) is first
+    tracer.extend.backend.forget_constants()
+    assert library.constant(np.arange, 3) is not first
+
+
+def test_the_host_has_no_choice_of_devices_and_no_links():
+    library = tracer.extend.backend.NUMPY
+    assert library.device_count() == 0
+    with pytest.raises(TracerError, match="numpy has one device"):
+        library.use_device(1)
+    with pytest.raises(TracerError, match="no links between devices of numpy"):
+        library.links(2, 0, "127.0.0.1", 4444)

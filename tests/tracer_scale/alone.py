@@ -1,7 +1,9 @@
 """A communicator of one rank, and one whose ranks are threads, as those of mpi4py."""
 
 import copy
+import queue
 import threading
+from collections import defaultdict
 
 
 class Alone:
@@ -29,6 +31,11 @@ class Threads:
     def __init__(self, size):
         self.size, self.values = size, [None] * size
         self.barrier = threading.Barrier(size, timeout=30)
+        self.here = threading.local()
+        self.sent = defaultdict(queue.Queue)
+
+    def of(self, rank):
+        return Rank(self, rank)
 
     def run(self, function):
         """What `function(comm)` returns or raises in each rank."""
@@ -36,7 +43,8 @@ class Threads:
 
         def work(rank):
             try:
-                found[rank] = function(Rank(self, rank))
+                self.here.comm = Rank(self, rank)
+                found[rank] = function(self.here.comm)
             except Exception as error:
                 found[rank] = error
 
@@ -65,3 +73,26 @@ class Rank:
         self.ranks.values[self.rank] = value
         self.ranks.barrier.wait()
         return copy.deepcopy(self.ranks.values)
+
+    def bcast(self, value, root=0):
+        return self.allgather(value)[root]
+
+    def alltoall(self, values):
+        return [each[self.rank] for each in self.allgather(values)]
+
+    def Bcast(self, array, root=0):
+        if self.rank == root:
+            for peer in range(self.ranks.size):
+                self.Send(array, peer) if peer != root else None
+        else:
+            self.Recv(array, root)
+
+    def Send(self, array, dest):
+        self.ranks.sent[self.rank, dest].put(array.copy())
+
+    def Recv(self, array, source):
+        array[...] = self.ranks.sent[source, self.rank].get(timeout=30)
+
+    def Sendrecv(self, array, dest, recvbuf, source):
+        self.Send(array, dest)
+        self.Recv(recvbuf, source)

@@ -4,14 +4,30 @@ import threading
 import time
 
 import folds
+import numpy as np
 import pytest
 from folds import MATRICES, VALUES, Deadly, Slow, mlp
 
 import tracer_layers as nn
 import tracer_scale as scale
+from trace_net.main import main
 from tracer_scale.engines import dask_client
 
 distributed = pytest.importorskip("distributed")
+TARGET = """
+import numpy as np
+import tracer_layers as nn
+import tracer_training as training
+
+model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+loss = nn.cross_entropy
+
+
+def datasets():
+    rng = np.random.default_rng(0)
+    return training.ArrayDataset(rng.standard_normal((30, 6)), rng.integers(0, 3, 30)), None
+"""
+
 # of Dask's own, at the end of a cluster
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -46,6 +62,30 @@ def test_a_cluster_is_found_at_its_address_and_left_running(cluster, client):
     expected = scale.fold(mlp(), nn.cross_entropy, folds.even(4), engine="here")
     folds.assert_same_bits(found, expected)
     assert len(client.scheduler_info()["workers"]) == 2
+
+
+def test_the_command_line_takes_the_address_of_a_cluster(cluster, client, tmp_path):
+    path, out = tmp_path / "target.py", tmp_path / "found.npz"
+    path.write_text(TARGET)
+    address = cluster.scheduler_address.replace("tcp://", "dask://")
+    words = ["quantities", str(path), "--quantity", "kflr", "--shards", "5", "-o", str(out)]
+    found = []
+    for engine in (address, "here"):
+        assert main([*words, "--engine", engine]) == 0
+        with np.load(out) as arrays:
+            found.append(dict(arrays))
+    assert found[0].keys() == found[1].keys()
+    for name, array in found[1].items():
+        np.testing.assert_array_equal(found[0][name], array, err_msg=name)
+
+
+def test_shards_are_one_bar_of_the_dashboards_progress(client):
+    """Which has one for each prefix of the tasks' keys."""
+    scale.fold(mlp(), nn.cross_entropy, folds.even(4, kind=Slow), engine=client)
+    seconds = client.run_on_scheduler(
+        lambda dask_scheduler: dask_scheduler.task_prefixes["shard"].all_durations["compute"]
+    )
+    assert seconds > 0
 
 
 def test_no_work_is_left_on_the_workers(client):

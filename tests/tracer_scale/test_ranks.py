@@ -1,8 +1,5 @@
 """`fit` with batches in parts: the same training as with whole batches, up to rounding."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from alone import Alone, Threads
@@ -12,7 +9,6 @@ import tracer
 import tracer_layers as nn
 import tracer_scale as scale
 import tracer_training as training
-from tracer import registry
 from tracer.errors import TracerError
 from tracer_scale.parallel import inverses
 from tracer_scale.parallel.streams import streams
@@ -173,7 +169,7 @@ def test_streams_of_parts_differ_and_leave_the_generators_where_they_were():
     before = np.random.get_state(legacy=False)["state"]["pos"]  # noqa: NPY002
     drawn = []
     for _ in range(2):
-        with streams(None) as begin:
+        with streams(None, tracer.extend.backend.NUMPY) as begin:
             for part in (0, 1, 0):
                 begin(part)
                 both = tracer.extend.generator().random(), np.random.random()  # noqa: NPY002
@@ -203,27 +199,21 @@ def test_a_mean_that_is_weighed_is_refused(loss):
                      parallel=scale.Ranks(Alone(), 2))  # fmt: skip
 
 
+def test_ignored_targets_are_refused_wherever_they_stand():
+    labels = LABELS.copy()
+    labels[5] = -100
+    model = mlp()
+    made = training.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(scale.ShardError, match=r"part 0 .* the loss ignores some targets"):
+        training.fit(model, nn.cross_entropy, [(X, labels)], optimizer=made, epochs=1,
+                     progress=False, parallel=scale.Ranks(Alone(), 2))  # fmt: skip
+
+
 def test_what_is_wrong_with_ranks_is_said():
     with pytest.raises(TracerError, match="a communicator of mpi4py"):
         scale.Ranks(4)
     with pytest.raises(TracerError, match="parts from 1"):
         scale.Ranks(Alone(), 0)
-
-
-def test_a_model_on_a_device_is_refused():
-    sys.path.append(str(Path(__file__).parents[1]))
-    import device
-
-    registry.backends.add(device.DeviceBackend(), "tests")
-    try:
-        model = mlp().to("double")
-        made = training.SGD(model.parameters(), lr=0.1)
-        with pytest.raises(TracerError, match="ranks train models on the host"):
-            scale.DataParallel(model, made, Alone())
-        with pytest.raises(TracerError, match="ranks train models on the host"):
-            fitted(model, "SGD", scale.Ranks(Alone()))
-    finally:
-        registry.backends.remove("device")
 
 
 class Odd(Alone):

@@ -96,6 +96,19 @@ def test_any_number_of_ranks_has_the_same_bits(place, options):
 
 @needs_mpi
 @pytest.mark.slow
+def test_a_device_for_each_rank_has_the_same_bits_also_where_it_goes_on(place):
+    words = ("train", "model.py", "--parallel", "--device", "double", "--batch-size", 32)
+    words = (*words, "--optimizer", "kfac", "--parts", 4)
+    for name, ranks, epochs in (("of1", 1, 3), ("of2", 2, 1), ("of2", 3, 3)):
+        options = ("--epochs", epochs, "--run", name, *(["--resume"] if ranks == 3 else []))
+        done = run(ranks, "command_on_devices.py", *words, *options)
+        assert done.returncode == 0, done.stderr
+        assert "through the host" not in done.stderr
+    assert_same_bits("of2", "of1")
+
+
+@needs_mpi
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "said"),
     [

@@ -1,5 +1,6 @@
 """What is folded over shards is what one batch of all samples has."""
 
+import tracemalloc
 from functools import partial
 
 import folds
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 import tracer
 import tracer_layers as nn
 import tracer_scale as scale
+import tracer_training as training
 from tracer.errors import TracerError
 from tracer_scale.reductions import reduction_of
 
@@ -76,6 +78,29 @@ def test_more_than_sixteen_groups_of_sixteen_merge():
     whole = swept(model, x, y, nn.cross_entropy, names)
     for name in names:
         folds.assert_close(found[name], whole[name], name)
+
+
+def test_a_memory_budget_bounds_what_a_shard_takes():
+    tracer.seed(0)
+    model = nn.Sequential(nn.Linear(4, 100), nn.Tanh(), nn.Linear(100, 10)).double()
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((400, 4)), rng.integers(0, 10, 400)
+    shards = scale.Shards.of(training.ArrayDataset(x, y), 200)
+
+    def folded(budget):
+        tracemalloc.start()
+        try:
+            found = here(model, nn.cross_entropy, shards, "diag_ggn_exact", memory_budget=budget)
+            return found, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    folded(None)  # what is kept from then on
+    whole, peak = folded(None)
+    found, bounded = folded(200_000)
+    folds.assert_close(found, whole)
+    rows = 10 * 200 * 100 * 8  # of one layer
+    assert bounded < rows < peak
 
 
 def test_a_loss_in_plain_code_is_split_from_the_model():

@@ -19,6 +19,7 @@ import numpy as np
 
 from tracer import registry
 from tracer.arrays import available
+from tracer.arrays.links import Links
 from tracer.arrays.sampled import SampledArray
 from tracer.arrays.torch_tensors import is_torch, of_torch
 from tracer.arrays.types import Array, Convertible, Generator
@@ -85,6 +86,29 @@ class Backend:
         """
         return _constant(self, make, *arguments)
 
+    def device_count(self) -> int:
+        """How many devices a process may choose from; 0 where it has no choice."""
+        return 0
+
+    def use_device(self, number: int) -> str:
+        """Make new arrays on that device, in all threads; a name that no other one here has.
+
+        Arrays that were made before stay where they are: `from_host` gives copies of them there.
+        """
+        raise TracerError(f"{self.name} has one device, got the number {number}")
+
+    def links_problem(self) -> str | None:
+        """Why devices of several processes do not exchange arrays directly; None if they do."""
+        return f"tracer knows of no links between devices of {self.name}"
+
+    def links(self, size: int, rank: int, host: str, port: int) -> Links:
+        """Those of `size` processes, all of which call this, each with its rank.
+
+        They meet at `host` and `port`, which are the first one's. Asked for where there is no
+        `links_problem`.
+        """
+        raise TracerError(f"{self.links_problem()}")
+
     def free_memory(self) -> int | None:
         """Bytes that arrays of this library can still take; None where that is not known."""
         return available.host_memory()
@@ -149,6 +173,11 @@ def _constant(library: Backend, make: Callable[..., Any], *arguments: Any) -> An
         if type(array) is np.ndarray:
             _constants[id(array)] = array
     return there if isinstance(made, tuple) else there[0]
+
+
+def forget_constants() -> None:
+    """Move constants anew where they are asked for next, as to another device."""
+    _constant.cache_clear()
 
 
 NUMPY = Backend()

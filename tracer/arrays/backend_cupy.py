@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -15,14 +16,17 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays import kernel_source as backend_source
-from tracer.arrays.backend import Backend
+from tracer.arrays.backend import Backend, forget_constants
 from tracer.arrays.kernels import Kernels
+from tracer.arrays.links import Links
 from tracer.arrays.types import Array, Generator
 from tracer.errors import TracerError
 
 INSTALL = (
     "pip install 'trace-net[cuda12]' for a driver of CUDA 12, or 'trace-net[cuda13]' for CUDA 13"
 )
+
+NCCL = "pip install nvidia-nccl-cu12 for a driver of CUDA 12, or nvidia-nccl-cu13 for CUDA 13"
 
 LIBRARIES = (
     "pip install 'cupy-cuda12x[ctk]' for a driver of CUDA 12, or 'cupy-cuda13x[ctk]' for CUDA 13, "
@@ -36,6 +40,8 @@ class CuPyBackend(Backend):
     name = "cupy"
     device = "cuda"
     asynchronous = True
+    #: the number of the GPU that was chosen; None: the first one
+    _chosen: int | None = None
 
     @property
     def namespace(self) -> ModuleType:  # type: ignore[override]
@@ -78,7 +84,38 @@ class CuPyBackend(Backend):
         return array.get()
 
     def from_host(self, array: Array) -> Array:
-        return self.namespace.asarray(array)
+        if self._chosen is None:
+            return self.namespace.asarray(array)
+        with self.namespace.cuda.Device(self._chosen):  # which each thread chooses by itself
+            return self.namespace.asarray(array)
+
+    def device_count(self) -> int:
+        return self.namespace.cuda.runtime.getDeviceCount()
+
+    def use_device(self, number: int) -> str:
+        """Make it the current one of this thread, and that where other threads send arrays."""
+        device = self.namespace.cuda.Device(number)
+        device.use()
+        self._chosen = number
+        forget_constants()
+        return device.pci_bus_id
+
+    def links_problem(self) -> str | None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # CuPy's own word on what is missing
+            try:
+                importlib.import_module("cupyx.distributed")
+                there = importlib.import_module("cupy.cuda.nccl").available
+            except Exception as error:  # a broken installation raises errors of many types
+                return f"cupyx.distributed cannot be imported ({type(error).__name__}: {error})"
+        return None if there else f"CuPy finds no NCCL: {NCCL}"
+
+    def links(self, size: int, rank: int, host: str, port: int) -> Links:
+        """NCCL's, between GPUs of one machine or of several."""
+        made = importlib.import_module("cupyx.distributed").NCCLBackend
+        with warnings.catch_warnings():  # it forks where processes meet, beside threads of BLAS
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return made(size, rank, host, port)
 
     def free_memory(self) -> int | None:
         """What the device has free, and what CuPy's pool keeps of it and no array uses."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracer.arrays import backend
+from tracer.arrays.backend import Backend
 from tracer.arrays.types import Array, Generator
 
 _seed: int | None = None
@@ -35,11 +36,20 @@ def generator(like: Array | None = None) -> Generator:
 
     NumPy's draws lock it, so that threads may use it at once.
     """
-    library = backend.NUMPY if like is None else backend.of(like)
+    return generator_of(backend.NUMPY if like is None else backend.of(like))
+
+
+def generator_of(library: Backend) -> Generator:
+    """The shared generator of a library."""
     found = _generators.get(library.name)
     if found is None:
         found = _generators.setdefault(library.name, library.generator(_seed))
     return found
+
+
+def set_generator(library: Backend, made: Generator) -> None:
+    """Let a library's arrays be drawn from another generator, in all threads."""
+    _generators[library.name] = made
 
 
 class Restarted:

@@ -7,7 +7,7 @@ within the parts, which have normalised by their own, as on PyTorch's ranks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Buffers:
         ]
         self._before = [array.copy() for array in self._arrays()]
         #: part -> samples, and place -> the new array
-        self._changed: dict[int, tuple[int, dict[int, np.ndarray]]] = {}
+        self._changed: dict[int, tuple[int, dict[int, Array]]] = {}
 
     def begin(self) -> None:
         """Let the next part begin with what was before the batch."""
@@ -39,11 +39,9 @@ class Buffers:
 
     def keep(self, part: int, samples: int) -> None:
         """Note what a part has changed."""
-        changed = {
-            place: backend.to_host(array).copy()
-            for place, (array, before) in enumerate(zip(self._arrays(), self._before, strict=True))
-            if not _same(array, before)
-        }
+        arrays = self._arrays()
+        same = _same(arrays, self._before)
+        changed = {place: array.copy() for place, array in enumerate(arrays) if not same[place]}
         self._changed[part] = samples, changed
 
     def unite(self, comm: Communicator) -> None:
@@ -57,17 +55,17 @@ class Buffers:
         self._set({place: self._mean(place, every, total) for place in sorted(places)})
 
     def _mean(
-        self, place: int, every: dict[int, tuple[int, dict[int, np.ndarray]]], total: int
-    ) -> np.ndarray:
+        self, place: int, every: dict[int, tuple[int, dict[int, Array]]], total: int
+    ) -> Array:
         """By samples, in the order of the parts; of what is no float, the first part's."""
-        before = backend.to_host(self._before[place])
+        before = self._before[place]
         found = [
             (samples, changed.get(place, before)) for _, (samples, changed) in sorted(every.items())
         ]
         if before.dtype.kind != "f":
             return found[0][1]
         mean = sum(array.astype(np.float64) * (samples / total) for samples, array in found)
-        return np.asarray(mean, before.dtype)
+        return backend.namespace(before).asarray(mean, dtype=before.dtype)
 
     def _arrays(self) -> list[Array]:
         return [module.get_buffer(name) for module, name in self._places]
@@ -75,10 +73,17 @@ class Buffers:
     def _set(self, arrays: Mapping[int, Array]) -> None:
         for place, array in arrays.items():
             module, name = self._places[place]
-            library = backend.of(self._before[place])
-            setattr(module, name, backend.moved(array, library).copy())
+            setattr(module, name, array.copy())
 
 
-def _same(array: Array, other: Array) -> bool:
-    same = array.shape == other.shape and array.dtype == other.dtype
-    return same and bool(np.array_equal(backend.to_host(array), backend.to_host(other)))
+def _same(arrays: Sequence[Array], others: Sequence[Array]) -> list[bool]:
+    """Whether each array is as its other one; a device is asked once for all."""
+    found, asked = [False] * len(arrays), {}
+    for place, (array, other) in enumerate(zip(arrays, others, strict=True)):
+        if array.shape == other.shape and array.dtype == other.dtype:
+            asked[place] = (array == other).all()
+    if asked:
+        told = backend.to_host(np.stack(list(asked.values())))
+        for place, same in zip(asked, told, strict=True):
+            found[place] = bool(same)
+    return found

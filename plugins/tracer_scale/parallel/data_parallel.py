@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from tracer.errors import TracerError
-from tracer.extend import Array, Quantity, Results
+from tracer.extend import Array, Quantity, Results, backend
 from tracer_scale.operators import matrix
 from tracer_scale.parallel.communicator import Communicator
 from tracer_scale.parallel.cutting import Cut
-from tracer_scale.parallel.exchange import check_on_host, computed, united
+from tracer_scale.parallel.devices import exchanging, library_of
+from tracer_scale.parallel.exchange import computed, united
 from tracer_scale.parallel.inverses import stepping
 from tracer_scale.parallel.products import Products
 from tracer_scale.quantities import merging
 from tracer_scale.reductions import Denominator
 from tracer_scale.shards import Shards
+from tracer_scale.states import in_place
 from tracer_scale.work import Failure, Job, Loss, Model, Part, Product, Work, quiet
 from tracer_training import Optimizer
 from tracer_training.kinds import Value
@@ -38,6 +40,11 @@ class DataParallel:
     Operators, as of `HessianFree`, have products that all ranks ask for alike, each of which
     records the batch again.
 
+    Of a model on a device, as after `model.to("cuda")`, each rank takes a device of its machine, to
+    which its model goes, and arrays go from device to device by NCCL (CuPy's `cupyx.distributed`).
+    Where there are more ranks than devices, or no NCCL, they go through the host, which a warning
+    says. Batches that are on a device already have to be on that rank's: move them afterwards.
+
     A rank that dies ends the job, as MPI has it. `training.save_checkpoint(path, model=model,
     optimizer=optimizer, trainer=trainer)` on one rank keeps what any number of ranks goes on from.
     """
@@ -57,18 +64,20 @@ class DataParallel:
                 f"DataParallel expects a communicator of mpi4py, as MPI.COMM_WORLD, got a "
                 f"{type(comm).__name__}"
             )
-        self.model, self.optimizer, self.comm = model, optimizer, comm
+        self.model, self.optimizer = model, optimizer
         self.parts = comm.Get_size() if parts is None else parts
         if isinstance(self.parts, bool) or not isinstance(self.parts, int) or self.parts < 1:
             raise TracerError(f"DataParallel expects a number of parts from 1, got {parts!r}")
-        check_on_host(model)
+        self.comm, self.library = exchanging(model, comm), library_of(model)
         self.rng, self.weight = rng, weight
         self.steps = 0
         #: what the reduction of the loss was found out of: the loss, and the model's mode
         self._known: tuple[Loss | None, object, str] = (None, None, "")
         module: Value = model
         if hasattr(module, "state_dict"):
-            module.load_state_dict(comm.bcast(module.state_dict(), root=0))
+            module.load_state_dict(self.comm.bcast(module.state_dict(), root=0))
+        if self.library is not backend.NUMPY:  # what it keeps is where the model was
+            optimizer.load_state_dict(self.comm.bcast(optimizer.state_dict(), root=0))
 
     def step(self, loss: Loss, *batch: Array) -> float:
         """Step with a batch `(*inputs, targets)`, and give its loss.
@@ -88,7 +97,7 @@ class DataParallel:
         quantities = merging([*asked, LossValue()])
         shards = Shards(Cut(batch, self.parts), self.parts)
         seed = (self.rng, self.steps)
-        work = Work(self.model, loss, shards, quantities, seed, weight=self.weight)
+        work = Work(self.model, loss, shards, quantities, seed, weight=self.weight, keep=in_place)
         known, mode, reduction = self._known
         if known is loss and mode == getattr(self.model, "training", None):
             work.reduction = reduction
@@ -102,7 +111,7 @@ class DataParallel:
             self.comm, lambda job, part: _product(work, job, part), folding.shares()
         )
         for name, about in folding.matrices.items():
-            results[name] = matrix(name, about, products)
+            results[name] = matrix(name, about, products, self.library)
         return results
 
     def state_dict(self) -> dict[str, int]:

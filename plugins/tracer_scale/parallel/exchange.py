@@ -13,29 +13,19 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from tracer.errors import TracerError
-from tracer.extend import Quantity, backend
+from tracer.extend import Quantity
 from tracer_scale.errors import ShardError
 from tracer_scale.folded import Folding
 from tracer_scale.merging import Merged, Union
 from tracer_scale.parallel.communicator import Communicator
-from tracer_scale.states import Plain, plain, restored
-from tracer_scale.work import Failure, Model, Part
+from tracer_scale.states import Plain, in_place, plain, restored
+from tracer_scale.work import Failure, Part
 
 #: a quantity's name and a parameter's
 Key: TypeAlias = "tuple[str, str]"
 #: quantity -> parameter -> state, to be sent
 States: TypeAlias = "dict[str, dict[str, Plain]]"
 Made = TypeVar("Made")
-
-
-def check_on_host(model: Model) -> None:
-    """Raise `TracerError` for a model on a device: what ranks exchange are NumPy's arrays."""
-    parameters = model.parameters() if hasattr(model, "parameters") else ()
-    if any(backend.of(p.data) is not backend.NUMPY for p in parameters):
-        raise TracerError(
-            "ranks train models on the host, whose arrays they exchange, and this one is on a "
-            "device: model.to('cpu'), or train it in one process"
-        )
 
 
 def computed(
@@ -75,7 +65,7 @@ def united(
         merged.add(about[index].union(received[index], quantities))
     union = merged.union()
     own = {
-        name: {p: plain(kept, quantities[name]) for p, kept in values.items()}
+        name: {p: plain(kept, quantities[name], in_place) for p, kept in values.items()}
         for name, values in union.states.items()
     }
     states = _joined(comm.allgather(own), quantities)

@@ -17,16 +17,18 @@ from tracer_scale.operators import matrix
 from tracer_scale.parallel.buffers import Buffers
 from tracer_scale.parallel.communicator import Communicator, World
 from tracer_scale.parallel.cutting import cut
+from tracer_scale.parallel.devices import exchanging, library_of
 from tracer_scale.parallel.ending import ending
-from tracer_scale.parallel.exchange import check_on_host, computed, of_all, united
+from tracer_scale.parallel.exchange import computed, of_all, united
 from tracer_scale.parallel.inverses import stepping
 from tracer_scale.parallel.products import Products
 from tracer_scale.parallel.streams import sources_of, streams
 from tracer_scale.quantities import merging
-from tracer_scale.reductions import MEAN, reduction_of, refuse_class_weights, refuse_weights
+from tracer_scale.reductions import MEAN, SUM, reduction_of, refuse_class_weights, refuse_weights
+from tracer_scale.states import in_place
 from tracer_scale.together import agreed
 from tracer_scale.versions import difference, versions
-from tracer_scale.work import Failure, Job, Part, Product, multiplied, put, quiet
+from tracer_scale.work import Failure, Job, Part, Product, ignores, multiplied, put, quiet
 from tracer_training import Optimizer
 from tracer_training.checkpoints.checkpoint import Stateful
 from tracer_training.kinds import (
@@ -54,7 +56,7 @@ Record = Callable[[Inputs, Targets, Asked], tuple[Results, Tensor, Array]]
 class Piece:
     """What this rank keeps of a part: its share of the loss, operators, and what metrics are of."""
 
-    loss: float
+    loss: Array
     operators: dict[str, Value]
     output: Array
     target: Targets
@@ -96,6 +98,9 @@ class Ranks:
     own, and merges with the others in their order. Batch normalisation normalises each part by
     itself; running statistics are the means over the parts. Evaluation is divided by batches.
 
+    A model may be on a device, as for `DataParallel`; what is drawn there has a stream for each
+    part, too.
+
     Quantities merge by their laws; factors of `kfra` are means of those of the parts. Operators, as
     of `HessianFree`, have products of all parts, which all ranks ask for alike.
     """
@@ -110,7 +115,10 @@ class Ranks:
             isinstance(parts, bool) or not isinstance(parts, int) or parts < 1
         ):
             raise TracerError(f"Ranks expects a number of parts from 1, or None, got {parts!r}")
-        self.comm, self.parts = comm, parts
+        self.world, self.parts = comm, parts
+        #: what arrays are exchanged by, and whose they are, which the model says
+        self.comm: Communicator = comm
+        self.library = backend.NUMPY
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.is_first = self.rank == 0
         #: the loss whose reduction was found out, and that
@@ -127,7 +135,7 @@ class Ranks:
         Raises `TracerError` where another rank has another version, or does not stand `at` the same
         step.
         """
-        check_on_host(model)
+        self.comm, self.library = exchanging(model, self.world), library_of(model)
         self._loss, self._reduction = loss, ""
         ours = versions() | {"step": "epoch {}, batch {}, step {}".format(*at)}
         every = self.comm.allgather(ours)
@@ -147,7 +155,7 @@ class Ranks:
 
     def together(self) -> AbstractContextManager[None]:
         """In it, what one rank alone raises ends all of them, with a word on stderr."""
-        return ending(self.comm)
+        return ending(self.world)
 
     def first(self, decide: Callable[[], Made]) -> Made:
         """What the first rank makes, on all of them; so is what it raises."""
@@ -179,15 +187,16 @@ class Ranks:
                 some, of = cut(inputs, start, stop, samples), cut(target, start, stop, samples)
                 results, loss, output = record(some, of, asked)
                 part = self._part(results, named, stop - start, output, of)
+                if part.reduction != SUM:
+                    _refuse_ignored(loss)
             except Exception as error:
                 return Failure.of(error)
             operators = {name: results[name] for name in part.matrices}
-            value = float(backend.to_host(loss.data))
-            pieces[index] = Piece(value, operators, output, of, stop - start)
+            pieces[index] = Piece(in_place(loss.data), operators, output, of, stop - start)
             buffers.keep(index, stop - start)
             return part
 
-        with on_this_thread(), quiet(), streams(model) as begin:
+        with on_this_thread(), quiet(), streams(model, self.library) as begin:
             computed_parts = computed(self.comm, parts, part_of)
         buffers.unite(self.comm)
         with np.errstate(over="ignore", invalid="ignore"):  # gradients of half precision
@@ -197,10 +206,10 @@ class Ranks:
         shares = folding.shares()
         products = Products(self.comm, _multiplying(pieces), shares)
         for name, about in folding.matrices.items():
-            results[name] = matrix(name, about, products)
+            results[name] = matrix(name, about, products, self.library)
         losses = of_all(self.comm.allgather({i: piece.loss for i, piece in pieces.items()}))
-        loss = sum(shares[index] * losses[index] for index in sorted(losses))
-        return Batch(results, np.asarray(loss), pieces, self.comm)
+        loss: Array = sum(shares[i] * losses[i].astype(np.float64) for i in sorted(losses))  # type: ignore[assignment]
+        return Batch(results, in_place(loss), pieces, self.comm)
 
     def _part(
         self,
@@ -212,7 +221,7 @@ class Ranks:
     ) -> Part:
         part = Part(samples, float(samples), self._reduction_of(output, target))
         for name, quantity in named.items():
-            put(part, quantity, results[name])
+            put(part, quantity, results[name], in_place)
         return part
 
     def _reduction_of(self, output: Array, target: Targets) -> str:
@@ -257,7 +266,7 @@ class Ranks:
     ) -> list[Made]:
         """`function` of all items, in their order, each called by one rank."""
         own: dict[int, Made] = {}
-        with on_this_thread(), streams(model) as begin:
+        with on_this_thread(), streams(model, self.library) as begin:
             for number, item in enumerate(items):
                 if number % self.size == self.rank:
                     begin(number)
@@ -283,6 +292,23 @@ class Ranks:
         self.parts = state["parts"]
 
 
+def _refuse_ignored(loss: Tensor) -> None:
+    """Raise `TracerError` for a loss of classes that ignores some of a part's targets."""
+    waiting, seen = [loss.node], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if ignores(node):
+            raise TracerError(
+                "parts of a batch merge by their numbers of samples, and the loss ignores some "
+                "targets: leave those samples out, or train in one process"
+            )
+        if not node.op.loss:
+            waiting += [parent for parent in node.parents if parent is not None]
+
+
 def _multiplying(pieces: Mapping[int, Piece]) -> Callable[[Job, int], Product | Failure]:
     """A part's operator times vectors."""
 
@@ -291,7 +317,7 @@ def _multiplying(pieces: Mapping[int, Piece]) -> Callable[[Job, int], Product | 
             return Product(None)
         try:
             with on_this_thread():
-                return multiplied(pieces[part].operators[job.quantity], job)
+                return multiplied(pieces[part].operators[job.quantity], job, in_place)
         except Exception as error:
             return Failure.of(error)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tracer.extend import generator
+from tracer.extend import Backend, backend, generator, generator_of, set_generator
 from tracer_training.checkpoints.packing import (
     generators_of,
     python_state,
@@ -31,7 +31,7 @@ class Source(Protocol):
 
 
 @contextmanager
-def streams(model: Model) -> Iterator[Callable[[int], None]]:
+def streams(model: Model, library: Backend) -> Iterator[Callable[[int], None]]:
     """Gives a function that begins the stream of a part, or a batch, by its number.
 
     The streams depend on where the shared generator is, which is the same on all ranks; afterwards
@@ -39,6 +39,8 @@ def streams(model: Model) -> Iterator[Callable[[int], None]]:
     """
     seed = int(generator().integers(2**63))
     sources = sources_of(model)
+    if library is not backend.NUMPY:
+        sources.append(OfDevice(library))
     before = [source.state() for source in sources]
 
     def begin(number: int) -> None:
@@ -53,7 +55,7 @@ def streams(model: Model) -> Iterator[Callable[[int], None]]:
 
 
 def sources_of(model: Model) -> list[Source]:
-    """The shared generators, of the tracer, NumPy and Python, and those of a model's modules."""
+    """The host's: those that are shared, of NumPy and Python, and those of a model's modules."""
     own = generators_of(model)
     return [OfObject(generator()), OfNumpy(), OfPython(), *(OfObject(own[key]) for key in own)]
 
@@ -76,6 +78,22 @@ class OfObject:
         if isinstance(self.source, np.random.RandomState):
             return OfNumpy().of(seed)
         return type(self.source.bit_generator)(np.random.SeedSequence(seed)).state
+
+
+class OfDevice:
+    """The shared generator of a device, in whose place that of a stream stands."""
+
+    def __init__(self, library: Backend):
+        self.library = library
+
+    def state(self) -> Value:
+        return generator_of(self.library)
+
+    def set(self, state: Value) -> None:
+        set_generator(self.library, state)
+
+    def of(self, seed: list[int]) -> Value:
+        return self.library.generator(int(np.random.SeedSequence(seed).generate_state(1)[0]))
 
 
 class OfNumpy:

@@ -120,7 +120,7 @@ def fit(
     )
     _begin(run, resume)
     if parallel is not None:
-        begun = [run.parts()[name] for name in ("model", "loader")]
+        begun = [run.parts()[name] for name in ("model", "optimizer", "loader")]
         stand = (run.epoch, run.batch, run.step)
         parallel.begin(model, loss, [part for part in begun if part is not None], stand)
         if not is_first:
