@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-
-import numpy as np
 
 from tracer.extend import Array, Tally
 from tracer_native.library import address
@@ -38,7 +37,7 @@ def histograms_of(
 
 def _beside_zero(edges: Array) -> tuple[int, int, float]:
     """The bins below and above zero, and up to where both reach; bin 0 and -inf if 0 is no edge."""
-    place = int(np.searchsorted(edges, 0.0))
+    place = bisect_left(edges, 0.0)
     if not 0 < place < len(edges) - 1 or edges[place] != 0:
         return 0, 0, -math.inf
     return place - 1, place, float(min(-edges[place - 1], edges[place + 1]))
