@@ -12,10 +12,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from tracer.extend import Array, Compiled, Geometry, Tally, Visited
+from tracer.extend import Array, Compiled, DType, Geometry, Shape, Tally, Visited
 from tracer_native import loading
 from tracer_native.geometry import RANK, Numbers, numbers
-from tracer_native.library import DTYPES, Library, addresses
+from tracer_native.library import DTYPES, Library, address, addresses
 from tracer_native.tallies import histograms_of
 
 #: elements from which on a call pays that does little with each: it takes 5 microseconds
@@ -31,6 +31,10 @@ CACHED = 1 << 19
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 #: in the order of `Activation` in `source/elementwise.hpp`
 _FUNCTIONS = (*Compiled.OF_VALUES, *Compiled.OF_INPUTS)
+#: elements up to which a matrix whose rows do not lie in memory one after the other is copied
+COPIED = 1 << 22
+#: bytes of a line of the cache, or of several
+LINE = 64
 #: channels from which on pooling has vectors of them
 WIDE = 16
 #: elements of a window up to which their numbers fit a byte
@@ -118,7 +122,7 @@ class Kernels(Compiled):
         if not (_fit(x, y, w) and _takes(w, x, y)):
             return None
         total = _weight(x, y, w, groups)
-        each = np.empty((len(x), *w.kernel, x.shape[1] // groups, y.shape[1]), x.dtype)
+        each = _aligned((len(x), *w.kernel, x.shape[1] // groups, y.shape[1]), x.dtype)
         self._call("correlate_each", x.dtype, *self._correlated(x, y, w, groups), each, total)
         return each, total
 
@@ -246,6 +250,8 @@ class Kernels(Compiled):
         )
         if not fits or any(len(a) != len(b) for a, b in ((left, right), *others)):
             return None
+        left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+        lefts, rights = ([*map(np.ascontiguousarray, each)] for each in (lefts, rights))
         dots = np.empty((len(others), len(left)))
         numbers = np.array([len(a) for a in lefts], np.int64)
         given = left, right, addresses(lefts), addresses(rights), numbers, dots
