@@ -213,8 +213,11 @@ class Kernels(Compiled):
         tallies: Sequence[Tally] = (),
         squares: bool = False,
     ) -> Visited | None:
-        if not (x.ndim == 2 and _all_rows(x, *directions)):
+        if not (x.ndim == 2 and _alike(x, *directions)):
             return None
+        if x.size > COPIED and not x.flags.c_contiguous:
+            return None
+        x, *directions = map(np.ascontiguousarray, (x, *directions))
         samples, width = x.shape
         if not all(d.shape == (width,) for d in directions):
             return None
@@ -230,8 +233,9 @@ class Kernels(Compiled):
 
     def count_products(self, left: Array, right: Array, tally: Tally) -> Array | None:
         fits = left.ndim == right.ndim == 2 and len(left) == len(right)
-        if not (fits and _all_rows(left, right)):
+        if not (fits and _alike(left, right)):
             return None
+        left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
         counts = np.zeros((tally.rows, len(tally.edges) - 1), np.int64)
         histogram = histograms_of([tally], [counts], np.zeros(1, np.int64))
         sizes = len(left), left.shape[1], right.shape[1]
@@ -242,7 +246,7 @@ class Kernels(Compiled):
         self, left: Array, right: Array, others: Sequence[tuple[Array, Array]]
     ) -> Array | None:
         lefts, rights = [pair[0] for pair in others], [pair[1] for pair in others]
-        if not _all_rows(left, right, *lefts, *rights):
+        if not _alike(left, right, *lefts, *rights):
             return None
         fits = all(a.ndim == 2 and a.shape[1:] == left.shape[1:] for a in (left, *lefts))
         fits = fits and all(
@@ -393,6 +397,14 @@ class Kernels(Compiled):
 
 
 # -- what kernels take -------------------------------------------------------------------------
+
+
+def _aligned(shape: Shape, dtype: DType) -> Array:
+    """An empty array whose first element begins a line of the cache."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + LINE, np.uint8)
+    start = -address(room) % LINE
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _alike(*arrays: Array) -> bool:
