@@ -321,7 +321,10 @@ class OfOuter(OfParameter):
 
     def dots(self, direction: Array) -> Array:
         matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
-        return np.einsum("ni,ni->n", self.left, self.right @ matrix)
+        products = self.right @ matrix
+        if type(products) is np.ndarray:
+            return np.vecdot(self.left, products)
+        return np.einsum("ni,ni->n", self.left, products)
 
     def _pairs_pay(self, others: int) -> bool:
         """Whether inner products with so many samples take less than those with a direction."""
