@@ -68,7 +68,10 @@ def _function(exported: Exported) -> Callable[..., int]:
 
 def address(array: Array) -> int:
     """Where the first element of a NumPy array lies."""
-    return array.__array_interface__["data"][0]
+    try:  # a quarter of the time, of arrays that may be written to
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+    except (TypeError, ValueError, BufferError):
+        return array.__array_interface__["data"][0]
 
 
 def addresses(arrays: Sequence[Array]) -> ctypes.Array[ctypes.c_void_p]:

@@ -863,3 +863,20 @@ def test_a_training_that_diverges_is_measured_without_warnings():
         with np.errstate(all="ignore"):
             optimizer.step(results)
     assert float(max(losses[1:])) > 1e6
+
+
+@pytest.mark.parametrize(
+    "bins",
+    [Bins(-2.0, 2.0, 50), Bins(1e9, 1e9 + 1, 100), Bins(-3.0, 7.0, 13), Bins(-1e-20, 1e-20, 8)],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bins_are_those_whose_edges_say_so(monkeypatch, bins, dtype):
+    """Also of edges themselves and their neighbours, which rounding puts on either side."""
+    monkeypatch.setattr("tracer_experiments.instruments.binning.BLOCK", 90)
+    edges, width = bins.edges, bins.high - bins.low
+    anywhere = np.random.default_rng(0).uniform(bins.low - width, bins.high + width, 500)
+    neighbours = (np.nextafter(edges, way) for way in (-np.inf, np.inf))
+    values = np.concatenate([anywhere, edges, *neighbours, [0, np.inf, -np.inf]]).astype(dtype)
+    expected = np.searchsorted(edges, values.astype(np.float64), side="right") - 1
+    found = bins.positions(values.reshape(-1, 1))
+    np.testing.assert_array_equal(found[:, 0], np.clip(expected, 0, bins.count - 1))

@@ -128,6 +128,21 @@ def test_its_transpose_by_the_weight_and_what_samples_add_to_it(kernels, case):
     agree(total, slow, 3 * terms * max(1, len(x)))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("groups", "outputs"), [(1, 64), (2, 64), (1, 24), (1, 33)])
+def test_what_samples_add_in_whole_vectors_and_in_parts_of_them(kernels, groups, outputs, dtype):
+    """Rows of whole vectors go past the caches, to memory that another thread reads."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 4, 6, 6)).astype(dtype)
+    y = rng.standard_normal((5, outputs, 4, 4)).astype(dtype)
+    w = windows((6, 6), (3, 3), (1, 1), ((0, 0),) * 2, (1, 1))
+    with running(NONE):
+        each = np.stack([arrays.correlate(x[[n]], y[[n]], w, groups) for n in range(5)])
+    made, total = kernels.correlation_each(x, y, w, groups)
+    agree(np.moveaxis(made, (-1, -2), (1, 2)), each, 48)
+    agree(total, each.sum(0), 240)
+
+
 def test_gradients_of_samples_as_kernels_make_them(kernels):
     """In the order of the kernel, and with the sum that comes with it."""
     rng = np.random.default_rng(0)

@@ -122,6 +122,8 @@ def test_pairs_are_products_of_gram_matrices(kernels, sizes, others, dtype, seed
         return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
 
     (left, right), several = factors(samples), [factors(count) for count in others]
+    others = [*others, samples, samples // 2]
+    several += [(left, right), (left[: samples // 2], right[: samples // 2])]
     found = kernels.pairs(left, right, several)
     assert found.shape == (len(others), samples)
     for dots, (a, b) in zip(found, several, strict=True):
@@ -129,6 +131,21 @@ def test_pairs_are_products_of_gram_matrices(kernels, sizes, others, dtype, seed
         exact = ((a @ left.T) * (b @ right.T)).sum(0)
         size = ((abs(a) @ abs(left).T) * (abs(b) @ abs(right).T)).sum(0)
         assert (abs(dots - exact) <= 50 * np.finfo(dtype).eps * size).all()
+
+
+def test_rows_that_lie_in_memory_in_another_order_are_taken(kernels):
+    rng = np.random.default_rng(0)
+    x, left, right = (np.asfortranarray(rng.standard_normal((9, size))) for size in (30, 6, 5))
+    tally = Tally(np.linspace(-2, 2, 101), 1.0)
+    found = kernels.visit(x, [x[0]], [tally], True)
+    np.testing.assert_allclose(found.norms, (x**2).sum(1))
+    np.testing.assert_allclose(found.dots[0], x @ x[0])
+    np.testing.assert_array_equal(found.counts[0][0], counted(x, tally)[0])
+    products = (right[:, :, None] * left[:, None]).reshape(9, 30)
+    counts = kernels.count_products(left, right, tally)
+    np.testing.assert_array_equal(counts, counted(products, tally)[0])
+    dots = kernels.pairs(left, right, [(left, right)])
+    np.testing.assert_allclose(dots[0], products @ products.sum(0))
 
 
 @given(
@@ -176,9 +193,9 @@ def test_results_are_the_same_bits_for_any_number_of_threads(kernels, monkeypatc
 def test_what_does_not_fit_is_left_to_numpy(kernels):
     x, d = np.ones((4, 6)), np.ones(6)
     assert kernels.visit(x, [d]) is not None
-    for wrong in (x[:, ::2], x.astype(np.float16), x[0], x.astype(int)):
+    for wrong in (x.astype(np.float16), x[0], x.astype(int)):
         assert kernels.visit(wrong) is None
-    for wrong in (d[:5], d.astype(np.float32), np.ones(12)[::2]):
+    for wrong in (d[:5], d.astype(np.float32)):
         assert kernels.visit(x, [wrong]) is None
     assert kernels.pairs(x, x, [(x, x[:3])]) is None
     assert kernels.pairs(x, x, [(x, x[:, :5].copy())]) is None

@@ -17,7 +17,7 @@ import numpy as np
 from tracer.extend import Array, backend
 
 #: elements that are binned at a time, with arrays of 512 kB for each operation: of 784,000 elements
-#: blocks of 2^14, 2^16 and 2^18 take 3.3, 3.2 and 8.7 ms
+#: blocks of 2^14, 2^16 and 2^18 take 1.9, 1.4 and 1.2 ms, alone in the cache
 BLOCK = 1 << 16
 
 
@@ -46,13 +46,29 @@ class Bins:
 
     def positions(self, values: Array, scale: float = 1.0) -> Array:
         """The bin of each of `values * scale`, which are finite."""
-        if type(values) is not np.ndarray or values.size <= BLOCK:
+        if type(values) is not np.ndarray:
             return self._positions(values, scale)
         flat, places = values.reshape(-1), np.empty(values.size, np.int64)
         for start in range(0, len(flat), BLOCK):
             some = slice(start, start + BLOCK)
-            places[some] = self._positions(flat[some], scale)
+            places[some] = self._guessed(flat[some], scale)
         return places.reshape(values.shape)
+
+    def _guessed(self, values: np.ndarray, scale: float) -> np.ndarray:
+        """The same of a vector, where edges are compared only with what lies near one."""
+        per_bin = self.count / (self.high - self.low)
+        guess = (values * scale).astype(np.float64)  # scaled in their own precision
+        guess -= self.low
+        guess *= per_bin
+        np.clip(guess, 0, self.count - 1, out=guess)  # which puts what is outside near an edge
+        place = guess.astype(np.int64)
+        guess -= place
+        guess -= 0.5
+        np.abs(guess, out=guess)
+        rounding = 8 * float(np.finfo(np.float64).eps) * max(-self.low, self.high) * per_bin
+        near = np.flatnonzero(guess >= 0.5 - 1e-6 - rounding)
+        place[near] = self._positions(values[near], scale)
+        return place
 
     def _positions(self, values: Array, scale: float) -> Array:
         x = (values * scale).astype(np.float64)  # scaled in their own precision, which undoes 1/B

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    ItemsView,
+    Iterator,
+    Mapping,
+    Sequence,
+    ValuesView,
+)
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -32,6 +40,7 @@ class ByParameter(Mapping[str, Value], Generic[Value]):
     ):
         self._names, self._make, self.multiplies = names, make, multiplies
         self._made: dict[str, Value] = {}
+        self._whole: dict[str, Value] | None = None
 
     def __getitem__(self, name: str) -> Value:
         if name not in self._made:
@@ -48,6 +57,18 @@ class ByParameter(Mapping[str, Value], Generic[Value]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
+
+    def values(self) -> ValuesView[Value]:
+        return self._every().values()
+
+    def items(self) -> ItemsView[str, Value]:
+        return self._every().items()
+
+    def _every(self) -> dict[str, Value]:
+        """All values, in the order of the names: what was made ahead has another."""
+        if self._whole is None:
+            self._whole = {name: self[name] for name in self._names}
+        return self._whole
 
 
 class OfSamples(ByParameter[Value], Generic[Value, Part]):
@@ -99,7 +120,7 @@ def make_ahead(
     """Make what tables have of each of the parameters' arrays, on several threads.
 
     Samples' gradients that are arrays are visited once for all tables that read them. What raises
-    is left to whoever asks for it.
+    is left to whoever asks for it, and so is what compiled kernels make.
     """
     if not parameters:
         return
@@ -110,21 +131,20 @@ def make_ahead(
     in_parallel(lambda part: part[0].read(part[1]), parts, parameters[names[0]])
     for visit in visits:
         visit.finish()
+    shared = list(tables)
+    if type(compiled()) is not Compiled:  # kernels have threads of their own, for whoever asks
+        shared = [table for table in tables if table.multiplies]
+    if not shared:
+        return
     read = {name for name in names if name in samples and samples[name].is_read}
 
-    def make(name: str, some: Collection[ByParameter[Any]]) -> None:
-        for table in some:
+    def make(name: str) -> None:
+        for table in shared:
             if name in table and not (name in read and isinstance(table, OfSamples)):
                 with contextlib.suppress(Exception):
                     table[name]
 
-    shared = list(tables)
-    if type(compiled()) is not Compiled:  # which has no kernels
-        shared = [table for table in tables if table.multiplies]
-        for name in names:
-            make(name, [table for table in tables if not table.multiplies])
-    if shared:
-        in_parallel(lambda name: make(name, shared), names, parameters[names[0]])
+    in_parallel(make, names, parameters[names[0]])
 
 
 def _visits(

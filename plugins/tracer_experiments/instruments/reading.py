@@ -46,8 +46,7 @@ class SquaredNorms(_Numbers):
     """`[N]`, `|g_n|^2`."""
 
     def read(self, block: Array) -> None:
-        u = widened(block)
-        self._found.append(np.vecdot(u, u) if type(u) is np.ndarray else (u * u).sum(1))
+        self._found.append(squared_rows(widened(block)))
 
 
 class Dots(_Numbers):
@@ -97,6 +96,11 @@ class Counting(Reader[Counts]):
         """What a kernel has counted."""
         self._counts.counts, self._counts.nan = counts.astype(np.float64), missing
         return self._counts
+
+
+def squared_rows(x: Array) -> Array:
+    """`[N]`, the squared norms of the rows of `[N, P]`."""
+    return np.vecdot(x, x) if type(x) is np.ndarray else (x * x).sum(1)
 
 
 def shown(blocks: Iterable[Array], reader: Reader[Made]) -> Made:

@@ -33,6 +33,7 @@ from tracer_experiments.instruments.reading import (
     Dots,
     SquaredNorms,
     shown,
+    squared_rows,
 )
 
 #: bytes that the gradients of all samples may take as arrays, of all parameters in a step
@@ -288,7 +289,7 @@ class OfOuter(OfParameter):
     def factors_squared_norms(self) -> tuple[Array, Array]:
         """`[N]`, `|left[n]|^2` and `|right[n]|^2`."""
         left, right = self.left, self.right
-        return np.einsum("ni,ni->n", left, left), np.einsum("no,no->n", right, right)
+        return squared_rows(left), squared_rows(right)
 
     def squared_norms(self) -> Array:
         of_left, of_right = self.factors_squared_norms
@@ -320,7 +321,10 @@ class OfOuter(OfParameter):
 
     def dots(self, direction: Array) -> Array:
         matrix = widened(direction).reshape(self.right.shape[1], self.left.shape[1])
-        return np.einsum("ni,ni->n", self.left, self.right @ matrix)
+        products = self.right @ matrix
+        if type(products) is np.ndarray:
+            return np.vecdot(self.left, products)
+        return np.einsum("ni,ni->n", self.left, products)
 
     def _pairs_pay(self, others: int) -> bool:
         """Whether inner products with so many samples take less than those with a direction."""
@@ -368,15 +372,15 @@ class OfOuter(OfParameter):
         if zero is None or type(left) is not np.ndarray:
             self._count_all(counts, scale, column)
             return
-        norms = [np.sqrt(each) for each in self.factors_squared_norms]
-        if not np.isfinite(norms[0].sum() + norms[1].sum()):
+        of_left, of_right = self.factors_squared_norms
+        if not math.isfinite(of_left.sum() + of_right.sum()):
             self._count_all(counts, scale, column)
             return
         if self._count_by_kernel(counts, scale, column):
             return
         self._count_signs(counts, column)
         limit = below(zero[1], scale, left.dtype)
-        if not (norms[0] * norms[1] >= limit).any():
+        if not (np.sqrt(of_left) * np.sqrt(of_right) >= limit).any():
             return  # no element is larger than the norm
         most_left, most = _largest(left), _largest(right)
         least = limit / np.maximum(most_left, np.finfo(left.dtype).tiny)

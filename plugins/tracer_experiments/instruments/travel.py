@@ -15,7 +15,7 @@ from tracer.extend import Array, backend, compiled, widened
 #: elements of a block, 128 kB of float32
 BLOCK = 1 << 15
 #: elements of a gradient, from all over it, by which it is known again
-SPOTS = 1 << 12
+SPOTS = 1 << 10
 
 
 class Travelled(NamedTuple):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import math
 
 import numpy as np
 
-from tracer.extend import Array, Geometry
+from tracer.extend import Array, DType, Geometry, Shape
 from tracer_native.kernels.base import Calling
 from tracer_native.kernels.windows import Numbers, channels_first, channels_last, numbers, takes
+from tracer_native.library import address
+
+#: bytes of a line of the cache, or of several
+LINE = 64
 
 
 class Convolutions(Calling):
@@ -72,7 +77,7 @@ class Convolutions(Calling):
         if not (_fit(x, y, w) and takes(w, x, y)):
             return None
         total = _weight(x, y, w, groups)
-        each = np.empty((len(x), *w.kernel, x.shape[1] // groups, y.shape[1]), x.dtype)
+        each = _aligned((len(x), *w.kernel, x.shape[1] // groups, y.shape[1]), x.dtype)
         self._call("correlate_each", x.dtype, *self._correlated(x, y, w, groups), each, total)
         return each, total
 
@@ -91,3 +96,11 @@ def _fit(x: Array, y: Array, w: Geometry) -> bool:
 def _weight(x: Array, y: Array, w: Geometry, groups: int) -> Array:
     """An array `[O, C/G, *kernel]`."""
     return np.empty((y.shape[1], x.shape[1] // groups, *w.kernel), x.dtype)
+
+
+def _aligned(shape: Shape, dtype: DType) -> Array:
+    """An empty array whose first element begins a line of the cache."""
+    size = math.prod(shape) * dtype.itemsize
+    room = np.empty(size + LINE, np.uint8)
+    start = -address(room) % LINE
+    return room[start : start + size].view(dtype).reshape(shape)

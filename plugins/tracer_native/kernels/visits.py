@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
 
 from tracer.extend import Array, Tally, Visited
-from tracer_native.kernels.base import Calling, all_rows
+from tracer_native.kernels.base import Calling, alike, all_rows
 from tracer_native.library import address, addresses
+
+#: elements up to which a matrix whose rows do not lie in memory one after the other is copied
+COPIED = 1 << 22
 
 
 class Visits(Calling):
@@ -23,8 +27,11 @@ class Visits(Calling):
         tallies: Sequence[Tally] = (),
         squares: bool = False,
     ) -> Visited | None:
-        if not (x.ndim == 2 and all_rows(x, *directions)):
+        if not (x.ndim == 2 and alike(x, *directions)):
             return None
+        if x.size > COPIED and not x.flags.c_contiguous:
+            return None
+        x, *directions = map(np.ascontiguousarray, (x, *directions))
         samples, width = x.shape
         if not all(d.shape == (width,) for d in directions):
             return None
@@ -40,8 +47,9 @@ class Visits(Calling):
 
     def count_products(self, left: Array, right: Array, tally: Tally) -> Array | None:
         fits = left.ndim == right.ndim == 2 and len(left) == len(right)
-        if not (fits and all_rows(left, right)):
+        if not (fits and alike(left, right)):
             return None
+        left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
         counts = np.zeros((tally.rows, len(tally.edges) - 1), np.int64)
         histogram = histograms_of([tally], [counts], np.zeros(1, np.int64))
         sizes = len(left), left.shape[1], right.shape[1]
@@ -52,7 +60,7 @@ class Visits(Calling):
         self, left: Array, right: Array, others: Sequence[tuple[Array, Array]]
     ) -> Array | None:
         lefts, rights = [pair[0] for pair in others], [pair[1] for pair in others]
-        if not all_rows(left, right, *lefts, *rights):
+        if not alike(left, right, *lefts, *rights):
             return None
         fits = all(a.ndim == 2 and a.shape[1:] == left.shape[1:] for a in (left, *lefts))
         fits = fits and all(
@@ -60,6 +68,8 @@ class Visits(Calling):
         )
         if not fits or any(len(a) != len(b) for a, b in ((left, right), *others)):
             return None
+        left, right = np.ascontiguousarray(left), np.ascontiguousarray(right)
+        lefts, rights = ([*map(np.ascontiguousarray, each)] for each in (lefts, rights))
         dots = np.empty((len(others), len(left)))
         numbers = np.array([len(a) for a in lefts], np.int64)
         given = left, right, addresses(lefts), addresses(rights), numbers, dots
@@ -107,7 +117,7 @@ def histograms_of(
 
 def _beside_zero(edges: Array) -> tuple[int, int, float]:
     """The bins below and above zero, and up to where both reach; bin 0 and -inf if 0 is no edge."""
-    place = int(np.searchsorted(edges, 0.0))
+    place = bisect_left(edges, 0.0)
     if not 0 < place < len(edges) - 1 or edges[place] != 0:
         return 0, 0, -math.inf
     return place - 1, place, float(min(-edges[place - 1], edges[place + 1]))

@@ -327,13 +327,15 @@ void correlate_samples(const Geometry& g, const T* x, const T* y, T* norms, T* s
 }
 
 // each[n,k,c,o], what sample n adds to `correlate`, and total[o,c,k], its result. Panel by panel, so
-// that a core's cache holds what samples are added up in.
+// that a core's cache holds what samples are added up in. No cache holds `each`: it goes past them
+// where its rows are whole vectors.
 template <typename T>
 void correlate_each(const Geometry& g, const T* x, const T* y, T* each, T* total, int threads) {
     Correlation<T> correlation(g);
     const Panels<T>& panels = correlation.panels;
     long size = panels.size(), parts = parts_of<T>(g, size), units = correlation.taps.size();
     T* sums = scratch<T>(0, size * parts);
+    bool whole = (uintptr_t)each % BYTES == 0 && g.outputs_each() * sizeof(T) % BYTES == 0;
     parallel(parts, threads, [&](long part) {
         T* own = scratch<T>(4, panels.depth * PANEL<T>);
         for (long unit = 0; unit < panels.count(); unit++) {
@@ -350,10 +352,12 @@ void correlate_each(const Geometry& g, const T* x, const T* y, T* each, T* total
                     for (long j = 0, at = r * width; j < width; j += LANES<T>, at += LANES<T>) {
                         Vector<T> value = load(own + at);
                         store(sum + at, load(sum + at) + value);
-                        store(to + j, value, columns - j);
+                        if (whole) stream(to + j, value);
+                        else store(to + j, value, columns - j);
                     }
             }
         }
+        streamed();
     });
     correlation.unpack(total, sums, parts, threads);
 }

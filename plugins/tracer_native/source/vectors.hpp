@@ -57,6 +57,30 @@ template <typename T> inline void store(T* to, Vector<T> v, long count = LANES<T
     store_as(to, v, count);
 }
 
+// Write a whole vector to where its bytes begin a multiple of as many, past the caches where that is
+// known: lines that are written in full are not fetched first.
+template <typename T> inline void stream(T* to, Vector<T> v) {
+#if defined(__AVX__)
+    typedef long long Bits __attribute__((vector_size(BYTES)));
+#if defined(__clang__)
+    __builtin_nontemporal_store((Bits)v, (Bits*)to);
+#elif defined(__AVX512F__)
+    __builtin_ia32_movntdq512((Bits*)to, (Bits)v);
+#else
+    __builtin_ia32_movntdq256((Bits*)to, (Bits)v);
+#endif
+#else
+    store(to, v);
+#endif
+}
+
+// What was streamed is there before what is written after.
+inline void streamed() {
+#if defined(__AVX__)
+    __builtin_ia32_sfence();
+#endif
+}
+
 template <typename T> inline Vector<T> all(T value) { return value - Vector<T>{}; }
 
 // A whole number in all lanes.
