@@ -21,6 +21,7 @@ from tracer.operations.linalg import (
     largest,
     real_part,
     regular,
+    symmetric,
     transposed,
     with_diagonal,
 )
@@ -92,6 +93,11 @@ def packed(*parts):
     return np.concatenate(parts, axis=-1)
 
 
+def _diagonal(inner):
+    """The diagonals of matrices, as a column."""
+    return np.diagonal(inner, 0, -2, -1)[..., None]
+
+
 # -- symmetric eigenvalues ------------------------------------------------------------------------
 
 
@@ -133,6 +139,16 @@ class SymmetricEigen(Matrix):
             inner = clusters.undefined_at(wrong, inner, node, "eigenvalues coincide")
         out = conjugated(v @ inner @ adjoint(v))
         return (one_triangle(out, node.params["upper"]),)
+
+    def jvp(node, tangents):
+        """t_w = diag(P), t_V = V (F * P) with P = V^T t V, of real distinct eigenvalues."""
+        rows, t = widened(node.output), widened(tangents[0])
+        w, v = values_of(rows), columns_of(rows, 1, rows.shape[-1])
+        same = coinciding(w, clusters.smallest(w, w.shape[-1]))
+        if rows.dtype.kind == "c" or off_diagonal(same).any():
+            return NotImplemented
+        inner = transposed(v) @ symmetric(t, not node.params["upper"]) @ v
+        return packed(_diagonal(inner), transposed(v @ (inner * inverse_gaps(w, same))))
 
     def examples(rng):
         return [((regular(rng, 3, 3),), {"upper": False}),
@@ -229,6 +245,22 @@ class Eigen(Matrix):
             back = np.where(wrong, one, back)
         return (np.linalg.solve(np.broadcast_to(back, inner.shape), inner @ transposed(v)),)
 
+    def jvp(node, tangents):
+        """t_w = diag(P), t_V = V (F * P) with P = V^-1 t V, and less what would lengthen vectors.
+
+        Of real, distinct eigenvalues.
+        """
+        rows, t = widened(node.output), widened(tangents[0])
+        w, v = values_of(rows), columns_of(rows, 1, rows.shape[-1])
+        same = coinciding(w, clusters.smallest(w, w.shape[-1]))
+        if rows.dtype.kind == "c" or off_diagonal(same).any() or _without_basis(v).any():
+            return NotImplemented
+        moved = t @ v
+        inner = np.linalg.solve(np.broadcast_to(v, moved.shape), moved)
+        t_v = v @ (inner * inverse_gaps(w, same))
+        t_v = t_v - v * np.sum(v * t_v, axis=-2)[..., None, :]
+        return packed(_diagonal(inner), transposed(t_v))
+
     def examples(rng):
         q = regular(rng, 3, 3)
         return [((q @ np.diag([1.0, 2.0, 4.0]) @ np.linalg.inv(q),), {}),
@@ -315,6 +347,30 @@ class SingularValues(Matrix):
             if n > m:
                 out = out + u @ adjoint(turned[4] * inverse)
         return (conjugated(out),)
+
+    def jvp(node, tangents):
+        """t_s = diag(P), t_U = U (E * (P S + S P^T)) + (1 - U U^T) t V S^-1, and t_V for P^T alike.
+
+        P = U^T t V and E_ij = 1 / (s_j^2 - s_i^2), of real, distinct singular values but zero.
+        """
+        m, n = node.input_shape(0)[-2:]
+        rows, t = widened(node.output), widened(tangents[0])
+        s, u, v = _split(rows, m)
+        tolerance = clusters.smallest(s, max(m, n))
+        same = coinciding(s, tolerance)
+        if rows.dtype.kind == "c" or off_diagonal(same).any() or (raw(s) <= tolerance).any():
+            return NotImplemented
+        gaps = inverse_gaps(s, same) / (s[..., None] + s[..., None, :])
+        inner = transposed(u) @ t @ v
+
+        def turned(basis, inner, moved):
+            scaled = inner * s[..., None, :]
+            inside = basis @ (gaps * (scaled + transposed(scaled)))
+            return inside + (moved - basis @ (transposed(basis) @ moved)) / s[..., None, :]
+
+        t_u = turned(u, inner, t @ v)
+        t_v = turned(v, transposed(inner), transposed(t) @ u)
+        return packed(_diagonal(inner), transposed(t_u), transposed(t_v))
 
     def examples(rng):
         return [((rng.random((3, 3)) + np.diag([1.0, 2.0, 4.0]),), {}),
@@ -436,6 +492,25 @@ class QR(Matrix):
         inner = r @ adjoint(g_r) - adjoint(g_q) @ q
         out = _times_inverse(g_q + q @ hermitian_of(inner), r)
         return (conjugated(np.concatenate([out, q @ g_y], -1) if n > m else out),)
+
+    def jvp(node, tangents):
+        """t_Q = t R^-1 - Q (P - W), t_R = (P - W) R with P = Q^H t R^-1.
+
+        W is what of P turns Q: its strict lower triangle L as L - L^H, and the imaginary diagonal.
+        Of a wide matrix [X, Y] it holds for X, and t_R goes on with t_Q^H Y + Q^H t_Y.
+        """
+        m, n = node.input_shape(0)[-2:]
+        k = min(m, n)
+        rows, t = widened(node.output), widened(tangents[0])
+        q, r = transposed(rows[..., :m]), rows[..., m : m + k]
+        left = _times_inverse(t[..., :k], adjoint(r))
+        inner = adjoint(q) @ left
+        strict, diagonal = np.tril(inner, -1), np.diagonal(inner, 0, -2, -1)
+        turn = strict - adjoint(strict) + with_diagonal(diagonal - real_part(diagonal))
+        t_q, parts = left - q @ (inner - turn), [(inner - turn) @ r]
+        if n > m:
+            parts.append(adjoint(t_q) @ widened(node.inputs[0])[..., k:] + adjoint(q) @ t[..., k:])
+        return packed(transposed(t_q), *parts)
 
     def examples(rng):
         return [((regular(rng, 3, 3),), {}), ((rng.random((2, 4, 2)),), {}),

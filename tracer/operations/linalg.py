@@ -269,6 +269,11 @@ class PhaseOfDet(ToScalar):
         turn = 1j * np.imag(g * node.output)
         return (turn[..., None, None] * transposed(inverse),)
 
+    def jvp(node, tangents):
+        """i y Im tr(a^-1 t)."""
+        inverse = _inverse(node.inputs[0], "derivatives of the phase of the determinant")
+        return 1j * node.output * np.imag(np.sum(transposed(inverse) * tangents[0], axis=(-2, -1)))
+
     def examples(rng):
         return [((a + 1j * rng.random(a.shape),), {}) for ((a,), _) in _one_matrix(rng)]
 

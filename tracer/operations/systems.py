@@ -12,6 +12,7 @@ from tracer.operations.lapack import over_stack, scipy_linalg, solved
 from tracer.operations.linalg import Matrix, regular, right_side, transposed, widened_stack
 from tracer.record.axes import UNKNOWN
 from tracer.record.operation import operation
+from tracer.sweep.slopes import lifted
 
 
 def _solver(function, arguments):
@@ -180,6 +181,16 @@ def transposed_bands(ab, below, above):
     return np.where(within, ab[..., rows, index], 0)
 
 
+def unpacked_bands(ab, below, above):
+    """The matrices of bands `ab[above + i - j, j] = a[i, j]`, with zeros elsewhere."""
+    offset = np.subtract.outer(np.arange(ab.shape[-1]), np.arange(ab.shape[-1]))  # i - j
+    row = np.clip(above + offset, 0, above + below)
+    library = backend.of(raw(ab))
+    within = library.from_host((offset >= -above) & (offset <= below))
+    row, column = library.from_host(row), library.from_host(np.arange(ab.shape[-1]))
+    return np.where(within, ab[..., row, column], 0)
+
+
 @operation("solve_banded")
 class SolveBanded(Matrix):
     """`solve(a, b)` for a matrix of bands `ab[above + i - j, j] = a[i, j]`."""
@@ -200,6 +211,13 @@ class SolveBanded(Matrix):
         offsets = range(-above, below + 1)
         return lambda: -along_diagonals(back, node.output, offsets), lambda: back
 
+    def jvp(node, tangents):
+        """a^-1 (t_b - t_a x)."""
+        t_ab, t_b = map(widened_stack, tangents)
+        t_a = None if t_ab is None else unpacked_bands(t_ab, **node.params)
+        right = right_side(node, t_a, t_b)
+        return SolveBanded(meeting(node.inputs[0], right.dtype), right, **node.params)
+
     def examples(rng):
         ab, b = rng.random((4, 5)), rng.random((5, 2))
         ab[2] += 4
@@ -208,6 +226,14 @@ class SolveBanded(Matrix):
 
 
 # -- Toeplitz -------------------------------------------------------------------------------------
+
+
+def toeplitz_of(c, r):
+    """Matrices of first columns `c` and first rows `r`, of which r[0] is not read; None is zero."""
+    like = raw(r if c is None else c)
+    step = np.subtract.outer(np.arange(like.shape[-1]), np.arange(like.shape[-1]))  # i - j
+    below, step = map(backend.of(like).from_host, (step >= 0, abs(step)))
+    return np.where(below, 0 if c is None else c[..., step], 0 if r is None else r[..., step])
 
 
 @operation("solve_toeplitz")
@@ -231,6 +257,15 @@ class SolveToeplitz(Matrix):
             return np.concatenate([np.zeros_like(raw(sums)[..., :1]), sums[..., 1:]], -1)
 
         return lambda: -np.sum(along_diagonals(back, x, range(n)), axis=-1), by_row, lambda: back
+
+    def jvp(node, tangents):
+        """a^-1 (t_b - t_a x)."""
+        t_c, t_r, t_b = map(widened_stack, tangents)
+        t_c, t_r = (None if t is None else lifted(t, len(node.shape) - 1) for t in (t_c, t_r))
+        t_a = None if t_c is None and t_r is None else toeplitz_of(t_c, t_r)
+        right = right_side(node, t_a, t_b)
+        c, r = (meeting(x, right.dtype) for x in node.inputs[:2])
+        return SolveToeplitz(c, r, right)
 
     def batch_axis(node, axes):
         return UNKNOWN

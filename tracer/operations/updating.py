@@ -12,6 +12,7 @@ from tracer.operations.indices import kept_index, positions_of
 from tracer.operations.placing import ScatterAdd, index_add, index_set
 from tracer.record.axes import UNKNOWN
 from tracer.record.operation import Operation, operation
+from tracer.sweep.slopes import broadcast_tangent, first
 
 #: what an update does with what is there and what is given -> NumPy's function of both
 UPDATES = {"multiply": "multiply", "min": "minimum", "max": "maximum"}
@@ -37,28 +38,22 @@ class IndexUpdate(Operation):
 
         Of extremes: g / n to each of the n that attain it, of x at a place and the values for it.
         """
-        (x, value), how = node.inputs, node.params["how"]
-        index, shape = node.params["index"], node.shape
-        places = backend.of(g).from_host(positions_of(index, shape))
-        given = meeting(np.broadcast_to(value, places.shape), g.dtype)
-        flat = np.reshape(g, (len(g), math.prod(shape)))
-        if how == "multiply":
-            ones = np.ones_like(raw(g), shape=shape)
-            others = product_of_others_in_groups(given, places)
-            return (
-                lambda: g * IndexUpdate(ones, given, index=index, how=how),
-                lambda: flat[:, places] * (meeting(np.reshape(x, (-1,)), g.dtype)[places] * others),
-            )
-        best = raw(node.output)
-        stays = (raw(x) == best) | (best != best)
-        wins = (raw(given) == best.reshape(-1)[places]) | (best != best).reshape(-1)[places]
-        counts = ScatterAdd(wins.astype(g.dtype)[None], positions=places, shape=shape)[0]
-        share = 1 / np.maximum(counts + stays, 1)
-        shared = np.reshape(g * share, flat.shape)
-        return (
-            lambda: np.where(stays, g * share, 0),
-            lambda: np.where(wins, shared[:, places], 0),
-        )
+        places = backend.of(g).from_host(positions_of(node.params["index"], node.shape))
+        of_x, of_value = _slopes(node, places, g.dtype)
+        flat = np.reshape(g, (len(g), math.prod(node.shape)))
+        return lambda: _times(node, g, of_x()), lambda: _times(node, flat[:, places], of_value())
+
+    def jvp(node, tangents):
+        """The same slopes times t_x, and times t_v added up at the values' places."""
+        like, shape = first(tangents), node.shape
+        places = backend.of(like).from_host(positions_of(node.params["index"], shape))
+        of_x, of_value = _slopes(node, places, node.dtype)
+        t_x, t_value = (None if t is None else meeting(t, node.dtype) for t in tangents)
+        moved = 0 if t_x is None else _times(node, t_x, of_x())
+        if t_value is None:
+            return moved
+        rows = _times(node, broadcast_tangent(t_value, places.shape), of_value())
+        return moved + ScatterAdd(rows, positions=places, shape=shape)
 
     def batch_axis(node, axes):
         return axes[0] if axes[1] is None and isinstance(axes[0], int) else UNKNOWN
@@ -70,6 +65,37 @@ class IndexUpdate(Operation):
             ((x, rng.uniform(0.5, 1.5, 4)), {"index": (1,), "how": "multiply"}),
             *(((x, few), {"index": twice, "how": how}) for how in UPDATES),
         ]
+
+
+def _slopes(node, places, dtype):
+    """The derivatives of a place by x there, and by each value given for it, to be called for."""
+    (x, value), how = node.inputs, node.params["how"]
+    given = meeting(np.broadcast_to(value, places.shape), dtype)
+    if how == "multiply":
+        ones = np.ones_like(raw(given), shape=node.shape)
+        return (
+            lambda: IndexUpdate(ones, given, index=node.params["index"], how=how),
+            lambda: (
+                meeting(np.reshape(x, (-1,)), dtype)[places]
+                * product_of_others_in_groups(given, places)
+            ),
+        )
+    best = raw(node.output)
+    stays = (raw(x) == best) | (best != best)
+    wins = (raw(given) == best.reshape(-1)[places]) | (best != best).reshape(-1)[places]
+    counts = ScatterAdd(wins.astype(dtype)[None], positions=places, shape=node.shape)[0]
+    share = 1 / np.maximum(counts + stays, 1)
+    return (
+        lambda: np.where(stays, share, 0),
+        lambda: np.where(wins, np.reshape(share, (-1,))[places], 0),
+    )
+
+
+def _times(node, stack, slope):
+    """`stack * slope`; of extremes nothing where that is zero, also of what is infinite."""
+    if node.params["how"] != "multiply":
+        stack = np.where(slope == 0, 0, stack)
+    return stack * slope
 
 
 def product_of_others_in_groups(values, groups):
