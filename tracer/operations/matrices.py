@@ -9,7 +9,6 @@ from tracer.arrays.dtypes import in_single, meeting, widened
 from tracer.errors import ShapeError
 from tracer.operations.arguments import ABSENT, integer, operand, raw
 from tracer.operations.arithmetic import square_of_size
-from tracer.operations.decompositions import matrices, singular_values, square
 from tracer.operations.linalg import (
     Matrix,
     adjoint,
@@ -20,6 +19,8 @@ from tracer.operations.linalg import (
     right_side,
     widened_stack,
 )
+from tracer.operations.parts import matrices, square
+from tracer.operations.singular_values import singular_values
 from tracer.record.axes import UNKNOWN
 from tracer.record.dispatch import implements, refuse_out
 from tracer.record.frames import warn_at

@@ -9,10 +9,11 @@ from tracer.errors import ShapeError
 from tracer.operations import clusters
 from tracer.operations.arguments import negative_axes, operand, raw, several_axes
 from tracer.operations.arithmetic import root, square_of_size
-from tracer.operations.decompositions import matrices, singular_values, square
 from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.operations.linalg import largest
+from tracer.operations.parts import matrices, square
 from tracer.operations.reductions import Sum
+from tracer.operations.singular_values import singular_values
 from tracer.record.dispatch import implements
 from tracer.record.tensor import Tensor
 

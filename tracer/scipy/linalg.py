@@ -9,7 +9,7 @@ import numpy as np
 from tracer.arrays import backend
 from tracer.arrays.dtypes import widened
 from tracer.errors import ShapeError, TracingError
-from tracer.operations import decompositions, matrix_functions, systems
+from tracer.operations import matrix_functions, parts, systems
 from tracer.operations.arguments import integers, operand, raw
 from tracer.operations.linalg import adjoint, conjugated, hermitian_of, symmetric, transposed
 from tracer.record import hints
@@ -32,7 +32,7 @@ def _floats(a, check_finite=True):
 
 
 def _square(a, name, check_finite=True):
-    return decompositions.square(_floats(a, check_finite), f"scipy.linalg.{name}")
+    return parts.square(_floats(a, check_finite), f"scipy.linalg.{name}")
 
 
 def _with_columns(solve, b):
@@ -324,7 +324,7 @@ def eigvalsh(a, b=None, **options):
 
 def qr(a, overwrite_a=False, lwork=None, mode="full", pivoting=False, check_finite=True):
     """Q and R; for more rows than columns with mode="economic", or R alone with mode="r"."""
-    a = decompositions.matrices(_floats(a, check_finite), "scipy.linalg.qr")
+    a = parts.matrices(_floats(a, check_finite), "scipy.linalg.qr")
     m, n = a.shape[-2:]
     if pivoting or mode not in ("full", "r", "economic") or (mode == "full" and m > n):
         raise TracingError(
