@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -136,9 +138,23 @@ def mean(ratios: Iterable[float | None]) -> float | None:
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
 
 
+@cache
 def has_kernels() -> bool:
-    """Whether there are compiled kernels to be measured."""
-    return importlib.util.find_spec("tracer_native") is not None
+    """Whether there are compiled kernels to be measured: whether they run, in another process."""
+    ask = """
+from tracer import registry
+from tracer.extend import Compiled, compiled
+registry.load_plugins()
+print(type(compiled()) is not Compiled)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", ask],
+        env=os.environ | {"TRACER_NATIVE": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return told.stdout.strip() == "True"
 
 
 def our_step(network: Network, quantity: str, kernels: bool = False) -> Callable[[], Any]:

@@ -161,12 +161,16 @@ def summary(cells: Sequence[Cell]) -> str:
     texts = []
     for what, of in of_each.items():
         ratios = [ratio for ratio in map(of, cells) if ratio is not None]
-        texts.append(f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)} cells in {what}")
+        if ratios:
+            texts.append(f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)} cells in {what}")
     others = [cell for cell in cells if cell.quantity != "grad"]
-    means = [ratio_text(mean(map(of, others))) or "none" for of in (TIMES[5], TIMES[6])]
+    numpy, compiled = (ratio_text(mean(map(of, others))) for of in (TIMES[5], TIMES[6]))
+    with_kernels = f", {compiled} with compiled kernels" if compiled else ""
+    none = "" if compiled else " There were no compiled kernels in this run."
     return (
-        f"Above the peer: {', '.join(texts)}. Quantities but the gradient take {means[0]} of the "
-        f"peer's time on average, {means[1]} with compiled kernels; the goals are 0.45 and 0.30."
+        f"Above the peer: {', '.join(texts) or 'none'}. Quantities but the gradient take "
+        f"{numpy or 'none'} of the peer's time on average{with_kernels}; the goals are 0.45 and "
+        f"0.30.{none}"
     )
 
 
