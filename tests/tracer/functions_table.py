@@ -16,12 +16,19 @@ import tracer
 from tracer.operations.flat import NOT_DIFFERENTIABLE
 from tracer.operations.special import OF_LAST
 from tracer.record import dispatch, leaving
-from tracer.scipy import fft, integrate, linalg, special, stats
+from tracer.scipy import fft, integrate, linalg, signal, special, stats
 
 tracer.registry.load_plugins()
 MODULES = (
     *("numpy", "numpy.linalg", "numpy.fft"),
-    *("scipy.special", "scipy.stats", "scipy.fft", "scipy.linalg", "scipy.integrate"),
+    *(
+        "scipy.special",
+        "scipy.stats",
+        "scipy.fft",
+        "scipy.linalg",
+        "scipy.integrate",
+        "scipy.signal",
+    ),
 )
 
 DIFFERENTIABLE, FLAT = "differentiable", "flat"
@@ -86,7 +93,7 @@ def kind(module, name, function):
         return _of_ufunc(function)
     short = module.removeprefix("scipy.")
     mirrors = {"fft": fft, "integrate": integrate, "linalg": linalg, "special": special}
-    mirror = (mirrors | {"stats": stats}).get(short)
+    mirror = (mirrors | {"signal": signal, "stats": stats}).get(short)
     if mirror is not None and name in mirror.__all__:
         return MIRRORED.format(module=module)
     return PLAIN

@@ -59,13 +59,14 @@ REFUSED = [
     if kind(module, name, function).startswith("refused")
 ]
 
-#: what is constant at these arguments: of one number, of no elements, of an empty interval
+#: what is constant at these arguments: of one number, no elements, an empty interval, few decibels
 CONSTANT = {
     ("scipy.stats", "tiecorrect"),
     ("scipy.linalg", "fiedler"),
     ("scipy.linalg", "fiedler_companion"),
     ("scipy.integrate", "quad"),
     ("scipy.integrate", "dblquad"),
+    ("scipy.signal", "kaiser_beta"),
 }
 
 

@@ -78,6 +78,7 @@ MIRRORED = {
     "solve_sylvester solve_toeplitz solve_triangular solveh_banded sqrtm svd svdvals toeplitz",
     "scipy.fft": "fft ifft rfft irfft hfft ihfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn "
     "fftshift ifftshift",
+    "scipy.signal": "convolve convolve2d correlate correlate2d fftconvolve lfilter oaconvolve",
     "scipy.special": "log_softmax logsumexp multigammaln polygamma softmax",
     "scipy.stats": "bernoulli beta binom cauchy chi2 dirichlet expon gamma laplace lognorm "
     "multivariate_normal norm poisson t uniform",
