@@ -294,7 +294,8 @@ def test_means_are_geometric_over_the_cells_that_both_have():
 def test_cells_above_the_peer_are_counted():
     text = tables.summary(MEASURED.cells)
     assert text.startswith("Above the peer: 1 of 2 cells in time, 0 of 1 cells in memory. Quan")
-    assert "take 2.00 of the peer's" in text and text.endswith("no compiled kernels in this run.")
+    assert "take 2.00 of the peer's" in text
+    assert text.endswith("no compiled kernels in this run.")
     faster = tables.summary([replace(cell, compiled=1.0) for cell in MEASURED.cells[:2]])
     assert "0 of 2 cells in time with compiled kernels" in faster
 
