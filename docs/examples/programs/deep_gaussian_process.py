@@ -35,7 +35,7 @@ def figures():
     rng = np.random.default_rng(0)
     x, y = step(rng)
     start = {"first": unfitted(), "second": unfitted(), "hidden": 0.1 * rng.standard_normal(20)}
-    found = minimize(loss, start, (x, y), method="CG", options={"maxiter": 100})
+    found = minimize(loss, start, (x, y), method="CG", options={"maxiter": 30})
     at = np.array([[-1.5], [-0.5], [0.5], [1.5]])
     return {
         "loss": np.array([loss(start, x, y), found.fun]),
