@@ -59,13 +59,16 @@ REFUSED = [
     if kind(module, name, function).startswith("refused")
 ]
 
-#: what is constant at these arguments: of one number, no elements, an empty interval, few decibels
+#: what is constant at these arguments: of one number, no elements, an empty interval, few decibels,
+#: and in older versions beside tensors a matrix that is not given, and a grid of frequencies
 CONSTANT = {
     ("scipy.stats", "tiecorrect"),
     ("scipy.linalg", "fiedler"),
     ("scipy.linalg", "fiedler_companion"),
     ("scipy.integrate", "quad"),
     ("scipy.integrate", "dblquad"),
+    ("scipy.signal", "abcd_normalize"),
+    ("scipy.signal", "group_delay"),
     ("scipy.signal", "kaiser_beta"),
 }
 
