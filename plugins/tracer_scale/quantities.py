@@ -30,6 +30,8 @@ def resolved(asked: Asked) -> dict[str, Quantity]:
 
 def merging(asked: Asked) -> dict[str, Quantity]:
     """Quantities by name. Raises `TracerError` for what is none, or says that it does not merge."""
+    if asked is None:
+        raise TracerError("expected names of quantities to fold, as quantities=('grad',), got None")
     several = [asked] if isinstance(asked, str | Quantity | type) else list(asked)
     found: dict[str, Quantity] = {}
     for each in several:

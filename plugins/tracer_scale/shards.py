@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -54,6 +55,10 @@ class Shards:
         `names` are those of its arrays. Raises `TracerError` for a folder without such files.
         """
         files = sorted(Path(folder).glob("*.npz"))
+        if not Path(folder).is_dir():
+            raise TracerError(
+                f"there is no folder {str(folder)!r}: its .npz files are a shard each"
+            )
         if not files:
             raise TracerError(f"{str(folder)!r} holds no .npz files: one is a shard each")
         return cls(_OfFiles(tuple(map(str, files)), tuple(names)), len(files))
@@ -102,7 +107,11 @@ class Shards:
                 f"load({index}) gives inputs and targets, (x, y), got a {type(found).__name__}"
             )
         if any(isinstance(array, list | tuple) or not np.ndim(array) for array in found):
-            raise TracerError(f"load({index}) gives arrays with an axis of samples, (x, y)")
+            kinds = " and ".join(type(array).__name__ for array in found)
+            raise TracerError(
+                f"load({index}) gives arrays with an axis of samples, (x, y), got {kinds}: make "
+                f"arrays of lists by np.asarray"
+            )
         lengths = [len(array) for array in found]
         if len(set(lengths)) > 1:
             raise TracerError(
@@ -130,7 +139,11 @@ class _OfFiles:
         return [self.names, *((path.name, path.stat().st_size) for path in paths)]
 
     def __call__(self, index: int) -> Batch:
-        with np.load(self.files[index]) as arrays:
+        with open(self.files[index], "rb") as file:
+            try:
+                arrays = np.load(file)
+            except (ValueError, EOFError, zipfile.BadZipFile) as error:
+                raise TracerError(f"{self.files[index]!r} is no .npz file, or not whole") from error
             lacking = [name for name in self.names if name not in arrays]
             if lacking:
                 raise TracerError(
@@ -160,6 +173,8 @@ class _OfText:
     windows: int = field(init=False)
 
     def __post_init__(self) -> None:
+        if not Path(self.path).is_file():
+            raise TracerError(f"there is no text {self.path!r}")
         text = self._text()
         self.vocabulary = "".join(sorted(set(text)))
         self.windows = (len(text) - 1) // self.length if self.length > 0 else 0

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tracer_layers as nn
 import tracer_scale as scale
 import tracer_training as training
 from tracer.errors import TracerError
@@ -25,6 +26,7 @@ def test_a_folder_of_npz_files_has_a_shard_for_each_in_order(tmp_path):
         np.testing.assert_array_equal(array, expected)
     with pytest.raises(TracerError, match="has no array 'images', but x, y"):
         scale.Shards.npz(tmp_path, names=("images", "y"))[0]
+    (tmp_path / "none").mkdir()
     with pytest.raises(TracerError, match=r"holds no \.npz files"):
         scale.Shards.npz(tmp_path / "none")
 
@@ -76,3 +78,27 @@ def test_a_data_set_is_cut():
 def test_what_makes_no_shards_is_refused(make, message):
     with pytest.raises(TracerError, match=message):
         make()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", "cut"])
+def test_a_file_that_is_no_archive_is_named_and_not_tried_again(tmp_path, content):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=X, y=Y)
+    path.write_bytes(path.read_bytes()[:-40] if content == "cut" else content)
+    with pytest.raises(
+        scale.ShardError, match=r"shard 0 failed: .*a\.npz' is no .npz file, or not"
+    ):
+        scale.fold(nn.Linear(3, 2), nn.cross_entropy, scale.Shards.npz(tmp_path), engine="here")
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(TracerError, match="there is no folder"):
+        scale.Shards.npz(tmp_path / "none")
+    with pytest.raises(TracerError, match="there is no text"):
+        scale.Shards.text(tmp_path / "none.txt", length=4, size=2)
+    with pytest.raises(TracerError, match=r"got list and list: make arrays of lists"):
+        scale.Shards(lambda i: (X.tolist(), Y.tolist()), 1)[0]
+    with pytest.raises(TracerError, match=r"names of quantities to fold.* got None"):
+        scale.fold(
+            nn.Linear(3, 2), nn.cross_entropy, scale.Shards(lambda i: (X, Y), 1), quantities=None
+        )
